@@ -1,0 +1,30 @@
+# `make up` filters, `make test` tests; both set everything up first.
+.PHONY: up test setup check fix lock
+
+# Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
+export PYTHONSAFEPATH = 1
+BIN = .venv/bin
+ARGS ?=
+
+up: setup
+	@exec $(BIN)/hedgerow up $(ARGS)
+
+test: setup
+	$(BIN)/pytest $(ARGS)
+
+setup:
+	@scripts/setup.sh
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Needs uv; the lock names no index.
+lock:
+	uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock

@@ -1,0 +1,78 @@
+"""The neighbour table of the kernel: IP address → MAC address, for both families.
+
+A device is its MAC address; its IP addresses come and go. The table is read in a thread, since netlink answers by a blocking socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+log = logging.getLogger("hedgerow.neighbours")
+
+# From linux/neighbour.h: states in which the kernel holds the link-layer address to be true or at least recent.
+_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, probe, permanent
+
+# Addresses asked for between two readings; more than a LAN holds means that somebody makes them up.
+_MISSED_MOST = 4096
+
+
+def read_neighbours() -> dict[str, str]:
+    """IP address → MAC address (lower case, colons) of all the kernel knows now; raises OSError."""
+    try:
+        with IPRoute() as netlink:
+            found: dict[str, str] = {}
+            for entry in netlink.get_neighbours():
+                address, mac = entry.get("dst"), entry.get("lladdr")
+                if address and mac and entry["state"] & _USABLE and mac != "00:00:00:00:00:00":
+                    found[address] = mac.lower()
+            return found
+    except NetlinkError as error:
+        raise OSError(f"The neighbour table can't be read: {error}") from error
+
+
+class Neighbours:
+    """A copy of the table, refreshed on a timer and soon after an address is met that is not in it."""
+
+    def __init__(self, on_change: Callable[[], None], every_s: float = 10.0, soonest_s: float = 0.5) -> None:
+        self._on_change = on_change
+        self._every_s = every_s
+        self._soonest_s = soonest_s
+        self._table: dict[str, str] = {}
+        self._missed: set[str] = set()
+        self._absent: set[str] = set()
+        self._wanted = asyncio.Event()
+
+    def mac_of(self, address: str) -> str | None:
+        """The MAC address behind `address`; None while unknown, in which case the table is read again shortly."""
+        mac = self._table.get(address)
+        if mac is None and address not in self._absent and len(self._missed) < _MISSED_MOST:
+            self._missed.add(address)
+            self._wanted.set()
+        return mac
+
+    async def keep_fresh(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            started = time.monotonic()
+            self._wanted.clear()
+            try:
+                table = await asyncio.to_thread(read_neighbours)
+            except OSError as error:
+                log.warning("%s", error)
+                table = self._table
+            self._absent = self._missed - table.keys()
+            self._missed = set()
+            if table != self._table:
+                self._table = table
+                self._on_change()
+            await asyncio.sleep(max(0.0, self._soonest_s - (time.monotonic() - started)))
+            try:
+                await asyncio.wait_for(self._wanted.wait(), self._every_s)
+            except TimeoutError:
+                continue

@@ -1,0 +1,56 @@
+"""The kernel's own table, in a network namespace that the test makes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hedgerow.network.neighbours import Neighbours, read_neighbours
+
+MAC = "02:00:00:00:00:2a"
+SHOW = "import json; from hedgerow.network.neighbours import read_neighbours; print(json.dumps(read_neighbours()))"
+
+
+def run(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.root
+def test_both_families_of_one_device_have_its_mac() -> None:
+    space = f"hedgerow-{os.getpid()}"
+    run("ip", "netns", "add", space)
+    try:
+        inside = ("ip", "netns", "exec", space)
+        run(*inside, "ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1")
+        run(*inside, "ip", "link", "set", "lan0", "up")
+        for address in ("192.0.2.7", "2001:db8::7"):
+            run(*inside, "ip", "neigh", "add", address, "lladdr", MAC, "dev", "lan0", "nud", "permanent")
+        table = json.loads(run(*inside, sys.executable, "-c", SHOW))
+    finally:
+        run("ip", "netns", "delete", space)
+    assert table == {"192.0.2.7": MAC, "2001:db8::7": MAC}
+
+
+def test_an_address_nobody_has_is_asked_for_once() -> None:
+    async def main() -> tuple[int, str | None]:
+        neighbours = Neighbours(lambda: None, every_s=60, soonest_s=0.01)
+        task = asyncio.create_task(neighbours.keep_fresh())
+        await asyncio.sleep(0.2)
+        assert neighbours.mac_of("203.0.113.250") is None
+        await asyncio.sleep(0.2)
+        mac = neighbours.mac_of("203.0.113.250")
+        wanted = neighbours._wanted.is_set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return wanted, mac
+
+    assert asyncio.run(main()) == (False, None)
+
+
+def test_the_table_reads_without_rights() -> None:
+    assert isinstance(read_neighbours(), dict)
