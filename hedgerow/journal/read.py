@@ -1,0 +1,224 @@
+"""What the journal answers: devices seen, decisions by filter, requests, grants, counts. Typed and frozen; never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, Row, Select, func, or_, select
+
+from hedgerow.journal.tables import access_requests, decisions, devices_seen, events, grants, hourly, pauses
+from hedgerow.policies.model import DeviceId, Grant, Kind, Reason, Verdict
+
+PAGE_LIMIT = 1000
+"""Rows of one page at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """A decision as remembered. `id` orders the journal, also when the clock went back; `count` is how often it fell."""
+
+    id: int
+    at: float
+    device: DeviceId
+    person: str | None
+    profile: str
+    kind: Kind
+    verdict: Verdict
+    reason: Reason
+    what: str
+    host: str
+    url: str
+    rule: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFilter:
+    """Which decisions: every field given must hold. `host` finds the host and all its subdomains; instants are half-open."""
+
+    device: str | None = None
+    person: str | None = None
+    verdict: Verdict | None = None
+    reason: Reason | None = None
+    kind: Kind | None = None
+    host: str | None = None
+    since: float | None = None
+    before: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPage:
+    """The newest first; `older` is the cursor of the next page, None when this is the last."""
+
+    decisions: tuple[DecisionRow, ...]
+    older: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """A device that showed itself; `allowed` and `blocked` count its decisions since the instant that the caller named."""
+
+    device: DeviceId
+    address: str
+    mac: str | None
+    name: str
+    person: str | None
+    profile: str
+    first_seen: float
+    last_seen: float
+    allowed: int = 0
+    blocked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
+    """How often a verdict fell for a reason (and a category, service, …) in some time."""
+
+    verdict: Verdict
+    reason: Reason
+    what: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """A request for access. `state` is open, approved or denied; `asked` is how often the device asked while it was open."""
+
+    id: int
+    at: float
+    last_at: float
+    asked: int
+    device: DeviceId
+    person: str | None
+    host: str
+    url: str
+    reason: str
+    note: str
+    state: str
+    answered_at: float | None = None
+    answered_by: str | None = None
+    grant_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRow:
+    """Somebody's network is held until `ends` (None: until resumed); device and person both None means everybody."""
+
+    id: int
+    device: DeviceId | None
+    person: str | None
+    giver: str
+    starts: float
+    ends: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """Something that happened to Hedgerow itself."""
+
+    id: int
+    at: float
+    kind: str
+    subject: str
+    detail: str
+
+
+class Reader:
+    """Answers from the journal. Every method reads the disk for a moment: call it from a thread where an event loop must not wait."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def devices(self, since: float) -> tuple[DeviceRow, ...]:
+        """All devices seen, the latest first, with their counts from the hour of `since` on."""
+        counts = self._counts_by_device(since)
+        rows = self._all(select(devices_seen).order_by(devices_seen.c.last_seen.desc(), devices_seen.c.device))
+        return tuple(
+            DeviceRow(**row._mapping, blocked=counts.get((row.device, True), 0), allowed=counts.get((row.device, False), 0)) for row in rows
+        )
+
+    def decisions(self, wanted: DecisionFilter | None = None, *, cursor: int | None = None, limit: int = 100) -> DecisionPage:
+        """The newest decisions that fit, from before `cursor`; at most `limit` (1 to 1000)."""
+        limit = max(1, min(limit, PAGE_LIMIT))
+        query = select(decisions).order_by(decisions.c.id.desc()).limit(limit + 1)
+        for condition in _conditions(wanted or DecisionFilter()):
+            query = query.where(condition)
+        if cursor is not None:
+            query = query.where(decisions.c.id < cursor)
+        rows = tuple(_decision(row) for row in self._all(query))
+        return DecisionPage(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
+
+    def reasons(self, since: float, device: str | None = None) -> tuple[ReasonCount, ...]:
+        """How often what was decided and why, from the hour of `since` on; the most frequent first."""
+        total = func.sum(hourly.c.count).label("total")
+        query = select(hourly.c.verdict, hourly.c.reason, hourly.c.what, total).where(hourly.c.hour >= int(since // 3600))
+        if device is not None:
+            query = query.where(hourly.c.device == device)
+        query = query.group_by(hourly.c.verdict, hourly.c.reason, hourly.c.what).order_by(total.desc(), hourly.c.what)
+        return tuple(ReasonCount(Verdict(row.verdict), Reason(row.reason), row.what, row.total) for row in self._all(query))
+
+    def requests(self, state: str | None = "open", limit: int = 100) -> tuple[RequestRow, ...]:
+        """Requests for access in a state (None: all), the latest first."""
+        query = select(access_requests).order_by(access_requests.c.id.desc()).limit(min(limit, PAGE_LIMIT))
+        if state is not None:
+            query = query.where(access_requests.c.state == state)
+        return tuple(RequestRow(**row._mapping) for row in self._all(query))
+
+    def count_open_requests(self) -> int:
+        """How many requests wait for an answer."""
+        return int(self._all(select(func.count()).where(access_requests.c.state == "open"))[0][0])
+
+    def grants(self, now: float) -> tuple[Grant, ...]:
+        """Grants that hold at `now` or will hold, in the order in which they were given."""
+        holds = grants.c.revoked_at.is_(None) & or_(grants.c.ends.is_(None), grants.c.ends > now)
+        return tuple(_grant(row) for row in self._all(select(grants).where(holds).order_by(grants.c.starts, grants.c.id)))
+
+    def pauses(self, now: float) -> tuple[PauseRow, ...]:
+        """Pauses that hold at `now` or will hold."""
+        holds = pauses.c.ended_at.is_(None) & or_(pauses.c.ends.is_(None), pauses.c.ends > now)
+        rows = self._all(select(pauses).where(holds).order_by(pauses.c.id))
+        return tuple(PauseRow(row.id, row.device, row.person, row.giver, row.starts, row.ends) for row in rows)
+
+    def events(self, kind: str | None = None, limit: int = 100) -> tuple[EventRow, ...]:
+        """What happened to Hedgerow itself, the latest first."""
+        query = select(events).order_by(events.c.id.desc()).limit(min(limit, PAGE_LIMIT))
+        if kind is not None:
+            query = query.where(events.c.kind == kind)
+        return tuple(EventRow(**row._mapping) for row in self._all(query))
+
+    def _counts_by_device(self, since: float) -> dict[tuple[str, bool], int]:
+        is_block = (hourly.c.verdict == Verdict.BLOCK.value).label("is_block")
+        query = select(hourly.c.device, is_block, func.sum(hourly.c.count).label("total"))
+        query = query.where(hourly.c.hour >= int(since // 3600)).group_by(hourly.c.device, is_block)
+        return {(row.device, bool(row.is_block)): int(row.total) for row in self._all(query)}
+
+    def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        with self._engine.connect() as connection:
+            return connection.execute(query).all()
+
+
+def _conditions(wanted: DecisionFilter) -> list[ColumnElement[bool]]:
+    column = decisions.c
+    conditions: list[ColumnElement[bool]] = []
+    for name in ("device", "person", "verdict", "reason", "kind"):
+        value = getattr(wanted, name)
+        if value is not None:
+            conditions.append(column[name] == str(value))
+    if wanted.host:
+        conditions.append(or_(column.host == wanted.host, column.host.endswith("." + wanted.host, autoescape=True)))
+    if wanted.since is not None:
+        conditions.append(column.at >= wanted.since)
+    if wanted.before is not None:
+        conditions.append(column.at < wanted.before)
+    return conditions
+
+
+def _decision(row: Row[Any]) -> DecisionRow:
+    fields = dict(row._mapping)
+    return DecisionRow(**fields | {"kind": Kind(fields["kind"]), "verdict": Verdict(fields["verdict"]), "reason": Reason(fields["reason"])})
+
+
+def _grant(row: Row[Any]) -> Grant:
+    return Grant(row.id, row.subject, row.giver, row.starts, row.ends, row.device, row.person, row.note)

@@ -1,0 +1,254 @@
+"""Writes what happened, in batches, without ever holding up the one who tells it.
+
+`Recorder.add` only appends to a bounded buffer; `flush` writes it in one transaction, and `run` does so twice a second in a thread.
+On a full disk detail is dropped before requests and events are, and `problem` says so until writing works again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DatabaseError
+
+from hedgerow.journal.ledger import file_request
+from hedgerow.journal.messages import DeviceSeen, Message, may_be_remembered
+from hedgerow.journal.tables import access_requests, decisions, devices_seen, events, grants, hourly, pauses
+from hedgerow.policies.model import AccessRequest, Observation
+
+_DAY = 86400.0
+_CHUNK = 5000  # rows deleted a transaction, so that pruning never keeps the writer waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept: days of decisions, and at most so many rows of them; days of everything else."""
+
+    days: float = 30.0
+    rows: int = 20_000_000
+    summary_days: float = 400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to Hedgerow itself: `kind` such as restart, policy, list, journal; `subject` such as dns-1."""
+
+    when: float
+    kind: str
+    subject: str
+    detail: str = ""
+
+
+class Recorder:
+    """Buffers and writes. `add` may be called from any thread; one thread at a time flushes."""
+
+    def __init__(
+        self, engine: Engine, *, retention: Retention | None = None, limit: int = 50_000, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`limit`: observations buffered; more than that drops the oldest and counts them in `dropped`."""
+        self._engine = engine
+        self._retention = retention or Retention()
+        self._limit = limit
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._writing = threading.Lock()
+        self._observations: list[Observation] = []
+        self._kept: list[AccessRequest | Event] = []
+        self._seen: dict[str, DeviceSeen] = {}
+        self.dropped = 0
+        self.problem = ""
+
+    def add(self, messages: Iterable[Message | Event]) -> None:
+        """Takes what is to be written; counters are not the journal's and are passed over, lifelines are refused."""
+        with self._guard:
+            for message in messages:
+                match message:
+                    case Observation():
+                        if may_be_remembered(message):
+                            self._observations.append(message)
+                    case AccessRequest() | Event():
+                        self._kept.append(message)
+                    case DeviceSeen(device=device):
+                        self._seen[device] = message
+            self._shed(self._limit)
+            del self._kept[: -self._limit]
+
+    def flush(self) -> int:
+        """Writes the buffer in one transaction and returns the number of rows. Never raises for the database's sake:
+
+        what cannot be written is kept (requests, events) or dropped (observations), and `problem` says why in one sentence.
+        """
+        with self._writing:
+            with self._guard:
+                batch = _Batch(self._observations, self._kept, list(self._seen.values()))
+                self._observations, self._kept, self._seen = [], [], {}
+            if not batch:
+                return 0
+            try:
+                return self._write(batch)
+            except DatabaseError as error:
+                return self._write_less(batch, error)
+
+    def prune(self) -> int:
+        """Deletes what is older than the retention allows; returns the number of decisions deleted."""
+        now, kept = self._clock(), self._retention
+        deleted = 0
+        with self._writing, contextlib.suppress(DatabaseError):
+            with self._engine.begin() as connection:
+                newest = connection.scalar(select(func.max(decisions.c.id))) or 0
+            old = (decisions.c.at < now - kept.days * _DAY) | (decisions.c.id <= newest - kept.rows)
+            while True:
+                with self._engine.begin() as connection:
+                    chunk = select(decisions.c.id).where(old).limit(_CHUNK)
+                    gone = connection.execute(decisions.delete().where(decisions.c.id.in_(chunk))).rowcount
+                deleted += gone
+                if gone < _CHUNK:
+                    break
+            with self._engine.begin() as connection:
+                _prune_summaries(connection, now - kept.summary_days * _DAY)
+        return deleted
+
+    async def run(self, interval: float = 0.5) -> None:
+        """Flushes every `interval` seconds and prunes every hour, in a thread, until cancelled; flushes once more then."""
+        next_prune = time.monotonic() + 60
+        try:
+            while True:
+                await asyncio.sleep(interval)
+                await asyncio.to_thread(self.flush)
+                if time.monotonic() >= next_prune:
+                    await asyncio.to_thread(self.prune)
+                    next_prune = time.monotonic() + 3600
+        finally:
+            self.flush()
+
+    def _write(self, batch: _Batch) -> int:
+        with self._engine.begin() as connection:
+            rows = batch.write(connection)
+        if self.problem:
+            self.problem = ""
+            self.add([Event(self._clock(), "journal", "recorder", f"writing again; {self.dropped} decisions were not kept")])
+        return rows
+
+    def _write_less(self, batch: _Batch, error: DatabaseError) -> int:
+        """The detail is given up, so that the little that matters has a chance; if even that fails, it waits for the next time."""
+        self.problem = f"the journal cannot be written: {error.orig}"
+        self.dropped += len(batch.observations)
+        essential = _Batch([], batch.kept, [])
+        try:
+            with self._engine.begin() as connection:
+                return essential.write(connection)
+        except DatabaseError:
+            with self._guard:
+                self._kept[:0] = batch.kept
+            return 0
+
+    def _shed(self, limit: int) -> None:
+        excess = len(self._observations) - limit
+        if excess > 0:
+            del self._observations[:excess]
+            self.dropped += excess
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """One transaction's worth."""
+
+    observations: list[Observation]
+    kept: list[AccessRequest | Event]
+    seen: list[DeviceSeen]
+
+    def __bool__(self) -> bool:
+        return bool(self.observations or self.kept or self.seen)
+
+    def write(self, connection: Connection) -> int:
+        if self.observations:
+            connection.execute(decisions.insert(), [_decision_row(item) for item in self.observations])
+            _add_hourly(connection, self.observations)
+        if self.seen or self.observations:
+            _mark_seen(connection, self.seen, self.observations)
+        for item in self.kept:
+            if isinstance(item, AccessRequest):
+                file_request(connection, item)
+            else:
+                connection.execute(events.insert().values(at=item.when, kind=item.kind, subject=item.subject, detail=item.detail))
+        return len(self.observations) + len(self.kept) + len(self.seen)
+
+
+def _decision_row(item: Observation) -> dict[str, object]:
+    return {
+        "at": item.when,
+        "device": item.device,
+        "person": item.person,
+        "profile": item.profile,
+        "kind": item.kind.value,
+        "verdict": item.verdict.value,
+        "reason": item.reason.value,
+        "what": item.what,
+        "host": item.host,
+        "url": item.url,
+        "rule": item.rule,
+        "count": item.count,
+    }
+
+
+def _add_hourly(connection: Connection, observations: list[Observation]) -> None:
+    sums: Counter[tuple[int, str, str, str, str]] = Counter()
+    for item in observations:
+        sums[int(item.when // 3600), item.device, item.verdict.value, item.reason.value, item.what] += item.count
+    statement = insert(hourly)
+    statement = statement.on_conflict_do_update(
+        index_elements=list(hourly.primary_key), set_={"count": hourly.c.count + statement.excluded.count}
+    )
+    names = ("hour", "device", "verdict", "reason", "what")
+    connection.execute(statement, [dict(zip(names, key, strict=True)) | {"count": number} for key, number in sums.items()])
+
+
+def _mark_seen(connection: Connection, seen: list[DeviceSeen], observations: list[Observation]) -> None:
+    """A sighting says where the device is; a decision only that it is there. Neither moves `last_seen` back when the clock goes back."""
+    latest = {item.device: item for item in observations}
+    rows = [_seen_row(DeviceSeen(item.when, item.device, "", None, item.person, item.profile)) for item in latest.values()]
+    rows += [_seen_row(item) for item in seen]
+    statement = insert(devices_seen)
+    new, old = statement.excluded, devices_seen.c
+    statement = statement.on_conflict_do_update(
+        index_elements=[devices_seen.c.device],
+        set_={
+            "address": func.coalesce(func.nullif(new.address, ""), old.address),
+            "mac": func.coalesce(new.mac, old.mac),
+            "name": func.coalesce(func.nullif(new.name, ""), old.name),
+            "person": new.person,
+            "profile": func.coalesce(func.nullif(new.profile, ""), old.profile),
+            "last_seen": func.max(old.last_seen, new.last_seen),
+        },
+    )
+    connection.execute(statement, rows)
+
+
+def _seen_row(item: DeviceSeen) -> dict[str, object]:
+    return {
+        "device": item.device,
+        "address": item.address,
+        "mac": item.mac,
+        "name": item.name,
+        "person": item.person,
+        "profile": item.profile,
+        "first_seen": item.when,
+        "last_seen": item.when,
+    }
+
+
+def _prune_summaries(connection: Connection, before: float) -> None:
+    connection.execute(hourly.delete().where(hourly.c.hour < before / 3600))
+    connection.execute(events.delete().where(events.c.at < before))
+    connection.execute(devices_seen.delete().where(devices_seen.c.last_seen < before))
+    connection.execute(access_requests.delete().where(access_requests.c.last_at < before, access_requests.c.state != "open"))
+    connection.execute(grants.delete().where(func.coalesce(grants.c.revoked_at, grants.c.ends) < before))
+    connection.execute(pauses.delete().where(func.coalesce(pauses.c.ended_at, pauses.c.ends) < before))
+    connection.execute(text("PRAGMA wal_checkpoint(PASSIVE)")) if connection.dialect.name == "sqlite" else None

@@ -1,0 +1,70 @@
+"""Opens the journal's database: private files, WAL, and the tables of this version."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event
+
+_BUSY_MS = 5000
+
+
+class JournalError(Exception):
+    """The journal cannot be opened; the message is one sentence for the person who started Hedgerow."""
+
+
+def open_journal(path: Path) -> Engine:
+    """The engine for the SQLite file at `path`, made with mode 0600 in a directory of mode 0700, its tables brought up to date.
+
+    Raises `JournalError` where it cannot be made, is not a database, or was written by a newer Hedgerow.
+    """
+    try:
+        _make_private(path)
+    except OSError as error:
+        raise JournalError(f"cannot make the journal {path}: {error.strerror}") from error
+    engine = engine_for(path)
+    try:
+        migrate(engine)
+    except Exception as error:
+        engine.dispose()
+        raise JournalError(f"cannot open the journal {path}: {error}") from error
+    return engine
+
+
+def engine_for(path: Path) -> Engine:
+    """An engine for an existing journal. The file's mode is what SQLite gives the files beside it (-wal, -shm)."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_MS / 1000})
+    event.listen(engine, "connect", _prepare_connection)
+    return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Takes the missing migrations, all of them or none."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _prepare_connection(connection: Any, _record: Any) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    cursor = connection.cursor()
+    # WAL: readers never wait for the writer, and a killed process loses at most the transaction it was in. NORMAL: a power cut
+    # may take the last moment's rows with it, never the file.
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={_BUSY_MS}", "journal_size_limit=16777216"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _make_private(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    path.chmod(0o600)

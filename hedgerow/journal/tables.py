@@ -1,0 +1,119 @@
+"""The journal's tables, in SQLAlchemy Core. The migrations make them; this module only describes them.
+
+Instants are seconds since the epoch, UTC. `id` grows with each row written, whatever the clock does, so pages go by it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table
+
+metadata = MetaData()
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("device", String, nullable=False),
+    Column("person", String),
+    Column("profile", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("what", String, nullable=False),
+    Column("host", String, nullable=False),
+    Column("url", String, nullable=False),
+    Column("rule", String, nullable=False),
+    Column("count", Integer, nullable=False),
+    Index("decisions_at", "at"),
+    Index("decisions_device", "device", "id"),
+    Index("decisions_verdict", "verdict", "id"),
+    sqlite_autoincrement=True,
+)
+
+hourly = Table(
+    "hourly",
+    metadata,
+    Column("hour", Integer, primary_key=True),  # hours since the epoch
+    Column("device", String, primary_key=True),
+    Column("verdict", String, primary_key=True),
+    Column("reason", String, primary_key=True),
+    Column("what", String, primary_key=True),
+    Column("count", Integer, nullable=False),
+)
+
+devices_seen = Table(
+    "devices_seen",
+    metadata,
+    Column("device", String, primary_key=True),
+    Column("address", String, nullable=False),
+    Column("mac", String),
+    Column("name", String, nullable=False),
+    Column("person", String),
+    Column("profile", String, nullable=False),
+    Column("first_seen", Float, nullable=False),
+    Column("last_seen", Float, nullable=False),
+)
+
+access_requests = Table(
+    "access_requests",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+    Column("asked", Integer, nullable=False),  # how often the same device asked for the same host while this was open
+    Column("device", String, nullable=False),
+    Column("person", String),
+    Column("host", String, nullable=False),
+    Column("url", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("note", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("answered_at", Float),
+    Column("answered_by", String),
+    Column("grant_id", String),
+    Index("access_requests_state", "state", "id"),
+    sqlite_autoincrement=True,
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("subject", String, nullable=False),
+    Column("giver", String, nullable=False),
+    Column("starts", Float, nullable=False),
+    Column("ends", Float),
+    Column("device", String),
+    Column("person", String),
+    Column("note", String, nullable=False),
+    Column("revoked_at", Float),
+    Column("revoked_by", String),
+    Index("grants_ends", "ends"),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("device", String),  # device and person both null: everybody
+    Column("person", String),
+    Column("giver", String, nullable=False),
+    Column("starts", Float, nullable=False),
+    Column("ends", Float),
+    Column("ended_at", Float),
+    Column("ended_by", String),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("detail", String, nullable=False),
+    Index("events_kind", "kind", "id"),
+    sqlite_autoincrement=True,
+)
