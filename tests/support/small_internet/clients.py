@@ -210,7 +210,9 @@ def _kdig_target(server: Address, source: str | None) -> list[str]:
     return ["-b", source, *target] if source else target
 
 
-_REPORT = '\n{"status":%{http_code},"connect":%{http_connect},"version":"%{http_version}","seconds":%{time_total},"size":%{size_download}}'
+_REPORT = (
+    '\n{"status":"%{http_code}","connect":"%{http_connect}","version":"%{http_version}","seconds":%{time_total},"size":%{size_download}}'
+)
 _CERTIFICATE = "%{certs}"
 
 
@@ -239,8 +241,8 @@ def _http_answer(done: subprocess.CompletedProcess[bytes], head: str, body: byte
         headers.setdefault(name.strip().lower(), []).append(value.strip())
     return HttpAnswer(
         exit_code=done.returncode,
-        status=facts["status"],
-        connect_status=facts["connect"],
+        status=int(facts["status"]),
+        connect_status=int(facts["connect"]),
         headers=headers,
         body=body,
         version=facts["version"],

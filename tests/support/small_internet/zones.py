@@ -37,6 +37,7 @@ HOSTS: Mapping[str, int] = {
     "broken.example": 23,
     "chat.example": 24,
     "mixed.test": 25,
+    "dual.example": 26,
     # The search engines and their safe twins: who gets which address shows which name was resolved.
     "www.google.com": 40,
     "google.com": 40,
@@ -77,7 +78,7 @@ WILDCARD_NUMBER = 99
 """`*.wild.example` resolves to this address: any number of different names for load tests."""
 
 _ODDITIES = """
-alias 60 CNAME www.school
+alias 60 CNAME www.school.example.
 chain 60 CNAME alias
 far 60 CNAME www.news.example.
 broken-chain 60 CNAME nowhere
@@ -93,7 +94,7 @@ only-v6 AAAA ::1
 no-address TXT "neither A nor AAAA"
 short-lived 1 A {prefix}.15
 one-zero 0 A {prefix}.15
-with-ech 300 HTTPS 1 . alpn=h2,h3 ipv4hint={prefix}.15 ech={ech} ipv6hint=::1
+with-ech 300 HTTPS 1 . alpn=h2,h3 ipv4hint={prefix}.15 ech={ech} ipv6hint=2001:db8::15
 with-ech 300 A {prefix}.15
 _dns.service 300 SVCB 1 svc.service alpn=dot port=853
 private A 192.168.77.1
@@ -107,8 +108,9 @@ deep.empty.non-terminal A {prefix}.15
 def build_zones(prefix: str = "127.0.1") -> list[Zone]:
     """All zones: the root (so that every other name is NXDOMAIN), `oddities.example`, `wild.example`, and one a site in `HOSTS`.
 
-    Every host has an A record, an AAAA record ::1 and an HTTPS record with alpn, ech and an address hint, so that a filter that
-    forgets one of the types is found out.
+    Every host has an A record, an AAAA record and an HTTPS record with alpn, ech and address hints, so that a filter that forgets
+    one of the types is found out. The IPv6 address is 2001:db8::N (RFC 3849: nobody is there), except that `dual.example` is at
+    ::1, where the origins listen as well.
     """
     zones = [
         parse_zone("", "ns A 127.0.0.1"),
@@ -135,5 +137,6 @@ def _site_of(host: str) -> str:
 
 
 def _host_records(host: str, address: str) -> str:
-    https = f"HTTPS 1 . alpn=h2 ipv4hint={address} ech={ECH} ipv6hint=::1"
-    return f"{host}. 300 A {address}\n{host}. 300 AAAA ::1\n{host}. 300 {https}"
+    address6 = "::1" if host == "dual.example" else f"2001:db8::{address.rpartition('.')[2]}"
+    https = f"HTTPS 1 . alpn=h2 ipv4hint={address} ech={ECH} ipv6hint={address6}"
+    return f"{host}. 300 A {address}\n{host}. 300 AAAA {address6}\n{host}. 300 {https}"
