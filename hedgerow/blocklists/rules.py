@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +35,33 @@ class Problem:
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
         return f"{place}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class UrlRule:
+    """A rule about URLs, in the pattern language of ad blockers (`||host`, `|`, `*`, `^`).
+
+    `host` is the canonical host that the pattern is anchored to, which stands for its subdomains too, or empty. `line` and
+    `text` say where and how it was written; `exception` lifts what other rules of the same category block.
+    """
+
+    pattern: str
+    host: str
+    line: int
+    text: str
+    exception: bool = False
+
+
+@dataclass(slots=True)
+class Parsed:
+    """What one stretch of a list says. Hosts are canonical; `hosts` and `excepted` stand for their subdomains too, `exact` does not.
+
+    `ignored` counts what was left out on purpose and is nobody's mistake, by kind: comments, cosmetic rules, localhost lines.
+    """
+
+    hosts: list[str] = field(default_factory=list)
+    exact: list[str] = field(default_factory=list)
+    excepted: list[str] = field(default_factory=list)
+    urls: list[UrlRule] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)

@@ -1,0 +1,186 @@
+"""The compiled lists, mapped: what is this host, what is this URL? Read-only, shared by all workers through the page cache."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import operator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from pathlib import Path
+
+import marisa_trie
+
+from hedgerow.blocklists.generation import SETS, URLS, Meta, Part, read_meta
+from hedgerow.blocklists.locate import find_host
+from hedgerow.blocklists.names import host_of_key, parse_host, parse_url, rule_key
+from hedgerow.blocklists.rules import Origin, UrlRule
+from hedgerow.blocklists.urls import UrlMatcher
+
+
+@dataclass(frozen=True, slots=True)
+class HostMatch:
+    """A source that names a host or one of its parents, `domain`, as being of a category."""
+
+    category: str
+    source: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class UrlMatch:
+    """A rule about URLs that matched."""
+
+    category: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    trie: marisa_trie.Trie
+    offset: int
+
+
+class Catalogue:
+    """Open with `Catalogue.open`. `categories[i]` is what bit i of a mask stands for.
+
+    Hosts are canonical (`names.parse_host`). An exception in a list (`@@||host^`) lifts its category from a host and its
+    subdomains, whichever list of that category names them.
+    """
+
+    def __init__(self, generation: Path, meta: Meta) -> None:
+        self._generation, self._meta = generation, meta
+        self.categories = meta.categories
+        self.version = meta.version
+        self._bits = {name: 1 << index for index, name in enumerate(meta.categories)}
+        self._blocks, self._lifts, self._urls = _masks_of_sets(meta, self._bits)
+        self._shards = [_Shard(marisa_trie.Trie().mmap(str(generation / shard.trie)), shard.offset) for shard in meta.shards]
+        self._borders = [shard.first for shard in meta.shards[1:]]
+        self._numbers = _map_numbers(generation / SETS, meta.set_bytes)
+
+    @classmethod
+    def open(cls, generation: Path) -> Catalogue:
+        """Raises OSError or ValueError for a directory that is no generation."""
+        return cls(generation, read_meta(generation))
+
+    def mask_of(self, names: Iterable[str]) -> int:
+        """The mask of categories; a name that no list and no taxonomy knows stands for nothing."""
+        return reduce(operator.or_, (self._bits.get(name, 0) for name in names), 0)
+
+    def names_of(self, mask: int) -> tuple[str, ...]:
+        """The categories of a mask."""
+        return tuple(name for name, bit in self._bits.items() if mask & bit)
+
+    def host_mask(self, host: str) -> int:
+        """The categories of a host and all its parents; 0 if none is known."""
+        key = ".".join(host.split(".")[::-1]) + ".$"
+        shard = self._shards[bisect_right(self._borders, key)]
+        block = lift = 0
+        for _key, key_id in shard.trie.iter_prefixes_with_ids(key):
+            number = self._numbers[shard.offset + key_id]
+            block |= self._blocks[number]
+            lift |= self._lifts[number]
+        return block & ~lift
+
+    def has_url_rules(self, host: str) -> bool:
+        """Whether a list has rules about URLs of this host or a parent. Rules that name no host do not count."""
+        return any(self._urls[number] for _key, number in self._keys_of(host))
+
+    def host_sources(self, host: str) -> tuple[HostMatch, ...]:
+        """Every source that gives the host a category, the shortest domain first; none for a category that is lifted."""
+        mask = self.host_mask(host)
+        found = []
+        for key, number in self._keys_of(host):
+            for entry in self._meta.sets[number]:
+                index, part = divmod(entry, len(Part))
+                source = self._meta.sources[index]
+                if part == Part.BLOCK and mask & self._bits[source.category]:
+                    found.append(HostMatch(source.category, source.name, host_of_key(key)))
+        return tuple(found)
+
+    def match_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> UrlMatch | None:
+        """The first rule about URLs that matches, of the categories in `mask`. Rules about whole hosts are `host_mask`'s."""
+        return next(iter(self.match_urls(url, resource, initiator, mask)), None)
+
+    def match_urls(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> tuple[UrlMatch, ...]:
+        """One matching rule for each category in `mask` that has one. `resource` and `initiator` are for rules with modifiers."""
+        del resource, initiator  # no rule with a modifier is compiled yet
+        canonical = parse_url(url)
+        if canonical is None:
+            return ()
+        return tuple(
+            UrlMatch(self.categories[found.category], Origin(self._meta.sources[found.source].name, found.rule.line, found.rule.text))
+            for found in self._matcher.find_all(canonical)
+            if mask >> found.category & 1
+        )
+
+    def locate(self, host_or_url: str, category: str) -> Origin | None:
+        """Which line of which list gives a host or URL its category. Slow: it reads the kept copy of the list."""
+        host = parse_host(host_or_url)
+        if host is None:
+            match = self.match_url(host_or_url, mask=self.mask_of([category]))
+            if match is not None:
+                return match.origin
+            host = host_of_url(host_or_url)
+        return self._locate_host(host, category) if host else None
+
+    def _locate_host(self, host: str, category: str) -> Origin | None:
+        for match in self.host_sources(host):
+            if match.category == category:
+                source = next(source for source in self._meta.sources if source.name == match.source)
+                found = find_host(self._generation / source.text, source.format, match.domain)
+                line, text = found or (None, "")
+                return Origin(source.name, line, text)
+        return None
+
+    def _keys_of(self, host: str) -> Iterator[tuple[str, int]]:
+        """The keys that match a host, each with the number of its set."""
+        key = rule_key(host, exact=True)
+        shard = self._shards[bisect_right(self._borders, key)]
+        for found, key_id in shard.trie.iter_prefixes_with_ids(key):
+            yield found, self._numbers[shard.offset + key_id]
+
+    @cached_property
+    def _matcher(self) -> UrlMatcher:
+        return UrlMatcher(self._load_url_rules())
+
+    def _load_url_rules(self) -> Iterator[tuple[UrlRule, int, int]]:
+        bits = {name: index for index, name in enumerate(self.categories)}
+        with (self._generation / URLS).open(encoding="utf-8") as lines:
+            for line in lines:
+                data = json.loads(line)
+                source = data.pop("source")
+                yield UrlRule(**data), bits[self._meta.sources[source].category], source
+
+
+def host_of_url(url: str) -> str | None:
+    """The canonical host of an absolute URL, None if it is none."""
+    canonical = parse_url(url)
+    if canonical is None:
+        return None
+    authority = canonical.split("://", 1)[1].split("/", 1)[0]
+    return parse_host(authority) or parse_host(authority.rpartition(":")[0])
+
+
+def _masks_of_sets(meta: Meta, bits: dict[str, int]) -> tuple[list[int], list[int], list[bool]]:
+    """For each set what it blocks, what it lifts, and whether it has rules about URLs."""
+    blocks, lifts, urls = [], [], []
+    for entries in meta.sets:
+        masks = dict.fromkeys(Part, 0)
+        for entry in entries:
+            index, part = divmod(entry, len(Part))
+            masks[Part(part)] |= bits[meta.sources[index].category]
+        blocks.append(masks[Part.BLOCK])
+        lifts.append(masks[Part.EXCEPT])
+        urls.append(masks[Part.URL] != 0)
+    return blocks, lifts, urls
+
+
+def _map_numbers(path: Path, item_bytes: int) -> Sequence[int]:
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:  # nothing cannot be mapped
+            return ()
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return memoryview(mapped).cast({1: "B", 2: "H", 4: "I"}[item_bytes])

@@ -1,0 +1,149 @@
+"""From one source's text to sorted runs of index keys on disk, in memory that does not grow with the list."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from hedgerow.blocklists.formats import ListFormat, detect, format_named
+from hedgerow.blocklists.generation import Part
+from hedgerow.blocklists.names import PublicSuffixes, load_public_suffixes, rule_key
+from hedgerow.blocklists.rules import Parsed, Problem, UrlRule
+from hedgerow.blocklists.text import read_lines
+
+RUN = 200_000
+"""Keys that are gathered and sorted in memory before they are written."""
+
+KEPT_PROBLEMS = 100
+"""Problems of one source that are reported in full; all are counted."""
+
+THREATS = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining", "new-domains"})
+"""Categories whose lists name single bad sites: a hoster's whole domain among them is a mistake. A list of, say, dynamic-DNS
+or social services names hosters because it means them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A file of sorted, distinct keys, one a line, all of one part."""
+
+    part: Part
+    path: Path
+
+
+@dataclass(slots=True)
+class Intake:
+    """What was taken in from one source. `names` counts names as written, before duplicates are folded away."""
+
+    format: str = ""
+    lines: int = 0
+    names: int = 0
+    url_rules: int = 0
+    runs: list[Run] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    problem_counts: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+    def report(self, problems: list[Problem]) -> None:
+        self.problem_counts.update(problem.message for problem in problems)
+        self.problems += problems[: max(0, KEPT_PROBLEMS - len(self.problems))]
+
+
+def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path) -> Intake:
+    """Parses the list at `text`; runs and URL rules (`urls.jsonl`) are written into the directory `work`.
+
+    Never raises for what the list says: an unreadable, empty or unknown list is an `Intake` with problems and no runs.
+    """
+    intake = Intake()
+    writer = _RunWriter(work, intake)
+    suffixes = _refused_suffixes(category, load_public_suffixes())
+    try:
+        stretches = read_lines(text, name, trouble := [])
+        stretches, known = _choose_format(stretches, name, wanted_format, intake)
+        if known is not None:
+            for first, lines in stretches:
+                parsed = known.parse(lines, first, name)
+                intake.lines += len(lines)
+                _refuse_suffixes(parsed, known, lines, first, name, suffixes)
+                writer.add(parsed)
+                parsed.problems += trouble
+                trouble.clear()
+                intake.report(parsed.problems)
+                intake.ignored += parsed.ignored
+        intake.report(trouble)
+    except OSError as error:
+        intake.report([Problem(name, None, None, f"cannot be read: {error.strerror}")])
+    writer.close()
+    return intake
+
+
+def _choose_format(
+    stretches: Iterator[tuple[int, list[str]]], name: str, wanted: str, intake: Intake
+) -> tuple[Iterator[tuple[int, list[str]]], ListFormat | None]:
+    first = next(stretches, (1, []))
+    stretches = itertools.chain([first], stretches)
+    sample = first[1][:5000]
+    known = detect(sample) if wanted == "auto" else format_named(wanted)
+    if not any(line.strip() for line in first[1]):
+        intake.report([Problem(name, None, None, "is empty")])
+    elif known is None:
+        what = "is in no format that is known" if wanted == "auto" else f"no such format: {wanted}"
+        intake.report([Problem(name, None, None, what, ascii(next(filter(str.strip, sample), ""))[:80])])
+    else:
+        intake.format = known.name
+    return stretches, known
+
+
+def _refused_suffixes(category: str, suffixes: PublicSuffixes) -> frozenset[str]:
+    return suffixes.registries | suffixes.hosters if category in THREATS else suffixes.registries
+
+
+def _refuse_suffixes(parsed: Parsed, known: ListFormat, lines: list[str], first: int, name: str, suffixes: frozenset[str]) -> None:
+    """Takes public suffixes out of what was parsed; rare, so the line is searched for only then."""
+    refused = suffixes.intersection(parsed.hosts)
+    if not refused:
+        return
+    parsed.hosts = [host for host in parsed.hosts if host not in refused]
+    for number, line in enumerate(lines, first):
+        if not refused.isdisjoint(known.parse([line], number, name).hosts):
+            parsed.problems.append(Problem(name, number, 1, "a public suffix, under which strangers have their sites", line.strip()[:200]))
+
+
+class _RunWriter:
+    """Gathers keys by part and writes each RUN of them sorted."""
+
+    def __init__(self, work: Path, intake: Intake) -> None:
+        self._work, self._intake = work, intake
+        self._keys: dict[Part, list[str]] = {part: [] for part in Part}
+
+    def add(self, parsed: Parsed) -> None:
+        self._intake.names += len(parsed.hosts) + len(parsed.exact) + len(parsed.excepted)
+        self._keys[Part.BLOCK] += [".".join(host.split(".")[::-1]) + "." for host in parsed.hosts]
+        self._keys[Part.BLOCK] += [rule_key(host, exact=True) for host in parsed.exact]
+        self._keys[Part.EXCEPT] += [rule_key(host) for host in parsed.excepted]
+        if parsed.urls:
+            self._add_urls(parsed.urls)
+        for part, keys in self._keys.items():
+            if len(keys) >= RUN:
+                self._write(part)
+
+    def _add_urls(self, rules: list[UrlRule]) -> None:
+        self._intake.url_rules += len(rules)
+        self._keys[Part.URL] += [rule_key(rule.host) for rule in rules if rule.host and not rule.exception]
+        with (self._work / "urls.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(rule), ensure_ascii=False) + "\n" for rule in rules)
+
+    def _write(self, part: Part) -> None:
+        path = self._work / f"{len(self._intake.runs):04}.keys"
+        keys = sorted(set(self._keys[part]))
+        path.write_text("\n".join(keys) + "\n", encoding="ascii")
+        self._intake.runs.append(Run(part, path))
+        self._keys[part] = []
+
+    def close(self) -> None:
+        for part, keys in self._keys.items():
+            if keys:
+                self._write(part)

@@ -1,0 +1,132 @@
+"""Merging sorted runs of keys into shards: ranges of keys that are small enough to build one trie at a time."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+SAMPLE = 512
+"""Every so manieth byte-distance of a run is sampled, in lines, to choose the borders of the ranges."""
+
+
+def two_labels(key: str) -> str:
+    """The first two labels of a key: borders are cut to it, so that a host and its parents fall into one range.
+
+    >>> two_labels("com.example.www.")
+    'com.example.'
+    """
+    first = key.find(".")
+    second = key.find(".", first + 1)
+    return key[: second + 1] if second > 0 else key[: first + 1]
+
+
+class KeyRun:
+    """A run on disk, read by range. Ranges must be asked for in ascending order."""
+
+    def __init__(self, path: Path, entry: int) -> None:
+        self.entry = entry
+        self.size = path.stat().st_size
+        self._file = path.open("rb")
+        self._rest: list[str] = []
+
+    def sample(self) -> list[str]:
+        """Keys at even distances, without reading the whole run."""
+        keys = []
+        for place in range(0, self.size, SAMPLE * 24):
+            self._file.seek(place)
+            if place:
+                self._file.readline()
+            if line := self._file.readline():
+                keys.append(line.decode("ascii").rstrip("\n"))
+        self._file.seek(0)
+        return keys
+
+    def take_until(self, border: str | None) -> list[str]:
+        """The keys not yet taken that are below `border`, or all."""
+        keys = self._rest
+        while border is None or not keys or keys[-1] < border:
+            block = self._file.read(1 << 18) + self._file.readline()
+            if not block:
+                break
+            keys += block.decode("ascii").split("\n")[:-1]
+        cut = len(keys) if border is None else bisect.bisect_left(keys, border)
+        self._rest = keys[cut:]
+        del keys[cut:]
+        return keys
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def choose_borders(runs: Sequence[KeyRun], keys_a_shard: int) -> list[str]:
+    """Ascending borders between ranges of about `keys_a_shard` keys each; none when one range is enough."""
+    samples = sorted(key for run in runs for key in run.sample())
+    total = sum(run.size for run in runs) // 20
+    shards = max(1, -(-total // keys_a_shard))
+    step = max(1, len(samples) // shards)
+    return sorted({two_labels(key) for key in samples[step::step]} - {two_labels(samples[0])}) if shards > 1 else []
+
+
+class SetTable:
+    """Sets of entries and their numbers. Number 0 is the empty set."""
+
+    def __init__(self) -> None:
+        self.sets: list[tuple[int, ...]] = [()]
+        self._numbers: dict[tuple[int, ...], int] = {(): 0}
+
+    def number(self, entries: tuple[int, ...]) -> int:
+        number = self._numbers.setdefault(entries, len(self.sets))
+        if number == len(self.sets):
+            self.sets.append(entries)
+        return number
+
+    def adding(self, entry: int) -> dict[int, int]:
+        """A mapping from each set's number to the number of that set with `entry` added, made as it is used."""
+        return _Adding(self, entry)
+
+
+class _Adding(dict[int, int]):
+    def __init__(self, table: SetTable, entry: int) -> None:
+        super().__init__()
+        self._table, self._entry = table, entry
+
+    def __missing__(self, number: int) -> int:
+        entries = self._table.sets[number]
+        self[number] = grown = self._table.number(tuple(sorted({*entries, self._entry})))
+        return grown
+
+
+def merge_range(runs: Sequence[KeyRun], border: str | None, table: SetTable) -> dict[str, int]:
+    """All keys below `border` that were not yet taken, each with the number of the set of entries that name it."""
+    merged: dict[str, int] = {}
+    for run in runs:
+        adding = table.adding(run.entry)
+        keys = run.take_until(border)
+        if not merged:
+            merged = dict.fromkeys(keys, adding[0])
+        else:
+            get = merged.get
+            for key in keys:
+                merged[key] = adding[get(key, 0)]
+    return merged
+
+
+def fold_covered(merged: dict[str, int], table: SetTable) -> Iterator[tuple[str, int]]:
+    """The keys in order, without those whose set adds nothing to the sets of the keys that cover them."""
+    covering: list[tuple[str, frozenset[int]]] = []
+    known: dict[int, frozenset[int]] = {}
+    for key in sorted(merged):
+        while covering and not key.startswith(covering[-1][0]):
+            covering.pop()
+        number = merged[key]
+        entries = known.get(number)
+        if entries is None:
+            entries = known[number] = frozenset(table.sets[number])
+        if covering:
+            above = covering[-1][1]
+            if entries <= above:
+                continue
+            entries |= above
+        covering.append((key, entries))
+        yield key, number

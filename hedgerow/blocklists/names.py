@@ -1,0 +1,171 @@
+"""Canonical forms of hosts and URLs, and which names are public suffixes.
+
+Inside Hedgerow a host is a plain `str` in the form that `parse_host` gives. Everything here is pure but for
+`load_public_suffixes`, which reads the public suffix list that comes with the library publicsuffixlist.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import posixpath
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import idna
+import publicsuffixlist
+
+HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
+"""A canonical host but for its whole length and for addresses: hyphens and underscores stand anywhere, as they do in the wild."""
+
+_NUMERIC_END = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
+
+
+def parse_host(text: str) -> str | None:
+    """The canonical form of a host name or an IP address, None if `text` is neither.
+
+    Names become lower case and A-labels (UTS 46, RFC 5891), without a trailing dot, at most 253 characters with labels of at
+    most 63 (RFC 1035, 2.3.4). Addresses become the text of `ipaddress`; brackets around IPv6 are taken off.
+
+    >>> parse_host("Bücher.Example.")
+    'xn--bcher-kva.example'
+    >>> parse_host("[2001:DB8::0:1]")
+    '2001:db8::1'
+    """
+    host = text.strip().lower().removesuffix(".")
+    if not host.isascii():
+        mapped = _to_ascii(host)
+        if mapped is None:
+            return None
+        host = mapped
+    if ":" in host or host.startswith("["):
+        return _parse_address(host.removeprefix("[").removesuffix("]"))
+    if len(host) > 253 or HOST.fullmatch(host) is None:
+        return None
+    if host[-1].isdigit() or "0x" in host:
+        # The URL standard reads a name whose last label is a number as an IPv4 address; the root has no such zone.
+        return _parse_address(host) if _NUMERIC_END.search(host) else host
+    return host
+
+
+def _parse_address(text: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+def _to_ascii(host: str) -> str | None:
+    try:
+        mapped = idna.uts46_remap(host, std3_rules=False, transitional=False).removesuffix(".")
+        return ".".join(label if label.isascii() else _alabel(label) for label in mapped.split("."))
+    except (idna.IDNAError, UnicodeError):
+        return None
+
+
+def _alabel(label: str) -> str:
+    try:
+        return idna.alabel(label).decode("ascii")
+    except idna.IDNAError:
+        # Emoji are registered in some zones and resolved by browsers, although IDNA 2008 disallows them.
+        return "xn--" + label.encode("punycode").decode("ascii")
+
+
+def is_address(host: str) -> bool:
+    """Whether a canonical host is an IP address."""
+    return ":" in host or (host[-1:].isdigit() and _NUMERIC_END.search(host) is not None)
+
+
+def rule_key(host: str, exact: bool = False) -> str:
+    """The index key of a rule: labels reversed, each closed by a dot, so that prefixes end on label borders.
+
+    An exact rule's key ends in `$`. The key to look up with is that of an exact rule: its prefixes are the rules that match.
+
+    >>> rule_key("www.example.com"), rule_key("example.com", exact=True)
+    ('com.example.www.', 'com.example.$')
+    """
+    return ".".join(host.split(".")[::-1]) + (".$" if exact else ".")
+
+
+def host_of_key(key: str) -> str:
+    """The host of an index key: the reverse of `rule_key`."""
+    return ".".join(key.removesuffix("$")[:-1].split(".")[::-1])
+
+
+def parse_url(text: str) -> str | None:
+    """The canonical form of an absolute URL, None if it is none.
+
+    The host is canonical, the default port, user, password and fragment are gone, dot segments are resolved, escapes of
+    unreserved characters are undone (RFC 3986, 6.2.2) and everything else outside ASCII is escaped: a filter that compares
+    text must not be escaped from by writing the same URL another way.
+
+    >>> parse_url("HTTP://Example.COM:80/a/../%62?q=%7e#top")
+    'http://example.com/b?q=~'
+    """
+    try:
+        parts = urlsplit(text.strip())
+        host = parse_host(parts.hostname or "")
+        port = parts.port
+    except ValueError:
+        return None
+    if host is None or not parts.scheme:
+        return None
+    scheme = parts.scheme.lower()
+    netloc = f"[{host}]" if ":" in host else host
+    if port is not None and str(port) != _DEFAULT_PORTS.get(scheme):
+        netloc += f":{port}"
+    query = f"?{_unescape(parts.query)}" if parts.query else ""
+    return f"{scheme}://{netloc}{_canonical_path(parts.path)}{query}"
+
+
+def _canonical_path(path: str) -> str:
+    path = _unescape(path) or "/"
+    if "/." not in path and "//" not in path:
+        return path
+    resolved = posixpath.normpath(path)
+    # normpath keeps a leading "//" and drops the trailing slash, which means something in a URL.
+    resolved = "/" + resolved.lstrip("/")
+    return resolved + "/" if path.endswith(("/", "/.", "/..")) and resolved != "/" else resolved
+
+
+def _unescape(text: str) -> str:
+    if not text.isascii():
+        text = quote(text, safe="%/:?#[]@!$&'()*+,;=~-._ ")
+    if "%" not in text:
+        return text
+    return _ESCAPE.sub(_unescape_one, text)
+
+
+def _unescape_one(match: re.Match[str]) -> str:
+    character = chr(int(match[1], 16))
+    return character if character in _UNRESERVED else match[0].upper()
+
+
+@dataclass(frozen=True, slots=True)
+class PublicSuffixes:
+    """The public suffix list (publicsuffix.org): names under which people register names of their own.
+
+    `registries` are the suffixes of its ICANN section; `hosters` those of its private section, such as `blogspot.com`.
+    """
+
+    registries: frozenset[str]
+    hosters: frozenset[str]
+
+
+@functools.cache
+def load_public_suffixes() -> PublicSuffixes:
+    """Reads the list that comes with publicsuffixlist. A rule `*.ck` counts as the suffix `ck`: blocking it blocks them all."""
+    text = Path(publicsuffixlist.PSLFILE).read_text(encoding="utf-8")
+    icann, _, private = text.partition("===END ICANN DOMAINS===")
+    return PublicSuffixes(_suffixes(icann), _suffixes(private))
+
+
+def _suffixes(section: str) -> frozenset[str]:
+    lines = (line.strip() for line in section.splitlines())
+    rules = (line.removeprefix("*.") for line in lines if line and not line.startswith(("//", "!")))
+    return frozenset(host for host in map(parse_host, rules) if host is not None)
