@@ -1,15 +1,21 @@
-"""kdig, curl and dnsperf as a user runs them, bound to a chosen loopback address, with their output parsed."""
+"""kdig, curl and dnsperf as a user runs them, bound to a chosen loopback address, with their output parsed.
+
+Where one of them is not installed the test that calls it skips and says so.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 Address = tuple[str, int]
 
@@ -83,7 +89,7 @@ def kdig(
     timeout: int = 3,
 ) -> DnsAnswer | None:
     """Asks one question. None when nobody answered within `timeout` seconds (kdig does not retry here)."""
-    command = ["kdig", *_kdig_target(server, source), name, kind, f"+timeout={timeout}", "+retry=0"]
+    command = [_tool("kdig"), *_kdig_target(server, source), name, kind, f"+timeout={timeout}", "+retry=0"]
     command += ["+tcp"] if tcp else []
     command += ["+edns"] if edns else ["+noedns"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=timeout + 20, check=False)
@@ -98,7 +104,7 @@ def start_dnsperf(server: Address, questions: Sequence[str], *, seconds: float, 
     listing = tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False)  # noqa: SIM115  dnsperf reads it after we return
     with listing:
         listing.write("\n".join(questions) + "\n")
-    command = ["dnsperf", "-s", server[0], "-p", str(server[1]), "-d", listing.name, "-l", str(seconds), "-t", str(timeout)]
+    command = [_tool("dnsperf"), "-s", server[0], "-p", str(server[1]), "-d", listing.name, "-l", str(seconds), "-t", str(timeout)]
     command += ["-Q", str(rate)] if rate else []
     command += ["-a", source] if source else []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -205,6 +211,13 @@ def parse_dnsperf(text: str) -> LoadResult:
     )
 
 
+def _tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
 def _kdig_target(server: Address, source: str | None) -> list[str]:
     target = ["-p", str(server[1]), f"@{server[0]}"]
     return ["-b", source, *target] if source else target
@@ -218,7 +231,7 @@ _CERTIFICATE = "%{certs}"
 
 def _curl_command(url: str, proxy: Address | None, source: str | None, ca: Path | None, insecure: bool, resolve: Iterable[str],
                   headers: Iterable[str], timeout: float, report: bool = True) -> list[str]:  # fmt: skip
-    command = ["curl", "--silent", "--show-error", "--globoff", "--path-as-is", "--max-time", str(timeout)]
+    command = [_tool("curl"), "--silent", "--show-error", "--globoff", "--path-as-is", "--max-time", str(timeout)]
     command += ["--write-out", _CERTIFICATE + _REPORT] if report else []
     command += ["--proxy", f"http://{_bracketed(proxy[0])}:{proxy[1]}"] if proxy else ["--noproxy", "*"]
     command += ["--interface", source] if source else []

@@ -130,7 +130,10 @@ async def _sse(request: Request, exchange: Exchange, rest: str) -> None:
     for number in range(int(rest)):
         await exchange.write(f"id: {number}\ndata: event {number}\n\n".encode())
         await asyncio.sleep(EVENT_SECONDS)
-    await asyncio.get_running_loop().create_future()
+    # Comments, as real streams send them, notice that the client has gone.
+    while True:
+        await asyncio.sleep(4 * EVENT_SECONDS)
+        await exchange.write(b": still here\n\n")
 
 
 async def _redirect(request: Request, exchange: Exchange, rest: str) -> None:

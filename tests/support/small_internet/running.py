@@ -1,0 +1,224 @@
+"""Hedgerow as its user starts it: the installed command, in a process of its own, seen only from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from small_internet.clients import Address
+from small_internet.whole import SmallInternet
+
+START_SECONDS = 60.0
+END_SECONDS = 10.0
+ROLES = ("dns", "gate", "inspector", "control")
+_READY = re.compile(r"hedgerow ready dns=(\S+) proxy=(\S+) web=(http://\S+)\s*")
+
+
+class StartFailure(Exception):
+    """`hedgerow up` ended, or printed no ready line in time. `status` is its exit status, None if it had to be killed."""
+
+    def __init__(self, message: str, status: int | None, stderr: str) -> None:
+        super().__init__(f"{message}\n--- standard error ---\n{stderr[-6000:]}")
+        self.status, self.stderr = status, stderr
+
+
+class Hedgerow:
+    """A running `hedgerow up`. Made by `running_hedgerow(...)`."""
+
+    def __init__(self, process: subprocess.Popen[str], ready: re.Match[str], directory: Path) -> None:
+        self.process = process
+        self.ready_line = ready[0].strip()
+        self.dns, self.proxy = parse_address(ready[1]), parse_address(ready[2])
+        self.web = ready[3]
+        self.directory = directory
+        self.state = directory / "state"
+        self.policy_path = directory / "hedgerow.yaml"
+
+    @property
+    def stderr(self) -> str:
+        """All that was logged so far."""
+        return (self.directory / "stderr.txt").read_text(errors="replace")
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that a device trusts when it trusts this Hedgerow's CA; printed by `hedgerow ca export`."""
+        place = self.directory / "ca.pem"
+        if not place.exists():
+            place.write_text(hedgerow_command("ca", "export", "--state", str(self.state)).stdout)
+        return place
+
+    def edit_policy(self, text: str) -> None:
+        """Replaces the policy file as an editor does: a new file renamed over the old one."""
+        fresh = self.policy_path.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.replace(self.policy_path)
+
+    def pids(self, role: str) -> list[int]:
+        """The processes of one role ("dns", "gate", "inspector", "control") that live now, as the process table shows them."""
+        assert role in ROLES, role
+        return [pid for pid, words in _descendants(self.process.pid) if role in words[-3:]]
+
+    def all_pids(self) -> list[int]:
+        return [self.process.pid, *(pid for pid, _ in _descendants(self.process.pid))]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs another `hedgerow` command with this one's policy and state: `running.run("explain", "mia-tablet", "x.example")`."""
+        command, *rest = arguments
+        return hedgerow_command(command, "--policy", str(self.policy_path), "--state", str(self.state), *rest)
+
+
+def wait_until[T](condition: Callable[[], T], seconds: float, what: str = "") -> T:
+    """Calls `condition` until what it returns is true, and returns that. Raises AssertionError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if found := condition():
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        time.sleep(0.02)
+
+
+def parse_address(text: str) -> Address:
+    """Reads ADDR:PORT or [ADDR]:PORT."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def hedgerow_command(*arguments: str, cwd: Path | None = None, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """Runs `hedgerow ARGUMENTS` to its end, whatever its exit status."""
+    return subprocess.run([executable(), *arguments], capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd)
+
+
+def executable() -> str:
+    return str(Path(sys.executable).parent / "hedgerow")
+
+
+def network_section(net: SmallInternet, *, timezone: str = "UTC", lan: Sequence[str] = ("127.0.0.0/8", "::1/128")) -> str:
+    """The `network:` part of a policy for the small internet; a test writes its people and devices below it."""
+    ports = sorted({80, 443, *net.origins.ports})
+    return (
+        "network:\n"
+        f"  timezone: {timezone}\n"
+        f"  lan: [{', '.join(f'"{each}"' for each in lan)}]\n"
+        f'  upstream: ["{net.nameserver.upstream}"]\n'
+        "  reachable: [127.0.0.0/8]\n"
+        f"  ports: [{', '.join(map(str, ports))}]\n"
+    )
+
+
+@contextlib.contextmanager
+def running_hedgerow(
+    policy_text: str,
+    *,
+    lists: Mapping[str, str | bytes] | None = None,
+    workers: int = 1,
+    dns: str = "127.0.0.1:0",
+    proxy: str = "127.0.0.1:0",
+    web: str = "127.0.0.1:0",
+    options: Sequence[str] = (),
+    upstream_authority: Path | None = None,
+    prepare: Callable[[Path], None] | None = None,
+) -> Iterator[Hedgerow]:
+    """Starts `hedgerow up` in a temporary directory, waits for the ready line, and ends it with SIGTERM.
+
+    `lists` are files written beside the policy, by relative path; a policy names them as `path: lists/x.txt`. `prepare` may change
+    the directory before the start. `upstream_authority` is the CA that origins' certificates are checked against.
+    Raises StartFailure; on leaving, AssertionError if it does not end within 10 s or leaves a process behind.
+    """
+    with tempfile.TemporaryDirectory(prefix="hedgerow-test-") as name:
+        directory = Path(name)
+        (directory / "hedgerow.yaml").write_text(policy_text)
+        for relative, content in (lists or {}).items():
+            place = directory / relative
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content.encode() if isinstance(content, str) else content)
+        if prepare:
+            prepare(directory)
+        command = [executable(), "up", "--policy", str(directory / "hedgerow.yaml"), "--state", str(directory / "state")]
+        command += ["--dns", dns, "--proxy", proxy, "--web", web, "--workers", str(workers), *options]
+        command += ["--upstream-ca", str(upstream_authority)] if upstream_authority else []
+        with (directory / "stderr.txt").open("w") as errors:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory)
+        with process:
+            yield from _supervised(process, directory)
+
+
+def _supervised(process: subprocess.Popen[str], directory: Path) -> Iterator[Hedgerow]:
+    stderr = directory / "stderr.txt"
+    try:
+        running = Hedgerow(process, _wait_for_ready(process, stderr), directory)
+        yield running
+    except BaseException as error:
+        error.add_note(f"--- hedgerow's standard error ---\n{stderr.read_text(errors='replace')[-6000:]}")
+        _end(process)
+        raise
+    left = _end(process)
+    assert not left, f"processes outlived hedgerow up, or it did not end within {END_SECONDS} s: {left}\n{stderr.read_text()[-6000:]}"
+    assert process.returncode == 0, f"hedgerow up ended with status {process.returncode}\n{stderr.read_text()[-6000:]}"
+
+
+def _wait_for_ready(process: subprocess.Popen[str], stderr: Path) -> re.Match[str]:
+    assert process.stdout
+    # A silent program must fail the test rather than hang it, and reading a line cannot time out.
+    watchdog = threading.Timer(START_SECONDS, process.kill)
+    watchdog.start()
+    try:
+        for line in process.stdout:
+            if ready := _READY.fullmatch(line):
+                return ready
+    finally:
+        watchdog.cancel()
+        watchdog.join()
+    status = process.wait()
+    raise StartFailure("hedgerow up printed no ready line", None if status < 0 else status, stderr.read_text(errors="replace"))
+
+
+def _end(process: subprocess.Popen[str]) -> list[str]:
+    """Ends the supervisor by SIGTERM; what then still runs of it is named, and killed."""
+    family = _descendants(process.pid)
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_SECONDS)
+    left = [f"{pid}: {' '.join(words)}" for pid, words in family if _command_of(pid) == words]
+    if process.poll() is None:
+        left.append(f"{process.pid}: the supervisor")
+        process.kill()
+    for pid, words in family:
+        if _command_of(pid) == words:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    process.wait()
+    return left
+
+
+def _descendants(parent: int) -> list[tuple[int, list[str]]]:
+    """All processes below `parent`, with their command lines; zombies left out."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if fields[0] != "Z":
+                    parents[int(entry.name)] = int(fields[1])
+    found: list[int] = []
+    wave = [parent]
+    while wave:
+        wave = [pid for pid, above in parents.items() if above in wave]
+        found += wave
+    return [(pid, words) for pid in sorted(found) if (words := _command_of(pid))]
+
+
+def _command_of(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    except OSError:
+        return []
