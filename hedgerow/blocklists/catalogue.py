@@ -15,7 +15,7 @@ import marisa_trie
 
 from hedgerow.blocklists.generation import SETS, URLS, Meta, Part, read_meta
 from hedgerow.blocklists.locate import find_host
-from hedgerow.blocklists.names import host_of_key, parse_host, parse_url, rule_key
+from hedgerow.blocklists.names import host_of_key, host_of_url, parse_host, parse_url, rule_key
 from hedgerow.blocklists.rules import Origin, UrlRule
 from hedgerow.blocklists.urls import UrlMatcher
 
@@ -107,9 +107,10 @@ class Catalogue:
     def match_urls(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> tuple[UrlMatch, ...]:
         """One matching rule for each category in `mask` that has one. `resource` and `initiator` are for rules with modifiers."""
         del resource, initiator  # no rule with a modifier is compiled yet
-        canonical = parse_url(url)
-        if canonical is None:
+        canonical, host = parse_url(url), host_of_url(url)
+        if canonical is None or host is None:
             return ()
+        mask &= ~reduce(operator.or_, (self._lifts[number] for _key, number in self._keys_of(host)), 0)
         return tuple(
             UrlMatch(self.categories[found.category], Origin(self._meta.sources[found.source].name, found.rule.line, found.rule.text))
             for found in self._matcher.find_all(canonical)
@@ -155,15 +156,6 @@ class Catalogue:
                 yield UrlRule(**data), bits[self._meta.sources[source].category], source
 
 
-def host_of_url(url: str) -> str | None:
-    """The canonical host of an absolute URL, None if it is none."""
-    canonical = parse_url(url)
-    if canonical is None:
-        return None
-    authority = canonical.split("://", 1)[1].split("/", 1)[0]
-    return parse_host(authority) or parse_host(authority.rpartition(":")[0])
-
-
 def _masks_of_sets(meta: Meta, bits: dict[str, int]) -> tuple[list[int], list[int], list[bool]]:
     """For each set what it blocks, what it lifts, and whether it has rules about URLs."""
     blocks, lifts, urls = [], [], []
@@ -183,4 +175,11 @@ def _map_numbers(path: Path, item_bytes: int) -> Sequence[int]:
         if path.stat().st_size == 0:  # nothing cannot be mapped
             return ()
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return memoryview(mapped).cast({1: "B", 2: "H", 4: "I"}[item_bytes])
+    whole = memoryview(mapped)
+    match item_bytes:
+        case 1:
+            return whole
+        case 2:
+            return whole.cast("H")
+        case _:
+            return whole.cast("I")

@@ -13,8 +13,8 @@ import shutil
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import marisa_trie
@@ -26,13 +26,15 @@ from hedgerow.blocklists.merge import KeyRun, SetTable, choose_borders, fold_cov
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sources import Source
 
+COMPILER = b"hedgerow lists 1"  # part of the version: raise it when the same text would compile to something else
 KEYS_A_SHARD = 250_000
 NUM_TRIES = 5  # more nested tries are smaller and slower; beyond five nothing is gained
 
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """`names` as written; `unique` keys that no other source has; problems and what was ignored, by kind."""
+    """`names` are counted as written; `unique` are distinct blocked names that no other source has; problems and what was
+    ignored on purpose are counted by kind."""
 
     name: str
     category: str
@@ -47,7 +49,8 @@ class SourceReport:
 
 @dataclass(frozen=True, slots=True)
 class CompileReport:
-    """`domains` are distinct rules before, `keys` after covered ones were folded away; `index_bytes` are tries and sets."""
+    """`domains` are the distinct names that the lists block; `keys` are what the index holds, after names that are covered were
+    folded away; `skipped` counts problems; `index_bytes` is the size of the tries and the set numbers."""
 
     version: str
     domains: int
@@ -82,11 +85,11 @@ def compile_generation(sources: Sequence[Source], out: Path, progress: Callable[
 def _build(sources: Sequence[Source], building: Path, progress: Callable[[str], None]) -> CompileReport:
     (building / TEXTS).mkdir()
     work = building / "work"
-    metas, intakes, digest = [], [], hashlib.sha256()
-    for index, source in enumerate(sources):
+    metas, intakes, digest = [], [], hashlib.sha256(COMPILER)
+    for index, source in enumerate(_with_own_names(sources)):
         progress(source.name)
-        meta, intake = _take_in_source(source, index, building, work / str(index), digest)
-        metas.append(meta)
+        source_meta, intake = _take_in_source(source, index, building, work / str(index), digest)
+        metas.append(source_meta)
         intakes.append(intake)
     table = SetTable()
     shards, numbers, counts = _write_shards(intakes, table, building)
@@ -99,6 +102,14 @@ def _build(sources: Sequence[Source], building: Path, progress: Callable[[str], 
     (building / REPORT).write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1), encoding="utf-8")
     _flush(building)
     return report
+
+
+def _with_own_names(sources: Sequence[Source]) -> Iterator[Source]:
+    """A name must lead to one list when somebody asks why, so a name that comes again gets a number."""
+    seen = Counter[str]()
+    for source in sources:
+        seen[source.name] += 1
+        yield source if seen[source.name] == 1 else replace(source, name=f"{source.name} ({seen[source.name]})")
 
 
 def _take_in_source(source: Source, index: int, building: Path, work: Path, digest: hashlib._Hash) -> tuple[SourceMeta, Intake]:
@@ -181,34 +192,37 @@ def _gather_urls(work: Path, sources: int, out: Path) -> None:
 
 
 def _report(meta: Meta, intakes: Sequence[Intake], counts: Counter[int], index_bytes: int) -> CompileReport:
-    unique = Counter[int]()
+    domains, unique = 0, Counter[int]()
     for number, count in counts.items():
-        owners = {entry // len(Part) for entry in meta.sets[number]}
+        owners = [entry // len(Part) for entry in meta.sets[number] if entry % len(Part) == Part.BLOCK]
+        domains += count if owners else 0
         if len(owners) == 1:
-            unique[owners.pop()] += count
-    reports = tuple(
-        SourceReport(
-            source.name,
-            source.category,
-            intake.format,
-            intake.lines,
-            intake.names,
-            unique[index],
-            intake.url_rules,
-            dict(intake.problem_counts.most_common()),
-            dict(intake.ignored),
-        )
-        for index, (source, intake) in enumerate(zip(meta.sources, intakes, strict=True))
-    )
+            unique[owners[0]] += count
+    pairs = enumerate(zip(meta.sources, intakes, strict=True))
+    reports = tuple(_report_source(source, intake, unique[index]) for index, (source, intake) in pairs)
     return CompileReport(
         version=meta.version,
-        domains=sum(counts.values()),
+        domains=domains,
         keys=sum(shard.keys for shard in meta.shards),
         url_rules=sum(report.url_rules for report in reports),
         skipped=sum(sum(report.problems.values()) for report in reports),
         index_bytes=index_bytes,
         problems=tuple(problem for intake in intakes for problem in intake.problems),
         sources=reports,
+    )
+
+
+def _report_source(source: SourceMeta, intake: Intake, unique: int) -> SourceReport:
+    return SourceReport(
+        name=source.name,
+        category=source.category,
+        format=intake.format,
+        lines=intake.lines,
+        names=intake.names,
+        unique=unique,
+        url_rules=intake.url_rules,
+        problems=dict(intake.problem_counts.most_common()),
+        ignored=dict(intake.ignored),
     )
 
 

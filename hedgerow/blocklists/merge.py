@@ -6,8 +6,10 @@ import bisect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-SAMPLE = 512
-"""Every so manieth byte-distance of a run is sampled, in lines, to choose the borders of the ranges."""
+SAMPLE_BYTES = 12_000
+"""The distance at which keys of a run are sampled, to choose the borders of the ranges."""
+KEY_BYTES = 20
+"""The length of a usual key, for guessing how many a run holds."""
 
 
 def two_labels(key: str) -> str:
@@ -33,7 +35,7 @@ class KeyRun:
     def sample(self) -> list[str]:
         """Keys at even distances, without reading the whole run."""
         keys = []
-        for place in range(0, self.size, SAMPLE * 24):
+        for place in range(0, self.size, SAMPLE_BYTES):
             self._file.seek(place)
             if place:
                 self._file.readline()
@@ -62,7 +64,7 @@ class KeyRun:
 def choose_borders(runs: Sequence[KeyRun], keys_a_shard: int) -> list[str]:
     """Ascending borders between ranges of about `keys_a_shard` keys each; none when one range is enough."""
     samples = sorted(key for run in runs for key in run.sample())
-    total = sum(run.size for run in runs) // 20
+    total = sum(run.size for run in runs) // KEY_BYTES
     shards = max(1, -(-total // keys_a_shard))
     step = max(1, len(samples) // shards)
     return sorted({two_labels(key) for key in samples[step::step]} - {two_labels(samples[0])}) if shards > 1 else []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,9 @@ HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 _NUMERIC_END = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_CANONICAL_URL = re.compile(r"https?://(?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62}/[!\"$&-\[\]-~]*")
 
 
 def parse_host(text: str) -> str | None:
@@ -101,44 +102,58 @@ def parse_url(text: str) -> str | None:
     """The canonical form of an absolute URL, None if it is none.
 
     The host is canonical, the default port, user, password and fragment are gone, dot segments are resolved, escapes of
-    unreserved characters are undone (RFC 3986, 6.2.2) and everything else outside ASCII is escaped: a filter that compares
-    text must not be escaped from by writing the same URL another way.
+    unreserved characters are undone (RFC 3986, 6.2.2) and everything outside ASCII is escaped: a filter that compares text
+    must not be escaped from by writing the same URL another way.
 
     >>> parse_url("HTTP://Example.COM:80/a/../%62?q=%7e#top")
     'http://example.com/b?q=~'
     """
+    if _CANONICAL_URL.fullmatch(text) and "/." not in text:
+        return text
     try:
-        parts = urlsplit(text.strip())
+        parts = urlsplit(text.strip().replace("\\", "/"))
         host = parse_host(parts.hostname or "")
         port = parts.port
     except ValueError:
         return None
     if host is None or not parts.scheme:
         return None
-    scheme = parts.scheme.lower()
     netloc = f"[{host}]" if ":" in host else host
-    if port is not None and str(port) != _DEFAULT_PORTS.get(scheme):
+    if port is not None and port != _DEFAULT_PORTS.get(parts.scheme):
         netloc += f":{port}"
-    query = f"?{_unescape(parts.query)}" if parts.query else ""
-    return f"{scheme}://{netloc}{_canonical_path(parts.path)}{query}"
+    query = f"?{unescape(parts.query)}" if parts.query else ""
+    return f"{parts.scheme}://{netloc}{_resolve_dots(unescape(parts.path) or '/')}{query}"
 
 
-def _canonical_path(path: str) -> str:
-    path = _unescape(path) or "/"
-    if "/." not in path and "//" not in path:
+def host_of_url(url: str) -> str | None:
+    """The canonical host of an absolute URL, None if it is none."""
+    try:
+        return parse_host(urlsplit(url.strip()).hostname or "")
+    except ValueError:
+        return None
+
+
+def _resolve_dots(path: str) -> str:
+    """RFC 3986, 5.2.4, for a path that begins with a slash."""
+    if "/." not in path:
         return path
-    resolved = posixpath.normpath(path)
-    # normpath keeps a leading "//" and drops the trailing slash, which means something in a URL.
-    resolved = "/" + resolved.lstrip("/")
-    return resolved + "/" if path.endswith(("/", "/.", "/..")) and resolved != "/" else resolved
+    resolved: list[str] = []
+    *parents, last = path.split("/")[1:]
+    for segment in parents:
+        if segment == "..":
+            del resolved[-1:]
+        elif segment != ".":
+            resolved.append(segment)
+    if last == "..":
+        del resolved[-1:]
+    return "/".join(["", *resolved, "" if last in (".", "..") else last])
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
+    """Undoes percent escapes of unreserved characters, writes the others in upper case and escapes what is outside ASCII."""
     if not text.isascii():
-        text = quote(text, safe="%/:?#[]@!$&'()*+,;=~-._ ")
-    if "%" not in text:
-        return text
-    return _ESCAPE.sub(_unescape_one, text)
+        text = _NOT_ASCII.sub(lambda match: quote(match[0]), text)
+    return _ESCAPE.sub(_unescape_one, text) if "%" in text else text
 
 
 def _unescape_one(match: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import ahocorasick
 
-from hedgerow.blocklists.names import parse_url
+from hedgerow.blocklists.names import unescape
 from hedgerow.blocklists.rules import UrlRule
 
 _FRAGMENT = re.compile(r"[^*^|]+")
@@ -87,7 +87,7 @@ class UrlMatcher:
 
 
 def _fragments(pattern: str) -> list[str]:
-    return [fragment.lower() for fragment in _FRAGMENT.findall(pattern)]
+    return _FRAGMENT.findall(unescape(pattern).lower())
 
 
 def _rarest(fragments: list[str], weights: Counter[str]) -> str:
@@ -103,28 +103,23 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     >>> bool(compile_pattern("||example.com/ads^").search("https://example.com/adsense"))
     False
     """
-    start, end = "", ""
-    if pattern.startswith("||"):
-        start, pattern = _HOST_ANCHOR, pattern[2:]
-    elif pattern.startswith("|"):
-        start, pattern = "^", pattern[1:]
-    if pattern.endswith("|"):
-        end, pattern = "$", pattern[:-1]
-    # Runs of stars would only make the expression slower.
-    body = re.sub(r"\*+", "*", pattern.lower().strip("*") if not (start or end) else pattern.lower())
-    return re.compile(start + "".join(_translate(character) for character in body) + end, re.ASCII)
+    body = unescape(pattern).lower()
+    if body.startswith("||"):
+        start, body = _HOST_ANCHOR, body[2:]
+    elif body.startswith("|"):
+        start, body = "^", body[1:]
+    else:
+        start, body = "^", "*" + body
+    is_to_end = body.endswith("|")
+    first, *pieces = re.split(r"\*+", body.removesuffix("|"))
+    expressions = list(map(_translate, pieces))
+    # For each piece between stars the first place that fits is as good as any later one, so the search never goes back to an
+    # earlier piece: atomic groups keep a hostile pattern of many stars linear. Only the last piece before an end has to be tried.
+    steps = [f"(?>.*?{piece})" for piece in expressions]
+    if is_to_end:
+        steps = [*steps[:-1], f".*{expressions[-1]}$"] if steps else ["$"]
+    return re.compile(start + _translate(first) + "".join(steps), re.ASCII | re.DOTALL)
 
 
-def _translate(character: str) -> str:
-    match character:
-        case "*":
-            return ".*"
-        case "^":
-            return _SEPARATOR
-        case _:
-            return re.escape(character)
-
-
-def canonical_for_match(url: str) -> str | None:
-    """What `find_all` wants; None for what is no absolute URL."""
-    return parse_url(url)
+def _translate(piece: str) -> str:
+    return "".join(_SEPARATOR if character == "^" else re.escape(character) for character in piece)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hedgerow.blocklists.names import HOST, parse_host
+from hedgerow.blocklists.names import HOST, load_public_suffixes, parse_host
 from hedgerow.blocklists.rules import Parsed, Problem, UrlRule
 
 _COSMETIC = re.compile(r"#[@?$%]{0,3}#|\$\$|#@?\$\??#")
@@ -69,16 +69,15 @@ def _unsupported(body: str) -> str | None:
     if len(body) > 2 and body.startswith("/") and (body.endswith("/") or (modifiers and body[: modifiers.start()].endswith("/"))):
         return "regular expressions are not supported"
     if modifiers is None:
-        return None
-    names = (part.partition("=")[0].removeprefix("~") for part in re.split(r"(?<!\\),", modifiers[1]))
-    return "modifier not supported: $" + ",".join(dict.fromkeys(names))
+        return "a $ that begins no modifier" if "$" in body else None
+    first = re.split(r"[,=]", modifiers[1], maxsplit=1)[0].removeprefix("~")
+    return f"modifier not supported: ${first}"
 
 
 def _parse_network_rule(body: str, line: str, number: int, source: str, parsed: Parsed) -> None:
     exception = line.startswith("@@")
     whole = _HOST_RULE.fullmatch(body)
-    name = whole[1] if whole else body
-    host = parse_host(name) if whole or HOST.fullmatch(body.lower()) else None
+    host = parse_host(whole[1]) if whole else _bare_host(body)
     if host is not None:
         if "." not in host and ":" not in host:
             message = "a single label would block a whole top-level domain"
@@ -89,6 +88,14 @@ def _parse_network_rule(body: str, line: str, number: int, source: str, parsed: 
         parsed.problems.append(Problem(source, number, 3, "not a host name", line[:200]))
     else:
         _add_url_rule(body, exception, line, number, source, parsed)
+
+
+def _bare_host(body: str) -> str | None:
+    """A name that stands alone, as in lists for DNS; `ads.js` is no name, but a piece of a URL."""
+    name = body.lower()
+    if HOST.fullmatch(name) and "." in name and name.rpartition(".")[2] in load_public_suffixes().registries:
+        return parse_host(name)
+    return None
 
 
 def _add_url_rule(body: str, exception: bool, line: str, number: int, source: str, parsed: Parsed) -> None:

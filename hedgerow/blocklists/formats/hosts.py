@@ -14,7 +14,9 @@ from hedgerow.blocklists.rules import Parsed, Problem
 _TYPICAL = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:.]*::?[0-9a-fA-F:.%a-z]*)\s+[^\s#]")
 _SINK = re.compile(r"0\.0\.0\.0|127(?:\.\d{1,3}){3}|255\.255\.255\.255|0|::|::0|::1|(?:fe80::1%|ff0[0-9]::)\S*")
 _LOCAL = frozenset(
-    ["localhost", "localhost.localdomain", "localhost4", "localhost4.localdomain4", "localhost6", "localhost6.localdomain6", "local", "broadcasthost", "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters", "ip6-allhosts", "0.0.0.0"]
+    {"localhost", "localhost4", "localhost6", "localhost.localdomain", "localhost4.localdomain4", "localhost6.localdomain6"}
+    | {"local", "broadcasthost", "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix"}
+    | {"ip6-allnodes", "ip6-allrouters", "ip6-allhosts", "0.0.0.0"}  # noqa: S104 (an entry, not a bind)
 )
 
 
