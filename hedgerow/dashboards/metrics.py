@@ -124,6 +124,12 @@ class Metrics(Collector):
         else:
             self._ignore(name)
 
+    def set_total(self, name: str, labels: Labels, total: float) -> None:
+        """Sets a counter of control's own, which another part keeps; it never goes down here."""
+        sums = self._find(name, labels)
+        if sums is not None and total > (before := sums.totals.get(labels, 0.0)):
+            self.add(name, labels, total - before)
+
     def set_all(self, name: str, levels: Mapping[Labels, float]) -> None:
         """Replaces all series of one of control's own gauges, so that those of a list which is gone vanish."""
         if (sums := self._sums.get(name)) is not None:

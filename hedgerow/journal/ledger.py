@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
-from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select
+from sqlalchemy import Connection, Engine, func, select
 
-from hedgerow.journal.read import PauseRow, RequestRow
+from hedgerow.journal.read import RequestRow, pause_of
 from hedgerow.journal.tables import access_requests, grants, pauses
-from hedgerow.policies.model import AccessRequest, DeviceId, Grant
+from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Pause
 
 OPEN_REQUESTS_LIMIT = 50
 """Open requests of one device; more of them would only bury those of the others."""
@@ -86,13 +86,21 @@ class Ledger:
             if not connection.execute(change.values(revoked_at=self._clock(), revoked_by=giver)).rowcount:
                 raise NoSuchEntry(f"there is no grant {grant_id}")
 
-    def pause(self, giver: str, *, device: DeviceId | None = None, person: str | None = None, ends: float | None = None) -> PauseRow:
+    def pause(self, giver: str, *, device: DeviceId | None = None, person: str | None = None, ends: float | None = None) -> Pause:
         """Holds a device, a person or (neither given) everybody from now on, until `ends` or until resumed. It replaces an earlier one."""
         with self._engine.begin() as connection:
             self._end_pauses(connection, giver, device, person)
-            row = {"device": device, "person": person, "giver": giver, "starts": self._clock(), "ends": ends}
+            row = {
+                "id": secrets.token_hex(6),
+                "device": device,
+                "person": person,
+                "giver": giver,
+                "starts": self._clock(),
+                "ends": ends,
+                "note": "",
+            }
             made = connection.execute(pauses.insert().values(row).returning(pauses)).one()
-        return _pause(made)
+        return pause_of(made)
 
     def resume(self, giver: str, *, device: DeviceId | None = None, person: str | None = None) -> int:
         """Ends the pauses of exactly this device or person (or those of everybody); returns how many there were."""
@@ -115,7 +123,3 @@ class Ledger:
 def _grant_row(grant: Grant) -> dict[str, object]:
     names = ("id", "subject", "giver", "starts", "ends", "device", "person", "note")
     return {name: getattr(grant, name) for name in names}
-
-
-def _pause(row: Row[Any]) -> PauseRow:
-    return PauseRow(row.id, row.device, row.person, row.giver, row.starts, row.ends)

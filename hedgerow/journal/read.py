@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, Row, Select, func, or_, select
 
 from hedgerow.journal.tables import access_requests, decisions, devices_seen, events, grants, hourly, pauses
-from hedgerow.policies.model import DeviceId, Grant, Kind, Reason, Verdict
+from hedgerow.policies.model import DeviceId, Grant, Kind, Pause, Reason, Verdict
 
 PAGE_LIMIT = 1000
 """Rows of one page at most."""
@@ -103,18 +103,6 @@ class RequestRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PauseRow:
-    """Somebody's network is held until `ends` (None: until resumed); device and person both None means everybody."""
-
-    id: int
-    device: DeviceId | None
-    person: str | None
-    giver: str
-    starts: float
-    ends: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class EventRow:
     """Something that happened to Hedgerow itself."""
 
@@ -175,11 +163,11 @@ class Reader:
         holds = grants.c.revoked_at.is_(None) & or_(grants.c.ends.is_(None), grants.c.ends > now)
         return tuple(_grant(row) for row in self._all(select(grants).where(holds).order_by(grants.c.starts, grants.c.id)))
 
-    def pauses(self, now: float) -> tuple[PauseRow, ...]:
+    def pauses(self, now: float) -> tuple[Pause, ...]:
         """Pauses that hold at `now` or will hold."""
         holds = pauses.c.ended_at.is_(None) & or_(pauses.c.ends.is_(None), pauses.c.ends > now)
-        rows = self._all(select(pauses).where(holds).order_by(pauses.c.id))
-        return tuple(PauseRow(row.id, row.device, row.person, row.giver, row.starts, row.ends) for row in rows)
+        rows = self._all(select(pauses).where(holds).order_by(pauses.c.starts, pauses.c.id))
+        return tuple(pause_of(row) for row in rows)
 
     def events(self, kind: str | None = None, limit: int = 100) -> tuple[EventRow, ...]:
         """What happened to Hedgerow itself, the latest first."""
@@ -222,3 +210,8 @@ def _decision(row: Row[Any]) -> DecisionRow:
 
 def _grant(row: Row[Any]) -> Grant:
     return Grant(row.id, row.subject, row.giver, row.starts, row.ends, row.device, row.person, row.note)
+
+
+def pause_of(row: Row[Any]) -> Pause:
+    """The pause of a row of its table."""
+    return Pause(row.id, row.giver, row.starts, row.ends, row.device, row.person, row.note)

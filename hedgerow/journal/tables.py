@@ -95,15 +95,15 @@ grants = Table(
 pauses = Table(
     "pauses",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", String, primary_key=True),
     Column("device", String),  # device and person both null: everybody
     Column("person", String),
     Column("giver", String, nullable=False),
     Column("starts", Float, nullable=False),
     Column("ends", Float),
+    Column("note", String, nullable=False),
     Column("ended_at", Float),
     Column("ended_by", String),
-    sqlite_autoincrement=True,
 )
 
 events = Table(

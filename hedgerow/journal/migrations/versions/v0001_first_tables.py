@@ -94,15 +94,14 @@ def _make_requests_and_grants() -> None:
 def _make_pauses_and_events() -> None:
     op.create_table(
         "pauses",
-        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("id", sa.String, primary_key=True),
         sa.Column("device", sa.String),
         sa.Column("person", sa.String),
-        *_texts("giver"),
+        *_texts("giver", "note"),
         sa.Column("starts", sa.Float, nullable=False),
         sa.Column("ends", sa.Float),
         sa.Column("ended_at", sa.Float),
         sa.Column("ended_by", sa.String),
-        sqlite_autoincrement=True,
     )
     op.create_table(
         "events",

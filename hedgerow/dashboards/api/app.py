@@ -1,0 +1,100 @@
+"""Puts the web together: guard, API, metrics, pages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Scope
+
+from hedgerow import __version__
+from hedgerow.dashboards.api.control import Control, Status
+from hedgerow.dashboards.api.guard import Admission, Guard, GuardMiddleware
+from hedgerow.dashboards.api.problems import install_handlers, problem, wants_json
+from hedgerow.dashboards.api.routes import make_api
+from hedgerow.dashboards.metrics import Metrics
+from hedgerow.dashboards.pages.views import Pages
+from hedgerow.journal.read import Reader
+
+
+def create_app(*, reader: Reader, control: Control, metrics: Metrics, guard: Guard, clock: Callable[[], float] = time.time) -> FastAPI:
+    """The whole web as one ASGI app. Serve it with `web_server`: the guard must see the kernel's idea of who asks."""
+    # No docs_url: FastAPI's own pages load scripts from the outside.
+    app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
+    pages = Pages(reader, control, guard, clock)
+    app.include_router(make_api(reader, control, clock))
+    app.include_router(pages.router())
+    _add_machine_routes(app, reader, control, metrics, clock)
+    install_handlers(app, pages.error)
+
+    def refuse(scope: Scope, admission: Admission) -> Response:
+        if wants_json(scope["path"]):
+            return problem(admission.status, admission.why)
+        return pages.error(admission.status, admission.why)
+
+    def may_sign_in(address: str) -> bool:
+        device = control.device_at(address)
+        return device is not None and device.may_sign_in
+
+    app.add_middleware(GuardMiddleware, guard=guard, may_sign_in=may_sign_in, refuse=refuse)
+    return app
+
+
+def web_server(app: FastAPI, *, connections: int = 200) -> uvicorn.Server:
+    """A server for `create_app`'s app; `await server.serve(sockets=[...])` with sockets that the caller bound.
+
+    Forwarded headers are not believed: a device could write any address into them.
+    """
+    config = uvicorn.Config(
+        app,
+        proxy_headers=False,
+        server_header=False,
+        date_header=True,
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        ws="none",
+        limit_concurrency=connections,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=2,
+        h11_max_incomplete_event_size=16 * 1024,
+    )
+    return uvicorn.Server(config)
+
+
+def _add_machine_routes(app: FastAPI, reader: Reader, control: Control, metrics: Metrics, clock: Callable[[], float]) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        is_well = all(worker.state == "running" for worker in control.status().workers)
+        return PlainTextResponse("ok\n" if is_well else "some workers are not running\n", 200 if is_well else 503)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def scrape(request: Request) -> Response:
+        open_requests = await run_in_threadpool(reader.count_open_requests)
+        fill_metrics(metrics, control.status(), open_requests, clock())
+        body, content_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
+
+
+def fill_metrics(metrics: Metrics, status: Status, open_requests: int, now: float) -> None:
+    """Sets what is known at the moment of a scrape from the status and the journal."""
+    domains: dict[tuple[str, ...], float] = {}
+    ages: dict[tuple[str, ...], float] = {}
+    for item in status.lists:
+        domains[(item.category,)] = domains.get((item.category,), 0.0) + item.domains
+        if item.fetched is not None:
+            ages[(item.source,)] = max(0.0, now - item.fetched)
+    metrics.set_all("hedgerow_list_domains", domains)
+    metrics.set_all("hedgerow_list_age_seconds", ages)
+    metrics.set("hedgerow_policy_loaded_timestamp_seconds", (), status.policy_loaded or 0.0)
+    metrics.set_total("hedgerow_events_dropped_total", ("control",), float(status.dropped))
+    restarts: dict[str, int] = {}
+    for worker in status.workers:
+        restarts[worker.role] = restarts.get(worker.role, 0) + worker.restarts
+    for role, number in restarts.items():
+        metrics.set_total("hedgerow_worker_restarts_total", (role,), float(number))
+    metrics.set("hedgerow_access_requests_open", (), float(open_requests))

@@ -1,0 +1,137 @@
+"""What the web may ask of the running Hedgerow. `app` implements `Control`; everything that comes back is frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from hedgerow.blocklists.rules import Problem
+from hedgerow.policies.lifelines import Lifeline
+from hedgerow.policies.model import Decision, DeviceId, Grant, Kind
+
+
+class HowLong(StrEnum):
+    """For how long a request is approved: an hour, until the local midnight, or for good."""
+
+    HOUR = "hour"
+    TODAY = "today"
+    GOOD = "good"
+
+
+class Unfit(ValueError):
+    """What was asked cannot be: no such device or person, not a host, a time that is over. The message is one sentence for the asker."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """One process. `state` is one word such as running, starting, restarting or stopped; `since` is when it began."""
+
+    name: str
+    role: str
+    state: str
+    since: float
+    pid: int | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ListHealth:
+    """One list: how many domains it gave, when it was last fetched or written, and what is wrong with it, if anything."""
+
+    source: str
+    category: str
+    domains: int
+    fetched: float | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How Hedgerow is. Instants are seconds since the epoch.
+
+    `policy` is the path of the file in force, empty for the built-in default; `policy_problems` are those of a newer file that was
+    not taken; `journal_problem` is `Recorder.problem`; `dropped` counts decisions that were not remembered.
+    """
+
+    version: str
+    started: float
+    timezone: str
+    policy: str = ""
+    policy_loaded: float | None = None
+    policy_problems: tuple[Problem, ...] = ()
+    list_problems: tuple[Problem, ...] = ()
+    lists: tuple[ListHealth, ...] = ()
+    workers: tuple[WorkerHealth, ...] = ()
+    journal_problem: str = ""
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    """What a device may know of itself. `held` says in words that a pause or bedtime holds now, empty otherwise.
+
+    `may_sign_in`: the sign-in page is shown to this device; the filtered devices of children get no more than their own page.
+    """
+
+    device: DeviceId
+    person: str | None
+    profile: str
+    lifelines: tuple[Lifeline, ...] = ()
+    held: str = ""
+    held_until: float | None = None
+    may_sign_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What would be decided for a device at one enforcement point, and why."""
+
+    device: DeviceId
+    person: str | None
+    profile: str
+    at: float
+    kind: Kind
+    host: str
+    url: str | None
+    decision: Decision
+
+
+class Control(Protocol):
+    """The running Hedgerow, as the web sees it. All methods are called on control's event loop.
+
+    The plain ones answer at once from memory; the `async` ones may touch the disk (through a thread) and return when the change is
+    in the journal and the new snapshot is published.
+    """
+
+    def status(self) -> Status:
+        """How everything is now."""
+        ...
+
+    def device_at(self, address: str) -> DeviceView | None:
+        """The device at an IP address, or None where it is not inside `network.lan`."""
+        ...
+
+    async def approve(self, request_id: int, how_long: HowLong, giver: str) -> Grant:
+        """Answers an open request with a grant for its device and host. Raises `journal.ledger.NoSuchEntry`."""
+        ...
+
+    async def deny(self, request_id: int, giver: str) -> None:
+        """Answers an open request with no. Raises `journal.ledger.NoSuchEntry`."""
+        ...
+
+    async def revoke(self, grant_id: str, giver: str) -> None:
+        """Ends a grant now. Raises `journal.ledger.NoSuchEntry`."""
+        ...
+
+    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> None:
+        """Holds a device, a person or everybody until `ends` or until resumed. Raises `Unfit` for an unknown name or a past `ends`."""
+        ...
+
+    async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
+        """Ends the pauses of exactly this device or person (neither given: those of everybody). Raises `Unfit` for an unknown name."""
+        ...
+
+    async def explain(self, device: str, target: str, at: float | None = None) -> tuple[Explanation, ...]:
+        """What each enforcement point would decide for a host or URL, at `at` or now. Raises `Unfit`."""
+        ...

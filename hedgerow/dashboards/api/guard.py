@@ -1,0 +1,207 @@
+"""Who may see what: the people in charge see everything, a filtered device only its own page, a foreign web site nothing.
+
+`Guard.admit` is pure; `GuardMiddleware` asks it for each request and adds the headers that every answer carries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SESSION_COOKIE = "hedgerow_session"
+
+BODY_LIMIT = 64 * 1024
+"""Bytes of a request's body; no form or JSON here needs more."""
+
+DEVICE_PATHS = frozenset({"/device", "/static/hedgerow.css"})
+SIGN_IN_PATHS = frozenset({"/sign-in", "/sign-out"})
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORWARDED = ("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # not no-referrer: with that, browsers send `Origin: null` with our own forms
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+
+
+class Role(StrEnum):
+    """What the asker is taken for."""
+
+    MANAGER = "manager"
+    DEVICE = "device"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """`status` 200 lets the request through as `role`; anything else is the HTTP status of the refusal, and `why` its sentence."""
+
+    role: Role
+    status: int = 200
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """`token` opens everything; `hosts` are names, beside IP addresses and localhost, by which the page may be reached."""
+
+    token: str = field(repr=False)
+    hosts: frozenset[str] = frozenset()
+
+    def session(self) -> str:
+        """What the cookie holds: made from the token, so that a stolen cookie does not tell the token."""
+        return hmac.new(self.token.encode(), b"hedgerow session", hashlib.sha256).hexdigest()
+
+    def is_token(self, text: str) -> bool:
+        """Whether this is the token."""
+        return hmac.compare_digest(text.encode(), self.token.encode())
+
+    def admit(self, peer: str, method: str, path: str, headers: Headers, may_sign_in: Callable[[str], bool]) -> Admission:
+        """Judges a request by its head. `peer` is the address at the other end of the connection, as the kernel tells it."""
+        names = headers.getlist("host")
+        host = host_name(names[0]) if len(names) == 1 else None
+        if host is None or not self._is_own_name(host):
+            return Admission(Role.DEVICE, 421, "Open this page by the address of the machine that runs Hedgerow.")
+        has_bearer = self._has_bearer(headers)
+        is_manager = has_bearer or self._has_session(headers) or _is_at_the_machine(peer, host, headers)
+        role = Role.MANAGER if is_manager else Role.DEVICE
+        if method not in _SAFE_METHODS and not has_bearer and not is_same_origin(names[0], headers):
+            return Admission(role, 403, "This was not sent from a page of Hedgerow.")
+        if role is Role.DEVICE and path not in DEVICE_PATHS and not (path in SIGN_IN_PATHS and may_sign_in(peer)):
+            return Admission(role, 403, "This page is for the people who look after this network.")
+        return Admission(role)
+
+    def _is_own_name(self, host: str) -> bool:
+        return host == "localhost" or host in self.hosts or _address(host) is not None
+
+    def _has_bearer(self, headers: Headers) -> bool:
+        scheme, _, credential = headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and self.is_token(credential.strip())
+
+    def _has_session(self, headers: Headers) -> bool:
+        cookie = cookie_parser(headers.get("cookie", "")).get(SESSION_COOKIE, "")
+        return hmac.compare_digest(cookie.encode(), self.session().encode())
+
+
+def host_name(header: str) -> str | None:
+    """The host of a Host header without its port, lower case; None where it is not one.
+
+    >>> host_name("[::1]:8053"), host_name("LocalHost:8053"), host_name("127.0.0.1"), host_name("a:b:c")
+    ('::1', 'localhost', '127.0.0.1', None)
+    """
+    host, colon, port = header.strip().lower().rpartition(":")
+    if not colon or header.endswith("]"):
+        host, port = header.strip().lower(), "0"
+    if not port.isdecimal():
+        return None
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1]
+    return None if not host or ":" in host else host
+
+
+def is_same_origin(host: str, headers: Headers) -> bool:
+    """Whether a browser says that one of our own pages sent this. A client that says nothing is refused: it has the token for that."""
+    origin = headers.get("origin")
+    if origin is not None:
+        return origin.lower() in {f"http://{host.lower()}", f"https://{host.lower()}"}
+    return headers.get("sec-fetch-site") == "same-origin"
+
+
+def load_token(path: Path) -> str:
+    """The token in the file at `path` (mode 0600), which is made if it is not there. Raises OSError."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        token = path.read_text(encoding="ascii").strip()
+        if token:
+            return token
+        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+    token = secrets.token_urlsafe(32)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(token + "\n")
+    return token
+
+
+class GuardMiddleware:
+    """Refuses what the guard does not admit, bounds bodies, and puts the security headers on every answer."""
+
+    def __init__(
+        self, app: ASGIApp, guard: Guard, may_sign_in: Callable[[str], bool], refuse: Callable[[Scope, Admission], Response]
+    ) -> None:
+        self._app, self._guard, self._may_sign_in, self._refuse = app, guard, may_sign_in, refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        peer = peer_address(scope)
+        headers = Headers(scope=scope)
+        admission = self._guard.admit(peer, scope["method"], scope["path"], headers, self._may_sign_in)
+        if admission.status == 200 and not _has_small_body(headers):
+            admission = Admission(admission.role, 413, "That is more than any form here needs.")
+        if admission.status != 200:
+            await self._refuse(scope, admission)(scope, receive, send_guarded)
+            return
+        scope.setdefault("state", {})["role"] = admission.role
+        await self._app(scope, receive, send_guarded)
+
+
+def peer_address(scope: Scope) -> str:
+    """The address at the other end, an IPv4 one as such although it came to an IPv6 socket; empty where there is none."""
+    client = scope.get("client")
+    address = _address(client[0]) if client else None
+    return "" if address is None else str(address)
+
+
+def _has_small_body(headers: Headers) -> bool:
+    if "transfer-encoding" in headers:
+        return False
+    length = headers.get("content-length", "0")
+    return length.isdecimal() and int(length) <= BODY_LIMIT
+
+
+def _is_at_the_machine(peer: str, host: str, headers: Headers) -> bool:
+    """Exactly 127.0.0.1 and ::1: other loopback addresses may be devices. What a proxy passes on is not at the machine."""
+    if peer not in {"127.0.0.1", "::1"} or any(name in headers for name in _FORWARDED):
+        return False
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address

@@ -1,0 +1,132 @@
+"""JSON for scripts, under /api/v1."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from hedgerow.dashboards.api.control import Control, Explanation, HowLong, Status, Unfit
+from hedgerow.journal.read import DecisionFilter, DecisionPage, DeviceRow, Reader, RequestRow
+from hedgerow.policies.model import Grant, Kind, Pause, Reason, Verdict
+
+GIVER = "api"
+
+_DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What holds beyond the policy file."""
+
+    grants: tuple[Grant, ...]
+    pauses: tuple[Pause, ...]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Approval(_Body):
+    """For how long."""
+
+    how_long: HowLong = Field(alias="for")
+
+
+class Whom(_Body):
+    """A device or a person; neither means everybody."""
+
+    device: str | None = Field(None, max_length=253)
+    person: str | None = Field(None, max_length=253)
+
+
+class PauseOrder(Whom):
+    """For whom, and for how many minutes; without minutes until resumed."""
+
+    minutes: float | None = Field(None, gt=0, le=60 * 24 * 365)
+
+
+Cursor = Annotated[int | None, Query(ge=1, le=2**62, description="the `older` of the page before")]
+Text = Annotated[str | None, Query(max_length=2048)]
+Instant = Annotated[float | None, Query(ge=0, le=2**40, description="seconds since the epoch")]
+
+
+def make_api(reader: Reader, control: Control, clock: Callable[[], float] = time.time) -> APIRouter:
+    """All routes under /api/v1."""
+    api = APIRouter(prefix="/api/v1")
+    _add_readings(api, reader, control, clock)
+    _add_changes(api, control, clock)
+    return api
+
+
+def _add_readings(api: APIRouter, reader: Reader, control: Control, clock: Callable[[], float]) -> None:
+    @api.get("/status")
+    async def status() -> Status:
+        return control.status()
+
+    @api.get("/devices")
+    async def devices(since: Instant = None) -> tuple[DeviceRow, ...]:
+        return await run_in_threadpool(reader.devices, clock() - _DAY if since is None else since)
+
+    @api.get("/decisions")
+    async def decisions(
+        device: Text = None,
+        person: Text = None,
+        verdict: Verdict | None = None,
+        reason: Reason | None = None,
+        kind: Kind | None = None,
+        host: Text = None,
+        since: Instant = None,
+        before: Instant = None,
+        cursor: Cursor = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> DecisionPage:
+        wanted = DecisionFilter(device, person, verdict, reason, kind, host, since, before)
+        return await run_in_threadpool(reader.decisions, wanted, cursor=cursor, limit=limit)
+
+    @api.get("/requests")
+    async def requests(state: Annotated[str, Query(pattern="^(open|approved|denied|all)$")] = "open") -> tuple[RequestRow, ...]:
+        return await run_in_threadpool(reader.requests, None if state == "all" else state)
+
+    @api.get("/grants")
+    async def grants() -> Grants:
+        now = clock()
+        return Grants(await run_in_threadpool(reader.grants, now), await run_in_threadpool(reader.pauses, now))
+
+    @api.get("/explain")
+    async def explain(
+        device: Annotated[str, Query(max_length=253)], target: Annotated[str, Query(max_length=8192)], at: Instant = None
+    ) -> tuple[Explanation, ...]:
+        return await control.explain(device, target, at)
+
+
+def _add_changes(api: APIRouter, control: Control, clock: Callable[[], float]) -> None:
+    @api.post("/requests/{request_id}/approve")
+    async def approve(request_id: int, approval: Approval) -> Grant:
+        return await control.approve(request_id, approval.how_long, GIVER)
+
+    @api.post("/requests/{request_id}/deny", status_code=204)
+    async def deny(request_id: int) -> None:
+        await control.deny(request_id, GIVER)
+
+    @api.delete("/grants/{grant_id}", status_code=204)
+    async def revoke(grant_id: str) -> None:
+        await control.revoke(grant_id, GIVER)
+
+    @api.post("/pause", status_code=204)
+    async def pause(whom: PauseOrder) -> None:
+        if whom.device is not None and whom.person is not None:
+            raise Unfit("name a device or a person, not both")
+        ends = None if whom.minutes is None else clock() + whom.minutes * 60
+        await control.pause(GIVER, device=whom.device, person=whom.person, ends=ends)
+
+    @api.post("/resume", status_code=204)
+    async def resume(whom: Whom) -> None:
+        if whom.device is not None and whom.person is not None:
+            raise Unfit("name a device or a person, not both")
+        await control.resume(GIVER, device=whom.device, person=whom.person)

@@ -1,0 +1,106 @@
+"""The web on a loopback port over a real journal, with a `Control` that does everything except decide."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from hedgerow.dashboards.api.app import create_app, web_server
+from hedgerow.dashboards.api.control import DeviceView, Explanation, HowLong, Status, Unfit
+from hedgerow.dashboards.api.guard import Guard
+from hedgerow.dashboards.metrics import Metrics
+from hedgerow.journal.ledger import Ledger
+from hedgerow.journal.read import Reader
+from hedgerow.journal.record import Recorder
+from hedgerow.journal.store import open_journal
+from hedgerow.policies.model import Decision, DeviceId, Grant, Kind, Reason, Verdict
+
+NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
+TOKEN = "a-token-for-tests"
+
+
+@dataclass
+class LedgerControl:
+    """`Control` over a ledger: what it changes is really in the journal; devices and status are what the test says."""
+
+    ledger: Ledger
+    state: Status
+    devices: dict[str, DeviceView] = field(default_factory=dict)
+
+    def status(self) -> Status:
+        return self.state
+
+    def device_at(self, address: str) -> DeviceView | None:
+        return self.devices.get(address)
+
+    async def approve(self, request_id: int, how_long: HowLong, giver: str) -> Grant:
+        request = await asyncio.to_thread(self.ledger.request, request_id)
+        ends = None if how_long is HowLong.GOOD else NOW + 3600
+        grant = Grant(secrets.token_hex(4), request.host, giver, NOW, ends, request.device)
+        await asyncio.to_thread(self.ledger.approve, request_id, grant)
+        return grant
+
+    async def deny(self, request_id: int, giver: str) -> None:
+        await asyncio.to_thread(self.ledger.deny, request_id, giver)
+
+    async def revoke(self, grant_id: str, giver: str) -> None:
+        await asyncio.to_thread(self.ledger.revoke, grant_id, giver)
+
+    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> None:
+        if person == "nobody":
+            raise Unfit("there is no person nobody")
+        await asyncio.to_thread(self.ledger.pause, giver, device=DeviceId(device) if device else None, person=person, ends=ends)
+
+    async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
+        await asyncio.to_thread(self.ledger.resume, giver, device=DeviceId(device) if device else None, person=person)
+
+    async def explain(self, device: str, target: str, at: float | None = None) -> tuple[Explanation, ...]:
+        decision = Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
+        return (Explanation(DeviceId(device), "mia", "child-8-12", at or NOW, Kind.DNS, target, None, decision),)
+
+
+@dataclass(frozen=True)
+class Web:
+    """A running web and what stands behind it."""
+
+    port: int
+    engine: Engine
+    recorder: Recorder
+    ledger: Ledger
+    control: LedgerControl
+    metrics: Metrics
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def change_status(self, **fields: object) -> None:
+        self.control.state = replace(self.control.state, **fields)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def running_web(state: Path, listen: str = "0.0.0.0", port: int = 0) -> Iterator[Web]:
+    """Serves on every IPv4 address of the loopback, so that a test can come as any device of 127.0.0.0/8."""
+    engine = open_journal(state / "journal.sqlite")
+    ledger = Ledger(engine, clock=lambda: NOW)
+    control = LedgerControl(ledger, Status("0.1.0", NOW - 7200, "Europe/Lisbon"))
+    metrics = Metrics(strict=True)
+    app = create_app(reader=Reader(engine), control=control, metrics=metrics, guard=Guard(TOKEN), clock=lambda: NOW)
+    server = web_server(app)
+    with socket.create_server((listen, port)) as listener:
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
+        thread.start()
+        try:
+            yield Web(listener.getsockname()[1], engine, Recorder(engine, clock=lambda: NOW), ledger, control, metrics)
+        finally:
+            server.should_exit = True
+            thread.join(10)
+            engine.dispose()
