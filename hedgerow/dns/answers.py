@@ -1,0 +1,266 @@
+"""Answers as bytes: blocked, rewritten, forwarded, refused. Pure.
+
+An answer is drafted once for a question (`Draft`) and then rendered for whoever asks: with or without EDNS, within a size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from struct import pack
+from typing import Final, NamedTuple
+
+from hedgerow.dns import wire
+from hedgerow.dns.wire import Query, Record, Response
+from hedgerow.policies.model import Decision, Reason
+
+BLOCKED_TTL: Final = 10
+MAX_TTL: Final = 86_400
+MAX_NEGATIVE_TTL: Final = 3_600  # RFC 2308, section 5
+BLOCKED_LIFETIME: Final = 3_600.0  # how long a blocked answer may stay in the cache: the TTL it shows never passes BLOCKED_TTL
+FAILURE_TTL: Final = 1.0  # RFC 9520: failures are cached, and no longer than needed to protect the upstream
+
+EDE_FILTERED: Final = 17  # RFC 8914
+EDE_NO_REACHABLE_AUTHORITY: Final = 22
+EDE_OPTION: Final = 15
+_ECH: Final = 5  # SvcParamKey
+_MANDATORY: Final = 0
+
+# What RPZ resolvers show for names of their own making; the owner is the asked name, so that the negative answer can be cached.
+_LOCAL_SOA: Final = b"\x09localhost\0" + b"\x06nobody\x07invalid\0" + pack("!IIIII", 1, 3600, 1200, 604800, BLOCKED_TTL)
+_RFC8482: Final = b"\x07RFC8482\0"
+
+# The words of a block, short enough for a datagram.
+_WORDS: Final = {
+    Reason.PAUSE: "paused",
+    Reason.BEDTIME: "bedtime",
+    Reason.BUDGET: "time is used up",
+    Reason.RULE: "blocked by a rule",
+    Reason.BYPASS: "a way round the filter",
+    Reason.SERVICE: "service",
+    Reason.CATEGORY: "category",
+    Reason.SAFE_SEARCH: "no safe search here",
+}
+
+
+class Draft(NamedTuple):
+    """An answer for one question: `answers` and `authority` count the records in `body`, which follows the question.
+
+    `ttls` are (offset in body, seconds at birth); `lifetime` says how many seconds the draft is right for, and no TTL shown
+    passes `ceiling`. `ede` is an extended error (code, text).
+    """
+
+    rcode: int
+    answers: int = 0
+    authority: int = 0
+    body: bytes = b""
+    ttls: tuple[tuple[int, int], ...] = ()
+    lifetime: float = 0.0
+    ceiling: int = MAX_TTL
+    authentic: bool = False
+    ede: tuple[int, str] | None = None
+
+
+class Rendered(NamedTuple):
+    """A finished answer around the asker's own id and question: id + head + question + tail. `ttls` offsets are into the tail."""
+
+    head: bytes
+    tail: bytes
+    ttls: tuple[tuple[int, int], ...]
+
+
+def render(query: Query, draft: Draft) -> Rendered:
+    """Fit the draft to the query: its flags, its EDNS, its size; what does not fit is cut and marked TC (RFC 2181, section 9)."""
+    opt = b""
+    if query.edns is not None:
+        options = b""
+        if draft.ede is not None:
+            options = wire.option_bytes(EDE_OPTION, pack("!H", draft.ede[0]) + draft.ede[1].encode()[:120])
+        opt = wire.opt_bytes(draft.rcode, query.edns.dnssec, options)
+    body, answers, authority, ttls = draft.body, draft.answers, draft.authority, draft.ttls
+    truncated = query.end + len(body) + len(opt) > query.limit
+    if truncated:
+        body, answers, authority, ttls = b"", 0, 0, ()
+    wants_authentic = query.data[3] & 0x20 or (query.edns is not None and query.edns.dnssec)
+    authentic = draft.authentic and bool(wants_authentic)
+    flags = _flags(query.data, draft.rcode, truncated=truncated, authentic=authentic)
+    head = flags + pack("!HHHH", 1, answers, authority, 1 if opt else 0)
+    return Rendered(head, body + opt, ttls)
+
+
+def error(data: bytes, rcode: int, question_end: int = wire.HEADER) -> bytes:
+    """A header that says what is wrong, with the question if `question_end` is given. `data` has at least a header."""
+    count = 1 if question_end > wire.HEADER else 0
+    return data[:2] + _flags(data, rcode) + pack("!HHHH", count, 0, 0, 0) + data[wire.HEADER : question_end]
+
+
+def block_text(decision: Decision) -> str:
+    """Why, in a few words, for EDE.
+
+    >>> from hedgerow.policies.model import Verdict
+    >>> block_text(Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling"))
+    'Hedgerow: category gambling'
+    """
+    words = _WORDS.get(decision.reason, str(decision.reason))
+    return f"Hedgerow: {words} {decision.what}".rstrip()
+
+
+def blocked(query: Query, decision: Decision) -> Draft:
+    """0.0.0.0, :: or nothing, for ten seconds at a time."""
+    ede = (EDE_FILTERED, block_text(decision))
+    if query.qtype == wire.A:
+        return addresses(query, ("0.0.0.0",), BLOCKED_TTL)._replace(ede=ede)  # noqa: S104
+    if query.qtype == wire.AAAA:
+        return addresses(query, ("::",), BLOCKED_TTL)._replace(ede=ede)
+    return no_such_data(ede=ede)
+
+
+def no_such_data(rcode: int = wire.NOERROR, ede: tuple[int, str] | None = None) -> Draft:
+    """NODATA, or NXDOMAIN, of our own making, with an SOA so that it is cached (RFC 2308)."""
+    body = wire.record_bytes(wire.QUESTION_POINTER, wire.SOA, BLOCKED_TTL, _LOCAL_SOA)
+    return Draft(rcode, 0, 1, body, ((6, int(BLOCKED_LIFETIME)),), BLOCKED_LIFETIME, BLOCKED_TTL, ede=ede)
+
+
+def addresses(query: Query, texts: Iterable[str], ceiling: int) -> Draft:
+    """The addresses that have the asked type; NODATA if none has."""
+    rdatas = [address.packed for address in map(ip_address, texts) if query.qtype == (wire.A if address.version == 4 else wire.AAAA)]
+    if not rdatas:
+        return no_such_data()
+    records = [wire.record_bytes(wire.QUESTION_POINTER, query.qtype, ceiling, rdata) for rdata in rdatas]
+    size = len(records[0])
+    ttls = tuple((size * index + 6, int(BLOCKED_LIFETIME)) for index in range(len(records)))
+    return Draft(wire.NOERROR, len(records), 0, b"".join(records), ttls, BLOCKED_LIFETIME, ceiling)
+
+
+def any_refused() -> Draft:
+    """The whole answer to ANY (RFC 8482, section 4.2)."""
+    body = wire.record_bytes(wire.QUESTION_POINTER, wire.HINFO, 3600, _RFC8482)
+    return Draft(wire.NOERROR, 1, 0, body, ((6, 3600),), 3600.0)
+
+
+def failed(text: str) -> Draft:
+    """No upstream answered."""
+    return Draft(wire.SERVFAIL, lifetime=FAILURE_TTL, ede=(EDE_NO_REACHABLE_AUTHORITY, text))
+
+
+def chain(response: Response, name: bytes) -> tuple[bytes, ...]:
+    """The CNAME targets that lead on from `name`, in order; each name once, so a loop ends."""
+    targets: dict[bytes, bytes] = {}
+    for record in response.answers:
+        if record.rtype == wire.CNAME:
+            targets.setdefault(record.owner, wire.read_name(response.data, record.start)[0].lower())
+    found: list[bytes] = []
+    while name in targets:
+        name = targets.pop(name)
+        found.append(name)
+    return tuple(found)
+
+
+def forwarded(query: Query, response: Response, targets: tuple[bytes, ...]) -> Draft:
+    """An upstream's answer without what nobody asked for: strangers' records, the additional section, `ech`.
+
+    Where nothing has to be taken out the octets are kept as they are: compression pointers stay right, for the question before
+    them has the same length.
+    """
+    if response.rcode not in (wire.NOERROR, wire.NXDOMAIN):
+        return Draft(response.rcode, lifetime=FAILURE_TTL)
+    belongs = {query.name, *targets}
+    answers = [record for record in response.answers if record.owner in belongs or record.rtype == wire.DNAME]
+    wants_proof = query.edns is not None and query.edns.dnssec
+    positive = any(record.rtype == query.qtype for record in answers)
+    authority = response.authority if wants_proof or not positive else ()
+    untouched = len(answers) == len(response.answers) and query.qtype not in (wire.SVCB, wire.HTTPS)
+    ttl_of = _ttl_rule(response, positive)
+    if untouched:
+        body, ttls = _spliced(response, len(authority), ttl_of)
+    else:
+        body, ttls = _rebuilt(query, response, [*answers, *authority], ttl_of)
+    has_soa = any(record.rtype == wire.SOA for record in authority)
+    lifetime = min((ttl for _, ttl in ttls), default=0) if positive or has_soa else 0
+    authentic = response.authentic and query.qtype not in (wire.SVCB, wire.HTTPS)
+    return Draft(response.rcode, len(answers), len(authority), body, ttls, float(lifetime), authentic=authentic)
+
+
+def rewritten(query: Query, target: bytes, response: Response | None) -> Draft:
+    """CNAME to `target` and the target's addresses; only the CNAME when `response` is None, so that no other record leaks."""
+    ttl = 300
+    records: list[tuple[bytes, int, int, bytes]] = [(wire.QUESTION_POINTER, wire.CNAME, ttl, target)]
+    if response is not None:
+        belongs = {target, *chain(response, target)}
+        records += [
+            (record.owner, record.rtype, min(record.ttl, ttl), wire.expand_rdata(response.data, record))
+            for record in response.answers
+            if record.owner in belongs and record.rtype in (query.qtype, wire.CNAME)
+        ]
+    found = any(rtype == query.qtype for _, rtype, _, _ in records)
+    if not found:
+        records.append((target, wire.SOA, BLOCKED_TTL, _LOCAL_SOA))
+    body, ttls = _written(records)
+    lifetime = float(max(1, min(ttl for _, ttl in ttls)))
+    return Draft(wire.NOERROR, len(records) - (not found), int(not found), body, ttls, lifetime)
+
+
+def has_type(response: Response, rtype: int) -> bool:
+    return any(record.rtype == rtype for record in response.answers)
+
+
+def without_ech(rdata: bytes) -> bytes:
+    """SVCB or HTTPS rdata without the `ech` parameter, also where it is called mandatory (RFC 9460, section 8)."""
+    target, params = wire.parse_svcb(rdata)
+    kept = bytearray(target)
+    for key, value in params:
+        if key == _MANDATORY:
+            value = b"".join(value[at : at + 2] for at in range(0, len(value), 2) if value[at : at + 2] != pack("!H", _ECH))
+            if not value:
+                continue
+        if key != _ECH:
+            kept += wire.option_bytes(key, value)
+    return bytes(kept)
+
+
+def _flags(data: bytes, rcode: int, *, truncated: bool = False, authentic: bool = False) -> bytes:
+    first = 0x80 | data[2] & 0x79 | (2 if truncated else 0)
+    return bytes((first, 0x80 | data[3] & 0x10 | (0x20 if authentic else 0) | rcode & 15))
+
+
+class _TtlRule(NamedTuple):
+    """Bounds every TTL; that of a negative answer is the SOA's minimum too (RFC 2308, section 5)."""
+
+    negative: int
+
+    def __call__(self, record: Record) -> int:
+        ttl = 0 if record.ttl > 0x7FFFFFFF else record.ttl
+        return min(ttl, self.negative, MAX_TTL)
+
+
+def _ttl_rule(response: Response, positive: bool) -> _TtlRule:
+    if positive:
+        return _TtlRule(MAX_TTL)
+    minimums = [int.from_bytes(response.data[r.end - 4 : r.end]) for r in response.authority if r.rtype == wire.SOA]
+    return _TtlRule(min([*minimums, MAX_NEGATIVE_TTL]))
+
+
+def _spliced(response: Response, authority: int, ttl_of: _TtlRule) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+    start = response.question_end
+    records = response.answers + response.authority[:authority]
+    end = records[-1].end if records else start
+    return response.data[start:end], tuple((record.ttl_at - start, ttl_of(record)) for record in records)
+
+
+def _rebuilt(query: Query, response: Response, records: list[Record], ttl_of: _TtlRule) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+    written = []
+    for record in records:
+        rdata = wire.expand_rdata(response.data, record)
+        if record.rtype in (wire.SVCB, wire.HTTPS):
+            rdata = without_ech(rdata)
+        owner = wire.QUESTION_POINTER if record.owner == query.name else record.owner
+        written.append((owner, record.rtype, ttl_of(record), rdata))
+    return _written(written)
+
+
+def _written(records: list[tuple[bytes, int, int, bytes]]) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+    body, ttls = bytearray(), []
+    for owner, rtype, ttl, rdata in records:
+        ttls.append((len(body) + len(owner) + 4, ttl))
+        body += wire.record_bytes(owner, rtype, ttl, rdata)
+    return bytes(body), tuple(ttls)

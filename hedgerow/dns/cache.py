@@ -1,0 +1,144 @@
+"""The two caches: finished answers by the asker's own bytes, and what the upstreams said.
+
+Both are bounded in number and in octets, and forget by the clock algorithm: what was not asked for since the hand last came by goes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import pack
+from typing import Final, Protocol
+
+from hedgerow.dns.answers import Draft, Rendered
+from hedgerow.dns.wire import Query
+from hedgerow.policies.model import Decision
+
+_ENTRY_OVERHEAD: Final = 600  # octets of Python objects around an entry's own bytes, measured with tracemalloc
+
+
+class Cached(Protocol):
+    """What a cache must know of its values: octets, the monotonic instant of expiry, and when it was last asked for."""
+
+    size: int
+    expires: float
+    seen: float
+
+
+class Entry:
+    """One finished answer, with what was decided: `id + head + question + tail` is the message.
+
+    TTLs are patched at most once a second, and never show an instant past `expires`. Not frozen: it is the one thing that the
+    hot path changes.
+    """
+
+    __slots__ = ("ceiling", "decision", "due", "expires", "head", "host", "labels", "seen", "size", "tail", "ttls")
+
+    def __init__(
+        self,
+        rendered: Rendered,
+        draft: Draft,
+        *,
+        born: float,
+        until: float,
+        host: str,
+        decision: Decision | None,
+        labels: tuple[str, ...],
+    ) -> None:
+        self.head, self.tail = rendered.head, rendered.tail
+        self.ceiling = draft.ceiling
+        self.expires = min(born + draft.lifetime, until)
+        # Every TTL as the instant at which its record ends: what is shown is always counted back from there.
+        self.ttls = tuple((offset, min(born + ttl, until)) for offset, ttl in rendered.ttls)
+        self.due = 0.0
+        self.seen = born
+        self.host, self.decision, self.labels = host, decision, labels
+        self.size = len(self.head) + len(self.tail) + _ENTRY_OVERHEAD
+
+    def refresh(self, now: float) -> bool:
+        """Patch the TTLs for the second that begins at `now` (monotonic); False if the answer has expired.
+
+        `due` is the next instant at which a TTL changes; TTLs are right up to it, so they are those of that instant.
+        """
+        left = int(self.expires - now)
+        self.due = self.expires - min(left, self.ceiling)
+        if self.ttls:
+            tail = bytearray(self.tail)
+            for offset, end in self.ttls:
+                ttl = min(max(int(end - self.due), 0), self.ceiling)
+                tail[offset : offset + 4] = pack("!I", ttl)
+            self.tail = bytes(tail)
+        return now < self.expires
+
+    def message(self, query: bytes, question_end: int) -> bytes:
+        return query[:2] + self.head + query[12:question_end] + self.tail
+
+
+class Resolution:
+    """What the upstreams said to one question: the message, the draft made of it, and the CNAME targets to be judged."""
+
+    __slots__ = ("born", "draft", "expires", "message", "seen", "size", "targets")
+
+    def __init__(self, message: bytes, draft: Draft, targets: tuple[str, ...], born: float) -> None:
+        self.message, self.draft, self.targets, self.born = message, draft, targets, born
+        self.expires = born + draft.lifetime
+        self.seen = born
+        self.size = len(message) + len(draft.body) + _ENTRY_OVERHEAD
+
+
+class ClockCache[V: Cached]:
+    """A mapping of bytes to values with at most `max_entries` and `max_octets`; `entries` may be read directly."""
+
+    def __init__(self, max_entries: int, max_octets: int) -> None:
+        self.entries: dict[bytes, V] = {}
+        self.octets = 0
+        self._max_entries, self._max_octets = max_entries, max_octets
+        self._queue: deque[tuple[bytes, float]] = deque()  # key, and when the hand last came by
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def get(self, key: bytes, now: float) -> V | None:
+        """The value if it has not expired; it counts as asked for."""
+        value = self.entries.get(key)
+        if value is None or value.expires <= now:
+            return None
+        value.seen = now
+        return value
+
+    def put(self, key: bytes, value: V, now: float) -> None:
+        old = self.entries.get(key)
+        if old is None:
+            self._queue.append((key, now))
+        else:
+            self.octets -= old.size + len(key)
+        self.entries[key] = value
+        self.octets += value.size + len(key)
+        while len(self.entries) > self._max_entries or self.octets > self._max_octets:
+            self._turn(now, force=True)
+
+    def sweep(self, now: float, steps: int) -> None:
+        """Move the hand `steps` on and drop what has expired; called now and then so that dead entries do not lie about."""
+        for _ in range(min(steps, len(self._queue))):
+            self._turn(now, force=False)
+
+    def clear(self) -> None:
+        self.entries.clear()
+        self._queue.clear()
+        self.octets = 0
+
+    def _turn(self, now: float, *, force: bool) -> None:
+        key, visited = self._queue.popleft()
+        value = self.entries[key]
+        if value.expires <= now or (force and value.seen <= visited):
+            del self.entries[key]
+            self.octets -= value.size + len(key)
+        else:
+            # A second visit within the same put finds `seen` no later than now, so a full cache always gives way.
+            self._queue.append((key, now if force else visited))
+
+
+def learn_suffix(table: dict[bytes, bytes], query: Query, limit: int = 512) -> None:
+    """Teach the hot path how this query's type, class and EDNS look on the wire. Bounded: senders choose these bytes."""
+    if len(table) >= limit:
+        table.clear()
+    table[query.suffix_key] = query.suffix

@@ -1,0 +1,116 @@
+"""Who asks: addresses that were looked up lately, what holds for them, and what they were answered since the last report."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from hedgerow.dns.cache import Entry
+from hedgerow.dns.resolver import Clocks
+from hedgerow.policies.model import Decision, DeviceId, Kind, Request
+from hedgerow.policies.ruleset import Ruleset
+
+log = logging.getLogger(__name__)
+
+MAX_CLIENTS: Final = 4096
+CLIENT_SECONDS: Final = 10.0  # an address may pass to another device; its new owner is seen at the latest after this
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A device that may ask, and what holds for it now."""
+
+    device: DeviceId
+    ruleset: Ruleset
+
+
+type ClientOf = Callable[[str], Client | None]
+type Observe = Callable[[Client, Request, Decision, int], None]
+
+
+class Known:
+    """A client as the hot path needs it: the first part of its cache keys, and a tally of answers."""
+
+    __slots__ = ("client", "hits", "key", "prefix")
+
+    def __init__(self, key: str | bytes, client: Client, prefix: bytes) -> None:
+        self.key = key
+        self.client = client
+        self.prefix = prefix
+        self.hits: defaultdict[Entry, int] = defaultdict(int)
+
+
+class Clients:
+    """The clients of one worker. `known` may be read directly; its keys are whatever a listener finds in a datagram.
+
+    A ruleset is never used past its `until`: a listener calls `keep_time` before it looks anybody up.
+    """
+
+    def __init__(
+        self,
+        client_of: ClientOf,
+        prefix_of: Callable[[Ruleset], bytes],
+        observe: Observe,
+        counters: dict[tuple[str, ...], float],
+        clocks: Clocks,
+    ) -> None:
+        self.known: dict[str | bytes, Known] = {}
+        self.client_of = client_of
+        self._prefix_of, self._observe, self._counters, self._clocks = prefix_of, observe, counters, clocks
+        self._boundary = float("inf")  # on the wall clock: the first `until` of those who are known
+        self._stale_at = clocks.steady() + CLIENT_SECONDS
+
+    def keep_time(self, now: float) -> None:
+        """Forget everybody when a ruleset has ended, or the look-ups are old. `now` is the steady clock's."""
+        if now >= self._stale_at or self._clocks.wall() >= self._boundary:
+            self.forget()
+
+    def find(self, key: str | bytes, address: str) -> Known | None:
+        """The client at `address`, kept under `key`; None for one that may not ask, who is not kept: strangers are without number."""
+        client = self.client_of(address.partition("%")[0])
+        if client is None:
+            return None
+        if len(self.known) >= MAX_CLIENTS:
+            self.forget()
+        until = client.ruleset.until
+        if until is not None:
+            self._boundary = min(self._boundary, until)
+        found = self.known[key] = Known(key, client, self._prefix_of(client.ruleset))
+        return found
+
+    def tally(self, known: Known, entry: Entry) -> None:
+        """Note an answer that came late: its client may have been forgotten meanwhile, and would not be flushed."""
+        if self.known.get(known.key) is known:
+            known.hits[entry] += 1
+        else:
+            self._report(known.client, entry, 1)
+
+    def forget(self) -> None:
+        """Look everybody up anew, after what they were answered has been reported."""
+        self.flush()
+        self.known.clear()
+        self._boundary = float("inf")
+        self._stale_at = self._clocks.steady() + CLIENT_SECONDS
+
+    def flush(self) -> None:
+        """Report what was answered since the last time: to the counters and to `observe`."""
+        now = self._clocks.steady()
+        for known in self.known.values():
+            if known.hits:
+                hits, known.hits = known.hits, defaultdict(int)
+                for entry, count in hits.items():
+                    entry.seen = now
+                    self._report(known.client, entry, count)
+
+    def _report(self, client: Client, entry: Entry, count: int) -> None:
+        label = ("hedgerow_dns_queries_total", *entry.labels)
+        self._counters[label] = self._counters.get(label, 0.0) + count
+        if entry.decision is None:
+            return
+        try:
+            self._observe(client, Request(client.device, Kind.DNS, entry.host), entry.decision, count)
+        except Exception:
+            log.exception("a DNS decision could not be reported")

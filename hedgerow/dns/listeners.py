@@ -1,0 +1,225 @@
+"""The sockets that clients talk to: UDP and TCP, and the path of a query that is answered from the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+from enum import Enum, auto
+from functools import partial
+from typing import Final
+
+from hedgerow.dns import answers, wire
+from hedgerow.dns.clients import ClientOf, Clients, Known, Observe
+from hedgerow.dns.resolver import Answer, Case, Decide, Resolver
+from hedgerow.dns.streams import StreamServer
+from hedgerow.dns.upstream import Upstreams
+
+log = logging.getLogger(__name__)
+
+DRAIN: Final = 64  # datagrams taken at one wake-up, so that other sockets get their turn
+MAX_MISSES: Final = 4096  # queries of one worker that wait for upstreams; what comes on top is dropped and asked again
+_SOCKET_BUFFER: Final = 4 << 20
+_SWEEP_STEPS: Final = 500
+
+
+class Later(Enum):
+    """An answer that comes later."""
+
+    LATER = auto()
+
+
+LATER: Final = Later.LATER
+
+type Counters = dict[tuple[str, ...], float]
+
+
+class Server:
+    """All listeners of one worker over one resolver. Made and used inside a running event loop."""
+
+    def __init__(self, resolver: Resolver, client_of: ClientOf, observe: Observe) -> None:
+        self.resolver = resolver
+        self.counters: Counters = {}
+        self.clients = Clients(client_of, resolver.prefix, observe, self.counters, resolver.clocks)
+        self.streams = StreamServer(self)
+        self._datagrams: list[DatagramListener] = []
+        self._misses: set[asyncio.Task[None]] = set()
+        self._timer = asyncio.get_running_loop().call_later(1.0, self._tick)
+
+    async def listen(self, host: str, port: int) -> int:
+        """Serve UDP and TCP at an address; port 0 takes a free one. Returns the port. Raises OSError."""
+        datagrams = open_socket(host, port, socket.SOCK_DGRAM)
+        port = datagrams.getsockname()[1]
+        try:
+            streams = open_socket(host, port, socket.SOCK_STREAM)
+        except OSError:
+            datagrams.close()
+            raise
+        await self.streams.listen(streams)
+        self._datagrams.append(DatagramListener(self, datagrams))
+        return port
+
+    def swap(self, client_of: ClientOf, decide: Decide, upstreams: Upstreams | None = None) -> None:
+        """A new snapshot: from the next datagram on only it counts."""
+        self.clients.forget()
+        self.clients.client_of = client_of
+        self.resolver.swap(decide, upstreams)
+
+    def forget_clients(self) -> None:
+        """Devices or their rulesets may have changed: look everybody up anew."""
+        self.clients.forget()
+
+    def flush(self) -> None:
+        """Report what was answered since the last report; done about once a second anyway."""
+        self.clients.flush()
+
+    async def close(self) -> None:
+        self._timer.cancel()
+        for listener in self._datagrams:
+            listener.close()
+        await self.streams.close()
+        for task in self._misses:
+            task.cancel()
+        await asyncio.gather(*self._misses, return_exceptions=True)
+        self.clients.flush()
+
+    def count(self, name: str, *labels: str) -> None:
+        self.counters[name, *labels] = self.counters.get((name, *labels), 0.0) + 1
+
+    def miss(self, known: Known, data: bytes, transport: str, later: Callable[[bytes | None], None]) -> bytes | Later | None:
+        """Answer a query that the cache does not know: now, not at all, or by calling `later` once (`Later`)."""
+        self.count("hedgerow_dns_cache_misses_total")
+        client = known.client
+        try:
+            found = self.resolver.at_once(client.ruleset, client.device, data, transport)
+        except Exception:
+            return self._broken(data)
+        if isinstance(found, Answer):
+            return self._told(known, found)
+        if len(self._misses) >= MAX_MISSES:
+            self.count("hedgerow_dns_dropped_total", "overload")
+            return None
+        task = asyncio.get_running_loop().create_task(self._forward(known, found, data, later))
+        self._misses.add(task)
+        task.add_done_callback(self._misses.discard)
+        return LATER
+
+    async def _forward(self, known: Known, case: Case, data: bytes, later: Callable[[bytes | None], None]) -> None:
+        try:
+            message = self._told(known, await self.resolver.forward(case))
+        except Exception:
+            message = self._broken(data)
+        later(message)
+
+    def _told(self, known: Known, answer: Answer) -> bytes | None:
+        """Tally an answer that is about to be sent."""
+        if answer.entry is not None:
+            self.clients.tally(known, answer.entry)
+        if answer.message is None:
+            self.count("hedgerow_dns_dropped_total", "malformed")
+        return answer.message
+
+    def _broken(self, data: bytes) -> bytes | None:
+        log.exception("a query could not be answered")
+        self.count("hedgerow_dns_dropped_total", "error")
+        return answers.error(data, wire.SERVFAIL) if len(data) >= wire.HEADER else None
+
+    def refuse(self, data: bytes) -> bytes | None:
+        """What a client outside the network gets: never more than it sent, and nothing was looked up."""
+        self.count("hedgerow_dns_dropped_total", "outside")
+        if len(data) < wire.HEADER or data[2] & 0x80:
+            return None
+        return answers.error(data, wire.REFUSED)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(1.0, self._tick)
+        now = self.resolver.clocks.steady()
+        self.clients.keep_time(now)
+        self.clients.flush()
+        self.resolver.answers.sweep(now, _SWEEP_STEPS)
+        self.resolver.resolutions.sweep(now, _SWEEP_STEPS)
+        self.streams.close_idle(loop.time())
+
+
+class DatagramListener:
+    """One UDP socket. A query that hits costs one look-up and two system calls; nothing of it is parsed."""
+
+    def __init__(self, server: Server, sock: socket.socket) -> None:
+        self._server, self._socket = server, sock
+        self._known = server.clients.known
+        self._entries = server.resolver.answers.entries
+        self._suffixes = server.resolver.suffixes
+        asyncio.get_running_loop().add_reader(sock, self._drain)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+    def _drain(self) -> None:
+        server = self._server
+        now = server.resolver.clocks.steady()
+        server.clients.keep_time(now)
+        receive, send = self._socket.recvfrom, self._socket.sendto
+        known_at, entries, suffixes = self._known, self._entries, self._suffixes
+        hits = 0
+        for _ in range(DRAIN):
+            try:
+                data, peer = receive(4096)
+            except BlockingIOError:
+                break
+            except OSError:  # an earlier answer could not be delivered
+                continue
+            known = known_at.get(peer[0])
+            # The name ends at the first zero: where a label holds one, the bytes before it are no key of any entry.
+            end = data.find(0, 12) + 1
+            if known is not None:
+                entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + 13], b""))
+                if entry is not None and (now < entry.due or entry.refresh(now)):
+                    with contextlib.suppress(OSError):
+                        send(data[:2] + entry.head + data[12 : end + 4] + entry.tail, peer)
+                    known.hits[entry] += 1
+                    hits += 1
+                    continue
+            self._slow(data, peer, known)
+        if hits:
+            label = ("hedgerow_dns_cache_hits_total",)
+            server.counters[label] = server.counters.get(label, 0.0) + hits
+
+    def _slow(self, data: bytes, peer: tuple[str, int], known: Known | None) -> None:
+        known = known or self._server.clients.find(peer[0], peer[0])
+        if known is None:
+            self._send(peer, self._server.refuse(data))
+            return
+        message = self._server.miss(known, data, "udp", partial(self._send, peer))
+        if message is not LATER:
+            self._send(peer, message)
+
+    def _send(self, peer: tuple[str, int], message: bytes | None) -> None:
+        if message is not None and self._socket.fileno() >= 0:
+            try:
+                self._socket.sendto(message, peer)
+            except OSError:
+                self._server.count("hedgerow_dns_dropped_total", "send")
+
+
+def open_socket(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
+    """A bound socket that shares its port with the other workers. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

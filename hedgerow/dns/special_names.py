@@ -1,0 +1,45 @@
+"""Names that have a meaning of their own, whatever the upstream would say.
+
+Sources: RFC 6761 (localhost, invalid), RFC 7686 (onion), RFC 9462 section 4 (resolver.arpa), Mozilla's "Canary domain -
+use-application-dns.net", Apple's "Prepare your network or web server for iCloud Private Relay", Chrome's private prefetch proxy.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+
+class Special(Enum):
+    LOOPBACK = auto()  # the asker's own machine
+    NXDOMAIN = auto()
+    NODATA = auto()
+    CANARY = auto()  # NXDOMAIN switches a browser's own resolver off
+
+
+_SUFFIXES: Final = {
+    "localhost": Special.LOOPBACK,
+    "invalid": Special.NXDOMAIN,
+    "onion": Special.NXDOMAIN,
+    # Our answers are not encrypted, so we must not designate a resolver, nor let the upstream designate itself.
+    "resolver.arpa": Special.NODATA,
+    "use-application-dns.net": Special.CANARY,
+}
+
+# Blocking these with an address would make the device wait for it; NXDOMAIN makes it use the network's resolver at once.
+NXDOMAIN_WHEN_BLOCKED: Final = frozenset(
+    {"mask.icloud.com", "mask-h2.icloud.com", "mask-api.icloud.com", "mask-canary.icloud.com", "dns-tunnel-check.googlezip.net"}
+)
+
+
+def special(host: str) -> Special | None:
+    """
+    >>> special("_dns.resolver.arpa"), special("example.com")
+    (<Special.NODATA: 3>, None)
+    """
+    while host:
+        found = _SUFFIXES.get(host)
+        if found is not None:
+            return found
+        host = host.partition(".")[2]
+    return None

@@ -1,0 +1,170 @@
+"""DNS over TCP (RFC 7766): many queries on a connection, answered in the order in which the answers are found."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Final, cast
+
+from hedgerow.dns.clients import Known
+
+if TYPE_CHECKING:
+    from hedgerow.dns.listeners import Server
+
+MAX_CONNECTIONS: Final = 512
+MAX_CONNECTIONS_OF_ONE: Final = 64
+MAX_OUTSTANDING: Final = 128  # queries of one connection that wait for upstreams
+IDLE_SECONDS: Final = 15.0
+_BACKLOG: Final = 256
+
+
+class StreamServer:
+    """The TCP side of a server: listening sockets and open connections, bounded in all and for each address."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._listening: list[asyncio.Server] = []
+        self._open: dict[str, set[StreamConnection]] = {}
+
+    async def listen(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._listening.append(await loop.create_server(lambda: StreamConnection(self), sock=sock, backlog=_BACKLOG))
+
+    def admit(self, connection: StreamConnection) -> bool:
+        """Count a new connection, or say that there are too many."""
+        mine = self._open.setdefault(connection.address, set())
+        if len(mine) >= MAX_CONNECTIONS_OF_ONE or sum(map(len, self._open.values())) >= MAX_CONNECTIONS:
+            self.server.count("hedgerow_dns_dropped_total", "connections")
+            return False
+        mine.add(connection)
+        return True
+
+    def leave(self, connection: StreamConnection) -> None:
+        mine = self._open.get(connection.address, set())
+        mine.discard(connection)
+        if not mine:
+            self._open.pop(connection.address, None)
+
+    def close_idle(self, now: float) -> None:
+        """Close who has not asked and is not waiting for anything. `now` is the loop's time."""
+        for connection in [connection for mine in self._open.values() for connection in mine]:
+            if now - connection.active_at > IDLE_SECONDS:
+                connection.abort()
+
+    async def close(self) -> None:
+        for listening in self._listening:
+            listening.close()
+        for connection in [connection for mine in self._open.values() for connection in mine]:
+            connection.abort()
+        for listening in self._listening:
+            await listening.wait_closed()
+
+
+class StreamConnection(asyncio.Protocol):
+    """One client's connection. It is not read while too much of it is unanswered or unsent."""
+
+    def __init__(self, streams: StreamServer) -> None:
+        self.address = ""
+        self.active_at = asyncio.get_running_loop().time()
+        self._streams = streams
+        self._server = streams.server
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._outstanding = 0
+        self._stuck = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has all of its methods and is no subclass
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if peer else ""
+        if not self._streams.admit(self):
+            transport.abort()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._transport = None
+        self._streams.leave(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._work()
+
+    def eof_received(self) -> bool:
+        return self._outstanding > 0  # who has asked and closed its side still gets its answers
+
+    def pause_writing(self) -> None:
+        self._stuck = True
+        self._steer()
+
+    def resume_writing(self) -> None:
+        self._stuck = False
+        self._work()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _work(self) -> None:
+        """Take whole queries off the buffer as long as there is room for their answers."""
+        while self._has_room() and len(self._buffer) >= 2:
+            size = int.from_bytes(self._buffer[:2])
+            if len(self._buffer) < 2 + size:
+                break
+            query = bytes(self._buffer[2 : 2 + size])
+            del self._buffer[: 2 + size]
+            self.active_at = asyncio.get_running_loop().time()
+            self._answer(query)
+        self._steer()
+
+    def _answer(self, data: bytes) -> None:
+        server = self._server
+        now = server.resolver.clocks.steady()
+        server.clients.keep_time(now)
+        known = server.clients.known.get(self.address) or server.clients.find(self.address, self.address)
+        if known is None:
+            refusal = server.refuse(data)
+            if refusal is not None:
+                self._send(refusal)
+            self._finish()
+        elif not self._hit(known, data, now):
+            message = server.miss(known, data, "tcp", self._send_late)
+            if isinstance(message, bytes):
+                self._send(message)
+            elif message is not None:
+                self._outstanding += 1
+
+    def _hit(self, known: Known, data: bytes, now: float) -> bool:
+        resolver = self._server.resolver
+        end = data.find(0, 12) + 1
+        key = known.prefix + data[2:end].lower() + resolver.stream_suffixes.get(data[end : end + 13], b"")
+        entry = resolver.answers.entries.get(key)
+        if entry is None or not (now < entry.due or entry.refresh(now)):
+            return False
+        self._send(entry.message(data, end + 4))
+        known.hits[entry] += 1
+        self._server.count("hedgerow_dns_cache_hits_total")
+        return True
+
+    def _send_late(self, message: bytes | None) -> None:
+        self._outstanding -= 1
+        if message is not None:
+            self._send(message)
+        self._work()
+
+    def _send(self, message: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(len(message).to_bytes(2) + message)
+
+    def _finish(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _has_room(self) -> bool:
+        return self._transport is not None and not self._stuck and self._outstanding < MAX_OUTSTANDING
+
+    def _steer(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._has_room():
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()

@@ -1,0 +1,130 @@
+"""A resolver with listeners on loopback, over the small internet, under a table of decisions in place of a policy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from small_internet import SmallInternet
+
+from hedgerow.blocklists.rules import Origin
+from hedgerow.dns.channels import open_upstreams
+from hedgerow.dns.clients import Client
+from hedgerow.dns.listeners import Server
+from hedgerow.dns.resolver import Clocks, Resolver
+from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+
+BLOCK = Decision(Verdict.BLOCK, Reason.CATEGORY, "adult", Origin("starter", 1, "adult.example"))
+ALLOW = Decision(Verdict.ALLOW, Reason.DEFAULT)
+EXCEPTION = Decision(Verdict.ALLOW, Reason.EXCEPTION)
+
+
+def rewrite(target: str) -> Decision:
+    return Decision(Verdict.REWRITE, Reason.SAFE_SEARCH, "engine", target=target)
+
+
+TABLE: Mapping[str, Decision] = {
+    "adult.example": BLOCK,
+    "mask.icloud.com": Decision(Verdict.BLOCK, Reason.BYPASS, "bypass"),
+    "www.google.com": rewrite("forcesafesearch.google.com"),
+    "www.bing.com": rewrite("213.180.193.56"),
+    "www.youtube.com": rewrite("nowhere.example"),
+}
+
+
+@dataclass(frozen=True)
+class HeldRules:
+    """What the resolver reads of a ruleset."""
+
+    id: int = 1
+    until: float | None = None
+
+
+def rules(id: int = 1, until: float | None = None) -> Ruleset:
+    return cast(Ruleset, HeldRules(id, until))
+
+
+@dataclass
+class Judge:
+    """`decide` by a table of hosts with their subdomains."""
+
+    table: dict[str, Decision] = field(default_factory=lambda: dict(TABLE))
+
+    def __call__(self, ruleset: Ruleset, request: Request) -> Decision:
+        host = request.host
+        while host:
+            if host in self.table:
+                return self.table[host]
+            host = host.partition(".")[2]
+        return ALLOW
+
+
+@dataclass
+class Running:
+    """A server that listens; `seen` is what was reported by `observe`."""
+
+    server: Server
+    judge: Judge
+    port: int
+    port6: int
+    clients: dict[str, Client]
+    seen: list[tuple[str, str, Decision, int]]
+
+    @property
+    def resolver(self) -> Resolver:
+        return self.server.resolver
+
+
+@contextlib.asynccontextmanager
+async def running(upstream: str | list[str], *, clocks: Clocks | None = None, **options: Any) -> AsyncIterator[Running]:
+    """Serves 127.0.0.1 and ::1 as one device under ruleset 1; 127.0.0.9 is outside the network."""
+    judge = Judge()
+    seen: list[tuple[str, str, Decision, int]] = []
+    clients = {address: Client(DeviceId("tablet"), rules()) for address in ("127.0.0.1", "127.0.0.2", "::1")}
+
+    def observe(client: Client, request: Request, decision: Decision, count: int) -> None:
+        seen.append((client.device, request.host, decision, count))
+
+    upstreams = open_upstreams([upstream] if isinstance(upstream, str) else upstream, **options)
+    resolver = Resolver(upstreams, judge, clocks=clocks)
+    server = Server(resolver, clients.get, observe)
+    try:
+        port = await server.listen("127.0.0.1", 0)
+        port6 = await server.listen("::1", 0)
+        yield Running(server, judge, port, port6, clients, seen)
+    finally:
+        await server.close()
+        await resolver.upstreams.close()
+
+
+async def ask(port: int, query: bytes, *, host: str = "127.0.0.1", source: str = "", wait: float = 6.0) -> bytes | None:
+    """One datagram and its answer; None when there is none in time."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bytes] = loop.create_future()
+
+    class Asker(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            if not answer.done():
+                answer.set_result(data)
+
+    local = (source, 0) if source else None
+    transport, _ = await loop.create_datagram_endpoint(Asker, local_addr=local, remote_addr=(host, port))
+    try:
+        transport.sendto(query)
+        async with asyncio.timeout(wait):
+            return await answer
+    except TimeoutError:
+        return None
+    finally:
+        transport.close()
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def upstream(internet: SmallInternet) -> str:
+    return internet.nameserver.upstream
