@@ -1,0 +1,75 @@
+"""The question behind the block page's button: may it be asked, and what exactly is asked?
+
+Pure but for the memory of who asked lately. The form is answered on the very host that was blocked, so other pages could try to send
+it in a device's name: the browser's own fields (Origin, Referer, Sec-Fetch-Site) must say that it came from there.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+from hedgerow.blocklists.names import parse_host
+from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.block_page import NOTE_LIMIT
+
+MAX_FORM = 16 * 1024
+_MAX_URL = 2000
+
+
+def is_from_same_origin(scheme: str, host: str, port: int, field: Callable[[str], str]) -> bool:
+    """Whether a form was sent by a page of the origin that receives it. `field` gives a header's value, or an empty text."""
+    if field("sec-fetch-site") not in {"", "same-origin"}:
+        return False
+    sender = field("origin") or field("referer")
+    try:
+        parts = urlsplit(sender)
+        sender_port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return False
+    return (parts.scheme, parse_host(parts.hostname or ""), sender_port) == (scheme, host, port)
+
+
+def read_form(body: bytes, host: str, fallback: str) -> tuple[str, str]:
+    """The URL that is asked for and the note, from a form. A URL of another host than the one asked is not believed."""
+    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8, errors="replace") if len(body) <= MAX_FORM else {}
+    url = fields.get("url", [""])[0][:_MAX_URL]
+    note = " ".join("".join(c if c.isprintable() else " " for c in fields.get("note", [""])[0]).split())[:NOTE_LIMIT]
+    try:
+        parts = urlsplit(url)
+        is_ours = parts.scheme in {"http", "https"} and parse_host(parts.hostname or "") == host
+    except ValueError:
+        is_ours = False
+    return (url if is_ours else fallback), note
+
+
+def host_of_url(url: str) -> str:
+    """The canonical host of a URL as Referer and Origin hold them, or an empty text."""
+    try:
+        return parse_host(urlsplit(url).hostname or "") or ""
+    except ValueError:
+        return ""
+
+
+class AskLimit:
+    """At most `count` questions of a device in `seconds`; remembers a bounded number of devices."""
+
+    def __init__(self, count: int = 5, seconds: float = 600.0, devices: int = 1024) -> None:
+        self._count = count
+        self._seconds = seconds
+        self._devices = devices
+        self._asked: OrderedDict[DeviceId, deque[float]] = OrderedDict()
+
+    def allows(self, device: DeviceId, now: float) -> bool:
+        """Whether one more question may be asked now; counts it if so."""
+        times = self._asked.setdefault(device, deque())
+        self._asked.move_to_end(device)
+        while len(self._asked) > self._devices:
+            self._asked.popitem(last=False)
+        while times and times[0] <= now - self._seconds:
+            times.popleft()
+        if len(times) >= self._count:
+            return False
+        times.append(now)
+        return True

@@ -1,0 +1,208 @@
+"""The proxy's front door: read the head, decide, choose a lane. Nothing is dialled before it was judged.
+
+The lanes: *refuse* (a page, or a few words for a refused CONNECT), *tunnel* (bytes relayed unread to the origin) and *inspect* (the
+connection is handed to the inspector with a signed pass; plain HTTP goes there too, so that every request of a connection is judged).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hedgerow.policies.model import DeviceId, Verdict
+from hedgerow.proxy.connection import Connection
+from hedgerow.proxy.judge import Counters, Judge
+from hedgerow.proxy.tunnel import Tunnel, Tunnels
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may cost us, in seconds and counts."""
+
+    head: float = 10.0  # until a head, and then a ClientHello, is complete
+    dial: float = 15.0  # until a destination answers
+    idle: float = 1800.0  # a tunnel without a byte
+    half_closed: float = 120.0  # a tunnel of which one side is done, without a byte
+    device: int = 512  # connections of one device to one worker
+    total: int = 16384  # connections to one worker
+
+
+class Gate:
+    """One worker's gate. Runs in the event loop in which `listen` is called; uvloop is what it is made for."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        inspectors: Sequence[tuple[str, int]],
+        key: bytes,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.judge = judge
+        self.inspectors = tuple(inspectors)
+        self.key = key
+        self.limits = limits or Limits()
+        self.clock = clock
+        self.counters = Counters()
+        self.tunnels = Tunnels()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[Connection] = set()
+        self._waiting: dict[Connection, float] = {}
+        self._by_device: Counter[DeviceId] = Counter()
+        self._servers: list[asyncio.Server] = []
+        self._sweep: asyncio.TimerHandle | None = None
+        self._next_inspector = 0
+
+    async def listen(self, host: str, port: int) -> int:
+        """Accept connections; returns the port. Several workers may listen on the same one. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family is socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind((host, port))
+            self._servers.append(await loop.create_server(lambda: Connection(self), sock=listener, backlog=1024))
+        except BaseException:
+            listener.close()
+            raise
+        if self._sweep is None:
+            self._sweep = loop.call_later(0.5, self._tick)
+        return int(listener.getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop listening and end every connection."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for task in tuple(self.tasks):
+            task.cancel()
+        for connection in tuple(self._connections):
+            connection.abort()
+        self.tunnels.cut(lambda _: True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # lets the transports tell their protocols
+
+    def swap(self, judge: Judge) -> None:
+        """A new snapshot holds from now on; running tunnels that it does not allow are cut."""
+        self.judge = judge
+        self.cut(self._is_forbidden)
+
+    def cut(self, predicate: Callable[[Tunnel], bool]) -> int:
+        """Cut the running tunnels for which `predicate` holds; returns how many."""
+        count = self.tunnels.cut(predicate)
+        if count:
+            self.counters.add("hedgerow_proxy_cut_total", count=count)
+        return count
+
+    # What connections need of their gate.
+
+    def entered(self, connection: Connection) -> bool:
+        """Whether a new connection may stay; it is then counted until `left`."""
+        if len(self._connections) + len(self.tunnels) >= self.limits.total:
+            return self._drop("full")
+        found = self.judge.client_of(connection.address)
+        if found is None:
+            return self._drop("outsider")
+        device = found[0].id
+        if self._by_device[device] >= self.limits.device:
+            return self._drop("device")
+        connection.device = device
+        self._by_device[device] += 1
+        self._connections.add(connection)
+        return True
+
+    def left(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._waiting.pop(connection, None)
+        self._release(connection.device)
+
+    def wait(self, connection: Connection) -> None:
+        """The connection must be done with what it reads now within the limit for heads."""
+        self._waiting.pop(connection, None)
+        self._waiting[connection] = self.clock() + self.limits.head
+
+    def waited(self, connection: Connection) -> None:
+        self._waiting.pop(connection, None)
+
+    def became(self, connection: Connection, tunnel: Tunnel) -> None:
+        """The connection goes on as a tunnel, and is counted as one device's until that is over."""
+        tunnel.device = connection.device
+        self._connections.discard(connection)
+        self._waiting.pop(connection, None)
+        self.tunnels.add(tunnel)
+
+    def finished(self, tunnel: Tunnel) -> None:
+        if tunnel not in self.tunnels:
+            return  # its server hung up before the client was joined to it
+        self.tunnels.remove(tunnel)
+        self._release(tunnel.device)
+        self.counters.add("hedgerow_proxy_bytes_total", tunnel.lane, "in", count=tunnel.client.count)
+        self.counters.add("hedgerow_proxy_bytes_total", tunnel.lane, "out", count=tunnel.server.count)
+
+    def drop(self, cause: str) -> None:
+        self._drop(cause)
+
+    def next_inspector(self) -> tuple[str, int]:
+        self._next_inspector = (self._next_inspector + 1) % len(self.inspectors)
+        return self.inspectors[self._next_inspector]
+
+    def _drop(self, cause: str) -> bool:
+        self.counters.add("hedgerow_proxy_dropped_total", cause)
+        return False
+
+    def _release(self, device: DeviceId) -> None:
+        self._by_device[device] -= 1
+        if self._by_device[device] <= 0:
+            del self._by_device[device]
+
+    # What happens by time.
+
+    def _tick(self) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(0.5, self._tick)
+        now = self.clock()
+        try:
+            self._end_the_slow(now)
+            self.cut(lambda tunnel: self._is_idle(tunnel, now))
+            self.cut(lambda tunnel: tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self._is_forbidden(tunnel))
+            self.counters["hedgerow_proxy_open_tunnels",] = len(self.tunnels)
+        except Exception:
+            log.exception("the sweep of the gate failed")
+
+    def _end_the_slow(self, now: float) -> None:
+        # The same limit for all, so the oldest stand first.
+        for connection, deadline in tuple(self._waiting.items()):
+            if deadline > now:
+                break
+            self._drop("timeout")
+            connection.expire()
+
+    def _is_idle(self, tunnel: Tunnel, now: float) -> bool:
+        limit = self.limits.half_closed if tunnel.half_closed else self.limits.idle
+        return tunnel.idle_for(now) > limit
+
+    def _is_forbidden(self, tunnel: Tunnel) -> bool:
+        """Judge a running tunnel again; it takes on the ruleset under which it may go on."""
+        found = self.judge.client_of(tunnel.address)
+        if found is None:
+            return True
+        ruleset = found[1]
+        verdicts = {self.judge.decide(ruleset, request).verdict for request in tunnel.requests}
+        if Verdict.BLOCK in verdicts:
+            return not tunnel.blocked  # one that only shows the block page may go on showing it
+        if tunnel.lane == "tunnel" and Verdict.INSPECT in verdicts:
+            return True
+        tunnel.ruleset = ruleset
+        return tunnel.blocked

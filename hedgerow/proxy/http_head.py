@@ -1,0 +1,206 @@
+"""Read the head of an HTTP/1 request (RFC 9112): bytes in, a `Head` out, or a refusal.
+
+Stricter than most servers on purpose. A proxy and the server behind it must never read one message in two ways, so every shape
+that lets them (request smuggling) is refused rather than repaired: Transfer-Encoding beside Content-Length, either of them twice,
+bare CR or LF, folded lines, NUL and other control characters, spaces around field names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hedgerow.blocklists.names import parse_host
+
+MAX_HEAD = 32 * 1024
+MAX_TARGET = 16 * 1024
+MAX_FIELDS = 128
+
+_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE = re.compile(rf"({_NAME}) ([\x21-\x7e]+) HTTP/1\.([01])")
+_FIELD = re.compile(rf"({_NAME}):[ \t]*(.*?)[ \t]*")
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_FIRST_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r")
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/?#\\]+)(?::([0-9]{1,5}))?")
+_ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)(?:#.*)?")
+_HOP_BY_HOP = frozenset({"proxy-connection", "proxy-authorization", "keep-alive"})
+
+
+class HeadError(Exception):
+    """The client's fault: what it sent is not a request that may be forwarded. `status` is the answer it deserves."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request line and its fields, names as sent and values without surrounding white space."""
+
+    method: str
+    target: str
+    minor: int
+    fields: tuple[tuple[str, str], ...]
+
+    def get(self, name: str, default: str = "") -> str:
+        """The first value of a field; `name` in lower case."""
+        return next((value for key, value in self.fields if key.lower() == name), default)
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """All values of a field, in order; `name` in lower case."""
+        return tuple(value for key, value in self.fields if key.lower() == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Host and port of a request, canonical.
+
+    >>> str(Authority("2001:db8::1", 443))
+    '[2001:db8::1]:443'
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An absolute-form request target, taken apart."""
+
+    scheme: str
+    authority: Authority
+    path: str
+
+    @property
+    def url(self) -> str:
+        """The URL in one canonical spelling: the default port left out."""
+        host = f"[{self.authority.host}]" if ":" in self.authority.host else self.authority.host
+        port = "" if self.authority.port == _DEFAULT_PORTS[self.scheme] else f":{self.authority.port}"
+        return f"{self.scheme}://{host}{port}{self.path}"
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class HeadReader:
+    """Collects bytes until a head is complete. Work is linear in the bytes, however small the pieces are.
+
+    `rest` holds the bytes after the head once `feed` has returned one.
+    """
+
+    __slots__ = ("_buffer", "_scanned", "rest")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0
+        self.rest = b""
+
+    def feed(self, data: bytes) -> Head | None:
+        """The head, or None while bytes are missing. Raises HeadError as soon as no continuation could make it right."""
+        buffer = self._buffer
+        buffer += data
+        if buffer and buffer[0] not in _FIRST_BYTES:
+            raise HeadError(400, "this is not HTTP")
+        if buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: one empty line before a request is forgiven
+            del buffer[:2]
+        end = self._find_end()
+        if (len(buffer) if end < 0 else end) > MAX_HEAD:
+            raise HeadError(431, "the request head is too long")
+        if end < 0:
+            return None
+        self.rest = bytes(buffer[end + 4 :])
+        return _parse(buffer[:end].decode("latin-1"))
+
+    def _find_end(self) -> int:
+        """Where the empty line is, or -1; every LF on the way must follow a CR."""
+        buffer, position = self._buffer, self._scanned
+        while (position := buffer.find(b"\n", position)) >= 0:
+            if position == 0 or buffer[position - 1] != 0x0D:
+                raise HeadError(400, "a line ends without CR")
+            if buffer[position - 3 : position - 1] == b"\r\n":
+                return position - 3
+            position += 1
+        self._scanned = len(buffer)
+        return -1
+
+
+def _parse(text: str) -> Head:
+    line, *lines = text.split("\r\n")
+    if line.startswith("PRI * HTTP/2"):
+        raise HeadError(505, "HTTP/2 is not spoken to this proxy without TLS")
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise HeadError(400, "the request line is not method, target and HTTP/1.0 or HTTP/1.1")
+    method, target, minor = match.groups()
+    if len(target) > MAX_TARGET:
+        raise HeadError(414, "the request target is too long")
+    if len(lines) > MAX_FIELDS:
+        raise HeadError(431, "there are too many fields")
+    head = Head(method, target, int(minor), tuple(_parse_field(each) for each in lines))
+    _check_framing(head)
+    return head
+
+
+def _parse_field(line: str) -> tuple[str, str]:
+    if line[:1] in {" ", "\t"}:
+        raise HeadError(400, "a field is folded over lines")
+    match = _FIELD.fullmatch(line)
+    if match is None or _FORBIDDEN.search(match[2]):
+        raise HeadError(400, "a field is not a name, a colon and a value")
+    return match[1], match[2]
+
+
+def _check_framing(head: Head) -> None:
+    """Refuse what lets two readers disagree about where the body ends or which host is meant."""
+    lengths, codings, hosts = head.values("content-length"), head.values("transfer-encoding"), head.values("host")
+    if len(lengths) > 1 or len(codings) > 1 or (lengths and codings):
+        raise HeadError(400, "the length of the body is given twice")
+    if lengths and re.fullmatch(r"[0-9]{1,18}", lengths[0]) is None:
+        raise HeadError(400, "Content-Length is not a number")
+    if codings and head.minor == 0:
+        raise HeadError(400, "HTTP/1.0 has no Transfer-Encoding")
+    if codings and codings[0].lower() != "chunked":
+        raise HeadError(501, "no Transfer-Encoding but chunked is known")
+    if len(hosts) > 1 or (not hosts and head.minor == 1):
+        raise HeadError(400, "there must be one Host field")
+
+
+def parse_authority(text: str, default_port: int | None = None) -> Authority:
+    """`host:port` as in CONNECT and Host. Raises HeadError; without `default_port` the port must be written.
+
+    >>> parse_authority("WWW.Example.org:443")
+    Authority(host='www.example.org', port=443)
+    """
+    match = _AUTHORITY.fullmatch(text)
+    if match is None:
+        raise HeadError(400, "this is not a host and a port")
+    host = parse_host(match[1].strip("[]"))
+    port = int(match[2]) if match[2] else default_port
+    if host is None or port is None or not 0 < port < 65536:
+        raise HeadError(400, "this is not a host and a port")
+    return Authority(host, port)
+
+
+def parse_target(target: str) -> Target:
+    """An absolute-form target with the scheme http. Raises HeadError; user names in URLs are refused."""
+    if target.startswith("/") or target == "*":
+        raise HeadError(400, "this is a proxy: the request must name the whole URL")
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None or match[1].lower() != "http":
+        raise HeadError(400, "a request through the proxy must be for http, or CONNECT")
+    path = match[3]
+    return Target("http", parse_authority(match[2], 80), path if path.startswith("/") else "/" + path)
+
+
+def forward_head(head: Head, target: str, host: str, extra: Iterable[tuple[str, str]] = (), without: frozenset[str] = frozenset()) -> bytes:
+    """The head as it goes on: `target` and Host replaced, fields between client and proxy and those in `without` left out."""
+    dropped = _HOP_BY_HOP | without | {"host"}
+    lines = [f"{head.method} {target} HTTP/1.{head.minor}", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in extra]
+    lines += [f"{name}: {value}" for name, value in head.fields if name.lower() not in dropped]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

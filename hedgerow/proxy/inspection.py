@@ -1,0 +1,322 @@
+"""Judge every request of an inspected connection: the addon that mitmproxy calls.
+
+mitmproxy logs an addon's exception and goes on as if the addon had agreed, so every hook here that decides anything closes the
+connection when it fails: an error must never let something through.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from mitmproxy import connection, dns, http, tcp, tls
+from mitmproxy.proxy import server_hooks
+
+from hedgerow.blocklists.names import is_address
+from hedgerow.policies.model import AccessRequest, Decision, Device, Kind, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.safe_search import Engines, apply_safe_search
+from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_form
+from hedgerow.proxy.block_page import ASK_PATH, Answer, form_of
+from hedgerow.proxy.destination import dial_only
+from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
+from hedgerow.proxy.judge import Counters, Judge, strictest
+from hedgerow.proxy.pass_ticket import FIELD, read_pass
+
+log = logging.getLogger(__name__)
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_MOST_DISCARDED = 1024 * 1024
+_BETWEEN_CLIENT_AND_PROXY = (FIELD, "Proxy-Connection", "Proxy-Authorization", "Keep-Alive")
+
+
+class Refused(Exception):
+    """This connection has no business here; it is closed without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A request that was let through and is not over: it is judged again when the policy changes."""
+
+    client: connection.Client
+    address: str
+    ruleset: Ruleset
+    requests: tuple[Request, ...]
+
+
+class Inspection:
+    """`close` ends a client's connection. `judge` may be replaced at any time."""
+
+    def __init__(
+        self, judge: Judge, key: bytes, counters: Counters, clock: Callable[[], float], close: Callable[[connection.Client], None]
+    ) -> None:
+        self.judge = judge
+        self.running: dict[str, Running] = {}
+        self._key = key
+        self._counters = counters
+        self._clock = clock
+        self._close = close
+        self._addresses: dict[str, str] = {}
+        self._asked = AskLimit()
+        self._engines = Engines.load()
+
+    # Connections.
+
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        try:
+            if flow.client_conn.id in self._addresses:
+                raise Refused("a tunnel is asked for where requests were sent before")
+            self._admit(flow)
+            if flow.request.port not in self.judge.guard.ports:
+                raise Refused("this port is not served")
+        except Exception as error:
+            self._end(flow, error)
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        self._addresses.pop(client.id, None)
+        for id in [id for id, running in self.running.items() if running.client is client]:
+            del self.running[id]
+
+    async def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        """Only addresses that our own resolver gave for this device, and that are nobody's private business, are dialled."""
+        try:
+            dial_only(await self._addresses_for(data))
+        except Exception as error:
+            dial_only(())
+            data.server.error = str(error) or type(error).__name__
+
+    async def _addresses_for(self, data: server_hooks.ServerConnectionHookData) -> tuple[str, ...]:
+        assert data.server.address is not None
+        host, port = data.server.address[:2]
+        authority = parse_authority(host if ":" not in host else f"[{host}]", port)
+        found = self.judge.client_of(self._addresses[data.client.id])
+        if found is None or port not in self.judge.guard.ports:
+            raise Refused("this destination is not served")
+        addresses: Iterable[str] = (authority.host,)
+        if not is_address(authority.host):
+            resolved = await self.judge.resolve(found[1], found[0].id, authority.host)
+            if resolved.decision.verdict is Verdict.BLOCK or not resolved.addresses:
+                raise Refused("the name has no address")
+            addresses = resolved.addresses
+        allowed = self.judge.guard.allowed(addresses)
+        if not allowed:
+            self._counters.add("hedgerow_proxy_dropped_total", "destination")
+            raise Refused("the address is not reachable through the proxy")
+        return allowed
+
+    def tls_failed_client(self, data: tls.TlsData) -> None:  # noqa: ARG002
+        """The client did not want our certificate: the CA is not installed there, or the app is pinned to its own."""
+        self._counters.add("hedgerow_proxy_dropped_total", "certificate")
+
+    def tcp_start(self, flow: tcp.TCPFlow) -> None:
+        """What is no HTTP cannot be judged here."""
+        flow.kill()
+
+    def dns_request(self, flow: dns.DNSFlow) -> None:
+        flow.kill()
+
+    # Requests.
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.error is not None:  # mitmproxy has refused it already
+            return
+        try:
+            self._judge(flow)
+        except HeadError as error:
+            self._answer(flow, self.judge.page.error(error.status, str(error)))
+        except Exception as error:
+            self._end(flow, error)
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        if flow.response is None and flow.error is None and flow.request.path.startswith(ASK_PATH):
+            try:
+                self._ask(flow)
+            except Exception as error:
+                self._end(flow, error)
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.response is not None and flow.id in self.running:
+            flow.response.stream = True
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        if flow.websocket is None:
+            self.running.pop(flow.id, None)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self.running.pop(flow.id, None)
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """mitmproxy keeps every message for the life of the connection; nobody here reads them."""
+        if flow.websocket is not None:
+            flow.websocket.messages.clear()
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        self.running.pop(flow.id, None)
+
+    def judge_running(self, is_due: Callable[[Running], bool]) -> int:
+        """Judge again the running requests that `is_due` picks, and close what is not allowed any more; returns how many."""
+        count = 0
+        for id, running in tuple(self.running.items()):
+            if not is_due(running):
+                continue
+            found = self.judge.client_of(running.address)
+            if found is None or any(self.judge.decide(found[1], each).verdict is Verdict.BLOCK for each in running.requests):
+                self._close(running.client)
+                count += 1
+            else:
+                self.running[id] = Running(running.client, running.address, found[1], running.requests)
+        return count
+
+    def _judge(self, flow: http.HTTPFlow) -> None:
+        device, ruleset = self._client(flow)
+        authorities = _authorities(flow)
+        if any(each.port not in self.judge.guard.ports for each in authorities):
+            raise HeadError(403, "this port is not served")
+        if flow.request.path.startswith(ASK_PATH):
+            _require_small_body(flow, MAX_FORM)
+            return
+        requests = tuple(_request_of(flow, device, authority) for authority in authorities)
+        judged = [(each, self.judge.decide(ruleset, each)) for each in requests]
+        request, decision = strictest(judged)
+        self.judge.observe(device, ruleset, request, decision)
+        lane = "inspect" if flow.request.scheme == "https" else "http"
+        self._counters.add("hedgerow_proxy_requests_total", lane, decision.verdict.value, decision.reason.value)
+        if decision.verdict is Verdict.BLOCK:
+            self._block(flow, request, decision)
+            return
+        for each, verdict in judged:
+            if verdict.verdict is Verdict.REWRITE:
+                self._keep_safe(flow, ruleset, each, verdict)
+        self.running[flow.id] = Running(flow.client_conn, self._addresses[flow.client_conn.id], ruleset, requests)
+        flow.request.stream = True
+
+    def _block(self, flow: http.HTTPFlow, request: Request, decision: Decision) -> None:
+        _require_small_body(flow, _MOST_DISCARDED)
+        fields = flow.request.headers
+        form = form_of(request.resource, fields.get("accept", ""), fields.get("x-requested-with", ""))
+        assert request.url is not None
+        self._answer(flow, self.judge.page.blocked(decision, request.host, request.url, self._clock(), form))
+
+    def _keep_safe(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> None:
+        engine = self._engines.by_id[decision.what]
+        level = ruleset.youtube if engine.youtube else ruleset.safe_search
+        assert request.url is not None
+        fields = tuple((name, value) for name, value in flow.request.headers.items(multi=True))
+        url, changed = apply_safe_search(engine, level, request.url, fields)
+        if url != request.url:
+            parts = urlsplit(url)
+            flow.request.path = parts.path + (f"?{parts.query}" if parts.query else "")
+        for name, value in changed:
+            if (name, value) not in fields:
+                flow.request.headers[name] = value
+
+    def _ask(self, flow: http.HTTPFlow) -> None:
+        """The button of the block page: the question goes to the people in charge, unless it is none."""
+        device, ruleset = self._client(flow)
+        authority, page = _authorities(flow)[-1], self.judge.page
+        fallback = _url(flow.request.scheme, authority, "/")
+        fields = flow.request.headers
+        if flow.request.method != "POST":
+            return self._answer(flow, page.error(405, "this address only takes the block page's question"))
+        if not is_from_same_origin(flow.request.scheme, authority.host, authority.port, lambda name: str(fields.get(name, ""))):
+            return self._answer(flow, page.told("not-from-here", 403))
+        url, note = read_form(flow.request.raw_content or b"", authority.host, fallback)
+        request = Request(device.id, Kind.HTTP, authority.host, authority.port, url)
+        decision = self.judge.decide(ruleset, request)
+        if decision.verdict is not Verdict.BLOCK:
+            return self._answer(flow, page.told("open", 200, link=url))
+        if not self._asked.allows(device.id, self._clock()):
+            self._counters.add("hedgerow_proxy_dropped_total", "ask")
+            return self._answer(flow, page.told("too-often", 429))
+        asked = AccessRequest(self._clock(), device.id, ruleset.person, authority.host, url, _why(decision), note)
+        self.judge.ask(asked)
+        return self._answer(flow, page.told("asked", 200))
+
+    # Small things.
+
+    def _client(self, flow: http.HTTPFlow) -> tuple[Device, Ruleset]:
+        found = self.judge.client_of(self._admit(flow))
+        if found is None:
+            raise Refused("the client is no device of this network")
+        return found
+
+    def _admit(self, flow: http.HTTPFlow) -> str:
+        """The address of the client that the gate vouched for. What is between client and proxy is taken off the request."""
+        fields = flow.request.headers
+        tickets = fields.get_all(FIELD)
+        for name in _BETWEEN_CLIENT_AND_PROXY:
+            fields.pop(name, None)
+        known = self._addresses.get(flow.client_conn.id)
+        if known is not None:
+            return known
+        address = read_pass(self._key, tickets[0], self._clock()) if len(tickets) == 1 else None
+        if address is None:
+            raise Refused("the gate does not vouch for this connection")
+        self._addresses[flow.client_conn.id] = address
+        return address
+
+    def _answer(self, flow: http.HTTPFlow, answer: Answer) -> None:
+        body = b"" if flow.request.method == "HEAD" else answer.body
+        flow.response = http.Response.make(answer.status, body, [(n.encode(), v.encode()) for n, v in answer.headers])
+
+    def _end(self, flow: http.HTTPFlow, error: Exception) -> None:
+        if isinstance(error, Refused):
+            self._counters.add("hedgerow_proxy_dropped_total", "inspector")
+            log.info("a connection was closed: %s", error)
+        else:
+            log.error("a request could not be judged", exc_info=error)
+        self.running.pop(flow.id, None)
+        if flow.killable:
+            flow.kill()
+        self._close(flow.client_conn)
+
+
+def _authorities(flow: http.HTTPFlow) -> tuple[Authority, ...]:
+    """Every host that the request names: where it goes, its SNI, its :authority and its Host field. Raises HeadError.
+
+    The last one is what the client calls the host.
+    """
+    request = flow.request
+    default = request.port
+    named = [request.host if ":" not in request.host else f"[{request.host}]", flow.client_conn.sni or "", request.authority]
+    named.append(request.host_header or "")
+    authorities = [parse_authority(name, default) for name in named if name]
+    return tuple(dict.fromkeys(authorities))
+
+
+def _request_of(flow: http.HTTPFlow, device: Device, authority: Authority) -> Request:
+    fields = flow.request.headers
+    return Request(
+        device=device.id,
+        kind=Kind.HTTP,
+        host=authority.host,
+        port=authority.port,
+        url=_url(flow.request.scheme, authority, flow.request.path),
+        method=flow.request.method,
+        resource=fields.get("sec-fetch-dest", ""),
+        initiator=host_of_url(fields.get("referer", "") or fields.get("origin", "")),
+    )
+
+
+def _url(scheme: str, authority: Authority, path: str) -> str:
+    name = str(authority)
+    if authority.port == _DEFAULT_PORTS.get(scheme):
+        name = name.rpartition(":")[0]
+    return f"{scheme}://{name}{path if path.startswith('/') else '/' + path}"
+
+
+def _require_small_body(flow: http.HTTPFlow, limit: int) -> None:
+    """mitmproxy buffers the body of what an addon answers. One that is too long, or of unknown length, is not worth it."""
+    fields = flow.request.headers
+    length = fields.get("content-length", "0")
+    if "transfer-encoding" in fields or not length.isdigit() or int(length) > limit:
+        raise Refused("a blocked request has too long a body")
+
+
+def _why(decision: Decision) -> str:
+    return f"{decision.reason.value}: {decision.what}" if decision.what else decision.reason.value

@@ -1,0 +1,176 @@
+"""The inspection lane's process: mitmproxy embedded, reached only by the gate over loopback.
+
+mitmproxy's context is global to the process, so there is one inspector a process; it does not run under uvloop. It gets the four
+addons it cannot do without and ours, keeps no flows and streams every body.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Set
+from pathlib import Path
+from weakref import WeakSet
+
+from mitmproxy import certs, connection, tls
+from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
+from mitmproxy.master import Master
+from mitmproxy.options import Options
+from OpenSSL import SSL
+
+from hedgerow.proxy.authority import Authority
+from hedgerow.proxy.destination import DialingLoop
+from hedgerow.proxy.inspection import Inspection, Running
+from hedgerow.proxy.judge import Counters, Judge
+
+log = logging.getLogger(__name__)
+
+_SWEEP = 0.5
+_STORE_OPTIONS = frozenset({"certs", "confdir", "key_size", "cert_passphrase", "emudhra", "emudhra_old"})
+
+_OPTIONS = {
+    "connection_strategy": "lazy",  # the other way dials hosts that are about to be blocked
+    "upstream_cert": False,
+    "http3": False,
+    "rawtcp": False,  # what is no HTTP cannot be judged
+    "tcp_timeout": 1800,
+}
+
+
+class InspectorError(Exception):
+    """The inspector cannot start: its port is taken, or it runs in the wrong kind of event loop."""
+
+
+class Inspector:
+    """Create it anywhere, `run` it inside `Inspector.new_loop()`. `upstream_ca` is a file with CAs to trust beside the usual ones."""
+
+    def __init__(
+        self, judge: Judge, key: bytes, authority: Authority, *, upstream_ca: Path | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.counters = Counters()
+        self._clock = clock
+        self._authority = authority
+        self._upstream_ca = upstream_ca
+        self._inspection = Inspection(judge, key, self.counters, clock, self._close)
+        self._server = proxyserver.Proxyserver()
+        self._master: Master | None = None
+
+    @staticmethod
+    def new_loop() -> asyncio.AbstractEventLoop:
+        """The kind of loop that `run` needs: `asyncio.Runner(loop_factory=Inspector.new_loop)`."""
+        return DialingLoop()
+
+    async def run(self, host: str, port: int, ready: Callable[[int], None] = lambda _: None) -> None:
+        """Serve until `stop`; `ready` is told the port once it listens. Raises InspectorError."""
+        if not isinstance(asyncio.get_running_loop(), DialingLoop):
+            raise InspectorError("the inspector must run in Inspector.new_loop(), which dials only what was decided")
+        # It logs each connection at the level of information, with the client's address and the host.
+        logging.getLogger("mitmproxy").setLevel(logging.WARNING)
+        started = Started()
+        self._master = master = Master(Options())
+        certificates = OwnCertificates(self._authority, self._upstream_ca)
+        master.addons.add(core.Core(), self._server, next_layer.NextLayer(), certificates, self._inspection, started)
+        master.options.update(listen_host=host, listen_port=port, mode=["regular"], **_OPTIONS)
+        serving = asyncio.create_task(master.run())
+        sweeping = asyncio.create_task(self._sweep())
+        try:
+            await asyncio.wait({serving, asyncio.create_task(started.event.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            listening = self._server.listen_addrs()
+            if not listening and not serving.done():
+                master.shutdown()
+                await serving
+                raise InspectorError(f"the inspector cannot listen on {host}:{port}")
+            ready(int(listening[0][1]))
+            await serving
+        finally:
+            sweeping.cancel()
+            await self._end(serving)
+
+    def stop(self) -> None:
+        """End `run`; may be called from its loop only."""
+        if self._master is not None:
+            self._master.shutdown()
+
+    def swap(self, judge: Judge) -> None:
+        """A new snapshot holds from now on; running requests that it does not allow are cut."""
+        self._inspection.judge = judge
+        self._cut(lambda _: True)
+
+    async def _end(self, serving: asyncio.Task[None]) -> None:
+        if not serving.done():
+            serving.cancel()
+        for server in tuple(self._server.servers):
+            if server.is_running:
+                await server.stop()
+        handlers = tuple(self._server.connections.values())
+        for handler in handlers:
+            self._close(handler.client)
+        for _ in range(50):
+            if not self._server.connections:
+                break
+            await asyncio.sleep(0.02)
+
+    def _close(self, client: connection.Client) -> None:
+        handler = self._server.connections.get(client.id)
+        if handler is not None and client in handler.transports and handler.transports[client].handler is not None:
+            handler.close_connection(client)
+
+    def _cut(self, is_due: Callable[[Running], bool]) -> None:
+        count = self._inspection.judge_running(is_due)
+        if count:
+            self.counters.add("hedgerow_proxy_cut_total", count=count)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP)
+            now = self._clock()
+            try:
+                self._cut(lambda running: running.ruleset.until is not None and running.ruleset.until <= now)  # noqa: B023
+            except Exception:
+                log.exception("the sweep of the inspector failed")
+
+
+class Started:
+    """An addon that tells when mitmproxy has started."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+
+    def running(self) -> None:
+        self.event.set()
+
+
+class LeafStore(certs.CertStore):
+    """Keeps the leaves of a day's browsing; mitmproxy's own limit of 100 makes it sign the same ones again and again."""
+
+    STORE_CAP = 2000
+
+
+class OwnCertificates(tlsconfig.TlsConfig):
+    """mitmproxy's TLS settings with our authority in place of one that it would make in the user's home."""
+
+    def __init__(self, authority: Authority, upstream_ca: Path | None) -> None:
+        ca = certs.Cert(authority.certificate)
+        no_parameters = certs.DHParams(b"")  # finite-field Diffie-Hellman is not offered
+        self.certstore = LeafStore(authority.key, ca, None, certs.dummy_crl(authority.key, authority.certificate), no_parameters)
+        self._upstream_ca = upstream_ca
+        self._extended: WeakSet[SSL.Context] = WeakSet()
+
+    def configure(self, updated: Set[str]) -> None:
+        super().configure(set(updated) - _STORE_OPTIONS)
+
+    def running(self) -> None:
+        """mitmproxy's own would make the store in the user's home here."""
+
+    def tls_start_server(self, tls_start: tls.TlsData) -> None:
+        super().tls_start_server(tls_start)
+        if self._upstream_ca is None or tls_start.ssl_conn is None:
+            return
+        context = tls_start.ssl_conn.get_context()
+        if context not in self._extended:  # mitmproxy uses few contexts, again and again
+            context.load_verify_locations(str(self._upstream_ca))
+            self._extended.add(context)

@@ -1,0 +1,52 @@
+"""All that one snapshot of the policy tells the proxy; gate and inspector each hold one and swap it whole."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hedgerow.policies.model import AccessRequest, Decision, Device, DeviceId, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.block_page import BlockPage
+from hedgerow.proxy.guard import Guard
+
+
+class Addresses(Protocol):
+    """What our resolver says of a host: addresses to dial in order, and what was decided when the name was asked for."""
+
+    @property
+    def addresses(self) -> Sequence[str]: ...
+    @property
+    def decision(self) -> Decision: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """`client_of` names the device at an address and what holds for it now, None for outsiders. `decide` has the catalogue bound.
+
+    `resolve` asks our own resolver on behalf of a device. `observe` and `ask` hand on and never block.
+    """
+
+    client_of: Callable[[str], tuple[Device, Ruleset] | None]
+    decide: Callable[[Ruleset, Request], Decision]
+    resolve: Callable[[Ruleset, DeviceId, str], Awaitable[Addresses]]
+    observe: Callable[[Device, Ruleset, Request, Decision], None]
+    ask: Callable[[AccessRequest], None]
+    guard: Guard
+    page: BlockPage
+
+
+_STRICTNESS = {Verdict.ALLOW: 0, Verdict.REWRITE: 1, Verdict.INSPECT: 2, Verdict.BLOCK: 3}
+
+
+def strictest(decisions: Sequence[tuple[Request, Decision]]) -> tuple[Request, Decision]:
+    """Where a request tells several stories (CONNECT host, SNI, Host), each is judged and the strictest verdict holds."""
+    return max(decisions, key=lambda each: _STRICTNESS[each[1].verdict])
+
+
+class Counters(dict[tuple[str, ...], float]):
+    """Cumulative counts by metric name and label values, for whoever exports them."""
+
+    def add(self, *key: str, count: float = 1) -> None:
+        self[key] = self.get(key, 0) + count

@@ -1,0 +1,152 @@
+"""Relay bytes between a client and a server that were joined, without reading them.
+
+Memory is bounded by the transports' buffers: a side whose peer does not take the bytes is not read from. Each side may close its
+half alone. Every running tunnel is known to `Tunnels`, which can cut those that are no longer allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from hedgerow.policies.model import DeviceId, Request
+from hedgerow.policies.ruleset import Ruleset
+
+
+class End(asyncio.Protocol):
+    """One side of a tunnel: what its transport reads is written to the peer's transport."""
+
+    __slots__ = ("closed", "count", "ended", "peer", "transport", "tunnel")
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self.tunnel = tunnel
+        self.count = 0
+        self.ended = False
+        self.closed = False
+        self.transport: asyncio.Transport
+        self.peer: End
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self.count += len(data)
+        self.peer.transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.peer.transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        """Close the other side's half; the connection itself is closed once both halves are."""
+        self.ended = True
+        if self.peer.ended or self.peer.closed:
+            self.peer.transport.close()
+            return False
+        self.peer.transport.write_eof()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        if error is None and (self.ended or self.peer.ended):
+            self.peer.transport.close()
+        else:
+            self.peer.transport.abort()
+        self.tunnel.finish()
+
+
+class Owner(Protocol):
+    """Whoever wants to know when a tunnel is over."""
+
+    def finished(self, tunnel: Tunnel) -> None: ...
+
+
+class Tunnel:
+    """Two joined connections, with what is needed to judge them again.
+
+    `requests` are the stories the connection told (CONNECT host, SNI), judged under `ruleset`; `blocked` says that the verdict was to
+    block, and that the inspector shows the page that explains it.
+    """
+
+    __slots__ = ("_owner", "_seen", "address", "blocked", "client", "device", "idle_since", "lane", "requests", "ruleset", "server")
+
+    def __init__(
+        self, owner: Owner, address: str, ruleset: Ruleset, requests: tuple[Request, ...], lane: str, client: asyncio.Transport, *,
+        blocked: bool = False,
+    ) -> None:  # fmt: skip
+        self._owner: Owner | None = owner
+        self._seen = -1
+        self.idle_since = 0.0
+        self.address = address
+        self.ruleset = ruleset
+        self.requests = requests
+        self.lane = lane
+        self.blocked = blocked
+        self.device = DeviceId("")
+        self.client = End(self)
+        self.client.transport = client
+        self.swap_server(End(self))
+
+    def swap_server(self, end: End) -> None:
+        """Use another kind of end towards the server; only before anything is dialled."""
+        self.server, end.peer = end, self.client
+        self.client.peer = end
+
+    def join(self, client: asyncio.Transport, sent: int) -> None:
+        """Take over the client's (paused) transport once the server's stands; `sent` bytes of the client were passed on before."""
+        client.set_protocol(self.client)
+        self.client.count += sent
+        client.resume_reading()
+
+    def cut(self) -> None:
+        """End both connections at once; what is buffered is dropped."""
+        self.client.transport.abort()
+        self.server.transport.abort()
+
+    def finish(self) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.finished(self)
+
+    def idle_for(self, now: float) -> float:
+        """Seconds without a byte in either direction, as seen by calls of this method."""
+        count = self.client.count + self.server.count
+        if count != self._seen:
+            self._seen, self.idle_since = count, now
+        return now - self.idle_since
+
+    @property
+    def half_closed(self) -> bool:
+        return self.client.ended or self.server.ended
+
+
+class Tunnels:
+    """The running tunnels of one gate."""
+
+    def __init__(self) -> None:
+        self._running: set[Tunnel] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __iter__(self) -> Iterator[Tunnel]:
+        return iter(tuple(self._running))
+
+    def __contains__(self, tunnel: Tunnel) -> bool:
+        return tunnel in self._running
+
+    def add(self, tunnel: Tunnel) -> None:
+        self._running.add(tunnel)
+
+    def remove(self, tunnel: Tunnel) -> None:
+        self._running.discard(tunnel)
+
+    def cut(self, predicate: Callable[[Tunnel], bool]) -> int:
+        """Cut every tunnel for which `predicate` holds; returns how many."""
+        doomed = [tunnel for tunnel in self._running if predicate(tunnel)]
+        for tunnel in doomed:
+            tunnel.cut()
+        return len(doomed)
