@@ -14,7 +14,7 @@ from small_internet.bodies import body, body_sha256
 from small_internet.clients import HttpAnswer, curl, curl_sha256
 from small_internet.running import wait_until
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, Request, TextMessage
+from wsproto.events import AcceptConnection, Event, Request, TextMessage
 
 
 def fetch(net: SmallInternet, host: str, path: str = "/", scheme: str = "https", **options: object) -> HttpAnswer:
@@ -114,7 +114,7 @@ def test_a_websocket_echoes(internet: SmallInternet) -> None:
     client = WSConnection(ConnectionType.CLIENT)
     with socket.create_connection(address, timeout=5) as sock:
         sock.sendall(client.send(Request(host="chat.example", target="/websocket")))
-        events = []
+        events: list[Event] = []
         while not any(isinstance(event, TextMessage) for event in events):
             client.receive_data(sock.recv(4096))
             fresh = list(client.events())

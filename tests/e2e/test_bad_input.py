@@ -1,0 +1,167 @@
+"""What a wrong setting, a broken list or a hostile packet does: a plain sentence, and everything else goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import dnslib
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import kdig
+from small_internet.family import LISTS, PEOPLE, TABLET, family_policy
+from small_internet.running import Hedgerow, executable, hedgerow_command, network_section, running_hedgerow
+
+FREE_PORTS = ("--dns", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--web", "127.0.0.1:0")
+NOBODY = 65534
+
+
+def addresses(running: Hedgerow, name: str) -> list[str]:
+    answer = kdig(running.dns, name, source=TABLET)
+    assert answer is not None, running.stderr
+    return answer.data("A")
+
+
+def assert_refuses_to_start(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "ready" not in done.stdout
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def test_bad_lists_are_named_and_the_rest_is_used(internet: SmallInternet) -> None:
+    more = (
+        "  - {category: adult, path: lists/missing.txt}\n"
+        "  - {category: adult, path: lists/empty.txt}\n"
+        "  - {category: adult, path: lists/binary.txt}\n"
+    )
+    files: dict[str, str | bytes] = {**LISTS, "lists/empty.txt": "", "lists/binary.txt": bytes(range(256)) * 40 + b"\nlast.example\n"}
+    with running_hedgerow(family_policy(internet) + more, lists=files) as running:
+        for name in ("missing.txt", "empty.txt", "binary.txt"):
+            assert name in running.stderr, f"{name} is not named:\n{running.stderr}"
+        assert "Traceback" not in running.stderr
+        assert addresses(running, "adult.example") == ["0.0.0.0"]
+        assert addresses(running, "gambling.example") == ["0.0.0.0"]
+        assert addresses(running, "bank.example") == [internet.address_of("bank.example")]
+
+
+@pytest.mark.parametrize("which", ["dns", "proxy", "web"])
+def test_a_port_in_use_is_one_sentence(internet: SmallInternet, tmp_path: Path, which: str) -> None:
+    (tmp_path / "hedgerow.yaml").write_text(family_policy(internet, lists=""))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = list(FREE_PORTS)
+        ports[ports.index(f"--{which}") + 1] = f"127.0.0.1:{port}"
+        done = hedgerow_command("up", "--policy", str(tmp_path / "hedgerow.yaml"), "--state", str(tmp_path / "state"), *ports)
+    assert_refuses_to_start(done, str(port))
+
+
+def test_a_state_directory_that_cannot_be_written_is_one_sentence(internet: SmallInternet, tmp_path: Path) -> None:
+    (tmp_path / "hedgerow.yaml").write_text(family_policy(internet, lists=""))
+    (tmp_path / "file").write_text("not a directory")
+    place = str(tmp_path / "file" / "state")
+    done = hedgerow_command("up", "--policy", str(tmp_path / "hedgerow.yaml"), "--state", place, *FREE_PORTS)
+    assert_refuses_to_start(done, place)
+
+
+@pytest.mark.root
+def test_port_53_without_the_right_to_it_is_one_sentence(internet: SmallInternet, tmp_path: Path) -> None:
+    allowed_from = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    if allowed_from <= 53:
+        pytest.skip("this machine lets everybody use port 53")
+    policy, state = tmp_path / "hedgerow.yaml", tmp_path / "state"
+    policy.write_text(family_policy(internet, lists=""))
+    state.mkdir()
+    for place in (tmp_path, state, *tmp_path.parents):
+        if place.stat().st_uid == os.geteuid() and str(place).startswith("/tmp/pytest"):
+            place.chmod(0o755)
+    os.chown(state, NOBODY, NOBODY)
+    ports = ("--dns", "127.0.0.53:53", "--proxy", "127.0.0.1:0", "--web", "127.0.0.1:0")
+    command = [executable(), "up", "--policy", str(policy), "--state", str(state), *ports]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, user=NOBODY, group=NOBODY, extra_groups=[])
+    assert_refuses_to_start(done, "53", "permission")
+
+
+@pytest.mark.parametrize("text", ["people: [", "people: {mia: {age: 9}", "\tpeople: {}", "people: {mia: &a {age: *b}}", "\x00"])
+def test_what_is_no_yaml_is_explained(internet: SmallInternet, tmp_path: Path, text: str) -> None:
+    (tmp_path / "hedgerow.yaml").write_text(network_section(internet) + text + "\n")
+    for arguments in (("check",), ("up", "--state", str(tmp_path / "state"), *FREE_PORTS, "--policy")):
+        done = hedgerow_command(*arguments, str(tmp_path / "hedgerow.yaml"))
+        assert done.returncode not in (0, -9), done.stdout
+        assert "hedgerow.yaml:" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_policy_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    done = hedgerow_command("up", "--policy", str(tmp_path / "none.yaml"), "--state", str(tmp_path / "state"), *FREE_PORTS)
+    assert done.returncode == 2
+    assert "none.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_policy_is_a_safe_network(internet: SmallInternet, tmp_path: Path) -> None:
+    (tmp_path / "hedgerow.yaml").write_text("")
+    done = hedgerow_command("check", str(tmp_path / "hedgerow.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    with running_hedgerow("", options=()) as running:
+        assert addresses(running, "www.pornhub.com") == ["0.0.0.0"]
+
+
+def _packets(shared_data: Path) -> Iterator[bytes]:
+    for line in (shared_data / "dns" / "fuzz-packets-a.jsonl").read_text().splitlines():
+        yield bytes.fromhex(json.loads(line)["hex"])
+    for path in sorted((shared_data / "dns" / "malformed-adguard").iterdir()):
+        yield path.read_bytes()
+
+
+@pytest.mark.shared
+def test_malformed_queries_get_valid_dns_or_nothing(internet: SmallInternet, shared_data: Path) -> None:
+    with running_hedgerow(family_policy(internet, people=PEOPLE), lists=LISTS) as running:
+        pids = running.pids("dns")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind((TABLET, 0))
+            sock.connect(running.dns)
+            sock.settimeout(0)
+            answers = [answer for packet in _packets(shared_data) for answer in _exchange(sock, packet)]
+            sock.settimeout(2)
+            answers += list(_drain(sock))
+        for packet in list(_packets(shared_data))[::40]:
+            _over_tcp(running, packet)
+        assert answers, "not one of the packets was answered"
+        for wire in answers:
+            parsed = dnslib.DNSRecord.parse(wire) if len(wire) > 12 else dnslib.DNSHeader.parse(dnslib.DNSBuffer(wire))
+            assert (parsed.header if len(wire) > 12 else parsed).qr == 1
+        assert running.pids("dns") == pids, "a worker crashed"
+        assert "Traceback" not in running.stderr
+        assert addresses(running, "adult.example") == ["0.0.0.0"]
+
+
+def _exchange(sock: socket.socket, packet: bytes) -> Iterator[bytes]:
+    sock.send(packet)
+    sock.settimeout(0.002)
+    yield from _drain(sock)
+
+
+def _drain(sock: socket.socket) -> Iterator[bytes]:
+    while True:
+        try:
+            yield sock.recv(65536)
+        except (TimeoutError, BlockingIOError):
+            return
+
+
+def _over_tcp(running: Hedgerow, packet: bytes) -> None:
+    with socket.create_connection(running.dns, timeout=3, source_address=(TABLET, 0)) as sock:
+        sock.sendall(len(packet).to_bytes(2, "big") + packet)
+        sock.settimeout(0.05)
+        try:
+            answer = sock.recv(65536)
+        except (TimeoutError, ConnectionResetError):
+            return
+        assert not answer or answer[4] & 0x80, answer[:20]

@@ -1,0 +1,201 @@
+"""Policy edits and killed workers, while queries and a download run."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from small_internet import SmallInternet
+from small_internet.bodies import body_sha256
+from small_internet.clients import curl, curl_sha256, kdig, start_dnsperf
+from small_internet.family import LISTS, TABLET, family_policy
+from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
+
+QUESTIONS = ["bank.example A", "adult.example A", "www.google.com A", *(f"n{number}.wild.example A" for number in range(200))]
+PROMISED_SECONDS = 2.0
+
+
+def addresses(running: Hedgerow, name: str) -> list[str]:
+    answer = kdig(running.dns, name, source=TABLET, timeout=1)
+    return answer.data("A") if answer else []
+
+
+def test_an_edit_holds_within_two_seconds_and_loses_no_query(internet: SmallInternet) -> None:
+    policy = family_policy(internet)
+    with running_hedgerow(policy, lists=LISTS, workers=2) as running:
+        load = start_dnsperf(running.dns, QUESTIONS, seconds=6, rate=2000, source=TABLET)
+        wait_until(lambda: addresses(running, "bank.example") == [internet.address_of("bank.example")], 5)
+        running.edit_policy(policy.replace("block: [news.example", "block: [bank.example, news.example"))
+        wait_until(lambda: addresses(running, "bank.example") == ["0.0.0.0"], PROMISED_SECONDS, "the new rule")
+        refused = curl(internet.url("bank.example", "/", "http"), proxy=running.proxy, source=TABLET)
+        assert refused.status == 403
+        running.edit_policy(policy)
+        back = [internet.address_of("bank.example")]
+        wait_until(lambda: addresses(running, "bank.example") == back, PROMISED_SECONDS, "the old rule again")
+        result = load.result()
+    assert result.lost == 0, result.text
+    assert result.codes == {"NOERROR": result.sent}, result.text
+    assert result.sent > 6 * 2000 * 0.9, "the load was not what the test promises"
+
+
+BROKEN_PEOPLE = """
+people:
+  mia:
+    age: nine
+    devices: [mia-tablet, no-such-device]
+    block: [no-such-servise, "not a domain!"]
+    bedtime: "25:00-07:00"
+    colour: blue
+devices:
+  mia-tablet: {ip: 127.0.0.2}
+  other: {ip: 127.0.0.2}
+"""
+MISTAKES = ["nine", "no-such-device", "no-such-servise", "not a domain!", "25:00", "colour", "127.0.0.2"]
+
+
+def test_a_broken_edit_is_explained_and_changes_nothing(internet: SmallInternet) -> None:
+    policy = family_policy(internet)
+    broken = family_policy(internet, people=BROKEN_PEOPLE)
+    with running_hedgerow(policy, lists=LISTS) as running:
+        running.edit_policy(broken)
+        wait_until(lambda: "no-such-device" in running.stderr, 3, "the mistakes in the log")
+        assert_names_every_mistake(running.stderr, broken)
+        assert addresses(running, "news.example") == ["0.0.0.0"]
+        running.edit_policy(policy.replace("news.example", "bank.example"))
+        wait_until(lambda: addresses(running, "bank.example") == ["0.0.0.0"], PROMISED_SECONDS, "a good edit after the broken one")
+
+
+def test_check_explains_every_mistake(internet: SmallInternet, tmp_path: Path) -> None:
+    broken = family_policy(internet, people=BROKEN_PEOPLE, lists="")
+    (tmp_path / "hedgerow.yaml").write_text(broken)
+    done = hedgerow_command("check", str(tmp_path / "hedgerow.yaml"))
+    assert done.returncode != 0
+    assert_names_every_mistake(done.stdout + done.stderr, broken)
+    assert "Traceback" not in done.stderr
+
+
+def assert_names_every_mistake(report: str, policy: str) -> None:
+    """Each mistake with the line it is on and some column: `hedgerow.yaml:12:8`."""
+    lines = policy.splitlines()
+    for mistake in MISTAKES:
+        numbers = [number for number, line in enumerate(lines, 1) if mistake in line]
+        found = [int(line) for line in re.findall(r"hedgerow\.yaml:(\d+):\d+", report)]
+        assert set(numbers) & set(found), f"{mistake} on line {numbers} is not reported:\n{report}"
+        assert mistake in report, report
+
+
+@contextmanager
+def probing(running: Hedgerow, internet: SmallInternet) -> Iterator[list[float]]:
+    """Asks the resolver and the proxy over and over; the times at which either did not serve are in the list."""
+    failures: list[float] = []
+    stop = threading.Event()
+    expected = [internet.address_of("bank.example")]
+
+    def probe() -> None:
+        while not stop.is_set():
+            begun = time.monotonic()
+            good = addresses(running, "bank.example") == expected
+            page = curl(internet.url("bank.example", "/", "http"), proxy=running.proxy, source=TABLET, timeout=1.5)
+            blocked = curl(internet.url("adult.example", "/", "http"), proxy=running.proxy, source=TABLET, timeout=1.5)
+            assert blocked.status != 200, "unfiltered"
+            if not good or page.status != 200 or blocked.status != 403:
+                failures.append(begun)
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        stop.set()
+        thread.join(20)
+
+
+@pytest.mark.parametrize("role", ["dns", "gate", "inspector", "control"])
+def test_a_killed_worker_is_back_within_two_seconds(internet: SmallInternet, role: str) -> None:
+    size = 60_000_000
+    with running_hedgerow(family_policy(internet), lists=LISTS, workers=2) as running:
+        before = running.pids(role)
+        assert before, f"no process of role {role}"
+        download = Download(running, internet, size)
+        victim = next(pid for pid in before if pid != download.worker)
+        load = start_dnsperf(running.dns, QUESTIONS, seconds=6, rate=1000, source=TABLET, timeout=2)
+        with probing(running, internet) as failures:
+            time.sleep(1)
+            killed = time.monotonic()
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda: len(running.pids(role)) == len(before), PROMISED_SECONDS, f"{role} runs again")
+            assert victim not in running.pids(role)
+            time.sleep(max(0.0, killed + 4 - time.monotonic()))
+        assert not [late for late in failures if late > killed + PROMISED_SECONDS], [late - killed for late in failures]
+        assert not [early for early in failures if early < killed - 3], "it failed before anything was killed"
+        result = load.result()
+        assert download.finish() == (body_sha256(size), 0), "the download through another worker broke"
+        if role != "dns":
+            assert result.lost == 0, result.text
+        assert result.lost < 1000 * PROMISED_SECONDS, result.text
+
+
+class Download:
+    """A slow download through the proxy. `worker` is the gate process that carries it."""
+
+    def __init__(self, running: Hedgerow, internet: SmallInternet, size: int) -> None:
+        self._found: tuple[str, int] = ("", -1)
+        url = internet.url("files.example", f"/bytes/{size}")
+
+        def fetch() -> None:
+            options = ["--limit-rate", str(size // 5)]
+            self._found = curl_sha256(url, proxy=running.proxy, source=TABLET, ca=internet.authority.root, options=options)
+
+        self._thread = threading.Thread(target=fetch)
+        self._thread.start()
+        address = internet.address_of("files.example")
+        wait_until(lambda: internet.origins.connections(address), 10, "the download reaches its origin")
+        port = internet.origins.connections(address)[-1].peer[1]
+        self.worker = next((pid for pid in running.all_pids() if _has_local_port(pid, port)), None)
+        assert self.worker, "no process of Hedgerow holds the download"
+
+    def finish(self) -> tuple[str, int]:
+        self._thread.join(60)
+        return self._found
+
+
+def _has_local_port(pid: int, port: int) -> bool:
+    table = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    inodes = {f"socket:[{fields[9]}]" for fields in map(str.split, table) if fields[1].endswith(f":{port:04X}")}
+    links = Path(f"/proc/{pid}/fd").iterdir()
+    return any(str(link.readlink()) in inodes for link in links if link.is_symlink())
+
+
+def test_sighup_reloads(internet: SmallInternet) -> None:
+    policy = family_policy(internet)
+    with running_hedgerow(policy, lists=LISTS) as running:
+        running.policy_path.write_text(policy.replace("news.example", "bank.example"))
+        running.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: addresses(running, "bank.example") == ["0.0.0.0"], PROMISED_SECONDS, "the new rule")
+
+
+def test_killing_the_supervisor_leaves_nothing_behind(internet: SmallInternet) -> None:
+    with pytest.raises(AssertionError, match="all ended"), running_hedgerow(family_policy(internet), lists=LISTS) as running:  # noqa: PT012
+        pids = running.all_pids()
+        running.process.kill()
+        running.process.wait()
+        wait_until(lambda: not [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()], 10, "all processes end")
+        raise AssertionError("all ended")
+
+
+def test_two_runs_do_not_share_a_state_directory(internet: SmallInternet) -> None:
+    with running_hedgerow(family_policy(internet), lists=LISTS) as running:
+        arguments = ("up", "--policy", str(running.policy_path), "--state", str(running.state))
+        ports = ("--dns", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--web", "127.0.0.1:0")
+        second: subprocess.CompletedProcess[str] = hedgerow_command(*arguments, *ports)
+        assert second.returncode == 2
+        assert "Traceback" not in second.stderr
+        assert addresses(running, "adult.example") == ["0.0.0.0"]

@@ -1,0 +1,89 @@
+"""What devices are told when they look names up."""
+
+from __future__ import annotations
+
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import DnsAnswer, kdig
+from small_internet.family import OUTSIDER, STRANGER, TABLET
+from small_internet.running import Hedgerow, network_section, running_hedgerow
+
+TRANSPORTS = pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+BLOCKED_BY_FILTER = 17  # RFC 8914: Filtered
+
+
+def ask(running: Hedgerow, name: str, kind: str = "A", *, source: str = TABLET, tcp: bool = False) -> DnsAnswer:
+    answer = kdig(running.dns, name, kind, source=source, tcp=tcp)
+    assert answer is not None, f"no answer for {name} {kind}\n{running.stderr}"
+    return answer
+
+
+@TRANSPORTS
+@pytest.mark.parametrize("name", ["adult.example", "deep.below.adult.example", "gambling.example", "chat.example", "news.example"])
+def test_a_blocked_name_says_so_in_every_type(family: Hedgerow, internet: SmallInternet, name: str, tcp: bool) -> None:
+    for kind, data in (("A", ["0.0.0.0"]), ("AAAA", ["::"]), ("HTTPS", []), ("TXT", [])):
+        answer = ask(family, name, kind, tcp=tcp)
+        assert (answer.status, answer.data(kind)) == ("NOERROR", data)
+        assert [record[2] for record in answer.records] == ([kind] if data else [])
+        assert answer.ede == BLOCKED_BY_FILTER, answer.text
+        assert answer.ede_text, answer.text
+    assert internet.nameserver.queries(name) == 0, "a blocked name went upstream"
+
+
+@TRANSPORTS
+def test_other_names_are_forwarded(family: Hedgerow, internet: SmallInternet, tcp: bool) -> None:
+    assert ask(family, "bank.example", tcp=tcp).data("A") == [internet.address_of("bank.example")]
+    assert ask(family, "bank.example", "AAAA", tcp=tcp).data("AAAA") == ["2001:db8::16"]
+    assert len(ask(family, "bank.example", "HTTPS", tcp=tcp).data("HTTPS")) == 1
+    assert ask(family, "oddities.example", "MX", tcp=tcp).data("MX") == ["10 mail.school.oddities.example."]
+    chain = ask(family, "chain.oddities.example", tcp=tcp)
+    assert [record[2] for record in chain.records] == ["CNAME", "CNAME", "A"]
+    assert ask(family, "no-address.oddities.example", tcp=tcp).records == ()
+    assert ask(family, "missing.bank.example", tcp=tcp).status == "NXDOMAIN"
+
+
+@TRANSPORTS
+def test_a_large_answer_arrives_whole(family: Hedgerow, internet: SmallInternet, tcp: bool) -> None:
+    (text,) = ask(family, "huge-text.oddities.example", "TXT", tcp=tcp).data("TXT")
+    assert len(text.replace('" "', "")) == 20002
+
+
+@TRANSPORTS
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("www.google.com", "forcesafesearch.google.com"),
+        ("www.google.pt", "forcesafesearch.google.com"),
+        ("www.youtube.com", "restrict.youtube.com"),
+        ("www.bing.com", "strict.bing.com"),
+        ("duckduckgo.com", "safe.duckduckgo.com"),
+    ],
+)
+def test_search_engines_lead_to_their_safe_twins(family: Hedgerow, internet: SmallInternet, name: str, safe: str, tcp: bool) -> None:
+    own, twin = internet.address_of(name), internet.address_of(safe)
+    for kind, expected in (("A", twin), ("AAAA", f"2001:db8::{twin.rpartition('.')[2]}")):
+        answer = ask(family, name, kind, tcp=tcp)
+        assert [record[2] for record in answer.records] == ["CNAME", kind], answer.text
+        assert answer.data("CNAME") == [f"{safe}."]
+        assert answer.data(kind) == [expected]
+    assert f"ipv4hint={own}" not in ask(family, name, "HTTPS", tcp=tcp).text, "the HTTPS record leads round safe search"
+
+
+def test_a_device_nobody_named_gets_a_childs_rules(family: Hedgerow, internet: SmallInternet) -> None:
+    assert ask(family, "adult.example", source=STRANGER).data("A") == ["0.0.0.0"]
+    assert ask(family, "news.example", source=STRANGER).data("A") == [internet.address_of("news.example")]
+
+
+def test_clients_outside_the_network_are_refused(family: Hedgerow, internet: SmallInternet) -> None:
+    for tcp in (False, True):
+        answer = kdig(family.dns, "bank.example", source=OUTSIDER, tcp=tcp, timeout=1)
+        # Over TCP closing the connection is as good a refusal.
+        assert (answer is None and tcp) or (answer is not None and answer.status == "REFUSED")
+
+
+@TRANSPORTS
+def test_devices_are_served_over_ipv6(internet: SmallInternet, tcp: bool) -> None:
+    policy = network_section(internet) + 'devices:\n  v6-phone: {ip: "::1"}\nlists:\n  - {category: adult, path: adult.txt}\n'
+    with running_hedgerow(policy, lists={"adult.txt": "adult.example\n"}, dns="[::1]:0") as running:
+        assert ask(running, "adult.example", "AAAA", source="::1", tcp=tcp).data("AAAA") == ["::"]
+        assert ask(running, "bank.example", source="::1", tcp=tcp).data("A") == [internet.address_of("bank.example")]

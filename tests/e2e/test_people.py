@@ -1,0 +1,93 @@
+"""Different people get different answers, and bedtime changes them at its minute."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Callable
+
+from small_internet import SmallInternet
+from small_internet.clients import curl, kdig
+from small_internet.family import LAPTOP, LISTS, PEOPLE, TABLET, family_policy
+from small_internet.running import Hedgerow, running_hedgerow, wait_until
+
+
+def told(running: Hedgerow, name: str, source: str) -> tuple[list[str], int]:
+    """The addresses and the smallest TTL."""
+    answer = kdig(running.dns, name, source=source)
+    assert answer is not None, running.stderr
+    return answer.data("A"), min((ttl for _, ttl, _, _ in answer.records), default=0)
+
+
+def proxied(running: Hedgerow, internet: SmallInternet, host: str, source: str) -> int:
+    return curl(internet.url(host, "/", "http"), proxy=running.proxy, source=source).status
+
+
+def test_age_decides_at_the_same_moment(family: Hedgerow, internet: SmallInternet) -> None:
+    assert told(family, "chat.example", TABLET)[0] == ["0.0.0.0"]
+    assert told(family, "chat.example", LAPTOP)[0] == [internet.address_of("chat.example")]
+    assert proxied(family, internet, "chat.example", TABLET) == 403
+    assert proxied(family, internet, "chat.example", LAPTOP) == 200
+    for source in (TABLET, LAPTOP):
+        assert told(family, "adult.example", source)[0] == ["0.0.0.0"]
+
+
+def next_minute(seconds_ahead: float) -> datetime.datetime:
+    """The first full minute that is at least so far ahead."""
+    now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds_ahead)
+    return now.replace(second=0, microsecond=0) + datetime.timedelta(minutes=1)
+
+
+def test_bedtime_changes_both_points_for_both_children(internet: SmallInternet) -> None:
+    """Bedtimes begin at full minutes, so this one waits for the clock."""
+    bedtime = next_minute(8)
+    until = bedtime + datetime.timedelta(hours=8)
+    line = f'    bedtime: "{bedtime:%H:%M}-{until:%H:%M}"\n'
+    people = PEOPLE.replace("    age: 9\n", "    age: 9\n" + line).replace("    age: 17\n", "    age: 17\n" + line)
+    children = (TABLET, LAPTOP)
+    with running_hedgerow(family_policy(internet, people=people), lists=LISTS) as running:
+        open_until = bedtime.timestamp() - time.time()
+        for child in children:
+            addresses, ttl = told(running, "bank.example", child)
+            assert addresses == [internet.address_of("bank.example")]
+            assert ttl <= open_until + 1, "a TTL reaches past bedtime"
+            assert proxied(running, internet, "bank.example", child) == 200
+        time.sleep(max(0.0, bedtime.timestamp() - time.time()))
+        for child in children:
+            wait_until(_is_blocked(running, "bank.example", child), 2, f"bedtime for {child} at the resolver")
+            assert proxied(running, internet, "bank.example", child) == 403
+        assert time.time() - bedtime.timestamp() < 2.5
+        assert told(running, "www.childline.org.uk", TABLET)[0] == [internet.address_of("www.childline.org.uk")]
+
+
+def _is_blocked(running: Hedgerow, name: str, source: str) -> Callable[[], bool]:
+    return lambda: told(running, name, source)[0] == ["0.0.0.0"]
+
+
+def test_explain_says_what_the_wire_said(family: Hedgerow, internet: SmallInternet) -> None:
+    cases = [
+        ("mia-tablet", TABLET, "adult.example", "category", "lists/adult.txt", 3),
+        ("mia-tablet", TABLET, "chat.example", "category", "lists/social.adblock", 3),
+        ("tom-laptop", LAPTOP, "gambling.example", "category", "lists/gambling.hosts", 1),
+        ("mia-tablet", TABLET, "news.example", "rule", "hedgerow.yaml", None),
+        ("mia-tablet", TABLET, "bank.example", "default", None, None),
+        ("tom-laptop", LAPTOP, "news.example", "default", None, None),
+        ("mia-tablet", TABLET, "www.childline.org.uk", "lifeline", None, None),
+    ]
+    for device, source, host, reason, file, line in cases:
+        done = family.run("explain", "--json", device, f"https://{host}/page")
+        assert done.returncode == 0, done.stderr
+        explained = json.loads(done.stdout)
+        blocked = told(family, host, source)[0] == ["0.0.0.0"]
+        connect = curl(f"https://{host}:{internet.origins.https_port}/", proxy=family.proxy, source=source, insecure=True)
+        assert blocked == (connect.connect_status == 403) == (explained["verdict"] == "block"), (host, explained)
+        assert explained["reason"] == reason, (host, explained)
+        if file:
+            assert explained["rule"]["file"].endswith(file.rpartition("/")[2]), explained
+            assert explained["rule"]["line"] == (line or _line_of(family, host)), explained
+
+
+def _line_of(running: Hedgerow, text: str) -> int:
+    lines = running.policy_path.read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)

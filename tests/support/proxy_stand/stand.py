@@ -1,0 +1,157 @@
+"""Starts the processes, talks to them, ends them."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from typing import Any
+
+from small_internet.whole import SmallInternet
+
+from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.sources import Source
+from hedgerow.policies.load import load_policy
+from hedgerow.policies.model import Pause
+from hedgerow.proxy.authority import ensure_authority
+from hedgerow.proxy.gate import Limits
+from hedgerow.proxy.pass_ticket import create_key
+from proxy_stand.workers import Told, World, run_gate, run_inspector
+
+_SPAWN = multiprocessing.get_context("spawn")
+PATIENCE = 20.0
+
+
+class Worker:
+    """One process and our end of its pipe."""
+
+    def __init__(self, run: Callable[[Pipe, World], None], world: World) -> None:
+        self.told: list[Told] = []
+        self._pipe, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=run, args=(theirs, world))
+        self._process.start()
+        theirs.close()
+        self.port: int = self._answer()
+
+    def order(self, order: Any) -> Any:
+        self._pipe.send(order)
+        return self._answer()
+
+    def drain(self) -> None:
+        """Take in what was told so far."""
+        while self._pipe.poll():
+            self.told.append(self._pipe.recv())
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            self._pipe.send(None)
+        self._process.join(PATIENCE)
+        stuck = self._process.is_alive()
+        if stuck:
+            self._process.kill()
+            self._process.join()
+        self._pipe.close()
+        status = self._process.exitcode
+        self._process.close()
+        assert not stuck, "a worker did not end"
+        assert status == 0, f"a worker ended with {status}"
+
+    def _answer(self) -> Any:
+        deadline = time.monotonic() + PATIENCE
+        while self._pipe.poll(max(0.0, deadline - time.monotonic())):
+            message = self._pipe.recv()
+            if not isinstance(message, Told):
+                return message
+            self.told.append(message)
+        raise AssertionError("a worker does not answer")
+
+
+class Stand:
+    """`proxy` is where clients go; `ca` is the certificate that a device with a trusted CA has installed."""
+
+    def __init__(self, world: World, inspector: Worker, gate: Worker) -> None:
+        self.world = world
+        self.inspector = inspector
+        self.gate = gate
+        self.proxy = ("127.0.0.1", gate.port)
+        self.ca = world.state / "ca.pem"
+        self.ca.write_bytes(ensure_authority(world.state / "ca").pem)
+
+    def told(self) -> list[Told]:
+        """All that was observed and asked since the last call."""
+        found = []
+        for worker in (self.gate, self.inspector):
+            worker.drain()
+            found += worker.told
+            worker.told = []
+        return found
+
+    def wait_for(self, condition: Callable[[list[Told]], Any], seconds: float = 5.0) -> list[Told]:
+        """All that was told until `condition` of it holds."""
+        found, deadline = self.told(), time.monotonic() + seconds
+        while not condition(found):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.02)
+            found += self.told()
+        return found
+
+    def counters(self) -> dict[tuple[str, ...], float]:
+        """Of both workers together."""
+        counters = self.gate.order("counters")
+        for key, value in self.inspector.order("counters").items():
+            counters[key] = counters.get(key, 0) + value
+        return counters
+
+    def swap(self, policy: str | None = None, pauses: tuple[Pause, ...] | None = None) -> None:
+        """Put another policy or other pauses in force, as a new snapshot does."""
+        if policy is not None:
+            self.world = replace(self.world, policy=_load(self.world.state, policy))
+        if pauses is not None:
+            self.world = replace(self.world, pauses=pauses)
+        for worker in (self.gate, self.inspector):
+            assert worker.order(self.world) == "swapped"
+
+
+def _load(state: Path, text: str) -> Any:
+    path = state / "hedgerow.yaml"
+    path.write_text(text)
+    return load_policy(path)
+
+
+@contextlib.contextmanager
+def proxy_stand(net: SmallInternet, policy: str, lists: Mapping[str, str] | None = None, limits: Limits | None = None) -> Iterator[Stand]:
+    """A running stand. `lists` are the texts of lists by category."""
+    with tempfile.TemporaryDirectory(prefix="proxy-stand-") as name:
+        state = Path(name)
+        sources = []
+        for category, text in (lists or {}).items():
+            path = state / f"{category}.txt"
+            path.write_text(text)
+            sources.append(Source(f"our-{category}", category, path))
+        compile_generation(sources, state / "generation")
+        create_key(state / "pass.key")
+        ensure_authority(state / "ca")
+        world = World(
+            policy=_load(state, policy),
+            generation=state / "generation",
+            state=state,
+            upstream=net.nameserver.upstream,
+            upstream_ca=net.authority.root,
+            limits=limits or Limits(),
+        )
+        with contextlib.ExitStack() as stack:
+            inspector = Worker(run_inspector, world)
+            stack.callback(inspector.end)
+            gate = Worker(run_gate, replace(world, inspector_port=inspector.port))
+            stack.callback(gate.end)
+            yield Stand(replace(world, inspector_port=inspector.port), inspector, gate)

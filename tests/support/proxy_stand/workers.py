@@ -1,0 +1,135 @@
+"""The processes of a stand: each builds its judge from a `World` as the application's workers do, and obeys its pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.dns.channels import open_channel
+from hedgerow.dns.resolver import Resolver
+from hedgerow.dns.upstream import Bootstrap, Upstreams, parse_upstream
+from hedgerow.policies.decide import decide
+from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Policy, Request
+from hedgerow.policies.ruleset import Ruleset, Rulesets
+from hedgerow.proxy.authority import ensure_authority
+from hedgerow.proxy.block_page import BlockPage
+from hedgerow.proxy.gate import Gate, Limits
+from hedgerow.proxy.guard import Guard
+from hedgerow.proxy.inspector import Inspector
+from hedgerow.proxy.judge import Judge
+from hedgerow.proxy.pass_ticket import load_key
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What holds in a stand. `upstream` is the nameserver that our resolver asks."""
+
+    policy: Policy
+    generation: Path
+    state: Path
+    upstream: str
+    upstream_ca: Path
+    inspector_port: int = 0
+    pauses: tuple[Pause, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a worker said: a decision that it observed, or a question that somebody asked."""
+
+    device: str
+    request: Request | None
+    decision: Decision | None
+    asked: AccessRequest | None = None
+
+
+class Builder:
+    """Builds judges; the resolver lives as long as its loop."""
+
+    def __init__(self, pipe: Pipe, world: World) -> None:
+        self.pipe = pipe
+        channel = open_channel(parse_upstream(world.upstream), Bootstrap(Upstreams(())))
+        self.upstreams = Upstreams((channel,))
+        self.resolver = Resolver(self.upstreams, lambda *_: None)
+
+    def judge(self, world: World) -> Judge:
+        catalogue = Catalogue.open(world.generation)
+        rulesets = Rulesets(world.policy, (), world.pauses, catalogue)
+
+        def client_of(address: str) -> tuple[Device, Ruleset] | None:
+            device = rulesets.device_at(address)
+            return None if device is None else (device, rulesets.ruleset(device, time.time()))
+
+        def judged(ruleset: Ruleset, request: Request) -> Decision:
+            return decide(ruleset, catalogue, request)
+
+        self.resolver.swap(judged)
+        network = world.policy.network
+        return Judge(
+            client_of=client_of,
+            decide=judged,
+            resolve=self.resolver.addresses,
+            observe=lambda device, _ruleset, request, decision: self.pipe.send(Told(device.id, request, decision)),
+            ask=lambda asked: self.pipe.send(Told(asked.device, None, None, asked)),
+            guard=Guard(network.reachable, frozenset(network.ports)),
+            page=BlockPage.load(network.country, network.timezone),
+        )
+
+
+def run_gate(pipe: Pipe, world: World) -> None:
+    asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_run_gate(pipe, world))
+
+
+async def _run_gate(pipe: Pipe, world: World) -> None:
+    builder = Builder(pipe, world)
+    key = load_key(world.state / "pass.key")
+    gate = Gate(builder.judge(world), [("127.0.0.1", world.inspector_port)], key, world.limits)
+    port = await gate.listen("127.0.0.1", 0)
+    await gate.listen("::1", port)
+    pipe.send(port)
+    await _obey(pipe, builder, gate)
+    await gate.close()
+    await builder.upstreams.close()
+
+
+def run_inspector(pipe: Pipe, world: World) -> None:
+    asyncio.Runner(loop_factory=Inspector.new_loop).run(_run_inspector(pipe, world))
+
+
+async def _run_inspector(pipe: Pipe, world: World) -> None:
+    builder = Builder(pipe, world)
+    authority, key = ensure_authority(world.state / "ca"), load_key(world.state / "pass.key")
+    inspector = Inspector(builder.judge(world), key, authority, upstream_ca=world.upstream_ca)
+    running = asyncio.create_task(inspector.run("127.0.0.1", 0, pipe.send))
+    await _obey(pipe, builder, inspector)
+    inspector.stop()
+    await running
+    await builder.upstreams.close()
+
+
+async def _obey(pipe: Pipe, builder: Builder, worker: Gate | Inspector) -> None:
+    """A World is swapped in, "counters" are sent back, anything else ends the worker."""
+    loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
+    loop.add_reader(pipe.fileno(), lambda: orders.put_nowait(_receive(pipe)))
+    while (order := await orders.get()) is not None:
+        if isinstance(order, World):
+            worker.swap(builder.judge(order))
+            pipe.send("swapped")
+        else:
+            pipe.send(dict(worker.counters))
+    loop.remove_reader(pipe.fileno())
+
+
+def _receive(pipe: Pipe) -> Any:
+    try:
+        return pipe.recv()
+    except EOFError:
+        return None
