@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NewType
 
 from hedgerow.blocklists.rules import Origin
@@ -137,3 +138,174 @@ class AccessRequest:
     url: str = ""
     reason: str = ""
     note: str = field(default="")
+
+
+class TargetKind(StrEnum):
+    """What an item of `allow` or `block` names."""
+
+    SERVICE = "service"
+    CATEGORY = "category"
+    HOST = "host"  # a domain and everything beneath it, or an IP address
+    URL = "url"  # a host and the beginning of a path
+
+
+class Privacy(StrEnum):
+    """How much of a decision is remembered."""
+
+    FULL = "full"  # host and URL
+    DOMAIN = "domain"  # host
+    CATEGORY = "category"  # only the category or service that decided
+    NONE = "none"  # nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One item of an `allow` or `block`: `name` is a service id, a category, a canonical host or `host/path`."""
+
+    kind: TargetKind
+    name: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of wall-clock time that begins on a weekday (0 is Monday), in minutes after that day's midnight.
+
+    `end` may exceed 1440: then the span ends on a later day. Always `start < end`.
+    """
+
+    weekday: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The spans of a week in which something holds, and where that is written. No spans: never."""
+
+    spans: tuple[Span, ...]
+    origin: Origin
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What one scope (profile, household, person, device) says. None leaves a setting to the wider scope."""
+
+    allow: tuple[Target, ...] = ()
+    block: tuple[Target, ...] = ()
+    bedtime: Schedule | None = None
+    safe_search: SafeSearch | None = None
+    youtube: SafeSearch | None = None
+    privacy: Privacy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A named set of rules, complete: what it extends is already worked in."""
+
+    name: str
+    title: str
+    rules: Rules
+    why: str = ""
+    source: str = ""
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who devices belong to. `profile` is resolved: from the policy, from the age, or the network's for unknown devices."""
+
+    name: str
+    profile: str
+    age: int | None = None
+    timezone: str | None = None
+    rules: Rules = field(default_factory=Rules)
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Something on the network. `known` is false for a device that the policy does not name; its id then is its address.
+
+    `macs` are lower case with colons; `networks` hold single addresses as /32 and /128. `profile` is resolved, as for a person.
+    """
+
+    id: DeviceId
+    profile: str
+    person: str | None = None
+    macs: tuple[str, ...] = ()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    trusts_ca: bool = False
+    never_inspect: bool = False
+    rules: Rules = field(default_factory=Rules)
+    known: bool = True
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen, each as ADDR:PORT or [ADDR]:PORT; None leaves it to the program's defaults."""
+
+    dns: str | None = None
+    proxy: str | None = None
+    web: str | None = None
+
+
+LOCAL_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = tuple(
+    ip_network(text)
+    for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network as a whole. `lan`: clients outside it are refused. `upstream` empty: the system's resolvers."""
+
+    timezone: str = "UTC"
+    country: str | None = None  # ISO 3166 alpha-2, upper case: whose helplines a block page shows
+    unknown_devices: str = "child-8-12"
+    lan: tuple[IPv4Network | IPv6Network, ...] = LOCAL_NETWORKS
+    listen: Listen = field(default_factory=Listen)
+    reachable: tuple[IPv4Network | IPv6Network, ...] = ()
+    ports: tuple[int, ...] = (80, 443)
+    upstream: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ListSource:
+    """A list of one's own: `path` is absolute, or `url` is given. `format` None: found out from the text."""
+
+    name: str
+    category: str
+    path: str | None = None
+    url: str | None = None
+    format: str | None = None
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The whole validated configuration. Every name in it is known to exist. `household` holds for everybody."""
+
+    network: Network = field(default_factory=Network)
+    people: dict[str, Person] = field(default_factory=dict)
+    devices: dict[str, Device] = field(default_factory=dict)
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    household: Rules = field(default_factory=Rules)
+    lists: tuple[ListSource, ...] = ()
+    categories: tuple[str, ...] = ()  # all that exist: the built-in ones and those that `lists` define
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The internet stopped by hand. `device` or `person` says for whom; both None means everybody. `ends` None: until resumed."""
+
+    id: str
+    giver: str
+    starts: float
+    ends: float | None = None
+    device: DeviceId | None = None
+    person: str | None = None
+    note: str = ""

@@ -1,0 +1,256 @@
+"""May this request pass? One pure function, whose steps stand in one list.
+
+`decide` is asked by the DNS resolver, the proxy's gate and the inspector alike, and `explain` walks through the same steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.names import parse_url
+from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.model import Decision, Kind, Reason, Request, SafeSearch, TargetKind, Verdict
+from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, Rule, Scope, UrlRule
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.safe_search import Engine
+
+
+@dataclass(slots=True)
+class Case:
+    """A request with all that was found about its host: what the steps look at.
+
+    `lifeline` and `unsafe_engine` are the domain by which the host is one. `rule` is the strongest allow or block that names the
+    host, its URL or its service; `urls` are all rules about URLs of the host. `mask` holds the host's categories. `level` is the
+    engine's, OFF without one. `inspectable`: this device's HTTPS to this host can be looked into.
+    """
+
+    ruleset: Ruleset
+    catalogue: Catalogue
+    request: Request
+    lifeline: str = ""
+    unsafe_engine: str = ""
+    rule: Rule | None = None
+    urls: tuple[UrlRule, ...] = ()
+    mask: int = 0
+    engine: Engine | None = None
+    level: SafeSearch = SafeSearch.OFF
+    inspectable: bool = False
+
+
+def open_case(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Case:
+    """Looks up the request's host and each of its parents, once for all steps."""
+    case = Case(ruleset, catalogue, request)
+    rules, landmarks = ruleset.rules, ruleset.landmarks
+    hosts, urls, services, marks = rules.hosts, rules.urls, rules.services, landmarks.by_host
+    never_inspect = False
+    domain = request.host
+    while domain:
+        if (rule := hosts.get(domain)) is not None and (case.rule is None or rule.rank < case.rule.rank):
+            case.rule = rule
+        if urls and (found := urls.get(domain)) is not None:
+            case.urls += found
+        if (mark := marks.get(domain)) is not None:
+            never_inspect = never_inspect or mark.never_inspect
+            if mark.lifeline:
+                case.lifeline = domain
+            if mark.unsafe_search:
+                case.unsafe_engine = domain
+            if services:
+                _weigh_services(case, mark.services, mark.shared)
+        domain = domain.partition(".")[2]
+    case.inspectable = ruleset.trusts_ca and not ruleset.never_inspect and not never_inspect
+    if case.urls:
+        _weigh_urls(case)
+    case.mask = catalogue.host_mask(request.host)
+    case.engine = landmarks.engines.engine_of(request.host)
+    if case.engine is not None:
+        case.level = ruleset.youtube if case.engine.youtube else ruleset.safe_search
+    return case
+
+
+def _weigh_services(case: Case, owners: tuple[str, ...], sharers: tuple[str, ...]) -> None:
+    services = case.ruleset.rules.services
+    for id in owners:
+        rule = services.get(id)
+        if rule is not None and (case.rule is None or rule.rank < case.rule.rank):
+            case.rule = rule
+    if owners:
+        return  # allowing Messenger, which needs facebook.com, does not allow Facebook
+    for id in sharers:
+        rule = services.get(id)
+        if rule is not None and rule.allow and (case.rule is None or rule.rank < case.rule.rank):
+            case.rule = rule
+
+
+def _weigh_urls(case: Case) -> None:
+    """With a URL at hand, those rules count that match it. Without, an allowed page opens its host if the pages can be told apart later."""
+    path = None
+    if case.request.url is not None:
+        url = parse_url(case.request.url) or case.request.url
+        path = "/" + url.partition("://")[2].partition("/")[2]
+    for candidate in case.urls:
+        counts = candidate.path.match(path) is not None if path is not None else candidate.rule.allow and case.inspectable
+        if counts and (case.rule is None or candidate.rule.rank < case.rule.rank):
+            case.rule = candidate.rule
+
+
+def _lifeline(case: Case) -> Decision | None:
+    return Decision(Verdict.ALLOW, Reason.LIFELINE, what=case.lifeline) if case.lifeline else None
+
+
+def _closed(case: Case) -> Decision | None:
+    closed = case.ruleset.closed
+    return None if closed is None else Decision(Verdict.BLOCK, closed.reason, closed.what, closed.rule, closed.until)
+
+
+def _grant(case: Case) -> Decision | None:
+    rule = case.rule
+    if rule is None or rule.scope is not Scope.GRANT:
+        return None
+    return Decision(Verdict.ALLOW, Reason.GRANT, rule.target.name, rule.target.origin, case.ruleset.until)
+
+
+def _exception(case: Case) -> Decision | None:
+    rule = case.rule
+    if rule is None or not rule.allow:
+        return None
+    return Decision(Verdict.ALLOW, Reason.EXCEPTION, rule.target.name, rule.target.origin, case.ruleset.until)
+
+
+def _explicit_block(case: Case) -> Decision | None:
+    rule = case.rule
+    if rule is None or rule.allow or rule.target.kind is TargetKind.SERVICE:
+        return None
+    return Decision(Verdict.BLOCK, Reason.RULE, rule.target.name, rule.target.origin)
+
+
+def _bypass(case: Case) -> Decision | None:
+    if not case.mask & case.ruleset.rules.bypass:
+        return None
+    return Decision(Verdict.BLOCK, Reason.BYPASS, BYPASS, _list_origin(case, BYPASS))
+
+
+def _service(case: Case) -> Decision | None:
+    rule = case.rule
+    if rule is None or rule.allow or rule.target.kind is not TargetKind.SERVICE:
+        return None
+    return Decision(Verdict.BLOCK, Reason.SERVICE, rule.target.name, rule.target.origin)
+
+
+def _category(case: Case) -> Decision | None:
+    rules = case.ruleset.rules
+    blocked = case.mask & rules.blocked
+    if blocked:
+        name = case.catalogue.categories[(blocked & -blocked).bit_length() - 1]
+        return Decision(Verdict.BLOCK, Reason.CATEGORY, name, _list_origin(case, name))
+    request = case.request
+    if request.url is None or not (rules.blocked or rules.bypass):
+        return None
+    match = case.catalogue.match_url(request.url, request.resource, request.initiator, rules.blocked | rules.bypass)
+    if match is None:
+        return None
+    return Decision(Verdict.BLOCK, Reason.BYPASS if match.category == BYPASS else Reason.CATEGORY, match.category, match.origin)
+
+
+def _safe_search(case: Case) -> Decision | None:
+    """Blocks what safe search cannot be had from; where it can, `_carry_out` sees to it."""
+    ruleset = case.ruleset
+    engine = case.engine
+    if engine is not None:
+        if case.level is SafeSearch.OFF or case.inspectable or engine.dns_target(case.level):
+            return None
+        return Decision(Verdict.BLOCK, Reason.SAFE_SEARCH, engine.id)
+    if ruleset.safe_search is SafeSearch.OFF or ruleset.rules.unsafe_lifted:
+        return None
+    if case.unsafe_engine:
+        return Decision(Verdict.BLOCK, Reason.SAFE_SEARCH, case.unsafe_engine)
+    if case.mask & ruleset.rules.unsafe:
+        return Decision(Verdict.BLOCK, Reason.SAFE_SEARCH, UNSAFE_SEARCH, _list_origin(case, UNSAFE_SEARCH))
+    return None
+
+
+def _default(case: Case) -> Decision | None:
+    """Allowed; and if only because somebody allowed a category that the profile blocks, that is the reason."""
+    rules = case.ruleset.rules
+    lifted = case.mask & rules.lifted
+    if lifted:
+        rule = rules.category_rules[(lifted & -lifted).bit_length() - 1]
+        assert rule is not None
+        reason = Reason.GRANT if rule.scope is Scope.GRANT else Reason.EXCEPTION
+        return Decision(Verdict.ALLOW, reason, rule.target.name, rule.target.origin, case.ruleset.until)
+    return case.ruleset.default
+
+
+def _list_origin(case: Case, category: str) -> Origin | None:
+    """The list that puts the host into a category. Its line is looked for only when somebody asks (`explain`)."""
+    for match in case.catalogue.host_sources(case.request.host):
+        if match.category == category:
+            return Origin(match.source, text=match.domain)
+    return None
+
+
+Step = Callable[[Case], Decision | None]
+
+STEPS: tuple[Step, ...] = (
+    _lifeline,  # nothing may stand before help
+    _closed,  # a pause, a bedtime: also over grants, or "ten more minutes" of a game would undo the night
+    _grant,
+    _exception,  # before the blocks, so that one site can be had out of a blocked service or category
+    _explicit_block,
+    _bypass,  # before services: a VPN that is also a service is shown as what it is here
+    _service,
+    _category,
+    _safe_search,  # last of the blocks: an engine that is blocked anyway needs no safe mode
+    _default,
+)
+
+
+def decide(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Decision:
+    """The verdict on a request, with its reason and the rule behind it. Pure.
+
+    The first step that has an answer decides. What is allowed is then carried out as safe search and inspection demand: an exception
+    lifts a block, it does not switch off safe search. `until` of a decision is the instant after which its verdict may be another, as
+    far as that is scheduled; answers must be kept no longer than `ruleset.until` in any case.
+    """
+    case = open_case(ruleset, catalogue, request)
+    for step in STEPS:
+        decision = step(case)
+        if decision is not None:
+            return decision if decision.verdict is Verdict.BLOCK else carry_out(case, decision)
+    raise AssertionError("the last step always decides")
+
+
+def carry_out(case: Case, allowed: Decision) -> Decision:
+    """How an allowed request is served: as it is, rewritten for safe search, or as a tunnel that must be looked into."""
+    kind = case.request.kind
+    if allowed.reason is Reason.LIFELINE:
+        return allowed
+    if case.engine is not None and case.level is not SafeSearch.OFF:
+        return _held_to_safe_search(case, case.engine, allowed)
+    if kind is Kind.TUNNEL and case.inspectable and _urls_matter(case):
+        return Decision(Verdict.INSPECT, allowed.reason, allowed.what, allowed.rule, allowed.until)
+    return allowed
+
+
+def _held_to_safe_search(case: Case, engine: Engine, allowed: Decision) -> Decision:
+    until = case.ruleset.until
+    target = engine.dns_target(case.level)
+    match case.request.kind:
+        case Kind.HTTP:
+            return Decision(Verdict.REWRITE, Reason.SAFE_SEARCH, engine.id, until=until)
+        case Kind.DNS:
+            return Decision(Verdict.REWRITE, Reason.SAFE_SEARCH, engine.id, until=until, target=target) if target else allowed
+        case Kind.TUNNEL if case.inspectable:
+            return Decision(Verdict.INSPECT, Reason.SAFE_SEARCH, engine.id, until=until, target=target)
+        case Kind.TUNNEL:
+            return Decision(Verdict.ALLOW, Reason.SAFE_SEARCH, engine.id, until=until, target=target) if target else allowed
+
+
+def _urls_matter(case: Case) -> bool:
+    if case.urls:
+        return True
+    rules = case.ruleset.rules
+    excepted = case.rule is not None and case.rule.allow
+    return not excepted and bool(rules.blocked or rules.bypass) and case.catalogue.has_url_rules(case.request.host)

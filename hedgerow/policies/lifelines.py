@@ -1,0 +1,71 @@
+"""Children's helplines and hotlines: what nothing may ever block, and what a block page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import yaml
+
+INTERNATIONAL = "INT"
+
+
+@dataclass(frozen=True, slots=True)
+class Lifeline:
+    """A helpline. `country` is ISO 3166 alpha-2, or INT for all the world; `hosts` cover the names beneath them."""
+
+    name: str
+    country: str
+    url: str
+    hosts: tuple[str, ...]
+    source: str = ""
+    phone: str = ""
+    chat: str = ""
+    text: str = ""
+    purpose: str = ""
+
+
+class Lifelines:
+    """All helplines, by host and by country."""
+
+    def __init__(self, lifelines: Iterable[Lifeline]) -> None:
+        self.all = tuple(lifelines)
+        self.hosts = frozenset(host for lifeline in self.all for host in lifeline.hosts)
+
+    @staticmethod
+    @cache
+    def load() -> Lifelines:
+        """Those that come with Hedgerow."""
+        text = files("hedgerow.policies").joinpath("lifelines.yaml").read_text(encoding="utf-8")
+        return Lifelines(_lifeline(entry) for entry in yaml.safe_load(text))
+
+    def is_lifeline(self, host: str) -> bool:
+        """Whether a canonical host is a helpline's or lies beneath one."""
+        while host:
+            if host in self.hosts:
+                return True
+            host = host.partition(".")[2]
+        return False
+
+    def for_country(self, country: str | None) -> tuple[Lifeline, ...]:
+        """The helplines of a country, then the international ones."""
+        local = tuple(lifeline for lifeline in self.all if country and lifeline.country == country.upper())
+        return local + tuple(lifeline for lifeline in self.all if lifeline.country == INTERNATIONAL)
+
+
+def _lifeline(entry: dict[str, object]) -> Lifeline:
+    hosts = entry["hosts"]
+    assert isinstance(hosts, list)
+    return Lifeline(
+        name=str(entry["name"]),
+        country=str(entry["country"]).upper(),
+        url=str(entry["url"]),
+        hosts=tuple(str(host) for host in hosts),
+        source=str(entry.get("source") or ""),
+        phone=str(entry.get("phone") or ""),
+        chat=str(entry.get("chat") or ""),
+        text=str(entry.get("text") or ""),
+        purpose=str(entry.get("for") or ""),
+    )

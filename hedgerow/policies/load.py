@@ -1,0 +1,149 @@
+"""From a YAML file to a Policy, or to all mistakes in it at once.
+
+Three stages: `yaml_tree` reads the text, `schema` checks keys and types, `resolve` looks up every name. A stage goes on with what the one
+before it could make sense of, so that one report names the mistakes of all three.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from hedgerow.blocklists.rules import Problem
+from hedgerow.policies import yaml_tree
+from hedgerow.policies.model import Policy
+from hedgerow.policies.resolve import resolve
+from hedgerow.policies.schema import RawPolicy
+from hedgerow.policies.targets import suggest
+from hedgerow.policies.yaml_tree import Plain, Tree
+
+
+class PolicyError(Exception):
+    """The policy file has mistakes: all of them, in the order of the file."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+def load_policy(path: Path | None) -> Policy:
+    """The policy of a file; None gives the built-in one, which is what an empty file means: everybody is filtered as a child of 8 to 12.
+
+    Raises PolicyError with every mistake, or with the one that the file cannot be read.
+    """
+    if path is None:
+        return parse_policy(b"", None)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PolicyError((Problem(str(path), None, None, f"cannot be read: {error.strerror}"),)) from error
+    return parse_policy(data, path)
+
+
+def parse_policy(data: bytes, path: Path | None) -> Policy:
+    """As `load_policy`, of bytes in memory. `path` is where they are from: lists given by a relative path lie beside it."""
+    tree = yaml_tree.read_tree(data, str(path) if path is not None else "built-in policy")
+    if tree.problems and tree.value is None:
+        raise PolicyError(tuple(tree.problems))
+    policy = resolve(read_model(tree, RawPolicy), tree, path)
+    if tree.problems:
+        order = sorted(set(tree.problems), key=lambda problem: (problem.line or 0, problem.column or 0, problem.message))
+        raise PolicyError(tuple(order))
+    return policy
+
+
+def read_model[Model: BaseModel](tree: Tree, model: type[Model]) -> Model:
+    """The tree as `model`. What does not fit is added to the tree's problems and left out."""
+    value: Plain = {} if tree.value is None else tree.value
+    while True:
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_context=True):
+                path = _known_path(tree, detail)
+                tree.add_problem(path, _plain_words(detail, model), key=detail["type"] == "extra_forbidden")
+                value = _without(value, path)
+
+
+def _known_path(tree: Tree, detail: ErrorDetails) -> yaml_tree.Path:
+    path = tuple(detail["loc"])
+    while path and path not in tree.places:
+        path = path[:-1]
+    return path
+
+
+def _without(value: Plain, path: yaml_tree.Path) -> Plain:
+    """A copy of `value` without what is at `path`; list items become empty text so that the others keep their places."""
+    if not path:
+        return {}
+    first, rest = path[0], path[1:]
+    if isinstance(value, dict) and isinstance(first, str) and first in value:
+        if rest:
+            return {**value, first: _without(value[first], rest)}
+        return {key: item for key, item in value.items() if key != first}
+    if isinstance(value, list) and isinstance(first, int):
+        if rest and isinstance(value[first], dict | list):
+            return [_without(item, rest) if index == first else item for index, item in enumerate(value)]
+        return [item for index, item in enumerate(value) if index != first]
+    return value
+
+
+def _plain_words(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    path, given = detail["loc"], detail["input"]
+    match detail["type"]:
+        case "extra_forbidden":
+            keys = _keys_at(model, path[:-1])
+            return f"unknown key '{path[-1]}'.{suggest(str(path[-1]), keys)} Keys here: {', '.join(sorted(keys))}."
+        case "missing":
+            return f"'{path[-1]}' is missing"
+        case "enum":
+            expected = str(detail["ctx"]["expected"]).replace("'", "")
+            return f"'{path[-1]}' is {expected}, not {_shown(given)}"
+        case "string_type":
+            return f"{_shown(given)} is not text" + (": put it in quotes" if isinstance(given, int) else "")
+        case "list_type":
+            return f"'{path[-1]}' is a list, such as [a, b], not {_shown(given)}"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return f"{repr(path[-1]) if path else 'a policy'} is a mapping of keys to values, not {_shown(given)}"
+        case "int_type":
+            return f"{_shown(given)} is not a whole number"
+        case "bool_type" | "bool_parsing":
+            return f"'{path[-1]}' is true or false, not {_shown(given)}"
+        case "greater_than_equal" | "less_than_equal":
+            return f"{_shown(given)} is no {path[-1]}: {detail['msg'].lower().replace('input should be ', '')}"
+        case _:
+            return detail["msg"]
+
+
+def _shown(value: object) -> str:
+    match value:
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case None:
+            return "nothing"
+        case _:
+            return repr(value)
+
+
+def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The keys of the mapping at `path`."""
+    current: type[BaseModel] | None = model
+    for step in path:
+        if current is not None and isinstance(step, str) and step in current.model_fields:
+            current = next(_models_in(current.model_fields[step].annotation), None)
+        # Other steps (a person's name, a place in a list) lead to the model that the annotation holds.
+    return list(current.model_fields) if current is not None else []
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models_in(argument)

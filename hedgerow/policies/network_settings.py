@@ -1,0 +1,199 @@
+"""Reads the `network` part of a policy file, and addresses wherever they stand in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
+from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
+
+from hedgerow.policies import yaml_tree
+from hedgerow.policies.model import LOCAL_NETWORKS, Listen, Network, Profile
+from hedgerow.policies.schema import RawNetwork
+from hedgerow.policies.targets import suggest
+from hedgerow.policies.yaml_tree import Tree
+
+Networks = IPv4Network | IPv6Network
+
+# ISO 3166-1 alpha-2.
+_COUNTRY_CODES = """
+AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CC CD CF CG CH CI CK CL
+CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU
+GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC
+MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT
+PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA
+UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
+"""
+COUNTRIES = frozenset(_COUNTRY_CODES.split())
+_OFTEN_SAID = {"UK": "GB", "EL": "GR", "EN": "GB"}
+
+UPSTREAM_SCHEMES = ("udp",)
+"""How upstream resolvers can be asked; an upstream over UDP is asked over TCP where an answer is cut short."""
+
+
+def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], default_profile: str) -> Network:
+    """The network's settings; what is not said gets its default."""
+    if raw.timezone is not None:
+        check_timezone(tree, ("network", "timezone"), raw.timezone)
+    unknown = raw.unknown_devices
+    if unknown is not None and unknown not in profiles:
+        message = f"unknown profile '{unknown}'.{suggest(unknown, profiles)} There are {', '.join(profiles)}."
+        tree.add_problem(("network", "unknown_devices"), message)
+        unknown = None
+    lan = read_networks(tree, ("network", "lan"), raw.lan) if raw.lan is not None else LOCAL_NETWORKS
+    if raw.lan is not None and not raw.lan:
+        tree.add_problem(("network", "lan"), "an empty lan would refuse everybody: leave it out for the private ranges")
+    for index, port in enumerate(raw.ports or ()):
+        if not 1 <= port <= 65535:
+            tree.add_problem(("network", "ports", index), f"{port} is not a port: ports are 1 to 65535")
+    for index, upstream in enumerate(raw.upstream):
+        _check_upstream(tree, ("network", "upstream", index), upstream)
+    listen = Listen(*(_endpoint(tree, key, getattr(raw.listen, key)) for key in ("dns", "proxy", "web")))
+    return Network(
+        timezone=raw.timezone or local_timezone(),
+        country=_country(tree, raw.country),
+        unknown_devices=unknown or default_profile,
+        lan=lan,
+        listen=listen,
+        reachable=read_networks(tree, ("network", "reachable"), raw.reachable),
+        ports=(80, 443) if raw.ports is None else tuple(raw.ports),
+        upstream=tuple(raw.upstream),
+    )
+
+
+@cache
+def local_timezone() -> str:
+    """The zone of this machine's clock: $TZ, else /etc/localtime, else UTC."""
+    candidates = [os.environ.get("TZ", "").removeprefix(":")]
+    try:
+        candidates.append(str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2])
+        candidates.append(Path("/etc/timezone").read_text(encoding="utf-8").strip())
+    except OSError:
+        pass
+    return next((name for name in candidates if name and is_timezone(name)), "UTC")
+
+
+def is_timezone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
+def check_timezone(tree: Tree, path: yaml_tree.Path, name: str) -> None:
+    """Adds a problem for a zone that there is not."""
+    if is_timezone(name):
+        return
+    zones = available_timezones()
+    city = {zone.rpartition("/")[2].lower(): zone for zone in sorted(zones)}
+    near = city.get(name.rpartition("/")[2].lower().replace(" ", "_"))
+    hint = f" Did you mean {near}?" if near else suggest(name, zones)
+    tree.add_problem(path, f"unknown time zone '{name}'.{hint} Zones are written like Europe/Lisbon.")
+
+
+def _country(tree: Tree, text: str | None) -> str | None:
+    if text is None:
+        return None
+    code = text.upper()
+    if code not in COUNTRIES:
+        hint = f" Did you mean {_OFTEN_SAID[code]}?" if code in _OFTEN_SAID else ""
+        tree.add_problem(("network", "country"), f"'{text}' is not a country's two-letter code, such as PT (ISO 3166).{hint}")
+    return code
+
+
+def _endpoint(tree: Tree, key: str, text: str | None) -> str | None:
+    if text is not None and not is_endpoint(text):
+        tree.add_problem(("network", "listen", key), f"'{text}' is not ADDRESS:PORT, such as 0.0.0.0:53 or [::]:53")
+    return text
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether `text` is ADDRESS:PORT, an IPv6 address in brackets.
+
+    >>> is_endpoint("0.0.0.0:53"), is_endpoint("[::1]:53"), is_endpoint("::1:53"), is_endpoint("0.0.0.0")
+    (True, True, False, False)
+    """
+    host, _, port = text.rpartition(":")
+    if not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
+        return False
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        return (ip_address(host.strip("[]")).version == 6) == bracketed
+    except ValueError:
+        return False
+
+
+def _check_upstream(tree: Tree, path: yaml_tree.Path, text: str) -> None:
+    scheme, separator, rest = text.rpartition("://")
+    if separator and scheme not in UPSTREAM_SCHEMES:
+        message = f"'{text}': upstreams are asked over {' or '.join(UPSTREAM_SCHEMES)} so far; give an address such as 9.9.9.9"
+        tree.add_problem(path, message)
+    elif not (is_endpoint(rest) or _is_ip(rest)):
+        tree.add_problem(path, f"'{text}' is not a resolver's address, such as 9.9.9.9 or 192.168.1.1:5353")
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_mac(text: str) -> str | None:
+    """A MAC address as twelve small hex digits with colons, None if it is none.
+
+    >>> parse_mac("AA-BB-CC-DD-EE-01"), parse_mac("aabb.ccdd.ee01"), parse_mac("10.0.0.1")
+    ('aa:bb:cc:dd:ee:01', 'aa:bb:cc:dd:ee:01', None)
+    """
+    if not re.fullmatch(r"(?:[0-9a-f]{2}([:-]))(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}", text, re.IGNORECASE):
+        return None
+    digits = re.sub(r"[^0-9a-f]", "", text.lower())
+    return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
+
+
+def parse_network(text: str) -> Networks | None:
+    """An address or a network in CIDR form without host bits, None if it is neither."""
+    try:
+        interface = ip_interface(text)
+    except ValueError:
+        return None
+    return interface.network if "/" not in text or interface.ip == interface.network.network_address else None
+
+
+def shown_network(network: Networks) -> str:
+    """A single address without its prefix length."""
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+def read_networks(tree: Tree, path: yaml_tree.Path, texts: list[str]) -> tuple[Networks, ...]:
+    """Addresses and networks; those that are none become problems."""
+    found = []
+    for index, text in enumerate(texts):
+        network = parse_network(text)
+        if network is None:
+            tree.add_problem((*path, index), _not_a_network(text))
+        else:
+            found.append(network)
+    return tuple(found)
+
+
+def _not_a_network(text: str) -> str:
+    try:
+        return f"'{text}' is an address inside a network. Did you mean {ip_interface(text).network}?"
+    except ValueError:
+        return f"'{text}' is not an IP address or network, such as 192.168.1.0/24"
+
+
+def read_device_address(tree: Tree, path: yaml_tree.Path, text: str, key: str) -> Networks | None:
+    """The address of a device (`ip`) or several (`cidr`)."""
+    network = parse_network(text)
+    if network is None:
+        tree.add_problem(path, _not_a_network(text))
+    elif key == "ip" and network.num_addresses > 1:
+        tree.add_problem(path, f"'{text}' is a network: write it under cidr")
+        return None
+    return network

@@ -1,0 +1,48 @@
+"""What of a decision may be remembered: the person's privacy is applied here, before anything leaves the worker."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+from hedgerow.policies.model import Decision, Device, Observation, Privacy, Reason, Request
+from hedgerow.policies.ruleset import Ruleset
+
+_NAMES_A_SITE = frozenset({Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.LIFELINE})
+
+
+def observe(
+    ruleset: Ruleset, device: Device, request: Request, decision: Decision, when: float, count: int = 1
+) -> Observation | None:  # fmt: skip
+    """The decision as it may be remembered; None if nothing of it may.
+
+    A lifeline is never remembered, whatever the privacy. `when` is in seconds since the epoch, `count` how often the decision fell.
+    """
+    privacy = ruleset.privacy
+    if decision.reason is Reason.LIFELINE or privacy is Privacy.NONE:
+        return None
+    topics_only = privacy is Privacy.CATEGORY
+    return Observation(
+        when=when,
+        device=device.id,
+        person=ruleset.person,
+        profile=ruleset.profile,
+        kind=request.kind,
+        verdict=decision.verdict,
+        reason=decision.reason,
+        what="" if topics_only and _tells_the_site(decision) else decision.what,
+        host="" if topics_only else request.host,
+        url=_without_secrets(request.url) if privacy is Privacy.FULL and request.url else "",
+        rule="" if topics_only or decision.rule is None else str(decision.rule),
+        count=count,
+    )
+
+
+def _tells_the_site(decision: Decision) -> bool:
+    """Whether `what` is a host or a URL, not a topic."""
+    return "." in decision.what and decision.reason in _NAMES_A_SITE | {Reason.SAFE_SEARCH}
+
+
+def _without_secrets(url: str) -> str:
+    """Without user, password and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))

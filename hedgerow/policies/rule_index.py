@@ -1,0 +1,127 @@
+"""The allows and blocks that hold for one device, laid out for look-up.
+
+Scopes are layered: a grant over the device over the person over the household over the profile. For any one host the nearest scope
+wins, and within a scope the more specific rule: a URL over a host, a longer host over a shorter, a host over a service. Categories and
+services are settled the same way, by the nearest scope that names them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from hedgerow.policies.model import Target, TargetKind
+from hedgerow.policies.services import Services
+from hedgerow.policies.targets import url_regex
+
+BYPASS = "bypass"
+UNSAFE_SEARCH = "unsafe-search"
+
+
+class Scope(IntEnum):
+    """Who says so, the nearest first."""
+
+    GRANT = 0
+    DEVICE = 1
+    PERSON = 2
+    HOUSEHOLD = 3
+    PROFILE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One allow or block of one scope. `rank` orders rules that match the same request: the lowest wins. `until`: of a grant."""
+
+    allow: bool
+    scope: Scope
+    target: Target
+    until: float | None = None
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UrlRule:
+    """A rule that holds where path and query match. Its target is a URL, or a service that is only part of a site."""
+
+    rule: Rule
+    path: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """All that one scope says."""
+
+    scope: Scope
+    allow: tuple[Target, ...] = ()
+    block: tuple[Target, ...] = ()
+    until: float | None = None
+
+
+class RuleIndex:
+    """Look-ups of what the layers say. Masks are of the catalogue's categories; `category_rules` has one place a bit."""
+
+    __slots__ = ("blocked", "bypass", "categories", "category_rules", "hosts", "lifted", "services", "unsafe", "unsafe_lifted", "urls")
+
+    def __init__(self, layers: Iterable[Layer], catalogue_categories: Sequence[str], services: Services) -> None:
+        self.hosts: dict[str, Rule] = {}
+        self.services: dict[str, Rule] = {}
+        self.categories: dict[str, Rule] = {}
+        urls: dict[str, list[UrlRule]] = {}
+        for rule in _rules(layers):
+            match rule.target.kind:
+                case TargetKind.HOST:
+                    self.hosts.setdefault(rule.target.name, rule)
+                case TargetKind.SERVICE:
+                    self.services.setdefault(rule.target.name, rule)
+                case TargetKind.CATEGORY:
+                    self.categories.setdefault(rule.target.name, rule)
+                case TargetKind.URL:
+                    _add_url(urls, rule.target.name, rule)
+        for id, rule in self.services.items():
+            for pattern in services.by_id[id].urls if id in services.by_id else ():
+                _add_url(urls, pattern, rule)
+        self.urls: Mapping[str, tuple[UrlRule, ...]] = {
+            host: tuple(sorted(found, key=lambda url_rule: url_rule.rule.rank)) for host, found in urls.items()
+        }
+        self._lay_out_categories(catalogue_categories)
+
+    def _lay_out_categories(self, names: Sequence[str]) -> None:
+        self.category_rules = tuple(self.categories.get(name) for name in names)
+        self.blocked = self.lifted = self.bypass = 0
+        for bit, (name, rule) in enumerate(zip(names, self.category_rules, strict=True)):
+            if rule is None:
+                continue
+            if rule.allow:
+                self.lifted |= 1 << bit
+            elif name == BYPASS:
+                self.bypass |= 1 << bit
+            else:
+                self.blocked |= 1 << bit
+        self.unsafe = 1 << names.index(UNSAFE_SEARCH) if UNSAFE_SEARCH in names else 0
+        unsafe = self.categories.get(UNSAFE_SEARCH)
+        self.unsafe_lifted = unsafe is not None and unsafe.allow
+
+
+def _add_url(urls: dict[str, list[UrlRule]], pattern: str, rule: Rule) -> None:
+    host, _, path = pattern.partition("/")
+    urls.setdefault(host, []).append(UrlRule(rule, url_regex(f"/{path}")))
+
+
+def _rules(layers: Iterable[Layer]) -> Iterable[Rule]:
+    """All rules, the nearest scope first; a service's URLs rank as the service does, beneath a host that is named."""
+    for layer in sorted(layers, key=lambda layer: layer.scope):
+        for allow, targets in ((False, layer.block), (True, layer.allow)):
+            for target in targets:
+                yield Rule(allow, layer.scope, target, layer.until, (layer.scope << 16) - _specificity(target))
+
+
+def _specificity(target: Target) -> int:
+    match target.kind:
+        case TargetKind.URL:
+            return 2000 + min(len(target.name), 4000)
+        case TargetKind.HOST:
+            return 1000 + len(target.name)
+        case TargetKind.SERVICE | TargetKind.CATEGORY:
+            return 0

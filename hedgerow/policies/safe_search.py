@@ -1,0 +1,108 @@
+"""Search engines and how each is held to its safe mode: one table (`safe_search.yaml`) for DNS and proxy alike.
+
+All functions here are pure. Whether safe search holds for somebody is `decide`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from urllib.parse import quote, unquote_plus, urlsplit, urlunsplit
+
+import yaml
+
+from hedgerow.policies.model import SafeSearch
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """`dns`, `parameters` and `headers` are by level; `youtube` says that the policy's youtube level governs, not its safe_search."""
+
+    id: str
+    title: str
+    hosts: tuple[str, ...]
+    youtube: bool = False
+    dns: Mapping[SafeSearch, str] = field(default_factory=dict)
+    paths: frozenset[str] = frozenset()
+    remove: frozenset[str] = frozenset()
+    parameters: Mapping[SafeSearch, Mapping[str, str]] = field(default_factory=dict)
+    headers: Mapping[SafeSearch, Mapping[str, str]] = field(default_factory=dict)
+    words: str = ""
+
+    def dns_target(self, level: SafeSearch) -> str:
+        """The name whose addresses the engine's hosts get at DNS; empty where DNS cannot keep this engine safe."""
+        return self.dns.get(level) or self.dns.get(SafeSearch.STRICT, "")
+
+
+class Engines:
+    """All engines, by host; and the engines that have no safe mode."""
+
+    def __init__(self, engines: Iterable[Engine], without_safe_mode: Iterable[str]) -> None:
+        self.by_id = {engine.id: engine for engine in engines}
+        self.without_safe_mode = frozenset(without_safe_mode)
+        self.by_host = {host: engine for engine in self.by_id.values() for host in engine.hosts if not host.startswith("*.")}
+        self.by_suffix = {host[2:]: engine for engine in self.by_id.values() for host in engine.hosts if host.startswith("*.")}
+
+    @staticmethod
+    @cache
+    def load() -> Engines:
+        """Those that come with Hedgerow."""
+        data = yaml.safe_load(files("hedgerow.policies").joinpath("safe_search.yaml").read_text(encoding="utf-8"))
+        return Engines((_engine(id, entry) for id, entry in data["engines"].items()), data["without_safe_mode"])
+
+    def engine_of(self, host: str) -> Engine | None:
+        """The engine that a canonical host belongs to."""
+        engine = self.by_host.get(host)
+        while engine is None and host:
+            host = host.partition(".")[2]
+            engine = self.by_suffix.get(host)
+        return engine
+
+
+def _engine(id: str, entry: dict[str, dict[str, dict[str, str]]]) -> Engine:
+    def by_level[T](key: str) -> dict[SafeSearch, T]:
+        return {SafeSearch(level): value for level, value in entry.get(key, {}).items()}  # type: ignore[misc]
+
+    return Engine(
+        id=id,
+        title=str(entry["title"]),
+        hosts=tuple(entry["hosts"]),
+        youtube=str(entry.get("setting", "")) == "youtube",
+        dns=by_level("dns"),
+        paths=frozenset(entry.get("paths", ())),
+        remove=frozenset(entry.get("remove", ())),
+        parameters=by_level("set"),
+        headers=by_level("headers"),
+        words=str(entry.get("words", "")),
+    )
+
+
+def apply_safe_search(engine: Engine, level: SafeSearch, url: str, headers: Headers) -> tuple[str, Headers]:
+    """The URL and headers as the engine's safe mode of `level` demands; what is already right comes back equal.
+
+    >>> google = Engines.load().by_id["google"]
+    >>> apply_safe_search(google, SafeSearch.STRICT, "https://www.google.com/search?q=cats&safe=off", ())[0]
+    'https://www.google.com/search?q=cats&safe=active&ssui=on'
+    """
+    if level is SafeSearch.OFF:
+        return url, headers
+    parts = urlsplit(url)
+    parameters = engine.parameters.get(level) or engine.parameters.get(SafeSearch.STRICT, {})
+    if parameters and (parts.path or "/") in engine.paths:
+        url = urlunsplit(parts._replace(query=_changed_query(parts.query, engine.remove, parameters)))
+    wanted = engine.headers.get(level) or engine.headers.get(SafeSearch.STRICT, {})
+    if wanted:
+        names = {name.lower() for name in wanted}
+        headers = tuple(pair for pair in headers if pair[0].lower() not in names) + tuple(wanted.items())
+    return url, headers
+
+
+def _changed_query(query: str, remove: frozenset[str], parameters: Mapping[str, str]) -> str:
+    # The other parameters stay byte for byte as they were: engines sign some of them.
+    dropped = remove | parameters.keys()
+    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in dropped]
+    return "&".join(kept + [f"{quote(name)}={quote(value)}" for name, value in parameters.items()])

@@ -1,0 +1,56 @@
+"""Services that people name as one thing (TikTok, Roblox), and the domains and URLs that they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """`domains` cover the names beneath them; `urls` are `host/path` patterns of a service that is only part of a site.
+
+    `shared` are names that it needs and others need too: allowed with the service, never blocked with it.
+    `part_of` names the service whose domains may cover its own.
+    """
+
+    id: str
+    group: str
+    title: str
+    domains: tuple[str, ...]
+    urls: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    part_of: str | None = None
+
+
+class Services:
+    """All services, by id."""
+
+    def __init__(self, services: Iterable[Service]) -> None:
+        self.by_id = {service.id: service for service in services}
+
+    @staticmethod
+    @cache
+    def load() -> Services:
+        """Those that come with Hedgerow: one file a group."""
+        folder = files("hedgerow.policies").joinpath("services")
+        found = []
+        for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            if file.name.endswith(".yaml"):
+                for id, entry in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
+                    found.append(_service(str(id), file.name.removesuffix(".yaml"), entry))
+        return Services(found)
+
+
+def _service(id: str, group: str, entry: dict[str, object]) -> Service:
+    def names(key: str) -> tuple[str, ...]:
+        value = entry.get(key) or []
+        assert isinstance(value, list), (id, key)
+        return tuple(str(name) for name in value)
+
+    part_of = entry.get("part_of")
+    return Service(id, group, str(entry["title"]), names("domains"), names("urls"), names("shared"), str(part_of) if part_of else None)

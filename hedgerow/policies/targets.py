@@ -1,0 +1,74 @@
+"""What an item of `allow` or `block` means: `parse_target` tells services, categories, hosts and URL patterns apart."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+
+from hedgerow.blocklists.names import is_address, parse_host, parse_url
+from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.model import Target, TargetKind
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """` Did you mean …?` for a mistyped name, empty where nothing is near.
+
+    >>> suggest("tik-tok", ["tiktok", "twitch"])
+    ' Did you mean tiktok?'
+    """
+    candidates = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), candidates, n=1, cutoff=0.7)
+    return f" Did you mean {candidates[near[0]]}?" if near else ""
+
+
+def parse_target(text: str, services: Collection[str], categories: Collection[str], origin: Origin) -> Target:
+    """Reads one item. A service's or category's name comes first; anything else needs a dot, so a misspelt name is never taken for a host.
+
+    A host covers everything beneath it; `.zone` stands for a whole top-level domain; `host/path` covers that path and what lies beneath,
+    `*` in a path stands for anything. Raises ValueError with a plain sentence and a suggestion.
+
+    >>> parse_target("https://youtube.com/shorts/", (), (), Origin("x")).name
+    'youtube.com/shorts'
+    """
+    item = text.strip()
+    name = item.lower()
+    if name in services:
+        return Target(TargetKind.SERVICE, name, origin)
+    if name in categories:
+        return Target(TargetKind.CATEGORY, name, origin)
+    if re.fullmatch(r"[\w -]+", item):
+        raise ValueError(f"unknown name '{item}': no service, category or domain.{suggest(name, [*services, *categories])}")
+    location = re.sub(r"^[a-z][a-z+.-]*://", "", item, flags=re.IGNORECASE)
+    host_text, slash, path = location.partition("/")
+    host = _parse_host_item(host_text, item)
+    if not slash or path in {"", "*"}:
+        return Target(TargetKind.HOST, host, origin)
+    url = parse_url(f"http://{f'[{host}]' if ':' in host else host}/{path}")
+    if url is None:
+        raise ValueError(f"'{item}' is not a URL")
+    _, _, canonical = url.removeprefix("http://").partition("/")
+    return Target(TargetKind.URL, f"{host}/{canonical.rstrip('/')}", origin)
+
+
+def _parse_host_item(text: str, item: str) -> str:
+    if re.search(r"[^:\]]:\d+$", text) and text.count(":") == 1:
+        raise ValueError(f"'{item}' has a port: rules are for a host whatever its port")
+    host = parse_host(text.removeprefix("*.").removeprefix("."))
+    if host is None or "*" in text.removeprefix("*."):
+        raise ValueError(f"'{item}' is not a domain, such as example.org")
+    if "." not in host and not is_address(host) and not text.startswith("."):
+        raise ValueError(f"'{item}' is not a domain: a whole top-level domain is written .{host}")
+    return host
+
+
+def url_regex(path: str) -> re.Pattern[str]:
+    """What the path and query of a canonical URL must match for a pattern's path (that begins with a slash).
+
+    Case is ignored, since many sites do so and a rule must not be escaped from by writing a path in capitals.
+
+    >>> bool(url_regex("/shorts").match("/shorts/abc")), bool(url_regex("/shorts").match("/shortsighted"))
+    (True, False)
+    """
+    body = ".*".join(re.escape(part) for part in path.split("*"))
+    return re.compile(body if path.endswith("*") else body + r"(?:$|[/?#&])", re.IGNORECASE | re.DOTALL)

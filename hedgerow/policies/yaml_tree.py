@@ -1,0 +1,209 @@
+"""YAML with a memory of where everything stands: text to plain values, and for each of them its line and column.
+
+Scalars are read as YAML 1.2 has it: `no` is Norway or a word, `20:30` is a time and not a number in base 60. Absent: tags, merge keys,
+several documents in a file, and anything a file of a few kilobytes could blow memory or stack with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import yaml
+
+from hedgerow.blocklists.rules import Problem
+
+Path = tuple[str | int, ...]
+Plain = dict[str, "Plain"] | list["Plain"] | str | int | bool | None
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_NODES = 200_000
+MAX_DEPTH = 50
+
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML was built with it
+
+_ADVICE = (
+    ("found character '\\t'", "a tab: indent with spaces"),
+    ("found a tab character", "a tab: indent with spaces"),
+    ("mapping values are not allowed", "a colon where none can be: indent this line as its neighbours, and put text with ': ' in quotes"),
+    ("could not find expected ':'", "a key without a colon and a value"),
+    ("did not find expected key", "not a key: is it indented as the lines around it are, and are all quotes closed?"),
+    ("did not find expected '-' indicator", "not an item of the list above: is it indented as the other items are?"),
+    ("did not find expected ',' or ']'", "a list that begins with [ is not closed with ], or a comma is missing"),
+    ("did not find expected ',' or '}'", "a mapping that begins with { is not closed with }, or a comma is missing"),
+    ("found unexpected end of stream", "quotes that begin here or above are never closed"),
+    ("found undefined alias", "an alias (*name) of an anchor (&name) that is nowhere"),
+    ("found character that cannot start any token", "text that begins with a special character such as @, % or `: put it in quotes"),
+    ("expected a single document", "a second document (---): a policy is one document"),
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Tree:
+    """`places` holds line and column (from 1) of each value, `keys` of each key. `value` is None where the text could not be read."""
+
+    source: str
+    value: Plain = None
+    places: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def place_of(self, path: Path, key: bool = False) -> tuple[int, int]:
+        """Where a value (or its key) stands; that of the nearest value around it where the path leads nowhere."""
+        while path:
+            found = (self.keys if key else self.places).get(path) or self.places.get(path)
+            if found is not None:
+                return found
+            path = path[:-1]
+        return self.places.get((), (1, 1))
+
+    def add_problem(self, path: Path, message: str, key: bool = False) -> None:
+        line, column = self.place_of(path, key)
+        self.add_problem_at(line, column, message)
+
+    def add_problem_at(self, line: int, column: int, message: str) -> None:
+        text = self.lines[line - 1].strip() if line <= len(self.lines) else ""
+        self.problems.append(Problem(self.source, line, column, message, text))
+
+
+def read_tree(data: bytes, source: str) -> Tree:
+    """Reads the bytes of a YAML file. What is wrong with them is in `problems`; this never raises."""
+    tree = Tree(source)
+    if len(data) > MAX_BYTES:
+        tree.add_problem_at(1, 1, f"the file has {len(data)} bytes; a policy has at most {MAX_BYTES}")
+        return tree
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        tree.add_problem_at(line, column, "not text in UTF-8")
+        return tree
+    tree.lines = text.splitlines()
+    unprintable = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+    if unprintable is not None:
+        line = text.count("\n", 0, unprintable.start()) + 1
+        column = unprintable.start() - text.rfind("\n", 0, unprintable.start())
+        tree.add_problem_at(line, column, f"the character U+{ord(unprintable[0]):04X} cannot stand in YAML")
+        return tree
+    _compose(tree, text)
+    return tree
+
+
+def _compose(tree: Tree, text: str) -> None:
+    try:
+        if not _is_shallow(tree, text):
+            return
+        node = yaml.compose(text, Loader=_Loader)
+        if node is not None:
+            _Builder(tree).build(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        # The C and the Python parser word a few mistakes differently: the first with a problem, the second with a context.
+        said = f"{error.problem or ''} {error.context or ''}".replace("\\\\t", "\\t")
+        line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+        tree.value = None
+        tree.add_problem_at(min(line, max(len(tree.lines), 1)), column, _advise(said, tree.lines, line))
+    except yaml.YAMLError as error:
+        tree.value = None
+        tree.add_problem_at(1, 1, f"not YAML: {' '.join(str(error).split())}")
+
+
+def _advise(said: str, lines: list[str], line: int) -> str:
+    if 0 < line <= len(lines) and re.match(r" *\t", lines[line - 1]):
+        return "a tab: indent with spaces"
+    return next((advice for pattern, advice in _ADVICE if pattern in said), f"not YAML: {' '.join(said.split())}")
+
+
+def _is_shallow(tree: Tree, text: str) -> bool:
+    # Composing recurses on the C stack; this does not.
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                mark = event.start_mark
+                line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+                tree.add_problem_at(line, column, f"nested more than {MAX_DEPTH} levels deep")
+                return False
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return True
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Builder:
+    """Nodes to plain values. An alias stands for its whole anchor, so what they add up to is counted."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._nodes = 0
+        self._open: list[yaml.Node] = []
+
+    def build(self, node: yaml.Node) -> None:
+        try:
+            self._tree.value = self._value(node, ())
+        except _TooLarge as error:
+            self._tree.value = None
+            self._tree.add_problem_at(node.start_mark.line + 1, node.start_mark.column + 1, str(error))
+
+    def _value(self, node: yaml.Node, path: Path) -> Plain:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _TooLarge(f"more than {MAX_NODES} values, aliases worked out")
+        if any(node is parent for parent in self._open):
+            raise _TooLarge("an anchor that contains an alias of itself")
+        self._tree.places[path] = _place(node)
+        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
+            self._tree.add_problem(
+                path, f"a tag ({node.tag.replace('tag:yaml.org,2002:', '!!')}): a policy has none; text with ! needs quotes"
+            )
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            return node.value if node.style else plain_scalar(node.value)
+        self._open.append(node)
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
+            return dict(self._pairs(node, path))
+        finally:
+            self._open.pop()
+
+    def _pairs(self, node: yaml.Node, path: Path) -> Iterator[tuple[str, Plain]]:
+        for key_node, value_node in node.value:
+            line, column = _place(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._tree.add_problem_at(line, column, "a list or mapping where a name must be")
+                continue
+            key = str(key_node.value)
+            inner = (*path, key)
+            first = self._tree.keys.get(inner)
+            if first is not None:
+                self._tree.add_problem_at(line, column, f"'{key}' stands here twice: the first is in line {first[0]}")
+                continue
+            self._tree.keys[inner] = (line, column)
+            yield key, self._value(value_node, inner)
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def plain_scalar(text: str) -> str | int | bool | None:
+    """What unquoted text stands for.
+
+    >>> [plain_scalar(text) for text in ("9", "true", "20:30", "no", "~")]
+    [9, True, '20:30', 'no', None]
+    """
+    if text in {"", "~", "null", "Null", "NULL"}:
+        return None
+    if text in {"true", "True", "TRUE"}:
+        return True
+    if text in {"false", "False", "FALSE"}:
+        return False
+    return int(text) if re.fullmatch(r"[-+]?\d{1,18}", text) else text
