@@ -25,7 +25,7 @@ SESSION_COOKIE = "hedgerow_session"
 BODY_LIMIT = 64 * 1024
 """Bytes of a request's body; no form or JSON here needs more."""
 
-DEVICE_PATHS = frozenset({"/device", "/static/hedgerow.css"})
+DEVICE_PATHS = frozenset({"/device", "/static/hedgerow.css", "/static/hedgerow.svg"})
 SIGN_IN_PATHS = frozenset({"/sign-in", "/sign-out"})
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

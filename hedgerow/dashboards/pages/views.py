@@ -22,7 +22,7 @@ from hedgerow.policies.model import Grant, Pause, Verdict
 GIVER = "web page"
 
 _HERE = Path(__file__).parent
-_ROWS = 50
+_ROWS = 40
 _SESSION_SECONDS = 30 * 86400
 _SEE_OTHER = 303
 
@@ -48,6 +48,7 @@ class Pages:
     def __init__(self, reader: Reader, control: Control, guard: Guard, clock: Callable[[], float]) -> None:
         self._reader, self._control, self._guard, self._clock = reader, control, guard, clock
         self._css = (_HERE / "static" / "hedgerow.css").read_bytes()
+        self._icon = (_HERE / "static" / "hedgerow.svg").read_bytes()
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
@@ -62,7 +63,13 @@ class Pages:
     def router(self) -> APIRouter:
         """The routes of all pages."""
         router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-        for path, page in (("/", self.home), ("/device", self.device), ("/sign-in", self.sign_in_form), ("/static/hedgerow.css", self.css)):
+        for path, page in (
+            ("/", self.home),
+            ("/device", self.device),
+            ("/sign-in", self.sign_in_form),
+            ("/static/hedgerow.css", self.css),
+            ("/static/hedgerow.svg", self.icon),
+        ):
             router.add_api_route(path, page, methods=["GET"])
         for path, change in (
             ("/requests/{request_id}/approve", self.approve),
@@ -98,6 +105,9 @@ class Pages:
     async def css(self) -> Response:
         """The one style sheet; its address changes when it does."""
         return Response(self._css, media_type="text/css", headers={"Cache-Control": "max-age=31536000, immutable"})
+
+    async def icon(self) -> Response:
+        return Response(self._icon, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
     async def approve(self, request_id: int, how_long: Annotated[HowLong, Form(alias="for")]) -> Response:
         await self._control.approve(request_id, how_long, GIVER)

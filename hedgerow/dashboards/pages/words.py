@@ -21,7 +21,7 @@ def reason_words(reason: Reason, what: str) -> str:
     """Why, as the end of a sentence.
 
     >>> reason_words(Reason.CATEGORY, "gambling"), reason_words(Reason.DEFAULT, "")
-    ('topic: gambling', 'nothing speaks against it')
+    ('topic: gambling', 'no rule against it')
     """
     match reason:
         case Reason.LIFELINE:
@@ -47,7 +47,7 @@ def reason_words(reason: Reason, what: str) -> str:
         case Reason.SAFE_SEARCH:
             return f"safe search: {what}" if what else "safe search"
         case Reason.DEFAULT:
-            return "nothing speaks against it"
+            return "no rule against it"
         case _:
             assert_never(reason)
 
