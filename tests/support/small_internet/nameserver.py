@@ -250,6 +250,8 @@ def _bind_all(tries: int = 50) -> list[socket.socket]:
             ):
                 sockets.append(_socket(family, kind))
                 sockets[-1].bind((host, port))
+                if kind == socket.SOCK_STREAM:
+                    sockets[-1].listen()  # Only this claims a port under SO_REUSEADDR.
         except OSError:
             for taken in sockets:
                 taken.close()

@@ -20,6 +20,7 @@ from small_internet.pages import respond
 
 HTTP2_HOSTS = frozenset({"h2.example", "www.google.com", "forcesafesearch.google.com", "www.youtube.com"})
 HEAD_LIMIT = 1 << 18
+BACKLOG = 512
 HANDSHAKE_SECONDS = 10.0
 
 
@@ -139,6 +140,8 @@ def bind_to(addresses: Sequence[str], port: int) -> list[socket.socket]:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.setblocking(False)
             made.bind((address, port))
+            # Two sockets with SO_REUSEADDR may both be bound as long as neither listens: only this claims the port.
+            made.listen(BACKLOG)
             port = made.getsockname()[1]
     except OSError:
         for taken in sockets:
@@ -193,6 +196,6 @@ async def _listen(handle: Origins, http: Sequence[socket.socket], https: Sequenc
             task.add_done_callback(tasks.discard)
 
         for sock in sockets:
-            listener = await asyncio.start_server(accept, sock=sock, limit=HEAD_LIMIT, backlog=512)
+            listener = await asyncio.start_server(accept, sock=sock, limit=HEAD_LIMIT, backlog=BACKLOG)
             closing.callback(listener.close)
     return closing
