@@ -10,17 +10,18 @@ addons it cannot do without and ours, keeps no flows and streams every body.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import tempfile
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
-from weakref import WeakSet
 
-from mitmproxy import certs, connection, tls
+import certifi
+from mitmproxy import certs, connection
 from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
 from mitmproxy.master import Master
 from mitmproxy.options import Options
-from OpenSSL import SSL
 
 from hedgerow.proxy.authority import Authority
 from hedgerow.proxy.destination import DialingLoop
@@ -70,15 +71,20 @@ class Inspector:
             raise InspectorError("the inspector must run in Inspector.new_loop(), which dials only what was decided")
         # It logs each connection at the level of information, with the client's address and the host.
         logging.getLogger("mitmproxy").setLevel(logging.WARNING)
+        with _trust_file(self._upstream_ca) as trust:
+            await self._serve(host, port, ready, trust)
+
+    async def _serve(self, host: str, port: int, ready: Callable[[int], None], trust: str) -> None:
         started = Started()
         self._master = master = Master(Options())
-        certificates = OwnCertificates(self._authority, self._upstream_ca)
+        certificates = OwnCertificates(self._authority)
         master.addons.add(core.Core(), self._server, next_layer.NextLayer(), certificates, self._inspection, started)
-        master.options.update(listen_host=host, listen_port=port, mode=["regular"], **_OPTIONS)
+        master.options.update(listen_host=host, listen_port=port, mode=["regular"], ssl_verify_upstream_trusted_ca=trust, **_OPTIONS)
         serving = asyncio.create_task(master.run())
+        starting = asyncio.create_task(started.event.wait())
         sweeping = asyncio.create_task(self._sweep())
         try:
-            await asyncio.wait({serving, asyncio.create_task(started.event.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
             listening = self._server.listen_addrs()
             if not listening and not serving.done():
                 master.shutdown()
@@ -87,6 +93,7 @@ class Inspector:
             ready(int(listening[0][1]))
             await serving
         finally:
+            starting.cancel()
             sweeping.cancel()
             await self._end(serving)
 
@@ -134,6 +141,18 @@ class Inspector:
                 log.exception("the sweep of the inspector failed")
 
 
+@contextlib.contextmanager
+def _trust_file(extra: Path | None) -> Iterator[str]:
+    """The file of CAs that origins are checked against: the usual ones, and those in `extra`."""
+    if extra is None:
+        yield certifi.where()
+        return
+    with tempfile.NamedTemporaryFile(prefix="hedgerow-trust-", suffix=".pem") as file:
+        file.write(Path(certifi.where()).read_bytes() + b"\n" + extra.read_bytes())
+        file.flush()
+        yield file.name
+
+
 class Started:
     """An addon that tells when mitmproxy has started."""
 
@@ -153,24 +172,13 @@ class LeafStore(certs.CertStore):
 class OwnCertificates(tlsconfig.TlsConfig):
     """mitmproxy's TLS settings with our authority in place of one that it would make in the user's home."""
 
-    def __init__(self, authority: Authority, upstream_ca: Path | None) -> None:
+    def __init__(self, authority: Authority) -> None:
         ca = certs.Cert(authority.certificate)
         no_parameters = certs.DHParams(b"")  # finite-field Diffie-Hellman is not offered
         self.certstore = LeafStore(authority.key, ca, None, certs.dummy_crl(authority.key, authority.certificate), no_parameters)
-        self._upstream_ca = upstream_ca
-        self._extended: WeakSet[SSL.Context] = WeakSet()
 
     def configure(self, updated: Set[str]) -> None:
         super().configure(set(updated) - _STORE_OPTIONS)
 
     def running(self) -> None:
         """mitmproxy's own would make the store in the user's home here."""
-
-    def tls_start_server(self, tls_start: tls.TlsData) -> None:
-        super().tls_start_server(tls_start)
-        if self._upstream_ca is None or tls_start.ssl_conn is None:
-            return
-        context = tls_start.ssl_conn.get_context()
-        if context not in self._extended:  # mitmproxy uses few contexts, again and again
-            context.load_verify_locations(str(self._upstream_ca))
-            self._extended.add(context)

@@ -1,0 +1,53 @@
+"""One small internet and one stand for all tests of the proxy: a child with a trusted CA, a child without, and an adult."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from proxy_stand import Stand, proxy_stand
+from small_internet.running import network_section
+from small_internet.whole import SmallInternet, small_internet
+
+CHILD_WITH_CA = "127.0.0.11"
+CHILD = "127.0.0.12"
+ADULT = "127.0.0.13"
+
+PEOPLE = """
+  country: GB
+people:
+  mia:
+    age: 9
+    devices: [mia-tablet, mia-phone]
+    block: ["www.school.example/secret", "h2.example/secret", "chat.example/websocket/forbidden"]
+  ana: {profile: adult, devices: [ana-laptop]}
+devices:
+  mia-tablet: {ip: 127.0.0.11, trusts_ca: true}
+  mia-phone: {ip: 127.0.0.12}
+  ana-laptop: {ip: 127.0.0.13}
+"""
+LISTS = {"adult": "adult.example\n", "gambling": "gambling.example\n"}
+
+
+@pytest.fixture(scope="session")
+def net() -> Iterator[SmallInternet]:
+    with small_internet() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def policy(net: SmallInternet) -> str:
+    return network_section(net) + PEOPLE.removeprefix("\n")
+
+
+@pytest.fixture(scope="session")
+def _stand(net: SmallInternet, policy: str) -> Iterator[Stand]:
+    with proxy_stand(net, policy, LISTS) as running:
+        yield running
+
+
+@pytest.fixture
+def stand(_stand: Stand, net: SmallInternet) -> Stand:
+    _stand.told()
+    net.origins.forget_connections()
+    return _stand
