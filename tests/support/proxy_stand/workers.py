@@ -20,9 +20,9 @@ from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Poli
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.proxy.authority import ensure_authority
 from hedgerow.proxy.block_page import BlockPage
+from hedgerow.proxy.destination import DialingLoop
 from hedgerow.proxy.gate import Gate, Limits
 from hedgerow.proxy.guard import Guard
-from hedgerow.proxy.inspector import Inspector
 from hedgerow.proxy.judge import Judge
 from hedgerow.proxy.pass_ticket import load_key
 
@@ -101,10 +101,13 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
 
 
 def run_inspector(pipe: Pipe, world: World) -> None:
-    asyncio.Runner(loop_factory=Inspector.new_loop).run(_run_inspector(pipe, world))
+    asyncio.Runner(loop_factory=DialingLoop).run(_run_inspector(pipe, world))
 
 
 async def _run_inspector(pipe: Pipe, world: World) -> None:
+    # mitmproxy is large and warns while it is imported: it is for this process alone.
+    from hedgerow.proxy.inspector import Inspector
+
     builder = Builder(pipe, world)
     authority, key = ensure_authority(world.state / "ca"), load_key(world.state / "pass.key")
     inspector = Inspector(builder.judge(world), key, authority, upstream_ca=world.upstream_ca)
@@ -115,7 +118,7 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
     await builder.upstreams.close()
 
 
-async def _obey(pipe: Pipe, builder: Builder, worker: Gate | Inspector) -> None:
+async def _obey(pipe: Pipe, builder: Builder, worker: Any) -> None:
     """A World is swapped in, "counters" are sent back, anything else ends the worker."""
     loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
     loop.add_reader(pipe.fileno(), lambda: orders.put_nowait(_receive(pipe)))

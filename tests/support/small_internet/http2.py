@@ -86,10 +86,10 @@ class Http2Server:
                 self._start_stream(event)
             case DataReceived():
                 self._record.received += len(event.data)
-                self._bodies[event.stream_id].put_nowait(event.data)
+                self._feed(event.stream_id, event.data)
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             case StreamEnded():
-                self._bodies[event.stream_id].put_nowait(None)
+                self._feed(event.stream_id, None)
             case WindowUpdated():
                 self._window.set()
             case StreamReset():
@@ -117,7 +117,12 @@ class Http2Server:
             pass  # The client is gone; there is nobody to tell.
         finally:
             self._tasks.pop(stream, None)
-            self._bodies.pop(stream, None) if stream not in self.h2.streams else None
+            self._bodies.pop(stream, None)
+
+    def _feed(self, stream: int, piece: bytes | None) -> None:
+        # A page that has answered no longer waits for what else is sent to it.
+        if (queue := self._bodies.get(stream)) is not None:
+            queue.put_nowait(piece)
 
     async def _body(self, stream: int) -> AsyncIterator[bytes]:
         queue = self._bodies[stream]

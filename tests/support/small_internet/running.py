@@ -188,12 +188,12 @@ def _end(process: subprocess.Popen[str]) -> list[str]:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(END_SECONDS)
-    left = [f"{pid}: {' '.join(words)}" for pid, words in family if _command_of(pid) == words]
+    left = [f"{pid}: {' '.join(words)}" for pid, words in family if command_of(pid) == words]
     if process.poll() is None:
         left.append(f"{process.pid}: the supervisor")
         process.kill()
     for pid, words in family:
-        if _command_of(pid) == words:
+        if command_of(pid) == words:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     process.wait()
@@ -214,11 +214,12 @@ def _descendants(parent: int) -> list[tuple[int, list[str]]]:
     while wave:
         wave = [pid for pid, above in parents.items() if above in wave]
         found += wave
-    return [(pid, words) for pid in sorted(found) if (words := _command_of(pid))]
+    return [(pid, words) for pid in sorted(found) if (words := command_of(pid))]
 
 
-def _command_of(pid: int) -> list[str]:
+def command_of(pid: int) -> list[str]:
+    """The words of a process's command line; none when it has ended, zombies included."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:
         return []
