@@ -78,7 +78,7 @@ class StreamConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
         if not self._streams.admit(self):
-            transport.abort()
+            self._transport.abort()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None

@@ -1,0 +1,145 @@
+"""Answers as bytes, read back by a library that had no part in making them."""
+
+from __future__ import annotations
+
+from struct import pack
+
+import dnslib
+import pytest
+
+from hedgerow.dns import answers, wire
+from hedgerow.policies.model import Decision, Reason, Verdict
+
+DECISION = Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
+
+
+def query(name: str, qtype: str, *, edns: int = 0, dnssec: bool = False) -> wire.Query:
+    question = dnslib.DNSRecord.question(name, qtype)
+    if edns:
+        question.add_ar(dnslib.EDNS0(udp_len=edns, flags="do" if dnssec else ""))
+    return wire.parse_query(bytes(question.pack()))
+
+
+def read(asked: wire.Query, draft: answers.Draft) -> dnslib.DNSRecord:
+    rendered = answers.render(asked, draft)
+    message = asked.data[:2] + rendered.head + asked.data[12 : asked.end] + rendered.tail
+    wire.parse_response(message, asked.name + asked.suffix[:4])
+    return dnslib.DNSRecord.parse(message)
+
+
+def response(asked: wire.Query, *zone: str, authority: str = "", ad: int = 0, rcode: int = 0) -> wire.Response:
+    reply = dnslib.DNSRecord.parse(asked.data).reply()
+    reply.header.ad, reply.header.rcode = ad, rcode
+    for line in zone:
+        reply.add_answer(*dnslib.RR.fromZone(line))
+    if authority:
+        reply.add_auth(*dnslib.RR.fromZone(authority))
+    return wire.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
+
+
+@pytest.mark.parametrize(("qtype", "shown"), [("A", "0.0.0.0"), ("AAAA", "::")])
+def test_blocked_addresses(qtype: str, shown: str) -> None:
+    reply = read(query("Casino.example", qtype), answers.blocked(query("casino.example", qtype), DECISION))
+    assert [(str(record.rname), str(record.rdata)) for record in reply.rr] == [("Casino.example.", shown)]
+    assert (reply.header.qr, reply.header.ra, reply.header.aa, reply.header.rcode) == (1, 1, 0, 0)
+    assert not reply.ar
+
+
+@pytest.mark.parametrize("qtype", ["HTTPS", "SVCB", "TXT", "MX", "CNAME"])
+def test_blocked_other_types_are_negative_and_cacheable(qtype: str) -> None:
+    reply = read(query("casino.example", qtype), answers.blocked(query("casino.example", qtype), DECISION))
+    assert not reply.rr
+    assert reply.auth[0].rtype == dnslib.QTYPE.SOA
+    assert reply.auth[0].rdata.times[-1] == 10
+
+
+def test_the_reason_is_told_to_who_speaks_edns() -> None:
+    asked = query("casino.example", "A", edns=1232)
+    (opt,) = read(asked, answers.blocked(asked, DECISION)).ar
+    (option,) = opt.rdata
+    assert (option.code, option.data) == (15, pack("!H", 17) + b"Hedgerow: category gambling")
+
+
+def test_too_large_for_the_asker_is_cut_and_marked() -> None:
+    zone = [f"big.example. 60 TXT {'x' * 200} {'y' * 200} {number}" for number in range(3)]
+    for size, truncated in ((0, True), (512, True), (1232, True), (4096, True)):
+        asked = query("big.example", "TXT", edns=size)
+        reply = read(asked, answers.forwarded(asked, response(asked, *zone), ()))
+        assert (reply.header.tc, len(reply.rr)) == (truncated, 0)
+    one = query("big.example", "TXT", edns=1232)
+    assert len(read(one, answers.forwarded(one, response(one, *zone[:2]), ())).rr) == 2
+
+
+def test_what_nobody_asked_for_is_taken_out() -> None:
+    asked = query("www.example", "A")
+    said = response(asked, "www.example. 60 CNAME web.example.", "web.example. 60 A 192.0.2.1", "bank.example. 60 A 192.0.2.66")
+    draft = answers.forwarded(asked, said, answers.chain(said, asked.name))
+    assert [str(record.rname) for record in read(asked, draft).rr] == ["www.example.", "web.example."]
+
+
+def test_ech_is_taken_out_and_the_rest_is_kept() -> None:
+    asked = query("www.example", "HTTPS")
+    said = response(asked, "www.example. 60 HTTPS 1 . alpn=h2,h3 ipv4hint=192.0.2.1 key5=AAAA ipv6hint=2001:db8::1")
+    (record,) = read(asked, answers.forwarded(asked, said, ())).rr
+    assert [key for key, _ in record.rdata.params] == [1, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([(0, b"\0\1\0\5"), (1, b"\x02h2"), (5, b"xyz")], [(0, b"\0\1"), (1, b"\x02h2")]),
+        ([(0, b"\0\5"), (5, b"xyz")], []),
+        ([(1, b"\x02h2")], [(1, b"\x02h2")]),
+    ],
+)
+def test_ech_is_no_longer_mandatory(before: list[tuple[int, bytes]], after: list[tuple[int, bytes]]) -> None:
+    head = b"\0\1\3www\0"
+    rdata = head + b"".join(wire.option_bytes(key, value) for key, value in before)
+    assert wire.parse_svcb(answers.without_ech(rdata)) == (head, after)
+
+
+def test_negative_answers_last_as_long_as_their_soa_says() -> None:
+    asked = query("no.example", "A")
+    said = response(asked, authority="example. 900 SOA ns.example. me.example. 1 2 3 4 60", rcode=3)
+    draft = answers.forwarded(asked, said, ())
+    assert (draft.rcode, draft.lifetime, [ttl for _, ttl in draft.ttls]) == (3, 60.0, [60])
+    assert answers.forwarded(asked, response(asked, rcode=3), ()).lifetime == 0
+
+
+def test_ad_only_for_who_understands_it() -> None:
+    for edns, dnssec, shown in ((0, False, 0), (1232, False, 0), (1232, True, 1)):
+        asked = query("www.example", "A", edns=edns, dnssec=dnssec)
+        said = response(asked, "www.example. 60 A 192.0.2.1", ad=1)
+        assert read(asked, answers.forwarded(asked, said, ())).header.ad == shown
+
+
+def test_a_rewritten_name_shows_the_cname_and_only_the_targets_addresses() -> None:
+    asked, target = query("www.google.com", "A"), query("forcesafesearch.google.com", "A")
+    said = response(target, "forcesafesearch.google.com. 900 A 192.0.2.42", "other.example. 900 A 192.0.2.66")
+    reply = read(asked, answers.rewritten(asked, target.name, said))
+    assert [(str(record.rname), str(record.rdata), record.ttl) for record in reply.rr] == [
+        ("www.google.com.", "forcesafesearch.google.com.", 300),
+        ("forcesafesearch.google.com.", "192.0.2.42", 300),
+    ]
+    bare = read(query("www.google.com", "HTTPS"), answers.rewritten(query("www.google.com", "HTTPS"), target.name, None))
+    assert [record.rtype for record in bare.rr] == [dnslib.QTYPE.CNAME]
+    assert bare.auth[0].rtype == dnslib.QTYPE.SOA
+
+
+def test_a_loop_of_cnames_ends() -> None:
+    asked = query("a.example", "A")
+    said = response(asked, "a.example. 60 CNAME b.example.", "b.example. 60 CNAME a.example.")
+    assert answers.chain(said, asked.name) == (wire.name_of("b.example"), wire.name_of("a.example"))
+
+
+def test_any_is_answered_as_rfc_8482_says() -> None:
+    (record,) = read(query("www.example", "ANY"), answers.any_refused()).rr
+    assert (record.rtype, record.rdata.data[:8]) == (13, b"\x07RFC8482")
+
+
+def test_an_error_is_no_longer_than_its_query() -> None:
+    data = query("www.example", "A").data
+    for rcode in (1, 4, 5):
+        reply = answers.error(data, rcode)
+        assert len(reply) <= len(data)
+        assert dnslib.DNSRecord.parse(reply).header.rcode == rcode

@@ -1,0 +1,115 @@
+"""TTLs never reach past what they stand for, and the caches never past their bounds."""
+
+from __future__ import annotations
+
+from struct import pack
+
+import dnslib
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.dns import answers, wire
+from hedgerow.dns.cache import ClockCache, Entry, learn_suffix
+
+QUERY = wire.parse_query(bytes(dnslib.DNSRecord.question("a.example").pack()))
+
+
+def entry(ttls: tuple[int, ...], *, until: float = float("inf"), ceiling: int = answers.MAX_TTL, lifetime: float | None = None) -> Entry:
+    records = [wire.record_bytes(wire.QUESTION_POINTER, wire.A, ttl, bytes(4)) for ttl in ttls]
+    offsets = tuple((16 * index + 6, ttl) for index, ttl in enumerate(ttls))
+    alive = float(min(ttls)) if lifetime is None else lifetime
+    draft = answers.Draft(0, len(records), 0, b"".join(records), offsets, alive, ceiling)
+    return Entry(answers.render(QUERY, draft), draft, born=1000.0, until=until, host="a.example", decision=None, labels=())
+
+
+def shown(made: Entry) -> list[int]:
+    return [record.ttl for record in dnslib.DNSRecord.parse(made.message(QUERY.data, QUERY.end)).rr]
+
+
+def test_ttls_count_down_and_the_answer_ends_with_the_first() -> None:
+    made = entry((60, 300))
+    assert made.refresh(1000.0)
+    assert shown(made) == [60, 300]
+    assert made.refresh(1030.5)
+    assert shown(made) == [29, 269]
+    assert not made.refresh(1060.0)
+
+
+def test_a_blocked_answer_shows_its_ceiling_until_the_ruleset_nears_its_end() -> None:
+    made = entry((3600,), ceiling=10, until=1100.0, lifetime=3600.0)
+    for now, ttl in ((1000.0, 10), (1050.0, 10), (1089.9, 10), (1091.5, 8), (1099.5, 0)):
+        if now >= made.due:
+            assert made.refresh(now)
+        assert shown(made) == [ttl]
+    assert not made.refresh(1100.0)
+
+
+@given(
+    st.lists(st.integers(0, 400), min_size=1, max_size=3),
+    st.one_of(st.just(float("inf")), st.floats(1000.0, 1500.0)),
+    st.sampled_from([10, answers.MAX_TTL]),
+    st.lists(st.floats(0.0, 500.0), max_size=20),
+)
+def test_no_ttl_reaches_past_its_record_or_the_ruleset(ttls: list[int], until: float, ceiling: int, moments: list[float]) -> None:
+    made = entry(tuple(ttls), until=until, ceiling=ceiling)
+    for now in sorted(1000.0 + moment for moment in moments):
+        if now < made.due or made.refresh(now):
+            for ttl, given_ttl in zip(shown(made), ttls, strict=True):
+                assert now + ttl <= min(1000.0 + given_ttl, until) + 1e-6
+                assert ttl <= ceiling
+
+
+def test_an_entry_is_patched_at_most_once_a_second() -> None:
+    made = entry((60,))
+    patches = 0
+    for step in range(1, 500):
+        now = 1000.003 + step / 100
+        if now >= made.due:
+            patches += made.refresh(now)
+    assert patches <= 6
+
+
+class Value:
+    def __init__(self, size: int, expires: float, seen: float) -> None:
+        self.size, self.expires, self.seen = size, expires, seen
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 400), st.floats(0, 20), st.booleans()), max_size=200))
+def test_bounds_hold_whatever_is_put(steps: list[tuple[int, int, float, bool]]) -> None:
+    cache: ClockCache[Value] = ClockCache(10, 2000)
+    now = 0.0
+    for number, size, life, sweep in steps:
+        now += 0.5
+        cache.put(pack("!I", number), Value(size, now + life, now), now)
+        if sweep:
+            cache.sweep(now, 5)
+        assert len(cache) <= 10
+        assert cache.octets == sum(value.size + 4 for value in cache.entries.values()) <= 2000
+
+
+def test_what_is_asked_for_stays_and_what_is_not_goes() -> None:
+    cache: ClockCache[Value] = ClockCache(3, 10_000)
+    for number in range(3):
+        cache.put(bytes([number]), Value(1, 1000.0, 0.0), float(number))
+    assert cache.get(b"\0", 10.0) is not None
+    cache.put(b"\3", Value(1, 1000.0, 11.0), 11.0)
+    assert b"\0" in cache.entries
+    assert b"\1" not in cache.entries
+
+
+def test_expired_values_are_not_found_and_swept() -> None:
+    cache: ClockCache[Value] = ClockCache(10, 10_000)
+    cache.put(b"a", Value(1, 5.0, 0.0), 0.0)
+    assert cache.get(b"a", 5.0) is None
+    cache.sweep(5.0, 100)
+    assert (len(cache), cache.octets) == (0, 0)
+
+
+def test_what_senders_choose_does_not_grow_the_table() -> None:
+    table: dict[bytes, bytes] = {}
+    for size in range(2000):
+        question = dnslib.DNSRecord.question("a.example")
+        question.add_ar(dnslib.EDNS0(udp_len=size))
+        learn_suffix(table, wire.parse_query(bytes(question.pack())))
+    assert len(table) <= 512
+    assert len(set(table.values())) <= 2

@@ -1,0 +1,239 @@
+"""Upstreams that are right, dead, slow or lying, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from struct import pack
+
+import dnslib
+import pytest
+from small_internet import Fault, SmallInternet
+from small_internet.authority import server_context
+
+from hedgerow.dns import wire
+from hedgerow.dns.channels import open_upstreams
+from hedgerow.dns.upstream import Ask, UpstreamError, Upstreams, addresses_in, parse_upstream, system_upstreams
+
+DEAD = "udp://127.0.0.1:1"  # nobody listens: the kernel says so at once
+
+
+def ask(host: str, rtype: int = wire.A) -> Ask:
+    return Ask(wire.name_of(host) + pack("!HH", rtype, wire.IN))
+
+
+def with_upstreams[T](names: list[str], use: Callable[[Upstreams], Awaitable[T]], tls: ssl.SSLContext | None = None) -> T:
+    async def run() -> T:
+        upstreams = open_upstreams(names, tls=tls)
+        try:
+            return await use(upstreams)
+        finally:
+            await upstreams.close()
+
+    return asyncio.run(run())
+
+
+def found(names: list[str], host: str) -> list[str]:
+    async def use(upstreams: Upstreams) -> list[str]:
+        return list(addresses_in(await upstreams.ask(ask(host))))
+
+    return with_upstreams(names, use)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("9.9.9.9", "udp://9.9.9.9:53"),
+        ("9.9.9.9:5353", "udp://9.9.9.9:5353"),
+        ("2620:fe::fe", "udp://[2620:fe::fe]:53"),
+        ("[2620:fe::fe]:54", "udp://[2620:fe::fe]:54"),
+        ("tcp://192.0.2.1", "tcp://192.0.2.1:53"),
+        ("tls://dns.quad9.net", "tls://dns.quad9.net:853"),
+        ("https://dns.mullvad.net/dns-query", "https://dns.mullvad.net:443/dns-query"),
+        ("https://192.0.2.1:8443", "https://192.0.2.1:8443/dns-query"),
+    ],
+)
+def test_upstreams_as_people_write_them(text: str, shown: str) -> None:
+    assert str(parse_upstream(text)) == shown
+
+
+@pytest.mark.parametrize("text", ["", "quic://a", "udp://dns.example", "tls://", "9.9.9.9:99999", "udp://[::1"])
+def test_what_is_no_upstream_is_said_to_be_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_upstream(text)
+
+
+def test_the_systems_upstreams_are_taken_without_ourselves() -> None:
+    text = "# comment\nsearch lan\nnameserver 127.0.0.1\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver 192.0.2.1\n"
+    assert [str(spec) for spec in system_upstreams(text, [("0.0.0.0", 53)])] == ["udp://192.0.2.1:53", "udp://[fe80::1%eth0]:53"]
+    assert len(system_upstreams(text, [("127.0.0.1", 5300)])) == 3
+
+
+@pytest.mark.parametrize("scheme", ["udp", "tcp"])
+def test_a_name_is_found(internet: SmallInternet, scheme: str) -> None:
+    for host in ("127.0.0.1", "[::1]"):
+        assert found([f"{scheme}://{host}:{internet.nameserver.port}"], "news.example") == [internet.address_of("news.example")]
+    assert internet.nameserver.queries("news.example", transport=scheme) == 2
+
+
+def test_a_truncated_answer_is_fetched_over_tcp(internet: SmallInternet) -> None:
+    async def use(upstreams: Upstreams) -> int:
+        return len((await upstreams.ask(ask("huge-text.oddities.example", 16))).data)
+
+    assert with_upstreams([internet.nameserver.upstream], use) > 20_000
+    assert internet.nameserver.queries("huge-text.oddities.example", transport="tcp") == 1
+
+
+def test_equal_questions_in_flight_are_sent_once(internet: SmallInternet) -> None:
+    async def use(upstreams: Upstreams) -> int:
+        with internet.nameserver.misbehaving(Fault.SLOW, "slow.wild.example", delay=0.2):
+            answers = await asyncio.gather(*(upstreams.ask(ask("slow.wild.example")) for _ in range(50)))
+        return len({id(answer) for answer in answers})
+
+    assert with_upstreams([internet.nameserver.upstream], use) == 1
+    assert internet.nameserver.queries("slow.wild.example") == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.WRONG_ID, Fault.WRONG_QUESTION, Fault.HEADER_ONLY])
+def test_a_spoofed_answer_is_passed_over_and_the_right_one_taken(internet: SmallInternet, fault: Fault) -> None:
+    with internet.nameserver.misbehaving(fault, "bank.example", then_right=True):
+        assert found([internet.nameserver.upstream], "bank.example") == [internet.address_of("bank.example")]
+    assert internet.nameserver.queries("bank.example") == 1
+
+
+def test_the_next_upstream_is_asked_and_the_dead_one_is_left_alone_for_a_while(internet: SmallInternet) -> None:
+    async def use(upstreams: Upstreams) -> float:
+        await upstreams.ask(ask("news.example"))
+        began = time.monotonic()
+        await upstreams.ask(ask("games.example"))
+        return time.monotonic() - began
+
+    assert with_upstreams([DEAD, internet.nameserver.upstream], use) < 0.5
+
+
+def test_refusals_are_tried_elsewhere_and_passed_on_if_all_refuse(internet: SmallInternet) -> None:
+    async def use(upstreams: Upstreams) -> int:
+        return (await upstreams.ask(ask("news.example"))).rcode
+
+    with internet.nameserver.misbehaving(Fault.REFUSED):
+        assert with_upstreams([internet.nameserver.upstream], use) == wire.REFUSED
+
+
+@pytest.mark.parametrize("fault", [Fault.DEAD, Fault.GARBAGE, Fault.WRONG_ID])
+def test_a_dead_or_lying_upstream_fails_in_bounded_time(internet: SmallInternet, fault: Fault) -> None:
+    async def use(upstreams: Upstreams) -> float:
+        began = time.monotonic()
+        with pytest.raises(UpstreamError):
+            await upstreams.ask(ask("news.example"))
+        return time.monotonic() - began
+
+    with internet.nameserver.misbehaving(fault):
+        assert with_upstreams([internet.nameserver.upstream], use) < 4.9
+
+
+def test_source_ports_and_ids_vary() -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Recorder(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            seen.append((addr[1], int.from_bytes(data[:2])))
+            self.transport.sendto(bytes(dnslib.DNSRecord.parse(data).reply().pack()), addr)  # type: ignore[attr-defined]
+
+    async def run() -> None:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Recorder, local_addr=("127.0.0.1", 0))
+        upstreams = open_upstreams([f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"])
+        for number in range(700):
+            await upstreams.ask(ask(f"n{number}.example"))
+        await upstreams.close()
+        transport.close()
+
+    asyncio.run(run())
+    assert len({port for port, _ in seen}) >= 9  # 8 at once, each for 64 questions
+    assert len({number for _, number in seen}) > 600
+
+
+class EncryptedFront:
+    """DoT and DoH on one TLS port in front of the small internet's nameserver.
+
+    It closes a connection after three queries over DoT, as real servers do after a while. HTTP is version 1.1 only.
+    """
+
+    def __init__(self, internet: SmallInternet, certified: str) -> None:
+        self.queries: list[str] = []
+        self.connections = 0
+        self._internet = internet
+        self._context = server_context(internet.authority.leaf(certified))
+
+    async def start(self, address: str) -> int:
+        self.server = await asyncio.start_server(self._serve, address, 0, ssl=self._context)
+        return int(self.server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        self.server.close()
+        self.server.close_clients()
+        await self.server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            first = await reader.readexactly(2)
+            if first == b"PO":
+                while True:
+                    await self._post(reader, writer)
+            for _ in range(3):
+                writer.write(self._framed(await reader.readexactly(int.from_bytes(first)), "tls"))
+                first = await reader.readexactly(2)
+        except (EOFError, OSError):
+            pass
+        writer.close()
+
+    def _framed(self, query: bytes, how: str) -> bytes:
+        self.queries.append(how)
+        wire = self._internet.nameserver.replies(query, "tcp")[0].wire
+        return len(wire).to_bytes(2) + wire
+
+    async def _post(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert b"host: news.example" in head
+        assert b"content-type: application/dns-message" in head
+        query = await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))
+        reply = self._framed(query, "https")[2:]
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/dns-message\r\ncontent-length: %d\r\n\r\n" % len(reply) + reply)
+
+
+def through_front(internet: SmallInternet, scheme: str, certified: str) -> tuple[EncryptedFront, list[list[str]]]:
+    """Five names through an encrypted upstream that is given by name, with the plain one behind it."""
+    front = EncryptedFront(internet, certified)
+    hosts = ["news.example", "games.example", "bank.example", "chat.example", "files.example"]
+
+    async def run() -> list[list[str]]:
+        port = await front.start(internet.address_of("news.example"))
+        names = [f"{scheme}://news.example:{port}", internet.nameserver.upstream]
+        upstreams = open_upstreams(names, tls=internet.authority.client_context())
+        try:
+            return [list(addresses_in(await upstreams.ask(ask(host)))) for host in hosts]
+        finally:
+            await upstreams.close()
+            await front.stop()
+
+    found = asyncio.run(run())
+    assert found == [[internet.address_of(host)] for host in hosts]
+    return front, found
+
+
+@pytest.mark.parametrize(("scheme", "connections"), [("tls", 2), ("https", 1)])
+def test_encrypted_upstreams_are_found_by_name_and_their_connections_kept(internet: SmallInternet, scheme: str, connections: int) -> None:
+    front, _ = through_front(internet, scheme, "news.example")
+    assert front.queries == [scheme] * 5
+    assert front.connections == connections
+
+
+@pytest.mark.parametrize("scheme", ["tls", "https"])
+def test_an_upstream_with_another_names_certificate_is_not_asked(internet: SmallInternet, scheme: str) -> None:
+    front, _ = through_front(internet, scheme, "bank.example")
+    assert front.queries == []

@@ -1,0 +1,170 @@
+"""The wire parsers: golden bytes, and nothing that a sender does makes them raise anything but Malformed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import dnslib
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.dns import wire
+from hedgerow.dns.wire import Malformed
+
+labels = st.binary(min_size=1, max_size=63)
+names = st.lists(labels, max_size=6).map(lambda parts: b"".join(bytes((len(part),)) + part for part in parts) + b"\0")
+short_names = names.filter(lambda name: len(name) <= 255)
+
+
+def query(name: bytes, qtype: int = 1, flags: bytes = b"\x01\x00", opt: bytes = b"") -> bytes:
+    return b"\xab\xcd" + flags + b"\0\1\0\0\0\0" + (b"\0\1" if opt else b"\0\0") + name + qtype.to_bytes(2) + b"\0\1" + opt
+
+
+@given(short_names, st.integers(0, 65535))
+def test_a_question_is_read_as_it_was_written(name: bytes, qtype: int) -> None:
+    read = wire.parse_query(query(name, qtype))
+    assert (read.name, read.qtype, read.end) == (name.lower(), qtype, 12 + len(name) + 4)
+
+
+@given(st.binary(max_size=120))
+def test_any_bytes_are_a_query_or_malformed(data: bytes) -> None:
+    check_only_malformed(data)
+
+
+@given(short_names, st.data())
+def test_mutated_queries_are_queries_or_malformed(name: bytes, data: st.DataObject) -> None:
+    message = bytearray(query(name, opt=wire.opt_bytes(0, False, wire.option_bytes(10, b"12345678"))))
+    for _ in range(data.draw(st.integers(1, 4))):
+        message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
+    check_only_malformed(bytes(message[: data.draw(st.integers(0, len(message)))]))
+
+
+def check_only_malformed(data: bytes) -> None:
+    for parse in (wire.parse_query, lambda message: wire.parse_response(message, message[12:-4] or b"\0\0\1\0\1")):
+        try:
+            parse(data)
+        except Malformed:
+            pass
+
+
+@given(short_names)
+def test_hosts_never_hold_a_dot_or_a_capital_of_a_label(name: bytes) -> None:
+    host = wire.host_of(name.lower())
+    assert host == host.lower()
+    assert host.count(".") == max(0, label_count(name) - 1)
+
+
+def label_count(name: bytes) -> int:
+    at = count = 0
+    while name[at]:
+        at += 1 + name[at]
+        count += 1
+    return count
+
+
+@given(st.lists(st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True), min_size=1, max_size=6).map(".".join))
+def test_a_host_survives_the_way_to_the_wire_and_back(host: str) -> None:
+    assert wire.host_of(wire.name_of(host)) == host
+
+
+@pytest.mark.parametrize(
+    ("message", "at"),
+    [
+        (b"\0" * 12 + b"\xc0\x0c", 12),  # to itself
+        (b"\0" * 12 + b"\xc0\x0e\xc0\x0c", 12),  # forward
+        (b"\0" * 12 + b"\x01a\xc0\x0c", 14 - 2),  # a loop through a label
+        (b"\0" * 12 + b"\xc0\x02", 12),  # into the header
+        (b"\0" * 12 + b"\x41a\0", 12),  # a label type that is none
+        (b"\0" * 12 + b"\x05abc", 12),  # cut short
+        (b"\0" * 12 + (b"\x3f" + b"a" * 63) * 4 + b"\0", 12),  # 257 octets
+        (b"", 0),
+    ],
+)
+def test_names_that_are_none(message: bytes, at: int) -> None:
+    with pytest.raises(Malformed):
+        wire.read_name(message, at)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda good: good + b"x",
+        lambda good: good[:-1],
+        lambda good: good[:4] + b"\0\0" + good[6:],
+        lambda good: good[:4] + b"\0\2" + good[6:],
+        lambda good: good[:6] + b"\0\1" + good[8:],
+        lambda good: good + wire.opt_bytes(0, False),  # not counted
+        lambda good: good[:10] + b"\0\2" + good[12:] + wire.opt_bytes(0, False) * 2,
+        lambda good: good[:10] + b"\0\1" + good[12:] + wire.opt_bytes(0, False, b"\0\x0a\0\x08abc"),
+        lambda good: good[:12] + b"\xc0\x0c\0\1\0\1",
+    ],
+)
+def test_malformed_queries(damage: object) -> None:
+    with pytest.raises(Malformed):
+        wire.parse_query(damage(query(b"\x01a\0")))  # type: ignore[operator]
+
+
+def test_the_key_ignores_case_and_cookies_and_tells_shapes_apart() -> None:
+    def key(name: bytes = b"\x03WwW\x01a\0", qtype: int = 1, flags: bytes = b"\x01\0", opt: bytes = b"", stream: bool = False) -> bytes:
+        read = wire.parse_query(query(name, qtype, flags, opt), stream=stream)
+        assert read.cacheable
+        return read.key
+
+    plain = key()
+    assert key(b"\x03www\x01A\0") == plain
+    assert key(opt=wire.opt_bytes(0, False)) == key(opt=wire.opt_bytes(0, False, wire.option_bytes(10, b"8 octets")))
+    shapes = [plain, key(flags=b"\0\0"), key(flags=b"\x01\x10"), key(flags=b"\x01\x20"), key(stream=True), key(qtype=65), key(qtype=97)]
+    shapes += [key(opt=wire.opt_bytes(0, True)), key(opt=wire.opt_bytes(0, False)), key(opt=b"\0\0\x29\x02\x00\0\0\0\0\0\0")]
+    assert len(set(shapes)) == len(shapes)
+
+
+@pytest.mark.parametrize("flags", [b"\x03\x00", b"\x05\x00", b"\x01\x40", b"\x01\x01", b"\x01\x41"])
+def test_queries_with_strange_flags_are_not_cached(flags: bytes) -> None:
+    assert not wire.parse_query(query(b"\x01a\0", flags=flags)).cacheable
+
+
+def test_a_response_must_answer_the_question_asked() -> None:
+    question = b"\x01a\0\0\1\0\1"
+    record = dnslib.DNSRecord.question("A.").reply()
+    record.add_answer(dnslib.RR("A.", dnslib.QTYPE.A, rdata=dnslib.A("192.0.2.1"), ttl=60))
+    packed = record.pack()
+    assert wire.parse_response(packed, question).answers[0].ttl == 60
+    for wrong in (b"\x01b\0\0\1\0\1", b"\x01a\0\0\x1c\0\1", b"\x01a\0\0\1\0\3"):
+        with pytest.raises(Malformed):
+            wire.parse_response(packed, wrong)
+
+
+@pytest.mark.shared
+def test_real_and_mutated_packets_are_read_or_malformed(shared_data: Path) -> None:
+    lines = (shared_data / "dns" / "fuzz-packets-a.jsonl").read_text().splitlines()
+    assert len(lines) == 4877
+    read = 0
+    for line in lines:
+        data = bytes.fromhex(json.loads(line)["hex"])
+        check_only_malformed(data)
+        read += is_well_formed_response(data)
+    assert read > 100  # or the check says nothing about good packets
+
+
+def is_well_formed_response(data: bytes) -> bool:
+    try:
+        name, end = wire.read_name(data, 12)
+        wire.parse_response(data, name.lower() + data[end : end + 4])
+    except Malformed:
+        return False
+    return True
+
+
+@pytest.mark.shared
+def test_svcb_vectors_of_the_rfc(shared_data: Path) -> None:
+    """RFC 9460, appendix D: what is read is all that was written."""
+    text = (shared_data / "dns" / "svcb_test_vectors.generic").read_text()
+    vectors = re.findall(r"^\\# \d+ \((.*?)^\)", text, re.DOTALL | re.MULTILINE)
+    assert len(vectors) >= 5
+    for vector in vectors:
+        rdata = bytes.fromhex(re.sub(r";.*", "", vector))
+        target, params = wire.parse_svcb(rdata)
+        assert target + b"".join(wire.option_bytes(key, value) for key, value in params) == rdata
