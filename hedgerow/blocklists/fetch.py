@@ -102,6 +102,18 @@ def fetch_all(
         return results
 
 
+def kept_copies(sources: Sequence[Source], store: Path) -> tuple[Source, ...]:
+    """The same sources, each URL with the path of its last good copy where there is one. Asks nobody."""
+    return tuple(_with_kept_copy(source, store) for source in sources)
+
+
+def _with_kept_copy(source: Source, store: Path) -> Source:
+    if source.url is None or source.path is not None:
+        return source
+    known = _read_known(_pointer(source.url, store))
+    return replace(source, path=store / known.file) if known else source
+
+
 def _pointer(url: str, store: Path) -> Path:
     slug = re.sub(r"[^a-z0-9]+", "-", url.partition("://")[2].lower()).strip("-")[:60]
     return store / f"{slug}-{hashlib.sha256(url.encode()).hexdigest()[:10]}.json"

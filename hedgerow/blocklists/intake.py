@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.blocklists.formats import ListFormat, detect, format_named
 from hedgerow.blocklists.generation import Part
 from hedgerow.blocklists.names import PublicSuffixes, load_public_suffixes, rule_key
@@ -98,6 +99,8 @@ def _choose_format(
 
 
 def _refused_suffixes(category: str, suffixes: PublicSuffixes) -> frozenset[str]:
+    if any(known.name == category and known.kind == CategoryKind.GOOD for known in builtin_categories()):
+        return frozenset()  # nhs.uk and gov.uk are suffixes, and whole of them is worth reaching
     return suffixes.registries | suffixes.hosters if category in THREATS else suffixes.registries
 
 

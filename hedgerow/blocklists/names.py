@@ -24,6 +24,7 @@ _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_COMMON_URL = re.compile(r"https?://((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})/")
 _CANONICAL_URL = re.compile(r"https?://(?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62}/[!\"$&-\[\]-~]*")
 
 
@@ -111,6 +112,7 @@ def parse_url(text: str) -> str | None:
     if _CANONICAL_URL.fullmatch(text) and "/." not in text:
         return text
     try:
+        # Browsers read a backslash as a slash; who reads it otherwise sees another host in http://a.example\@b.example/.
         parts = urlsplit(text.strip().replace("\\", "/"))
         host = parse_host(parts.hostname or "")
         port = parts.port
@@ -127,8 +129,11 @@ def parse_url(text: str) -> str | None:
 
 def host_of_url(url: str) -> str | None:
     """The canonical host of an absolute URL, None if it is none."""
+    common = _COMMON_URL.match(url)
+    if common is not None:
+        return common[1]
     try:
-        return parse_host(urlsplit(url.strip()).hostname or "")
+        return parse_host(urlsplit(url.strip().replace("\\", "/")).hostname or "")
     except ValueError:
         return None
 

@@ -11,7 +11,10 @@ CHUNK = 1 << 20
 """Bytes read at a time: the memory that reading takes does not grow with the list."""
 
 LONGEST_LINE = 1 << 16
-_BINARY = frozenset(range(32)) - {9, 10, 11, 12, 13}
+_MARK = b"\xef\xbb\xbf"
+_TOO_LONG = f"a line longer than {LONGEST_LINE >> 10} kB"
+_BINARY_BYTES = bytes(sorted({*range(32), 127} - set(b"\t\n\v\f\r")))
+_BINARY_TEXT = frozenset(map(chr, _BINARY_BYTES))
 
 
 def read_lines(path: Path, source: str, problems: list[Problem]) -> Iterator[tuple[int, list[str]]]:
@@ -20,24 +23,27 @@ def read_lines(path: Path, source: str, problems: list[Problem]) -> Iterator[tup
     UTF-8 with or without a byte order mark; a stretch that is no UTF-8 is read as Latin-1. A line with control characters or
     of more than LONGEST_LINE bytes becomes an empty line and a problem. Raises OSError.
     """
-    number, rest = 1, b""
+    number, rest, is_skipping = 1, b"", False
     with path.open("rb") as file:
+        if file.read(len(_MARK)) != _MARK:
+            file.seek(0)
         while block := file.read(CHUNK):
-            if number == 1 and not rest:
-                block = block.removeprefix(b"\xef\xbb\xbf")
-            block, rest = _cut_at_line_end(rest + block)
+            if is_skipping:
+                _, line_end, block = block.partition(b"\n")
+                is_skipping = not line_end
+            block = rest + block
+            end = block.rfind(b"\n") + 1
+            block, rest = block[:end], block[end:]
             if block:
-                lines = _decode_lines(block, number, source, problems)
-                yield number, lines
+                yield number, (lines := _decode_lines(block, number, source, problems))
                 number += len(lines)
+            if len(rest) > LONGEST_LINE:
+                # A line without an end must not be gathered for ever, nor its last piece pass for a line.
+                yield number, [""]
+                problems.append(Problem(source, number, None, _TOO_LONG, ascii(rest[:40].decode("latin-1"))))
+                number, rest, is_skipping = number + 1, b"", True
     if rest:
         yield number, _decode_lines(rest, number, source, problems)
-
-
-def _cut_at_line_end(block: bytes) -> tuple[bytes, bytes]:
-    end = block.rfind(b"\n") + 1
-    # A line without an end must not be gathered for ever: it is cut, and shows up as one problem for each piece.
-    return (block, b"") if end == 0 and len(block) > LONGEST_LINE else (block[:end], block[end:])
 
 
 def _decode_lines(block: bytes, first: int, source: str, problems: list[Problem]) -> list[str]:
@@ -52,14 +58,10 @@ def _decode_lines(block: bytes, first: int, source: str, problems: list[Problem]
     return lines
 
 
-_BINARY_BYTES = bytes(sorted(_BINARY)) + b"\x7f"
-_BINARY_TEXT = frozenset(map(chr, _BINARY_BYTES))
-
-
 def _drop_binary(lines: list[str], first: int, source: str, problems: list[Problem]) -> None:
     for index, line in enumerate(lines):
         if len(line) > LONGEST_LINE:
-            problems.append(Problem(source, first + index, None, "a line longer than 64 kB", ascii(line[:40])))
+            problems.append(Problem(source, first + index, None, _TOO_LONG, ascii(line[:40])))
             lines[index] = ""
         elif not _BINARY_TEXT.isdisjoint(line):
             column = next(place for place, character in enumerate(line, 1) if character in _BINARY_TEXT)

@@ -105,7 +105,18 @@ def _add_url_rule(body: str, exception: bool, line: str, number: int, source: st
         parsed.problems.append(Problem(source, number, 3, "not a host name", line[:200]))
         return
     pattern = f"||{host}{anchored[2]}" if anchored and body.startswith("||") else body
-    if not host and sum(character.isalnum() for character in pattern) < _SHORTEST:
-        parsed.problems.append(Problem(source, number, 1, "too short: it would match nearly every URL", line[:200]))
+    problem = None if host else _too_wide(pattern.lower())
+    if problem is not None:
+        parsed.problems.append(Problem(source, number, 1, problem, line[:200]))
         return
     parsed.urls.append(UrlRule(pattern, host, number, line[:1000], exception))
+
+
+def _too_wide(pattern: str) -> str | None:
+    """What is wrong with a pattern without a host that would match nearly everything, or all sites under a public suffix."""
+    telling = re.sub(r"https?:|www\.", "", pattern)
+    if sum(character.isalnum() for character in telling) < _SHORTEST:
+        return "too short: it would match nearly every URL"
+    if telling.strip("|*^./:") in load_public_suffixes().registries:
+        return "a public suffix, under which strangers have their sites"
+    return None

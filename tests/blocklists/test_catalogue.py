@@ -1,0 +1,298 @@
+"""From lists to answers: what is compiled is what is found, with its reasons."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hedgerow.blocklists import compile as compile_module
+from hedgerow.blocklists.catalogue import Catalogue, HostMatch, UrlMatch
+from hedgerow.blocklists.compile import CompileReport, compile_generation
+from hedgerow.blocklists.generation import META, prune_generations
+from hedgerow.blocklists.rules import Origin
+from hedgerow.blocklists.sources import Source
+
+
+def build(folder: Path, **lists: str) -> tuple[Catalogue, CompileReport]:
+    """Compiles lists given as text; `adult_2` is a second list of the category `adult`."""
+    sources = []
+    for name, text in lists.items():
+        path = folder / f"{name}.txt"
+        path.write_text(text, encoding="utf-8")
+        sources.append(Source(name, name.partition("_")[0], path))
+    report = compile_generation(sources, folder / "generation")
+    return Catalogue.open(folder / "generation"), report
+
+
+def names(catalogue: Catalogue, host: str) -> set[str]:
+    return set(catalogue.names_of(catalogue.host_mask(host)))
+
+
+def test_a_domain_covers_itself_and_its_subdomains(tmp_path: Path) -> None:
+    catalogue, report = build(
+        tmp_path,
+        adult="0.0.0.0 adult.example\n0.0.0.0 0.0.0.0\n127.0.0.1 localhost\n",
+        gambling="bets.example\nbücher.example\n192.0.2.7\n2001:db8::1\n",
+        social="||social.example^\n||adult.example^\n||deep.bets.example^\n",
+    )
+    assert names(catalogue, "adult.example") == names(catalogue, "a.b.adult.example") == {"adult", "social"}
+    assert names(catalogue, "bets.example") == {"gambling"}
+    assert names(catalogue, "x.deep.bets.example") == {"gambling", "social"}
+    assert names(catalogue, "xn--bcher-kva.example") == names(catalogue, "192.0.2.7") == names(catalogue, "2001:db8::1") == {"gambling"}
+    for other in (
+        "example",
+        "notadult.example",
+        "adult.example.org",
+        "adult-example",
+        "2.0.192.7",
+        "7.192.0.2",
+        "2001:db8::12",
+        "",
+        "localhost",
+    ):
+        assert names(catalogue, other) == set()
+    assert report.domains == 7
+    assert report.problems == ()
+
+
+def test_masks_speak_the_taxonomy(tmp_path: Path) -> None:
+    catalogue, _ = build(tmp_path, adult="adult.example\n", homemade="own.example\n")
+    assert {"adult", "homemade", "bypass"} <= set(catalogue.categories)
+    both = catalogue.mask_of(["adult", "homemade", "no such category"])
+    assert set(catalogue.names_of(both)) == {"adult", "homemade"}
+    assert catalogue.host_mask("adult.example") & both == 1 << catalogue.categories.index("adult")
+
+
+def test_reasons_name_every_source_file_and_line(tmp_path: Path) -> None:
+    catalogue, _ = build(
+        tmp_path,
+        adult="# comment\nadult.example\n",
+        adult_2="! comment\n! comment\n||www.adult.example^\n||Bücher.example^\n",
+        social="0.0.0.0 other.example www.adult.example # two\n",
+    )
+    assert catalogue.host_sources("www.adult.example") == (
+        HostMatch("adult", "adult", "adult.example"),
+        HostMatch("adult", "adult_2", "www.adult.example"),
+        HostMatch("social", "social", "www.adult.example"),
+    )
+    assert catalogue.locate("x.www.adult.example", "adult") == Origin("adult", 2, "adult.example")
+    assert catalogue.locate("https://www.adult.example/path", "social") == Origin(
+        "social", 1, "0.0.0.0 other.example www.adult.example # two"
+    )
+    assert catalogue.locate("xn--bcher-kva.example", "adult") == Origin("adult_2", 4, "||Bücher.example^")
+    assert catalogue.locate("www.adult.example", "gambling") is None
+    assert catalogue.locate("not a host", "adult") is None
+
+
+def test_covered_names_are_folded_only_where_their_sources_add_nothing(tmp_path: Path) -> None:
+    catalogue, report = build(
+        tmp_path,
+        adult="a.example\nwww.a.example\nx.www.a.example\nb.example\n",
+        adult_2="www.a.example\nc.www.a.example\n",
+    )
+    assert report.domains == 5
+    assert report.keys == 3  # a, www.a (a second source names it) and b
+    assert catalogue.host_sources("c.www.a.example") == (
+        HostMatch("adult", "adult", "a.example"),
+        HostMatch("adult", "adult", "www.a.example"),
+        HostMatch("adult", "adult_2", "www.a.example"),
+    )
+    assert [source.unique for source in report.sources] == [3, 1]
+
+
+def test_url_rules(tmp_path: Path) -> None:
+    catalogue, report = build(
+        tmp_path,
+        adult="||mixed.example/adult^\n||mixed.example/both^\n@@||fine.mixed.example^\n/naked-pictures/*\n",
+        social="mixed.example/both\nshort.example/feed/\n",
+    )
+    assert report.url_rules == 5
+    assert catalogue.host_mask("mixed.example") == 0
+    assert catalogue.has_url_rules("mixed.example")
+    assert catalogue.has_url_rules("www.mixed.example")
+    assert not catalogue.has_url_rules("other.example")
+    found = UrlMatch("adult", Origin("adult", 1, "||mixed.example/adult^"))
+    assert catalogue.match_url("https://www.mixed.example/%61dult?x=1") == found
+    assert catalogue.match_url("https://www.mixed.example/x/../adult") == found
+    assert catalogue.match_url("https://mixed.example/adulthood") is None
+    assert [match.category for match in catalogue.match_urls("http://mixed.example/both")] == ["adult", "social"]
+    social = catalogue.match_url("http://mixed.example/both", mask=catalogue.mask_of(["social"]))
+    assert social == UrlMatch("social", Origin("social", 1, "mixed.example/both"))
+    assert catalogue.match_url("http://any.example/naked-pictures/1.jpg") is not None
+    assert catalogue.match_url("http://fine.mixed.example/adult") is None
+    assert catalogue.match_url("not a url") is None
+    assert catalogue.locate("http://mixed.example/both", "social") == Origin("social", 1, "mixed.example/both")
+
+
+def test_an_exception_lifts_its_category_only(tmp_path: Path) -> None:
+    catalogue, _ = build(
+        tmp_path,
+        adult="||a.example^\n||b.a.example^\n",
+        adult_2="@@||good.a.example^\n! \n",
+        social="||a.example^\n",
+    )
+    assert names(catalogue, "a.example") == {"adult", "social"}
+    assert names(catalogue, "x.good.a.example") == {"social"}
+    assert {match.category for match in catalogue.host_sources("good.a.example")} == {"social"}
+
+
+def test_public_suffixes_are_problems(tmp_path: Path) -> None:
+    catalogue, report = build(
+        tmp_path,
+        adult="good.example\nco.uk\ncom\nblogspot.com\n",
+        malware="||github.io^\n||bad.github.io^\n||ck^\n||www.ck^\n",
+    )
+    assert [(problem.source, problem.line) for problem in report.problems] == [("adult", 3), ("adult", 2), ("malware", 3), ("malware", 1)]
+    assert names(catalogue, "any.co.uk") == names(catalogue, "any.github.io") == set()
+    assert names(catalogue, "bad.github.io") == {"malware"}
+    # A threat list that names a hoster is wrong; a list of a subject that names one means it.
+    assert names(catalogue, "any.blogspot.com") == {"adult"}
+
+
+def test_a_good_category_may_name_a_suffix(tmp_path: Path) -> None:
+    catalogue, report = build(tmp_path, health="nhs.uk\n")
+    assert names(catalogue, "www.nhs.uk") == {"health"}
+    assert report.problems == ()
+
+
+def test_what_cannot_be_used_is_named_and_the_rest_is_used(tmp_path: Path) -> None:
+    texts = {
+        "good": b"good.example\n",
+        "empty": b"",
+        "comments": b"# nothing\n\n",
+        "garbage": bytes(range(256)) * 50,
+        "web": b"<html>\n<p>x</p>\n",
+    }
+    texts["half"] = b"fine.example\n\x00\x01\x02\n" + b"also-fine.example\n" * 5
+    sources = [Source(name, "adult", tmp_path / name) for name in (*texts, "missing")]
+    for name, content in texts.items():
+        (tmp_path / name).write_bytes(content)
+    sources += [Source("remote", "adult", url="https://lists.example/a"), Source("odd", "adult", tmp_path / "good", format="pdf")]
+    sources.append(Source("folder", "adult", tmp_path))
+    report = compile_generation(sources, tmp_path / "generation")
+    catalogue = Catalogue.open(tmp_path / "generation")
+    assert [host for host in ("good.example", "fine.example", "also-fine.example") if catalogue.host_mask(host)] != []
+    assert report.domains == 3
+    said = {problem.source: problem.message for problem in report.problems if problem.source != "garbage"}
+    assert said == {
+        "empty": "is empty",
+        "comments": "is in no format that is known",
+        "web": "is in no format that is known",
+        "half": "binary data in a line",
+        "missing": "cannot be read: No such file or directory",
+        "remote": "cannot be read: not downloaded yet",
+        "odd": "no such format: pdf",
+        "folder": "cannot be read: Is a directory",
+    }
+    assert any(problem.source == "garbage" for problem in report.problems)
+
+
+def test_nothing_to_compile_is_a_catalogue_that_knows_nothing(tmp_path: Path) -> None:
+    catalogue, report = build(tmp_path)
+    assert (catalogue.host_mask("a.example"), catalogue.host_sources("a.example"), report.domains) == (0, (), 0)
+    assert not catalogue.has_url_rules("a.example")
+    assert catalogue.match_url("http://a.example/") is None
+
+
+def test_the_version_follows_the_content(tmp_path: Path) -> None:
+    versions = []
+    for place, text in enumerate(["a.example\n", "a.example\n", "b.example\n"]):
+        (folder := tmp_path / str(place)).mkdir()
+        versions.append(build(folder, adult=text)[0].version)
+    assert versions[0] == versions[1] != versions[2]
+
+
+def test_the_generation_keeps_its_own_copy(tmp_path: Path) -> None:
+    catalogue, _ = build(tmp_path, adult="a.example\n")
+    (tmp_path / "adult.txt").write_text("changed\n")
+    assert catalogue.locate("a.example", "adult") == Origin("adult", 1, "a.example")
+
+
+def test_two_lists_of_one_name_stay_apart(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"{number}.txt").write_text(f"# {number}\n" * number + f"a{number}.example\n")
+    sources = [Source("mine", "adult", tmp_path / "1.txt"), Source("mine", "adult", tmp_path / "2.txt")]
+    compile_generation(sources, tmp_path / "generation")
+    assert Catalogue.open(tmp_path / "generation").locate("a2.example", "adult") == Origin("mine (2)", 3, "a2.example")
+
+
+def test_a_failed_compile_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "generations").mkdir()
+    source = tmp_path / "list.txt"
+    source.write_text("a.example\n")
+    monkeypatch.setattr(compile_module, "write_meta", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        compile_generation([Source("list", "adult", source)], tmp_path / "generations" / "1")
+    assert list((tmp_path / "generations").iterdir()) == []
+
+
+def test_an_existing_generation_is_never_touched(tmp_path: Path) -> None:
+    catalogue, _ = build(tmp_path, adult="a.example\n")
+    with pytest.raises(FileExistsError):
+        build(tmp_path, adult="b.example\n")
+    assert catalogue.host_mask("a.example") != 0
+
+
+def test_what_is_no_generation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=META):
+        Catalogue.open(tmp_path)
+    build(tmp_path, adult="a.example\n")
+    meta = tmp_path / "generation" / META
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "layout": 0}))
+    with pytest.raises(ValueError, match="layout"):
+        Catalogue.open(tmp_path / "generation")
+
+
+def test_pruning_keeps_the_generation_in_use(tmp_path: Path) -> None:
+    catalogues = {}
+    for number in ("1", "2"):
+        (tmp_path / "list.txt").write_text(f"a{number}.example\n")
+        compile_generation([Source("list", "adult", tmp_path / "list.txt")], tmp_path / number)
+        catalogues[number] = Catalogue.open(tmp_path / number)
+    (tmp_path / ".3.abc" / "texts").mkdir(parents=True)
+    (tmp_path / "somebody-elses").mkdir()
+    prune_generations(tmp_path, tmp_path / "2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "list.txt", "somebody-elses"]
+    assert catalogues["1"].host_mask("a1.example") != 0
+    assert catalogues["1"].locate("a1.example", "adult") == Origin("list")
+
+
+LABEL = st.sampled_from(["a", "b", "ab", "a-b", "c_", "0", "zz"])
+DOMAIN = st.lists(LABEL, min_size=1, max_size=4).map(lambda labels: ".".join([*labels, "example"]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lists=st.lists(st.lists(DOMAIN, max_size=30), min_size=1, max_size=4),
+    asked=st.lists(DOMAIN, max_size=20),
+    shard=st.sampled_from([2, 5, 1000]),
+)
+def test_the_index_agrees_with_a_dict(
+    tmp_path_factory: pytest.TempPathFactory, lists: list[list[str]], asked: list[str], shard: int
+) -> None:
+    """However the keys are split into runs and shards, and whatever was folded away."""
+    folder = tmp_path_factory.mktemp("generation")
+    categories = ["adult", "social", "gambling", "adult"]
+    sources = [Source(f"s{n}", categories[n], folder / f"{n}.txt", format="plain") for n in range(len(lists))]
+    for source, domains in zip(sources, lists, strict=True):
+        assert source.path
+        source.path.write_text("\n".join(domains) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compile_module, "KEYS_A_SHARD", shard)
+        patch.setattr("hedgerow.blocklists.merge.SAMPLE_BYTES", 16)
+        patch.setattr("hedgerow.blocklists.intake.RUN", 7)
+        report = compile_generation(sources, folder / "generation")
+    catalogue = Catalogue.open(folder / "generation")
+    for host in {*asked, *(domain for domains in lists for domain in domains)}:
+        parents = {host.split(".", n)[n] for n in range(host.count(".") + 1)}
+        expected = {(source.category, source.name) for source, domains in zip(sources, lists, strict=True) if parents & set(domains)}
+        assert names(catalogue, host) == {category for category, _ in expected}
+        assert {(match.category, match.source) for match in catalogue.host_sources(host)} == expected
+    assert report.domains == len({domain for domains in lists for domain in domains})

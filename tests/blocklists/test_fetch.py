@@ -1,0 +1,192 @@
+"""Downloads from a server that does everything wrong, and the last good copy that survives it."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.server
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hedgerow.blocklists.fetch import Fetched, Limits, Outcome, fetch_all
+from hedgerow.blocklists.sources import Source
+
+GOOD = b"good.example\n" * 100
+QUICK = Limits(bytes=1 << 20, seconds=0.5, attempts=2, pause=0.01)
+
+Handler = http.server.BaseHTTPRequestHandler
+
+
+def answer(handler: Handler, status: int, body: bytes = b"", **headers: str) -> None:
+    handler.send_response(status)
+    for name, value in {"content-length": str(len(body)), **headers}.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    with contextlib.suppress(ConnectionError):  # who is refused midway hangs up
+        handler.wfile.write(body)
+
+
+def trickle(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            handler.wfile.write(b"a")
+            handler.wfile.flush()
+            time.sleep(0.02)
+
+
+class ListServer:
+    """Serves every path by the function in `serve`; remembers the requests' paths and conditions."""
+
+    def __init__(self) -> None:
+        self.serve: Callable[[Handler], None] = lambda handler: answer(handler, 200, GOOD)
+        self.conditions: list[str | None] = []
+        outer = self
+
+        class Bound(Handler):
+            def do_GET(self) -> None:
+                outer.conditions.append(self.headers["if-none-match"] or self.headers["if-modified-since"])
+                outer.serve(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Bound)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/list.txt"
+
+
+@pytest.fixture
+def server() -> Iterator[ListServer]:
+    served = ListServer()
+    thread = threading.Thread(target=served.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    served.server.shutdown()
+    thread.join()
+    served.server.server_close()
+
+
+def fetch(server: ListServer, store: Path, limits: Limits = QUICK) -> Fetched:
+    (fetched,) = fetch_all([Source("list", "adult", url=server.url)], store, limits=limits)
+    return fetched
+
+
+def content(fetched: Fetched) -> bytes:
+    assert fetched.source.path is not None
+    return fetched.source.path.read_bytes()
+
+
+def test_a_new_list_and_then_an_unchanged_one(server: ListServer, tmp_path: Path) -> None:
+    def serve(handler: Handler) -> None:
+        is_known = handler.headers["if-none-match"] == '"1"'
+        answer(handler, 304 if is_known else 200, b"" if is_known else GOOD, etag='"1"')
+
+    server.serve = serve
+    first, second = fetch(server, tmp_path), fetch(server, tmp_path)
+    assert (first.outcome, second.outcome) == (Outcome.NEW, Outcome.UNCHANGED)
+    assert content(first) == content(second) == GOOD
+    assert server.conditions == [None, '"1"']
+
+
+def test_last_modified_is_a_condition_too(server: ListServer, tmp_path: Path) -> None:
+    date = "Tue, 01 Sep 2026 10:00:00 GMT"
+    server.serve = lambda handler: answer(handler, 200, GOOD, last_modified=date)
+    fetch(server, tmp_path)
+    fetch(server, tmp_path)
+    assert server.conditions == [None, date]
+
+
+def test_a_newer_list_replaces_the_older_file(server: ListServer, tmp_path: Path) -> None:
+    fetch(server, tmp_path)
+    server.serve = lambda handler: answer(handler, 200, b"newer.example\n")
+    assert content(fetch(server, tmp_path)) == b"newer.example\n"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_compressed_answers_are_unpacked(server: ListServer, tmp_path: Path) -> None:
+    server.serve = lambda handler: answer(handler, 200, gzip.compress(GOOD), content_encoding="gzip")
+    assert content(fetch(server, tmp_path)) == GOOD
+
+
+def test_redirects_are_followed(server: ListServer, tmp_path: Path) -> None:
+    def serve(handler: Handler) -> None:
+        answer(handler, 200, GOOD) if handler.path == "/there" else answer(handler, 302, location="/there")
+
+    server.serve = serve
+    assert content(fetch(server, tmp_path)) == GOOD
+
+
+BROKEN: dict[str, tuple[Callable[[Handler], None], str]] = {
+    "web page": (lambda h: answer(h, 200, b" \n<!DOCTYPE html><html>captive portal</html>"), "a web page came"),
+    "truncated": (lambda h: answer(h, 200, GOOD, content_length=str(2 * len(GOOD))), "cut off"),
+    "oversized, declared": (lambda h: answer(h, 200, b"a.example\n" * 200_000), "larger than 1 MB"),
+    "gzip bomb": (lambda h: answer(h, 200, gzip.compress(b"a" * (4 << 20)), content_encoding="gzip"), "larger than 1 MB"),
+    "broken gzip": (lambda h: answer(h, 200, b"no gzip at all", content_encoding="gzip"), "failed"),
+    "empty": (lambda h: answer(h, 200), "an empty file"),
+    "not found": (lambda h: answer(h, 404, b"gone"), "answered 404"),
+    "server error": (lambda h: answer(h, 503), "answered 503"),
+    "trickling": (trickle, "not finished after 0.5 seconds"),
+    "silent": (lambda _h: time.sleep(1.2), "too slow"),
+    "redirects for ever": (lambda h: answer(h, 302, location=h.path), "failed"),
+    "redirect to a file": (lambda h: answer(h, 302, location="file:///etc/passwd"), "failed"),
+    "not modified, unasked": (lambda h: answer(h, 304), "answered 304"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_bad_download_never_costs_the_good_copy(what: str, server: ListServer, tmp_path: Path) -> None:
+    serve, message = BROKEN[what]
+    server.serve = serve
+    missing = fetch(server, tmp_path)
+    assert (missing.outcome, missing.source.path) == (Outcome.MISSING, None)
+    assert missing.problem
+    assert message in missing.problem.message
+    assert list(tmp_path.iterdir()) == []
+
+    server.serve = lambda handler: answer(handler, 200, GOOD)
+    fetch(server, tmp_path)
+    if what == "not modified, unasked":
+        return  # without a condition in the request it is wrong, with one it is the usual answer
+    server.serve = serve
+    kept = fetch(server, tmp_path)
+    assert kept.outcome == Outcome.KEPT
+    assert content(kept) == GOOD
+    assert kept.problem
+    assert message in kept.problem.message
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_may_pass_is_tried_again(server: ListServer, tmp_path: Path) -> None:
+    server.serve = lambda handler: answer(handler, 503) if len(server.conditions) == 1 else answer(handler, 200, GOOD)
+    assert fetch(server, tmp_path).outcome == Outcome.NEW
+    assert len(server.conditions) == 2
+
+
+def test_a_damaged_copy_is_downloaded_anew(server: ListServer, tmp_path: Path) -> None:
+    server.serve = lambda handler: answer(handler, 200, GOOD, etag='"1"')
+    first = fetch(server, tmp_path)
+    assert first.source.path
+    first.source.path.write_bytes(b"damaged")
+    assert content(fetch(server, tmp_path)) == GOOD
+    assert server.conditions == [None, None]
+
+
+def test_nobody_listens(server: ListServer, tmp_path: Path) -> None:
+    source = Source("list", "adult", url="http://127.0.0.1:1/list.txt")
+    (fetched,) = fetch_all([source], tmp_path, limits=QUICK)
+    assert fetched.outcome == Outcome.MISSING
+
+
+def test_local_and_remote_sources_come_back_in_order(server: ListServer, tmp_path: Path) -> None:
+    local = Source("mine", "adult", tmp_path / "mine.txt")
+    remote = [Source(f"r{n}", "adult", url=f"{server.url}?{n}") for n in range(6)]
+    heard: list[str] = []
+    results = fetch_all([local, *remote], tmp_path / "store", limits=QUICK, progress=lambda fetched: heard.append(fetched.source.name))
+    assert [fetched.source.name for fetched in results] == heard == ["mine", *(f"r{n}" for n in range(6))]
+    assert [fetched.outcome for fetched in results] == [Outcome.LOCAL, *[Outcome.NEW] * 6]
+    assert len({fetched.source.path for fetched in results}) == 7

@@ -1,0 +1,116 @@
+"""Canonical hosts and URLs."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.blocklists.names import host_of_key, host_of_url, is_address, load_public_suffixes, parse_host, parse_url, rule_key
+
+HOSTS = st.lists(st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True), min_size=1, max_size=5).map(".".join)
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("Example.COM.", "example.com"),
+        ("  a_b.example\t", "a_b.example"),
+        ("-a.example", "-a.example"),
+        ("Bücher.example", "xn--bcher-kva.example"),
+        ("faß.de", "xn--fa-hia.de"),
+        ("例え.テスト", "xn--r8jz45g.xn--zckzah"),
+        ("i❤.ws", "xn--i-7iq.ws"),
+        ("1.2.3.4", "1.2.3.4"),
+        ("１.２.３.４", "1.2.3.4"),
+        ("[2001:DB8:0::1]", "2001:db8::1"),
+        ("1.2.3", None),
+        ("a.0x7f", None),
+        ("1.2.3.256", None),
+        ("", None),
+        (".", None),
+        (".example", None),
+        ("a..example", None),
+        ("a b.example", None),
+        ("a/b", None),
+        ("x" * 64 + ".example", None),
+        ("x" * 63 + ".example", "x" * 63 + ".example"),
+        ("a." * 126 + "a", "a." * 126 + "a"),
+        ("a." * 127 + "a", None),
+    ],
+)
+def test_parse_host(text: str, host: str | None) -> None:
+    assert parse_host(text) == host
+
+
+@given(st.text(max_size=80))
+def test_a_canonical_host_is_stable(text: str) -> None:
+    host = parse_host(text)
+    if host is not None:
+        assert parse_host(host) == host
+        assert host.isascii()
+        assert len(host) <= 253
+
+
+@given(st.ip_addresses())
+def test_addresses_are_canonical(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    assert parse_host(str(address)) == str(address)
+    assert is_address(str(address))
+
+
+@given(HOSTS, HOSTS)
+def test_a_rule_key_is_a_prefix_of_what_it_covers(host: str, below: str) -> None:
+    assert rule_key(f"{below}.{host}", exact=True).startswith(rule_key(host))
+    assert not rule_key(f"{below}{host}", exact=True).startswith(rule_key(host, exact=True))
+    assert host_of_key(rule_key(host)) == host_of_key(rule_key(host, exact=True)) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://example.com", "http://example.com/"),
+        ("HTTPS://Example.COM.:443/A?B=c#d", "https://example.com/A?B=c"),
+        ("http://example.com:8080/", "http://example.com:8080/"),
+        ("https://user:secret@example.com/x", "https://example.com/x"),
+        ("http://example.com/a/./b/../%63%2f", "http://example.com/a/c%2F"),
+        ("http://example.com/../..", "http://example.com/"),
+        ("http://example.com/a/..", "http://example.com/"),
+        ("http://example.com/a//b", "http://example.com/a//b"),
+        ("http://example.com/é", "http://example.com/%C3%A9"),
+        ("http://good.example\\@evil.example/", "http://good.example/@evil.example/"),
+        ("http://[::1]:80/", "http://[::1]/"),
+        ("ws://example.com/s", "ws://example.com/s"),
+        ("example.com/path", None),
+        ("http://", None),
+        ("http://example.com:99999/", None),
+        ("http://[::1/", None),
+    ],
+)
+def test_parse_url(text: str, url: str | None) -> None:
+    assert parse_url(text) == url
+
+
+@given(st.from_regex(r"https?://[a-zA-Z0-9.-]{1,20}(:[0-9]{1,5})?/[ -~éß]{0,40}", fullmatch=True))
+def test_a_canonical_url_is_stable_and_agrees_about_its_host(text: str) -> None:
+    url = parse_url(text)
+    if url is not None:
+        assert parse_url(url) == url
+        assert host_of_url(url) == host_of_url(text)
+
+
+def test_public_suffixes() -> None:
+    suffixes = load_public_suffixes()
+    assert {"com", "co.uk", "xn--fiqs8s", "ck"} <= suffixes.registries
+    assert {"github.io", "duckdns.org"} <= suffixes.hosters
+    assert "example.com" not in suffixes.registries | suffixes.hosters
+
+
+@pytest.mark.parametrize("module", ["names", "formats", "merge", "urls"])
+def test_examples_in_docstrings(module: str) -> None:
+    results = doctest.testmod(importlib.import_module(f"hedgerow.blocklists.{module}"))
+    assert results.attempted > 0
+    assert results.failed == 0
