@@ -1,0 +1,229 @@
+"""The command line. Each command is a few lines over the parts; what it prints is for people, and with `--json` for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+from zoneinfo import ZoneInfo
+
+import typer
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.markup import escape
+
+from hedgerow import __version__
+from hedgerow.app import cli_family, cli_lists
+from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, fail, find_policy
+from hedgerow.app.compile_job import CompileError
+from hedgerow.app.lists import prepare_generation
+from hedgerow.app.logs import start_logs
+from hedgerow.app.settings import Endpoint, Settings, default_state, parse_endpoint
+from hedgerow.app.snapshot import Snapshot, View
+from hedgerow.app.supervisor import StartError, Supervisor, prepare
+from hedgerow.policies.explain import Explanation, find_device
+from hedgerow.policies.explain import explain as explain_request
+from hedgerow.policies.load import PolicyError, load_policy
+from hedgerow.policies.model import Policy, Verdict
+
+app = typer.Typer(
+    name="hedgerow",
+    help="Filters DNS and HTTP(S) for a home or a café, under one policy file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cli_lists.app, name="lists")
+app.add_typer(cli_family.ca, name="ca")
+for command in cli_family.COMMANDS:
+    app.command()(command)
+
+DEFAULTS = {"dns": (53, 5300), "proxy": (3128, 3128), "web": (8053, 8053)}
+"""The port as root, and without."""
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hedgerow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Filters DNS and HTTP(S) for a home or a café, under one policy file."""
+
+
+@app.command()
+def up(
+    policy: PolicyFile = None,
+    state: StateDir = None,
+    dns: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS.")] = None,
+    proxy: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to serve the proxy.")] = None,
+    web: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to serve the pages.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes for DNS, and as many for the proxy.")] = 1,
+    log_level: Annotated[LogLevel, typer.Option(help="What is logged to standard error.")] = LogLevel.INFO,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
+    upstream_ca: Annotated[Path | None, typer.Option(help="A file of CAs to trust for web sites, beside the usual ones.")] = None,
+) -> None:
+    """Run the filter until told to stop. SIGHUP reloads the policy file; so does changing it."""
+    state = (state or default_state()).absolute()
+    policy = find_policy(policy)
+    start_logs("supervisor", log_level.value, log_json)
+    listen = _policy_in_force(policy, state).network.listen
+    try:
+        chosen = {name: _endpoint(name, option or getattr(listen, name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
+        settings = Settings(
+            state=state,
+            policy=policy,
+            inspector=Endpoint("127.0.0.1", 0),
+            workers=workers,
+            log_level=log_level.value,
+            log_json=log_json,
+            upstream_ca=upstream_ca.absolute() if upstream_ca else None,
+            **chosen,
+        )
+        settings, lock = prepare(settings)
+    except (StartError, ValueError) as error:
+        fail(str(error))
+    status = asyncio.run(Supervisor(settings, lambda: _say_ready(settings)).run())
+    lock.release()
+    raise typer.Exit(status)
+
+
+def _say_ready(settings: Settings) -> None:
+    print(f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web}", flush=True)
+
+
+def _endpoint(name: str, text: str | None) -> Endpoint:
+    """Raises ValueError."""
+    if text is not None:
+        return parse_endpoint(text)
+    as_root, otherwise = DEFAULTS[name]
+    return Endpoint("0.0.0.0", as_root if os.geteuid() == 0 else otherwise)  # noqa: S104 (clients outside the LAN are refused)
+
+
+def _policy_in_force(path: Path | None, state: Path) -> Policy:
+    """The file's policy; where it is broken, the one that was in force before, which goes on protecting; else the end."""
+    try:
+        return load_policy(path)
+    except PolicyError as error:
+        _print_problems(error)
+        try:
+            last = Snapshot.load(state).policy
+        except (OSError, ValueError):
+            fail(f"{path} has mistakes, and there is no earlier policy to go on with. Nothing was started.")
+        if last.path != (str(path) if path else None):
+            fail(f"{path} has mistakes. Nothing was started.")
+        print(f"{path} has mistakes: the last good policy stays in force.", file=sys.stderr)
+        return last
+
+
+def _print_problems(error: PolicyError) -> None:
+    for problem in error.problems:
+        print(problem, file=sys.stderr)
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="The policy file.")], as_json: AsJson = False) -> None:
+    """Explain every mistake in a policy file, with its line."""
+    try:
+        policy = load_policy(file.absolute())
+    except PolicyError as error:
+        if as_json:
+            rows = [{"source": p.source, "line": p.line, "column": p.column, "message": p.message} for p in error.problems]
+            print(json.dumps({"ok": False, "problems": rows}, ensure_ascii=False, indent=1))
+        else:
+            _print_problems(error)
+            print(f"{len(error.problems)} mistake{'s' if len(error.problems) != 1 else ''}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    if as_json:
+        print(json.dumps({"ok": True, "people": list(policy.people), "devices": list(policy.devices)}, ensure_ascii=False))
+    else:
+        Console().print(f"[green]{file} is good[/]: {len(policy.people)} people, {len(policy.devices)} devices, {len(policy.lists)} lists.")
+
+
+@app.command()
+def explain(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name, address or MAC.")],
+    target: Annotated[str, typer.Argument(metavar="HOST-OR-URL")],
+    policy: PolicyFile = None,
+    state: StateDir = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="At this moment, such as 2026-01-31T20:45 (default: now).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Why a device may or may not have something: every step that was considered, with file and line."""
+    view = _view_to_explain(find_policy(policy), (state or default_state()).absolute())
+    found = find_device(view.rulesets, device)
+    if found is None:
+        fail(f"There is no device '{device}', and it is not an address of this network.")
+    zone = view.rulesets.zone_of(found)
+    try:
+        moment = datetime.fromisoformat(at) if at else datetime.now(zone)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        told = explain_request(view.rulesets, view.catalogue, found, target, moment.timestamp())
+    except ValueError as error:
+        fail(f"{error}.")
+    if as_json:
+        print(TypeAdapter(Explanation).dump_json(told, indent=1).decode())
+    else:
+        _print_explanation(told, zone)
+
+
+def _view_to_explain(policy: Path | None, state: Path) -> View:
+    """What is in force in `state`; or, where another policy is asked for or nothing has run, that policy over freshly compiled lists."""
+    try:
+        snapshot = Snapshot.load(state)
+    except (OSError, ValueError):
+        snapshot = None
+    if snapshot is not None and (policy is None or snapshot.policy.path == str(policy)):
+        return View(snapshot)
+    try:
+        wanted = load_policy(policy)
+        with tempfile.TemporaryDirectory(prefix="hedgerow-") as folder:
+            generation = asyncio.run(prepare_generation(wanted, Path(folder)))
+            return View(Snapshot(0, 0.0, wanted, generation))
+    except PolicyError as error:
+        _print_problems(error)
+        fail(f"{policy} has mistakes.")
+    except CompileError as error:
+        fail(str(error))
+
+
+def _print_explanation(told: Explanation, zone: ZoneInfo) -> None:
+    console = Console(highlight=False)
+    console.print(f"{told.device} ({told.person or 'nobody in particular'}, {told.profile}) at {_clock(told.at, zone)}")
+    for point in told.points:
+        console.print(f"\n[bold]{point.request.kind.value}[/] {point.request.url or point.request.host}", soft_wrap=True)
+        for step in point.steps:
+            mark = "[bold]→[/]" if step.decided else " "
+            console.print(f" {mark} {step.name}: {escape(step.why)}", soft_wrap=True)
+    decision = told.decision
+    what = f" ({decision.what})" if decision.what else ""
+    rule = f", rule {decision.rule}" if decision.rule else ""
+    until = f", until {_clock(decision.until, zone)}" if decision.until is not None else ""
+    colour = "red" if decision.verdict is Verdict.BLOCK else "green"
+    console.print(f"\n[{colour}]{decision.verdict.value}[/]: {decision.reason.value}{escape(f'{what}{rule}{until}')}", soft_wrap=True)
+
+
+def _clock(instant: float, zone: ZoneInfo) -> str:
+    return f"{datetime.fromtimestamp(instant, zone):%a %Y-%m-%d %H:%M}"
+
+
+def main() -> NoReturn:
+    app()
+    sys.exit(0)

@@ -1,0 +1,162 @@
+"""`hedgerow lists`: the compiled lists and what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, call, fail, find_policy
+from hedgerow.app.compile_job import CompileError
+from hedgerow.app.lists import prepare_generation
+from hedgerow.app.settings import default_state
+from hedgerow.app.snapshot import Snapshot
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.compile import CompileReport, compile_generation
+from hedgerow.blocklists.sources import Source
+from hedgerow.policies.load import PolicyError, load_policy
+
+app = typer.Typer(help="The lists: fetch, compile, look up.", no_args_is_help=True)
+
+
+@app.command()
+def status(state: StateDir = None, as_json: AsJson = False) -> None:
+    """The lists in force, how much each holds and what is wrong with it."""
+    found = call(state, "GET", "/status")
+    if as_json:
+        print(json.dumps({"lists": found["lists"], "problems": found["list_problems"]}, ensure_ascii=False, indent=1))
+        return
+    table = Table("list", "category", "names", "read", "problem")
+    for row in found["lists"]:
+        read = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["fetched"])) if row["fetched"] else "never"
+        table.add_row(row["source"], row["category"], f"{row['domains']:,}", read, row["problem"])
+    Console().print(table)
+
+
+@app.command()
+def compile(
+    sources: Annotated[list[str], typer.Argument(metavar="CATEGORY=PATH…", help="What each list is about, and where it is.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the compiled lists go; must not exist.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compile lists without a running Hedgerow."""
+    started = time.monotonic()
+    wanted = [_source(text) for text in sources]
+    with _progress() as progress:
+        task = progress.add_task("compiling", total=None)
+        try:
+            report = compile_generation(wanted, out, lambda name: progress.update(task, description=f"compiling {name}"))
+        except FileExistsError:
+            fail(f"{out} exists already: choose another folder.")
+        except OSError as error:
+            fail(f"Can't compile into {out}: {error.strerror}.")
+    figures = _figures(report, time.monotonic() - started)
+    if as_json:
+        print(json.dumps(figures))
+        return
+    for problem in report.problems[:50]:
+        print(problem)
+    Console().print(", ".join(f"{name} {value}" for name, value in figures.items()))
+
+
+@app.command()
+def lookup(
+    targets: Annotated[list[str], typer.Argument(metavar="HOST-OR-URL…")],
+    index: Annotated[Path | None, typer.Option("--index", metavar="DIR", help="Compiled lists (default: those in force).")] = None,
+    state: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which lists know a host or a URL, and where in them it stands."""
+    folder = index or _generation_in_force((state or default_state()).absolute())
+    try:
+        catalogue = Catalogue.open(folder)
+    except (OSError, ValueError) as error:
+        fail(f"{folder} holds no compiled lists: {error}")
+    found = {target: _look_up(catalogue, target) for target in targets}
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    for target, rows in found.items():
+        print(f"{target}: {'not on any list' if not rows else ''}")
+        for row in rows:
+            place = row["source"] if row["line"] is None else f"{row['source']} line {row['line']}"
+            print(f"  {row['category']}: {place}: {row['text']}")
+
+
+@app.command()
+def update(policy: PolicyFile = None, state: StateDir = None) -> None:
+    """Compile the lists of a policy now, also without a running Hedgerow."""
+    folder = (state or default_state()).absolute()
+    try:
+        wanted = load_policy(find_policy(policy))
+        with _progress() as progress:
+            progress.add_task("fetching and compiling", total=None)
+            generation = asyncio.run(prepare_generation(wanted, folder, fetch=True))
+    except (PolicyError, CompileError) as error:
+        fail(str(error))
+    print(f"Compiled into {generation}; a running Hedgerow takes it over by itself.")
+
+
+def _progress() -> Progress:
+    """A spinner with the time on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _source(text: str) -> Source:
+    category, equals, path = text.partition("=")
+    if not equals or not category or not path:
+        fail(f"'{text}' is not CATEGORY=PATH, such as adult=lists/adult.txt.")
+    return Source(name=path, category=category, path=Path(path))
+
+
+def _figures(report: CompileReport, seconds: float) -> dict[str, Any]:
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {
+        "domains": report.domains,
+        "url_rules": report.url_rules,
+        "skipped": report.skipped,
+        "seconds": round(seconds, 2),
+        "peak_rss_mb": round(peak / 1024, 1),
+        "index_bytes": report.index_bytes,
+        "bytes_per_domain": round(report.index_bytes / report.domains, 2) if report.domains else 0.0,
+    }
+
+
+def _generation_in_force(state: Path) -> Path:
+    try:
+        return Snapshot.load(state).generation
+    except (OSError, ValueError):
+        fail(f"No Hedgerow has run with the state directory {state}: name compiled lists with --index DIR.")
+
+
+def _look_up(catalogue: Catalogue, target: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    seen = set()
+    names = [match.category for match in catalogue.host_sources(target)] if "://" not in target else []
+    if "://" in target or "/" in target:
+        url = target if "://" in target else f"http://{target}"
+        names += [match.category for match in catalogue.match_urls(url)]
+    for category in names:
+        if category in seen:
+            continue
+        seen.add(category)
+        origin = catalogue.locate(target, category)
+        rows.append(
+            {
+                "category": category,
+                "source": origin.source if origin else "",
+                "line": origin.line if origin else None,
+                "text": origin.text if origin else "",
+            }
+        )
+    return rows

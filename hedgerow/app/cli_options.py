@@ -1,0 +1,60 @@
+"""Options that several commands share, and how a command ends badly."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import httpx
+import typer
+
+from hedgerow.app.settings import Settings, default_state
+
+PolicyFile = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="The policy file (default: hedgerow.yaml here).")]
+StateDir = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where Hedgerow keeps its state.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the command with one sentence on standard error and exit status 2."""
+    print(f"hedgerow: {message}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def find_policy(path: Path | None) -> Path | None:
+    """The file asked for, `hedgerow.yaml` here, or None for the built-in default policy."""
+    if path is not None:
+        return path.absolute()
+    here = Path("hedgerow.yaml").absolute()
+    return here if here.exists() else None
+
+
+def call(state: Path | None, method: str, path: str, **body: Any) -> Any:
+    """Asks the running Hedgerow of this state directory; ends the command where none runs or it says no."""
+    folder = (state or default_state()).absolute()
+    try:
+        settings = Settings.load(folder)
+        token = settings.admin_token.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        fail(f"No Hedgerow has run with the state directory {folder}, or it may not be read: {getattr(error, 'strerror', error)}.")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.web.host, settings.web.host)  # noqa: S104
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}/api/v1{path}"
+    headers = {"Authorization": f"Bearer {token}"}
+    query = body if method == "GET" else None
+    try:
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            answer = client.request(method, url, headers=headers, params=query, json=None if method == "GET" else body)
+    except httpx.HTTPError:
+        fail(f"Hedgerow does not answer at {url.removesuffix(path)}: is it running?")
+    if answer.is_error:
+        fail(_reason(answer))
+    return answer.json() if answer.content else None
+
+
+def _reason(answer: httpx.Response) -> str:
+    try:
+        problem = answer.json()
+    except ValueError:
+        return f"Hedgerow answered {answer.status_code}."
+    return str(problem.get("detail") or problem.get("title") or answer.status_code)

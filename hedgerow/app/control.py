@@ -1,0 +1,243 @@
+"""The control process: follows the policy file and the lists, keeps the journal, serves the pages, publishes snapshots.
+
+Workers do without it: they read the last snapshot and count what they could not report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from hedgerow.app.files import write_atomically
+from hedgerow.app.lists import ListKeeper
+from hedgerow.app.policy_file import PolicyFile
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import Snapshot, View
+from hedgerow.app.web_control import WebControl
+from hedgerow.dashboards.api.app import create_app, web_server
+from hedgerow.dashboards.api.guard import Guard
+from hedgerow.dashboards.metrics import Metrics
+from hedgerow.journal.courier import CourierServer
+from hedgerow.journal.ledger import Ledger
+from hedgerow.journal.messages import CounterDelta, GaugeLevel
+from hedgerow.journal.read import Reader
+from hedgerow.journal.record import Event, Recorder
+from hedgerow.journal.store import open_journal
+from hedgerow.network.neighbours import Neighbours
+from hedgerow.policies.load import load_policy
+from hedgerow.policies.model import AccessRequest
+from hedgerow.proxy.authority import ensure_authority
+
+log = logging.getLogger("hedgerow.control")
+
+WATCH_S = 0.2
+LISTS_EVERY_S = 1.0
+
+
+class ControlProcess:
+    """Everything that control holds; `run` serves until cancelled."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.started = time.time()
+        engine = open_journal(settings.journal)
+        self.reader, self.ledger, self.recorder = Reader(engine), Ledger(engine), Recorder(engine)
+        self.metrics = Metrics()
+        self.lists = ListKeeper(settings.state)
+        self.policy_file, self._serial = _last_good(settings)
+        self.workers: list[dict[str, object]] = []
+        self.view: View | None = None
+        self._published: Path | None = None
+        self.neighbours = Neighbours(lambda: None)
+        self._publishing = asyncio.Lock()
+        self._reload_wanted = True
+        self._restarts: Counter[str] = Counter()
+        self._courier = CourierServer(settings.courier_socket)
+
+    async def start(self) -> None:
+        """Publishes the first snapshot; raises OSError, or CompileError where there is nothing to filter with."""
+        ensure_authority(self.settings.authority)
+        ensure_token(self.settings)
+        await self._courier.start()
+        await self._follow_policy()
+        if self.lists.is_stale(self.policy_file.policy):
+            await self.lists.compile(self.policy_file.policy)
+        await self.publish()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._want_reload)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._serve_web())
+            tasks.create_task(self._receive())
+            tasks.create_task(self.recorder.run())
+            tasks.create_task(self.neighbours.keep_fresh())
+            tasks.create_task(self._keep_policy())
+            tasks.create_task(self._keep_lists())
+            tasks.create_task(self._watch_workers())
+
+    async def close(self) -> None:
+        await self._courier.close()
+        await asyncio.to_thread(self.recorder.flush)
+
+    def _want_reload(self) -> None:
+        self._reload_wanted = True
+
+    async def _follow_policy(self) -> bool:
+        """Reads the policy file if it is new or somebody asked; True where another policy is in force now."""
+        if not (self._reload_wanted or self.policy_file.has_changed()):
+            return False
+        self._reload_wanted = False
+        good = await self.policy_file.reload()
+        self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
+        return good
+
+    async def _keep_policy(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if await self._follow_policy():
+                await self._publish_patiently()
+
+    async def _publish_patiently(self) -> None:
+        """A full disk is waited for; until then the last snapshot stays in force."""
+        while True:
+            try:
+                return await self.publish()
+            except OSError as error:
+                log.error("The snapshot can't be written, the last one stays in force: %s", error)
+                await asyncio.sleep(2)
+
+    async def publish(self) -> None:
+        """Puts policy, lists, grants and pauses as they are now into force; raises OSError where the disk fails.
+
+        One at a time, so that snapshots are numbered in the order in which they hold.
+        """
+        async with self._publishing:
+            await self._publish()
+
+    async def _publish(self) -> None:
+        # No new generation could be made at this start: the one of the last snapshot still filters.
+        generation = self.lists.generation
+        if generation is None:
+            generation = Snapshot.load(self.settings.state).generation
+        now = time.time()
+        grants, pauses = await asyncio.to_thread(lambda: (self.reader.grants(now), self.reader.pauses(now)))
+        self._serial += 1
+        snapshot = Snapshot(self._serial, now, self.policy_file.policy, generation, grants, pauses)
+        self.view = View(snapshot)
+        await asyncio.to_thread(snapshot.save, self.settings.state)
+        log.info("snapshot %d published", snapshot.serial)
+        if generation != self._published:
+            # A worker may be opening the one before just now.
+            await asyncio.to_thread(self.lists.prune, {generation, self._published})
+            self._published = generation
+
+    async def _keep_lists(self) -> None:
+        """Compiles what changed; a new policy is in force with the old lists until its own are there."""
+        while True:
+            policy = self.policy_file.policy
+            await self.lists.fetch_if_due(policy)
+            if self.lists.is_stale(policy) and await self.lists.compile(policy):
+                await self._publish_patiently()
+            await asyncio.sleep(LISTS_EVERY_S)
+
+    async def _receive(self) -> None:
+        """What workers report: metrics are summed up, requests filed at once, the rest goes to the recorder."""
+        async for delivery in self._courier.deliveries():
+            kept = []
+            for message in delivery.messages:
+                match message:
+                    case CounterDelta(name, labels, value):
+                        self.metrics.add(name, labels, value)
+                    case GaugeLevel(name, labels, value):
+                        self.metrics.set(name, labels, value, delivery.worker)
+                    case AccessRequest():
+                        await asyncio.to_thread(self.ledger.file, message)
+                    case _:
+                        kept.append(message)
+            self.recorder.add(kept)
+            if delivery.left:
+                self.metrics.worker_left(delivery.worker)
+
+    async def _watch_workers(self) -> None:
+        while True:
+            try:
+                self.workers = json.loads(self.settings.workers_file.read_bytes())["workers"]
+            except (OSError, ValueError, KeyError):
+                self.workers = []
+            restarts: Counter[str] = Counter()
+            for row in self.workers:
+                restarts[str(row["role"])] += int(str(row["restarts"]))
+            for role, number in (restarts - self._restarts).items():
+                self.metrics.add("hedgerow_worker_restarts_total", (role,), number)
+                self.recorder.add([Event(time.time(), "restart", role, f"{number} since the last look")])
+            self._restarts = restarts
+            await asyncio.sleep(1)
+
+    async def _serve_web(self) -> None:
+        token = self.settings.admin_token.read_text(encoding="ascii").strip()
+        control = WebControl(self)
+        app = create_app(reader=self.reader, control=control, metrics=self.metrics, guard=Guard(token))
+        server = web_server(app)
+        # The process' own handlers end it in order; uvicorn's would end only uvicorn.
+        server.capture_signals = _no_signals  # type: ignore[method-assign]
+        sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
+        try:
+            await server.serve(sockets=sockets)
+        except asyncio.CancelledError:
+            await stop_web(server)
+            raise
+
+
+async def stop_web(server: uvicorn.Server) -> None:
+    server.should_exit = True
+    with contextlib.suppress(AttributeError):
+        await server.shutdown()
+
+
+@contextlib.contextmanager
+def _no_signals() -> Iterator[None]:
+    yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listener.bind((host, port))
+    listener.listen(128)
+    return listener
+
+
+def ensure_token(settings: Settings) -> None:
+    """The secret by which the command line and scripts reach the pages; made once, for the owner's eyes only."""
+    if not settings.admin_token.exists():
+        write_atomically(settings.admin_token, secrets.token_urlsafe(32).encode())
+
+
+def _last_good(settings: Settings) -> tuple[PolicyFile, int]:
+    """Where to start from: the last snapshot of the same policy file, in case that is broken now; else the file.
+
+    Raises PolicyError where neither serves.
+    """
+    try:
+        snapshot = Snapshot.load(settings.state)
+    except (OSError, ValueError):
+        policy = load_policy(settings.policy)
+        return PolicyFile(settings.policy, policy, time.time()), 0
+    if snapshot.policy.path != (str(settings.policy) if settings.policy else None):
+        return PolicyFile(settings.policy, load_policy(settings.policy), time.time()), snapshot.serial
+    return PolicyFile(settings.policy, snapshot.policy, snapshot.published), snapshot.serial

@@ -1,0 +1,67 @@
+"""A dns worker put together: listeners over a resolver, under the newest snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+
+from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter
+from hedgerow.app.snapshot import View
+from hedgerow.app.worker import Worker
+from hedgerow.dns.clients import Client
+from hedgerow.dns.listeners import Server
+from hedgerow.dns.resolver import Resolver
+from hedgerow.policies.model import Decision, Request
+
+CLOSE_GRACE_S = 5.0
+
+
+class DnsWorker:
+    """Gives `dns` what it needs of a `Worker`."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._meter = UpstreamMeter()
+        self._choice = UpstreamChoice(worker.settings, worker.view.policy, self._meter)
+        self.upstreams = self._choice.open()
+        self.server = Server(Resolver(self.upstreams, worker.decide), self.client_of, self.observe)
+        self._retired: set[asyncio.Task[None]] = set()
+        worker.on_swap = self.swap
+        worker.on_forget = self.server.forget_clients
+        worker.counters = self.counters
+
+    def client_of(self, address: str) -> Client | None:
+        found = self._worker.client(address)
+        return Client(found[0].id, found[1]) if found else None
+
+    def observe(self, client: Client, request: Request, decision: Decision, count: int) -> None:
+        self._worker.observe(client.ruleset, request, decision, count)
+
+    def swap(self, view: View) -> None:
+        fresh = self._choice.open_if_changed(view.policy)
+        self.server.swap(self.client_of, self._worker.decide, fresh)
+        if fresh is not None:
+            # Questions in flight still get their answers from the old ones.
+            task = asyncio.get_running_loop().create_task(self.upstreams.close(CLOSE_GRACE_S))
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+            self.upstreams = fresh
+
+    def counters(self) -> Mapping[tuple[str, ...], float]:
+        counters = self.server.counters | self._meter.counters
+        counters["hedgerow_dns_cache_entries",] = float(len(self.server.resolver.answers.entries))
+        return counters
+
+
+@contextlib.asynccontextmanager
+async def serve_dns(worker: Worker) -> AsyncIterator[None]:
+    """Listens on the settings' DNS address, of both families where it is `0.0.0.0`; raises OSError."""
+    dns = DnsWorker(worker)
+    try:
+        for endpoint in worker.settings.dns.every_family():
+            await dns.server.listen(endpoint.host, endpoint.port)
+        yield
+    finally:
+        await dns.server.close()
+        await dns.upstreams.close()

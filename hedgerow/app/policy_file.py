@@ -1,0 +1,51 @@
+"""The policy file as control follows it: what is in force, and what is wrong with a newer one that is not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from hedgerow.blocklists.rules import Problem
+from hedgerow.policies.load import PolicyError, load_policy
+from hedgerow.policies.model import Policy
+
+log = logging.getLogger("hedgerow.policy")
+
+
+class PolicyFile:
+    """`policy` is in force; `problems` are those of a newer file that was not taken; instants are seconds since the epoch."""
+
+    def __init__(self, path: Path | None, policy: Policy, loaded: float) -> None:
+        self.path = path
+        self.policy = policy
+        self.loaded = loaded
+        self.problems: tuple[Problem, ...] = ()
+        self._seen: tuple[int, int, int] | None = None
+
+    def has_changed(self) -> bool:
+        """Whether the file is another one than at the last `reload`. An editor may take it away for a moment: that is no change."""
+        identity = self._identity()
+        return identity is not None and identity != self._seen
+
+    async def reload(self) -> bool:
+        """Takes the file as it is now, in a thread; False where it holds mistakes, all of which are logged and kept in `problems`."""
+        self._seen = self._identity()
+        try:
+            policy = await asyncio.to_thread(load_policy, self.path)
+        except PolicyError as error:
+            self.problems = error.problems
+            for problem in error.problems:
+                log.error("%s", problem)
+            log.error("The policy of %s stays in force.", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.loaded)))
+            return False
+        self.policy, self.problems, self.loaded = policy, (), time.time()
+        return True
+
+    def _identity(self) -> tuple[int, int, int] | None:
+        try:
+            status = self.path.stat() if self.path else None
+        except OSError:
+            return None
+        return (status.st_ino, status.st_mtime_ns, status.st_size) if status else None

@@ -1,0 +1,135 @@
+"""The entry of every child of the supervisor: `python -m hedgerow.app.processes ROLE INDEX STATE`.
+
+A child ends on SIGTERM, and when its standard input closes, which is how it learns that the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import uvloop
+
+from hedgerow.app.logs import start_logs
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import SnapshotWatch
+from hedgerow.app.worker import Worker
+
+log = logging.getLogger("hedgerow.processes")
+
+UNREADABLE = 2
+
+
+def say_ready() -> None:
+    """Tells the supervisor that this process serves."""
+    os.write(sys.stdout.fileno(), b"ready\n")
+
+
+async def until_told() -> None:
+    """Waits for SIGTERM, or for the supervisor's end."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, told.set)
+    loop.add_reader(sys.stdin.fileno(), told.set)
+    await told.wait()
+    loop.remove_reader(sys.stdin.fileno())
+
+
+@contextlib.asynccontextmanager
+async def in_background(*parts: Awaitable[None]) -> AsyncIterator[None]:
+    """Runs `parts` beside the block; when one of them fails, so does the block, since a half-working process is worse than a new one."""
+
+    async def run(part: Awaitable[None]) -> None:
+        await part
+
+    async with asyncio.TaskGroup() as tasks:
+        started = [tasks.create_task(run(part)) for part in parts]
+        try:
+            yield
+        finally:
+            for task in started:
+                task.cancel()
+
+
+def make_worker(role: str, index: int, settings: Settings) -> Worker:
+    """A worker with the snapshot in force; exits where there is none, which can only be a mistake of the state directory."""
+    watch = SnapshotWatch(settings.state)
+    view = watch.open_if_new()
+    if view is None:
+        sys.exit(f"There is no usable snapshot in {settings.state}.")
+    return Worker(role, index, settings, view, watch)
+
+
+async def run_control(settings: Settings, _index: int) -> None:
+    from hedgerow.app.control import ControlProcess
+
+    control = ControlProcess(settings)
+    await control.start()
+    async with in_background(control.run()):
+        say_ready()
+        await until_told()
+    await control.close()
+
+
+async def run_dns(settings: Settings, index: int) -> None:
+    from hedgerow.app.dns_worker import serve_dns
+
+    worker = make_worker("dns", index, settings)
+    async with serve_dns(worker), in_background(worker.run()):
+        say_ready()
+        await until_told()
+
+
+async def run_gate(settings: Settings, index: int) -> None:
+    from hedgerow.app.proxy_workers import serve_gate
+
+    worker = make_worker("gate", index, settings)
+    async with serve_gate(worker), in_background(worker.run()):
+        say_ready()
+        await until_told()
+
+
+async def run_inspector(settings: Settings, index: int) -> None:
+    from hedgerow.app.proxy_workers import serve_inspector
+
+    worker = make_worker("inspector", index, settings)
+    async with serve_inspector(worker), in_background(worker.run()):
+        say_ready()
+        await until_told()
+
+
+ROLES: dict[str, Callable[[Settings, int], Awaitable[None]]] = {
+    "control": run_control,
+    "dns": run_dns,
+    "gate": run_gate,
+    "inspector": run_inspector,
+}
+
+
+def main() -> None:
+    role, index, state = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    settings = Settings.load(state)
+    start_logs(role, settings.log_level, settings.log_json)
+
+    async def run() -> None:
+        await ROLES[role](settings, index)
+
+    if role == "inspector":
+        from hedgerow.proxy.inspector import Inspector
+
+        # mitmproxy does not run under uvloop.
+        with asyncio.Runner(loop_factory=Inspector.new_loop) as runner:
+            runner.run(run())
+    else:
+        uvloop.run(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""How this run was started: addresses, folders and counts, settled once by `hedgerow up` and read by every process."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from hedgerow.app.files import write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address and port to listen on; port 0 asks for any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def every_family(self) -> tuple[Endpoint, ...]:
+        """The sockets this stands for: `0.0.0.0` means every address of the machine, of both families."""
+        if self.host != "0.0.0.0":  # noqa: S104
+            return (self,)
+        return (self, Endpoint("::", self.port)) if has_ipv6() else (self,)
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has any IPv6 address, the loopback's included."""
+    try:
+        return bool(Path("/proc/net/if_inet6").read_text(encoding="ascii").strip())
+    except OSError:
+        return False
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Reads `ADDR:PORT` or `[ADDR]:PORT`; raises ValueError with a plain sentence.
+
+    >>> parse_endpoint("[::1]:53")
+    Endpoint(host='::1', port=53)
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"'{text}' is not ADDRESS:PORT, such as 127.0.0.1:5300 or [::1]:5300")
+    try:
+        return Endpoint(str(ipaddress.ip_address(host.strip("[]"))), int(port))
+    except ValueError:
+        raise ValueError(f"'{host}' in '{text}' is not an IP address") from None
+
+
+def default_state() -> Path:
+    """Where a run keeps its state unless told otherwise."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/hedgerow")
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "hedgerow"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One run. `policy` None means the built-in default policy; ports are the real ones, never 0."""
+
+    state: Path
+    policy: Path | None
+    dns: Endpoint
+    proxy: Endpoint
+    web: Endpoint
+    inspector: Endpoint
+    workers: int = 1
+    log_level: str = "info"
+    log_json: bool = False
+    upstream_ca: Path | None = None
+
+    @property
+    def run(self) -> Path:
+        """The folder of what lives no longer than the run: sockets, keys, process ids."""
+        return self.state / "run"
+
+    @property
+    def journal(self) -> Path:
+        return self.state / "journal.sqlite"
+
+    @property
+    def courier_socket(self) -> Path:
+        return self.run / "courier.sock"
+
+    @property
+    def pass_key(self) -> Path:
+        return self.run / "pass.key"
+
+    @property
+    def authority(self) -> Path:
+        return self.state / "ca"
+
+    @property
+    def admin_token(self) -> Path:
+        return self.state / "admin-token"
+
+    @property
+    def workers_file(self) -> Path:
+        return self.run / "workers.json"
+
+    def save(self) -> None:
+        write_atomically(self.run / "settings.json", _ADAPTER.dump_json(self, indent=1))
+
+    @staticmethod
+    def load(state: Path) -> Settings:
+        """Raises OSError where no run was started on this state directory."""
+        return _ADAPTER.validate_json((state / "run" / "settings.json").read_bytes())
+
+
+_ADAPTER = TypeAdapter(Settings)

@@ -1,0 +1,82 @@
+"""A snapshot: all that decides, as one file that control writes and every worker reads.
+
+Control renames it into place and workers notice the new file, so nobody has to be told, and a worker that was down misses nothing.
+A snapshot that can't be read or whose lists can't be opened leaves the one in force.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from hedgerow.app.files import write_atomically
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.model import Grant, Pause, Policy
+from hedgerow.policies.ruleset import Rulesets
+
+log = logging.getLogger("hedgerow.snapshot")
+
+FILE_NAME = "snapshot.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`generation` is the folder of the compiled lists; `published` is in seconds since the epoch."""
+
+    serial: int
+    published: float
+    policy: Policy
+    generation: Path
+    grants: tuple[Grant, ...] = ()
+    pauses: tuple[Pause, ...] = ()
+
+    def save(self, state: Path) -> None:
+        write_atomically(state / FILE_NAME, _ADAPTER.dump_json(self))
+
+    @staticmethod
+    def load(state: Path) -> Snapshot:
+        """Raises OSError where there is none, ValueError where it can't be read."""
+        try:
+            return _ADAPTER.validate_json((state / FILE_NAME).read_bytes())
+        except ValidationError as error:
+            raise ValueError(f"{state / FILE_NAME} is not a snapshot of this version: {error.error_count()} mistakes") from error
+
+
+_ADAPTER = TypeAdapter(Snapshot)
+
+
+class View:
+    """A snapshot opened: the lists mapped, the rules of every device at hand."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.policy = snapshot.policy
+        self.catalogue = Catalogue.open(snapshot.generation)
+        self.rulesets = Rulesets(snapshot.policy, snapshot.grants, snapshot.pauses, self.catalogue)
+
+
+class SnapshotWatch:
+    """Tells when there is a new snapshot, by the file's identity: cheap enough to ask ten times a second."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._seen: tuple[int, int, int] | None = None
+
+    def open_if_new(self) -> View | None:
+        """The newest view, or None when nothing new can be opened; then what is in force stays."""
+        try:
+            status = (self._state / FILE_NAME).stat()
+        except OSError:
+            return None
+        identity = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if identity == self._seen:
+            return None
+        self._seen = identity
+        try:
+            return View(Snapshot.load(self._state))
+        except (OSError, ValueError) as error:
+            log.error("The new snapshot can't be used, the last one stays: %s", error)
+            return None

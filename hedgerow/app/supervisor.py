@@ -1,0 +1,249 @@
+"""`hedgerow up`: claims the ports, starts the processes, restarts what dies, says when all is ready.
+
+A child says "ready" on its standard output once it serves, and ends when its standard input closes; so no child outlives
+the supervisor, however that ends. What is absent: policy, lists, sockets that serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from hedgerow.app.files import FolderLock, make_private_folder, write_atomically
+from hedgerow.app.settings import Endpoint, Settings
+
+log = logging.getLogger("hedgerow.supervisor")
+
+READY = b"ready\n"
+GRACE_S = 5.0
+FIRST_START_S = 60.0
+LONGEST_PAUSE_S = 1.0
+STEADY_AFTER_S = 5.0
+
+
+class StartError(Exception):
+    """Hedgerow can't start for a reason that the person at the keyboard can mend; the text is one plain sentence."""
+
+
+def claim(endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketKind, ...]) -> Endpoint:
+    """Checks that nobody else serves on `endpoint` and settles port 0; raises StartError.
+
+    Workers share their ports by SO_REUSEPORT, under which a second Hedgerow would silently take half of the queries: so the
+    check is made without it.
+    """
+    held: list[socket.socket] = []
+    try:
+        for one in endpoint.every_family():
+            for kind in kinds:
+                family = socket.AF_INET6 if ":" in one.host else socket.AF_INET
+                probe = socket.socket(family, kind)
+                held.append(probe)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                if kind is socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((one.host, endpoint.port))
+                endpoint = replace(endpoint, port=probe.getsockname()[1])
+    except OSError as error:
+        raise StartError(_bind_sentence(endpoint, purpose, error)) from None
+    finally:
+        for probe in held:
+            probe.close()
+    return endpoint
+
+
+def _bind_sentence(endpoint: Endpoint, purpose: str, error: OSError) -> str:
+    option = f"choose another with --{purpose} ADDRESS:PORT"
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {endpoint.port} on {endpoint.host} ({purpose}) is in use by another program: stop that program, or {option}."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"No permission to use port {endpoint.port} ({purpose}): run as root, or {option} above 1023."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"This machine has no address {endpoint.host} ({purpose}): {option}."
+    return f"Can't listen on {endpoint} ({purpose}): {error.strerror}."
+
+
+def prepare(settings: Settings) -> tuple[Settings, FolderLock]:
+    """Makes the state directory, takes its lock and settles every port; raises StartError."""
+    try:
+        make_private_folder(settings.state)
+        make_private_folder(settings.run)
+        lock = FolderLock(settings.state)
+        owner = lock.acquire()
+        if owner is not None:
+            raise StartError(f"Another Hedgerow (process {owner}) already uses the state directory {settings.state}.")
+        write_atomically(settings.pass_key, secrets.token_bytes(32))
+    except OSError as error:
+        raise StartError(
+            f"Can't write to the state directory {settings.state}: {error.strerror}. Choose another with --state DIR."
+        ) from None
+    both = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+    one = (socket.SOCK_STREAM,)
+    settings = replace(
+        settings,
+        dns=claim(settings.dns, "dns", both),
+        proxy=claim(settings.proxy, "proxy", one),
+        web=claim(settings.web, "web", one),
+        inspector=claim(Endpoint("127.0.0.1", 0), "inspector", one),
+    )
+    settings.save()
+    return settings, lock
+
+
+@dataclass
+class Child:
+    """A place in the family: one role and number, filled by one process after another."""
+
+    role: str
+    index: int
+    process: asyncio.subprocess.Process | None = None
+    restarts: int = 0
+    since: float = 0.0
+    is_serving: bool = False
+    ready: asyncio.Event = field(default_factory=asyncio.Event)  # was so once
+
+
+class Supervisor:
+    """Runs control first, then the workers; `run` returns the exit status."""
+
+    def __init__(self, settings: Settings, on_ready: Callable[[], None]) -> None:
+        self._settings = settings
+        self._on_ready = on_ready
+        self._control = Child("control", 0)
+        self._workers = [Child("inspector", 0)]
+        self._workers += [Child(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
+        self._stopping = asyncio.Event()
+        self._status = 0
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        keepers = [asyncio.create_task(self._keep(self._control))]
+        if await self._all_ready([self._control]):
+            keepers += [asyncio.create_task(self._keep(child)) for child in self._workers]
+            if await self._all_ready(self._workers):
+                self._on_ready()
+        await self._stopping.wait()
+        # Workers first: what they still have to report goes to control, which ends last.
+        for group in (self._workers, [self._control]):
+            await asyncio.gather(*(self._end(child) for child in group))
+        await asyncio.gather(*keepers)
+        return self._status
+
+    def _reload(self) -> None:
+        if self._control.process is not None and self._control.process.returncode is None:
+            self._control.process.send_signal(signal.SIGHUP)
+
+    async def _all_ready(self, children: list[Child]) -> bool:
+        """False when the run ends before all of them are ready, or when one of them can't start at all."""
+
+        async def wait_ready() -> None:
+            for child in children:
+                await child.ready.wait()
+
+        ready = asyncio.create_task(wait_ready())
+        stopping = asyncio.create_task(self._wait_stopping())
+        await asyncio.wait({ready, stopping}, timeout=FIRST_START_S, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if ready.done():
+            return True
+        ready.cancel()
+        if not self._stopping.is_set():
+            late = ", ".join(child.role for child in children if not child.ready.is_set())
+            self._fail(f"not ready after {FIRST_START_S:.0f} seconds: {late}")
+        return False
+
+    async def _wait_stopping(self) -> None:
+        await self._stopping.wait()
+
+    def _fail(self, message: str) -> None:
+        log.error("%s", message)
+        self._status = 1
+        self._stopping.set()
+
+    async def _keep(self, child: Child) -> None:
+        """Starts the child again whenever it ends, at once the first time, then with growing pauses while it keeps failing."""
+        pause = 0.0
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            await self._start(child)
+            status = await self._wait(child)
+            if self._stopping.is_set():
+                return
+            if status == 2 and not child.ready.is_set():
+                self._status = 2
+                self._stopping.set()
+                return
+            child.restarts += 1
+            steady = time.monotonic() - started > STEADY_AFTER_S
+            pause = 0.0 if steady else min(LONGEST_PAUSE_S, pause * 2 + 0.05)
+            log.warning("%s %d ended (%s); starting it again", child.role, child.index, _ending(status))
+            await asyncio.sleep(pause)
+
+    async def _start(self, child: Child) -> None:
+        child.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "hedgerow.app.processes", child.role, str(child.index), str(self._settings.state)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            process_group=0,  # Ctrl-C reaches the supervisor alone, which ends the others in order.
+        )
+        child.since = time.time()
+        self._write_workers()
+
+    async def _wait(self, child: Child) -> int:
+        process = child.process
+        assert process is not None
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            if line == READY:
+                child.is_serving = True
+                child.ready.set()
+                self._write_workers()
+        child.is_serving = False
+        return await process.wait()
+
+    async def _end(self, child: Child) -> None:
+        process = child.process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), GRACE_S)
+        except TimeoutError:
+            log.warning("%s %d did not end in %.0f seconds: killed", child.role, child.index, GRACE_S)
+            process.kill()
+            await process.wait()
+
+    def _write_workers(self) -> None:
+        """Who runs now, for control's status page and for people with a process id to look up."""
+        rows = [
+            {
+                "role": child.role,
+                "index": child.index,
+                "pid": child.process.pid if child.process else None,
+                "since": child.since,
+                "ready": child.is_serving,
+                "restarts": child.restarts,
+            }
+            for child in (self._control, *self._workers)
+        ]
+        try:
+            write_atomically(self._settings.workers_file, json.dumps({"supervisor": os.getpid(), "workers": rows}).encode())
+        except OSError as error:
+            log.warning("Can't write %s: %s", self._settings.workers_file, error.strerror)
+
+
+def _ending(status: int) -> str:
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"

@@ -1,0 +1,176 @@
+"""What the web pages, the API and the command line may ask of the running Hedgerow."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import secrets
+import time
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from hedgerow import __version__
+from hedgerow.blocklists.rules import Origin
+from hedgerow.dashboards.api.control import DeviceView, Explanation, HowLong, Status, Unfit, WorkerHealth
+from hedgerow.policies.explain import explain, find_device
+from hedgerow.policies.lifelines import Lifelines
+from hedgerow.policies.model import DeviceId, Grant
+from hedgerow.policies.services import Services
+from hedgerow.policies.targets import parse_target
+
+if TYPE_CHECKING:
+    from hedgerow.app.control import ControlProcess
+    from hedgerow.app.snapshot import View
+
+
+class WebControl:
+    """Implements `dashboards.api.control.Control` over the control process."""
+
+    def __init__(self, process: ControlProcess) -> None:
+        self._process = process
+        self._lifelines = Lifelines.load()
+        self._services = Services.load()
+
+    def status(self) -> Status:
+        process = self._process
+        policy = process.policy_file
+        return Status(
+            version=__version__,
+            started=process.started,
+            timezone=policy.policy.network.timezone,
+            policy=str(policy.path or ""),
+            policy_loaded=policy.loaded,
+            policy_problems=policy.problems,
+            list_problems=process.lists.problems(),
+            lists=process.lists.health(policy.policy),
+            workers=tuple(_health(row) for row in process.workers),
+            journal_problem=process.recorder.problem,
+            dropped=process.recorder.dropped,
+        )
+
+    def device_at(self, address: str) -> DeviceView | None:
+        view = self._view()
+        device = view.rulesets.device_at(address, self._process.neighbours.mac_of(address))
+        if device is None:
+            return None
+        ruleset = view.rulesets.ruleset(device, time.time())
+        closed = ruleset.closed
+        return DeviceView(
+            device=device.id,
+            person=device.person,
+            profile=ruleset.profile,
+            lifelines=self._lifelines.for_country(view.policy.network.country),
+            held=closed.what or closed.reason.value if closed else "",
+            held_until=closed.until if closed else None,
+            may_sign_in=ruleset.profile in ("adult", "seat-adult"),
+        )
+
+    async def approve(self, request_id: int, how_long: HowLong, giver: str) -> Grant:
+        request = await asyncio.to_thread(self._process.ledger.request, request_id)
+        now = time.time()
+        grant = Grant(
+            id=secrets.token_hex(6),
+            subject=request.host,
+            giver=giver,
+            starts=now,
+            ends=self._end(now, how_long),
+            device=DeviceId(request.device),
+            note=request.note,
+        )
+        await asyncio.to_thread(self._process.ledger.approve, request_id, grant)
+        await self._process.publish()
+        return grant
+
+    async def deny(self, request_id: int, giver: str) -> None:
+        await asyncio.to_thread(self._process.ledger.deny, request_id, giver)
+
+    async def give(self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None) -> Grant:
+        """A grant that nobody asked for. Raises `Unfit` for an unknown name or subject."""
+        self._check_whose(device, person)
+        subject = self._check_subject(subject)
+        grant = Grant(secrets.token_hex(6), subject, giver, time.time(), ends, DeviceId(device) if device else None, person)
+        await asyncio.to_thread(self._process.ledger.give, grant)
+        await self._process.publish()
+        return grant
+
+    async def revoke(self, grant_id: str, giver: str) -> None:
+        await asyncio.to_thread(self._process.ledger.revoke, grant_id, giver)
+        await self._process.publish()
+
+    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> None:
+        self._check_whose(device, person)
+        if ends is not None and ends <= time.time():
+            raise Unfit("The time at which the pause ends is over.")
+        device_id = DeviceId(device) if device else None
+        await asyncio.to_thread(lambda: self._process.ledger.pause(giver, device=device_id, person=person, ends=ends))
+        await self._process.publish()
+
+    async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
+        self._check_whose(device, person)
+        device_id = DeviceId(device) if device else None
+        await asyncio.to_thread(lambda: self._process.ledger.resume(giver, device=device_id, person=person))
+        await self._process.publish()
+
+    async def explain(self, device: str, target: str, at: float | None = None) -> tuple[Explanation, ...]:
+        view = self._view()
+        found = find_device(view.rulesets, device)
+        if found is None:
+            raise Unfit(f"There is no device '{device}', and it is not an address of this network.")
+        try:
+            told = explain(view.rulesets, view.catalogue, found, target, time.time() if at is None else at)
+        except ValueError as error:
+            raise Unfit(f"{error}.") from None
+        return tuple(
+            Explanation(
+                *(found.id, found.person, told.profile, told.at),
+                *(point.request.kind, point.request.host, point.request.url, point.decision),
+            )
+            for point in told.points
+        )
+
+    def _view(self) -> View:
+        view = self._process.view
+        if view is None:
+            raise Unfit("Hedgerow is still starting.")
+        return view
+
+    def _end(self, now: float, how_long: HowLong) -> float | None:
+        match how_long:
+            case HowLong.HOUR:
+                return now + 3600
+            case HowLong.TODAY:
+                return next_midnight(now, self._view().policy.network.timezone)
+            case HowLong.GOOD:
+                return None
+
+    def _check_whose(self, device: str | None, person: str | None) -> None:
+        policy = self._view().policy
+        if person is not None and person not in policy.people:
+            raise Unfit(f"The policy knows nobody called '{person}'.")
+        if device is not None and find_device(self._view().rulesets, device) is None:
+            raise Unfit(f"There is no device '{device}', and it is not an address of this network.")
+
+    def _check_subject(self, subject: str) -> str:
+        try:
+            return parse_target(subject, self._services.by_id, self._view().policy.categories, Origin("grant", text=subject)).name
+        except ValueError as error:
+            raise Unfit(str(error)) from None
+
+
+def next_midnight(now: float, timezone: str) -> float:
+    """The next midnight on the clocks of `timezone`, also on the days on which they change."""
+    local = datetime.datetime.fromtimestamp(now, ZoneInfo(timezone))
+    tomorrow = (local + datetime.timedelta(days=1)).date()
+    return datetime.datetime.combine(tomorrow, datetime.time(), ZoneInfo(timezone)).timestamp()
+
+
+def _health(row: dict[str, object]) -> WorkerHealth:
+    role, pid = str(row["role"]), row.get("pid")
+    return WorkerHealth(
+        name=f"{role}-{row['index']}",
+        role=role,
+        state="running" if row.get("ready") else "starting",
+        since=float(str(row.get("since") or 0.0)),
+        pid=int(str(pid)) if pid else None,
+        restarts=int(str(row["restarts"])),
+    )

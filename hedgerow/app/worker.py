@@ -1,0 +1,124 @@
+"""What dns, gate and inspector processes have in common: the newest view, who a client is, and the line to control.
+
+A worker's own code gets callables from here and never sees files: `client`, `decide`, `observe`, `ask`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import SnapshotWatch, View
+from hedgerow.journal.courier import Courier
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.network.neighbours import Neighbours
+from hedgerow.policies.decide import decide
+from hedgerow.policies.model import AccessRequest, Decision, Device, DeviceId, Request
+from hedgerow.policies.observe import observe
+from hedgerow.policies.ruleset import Ruleset
+
+log = logging.getLogger("hedgerow.worker")
+
+TICK_S = 0.1
+COUNTERS_EVERY_S = 1.0
+SEEN_AGAIN_S = 300.0
+FORGET_EVERY_S = 10.0  # an address may go to another device
+
+
+class Worker:
+    """One worker process's share. `on_swap` is told of a new view, `on_forget` that clients may have other rulesets from now on."""
+
+    def __init__(self, role: str, index: int, settings: Settings, view: View, watch: SnapshotWatch) -> None:
+        self.role = role
+        self.settings = settings
+        self.view = view
+        self.courier = Courier(settings.courier_socket, f"{role}-{index}", role)
+        self.neighbours = Neighbours(self._forget)
+        self.on_swap: Callable[[View], None] = lambda _view: None
+        self.on_forget: Callable[[], None] = lambda: None
+        self.counters: Callable[[], Mapping[tuple[str, ...], float]] = dict
+        self._watch = watch
+        self._clients: dict[str, tuple[Device, Ruleset] | None] = {}
+        self._horizon = math.inf
+        self._seen: dict[DeviceId, tuple[float, str]] = {}
+        self._last_tick = time.time()
+
+    def client(self, address: str) -> tuple[Device, Ruleset] | None:
+        """The device at `address` and what holds for it now; None for an address that gets no service."""
+        known = self._clients.get(address, self)
+        if not isinstance(known, Worker):
+            return known
+        now = time.time()
+        device = self.view.rulesets.device_at(address, self.neighbours.mac_of(address))
+        found = None
+        if device is not None:
+            ruleset = self.view.rulesets.ruleset(device, now)
+            if ruleset.until is not None:
+                self._horizon = min(self._horizon, ruleset.until)
+            found = (device, ruleset)
+            self._report_seen(now, device, ruleset, address)
+        if len(self._clients) >= 65536:
+            self._clients.clear()
+        self._clients[address] = found
+        return found
+
+    def decide(self, ruleset: Ruleset, request: Request) -> Decision:
+        return decide(ruleset, self.view.catalogue, request)
+
+    def observe(self, ruleset: Ruleset, request: Request, decision: Decision, count: int = 1) -> None:
+        """Sends on what the person's privacy lets through."""
+        seen = observe(ruleset, request, decision, time.time(), count)
+        if seen is not None:
+            self.courier.send(seen)
+
+    def ask(self, request: AccessRequest) -> None:
+        self.courier.send(request)
+
+    async def run(self) -> None:
+        """Keeps the view fresh and control informed, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.courier.run())
+            tasks.create_task(self.neighbours.keep_fresh())
+            tasks.create_task(self._tick_for_ever())
+            tasks.create_task(self._report_counters())
+
+    async def _tick_for_ever(self) -> None:
+        forgotten = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.time()
+            view = self._watch.open_if_new()
+            if view is not None:
+                self.view = view
+                self._forget(tell=False)
+                self.on_swap(view)
+                log.info("snapshot %d in force, lists %s", view.snapshot.serial, view.catalogue.version)
+            elif now >= self._horizon or now < self._last_tick - 1 or time.monotonic() - forgotten > FORGET_EVERY_S:
+                self._forget()
+                forgotten = time.monotonic()
+            self._last_tick = now
+
+    def _forget(self, tell: bool = True) -> None:
+        self._clients.clear()
+        self._horizon = math.inf
+        if tell:
+            self.on_forget()
+
+    async def _report_counters(self) -> None:
+        while True:
+            await asyncio.sleep(COUNTERS_EVERY_S)
+            self.courier.report_totals(self.counters())
+
+    def _report_seen(self, now: float, device: Device, ruleset: Ruleset, address: str) -> None:
+        last, last_address = self._seen.get(device.id, (0.0, ""))
+        if now - last < SEEN_AGAIN_S and address == last_address:
+            return
+        if len(self._seen) >= 65536:
+            self._seen.clear()
+        self._seen[device.id] = (now, address)
+        mac = self.neighbours.mac_of(address)
+        self.courier.send(DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile))
