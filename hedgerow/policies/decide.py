@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.names import parse_url
@@ -191,19 +192,24 @@ def _list_origin(case: Case, category: str) -> Origin | None:
     return None
 
 
-Step = Callable[[Case], Decision | None]
+class Step(NamedTuple):
+    """A step of `decide`: None means that it has no answer."""
+
+    name: str
+    judge: Callable[[Case], Decision | None]
+
 
 STEPS: tuple[Step, ...] = (
-    _lifeline,  # nothing may stand before help
-    _closed,  # a pause, a bedtime: also over grants, or "ten more minutes" of a game would undo the night
-    _grant,
-    _exception,  # before the blocks, so that one site can be had out of a blocked service or category
-    _explicit_block,
-    _bypass,  # before services: a VPN that is also a service is shown as what it is here
-    _service,
-    _category,
-    _safe_search,  # last of the blocks: an engine that is blocked anyway needs no safe mode
-    _default,
+    Step("lifeline", _lifeline),  # nothing may stand before help
+    Step("closed", _closed),  # a pause, a bedtime: also over grants, or "ten more minutes" of a game would undo the night
+    Step("grant", _grant),
+    Step("exception", _exception),  # before the blocks, so that one site can be had out of a blocked service or category
+    Step("rule", _explicit_block),
+    Step("bypass", _bypass),  # before services: a VPN that is also a service is shown as what it is here
+    Step("service", _service),
+    Step("category", _category),
+    Step("safe-search", _safe_search),  # last of the blocks: an engine that is blocked anyway needs no safe mode
+    Step("default", _default),
 )
 
 
@@ -215,8 +221,8 @@ def decide(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Decision
     far as that is scheduled; answers must be kept no longer than `ruleset.until` in any case.
     """
     case = open_case(ruleset, catalogue, request)
-    for step in STEPS:
-        decision = step(case)
+    for _, judge in STEPS:
+        decision = judge(case)
         if decision is not None:
             return decision if decision.verdict is Verdict.BLOCK else carry_out(case, decision)
     raise AssertionError("the last step always decides")

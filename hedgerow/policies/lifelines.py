@@ -9,12 +9,12 @@ from importlib.resources import files
 
 import yaml
 
-INTERNATIONAL = "INT"
+INTERNATIONAL = "int"
 
 
 @dataclass(frozen=True, slots=True)
 class Lifeline:
-    """A helpline. `country` is ISO 3166 alpha-2, or INT for all the world; `hosts` cover the names beneath them."""
+    """A helpline. `country` is ISO 3166 alpha-2 in lower case, or `int` for all the world; `hosts` cover the names beneath them."""
 
     name: str
     country: str
@@ -24,7 +24,7 @@ class Lifeline:
     phone: str = ""
     chat: str = ""
     text: str = ""
-    purpose: str = ""
+    purpose: str = ""  # the file's `for`: children, everyone, abuse, suicide, …
 
 
 class Lifelines:
@@ -50,9 +50,10 @@ class Lifelines:
         return False
 
     def for_country(self, country: str | None) -> tuple[Lifeline, ...]:
-        """The helplines of a country, then the international ones."""
-        local = tuple(lifeline for lifeline in self.all if country and lifeline.country == country.upper())
-        return local + tuple(lifeline for lifeline in self.all if lifeline.country == INTERNATIONAL)
+        """The helplines of a country, then the international ones; of each those for children first."""
+        local = [lifeline for lifeline in self.all if country and lifeline.country == country.lower()]
+        abroad = [lifeline for lifeline in self.all if lifeline.country == INTERNATIONAL]
+        return tuple(lifeline for group in (local, abroad) for lifeline in sorted(group, key=lambda each: each.purpose != "children"))
 
 
 def _lifeline(entry: dict[str, object]) -> Lifeline:
@@ -60,7 +61,7 @@ def _lifeline(entry: dict[str, object]) -> Lifeline:
     assert isinstance(hosts, list)
     return Lifeline(
         name=str(entry["name"]),
-        country=str(entry["country"]).upper(),
+        country=str(entry["country"]),
         url=str(entry["url"]),
         hosts=tuple(str(host) for host in hosts),
         source=str(entry.get("source") or ""),

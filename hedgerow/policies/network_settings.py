@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
+from hedgerow.blocklists.names import parse_host
 from hedgerow.policies import yaml_tree
 from hedgerow.policies.model import LOCAL_NETWORKS, Listen, Network, Profile
 from hedgerow.policies.schema import RawNetwork
@@ -29,8 +30,8 @@ UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
 COUNTRIES = frozenset(_COUNTRY_CODES.split())
 _OFTEN_SAID = {"UK": "GB", "EL": "GR", "EN": "GB"}
 
-UPSTREAM_SCHEMES = ("udp",)
-"""How upstream resolvers can be asked; an upstream over UDP is asked over TCP where an answer is cut short."""
+UPSTREAM_SCHEMES = ("udp", "tcp", "tls", "https")
+SYSTEM_UPSTREAMS = "system"
 
 
 def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], default_profile: str) -> Network:
@@ -128,11 +129,21 @@ def is_endpoint(text: str) -> bool:
 
 def _check_upstream(tree: Tree, path: yaml_tree.Path, text: str) -> None:
     scheme, separator, rest = text.rpartition("://")
+    if text == SYSTEM_UPSTREAMS or ((not separator or scheme in UPSTREAM_SCHEMES) and (is_endpoint(rest) or _is_ip(rest.strip("[]")))):
+        return
     if separator and scheme not in UPSTREAM_SCHEMES:
-        message = f"'{text}': upstreams are asked over {' or '.join(UPSTREAM_SCHEMES)} so far; give an address such as 9.9.9.9"
-        tree.add_problem(path, message)
-    elif not (is_endpoint(rest) or _is_ip(rest)):
-        tree.add_problem(path, f"'{text}' is not a resolver's address, such as 9.9.9.9 or 192.168.1.1:5353")
+        tree.add_problem(path, f"'{text}': an upstream begins with one of {', '.join(f'{known}://' for known in UPSTREAM_SCHEMES)}")
+    elif scheme not in {"tls", "https"} or not _is_named_upstream(scheme, rest):
+        example = "https://dns.example/dns-query" if scheme == "https" else "9.9.9.9 or tls://dns.quad9.net"
+        tree.add_problem(path, f"'{text}' is not a resolver, such as {example}")
+
+
+def _is_named_upstream(scheme: str, rest: str) -> bool:
+    host, _, path = rest.partition("/")
+    name, _, port = host.partition(":") if not is_endpoint(host) else ("9.9.9.9", "", "")
+    if port and not (port.isdigit() and 0 < int(port) <= 65535):
+        return False
+    return parse_host(name) is not None and (scheme == "https" or not path) and ("." in name)
 
 
 def _is_ip(text: str) -> bool:

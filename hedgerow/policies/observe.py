@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
-from hedgerow.policies.model import Decision, Device, Observation, Privacy, Reason, Request
+from hedgerow.policies.model import Decision, Observation, Privacy, Reason, Request
 from hedgerow.policies.ruleset import Ruleset
 
 _NAMES_A_SITE = frozenset({Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.LIFELINE})
 
 
-def observe(
-    ruleset: Ruleset, device: Device, request: Request, decision: Decision, when: float, count: int = 1
-) -> Observation | None:  # fmt: skip
+def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float, count: int = 1) -> Observation | None:
     """The decision as it may be remembered; None if nothing of it may.
 
     A lifeline is never remembered, whatever the privacy. `when` is in seconds since the epoch, `count` how often the decision fell.
@@ -23,7 +21,7 @@ def observe(
     topics_only = privacy is Privacy.CATEGORY
     return Observation(
         when=when,
-        device=device.id,
+        device=request.device,
         person=ruleset.person,
         profile=ruleset.profile,
         kind=request.kind,

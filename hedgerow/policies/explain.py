@@ -1,0 +1,235 @@
+"""Why is this allowed or blocked? The steps of `decide`, walked through one by one, each with a sentence on what it found.
+
+No rule is decided here: the verdicts come from `decide.STEPS`; this module only puts into words what stands in the case before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.names import parse_host, parse_url
+from hedgerow.policies.decide import STEPS, Case, carry_out, decide, open_case
+from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, SafeSearch, Verdict
+from hedgerow.policies.rule_index import BYPASS, Rule, Scope
+from hedgerow.policies.ruleset import Ruleset, Rulesets, bedtime_of
+from hedgerow.policies.schedule import state_at
+
+
+@dataclass(frozen=True, slots=True)
+class StepTaken:
+    """One step: whether it decided, and why it did or did not. Steps after the one that decided are not looked at."""
+
+    name: str
+    decided: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PointExplained:
+    """What one enforcement point says."""
+
+    request: Request
+    decision: Decision
+    steps: tuple[StepTaken, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What becomes of a host or URL for a device at a moment.
+
+    `points` are the enforcement points it passes, in order, up to one that blocks; `decision` is what the device gets in the end.
+    `until`: all of this holds until then.
+    """
+
+    device: DeviceId
+    person: str | None
+    profile: str
+    at: float
+    until: float | None
+    points: tuple[PointExplained, ...]
+    decision: Decision
+
+
+def find_device(rulesets: Rulesets, name: str) -> Device | None:
+    """A device by its name in the policy, its address or its MAC; None if there is none such in the network."""
+    return rulesets.policy.devices.get(name) or rulesets.device_at(name, name)
+
+
+def explain(rulesets: Rulesets, catalogue: Catalogue, device: Device, target: str, at: float) -> Explanation:
+    """`target` is a host or a URL, `at` in seconds since the epoch. Raises ValueError with a plain sentence for anything else.
+
+    A host is judged as DNS judges it. Of an https URL no more is judged than the wire shows: its path only if this device's HTTPS is
+    inspected.
+    """
+    ruleset = rulesets.ruleset(device, at)
+    points = []
+    for request in requests_for(device.id, target):
+        points.append(_explain_point(rulesets, ruleset, catalogue, device, request, at))
+        verdict = points[-1].decision.verdict
+        if verdict is Verdict.BLOCK or (request.kind is Kind.TUNNEL and verdict is not Verdict.INSPECT):
+            break
+    return Explanation(device.id, device.person, ruleset.profile, at, ruleset.until, tuple(points), points[-1].decision)
+
+
+def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
+    """What a device asks for to reach a host or a URL, in the order in which the enforcement points see it. Raises ValueError.
+
+    >>> [str(request.kind) for request in requests_for(DeviceId("tv"), "https://example.org/a")]
+    ['dns', 'tunnel', 'http']
+    """
+    if "/" not in target:
+        host = parse_host(target)
+        if host is None:
+            raise ValueError(f"'{target}' is neither a host nor a URL")
+        return (Request(device, Kind.DNS, host),)
+    url = parse_url(target if "://" in target else f"https://{target}")
+    if url is None:
+        raise ValueError(f"'{target}' is not a URL")
+    scheme, _, rest = url.partition("://")
+    authority = rest.partition("/")[0]
+    name, _, port_text = authority.rpartition(":") if not authority.endswith("]") and ":" in authority else (authority, "", "")
+    host = parse_host(name)
+    if host is None or scheme not in {"http", "https"}:
+        raise ValueError(f"'{target}' is not an http or https URL")
+    port = int(port_text) if port_text else (443 if scheme == "https" else 80)
+    seen = [Request(device, Kind.DNS, host), Request(device, Kind.HTTP, host, port, url)]
+    if scheme == "https":
+        seen.insert(1, Request(device, Kind.TUNNEL, host, port))
+    return tuple(seen)
+
+
+def _explain_point(
+    rulesets: Rulesets, ruleset: Ruleset, catalogue: Catalogue, device: Device, request: Request, at: float
+) -> PointExplained:  # fmt: skip
+    case = open_case(ruleset, catalogue, request)
+    words = _Words(case, rulesets, device, at)
+    steps = []
+    for step in STEPS:
+        decision = step.judge(case)
+        steps.append(StepTaken(step.name, decision is not None, _WHY[step.name](words, decision)))
+        if decision is not None:
+            final = decide(ruleset, catalogue, request)
+            carried = decision if decision.verdict is Verdict.BLOCK else carry_out(case, decision)
+            assert carried == final, "explain and decide walk through the same steps"
+            return PointExplained(request, _with_line(catalogue, request, final), tuple(steps))
+    raise AssertionError("the last step always decides")
+
+
+def _with_line(catalogue: Catalogue, request: Request, decision: Decision) -> Decision:
+    """With the line of the list, which `decide` does not look for."""
+    if decision.reason not in {Reason.CATEGORY, Reason.BYPASS, Reason.SAFE_SEARCH} or decision.rule is None or decision.rule.line:
+        return decision
+    return replace(decision, rule=catalogue.locate(request.host, decision.what) or decision.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """One sentence for each step, from what stands in the case."""
+
+    case: Case
+    rulesets: Rulesets
+    device: Device
+    at: float
+
+    def clock(self, instant: float) -> str:
+        return f"{datetime.fromtimestamp(instant, self.rulesets.zone_of(self.device)):%a %d %b %H:%M}"
+
+    def categories(self, mask: int) -> str:
+        return ", ".join(self.case.catalogue.names_of(mask))
+
+    def lifeline(self, decision: Decision | None) -> str:
+        return f"{decision.what} is a helpline: always open, never remembered" if decision else "not the host of a helpline"
+
+    def closed(self, decision: Decision | None) -> str:
+        if decision is not None:
+            end = "until somebody resumes" if decision.until is None else f"until {self.clock(decision.until)}"
+            return f"all is closed by {decision.reason.value} {end}{_where(decision)}"
+        bedtime = bedtime_of(self.rulesets.rules_of(self.device))
+        if bedtime is None:
+            return "no pause holds, and there is no bedtime"
+        state = state_at(bedtime, self.rulesets.zone_of(self.device), self.at)
+        return "no pause holds, and no bedtime" + (f" before {self.clock(state.until)}" if state.until is not None else " at any time")
+
+    def grant(self, decision: Decision | None) -> str:
+        return f"{decision.what} was granted{_where(decision)}" if decision else "no grant names it"
+
+    def exception(self, decision: Decision | None) -> str:
+        if decision is not None:
+            return f"{_scope(self.case.rule)} allows {decision.what}{_where(decision)}"
+        rule = self.case.rule
+        if rule is not None:
+            return f"the strongest rule that names it is a block, of {rule.target.name}"
+        return "no allow of a host, URL or service names it"
+
+    def rule(self, decision: Decision | None) -> str:
+        return f"{_scope(self.case.rule)} blocks {decision.what}{_where(decision)}" if decision else "no block of a host or URL names it"
+
+    def bypass(self, decision: Decision | None) -> str:
+        if decision is not None:
+            return f"a way round the filter{_where(decision)}"
+        known = self.case.mask & self.case.catalogue.mask_of([BYPASS])
+        return "a way round the filter, but nobody blocks those for this device" if known else "not known as a way round the filter"
+
+    def service(self, decision: Decision | None) -> str:
+        if decision is not None:
+            return f"{_scope(self.case.rule)} blocks the service {decision.what}{_where(decision)}"
+        owners = _services_of(self.case)
+        return f"a part of {', '.join(owners)}, which nobody blocks for this device" if owners else "no part of a service"
+
+    def category(self, decision: Decision | None) -> str:
+        if decision is not None:
+            return f"{decision.what} is blocked{_where(decision)}"
+        if self.case.mask == 0:
+            return "in no list"
+        return f"in {self.categories(self.case.mask)}, which nobody blocks for this device"
+
+    def safe_search(self, decision: Decision | None) -> str:
+        case = self.case
+        if decision is not None:
+            return f"safe search is {case.ruleset.safe_search.value}, and {decision.what} cannot be held to it here"
+        if case.engine is None:
+            return "no search engine that safe search could not be had from"
+        if case.level is SafeSearch.OFF:
+            return f"{case.engine.title}: safe search is off"
+        return f"{case.engine.title} is held to its safe mode ({case.level.value})"
+
+    def default(self, decision: Decision | None) -> str:
+        if decision is not None and decision.reason is not Reason.DEFAULT:
+            return f"only open because {decision.what} was allowed{_where(decision)}"
+        return "nothing speaks against it"
+
+
+def _services_of(case: Case) -> list[str]:
+    found: list[str] = []
+    domain = case.request.host
+    while domain:
+        mark = case.ruleset.landmarks.by_host.get(domain)
+        found += mark.services if mark is not None else ()
+        domain = domain.partition(".")[2]
+    return found
+
+
+def _where(decision: Decision) -> str:
+    return "" if decision.rule is None else f" ({decision.rule})"
+
+
+def _scope(rule: Rule | None) -> str:
+    names = {Scope.GRANT: "a grant", Scope.DEVICE: "the device", Scope.PERSON: "the person", Scope.HOUSEHOLD: "the household"}
+    return names.get(rule.scope, "the profile") if rule is not None else "the profile"
+
+
+_WHY: dict[str, Callable[[_Words, Decision | None], str]] = {
+    "lifeline": _Words.lifeline,
+    "closed": _Words.closed,
+    "grant": _Words.grant,
+    "exception": _Words.exception,
+    "rule": _Words.rule,
+    "bypass": _Words.bypass,
+    "service": _Words.service,
+    "category": _Words.category,
+    "safe-search": _Words.safe_search,
+    "default": _Words.default,
+}
