@@ -1,0 +1,304 @@
+"""The server over its sockets: transports, families, limits, and the way of a query that hits the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dnslib
+import pytest
+import uvloop
+from small_internet import Fault, SmallInternet
+
+from hedgerow.dns import listeners, streams
+from hedgerow.dns.clients import Client
+from hedgerow.policies.model import DeviceId
+
+from .conftest import BLOCK, Running, ask, rules, running
+
+RUNNERS: list[Callable[[Any], Any]] = [asyncio.run, uvloop.run]
+
+
+def query(name: str, qtype: str = "A", id: int = 7, edns: bytes | None = None) -> bytes:
+    question = dnslib.DNSRecord.question(name, qtype)
+    question.header.id = id
+    if edns is not None:
+        question.add_ar(dnslib.EDNS0(udp_len=1232, opts=[dnslib.EDNSOption(10, edns)] if edns else []))
+    return bytes(question.pack())
+
+
+def rdatas(message: bytes | None) -> list[str]:
+    assert message is not None
+    return [str(rr.rdata) for rr in dnslib.DNSRecord.parse(message).rr]
+
+
+async def kdig(server: Running, *arguments: str, host: str = "127.0.0.1") -> str:
+    port = server.port6 if ":" in host else server.port
+    process = await asyncio.create_subprocess_exec(
+        "kdig", f"@{host}", "-p", str(port), "+timeout=6", "+retry=0", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return out.decode()
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("transport", ["+keepopen", "+tcp"])  # without +tcp kdig uses UDP, and TCP when told to
+def test_kdig_over_each_transport_and_family(internet: SmallInternet, run: Callable[[Any], Any], host: str, transport: str) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            for _ in range(2):  # found out, then remembered
+                blocked = await kdig(server, transport, "+edns", "www.adult.example", "A", host=host)
+                assert "0.0.0.0" in blocked
+                assert "Filtered" in blocked
+                assert "category adult" in blocked
+                assert "\t::\n" in await kdig(server, transport, "www.adult.example", "AAAA", host=host)
+                assert "ANSWER: 0; AUTHORITY: 1" in await kdig(server, transport, "www.adult.example", "HTTPS", host=host)
+                assert internet.address_of("news.example") in await kdig(server, transport, "news.example", host=host)
+                safe = await kdig(server, transport, "www.google.com", host=host)
+                assert "forcesafesearch.google.com." in safe
+                assert internet.address_of("forcesafesearch.google.com") in safe
+                ech = await kdig(server, transport, "with-ech.oddities.example", "HTTPS", host=host)
+                assert "ipv4hint" in ech
+                assert "ech=" not in ech
+                whole = await kdig(server, transport, "huge-text.oddities.example", "TXT", host=host)
+                assert len(whole) > 20_000
+
+    run(main())
+
+
+def test_a_hit_needs_no_parsing_and_answers_in_the_askers_own_case_and_id(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            await ask(server.port, query("news.example", edns=b""))
+            misses = server.server.counters["hedgerow_dns_cache_misses_total",]
+            for id, (name, cookie) in enumerate(
+                [("NEWS.example", b""), ("nEwS.ExAmPlE", b"8 octets"), ("news.EXAMPLE", b"16 octets, or so")]
+            ):
+                sent = query(name, id=id, edns=cookie)
+                answer = await ask(server.port, sent)
+                assert answer is not None
+                assert answer[:2] == sent[:2]
+                assert answer[12:29] == sent[12:29]
+                assert rdatas(answer) == [internet.address_of("news.example")]
+            assert server.server.counters["hedgerow_dns_cache_misses_total",] == misses
+            assert server.server.counters["hedgerow_dns_cache_hits_total",] == 3
+            assert internet.nameserver.queries("news.example") == 1
+
+    asyncio.run(main())
+
+
+def test_what_is_answered_is_reported_with_its_count(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            for _ in range(5):
+                await ask(server.port, query("adult.example"))
+            await ask(server.port, query("news.example"))
+            server.server.flush()
+            counts: dict[tuple[str, str], int] = {}
+            for device, host, decision, count in server.seen:
+                assert device == "tablet"
+                counts[host, decision.verdict] = counts.get((host, decision.verdict), 0) + count
+            assert counts == {("adult.example", "block"): 5, ("news.example", "allow"): 1}
+            assert server.server.counters["hedgerow_dns_queries_total", "block", "category", "udp"] == 5
+            assert server.server.counters["hedgerow_dns_cache_hits_total",] == 4
+
+    asyncio.run(main())
+
+
+def test_strangers_are_refused_and_nothing_is_looked_up_for_them(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            for host in ("news.example", "adult.example"):
+                sent = query(host)
+                answer = await ask(server.port, sent, source="127.0.0.9")
+                assert answer is not None
+                assert len(answer) <= len(sent)
+                assert (dnslib.DNSRecord.parse(answer).header.rcode, rdatas(answer)) == (5, [])
+            assert internet.nameserver.queries() == 0
+            assert not server.seen
+            assert "127.0.0.9" not in server.server.clients.known
+
+    asyncio.run(main())
+
+
+def test_a_boundary_changes_the_answer_at_its_instant(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            until = time.time() + 1.5
+            server.clients["127.0.0.1"] = Client(DeviceId("tablet"), rules(1, until))
+            server.judge.table["closed.wild.example"] = BLOCK
+            before = await ask(server.port, query("open.wild.example"))
+            assert before is not None
+            assert dnslib.DNSRecord.parse(before).rr[0].ttl <= 1
+            night = Client(DeviceId("tablet"), rules(2))
+            server.clients["127.0.0.1"] = night
+            assert rdatas(await ask(server.port, query("open.wild.example"))) == [f"{internet.prefix}.99"]
+            server.judge.table["open.wild.example"] = BLOCK
+            while time.time() < until:
+                assert rdatas(await ask(server.port, query("open.wild.example"))) == [f"{internet.prefix}.99"]
+                await asyncio.sleep(0.05)
+            assert rdatas(await ask(server.port, query("open.wild.example"))) == ["0.0.0.0"]
+
+    asyncio.run(main())
+
+
+def test_a_swap_counts_from_the_next_datagram_on(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            assert rdatas(await ask(server.port, query("news.example"))) == [internet.address_of("news.example")]
+            server.judge.table["news.example"] = BLOCK
+            server.server.swap(server.clients.get, server.judge)
+            assert rdatas(await ask(server.port, query("news.example"))) == ["0.0.0.0"]
+            server.clients.clear()
+            server.server.forget_clients()
+            answer = await ask(server.port, query("news.example"))
+            assert answer is not None
+            assert dnslib.DNSRecord.parse(answer).header.rcode == 5
+
+    asyncio.run(main())
+
+
+async def read_frame(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(6):
+        return await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+
+
+def frame(message: bytes) -> bytes:
+    return len(message).to_bytes(2) + message
+
+
+@pytest.mark.parametrize("run", RUNNERS)
+def test_pipelined_queries_are_answered_as_they_are_found(internet: SmallInternet, run: Callable[[Any], Any]) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            with internet.nameserver.misbehaving(Fault.SLOW, "slow.wild.example", delay=0.3):
+                hosts = ["slow.wild.example", *(f"n{number}.wild.example" for number in range(200)), "adult.example"]
+                for id, host in enumerate(hosts):
+                    writer.write(frame(query(host, id=id)))
+                writer.write_eof()  # who has said all still gets all answers
+                ids = [int.from_bytes((await read_frame(reader))[:2]) for _ in hosts]
+            assert sorted(ids) == list(range(len(hosts)))
+            assert ids[-1] == 0
+            writer.close()
+            await writer.wait_closed()
+
+    run(main())
+
+
+def test_a_frame_may_come_octet_by_octet(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            for octet in frame(query("adult.example")) * 2:
+                writer.write(bytes((octet,)))
+                await writer.drain()
+                await asyncio.sleep(0)
+            for _ in range(2):
+                assert rdatas(await read_frame(reader)) == ["0.0.0.0"]
+            writer.close()
+            await writer.wait_closed()
+
+    asyncio.run(main())
+
+
+def test_idle_connections_are_closed(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "IDLE_SECONDS", 0.5)
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"\0")  # and never the rest
+            async with asyncio.timeout(5):
+                with pytest.raises((ConnectionError, EOFError)):
+                    await reader.readexactly(1)
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_one_address_has_only_so_many_connections(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "MAX_CONNECTIONS_OF_ONE", 4)
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            pairs = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(8)]
+            answered = 0
+            for reader, writer in pairs:
+                try:
+                    writer.write(frame(query("adult.example")))
+                    answered += bool(await read_frame(reader))
+                except (OSError, EOFError):
+                    pass
+                writer.close()
+            assert answered == 4
+            assert server.server.counters["hedgerow_dns_dropped_total", "connections"] == 4
+
+    asyncio.run(main())
+
+
+def test_too_many_waiting_queries_are_dropped_and_counted(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "MAX_MISSES", 3)
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            with internet.nameserver.misbehaving(Fault.SLOW, delay=0.5):
+                answers = await asyncio.gather(*(ask(server.port, query(f"n{number}.wild.example"), wait=1.5) for number in range(6)))
+            assert sum(answer is not None for answer in answers) == 3
+            assert server.server.counters["hedgerow_dns_dropped_total", "overload"] == 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("change", "rcode"),
+    [
+        (lambda good: good[:2] + b"\x11" + good[3:], 4),  # an opcode that we do not have
+        (lambda good: good[:2] + b"\x29" + good[3:], 4),  # UPDATE
+        (lambda good: good[:4] + b"\0\0" + good[6:12], 1),
+        (lambda good: good + b"junk", 1),
+        (lambda good: good[:-2] + b"\0\3", 5),  # CHAOS
+        (lambda good: good[:-4] + b"\0\xfc\0\1", 5),  # AXFR
+        (lambda good: good[:-4] + b"\0\x29\0\1", 1),  # OPT is no type to ask for
+        (lambda good: good[:-4] + b"\xff\x00\0\1", 0),  # a type that nobody knows
+        (lambda good: good[:10] + b"\0\1" + good[12:] + b"\0\0\x29\x04\xd0\0\1\0\0\0\0", 16),  # EDNS version 1: BADVERS
+        (lambda good: good[:10] + b"\0\1" + good[12:] + b"\0\0\x29\x04\xd0\0\0\x7f\xff\0\0", 0),  # EDNS flags without meaning
+        (lambda good: good[:10] + b"\0\1" + good[12:] + b"\0\0\x29\x04\xd0\0\0\0\0\0\4\xff\xf0\0\0", 0),  # an unknown option
+    ],
+)
+def test_what_a_compliant_server_answers(internet: SmallInternet, change: Callable[[bytes], bytes], rcode: int) -> None:
+    """The set of RFC 8906, section 8."""
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            answer = await ask(server.port, change(query("news.example")))
+            assert answer is not None
+            record = dnslib.DNSRecord.parse(answer)
+            extended = sum(rr.ttl >> 24 for rr in record.ar if rr.rtype == 41) << 4
+            assert record.header.rcode | extended == rcode
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"\0" * 11, query("news.example")[:2] + b"\x81\x80" + query("news.example")[4:]])
+def test_fragments_and_answers_are_met_with_silence(internet: SmallInternet, data: bytes) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            assert await ask(server.port, data, wait=0.2) is None
+            assert rdatas(await ask(server.port, query("adult.example"))) == ["0.0.0.0"]
+
+    asyncio.run(main())
+
+
+def test_workers_share_a_port(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            other = listeners.open_socket("127.0.0.1", server.port, listeners.socket.SOCK_DGRAM)
+            other.close()
+            with pytest.raises(OSError, match="not available|assign"):
+                await server.server.listen("192.0.2.1", 0)
+
+    asyncio.run(main())

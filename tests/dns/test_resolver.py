@@ -1,0 +1,270 @@
+"""What a device gets for a name: blocked, rewritten, cloaked, special, broken; each as kdig or a datagram sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import dnslib
+import pytest
+from small_internet import Fault, SmallInternet
+
+from hedgerow.dns.resolver import Clocks
+from hedgerow.policies.model import Decision, DeviceId, Reason, Verdict
+
+from .conftest import BLOCK, EXCEPTION, rules, running
+
+
+def query(name: str, qtype: str = "A", *, edns: bool = True, recursive: bool = True) -> bytes:
+    question = dnslib.DNSRecord.question(name, qtype)
+    question.header.rd = int(recursive)
+    if edns:
+        question.add_ar(dnslib.EDNS0(udp_len=1232))
+    return bytes(question.pack())
+
+
+def answers(upstream: str | list[str], *asked: tuple[str, str], table: dict[str, Decision] | None = None) -> list[dnslib.DNSRecord]:
+    async def run() -> list[dnslib.DNSRecord]:
+        async with running(upstream) as server:
+            server.judge.table.update(table or {})
+            found = []
+            for name, qtype in asked:
+                answer = await server.resolver.answer(rules(), DeviceId("tablet"), query(name, qtype), "udp")
+                assert answer.message is not None
+                found.append(dnslib.DNSRecord.parse(answer.message))
+            return found
+
+    return asyncio.run(run())
+
+
+def shown(record: dnslib.DNSRecord) -> list[tuple[str, str]]:
+    return [(dnslib.QTYPE.get(rr.rtype), str(rr.rdata)) for rr in record.rr]
+
+
+def ede(record: dnslib.DNSRecord) -> list[tuple[int, str]]:
+    options = [option for rr in record.ar for option in rr.rdata if option.code == 15]
+    return [(int.from_bytes(option.data[:2]), option.data[2:].decode()) for option in options]
+
+
+def test_blocked_names_and_everything_below_them(internet: SmallInternet) -> None:
+    a, aaaa, https, below = answers(
+        internet.nameserver.upstream, ("adult.example", "A"), ("adult.example", "AAAA"), ("adult.example", "HTTPS"), ("x.y.adult.example", "A")
+    )  # fmt: skip
+    assert [shown(record) for record in (a, aaaa, https, below)] == [[("A", "0.0.0.0")], [("AAAA", "::")], [], [("A", "0.0.0.0")]]
+    for record in (a, aaaa, https):
+        assert ede(record) == [(17, "Hedgerow: category adult")]
+    assert internet.nameserver.queries() == 0
+
+
+def test_safe_search_shows_the_cname_and_leaks_nothing(internet: SmallInternet) -> None:
+    """An HTTPS or AAAA query that escapes the rewrite, or a missing CNAME, are the classic ways in which it fails."""
+    kinds = ("A", "AAAA", "HTTPS", "TXT", "SVCB")
+    found = answers(internet.nameserver.upstream, *(("www.google.com", kind) for kind in kinds))
+    cname = ("CNAME", "forcesafesearch.google.com.")
+    assert shown(found[0]) == [cname, ("A", internet.address_of("forcesafesearch.google.com"))]
+    assert shown(found[1]) == [cname, ("AAAA", "2001:db8::42")]
+    assert [shown(record) for record in found[2:]] == [[cname]] * 3
+    assert "www.google.com" not in internet.nameserver.names_asked()
+
+
+def test_safe_search_by_address(internet: SmallInternet) -> None:
+    a, aaaa, https = answers(internet.nameserver.upstream, *(("www.bing.com", kind) for kind in ("A", "AAAA", "HTTPS")))
+    assert [shown(record) for record in (a, aaaa, https)] == [[("A", "213.180.193.56")], [], []]
+
+
+def test_an_engine_whose_safe_twin_does_not_resolve_is_blocked(internet: SmallInternet) -> None:
+    a, aaaa = answers(internet.nameserver.upstream, ("www.youtube.com", "A"), ("www.youtube.com", "AAAA"))
+    assert [shown(record) for record in (a, aaaa)] == [[("A", "0.0.0.0")], [("AAAA", "::")]]
+
+
+def test_an_engine_is_not_let_through_while_its_safe_twin_cannot_be_asked_for(internet: SmallInternet) -> None:
+    with internet.nameserver.misbehaving(Fault.SERVFAIL, "forcesafesearch.google.com"):
+        (record,) = answers(internet.nameserver.upstream, ("www.google.com", "A"))
+    assert (record.header.rcode, shown(record)) == (2, [])
+
+
+def test_a_blocked_name_behind_a_cname_is_blocked(internet: SmallInternet) -> None:
+    host = "hidden-adult.oddities.example"
+    blocked, again, other = answers(internet.nameserver.upstream, (host, "A"), (host, "A"), (host, "HTTPS"))
+    assert shown(blocked) == shown(again) == [("A", "0.0.0.0")]
+    assert shown(other) == []
+    (allowed,) = answers(internet.nameserver.upstream, (host, "A"), table={host: EXCEPTION})
+    assert ("A", internet.address_of("adult.example")) in shown(allowed)
+
+
+@pytest.mark.parametrize(
+    ("host", "rcode"),
+    [
+        ("use-application-dns.net", 3),
+        ("mask.icloud.com", 3),
+        ("_dns.resolver.arpa", 0),
+        ("resolver.arpa", 0),
+        ("secret.onion", 3),
+        ("thing.invalid", 3),
+    ],
+)
+def test_canaries_and_reserved_names(internet: SmallInternet, host: str, rcode: int) -> None:
+    for record in answers(internet.nameserver.upstream, (host, "A"), (host, "SVCB")):
+        assert (record.header.rcode, shown(record), len(record.auth)) == (rcode, [], 1)
+    assert internet.nameserver.queries() == 0
+
+
+def test_private_relay_is_left_alone_where_it_may_be_used(internet: SmallInternet) -> None:
+    answers(internet.nameserver.upstream, ("mask.icloud.com", "A"), table={"mask.icloud.com": EXCEPTION})
+    assert internet.nameserver.queries("mask.icloud.com") == 1
+
+
+def test_localhost_is_the_asker(internet: SmallInternet) -> None:
+    found = answers(internet.nameserver.upstream, ("localhost", "A"), ("db.localhost", "AAAA"))
+    assert [shown(record) for record in found] == [[("A", "127.0.0.1")], [("AAAA", "::1")]]
+
+
+def test_answers_of_every_kind_arrive_as_they_are(internet: SmallInternet) -> None:
+    site = internet.address_of("news.example")
+    expected = {
+        ("news.example", "A"): [("A", site)],
+        ("far.oddities.example", "A"): [("CNAME", "www.news.example."), ("A", site)],
+        ("oddities.example", "MX"): [("MX", "10 mail.school.oddities.example.")],
+        ("small-text.oddities.example", "TXT"): [("TXT", '"v=small one","two"')],
+        ("no-address.oddities.example", "A"): [],
+        ("unassigned-type.oddities.example", "TYPE65280"): None,
+    }
+    found = answers(internet.nameserver.upstream, *expected)
+    for record, (asked, wanted) in zip(found, expected.items(), strict=True):
+        assert record.header.rcode == 0, asked
+        if wanted is not None:
+            assert shown(record) == wanted, asked
+
+
+def test_no_upstream_is_servfail_in_bounded_time_and_not_asked_again_at_once(internet: SmallInternet) -> None:
+    async def run() -> tuple[float, float, dnslib.DNSRecord]:
+        async with running(internet.nameserver.upstream) as server:
+            began = time.monotonic()
+            answer = await server.resolver.answer(rules(), DeviceId("tablet"), query("news.example"), "udp")
+            first = time.monotonic() - began
+            assert answer.message is not None
+            return first, time.monotonic() - began, dnslib.DNSRecord.parse(answer.message)
+
+    with internet.nameserver.misbehaving(Fault.DEAD):
+        first, _, record = asyncio.run(run())
+    assert first < 4.9
+    assert record.header.rcode == 2
+    assert ede(record)[0][0] == 22
+
+
+@dataclass
+class SetClock:
+    now: float = 5000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_no_ttl_passes_the_end_of_the_ruleset(internet: SmallInternet) -> None:
+    wall, steady = SetClock(1_700_000_000.0), SetClock()
+
+    async def run() -> None:
+        async with running(internet.nameserver.upstream, clocks=Clocks(steady, wall)) as server:
+            held = rules(1, until=wall.now + 7.5)
+            for host, most in (("news.example", 7), ("adult.example", 7)):
+                for waited in (0.0, 3.0, 7.6):
+                    start = steady.now
+                    steady.now += waited
+                    wall.now += waited
+                    answer = await server.resolver.answer(held, DeviceId("tablet"), query(host), "udp")
+                    assert answer.message is not None
+                    ttls = [rr.ttl for rr in dnslib.DNSRecord.parse(answer.message).rr]
+                    assert ttls == [max(0, most - int(waited))]
+                    wall.now -= waited
+                    steady.now = start
+                server.resolver.answers.clear()
+
+    asyncio.run(run())
+
+
+def test_what_one_ruleset_learnt_another_need_not_ask_for(internet: SmallInternet) -> None:
+    async def run() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            for id in (1, 2, 3):
+                answer = await server.resolver.answer(rules(id), DeviceId("tablet"), query("news.example", edns=id > 1), "udp")
+                assert answer.entry is not None
+
+    asyncio.run(run())
+    assert internet.nameserver.queries("news.example") == 1
+
+
+def test_a_decision_of_the_old_snapshot_is_not_kept_for_the_new_one(internet: SmallInternet) -> None:
+    """The answer is on its way when the snapshot changes."""
+
+    async def run() -> list[tuple[str, str]]:
+        async with running(internet.nameserver.upstream) as server:
+            with internet.nameserver.misbehaving(Fault.SLOW, "slow.wild.example", delay=0.3):
+                late = asyncio.create_task(server.resolver.answer(rules(), DeviceId("tablet"), query("slow.wild.example"), "udp"))
+                await asyncio.sleep(0.1)
+                server.judge.table["wild.example"] = BLOCK
+                server.resolver.swap(server.judge)
+                await late
+            answer = await server.resolver.answer(rules(), DeviceId("tablet"), query("slow.wild.example"), "udp")
+            assert answer.message is not None
+            return shown(dnslib.DNSRecord.parse(answer.message))
+
+    assert asyncio.run(run()) == [("A", "0.0.0.0")]
+
+
+@pytest.mark.parametrize(
+    ("host", "verdict", "found"),
+    [
+        ("news.example", Verdict.ALLOW, ["127.0.1.15", "2001:db8::15"]),
+        ("adult.example", Verdict.BLOCK, []),
+        ("hidden-adult.oddities.example", Verdict.BLOCK, []),
+        ("www.google.com", Verdict.REWRITE, ["127.0.1.42", "2001:db8::42"]),
+        ("www.youtube.com", Verdict.BLOCK, []),
+        ("192.0.2.7", Verdict.ALLOW, ["192.0.2.7"]),
+        ("only-v6.oddities.example", Verdict.ALLOW, ["::1"]),
+        ("nowhere.example", Verdict.ALLOW, []),
+        ("a..b", Verdict.ALLOW, []),
+        ("big-text.oddities.example", Verdict.ALLOW, []),
+    ],
+)
+def test_the_gate_gets_the_same_as_dns_says(internet: SmallInternet, host: str, verdict: Verdict, found: list[str]) -> None:
+    async def run() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            got = await server.resolver.addresses(rules(), DeviceId("tablet"), host)
+            wanted = tuple(text.replace("127.0.1.", internet.prefix + ".") for text in found)
+            assert (got.addresses, got.decision.verdict, got.failed) == (wanted, verdict, False)
+
+    asyncio.run(run())
+
+
+def test_the_gate_is_told_when_nobody_answers() -> None:
+    async def run() -> None:
+        async with running("udp://127.0.0.1:1") as server:
+            got = await server.resolver.addresses(rules(), DeviceId("tablet"), "news.example")
+            assert (got.addresses, got.failed) == ((), True)
+
+    asyncio.run(run())
+
+
+def test_a_query_that_wants_no_recursion_learns_nothing_of_others(internet: SmallInternet) -> None:
+    async def run() -> list[int]:
+        async with running(internet.nameserver.upstream) as server:
+            rcodes = []
+            for recursive in (True, False):
+                answer = await server.resolver.answer(rules(), DeviceId("t"), query("news.example", recursive=recursive), "udp")
+                assert answer.message is not None
+                rcodes.append(dnslib.DNSRecord.parse(answer.message).header.rcode)
+            return rcodes
+
+    assert asyncio.run(run()) == [0, 5]
+
+
+def test_reasons_are_told_in_words() -> None:
+    for reason in Reason:
+        assert answers_text(reason).startswith("Hedgerow: ")
+
+
+def answers_text(reason: Reason) -> str:
+    from hedgerow.dns.answers import block_text
+
+    return block_text(Decision(Verdict.BLOCK, reason, "x"))
