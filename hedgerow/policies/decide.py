@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.names import parse_url
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Decision, Kind, Reason, Request, SafeSearch, TargetKind, Verdict
 from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, Rule, Scope, UrlRule
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engine
+from hedgerow.policies.targets import path_of
 
 
 @dataclass(slots=True)
@@ -87,10 +87,7 @@ def _weigh_services(case: Case, owners: tuple[str, ...], sharers: tuple[str, ...
 
 def _weigh_urls(case: Case) -> None:
     """With a URL at hand, those rules count that match it. Without, an allowed page opens its host if the pages can be told apart later."""
-    path = None
-    if case.request.url is not None:
-        url = parse_url(case.request.url) or case.request.url
-        path = "/" + url.partition("://")[2].partition("/")[2]
+    path = None if case.request.url is None else path_of(case.request.url)
     for candidate in case.urls:
         counts = candidate.path.match(path) is not None if path is not None else candidate.rule.allow and case.inspectable
         if counts and (case.rule is None or candidate.rule.rank < case.rule.rank):

@@ -62,6 +62,17 @@ def _parse_host_item(text: str, item: str) -> str:
     return host
 
 
+def path_of(url: str) -> str:
+    """Path and query of a URL as `url_regex` compares them: canonical, and without doubled slashes, which servers take for one.
+
+    >>> path_of("https://example.org//a/../shorts/?x=//")
+    '/shorts/?x=//'
+    """
+    _, _, rest = (parse_url(url) or url).partition("://")[2].partition("/")
+    path, mark, query = rest.partition("?")
+    return re.sub("/{2,}", "/", f"/{path}") + mark + query
+
+
 def url_regex(path: str) -> re.Pattern[str]:
     """What the path and query of a canonical URL must match for a pattern's path (that begins with a slash).
 

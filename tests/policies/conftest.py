@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.sources import Source, starter_sources
+
+LISTS = {
+    "adult": "adult.example\n",
+    "gambling": "gambling.example\n",
+    "social": "social.example\n",
+    "games": "games.example\n",
+    "bypass": "vpn.example\nboth.example\n",
+    "unsafe-search": "search-without-rules.example\n",
+    "news": "news.example\n",
+    "homework-stoppers": "memes.example\n",
+    "weapons": "||mixed.example/weapons^\n||both.example^\n",
+}
+
+
+@pytest.fixture(scope="session")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """The starter lists, and one small list of made-up names for some categories."""
+    folder = tmp_path_factory.mktemp("lists")
+    own = []
+    for category, text in LISTS.items():
+        (folder / category).write_text(text, encoding="utf-8")
+        own.append(Source(f"own/{category}", category, Path(folder / category), None, "adblock" if "||" in text else "plain"))
+    compile_generation([*starter_sources(), *own], folder / "generation")
+    return Catalogue.open(folder / "generation")

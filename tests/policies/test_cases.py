@@ -1,0 +1,83 @@
+"""The golden cases of tests/cases: a policy, a moment, what a device asks for, and what it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import yaml
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.decide import decide
+from hedgerow.policies.explain import explain, find_device, requests_for
+from hedgerow.policies.load import parse_policy
+from hedgerow.policies.model import Decision, DeviceId, Grant, Kind, Pause, Policy
+from hedgerow.policies.ruleset import Rulesets
+
+CASES = Path(__file__).parents[1] / "cases"
+
+
+def _load() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    for path in sorted(CASES.glob("*.yaml")):
+        topic = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        for case in topic["cases"]:
+            yield f"{path.stem}: {case['name']}", topic, case
+
+
+ALL = list(_load())
+
+
+def _instant(text: str, policy: Policy) -> float:
+    """`2026-11-24 20:30`, with `second` after it for the second time that clocks show this."""
+    wall, _, fold = text.partition(" second")
+    zone = ZoneInfo(policy.network.timezone)
+    form = "%Y-%m-%d %H:%M:%S" if wall.count(":") == 2 else "%Y-%m-%d %H:%M"
+    return datetime.strptime(wall.strip(), form).replace(tzinfo=zone, fold=" second" in text).timestamp()  # noqa: DTZ007
+
+
+def _span(entry: dict[str, Any], policy: Policy) -> dict[str, Any]:
+    times = {key: _instant(entry[key], policy) for key in ("starts", "ends") if key in entry}
+    whose = {"device": DeviceId(entry["device"])} if "device" in entry else {"person": entry.get("person")}
+    return {"giver": "ana", "starts": 0.0, **times, **whose}
+
+
+def _words(decision: Decision) -> str:
+    return " ".join(word for word in (decision.verdict.value, decision.reason.value, decision.what) if word)
+
+
+@pytest.mark.parametrize(("topic", "case"), [entry[1:] for entry in ALL], ids=[entry[0] for entry in ALL])
+def test_golden_case(topic: dict[str, Any], case: dict[str, Any], catalogue: Catalogue) -> None:
+    policy = parse_policy((case.get("policy") or topic["policy"]).encode(), None)
+    grants = [Grant(id=str(n), subject=each["subject"], **_span(each, policy)) for n, each in enumerate(case.get("grants", ()))]
+    pauses = [Pause(id=str(n), **_span(each, policy)) for n, each in enumerate(case.get("pauses", ()))]
+    rulesets = Rulesets(policy, grants, pauses, catalogue)
+    at = _instant(case.get("at") or topic["at"], policy)
+    device = find_device(rulesets, case["device"])
+    if case["expect"] == "refused":
+        assert device is None
+        return
+    assert device is not None
+    ruleset = rulesets.ruleset(device, at)
+    for target, expected in case["expect"].items():
+        decision = explain(rulesets, catalogue, device, target, at).decision
+        for point in ("dns", "tunnel", "http"):
+            if expected.startswith(f"{point}: "):
+                request = next(each for each in requests_for(device.id, target) if each.kind is Kind(point))
+                decision = decide(ruleset, catalogue, request)
+                expected = expected.removeprefix(f"{point}: ")
+        assert _words(decision) == expected, target
+        if "until" in case:
+            assert decision.until == _instant(case["until"], policy)
+        if "target" in case:
+            assert decision.target == case["target"]
+    if "holds_until" in case:
+        assert ruleset.until == _instant(case["holds_until"], policy)
+
+
+def test_there_are_enough_cases() -> None:
+    assert len(ALL) >= 60
+    assert len({name for name, _, _ in ALL}) == len(ALL)
