@@ -107,14 +107,16 @@ class Catalogue:
     def match_urls(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> tuple[UrlMatch, ...]:
         """One matching rule for each category in `mask` that has one. `resource` and `initiator` are for rules with modifiers."""
         del resource, initiator  # no rule with a modifier is compiled yet
-        canonical, host = parse_url(url), host_of_url(url)
-        if canonical is None or host is None:
+        canonical = parse_url(url)
+        found = self._matcher.find_all(canonical) if canonical is not None else []
+        if not found:
             return ()
-        mask &= ~reduce(operator.or_, (self._lifts[number] for _key, number in self._keys_of(host)), 0)
+        for _key, number in self._keys_of(host_of_url(url) or ""):
+            mask &= ~self._lifts[number]
         return tuple(
-            UrlMatch(self.categories[found.category], Origin(self._meta.sources[found.source].name, found.rule.line, found.rule.text))
-            for found in self._matcher.find_all(canonical)
-            if mask >> found.category & 1
+            UrlMatch(self.categories[one.category], Origin(self._meta.sources[one.source].name, one.rule.line, one.rule.text))
+            for one in found
+            if mask >> one.category & 1
         )
 
     def locate(self, host_or_url: str, category: str) -> Origin | None:

@@ -96,7 +96,7 @@ def _build(sources: Sequence[Source], building: Path, progress: Callable[[str], 
     set_bytes = _write_sets(building / SETS, numbers, len(table.sets))
     _gather_urls(work, len(sources), building / URLS)
     shutil.rmtree(work, ignore_errors=True)
-    meta = Meta(digest.hexdigest()[:16], _category_names(sources), tuple(metas), tuple(table.sets), shards, set_bytes)
+    meta = Meta(_version(digest), _category_names(sources), tuple(metas), tuple(table.sets), shards, set_bytes)
     write_meta(building, meta)
     report = _report(meta, intakes, counts, sum((building / shard.trie).stat().st_size for shard in shards) + len(numbers) * set_bytes)
     (building / REPORT).write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1), encoding="utf-8")
@@ -121,15 +121,36 @@ def _take_in_source(source: Source, index: int, building: Path, work: Path, dige
         if source.path is None:
             raise FileNotFoundError(2, "not downloaded yet")
         shutil.copyfile(source.path, building / text)
-        with (building / text).open("rb") as file:
-            digest.update(repr((source.name, source.category, source.format, hashlib.file_digest(file, "sha256").hexdigest())).encode())
     except OSError as error:
-        (building / text).touch()
+        (building / text).unlink(missing_ok=True)
         intake.report([Problem(source.name, None, None, f"cannot be read: {error.strerror}", str(source.path or source.url))])
-        digest.update(repr((source.name, source.category)).encode())
     else:
         intake = take_in(building / text, source.name, source.category, source.format, work)
+    digest.update(_fingerprint(source, building / text))
     return SourceMeta(source.name, source.category, intake.format, text), intake
+
+
+def version_of(sources: Sequence[Source]) -> str:
+    """The version that a generation of these sources would have, without compiling it: whether anything changed."""
+    digest = hashlib.sha256(COMPILER)
+    for source in _with_own_names(sources):
+        digest.update(_fingerprint(source, source.path))
+    return _version(digest)
+
+
+def _version(digest: hashlib._Hash) -> str:
+    return hashlib.sha256(digest.digest() + repr(builtin_categories()).encode()).hexdigest()[:16]
+
+
+def _fingerprint(source: Source, text: Path | None) -> bytes:
+    try:
+        if text is None:
+            raise FileNotFoundError
+        with text.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        content = ""
+    return repr((source.name, source.category, source.format, content)).encode()
 
 
 def _category_names(sources: Sequence[Source]) -> tuple[str, ...]:

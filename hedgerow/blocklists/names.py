@@ -20,12 +20,15 @@ HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 """A canonical host but for its whole length and for addresses: hyphens and underscores stand anywhere, as they do in the wild."""
 
 _NUMERIC_END = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+# Only escapes that are not canonical: of unreserved characters (letters, digits, - . _ ~), or with small hex digits.
+_ESCAPE = re.compile(
+    "%(2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|[0-9A-Fa-f][a-f]|[a-f][0-9A-Fa-f])",
+)
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
-_COMMON_URL = re.compile(r"https?://((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})/")
-_CANONICAL_URL = re.compile(r"https?://(?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62}/[!\"$&-\[\]-~]*")
+_COMMON_START = re.compile(r"https?://((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})/")
+_COMMON_URL = re.compile(_COMMON_START.pattern + r"[!\"$-\[\]-~]*")  # the rest is ASCII without space, backslash and fragment
 
 
 def parse_host(text: str) -> str | None:
@@ -109,8 +112,10 @@ def parse_url(text: str) -> str | None:
     >>> parse_url("HTTP://Example.COM:80/a/../%62?q=%7e#top")
     'http://example.com/b?q=~'
     """
-    if _CANONICAL_URL.fullmatch(text) and "/." not in text:
-        return text
+    if _COMMON_URL.fullmatch(text):
+        unescaped = unescape(text)
+        if "/." not in unescaped:
+            return unescaped
     try:
         # Browsers read a backslash as a slash; who reads it otherwise sees another host in http://a.example\@b.example/.
         parts = urlsplit(text.strip().replace("\\", "/"))
@@ -129,7 +134,7 @@ def parse_url(text: str) -> str | None:
 
 def host_of_url(url: str) -> str | None:
     """The canonical host of an absolute URL, None if it is none."""
-    common = _COMMON_URL.match(url)
+    common = _COMMON_START.match(url)
     if common is not None:
         return common[1]
     try:

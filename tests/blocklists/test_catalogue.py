@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists import compile as compile_module
 from hedgerow.blocklists.catalogue import Catalogue, HostMatch, UrlMatch
-from hedgerow.blocklists.compile import CompileReport, compile_generation
+from hedgerow.blocklists.compile import CompileReport, compile_generation, version_of
 from hedgerow.blocklists.generation import META, prune_generations
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import Source
@@ -204,6 +204,15 @@ def test_the_version_follows_the_content(tmp_path: Path) -> None:
         (folder := tmp_path / str(place)).mkdir()
         versions.append(build(folder, adult=text)[0].version)
     assert versions[0] == versions[1] != versions[2]
+
+
+def test_the_version_is_known_before_compiling(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a.example\n")
+    sources = [Source("list", "adult", tmp_path / "a.txt"), Source("missing", "adult", tmp_path / "b.txt"), Source("list", "adult")]
+    compile_generation(sources, tmp_path / "generation")
+    assert Catalogue.open(tmp_path / "generation").version == version_of(sources)
+    (tmp_path / "b.txt").write_text("b.example\n")
+    assert Catalogue.open(tmp_path / "generation").version != version_of(sources)
 
 
 def test_the_generation_keeps_its_own_copy(tmp_path: Path) -> None:

@@ -114,3 +114,11 @@ def test_examples_in_docstrings(module: str) -> None:
     results = doctest.testmod(importlib.import_module(f"hedgerow.blocklists.{module}"))
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_every_escape_becomes_canonical() -> None:
+    unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+    for code in range(256):
+        expected = chr(code) if chr(code) in unreserved else f"%{code:02X}"
+        for written in (f"%{code:02X}", f"%{code:02x}"):
+            assert parse_url(f"http://example.com/x{written}") == f"http://example.com/x{expected}"
