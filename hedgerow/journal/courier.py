@@ -1,7 +1,7 @@
 """How workers tell control what happened: a bounded queue in the worker, lines of JSON over a unix stream socket, a server in control.
 
 The courier never makes a worker wait. When control is slow or down, the oldest observations are dropped and counted; requests for
-access have a queue of their own; counters are added up in place, so that none of them is ever lost.
+access have a queue of their own; counters are added up in place. What was in the socket when control died is lost: a batch at most.
 """
 
 from __future__ import annotations
@@ -99,13 +99,14 @@ class Courier:
 
     async def _talk(self) -> None:
         self._was_welcome = False
-        _, writer = await asyncio.open_unix_connection(str(self._path))
+        reader, writer = await asyncio.open_unix_connection(str(self._path))
         try:
             self.connected = self._was_welcome = True
             # Control may have started anew and know no levels.
             self._changed_levels = set(self._levels)
             writer.write(encode(self._hello))
-            while True:
+            # Control never answers, so the end of what it says is the end of the connection, told also to a worker with nothing to say.
+            while not reader.at_eof():
                 await self._send_all(writer)
                 await asyncio.sleep(self._interval)
         except asyncio.CancelledError:
@@ -114,9 +115,10 @@ class Courier:
                     await self._send_all(writer)
             raise
         finally:
-            writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+            # Not close(): that would wait for a control that does not read.
+            if writer.transport.get_write_buffer_size():
+                writer.transport.abort()
+            await _end(writer)
 
     async def _send_all(self, writer: asyncio.StreamWriter) -> None:
         """Sends what is queued, a batch at a time; between batches the worker's own work goes on."""
@@ -230,9 +232,7 @@ class CourierServer:
             pass
         finally:
             self._connections.discard(task)
-            writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+            await _end(writer)
 
     def _unpack(self, sender: Hello, lines: list[bytes], malformed: int) -> tuple[Hello, Delivery]:
         messages: list[Message] = []
@@ -248,6 +248,12 @@ class CourierServer:
                 messages.append(message)
         self.malformed += malformed
         return sender, Delivery(sender.worker, sender.role, tuple(messages), malformed)
+
+
+async def _end(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError, asyncio.CancelledError):
+        await writer.wait_closed()
 
 
 class _Lines:

@@ -7,14 +7,14 @@ On a full disk detail is dropped before requests and events are, and `problem` s
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
@@ -22,6 +22,8 @@ from hedgerow.journal.ledger import file_request
 from hedgerow.journal.messages import DeviceSeen, Message, may_be_remembered
 from hedgerow.journal.tables import access_requests, decisions, devices_seen, events, grants, hourly, pauses
 from hedgerow.policies.model import AccessRequest, Observation
+
+log = logging.getLogger("hedgerow.journal")
 
 _DAY = 86400.0
 _CHUNK = 5000  # rows deleted a transaction, so that pruning never keeps the writer waiting
@@ -97,22 +99,15 @@ class Recorder:
                 return self._write_less(batch, error)
 
     def prune(self) -> int:
-        """Deletes what is older than the retention allows; returns the number of decisions deleted."""
-        now, kept = self._clock(), self._retention
-        deleted = 0
-        with self._writing, contextlib.suppress(DatabaseError):
-            with self._engine.begin() as connection:
-                newest = connection.scalar(select(func.max(decisions.c.id))) or 0
-            old = (decisions.c.at < now - kept.days * _DAY) | (decisions.c.id <= newest - kept.rows)
-            while True:
+        """Deletes what is older than the retention allows; returns the number of decisions deleted. Never raises for the database's sake."""
+        with self._writing:
+            try:
+                deleted = self._prune_decisions()
                 with self._engine.begin() as connection:
-                    chunk = select(decisions.c.id).where(old).limit(_CHUNK)
-                    gone = connection.execute(decisions.delete().where(decisions.c.id.in_(chunk))).rowcount
-                deleted += gone
-                if gone < _CHUNK:
-                    break
-            with self._engine.begin() as connection:
-                _prune_summaries(connection, now - kept.summary_days * _DAY)
+                    _prune_summaries(connection, self._clock() - self._retention.summary_days * _DAY)
+            except DatabaseError as error:
+                log.warning("The journal's old entries can't be deleted: %s", error.orig)
+                return 0
         return deleted
 
     async def run(self, interval: float = 0.5) -> None:
@@ -127,6 +122,20 @@ class Recorder:
                     next_prune = time.monotonic() + 3600
         finally:
             self.flush()
+
+    def _prune_decisions(self) -> int:
+        with self._engine.connect() as connection:
+            newest = connection.scalar(select(func.max(decisions.c.id))) or 0
+        too_old = self._clock() - self._retention.days * _DAY
+        old = (decisions.c.at < too_old) | (decisions.c.id <= newest - self._retention.rows)
+        deleted = 0
+        while True:
+            with self._engine.begin() as connection:
+                chunk = select(decisions.c.id).where(old).limit(_CHUNK)
+                gone = connection.execute(decisions.delete().where(decisions.c.id.in_(chunk))).rowcount
+            deleted += gone
+            if gone < _CHUNK:
+                return deleted
 
     def _write(self, batch: _Batch) -> int:
         with self._engine.begin() as connection:
@@ -251,4 +260,3 @@ def _prune_summaries(connection: Connection, before: float) -> None:
     connection.execute(access_requests.delete().where(access_requests.c.last_at < before, access_requests.c.state != "open"))
     connection.execute(grants.delete().where(func.coalesce(grants.c.revoked_at, grants.c.ends) < before))
     connection.execute(pauses.delete().where(func.coalesce(pauses.c.ended_at, pauses.c.ends) < before))
-    connection.execute(text("PRAGMA wal_checkpoint(PASSIVE)")) if connection.dialect.name == "sqlite" else None

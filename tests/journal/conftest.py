@@ -1,0 +1,12 @@
+"""A journal of its own for each test."""
+
+import pytest
+
+from hedgerow.journal.store import open_journal
+
+
+@pytest.fixture
+def journal(tmp_path):
+    engine = open_journal(tmp_path / "state" / "journal.sqlite")
+    yield engine
+    engine.dispose()

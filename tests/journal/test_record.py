@@ -1,0 +1,248 @@
+"""The recorder: what is written, what is refused, and what it survives."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from sqlalchemy import event, func, select
+
+from hedgerow.journal.messages import CounterDelta, DeviceSeen
+from hedgerow.journal.read import Reader
+from hedgerow.journal.record import Event, Recorder, Retention
+from hedgerow.journal.store import open_journal
+from hedgerow.journal.tables import decisions
+from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
+
+NOW = 1_780_000_000.0
+DAY = 86400.0
+
+
+def seen(when=NOW, host="example.com", reason=Reason.CATEGORY, verdict=Verdict.BLOCK, count=1, device="mia-tablet"):
+    return Observation(when, DeviceId(device), "mia", "child-8-12", Kind.DNS, verdict, reason, "adult", host, count=count)
+
+
+def rows(engine):
+    with engine.connect() as connection:
+        return connection.scalar(select(func.count()).select_from(decisions))
+
+
+def test_everything_is_written_in_one_transaction(journal):
+    commits = []
+    event.listen(journal, "commit", commits.append)
+    recorder = Recorder(journal)
+    recorder.add([seen(), AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "example.org"), Event(NOW, "restart", "dns-0", "exit 9")])
+    recorder.add([DeviceSeen(NOW, DeviceId("mia-tablet"), "192.168.1.31", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12"), CounterDelta("x")])
+    assert recorder.flush() == 4
+    assert len(commits) == 1
+    reader = Reader(journal)
+    assert [row.host for row in reader.decisions().decisions] == ["example.com"]
+    assert [row.host for row in reader.requests()] == ["example.org"]
+    assert [(row.kind, row.subject, row.detail) for row in reader.events()] == [("restart", "dns-0", "exit 9")]
+    assert [(row.device, row.address, row.blocked) for row in reader.devices(NOW)] == [("mia-tablet", "192.168.1.31", 1)]
+    assert recorder.flush() == 0
+
+
+def test_lifelines_are_refused(journal):
+    recorder = Recorder(journal)
+    recorder.add([seen(host="help.example", reason=Reason.LIFELINE, verdict=Verdict.ALLOW)])
+    recorder.flush()
+    assert rows(journal) == 0
+    assert Reader(journal).devices(0) == ()
+
+
+def test_the_buffer_is_bounded_and_the_oldest_is_dropped(journal):
+    recorder = Recorder(journal, limit=10)
+    recorder.add(seen(host=f"{number}.example") for number in range(25))
+    assert recorder.dropped == 15
+    recorder.flush()
+    assert [row.host for row in reversed(Reader(journal).decisions().decisions)] == [f"{number}.example" for number in range(15, 25)]
+
+
+def test_when_the_clock_goes_back_nothing_is_lost_and_the_order_is_that_of_writing(journal):
+    recorder = Recorder(journal)
+    for when in (NOW, NOW - 7200, NOW - 3600):
+        recorder.add([seen(when, host=f"at-{when:.0f}.example")])
+        recorder.flush()
+    reader = Reader(journal)
+    assert [row.at for row in reader.decisions().decisions] == [NOW - 3600, NOW - 7200, NOW]
+    (device,) = reader.devices(0)
+    assert (device.first_seen, device.last_seen, device.blocked) == (NOW, NOW, 3)
+
+
+def test_a_device_keeps_its_address_when_only_a_decision_tells_of_it(journal):
+    recorder = Recorder(journal)
+    recorder.add([DeviceSeen(NOW, DeviceId("mia-tablet"), "192.168.1.31", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12", "Mia's tablet")])
+    recorder.flush()
+    recorder.add([seen(NOW + 60)])
+    recorder.flush()
+    (device,) = Reader(journal).devices(NOW)
+    assert (device.address, device.mac, device.name) == ("192.168.1.31", "aa:bb:cc:dd:ee:ff", "Mia's tablet")
+    assert (device.first_seen, device.last_seen) == (NOW, NOW + 60)
+
+
+@pytest.mark.parametrize(
+    ("retention", "kept"),
+    [
+        (Retention(days=30), [0, 10, 29]),
+        (Retention(days=5), [0]),
+        (Retention(days=1000, rows=2), [10, 0]),
+    ],
+)
+def test_retention(journal, retention, kept):
+    recorder = Recorder(journal, retention=retention, clock=lambda: NOW)
+    for days in (400, 31, 29, 10, 0):
+        recorder.add([seen(NOW - days * DAY, host=f"{days}.example")])
+    recorder.flush()
+    recorder.prune()
+    assert {row.host for row in Reader(journal).decisions().decisions} == {f"{days}.example" for days in kept}
+
+
+def test_pruning_takes_more_than_one_chunk_and_leaves_open_requests(journal):
+    recorder = Recorder(journal, clock=lambda: NOW)
+    recorder.add(seen(NOW - 40 * DAY) for _ in range(12_000))
+    recorder.add([AccessRequest(NOW - 900 * DAY, DeviceId("mia-tablet"), "mia", "example.org"), Event(NOW - 900 * DAY, "restart", "dns-0")])
+    recorder.flush()
+    assert recorder.prune() == 12_000
+    assert Reader(journal).events() == ()
+    assert len(Reader(journal).requests()) == 1
+
+
+def limit_pages(engine, more):
+    """SQLite's own limit on the size of the file: it answers as it does when the disk is full."""
+    with engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+    engine.dispose()
+
+    def listener(connection, _record):
+        connection.execute(f"PRAGMA max_page_count={pages + more}").close()
+
+    event.listen(engine, "connect", listener)
+    return lambda: (event.remove(engine, "connect", listener), engine.dispose())
+
+
+def test_on_a_full_disk_detail_is_dropped_and_told_and_requests_wait(journal):
+    free = limit_pages(journal, more=0)
+    recorder = Recorder(journal, clock=lambda: NOW)
+    recorder.add(seen(host=f"{number}.{'x' * 200}.example") for number in range(500))
+    recorder.add(AccessRequest(NOW, DeviceId(f"device-{number}"), None, "x" * 250) for number in range(500))
+    recorder.flush()
+    assert "full" in recorder.problem
+    assert recorder.dropped == 500
+    assert Reader(journal).requests() == ()
+    free()
+    assert recorder.flush() == 500
+    assert recorder.problem == ""
+    recorder.add([seen(host="after.example")])
+    recorder.flush()
+    assert [row.host for row in Reader(journal).decisions().decisions] == ["after.example"]
+    assert len(Reader(journal).requests(limit=1000)) == 500
+    assert "500 decisions were not kept" in Reader(journal).events("journal")[0].detail
+
+
+def test_when_a_little_room_is_left_it_is_for_requests(journal):
+    limit_pages(journal, more=2)
+    recorder = Recorder(journal, clock=lambda: NOW)
+    recorder.add(seen(host=f"{number}.{'x' * 200}.example") for number in range(500))
+    recorder.add([AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "example.org")])
+    recorder.flush()
+    assert "full" in recorder.problem
+    assert [row.host for row in Reader(journal).requests()] == ["example.org"]
+    assert rows(journal) == 0
+
+
+@pytest.mark.root
+def test_on_a_really_full_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        engine = open_journal(disk / "journal.sqlite")
+        recorder = Recorder(engine, clock=lambda: NOW)
+        filler = disk / "filler"
+        with filler.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"\0" * 4096)
+            except OSError:
+                pass
+        recorder.add(seen(host=f"{number}.{'x' * 200}.example") for number in range(3000))
+        recorder.flush()
+        assert recorder.problem
+        assert recorder.dropped == 3000
+        filler.unlink()
+        recorder.add([seen()])
+        recorder.flush()
+        assert recorder.problem == ""
+        assert rows(engine) == 1
+        engine.dispose()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from hedgerow.journal.record import Recorder
+from hedgerow.journal.store import open_journal
+from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Verdict
+recorder = Recorder(open_journal(Path(sys.argv[1])))
+number = 0
+while True:
+    for _ in range(200):
+        recorder.add([Observation(1.0, DeviceId("d"), None, "p", Kind.DNS, Verdict.BLOCK, Reason.RULE, "", f"{number}.example")])
+        number += 1
+    recorder.flush()
+    print(number, flush=True)
+"""
+
+
+def test_kill_9_loses_nothing_that_was_flushed_and_the_next_start_goes_on(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    with subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        for _ in range(20):
+            flushed = int(writer.stdout.readline())
+        writer.send_signal(signal.SIGKILL)
+        flushed = max([flushed, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+    engine = open_journal(path)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    # The transaction it was in is there whole or not at all.
+    assert rows(engine) in {flushed, flushed + 200}
+    recorder = Recorder(engine)
+    recorder.add([seen()])
+    assert recorder.flush() == 1
+    engine.dispose()
+
+
+def test_run_flushes_in_the_background_and_once_more_at_the_end(journal):
+    async def main():
+        recorder = Recorder(journal)
+        task = asyncio.create_task(recorder.run(interval=0.02))
+        recorder.add([seen()])
+        async with asyncio.timeout(5):
+            while rows(journal) != 1:  # noqa: ASYNC110 - the database has no event to wait for
+                await asyncio.sleep(0.01)
+        recorder.add([seen()])
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert rows(journal) == 2
+
+    asyncio.run(main())
+
+
+def test_readers_do_not_wait_for_the_writer(journal):
+    recorder = Recorder(journal)
+    recorder.add(seen(host=f"{number}.example") for number in range(2000))
+    recorder.flush()
+    with journal.begin() as connection:
+        connection.execute(decisions.delete())
+        started = time.perf_counter()
+        assert len(Reader(journal).decisions(limit=1000).decisions) == 1000
+        assert time.perf_counter() - started < 1.0
+        connection.rollback()

@@ -1,0 +1,67 @@
+"""Opening the journal: modes, migrations, what is not a journal."""
+
+import sqlite3
+import stat
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from hedgerow.journal.store import JournalError, open_journal
+from hedgerow.journal.tables import events, metadata
+
+
+def test_files_are_for_the_owner_only(tmp_path):
+    path = tmp_path / "state" / "journal.sqlite"
+    engine = open_journal(path)
+    with engine.begin() as connection:
+        connection.execute(events.insert().values(at=1.0, kind="restart", subject="dns-0", detail=""))
+        names = {file.name for file in path.parent.iterdir()}
+        assert names == {"journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"}
+        assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    engine.dispose()
+
+
+def test_an_existing_file_that_others_could_read_is_closed_to_them(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    path.touch(0o644)
+    open_journal(path).dispose()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_migrations_make_exactly_the_tables_that_the_code_describes(journal):
+    with journal.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def test_opening_twice_keeps_what_is_there(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    engine = open_journal(path)
+    with engine.begin() as connection:
+        connection.execute(events.insert().values(at=1.0, kind="restart", subject="dns-0", detail=""))
+    engine.dispose()
+    engine = open_journal(path)
+    with engine.connect() as connection:
+        assert connection.execute(events.select()).one().subject == "dns-0"
+    engine.dispose()
+
+
+def write_garbage(path):
+    path.write_bytes(b"this is no database" * 100)
+
+
+def write_a_newer_version(path):
+    open_journal(path).dispose()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+
+
+@pytest.mark.parametrize("spoil", [write_garbage, write_a_newer_version, lambda path: path.mkdir()])
+def test_what_is_not_a_journal_of_ours_is_refused_in_one_sentence(tmp_path, spoil):
+    path = tmp_path / "journal.sqlite"
+    spoil(path)
+    with pytest.raises(JournalError, match=r"cannot (make|open) the journal .*journal\.sqlite"):
+        open_journal(path)
