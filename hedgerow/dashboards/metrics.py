@@ -56,6 +56,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("hedgerow_dns_dropped_total", Type.COUNTER, "DNS messages dropped or refused without a decision.", ("cause",)),
     Metric("hedgerow_proxy_connections_total", Type.COUNTER, "Proxy connections judged.", ("lane", "verdict")),
     Metric("hedgerow_proxy_requests_total", Type.COUNTER, "Proxy requests judged.", ("lane", "verdict", "reason")),
+    Metric("hedgerow_proxy_dropped_total", Type.COUNTER, "Proxy connections and requests refused without a decision.", ("cause",)),
+    Metric("hedgerow_proxy_cut_total", Type.COUNTER, "Open connections cut because the rules for them changed."),
     Metric("hedgerow_proxy_bytes_total", Type.COUNTER, "Bytes from (in) and to (out) the clients.", ("lane", "direction")),
     Metric("hedgerow_proxy_open_tunnels", Type.GAUGE, "Tunnels that are open now."),
     Metric("hedgerow_worker_restarts_total", Type.COUNTER, "Workers that ended and were started anew.", ("role",)),

@@ -52,7 +52,7 @@ class DecisionFilter:
 class DecisionPage:
     """The newest first; `older` is the cursor of the next page, None when this is the last."""
 
-    decisions: tuple[DecisionRow, ...]
+    rows: tuple[DecisionRow, ...]
     older: int | None
 
 

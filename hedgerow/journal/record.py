@@ -99,7 +99,7 @@ class Recorder:
                 return self._write_less(batch, error)
 
     def prune(self) -> int:
-        """Deletes what is older than the retention allows; returns the number of decisions deleted. Never raises for the database's sake."""
+        """Deletes what is older than the retention allows; returns the number of decisions deleted. Never raises for the disk's sake."""
         with self._writing:
             try:
                 deleted = self._prune_decisions()

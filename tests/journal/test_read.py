@@ -47,22 +47,22 @@ def reader(journal):
     ],
 )
 def test_filters(reader, wanted, hosts):
-    assert [row.host for row in reader.decisions(wanted).decisions] == hosts
+    assert [row.host for row in reader.decisions(wanted).rows] == hosts
 
 
 def test_pages_by_cursor_show_each_row_once(reader):
     hosts, cursor = [], None
     for _ in range(3):
         page = reader.decisions(cursor=cursor, limit=2)
-        hosts += [row.host for row in page.decisions]
+        hosts += [row.host for row in page.rows]
         cursor = page.older
     assert cursor is None
     assert hosts == [row[0] for row in reversed(SEEN)]
 
 
 def test_a_page_is_bounded(reader):
-    assert len(reader.decisions(limit=0).decisions) == 1
-    assert len(reader.decisions(limit=10**9).decisions) == 5
+    assert len(reader.decisions(limit=0).rows) == 1
+    assert len(reader.decisions(limit=10**9).rows) == 5
 
 
 def test_counts_by_reason_and_device(reader):

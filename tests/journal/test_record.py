@@ -39,7 +39,7 @@ def test_everything_is_written_in_one_transaction(journal):
     assert recorder.flush() == 4
     assert len(commits) == 1
     reader = Reader(journal)
-    assert [row.host for row in reader.decisions().decisions] == ["example.com"]
+    assert [row.host for row in reader.decisions().rows] == ["example.com"]
     assert [row.host for row in reader.requests()] == ["example.org"]
     assert [(row.kind, row.subject, row.detail) for row in reader.events()] == [("restart", "dns-0", "exit 9")]
     assert [(row.device, row.address, row.blocked) for row in reader.devices(NOW)] == [("mia-tablet", "192.168.1.31", 1)]
@@ -59,7 +59,7 @@ def test_the_buffer_is_bounded_and_the_oldest_is_dropped(journal):
     recorder.add(seen(host=f"{number}.example") for number in range(25))
     assert recorder.dropped == 15
     recorder.flush()
-    assert [row.host for row in reversed(Reader(journal).decisions().decisions)] == [f"{number}.example" for number in range(15, 25)]
+    assert [row.host for row in reversed(Reader(journal).decisions().rows)] == [f"{number}.example" for number in range(15, 25)]
 
 
 def test_when_the_clock_goes_back_nothing_is_lost_and_the_order_is_that_of_writing(journal):
@@ -68,7 +68,7 @@ def test_when_the_clock_goes_back_nothing_is_lost_and_the_order_is_that_of_writi
         recorder.add([seen(when, host=f"at-{when:.0f}.example")])
         recorder.flush()
     reader = Reader(journal)
-    assert [row.at for row in reader.decisions().decisions] == [NOW - 3600, NOW - 7200, NOW]
+    assert [row.at for row in reader.decisions().rows] == [NOW - 3600, NOW - 7200, NOW]
     (device,) = reader.devices(0)
     assert (device.first_seen, device.last_seen, device.blocked) == (NOW, NOW, 3)
 
@@ -98,7 +98,7 @@ def test_retention(journal, retention, kept):
         recorder.add([seen(NOW - days * DAY, host=f"{days}.example")])
     recorder.flush()
     recorder.prune()
-    assert {row.host for row in Reader(journal).decisions().decisions} == {f"{days}.example" for days in kept}
+    assert {row.host for row in Reader(journal).decisions().rows} == {f"{days}.example" for days in kept}
 
 
 def test_pruning_takes_more_than_one_chunk_and_leaves_open_requests(journal):
@@ -138,7 +138,7 @@ def test_on_a_full_disk_detail_is_dropped_and_told_and_requests_wait(journal):
     assert recorder.problem == ""
     recorder.add([seen(host="after.example")])
     recorder.flush()
-    assert [row.host for row in Reader(journal).decisions().decisions] == ["after.example"]
+    assert [row.host for row in Reader(journal).decisions().rows] == ["after.example"]
     assert len(Reader(journal).requests(limit=1000)) == 500
     assert "500 decisions were not kept" in Reader(journal).events("journal")[0].detail
 
@@ -243,6 +243,6 @@ def test_readers_do_not_wait_for_the_writer(journal):
     with journal.begin() as connection:
         connection.execute(decisions.delete())
         started = time.perf_counter()
-        assert len(Reader(journal).decisions(limit=1000).decisions) == 1000
+        assert len(Reader(journal).decisions(limit=1000).rows) == 1000
         assert time.perf_counter() - started < 1.0
         connection.rollback()

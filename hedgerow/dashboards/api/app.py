@@ -92,9 +92,4 @@ def fill_metrics(metrics: Metrics, status: Status, open_requests: int, now: floa
     metrics.set_all("hedgerow_list_age_seconds", ages)
     metrics.set("hedgerow_policy_loaded_timestamp_seconds", (), status.policy_loaded or 0.0)
     metrics.set_total("hedgerow_events_dropped_total", ("control",), float(status.dropped))
-    restarts: dict[str, int] = {}
-    for worker in status.workers:
-        restarts[worker.role] = restarts.get(worker.role, 0) + worker.restarts
-    for role, number in restarts.items():
-        metrics.set_total("hedgerow_worker_restarts_total", (role,), float(number))
     metrics.set("hedgerow_access_requests_open", (), float(open_requests))

@@ -120,6 +120,10 @@ class Control(Protocol):
         """Answers an open request with no. Raises `journal.ledger.NoSuchEntry`."""
         ...
 
+    async def give(self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None) -> Grant:
+        """A grant that nobody asked for, for a device, a person or everybody. Raises `Unfit` for an unknown name or subject."""
+        ...
+
     async def revoke(self, grant_id: str, giver: str) -> None:
         """Ends a grant now. Raises `journal.ledger.NoSuchEntry`."""
         ...

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from datetime import datetime, timedelta
+from typing import Annotated, assert_never
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.api.control import Control, Explanation, HowLong, Status, Unfit
+from hedgerow.dashboards.pages.words import zone
 from hedgerow.journal.read import DecisionFilter, DecisionPage, DeviceRow, Reader, RequestRow
 from hedgerow.policies.model import Grant, Kind, Pause, Reason, Verdict
 
@@ -35,7 +37,7 @@ class _Body(BaseModel):
 class Approval(_Body):
     """For how long."""
 
-    how_long: HowLong = Field(alias="for")
+    how_long: HowLong
 
 
 class Whom(_Body):
@@ -49,6 +51,12 @@ class PauseOrder(Whom):
     """For whom, and for how many minutes; without minutes until resumed."""
 
     minutes: float | None = Field(None, gt=0, le=60 * 24 * 365)
+
+
+class GrantOrder(Whom, Approval):
+    """What is to be allowed: a site, a URL pattern, a service or a category."""
+
+    subject: str = Field(min_length=1, max_length=2048)
 
 
 Cursor = Annotated[int | None, Query(ge=1, le=2**62, description="the `older` of the page before")]
@@ -114,19 +122,47 @@ def _add_changes(api: APIRouter, control: Control, clock: Callable[[], float]) -
     async def deny(request_id: int) -> None:
         await control.deny(request_id, GIVER)
 
+    @api.post("/grants", status_code=201)
+    async def give(order: GrantOrder) -> Grant:
+        _check_one(order)
+        ends = end_of(order.how_long, clock(), control.status().timezone)
+        return await control.give(order.subject, GIVER, device=order.device, person=order.person, ends=ends)
+
     @api.delete("/grants/{grant_id}", status_code=204)
     async def revoke(grant_id: str) -> None:
         await control.revoke(grant_id, GIVER)
 
     @api.post("/pause", status_code=204)
     async def pause(whom: PauseOrder) -> None:
-        if whom.device is not None and whom.person is not None:
-            raise Unfit("name a device or a person, not both")
+        _check_one(whom)
         ends = None if whom.minutes is None else clock() + whom.minutes * 60
         await control.pause(GIVER, device=whom.device, person=whom.person, ends=ends)
 
     @api.post("/resume", status_code=204)
     async def resume(whom: Whom) -> None:
-        if whom.device is not None and whom.person is not None:
-            raise Unfit("name a device or a person, not both")
+        _check_one(whom)
         await control.resume(GIVER, device=whom.device, person=whom.person)
+
+
+def _check_one(whom: Whom) -> None:
+    if whom.device is not None and whom.person is not None:
+        raise Unfit("Name a device or a person, not both.")
+
+
+def end_of(how_long: HowLong, now: float, timezone: str) -> float | None:
+    """The instant at which a permission given now ends, None for good; a day ends at the midnight of the network's clocks.
+
+    >>> end_of(HowLong.HOUR, 0.0, "UTC"), end_of(HowLong.TODAY, 90000.0, "UTC"), end_of(HowLong.GOOD, 0.0, "UTC")
+    (3600.0, 172800.0, None)
+    """
+    match how_long:
+        case HowLong.HOUR:
+            return now + 3600
+        case HowLong.TODAY:
+            where = zone(timezone)
+            tomorrow = datetime.fromtimestamp(now, where).date() + timedelta(days=1)
+            return datetime.combine(tomorrow, datetime.min.time(), where).timestamp()
+        case HowLong.GOOD:
+            return None
+        case _:
+            assert_never(how_long)

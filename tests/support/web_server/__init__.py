@@ -51,6 +51,11 @@ class LedgerControl:
     async def deny(self, request_id: int, giver: str) -> None:
         await asyncio.to_thread(self.ledger.deny, request_id, giver)
 
+    async def give(self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None) -> Grant:
+        grant = Grant(secrets.token_hex(4), subject, giver, NOW, ends, DeviceId(device) if device else None, person)
+        await asyncio.to_thread(self.ledger.give, grant)
+        return grant
+
     async def revoke(self, grant_id: str, giver: str) -> None:
         await asyncio.to_thread(self.ledger.revoke, grant_id, giver)
 
