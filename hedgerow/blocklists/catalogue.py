@@ -19,6 +19,8 @@ from hedgerow.blocklists.names import host_of_key, host_of_url, parse_host, pars
 from hedgerow.blocklists.rules import Origin, UrlRule
 from hedgerow.blocklists.urls import UrlMatcher
 
+ADS = "ads-trackers"
+
 
 @dataclass(frozen=True, slots=True)
 class HostMatch:
@@ -105,8 +107,11 @@ class Catalogue:
         return next(iter(self.match_urls(url, resource, initiator, mask)), None)
 
     def match_urls(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> tuple[UrlMatch, ...]:
-        """One matching rule for each category in `mask` that has one. `resource` and `initiator` are for rules with modifiers."""
-        del resource, initiator  # no rule with a modifier is compiled yet
+        """One matching rule for each category in `mask` that has one.
+
+        `resource` is the request's Sec-Fetch-Dest; `initiator` is for rules with modifiers, none of which is compiled yet.
+        """
+        del initiator
         canonical = parse_url(url)
         found = self._matcher.find_all(canonical) if canonical is not None else []
         if not found:
@@ -116,8 +121,13 @@ class Catalogue:
         return tuple(
             UrlMatch(self.categories[one.category], Origin(self._meta.sources[one.source].name, one.rule.line, one.rule.text))
             for one in found
-            if mask >> one.category & 1
+            if mask >> one.category & 1 and self._applies_to(resource, one.source)
         )
+
+    def _applies_to(self, resource: str, source: int) -> bool:
+        """An ad blocker's rule is about what pages load, not about a page that somebody opens, unless it says so."""
+        meta = self._meta.sources[source]
+        return not (resource == "document" and meta.category == ADS and meta.format == "adblock")
 
     def locate(self, host_or_url: str, category: str) -> Origin | None:
         """Which line of which list gives a host or URL its category. Slow: it reads the kept copy of the list."""

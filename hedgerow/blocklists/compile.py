@@ -20,13 +20,12 @@ from pathlib import Path
 import marisa_trie
 
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.blocklists.generation import REPORT, SETS, TEXTS, URLS, Meta, Part, ShardMeta, SourceMeta, write_meta
+from hedgerow.blocklists.generation import LAYOUT, REPORT, SETS, TEXTS, URLS, Meta, Part, ShardMeta, SourceMeta, write_meta
 from hedgerow.blocklists.intake import Intake, take_in
 from hedgerow.blocklists.merge import KeyRun, SetTable, choose_borders, fold_covered, merge_range
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sources import Source
 
-COMPILER = b"hedgerow lists 1"  # part of the version: raise it when the same text would compile to something else
 KEYS_A_SHARD = 250_000
 NUM_TRIES = 5  # more nested tries are smaller and slower; beyond five nothing is gained
 
@@ -85,7 +84,7 @@ def compile_generation(sources: Sequence[Source], out: Path, progress: Callable[
 def _build(sources: Sequence[Source], building: Path, progress: Callable[[str], None]) -> CompileReport:
     (building / TEXTS).mkdir()
     work = building / "work"
-    metas, intakes, digest = [], [], hashlib.sha256(COMPILER)
+    metas, intakes, digest = [], [], hashlib.sha256(bytes([LAYOUT]))
     for index, source in enumerate(_with_own_names(sources)):
         progress(source.name)
         source_meta, intake = _take_in_source(source, index, building, work / str(index), digest)
@@ -132,7 +131,7 @@ def _take_in_source(source: Source, index: int, building: Path, work: Path, dige
 
 def version_of(sources: Sequence[Source]) -> str:
     """The version that a generation of these sources would have, without compiling it: whether anything changed."""
-    digest = hashlib.sha256(COMPILER)
+    digest = hashlib.sha256(bytes([LAYOUT]))
     for source in _with_own_names(sources):
         digest.update(_fingerprint(source, source.path))
     return _version(digest)

@@ -19,6 +19,8 @@ from enum import IntEnum
 from pathlib import Path
 
 LAYOUT = 1
+"""Raised when the files change, or when the same lists would compile to something else: it is part of every version."""
+
 META, SETS, URLS, REPORT, TEXTS = "meta.json", "sets.bin", "urls.jsonl", "report.json", "texts"
 
 

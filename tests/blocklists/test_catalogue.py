@@ -128,6 +128,17 @@ def test_url_rules(tmp_path: Path) -> None:
     assert catalogue.locate("http://mixed.example/both", "social") == Origin("social", 1, "mixed.example/both")
 
 
+def test_an_ad_rule_is_not_about_a_page_that_is_opened(tmp_path: Path) -> None:
+    text = "||mixed.example/ads^\n||mixed.example/more^\n"
+    (tmp_path / "list.txt").write_text(text)
+    sources = [Source("ads", "ads-trackers", tmp_path / "list.txt"), Source("adult", "adult", tmp_path / "list.txt")]
+    compile_generation(sources, tmp_path / "generation")
+    catalogue = Catalogue.open(tmp_path / "generation")
+    url = "http://mixed.example/ads"
+    assert [match.category for match in catalogue.match_urls(url, "image")] == ["adult", "ads-trackers"]
+    assert [match.category for match in catalogue.match_urls(url, "document")] == ["adult"]
+
+
 def test_an_exception_lifts_its_category_only(tmp_path: Path) -> None:
     catalogue, _ = build(
         tmp_path,

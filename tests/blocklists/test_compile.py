@@ -1,0 +1,66 @@
+"""What the compiler holds to while it is killed, and what it takes from parsers that no shipped format needs yet."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.formats import ListFormat
+from hedgerow.blocklists.generation import prune_generations
+from hedgerow.blocklists.rules import Parsed
+from hedgerow.blocklists.sources import Source
+
+COMPILE = """
+import sys
+from pathlib import Path
+from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.sources import Source
+print("start", flush=True)
+compile_generation([Source("list", "adult", Path(sys.argv[1]))], Path(sys.argv[2]))
+print("end", flush=True)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_generation_or_none(tmp_path: Path) -> None:
+    text = tmp_path / "list.txt"
+    text.write_text("".join(f"name-{number}.example{number % 977}.net\n" for number in range(60_000)))
+    generations = tmp_path / "generations"
+    rng, whole = random.Random(1), 0
+    for attempt in range(8):
+        out = generations / str(attempt)
+        with subprocess.Popen([sys.executable, "-P", "-c", COMPILE, str(text), str(out)], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            if attempt:  # the first runs to its end, to know that it would
+                time.sleep(rng.uniform(0, 0.35))
+                process.kill()
+        if out.exists():
+            whole += 1
+            assert Catalogue.open(out).host_mask("www.name-59999.example402.net") != 0
+    assert whole >= 1
+    prune_generations(generations, generations / "0")
+    assert [path.name for path in generations.iterdir()] == ["0"]
+
+
+def test_an_exact_rule_does_not_cover_subdomains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+        return Parsed(exact=[line for line in lines if line], hosts=["wide.example"])
+
+    exact = ListFormat("exact", parse, lambda _line: True, lambda _line: False)
+    monkeypatch.setattr("hedgerow.blocklists.intake.format_named", lambda _name: exact)
+    (tmp_path / "list.txt").write_text("one.example\nwide.example\nx.wide.example\n")
+    report = compile_generation([Source("list", "adult", tmp_path / "list.txt", format="exact")], tmp_path / "generation")
+    catalogue = Catalogue.open(tmp_path / "generation")
+    assert catalogue.host_mask("one.example") != 0
+    assert catalogue.host_mask("www.one.example") == 0
+    assert catalogue.host_mask("x.wide.example") != 0
+    assert [match.domain for match in catalogue.host_sources("one.example")] == ["one.example"]
+    assert report.keys == 2  # the exact names under wide.example add nothing
