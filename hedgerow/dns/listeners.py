@@ -50,16 +50,10 @@ class Server:
 
     async def listen(self, host: str, port: int) -> int:
         """Serve UDP and TCP at an address; port 0 takes a free one. Returns the port. Raises OSError."""
-        datagrams = open_socket(host, port, socket.SOCK_DGRAM)
-        port = datagrams.getsockname()[1]
-        try:
-            streams = open_socket(host, port, socket.SOCK_STREAM)
-        except OSError:
-            datagrams.close()
-            raise
+        datagrams, streams = open_pair(host, port)
         await self.streams.listen(streams)
         self._datagrams.append(DatagramListener(self, datagrams))
-        return port
+        return int(datagrams.getsockname()[1])
 
     def swap(self, client_of: ClientOf, decide: Decide, upstreams: Upstreams | None = None) -> None:
         """A new snapshot: from the next datagram on only it counts."""
@@ -203,6 +197,19 @@ class DatagramListener:
                 self._socket.sendto(message, peer)
             except OSError:
                 self._server.count("hedgerow_dns_dropped_total", "send")
+
+
+def open_pair(host: str, port: int, tries: int = 20) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP on one port; where port 0 asks for any, one that is free for both. Raises OSError."""
+    while True:
+        datagrams = open_socket(host, port, socket.SOCK_DGRAM)
+        try:
+            return datagrams, open_socket(host, datagrams.getsockname()[1], socket.SOCK_STREAM)
+        except OSError:
+            datagrams.close()
+            tries -= 1
+            if port or not tries:
+                raise
 
 
 def open_socket(host: str, port: int, kind: socket.SocketKind) -> socket.socket:

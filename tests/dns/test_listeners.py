@@ -45,7 +45,7 @@ async def kdig(server: Running, *arguments: str, host: str = "127.0.0.1") -> str
 
 @pytest.mark.parametrize("run", RUNNERS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-@pytest.mark.parametrize("transport", ["+keepopen", "+tcp"])  # without +tcp kdig uses UDP, and TCP when told to
+@pytest.mark.parametrize("transport", ["+multiline", "+tcp"])  # the first only stands for UDP
 def test_kdig_over_each_transport_and_family(internet: SmallInternet, run: Callable[[Any], Any], host: str, transport: str) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
@@ -54,7 +54,7 @@ def test_kdig_over_each_transport_and_family(internet: SmallInternet, run: Calla
                 assert "0.0.0.0" in blocked
                 assert "Filtered" in blocked
                 assert "category adult" in blocked
-                assert "\t::\n" in await kdig(server, transport, "www.adult.example", "AAAA", host=host)
+                assert "AAAA ::" in (await kdig(server, transport, "www.adult.example", "AAAA", host=host)).replace("\t", " ")
                 assert "ANSWER: 0; AUTHORITY: 1" in await kdig(server, transport, "www.adult.example", "HTTPS", host=host)
                 assert internet.address_of("news.example") in await kdig(server, transport, "news.example", host=host)
                 safe = await kdig(server, transport, "www.google.com", host=host)
@@ -298,7 +298,7 @@ def test_workers_share_a_port(internet: SmallInternet) -> None:
         async with running(internet.nameserver.upstream) as server:
             other = listeners.open_socket("127.0.0.1", server.port, listeners.socket.SOCK_DGRAM)
             other.close()
-            with pytest.raises(OSError, match="not available|assign"):
+            with pytest.raises(OSError, match="assign"):
                 await server.server.listen("192.0.2.1", 0)
 
     asyncio.run(main())

@@ -48,9 +48,8 @@ def ede(record: dnslib.DNSRecord) -> list[tuple[int, str]]:
 
 
 def test_blocked_names_and_everything_below_them(internet: SmallInternet) -> None:
-    a, aaaa, https, below = answers(
-        internet.nameserver.upstream, ("adult.example", "A"), ("adult.example", "AAAA"), ("adult.example", "HTTPS"), ("x.y.adult.example", "A")
-    )  # fmt: skip
+    host = "adult.example"
+    a, aaaa, https, below = answers(internet.nameserver.upstream, (host, "A"), (host, "AAAA"), (host, "HTTPS"), (f"x.y.{host}", "A"))
     assert [shown(record) for record in (a, aaaa, https, below)] == [[("A", "0.0.0.0")], [("AAAA", "::")], [], [("A", "0.0.0.0")]]
     for record in (a, aaaa, https):
         assert ede(record) == [(17, "Hedgerow: category adult")]

@@ -1,0 +1,94 @@
+"""The resolver under a real policy and the built-in lists: no table stands in for anything here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dnslib
+import pytest
+from small_internet import SmallInternet
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.sources import starter_sources
+from hedgerow.dns.channels import open_upstreams
+from hedgerow.dns.clients import Client
+from hedgerow.dns.listeners import Server
+from hedgerow.dns.resolver import Resolver
+from hedgerow.policies.decide import decide
+from hedgerow.policies.load import load_policy
+from hedgerow.policies.model import Decision, Request
+from hedgerow.policies.ruleset import Rulesets
+
+from .conftest import ask
+
+POLICY = """
+network: {timezone: Europe/Lisbon, unknown_devices: child-8-12}
+people:
+  mia: {age: 9, devices: [tablet], allow: [scratch.mit.edu]}
+  ana: {profile: adult, devices: [laptop]}
+devices:
+  tablet: {ip: 127.0.0.2}
+  laptop: {ip: 127.0.0.3}
+"""
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
+    generation = tmp_path_factory.mktemp("lists") / "generation"
+    compile_generation(starter_sources(), generation)
+    yield Catalogue.open(generation)
+
+
+def asked(internet: SmallInternet, catalogue: Catalogue, policy: Path, *questions: tuple[str, str]) -> list[list[str]]:
+    """What each (address, host) gets for its A query."""
+    rulesets = Rulesets(load_policy(policy), (), (), catalogue)
+
+    def client_of(address: str) -> Client | None:
+        device = rulesets.device_at(address)
+        return None if device is None else Client(device.id, rulesets.ruleset(device, time.time()))
+
+    async def run() -> list[list[str]]:
+        upstreams = open_upstreams([internet.nameserver.upstream])
+        server = Server(Resolver(upstreams, lambda ruleset, request: decide(ruleset, catalogue, request)), client_of, observe)
+        try:
+            port = await server.listen("127.0.0.1", 0)
+            return [await rdatas(port, *question) for question in questions]
+        finally:
+            await server.close()
+            await upstreams.close()
+
+    def observe(client: Client, request: Request, decision: Decision, count: int) -> None:
+        assert client.device in ("tablet", "laptop", "127.0.0.1")
+
+    return asyncio.run(run())
+
+
+async def rdatas(port: int, source: str, host: str) -> list[str]:
+    answer = await ask(port, bytes(dnslib.DNSRecord.question(host).pack()), source=source)
+    assert answer is not None
+    record = dnslib.DNSRecord.parse(answer)
+    return [str(rr.rdata) for rr in record.rr] or [dnslib.RCODE.get(record.header.rcode)]
+
+
+def test_two_devices_are_answered_each_by_its_own_rules(internet: SmallInternet, catalogue: Catalogue, tmp_path: Path) -> None:
+    policy = tmp_path / "hedgerow.yaml"
+    policy.write_text(POLICY)
+    child, adult, unknown = "127.0.0.2", "127.0.0.3", "127.0.0.1"
+    site, safe = internet.address_of, ["forcesafesearch.google.com.", internet.address_of("forcesafesearch.google.com")]
+    expected = {
+        (child, "www.pornhub.com"): ["0.0.0.0"],
+        (adult, "www.pornhub.com"): [site("www.pornhub.com")],
+        (unknown, "www.pornhub.com"): ["0.0.0.0"],
+        (child, "www.google.com"): safe,
+        (unknown, "www.google.com"): safe,
+        (child, "scratch.mit.edu"): [site("scratch.mit.edu")],
+        (child, "www.childline.org.uk"): [site("www.childline.org.uk")],
+        (child, "www.wikipedia.org"): [site("www.wikipedia.org")],
+        (child, "use-application-dns.net"): ["NXDOMAIN"],
+        (child, "mask.icloud.com"): ["NXDOMAIN"],
+    }
+    assert dict(zip(expected, asked(internet, catalogue, policy, *expected), strict=True)) == expected
