@@ -93,11 +93,12 @@ class HeadReader:
     `rest` holds the bytes after the head once `feed` has returned one.
     """
 
-    __slots__ = ("_buffer", "_scanned", "rest")
+    __slots__ = ("_begun", "_buffer", "_scanned", "rest")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._scanned = 0
+        self._begun = False
         self.rest = b""
 
     def feed(self, data: bytes) -> Head | None:
@@ -106,8 +107,10 @@ class HeadReader:
         buffer += data
         if buffer and buffer[0] not in _FIRST_BYTES:
             raise HeadError(400, "this is not HTTP")
-        if buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: one empty line before a request is forgiven
-            del buffer[:2]
+        if not self._begun and len(buffer) >= 2:
+            self._begun = True
+            if buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: one empty line before a request is forgiven
+                del buffer[:2]
         end = self._find_end()
         if (len(buffer) if end < 0 else end) > MAX_HEAD:
             raise HeadError(431, "the request head is too long")

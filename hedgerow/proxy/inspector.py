@@ -122,9 +122,11 @@ class Inspector:
             await asyncio.sleep(0.02)
 
     def _close(self, client: connection.Client) -> None:
+        """Abort the socket: mitmproxy's own way cancels its task, and a task cancelled twice leaves the socket open for good."""
         handler = self._server.connections.get(client.id)
-        if handler is not None and client in handler.transports and handler.transports[client].handler is not None:
-            handler.close_connection(client)
+        stream = handler.transports.get(client) if handler is not None else None
+        if stream is not None and isinstance(stream.writer, asyncio.StreamWriter):
+            stream.writer.transport.abort()
 
     def _cut(self, is_due: Callable[[Running], bool]) -> None:
         count = self._inspection.judge_running(is_due)

@@ -1,0 +1,74 @@
+"""Who may ask, what for, and how often."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_form
+from hedgerow.proxy.block_page import NOTE_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"origin": "https://a.example"}, True),
+        ({"origin": "https://A.Example:443"}, True),
+        ({"referer": "https://a.example/page?x"}, True),
+        ({"origin": "https://a.example", "sec-fetch-site": "same-origin"}, True),
+        ({}, False),
+        ({"origin": "null"}, False),
+        ({"origin": "null", "referer": "https://a.example/"}, False),
+        ({"origin": "http://a.example"}, False),
+        ({"origin": "https://a.example:8443"}, False),
+        ({"origin": "https://b.example"}, False),
+        ({"origin": "https://a.example.evil.example"}, False),
+        ({"origin": "https://a.example", "sec-fetch-site": "cross-site"}, False),
+        ({"origin": "https://a.example", "sec-fetch-site": "same-site"}, False),
+        ({"origin": "https://[", "sec-fetch-site": "same-origin"}, False),
+    ],
+)
+def test_same_origin(fields: dict[str, str], expected: bool) -> None:
+    assert is_from_same_origin("https", "a.example", 443, lambda name: fields.get(name, "")) is expected
+
+
+@pytest.mark.parametrize(
+    ("body", "url", "note"),
+    [
+        (b"url=https%3A%2F%2Fa.example%2Fx%3Fy&note=for+school", "https://a.example/x?y", "for school"),
+        (b"url=https%3A%2F%2Fb.example%2F&note=", "fallback", ""),
+        (b"url=javascript%3Aalert(1)", "fallback", ""),
+        (b"note=a%0D%0Ab%00c%E2%80%AEd", "fallback", "a b c d"),
+        (b"note=" + b"x" * 1000, "fallback", "x" * NOTE_LIMIT),
+        (b"note=" + b"x" * (MAX_FORM + 1), "fallback", ""),
+        (b"\xff\xfe", "fallback", ""),
+        (b"", "fallback", ""),
+    ],
+)
+def test_forms(body: bytes, url: str, note: str) -> None:
+    assert read_form(body, "a.example", "fallback") == (url, note)
+
+
+@given(st.binary(max_size=400))
+def test_no_form_fails(body: bytes) -> None:
+    url, note = read_form(body, "a.example", "fallback")
+    assert url == "fallback" or host_of_url(url) == "a.example"
+    assert len(note) <= NOTE_LIMIT
+
+
+def test_a_device_may_ask_so_often() -> None:
+    limit = AskLimit(count=2, seconds=60)
+    mia, tom = DeviceId("mia"), DeviceId("tom")
+    assert [limit.allows(mia, now) for now in (0, 1, 2, 59.9)] == [True, True, False, False]
+    assert limit.allows(tom, 2)
+    assert limit.allows(mia, 60)
+    assert not limit.allows(mia, 60.5)
+
+
+def test_the_memory_of_askers_is_bounded() -> None:
+    limit = AskLimit(devices=10)
+    for number in range(100):
+        limit.allows(DeviceId(str(number)), 0.0)
+    assert len(limit._asked) == 10

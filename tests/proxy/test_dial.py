@@ -1,0 +1,41 @@
+"""Dialling several addresses: the first that answers is taken, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+import pytest
+
+from hedgerow.proxy.dial import dial
+
+
+async def dialled(addresses: list[str], port: int, limit: float = 5.0) -> str:
+    transport, _ = await dial(asyncio.Protocol, addresses, port, limit)
+    peer: str = transport.get_extra_info("peername")[0]
+    transport.abort()
+    await asyncio.sleep(0.01)
+    return peer
+
+
+def test_a_dead_first_address_costs_no_more_than_its_head_start() -> None:
+    with socket.create_server(("127.0.0.9", 0)) as server:
+        port = server.getsockname()[1]
+        start = time.monotonic()
+        # TEST-NET addresses swallow packets or are unreachable; either way the second one is taken.
+        assert asyncio.run(dialled(["192.0.2.1", "127.0.0.9"], port)) == "127.0.0.9"
+        assert time.monotonic() - start < 2
+
+
+def test_refused_addresses_are_passed_over_at_once() -> None:
+    with socket.create_server(("127.0.0.9", 0)) as server:
+        start = time.monotonic()
+        assert asyncio.run(dialled(["127.0.0.8", "127.0.0.7", "127.0.0.9"], server.getsockname()[1])) == "127.0.0.9"
+        assert time.monotonic() - start < 0.2
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.8"], ["127.0.0.8", "127.0.0.7"], []])
+def test_none_answers(addresses: list[str]) -> None:
+    with socket.create_server(("127.0.0.9", 0)) as server, pytest.raises(OSError):
+        asyncio.run(dialled(addresses, server.getsockname()[1]))

@@ -1,0 +1,426 @@
+"""The gate from outside: curl and raw sockets as clients, origins with TLS, an inspector behind it, real rules."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from proxy_stand import Stand, proxy_stand
+from small_internet.bodies import body
+from small_internet.clients import curl, curl_sha256
+from small_internet.running import wait_until
+from small_internet.whole import SmallInternet
+
+from hedgerow.policies.model import DeviceId, Kind, Pause, Reason, Verdict
+from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT
+from hedgerow.proxy.gate import Limits
+
+CHILD_WITH_CA = "127.0.0.11"
+CHILD = "127.0.0.12"
+ADULT = "127.0.0.13"
+
+
+@contextlib.contextmanager
+def connected(stand: Stand, source: str = CHILD, timeout: float = 10.0) -> Iterator[socket.socket]:
+    with socket.create_connection(stand.proxy, timeout, (source, 0)) as client:
+        yield client
+
+
+def read_all(client: socket.socket) -> bytes:
+    pieces = []
+    with contextlib.suppress(ConnectionResetError):
+        while piece := client.recv(65536):
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+def read_until(client: socket.socket, end: bytes) -> bytes:
+    found = b""
+    while not found.endswith(end):
+        piece = client.recv(1)
+        assert piece, found
+        found += piece
+    return found
+
+
+def open_tunnel(client: socket.socket, host: str, port: int) -> None:
+    client.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+    assert read_until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+def client_context(authority: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(authority))
+
+
+# Refuse.
+
+
+def test_blocked_http_gets_the_page(stand: Stand, net: SmallInternet) -> None:
+    answer = curl(net.url("adult.example", "/x", "http"), proxy=stand.proxy, source=CHILD)
+    assert answer.status == 403
+    assert "This site is not open here" in answer.text
+    assert "adult.example" in answer.text
+    assert answer.headers["cache-control"] == ["no-store"]
+    assert net.origins.connections() == []
+    told = stand.wait_for(len)
+    assert [(each.decision.reason, each.request.kind) for each in told if each.decision and each.request] == [(Reason.CATEGORY, Kind.HTTP)]
+
+
+def test_blocked_connect_says_why(stand: Stand, net: SmallInternet) -> None:
+    with connected(stand) as client:
+        client.sendall(b"CONNECT adult.example:443 HTTP/1.1\r\nHost: adult.example:443\r\n\r\n")
+        head, _, text = read_all(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 403 ")
+    assert b"X-Hedgerow-Reason: category" in head
+    assert b"adult.example" in text
+    assert b"Pornography" in text
+    assert curl(net.url("adult.example"), proxy=stand.proxy, source=CHILD).connect_status == 403
+    assert net.origins.connections() == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "kind", "has_page"),
+    [
+        (["Sec-Fetch-Dest: image"], 403, "text/plain", False),
+        (["Sec-Fetch-Dest: iframe"], 403, "text/html", False),
+        (["Accept: application/json"], 403, "application/json", False),
+        (["X-Requested-With: XMLHttpRequest"], 403, "application/json", False),
+        (["Sec-Fetch-Dest: document"], 403, "text/html", True),
+    ],
+)
+def test_blocked_in_a_form_that_suits(stand: Stand, net: SmallInternet, headers: list[str], status: int, kind: str, has_page: bool) -> None:
+    answer = curl(net.url("adult.example", "/", "http"), proxy=stand.proxy, source=CHILD, headers=headers)
+    assert (answer.status, answer.headers["content-type"]) == (status, [f"{kind}; charset=utf-8"])
+    assert ("<form" in answer.text) is has_page
+    if kind == "application/json":
+        assert answer.json()["reason"] == "category"
+
+
+def test_a_blocked_upload_still_gets_its_page(stand: Stand, net: SmallInternet) -> None:
+    options = ["--data-binary", "x" * 100_000]
+    answer = curl(net.url("adult.example", "/up", "http"), proxy=stand.proxy, source=CHILD, options=options)
+    assert (answer.status, answer.exit_code) == (403, 0)
+
+
+def test_a_head_request_gets_no_body(stand: Stand, net: SmallInternet) -> None:
+    answer = curl(net.url("adult.example", "/", "http"), proxy=stand.proxy, source=CHILD, options=["--head"])
+    assert (answer.status, answer.exit_code) == (403, 0)
+
+
+# Tunnel.
+
+
+def test_the_tunnel_shows_the_origins_own_certificate(stand: Stand, net: SmallInternet) -> None:
+    answer = curl(net.url("www.school.example", "/x"), proxy=stand.proxy, source=CHILD, ca=net.authority.root)
+    assert (answer.status, answer.json()["host"]) == (200, "www.school.example")
+    assert "Small Internet test root" in answer.certificate
+    assert answer.json()["tls"]["sni"] == "www.school.example"
+
+
+def test_a_large_download_is_whole(stand: Stand, net: SmallInternet) -> None:
+    size = 200 * 1000 * 1000
+    expected = hashlib.sha256()
+    for piece in body(size):
+        expected.update(piece)
+    found = curl_sha256(net.url("files.example", f"/bytes/{size}"), proxy=stand.proxy, source=CHILD, ca=net.authority.root)
+    assert found == (expected.hexdigest(), 0)
+
+
+def test_a_large_upload_is_whole(stand: Stand, net: SmallInternet, tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    path.write_bytes(b"".join(body(20_000_000)))
+    options = ["--data-binary", f"@{path}", "--header", "Expect:"]
+    answer = curl(net.url("files.example", "/upload"), proxy=stand.proxy, source=CHILD, ca=net.authority.root, options=options)
+    assert answer.json() == {"length": 20_000_000, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_a_slow_reader_holds_the_origin_back(stand: Stand, net: SmallInternet) -> None:
+    """Nobody reads, so an endless page must come to a halt after the buffers are full."""
+    address = net.address_of("files.example")
+    with connected(stand) as client:
+        open_tunnel(client, "files.example", net.origins.https_port)
+        with client_context(net.authority.root).wrap_socket(client, server_hostname="files.example") as tls:
+            tls.sendall(b"GET /endless HTTP/1.1\r\nHost: files.example\r\n\r\n")
+            tls.recv(100)
+            time.sleep(1.0)
+            early = net.origins.bytes_sent(address)
+            time.sleep(1.0)
+            assert net.origins.bytes_sent(address) - early < 200_000
+            assert early < 40_000_000
+
+
+def test_half_close_lets_the_answer_through(stand: Stand, net: SmallInternet) -> None:
+    """A client that has said all it had to say still gets the whole answer."""
+    with socket.create_server(("127.0.0.1", 0)) as origin, ThreadPoolExecutor(1) as pool:
+        port = origin.getsockname()[1]
+        with proxy_stand(net, _policy_with_port(stand, port), limits=Limits()) as own:
+
+            def serve() -> bytes:
+                server, _ = origin.accept()
+                with server:
+                    said = read_all(server)  # until the client's end
+                    server.sendall(b"answer " * 100_000)
+                    return said
+
+            serving = pool.submit(serve)
+            with connected(own) as client:
+                open_tunnel(client, "127.0.0.1", port)
+                hello = _smallest_hello()
+                client.sendall(hello + b"rest")
+                client.shutdown(socket.SHUT_WR)
+                assert read_all(client) == b"answer " * 100_000
+            assert serving.result(5) == hello + b"rest"
+
+
+def _smallest_hello() -> bytes:
+    body = b"\x03\x03" + bytes(32) + b"\0" + b"\0\x02\x13\x01" + b"\x01\0" + b"\0\0"
+    message = b"\x01" + len(body).to_bytes(3, "big") + body
+    return b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
+
+
+def _policy_with_port(stand: Stand, port: int) -> str:
+    text = (stand.world.state / "hedgerow.yaml").read_text()
+    return text.replace("  ports: [", f"  ports: [{port}, ")
+
+
+def test_a_hello_in_single_bytes_is_understood(stand: Stand, net: SmallInternet) -> None:
+    with connected(stand) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        open_tunnel(client, "www.school.example", net.origins.https_port)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = client_context(net.authority.root).wrap_bio(incoming, outgoing, server_hostname="www.school.example")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        for byte in outgoing.read():
+            client.sendall(bytes([byte]))
+        incoming.write(client.recv(65536))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+        assert outgoing.pending > 0  # the origin's hello was good: the handshake went on
+
+
+def test_a_lying_sni_is_judged_too(stand: Stand, net: SmallInternet) -> None:
+    with connected(stand) as client:
+        open_tunnel(client, "www.school.example", net.origins.https_port)
+        with pytest.raises(ssl.SSLError, match=r"(?i)access.denied"):
+            client_context(net.authority.root).wrap_socket(client, server_hostname="adult.example")
+    assert net.origins.connections() == []
+    told = stand.wait_for(len)
+    assert [(each.request.host, each.decision.verdict) for each in told if each.request and each.decision] == [
+        ("adult.example", Verdict.BLOCK)
+    ]
+
+
+def test_an_address_in_place_of_a_name_is_judged_by_its_sni(stand: Stand, net: SmallInternet) -> None:
+    with connected(stand) as client:
+        open_tunnel(client, net.address_of("adult.example"), net.origins.https_port)
+        with pytest.raises(ssl.SSLError, match=r"(?i)access.denied"):
+            client_context(net.authority.root).wrap_socket(client, server_hostname="adult.example")
+    assert net.origins.connections() == []
+
+
+def test_safe_search_without_a_ca_goes_to_the_restricted_address(stand: Stand, net: SmallInternet) -> None:
+    answer = curl(net.url("www.google.com", "/search?q=cats"), proxy=stand.proxy, source=CHILD, ca=net.authority.root)
+    assert answer.json()["address"] == net.address_of("forcesafesearch.google.com")
+    assert answer.json()["tls"]["sni"] == "www.google.com"
+    free = curl(net.url("www.google.com", "/search?q=cats"), proxy=stand.proxy, source=ADULT, ca=net.authority.root)
+    assert free.json()["address"] == net.address_of("www.google.com")
+
+
+def test_two_devices_get_different_answers(stand: Stand, net: SmallInternet) -> None:
+    url = net.url("gambling.example")
+    assert curl(url, proxy=stand.proxy, source=CHILD).connect_status == 403
+    assert curl(url, proxy=stand.proxy, source=ADULT, ca=net.authority.root).status == 200
+
+
+def test_a_name_that_does_not_exist_ends_the_tunnel(stand: Stand) -> None:
+    answer = curl("https://nowhere.school.example/", proxy=stand.proxy, source=CHILD, timeout=8)
+    assert (answer.connect_status, answer.status) == (200, 0)
+    assert answer.seconds < 5
+
+
+# Own protection.
+
+
+@pytest.mark.parametrize(
+    "target", ["10.1.2.3:443", "169.254.169.254:80", "[fd00::1]:443", "[::ffff:10.0.0.1]:443", "0.0.0.0:80", "224.0.0.1:443"]
+)
+def test_private_addresses_are_out_of_reach(stand: Stand, target: str) -> None:
+    with connected(stand) as client:
+        client.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert read_all(client).startswith(b"HTTP/1.1 403 ")
+
+
+def test_ports_that_are_not_served(stand: Stand) -> None:
+    for request in (b"CONNECT files.example:22 HTTP/1.1\r\nHost: x\r\n\r\n", b"GET http://files.example:25/ HTTP/1.1\r\nHost: x\r\n\r\n"):
+        with connected(stand) as client:
+            client.sendall(request)
+            answer = read_all(client)
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert b"is not served" in answer
+
+
+def test_outsiders_are_shown_the_door(net: SmallInternet, policy: str) -> None:
+    narrow = policy.replace('lan: ["127.0.0.0/8", "::1/128"]', 'lan: ["127.0.0.0/28"]')
+    assert narrow != policy
+    with proxy_stand(net, narrow) as stand:
+        with connected(stand, "127.0.0.77") as client:
+            assert read_all(client) == b""
+        assert curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01\x00\x05hello", b"400"),
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
+        (b"GET https://a.example/ HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
+        (b"CONNECT nowhere HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
+        (b"GET http://a.example/ HTTP/1.1\nHost: a\n\n", b"400"),
+        (b"POST http://a.example/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"),
+        (b"GET http://a.example/ HTTP/1.1\r\nX: " + b"y" * 70_000, b"431"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"505"),
+    ],
+)
+def test_garbage_is_answered_and_closed(stand: Stand, data: bytes, status: bytes) -> None:
+    with connected(stand) as client:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client).split(b" ", 2)[1] == status
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01\x00\x00", b"\x16\x03\x01\x40\x01x", b"\x16\x03\x03\x00\x04\x02\x00\x00\x00", b"\x16\x03\x01\xff\xff"]
+)
+def test_garbage_in_a_tunnel_is_closed(stand: Stand, net: SmallInternet, data: bytes) -> None:
+    with connected(stand) as client:
+        open_tunnel(client, "files.example", net.origins.https_port)
+        client.sendall(data)
+        assert read_all(client) == b""
+    assert net.origins.connections() == []
+
+
+def test_what_is_neither_tls_nor_http_does_not_pass(stand: Stand, net: SmallInternet) -> None:
+    with connected(stand) as client:
+        open_tunnel(client, "files.example", net.origins.https_port)
+        client.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
+        client.shutdown(socket.SHUT_WR)
+        read_all(client)
+    assert net.origins.connections() == []
+
+
+def test_the_slow_and_the_silent_are_ended(net: SmallInternet, policy: str) -> None:
+    with proxy_stand(net, policy, limits=Limits(head=1.0, device=40)) as stand, contextlib.ExitStack() as stack:
+        silent, slow, opened = (stack.enter_context(connected(stand)) for _ in range(3))
+        slow.sendall(b"GET http://news.example/ HTTP/1.1\r\n")
+        open_tunnel(opened, "news.example", net.origins.https_port)
+        opened.sendall(b"\x16\x03\x01")
+        start = time.monotonic()
+        for _ in range(10):  # a byte now and then does not buy more time
+            time.sleep(0.15)
+            with contextlib.suppress(OSError):
+                slow.sendall(b"X")
+        assert read_all(slow).startswith(b"HTTP/1.1 408 ")
+        assert read_all(silent).startswith(b"HTTP/1.1 408 ")
+        assert read_all(opened) == b""
+        assert time.monotonic() - start < 4
+        assert curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 200
+
+
+def test_one_device_cannot_take_all_connections(net: SmallInternet, policy: str) -> None:
+    with proxy_stand(net, policy, limits=Limits(device=20)) as stand:
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(connected(stand)) for _ in range(30)]
+            wait_until(lambda: stand.counters().get(("hedgerow_proxy_dropped_total", "device"), 0) == 10, 5)
+            assert curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 0
+            assert curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=ADULT).status == 200
+            del clients
+        wait_until(lambda: curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 200, 5)
+
+
+def test_idle_and_half_closed_tunnels_are_ended(net: SmallInternet, policy: str) -> None:
+    with proxy_stand(net, policy, limits=Limits(idle=1.0)) as stand, connected(stand) as client:
+        open_tunnel(client, "files.example", net.origins.https_port)
+        with client_context(net.authority.root).wrap_socket(client, server_hostname="files.example", suppress_ragged_eofs=True) as tls:
+            assert tls.version() is not None
+            start = time.monotonic()
+            with contextlib.suppress(OSError):
+                assert tls.recv(1) == b""
+            assert 0.5 < time.monotonic() - start < 4
+
+
+# Cutting.
+
+
+@pytest.mark.parametrize(("source", "lane"), [(CHILD, "tunnel"), (CHILD_WITH_CA, "inspect")])
+def test_a_pause_cuts_what_is_running(stand: Stand, net: SmallInternet, source: str, lane: str) -> None:
+    host = "www.school.example"  # has URL rules, so it is inspected where it can be
+    authority = stand.ca if lane == "inspect" else net.authority.root
+    with connected(stand, source) as client:
+        open_tunnel(client, host, net.origins.https_port)
+        with client_context(authority).wrap_socket(client, server_hostname=host) as tls:
+            tls.sendall(f"GET /drip/10000/0.1 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert tls.recv(1000)
+            start = time.monotonic()
+            stand.swap(pauses=(Pause("p", "ana", time.time(), device=DeviceId("mia-phone" if lane == "tunnel" else "mia-tablet")),))
+            try:
+                with pytest.raises((OSError, ssl.SSLError)):  # noqa: PT012
+                    while True:
+                        if not tls.recv(1000):
+                            raise ConnectionResetError
+                assert time.monotonic() - start < 2
+                assert curl(net.url(host), proxy=stand.proxy, source=ADULT, ca=net.authority.root).status == 200
+            finally:
+                stand.swap(pauses=())
+    assert curl(net.url(host), proxy=stand.proxy, source=source, ca=authority).status == 200
+
+
+def test_the_end_of_a_ruleset_cuts_without_a_swap(stand: Stand, net: SmallInternet) -> None:
+    """A pause that begins in a second: nobody tells the gate, it must look at the clock."""
+    try:
+        stand.swap(pauses=(Pause("p", "ana", time.time() + 1.0, device=DeviceId("mia-phone")),))
+        with connected(stand) as client:
+            open_tunnel(client, "news.example", net.origins.https_port)
+            with client_context(net.authority.root).wrap_socket(client, server_hostname="news.example") as tls:
+                tls.sendall(b"GET /drip/10000/0.1 HTTP/1.1\r\nHost: news.example\r\n\r\n")
+                start = time.monotonic()
+                with contextlib.suppress(OSError):
+                    while tls.recv(1000):
+                        pass
+                assert 0.5 < time.monotonic() - start < 3.2
+        answer = curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD)
+        assert (answer.status, "The internet is paused" in answer.text) == (403, True)
+    finally:
+        stand.swap(pauses=())
+
+
+def test_many_at_once_with_the_hostile_among_them(stand: Stand, net: SmallInternet) -> None:
+    def good(number: int) -> int:
+        return curl(net.url("news.example", f"/{number}"), proxy=stand.proxy, source=ADULT, ca=net.authority.root).status
+
+    with contextlib.ExitStack() as stack:
+        for number in range(60):
+            client = stack.enter_context(connected(stand))
+            client.sendall([b"", b"GET ", b"\x16\x03", b"CONNECT files.example:443 HTTP/1.1\r\nHost: x\r\n\r\n\x16\x03\x01"][number % 4])
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(good, range(60))) == {200}
+
+
+def test_bytes_are_counted(stand: Stand, net: SmallInternet) -> None:
+    key = ("hedgerow_proxy_bytes_total", "tunnel", "out")
+    before = stand.counters().get(key, 0)
+    curl(net.url("files.example", "/bytes/1000000"), proxy=stand.proxy, source=CHILD, ca=net.authority.root)
+    counted = wait_until(lambda: stand.counters().get(key, 0) - before, 5)
+    assert 1_000_000 < counted < 1_100_000
+
+
+def test_the_alert_is_a_fatal_access_denied() -> None:
+    assert ACCESS_DENIED_ALERT == b"\x15\x03\x03\x00\x02\x02\x31"

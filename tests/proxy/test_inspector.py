@@ -1,0 +1,346 @@
+"""The inspector from outside, behind the gate: what it blocks, changes and lets through, and that nobody gets in without the gate."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import ssl
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from proxy_stand import Stand
+from small_internet.bodies import body
+from small_internet.clients import HttpAnswer, curl, curl_sha256
+from small_internet.whole import SmallInternet
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, Request, TextMessage
+
+from hedgerow.policies.model import Pause, Reason, Verdict
+from hedgerow.proxy.block_page import ASK_PATH
+from hedgerow.proxy.pass_ticket import issue_pass, load_key
+
+CHILD_WITH_CA = "127.0.0.11"
+CHILD = "127.0.0.12"
+INSPECTED = "www.school.example"
+
+
+def fetch(stand: Stand, url: str, *, headers: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> HttpAnswer:
+    """As the child's tablet, which trusts our CA and nothing else."""
+    return curl(url, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca, headers=headers, options=options)
+
+
+def read_head(client: socket.socket) -> bytes:
+    found = b""
+    while not found.endswith(b"\r\n\r\n"):
+        piece = client.recv(1)
+        if not piece:
+            break
+        found += piece
+    return found
+
+
+# Blocking.
+
+
+def test_a_blocked_path_shows_the_page_over_https(stand: Stand, net: SmallInternet) -> None:
+    answer = fetch(stand, net.url(INSPECTED, "/secret/plan"))
+    assert (answer.connect_status, answer.status) == (200, 403)
+    assert "Hedgerow network CA" in answer.certificate
+    assert "A rule of this network blocks it" in answer.text
+    assert net.origins.connections() == []
+    told = stand.wait_for(len)
+    assert told[0].request is not None
+    assert told[0].request.url == net.url(INSPECTED, "/secret/plan")
+    assert told[0].decision is not None
+    assert (told[0].decision.reason, told[0].decision.rule and told[0].decision.rule.line) == (Reason.RULE, 12)
+
+
+def test_other_paths_of_the_host_are_served(stand: Stand, net: SmallInternet) -> None:
+    answer = fetch(stand, net.url(INSPECTED, "/open?x=1"))
+    assert (answer.status, answer.json()["target"], answer.json()["host"]) == (200, "/open?x=1", INSPECTED)
+
+
+def test_a_blocked_host_shows_the_page_where_the_ca_is_trusted(stand: Stand, net: SmallInternet) -> None:
+    answer = fetch(stand, net.url("adult.example"))
+    assert answer.status == 403
+    assert "Pornography" in answer.text
+    assert "0800 1111" in answer.text  # Childline, for the network's country
+    assert net.origins.connections() == []
+
+
+def test_a_host_without_url_rules_is_not_opened(stand: Stand, net: SmallInternet) -> None:
+    answer = curl(net.url("news.example"), proxy=stand.proxy, source=CHILD_WITH_CA, ca=net.authority.root)
+    assert (answer.status, "Small Internet" in answer.certificate) == (200, True)
+
+
+def test_plain_http_is_judged_without_a_ca_and_request_by_request(stand: Stand, net: SmallInternet) -> None:
+    open_url, closed_url = (net.url(INSPECTED, path, "http") for path in ("/open", "/secret"))
+    with socket.create_connection(stand.proxy, 10, (CHILD, 0)) as client:
+        for url, status in ((open_url, b"200"), (closed_url, b"403"), (open_url, b"200")):
+            client.sendall(f"GET {url} HTTP/1.1\r\nHost: {INSPECTED}\r\n\r\n".encode())
+            head = read_head(client)
+            assert head.split(b" ")[1] == status, url
+            length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+            while length:
+                length -= len(client.recv(length))
+
+
+def test_another_host_in_the_host_field_is_judged_too(stand: Stand, net: SmallInternet) -> None:
+    for option in ("--http1.1", "--http2"):
+        answer = fetch(stand, net.url(INSPECTED, "/open"), headers=("Host: adult.example",), options=(option,))
+        assert answer.status == 403, option
+    assert net.origins.connections() == []
+
+
+def test_an_absolute_url_inside_a_tunnel_is_judged(stand: Stand, net: SmallInternet) -> None:
+    answer = fetch(stand, net.url(INSPECTED, "/open"), options=("--http1.1", "--request-target", "https://adult.example/x"))
+    assert answer.status in {0, 403}
+    assert net.origins.requests() == []
+
+
+def test_a_blocked_request_with_an_endless_body_is_cut_off(stand: Stand, net: SmallInternet, tmp_path: Path) -> None:
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(300_000_000)
+    options = ("--data-binary", f"@{tmp_path / 'big'}", "--header", "Expect:", "--http1.1")
+    answer = fetch(stand, net.url(INSPECTED, "/secret"), options=options)
+    assert answer.status in {0, 403}
+    assert answer.seconds < 5
+
+
+# Changing.
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "expected"),
+    [
+        ("www.google.com", "/search?q=cats&safe=off", "/search?q=cats&safe=active&ssui=on"),
+        ("www.bing.com", "/search?q=cats", "/search?q=cats&adlt=strict"),
+        ("duckduckgo.com", "/?q=cats&kp=-2", "/?q=cats&kp=1"),
+    ],
+)
+def test_safe_search_reaches_the_origin(stand: Stand, net: SmallInternet, host: str, path: str, expected: str) -> None:
+    answer = fetch(stand, net.url(host, path))
+    assert answer.json()["target"] == expected
+    told = stand.wait_for(len)
+    assert told[0].decision is not None
+    assert told[0].decision.verdict is Verdict.REWRITE
+
+
+def test_the_youtube_header_cannot_be_forged(stand: Stand, net: SmallInternet) -> None:
+    answer = fetch(stand, net.url("www.youtube.com", "/watch?v=1"), headers=("YouTube-Restrict: None",))
+    assert [value for name, value in answer.json()["headers"] if name.lower() == "youtube-restrict"] == ["Strict"]
+
+
+# Letting through.
+
+
+def test_http2_on_both_sides(stand: Stand, net: SmallInternet) -> None:
+    answer = fetch(stand, net.url("h2.example", "/x"), options=("--http2",))
+    assert (answer.version, answer.json()["version"], answer.json()["tls"]["alpn"]) == ("2", "HTTP/2", "h2")
+    assert fetch(stand, net.url("h2.example", "/secret"), options=("--http2",)).status == 403
+
+
+def test_large_bodies_are_streamed_and_whole(stand: Stand, net: SmallInternet, tmp_path: Path) -> None:
+    size = 100_000_000
+    before = _memory(stand.inspector.pid)
+    expected = hashlib.sha256()
+    with (tmp_path / "upload").open("wb") as file:
+        for piece in body(size):
+            expected.update(piece)
+            file.write(piece)
+    found = curl_sha256(net.url(INSPECTED, f"/bytes/{size}"), proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
+    assert found == (expected.hexdigest(), 0)
+    answer = fetch(stand, net.url(INSPECTED, "/upload"), options=("--data-binary", f"@{tmp_path / 'upload'}", "--header", "Expect:"))
+    assert answer.json() == {"length": size, "sha256": expected.hexdigest()}
+    assert _memory(stand.inspector.pid) - before < 40_000_000
+
+
+def _memory(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_ranges_events_and_chunks(stand: Stand, net: SmallInternet) -> None:
+    part = fetch(stand, net.url(INSPECTED, "/bytes/1000"), headers=("Range: bytes=10-19",))
+    assert (part.status, part.body) == (206, b"".join(body(1000))[10:20])
+    chunked = fetch(stand, net.url(INSPECTED, "/chunked/100000"))
+    assert chunked.body == b"".join(body(100_000))
+    start = time.monotonic()
+    events = fetch(stand, net.url(INSPECTED, "/sse/3"), options=("--max-time", "2"))
+    assert events.body.count(b"data: event") == 3  # they came although the stream has no end
+    assert time.monotonic() - start < 4
+
+
+def test_waiting_for_100_continue(stand: Stand, net: SmallInternet) -> None:
+    options = ("--data-binary", "x" * 100_000, "--header", "Expect: 100-continue", "--http1.1")
+    answer = fetch(stand, net.url(INSPECTED, "/upload"), options=options)
+    assert answer.json()["length"] == 100_000
+
+
+@pytest.mark.parametrize("name", ["self-signed.example", "expired.example", "wrong-name.example"])
+def test_bad_certificates_of_origins_are_not_hidden(stand: Stand, net: SmallInternet, policy: str, name: str) -> None:
+    try:
+        stand.swap(policy=policy.replace('"www.school.example/secret"', f'"www.school.example/secret", "{name}/secret"'))
+        answer = fetch(stand, net.url(name, "/open"))
+        assert answer.status == 502
+    finally:
+        stand.swap(policy=policy)
+
+
+def exchange(client: socket.socket, connection: WSConnection, data: bytes) -> list[object]:
+    """Send, and return the events of the first answer."""
+    client.sendall(data)
+    while True:
+        received = client.recv(65536)
+        connection.receive_data(received or None)
+        if events := list(connection.events()):
+            return events
+
+
+def websocket(client: socket.socket, host: str, path: str, count: int) -> list[str]:
+    connection = WSConnection(ConnectionType.CLIENT)
+    opened = exchange(client, connection, connection.send(Request(host=host, target=path)))
+    if isinstance(opened[0], RejectConnection):
+        return [str(opened[0].status_code)]
+    assert isinstance(opened[0], AcceptConnection)
+    found = []
+    for number in range(count):
+        events = exchange(client, connection, connection.send(TextMessage(f"message {number}")))
+        found += [event.data for event in events if isinstance(event, TextMessage)]
+    client.sendall(connection.send(CloseConnection(1000)))
+    return found
+
+
+def connect(client: socket.socket, host: str, port: int) -> None:
+    client.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+    assert read_head(client).startswith(b"HTTP/1.1 200")
+
+
+def test_websocket_through_inspection(stand: Stand, net: SmallInternet) -> None:
+    for path, expected in (("/websocket", [f"message {n}" for n in range(20)]), ("/websocket/forbidden", ["403"])):
+        with socket.create_connection(stand.proxy, 10, (CHILD_WITH_CA, 0)) as client:
+            connect(client, "chat.example", net.origins.https_port)
+            context = ssl.create_default_context(cafile=str(stand.ca))
+            with context.wrap_socket(client, server_hostname="chat.example") as tls:
+                assert websocket(tls, "chat.example", path, 20) == expected
+
+
+def test_websocket_without_tls_is_judged_without_a_ca(stand: Stand, net: SmallInternet) -> None:
+    """Browsers ask for ws:// with CONNECT too; what is inside can be read."""
+    for path, expected in (("/websocket", ["message 0", "message 1"]), ("/websocket/forbidden", ["403"])):
+        with socket.create_connection(stand.proxy, 10, (CHILD, 0)) as client:
+            connect(client, "chat.example", net.origins.http_port)
+            assert websocket(client, "chat.example", path, 2) == expected
+
+
+# Asking.
+
+
+def ask(stand: Stand, url: str, page: str, *headers: str, source: str = CHILD_WITH_CA, note: str = "for%20school") -> HttpAnswer:
+    form = ("--data", f"url={quote(page, safe='')}&note={note}")
+    return curl(url, proxy=stand.proxy, source=source, ca=stand.ca, headers=headers, options=form)
+
+
+def test_asking_for_a_blocked_page(stand: Stand, net: SmallInternet) -> None:
+    page = net.url(INSPECTED, "/secret/plan?x=1")
+    origin = net.url(INSPECTED, "")
+    answer = ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", "Sec-Fetch-Site: same-origin")
+    assert (answer.status, "Your question was sent" in answer.text) == (200, True)
+    asked = [each.asked for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]
+    assert [(each.device, each.person, each.host, each.url, each.note) for each in asked] == [
+        ("mia-tablet", "mia", INSPECTED, page, "for school")
+    ]
+    assert asked[0].reason == "rule: www.school.example/secret"
+    assert net.origins.connections() == []
+
+
+def test_asking_over_plain_http_needs_no_ca(stand: Stand, net: SmallInternet) -> None:
+    origin = net.url("adult.example", "", "http")
+    answer = ask(stand, origin + ASK_PATH, origin + "/", f"Referer: {origin}/", source=CHILD)
+    assert (answer.status, "Your question was sent" in answer.text) == (200, True)
+    asked = [each.asked for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]
+    assert [(each.device, each.host) for each in asked] == [("mia-phone", "adult.example")]
+
+
+@pytest.mark.parametrize("header", ["Origin: https://evil.example", "Origin: null", "X-Nothing: 1", "Sec-Fetch-Site: cross-site"])
+def test_other_pages_cannot_ask(stand: Stand, net: SmallInternet, header: str) -> None:
+    origin = net.url(INSPECTED, "")
+    headers = (header, f"Referer: {origin}/") if header.startswith("Sec") else (header,)
+    assert ask(stand, origin + ASK_PATH, origin + "/secret", *headers).status == 403
+    assert not any(each.asked for each in stand.told())
+
+
+def test_asking_for_what_is_open_says_so(stand: Stand, net: SmallInternet) -> None:
+    origin = net.url(INSPECTED, "")
+    answer = ask(stand, origin + ASK_PATH, origin + "/open", f"Origin: {origin}")
+    assert (answer.status, "This page is open now" in answer.text) == (200, True)
+    assert not any(each.asked for each in stand.told())
+
+
+def test_a_form_for_another_host_asks_for_this_one(stand: Stand, net: SmallInternet) -> None:
+    origin = net.url("adult.example", "")
+    answer = ask(stand, origin + ASK_PATH, "https://gambling.example/", f"Origin: {origin}")
+    assert answer.status == 200
+    asked = [each.asked for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]
+    assert asked[0].url == origin + "/"
+
+
+def test_asking_too_often_is_stopped(stand: Stand, net: SmallInternet) -> None:
+    origin = net.url("gambling.example", "", "http")
+    statuses = [ask(stand, origin + ASK_PATH, origin + "/", f"Origin: {origin}", source=CHILD).status for _ in range(7)]
+    assert statuses[-1] == 429
+    assert statuses.count(200) <= 5
+
+
+# Getting in.
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["", "Hedgerow-Pass: nonsense\r\n", "Hedgerow-Pass: MTAwMDAwMDAwMDAwIDEyNy4wLjAuMTM=.AAAA\r\n", "stale", "twice"],
+)
+def test_nobody_gets_in_without_the_gates_word(stand: Stand, net: SmallInternet, field: str) -> None:
+    key = load_key(stand.world.state / "pass.key")
+    if field == "stale":
+        field = f"Hedgerow-Pass: {issue_pass(key, '127.0.0.13', time.time() - 60)}\r\n"
+    if field == "twice":
+        field = f"Hedgerow-Pass: {issue_pass(key, '127.0.0.13', time.time())}\r\n" * 2
+    for first in (f"GET {net.url('news.example', '/', 'http')}", f"CONNECT news.example:{net.origins.https_port}"):
+        with socket.create_connection(("127.0.0.1", stand.inspector.port), 5) as client:
+            client.sendall(f"{first} HTTP/1.1\r\nHost: news.example\r\n{field}\r\n".encode())
+            answer = read_head(client)
+            assert answer == b"" or not answer.startswith(b"HTTP/1.1 2")
+    assert net.origins.connections() == []
+
+
+def test_a_pass_that_a_client_sends_is_dropped_and_none_reaches_an_origin(stand: Stand, net: SmallInternet) -> None:
+    key = load_key(stand.world.state / "pass.key")
+    forged = f"Hedgerow-Pass: {issue_pass(key, '127.0.0.13', time.time())}"
+    blocked = curl(net.url("adult.example", "/", "http"), proxy=stand.proxy, source=CHILD, headers=(forged,))
+    assert blocked.status == 403
+    for answer in (
+        curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD, headers=(forged, "Proxy-Authorization: Basic eA==")),
+        fetch(stand, net.url(INSPECTED, "/open"), headers=(forged, "Proxy-Authorization: Basic eA==")),
+    ):
+        names = {name.lower() for name, _ in answer.json()["headers"]}
+        assert answer.status == 200
+        assert not names & {"hedgerow-pass", "proxy-authorization", "proxy-connection"}
+
+
+def test_a_pause_reaches_connections_that_stay_open(stand: Stand, net: SmallInternet) -> None:
+    """The next request of a connection that was opened before the pause is judged by the pause."""
+    with socket.create_connection(stand.proxy, 10, (CHILD, 0)) as client:
+        url = net.url("news.example", "/status/204", "http")
+        client.sendall(f"GET {url} HTTP/1.1\r\nHost: news.example\r\n\r\n".encode())
+        assert read_head(client).startswith(b"HTTP/1.1 204")
+        try:
+            stand.swap(pauses=(Pause("p", "ana", time.time()),))
+            with contextlib.suppress(OSError):
+                client.sendall(f"GET {url} HTTP/1.1\r\nHost: news.example\r\n\r\n".encode())
+                head = read_head(client)
+                assert head == b"" or head.startswith(b"HTTP/1.1 403")
+        finally:
+            stand.swap(pauses=())
