@@ -32,13 +32,19 @@ def test_a_blocked_http_page_is_a_block_page(family: Hedgerow, internet: SmallIn
 
 
 def test_the_button_of_the_block_page_files_an_access_request(family: Hedgerow, internet: SmallInternet) -> None:
+    page = internet.url("gambling.example", "/poker", "http")
     url = internet.url("gambling.example", ASK_PATH, "http")
-    answer = fetch(family, url, internet, options=["--data-urlencode", "note=for my homework"])
-    assert answer.status == 200, answer.text
+    form = ["--data-urlencode", f"url={page}", "--data-urlencode", "note=for my homework"]
+    foreign = fetch(family, url, internet, headers=["Origin: http://news.example"], options=form)
+    assert foreign.status == 403, "another site may ask in the child's name"
+    asked = fetch(family, url, internet, headers=[f"Origin: {page.removesuffix('/poker')}"], options=form)
+    assert asked.status == 200, asked.text
 
     def filed() -> bool:
         listed = family.run("requests", "--json")
-        return listed.returncode == 0 and any("gambling.example" in json.dumps(each) for each in json.loads(listed.stdout))
+        assert listed.returncode == 0, listed.stderr
+        found = [(each["url"], each["note"], each["device"]) for each in json.loads(listed.stdout)]
+        return found == [(page, "for my homework", "mia-tablet")]
 
     wait_until(filed, 5, "the request is listed")
 

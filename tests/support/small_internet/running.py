@@ -71,9 +71,10 @@ class Hedgerow:
         return [self.process.pid, *(pid for pid, _ in _descendants(self.process.pid))]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs another `hedgerow` command with this one's policy and state: `running.run("explain", "mia-tablet", "x.example")`."""
+        """Runs another `hedgerow` command with this one's state, and policy where it takes one: `run("explain", "tv", "x.example")`."""
         command, *rest = arguments
-        return hedgerow_command(command, "--policy", str(self.policy_path), "--state", str(self.state), *rest)
+        policy = ("--policy", str(self.policy_path)) if command == "explain" else ()
+        return hedgerow_command(command, *policy, "--state", str(self.state), *rest)
 
 
 def wait_until[T](condition: Callable[[], T], seconds: float, what: str = "") -> T:
