@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections.abc import Callable
-from enum import Enum, auto
-from functools import partial
 from typing import Final
 
 from hedgerow.dns import answers, wire
 from hedgerow.dns.clients import ClientOf, Clients, Known, Observe
+from hedgerow.dns.datagrams import Listener, listen_on
+from hedgerow.dns.later import LATER, Later
 from hedgerow.dns.resolver import Answer, Case, Decide, Resolver
 from hedgerow.dns.streams import StreamServer
 from hedgerow.dns.upstream import Upstreams
 
 log = logging.getLogger(__name__)
 
-DRAIN: Final = 64  # datagrams taken at one wake-up, so that other sockets get their turn
 MAX_MISSES: Final = 4096  # queries of one worker that wait for upstreams; what comes on top is dropped and asked again
 _SOCKET_BUFFER: Final = 4 << 20
 _SWEEP_STEPS: Final = 500
 
-
-class Later(Enum):
-    """An answer that comes later."""
-
-    LATER = auto()
-
-
-LATER: Final = Later.LATER
 
 type Counters = dict[tuple[str, ...], float]
 
@@ -44,7 +34,7 @@ class Server:
         self.counters: Counters = {}
         self.clients = Clients(client_of, resolver.prefix, observe, self.counters, resolver.clocks)
         self.streams = StreamServer(self)
-        self._datagrams: list[DatagramListener] = []
+        self._datagrams: list[Listener] = []
         self._misses: set[asyncio.Task[None]] = set()
         self._timer = asyncio.get_running_loop().call_later(1.0, self._tick)
 
@@ -52,7 +42,7 @@ class Server:
         """Serve UDP and TCP at an address; port 0 takes a free one. Returns the port. Raises OSError."""
         datagrams, streams = open_pair(host, port)
         await self.streams.listen(streams)
-        self._datagrams.append(DatagramListener(self, datagrams))
+        self._datagrams.append(listen_on(self, datagrams))
         return int(datagrams.getsockname()[1])
 
     def swap(self, client_of: ClientOf, decide: Decide, upstreams: Upstreams | None = None) -> None:
@@ -78,6 +68,10 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._misses, return_exceptions=True)
         self.clients.flush()
+
+    def replace(self, old: Listener, new: Listener) -> None:
+        """A listener has given its socket to another."""
+        self._datagrams[self._datagrams.index(old)] = new
 
     def count(self, name: str, *labels: str) -> None:
         self.counters[name, *labels] = self.counters.get((name, *labels), 0.0) + 1
@@ -136,67 +130,6 @@ class Server:
         self.resolver.answers.sweep(now, _SWEEP_STEPS)
         self.resolver.resolutions.sweep(now, _SWEEP_STEPS)
         self.streams.close_idle(loop.time())
-
-
-class DatagramListener:
-    """One UDP socket. A query that hits costs one look-up and two system calls; nothing of it is parsed."""
-
-    def __init__(self, server: Server, sock: socket.socket) -> None:
-        self._server, self._socket = server, sock
-        self._known = server.clients.known
-        self._entries = server.resolver.answers.entries
-        self._suffixes = server.resolver.suffixes
-        asyncio.get_running_loop().add_reader(sock, self._drain)
-
-    def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._socket)
-        self._socket.close()
-
-    def _drain(self) -> None:
-        server = self._server
-        now = server.resolver.clocks.steady()
-        server.clients.keep_time(now)
-        receive, send = self._socket.recvfrom, self._socket.sendto
-        known_at, entries, suffixes = self._known, self._entries, self._suffixes
-        hits = 0
-        for _ in range(DRAIN):
-            try:
-                data, peer = receive(4096)
-            except BlockingIOError:
-                break
-            except OSError:  # an earlier answer could not be delivered
-                continue
-            known = known_at.get(peer[0])
-            # The name ends at the first zero: where a label holds one, the bytes before it are no key of any entry.
-            end = data.find(0, 12) + 1
-            if known is not None:
-                entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + 13], b""))
-                if entry is not None and (now < entry.due or entry.refresh(now)):
-                    with contextlib.suppress(OSError):
-                        send(data[:2] + entry.head + data[12 : end + 4] + entry.tail, peer)
-                    known.hits[entry] += 1
-                    hits += 1
-                    continue
-            self._slow(data, peer, known)
-        if hits:
-            label = ("hedgerow_dns_cache_hits_total",)
-            server.counters[label] = server.counters.get(label, 0.0) + hits
-
-    def _slow(self, data: bytes, peer: tuple[str, int], known: Known | None) -> None:
-        known = known or self._server.clients.find(peer[0], peer[0])
-        if known is None:
-            self._send(peer, self._server.refuse(data))
-            return
-        message = self._server.miss(known, data, "udp", partial(self._send, peer))
-        if message is not LATER:
-            self._send(peer, message)
-
-    def _send(self, peer: tuple[str, int], message: bytes | None) -> None:
-        if message is not None and self._socket.fileno() >= 0:
-            try:
-                self._socket.sendto(message, peer)
-            except OSError:
-                self._server.count("hedgerow_dns_dropped_total", "send")
 
 
 def open_pair(host: str, port: int, tries: int = 20) -> tuple[socket.socket, socket.socket]:

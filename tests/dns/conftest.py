@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from small_internet import SmallInternet
 
 from hedgerow.blocklists.rules import Origin
+from hedgerow.dns import datagrams
 from hedgerow.dns.channels import open_upstreams
 from hedgerow.dns.clients import Client
 from hedgerow.dns.listeners import Server
@@ -125,6 +125,12 @@ async def ask(port: int, query: bytes, *, host: str = "127.0.0.1", source: str =
         await asyncio.sleep(0)
 
 
-@pytest.fixture
-def upstream(internet: SmallInternet) -> str:
-    return internet.nameserver.upstream
+@pytest.fixture(params=["in batches", "one by one"])
+def each_listener(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once with the fast listener and once as on a system that has no recvmmsg."""
+    if request.param == "one by one":
+
+        def refuse(*_: object) -> None:
+            raise NotImplementedError("not here")
+
+        monkeypatch.setattr(datagrams, "BatchListener", refuse)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,7 @@ async def kdig(server: Running, *arguments: str, host: str = "127.0.0.1") -> str
     return out.decode()
 
 
+@pytest.mark.usefixtures("each_listener")
 @pytest.mark.parametrize("run", RUNNERS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("transport", ["+multiline", "+tcp"])  # the first only stands for UDP
@@ -69,6 +71,45 @@ def test_kdig_over_each_transport_and_family(internet: SmallInternet, run: Calla
     run(main())
 
 
+@pytest.mark.usefixtures("each_listener")
+@pytest.mark.parametrize("wildcard", ["0.0.0.0", "::"])
+def test_answers_leave_from_the_address_that_was_asked(internet: SmallInternet, wildcard: str) -> None:
+    """A connected socket takes nothing from another address; IPv6 has only one on loopback."""
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            port = await server.server.listen(wildcard, 0)
+            for host in ("127.0.0.1", "127.0.0.5") if wildcard == "0.0.0.0" else ("::1",):
+                source = "::1" if host == "::1" else "127.0.0.1"
+                for name in (f"n{host.replace(':', '')}.wild.example", "adult.example"):
+                    for _ in range(3):  # a miss, then hits
+                        assert await ask(port, query(name), host=host, source=source, wait=2) is not None
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("each_listener")
+def test_a_burst_is_answered_whole_hits_and_misses_mixed(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            loop = asyncio.get_running_loop()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+                sock.connect(("127.0.0.1", server.port))
+                sent = {}
+                for id in range(300):
+                    sent[id] = query(("adult.example", "news.example", f"n{id}.wild.example", "NEWS.example")[id % 4], id=id)
+                    sock.send(sent[id])
+                async with asyncio.timeout(10):
+                    while sent:
+                        answer = await loop.sock_recv(sock, 4096)
+                        asked = sent.pop(int.from_bytes(answer[:2]))
+                        assert answer[12 : len(asked)] == asked[12:]
+                        assert len(rdatas(answer)) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("each_listener")
 def test_a_hit_needs_no_parsing_and_answers_in_the_askers_own_case_and_id(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
@@ -296,7 +337,7 @@ def test_fragments_and_answers_are_met_with_silence(internet: SmallInternet, dat
 def test_workers_share_a_port(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            other = listeners.open_socket("127.0.0.1", server.port, listeners.socket.SOCK_DGRAM)
+            other = listeners.open_socket("127.0.0.1", server.port, socket.SOCK_DGRAM)
             other.close()
             with pytest.raises(OSError, match="assign"):
                 await server.server.listen("192.0.2.1", 0)

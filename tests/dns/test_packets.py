@@ -67,6 +67,7 @@ async def send_all(server: Running, packets: list[bytes]) -> int:
     return answered
 
 
+@pytest.mark.usefixtures("each_listener")
 def test_every_packet_over_udp(internet: SmallInternet, shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Twice, so that the second time meets the cache; a query that is not silence by rule must be answered."""
     packets = load_packets(shared_data / "dns")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import dnslib
@@ -37,10 +36,10 @@ devices:
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     generation = tmp_path_factory.mktemp("lists") / "generation"
     compile_generation(starter_sources(), generation)
-    yield Catalogue.open(generation)
+    return Catalogue.open(generation)
 
 
 def asked(internet: SmallInternet, catalogue: Catalogue, policy: Path, *questions: tuple[str, str]) -> list[list[str]]:
