@@ -60,14 +60,21 @@ def parse_policy(data: bytes, path: Path | None) -> Policy:
 def read_model[Model: BaseModel](tree: Tree, model: type[Model]) -> Model:
     """The tree as `model`. What does not fit is added to the tree's problems and left out."""
     value: Plain = {} if tree.value is None else tree.value
+    left_out: set[tuple[int | str, ...]] = set()
     while True:
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            for detail in error.errors(include_url=False, include_context=True):
-                path = _known_path(tree, detail)
-                tree.add_problem(path, _plain_words(detail, model), key=detail["type"] == "extra_forbidden")
+            faults = [(_known_path(tree, detail), detail) for detail in error.errors(include_url=False)]
+            # The last first: when an item of a list is left out, the places of those before it stay right.
+            for path, detail in sorted(faults, key=lambda fault: [(isinstance(step, int), step) for step in fault[0]], reverse=True):
+                is_told = path in tree.unreadable or (detail["type"] == "missing" and detail["loc"] in left_out)
+                if not is_told:
+                    tree.add_problem(path, _plain_words(detail, model), key=detail["type"] == "extra_forbidden")
                 value = _without(value, path)
+                left_out.add(path)
+                if path:
+                    tree.forget(path)
 
 
 def _known_path(tree: Tree, detail: ErrorDetails) -> yaml_tree.Path:
@@ -78,7 +85,7 @@ def _known_path(tree: Tree, detail: ErrorDetails) -> yaml_tree.Path:
 
 
 def _without(value: Plain, path: yaml_tree.Path) -> Plain:
-    """A copy of `value` without what is at `path`; list items become empty text so that the others keep their places."""
+    """A copy of `value` without what is at `path`; nothing of it where `path` is empty."""
     if not path:
         return {}
     first, rest = path[0], path[1:]
@@ -86,10 +93,9 @@ def _without(value: Plain, path: yaml_tree.Path) -> Plain:
         if rest:
             return {**value, first: _without(value[first], rest)}
         return {key: item for key, item in value.items() if key != first}
-    if isinstance(value, list) and isinstance(first, int):
-        if rest and isinstance(value[first], dict | list):
-            return [_without(item, rest) if index == first else item for index, item in enumerate(value)]
-        return [item for index, item in enumerate(value) if index != first]
+    if isinstance(value, list) and isinstance(first, int) and first < len(value):
+        changed = [_without(value[first], rest)] if rest else []
+        return [*value[:first], *changed, *value[first + 1 :]]
     return value
 
 

@@ -18,7 +18,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     ' Did you mean tiktok?'
     """
     candidates = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), candidates, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(word.casefold(), candidates, n=1, cutoff=0.6)
     return f" Did you mean {candidates[near[0]]}?" if near else ""
 
 

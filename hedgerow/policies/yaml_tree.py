@@ -35,13 +35,17 @@ _ADVICE = (
     ("found unexpected end of stream", "quotes that begin here or above are never closed"),
     ("found undefined alias", "an alias (*name) of an anchor (&name) that is nowhere"),
     ("found character that cannot start any token", "text that begins with a special character such as @, % or `: put it in quotes"),
+    ("exceeded maximum nesting depth", f"nested more than {MAX_DEPTH} levels deep"),
     ("expected a single document", "a second document (---): a policy is one document"),
 )  # fmt: skip
 
 
 @dataclass(slots=True)
 class Tree:
-    """`places` holds line and column (from 1) of each value, `keys` of each key. `value` is None where the text could not be read."""
+    """`places` holds line and column (from 1) of each value, `keys` of each key. `value` is None where the text could not be read.
+
+    `unreadable` are the values that were left out with a problem.
+    """
 
     source: str
     value: Plain = None
@@ -49,6 +53,7 @@ class Tree:
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    unreadable: set[Path] = field(default_factory=set)
 
     def place_of(self, path: Path, key: bool = False) -> tuple[int, int]:
         """Where a value (or its key) stands; that of the nearest value around it where the path leads nowhere."""
@@ -58,6 +63,20 @@ class Tree:
                 return found
             path = path[:-1]
         return self.places.get((), (1, 1))
+
+    def forget(self, path: Path) -> None:
+        """What is at `path` is left out: of a list, those after it move up."""
+        parent, gone = path[:-1], path[-1]
+        for known in (self.places, self.keys):
+            moved: dict[Path, tuple[int, int]] = {}
+            for at, place in known.items():
+                index = at[len(parent)] if len(at) > len(parent) and at[: len(parent)] == parent else None
+                if index is None or (index != gone and (not isinstance(index, int) or not isinstance(gone, int) or index < gone)):
+                    moved[at] = place
+                elif index != gone and isinstance(index, int):
+                    moved[*parent, index - 1, *at[len(path) :]] = place
+            known.clear()
+            known.update(moved)
 
     def add_problem(self, path: Path, message: str, key: bool = False) -> None:
         line, column = self.place_of(path, key)
@@ -160,6 +179,7 @@ class _Builder:
             raise _TooLarge("an anchor that contains an alias of itself")
         self._tree.places[path] = _place(node)
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
+            self._tree.unreadable.add(path)
             self._tree.add_problem(
                 path, f"a tag ({node.tag.replace('tag:yaml.org,2002:', '!!')}): a policy has none; text with ! needs quotes"
             )

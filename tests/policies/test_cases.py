@@ -33,10 +33,10 @@ ALL = list(_load())
 
 def _instant(text: str, policy: Policy) -> float:
     """`2026-11-24 20:30`, with `second` after it for the second time that clocks show this."""
-    wall, _, fold = text.partition(" second")
+    wall = text.partition(" second")[0]
     zone = ZoneInfo(policy.network.timezone)
     form = "%Y-%m-%d %H:%M:%S" if wall.count(":") == 2 else "%Y-%m-%d %H:%M"
-    return datetime.strptime(wall.strip(), form).replace(tzinfo=zone, fold=" second" in text).timestamp()  # noqa: DTZ007
+    return datetime.strptime(wall.strip(), form).replace(tzinfo=zone, fold=" second" in text).timestamp()
 
 
 def _span(entry: dict[str, Any], policy: Policy) -> dict[str, Any]:

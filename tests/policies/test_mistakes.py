@@ -1,0 +1,94 @@
+"""Every mistake in a policy file is named: at its line, in plain words, and together with all others."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hedgerow.policies.load import PolicyError, load_policy, parse_policy
+
+SECTIONS = Path(__file__).with_name("mistakes.txt")
+
+
+def _load() -> Iterator[tuple[str, str]]:
+    for section in re.split(r"^=== ", SECTIONS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        name, _, text = section.partition("\n")
+        yield name, text
+
+
+ALL = list(_load())
+
+
+def _problems(data: bytes) -> list[tuple[int | None, int | None, str]]:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(data, Path("hedgerow.yaml"))
+    assert all(problem.source == "hedgerow.yaml" for problem in caught.value.problems)
+    return [(problem.line, problem.column, problem.message) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("text", [text for _, text in ALL], ids=[name for name, _ in ALL])
+def test_mistake(text: str) -> None:
+    """`#!` in a line says what must be reported of it; nothing else may be reported."""
+    found = _problems(text.encode())
+    lines = text.splitlines()
+    expected = [(number, said.strip()) for number, line in enumerate(lines, 1) for said in line.split("#!")[1:]]
+    assert [line for line, _, _ in found] == [line for line, _ in expected], found
+    for line, said in expected:
+        assert any(each[0] == line and said in each[2] for each in found), found
+    for line, column, _ in found:
+        assert line is not None
+        assert column is not None
+        assert 1 <= column <= len(lines[line - 1]) + 1
+
+
+def test_there_are_enough_mistakes() -> None:
+    assert len(ALL) >= 40
+    assert len({name for name, _ in ALL}) == len(ALL)
+
+
+def test_columns_point_at_the_mistake() -> None:
+    text = "people:\n  mia: {age: 9, blok: [x], youtube: loud}\n"
+    assert [(line, column) for line, column, _ in _problems(text.encode())] == [(2, 17), (2, 37)]
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "said"),
+    [
+        (b"people:\n\tmia: {age: 9}\n", 2, "a tab: indent with spaces"),
+        (b"network: {}\npeople: \xff\xfe\n", 2, "not text in UTF-8"),
+        (b"network: {}\n\x00\x01\x02", 2, "the character U+0000 cannot stand in YAML"),
+        (bytes(range(256)) * 10, 2, "not text in UTF-8"),
+        (b"#" * (5 * 1024 * 1024), 1, "the file has 5242880 bytes"),
+        (b"[" * 100_000, 1, "nested more than 50 levels deep"),
+        (b"a: " + b"{a: " * 1000, 1, "nested more than 50 levels deep"),
+    ],
+)
+def test_what_is_hardly_text(data: bytes, line: int, said: str) -> None:
+    found = _problems(data)
+    assert [each[0] for each in found] == [line]
+    assert said in found[0][2]
+
+
+def test_a_bomb_of_aliases_is_refused_at_once() -> None:
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    began = time.monotonic()
+    found = _problems(bomb.encode())
+    assert time.monotonic() - began < 5
+    assert "more than 200000 values" in found[0][2]
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(PolicyError, match="cannot be read"):
+            load_policy(path)
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_no_mistakes() -> None:
+    policy = parse_policy(b"\xef\xbb\xbfpeople:\r\n  mia: {age: 9}\r\n", None)
+    assert policy.people["mia"].age == 9
