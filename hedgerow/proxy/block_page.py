@@ -31,6 +31,7 @@ ASK_PATH = "/.well-known/hedgerow/ask"
 NOTE_LIMIT = 300
 
 _PAGES = Path(__file__).parent / "pages"
+_AT_ONCE, _BEHIND_A_CLICK = 3, 6
 _NO_ASKING = frozenset({Reason.BYPASS})
 """Nobody is asked to open a hole in the filter from the page that closed it."""
 
@@ -119,7 +120,9 @@ class BlockPage:
         self._template = template
         self._style = style
         self._words = words
-        self._lines = tuple(_shown(line) for line in lifelines)
+        # Those for children with a telephone first: a page that lists forty is read by nobody.
+        ordered = sorted(lifelines, key=lambda line: (line.purpose != "children", not line.phone))
+        self._lines = tuple(_shown(line) for line in ordered[: _AT_ONCE + _BEHIND_A_CLICK])
         self._timezone = timezone
         self._titles = titles
         self._abouts = abouts
@@ -185,7 +188,8 @@ class BlockPage:
         return {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
 
     def _page(self, status: int, parts: dict[str, Any]) -> Answer:
-        common = {"words": self._words, "style": Markup(self._style), "lifelines": self._lines}  # noqa: S704  our own file
+        common: dict[str, Any] = {"words": self._words, "style": Markup(self._style)}  # noqa: S704  our own file
+        common |= {"lifelines": self._lines[:_AT_ONCE], "more_lifelines": self._lines[_AT_ONCE:]}
         empty = {"about": "", "facts": (), "ask": None, "link": ""}
         return self._answer(status, self._template.render(**(empty | common | parts)), "text/html")
 
@@ -233,8 +237,11 @@ def _rule_name(decision: Decision) -> str:
     rule = decision.rule
     assert rule is not None
     name = rule.source.rsplit("/", 1)[-1]
-    place = name if rule.line is None else f"{name}, line {rule.line}"
-    return f"{place}: {rule.text}" if rule.text else place
+    if rule.line is None:
+        return f"{name}: {rule.text}" if rule.text else name
+    # Not the text of the line: it may hold other rules too, and whose they are.
+    place = f"{name}, line {rule.line}"
+    return f"{place}: {decision.what}" if decision.reason is Reason.RULE else place
 
 
 def _shown(line: Lifeline) -> _Line:

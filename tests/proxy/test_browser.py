@@ -1,0 +1,58 @@
+"""Chromium behind the gate: the block page as a child sees it, and its button, without any script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from proxy_stand import Stand
+from small_internet.whole import SmallInternet
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")]
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser(_stand: Stand) -> Iterator[object]:
+    with sync_api.sync_playwright() as playwright:
+        proxy = {"server": f"http://127.0.0.1:{_stand.gate.port}"}
+        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"], proxy=proxy)
+        yield launched
+        launched.close()
+
+
+@pytest.mark.parametrize(("width", "scheme", "ground"), [(390, "light", "rgb(238, 243, 234)"), (1200, "dark", "rgb(19, 26, 21)")])
+def test_the_block_page_and_its_button(browser, stand: Stand, net: SmallInternet, width: int, scheme: str, ground: str) -> None:  # type: ignore[no-untyped-def]
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, java_script_enabled=False)
+    try:
+        page = context.new_page()
+        asked_for: list[str] = []
+        page.on("request", lambda request: asked_for.append(request.url))
+        answer = page.goto(net.url("adult.example", "/some/page", "http"))
+        assert answer.status == 403
+        assert page.get_by_role("heading", level=1).inner_text() == "This site is not open here"
+        assert page.locator("body").evaluate("element => getComputedStyle(element).backgroundColor") == ground
+        assert page.locator("html").evaluate("element => element.scrollWidth") <= width  # nothing sticks out at the side
+        page.get_by_label("What do you need it for?").fill("homework & <b>biology</b>")
+        page.get_by_role("button", name="Ask for access").click()
+        assert page.get_by_role("heading", level=1).inner_text() == "Your question was sent"
+        assert {url.split("/")[2].split(":")[0] for url in asked_for} == {"adult.example"}
+    finally:
+        context.close()
+    asked = [each.asked for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]
+    assert [(each.url, each.note) for each in asked] == [(net.url("adult.example", "/some/page", "http"), "homework & <b>biology</b>")]
+
+
+def test_websites_work_through_the_gate(browser, stand: Stand, net: SmallInternet) -> None:  # type: ignore[no-untyped-def]
+    context = browser.new_context(ignore_https_errors=True)  # the origin's own certificate is from the test's authority
+    try:
+        page = context.new_page()
+        answer = page.goto(net.url("h2.example", "/page"))
+        assert (answer.status, answer.security_details()["issuer"]) == (200, "Small Internet test root")
+        with pytest.raises(sync_api.Error, match="ERR_TUNNEL_CONNECTION_FAILED"):
+            page.goto(net.url("adult.example", "/"))
+    finally:
+        context.close()
