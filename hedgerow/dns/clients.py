@@ -62,6 +62,7 @@ class Clients:
         self._prefix_of, self._observe, self._counters, self._clocks = prefix_of, observe, counters, clocks
         self._boundary = float("inf")  # on the wall clock: the first `until` of those who are known
         self._stale_at = clocks.steady() + CLIENT_SECONDS
+        self._complained = False
 
     def keep_time(self, now: float) -> None:
         """Forget everybody when a ruleset has ended, or the look-ups are old. `now` is the steady clock's."""
@@ -113,4 +114,9 @@ class Clients:
         try:
             self._observe(client, Request(client.device, Kind.DNS, entry.host), entry.decision, count)
         except Exception:
-            log.exception("a DNS decision could not be reported")
+            # Whatever is wrong with it concerns every report: one traceback says it, thousands would be the next trouble.
+            dropped = ("hedgerow_events_dropped_total", "dns")
+            self._counters[dropped] = self._counters.get(dropped, 0.0) + 1
+            if not self._complained:
+                self._complained = True
+                log.exception("DNS decisions cannot be reported")

@@ -1,0 +1,280 @@
+"""Measures one DNS worker beside Unbound in the same run: CPU a query, queries a second, memory.
+
+    .venv/bin/python bench/dns.py [--pairs 5] [--seconds 3] [--kinds blocked cached mixed shapes miss] [--plain] [--out FILE]
+
+The server is pinned to one core, dnsperf to the other; the sides alternate; medians and the spread of the ratios are printed. Both block
+the same list; both forward to the same dnsmasq, which answers all of example.net. `shapes` are the cached names in random case with an EDNS
+cookie (compared with `cached` of ours); `miss` are names that nobody has asked for before. `--plain` does without recvmmsg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LISTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "lists" / "plain"
+POLICY = """
+network: {timezone: Europe/Lisbon, unknown_devices: child-8-12}
+people:
+  mia: {age: 9, devices: [mia-tablet, mia-console, mia-laptop], bedtime: {every-day: "03:00-03:01"}}
+  tom: {age: 15, devices: [tom-phone, tom-laptop, tom-console]}
+  ana: {profile: adult, devices: [ana-phone, ana-laptop, tv, printer]}
+devices:
+"""
+DEVICES = ("mia-tablet", "mia-console", "mia-laptop", "tom-phone", "tom-laptop", "tom-console", "ana-phone", "ana-laptop", "tv", "printer")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One dnsperf run: microseconds of the server's CPU a query, queries a second, queries lost."""
+
+    cpu: float
+    rate: float
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    name: str
+    process: subprocess.Popen[bytes]
+    port: int
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def blocked_names() -> list[str]:
+    return [line for line in (LISTS / "hagezi-nsfw.txt").read_text().splitlines() if line and not line.startswith("#")]
+
+
+def write_queries(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    rng = random.Random(1)
+    blocked = [f"{rng.choice(('www', 'm', 'ads'))}.{name} {rng.choice(('A', 'A', 'A', 'AAAA'))}" for name in rng.sample(names, 2000)]
+    cached = [f"host{number}.example.net A" for number in range(2000)]
+    mixed = [rng.choice(blocked) if rng.random() < 0.3 else rng.choice(cached) for _ in range(10_000)]
+    shapes = ["".join(rng.choice((c.lower(), c.upper())) for c in line[:-2]) + " A" for line in cached for _ in range(3)]
+    miss = [f"n{number}.example.net A" for number in rng.sample(range(10_000_000), 400_000)]
+    files = {}
+    for kind, lines in {"blocked": blocked, "cached": cached, "mixed": mixed, "shapes": shapes, "miss": miss}.items():
+        files[kind] = folder / f"{kind}.txt"
+        files[kind].write_text("\n".join(lines) + "\n")
+    return files
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], core: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(["taskset", "-c", str(core), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+            log.seek(0)
+            if b"Traceback" in (said := log.read()):
+                raise SystemExit(said.decode()[:3000])
+
+
+def wait_until_answers(port: int, seconds: float = 60.0) -> None:
+    query = bytes.fromhex("000101000001000000000000") + b"\x04host\x07example\x03net\x00\x00\x01\x00\x01"
+    deadline = time.monotonic() + seconds
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.2)
+        sock.connect(("127.0.0.1", port))
+        while time.monotonic() < deadline:
+            try:
+                sock.send(query)
+                sock.recv(512)
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+    raise SystemExit(f"nobody answers at port {port}")
+
+
+@contextlib.contextmanager
+def upstream() -> Iterator[int]:
+    port = free_port()
+    options = ["--no-resolv", "--no-hosts", "--local-ttl=300", "--address=/example.net/192.0.2.7", "--conf-file=/dev/null", "--user=root"]
+    command = [
+        "dnsmasq",
+        "--keep-in-foreground",
+        f"--port={port}",
+        "--listen-address=127.0.0.1",
+        "--bind-interfaces",
+        "--pid-file=",
+        *options,
+    ]
+    with started(command, core=1):
+        wait_until_answers(port)
+        yield port
+
+
+@contextlib.contextmanager
+def unbound(folder: Path, names: Sequence[str], upstream_port: int) -> Iterator[Side]:
+    port = free_port()
+    zones = "\n".join(f'local-zone: "{name}" always_null' for name in names)
+    config = folder / "unbound.conf"
+    config.write_text(
+        f'server:\n directory: "{folder}"\n username: ""\n chroot: ""\n pidfile: ""\n interface: 127.0.0.1@{port}\n num-threads: 1\n'
+        f' module-config: "iterator"\n do-not-query-localhost: no\n use-syslog: no\n so-rcvbuf: 4m\n{zones}\n'
+        f'remote-control:\n control-enable: no\nforward-zone:\n name: "."\n forward-addr: 127.0.0.1@{upstream_port}\n'
+    )
+    with started(["unbound", "-d", "-c", str(config)]) as process:
+        wait_until_answers(port)
+        yield Side("unbound", process, port)
+
+
+@contextlib.contextmanager
+def hedgerow(folder: Path, upstream_port: int, *, plain: bool) -> Iterator[Side]:
+    port = free_port()
+    policy = folder / "hedgerow.yaml"
+    policy.write_text(POLICY + "".join(f"  {name}: {{ip: 127.0.1.{number}}}\n" for number, name in enumerate(DEVICES, 1)))
+    command = [sys.executable, __file__, "--serve", str(folder), str(port), str(upstream_port), *(["--plain"] if plain else [])]
+    with started(command) as process:
+        wait_until_answers(port)
+        yield Side("hedgerow", process, port)
+
+
+def serve(folder: Path, port: int, upstream_port: int, *, plain: bool) -> None:
+    """Runs in the child: one worker as the program would start it, without the control process."""
+    import uvloop
+
+    from hedgerow.blocklists.catalogue import Catalogue
+    from hedgerow.dns import datagrams
+    from hedgerow.dns.channels import open_upstreams
+    from hedgerow.dns.clients import Client
+    from hedgerow.dns.listeners import Server
+    from hedgerow.dns.resolver import Resolver
+    from hedgerow.policies.decide import decide
+    from hedgerow.policies.load import load_policy
+    from hedgerow.policies.model import Decision, Request
+    from hedgerow.policies.observe import observe
+    from hedgerow.policies.ruleset import Rulesets
+
+    catalogue = Catalogue.open(folder / "generation")
+    rulesets = Rulesets(load_policy(folder / "hedgerow.yaml"), (), (), catalogue)
+    remembered = []
+
+    def client_of(address: str) -> Client | None:
+        device = rulesets.device_at(address)
+        return None if device is None else Client(device.id, rulesets.ruleset(device, time.time()))
+
+    def remember(client: Client, request: Request, decision: Decision, count: int) -> None:
+        remembered.append(observe(client.ruleset, request, decision, time.time(), count))
+        if len(remembered) > 4096:
+            remembered.clear()
+
+    async def main() -> None:
+        resolver = Resolver(open_upstreams([f"127.0.0.1:{upstream_port}"]), lambda ruleset, request: decide(ruleset, catalogue, request))
+        server = Server(resolver, client_of, remember)
+        if plain:
+            datagrams.BatchListener = datagrams.DatagramListener  # type: ignore[misc, assignment]
+        await server.listen("127.0.0.1", port)
+        await asyncio.Event().wait()
+
+    uvloop.run(main())
+
+
+def compile_lists(folder: Path) -> None:
+    from hedgerow.blocklists.compile import compile_generation
+    from hedgerow.blocklists.sources import Source, starter_sources
+
+    compile_generation([*starter_sources(), Source("nsfw", "adult", LISTS / "hagezi-nsfw.txt", format="plain")], folder / "generation")
+
+
+def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """On-CPU time in user and kernel, exact to the nanosecond where /proc/PID/stat counts ticks."""
+    tasks = Path(f"/proc/{process.pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def private_megabytes(process: subprocess.Popen[bytes]) -> float:
+    text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    return sum(int(size) for size in re.findall(r"^Private_\w+:\s+(\d+)", text, re.MULTILINE)) / 1024
+
+
+def measure(side: Side, queries: Path, seconds: float, *extra: str) -> Run:
+    before = cpu_seconds(side.process)
+    command = ["taskset", "-c", "1", "dnsperf", "-s", "127.0.0.1", "-p", str(side.port), "-d", str(queries), "-l", str(seconds)]
+    text = subprocess.run([*command, "-c", "8", "-T", "1", "-q", "500", *extra], capture_output=True, text=True, check=True).stdout
+    used = cpu_seconds(side.process) - before
+    counted = {key: float(value) for key, value in re.findall(r"Queries (completed|lost|per second):\s+([\d.]+)", text)}
+    return Run(used / counted["completed"] * 1e6, counted["per second"], int(counted["lost"]))
+
+
+def compare(kind: str, sides: Sequence[Side], queries: dict[str, Path], pairs: int, seconds: float) -> dict[str, object]:
+    """Alternate between the sides; for `shapes` both runs are on our side: with cookies and random case, and without."""
+    if kind == "shapes":
+        ours = sides[0]
+        tests = [(("shapes", ours), ("-E", "10:0011223344556677")), (("cached", ours), ())]
+    else:
+        tests = [((kind, side), ()) for side in sides]
+    for (source, side), extra in tests:
+        if kind != "miss":
+            measure(side, queries[source], 1.0, *extra)
+    runs: list[list[Run]] = [[], []]
+    for _ in range(pairs):
+        for which, ((source, side), extra) in enumerate(tests):
+            runs[which].append(measure(side, queries[source], seconds, *extra))
+    ratios = sorted(ours.cpu / theirs.cpu for ours, theirs in zip(*runs, strict=True))
+    found: dict[str, object] = {
+        "kind": kind,
+        "ratio": round(statistics.median(ratios), 3),
+        "spread": [round(ratios[0], 3), round(ratios[-1], 3)],
+    }
+    for which, name in enumerate(("ours", "theirs")):
+        found[name] = {
+            "cpu_us": round(statistics.median(run.cpu for run in runs[which]), 2),
+            "qps": round(statistics.median(run.rate for run in runs[which])),
+            "lost": sum(run.lost for run in runs[which]),
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--kinds", nargs="+", default=["blocked", "cached", "mixed", "shapes"])
+    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(Path(options.serve[0]), int(options.serve[1]), int(options.serve[2]), plain=options.plain)
+        return
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        folder, names = Path(place), blocked_names()
+        compile_lists(folder)
+        queries = write_queries(folder, names)
+        port = stack.enter_context(upstream())
+        sides = [stack.enter_context(hedgerow(folder, port, plain=options.plain)), stack.enter_context(unbound(folder, names, port))]
+        results = []
+        for kind in options.kinds:
+            results.append(compare(kind, sides, queries, options.pairs, options.seconds))
+            print(json.dumps(results[-1]), flush=True)
+        memory = {side.name: round(private_megabytes(side.process), 1) for side in sides}
+        print(json.dumps({"domains": len(names), "private_mb": memory}))
+        if options.out:
+            options.out.write_text(json.dumps({"results": results, "private_mb": memory, "domains": len(names)}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
