@@ -19,7 +19,7 @@ from hedgerow.proxy.block_page import ASK_PATH, Answer, form_of
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT, ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.dial import dial
 from hedgerow.proxy.http_head import Authority, Head, HeadError, HeadReader, forward_head, parse_authority, parse_target
-from hedgerow.proxy.judge import strictest
+from hedgerow.proxy.judge import Judge, strictest
 from hedgerow.proxy.pass_ticket import FIELD, issue_pass
 from hedgerow.proxy.tunnel import End, Tunnel
 
@@ -37,9 +37,22 @@ class Connection(asyncio.Protocol):
     """Reads the client's first words and acts on them."""
 
     __slots__ = (
-        "_after", "_discarded", "_first", "_gate", "_hello", "_is_gone", "_reader", "_receive", "_ruleset", "_target", "_task",
-        "_transport", "address", "device",
-    )  # fmt: skip
+        "_after",
+        "_discarded",
+        "_first",
+        "_gate",
+        "_hello",
+        "_is_gone",
+        "_judged_by",
+        "_reader",
+        "_receive",
+        "_ruleset",
+        "_target",
+        "_task",
+        "_transport",
+        "address",
+        "device",
+    )
 
     def __init__(self, gate: Gate) -> None:
         self.address = ""
@@ -53,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._receive: Callable[[bytes], None] = self._read_head
         self._transport: asyncio.Transport
+        self._judged_by: Judge
         self._ruleset: Ruleset
         self._target: Authority
 
@@ -224,11 +238,18 @@ class Connection(asyncio.Protocol):
 
     def _start(self, opening: Coroutine[Any, Any, None]) -> None:
         self._gate.waited(self)
+        self._judged_by = self._gate.judge
         self._receive = self._keep
         self._transport.pause_reading()
         self._task = asyncio.get_running_loop().create_task(opening)
         self._gate.tasks.add(self._task)
-        self._task.add_done_callback(self._gate.tasks.discard)
+        self._task.add_done_callback(self._opened)
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        self._gate.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a connection could not be opened", exc_info=error)
+            self.abort()
 
     async def _open_tunnel(self, requests: tuple[Request, ...]) -> None:
         gate, target = self._gate, self._target
@@ -247,31 +268,30 @@ class Connection(asyncio.Protocol):
                 gate.drop("destination")
                 return self._deny()
         tunnel = Tunnel(gate, self.address, self._ruleset, requests, "tunnel", self._transport)
-        await self._join(tunnel, addresses, target.port, b"")
+        await self._join(tunnel, addresses, target.port)
         return None
 
     async def _open_inspector(self, requests: tuple[Request, ...], head: bytes, lane: str, *, swallow: bool, blocked: bool = False) -> None:
         host, port = self._gate.next_inspector()
         tunnel = Tunnel(self._gate, self.address, self._ruleset, requests, lane, self._transport, blocked=blocked)
-        if swallow:
-            tunnel.swap_server(ReplySwallower(tunnel))
-        await self._join(tunnel, (host,), port, head)
+        await self._join(tunnel, (host,), port, head, ReplySwallower if swallow else End)
 
-    async def _join(self, tunnel: Tunnel, addresses: tuple[str, ...], port: int, prefix: bytes) -> None:
+    async def _join(self, tunnel: Tunnel, addresses: tuple[str, ...], port: int, prefix: bytes = b"", kind: type[End] = End) -> None:
         """Dial, and go on as a tunnel; `prefix` is said to the server before what the client said."""
+        gate = self._gate
         try:
-            transport, _ = await dial(lambda: tunnel.server, addresses, port, self._gate.limits.dial)
+            transport, server = await dial(lambda: kind.towards_server(tunnel), addresses, port, gate.limits.dial)
         except OSError:
             return self._fail("dial")
-        if tunnel.server.closed:
-            return self._fail("dial")
-        if self._is_gone:
+        if self._is_gone or self._transport.is_closing() or server.closed:
             transport.abort()
-            return None
+            return self._fail("dial")
+        if gate.judge is not self._judged_by and gate.is_forbidden(tunnel):  # another snapshot came in force meanwhile
+            transport.abort()
+            return self._fail("swap")
         self._is_gone = True  # for this protocol; the connection lives on as the tunnel's end
-        self._gate.became(self, tunnel)
-        transport.write(prefix + self._first)
-        tunnel.join(self._transport, len(self._first))
+        gate.became(self, tunnel)
+        tunnel.join(server, self._first, prefix)
         return None
 
     # Ends.

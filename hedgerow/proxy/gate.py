@@ -98,7 +98,7 @@ class Gate:
     def swap(self, judge: Judge) -> None:
         """A new snapshot holds from now on; running tunnels that it does not allow are cut."""
         self.judge = judge
-        self.cut(self._is_forbidden)
+        self.cut(self.is_forbidden)
 
     def cut(self, predicate: Callable[[Tunnel], bool]) -> int:
         """Cut the running tunnels for which `predicate` holds; returns how many."""
@@ -176,7 +176,7 @@ class Gate:
         try:
             self._end_the_slow(now)
             self.cut(lambda tunnel: self._is_idle(tunnel, now))
-            self.cut(lambda tunnel: tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self._is_forbidden(tunnel))
+            self.cut(lambda tunnel: tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self.is_forbidden(tunnel))
             self.counters["hedgerow_proxy_open_tunnels",] = len(self.tunnels)
         except Exception:
             log.exception("the sweep of the gate failed")
@@ -193,7 +193,7 @@ class Gate:
         limit = self.limits.half_closed if tunnel.half_closed else self.limits.idle
         return tunnel.idle_for(now) > limit
 
-    def _is_forbidden(self, tunnel: Tunnel) -> bool:
+    def is_forbidden(self, tunnel: Tunnel) -> bool:
         """Judge a running tunnel again; it takes on the ruleset under which it may go on."""
         found = self.judge.client_of(tunnel.address)
         if found is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, Self
 
 from hedgerow.policies.model import DeviceId, Request
 from hedgerow.policies.ruleset import Ruleset
@@ -27,6 +27,13 @@ class End(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.peer: End
 
+    @classmethod
+    def towards_server(cls, tunnel: Tunnel) -> Self:
+        """A new end for an attempt to reach the server; `Tunnel.join` takes the one that got there."""
+        end = cls(tunnel)
+        end.peer = tunnel.client
+        return end
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
 
@@ -35,15 +42,17 @@ class End(asyncio.Protocol):
         self.peer.transport.write(data)
 
     def pause_writing(self) -> None:
-        self.peer.transport.pause_reading()
+        if not self.peer.transport.is_closing():
+            self.peer.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self.peer.transport.resume_reading()
+        if not self.peer.transport.is_closing():
+            self.peer.transport.resume_reading()
 
     def eof_received(self) -> bool:
         """Close the other side's half; the connection itself is closed once both halves are."""
         self.ended = True
-        if self.peer.ended or self.peer.closed:
+        if self.peer.ended or self.peer.transport.is_closing():
             self.peer.transport.close()
             return False
         self.peer.transport.write_eof()
@@ -51,6 +60,8 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
+        if not self.tunnel.is_joined:
+            return  # one of several attempts to reach the server; whoever dials sees to it
         if error is None and (self.ended or self.peer.ended):
             self.peer.transport.close()
         else:
@@ -71,7 +82,20 @@ class Tunnel:
     block, and that the inspector shows the page that explains it.
     """
 
-    __slots__ = ("_owner", "_seen", "address", "blocked", "client", "device", "idle_since", "lane", "requests", "ruleset", "server")
+    __slots__ = (
+        "_owner",
+        "_seen",
+        "address",
+        "blocked",
+        "client",
+        "device",
+        "idle_since",
+        "is_joined",
+        "lane",
+        "requests",
+        "ruleset",
+        "server",
+    )
 
     def __init__(
         self, owner: Owner, address: str, ruleset: Ruleset, requests: tuple[Request, ...], lane: str, client: asyncio.Transport, *,
@@ -85,21 +109,23 @@ class Tunnel:
         self.requests = requests
         self.lane = lane
         self.blocked = blocked
+        self.is_joined = False
         self.device = DeviceId("")
         self.client = End(self)
         self.client.transport = client
-        self.swap_server(End(self))
+        self.server: End
 
-    def swap_server(self, end: End) -> None:
-        """Use another kind of end towards the server; only before anything is dialled."""
-        self.server, end.peer = end, self.client
-        self.client.peer = end
+    def join(self, server: End, first: bytes, prefix: bytes = b"") -> None:
+        """Take over the client's (paused) transport now that the server's stands.
 
-    def join(self, client: asyncio.Transport, sent: int) -> None:
-        """Take over the client's (paused) transport once the server's stands; `sent` bytes of the client were passed on before."""
-        client.set_protocol(self.client)
-        self.client.count += sent
-        client.resume_reading()
+        `first` is what was read from the client before; `prefix`, of our own, is said to the server before it.
+        """
+        self.server = self.client.peer = server
+        self.is_joined = True
+        server.transport.write(prefix + first)
+        self.client.count += len(first)
+        self.client.transport.set_protocol(self.client)
+        self.client.transport.resume_reading()
 
     def cut(self) -> None:
         """End both connections at once; what is buffered is dropped."""

@@ -39,3 +39,29 @@ def test_refused_addresses_are_passed_over_at_once() -> None:
 def test_none_answers(addresses: list[str]) -> None:
     with socket.create_server(("127.0.0.9", 0)) as server, pytest.raises(OSError):
         asyncio.run(dialled(addresses, server.getsockname()[1]))
+
+
+def test_each_attempt_has_a_protocol_of_its_own_and_the_late_one_is_dropped() -> None:
+    """Two servers answer; the one that came second must not disturb the first."""
+
+    class Recorder(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.lost = False
+            made.append(self)
+
+        def connection_lost(self, error: Exception | None) -> None:
+            self.lost = True
+
+    made: list[Recorder] = []
+
+    async def race(port: int) -> None:
+        transport, won = await dial(Recorder, ["192.0.2.1", "127.0.0.9", "127.0.0.8"], port, 5.0)
+        await asyncio.sleep(0.1)
+        assert not won.lost
+        assert all(each.lost or each is won or not hasattr(each, "transport") for each in made)
+        transport.abort()
+        await asyncio.sleep(0.01)
+        assert won.lost
+
+    with socket.create_server(("127.0.0.9", 0)) as first, socket.create_server(("127.0.0.8", first.getsockname()[1])):
+        asyncio.run(race(first.getsockname()[1]))

@@ -240,6 +240,17 @@ def test_two_devices_get_different_answers(stand: Stand, net: SmallInternet) -> 
     assert curl(url, proxy=stand.proxy, source=ADULT, ca=net.authority.root).status == 200
 
 
+def test_a_name_with_addresses_of_both_families(stand: Stand, net: SmallInternet) -> None:
+    for _ in range(5):
+        answer = curl(net.url("dual.example", "/bytes/100000"), proxy=stand.proxy, source=CHILD, ca=net.authority.root)
+        assert (answer.status, answer.size) == (200, 100_000)
+
+
+def test_the_gate_is_there_over_ipv6(stand: Stand, net: SmallInternet) -> None:
+    assert curl(net.url("news.example", "/", "http"), proxy=("::1", stand.gate.port)).status == 200
+    assert curl(net.url("adult.example", "/", "http"), proxy=("::1", stand.gate.port)).status == 403  # a device that nobody named
+
+
 def test_a_name_that_does_not_exist_ends_the_tunnel(stand: Stand) -> None:
     answer = curl("https://nowhere.school.example/", proxy=stand.proxy, source=CHILD, timeout=8)
     assert (answer.connect_status, answer.status) == (200, 0)
