@@ -131,7 +131,7 @@ def test_malformed_queries_get_valid_dns_or_nothing(internet: SmallInternet, sha
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind((TABLET, 0))
             sock.connect(running.dns)
-            answers = []
+            answers: list[bytes] = []
             for number, packet in enumerate(_packets(shared_data)):
                 if len(packet) <= UDP_LIMIT:
                     sock.send(packet)
