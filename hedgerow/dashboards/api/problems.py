@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DatabaseError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.api.guard import SECURITY_HEADERS
 from hedgerow.journal.ledger import NoSuchEntry
+
+log = logging.getLogger("hedgerow.web")
 
 type ErrorPage = Callable[[int, str], Response]
 
@@ -46,6 +51,18 @@ def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
     @app.exception_handler(Unfit)
     async def _unfit(request: Request, error: Unfit) -> Response:
         return answer(request, 422, str(error))
+
+    @app.exception_handler(DatabaseError)
+    async def _journal(request: Request, error: DatabaseError) -> Response:
+        log.error("The journal can't be used: %s", error.orig)
+        return answer(request, 503, "The journal can't be used just now; Hedgerow goes on filtering.")
+
+    @app.exception_handler(Exception)
+    async def _ours(request: Request, _error: Exception) -> Response:
+        # Made outside of the guard's middleware, so it brings the headers itself.
+        response = answer(request, 500, "Something went wrong inside Hedgerow; its log says what.")
+        response.headers.update(SECURITY_HEADERS)
+        return response
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, assert_never
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -60,6 +60,7 @@ class GrantOrder(Whom, Approval):
 
 
 Cursor = Annotated[int | None, Query(ge=1, le=2**62, description="the `older` of the page before")]
+RequestId = Annotated[int, Path(ge=1, le=2**62)]
 Text = Annotated[str | None, Query(max_length=2048)]
 Instant = Annotated[float | None, Query(ge=0, le=2**40, description="seconds since the epoch")]
 
@@ -115,11 +116,11 @@ def _add_readings(api: APIRouter, reader: Reader, control: Control, clock: Calla
 
 def _add_changes(api: APIRouter, control: Control, clock: Callable[[], float]) -> None:
     @api.post("/requests/{request_id}/approve")
-    async def approve(request_id: int, approval: Approval) -> Grant:
+    async def approve(request_id: RequestId, approval: Approval) -> Grant:
         return await control.approve(request_id, approval.how_long, GIVER)
 
     @api.post("/requests/{request_id}/deny", status_code=204)
-    async def deny(request_id: int) -> None:
+    async def deny(request_id: RequestId) -> None:
         await control.deny(request_id, GIVER)
 
     @api.post("/grants", status_code=201)

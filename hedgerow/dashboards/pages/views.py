@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Form, Path, Query, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -21,11 +21,13 @@ from hedgerow.policies.model import Grant, Pause, Verdict
 
 GIVER = "web page"
 
-_HERE = Path(__file__).parent
+_HERE = pathlib.Path(__file__).parent
 _ROWS = 40
 _SESSION_SECONDS = 30 * 86400
 _SEE_OTHER = 303
 
+type _RequestId = Annotated[int, Path(ge=1, le=2**62)]
+type _Cursor = Annotated[int | None, Query(ge=1, le=2**62)]
 type Short = Annotated[str, Query(max_length=253)]
 type Name = Annotated[str, Form(max_length=253)]
 
@@ -83,7 +85,9 @@ class Pages:
             router.add_api_route(path, change, methods=["POST"])
         return router
 
-    async def home(self, device: Short = "", verdict: Short = "", host: Short = "", cursor: int | None = None) -> Response:
+    async def home(
+        self, device: Short = "", verdict: Short = "", host: Short = "", cursor: Annotated[int | None, Query(ge=1, le=2**62)] = None
+    ) -> Response:
         """Everything on one page."""
         now, status = self._clock(), self._control.status()
         chosen = Verdict(verdict) if verdict in set(Verdict) else None
@@ -109,11 +113,11 @@ class Pages:
     async def icon(self) -> Response:
         return Response(self._icon, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
-    async def approve(self, request_id: int, how_long: Annotated[HowLong, Form(alias="for")]) -> Response:
+    async def approve(self, request_id: _RequestId, how_long: Annotated[HowLong, Form(alias="for")]) -> Response:
         await self._control.approve(request_id, how_long, GIVER)
         return _back()
 
-    async def deny(self, request_id: int) -> Response:
+    async def deny(self, request_id: _RequestId) -> Response:
         await self._control.deny(request_id, GIVER)
         return _back()
 

@@ -1,0 +1,426 @@
+"""The whole web over a real socket, asked as a browser, a script and a filtered device would."""
+
+import json
+import re
+import socket
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from web_server import NOW, TOKEN
+
+from hedgerow.blocklists.rules import Problem
+from hedgerow.dashboards.api.control import DeviceView, ListHealth, WorkerHealth
+from hedgerow.dashboards.metrics import METRICS
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.policies.lifelines import Lifeline
+from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Kind, Observation, Reason, Verdict
+
+MIA = DeviceId("mia-tablet")
+HELPLINE = Lifeline("A helpline", "GB", "https://help.example/", ("help.example",), phone="0800 11 11")
+EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}"
+BEARER = {"authorization": f"Bearer {TOKEN}"}
+
+
+def client(web, address="127.0.0.1", **more):
+    return httpx.Client(base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, **more)
+
+
+def seen(host="www.bet.example", device=MIA, person="mia", verdict=Verdict.BLOCK, reason=Reason.CATEGORY, what="gambling", **more):
+    return Observation(NOW, device, person, "child-8-12", Kind.DNS, verdict, reason, what, host, **more)
+
+
+def write(web, *messages):
+    web.recorder.add(messages)
+    web.recorder.flush()
+
+
+def own(web, **more):
+    """Headers of a form on our own page."""
+    return {"origin": web.url, **more}
+
+
+class Tags(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_first_page_shows_devices_decisions_requests_and_health(web):
+    write(
+        web,
+        DeviceSeen(NOW, MIA, "192.168.1.31", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12"),
+        seen(count=7, rule="starter/gambling:12"),
+        AccessRequest(NOW - 60, MIA, "mia", "scratch.example", note="for school"),
+    )
+    web.ledger.give(Grant("g1", "chess.example", "web page", NOW, NOW + 3600, MIA))
+    web.ledger.pause("web page", person="tom")
+    web.change_status(
+        workers=(WorkerHealth("gate-0", "gate", "restarting", NOW - 5, None, 3),),
+        lists=(ListHealth("ut1/adult", "adult", 4600123, NOW - 7200),),
+        policy_problems=(Problem("hedgerow.yaml", 12, 5, "unknown key 'bedtimes'"),),
+        journal_problem="the journal cannot be written: disk full",
+    )
+    with client(web) as browser:
+        page = browser.get("/")
+    assert page.status_code == 200
+    text = " ".join(Tags(page.text).text.split())
+    for part in (
+        *("mia-tablet", "192.168.1.31", "child-8-12", "www.bet.example", "topic: gambling", "starter/gambling:12"),
+        *("mia asks for scratch.example", "for school", "chess.example", "tom is paused"),
+        *("gate-0 is restarting", "hedgerow.yaml:12:5: unknown key 'bedtimes'", "disk full", "4,600,123", "21:26"),
+    ):
+        assert part in text, part
+
+
+def test_an_empty_journal_is_a_page_too(web):
+    with client(web) as browser:
+        page = browser.get("/")
+    assert page.status_code == 200
+    assert "No device has shown itself yet" in page.text
+    assert "Nobody waits" in page.text
+
+
+@pytest.mark.parametrize(("how_long", "ends"), [("hour", NOW + 3600), ("good", None)])
+def test_a_request_is_approved_with_one_press(web, how_long, ends):
+    write(web, AccessRequest(NOW, MIA, "mia", "scratch.example"))
+    with client(web) as browser:
+        answer = browser.post("/requests/1/approve", data={"for": how_long}, headers=own(web))
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        (grant,) = browser.get("/api/v1/grants").json()["grants"]
+        assert (grant["subject"], grant["device"], grant["ends"], grant["giver"]) == ("scratch.example", MIA, ends, "web page")
+        assert browser.get("/api/v1/requests").json() == []
+        assert browser.post("/requests/1/approve", data={"for": how_long}, headers=own(web)).status_code == 404
+        assert browser.post(f"/grants/{grant['id']}/revoke", headers=own(web)).status_code == 303
+        assert browser.get("/api/v1/grants").json()["grants"] == []
+
+
+def test_denying_pausing_and_resuming(web):
+    write(web, AccessRequest(NOW, MIA, "mia", "scratch.example"))
+    with client(web) as browser:
+        assert browser.post("/requests/1/deny", headers=own(web)).status_code == 303
+        assert [row["state"] for row in browser.get("/api/v1/requests?state=all").json()] == ["denied"]
+        assert browser.post("/pause", data={"person": "mia", "minutes": "30"}, headers=own(web)).status_code == 303
+        assert browser.post("/pause", data={"person": "", "minutes": "60"}, headers=own(web)).status_code == 303
+        pauses = browser.get("/api/v1/grants").json()["pauses"]
+        assert {(pause["person"], pause["ends"]) for pause in pauses} == {("mia", NOW + 1800), (None, NOW + 3600)}
+        assert browser.post("/resume", data={"person": "mia", "device": ""}, headers=own(web)).status_code == 303
+        assert [pause["person"] for pause in browser.get("/api/v1/grants").json()["pauses"]] == [None]
+        assert browser.post("/pause", data={"person": "nobody"}, headers=own(web)).status_code == 422
+
+
+def test_the_api_changes_with_the_token_alone(web):
+    write(web, AccessRequest(NOW, MIA, "mia", "scratch.example"), AccessRequest(NOW, MIA, "mia", "other.example"))
+    with client(web, headers=BEARER) as script:
+        assert script.post("/api/v1/requests/1/approve", json={"how_long": "hour"}).json()["subject"] == "scratch.example"
+        assert script.post("/api/v1/requests/2/deny").status_code == 204
+        given = script.post("/api/v1/grants", json={"subject": "games", "person": "tom", "how_long": "today"})
+        assert given.status_code == 201
+        assert given.json()["ends"] == 1_780_009_200.0  # midnight in Lisbon, an hour before that of UTC
+        assert script.post("/api/v1/pause", json={"person": "tom", "minutes": 5}).status_code == 204
+        assert script.post("/api/v1/resume", json={"person": "tom"}).status_code == 204
+        assert script.delete(f"/api/v1/grants/{given.json()['id']}").status_code == 204
+        assert (
+            script.get("/api/v1/explain", params={"device": MIA, "target": "www.bet.example"}).json()[0]["decision"]["verdict"] == "block"
+        )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/api/v1/requests/99/approve", {"how_long": "hour"}, 404),
+        ("POST", "/api/v1/requests/99/deny", None, 404),
+        ("POST", "/api/v1/requests/99/approve", {"how_long": "ever"}, 422),
+        ("POST", "/api/v1/requests/99/approve", {"how_long": "hour", "more": 1}, 422),
+        ("POST", "/api/v1/requests/99/approve", None, 422),
+        ("POST", "/api/v1/requests/x/approve", {"how_long": "hour"}, 422),
+        ("POST", "/api/v1/requests/99999999999999999999/deny", None, 422),
+        ("POST", "/api/v1/pause", {"person": "a", "device": "b"}, 422),
+        ("POST", "/api/v1/pause", {"minutes": -1}, 422),
+        ("POST", "/api/v1/pause", {"person": "nobody"}, 422),
+        ("POST", "/api/v1/grants", {"subject": "", "how_long": "hour"}, 422),
+        ("DELETE", "/api/v1/grants/..%2f..", None, 404),
+        ("DELETE", "/api/v1/grants/none", None, 404),
+        ("GET", "/api/v1/decisions?limit=0", None, 422),
+        ("GET", "/api/v1/decisions?cursor=-1", None, 422),
+        ("GET", "/api/v1/decisions?verdict=perhaps", None, 422),
+        ("GET", "/api/v1/requests?state=other", None, 422),
+        ("GET", "/api/v1/nothing", None, 404),
+        ("PUT", "/api/v1/pause", None, 405),
+    ],
+)
+def test_api_errors_are_problem_details(web, method, path, body, status):
+    with client(web, headers=BEARER) as script:
+        answer = script.request(method, path, json=body)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+    assert answer.json()["detail"]
+
+
+def test_decisions_page_by_cursor(web):
+    write(web, *(seen(f"{number}.example") for number in range(5)))
+    hosts, cursor = [], ""
+    with client(web) as script:
+        while cursor is not None:
+            page = script.get("/api/v1/decisions?limit=2" + (f"&cursor={cursor}" if cursor else "")).json()
+            hosts += [row["host"] for row in page["rows"]]
+            cursor = page["older"]
+        assert hosts == [f"{number}.example" for number in (4, 3, 2, 1, 0)]
+        assert "2.example" in script.get("/?host=2.example").text
+        assert "3.example" not in script.get("/?host=2.example").text
+        assert "Nothing to show" in script.get("/", params={"device": EVIL, "verdict": "block", "host": EVIL}).text
+
+
+def test_metrics_show_exactly_the_declared_table(web):
+    web.change_status(lists=(ListHealth("a", "adult", 5, NOW - 60), ListHealth("b", "adult", 7, None)), policy_loaded=NOW, dropped=3)
+    write(web, AccessRequest(NOW, MIA, "mia", "scratch.example"))
+    with client(web) as scraper:
+        answer = scraper.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    assert {name for name in families if name.startswith("hedgerow_")} == {metric.name.removesuffix("_total") for metric in METRICS}
+    values = {sample.name: sample.value for family in families.values() for sample in family.samples}
+    assert values["hedgerow_access_requests_open"] == 1
+    assert values["hedgerow_list_domains"] == 12
+    assert values["hedgerow_list_age_seconds"] == 60
+    assert values["hedgerow_policy_loaded_timestamp_seconds"] == NOW
+    assert values["hedgerow_events_dropped_total"] == 3
+
+
+def test_health(web):
+    with client(web) as probe:
+        assert probe.get("/healthz").status_code == 200
+        web.change_status(workers=(WorkerHealth("gate-0", "gate", "restarting", NOW),))
+        assert probe.get("/healthz").status_code == 503
+
+
+def test_every_answer_carries_the_security_headers(web):
+    with client(web) as browser, client(web, "127.0.0.2") as child:
+        answers = [browser.get(path) for path in ("/", "/static/hedgerow.css", "/api/v1/status", "/nothing", "/metrics", "/sign-in")]
+        answers += [child.get("/"), browser.get("/", headers={"host": "evil.example"}), browser.post("/pause")]
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert "server" not in answer.headers
+
+
+def test_pages_have_no_script_no_inline_style_and_nothing_from_outside(web):
+    web.control.devices["127.0.0.1"] = DeviceView(MIA, "mia", "child-8-12")
+    write(web, seen(), AccessRequest(NOW, MIA, "mia", "scratch.example"))
+    with client(web) as browser:
+        for path in ("/", "/device", "/sign-in", "/nothing"):
+            for tag, attributes in Tags(browser.get(path).text).tags:
+                assert tag not in {"script", "iframe", "object", "embed", "base", "style"}
+                assert not any(name.startswith("on") or name == "style" for name in attributes)
+                for name in ("src", "href", "action"):
+                    assert re.match(r"[/#]", attributes.get(name, "/")), attributes
+
+
+def test_what_others_wrote_is_shown_as_text_only(web):
+    evil_device = DeviceId(EVIL)
+    web.control.devices["127.0.0.1"] = DeviceView(evil_device, EVIL, EVIL, held=EVIL)
+    write(
+        web,
+        DeviceSeen(NOW, evil_device, EVIL, EVIL, EVIL, EVIL, EVIL),
+        Observation(NOW, evil_device, EVIL, EVIL, Kind.HTTP, Verdict.BLOCK, Reason.RULE, EVIL, EVIL, "javascript:" + EVIL, EVIL),
+        AccessRequest(NOW, evil_device, EVIL, EVIL, "javascript:" + EVIL, EVIL, EVIL),
+    )
+    web.ledger.give(Grant(EVIL, EVIL, EVIL, NOW, None, evil_device, EVIL, EVIL))
+    web.ledger.pause(EVIL, person=EVIL)
+    web.change_status(
+        policy=EVIL,
+        journal_problem=EVIL,
+        policy_problems=(Problem(EVIL, 1, 1, EVIL, EVIL),),
+        list_problems=(Problem(EVIL, 1, 1, EVIL, EVIL),),
+        lists=(ListHealth(EVIL, EVIL, 1, None, EVIL),),
+        workers=(WorkerHealth(EVIL, EVIL, EVIL, NOW),),
+    )
+    with client(web) as browser:
+        pages = [browser.get("/"), browser.get("/", params={"host": EVIL, "device": EVIL, "verdict": EVIL}), browser.get("/device")]
+    for page in pages:
+        assert page.status_code == 200
+        found = Tags(page.text)
+        assert not {"script", "img"} & {tag for tag, _ in found.tags}
+        assert not any(str(attributes.get("href", "")).startswith("javascript:") for _, attributes in found.tags)
+        assert "{{7*7}}" in found.text
+        assert "<script>alert(1)" in found.text
+
+
+def test_a_helpline_that_is_no_link_is_not_made_one(web):
+    web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12", (Lifeline("x", "GB", "javascript:alert(1)", ()),))
+    with client(web, "127.0.0.2") as child:
+        assert "javascript:" not in child.get("/device").text
+
+
+def test_a_filtered_device_sees_its_own_page_and_nothing_else(web):
+    web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12", (HELPLINE,), "Bedtime", NOW + 3600)
+    write(
+        web, seen(), seen("toms.example", DeviceId("tom-laptop"), "tom"), seen("fine.example", verdict=Verdict.ALLOW, reason=Reason.DEFAULT)
+    )
+    with client(web, "127.0.0.2") as child:
+        page = child.get("/device")
+        text = " ".join(Tags(page.text).text.split())
+        for part in (
+            "mia-tablet belongs to mia and follows the rules of child-8-12",
+            "www.bet.example",
+            "Bedtime until 22:26",
+            "0800 11 11",
+        ):
+            assert part in text
+        assert "toms.example" not in text
+        assert "fine.example" not in text
+        for path in (
+            "/",
+            "/?x",
+            "/metrics",
+            "/healthz",
+            "/api/v1/status",
+            "/api/v1/decisions",
+            "/api/v1/openapi.json",
+            "/sign-in",
+            "/docs",
+        ):
+            assert child.get(path).status_code == 403, path
+        tricks = (
+            {"x-forwarded-for": "127.0.0.1"},
+            {"x-real-ip": "127.0.0.1"},
+            {"forwarded": "for=127.0.0.1"},
+            {"host": "127.0.0.1"},
+            {"host": "localhost"},
+            {"x-http-method-override": "GET"},
+            {"x-original-url": "/device"},
+            {"authorization": "Bearer x"},
+            {"cookie": "hedgerow_session=x"},
+        )
+        for trick in tricks:
+            assert child.get("/", headers=trick).status_code == 403, trick
+        for path in ("/pause", "/requests/1/approve", "/sign-in", "/device"):
+            assert child.post(path, headers={"origin": web.url}, data={"for": "good"}).status_code in {403, 405}, path
+
+
+def raw(web, request, source="127.0.0.2"):
+    with socket.create_connection(("127.0.0.1", web.port), 5, source_address=(source, 0)) as line:
+        line.sendall(request)
+        line.shutdown(socket.SHUT_WR)
+        answer = b""
+        while data := line.recv(65536):
+            answer += data
+    return answer
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/device/../",
+        b"/device%2f..%2f",
+        b"/%2e%2e/metrics",
+        b"/./metrics",
+        b"//metrics",
+        b"/metrics;/device",
+        b"/metrics%00/device",
+        b"/METRICS",
+    ],
+)
+def test_a_filtered_device_finds_no_other_spelling_of_a_path(web, target):
+    answer = raw(web, b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+    assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 "))
+    assert b"hedgerow_build_info" not in answer
+
+
+def test_absolute_form_and_two_hosts_do_not_help(web):
+    for request in (
+        b"GET http://127.0.0.1/metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"GET /metrics HTTP/1.0\r\n\r\n",
+    ):
+        assert b"hedgerow_build_info" not in raw(web, request)
+
+
+def test_a_device_outside_of_the_network_gets_nothing(web):
+    with client(web, "127.0.0.3") as stranger:
+        assert stranger.get("/device").status_code == 403
+
+
+def test_forms_of_other_sites_are_refused(web):
+    write(web, AccessRequest(NOW, MIA, "mia", "scratch.example"))
+    with client(web) as browser:
+        for headers in ({"origin": "http://evil.example"}, {"origin": "null"}, {}, {"sec-fetch-site": "cross-site"}):
+            assert browser.post("/requests/1/approve", data={"for": "good"}, headers=headers).status_code == 403, headers
+        assert browser.get("/api/v1/grants").json()["grants"] == []
+        assert browser.get("/requests/1/approve").status_code == 405
+
+
+def test_a_rebound_name_reaches_nothing(web):
+    with client(web) as browser:
+        for path in ("/", "/metrics", "/api/v1/status", "/device"):
+            assert browser.get(path, headers={"host": f"evil.example:{web.port}"}).status_code == 421
+
+
+def test_signing_in_from_a_grown_ups_phone(web):
+    web.control.devices["127.0.0.9"] = DeviceView(DeviceId("mum-phone"), "mum", "adult", may_sign_in=True)
+    with client(web, "127.0.0.9") as phone:
+        assert phone.get("/").status_code == 403
+        assert phone.get("/sign-in").status_code == 200
+        assert phone.post("/sign-in", data={"token": "wrong"}, headers=own(web)).status_code == 403
+        answer = phone.post("/sign-in", data={"token": TOKEN}, headers=own(web))
+        assert answer.status_code == 303
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "samesite=strict" in cookie.lower()
+        assert TOKEN not in cookie
+        assert phone.get("/").status_code == 200
+        assert phone.get("/metrics").status_code == 200
+        phone.post("/sign-out", headers=own(web))
+        assert phone.get("/").status_code == 403
+
+
+def test_big_and_endless_bodies_are_refused(web):
+    with client(web, headers=BEARER) as script:
+        assert script.post("/api/v1/pause", content=b"x" * 70_000).status_code == 413
+        assert script.post("/api/v1/pause", content=iter([b"{}"])).status_code == 413
+
+
+def test_the_openapi_description_names_every_route(web):
+    with client(web) as script:
+        description = script.get("/api/v1/openapi.json").json()
+    assert {"/api/v1/status", "/api/v1/devices", "/api/v1/decisions", "/api/v1/requests", "/api/v1/grants"} <= set(description["paths"])
+    assert all(path.startswith("/api/v1/") for path in description["paths"])
+    json.dumps(description)
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/devices", "/metrics"])
+def test_a_broken_journal_is_said_and_does_not_end_the_web(web, path):
+    with web.engine.begin() as connection:
+        for table in ("devices_seen", "access_requests"):
+            connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away_{table}")
+    with client(web) as browser:
+        answer = browser.get(path)
+        assert answer.status_code == 503
+        assert "journal can" in answer.text
+        assert "devices_seen" not in answer.text
+        assert browser.get("/api/v1/status").status_code == 200
+
+
+def test_a_fault_of_ours_tells_no_more_than_that(web):
+    web.control.state = None
+    with client(web) as browser:
+        answer = browser.get("/api/v1/status")
+    assert answer.status_code == 500
+    assert "Traceback" not in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
