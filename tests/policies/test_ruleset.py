@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies import ruleset as ruleset_module
+from hedgerow.policies.load import parse_policy
+from hedgerow.policies.model import Device, DeviceId, Grant, Pause, Privacy, SafeSearch
+from hedgerow.policies.ruleset import Rulesets
+
+NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
+POLICY = b"""
+network: {timezone: Europe/Lisbon, lan: [192.168.1.0/24, "fd12:3456::/64"]}
+people:
+  mia: {age: 9, devices: [tablet, console], bedtime: "20:30-07:00"}
+  tom: {age: 9, devices: [phone]}
+devices:
+  tablet: {ip: 192.168.1.9, mac: "AA:BB:CC:DD:EE:09"}
+  console: {ip: 192.168.1.10}
+  phone: {cidr: 192.168.1.16/28, privacy: full}
+"""
+
+
+def _rulesets(catalogue: Catalogue, *given: Grant | Pause, policy: bytes = POLICY) -> Rulesets:
+    grants = [each for each in given if isinstance(each, Grant)]
+    pauses = [each for each in given if isinstance(each, Pause)]
+    return Rulesets(parse_policy(policy, None), grants, pauses, catalogue)
+
+
+def _at(rulesets: Rulesets, address: str, mac: str | None = None) -> Device:
+    device = rulesets.device_at(address, mac)
+    assert device is not None
+    return device
+
+
+def test_equal_rulesets_are_one_object(catalogue: Catalogue) -> None:
+    rulesets = _rulesets(catalogue)
+    tablet, console = (rulesets.ruleset(_at(rulesets, address), NOON) for address in ("192.168.1.9", "192.168.1.10"))
+    assert tablet is console
+    strangers = [rulesets.ruleset(_at(rulesets, f"192.168.1.{n}"), NOON) for n in (100, 101, 102)]
+    assert len({each.id for each in strangers}) == 1
+    assert strangers[0] is strangers[1]
+    assert strangers[0].id != tablet.id
+
+
+def test_another_moment_is_another_ruleset_only_beyond_a_boundary(catalogue: Catalogue) -> None:
+    rulesets = _rulesets(catalogue)
+    tablet = _at(rulesets, "192.168.1.9")
+    day = rulesets.ruleset(tablet, NOON)
+    assert day.until == NOON + 8.5 * 3600
+    assert rulesets.ruleset(tablet, day.until - 0.001) is day
+    night = rulesets.ruleset(tablet, day.until)
+    assert night is not day
+    assert night.closed is not None
+    assert rulesets.ruleset(tablet, NOON).closed is None, "somebody set the clock back"
+
+
+def test_settings_come_from_the_nearest_scope(catalogue: Catalogue) -> None:
+    rulesets = _rulesets(catalogue)
+    phone = rulesets.ruleset(_at(rulesets, "192.168.1.20"), NOON)
+    assert (phone.privacy, phone.person, phone.profile, phone.safe_search) == (Privacy.FULL, "tom", "child-8-12", SafeSearch.STRICT)
+
+
+def test_youtube_follows_safe_search_where_nothing_is_said(catalogue: Catalogue) -> None:
+    rulesets = _rulesets(catalogue, policy=b"people: {a: {profile: adult, safe_search: strict, youtube: off, devices: [192.168.1.9]}}")
+    ruleset = rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON)
+    assert (ruleset.safe_search, ruleset.youtube) == (SafeSearch.STRICT, SafeSearch.OFF)
+
+
+def test_a_mac_decides_over_addresses(catalogue: Catalogue) -> None:
+    rulesets = _rulesets(catalogue)
+    assert _at(rulesets, "192.168.1.20", "aa:bb:cc:dd:ee:09").id == "tablet"
+    assert _at(rulesets, "2001:db8::77", "AA:BB:CC:DD:EE:09").id == "tablet", "a device is inside by its MAC, whatever its prefix"
+    assert _at(rulesets, "192.168.1.20", "aa:bb:cc:dd:ee:77").id == "phone"
+
+
+def test_strangers(catalogue: Catalogue) -> None:
+    rulesets = _rulesets(catalogue)
+    stranger = _at(rulesets, "192.168.1.200")
+    assert (stranger.id, stranger.known, stranger.person, stranger.profile) == ("192.168.1.200", False, None, "child-8-12")
+    assert _at(rulesets, "fd12:3456::1", "AA:BB:CC:00:00:01").id == "aa:bb:cc:00:00:01"
+    assert _at(rulesets, "::ffff:192.168.1.9").id == "tablet"
+    for outside in ("8.8.8.8", "192.168.2.1", "2001:db8::1", "127.0.0.1", "", "nonsense", "192.168.1.1.1"):
+        assert rulesets.device_at(outside) is None
+
+
+def test_link_local_addresses_come_with_a_zone(catalogue: Catalogue) -> None:
+    rulesets = _rulesets(catalogue, policy=b"")
+    assert _at(rulesets, "fe80::1%eth0").id == "fe80::1"
+
+
+def test_a_grant_to_come_is_a_boundary_of_whom_it_concerns(catalogue: Catalogue) -> None:
+    grant = Grant("g", "roblox", "ana", NOON + 60, NOON + 120, person="tom")
+    rulesets = _rulesets(catalogue, grant)
+    tom, stranger = _at(rulesets, "192.168.1.20"), _at(rulesets, "192.168.1.200")
+    assert rulesets.ruleset(stranger, NOON).until is None
+    assert rulesets.ruleset(tom, NOON).until == NOON + 60
+    assert rulesets.ruleset(tom, NOON + 60).until == NOON + 120
+    assert rulesets.ruleset(tom, NOON + 120).until is None
+
+
+def test_memory_is_bounded(catalogue: Catalogue, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(ruleset_module, "MAX_REMEMBERED", 100)
+    rulesets = _rulesets(catalogue)
+    for n in range(1000):
+        rulesets.ruleset(_at(rulesets, f"fd12:3456::{n:x}"), NOON)
+    assert len(rulesets._devices) <= 100
+    assert len(rulesets._held) <= 100
+    tablet = _at(rulesets, "192.168.1.9")
+    ids = set()
+    for day in range(3000):
+        ids.add(rulesets.ruleset(tablet, NOON + day * 86_400).id)
+    assert len(ids) == 3000, "a day of its own for every day"
+    assert len(rulesets._interned) < 1100
+
+
+def test_a_pause_names_who_gave_it(catalogue: Catalogue) -> None:
+    rulesets = _rulesets(catalogue, Pause("p", "ana", NOON - 1, None, device=DeviceId("tablet"), note="dinner"))
+    closed = rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON).closed
+    assert closed is not None
+    assert (closed.what, str(closed.rule), closed.until) == ("dinner", "pause by ana", None)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.policies.model import SafeSearch
+from hedgerow.policies.safe_search import Engines, apply_safe_search
+
+ENGINES = Engines.load()
+
+
+@pytest.mark.parametrize(
+    ("engine", "level", "url", "expected"),
+    [
+        ("google", "strict", "https://www.google.com/search?q=cats", "https://www.google.com/search?q=cats&safe=active&ssui=on"),
+        (
+            "google",
+            "strict",
+            "https://www.google.com/search?safe=off&q=a+b%20c",
+            "https://www.google.com/search?q=a+b%20c&safe=active&ssui=on",
+        ),
+        ("google", "strict", "https://www.google.com/search?%73afe=off&q=c", "https://www.google.com/search?q=c&safe=active&ssui=on"),
+        ("google", "strict", "https://www.google.com/maps?q=cats", "https://www.google.com/maps?q=cats"),
+        ("google", "off", "https://www.google.com/search?q=cats", "https://www.google.com/search?q=cats"),
+        ("bing", "moderate", "https://www.bing.com/search?q=cats&adlt=off", "https://www.bing.com/search?q=cats&adlt=strict"),
+        ("duckduckgo", "strict", "https://duckduckgo.com/?q=cats&kp=-2", "https://duckduckgo.com/?q=cats&kp=1"),
+        ("duckduckgo", "strict", "https://duckduckgo.com", "https://duckduckgo.com?kp=1"),
+        ("yahoo", "strict", "https://search.yahoo.com/search?p=cats", "https://search.yahoo.com/search?p=cats&vm=r"),
+        ("brave", "moderate", "https://search.brave.com/search?q=c", "https://search.brave.com/search?q=c&safesearch=strict"),
+    ],
+)
+def test_parameters(engine: str, level: str, url: str, expected: str) -> None:
+    assert apply_safe_search(ENGINES.by_id[engine], SafeSearch(level), url, ())[0] == expected
+
+
+def test_headers_are_set_and_those_of_the_client_replaced() -> None:
+    youtube = ENGINES.by_id["youtube"]
+    given_headers = (("Accept", "*/*"), ("youtube-restrict", "None"))
+    url, headers = apply_safe_search(youtube, SafeSearch.MODERATE, "https://www.youtube.com/watch?v=1", given_headers)
+    assert url == "https://www.youtube.com/watch?v=1"
+    assert headers == (("Accept", "*/*"), ("YouTube-Restrict", "Moderate"))
+    assert apply_safe_search(youtube, SafeSearch.OFF, url, given_headers)[1] == given_headers
+
+
+def test_hosts_are_exact_but_for_wildcards() -> None:
+    def engine_id(host: str) -> str | None:
+        engine = ENGINES.engine_of(host)
+        return engine.id if engine else None
+
+    assert engine_id("www.google.com") == "google"
+    assert engine_id("mail.google.com") is None
+    assert engine_id("fr.search.yahoo.com") == "yahoo"
+    assert engine_id("mail.yahoo.com") is None
+    assert engine_id("") is None
+
+
+def test_a_level_that_an_engine_lacks_is_its_strict_one() -> None:
+    for engine in ENGINES.by_id.values():
+        if engine.dns:
+            assert engine.dns_target(SafeSearch.STRICT)
+            assert engine.dns_target(SafeSearch.MODERATE)
+
+
+@given(
+    st.sampled_from(sorted(ENGINES.by_id)),
+    st.sampled_from([SafeSearch.STRICT, SafeSearch.MODERATE]),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#"), max_size=40),
+)
+def test_what_is_changed_stays_changed_and_nothing_else_is_lost(engine_id: str, level: SafeSearch, query: str) -> None:
+    engine = ENGINES.by_id[engine_id]
+    path = min(engine.paths, default="/")
+    once, headers = apply_safe_search(engine, level, f"https://{engine.hosts[0]}{path}?{query}", ())
+    assert apply_safe_search(engine, level, once, headers) == (once, headers)
+    pairs = parse_qsl(urlsplit(once).query, keep_blank_values=True)
+    for name, value in engine.parameters.get(level, {}).items():
+        assert [found for key, found in pairs if key == name] == [value]
+    dropped = engine.remove | engine.parameters.get(level, {}).keys()
+    before = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in dropped]
+    assert [pair for pair in pairs if pair[0] not in dropped] == before
