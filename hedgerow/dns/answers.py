@@ -156,6 +156,13 @@ def chain(response: Response, name: bytes) -> tuple[bytes, ...]:
     return tuple(found)
 
 
+def service_targets(response: Response) -> tuple[bytes, ...]:
+    """The names that SVCB and HTTPS records lead to, where they are not the owner itself: aliases by another way."""
+    services = [record for record in response.answers if record.rtype in (wire.SVCB, wire.HTTPS)]
+    names = (wire.read_name(response.data, record.start + 2)[0].lower() for record in services)
+    return tuple(name for name in names if name != b"\0")
+
+
 def forwarded(query: Query, response: Response, targets: tuple[bytes, ...]) -> Draft:
     """An upstream's answer without what nobody asked for: strangers' records, the additional section, `ech`.
 

@@ -200,7 +200,7 @@ class StreamChannel:
         self.name = str(spec)
         self._spec, self._resolve, self._tls = spec, resolve, tls
         self._connection: _Connection | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[_Connection] | None = None
 
     async def exchange(self, ask: Ask) -> bytes:
         connection, fresh = await self._connected()
@@ -214,25 +214,37 @@ class StreamChannel:
         return await connection.exchange(ask)
 
     async def close(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
         if self._connection is not None:
             await self._connection.close()
 
     async def _connected(self) -> tuple[_Connection, bool]:
-        async with self._opening:
-            if self._connection is not None and self._connection.open:
-                return self._connection, False
-            fault: Exception = UpstreamError(f"{self.name}: no address")
-            for address in await self._resolve(self._spec.host):
-                try:
-                    async with asyncio.timeout(_CONNECT_SECONDS):
-                        name = self._spec.host if self._tls else None
-                        reader, writer = await asyncio.open_connection(address, self._spec.port, ssl=self._tls, server_hostname=name)
-                except (OSError, TimeoutError) as error:
-                    fault = error
-                    continue
-                self._connection = _Connection(reader, writer)
-                return self._connection, True
-            raise UpstreamError(str(fault)) from fault
+        """The connection, and whether it was opened just now."""
+        if self._connection is not None and self._connection.open:
+            return self._connection, False
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+            self._opening.add_done_callback(self._opened)
+        # A question that gives up must not take the handshake with it: on a slow line no connection would ever come about.
+        return await asyncio.shield(self._opening), True
+
+    def _opened(self, task: asyncio.Task[_Connection]) -> None:
+        self._opening = None
+        if not task.cancelled() and task.exception() is None:
+            self._connection = task.result()
+
+    async def _open(self) -> _Connection:
+        fault: Exception = UpstreamError(f"{self.name}: no address")
+        name = self._spec.host if self._tls else None
+        for address in await self._resolve(self._spec.host):
+            try:
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    return _Connection(*await asyncio.open_connection(address, self._spec.port, ssl=self._tls, server_hostname=name))
+            except (OSError, TimeoutError) as error:
+                fault = error
+        raise UpstreamError(str(fault)) from fault
 
 
 class HttpsChannel:

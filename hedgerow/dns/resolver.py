@@ -64,6 +64,7 @@ class Case(NamedTuple):
     ruleset: Ruleset
     device: DeviceId
     query: Query
+    host: str
     transport: str
     decision: Decision
     prefix: bytes
@@ -154,7 +155,7 @@ class Resolver:
 
     def _judge(self, ruleset: Ruleset, device: DeviceId, query: Query, transport: str) -> Answer | Case:
         host = query.host
-        case = Case(ruleset, device, query, transport, _SPECIAL, self.prefix(ruleset), self._decide)
+        case = Case(ruleset, device, query, host, transport, _SPECIAL, self.prefix(ruleset), self._decide)
         reserved = special(host)
         if reserved is not None:
             return self._finish(case, _CANARY if reserved is Special.CANARY else _SPECIAL, _special_answer(query, reserved))
@@ -234,7 +235,8 @@ class Resolver:
         response = await self.upstreams.ask(ask)
         targets = answers.chain(response, query.name)
         draft = answers.forwarded(query, response, targets)
-        resolution = Resolution(response.data, draft, tuple(map(wire.host_of, targets)), self.clocks.steady())
+        stands_for = (*targets, *answers.service_targets(response))
+        resolution = Resolution(response.data, draft, tuple(map(wire.host_of, stands_for)), self.clocks.steady())
         if draft.lifetime > 0:
             self.resolutions.put(key, resolution, resolution.born)
         return resolution
@@ -266,7 +268,7 @@ class Resolver:
             draft,
             born=now if born is None else born,
             until=now + (until - self.clocks.wall()),
-            host=query.host,
+            host=case.host,
             decision=decision,
             labels=(str(decision.verdict), str(decision.reason), case.transport),
         )

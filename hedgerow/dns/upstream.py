@@ -170,12 +170,12 @@ class Upstreams:
             task.exception()  # every asker may have gone away; then nobody else looks at it
 
     async def _try_in_turn(self, ask: Ask) -> Response:
-        order = self._order()
-        if not order:
-            raise UpstreamError("no upstream is configured")
+        waiting = self._order()
         fallback: Response | None = None
-        for attempt, seconds in enumerate(_ATTEMPT_SECONDS):
-            channel = order[attempt % len(order)]
+        for seconds in _ATTEMPT_SECONDS:
+            if not waiting:
+                break
+            channel = waiting.pop(0)
             began = self._clock()
             try:
                 async with asyncio.timeout(seconds):
@@ -183,16 +183,17 @@ class Upstreams:
             except (TimeoutError, OSError, Malformed, UpstreamError) as fault:
                 self._rests_until[channel.name] = self._clock() + _REST_SECONDS
                 self._count("timeout" if isinstance(fault, TimeoutError) else "error", self._clock() - began)
+                waiting.append(channel)
                 continue
             if response.rcode in (wire.NOERROR, wire.NXDOMAIN):
                 self._rests_until.pop(channel.name, None)
                 self._count("answered", self._clock() - began)
                 return response
-            fallback = response
+            fallback = response  # it has spoken: asking it again would not help, asking another may
             self._count("refused", self._clock() - began)
         if fallback is not None:
             return fallback
-        raise UpstreamError("no upstream answered")
+        raise UpstreamError("no upstream answered" if self._channels else "no upstream is configured")
 
     def _order(self) -> list[Channel]:
         now = self._clock()

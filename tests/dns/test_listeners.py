@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dnslib
@@ -44,6 +46,7 @@ async def kdig(server: Running, *arguments: str, host: str = "127.0.0.1") -> str
     return out.decode()
 
 
+@pytest.mark.skipif(shutil.which("kdig") is None, reason="kdig is not installed")
 @pytest.mark.usefixtures("each_listener")
 @pytest.mark.parametrize("run", RUNNERS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -343,3 +346,46 @@ def test_workers_share_a_port(internet: SmallInternet) -> None:
                 await server.server.listen("192.0.2.1", 0)
 
     asyncio.run(main())
+
+
+@pytest.mark.skipif(shutil.which("dnsperf") is None, reason="dnsperf is not installed")
+def test_no_query_is_lost_while_snapshots_change(internet: SmallInternet, tmp_path: Path) -> None:
+    queries = tmp_path / "queries.txt"
+    queries.write_text("".join(f"n{number}.wild.example A\nadult.example A\nnews.example AAAA\n" for number in range(50)))
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            command = ["dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-d", str(queries), "-l", "2", "-Q", "2000"]
+            process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            done = asyncio.create_task(process.communicate())
+            swaps = 0
+            while not done.done():
+                await asyncio.wait([done], timeout=0.02)
+                server.server.swap(server.clients.get, server.judge)
+                swaps += 1
+            text = (await done)[0].decode()
+            assert swaps > 50
+            assert "Queries lost:         0 " in text, text
+            assert int(text.partition("Queries completed:")[2].split()[0]) > 3000
+            assert "NOERROR" in text
+            assert "SERVFAIL" not in text
+
+    uvloop.run(main())
+
+
+def test_a_broken_reporter_complains_once_and_filtering_goes_on(internet: SmallInternet, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+
+            def refuse(*_: object) -> None:
+                raise OSError("the journal is gone")
+
+            server.server.clients._observe = refuse
+            for host in ("adult.example", "news.example"):
+                await ask(server.port, query(host))
+                server.server.flush()
+            assert rdatas(await ask(server.port, query("adult.example"))) == ["0.0.0.0"]
+            assert server.server.counters["hedgerow_events_dropped_total", "dns"] == 2
+
+    asyncio.run(main())
+    assert len(caplog.records) == 1

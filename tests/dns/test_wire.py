@@ -121,6 +121,28 @@ def test_the_key_ignores_case_and_cookies_and_tells_shapes_apart() -> None:
     assert len(set(shapes)) == len(shapes)
 
 
+@given(st.data())
+def test_the_hot_path_finds_an_entry_only_for_its_own_question(data: st.DataObject) -> None:
+    """Whatever a sender changes: if the bytes still find the entry, then parsing them gives the entry's question, or is refused."""
+    cookie = wire.opt_bytes(0, data.draw(st.booleans()), wire.option_bytes(10, b"12345678"))
+    good = query(data.draw(short_names), data.draw(st.sampled_from([1, 28, 65, 97])), opt=data.draw(st.sampled_from([b"", cookie])))
+    known = wire.parse_query(good)
+    suffixes = {known.suffix_key: known.suffix}
+    message = bytearray(good)
+    for _ in range(data.draw(st.integers(0, 3))):
+        message[data.draw(st.integers(2, len(message) - 1))] = data.draw(st.sampled_from([0, 1, 41, 65, 97, 192, 255]))
+    sent = bytes(message[: data.draw(st.integers(len(message) - 3, len(message)))])
+    end = sent.find(0, 12) + 1  # as `datagrams` and `streams` do
+    if sent[2:end].lower() + suffixes.get(sent[end : end + 13], b"") == known.key:
+        name, at = wire.read_name(sent, 12)
+        assert (name.lower(), sent[at : at + 4]) == (known.name, good[known.end - 4 : known.end])
+        try:
+            read = wire.parse_query(sent)
+        except Malformed:
+            return
+        assert (read.key, read.end) == (known.key, known.end)
+
+
 @pytest.mark.parametrize("flags", [b"\x03\x00", b"\x05\x00", b"\x01\x40", b"\x01\x01", b"\x01\x41"])
 def test_queries_with_strange_flags_are_not_cached(flags: bytes) -> None:
     assert not wire.parse_query(query(b"\x01a\0", flags=flags)).cacheable
