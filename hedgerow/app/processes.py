@@ -88,7 +88,7 @@ async def run_dns(settings: Settings, index: int) -> None:
 
 
 async def run_gate(settings: Settings, index: int) -> None:
-    from hedgerow.app.proxy_workers import serve_gate
+    from hedgerow.app.gate_worker import serve_gate
 
     worker = make_worker("gate", index, settings)
     async with serve_gate(worker), in_background(worker.run()):
@@ -97,7 +97,7 @@ async def run_gate(settings: Settings, index: int) -> None:
 
 
 async def run_inspector(settings: Settings, index: int) -> None:
-    from hedgerow.app.proxy_workers import serve_inspector
+    from hedgerow.app.inspector_worker import serve_inspector
 
     worker = make_worker("inspector", index, settings)
     async with serve_inspector(worker), in_background(worker.run()):

@@ -1,0 +1,29 @@
+"""A gate worker put together: the proxy's front door, under the newest snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from hedgerow.app.proxy_side import ProxySide
+from hedgerow.app.worker import Worker
+from hedgerow.proxy.gate import Gate
+from hedgerow.proxy.pass_ticket import load_key
+
+
+@contextlib.asynccontextmanager
+async def serve_gate(worker: Worker) -> AsyncIterator[None]:
+    """Listens on the settings' proxy address, of both families where it is `0.0.0.0`; raises OSError."""
+    settings = worker.settings
+    side = ProxySide(worker)
+    inspectors = [(settings.inspector.host, settings.inspector.port)]
+    gate = Gate(side.judge(worker.view), inspectors, load_key(settings.pass_key))
+    worker.on_swap = lambda view: gate.swap(side.swap(view))
+    worker.counters = lambda: side.counters(gate.counters)
+    try:
+        for endpoint in settings.proxy.every_family():
+            await gate.listen(endpoint.host, endpoint.port)
+        yield
+    finally:
+        await gate.close()
+        await side.upstreams.close()
