@@ -13,6 +13,7 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.names import parse_host, parse_url
 from hedgerow.policies.decide import STEPS, Case, carry_out, decide, open_case
 from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, SafeSearch, Verdict
+from hedgerow.policies.network_settings import parse_mac
 from hedgerow.policies.rule_index import BYPASS, Rule, Scope
 from hedgerow.policies.ruleset import Ruleset, Rulesets, bedtime_of
 from hedgerow.policies.schedule import state_at
@@ -55,7 +56,11 @@ class Explanation:
 
 def find_device(rulesets: Rulesets, name: str) -> Device | None:
     """A device by its name in the policy, its address or its MAC; None if there is none such in the network."""
-    return rulesets.policy.devices.get(name) or rulesets.device_at(name, name)
+    mac = parse_mac(name)
+    if mac is None:
+        return rulesets.policy.devices.get(name) or rulesets.device_at(name)
+    named = next((device for device in rulesets.policy.devices.values() if mac in device.macs), None)
+    return named or Device(DeviceId(mac), rulesets.policy.network.unknown_devices, known=False)
 
 
 def explain(rulesets: Rulesets, catalogue: Catalogue, device: Device, target: str, at: float) -> Explanation:

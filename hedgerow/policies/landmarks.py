@@ -9,10 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
-import yaml
-
+from hedgerow.policies.data import read_data
 from hedgerow.policies.lifelines import Lifelines
 from hedgerow.policies.safe_search import Engines
 from hedgerow.policies.services import Services
@@ -58,6 +56,5 @@ class Landmarks:
     @cache
     def load() -> Landmarks:
         """Those that come with Hedgerow."""
-        text = files("hedgerow.policies").joinpath("never_inspect.yaml").read_text(encoding="utf-8")
-        groups = yaml.safe_load(text).values()
+        groups = read_data("never_inspect.yaml").values()
         return Landmarks(Services.load(), Lifelines.load(), Engines.load(), (host for group in groups for host in group))

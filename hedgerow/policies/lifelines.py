@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
-import yaml
+from hedgerow.policies.data import read_data
 
 INTERNATIONAL = "int"
 
@@ -38,8 +37,7 @@ class Lifelines:
     @cache
     def load() -> Lifelines:
         """Those that come with Hedgerow."""
-        text = files("hedgerow.policies").joinpath("lifelines.yaml").read_text(encoding="utf-8")
-        return Lifelines(_lifeline(entry) for entry in yaml.safe_load(text))
+        return Lifelines(_lifeline(entry) for entry in read_data("lifelines.yaml"))
 
     def is_lifeline(self, host: str) -> bool:
         """Whether a canonical host is a helpline's or lies beneath one."""

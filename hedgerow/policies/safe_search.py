@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from urllib.parse import quote, unquote_plus, urlsplit, urlunsplit
 
-import yaml
-
+from hedgerow.policies.data import read_data
 from hedgerow.policies.model import SafeSearch
 
 Headers = tuple[tuple[str, str], ...]
@@ -51,7 +49,7 @@ class Engines:
     @cache
     def load() -> Engines:
         """Those that come with Hedgerow."""
-        data = yaml.safe_load(files("hedgerow.policies").joinpath("safe_search.yaml").read_text(encoding="utf-8"))
+        data = read_data("safe_search.yaml")
         return Engines((_engine(id, entry) for id, entry in data["engines"].items()), data["without_safe_mode"])
 
     def engine_of(self, host: str) -> Engine | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
-import yaml
+from hedgerow.policies.data import names_in, read_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +36,11 @@ class Services:
     @cache
     def load() -> Services:
         """Those that come with Hedgerow: one file a group."""
-        folder = files("hedgerow.policies").joinpath("services")
-        found = []
-        for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
-            if file.name.endswith(".yaml"):
-                for id, entry in (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).items():
-                    found.append(_service(str(id), file.name.removesuffix(".yaml"), entry))
-        return Services(found)
+        return Services(
+            _service(str(id), group, entry)
+            for group in names_in("services")
+            for id, entry in (read_data(f"services/{group}.yaml") or {}).items()
+        )
 
 
 def _service(id: str, group: str, entry: dict[str, object]) -> Service:
