@@ -6,6 +6,7 @@ values (RFC 8701) are stepped over.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from hedgerow.blocklists.names import parse_host
@@ -13,6 +14,7 @@ from hedgerow.blocklists.names import parse_host
 MAX_HELLO = 64 * 1024
 _MAX_RECORD = 16 * 1024
 _HANDSHAKE = 0x16
+_PORT = re.compile(r":[0-9]{1,5}$")  # some clients write host and port here; servers look past it, and so must a filter
 _SERVER_NAME, _ALPN = 0, 16
 _ENCRYPTED_HELLO = frozenset({0xFE0D, 0xFFCE})  # ECH (RFC 9849) and its forerunner ESNI
 
@@ -139,7 +141,8 @@ def _parse_server_name(data: bytes) -> str:
     """The one host_name of the list. A name that is none is refused: nothing could judge it."""
     names = _Fields(_whole(data, 2))
     kind, raw = names.number(1), names.vector(2)
-    host = parse_host(raw.decode("ascii", "replace")) if kind == 0 and b" " not in raw else None
+    text = _PORT.sub("", raw.decode("ascii", "replace"))
+    host = parse_host(text) if kind == 0 and " " not in text else None
     if host is None or names.left:
         raise HelloError("the server name is not one host name")
     return host

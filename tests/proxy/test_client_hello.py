@@ -72,10 +72,11 @@ def read(data: bytes, sizes: Iterable[int] = ()) -> ClientHello | str | None:
         (real_hello("old.example", newest=ssl.TLSVersion.TLSv1_2), ClientHello("old.example", (), False)),
         (records(hello_message([GREASE, server_name(b"a.example"), (0x4A4A, b"")])), ClientHello("a.example", (), False)),
         (records(hello_message([GREASE, server_name(b"a.example"), ECH])), ClientHello("a.example", (), True)),
+        (records(hello_message([server_name(b"a.example:8443")])), ClientHello("a.example", (), False)),
         (records(hello_message([])), ClientHello(None, (), False)),
         (records(hello_message([(21, bytes(60_000)), server_name(b"far.example")])), ClientHello("far.example", (), False)),
     ],
-    ids=["modern", "idn", "no SNI", "TLS 1.2", "GREASE", "ECH", "no extensions", "60 kB"],
+    ids=["modern", "idn", "no SNI", "TLS 1.2", "GREASE", "ECH", "host and port", "no extensions", "60 kB"],
 )
 def test_reads(data: bytes, expected: ClientHello) -> None:
     assert read(data) == expected

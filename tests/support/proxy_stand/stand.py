@@ -31,7 +31,6 @@ class Worker:
     """One process and our end of its pipe."""
 
     def __init__(self, run: Callable[[Pipe, World], None], world: World) -> None:
-        self.told: list[Told] = []
         self._pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=run, args=(theirs, world))
         self._process.start()
@@ -41,11 +40,6 @@ class Worker:
     def order(self, order: Any) -> Any:
         self._pipe.send(order)
         return self._answer()
-
-    def drain(self) -> None:
-        """Take in what was told so far."""
-        while self._pipe.poll():
-            self.told.append(self._pipe.recv())
 
     @property
     def pid(self) -> int:
@@ -67,13 +61,8 @@ class Worker:
         assert status == 0, f"a worker ended with {status}"
 
     def _answer(self) -> Any:
-        deadline = time.monotonic() + PATIENCE
-        while self._pipe.poll(max(0.0, deadline - time.monotonic())):
-            message = self._pipe.recv()
-            if not isinstance(message, Told):
-                return message
-            self.told.append(message)
-        raise AssertionError("a worker does not answer")
+        assert self._pipe.poll(PATIENCE), "a worker does not answer"
+        return self._pipe.recv()
 
 
 class Stand:
@@ -89,12 +78,7 @@ class Stand:
 
     def told(self) -> list[Told]:
         """All that was observed and asked since the last call."""
-        found = []
-        for worker in (self.gate, self.inspector):
-            worker.drain()
-            found += worker.told
-            worker.told = []
-        return found
+        return [*self.gate.order("told"), *self.inspector.order("told")]
 
     def wait_for(self, condition: Callable[[list[Told]], Any], seconds: float = 5.0) -> list[Told]:
         """All that was told until `condition` of it holds."""
@@ -129,7 +113,14 @@ def _load(state: Path, text: str) -> Any:
 
 
 @contextlib.contextmanager
-def proxy_stand(net: SmallInternet, policy: str, lists: Mapping[str, str] | None = None, limits: Limits | None = None) -> Iterator[Stand]:
+def proxy_stand(
+    net: SmallInternet,
+    policy: str,
+    lists: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+    *,
+    tells: bool = True,
+) -> Iterator[Stand]:
     """A running stand. `lists` are the texts of lists by category."""
     with tempfile.TemporaryDirectory(prefix="proxy-stand-") as name:
         state = Path(name)
@@ -148,6 +139,7 @@ def proxy_stand(net: SmallInternet, policy: str, lists: Mapping[str, str] | None
             upstream=net.nameserver.upstream,
             upstream_ca=net.authority.root,
             limits=limits or Limits(),
+            tells=tells,
         )
         with contextlib.ExitStack() as stack:
             inspector = Worker(run_inspector, world)

@@ -29,7 +29,7 @@ from hedgerow.proxy.pass_ticket import load_key
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What holds in a stand. `upstream` is the nameserver that our resolver asks."""
+    """What holds in a stand. `upstream` is the nameserver that our resolver asks; without `tells` nothing is kept of what was seen."""
 
     policy: Policy
     generation: Path
@@ -39,6 +39,7 @@ class World:
     inspector_port: int = 0
     pauses: tuple[Pause, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    tells: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,8 @@ class Told:
 class Builder:
     """Builds judges; the resolver lives as long as its loop."""
 
-    def __init__(self, pipe: Pipe, world: World) -> None:
-        self.pipe = pipe
+    def __init__(self, world: World) -> None:
+        self.told: list[Told] = []
         channel = open_channel(parse_upstream(world.upstream), Bootstrap(Upstreams(())))
         self.upstreams = Upstreams((channel,))
         self.resolver = Resolver(self.upstreams, lambda *_: None)
@@ -77,11 +78,15 @@ class Builder:
             client_of=client_of,
             decide=judged,
             resolve=self.resolver.addresses,
-            observe=lambda device, _ruleset, request, decision: self.pipe.send(Told(device.id, request, decision)),
-            ask=lambda asked: self.pipe.send(Told(asked.device, None, None, asked)),
+            observe=lambda device, _ruleset, request, decision: self._tell(world, Told(device.id, request, decision)),
+            ask=lambda asked: self._tell(world, Told(asked.device, None, None, asked)),
             guard=Guard(network.reachable, frozenset(network.ports)),
             page=BlockPage.load(network.country, network.timezone),
         )
+
+    def _tell(self, world: World, told: Told) -> None:
+        if world.tells:
+            self.told.append(told)
 
 
 def run_gate(pipe: Pipe, world: World) -> None:
@@ -89,7 +94,7 @@ def run_gate(pipe: Pipe, world: World) -> None:
 
 
 async def _run_gate(pipe: Pipe, world: World) -> None:
-    builder = Builder(pipe, world)
+    builder = Builder(world)
     key = load_key(world.state / "pass.key")
     gate = Gate(builder.judge(world), [("127.0.0.1", world.inspector_port)], key, world.limits)
     port = await gate.listen("127.0.0.1", 0)
@@ -108,7 +113,7 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
     # mitmproxy is large and warns while it is imported: it is for this process alone.
     from hedgerow.proxy.inspector import Inspector
 
-    builder = Builder(pipe, world)
+    builder = Builder(world)
     authority, key = ensure_authority(world.state / "ca"), load_key(world.state / "pass.key")
     inspector = Inspector(builder.judge(world), key, authority, upstream_ca=world.upstream_ca)
     running = asyncio.create_task(inspector.run("127.0.0.1", 0, pipe.send))
@@ -119,15 +124,18 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
 
 
 async def _obey(pipe: Pipe, builder: Builder, worker: Any) -> None:
-    """A World is swapped in, "counters" are sent back, anything else ends the worker."""
+    """A World is swapped in, "counters" and what was "told" since the last time are sent back, None ends the worker."""
     loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
     loop.add_reader(pipe.fileno(), lambda: orders.put_nowait(_receive(pipe)))
     while (order := await orders.get()) is not None:
         if isinstance(order, World):
             worker.swap(builder.judge(order))
             pipe.send("swapped")
-        else:
+        elif order == "counters":
             pipe.send(dict(worker.counters))
+        else:
+            pipe.send(builder.told)
+            builder.told = []
     loop.remove_reader(pipe.fileno())
 
 

@@ -1,0 +1,197 @@
+"""Measures one gate worker beside Squid's plain CONNECT in the same run: CPU a new tunnel, CPU a gigabyte, memory an idle tunnel.
+
+    .venv/bin/python bench/proxy_tunnel.py [--pairs 5] [--requests 1500] [--megabytes 400] [--idle 2000] [--out FILE]
+
+The proxy under test is pinned to one core, hey, curl and nginx to the other; the sides alternate; medians and the spread of the ratios
+are printed. Both resolve the same name (Squid from a hosts file); the gate also judges it and reads the ClientHello.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+from proxy_stand import proxy_stand
+from small_internet.running import network_section, wait_until
+from small_internet.whole import SmallInternet, small_internet
+
+HOST = "news.example"
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A proxy under test. `pid` is the process that does the work."""
+
+    name: str
+    pid: int
+    port: int
+
+    def cpu(self) -> float:
+        """Seconds of CPU used so far, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def memory(self) -> int:
+        """Bytes of memory that are its own."""
+        text = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return sum(int(size) for size in re.findall(r"^Private_\w+:\s+(\d+) kB", text, re.MULTILINE)) * 1024
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def child(command: list[str], port: int, address: str = "127.0.0.1") -> Iterator[subprocess.Popen[bytes]]:
+    """A server that runs until the end of the block; entered once it accepts connections."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: accepts(address, port), 20, command[0])
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def accepts(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def nginx(net: SmallInternet, directory: Path, port: int, megabytes: int) -> Iterator[None]:
+    leaf = net.authority.leaf(HOST)
+    (directory / "1k.html").write_bytes(b"x" * 1024)
+    with (directory / "big").open("wb") as file:
+        file.truncate(megabytes * 1_000_000)
+    (directory / "nginx.conf").write_text(
+        f"daemon off; pid {directory}/nginx.pid; error_log /dev/null; events {{ worker_connections 8192; }}\n"
+        f"http {{ access_log off; sendfile on; server {{ listen {net.address_of(HOST)}:{port} ssl backlog=2048; root {directory};\n"
+        f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key}; client_header_timeout 300s; }} }}\n"
+    )
+    directory.chmod(0o755)
+    with child(["taskset", "-c", "1", "nginx", "-c", str(directory / "nginx.conf")], port, net.address_of(HOST)):
+        yield
+
+
+@contextlib.contextmanager
+def squid(net: SmallInternet, directory: Path, origin: int) -> Iterator[Side]:
+    port = free_port()
+    directory.chmod(0o777)
+    (directory / "hosts").write_text(f"{net.address_of(HOST)} {HOST}\n")
+    (directory / "squid.conf").write_text(
+        f"http_port 127.0.0.1:{port}\nworkers 1\ncache deny all\naccess_log none\ncache_log {directory}/cache.log\n"
+        f"pid_filename {directory}/squid.pid\ncoredump_dir {directory}\nhosts_file {directory}/hosts\ncache_effective_user proxy\n"
+        f"acl ssl port {origin}\nhttp_access allow all\nshutdown_lifetime 1 seconds\nmax_filedescriptors 16384\n"
+    )
+    with child(["squid", "-N", "-f", str(directory / "squid.conf")], port) as process:
+        os.sched_setaffinity(process.pid, {0})
+        yield Side("squid", process.pid, port)
+
+
+def connection_cpu(side: Side, origin: int, requests: int) -> float:
+    """Microseconds of CPU a new tunnel with one small request in it."""
+    command = ["taskset", "-c", "1", "hey", "-n", str(requests), "-c", "20", "-disable-keepalive"]
+    before = side.cpu()
+    done = subprocess.run(
+        [*command, "-x", f"http://127.0.0.1:{side.port}", f"https://{HOST}:{origin}/1k.html"], capture_output=True, text=True, check=True
+    )
+    served = sum(int(count) for count in re.findall(r"\[200\]\s+(\d+) responses", done.stdout))
+    assert served >= requests - 20, f"{side.name}: {done.stdout}"
+    time.sleep(0.2)
+    return (side.cpu() - before) / served * 1e6
+
+
+def gigabyte_cpu(side: Side, origin: int, megabytes: int) -> float:
+    """Seconds of CPU a gigabyte that was downloaded."""
+    before = side.cpu()
+    command = ["taskset", "-c", "1", "curl", "-sko", "/dev/null", "-w", "%{size_download}", "-x", f"http://127.0.0.1:{side.port}"]
+    done = subprocess.run([*command, f"https://{HOST}:{origin}/big"], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == megabytes * 1_000_000, f"{side.name}: {done.stdout}"
+    return (side.cpu() - before) / (megabytes / 1000)
+
+
+def idle_memory(side: Side, origin: int, count: int) -> float:
+    """Kilobytes an idle tunnel: a ClientHello went through, and nothing after it."""
+    before, hello = side.memory(), client_hello()
+    with contextlib.ExitStack() as stack:
+        for number in range(count):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", side.port), 10, (f"127.0.2.{1 + number % 50}", 0)))
+            client.sendall(f"CONNECT {HOST}:{origin} HTTP/1.1\r\nHost: {HOST}:{origin}\r\n\r\n".encode())
+            assert client.recv(200).startswith(b"HTTP/1.1 200")
+            client.sendall(hello)
+            assert client.recv(1) == b"\x16"
+        return (side.memory() - before) / count / 1000
+
+
+def client_hello() -> bytes:
+    outgoing = ssl.MemoryBIO()
+    connection = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=HOST)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        connection.do_handshake()
+    return outgoing.read()
+
+
+def compare(name: str, unit: str, sides: tuple[Side, Side], pairs: int, measure: Callable[[Side], float]) -> dict[str, object]:
+    ours, theirs = sides
+    found: dict[str, list[float]] = {side.name: [] for side in sides}
+    for number in range(pairs):
+        for side in (ours, theirs) if number % 2 == 0 else (theirs, ours):
+            found[side.name].append(measure(side))
+    ratios = sorted(one / other for one, other in zip(found[ours.name], found[theirs.name], strict=True))
+    medians = {side: round(statistics.median(values), 2) for side, values in found.items()}
+    result = {"measure": name, "unit": unit, **medians, "ratio": round(statistics.median(ratios), 3),
+              "spread": [round(ratios[0], 3), round(ratios[-1], 3)]}  # fmt: skip
+    print(json.dumps(result))
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("pairs", 5), ("requests", 1500), ("megabytes", 400), ("idle", 2000)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        net = stack.enter_context(small_internet())
+        web, peer = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(2))
+        origin = free_port()
+        stack.enter_context(nginx(net, web, origin, chosen.megabytes))
+        policy = network_section(net).replace("  ports: [", f"  ports: [{origin}, ")
+        stand = stack.enter_context(proxy_stand(net, policy, {"adult": "adult.example\n"}, tells=False))
+        os.sched_setaffinity(stand.gate.pid, {0})
+        sides = (Side("hedgerow", stand.gate.pid, stand.gate.port), stack.enter_context(squid(net, peer, origin)))
+        for side in sides:
+            connection_cpu(side, origin, 300)
+        results = [
+            compare("new tunnel", "µs CPU", sides, chosen.pairs, lambda side: connection_cpu(side, origin, chosen.requests)),
+            compare("bytes", "s CPU a GB", sides, chosen.pairs, lambda side: gigabyte_cpu(side, origin, chosen.megabytes)),
+            compare("idle tunnel", "kB", sides, 1, lambda side: idle_memory(side, origin, chosen.idle)),
+        ]
+    if chosen.out:
+        chosen.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
