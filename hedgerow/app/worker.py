@@ -49,10 +49,12 @@ class Worker:
 
     def client(self, address: str) -> tuple[Device, Ruleset] | None:
         """The device at `address` and what holds for it now; None for an address that gets no service."""
+        now = time.time()
+        if now >= self._horizon:
+            self._forget()
         known = self._clients.get(address, self)
         if not isinstance(known, Worker):
             return known
-        now = time.time()
         device = self.view.rulesets.device_at(address, self.neighbours.mac_of(address))
         found = None
         if device is not None:
