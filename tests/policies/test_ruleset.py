@@ -117,3 +117,23 @@ def test_a_pause_names_who_gave_it(catalogue: Catalogue) -> None:
     closed = rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON).closed
     assert closed is not None
     assert (closed.what, str(closed.rule), closed.until) == ("dinner", "pause by ana", None)
+
+
+def test_the_rules_of_one_are_not_those_of_another(catalogue: Catalogue) -> None:
+    policy = b"""
+people:
+  mia: {age: 9, devices: [pc, tablet], block: [mia.example]}
+  tom: {age: 9, devices: [phone], block: [tom.example]}
+  kim: {age: 9, devices: [watch]}
+devices:
+  pc: {ip: 192.168.1.1, block: [pc.example]}
+  tablet: {ip: 192.168.1.2}
+  phone: {ip: 192.168.1.3}
+  watch: {ip: 192.168.1.4}
+"""
+    rulesets = _rulesets(catalogue, Grant("g", "kim.example", "ana", NOON, None, person="kim"), policy=policy)
+    named = {
+        name: {host for host in rulesets.ruleset(device, NOON).rules.hosts if host.endswith(".example")}
+        for name, device in rulesets.policy.devices.items()
+    }
+    assert named == {"pc": {"pc.example", "mia.example"}, "tablet": {"mia.example"}, "phone": {"tom.example"}, "watch": {"kim.example"}}
