@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
         addresses: tuple[str, ...] = (target.host,)
         if not is_address(target.host):
             try:
-                resolved = await gate.judge.resolve(self._ruleset, self.device, target.host)
+                resolved = await gate.addresses(self._ruleset, self.device, target.host)
             except Exception:
                 log.exception("the resolver failed")
                 return self._fail("resolve")

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hedgerow.policies.model import DeviceId, Verdict
+from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.connection import Connection
-from hedgerow.proxy.judge import Counters, Judge
+from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses
 from hedgerow.proxy.tunnel import Tunnel, Tunnels
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Gate:
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._next_inspector = 0
+        self._known = KnownAddresses()
 
     async def listen(self, host: str, port: int) -> int:
         """Accept connections; returns the port. Several workers may listen on the same one. Raises OSError."""
@@ -98,6 +100,7 @@ class Gate:
     def swap(self, judge: Judge) -> None:
         """A new snapshot holds from now on; running tunnels that it does not allow are cut."""
         self.judge = judge
+        self._known = KnownAddresses()
         self.cut(self.is_forbidden)
 
     def cut(self, predicate: Callable[[Tunnel], bool]) -> int:
@@ -151,6 +154,15 @@ class Gate:
         self._release(tunnel.device)
         self.counters.add("hedgerow_proxy_bytes_total", tunnel.lane, "in", count=tunnel.client.count)
         self.counters.add("hedgerow_proxy_bytes_total", tunnel.lane, "out", count=tunnel.server.count)
+
+    async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
+        """What our resolver says of a host for a device under a ruleset, at most a few seconds old."""
+        memory, now = self._known, self.clock()
+        found = memory.get(ruleset, host, now)
+        if found is None:
+            found = await self.judge.resolve(ruleset, device, host)
+            memory.put(ruleset, host, found, now)
+        return found
 
     def drop(self, cause: str) -> None:
         self._drop(cause)

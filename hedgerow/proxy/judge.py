@@ -45,6 +45,28 @@ def strictest(decisions: Sequence[tuple[Request, Decision]]) -> tuple[Request, D
     return max(decisions, key=lambda each: _STRICTNESS[each[1].verdict])
 
 
+class KnownAddresses:
+    """What the resolver said in the last few seconds: a page opens many connections to one host, and asking is the dearer part.
+
+    Rulesets are part of the key, so that a new ruleset asks anew; a new snapshot needs a new object, as its ids begin again.
+    """
+
+    def __init__(self, seconds: float = 5.0, limit: int = 4096) -> None:
+        self._seconds = seconds
+        self._limit = limit
+        self._known: dict[tuple[int, str], tuple[float, Addresses]] = {}
+
+    def get(self, ruleset: Ruleset, host: str, now: float) -> Addresses | None:
+        expires, known = self._known.get((ruleset.id, host), (0.0, None))
+        return known if now < expires else None
+
+    def put(self, ruleset: Ruleset, host: str, found: Addresses, now: float) -> None:
+        if len(self._known) >= self._limit:
+            self._known.clear()
+        if found.addresses:
+            self._known[ruleset.id, host] = (now + self._seconds, found)
+
+
 class Counters(dict[tuple[str, ...], float]):
     """Cumulative counts by metric name and label values, for whoever exports them."""
 

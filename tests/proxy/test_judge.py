@@ -1,0 +1,45 @@
+"""The strictest verdict holds, and what the resolver said is remembered only as long and for whom it may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.judge import KnownAddresses, strictest
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """As much of a ruleset as the memory of addresses looks at."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Found:
+    addresses: tuple[str, ...]
+    decision: Decision = Decision(Verdict.ALLOW, Reason.DEFAULT)
+
+
+def test_the_strictest_verdict_holds() -> None:
+    judged = [
+        (Request(DeviceId("d"), Kind.TUNNEL, f"{verdict}.example"), Decision(verdict, Reason.DEFAULT))
+        for verdict in (Verdict.ALLOW, Verdict.INSPECT, Verdict.BLOCK, Verdict.REWRITE)
+    ]
+    assert [strictest(judged[:size])[1].verdict for size in (1, 2, 3, 4)] == [Verdict.ALLOW, Verdict.INSPECT, Verdict.BLOCK, Verdict.BLOCK]
+
+
+def test_addresses_are_known_for_a_while_and_one_ruleset() -> None:
+    one, two = (cast(Ruleset, Numbered(number)) for number in (1, 2))
+    known, found = KnownAddresses(seconds=5, limit=3), Found(("192.0.2.1",))
+    known.put(one, "a.example", found, now=100)
+    assert known.get(one, "a.example", now=104.9) is found
+    assert known.get(one, "a.example", now=105) is None
+    assert known.get(two, "a.example", now=101) is None
+    known.put(one, "b.example", Found(()), now=100)
+    assert known.get(one, "b.example", now=100) is None
+    for number in range(10):
+        known.put(one, f"{number}.example", found, now=100)
+    assert sum(known.get(one, f"{number}.example", now=100) is not None for number in range(10)) <= 3
