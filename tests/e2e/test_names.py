@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import DnsAnswer, kdig
+from small_internet.clients import DnsAnswer, curl, kdig
 from small_internet.family import OUTSIDER, STRANGER, TABLET
 from small_internet.running import Hedgerow, network_section, running_hedgerow
 
@@ -81,9 +81,11 @@ def test_clients_outside_the_network_are_refused(family: Hedgerow, internet: Sma
         assert (answer is None and tcp) or (answer is not None and answer.status == "REFUSED")
 
 
-@TRANSPORTS
-def test_devices_are_served_over_ipv6(internet: SmallInternet, tcp: bool) -> None:
+def test_devices_are_served_over_ipv6(internet: SmallInternet) -> None:
     policy = network_section(internet) + 'devices:\n  v6-phone: {ip: "::1"}\nlists:\n  - {category: adult, path: adult.txt}\n'
-    with running_hedgerow(policy, lists={"adult.txt": "adult.example\n"}, dns="[::1]:0") as running:
-        assert ask(running, "adult.example", "AAAA", source="::1", tcp=tcp).data("AAAA") == ["::"]
-        assert ask(running, "bank.example", source="::1", tcp=tcp).data("A") == [internet.address_of("bank.example")]
+    with running_hedgerow(policy, lists={"adult.txt": "adult.example\n"}, dns="[::1]:0", proxy="[::1]:0") as running:
+        for tcp in (False, True):
+            assert ask(running, "adult.example", "AAAA", source="::1", tcp=tcp).data("AAAA") == ["::"]
+            assert ask(running, "bank.example", source="::1", tcp=tcp).data("A") == [internet.address_of("bank.example")]
+        for host, status in (("adult.example", 403), ("bank.example", 200)):
+            assert curl(internet.url(host, "/", "http"), proxy=running.proxy, source="::1").status == status
