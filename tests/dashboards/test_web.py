@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import time
 from html.parser import HTMLParser
 
 import httpx
@@ -424,3 +425,15 @@ def test_a_fault_of_ours_tells_no_more_than_that(web):
     assert answer.status_code == 500
     assert "Traceback" not in answer.text
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_an_answer_does_not_wait_for_the_clients_acknowledgement(web):
+    """Head and body in two segments with Nagle's algorithm on cost 40 ms an answer on a connection that is kept."""
+    with client(web) as browser:
+        browser.get("/static/hedgerow.css")
+        times = []
+        for _ in range(10):
+            started = time.perf_counter()
+            browser.get("/static/hedgerow.css")
+            times.append(time.perf_counter() - started)
+    assert sorted(times)[5] < 0.03

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -44,7 +46,22 @@ def create_app(*, reader: Reader, control: Control, metrics: Metrics, guard: Gua
     return app
 
 
-def web_server(app: FastAPI, *, connections: int = 200) -> uvicorn.Server:
+class WebServer(uvicorn.Server):
+    """uvicorn's server as a part of a larger process: signals are that process' own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in sockets or []:
+            # Connections inherit it. asyncio sets it only where the socket names its protocol, and without it the body of an
+            # answer waits 40 ms for the client's acknowledgement of the head.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await super().serve(sockets)
+
+
+def web_server(app: FastAPI, *, connections: int = 200) -> WebServer:
     """A server for `create_app`'s app; `await server.serve(sockets=[...])` with sockets that the caller bound.
 
     Forwarded headers are not believed: a device could write any address into them.
@@ -63,7 +80,7 @@ def web_server(app: FastAPI, *, connections: int = 200) -> uvicorn.Server:
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=16 * 1024,
     )
-    return uvicorn.Server(config)
+    return WebServer(config)
 
 
 def _add_machine_routes(app: FastAPI, reader: Reader, control: Control, metrics: Metrics, clock: Callable[[], float]) -> None:
