@@ -13,7 +13,7 @@ from typing import NewType
 from hedgerow.blocklists.rules import Origin
 
 DeviceId = NewType("DeviceId", str)
-"""A device's name in the policy file, or the address of a device that nobody has named."""
+"""A device's name in the policy file; of one that nobody has named the MAC address if it is known, else the IP address."""
 
 
 class Kind(StrEnum):
