@@ -282,7 +282,7 @@ class Connection(asyncio.Protocol):
         try:
             transport, server = await dial(lambda: kind.towards_server(tunnel), addresses, port, gate.limits.dial)
         except OSError:
-            return self._fail("dial")
+            return self._fail("dial", is_promised=tunnel.lane == "tunnel" or kind is ReplySwallower)
         if self._is_gone or self._transport.is_closing() or server.closed:
             transport.abort()
             return self._fail("dial")
@@ -320,9 +320,14 @@ class Connection(asyncio.Protocol):
         self._transport.write(ACCESS_DENIED_ALERT)
         self._transport.close()
 
-    def _fail(self, cause: str) -> None:
+    def _fail(self, cause: str, *, is_promised: bool = True) -> None:
+        """End a connection that leads nowhere, in words where no tunnel was promised yet (an inspector that is just being started)."""
         self._gate.drop(cause)
-        self._transport.abort()
+        if is_promised or self._is_gone or self._transport.is_closing():
+            self._transport.abort()
+        else:
+            self._refuse(self._gate.judge.page.error(503, "the request could not be looked at; try again in a moment"))
+            self._transport.resume_reading()
 
     def _note(self, lane: str, request: Request, decision: Decision) -> None:
         gate = self._gate

@@ -413,6 +413,17 @@ def test_the_end_of_a_ruleset_cuts_without_a_swap(stand: Stand, net: SmallIntern
         stand.swap(pauses=())
 
 
+def test_without_an_inspector_nothing_passes_and_tunnels_go_on(net: SmallInternet, policy: str) -> None:
+    net.origins.forget_connections()
+    with proxy_stand(net, policy) as stand:
+        stand.inspector.end()
+        plain = curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD)
+        assert (plain.status, "try again" in plain.text) == (503, True)
+        assert curl(net.url("www.school.example"), proxy=stand.proxy, source=CHILD_WITH_CA).connect_status == 503
+        assert net.origins.requests("www.school.example") == []
+        assert curl(net.url("news.example"), proxy=stand.proxy, source=CHILD, ca=net.authority.root).status == 200
+
+
 def test_many_at_once_with_the_hostile_among_them(stand: Stand, net: SmallInternet) -> None:
     def good(number: int) -> int:
         return curl(net.url("news.example", f"/{number}"), proxy=stand.proxy, source=ADULT, ca=net.authority.root).status

@@ -17,10 +17,13 @@ class Numbered:
     id: int
 
 
+ALLOWED = Decision(Verdict.ALLOW, Reason.DEFAULT)
+
+
 @dataclass(frozen=True)
 class Found:
     addresses: tuple[str, ...]
-    decision: Decision = Decision(Verdict.ALLOW, Reason.DEFAULT)
+    decision: Decision = ALLOWED
 
 
 def test_the_strictest_verdict_holds() -> None:

@@ -47,6 +47,9 @@ class Worker:
         return self._process.pid
 
     def end(self) -> None:
+        """Ends the process; does nothing the second time."""
+        if self._pipe.closed:
+            return
         with contextlib.suppress(OSError):
             self._pipe.send(None)
         self._process.join(PATIENCE)
