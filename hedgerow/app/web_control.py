@@ -38,6 +38,7 @@ class WebControl:
             version=__version__,
             started=process.started,
             timezone=policy.policy.network.timezone,
+            people=tuple(policy.policy.people),
             policy=str(policy.path or ""),
             policy_loaded=policy.loaded,
             policy_problems=policy.problems,

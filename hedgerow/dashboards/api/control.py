@@ -50,13 +50,14 @@ class ListHealth:
 class Status:
     """How Hedgerow is. Instants are seconds since the epoch.
 
-    `policy` is the path of the file in force, empty for the built-in default; `policy_problems` are those of a newer file that was
+    `people` are the names of the policy. `policy` is the path of the file in force, empty for the built-in default; `policy_problems` are those of a newer file that was
     not taken; `journal_problem` is `Recorder.problem`; `dropped` counts decisions that were not remembered.
     """
 
     version: str
     started: float
     timezone: str
+    people: tuple[str, ...] = ()
     policy: str = ""
     policy_loaded: float | None = None
     policy_problems: tuple[Problem, ...] = ()

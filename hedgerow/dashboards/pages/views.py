@@ -22,6 +22,10 @@ from hedgerow.policies.model import Grant, Pause, Verdict
 GIVER = "web page"
 
 _HERE = pathlib.Path(__file__).parent
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#3c8f54"'
+    ' d="M4 27V17c0-5 3-9 6-9s5 3 6 6c1-5 4-9 7-9 4 0 6 5 6 11v11z"/></svg>'
+)
 _ROWS = 40
 _SESSION_SECONDS = 30 * 86400
 _SEE_OTHER = 303
@@ -50,7 +54,6 @@ class Pages:
     def __init__(self, reader: Reader, control: Control, guard: Guard, clock: Callable[[], float]) -> None:
         self._reader, self._control, self._guard, self._clock = reader, control, guard, clock
         self._css = (_HERE / "static" / "hedgerow.css").read_bytes()
-        self._icon = (_HERE / "static" / "hedgerow.svg").read_bytes()
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
@@ -95,7 +98,7 @@ class Pages:
         today = words.midnight_before(now, words.zone(status.timezone))
         home = await run_in_threadpool(self._read_home, wanted, cursor, today, now)
         filters = {"device": device, "verdict": verdict, "host": host, "cursor": cursor}
-        return self._render("home.html", status=status, home=home, filters=filters, people=_people(home.devices))
+        return self._render("home.html", status=status, home=home, filters=filters, people=sorted({*status.people, *_people(home.devices)}))
 
     async def device(self, request: Request) -> Response:
         """What the asking device may know of itself: its profile, its last blocks, and where help is."""
@@ -111,7 +114,7 @@ class Pages:
         return Response(self._css, media_type="text/css", headers={"Cache-Control": "max-age=31536000, immutable"})
 
     async def icon(self) -> Response:
-        return Response(self._icon, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+        return Response(_ICON, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
     async def approve(self, request_id: _RequestId, how_long: Annotated[HowLong, Form(alias="for")]) -> Response:
         await self._control.approve(request_id, how_long, GIVER)
@@ -182,8 +185,8 @@ class Pages:
         return self._control.status()
 
 
-def _people(devices: tuple[DeviceRow, ...]) -> tuple[str, ...]:
-    return tuple(sorted({device.person for device in devices if device.person}))
+def _people(devices: tuple[DeviceRow, ...]) -> set[str]:
+    return {device.person for device in devices if device.person}
 
 
 def _back() -> RedirectResponse:
