@@ -50,8 +50,9 @@ class ListHealth:
 class Status:
     """How Hedgerow is. Instants are seconds since the epoch.
 
-    `people` are the names of the policy. `policy` is the path of the file in force, empty for the built-in default; `policy_problems` are those of a newer file that was
-    not taken; `journal_problem` is `Recorder.problem`; `dropped` counts decisions that were not remembered.
+    `people` are the names that the policy knows. `policy` is the path of the file in force, empty for the built-in default;
+    `policy_problems` are those of a newer file that was not taken; `journal_problem` is `Recorder.problem`; `dropped` counts
+    decisions that were not remembered.
     """
 
     version: str
