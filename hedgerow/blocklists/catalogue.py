@@ -13,7 +13,8 @@ from pathlib import Path
 
 import marisa_trie
 
-from hedgerow.blocklists.generation import SETS, URLS, Meta, Part, read_meta
+from hedgerow.blocklists.categories import CategoryKind, builtin_categories
+from hedgerow.blocklists.generation import EVERY, SETS, URLS, LayerMeta, Meta, Part, read_meta
 from hedgerow.blocklists.locate import find_host
 from hedgerow.blocklists.names import host_of_key, host_of_url, parse_host, parse_url, rule_key
 from hedgerow.blocklists.rules import Origin, UrlRule
@@ -45,6 +46,26 @@ class _Shard:
     offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer, mapped. `blocks`, `lifts` and `urls` say for each set's number which categories it gives, which it takes away,
+    and whether there are rules about URLs."""
+
+    shards: list[_Shard]
+    borders: list[str]
+    numbers: Sequence[int]
+    sets: tuple[tuple[int, ...], ...]
+    blocks: list[int]
+    lifts: list[int]
+    urls: list[bool]
+
+    @classmethod
+    def open(cls, folder: Path, meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> _Layer:
+        shards = [_Shard(marisa_trie.Trie().mmap(str(folder / shard.trie)), shard.offset) for shard in layer.shards]
+        borders = [shard.first for shard in layer.shards[1:]]
+        return cls(shards, borders, _map_numbers(folder / SETS, layer.set_bytes), layer.sets, *_masks_of_sets(meta, layer, bits))
+
+
 class Catalogue:
     """Open with `Catalogue.open`. `categories[i]` is what bit i of a mask stands for.
 
@@ -57,10 +78,7 @@ class Catalogue:
         self.categories = meta.categories
         self.version = meta.version
         self._bits = {name: 1 << index for index, name in enumerate(meta.categories)}
-        self._blocks, self._lifts, self._urls = _masks_of_sets(meta, self._bits)
-        self._shards = [_Shard(marisa_trie.Trie().mmap(str(generation / shard.trie)), shard.offset) for shard in meta.shards]
-        self._borders = [shard.first for shard in meta.shards[1:]]
-        self._numbers = _map_numbers(generation / SETS, meta.set_bytes)
+        self._layers = [_Layer.open(generation / layer.folder, meta, layer, self._bits) for layer in meta.layers]
 
     @classmethod
     def open(cls, generation: Path) -> Catalogue:
@@ -78,24 +96,25 @@ class Catalogue:
     def host_mask(self, host: str) -> int:
         """The categories of a host and all its parents; 0 if none is known."""
         key = ".".join(host.split(".")[::-1]) + ".$"
-        shard = self._shards[bisect_right(self._borders, key)]
         block = lift = 0
-        for _key, key_id in shard.trie.iter_prefixes_with_ids(key):
-            number = self._numbers[shard.offset + key_id]
-            block |= self._blocks[number]
-            lift |= self._lifts[number]
+        for layer in self._layers:
+            shard = layer.shards[bisect_right(layer.borders, key)]
+            for _key, key_id in shard.trie.iter_prefixes_with_ids(key):
+                number = layer.numbers[shard.offset + key_id]
+                block |= layer.blocks[number]
+                lift |= layer.lifts[number]
         return block & ~lift
 
     def has_url_rules(self, host: str) -> bool:
         """Whether a list has rules about URLs of this host or a parent. Rules that name no host do not count."""
-        return any(self._urls[number] for _key, number in self._keys_of(host))
+        return any(layer.urls[number] for _key, layer, number in self._keys_of(host))
 
     def host_sources(self, host: str) -> tuple[HostMatch, ...]:
         """Every source that gives the host a category, the shortest domain first; none for a category that is lifted."""
         mask = self.host_mask(host)
         found = []
-        for key, number in self._keys_of(host):
-            for entry in self._meta.sets[number]:
+        for key, layer, number in sorted(self._keys_of(host), key=lambda found: len(found[0])):
+            for entry in layer.sets[number]:
                 index, part = divmod(entry, len(Part))
                 source = self._meta.sources[index]
                 if part == Part.BLOCK and mask & self._bits[source.category]:
@@ -116,8 +135,8 @@ class Catalogue:
         found = self._matcher.find_all(canonical) if canonical is not None else []
         if not found:
             return ()
-        for _key, number in self._keys_of(host_of_url(url) or ""):
-            mask &= ~self._lifts[number]
+        for _key, layer, number in self._keys_of(host_of_url(url) or ""):
+            mask &= ~layer.lifts[number]
         return tuple(
             UrlMatch(self.categories[one.category], Origin(self._meta.sources[one.source].name, one.rule.line, one.rule.text))
             for one in found
@@ -148,12 +167,13 @@ class Catalogue:
                 return Origin(source.name, line, text)
         return None
 
-    def _keys_of(self, host: str) -> Iterator[tuple[str, int]]:
-        """The keys that match a host, each with the number of its set."""
+    def _keys_of(self, host: str) -> Iterator[tuple[str, _Layer, int]]:
+        """The keys that match a host, each with its layer and the number of its set there."""
         key = rule_key(host, exact=True)
-        shard = self._shards[bisect_right(self._borders, key)]
-        for found, key_id in shard.trie.iter_prefixes_with_ids(key):
-            yield found, self._numbers[shard.offset + key_id]
+        for layer in self._layers:
+            shard = layer.shards[bisect_right(layer.borders, key)]
+            for found, key_id in shard.trie.iter_prefixes_with_ids(key):
+                yield found, layer, layer.numbers[shard.offset + key_id]
 
     @cached_property
     def _matcher(self) -> UrlMatcher:
@@ -168,17 +188,19 @@ class Catalogue:
                 yield UrlRule(**data), bits[self._meta.sources[source].category], source
 
 
-def _masks_of_sets(meta: Meta, bits: dict[str, int]) -> tuple[list[int], list[int], list[bool]]:
+def _masks_of_sets(meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> tuple[list[int], list[int], list[bool]]:
     """For each set what it blocks, what it lifts, and whether it has rules about URLs."""
+    good = {category.name for category in builtin_categories() if category.kind == CategoryKind.GOOD}
+    masks = {**bits, EVERY: sum(bit for name, bit in bits.items() if name not in good)}
     blocks, lifts, urls = [], [], []
-    for entries in meta.sets:
-        masks = dict.fromkeys(Part, 0)
+    for entries in layer.sets:
+        found = dict.fromkeys(Part, 0)
         for entry in entries:
             index, part = divmod(entry, len(Part))
-            masks[Part(part)] |= bits[meta.sources[index].category]
-        blocks.append(masks[Part.BLOCK])
-        lifts.append(masks[Part.EXCEPT])
-        urls.append(masks[Part.URL] != 0)
+            found[Part(part)] |= masks[meta.sources[index].category]
+        blocks.append(found[Part.BLOCK])
+        lifts.append(found[Part.EXCEPT])
+        urls.append(found[Part.URL] != 0)
     return blocks, lifts, urls
 
 

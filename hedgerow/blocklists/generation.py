@@ -1,13 +1,18 @@
 """The directory of a compiled generation: which files it holds and what `meta.json` says about them.
 
-    meta.json        categories, sources, sets, shards: all that a worker reads at once
-    hosts-000.trie   rule keys (`names.rule_key`) of one range, sorted ranges in sorted order, mapped by marisa-trie
-    sets.bin         for each key id of each shard the number of its set, 1, 2 or 4 bytes each, mapped
-    urls.jsonl       the URL rules
-    report.json      the compiler's report, for people
-    texts/           the lists as they were compiled, for `Catalogue.locate`
+    meta.json             categories, sources, layers: all that a worker reads at once
+    layer-0/
+      hosts-000.trie      rule keys (`names.rule_key`) of one range, sorted ranges in sorted order, mapped by marisa-trie
+      sets.bin            for each key id of each shard the number of its set, 1, 2 or 4 bytes each, mapped
+    layer-1/              as layer-0: sources that changed after layer-0 was built, if any
+    urls.jsonl            the URL rules
+    report.json           the compiler's report, for people
+    texts/                the lists as they were compiled, for `Catalogue.locate`
 
-A set is a tuple of entries; an entry is `3 * index of the source + part`, see `Part`.
+A set is a tuple of entries; an entry is `3 * index of the source + part`, see `Part`. Every source is in one layer only, so
+what is known of a host is the union over the layers. When a source changes, the files of layer-0 are linked into the new
+generation, the source's entries are left out of its sets, and the source goes into layer-1: no trie of the others is built
+again. Nothing that was folded away is missed then: what covered it still holds every entry of it that is left.
 """
 
 from __future__ import annotations
@@ -17,11 +22,15 @@ import shutil
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the files change, or when the same lists would compile to something else: it is part of every version."""
 
 META, SETS, URLS, REPORT, TEXTS = "meta.json", "sets.bin", "urls.jsonl", "report.json", "texts"
+
+EVERY = "*"
+"""The category of names that no list may block: an exception of it lifts every category that is there to be blocked."""
 
 
 class Part(IntEnum):
@@ -34,12 +43,14 @@ class Part(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceMeta:
-    """`text` is the kept copy's path inside the generation; `format` is what the list was read as."""
+    """`text` is the kept copy's path inside the generation; `format` is what the list was read as; `parsed` names what it
+    was parsed to, so that two generations can tell whether a source is the same, and is empty if it could not be read."""
 
     name: str
     category: str
     format: str
     text: str
+    parsed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +64,28 @@ class ShardMeta:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerMeta:
+    """`sources` are the indices of the sources in the layer. `counts[n]` is how many keys had the set `sets[n]` when the
+    layer was built, those that were folded away included."""
+
+    folder: str
+    sources: tuple[int, ...]
+    sets: tuple[tuple[int, ...], ...]
+    counts: tuple[int, ...]
+    shards: tuple[ShardMeta, ...]
+    set_bytes: int
+
+    @property
+    def keys(self) -> int:
+        return sum(shard.keys for shard in self.shards)
+
+
+@dataclass(frozen=True, slots=True)
 class Meta:
     version: str
     categories: tuple[str, ...]
     sources: tuple[SourceMeta, ...]
-    sets: tuple[tuple[int, ...], ...]
-    shards: tuple[ShardMeta, ...]
-    set_bytes: int
+    layers: tuple[LayerMeta, ...]
 
 
 def write_meta(generation: Path, meta: Meta) -> None:
@@ -76,7 +102,16 @@ def read_meta(generation: Path) -> Meta:
         version=data["version"],
         categories=tuple(data["categories"]),
         sources=tuple(SourceMeta(**source) for source in data["sources"]),
+        layers=tuple(_read_layer(layer) for layer in data["layers"]),
+    )
+
+
+def _read_layer(data: dict[str, Any]) -> LayerMeta:
+    return LayerMeta(
+        folder=data["folder"],
+        sources=tuple(data["sources"]),
         sets=tuple(tuple(entries) for entries in data["sets"]),
+        counts=tuple(data["counts"]),
         shards=tuple(ShardMeta(**shard) for shard in data["shards"]),
         set_bytes=data["set_bytes"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections import Counter
@@ -10,9 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
+from hedgerow.blocklists.essential import essential_hosts
 from hedgerow.blocklists.formats import ListFormat, detect, format_named
-from hedgerow.blocklists.generation import Part
-from hedgerow.blocklists.names import PublicSuffixes, load_public_suffixes, rule_key
+from hedgerow.blocklists.generation import EVERY, Part
+from hedgerow.blocklists.names import load_public_suffixes, rule_key
 from hedgerow.blocklists.rules import Parsed, Problem, UrlRule
 from hedgerow.blocklists.text import read_lines
 
@@ -27,21 +29,24 @@ THREATS = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining", "ne
 or social services names hosters because it means them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
-    """A file of sorted, distinct keys, one a line, all of one part."""
+    """A file of sorted, distinct keys, one a line, all of one part. `size` is in bytes."""
 
     part: Part
     path: Path
+    size: int
 
 
 @dataclass(slots=True)
 class Intake:
-    """What was taken in from one source. `names` counts names as written, before duplicates are folded away."""
+    """What was taken in from one source. `names` counts names as written, `keys` those in the runs, before duplicates
+    of other runs are folded away."""
 
     format: str = ""
     lines: int = 0
     names: int = 0
+    keys: int = 0
     url_rules: int = 0
     runs: list[Run] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -59,8 +64,8 @@ def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path
     Never raises for what the list says: an unreadable, empty or unknown list is an `Intake` with problems and no runs.
     """
     intake = Intake()
-    writer = _RunWriter(work, intake)
-    suffixes = _refused_suffixes(category, load_public_suffixes())
+    writer = _RunWriter(work, intake, Part.EXCEPT if category == EVERY else Part.BLOCK)
+    refused = _refused_names(category)
     try:
         trouble: list[Problem] = []
         stretches, known = _choose_format(read_lines(text, name, trouble), trouble, name, wanted_format, intake)
@@ -68,7 +73,7 @@ def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path
             for first, lines in stretches:
                 parsed = known.parse(lines, first, name)
                 intake.lines += len(lines)
-                _refuse_suffixes(parsed, known, lines, first, name, suffixes)
+                _refuse_names(parsed, known, lines, first, name, refused)
                 writer.add(parsed)
                 parsed.problems += trouble
                 trouble.clear()
@@ -98,34 +103,40 @@ def _choose_format(
     return stretches, known
 
 
-def _refused_suffixes(category: str, suffixes: PublicSuffixes) -> frozenset[str]:
-    if any(known.name == category and known.kind == CategoryKind.GOOD for known in builtin_categories()):
-        return frozenset()  # nhs.uk and gov.uk are suffixes, and whole of them is worth reaching
-    return suffixes.registries | suffixes.hosters if category in THREATS else suffixes.registries
+@functools.cache
+def _refused_names(category: str) -> dict[str, str]:
+    """Names that a list of `category` must not block, each with the reason."""
+    if category == EVERY or any(known.name == category and known.kind == CategoryKind.GOOD for known in builtin_categories()):
+        return {}  # nhs.uk and gov.uk are suffixes, and whole of them is worth reaching
+    suffixes = load_public_suffixes()
+    hosters = suffixes.hosters if category in THREATS else frozenset[str]()
+    refused = dict.fromkeys(suffixes.registries | hosters, "a public suffix, under which strangers have their sites")
+    return refused | dict.fromkeys(essential_hosts(), "an essential name, which no list may block")
 
 
-def _refuse_suffixes(parsed: Parsed, known: ListFormat, lines: list[str], first: int, name: str, suffixes: frozenset[str]) -> None:
-    """Takes public suffixes out of what was parsed; rare, so the line is searched for only then."""
-    refused = suffixes.intersection(parsed.hosts)
+def _refuse_names(parsed: Parsed, known: ListFormat, lines: list[str], first: int, name: str, reasons: dict[str, str]) -> None:
+    """Takes names that must not be blocked out of what was parsed; rare, so the line is searched for only then."""
+    refused = reasons.keys() & parsed.hosts
     if not refused:
         return
     parsed.hosts = [host for host in parsed.hosts if host not in refused]
     for number, line in enumerate(lines, first):
-        if not refused.isdisjoint(known.parse([line], number, name).hosts):
-            parsed.problems.append(Problem(name, number, 1, "a public suffix, under which strangers have their sites", line.strip()[:200]))
+        for host in dict.fromkeys(known.parse([line], number, name).hosts):
+            if host in refused:
+                parsed.problems.append(Problem(name, number, 1, reasons[host], line.strip()[:200]))
 
 
 class _RunWriter:
     """Gathers keys by part and writes each RUN of them sorted."""
 
-    def __init__(self, work: Path, intake: Intake) -> None:
-        self._work, self._intake = work, intake
+    def __init__(self, work: Path, intake: Intake, part: Part) -> None:
+        self._work, self._intake, self._part = work, intake, part
         self._keys: dict[Part, list[str]] = {part: [] for part in Part}
 
     def add(self, parsed: Parsed) -> None:
         self._intake.names += len(parsed.hosts) + len(parsed.exact) + len(parsed.excepted)
         # rule_key, written out: the call would cost a third of the time.
-        self._keys[Part.BLOCK] += [".".join(host.split(".")[::-1]) + "." for host in parsed.hosts]
+        self._keys[self._part] += [".".join(host.split(".")[::-1]) + "." for host in parsed.hosts]
         self._keys[Part.BLOCK] += [rule_key(host, exact=True) for host in parsed.exact]
         self._keys[Part.EXCEPT] += [rule_key(host) for host in parsed.excepted]
         if parsed.urls:
@@ -143,8 +154,8 @@ class _RunWriter:
     def _write(self, part: Part) -> None:
         path = self._work / f"{len(self._intake.runs):04}.keys"
         keys = sorted(set(self._keys[part]))
-        path.write_text("\n".join(keys) + "\n", encoding="ascii")
-        self._intake.runs.append(Run(part, path))
+        self._intake.keys += len(keys)
+        self._intake.runs.append(Run(part, path, path.write_text("\n".join(keys) + "\n", encoding="ascii")))
         self._keys[part] = []
 
     def close(self) -> None:
