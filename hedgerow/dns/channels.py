@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
+import os
 import socket
 import ssl
-from collections.abc import Collection, Sequence
+from array import array
+from collections.abc import Collection, Iterator, Sequence
 from struct import pack
 from typing import TYPE_CHECKING, Final
 
@@ -54,16 +55,23 @@ def open_channel(spec: UpstreamSpec, resolve: Resolve, tls: ssl.SSLContext | Non
             raise ValueError(f"unknown kind of upstream: {spec}")
 
 
+def _random_numbers() -> Iterator[int]:
+    """16 bits each from the system's random source, fetched many at a time: a system call for each would be felt."""
+    while True:
+        yield from array("H", os.urandom(128))
+
+
 class _Waiting:
     """Who waits for which id on one socket or connection."""
 
     def __init__(self) -> None:
         self.futures: dict[int, tuple[bytes, asyncio.Future[bytes]]] = {}
+        self._ids = _random_numbers()
 
     def add(self, question: bytes) -> tuple[int, asyncio.Future[bytes]]:
-        number = secrets.randbits(16)
+        number = next(self._ids)
         while number in self.futures:
-            number = secrets.randbits(16)
+            number = next(self._ids)
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.futures[number] = (question, future)
         return number, future
@@ -119,6 +127,7 @@ class UdpChannel:
         self.name = str(spec)
         self._spec, self._stream = spec, stream
         self._ports: list[_Port] = []
+        self._random = _random_numbers()
 
     async def exchange(self, ask: Ask) -> bytes:
         port = self._port()
@@ -146,7 +155,7 @@ class UdpChannel:
             port = _Port(self._spec)
             self._ports.append(port)
         else:
-            port = secrets.choice(usable)
+            port = usable[next(self._random) % len(usable)]
         port.uses += 1
         return port
 
