@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -84,6 +86,7 @@ def up(
     state = (state or default_state()).absolute()
     policy = find_policy(policy)
     start_logs("supervisor", log_level.value, log_json)
+    os.umask(0o077)
     listen = _policy_in_force(policy, state).network.listen
     try:
         chosen = {name: _endpoint(name, option or getattr(listen, name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
@@ -167,7 +170,11 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Why a device may or may not have something: every step that was considered, with file and line."""
-    view = _view_to_explain(find_policy(policy), (state or default_state()).absolute())
+    with _view_to_explain(find_policy(policy), (state or default_state()).absolute()) as view:
+        _explain(view, device, target, at, as_json)
+
+
+def _explain(view: View, device: str, target: str, at: str | None, as_json: bool) -> None:
     found = find_device(view.rulesets, device)
     if found is None:
         fail(f"There is no device '{device}', and it is not an address of this network.")
@@ -184,19 +191,21 @@ def explain(
         _print_explanation(told, zone)
 
 
-def _view_to_explain(policy: Path | None, state: Path) -> View:
+@contextlib.contextmanager
+def _view_to_explain(policy: Path | None, state: Path) -> Iterator[View]:
     """What is in force in `state`; or, where another policy is asked for or nothing has run, that policy over freshly compiled lists."""
     try:
         snapshot = Snapshot.load(state)
     except (OSError, ValueError):
         snapshot = None
     if snapshot is not None and (policy is None or snapshot.policy.path == str(policy)):
-        return View(snapshot)
+        yield View(snapshot)
+        return
     try:
         wanted = load_policy(policy)
         with tempfile.TemporaryDirectory(prefix="hedgerow-") as folder:
             generation = asyncio.run(prepare_generation(wanted, Path(folder)))
-            return View(Snapshot(0, 0.0, wanted, generation))
+            yield View(Snapshot(0, 0.0, wanted, generation))
     except PolicyError as error:
         _print_problems(error)
         fail(f"{policy} has mistakes.")

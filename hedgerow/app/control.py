@@ -6,7 +6,6 @@ Workers do without it: they read the last snapshot and count what they could not
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import secrets
@@ -14,10 +13,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-
-import uvicorn
 
 from hedgerow.app.files import write_atomically
 from hedgerow.app.lists import ListKeeper
@@ -36,7 +32,6 @@ from hedgerow.journal.record import Event, Recorder
 from hedgerow.journal.store import open_journal
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.load import load_policy
-from hedgerow.policies.model import AccessRequest
 from hedgerow.proxy.authority import ensure_authority
 
 log = logging.getLogger("hedgerow.control")
@@ -152,7 +147,7 @@ class ControlProcess:
             await asyncio.sleep(LISTS_EVERY_S)
 
     async def _receive(self) -> None:
-        """What workers report: metrics are summed up, requests filed at once, the rest goes to the recorder."""
+        """What workers report: metrics are summed up, the rest goes to the recorder, which waits out a full disk."""
         async for delivery in self._courier.deliveries():
             kept = []
             for message in delivery.messages:
@@ -161,8 +156,6 @@ class ControlProcess:
                         self.metrics.add(name, labels, value)
                     case GaugeLevel(name, labels, value):
                         self.metrics.set(name, labels, value, delivery.worker)
-                    case AccessRequest():
-                        await asyncio.to_thread(self.ledger.file, message)
                     case _:
                         kept.append(message)
             self.recorder.add(kept)
@@ -189,25 +182,8 @@ class ControlProcess:
         control = WebControl(self)
         app = create_app(reader=self.reader, control=control, metrics=self.metrics, guard=Guard(token))
         server = web_server(app)
-        # The process' own handlers end it in order; uvicorn's would end only uvicorn.
-        server.capture_signals = _no_signals  # type: ignore[method-assign]
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
-        try:
-            await server.serve(sockets=sockets)
-        except asyncio.CancelledError:
-            await stop_web(server)
-            raise
-
-
-async def stop_web(server: uvicorn.Server) -> None:
-    server.should_exit = True
-    with contextlib.suppress(AttributeError):
-        await server.shutdown()
-
-
-@contextlib.contextmanager
-def _no_signals() -> Iterator[None]:
-    yield
+        await server.serve(sockets=sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -23,7 +23,8 @@ from hedgerow.app.worker import Worker
 
 log = logging.getLogger("hedgerow.processes")
 
-UNREADABLE = 2
+PRIVATE = 0o077
+"""The umask: what a process writes is for its owner alone."""
 
 
 def say_ready() -> None:
@@ -115,6 +116,7 @@ ROLES: dict[str, Callable[[Settings, int], Awaitable[None]]] = {
 
 def main() -> None:
     role, index, state = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    os.umask(PRIVATE)
     settings = Settings.load(state)
     start_logs(role, settings.log_level, settings.log_json)
 

@@ -1,0 +1,100 @@
+"""The documents say what is true: every policy in them loads, every command in them exists, what they show is what is printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hedgerow.policies.load import parse_policy
+
+ROOT = Path(__file__).parent.parent
+HEDGEROW = Path(sys.executable).with_name("hedgerow")
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("**/*.md")])
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(document, text) of every block in a language."""
+    return [
+        (str(path.relative_to(ROOT)), text)
+        for path in DOCUMENTS
+        for found, text in _BLOCK.findall(path.read_text(encoding="utf-8"))
+        if found == language
+    ]
+
+
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "COLUMNS": "200", "LANG": "C.UTF-8"}
+    return subprocess.run(
+        [HEDGEROW, *words], cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(("document", "text"), blocks("yaml"))
+def test_every_policy_loads(document: str, text: str) -> None:
+    policy = parse_policy(text.encode(), ROOT / document)
+    assert policy.network is not None
+
+
+def commands() -> list[str]:
+    """Every `hedgerow …` in a code span or after a prompt, without what stands for something else."""
+    found = set()
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        found |= set(re.findall(r"`hedgerow ([a-z][^`|]*)`", text)) | set(re.findall(r"^\$ hedgerow (.*)$", text, re.MULTILINE))
+    return sorted({" ".join(word for word in line.split() if re.fullmatch(r"[a-z]+", word)) for line in found} - {""})
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_exists(line: str, tmp_path: Path) -> None:
+    """The words up to the first that is no subcommand are asked for their help."""
+    words = line.split()
+    names = words[:2] if words[0] in {"lists", "ca", "gateway"} else words[:1]
+    done = run([*names, "--help"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"hedgerow {' '.join(names)}" in done.stdout
+
+
+def shown_outputs() -> list[tuple[str, str]]:
+    """(command, output) of every console block whose command prints the same everywhere."""
+    found = []
+    for _, text in blocks("console"):
+        command, _, output = text.partition("\n")
+        if command.startswith(("$ hedgerow check", "$ hedgerow explain", "$ hedgerow lists lookup")):
+            found.append((command.removeprefix("$ hedgerow "), output.strip()))
+    return found
+
+
+@pytest.mark.parametrize(("command", "output"), shown_outputs())
+def test_what_is_shown_is_what_is_printed(command: str, output: str, tmp_path: Path) -> None:
+    words = shlex.split(command)
+    state = ["--state", str(tmp_path)] if words[0] == "explain" else []
+    done = run([*words, *state], tmp_path)
+    assert [line.rstrip() for line in done.stdout.strip().splitlines()] == output.splitlines(), done.stderr
+
+
+def test_every_command_is_in_the_readme() -> None:
+    documented = {line.split()[0] for line in commands()}
+    helped = subprocess.run([HEDGEROW, "--help"], capture_output=True, text=True, check=True, env={"COLUMNS": "200", "TERM": "dumb"}).stdout
+    assert set(re.findall(r"^[│ ]+([a-z]+) {2,}", helped, re.MULTILINE)) <= documented
+
+
+def test_every_link_leads_somewhere() -> None:
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    explained = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"[\w-]+", " ".join(re.findall(r"^\| ([^|]+) \|", explained, re.MULTILINE))))
+    assert {re.split(r"[\[><=]", each)[0] for each in wanted} <= rows

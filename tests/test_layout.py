@@ -1,0 +1,44 @@
+"""The layout's promises: links at the root that nothing imports by, and tools that run without the root on their path."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LINKS = ("blocklists", "policies", "dns", "proxy", "dashboards")
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_the_signposts_are_relative_links_into_the_package(name: str) -> None:
+    link = ROOT / name
+    assert link.is_symlink()
+    assert link.readlink() == Path("hedgerow", name)
+    assert (link / "__init__.py").exists()
+
+
+def test_the_root_is_on_nobodys_path() -> None:
+    assert str(ROOT) not in sys.path
+    assert "" not in sys.path
+
+
+@pytest.mark.parametrize("name", ["dns", "proxy"])
+def test_a_dependency_can_have_that_name(name: str) -> None:
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(name)
+
+
+def test_the_lock_names_no_host() -> None:
+    for lock in ("requirements.lock", "scripts/uv.lock"):
+        text = (ROOT / lock).read_text(encoding="utf-8")
+        assert "://" not in text
+        assert "--hash=sha256:" in text
+
+
+def test_imports_point_downward() -> None:
+    done = subprocess.run([Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
