@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -30,7 +31,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "COLUMNS": "200", "LANG": "C.UTF-8"}
+    environment = os.environ | {"HOME": str(folder), "COLUMNS": "200", "LANG": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"}
     return subprocess.run(
         [HEDGEROW, *words], cwd=ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=60, check=False
     )
@@ -79,9 +80,9 @@ def test_what_is_shown_is_what_is_printed(command: str, output: str, tmp_path: P
     assert [line.rstrip() for line in done.stdout.strip().splitlines()] == output.splitlines(), done.stderr
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_every_command_is_in_the_readme(tmp_path: Path) -> None:
     documented = {line.split()[0] for line in commands()}
-    helped = subprocess.run([HEDGEROW, "--help"], capture_output=True, text=True, check=True, env={"COLUMNS": "200", "TERM": "dumb"}).stdout
+    helped = run(["--help"], tmp_path).stdout
     assert set(re.findall(r"^[│ ]+([a-z]+) {2,}", helped, re.MULTILINE)) <= documented
 
 
