@@ -5,40 +5,85 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, call, fail, find_policy
-from hedgerow.app.compile_job import CompileError
-from hedgerow.app.lists import prepare_generation
-from hedgerow.app.settings import default_state
+from hedgerow.app.compile_job import CompileError, ListFolders
+from hedgerow.app.lists import ListProgress, prepare_generation, sources_of
+from hedgerow.app.settings import Settings, default_state
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import CompileReport, compile_generation
-from hedgerow.blocklists.sources import Source
+from hedgerow.blocklists.fetch import Fetched, accept_held
+from hedgerow.blocklists.sources import Source, public_sources
 from hedgerow.policies.load import PolicyError, load_policy
+from hedgerow.policies.targets import suggest
 
 app = typer.Typer(help="The lists: fetch, compile, look up.", no_args_is_help=True)
 
 
 @app.command()
 def status(state: StateDir = None, as_json: AsJson = False) -> None:
-    """The lists in force, how much each holds and what is wrong with it."""
+    """The lists in force, what each adds that no other has, and what is wrong with it."""
     found = call(state, "GET", "/status")
     if as_json:
         print(json.dumps({"lists": found["lists"], "problems": found["list_problems"]}, ensure_ascii=False, indent=1))
         return
-    table = Table("list", "category", "names", "read", "problem")
+    table = Table("list", "category", "format", "names", "unique", "URL rules", "seen", "problem")
     for row in found["lists"]:
-        read = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["fetched"])) if row["fetched"] else "never"
-        table.add_row(row["source"], row["category"], f"{row['domains']:,}", read, row["problem"])
+        seen = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["fetched"])) if row["fetched"] else "never"
+        numbers = (f"{row[key]:,}" for key in ("domains", "unique", "url_rules"))
+        table.add_row(row["source"], row["category"], row["format"], *numbers, seen, row["problem"])
     Console().print(table)
+    for row in found["lists"]:
+        for kind, count in (*row["problems"].items(), *((f"left out: {kind}", count) for kind, count in row["ignored"].items())):
+            print(f"{row['source']}: {count:,} × {kind}")
+
+
+@app.command()
+def public(as_json: AsJson = False) -> None:
+    """The public lists that a policy can name: `lists: [{source: NAME}]`."""
+    known = public_sources().values()
+    if as_json:
+        print(json.dumps([asdict(source) for source in known], ensure_ascii=False, indent=1))
+        return
+    table = Table("name", "category", "size", "licence", "recommended for", "homepage")
+    for source in sorted(known, key=lambda each: (each.category, -each.size)):
+        table.add_row(source.name, source.category, f"{source.size:,}", source.licence, ", ".join(source.default_for), source.homepage)
+    Console().print(table)
+
+
+@app.command()
+def accept(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The list, as `hedgerow lists status` calls it.")],
+    policy: PolicyFile = None,
+    state: StateDir = None,
+) -> None:
+    """Use a newer copy of a list that was held back. A running Hedgerow takes it over by itself."""
+    folders = ListFolders((state or default_state()).absolute())
+    try:
+        sources = [source for source in sources_of(load_policy(_policy_in_force(policy, folders.state))) if source.url]
+        source = next((source for source in sources if source.name == name), None)
+        if source is None:
+            fail(f"The policy has no list with a URL that is called '{name}'.{suggest(name, [each.name for each in sources])}")
+        with folders.locked():
+            accepted = accept_held(source, folders.downloads)
+    except PolicyError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"Can't accept it: {error.strerror}.")
+    if not accepted:
+        fail(f"No copy of '{name}' is held back.")
+    print(f"The newer copy of {name} is used from now on.")
 
 
 @app.command()
@@ -93,23 +138,55 @@ def lookup(
 
 @app.command()
 def update(policy: PolicyFile = None, state: StateDir = None) -> None:
-    """Compile the lists of a policy now, also without a running Hedgerow."""
+    """Fetch and compile the lists of a policy now, also without a running Hedgerow."""
     folder = (state or default_state()).absolute()
     try:
-        wanted = load_policy(find_policy(policy))
+        wanted = load_policy(_policy_in_force(policy, folder))
         with _progress() as progress:
-            progress.add_task("fetching and compiling", total=None)
-            generation = asyncio.run(prepare_generation(wanted, folder, fetch=True))
+            generation = asyncio.run(prepare_generation(wanted, folder, fetch=True, progress=_watch(progress)))
     except (PolicyError, CompileError) as error:
         fail(str(error))
     print(f"Compiled into {generation}; a running Hedgerow takes it over by itself.")
 
 
+def _policy_in_force(path: Path | None, state: Path) -> Path | None:
+    """The file asked for, else that of the Hedgerow of this state directory, else `hedgerow.yaml` here."""
+    if path is None:
+        try:
+            return Settings.load(state).policy
+        except (OSError, ValueError):
+            pass
+    return find_policy(path)
+
+
 def _progress() -> Progress:
-    """A spinner with the time on a terminal, nothing elsewhere."""
+    """A bar with sizes and times on a terminal, nothing elsewhere."""
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _watch(progress: Progress) -> ListProgress:
+    """A bar for each download, what came of it, and a line for the compiler."""
+    bars: dict[str, TaskID] = {}
+    compiling: list[TaskID] = []
+
+    def received(source: Source, size: int, total: int | None) -> None:
+        if source.name not in bars:
+            bars[source.name] = progress.add_task(source.name, total=total)
+        progress.update(bars[source.name], completed=size, total=total)
+
+    def fetched(each: Fetched) -> None:
+        if (bar := bars.pop(each.source.name, None)) is not None:
+            progress.remove_task(bar)
+        print(each.problem or f"{each.source.name}: {each.outcome}", file=sys.stderr)
+
+    def compiled(name: str) -> None:
+        if not compiling:
+            compiling.append(progress.add_task("", total=None))
+        progress.update(compiling[0], description=f"compiling {name}")
+
+    return ListProgress(fetched, received, compiled)
 
 
 def _source(text: str) -> Source:

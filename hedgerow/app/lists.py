@@ -6,40 +6,67 @@ crash leaves the generations that were whole before.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from hedgerow.app.compile_job import CompileError, compile_apart, read_report
-from hedgerow.blocklists.compile import CompileReport
-from hedgerow.blocklists.fetch import fetch_all, kept_copies
-from hedgerow.blocklists.generation import LAYOUT
+from hedgerow.app.compile_job import (
+    CompileError,
+    CompileJob,
+    FetchJob,
+    ListFolders,
+    compile_apart,
+    fetch_apart,
+    read_report,
+    run_compile,
+    run_fetch,
+)
+from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.compile import CompileReport, SourceReport
+from hedgerow.blocklists.fetch import Copy, Fetched, Received, copy_of, pointer_of
+from hedgerow.blocklists.generation import LAYOUT, read_meta
+from hedgerow.blocklists.parsed import ParsedLists, engine
 from hedgerow.blocklists.rules import Problem
-from hedgerow.blocklists.sources import Source, starter_sources
+from hedgerow.blocklists.sources import Source, public_sources, starter_sources
 from hedgerow.dashboards.api.control import ListHealth
-from hedgerow.policies.model import Policy
+from hedgerow.policies.model import Lists, Policy
 
 log = logging.getLogger("hedgerow.lists")
 
 FETCH_EVERY_S = 24 * 3600.0
 FETCH_AGAIN_S = 15 * 60.0
+ASKED_BEFORE = 0.75
+"""Of the time after which a list is too old: by then its server has been asked again."""
 
 
 def sources_of(policy: Policy) -> tuple[Source, ...]:
-    """The starter lists and those of the policy."""
-    own = (
-        Source(each.name, each.category, Path(each.path) if each.path else None, each.url, each.format or "auto") for each in policy.lists
-    )
-    return (*starter_sources(), *own)
+    """The starter lists, those that the policy names, and the recommended ones where it asks for them."""
+    own = [
+        Source(each.name, each.category, Path(each.path) if each.path else None, each.url, each.format or "auto", each.refresh)
+        for each in policy.lists
+    ]
+    known = {source.url for source in own}
+    recommended = [source for source in recommended_sources(policy) if source.url not in known]
+    return (*starter_sources(), *own, *recommended)
+
+
+def recommended_sources(policy: Policy) -> list[Source]:
+    """The public lists that are meant for a profile in use, if the policy asks for them."""
+    if policy.network.lists != Lists.RECOMMENDED:
+        return []
+    people, devices = (person.profile for person in policy.people.values()), (device.profile for device in policy.devices.values())
+    used = {policy.network.unknown_devices, *people, *devices}
+    return [source.as_source() for source in public_sources().values() if used.intersection(source.default_for)]
 
 
 def fingerprint(sources: Sequence[Source]) -> str:
-    """Names what would be compiled: changes when a source, or the file of one, does."""
-    digest = hashlib.sha256(f"{LAYOUT}".encode())
+    """Names what would be compiled: changes when a source, the file of one, the taxonomy or the list engine does."""
+    digest = hashlib.sha256(repr((LAYOUT, engine(), builtin_categories())).encode())
     for source in sources:
         digest.update(repr((source.name, source.category, source.format, source.url, str(source.path), _identity(source.path))).encode())
     return digest.hexdigest()[:20]
@@ -53,25 +80,42 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     return (status.st_mtime_ns, status.st_size) if status else None
 
 
-class ListKeeper:
-    """`generation` is the folder in force, None until the first one is there."""
+@dataclass(frozen=True, slots=True)
+class ListProgress:
+    """Who wants to hear how it goes: each list that was fetched, the bytes of each download, the name of each list compiled."""
 
-    def __init__(self, state: Path) -> None:
-        self._generations = state / "generations"
-        self._downloads = state / "lists"
-        self._copies: dict[Source, Source] = {}
-        self._tried: dict[Source, Problem | None] = {}
-        self._fetch_at = 0.0
+    fetched: Callable[[Fetched], None]
+    received: Received
+    compiled: Callable[[str], None]
+
+
+class ListKeeper:
+    """`generation` is the folder in force, None until the first one is there. With `progress` it works in this process."""
+
+    def __init__(self, state: Path, progress: ListProgress | None = None) -> None:
+        self._folders = ListFolders(state)
+        self._progress = progress
+        self._copies: dict[Source, tuple[int, Copy]] = {}
+        self._failed: dict[Source, tuple[float, Problem]] = {}
+        self._compiled: tuple[Source, ...] = ()
         self.generation: Path | None = None
         self.report: CompileReport | None = None
         self.problem = ""
 
+    def _copy(self, source: Source) -> Copy:
+        """What the store has of a source, looked up (and its checksum verified) again when that changed."""
+        try:
+            changed = pointer_of(source, self._folders.downloads).stat().st_mtime_ns
+        except OSError:
+            return Copy()
+        known = self._copies.get(source)
+        if known is None or known[0] != changed:
+            known = self._copies[source] = (changed, copy_of(source, self._folders.downloads))
+        return known[1]
+
     def _sources(self, policy: Policy) -> tuple[Source, ...]:
-        """The policy's sources with the copies on disk, whose checksums were verified when they were last looked up."""
-        sources = sources_of(policy)
-        unknown = [source for source in sources if source.url and source not in self._copies]
-        self._copies |= dict(zip(unknown, kept_copies(unknown, self._downloads), strict=True))
-        return tuple(self._copies.get(source, source) for source in sources)
+        """The policy's sources with the copies on disk."""
+        return tuple(_at(source, self._copy(source).path) if source.url else source for source in sources_of(policy))
 
     def is_stale(self, policy: Policy) -> bool:
         """Whether something else would be compiled now than what is in force."""
@@ -80,14 +124,15 @@ class ListKeeper:
     async def compile(self, policy: Policy) -> bool:
         """Makes what `is_stale` asks for; False where that failed, and then all stays as it was."""
         sources = self._sources(policy)
-        out = self._generations / fingerprint(sources)
+        out = self._folders.generations / fingerprint(sources)
         started = time.monotonic()
-        report = read_report(out) if out.exists() else None
+        report = read_report(out)
         if report is None:
             shutil.rmtree(out, ignore_errors=True)
+            job = CompileJob(sources, out, self._folders.state, self.generation or self._newest())
             try:
-                report = await compile_apart(sources, out)
-            except CompileError as error:
+                report = run_compile(job, self._progress.compiled) if self._progress else await compile_apart(job)
+            except (CompileError, OSError) as error:
                 self.problem = str(error)
                 log.error("%s", error)
                 return False
@@ -95,61 +140,117 @@ class ListKeeper:
         for problem in report.problems[:20]:
             log.warning("%s", problem)
         self.problem = ""
-        self.generation, self.report = out, report
+        self.generation, self.report, self._compiled = out, report, sources
         return True
 
-    async def fetch_if_due(self, policy: Policy) -> None:
-        """Downloads the lists with a URL once a day, and sooner again where one failed."""
-        wanted = [source for source in sources_of(policy) if source.url]
-        is_new = any(source not in self._tried for source in wanted)
-        if not wanted or (time.monotonic() < self._fetch_at and not is_new):
-            return
-        try:
-            fetched = await asyncio.to_thread(fetch_all, wanted, self._downloads)
-        except OSError as error:
-            self.problem = f"Lists can't be stored in {self._downloads}: {error.strerror}"
-            log.error("%s", self.problem)
-            return
-        self._tried = {source: each.problem for source, each in zip(wanted, fetched, strict=True)}
-        self._copies |= {source: each.source for source, each in zip(wanted, fetched, strict=True)}
-        failed = [problem for problem in self._tried.values() if problem]
-        for problem in failed:
-            log.warning("%s", problem)
-        self._fetch_at = time.monotonic() + (FETCH_AGAIN_S if failed else FETCH_EVERY_S)
+    def _newest(self) -> Path | None:
+        """Of a start before this one: most of its lists will be the same."""
+        with suppress(OSError):
+            found = [path for path in self._folders.generations.iterdir() if not path.name.startswith(".")]
+            return max(found, key=lambda path: path.stat().st_mtime, default=None)
+        return None
 
-    def problems(self) -> tuple[Problem, ...]:
+    async def fetch_if_due(self, policy: Policy, every: bool = False) -> None:
+        """Downloads the lists whose time has come, or `every` one that has a URL."""
+        wanted = tuple(source for source in sources_of(policy) if source.url and (every or self._is_due(source)))
+        if not wanted:
+            return
+        job = FetchJob(wanted, self._folders.state)
+        try:
+            fetched = run_fetch(job, self._progress.fetched, self._progress.received) if self._progress else await fetch_apart(job)
+        except (CompileError, OSError) as error:
+            self.problem = str(error)
+            log.error("%s", self.problem)
+            self._failed |= {each: (time.monotonic(), Problem(each.name, None, None, self.problem, each.url or "")) for each in wanted}
+            return
+        for source, each in zip(wanted, fetched, strict=True):
+            self._failed.pop(source, None)
+            if each.problem:
+                log.warning("%s", each.problem)
+                self._failed[source] = (time.monotonic(), each.problem)
+
+    def _is_due(self, source: Source) -> bool:
+        copy = self._copy(source)
+        if source in self._failed and not copy.held:
+            return time.monotonic() - self._failed[source][0] > FETCH_AGAIN_S
+        every = min(FETCH_EVERY_S, ASKED_BEFORE * source.refresh) if source.refresh else FETCH_EVERY_S
+        return copy.checked is None or time.time() - copy.checked > every
+
+    def problems(self, policy: Policy) -> tuple[Problem, ...]:
         """What is wrong with the lists now."""
-        return tuple(problem for problem in self._tried.values() if problem) + (self.report.problems if self.report else ())
+        told = [Problem(each.name, None, None, text, each.url or "") for each in sources_of(policy) if (text := self._trouble(each))]
+        return (*told, *(self.report.problems if self.report else ()))
+
+    def _trouble(self, source: Source) -> str:
+        """What is wrong with a source apart from its lines."""
+        copy = self._copy(source) if source.url else Copy()
+        if copy.held:
+            return f"held back: {copy.held} (`hedgerow lists accept '{source.name}'` takes it)"
+        age = self._age(source, copy)
+        if source.refresh is not None and age is not None and age > source.refresh:
+            return f"not refreshed for {age / 3600:,.0f} hours, and good for {source.refresh / 3600:,.0f}"
+        return self._failed[source][1].message if source in self._failed else ""
+
+    def _age(self, source: Source, copy: Copy) -> float | None:
+        if source.url:
+            return time.time() - copy.checked if copy.checked else None
+        identity = _identity(source.path)
+        return time.time() - identity[0] / 1e9 if identity else None
 
     def health(self, policy: Policy) -> tuple[ListHealth, ...]:
         """A line for each list."""
-        reports = {report.name: report for report in self.report.sources} if self.report else {}
-        first_problem: dict[str, str] = {}
-        for problem in self.problems():
-            first_problem.setdefault(problem.source, problem.message)
+        reports = dict(zip(self._compiled, self.report.sources, strict=False)) if self.report else {}
         return tuple(
-            ListHealth(
-                source.name,
-                source.category,
-                reports[source.name].names if source.name in reports else 0,
-                source.path.stat().st_mtime if source.path and source.path.exists() else None,
-                first_problem.get(source.name, ""),
-            )
-            for source in self._sources(policy)
+            self._health(source, now, reports.get(now)) for source, now in zip(sources_of(policy), self._sources(policy), strict=True)
         )
 
-    def prune(self, keep: set[Path | None]) -> None:
-        """Throws away all other generations; those that a worker still holds open live on until it lets go."""
-        for folder in self._generations.iterdir():
-            if folder not in keep:
-                shutil.rmtree(folder, ignore_errors=True)
+    def _health(self, source: Source, now: Source, report: SourceReport | None) -> ListHealth:
+        identity = _identity(now.path)
+        checked = self._copy(source).checked if source.url else identity[0] / 1e9 if identity else None
+        trouble = self._trouble(source)
+        problems = report.problems if report else {}
+        if not trouble and problems:
+            kind, count = next(iter(problems.items()))
+            trouble = kind if count == 1 else f"{count:,} × {kind}"
+        return ListHealth(
+            source=source.name,
+            category=source.category,
+            domains=report.names if report else 0,
+            fetched=checked,
+            problem=trouble,
+            unique=report.unique if report else 0,
+            url_rules=report.url_rules if report else 0,
+            format=report.format if report else "",
+            problems=problems,
+            ignored=report.ignored if report else {},
+            held=bool(source.url and self._copy(source).held),
+        )
+
+    def prune(self, keep: Collection[Path | None]) -> None:
+        """Throws away all other generations and what they were parsed from; those that a worker still holds open live on until
+        it lets go. Does nothing while a compiler is at work."""
+        with self._folders.locked(wait=False) as alone:
+            if not alone:
+                return
+            for folder in self._folders.generations.iterdir():
+                if folder not in keep:
+                    shutil.rmtree(folder, ignore_errors=True)
+            used: set[str] = set()
+            for generation in keep:
+                with suppress(OSError, ValueError, KeyError, TypeError):
+                    used.update(source.parsed for source in read_meta(generation).sources) if generation else None
+            ParsedLists(self._folders.parsed).prune(used)
 
 
-async def prepare_generation(policy: Policy, state: Path, fetch: bool = False) -> Path:
+def _at(source: Source, path: Path | None) -> Source:
+    return Source(source.name, source.category, path, source.url, source.format, source.refresh)
+
+
+async def prepare_generation(policy: Policy, state: Path, fetch: bool = False, progress: ListProgress | None = None) -> Path:
     """A generation for a command that works without a running Hedgerow; raises CompileError."""
-    keeper = ListKeeper(state)
+    keeper = ListKeeper(state, progress)
     if fetch:
-        await keeper.fetch_if_due(policy)
+        await keeper.fetch_if_due(policy, every=True)
     if not await keeper.compile(policy) or keeper.generation is None:
         raise CompileError(keeper.problem)
     return keeper.generation

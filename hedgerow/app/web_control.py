@@ -42,7 +42,7 @@ class WebControl:
             policy=str(policy.path or ""),
             policy_loaded=policy.loaded,
             policy_problems=policy.problems,
-            list_problems=process.lists.problems(),
+            list_problems=process.lists.problems(policy.policy),
             lists=process.lists.health(policy.policy),
             workers=tuple(_health(row) for row in process.workers),
             journal_problem=process.recorder.problem,

@@ -10,6 +10,7 @@ from hedgerow.blocklists.generation import EVERY
 from hedgerow.blocklists.names import parse_host
 from hedgerow.blocklists.sources import Source
 
+ESSENTIAL_PROBLEM = "an essential name, which no list may block"
 _ESSENTIAL = DATA / "essential.txt"
 _POPULAR = DATA / "popular.txt"
 

@@ -2,7 +2,8 @@
 
 For each URL the store holds the last good copy in a file of its own and a small `<name>.json` that points to it, with its
 checksum. A download becomes a new file; it is judged, and then the pointer is replaced, which is one rename. Whatever goes
-wrong, and whenever the power fails, the copy that was there is used.
+wrong, and whenever the power fails, the copy that was there is used. A copy that the judge does not trust is held beside the
+good one until somebody accepts it or the publisher sends another. The pointer's own date says when the server was last asked.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import random
 import re
+import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -49,11 +51,12 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"
     KEPT = "kept"  # the download failed; the last good copy is used
     MISSING = "missing"  # the download failed and there is no copy
+    HELD = "held"  # what came is not trusted; the last good copy is used, if there is one
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A source after the attempt to download it: with a path, unless the outcome is MISSING."""
+    """A source after the attempt to download it: with the path of the last good copy, if there is one."""
 
     source: Source
     outcome: Outcome
@@ -78,24 +81,77 @@ class _Known:
     last_modified: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """The copies of one URL: the one in use, and one that is held back for `reason`."""
+
+    good: _Known | None = None
+    held: _Known | None = None
+    reason: str = ""
+
+    @property
+    def newest(self) -> _Known | None:
+        return self.held or self.good
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What the store has of a source. `path` is the last good copy; `checked` is when the server was last heard, in seconds
+    since the epoch; `held` is why a newer copy is held back, or empty."""
+
+    path: Path | None = None
+    checked: float | None = None
+    held: str = ""
+
+
+Judge = Callable[[Source, Source | None], str]
+"""(the source with the new copy, the same with the last good one) → why the new copy must not be used, or empty."""
+
+Received = Callable[[Source, int, int | None], None]
+"""Told while a source is downloaded: the bytes so far, and how many there will be where the server says so."""
+
+
+def _trust(_new: Source, _good: Source | None) -> str:
+    return ""
+
+
+def ignore_bytes(_source: Source, _bytes: int, _of: int | None) -> None:
+    """A `Received` that nobody hears."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """What all downloads of one `fetch_all` share."""
+
+    store: Path
+    client: httpx.Client
+    limits: Limits
+    judge: Judge
+    received: Received
+
+
 def fetch_all(
     sources: Sequence[Source],
     store: Path,
     client: httpx.Client | None = None,
     limits: Limits = Limits(),
     progress: Callable[[Fetched], None] | None = None,
+    judge: Judge = _trust,
+    received: Received = ignore_bytes,
 ) -> list[Fetched]:
     """Downloads those of `sources` that have a URL into `store`. Returns all of them, in order, with paths filled in.
 
-    Never raises for what a server does; raises OSError where the store cannot be written. `client` is for tests and proxies.
+    `judge` is asked about each new copy before it is used; `received` is called from several threads. Never raises for what a
+    server does; raises OSError where the store cannot be written. `client` is for tests and proxies. One process at a time.
     """
     store.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         if client is None:
             client = stack.enter_context(httpx.Client(http2=True))
+        errand = _Errand(store, client, limits, judge, received)
         pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE))
         results = []
-        for fetched in pool.map(lambda source: _fetch(source, store, client, limits), sources):
+        for fetched in pool.map(lambda source: _fetch(source, errand), sources):
             results.append(fetched)
             if progress is not None:
                 progress(fetched)
@@ -104,14 +160,37 @@ def fetch_all(
 
 def kept_copies(sources: Sequence[Source], store: Path) -> tuple[Source, ...]:
     """The same sources, each URL with the path of its last good copy where there is one. Asks nobody."""
-    return tuple(_with_kept_copy(source, store) for source in sources)
+    return tuple(replace(source, path=copy_of(source, store).path) if _is_remote(source) else source for source in sources)
 
 
-def _with_kept_copy(source: Source, store: Path) -> Source:
-    if source.url is None or source.path is not None:
-        return source
-    known = _read_known(_pointer(source.url, store))
-    return replace(source, path=store / known.file) if known else source
+def copy_of(source: Source, store: Path) -> Copy:
+    """What the store has of a source with a URL, its checksum verified. Asks nobody."""
+    pointer = pointer_of(source, store)
+    try:
+        checked = pointer.stat().st_mtime
+    except OSError:
+        return Copy()
+    shelf = _read_shelf(pointer)
+    return Copy(store / shelf.good.file if shelf.good else None, checked if shelf.newest else None, shelf.reason)
+
+
+def accept_held(source: Source, store: Path) -> bool:
+    """Takes the copy that is held back into use; False if there is none. Raises OSError."""
+    pointer = pointer_of(source, store)
+    shelf = _read_shelf(pointer)
+    if shelf.held is None:
+        return False
+    _save(pointer, _Shelf(good=shelf.held))
+    return True
+
+
+def pointer_of(source: Source, store: Path) -> Path:
+    """The file that changes whenever `copy_of` would say something else."""
+    return _pointer(source.url or "", store)
+
+
+def _is_remote(source: Source) -> bool:
+    return source.url is not None and source.path is None
 
 
 def _pointer(url: str, store: Path) -> Path:
@@ -119,39 +198,63 @@ def _pointer(url: str, store: Path) -> Path:
     return store / f"{slug}-{hashlib.sha256(url.encode()).hexdigest()[:10]}.json"
 
 
-def _fetch(source: Source, store: Path, client: httpx.Client, limits: Limits) -> Fetched:
-    if source.url is None or source.path is not None:
+def _fetch(source: Source, errand: _Errand) -> Fetched:
+    if not _is_remote(source):
         return Fetched(source, Outcome.LOCAL)
-    pointer = _pointer(source.url, store)
-    known = _read_known(pointer)
+    pointer = pointer_of(source, errand.store)
+    for left in pointer.parent.glob(f".{pointer.stem}.*"):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    shelf = _read_shelf(pointer)
+    good = replace(source, path=errand.store / shelf.good.file) if shelf.good else None
     try:
-        newer = _download_patiently(source.url, pointer, known, client, limits)
+        newer = _download_patiently(source, pointer, shelf.newest, errand)
     except (_RefusedError, _UnreachableError) as error:
-        if known is None:
-            return Fetched(source, Outcome.MISSING, Problem(source.name, None, None, f"{error}; there is no copy yet", source.url))
-        problem = Problem(source.name, None, None, f"{error}; the last good copy is used", source.url)
-        return Fetched(replace(source, path=store / known.file), Outcome.KEPT, problem)
+        if good is None:
+            return Fetched(source, Outcome.MISSING, Problem(source.name, None, None, f"{error}; there is no copy yet", source.url or ""))
+        problem = Problem(source.name, None, None, f"{error}; the last good copy is used", source.url or "")
+        return Fetched(good, Outcome.KEPT, problem)
     if newer is None:
-        return Fetched(replace(source, path=store / known.file if known else None), Outcome.UNCHANGED)
-    return Fetched(replace(source, path=store / newer.file), Outcome.NEW)
+        os.utime(pointer)
+        return _held(source, good, shelf.reason) if shelf.held else Fetched(good or source, Outcome.UNCHANGED)
+    reason = errand.judge(replace(source, path=errand.store / newer.file), good)
+    if reason:
+        _save(pointer, _Shelf(shelf.good, newer, reason))
+        return _held(source, good, reason)
+    _save(pointer, _Shelf(newer))
+    return Fetched(replace(source, path=errand.store / newer.file), Outcome.NEW)
 
 
-def _read_known(pointer: Path) -> _Known | None:
-    """None if there is no copy, or if it is not what was downloaded."""
+def _held(source: Source, good: Source | None, reason: str) -> Fetched:
+    return Fetched(good or source, Outcome.HELD, Problem(source.name, None, None, f"held back: {reason}", source.url or ""))
+
+
+def _read_shelf(pointer: Path) -> _Shelf:
+    """Without a copy that is gone or is not what was downloaded."""
     try:
-        known = _Known(**json.loads(pointer.read_text(encoding="utf-8")))
-        with (pointer.parent / known.file).open("rb") as file:
-            is_whole = hashlib.file_digest(file, "sha256").hexdigest() == known.sha256
-    except (OSError, ValueError, TypeError):
+        data = json.loads(pointer.read_text(encoding="utf-8"))
+        good, held = (_read_known(pointer, data.get(which)) for which in ("good", "held"))
+        return _Shelf(good, held, str(data["reason"]) if held else "")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return _Shelf()
+
+
+def _read_known(pointer: Path, data: dict[str, str] | None) -> _Known | None:
+    if data is None:
         return None
-    return known if is_whole else None
+    known = _Known(**data)
+    try:
+        with (pointer.parent / known.file).open("rb") as file:
+            return known if hashlib.file_digest(file, "sha256").hexdigest() == known.sha256 else None
+    except OSError:
+        return None
 
 
-def _download_patiently(url: str, pointer: Path, known: _Known | None, client: httpx.Client, limits: Limits) -> _Known | None:
+def _download_patiently(source: Source, pointer: Path, known: _Known | None, errand: _Errand) -> _Known | None:
     """The new copy; None if the server says that the old one still holds."""
+    limits = errand.limits
     for attempt in range(limits.attempts):
         try:
-            return _download(url, pointer, known, client, limits)
+            return _download(source, pointer, known, errand)
         except _UnreachableError:
             if attempt + 1 == limits.attempts:
                 raise
@@ -160,22 +263,23 @@ def _download_patiently(url: str, pointer: Path, known: _Known | None, client: h
     raise _UnreachableError("not tried")
 
 
-def _download(url: str, pointer: Path, known: _Known | None, client: httpx.Client, limits: Limits) -> _Known | None:
+def _download(source: Source, pointer: Path, known: _Known | None, errand: _Errand) -> _Known | None:
+    url, limits = source.url or "", errand.limits
     headers = {"User-Agent": "hedgerow"}
     if known is not None:
         headers |= {"If-None-Match": known.etag} if known.etag else {}
         headers |= {"If-Modified-Since": known.last_modified} if known.last_modified else {}
     deadline = time.monotonic() + limits.seconds
     try:
-        with client.stream("GET", url, headers=headers, follow_redirects=True, timeout=min(30.0, limits.seconds)) as response:
+        with errand.client.stream("GET", url, headers=headers, follow_redirects=True, timeout=min(30.0, limits.seconds)) as response:
             if response.status_code == 304 and known is not None:
                 return None
             _judge_head(url, response, limits)
             with _beside(pointer) as file:
-                digest = _receive(response, file, limits, deadline)
+                digest = _receive(response, file, source, errand, deadline)
                 etag, modified = response.headers.get("etag", ""), response.headers.get("last-modified", "")
                 newer = _Known(f"{pointer.stem}-{digest[:10]}.list", digest, etag, modified)
-                _put(file, pointer, newer)
+                _rename(file, pointer.parent / newer.file)
     except httpx.TimeoutException as error:
         raise _UnreachableError("the server was too slow") from error
     except httpx.RemoteProtocolError as error:
@@ -183,9 +287,9 @@ def _download(url: str, pointer: Path, known: _Known | None, client: httpx.Clien
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.DecodingError) as error:
         raise _RefusedError(f"the download failed: {error}") from error
     except httpx.HTTPError as error:
+        if isinstance(error.__cause__, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise _RefusedError(f"the server's certificate is not trusted: {error}") from error
         raise _UnreachableError(f"the download failed: {error}") from error
-    if known is not None and known.file != newer.file:
-        (pointer.parent / known.file).unlink(missing_ok=True)
     return newer
 
 
@@ -200,9 +304,10 @@ def _judge_head(url: str, response: httpx.Response, limits: Limits) -> None:
         raise _RefusedError(f"larger than {limits.bytes >> 20} MB")
 
 
-def _receive(response: httpx.Response, file: IO[bytes], limits: Limits, deadline: float) -> str:
+def _receive(response: httpx.Response, file: IO[bytes], source: Source, errand: _Errand, deadline: float) -> str:
     """Writes the body. Returns its SHA-256."""
-    digest, size, head = hashlib.sha256(), 0, b""
+    limits, digest, size, head = errand.limits, hashlib.sha256(), 0, b""
+    expected = int(response.headers.get("content-length") or 0) or None
     # Blocks as they arrive: waiting for full ones would let a server that trickles outlive the deadline.
     for block in response.iter_bytes():
         size += len(block)
@@ -216,6 +321,7 @@ def _receive(response: httpx.Response, file: IO[bytes], limits: Limits, deadline
             raise _UnreachableError(f"not finished after {limits.seconds:g} seconds")
         digest.update(block)
         file.write(block)
+        errand.received(source, response.num_bytes_downloaded, expected)
     if size == 0:
         raise _RefusedError("an empty file came instead of a list")
     return digest.hexdigest()
@@ -231,12 +337,15 @@ def _beside(path: Path) -> Iterator[IO[bytes]]:
             Path(file.name).unlink(missing_ok=True)
 
 
-def _put(file: IO[bytes], pointer: Path, known: _Known) -> None:
-    """Names the downloaded file and points to it."""
-    _rename(file, pointer.parent / known.file)
+def _save(pointer: Path, shelf: _Shelf) -> None:
+    """Points to the copies of `shelf`, and removes those that nothing points to any more."""
     with _beside(pointer) as text:
-        text.write(json.dumps(asdict(known)).encode())
+        text.write(json.dumps(asdict(shelf)).encode())
         _rename(text, pointer)
+    named = {known.file for known in (shelf.good, shelf.held) if known}
+    for path in pointer.parent.glob(f"{pointer.stem}-*.list"):
+        if path.name not in named:
+            path.unlink(missing_ok=True)
 
 
 def _rename(file: IO[bytes], path: Path) -> None:

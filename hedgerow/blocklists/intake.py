@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
-from hedgerow.blocklists.essential import essential_hosts
+from hedgerow.blocklists.essential import ESSENTIAL_PROBLEM, essential_hosts
 from hedgerow.blocklists.formats import ListFormat, detect, format_named
 from hedgerow.blocklists.generation import EVERY, Part
 from hedgerow.blocklists.names import load_public_suffixes, rule_key
 from hedgerow.blocklists.rules import Parsed, Problem, UrlRule
-from hedgerow.blocklists.text import read_lines
+from hedgerow.blocklists.seals import seal_key
+from hedgerow.blocklists.text import Stretch, read_stretches
 
 RUN = 200_000
 """Keys that are gathered and sorted in memory before they are written."""
@@ -68,17 +68,16 @@ def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path
     refused = _refused_names(category)
     try:
         trouble: list[Problem] = []
-        stretches, known = _choose_format(read_lines(text, name, trouble), trouble, name, wanted_format, intake)
-        if known is not None:
-            for first, lines in stretches:
-                parsed = known.parse(lines, first, name)
-                intake.lines += len(lines)
-                _refuse_names(parsed, known, lines, first, name, refused)
-                writer.add(parsed)
-                parsed.problems += trouble
-                trouble.clear()
-                intake.report(parsed.problems)
-                intake.ignored += parsed.ignored
+        for stretch, known in _with_formats(read_stretches(text, name, trouble), trouble, name, wanted_format, intake):
+            where = f"{name}: {stretch.file}" if stretch.file else name
+            parsed = known.parse(stretch.lines, stretch.first, where)
+            intake.lines += len(stretch.lines)
+            _refuse_names(parsed, known, stretch, where, refused)
+            writer.add(parsed, stretch.file)
+            parsed.problems += trouble
+            trouble.clear()
+            intake.report([replace(problem, source=name, file=stretch.file) for problem in parsed.problems])
+            intake.ignored += parsed.ignored
         intake.report(trouble)
     except OSError as error:
         intake.report([Problem(name, None, None, f"cannot be read: {error.strerror}")])
@@ -86,21 +85,36 @@ def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path
     return intake
 
 
-def _choose_format(
-    stretches: Iterator[tuple[int, list[str]]], trouble: list[Problem], name: str, wanted: str, intake: Intake
-) -> tuple[Iterator[tuple[int, list[str]]], ListFormat | None]:
-    first = next(stretches, (1, []))
-    stretches = itertools.chain([first], stretches)
-    sample = first[1][:5000]
+def _with_formats(
+    stretches: Iterator[Stretch], trouble: list[Problem], name: str, wanted: str, intake: Intake
+) -> Iterator[tuple[Stretch, ListFormat]]:
+    """Each stretch with its format; without those of files whose format is not known, which is a problem of each file."""
+    file, known = None, None
+    for stretch in stretches:
+        if stretch.file != file:
+            file = stretch.file
+            form = stretch.format if stretch.format not in ("", "auto") and wanted in ("auto", "squidguard", "v2fly") else wanted
+            known = _choose_format(stretch, form, trouble, name, intake)
+        if known is not None:
+            yield stretch, known
+    if file is None:
+        intake.report([Problem(name, None, None, "is empty")])
+
+
+def _choose_format(stretch: Stretch, wanted: str, trouble: list[Problem], name: str, intake: Intake) -> ListFormat | None:
+    sample = stretch.lines[:5000]
     known = detect(sample) if wanted == "auto" else format_named(wanted)
-    if not any(line.strip() for line in first[1]):
-        intake.report([Problem(name, None, None, "is binary data, not a list" if trouble else "is empty")])
-    elif known is None:
+    if not any(line.strip() for line in stretch.lines):
+        if not stretch.file:  # a file of a folder may well be empty
+            intake.report([Problem(name, None, None, "is binary data, not a list" if trouble else "is empty")])
+        return None
+    if known is None:
         what = "is in no format that is known" if wanted == "auto" else f"no such format: {wanted}"
-        intake.report([Problem(name, None, None, what, ascii(next(filter(str.strip, sample), ""))[:80])])
-    else:
-        intake.format = known.name
-    return stretches, known
+        shown = ascii(next(filter(str.strip, sample), ""))[:80]
+        intake.report([Problem(name, None, None, f"{stretch.file} {what}".strip(), shown)])
+        return None
+    intake.format = ("v2fly" if stretch.format.startswith("v2fly") else "squidguard") if stretch.file else known.name
+    return known
 
 
 @functools.cache
@@ -111,17 +125,19 @@ def _refused_names(category: str) -> dict[str, str]:
     suffixes = load_public_suffixes()
     hosters = suffixes.hosters if category in THREATS else frozenset[str]()
     refused = dict.fromkeys(suffixes.registries | hosters, "a public suffix, under which strangers have their sites")
-    return refused | dict.fromkeys(essential_hosts(), "an essential name, which no list may block")
+    return refused | dict.fromkeys(essential_hosts(), ESSENTIAL_PROBLEM)
 
 
-def _refuse_names(parsed: Parsed, known: ListFormat, lines: list[str], first: int, name: str, reasons: dict[str, str]) -> None:
+def _refuse_names(parsed: Parsed, known: ListFormat, stretch: Stretch, name: str, reasons: dict[str, str]) -> None:
     """Takes names that must not be blocked out of what was parsed; rare, so the line is searched for only then."""
-    refused = reasons.keys() & parsed.hosts
+    refused = reasons.keys() & parsed.hosts | reasons.keys() & parsed.exact
     if not refused:
         return
     parsed.hosts = [host for host in parsed.hosts if host not in refused]
-    for number, line in enumerate(lines, first):
-        for host in dict.fromkeys(known.parse([line], number, name).hosts):
+    parsed.exact = [host for host in parsed.exact if host not in refused]
+    for number, line in enumerate(stretch.lines, stretch.first):
+        found = known.parse([line], number, name)
+        for host in dict.fromkeys((*found.hosts, *found.exact)):
             if host in refused:
                 parsed.problems.append(Problem(name, number, 1, reasons[host], line.strip()[:200]))
 
@@ -133,14 +149,17 @@ class _RunWriter:
         self._work, self._intake, self._part = work, intake, part
         self._keys: dict[Part, list[str]] = {part: [] for part in Part}
 
-    def add(self, parsed: Parsed) -> None:
-        self._intake.names += len(parsed.hosts) + len(parsed.exact) + len(parsed.excepted)
+    def add(self, parsed: Parsed, file: str = "") -> None:
+        self._intake.names += parsed.count() - len(parsed.urls)
         # rule_key, written out: the call would cost a third of the time.
         self._keys[self._part] += [".".join(host.split(".")[::-1]) + "." for host in parsed.hosts]
         self._keys[Part.BLOCK] += [rule_key(host, exact=True) for host in parsed.exact]
+        self._keys[Part.BLOCK] += parsed.networks
+        self._keys[Part.BLOCK] += map(seal_key, parsed.sealed)
         self._keys[Part.EXCEPT] += [rule_key(host) for host in parsed.excepted]
+        self._keys[Part.IMPORTANT] += [rule_key(host) for host in parsed.important]
         if parsed.urls:
-            self._add_urls(parsed.urls)
+            self._add_urls([replace(rule, file=file) for rule in parsed.urls] if file else parsed.urls)
         for part, keys in self._keys.items():
             if len(keys) >= RUN:
                 self._write(part)

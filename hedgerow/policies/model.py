@@ -258,6 +258,13 @@ LOCAL_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = tuple(
 )
 
 
+class Lists(StrEnum):
+    """Which lists are used beside those that the policy names."""
+
+    STARTER = "starter"  # those that come with Hedgerow: nobody is asked for anything
+    RECOMMENDED = "recommended"  # also the public ones that are recommended for the profiles in use
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """The network as a whole. `lan`: clients outside it are refused. `upstream` empty: the system's resolvers."""
@@ -270,11 +277,15 @@ class Network:
     reachable: tuple[IPv4Network | IPv6Network, ...] = ()
     ports: tuple[int, ...] = (80, 443)
     upstream: tuple[str, ...] = ()
+    lists: Lists = Lists.STARTER
 
 
 @dataclass(frozen=True, slots=True)
 class ListSource:
-    """A list of one's own: `path` is absolute, or `url` is given. `format` None: found out from the text."""
+    """A list that the policy names: `path` is absolute, or `url` is given. `format` None: found out from the text.
+
+    `refresh` is after how many seconds a copy is too old to be relied on, None where nobody says.
+    """
 
     name: str
     category: str
@@ -282,6 +293,7 @@ class ListSource:
     url: str | None = None
     format: str | None = None
     origin: Origin | None = None
+    refresh: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

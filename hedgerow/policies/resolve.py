@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.blocklists.formats import FORMATS
-from hedgerow.blocklists.names import parse_url
-from hedgerow.blocklists.rules import Origin
 from hedgerow.policies import network_settings, yaml_tree
-from hedgerow.policies.model import Device, DeviceId, ListSource, Network, Person, Policy, Profile
+from hedgerow.policies.list_entries import check_categories_used, list_source
+from hedgerow.policies.model import Device, DeviceId, Network, Person, Policy, Profile
 from hedgerow.policies.network_settings import Networks
 from hedgerow.policies.profiles import ProfileReader, builtin_profiles, profile_for_age
 from hedgerow.policies.rules_reader import RulesReader
-from hedgerow.policies.schema import RawDevice, RawList, RawPerson, RawPolicy
+from hedgerow.policies.schema import RawDevice, RawPerson, RawPolicy
 from hedgerow.policies.services import Services
 from hedgerow.policies.targets import suggest
 from hedgerow.policies.yaml_tree import Tree
@@ -23,7 +21,8 @@ DEFAULT_PROFILE = "child-8-12"
 
 def resolve(raw: RawPolicy, tree: Tree, path: Path | None) -> Policy:
     """The policy that `raw` describes. It holds only if the tree then has no problems."""
-    lists = tuple(_list_source(tree, index, entry, path) for index, entry in enumerate(raw.lists))
+    listed = [list_source(tree, index, entry, path) for index, entry in enumerate(raw.lists)]
+    lists = tuple(source for source in listed if source is not None)
     builtin = [category.name for category in builtin_categories()]
     categories = tuple(dict.fromkeys(builtin + [source.category for source in lists]))
     reader = RulesReader(tree, Services.load().by_id.keys(), categories)
@@ -32,7 +31,7 @@ def resolve(raw: RawPolicy, tree: Tree, path: Path | None) -> Policy:
     household = reader.read(raw, ())
     people = {name: _person(reader, name, entry, profiles, network) for name, entry in raw.people.items()}
     devices = _Devices(reader, profiles, network, people).read(raw)
-    _check_categories_used(tree, lists, builtin, reader.used)
+    check_categories_used(tree, listed, builtin, reader.used)
     return Policy(network, people, devices, profiles, household, lists, categories, str(path) if path is not None else None)
 
 
@@ -143,33 +142,3 @@ class _Devices:
         if not any(network.version == lan.version and network.subnet_of(lan) for lan in self._network.lan):  # type: ignore[arg-type]
             self._tree.add_problem(path, f"{shown} is outside network.lan, so '{device}' would be refused: add it there")
         return network
-
-
-def _list_source(tree: Tree, index: int, raw: RawList, policy_path: Path | None) -> ListSource:
-    path: yaml_tree.Path = ("lists", index)
-    if (raw.url is None) == (raw.path is None):
-        tree.add_problem(path, "a list has either a url or a path")
-    if raw.url is not None and (not raw.url.startswith(("http://", "https://")) or parse_url(raw.url) is None):
-        tree.add_problem((*path, "url"), f"'{raw.url}' is not an http or https URL")
-    formats = ["auto", *(known.name for known in FORMATS)]
-    if raw.format is not None and raw.format not in formats:
-        tree.add_problem((*path, "format"), f"unknown format '{raw.format}'.{suggest(raw.format, formats)} Formats: {', '.join(formats)}.")
-    if not raw.category.replace("-", "").replace("_", "").isalnum() or raw.category != raw.category.lower():
-        tree.add_problem((*path, "category"), f"'{raw.category}' cannot be a category: small letters, digits and hyphens")
-    base = policy_path.parent if policy_path is not None else Path()
-    file = str((base / raw.path).absolute()) if raw.path is not None else None
-    name = raw.name or raw.url or raw.path or raw.category
-    line, _ = tree.place_of(path)
-    return ListSource(name, raw.category, file, raw.url, raw.format or "auto", Origin(tree.source, line))
-
-
-def _check_categories_used(tree: Tree, lists: tuple[ListSource, ...], builtin: list[str], used: set[str]) -> None:
-    names: dict[str, int] = {}
-    for index, source in enumerate(lists):
-        path = ("lists", index, "category")
-        if source.category not in builtin and source.category not in used:
-            hint = suggest(source.category, builtin)
-            tree.add_problem(path, f"the category '{source.category}' is not built in, and nothing blocks or allows it.{hint}")
-        if source.name in names:
-            tree.add_problem(("lists", index), f"two lists are called '{source.name}': give one of them another name")
-        names[source.name] = index

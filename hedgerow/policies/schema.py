@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
-from hedgerow.policies.model import Privacy, SafeSearch
+from hedgerow.policies.model import Lists, Privacy, SafeSearch
 
 
 def _one_or_more(value: object) -> object:
@@ -68,6 +68,7 @@ class RawNetwork(Raw):
     reachable: Texts = []
     ports: list[StrictInt] | None = None
     upstream: Texts = []
+    lists: Lists | None = None
 
 
 class RawPerson(RawRules):
@@ -94,11 +95,13 @@ class RawProfile(RawRules):
 
 
 class RawList(Raw):
-    category: str
+    source: str | None = None
+    category: str | None = None
     url: str | None = None
     path: str | None = None
     format: str | None = None
     name: str | None = None
+    refresh: str | None = None
 
 
 class RawPolicy(RawRules):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -37,13 +38,23 @@ class WorkerHealth:
 
 @dataclass(frozen=True, slots=True)
 class ListHealth:
-    """One list: how many domains it gave, when it was last fetched or written, and what is wrong with it, if anything."""
+    """One list: how many domains it names, when its server was last heard or its file written, and what is wrong with it.
+
+    `unique` domains are in no other list. `problems` and what was `ignored` on purpose are counted by kind. `held`: a newer copy
+    is held back until somebody accepts it.
+    """
 
     source: str
     category: str
     domains: int
     fetched: float | None = None
     problem: str = ""
+    unique: int = 0
+    url_rules: int = 0
+    format: str = ""
+    problems: Mapping[str, int] = field(default_factory=dict)
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
