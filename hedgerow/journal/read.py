@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, func, or_, select
+from sqlalchemy import Engine, Row, Select, func, or_, select
 
-from hedgerow.journal.tables import access_requests, decisions, devices_seen, events, grants, hourly, pauses
+from hedgerow.journal.search import DecisionFilter, decisions_query, reversed_labels
+from hedgerow.journal.tables import access_requests, devices_seen, events, grants, hourly, pauses
 from hedgerow.policies.model import DeviceId, Grant, Kind, Pause, Reason, Verdict
 
 PAGE_LIMIT = 1000
@@ -32,20 +33,6 @@ class DecisionRow:
     url: str
     rule: str
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionFilter:
-    """Which decisions: every field given must hold. `host` finds the host and all its subdomains; instants are half-open."""
-
-    device: str | None = None
-    person: str | None = None
-    verdict: Verdict | None = None
-    reason: Reason | None = None
-    kind: Kind | None = None
-    host: str | None = None
-    since: float | None = None
-    before: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +117,9 @@ class Reader:
     def decisions(self, wanted: DecisionFilter | None = None, *, cursor: int | None = None, limit: int = 100) -> DecisionPage:
         """The newest decisions that fit, from before `cursor`; at most `limit` (1 to 1000)."""
         limit = max(1, min(limit, PAGE_LIMIT))
-        query = select(decisions).order_by(decisions.c.id.desc()).limit(limit + 1)
-        for condition in _conditions(wanted or DecisionFilter()):
-            query = query.where(condition)
-        if cursor is not None:
-            query = query.where(decisions.c.id < cursor)
-        rows = tuple(_decision(row) for row in self._all(query))
+        with self._engine.connect() as connection:
+            query = decisions_query(connection, wanted or DecisionFilter(), cursor, limit + 1)
+            rows = tuple(_decision(row) for row in connection.execute(query))
         return DecisionPage(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
 
     def reasons(self, since: float, device: str | None = None) -> tuple[ReasonCount, ...]:
@@ -187,24 +171,9 @@ class Reader:
             return connection.execute(query).all()
 
 
-def _conditions(wanted: DecisionFilter) -> list[ColumnElement[bool]]:
-    column = decisions.c
-    conditions: list[ColumnElement[bool]] = []
-    for name in ("device", "person", "verdict", "reason", "kind"):
-        value = getattr(wanted, name)
-        if value is not None:
-            conditions.append(column[name] == str(value))
-    if wanted.host:
-        conditions.append(or_(column.host == wanted.host, column.host.endswith("." + wanted.host, autoescape=True)))
-    if wanted.since is not None:
-        conditions.append(column.at >= wanted.since)
-    if wanted.before is not None:
-        conditions.append(column.at < wanted.before)
-    return conditions
-
-
 def _decision(row: Row[Any]) -> DecisionRow:
     fields = dict(row._mapping)
+    fields["host"] = reversed_labels(fields.pop("host_key"))
     return DecisionRow(**fields | {"kind": Kind(fields["kind"]), "verdict": Verdict(fields["verdict"]), "reason": Reason(fields["reason"])})
 
 

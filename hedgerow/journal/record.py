@@ -20,6 +20,7 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.ledger import file_request
 from hedgerow.journal.messages import DeviceSeen, Message, may_be_remembered
+from hedgerow.journal.search import reversed_labels
 from hedgerow.journal.tables import access_requests, decisions, devices_seen, events, grants, hourly, pauses
 from hedgerow.policies.model import AccessRequest, Observation
 
@@ -200,7 +201,7 @@ def _decision_row(item: Observation) -> dict[str, object]:
         "verdict": item.verdict.value,
         "reason": item.reason.value,
         "what": item.what,
-        "host": item.host,
+        "host_key": reversed_labels(item.host),
         "url": item.url,
         "rule": item.rule,
         "count": item.count,

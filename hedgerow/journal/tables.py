@@ -21,13 +21,14 @@ decisions = Table(
     Column("verdict", String, nullable=False),
     Column("reason", String, nullable=False),
     Column("what", String, nullable=False),
-    Column("host", String, nullable=False),
     Column("url", String, nullable=False),
     Column("rule", String, nullable=False),
     Column("count", Integer, nullable=False),
+    Column("host_key", String, nullable=False),  # the host's labels reversed: all of a domain is one range of the index
     Index("decisions_at", "at"),
     Index("decisions_device", "device", "id"),
     Index("decisions_verdict", "verdict", "id"),
+    Index("decisions_host", "host_key", "id"),
     sqlite_autoincrement=True,
 )
 
@@ -115,5 +116,50 @@ events = Table(
     Column("subject", String, nullable=False),
     Column("detail", String, nullable=False),
     Index("events_kind", "kind", "id"),
+    sqlite_autoincrement=True,
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("password", String, nullable=False),  # as argon2 writes it, never the password
+    Column("totp", String, nullable=False),  # the shared secret of the second factor, empty without one
+    Column("recovery", String, nullable=False),  # hashes of codes that stand in for it once
+    Column("created_at", Float, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String, primary_key=True),  # a hash of what the cookie holds
+    Column("account", String, nullable=False),
+    Column("address", String, nullable=False),
+    Column("agent", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String, primary_key=True),  # a hash of the token
+    Column("name", String, nullable=False),
+    Column("scopes", String, nullable=False),
+    Column("giver", String, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+policy_changes = Table(
+    "policy_changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("giver", String, nullable=False),
+    Column("summary", String, nullable=False),
+    Column("before", String, nullable=False),  # the whole file, so that undoing needs nothing else
+    Column("after", String, nullable=False),
+    Column("undone_at", Float),
     sqlite_autoincrement=True,
 )

@@ -2,7 +2,8 @@
 
 import pytest
 
-from hedgerow.journal.read import DecisionFilter, Reader
+from hedgerow.journal.read import Reader
+from hedgerow.journal.search import DecisionFilter
 from hedgerow.journal.record import Recorder
 from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Verdict
 

@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.api.control import Control, Explanation, HowLong, Status, Unfit
 from hedgerow.dashboards.pages.words import zone
-from hedgerow.journal.read import DecisionFilter, DecisionPage, DeviceRow, Reader, RequestRow
+from hedgerow.journal.read import DecisionPage, DeviceRow, Reader, RequestRow
+from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.model import Grant, Kind, Pause, Reason, Verdict
 
 GIVER = "api"

@@ -16,7 +16,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from hedgerow.dashboards.api.control import Control, HowLong, Status
 from hedgerow.dashboards.api.guard import SESSION_COOKIE, Guard, peer_address
 from hedgerow.dashboards.pages import words
-from hedgerow.journal.read import DecisionFilter, DecisionPage, DeviceRow, Reader, ReasonCount, RequestRow
+from hedgerow.journal.read import DecisionPage, DeviceRow, Reader, ReasonCount, RequestRow
+from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.model import Grant, Pause, Verdict
 
 GIVER = "web page"
