@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hedgerow import __version__
-from hedgerow.app import cli_family, cli_lists
+from hedgerow.app import cli_family, cli_gateway, cli_lists
 from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, fail, find_policy
 from hedgerow.app.compile_job import CompileError
 from hedgerow.app.lists import prepare_generation
@@ -43,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_lists.app, name="lists")
 app.add_typer(cli_family.ca, name="ca")
+app.add_typer(cli_gateway.app, name="gateway")
 for command in cli_family.COMMANDS:
     app.command()(command)
 

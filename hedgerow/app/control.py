@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from hedgerow.app.files import write_atomically
+from hedgerow.app.gateway_keeper import GatewayKeeper
 from hedgerow.app.lists import ListKeeper
 from hedgerow.app.policy_file import PolicyFile
 from hedgerow.app.settings import Settings
@@ -80,6 +81,7 @@ class ControlProcess:
             tasks.create_task(self._keep_policy())
             tasks.create_task(self._keep_lists())
             tasks.create_task(self._watch_workers())
+            tasks.create_task(GatewayKeeper(self.settings, lambda: self.view).run())
 
     async def close(self) -> None:
         await self._courier.close()

@@ -1,4 +1,7 @@
-"""Who is on the network: the kernel's neighbour table, which says which MAC address is behind an IP address.
+"""Who is on the network, and what keeps them on the path.
 
-Absent for now: discovery by name, DHCP leases, the gateway that keeps traffic on the path.
+Nouns: a `Neighbours` table (IP → MAC), a `Lease` (what a DHCP server knows of a device), a `Standing` (open, guarded or closed), a
+`Census` (every device's standing until an instant), a `Gateway` (the interfaces and ports that the table of nftables rules is made for).
+
+Absent: routing, masquerading and DHCP, which are the router's own; any nftables table but `inet hedgerow`.
 """

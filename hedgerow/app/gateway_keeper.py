@@ -1,0 +1,116 @@
+"""The gateway as the people in charge chose it, and control's part in it: the table follows the rulesets.
+
+The choice lies in the state directory as `gateway.json`; where there is none, nothing of nftables is touched. Hedgerow's end leaves the
+table in place: children stay on the path, which then leads nowhere, and whoever is open is not concerned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from hedgerow.app.files import write_atomically
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import View
+from hedgerow.network import gateway as nftables
+from hedgerow.network.gateway_rules import Doors, Gateway
+from hedgerow.network.standing import Census, take_census
+
+log = logging.getLogger("hedgerow.gateway")
+
+TICK_S = 0.5
+LOOK_EVERY_S = 2.0  # a reload of the machine's own firewall may flush everything
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What `hedgerow gateway apply` was told. `lan` are interfaces."""
+
+    lan: tuple[str, ...]
+    strict: bool = False
+    allow_ipsec: bool = False
+
+    def save(self, state: Path) -> None:
+        write_atomically(choice_file(state), _ADAPTER.dump_json(self, indent=1))
+
+    @staticmethod
+    def load(state: Path) -> Choice | None:
+        """None where nobody chose a gateway; raises OSError or ValueError where it can't be read."""
+        try:
+            return _ADAPTER.validate_json(choice_file(state).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise ValueError(f"{choice_file(state)} can't be read: apply the gateway again") from error
+
+
+_ADAPTER = TypeAdapter(Choice)
+
+
+def choice_file(state: Path) -> Path:
+    return state / "gateway.json"
+
+
+def gateway_of(choice: Choice, settings: Settings) -> Gateway:
+    """What the table is made for, on this machine as it is now. Raises OSError, and GatewayError where DNS listens elsewhere."""
+    if settings.dns.host not in EVERYWHERE:
+        raise nftables.GatewayError(
+            f"DNS is served at {settings.dns} only: the gateway needs it at every address, such as --dns 0.0.0.0:53."
+        )
+    one_armed = bool(nftables.interfaces_to_the_internet() & set(choice.lan))
+    return Gateway(choice.lan, Doors(settings.dns.port), one_armed, choice.strict, choice.allow_ipsec)
+
+
+class GatewayKeeper:
+    """Keeps the table in place and in step, from the control process. `view` tells what is in force, None before the start is over."""
+
+    def __init__(self, settings: Settings, view: Callable[[], View | None]) -> None:
+        self._settings = settings
+        self._view = view
+        self._in_force: tuple[Choice, Census] | None = None
+        self._looked = 0.0
+        self._said = ""
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            try:
+                await self._step()
+                self._said = ""
+            except (nftables.GatewayError, OSError, ValueError) as error:
+                self._in_force = None
+                if str(error) != self._said:
+                    log.error("The gateway is not as it should be: %s", error)
+                self._said = str(error)
+            await asyncio.sleep(TICK_S)
+
+    async def _step(self) -> None:
+        choice, view = Choice.load(self._settings.state), self._view()
+        if choice is None or view is None:
+            self._in_force = None
+            return
+        census = take_census(view.rulesets, time.time())
+        if self._in_force is None or self._in_force[0] != choice or not await self._is_in_place():
+            await asyncio.to_thread(self._apply, choice, census)
+            log.info("gateway in place on %s", ", ".join(choice.lan))
+        elif not census.is_same(self._in_force[1]):
+            await asyncio.to_thread(nftables.follow, census)
+        self._in_force = (choice, census)
+
+    async def _is_in_place(self) -> bool:
+        if time.monotonic() - self._looked < LOOK_EVERY_S:
+            return True
+        self._looked = time.monotonic()
+        return await asyncio.to_thread(nftables.is_in_place)
+
+    def _apply(self, choice: Choice, census: Census) -> None:
+        nftables.apply(gateway_of(choice, self._settings), census)
+        if not choice_file(self._settings.state).exists():
+            nftables.remove()  # somebody removed the gateway at this very moment

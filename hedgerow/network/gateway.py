@@ -1,0 +1,115 @@
+"""Puts the gateway's rules in place, and looks at them, through `nft`. Everything it touches is the table `inet hedgerow`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from hedgerow.network.gateway_rules import FAMILY, TABLE, Command, Gateway, counters, render_census, render_removal, render_table
+from hedgerow.network.standing import Census
+
+NFT_SECONDS = 20
+
+
+class GatewayError(Exception):
+    """nftables can't do what was asked; the text is one plain sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """The table as the kernel has it. `counters`: packets by what was done with them. `sets`: elements of each set."""
+
+    counters: dict[str, int]
+    sets: dict[str, list[Any]]
+
+
+def apply(gateway: Gateway, census: Census) -> None:
+    """Replaces the table, all at once; on any error the old one stays. Raises GatewayError."""
+    _nft(render_table(gateway, census))
+
+
+def follow(census: Census) -> None:
+    """Makes the table that is in place follow another census. Raises GatewayError, also where it is not in place."""
+    _nft(render_census(census))
+
+
+def remove() -> None:
+    """Takes the table away, if it is there. Raises GatewayError."""
+    _nft(render_removal())
+
+
+def check(gateway: Gateway, census: Census) -> None:
+    """Lets nftables say whether it would take the rules, and changes nothing. Raises GatewayError."""
+    _nft(render_table(gateway, census), "-c")
+
+
+def look() -> InPlace | None:
+    """What is in place; None for nothing. Raises GatewayError."""
+    listed = _run(("list", "table", FAMILY, TABLE))
+    if listed is None:
+        return None
+    items: list[Command] = json.loads(listed)["nftables"]
+    sets = {item["set"]["name"]: item["set"].get("elem", []) for item in items if "set" in item}
+    return InPlace(counters(items), sets)
+
+
+def is_in_place() -> bool:
+    """A quick look; raises GatewayError."""
+    return (_run(("list", "tables")) or "").find(f'"name": "{TABLE}"') >= 0
+
+
+def interfaces_to_the_internet() -> frozenset[str]:
+    """The interfaces that the default routes of both families lead out of; raises OSError."""
+    with IPRoute() as netlink:
+        names = {link["index"]: link.get("ifname") for link in netlink.get_links()}
+        routes = [route for family in (2, 10) for route in netlink.get_default_routes(family=family)]
+        return frozenset(names[index] for route in routes if (index := route.get("oif")) in names)
+
+
+def interfaces() -> tuple[str, ...]:
+    """All interfaces but the loopback; raises OSError."""
+    with IPRoute() as netlink:
+        return tuple(link.get("ifname") for link in netlink.get_links() if link.get("ifname") != "lo")
+
+
+def forwards() -> dict[str, bool]:
+    """Whether this machine passes packets on, by family: without that it is no gateway."""
+    files = {"IPv4": "/proc/sys/net/ipv4/ip_forward", "IPv6": "/proc/sys/net/ipv6/conf/all/forwarding"}
+    return {family: _reads_one(Path(file)) for family, file in files.items()}
+
+
+def _reads_one(path: Path) -> bool:
+    try:
+        return path.read_text(encoding="ascii").strip() == "1"
+    except OSError:
+        return False
+
+
+def _nft(commands: list[Command], *options: str) -> None:
+    if _run((*options, "-f", "-"), json.dumps({"nftables": commands})) is None:
+        raise GatewayError("nftables has no such table: apply the gateway first.")
+
+
+def _run(words: tuple[str, ...], text: str | None = None) -> str | None:
+    """What `nft -j` prints; None where it says that there is no such table. Raises GatewayError."""
+    nft = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if nft is None:
+        raise GatewayError("There is no nft: install the package nftables.")
+    try:
+        done = subprocess.run([nft, "-j", *words], input=text, capture_output=True, text=True, timeout=NFT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise GatewayError(f"nft did not answer within {NFT_SECONDS} seconds.") from None
+    if done.returncode == 0:
+        return done.stdout
+    said = done.stderr.strip()
+    if "Operation not permitted" in said:
+        raise GatewayError("No permission to change nftables: run this as root.")
+    if "No such file or directory" in said:
+        return None
+    raise GatewayError(f"nft refused: {said.splitlines()[0] if said else f'status {done.returncode}'}")

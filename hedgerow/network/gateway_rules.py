@@ -1,0 +1,315 @@
+"""The gateway's rules, as commands of nftables' JSON (libnftables-json(5)). Pure: a gateway and a census in, commands out.
+
+One table, `inet hedgerow`, so that both families obey the same rules and removing it leaves no trace. Two hooks:
+
+- `steer` (nat, prerouting) carries names and pages to us;
+- `fence` (filter, forward) refuses what must not pass. What `steer` has carried away never gets there, so a packet for another
+  resolver or web server that does is one that went round, or one of a connection that is older than the table.
+
+Nothing here opens what the machine's own firewall closes: `accept` ends this table's chain only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+
+import yaml
+
+from hedgerow.network.standing import Census, Network, Standing
+
+type Command = dict[str, Any]
+type Expression = dict[str, Any]
+
+FAMILY, TABLE = "inet", "hedgerow"
+STEER_PRIORITY = -105  # before dstnat (-100), so that a port forward of the machine's own does not lead names away
+FENCE_PRIORITY = -10  # before filter (0), where a firewall accepts what is established
+
+STEER, FENCE, GUARDED, CLOSED, REFUSE = "steer", "fence", "guarded", "closed", "refuse"
+TO_US, STEER_OTHERS, FENCE_OTHERS = "to_us", "steer_others", "fence_others"
+
+ENCRYPTED_DNS_PORTS = (853, 784, 8853)  # RFC 7858, RFC 9250; the last two from drafts, still served by some
+PLAIN_DNS_PORTS = (53, 5353)  # OpenDNS answers at 5353 as well
+TUNNEL_UDP_PORTS = (1194, 1701, 51820, 51821, 41641)  # OpenVPN, L2TP, WireGuard (twice), Tailscale
+TUNNEL_TCP_PORTS = (1080, 1194, 1723, 3128, 8118, 9001, 9030, 9050, 9150)  # SOCKS, OpenVPN, PPTP, HTTP proxies, Tor
+TUNNEL_PROTOCOLS = (4, 41, 47, 115)  # IPIP, 6in4, GRE, L2TP
+IPSEC_PROTOCOLS, IPSEC_PORTS = (50, 51), (500, 4500)
+NTP_PORT, NTP_LENGTH = 123, "56-76"  # bytes of UDP: header and message, with or without authentication (RFC 5905)
+CUT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Our own ports: where names go and, where the proxy takes pages that were not sent to it, where pages go."""
+
+    dns: int
+    http: int | None = None
+    https: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What the table is made for. `lan` are the interfaces on which devices are.
+
+    `one_armed`: the way to the internet leads out of one of them again. `strict`: guarded devices get names, pages and the time, nothing
+    else. `allow_ipsec`: phones may call over Wi-Fi, which is IPsec, as some VPNs are.
+    """
+
+    lan: tuple[str, ...]
+    doors: Doors
+    one_armed: bool = False
+    strict: bool = False
+    allow_ipsec: bool = False
+
+
+@cache
+def encrypted_dns() -> tuple[Network, ...]:
+    """Addresses of public resolvers that serve encrypted DNS."""
+    providers = yaml.safe_load(files("hedgerow.network").joinpath("encrypted_dns.yaml").read_bytes())
+    return tuple(ip_network(address) for provider in providers for address in provider["addresses"])
+
+
+def render_table(gateway: Gateway, census: Census) -> list[Command]:
+    """Commands that replace our table by what `gateway` and `census` ask for, in one transaction, whether or not it was there."""
+    commands = [*render_removal(), {"add": {"table": _named()}}]
+    commands += [_set(name, kind, interval=kind != "ether_addr") for name, kind in _standing_sets()]
+    commands += [_set(f"encrypted_dns_v{version}", f"ipv{version}_addr", interval=True) for version in (4, 6)]
+    commands += [_set(f"cut_v{version}", f"ipv{version}_addr", interval=False, dynamic=True) for version in (4, 6)]
+    for version in (4, 6):
+        addresses = [network for network in encrypted_dns() if network.version == version]
+        commands += _elements(f"encrypted_dns_v{version}", [_address(network) for network in addresses])
+    commands += [_chain(name) for name in (REFUSE, GUARDED, CLOSED, TO_US, STEER_OTHERS, FENCE_OTHERS)]
+    commands += [_base_chain(STEER, "nat", "prerouting", STEER_PRIORITY), _base_chain(FENCE, "filter", "forward", FENCE_PRIORITY)]
+    commands += [*_steer_rules(gateway), *_fence_rules(gateway), *_guarded_rules(gateway), *_closed_rules(), *_refuse_rules()]
+    return commands + _fill(census)
+
+
+def render_census(census: Census) -> list[Command]:
+    """Commands that make a table that is in place follow another census, in one transaction; its counters go on."""
+    names = [name for name, _ in _standing_sets()] + ["cut_v4", "cut_v6"]
+    flush: list[Command] = [{"flush": {"set": _named(name)}} for name in names]
+    flush += [{"flush": {"chain": _named(name)}} for name in (STEER_OTHERS, FENCE_OTHERS)]
+    return flush + _fill(census)
+
+
+def render_removal() -> list[Command]:
+    """Commands after which nothing is left of us; they succeed as well where nothing was."""
+    return [{"add": {"table": _named()}}, {"delete": {"table": _named()}}]
+
+
+def _fill(census: Census) -> list[Command]:
+    commands: list[Command] = []
+    for standing in Standing:
+        commands += _elements(f"{standing}_macs", list(census.macs_of(standing)))
+        for version in (4, 6):
+            commands += _elements(f"{standing}_v{version}", [_address(each) for each in census.networks_of(standing, version)])
+    if census.others is not Standing.OPEN:
+        commands.append(_rule(STEER_OTHERS, [_go(TO_US)]))
+        commands.append(_rule(FENCE_OTHERS, [_go(CLOSED if census.others is Standing.CLOSED else GUARDED)]))
+    return commands
+
+
+def _steer_rules(gateway: Gateway) -> list[Command]:
+    """Names to us from whoever is not open, pages too where the proxy takes them."""
+    rules = [_rule(STEER, [_meta("iifname", list(gateway.lan), "!="), _accept()])]
+    rules += _by_standing(STEER, {Standing.CLOSED: TO_US, Standing.GUARDED: TO_US}, STEER_OTHERS)
+    doors = gateway.doors
+    rules.append(_rule(TO_US, [_either(), _port(53), _counter(), {"redirect": {"port": doors.dns}}], "names"))
+    # The machine's own pages, such as ours, and whatever else it serves.
+    rules.append(_rule(TO_US, [_match({"fib": {"flags": ["daddr"], "result": "type"}}, "local"), _accept()]))
+    # To be refused by the fence, not carried to the proxy: there is nothing but encrypted DNS to be had.
+    rules += [_rule(TO_US, [_to_encrypted_dns(version), _accept()]) for version in (4, 6)]
+    for port, door, what in ((80, doors.http, "pages"), (443, doors.https, "secure pages")):
+        if door is not None:
+            rules.append(_rule(TO_US, [_protocol("tcp"), _port(port), _counter(), {"redirect": {"port": door}}], what))
+    return rules
+
+
+def _fence_rules(gateway: Gateway) -> list[Command]:
+    # What still comes in for a device that is closed: else a stream would go on until its sender gives up.
+    rules = [
+        _rule(FENCE, [_match(_payload(ip, "daddr"), f"@cut_v{version}"), _not_ntp_answer(), _counter(), {"drop": None}], "cut")
+        for version, ip in ((4, "ip"), (6, "ip6"))
+    ]
+    rules.append(_rule(FENCE, [_meta("iifname", list(gateway.lan), "!="), _accept()]))
+    if gateway.one_armed:
+        # Answers from the internet come in by the same interface, from the router's MAC.
+        rules.append(_rule(FENCE, [_match({"ct": {"key": "direction"}}, "reply"), _accept()]))
+    return rules + _by_standing(FENCE, {Standing.CLOSED: CLOSED, Standing.GUARDED: GUARDED}, FENCE_OTHERS)
+
+
+def _by_standing(chain: str, targets: dict[Standing, str], others: str) -> list[Command]:
+    """A MAC decides before an address, which a device may choose."""
+    keys = [("macs", _payload("ether", "saddr")), ("v4", _payload("ip", "saddr")), ("v6", _payload("ip6", "saddr"))]
+    rules = []
+    for suffix, key in keys:
+        for standing in (Standing.CLOSED, Standing.GUARDED, Standing.OPEN):
+            then = _go(targets[standing]) if standing in targets else _accept()
+            rules.append(_rule(chain, [_match(key, f"@{standing}_{suffix}"), then]))
+    return [*rules, _rule(chain, [_go(others)])]
+
+
+def _guarded_rules(gateway: Gateway) -> list[Command]:
+    refused: list[tuple[str, list[Expression]]] = [
+        ("encrypted dns address", [_to_encrypted_dns(4)]),
+        ("encrypted dns address", [_to_encrypted_dns(6)]),
+        ("other resolver", [_either(), _port(*PLAIN_DNS_PORTS)]),
+        ("encrypted dns", [_either(), _port(*ENCRYPTED_DNS_PORTS)]),
+        ("quic", [_protocol("udp"), _port(80, 443)]),
+        ("tunnel", [_protocol(*TUNNEL_PROTOCOLS)]),
+        ("tunnel", [_protocol("udp"), _port(*TUNNEL_UDP_PORTS)]),
+        ("tunnel", [_protocol("tcp"), _port(*TUNNEL_TCP_PORTS)]),
+    ]
+    if not gateway.allow_ipsec:
+        refused += [("ipsec", [_protocol(*IPSEC_PROTOCOLS)]), ("ipsec", [_protocol("udp"), _port(*IPSEC_PORTS)])]
+    steered = [port for port, door in ((80, gateway.doors.http), (443, gateway.doors.https)) if door is not None]
+    if steered:
+        refused.append(("page round the proxy", [_protocol("tcp"), _port(*steered)]))
+    rules = [_refusal(GUARDED, match, what) for what, match in refused]
+    return rules + (_strict_rules(gateway, steered) if gateway.strict else [])
+
+
+def _strict_rules(gateway: Gateway, steered: Sequence[int]) -> list[Command]:
+    rules = [_rule(GUARDED, [*_ntp(), _accept()]), *_error_messages(GUARDED)]
+    if gateway.allow_ipsec:
+        rules.append(_rule(GUARDED, [_protocol(*IPSEC_PROTOCOLS), _accept()]))
+        rules.append(_rule(GUARDED, [_protocol("udp"), _port(*IPSEC_PORTS), _accept()]))
+    direct = [port for port in (80, 443) if port not in steered]
+    if direct:
+        rules.append(_rule(GUARDED, [_protocol("tcp"), _port(*direct), _accept()]))
+    return [*rules, _refusal(GUARDED, [], "anything else")]
+
+
+def _closed_rules() -> list[Command]:
+    """Nothing leaves but the question for the time; names and pages are with us already, where helplines are open."""
+    rules = [_rule(CLOSED, [*_ntp(), _accept()]), *_error_messages(CLOSED)]
+    rules += [
+        _rule(CLOSED, [_meta("nfproto", [f"ipv{version}"]), _remember(f"cut_v{version}", ip)]) for version, ip in ((4, "ip"), (6, "ip6"))
+    ]
+    return [*rules, _refusal(CLOSED, [], "closed")]
+
+
+def _refuse_rules() -> list[Command]:
+    """Refused at once rather than dropped, so that browsers go on by TCP and apps do not hang."""
+    reset = _rule(REFUSE, [_protocol("tcp"), {"reject": {"type": "tcp reset"}}])
+    return [reset, _rule(REFUSE, [{"reject": {"type": "icmpx", "expr": "admin-prohibited"}}])]
+
+
+def _error_messages(chain: str) -> list[Command]:
+    """Without them connections that we do allow would hang (path MTU discovery)."""
+    errors = ["destination-unreachable", "time-exceeded", "parameter-problem"]
+    return [
+        _rule(chain, [_match(_payload("icmp", "type"), {"set": errors}), _accept()]),
+        _rule(chain, [_match(_payload("icmpv6", "type"), {"set": [*errors, "packet-too-big"]}), _accept()]),
+    ]
+
+
+def _ntp() -> list[Expression]:
+    low, high = (int(text) for text in NTP_LENGTH.split("-"))
+    length = _match(_payload("udp", "length"), {"range": [low, high]})
+    return [_protocol("udp"), _port(NTP_PORT), length]
+
+
+def _not_ntp_answer() -> Expression:
+    return _match(_payload("th", "sport"), NTP_PORT, "!=")
+
+
+def _remember(name: str, ip: str) -> Expression:
+    element = {"elem": {"val": _payload(ip, "saddr"), "timeout": CUT_SECONDS}}
+    return {"set": {"op": "update", "elem": element, "set": f"@{name}"}}
+
+
+def _refusal(chain: str, match: Sequence[Expression], what: str) -> Command:
+    return _rule(chain, [*match, _counter(), _go(REFUSE)], what)
+
+
+def _standing_sets() -> list[tuple[str, str]]:
+    kinds = (("macs", "ether_addr"), ("v4", "ipv4_addr"), ("v6", "ipv6_addr"))
+    return [(f"{standing}_{suffix}", kind) for standing in Standing for suffix, kind in kinds]
+
+
+def _named(name: str | None = None) -> Command:
+    return {"family": FAMILY, "name": TABLE} if name is None else {"family": FAMILY, "table": TABLE, "name": name}
+
+
+def _set(name: str, kind: str, *, interval: bool, dynamic: bool = False) -> Command:
+    flags = (["interval"] if interval else []) + (["dynamic", "timeout"] if dynamic else [])
+    return {"add": {"set": {**_named(name), "type": kind} | ({"flags": flags} if flags else {}) | ({"size": 4096} if dynamic else {})}}
+
+
+def _elements(name: str, elements: list[Any]) -> list[Command]:
+    return [{"add": {"element": {**_named(name), "elem": elements}}}] if elements else []
+
+
+def _address(network: IPv4Network | IPv6Network) -> Any:
+    address = str(network.network_address)
+    single = network.prefixlen == network.max_prefixlen
+    return address if single else {"prefix": {"addr": address, "len": network.prefixlen}}
+
+
+def _chain(name: str) -> Command:
+    return {"add": {"chain": _named(name)}}
+
+
+def _base_chain(name: str, kind: str, hook: str, priority: int) -> Command:
+    return {"add": {"chain": {**_named(name), "type": kind, "hook": hook, "prio": priority, "policy": "accept"}}}
+
+
+def _rule(chain: str, expressions: Sequence[Expression], comment: str = "") -> Command:
+    rule = {"family": FAMILY, "table": TABLE, "chain": chain, "expr": list(expressions)}
+    return {"add": {"rule": rule | ({"comment": comment} if comment else {})}}
+
+
+def _match(left: Expression, right: Any, operator: str = "==") -> Expression:
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+def _meta(key: str, values: Sequence[str | int], operator: str = "==") -> Expression:
+    return _match({"meta": {"key": key}}, values[0] if len(values) == 1 else {"set": list(values)}, operator)
+
+
+def _payload(protocol: str, field: str) -> Expression:
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+def _protocol(*protocols: str | int) -> Expression:
+    return _meta("l4proto", protocols)
+
+
+def _either() -> Expression:
+    return _protocol("tcp", "udp")
+
+
+def _port(*ports: int) -> Expression:
+    return _match(_payload("th", "dport"), ports[0] if len(ports) == 1 else {"set": list(ports)})
+
+
+def _to_encrypted_dns(version: int) -> Expression:
+    return _match(_payload("ip" if version == 4 else "ip6", "daddr"), f"@encrypted_dns_v{version}")
+
+
+def _go(chain: str) -> Expression:
+    return {"goto": {"target": chain}}
+
+
+def _accept() -> Expression:
+    return {"accept": None}
+
+
+def _counter() -> Expression:
+    return {"counter": {"packets": 0, "bytes": 0}}
+
+
+def counters(listed: Iterable[Command]) -> dict[str, int]:
+    """Packets by what was done with them, out of what `nft -j list table` says."""
+    found: dict[str, int] = {}
+    for item in listed:
+        rule = item.get("rule", {})
+        for expression in rule.get("expr", ()):
+            if "counter" in expression and rule.get("comment"):
+                found[rule["comment"]] = found.get(rule["comment"], 0) + expression["counter"]["packets"]
+    return found
