@@ -7,15 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Decision, Kind, Reason, Request, SafeSearch, TargetKind, Verdict
 from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, Rule, Scope, UrlRule
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engine
 from hedgerow.policies.targets import path_of
+
+IP_ADDRESS = "ip-address"
+HIDDEN_NAME = "ech"
+"""What a BYPASS decision names when no list does: a bare address as host; a host that the client hides."""
 
 
 @dataclass(slots=True)
@@ -125,9 +132,26 @@ def _explicit_block(case: Case) -> Decision | None:
 
 
 def _bypass(case: Case) -> Decision | None:
-    if not case.mask & case.ruleset.rules.bypass:
+    bypass = case.ruleset.rules.bypass
+    if not bypass:
+        return None
+    if case.request.hides_host:
+        return Decision(Verdict.BLOCK, Reason.BYPASS, HIDDEN_NAME)
+    if _is_bare_address(case.request):
+        return Decision(Verdict.BLOCK, Reason.BYPASS, IP_ADDRESS)
+    if not case.mask & bypass:
         return None
     return Decision(Verdict.BLOCK, Reason.BYPASS, BYPASS, _list_origin(case, BYPASS))
+
+
+def _is_bare_address(request: Request) -> bool:
+    """A number in place of a name, which no list can judge. Those of the house are the proxy's to guard, by `network.reachable`."""
+    return request.kind is not Kind.DNS and is_address(request.host) and _is_of_the_internet(request.host)
+
+
+@lru_cache(4096)
+def _is_of_the_internet(address: str) -> bool:
+    return ip_address(address).is_global
 
 
 def _service(case: Case) -> Decision | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.names import parse_host, parse_url
+from hedgerow.blocklists.names import is_address, parse_host, parse_url
 from hedgerow.policies.decide import STEPS, Case, carry_out, decide, open_case
 from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, SafeSearch, Verdict
 from hedgerow.policies.network_settings import parse_mac
@@ -89,7 +89,7 @@ def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
         host = parse_host(target)
         if host is None:
             raise ValueError(f"'{target}' is neither a host nor a URL")
-        return (Request(device, Kind.DNS, host),)
+        return (Request(device, Kind.TUNNEL if is_address(host) else Kind.DNS, host),)
     url = parse_url(target if "://" in target else f"https://{target}")
     if url is None:
         raise ValueError(f"'{target}' is not a URL")
@@ -100,10 +100,10 @@ def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
     if host is None or scheme not in {"http", "https"}:
         raise ValueError(f"'{target}' is not an http or https URL")
     port = int(port_text) if port_text else (443 if scheme == "https" else 80)
-    seen = [Request(device, Kind.DNS, host), Request(device, Kind.HTTP, host, port, url)]
+    seen = [] if is_address(host) else [Request(device, Kind.DNS, host)]
     if scheme == "https":
-        seen.insert(1, Request(device, Kind.TUNNEL, host, port))
-    return tuple(seen)
+        seen.append(Request(device, Kind.TUNNEL, host, port))
+    return (*seen, Request(device, Kind.HTTP, host, port, url))
 
 
 def _explain_point(

@@ -59,7 +59,8 @@ class Request:
     """What somebody wants, as far as the enforcement point can tell.
 
     `host` is canonical: lower case, A-labels, no trailing dot; or an IP address as text. `url` is given for HTTP only.
-    `resource` is the value of Sec-Fetch-Dest, `initiator` the host of the page that asks (from Referer or Origin).
+    `resource` is the value of Sec-Fetch-Dest, `initiator` the host of the page that asks (from Referer or Origin). `hides_host`: the
+    client has encrypted which host it wants (ECH), and `host` is only what it shows instead.
     """
 
     device: DeviceId
@@ -70,6 +71,7 @@ class Request:
     method: str = "GET"
     resource: str = ""
     initiator: str = ""
+    hides_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)
