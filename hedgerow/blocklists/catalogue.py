@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 import operator
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import lru_cache, reduce
 from pathlib import Path
+from typing import Any
 
 import marisa_trie
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
-from hedgerow.blocklists.generation import EVERY, SETS, URLS, LayerMeta, Meta, Part, read_meta
+from hedgerow.blocklists.conditions import Resource
+from hedgerow.blocklists.generation import EVERY, SETS, URLS, LayerMeta, Meta, Part, SourceMeta, read_meta
 from hedgerow.blocklists.locate import find_host
-from hedgerow.blocklists.names import host_of_key, host_of_url, parse_host, parse_url, rule_key
-from hedgerow.blocklists.rules import Origin, UrlRule
-from hedgerow.blocklists.urls import UrlMatcher
+from hedgerow.blocklists.names import (
+    host_of_key,
+    host_of_url,
+    is_address,
+    network_key,
+    parse_host,
+    parse_network,
+    rule_key,
+    split_url,
+)
+from hedgerow.blocklists.patterns import compile_regex
+from hedgerow.blocklists.rules import Origin
+from hedgerow.blocklists.seals import host_expressions, seal, seal_key, url_expressions
+from hedgerow.blocklists.urls import Asked, Found, Rule, UrlMatcher
 
 ADS = "ads-trackers"
 
@@ -48,8 +60,8 @@ class _Shard:
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A layer, mapped. `blocks`, `lifts` and `urls` say for each set's number which categories it gives, which it takes away,
-    and whether there are rules about URLs."""
+    """A layer, mapped. `blocks`, `lifts`, `urls` and `keeps` say for each set's number which categories it gives, which it takes
+    away, for which there are rules about URLs, and which no exception of a list takes away."""
 
     shards: list[_Shard]
     borders: list[str]
@@ -57,13 +69,33 @@ class _Layer:
     sets: tuple[tuple[int, ...], ...]
     blocks: list[int]
     lifts: list[int]
-    urls: list[bool]
+    urls: list[int]
+    keeps: list[int]
 
     @classmethod
     def open(cls, folder: Path, meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> _Layer:
         shards = [_Shard(marisa_trie.Trie().mmap(str(folder / shard.trie)), shard.offset) for shard in layer.shards]
         borders = [shard.first for shard in layer.shards[1:]]
         return cls(shards, borders, _map_numbers(folder / SETS, layer.set_bytes), layer.sets, *_masks_of_sets(meta, layer, bits))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """A rule about names that no index can hold: `blocks` or `lifts` is its category."""
+
+    source: int
+    line: int
+    text: str
+    file: str
+    search: Callable[[str], object]
+    blocks: int
+    lifts: int
+
+    @classmethod
+    def open(cls, row: Sequence[Any], masks: Sequence[int]) -> _Pattern:
+        source, line, exception, pattern, text, file = row
+        mask = masks[source]
+        return cls(source, line, text, file, compile_regex(pattern).search, 0 if exception else mask, mask if exception else 0)
 
 
 class Catalogue:
@@ -79,6 +111,23 @@ class Catalogue:
         self.version = meta.version
         self._bits = {name: 1 << index for index, name in enumerate(meta.categories)}
         self._layers = [_Layer.open(generation / layer.folder, meta, layer, self._bits) for layer in meta.layers]
+        masks = [self._bits.get(source.category, 0) for source in meta.sources]
+        self._matcher = UrlMatcher(generation / URLS, masks, [_is_about_ads(source) for source in meta.sources])
+        self._patterns = [_Pattern.open(row, masks) for row in self._matcher.names]
+        self._cancelled = {rule_key(host): self._bits.get(category, 0) for category, host in self._matcher.cancelled}
+        self._sealed_by = {source.category: source.name for source in meta.sources if source.format == "sealed"}
+        self._sealing = self.mask_of(self._sealed_by)
+        self._has_networks = any(True for _ in self._keys_with_prefix("!"))
+        self._is_plain = not (
+            self._patterns
+            or self._cancelled
+            or self._sealing
+            or self._has_networks
+            or any(map(any, (layer.keeps for layer in self._layers)))
+        )
+        # Pages ask the same hosts again and again; a host that is asked for once is not worth remembering (`host_mask`).
+        self._mask_of_known = lru_cache(maxsize=8192)(self.host_mask)
+        self._host_match = lru_cache(maxsize=1024)(self._find_host_match)
 
     @classmethod
     def open(cls, generation: Path) -> Catalogue:
@@ -103,11 +152,60 @@ class Catalogue:
                 number = layer.numbers[shard.offset + key_id]
                 block |= layer.blocks[number]
                 lift |= layer.lifts[number]
+        if self._is_plain:
+            return block & ~lift
+        return self._weigh_host(host, key, block, lift)
+
+    def _weigh_host(self, host: str, key: str, block: int, lift: int) -> int:
+        """The same with what only some lists have: names taken back or important, patterns of names, networks and seals."""
+        if lift or (block and self._cancelled):
+            block, lift = self._walk(key)
+        for pattern in self._patterns:
+            if pattern.search(host):
+                block |= pattern.blocks
+                lift |= pattern.lifts
+        if self._has_networks and is_address(host):
+            block |= self._networks_of(host)
+        if self._sealing:
+            block |= self._sealed_mask(host_expressions(host))
         return block & ~lift
 
-    def has_url_rules(self, host: str) -> bool:
-        """Whether a list has rules about URLs of this host or a parent. Rules that name no host do not count."""
-        return any(layer.urls[number] for _key, layer, number in self._keys_of(host))
+    def _walk(self, key: str) -> tuple[int, int]:
+        block = lift = keep = never = 0
+        for found, layer, number in self._keys_with(key):
+            block |= layer.blocks[number] & ~self._cancelled.get(found, 0)
+            keep |= layer.keeps[number]
+            for entry in layer.sets[number]:
+                if entry % len(Part) == Part.EXCEPT and self._meta.sources[entry // len(Part)].category == EVERY:
+                    never = layer.lifts[number]
+            lift |= layer.lifts[number]
+        return block, (lift & ~keep) | never
+
+    def _networks_of(self, address: str) -> int:
+        network = parse_network(address)
+        return 0 if network is None else self._blocks_with(network_key(network))
+
+    def _sealed_mask(self, expressions: Iterable[str]) -> int:
+        mask = 0
+        for expression in expressions:
+            mask |= self._blocks_of(seal_key(seal(expression)))
+        return mask & self._sealing
+
+    def _blocks_with(self, key: str) -> int:
+        return reduce(operator.or_, (layer.blocks[number] for _key, layer, number in self._keys_with(key)), 0)
+
+    def _blocks_of(self, key: str) -> int:
+        """The categories of exactly this key."""
+        return reduce(operator.or_, (layer.blocks[number] for found, layer, number in self._keys_with(key) if found == key), 0)
+
+    def address_mask(self, address: str) -> int:
+        """The categories of an IP address, by lists of addresses and networks: for what a name resolves to."""
+        return self.host_mask(address)
+
+    def has_url_rules(self, host: str, mask: int = -1) -> bool:
+        """Whether a list of the categories in `mask` has rules about URLs of this host or a parent. Rules that name no host do
+        not count, sealed lists do for every host, since nobody can tell."""
+        return bool(self._sealing & mask) or any(layer.urls[number] & mask for _key, layer, number in self._keys_of(host))
 
     def host_sources(self, host: str) -> tuple[HostMatch, ...]:
         """Every source that gives the host a category, the shortest domain first; none for a category that is lifted."""
@@ -128,25 +226,68 @@ class Catalogue:
     def match_urls(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> tuple[UrlMatch, ...]:
         """One matching rule for each category in `mask` that has one.
 
-        `resource` is the request's Sec-Fetch-Dest; `initiator` is for rules with modifiers, none of which is compiled yet.
+        `resource` is the request's Sec-Fetch-Dest, `initiator` the host of the page that asks.
         """
-        del initiator
-        canonical = parse_url(url)
-        found = self._matcher.find_all(canonical) if canonical is not None else []
-        if not found:
+        parts = split_url(url)
+        if parts is None:
             return ()
-        for _key, layer, number in self._keys_of(host_of_url(url) or ""):
-            mask &= ~layer.lifts[number]
-        return tuple(
-            UrlMatch(self.categories[one.category], Origin(self._meta.sources[one.source].name, one.rule.line, one.rule.text))
-            for one in found
-            if mask >> one.category & 1 and self._applies_to(resource, one.source)
-        )
+        found = self._matcher.find(Asked.about(*parts, resource, initiator), mask)
+        return self._matches(url, parts[1], found, mask)
 
-    def _applies_to(self, resource: str, source: int) -> bool:
-        """An ad blocker's rule is about what pages load, not about a page that somebody opens, unless it says so."""
-        meta = self._meta.sources[source]
-        return not (resource == "document" and meta.category == ADS and meta.format == "adblock")
+    def _matches(self, url: str, host: str, found: Found, mask: int) -> tuple[UrlMatch, ...]:
+        sealed = self._sealed_mask(url_expressions(url)) & mask if self._sealing & mask else 0
+        if not found.blocks and not sealed:
+            return ()
+        lifted = self._lifted(host)
+        matches = [(rule.mask, self._match_of(rule)) for rule in found.blocks if rule.important or not rule.mask & lifted]
+        # Nothing lifts what is sealed, and nothing says where it stands.
+        matches += [(bit, UrlMatch(name, Origin(self._sealed_by[name]))) for name, bit in self._bits.items() if sealed & bit]
+        return tuple(match for _mask, match in sorted(matches, key=lambda pair: pair[0]))
+
+    def judge(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> UrlMatch | None:
+        """What an ad blocker's engine would say of a request, of the categories in `mask`: the first rule about its host or its URL
+        that matches, exceptions about either considered. None if nothing stands against it, or `url` is none."""
+        parts = split_url(url)
+        if parts is None:
+            return None
+        canonical, host = parts
+        blocked = self._mask_of_known(host) & mask
+        found = self._matcher.find(Asked.about(canonical, host, resource, initiator), mask & ~blocked, blocked)
+        blocked &= ~found.lifted
+        if blocked:
+            return self._host_match(host, blocked)
+        if not found.blocks and not self._sealing & mask:
+            return None
+        return next(iter(self._matches(url, host, found, mask)), None)
+
+    def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> int:
+        """Which of the categories in `mask`, by which a host is blocked, an exception lifts from this URL of it."""
+        parts = split_url(url)
+        return 0 if parts is None else self._matcher.find(Asked.about(*parts, resource, initiator), 0, mask).lifted
+
+    def match_dns(
+        self, host: str, dns_type: str, client: frozenset[str] = frozenset(), tags: frozenset[str] = frozenset(), mask: int = -1
+    ) -> UrlMatch | None:
+        """A rule with $dnstype, $client or $ctag that refuses a question for a host, `dns_type` as `AAAA`."""
+        asked = Asked.about(f"dns://{host}/", host)
+        asked.dns_type, asked.client, asked.tags = dns_type.lower(), client, tags
+        asked.resource = Resource.DOCUMENT
+        rules = [rule for rule in self._matcher.find(asked, mask).blocks if rule.is_about_who]
+        return self._match_of(rules[0]) if rules else None
+
+    def _match_of(self, rule: Rule) -> UrlMatch:
+        source, written = self._meta.sources[rule.source], rule.rule
+        name = f"{source.name}: {written.file}" if written.file else source.name
+        return UrlMatch(source.category, Origin(name, written.line, written.text))
+
+    def _find_host_match(self, host: str, mask: int) -> UrlMatch:
+        category = self.categories[(mask & -mask).bit_length() - 1]
+        source = next((found.source for found in self.host_sources(host) if found.category == category), "")
+        return UrlMatch(category, Origin(source, text=host))
+
+    def _lifted(self, host: str) -> int:
+        """What exceptions about a host take from it."""
+        return reduce(operator.or_, (layer.lifts[number] for _key, layer, number in self._keys_of(host)), 0)
 
     def locate(self, host_or_url: str, category: str) -> Origin | None:
         """Which line of which list gives a host or URL its category. Slow: it reads the kept copy of the list."""
@@ -163,36 +304,43 @@ class Catalogue:
             if match.category == category:
                 source = next(source for source in self._meta.sources if source.name == match.source)
                 found = find_host(self._generation / source.text, source.format, match.domain)
-                line, text = found or (None, "")
-                return Origin(source.name, line, text)
+                file, line, text = found or ("", None, "")
+                return Origin(f"{source.name}: {file}" if file else source.name, line, text)
+        mask = self._bits.get(category, 0) & self.host_mask(host)
+        for pattern in self._patterns:
+            if pattern.blocks & mask and pattern.search(host):
+                name = self._meta.sources[pattern.source].name
+                return Origin(f"{name}: {pattern.file}" if pattern.file else name, pattern.line, pattern.text)
+        if mask & self._sealing:
+            return Origin(self._sealed_by[category])
         return None
+
+    def _keys_with_prefix(self, prefix: str) -> Iterator[str]:
+        for layer in self._layers:
+            for shard in layer.shards:
+                yield from shard.trie.iterkeys(prefix)
 
     def _keys_of(self, host: str) -> Iterator[tuple[str, _Layer, int]]:
         """The keys that match a host, each with its layer and the number of its set there."""
-        key = rule_key(host, exact=True)
+        return self._keys_with(rule_key(host, exact=True))
+
+    def _keys_with(self, key: str) -> Iterator[tuple[str, _Layer, int]]:
         for layer in self._layers:
             shard = layer.shards[bisect_right(layer.borders, key)]
             for found, key_id in shard.trie.iter_prefixes_with_ids(key):
                 yield found, layer, layer.numbers[shard.offset + key_id]
 
-    @cached_property
-    def _matcher(self) -> UrlMatcher:
-        return UrlMatcher(self._load_url_rules())
 
-    def _load_url_rules(self) -> Iterator[tuple[UrlRule, int, int]]:
-        bits = {name: index for index, name in enumerate(self.categories)}
-        with (self._generation / URLS).open(encoding="utf-8") as lines:
-            for line in lines:
-                data = json.loads(line)
-                source = data.pop("source")
-                yield UrlRule(**data), bits[self._meta.sources[source].category], source
+def _is_about_ads(source: SourceMeta) -> bool:
+    """An ad blocker's rule is about what pages load, not about a page that somebody opens, unless it says so."""
+    return source.category == ADS and source.format == "adblock"
 
 
-def _masks_of_sets(meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> tuple[list[int], list[int], list[bool]]:
-    """For each set what it blocks, what it lifts, and whether it has rules about URLs."""
+def _masks_of_sets(meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> tuple[list[int], list[int], list[int], list[int]]:
+    """For each set which categories it blocks, lifts, has rules about URLs of, and keeps from being lifted."""
     good = {category.name for category in builtin_categories() if category.kind == CategoryKind.GOOD}
     masks = {**bits, EVERY: sum(bit for name, bit in bits.items() if name not in good)}
-    blocks, lifts, urls = [], [], []
+    blocks, lifts, urls, keeps = [], [], [], []
     for entries in layer.sets:
         found = dict.fromkeys(Part, 0)
         for entry in entries:
@@ -200,8 +348,9 @@ def _masks_of_sets(meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> tuple[
             found[Part(part)] |= masks[meta.sources[index].category]
         blocks.append(found[Part.BLOCK])
         lifts.append(found[Part.EXCEPT])
-        urls.append(found[Part.URL] != 0)
-    return blocks, lifts, urls
+        urls.append(found[Part.URL])
+        keeps.append(found[Part.IMPORTANT])
+    return blocks, lifts, urls, keeps
 
 
 def _map_numbers(path: Path, item_bytes: int) -> Sequence[int]:

@@ -21,11 +21,12 @@ from pathlib import Path
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.essential import essential_source
 from hedgerow.blocklists.generation import EVERY, LAYOUT, REPORT, TEXTS, URLS, Meta, Part, SourceMeta, read_meta, write_meta
-from hedgerow.blocklists.intake import Intake
+from hedgerow.blocklists.intake import RULES, Intake
 from hedgerow.blocklists.layers import Plan, Totals, plan_reuse, write_change, write_whole
 from hedgerow.blocklists.parsed import ParsedLists, engine, flush_folder, link_or_copy, name_of
-from hedgerow.blocklists.rules import Problem
+from hedgerow.blocklists.rules import Kind, Problem, UrlRule
 from hedgerow.blocklists.sources import Source
+from hedgerow.blocklists.url_index import write_url_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +104,13 @@ def _build(
     progress("")
     plan = _plan(metas, intakes, before)
     layers, totals = write_change(plan, intakes, building) if plan else write_whole(intakes, building)
-    _gather_urls(metas, lists, building / URLS)
+    write_url_index(_url_rules(metas, lists), [meta.category for meta in metas], building / URLS)
     shutil.rmtree(building / "work", ignore_errors=True)
     meta = Meta(_version([(meta.name, meta.category, meta.parsed) for meta in metas]), _category_names(sources), tuple(metas), layers)
     write_meta(building, meta)
     report = _report(meta, intakes, totals, sum(path.stat().st_size for path in building.glob("layer-*/*")))
     (building / REPORT).write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1), encoding="utf-8")
-    for folder in (building / TEXTS, *building.glob("layer-*")):
+    for folder in (building / TEXTS, building / URLS, *building.glob("layer-*")):
         flush_folder(folder)
     flush_folder(building)
     return report
@@ -145,13 +146,14 @@ def _category_names(sources: Sequence[Source]) -> tuple[str, ...]:
     return (*known, *sorted({source.category for source in sources}.difference(known)))
 
 
-def _gather_urls(metas: Sequence[SourceMeta], lists: ParsedLists, out: Path) -> None:
-    with out.open("w", encoding="utf-8") as file:
-        for index, meta in enumerate(metas):
-            rules = lists.folder / meta.parsed / URLS
-            if meta.parsed and rules.exists():
-                with rules.open(encoding="utf-8") as lines:
-                    file.writelines(f'{{"source": {index}, {line[1:]}' for line in lines)
+def _url_rules(metas: Sequence[SourceMeta], lists: ParsedLists) -> Iterator[tuple[int, UrlRule]]:
+    for index, meta in enumerate(metas):
+        rules = lists.folder / meta.parsed / RULES
+        if meta.parsed and rules.exists():
+            with rules.open(encoding="utf-8") as lines:
+                for line in lines:
+                    data = json.loads(line)
+                    yield index, UrlRule(**{**data, "kind": Kind(data["kind"])})
 
 
 def _report(meta: Meta, intakes: Sequence[Intake], totals: Totals, index_bytes: int) -> CompileReport:

@@ -5,11 +5,11 @@
       hosts-000.trie      rule keys (`names.rule_key`) of one range, sorted ranges in sorted order, mapped by marisa-trie
       sets.bin            for each key id of each shard the number of its set, 1, 2 or 4 bytes each, mapped
     layer-1/              as layer-0: sources that changed after layer-0 was built, if any
-    urls.jsonl            the URL rules
+    urls/                 the URL rules (`url_index`)
     report.json           the compiler's report, for people
     texts/                the lists as they were compiled, for `Catalogue.locate`
 
-A set is a tuple of entries; an entry is `3 * index of the source + part`, see `Part`. Every source is in one layer only, so
+A set is a tuple of entries; an entry is `4 * index of the source + part`, see `Part`. Every source is in one layer only, so
 what is known of a host is the union over the layers. When a source changes, the files of layer-0 are linked into the new
 generation, the source's entries are left out of its sets, and the source goes into layer-1: no trie of the others is built
 again. Nothing that was folded away is missed then: what covered it still holds every entry of it that is left.
@@ -24,10 +24,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when the files change, or when the same lists would compile to something else: it is part of every version."""
 
-META, SETS, URLS, REPORT, TEXTS = "meta.json", "sets.bin", "urls.jsonl", "report.json", "texts"
+META, SETS, URLS, REPORT, TEXTS = "meta.json", "sets.bin", "urls", "report.json", "texts"
 
 EVERY = "*"
 """The category of names that no list may block: an exception of it lifts every category that is there to be blocked."""
@@ -39,6 +39,7 @@ class Part(IntEnum):
     BLOCK = 0  # the host belongs to the source's category
     EXCEPT = 1  # the host does not, whatever other lists of the category say
     URL = 2  # the source has rules about URLs of the host
+    IMPORTANT = 3  # no exception of a list takes the host out of the source's category
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from hedgerow.blocklists.rules import Parsed, Problem, UrlRule
 from hedgerow.blocklists.seals import seal_key
 from hedgerow.blocklists.text import Stretch, read_stretches
 
+RULES = "urls.jsonl"
 RUN = 200_000
 """Keys that are gathered and sorted in memory before they are written."""
 
@@ -59,7 +60,7 @@ class Intake:
 
 
 def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path) -> Intake:
-    """Parses the list at `text`; runs and URL rules (`urls.jsonl`) are written into the directory `work`.
+    """Parses the list at `text`; runs and URL rules (RULES) are written into the directory `work`.
 
     Never raises for what the list says: an unreadable, empty or unknown list is an `Intake` with problems and no runs.
     """
@@ -69,14 +70,14 @@ def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path
     try:
         trouble: list[Problem] = []
         for stretch, known in _with_formats(read_stretches(text, name, trouble), trouble, name, wanted_format, intake):
-            where = f"{name}: {stretch.file}" if stretch.file else name
-            parsed = known.parse(stretch.lines, stretch.first, where)
+            parsed = known.parse(stretch.lines, stretch.first, name)
             intake.lines += len(stretch.lines)
-            _refuse_names(parsed, known, stretch, where, refused)
+            _refuse_names(parsed, known, stretch, name, refused)
             writer.add(parsed, stretch.file)
             parsed.problems += trouble
             trouble.clear()
-            intake.report([replace(problem, source=name, file=stretch.file) for problem in parsed.problems])
+            problems = parsed.problems
+            intake.report([replace(problem, file=stretch.file) for problem in problems] if stretch.file else problems)
             intake.ignored += parsed.ignored
         intake.report(trouble)
     except OSError as error:
@@ -167,7 +168,7 @@ class _RunWriter:
     def _add_urls(self, rules: list[UrlRule]) -> None:
         self._intake.url_rules += len(rules)
         self._keys[Part.URL] += [rule_key(rule.host) for rule in rules if rule.host and not rule.exception]
-        with (self._work / "urls.jsonl").open("a", encoding="utf-8") as file:
+        with (self._work / RULES).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(asdict(rule), ensure_ascii=False) + "\n" for rule in rules)
 
     def _write(self, part: Part) -> None:

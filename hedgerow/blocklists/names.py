@@ -102,6 +102,39 @@ def host_of_key(key: str) -> str:
     return ".".join(key.removesuffix("$")[:-1].split(".")[::-1])
 
 
+def network_key(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+    """The index key of a network: its bits, so that the networks that hold an address are the prefixes of the address's key.
+
+    >>> network_key(ipaddress.ip_network("192.0.2.0/24"))
+    '!4.110000000000000000000010'
+    """
+    bits = f"{int(network.network_address):0{network.max_prefixlen}b}"
+    return f"!{network.version}.{bits[: network.prefixlen]}"
+
+
+def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """An address or a network in CIDR notation, also with bits set behind its prefix; None if `text` is neither."""
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        return None
+
+
+@functools.lru_cache(maxsize=8192)
+def registered_domain(host: str) -> str:
+    """The part of a canonical host that somebody registered, one label under a public suffix; the host itself if there is none.
+
+    >>> registered_domain("www.example.co.uk")
+    'example.co.uk'
+    """
+    return host if is_address(host) else _suffix_list().privatesuffix(host) or host
+
+
+@functools.cache
+def _suffix_list() -> publicsuffixlist.PublicSuffixList:
+    return publicsuffixlist.PublicSuffixList()
+
+
 def parse_url(text: str) -> str | None:
     """The canonical form of an absolute URL, None if it is none.
 
@@ -130,6 +163,34 @@ def parse_url(text: str) -> str | None:
         netloc += f":{port}"
     query = f"?{unescape(parts.query)}" if parts.query else ""
     return f"{parts.scheme}://{netloc}{_resolve_dots(unescape(parts.path) or '/')}{query}"
+
+
+def split_url(text: str) -> tuple[str, str] | None:
+    """The canonical form of an absolute URL and its host, None if it is none: `parse_url` and `host_of_url` at once, and faster.
+
+    >>> split_url("http://Example.com/a")
+    ('http://example.com/a', 'example.com')
+    """
+    end = text.find("/", 8)
+    host = _common_host(text[:end]) if end > 0 else None
+    # The same as _COMMON_URL says, by methods of str, which are several times faster.
+    if host is None or not text.isascii() or not text.isprintable() or " " in text or "\\" in text or "#" in text:
+        canonical = parse_url(text)
+        found = host_of_url(canonical) if canonical is not None else None
+        return None if canonical is None or found is None else (canonical, found)
+    if "%" in text:
+        text = unescape(text)
+    if "/." in text:
+        canonical = parse_url(text)
+        return None if canonical is None else (canonical, host)
+    return text, host
+
+
+@functools.lru_cache(maxsize=8192)
+def _common_host(start: str) -> str | None:
+    """The host of `http://host` without a port and in canonical form; hosts repeat, so asking again costs next to nothing."""
+    found = _COMMON_START.fullmatch(start + "/")
+    return found[1] if found and len(found[1]) < 254 else None
 
 
 def host_of_url(url: str) -> str | None:

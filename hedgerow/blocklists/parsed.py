@@ -25,6 +25,7 @@ from hedgerow.blocklists.generation import Part
 from hedgerow.blocklists.intake import Intake, Run, take_in
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sources import Source
+from hedgerow.blocklists.unpack import NotUnpacked, Unpacked, content_digest, problems_of, unpack
 
 TEXT = "text"
 _INTAKE = "intake.json"
@@ -47,7 +48,7 @@ class ParsedLists:
         try:
             if source.path is None:
                 raise FileNotFoundError(2, "not downloaded yet")
-            name = _name(source, digest_of(source.path))
+            name = _name(source, content_digest(source.path, source.format))
             if (known := self._load(name, source.name)) is not None:
                 return name, known
         except OSError as error:
@@ -72,10 +73,14 @@ class ParsedLists:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _parse(self, source: Source, path: Path, half: Path) -> tuple[str, Intake]:
-        # What is parsed is what is kept, whatever happens to the file meanwhile.
-        shutil.copyfile(path, half / TEXT)
-        name = _name(source, digest_of(half / TEXT))
+        # What is parsed is what is kept, whatever happens to the file meanwhile: it is named after what it was before and after.
+        before = content_digest(path, source.format)
+        unpacked = _unpack(source, path, half / TEXT)
+        after = content_digest(path, source.format)
+        name = _name(source, before if before == after else f"{before} {after}")
         intake = take_in(half / TEXT, source.name, source.category, source.format, half)
+        intake.report(problems_of(unpacked, source.name))
+        intake.ignored.update(unpacked.left_out)
         (half / _INTAKE).write_text(json.dumps(_plain(intake), ensure_ascii=False), encoding="utf-8")
         flush_folder(half)
         place = self.folder / name
@@ -101,6 +106,14 @@ class ParsedLists:
             return None
 
 
+def _unpack(source: Source, path: Path, text: Path) -> Unpacked:
+    try:
+        return unpack(path, text, source.format)
+    except NotUnpacked as reason:
+        text.write_bytes(b"")
+        return Unpacked([str(reason)])
+
+
 def _plain(intake: Intake) -> dict[str, Any]:
     # Not asdict: it takes a Counter for a mapping that is built from pairs.
     data: dict[str, Any] = {field.name: getattr(intake, field.name) for field in fields(intake)}
@@ -117,7 +130,7 @@ def digest_of(path: Path) -> str:
 def name_of(source: Source) -> str:
     """The name of the entry that the list of `source` is parsed to; empty if the list cannot be read."""
     try:
-        return _name(source, digest_of(source.path)) if source.path else ""
+        return _name(source, content_digest(source.path, source.format)) if source.path else ""
     except OSError:
         return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +25,40 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in a list or a policy file: where it is (line and column from 1), what it is, what to do."""
+    """One thing wrong in a list or a policy file: where it is (line and column from 1), what it is, what to do.
+
+    `file` is the file of a list that is a folder or an archive.
+    """
 
     source: str
     line: int | None
     column: int | None
     message: str
     text: str = ""
+    file: str = ""
 
     def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
+        source = f"{self.source}: {self.file}" if self.file else self.source
+        place = ":".join(str(part) for part in (source, self.line, self.column) if part is not None)
         return f"{place}: {self.message}"
+
+
+class Kind(StrEnum):
+    """How a pattern is to be read, and what it is held against."""
+
+    PATTERN = "pattern"  # the language of ad blockers (`||host`, `|`, `*`, `^`), against the URL
+    REGEX = "regex"  # a regular expression, against the URL
+    EXPRESSION = "expression"  # a regular expression, against the URL without its scheme (squidGuard)
+    HOST_REGEX = "host"  # a regular expression, against the host
 
 
 @dataclass(frozen=True, slots=True)
 class UrlRule:
-    """A rule about URLs, in the pattern language of ad blockers (`||host`, `|`, `*`, `^`).
+    """A rule that is held against a URL or, where its kind says so, a host.
 
     `host` is the canonical host that the pattern is anchored to, which stands for its subdomains too, or empty. `line` and
-    `text` say where and how it was written; `exception` lifts what other rules of the same category block.
+    `text` say where and how it was written; `exception` lifts what other rules of the same category block. `options` are its
+    modifiers as `conditions.parse_conditions` reads them. `file` is the file of a list that is a folder or an archive.
     """
 
     pattern: str
@@ -50,18 +66,31 @@ class UrlRule:
     line: int
     text: str
     exception: bool = False
+    options: str = ""
+    kind: Kind = Kind.PATTERN
+    file: str = ""
 
 
 @dataclass(slots=True)
 class Parsed:
-    """What one stretch of a list says. Hosts are canonical; `hosts` and `excepted` stand for their subdomains too, `exact` does not.
+    """What one stretch of a list says. Hosts are canonical; all but `exact` stand for their subdomains too.
 
-    `ignored` counts what was left out on purpose and is nobody's mistake, by kind: comments, cosmetic rules, localhost lines.
+    `important` are those of the hosts that are blocked whatever an exception says. `networks` are index keys
+    (`names.network_key`), `sealed` the hexadecimal digits of SHA-256 digests. `ignored` counts what was left out on purpose and is
+    nobody's mistake, by kind: comments, cosmetic rules, localhost lines.
     """
 
     hosts: list[str] = field(default_factory=list)
     exact: list[str] = field(default_factory=list)
     excepted: list[str] = field(default_factory=list)
+    important: list[str] = field(default_factory=list)
+    networks: list[str] = field(default_factory=list)
+    sealed: list[str] = field(default_factory=list)
     urls: list[UrlRule] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
+
+    def count(self) -> int:
+        """How many rules there are, of all kinds."""
+        names = (self.hosts, self.exact, self.excepted, self.networks, self.sealed)
+        return sum(map(len, names)) + len(self.urls)

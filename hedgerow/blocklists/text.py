@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from hedgerow.blocklists.rules import Problem
@@ -11,6 +13,8 @@ CHUNK = 1 << 20
 """Bytes read at a time: the memory that reading takes does not grow with the list."""
 
 LONGEST_LINE = 1 << 16
+MEMBER = "#:: file "
+"""Begins the line that stands before each file of a bundle (`unpack`), followed by its format and its name."""
 _MARK = b"\xef\xbb\xbf"
 _TOO_LONG = f"a line longer than {LONGEST_LINE >> 10} kB"
 _BINARY_BYTES = bytes(sorted({*range(32), 127} - set(b"\t\n\v\f\r")))
@@ -44,6 +48,41 @@ def read_lines(path: Path, source: str, problems: list[Problem]) -> Iterator[tup
                 number, rest, is_skipping = number + 1, b"", True
     if rest:
         yield number, _decode_lines(rest, number, source, problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Lines of one file. `file` and `format` are empty for a list that is one file; `first` is the number of the first line."""
+
+    file: str
+    format: str
+    first: int
+    lines: list[str]
+
+
+def read_stretches(path: Path, source: str, problems: list[Problem]) -> Iterator[Stretch]:
+    """The lines of a text, or of each file of a bundle with numbers of its own. Raises OSError."""
+    stretches = read_lines(path, source, problems)
+    first = next(stretches, None)
+    if first is None:
+        return
+    if not first[1][0].startswith(MEMBER):
+        yield Stretch("", "", *first)
+        for number, lines in stretches:
+            yield Stretch("", "", number, lines)
+        return
+    file = form = ""
+    number = 1
+    for _number, lines in itertools.chain([first], stretches):
+        borders = [place for place, line in enumerate(lines) if line.startswith(MEMBER)]
+        for start, end in itertools.pairwise([0, *borders, len(lines)]):
+            part = lines[start:end]
+            if part and part[0].startswith(MEMBER):
+                form, _, file = part[0].removeprefix(MEMBER).partition(" ")
+                number, part = 1, part[1:]
+            if part:
+                yield Stretch(file, form, number, part)
+                number += len(part)
 
 
 def _decode_lines(block: bytes, first: int, source: str, problems: list[Problem]) -> list[str]:

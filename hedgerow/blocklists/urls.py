@@ -1,125 +1,331 @@
-"""URL rules: one Aho-Corasick pass over the URL finds the candidates, a regular expression settles each.
+"""URL rules, matched: one Aho-Corasick pass over the URL and two look-ups find the candidates, exact conditions settle each.
 
-Of each rule the rarest fragment of literal text is put into the automaton; only rules whose fragment stands in the URL are
-looked at. Matching ignores case, as ad blockers do. Modifiers are not honoured here: the parser leaves such rules out.
+The files are those of `url_index`. A worker reads the automaton and maps the rest; a rule is decoded when it first is a candidate.
 """
 
 from __future__ import annotations
 
+import functools
+import json
+import mmap
+import operator
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import ahocorasick
+import marisa_trie
 
-from hedgerow.blocklists.names import unescape
-from hedgerow.blocklists.rules import UrlRule
+from hedgerow.blocklists.conditions import EVERYTHING, LOADED, Conditions, Resource, parse_conditions, parties, resource_of
+from hedgerow.blocklists.names import rule_key, unescape
+from hedgerow.blocklists.patterns import compile_pattern, compile_regex, compile_rest
+from hedgerow.blocklists.rules import Kind, UrlRule
+from hedgerow.blocklists.url_index import BUCKETS, FRAGMENTS, META, OFFSETS, PLACES, ROWS
 
-_FRAGMENT = re.compile(r"[^*^|]+")
-_SEPARATOR = r"(?:[^\w.%-]|$)"
-_HOST_ANCHOR = r"^[a-z][a-z0-9+.-]*://(?:[^/?#:]*\.)?"
-_COMMON = ("http://", "https://", "://", "www.", ".com", ".html", ".php")
+REMEMBERED = 8192
+"""Pairs of hosts whose rules are remembered: pages ask the same few hosts again and again."""
+
+_WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.%-")
+_PLAIN = re.compile(r"[^*^|]+")
 
 
 @dataclass(slots=True)
-class _Entry:
-    """A rule in the automaton: its category's bit, its source's index and, once it was needed, its regular expression."""
+class Asked:
+    """A request: its canonical URL, as it is and in lower case, where the host ends in it, and what is known beside.
+
+    `client` holds the names of the device that asks, `tags` its kinds; `dns_type` is set for a question to the resolver only.
+    """
+
+    url: str
+    text: str
+    host: str
+    host_end: int
+    resource: int
+    initiator: str
+    client: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    dns_type: str = ""
+
+    @classmethod
+    def about(cls, url: str, host: str, resource: str = "", initiator: str = "") -> Asked:
+        """For a canonical URL and its host; `resource` is the request's Sec-Fetch-Dest."""
+        text = url.lower()
+        end = text.find("://") + 3 + len(host)
+        return cls(url, text, host, end + 2 if ":" in host else end, resource_of(resource, text), initiator)
+
+
+Test = Callable[[Asked], object]
+
+
+@dataclass(slots=True)
+class Rule:
+    """A rule, decoded. `mask` is the bit of its category; `conditions` those that hang on hosts alone, None if there are none.
+    `is_about_who`: some hang on the client or the question.
+    `test` settles the rest, None where being a candidate is enough."""
 
     rule: UrlRule
-    category: int
     source: int
-    regex: re.Pattern[str] | None = field(default=None)
+    mask: int
+    types: int
+    conditions: Conditions | None
+    important: bool
+    is_about_who: bool
+    test: Test | None = None
 
-    def matches(self, url: str) -> bool:
-        if self.regex is None:
-            self.regex = compile_pattern(self.rule.pattern)
-        return self.regex.search(url) is not None
+
+def _holds(conditions: Conditions, host: str, initiator: str) -> bool:
+    party = conditions.party
+    return (
+        (not party or parties(host, initiator) & party == party)
+        and (not conditions.initiators or conditions.initiators.admit_host(initiator))
+        and (not conditions.targets or conditions.targets.admit_host(host))
+    )
+
+
+def _holds_for(conditions: Conditions, asked: Asked) -> bool:
+    """The conditions that hang on who asks."""
+    return (
+        (not conditions.dns_types or conditions.dns_types.admit(frozenset({asked.dns_type} - {""})))
+        and (not conditions.clients or conditions.clients.admit(asked.client))
+        and (not conditions.tags or conditions.tags.admit(asked.tags))
+    )
+
+
+def _add_test(rule: Rule, by_place: bool) -> None:
+    """Gives a rule a test that is made when it is first needed: most rules are candidates seldom or never."""
+
+    def first(asked: Asked) -> bool:
+        conditions = parse_conditions(rule.rule.options)
+        test = _make_test(rule.rule, by_place)
+        if conditions.dns_types or conditions.clients or conditions.tags:
+            rule.test = lambda asked: _holds_for(conditions, asked) and (test is None or test(asked))
+        else:
+            rule.test = test
+        return rule.test is None or bool(rule.test(asked))
+
+    rule.test = first
+
+
+def _make_test(rule: UrlRule, by_place: bool) -> Test | None:
+    match_case = bool(rule.options) and parse_conditions(rule.options).match_case
+    match rule.kind:
+        case Kind.REGEX:
+            search = compile_regex(rule.pattern, match_case).search
+            return lambda asked: search(asked.url)
+        case Kind.EXPRESSION:
+            search = compile_regex(rule.pattern).search
+            return lambda asked: search(asked.text.partition("://")[2])
+        case _:
+            return _make_pattern_test(rule, by_place, match_case)
+
+
+def _make_pattern_test(rule: UrlRule, by_place: bool, match_case: bool) -> Test | None:
+    pattern = rule.pattern if match_case else rule.pattern.lower()
+    if by_place and rule.host and pattern.startswith("||"):
+        return _test_rest(pattern[2 + len(rule.host) :], match_case)
+    search = compile_pattern(pattern, match_case).search
+    if match_case:
+        return lambda asked: search(asked.url)
+    return lambda asked: search(asked.text)
+
+
+def _test_rest(rest: str, match_case: bool) -> Test | None:
+    """For what follows the host, which is known to fit. Most rests are plain, and comparing them is faster than any expression."""
+    plain = unescape(rest).rstrip("*")
+    literal = plain.removesuffix("^")
+    if not match_case and _PLAIN.fullmatch(literal):
+        if literal == plain:
+            return lambda asked: asked.text.startswith(literal, asked.host_end)
+        return lambda asked: asked.text.startswith(literal, asked.host_end) and _is_border(asked.text, asked.host_end + len(literal))
+    expression = compile_rest(rest, match_case)
+    if expression is None:
+        return None
+    match = expression.match
+    if match_case:
+        return lambda asked: match(asked.url, asked.host_end)
+    return lambda asked: match(asked.text, asked.host_end)
+
+
+def _is_border(text: str, place: int) -> bool:
+    return place >= len(text) or text[place] not in _WORD
 
 
 @dataclass(frozen=True, slots=True)
-class FoundRule:
-    """A rule that matched: the bit number of its category and the index of its source in the generation."""
+class Bucket:
+    """Rules that are found at one place. `types` are the resources that its blocks are about."""
 
-    category: int
-    source: int
-    rule: UrlRule
+    types: int
+    blocks: tuple[Rule, ...]
+    exceptions: tuple[Rule, ...]
+
+    def narrowed(self, host: str, initiator: str, resource: int) -> Bucket:
+        """The rules whose conditions hold between these hosts, for this resource."""
+
+        def hold(rule: Rule) -> bool:
+            return bool(rule.types & resource) and (rule.conditions is None or _holds(rule.conditions, host, initiator))
+
+        return _bucket(filter(hold, self.blocks), filter(hold, self.exceptions))
+
+
+EMPTY = Bucket(0, (), ())
+
+
+def _bucket(blocks: Iterable[Rule], exceptions: Iterable[Rule]) -> Bucket:
+    found = tuple(blocks)
+    return Bucket(functools.reduce(operator.or_, (rule.types for rule in found), 0), found, tuple(exceptions))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`blocks` are matching rules, one for each category that no exception lifts; `lifted` the categories that one lifts."""
+
+    blocks: tuple[Rule, ...] = ()
+    lifted: int = 0
+
+
+NOTHING = Found()
+
+
+@dataclass(slots=True)
+class _Columns:
+    """What a source's rules are: the bit of its category, and what a rule of it that names no resource is about."""
+
+    masks: list[int]
+    defaults: list[Resource] = field(default_factory=list)
 
 
 class UrlMatcher:
-    """All URL rules of a generation, in this process's memory; built on first use."""
+    """All URL rules of a generation. Raises OSError or ValueError if the folder is not what `url_index` writes."""
 
-    def __init__(self, rules: Iterable[tuple[UrlRule, int, int]]) -> None:
-        """`rules` are (rule, bit number of its category, index of its source)."""
-        entries = [_Entry(rule, category, source) for rule, category, source in rules]
-        buckets: dict[str, list[_Entry]] = {}
-        self._always: list[_Entry] = []
-        weights = Counter(fragment for entry in entries for fragment in _fragments(entry.rule.pattern))
-        for entry in entries:
-            fragment = _rarest(_fragments(entry.rule.pattern), weights)
-            bucket = buckets.setdefault(fragment, []) if fragment else self._always
-            bucket.append(entry)
-        self._automaton = ahocorasick.Automaton()
-        for fragment, bucket in buckets.items():
-            self._automaton.add_word(fragment, tuple(bucket))
-        self._automaton.make_automaton()
-        self._is_empty = not buckets
+    def __init__(self, folder: Path, masks: Sequence[int], loaded_only: Iterable[bool]) -> None:
+        """`masks` are the bits of the sources' categories; `loaded_only` says whose rules are about what pages load, not pages."""
+        self._columns = _Columns(list(masks), [LOADED if only else EVERYTHING for only in loaded_only])
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        self.names: list[list[object]] = meta["names"]
+        self.cancelled: list[list[str]] = meta["cancelled"]
+        self._places: int = meta["places"]
+        count = self._places + meta["fragments"] + 1
+        buckets = _map(folder / BUCKETS).cast("I")
+        self._starts, self._flat = buckets[: count + 1], buckets[count + 1 :]
+        self._offsets, self._rows = _map(folder / OFFSETS).cast("Q"), _map(folder / ROWS)
+        self._trie = marisa_trie.Trie().mmap(str(folder / PLACES))
+        self._automaton = ahocorasick.load(str(folder / FRAGMENTS), _no_values) if meta["fragments"] else None
+        self._opened = _Opened(self._open_bucket)
+        always = self._open_bucket(count - 1)
+        self._always = (always,) if always != EMPTY else ()
+        self._found_by = functools.lru_cache(maxsize=REMEMBERED)(self._find_by)
+        self._near: dict[tuple[str, str, int], Bucket] = {}
 
-    def find_all(self, url: str) -> list[FoundRule]:
-        """The rules that match `url` (canonical), one for each category that no exception lifts."""
-        text = url.lower()
-        blocks: dict[int, _Entry] = {}
-        lifted: set[int] = set()
-        for entry in self._candidates(text):
-            category = entry.category
-            if category not in lifted and (entry.rule.exception or category not in blocks) and entry.matches(text):
-                if entry.rule.exception:
-                    lifted.add(category)
-                else:
-                    blocks[category] = entry
-        return [FoundRule(bit, entry.source, entry.rule) for bit, entry in sorted(blocks.items()) if bit not in lifted]
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
 
-    def _candidates(self, text: str) -> Iterator[_Entry]:
-        yield from self._always
-        if not self._is_empty:
-            for _end, bucket in self._automaton.iter(text):
-                yield from bucket
+    def find(self, asked: Asked, wanted: int = -1, blocked: int = 0) -> Found:
+        """What the rules say, as far as the categories in `wanted` are concerned. Exceptions are looked at only where there is
+        something to lift: a rule that blocks, or a category in `blocked`, those by which the host as a whole is blocked."""
+        resource = asked.resource
+        near = self._near.get((asked.host, asked.initiator, resource))
+        if near is None:
+            near = self._remember(asked.host, asked.initiator, resource)
+        still, blocks = wanted, []
+        for rule in near.blocks:
+            if rule.mask & still and ((test := rule.test) is None or test(asked)):
+                blocks.append(rule)
+                still &= ~rule.mask
+        far = self._pass(asked.text)
+        for bucket in far:
+            if bucket.types & resource:
+                for rule in bucket.blocks:
+                    if rule.mask & still and _applies(rule, asked):
+                        blocks.append(rule)
+                        still &= ~rule.mask
+        blocked = (blocked | ~still) & wanted
+        return self._weigh(asked, blocks, blocked, (near, *far)) if blocked else NOTHING
+
+    def _pass(self, text: str) -> list[Bucket]:
+        if self._automaton is None:
+            return []
+        opened = self._opened
+        return [opened[number] for _end, number in self._automaton.iter(text)]
+
+    def _weigh(self, asked: Asked, blocks: list[Rule], blocked: int, buckets: tuple[Bucket, ...]) -> Found:
+        """Exceptions against blocks; an important block stands whatever excepts it, but for an important exception."""
+        excepting = [rule for bucket in buckets for rule in bucket.exceptions if rule.mask & blocked]
+        lifting = [rule for rule in excepting if _applies(rule, asked)] if excepting else []
+        if not lifting:
+            return Found(tuple(blocks))
+        lifted, kept = 0, {}
+        for rule in lifting:
+            lifted |= rule.mask
+        forced = {rule.mask for rule in lifting if rule.important}
+        for rule in (rule for bucket in buckets for rule in bucket.blocks if rule.important and rule.mask & lifted):
+            if rule.mask not in forced and _applies(rule, asked):
+                kept[rule.mask] = rule
+        kept |= {rule.mask: rule for rule in blocks if not rule.mask & lifted}
+        return Found(tuple(kept.values()), lifted & ~sum(kept))
+
+    def _remember(self, host: str, initiator: str, resource: int) -> Bucket:
+        """What is found by the hosts alone, narrowed to what holds for them: only patterns remain to be compared."""
+        if len(self._near) >= REMEMBERED:
+            self._near.clear()
+        found = (*self._found_by("", host), *self._found_by("<", initiator), *self._always)
+        buckets = [bucket.narrowed(host, initiator, resource) for bucket in found]
+        near = _bucket((rule for one in buckets for rule in one.blocks), (rule for one in buckets for rule in one.exceptions))
+        if not near.blocks and not near.exceptions:
+            near = EMPTY
+        self._near[host, initiator, resource] = near
+        return near
+
+    def _find_by(self, mark: str, host: str) -> tuple[Bucket, ...]:
+        prefixes = self._trie.iter_prefixes_with_ids(mark + rule_key(host, exact=True)) if host else ()
+        return tuple(self._opened[number] for _key, number in prefixes)
+
+    def _open_bucket(self, number: int) -> Bucket:
+        by_place = number < self._places
+        rules = [self._decode(rule, by_place) for rule in self._flat[self._starts[number] : self._starts[number + 1]]]
+        return _bucket((rule for rule in rules if not rule.rule.exception), (rule for rule in rules if rule.rule.exception))
+
+    def _decode(self, number: int, by_place: bool) -> Rule:
+        row = bytes(self._rows[self._offsets[number] : self._offsets[number + 1]])
+        source, line, exception, kind, pattern, host, options, text, file, whole = json.loads(row)
+        conditions = parse_conditions(options)
+        types = int(conditions.types_in(self._columns.defaults[source]))
+        static = conditions if conditions.party or conditions.initiators or conditions.targets else None
+        written = UrlRule(pattern, host, line, text, exception, options, Kind(kind), file)
+        is_about_who = bool(conditions.dns_types or conditions.clients or conditions.tags)
+        rule = Rule(written, source, self._columns.masks[source], types, static, conditions.important, is_about_who)
+        if not whole or conditions.match_case or is_about_who:
+            _add_test(rule, by_place)
+        return rule
 
 
-def _fragments(pattern: str) -> list[str]:
-    return _FRAGMENT.findall(unescape(pattern).lower())
+def _applies(rule: Rule, asked: Asked) -> bool:
+    return (
+        rule.types & asked.resource != 0
+        and (rule.conditions is None or _holds(rule.conditions, asked.host, asked.initiator))
+        and ((test := rule.test) is None or bool(test(asked)))
+    )
 
 
-def _rarest(fragments: list[str], weights: Counter[str]) -> str:
-    """The fragment that the fewest URLs will hold: seldom among the rules, long, and not what every URL has."""
-    return max(fragments, key=lambda text: (text not in _COMMON, min(len(text), 12) - weights[text].bit_length(), len(text)), default="")
+class _Opened(dict[int, Bucket]):
+    """Buckets by number, opened when they are first asked for."""
+
+    def __init__(self, open_bucket: Callable[[int], Bucket]) -> None:
+        super().__init__()
+        self._open_bucket = open_bucket
+
+    def __missing__(self, number: int) -> Bucket:
+        bucket = self[number] = self._open_bucket(number)
+        return bucket
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """The regular expression of an ad blocker's pattern, to be searched in a canonical, lower-case URL.
-
-    >>> bool(compile_pattern("||example.com/ads^").search("https://www.example.com/ads?x=1"))
-    True
-    >>> bool(compile_pattern("||example.com/ads^").search("https://example.com/adsense"))
-    False
-    """
-    body = unescape(pattern).lower()
-    if body.startswith("||"):
-        start, body = _HOST_ANCHOR, body[2:]
-    elif body.startswith("|"):
-        start, body = "^", body[1:]
-    else:
-        start, body = "^", "*" + body
-    is_to_end = body.endswith("|")
-    first, *pieces = re.split(r"\*+", body.removesuffix("|"))
-    expressions = list(map(_translate, pieces))
-    # For each piece between stars the first place that fits is as good as any later one, so the search never goes back to an
-    # earlier piece: atomic groups keep a hostile pattern of many stars linear. Only the last piece before an end has to be tried.
-    steps = [f"(?>.*?{piece})" for piece in expressions]
-    if is_to_end:
-        steps = [*steps[:-1], f".*{expressions[-1]}$"] if steps else ["$"]
-    return re.compile(start + _translate(first) + "".join(steps), re.ASCII | re.DOTALL)
+def _no_values(data: bytes) -> object:
+    """Stands in for the reader of stored objects: an automaton of numbers has none, and nothing is ever unpickled."""
+    raise ValueError(f"an automaton with {len(data)} bytes of foreign values")
 
 
-def _translate(piece: str) -> str:
-    return "".join(_SEPARATOR if character == "^" else re.escape(character) for character in piece)
+def _map(path: Path) -> memoryview:
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:  # nothing cannot be mapped
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -1,25 +1,44 @@
-"""Ad blockers' lists (Adblock Plus, AdGuard, uBlock Origin): `||host^`, paths, and `@@` exceptions.
+"""Ad blockers' lists (Adblock Plus, AdGuard, uBlock Origin): `||host^`, paths, regular expressions, `@@` exceptions and modifiers.
 
 Source of the language: https://adguard.com/kb/general/ad-filtering/create-own-filters/. Cosmetic rules are for browsers and
-counted as ignored. A rule with a modifier that is not honoured here, or a regular expression, is a problem and left out:
-it is never applied more widely than its author meant.
+counted as ignored. A rule with a modifier that is not honoured here is a problem that names it, and is left out: a rule is never
+applied more widely than its author meant.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from hedgerow.blocklists.conditions import NONE, Conditions, NotHonoured, parse_conditions
 from hedgerow.blocklists.names import HOST, load_public_suffixes, parse_host
-from hedgerow.blocklists.rules import Parsed, Problem, UrlRule
+from hedgerow.blocklists.patterns import BadRegex, check_regex, fragments
+from hedgerow.blocklists.rules import Kind, Parsed, Problem, UrlRule
 
-_COSMETIC = re.compile(r"#[@?$%]{0,3}#|\$\$|#@?\$\??#")
-_HOST_RULE = re.compile(r"\|\|([^/^*|$:]+)\^?\|?")
+_COSMETIC = re.compile(r"#[@?$%]{0,3}#|\$\$|\$@\$|#@?\$\??#")
+_COSMETIC_MODIFIERS = frozenset({"generichide", "ghide", "elemhide", "ehide", "specifichide", "shide", "jsinject", "content"})
+_HOST_RULE = re.compile(r"\|\|([^/^*|$:]+)(?:\^\|?|\||\^\*)?")
+_WILD_HOST = re.compile(r"\|\|([\w.*-]*\*[\w.*-]*)\^\|?")
 _ANCHORED = re.compile(r"\|\|([^/^*|$:?]+)([/^:?].*)")
 _WITH_SCHEME = re.compile(r"\|?https?://([^/^*|$:?]+)([/^:?].*)", re.IGNORECASE)
-_MODIFIERS = re.compile(r"\$((?:~?[\w-]+(?:=[^,]*)?)(?:,~?[\w-]+(?:=.*)?)*)$")
+_MODIFIERS = re.compile(r"\$((?:~?[\w-]+(?:=[^,]*)?)(?:,\s*~?[\w-]+(?:=.*)?)*,?)$")
 _SHORTEST = 4
 """A pattern without a host must hold at least so many letters and digits, or it would match nearly everything."""
+_SUFFIX = "a public suffix, under which strangers have their sites"
+_SINGLE_LABEL = "a single label would block a whole top-level domain"
+
+
+class _Line(NamedTuple):
+    """A line that holds a network rule. `body` is the pattern without `@@` and modifiers."""
+
+    text: str
+    number: int
+    source: str
+    body: str
+    exception: bool
+    options: str
+    conditions: Conditions
 
 
 def is_header(line: str) -> bool:
@@ -41,7 +60,7 @@ def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
     for number, raw in enumerate(lines, first):
         line = raw.strip()
         # The common line: ||name^ with a canonical name that can be neither an address nor one label.
-        if line[:2] == "||" and line[-1] == "^" and matches(name := line[2:-1]) and name[-1] >= "a" and "." in name:
+        if line[:2] == "||" and line[-1] == "^" and matches(name := line[2:-1]) and name[-1] >= "a" and "." in name and len(name) < 254:
             add(name)
         else:
             _parse_other(line, number, source, parsed)
@@ -51,43 +70,52 @@ def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
 def _parse_other(line: str, number: int, source: str, parsed: Parsed) -> None:
     if not line or is_comment(line):
         parsed.ignored["comments"] += 1
-        return
-    if _COSMETIC.search(line):
+    elif _COSMETIC.search(line):
         parsed.ignored["cosmetic rules"] += 1
+    else:
+        _parse_network_rule(line, number, source, parsed)
+
+
+def _parse_network_rule(line: str, number: int, source: str, parsed: Parsed) -> None:
+    body, options = _split_modifiers(line.removeprefix("@@"))
+    try:
+        conditions = parse_conditions(options)
+    except NotHonoured as modifier:
+        if str(modifier) in _COSMETIC_MODIFIERS:
+            parsed.ignored["cosmetic rules"] += 1
+        else:
+            parsed.problems.append(Problem(source, number, line.find("$") + 1, f"modifier not honoured: ${modifier}", line[:200]))
         return
-    body = line.removeprefix("@@")
-    problem = _unsupported(body)
+    one = _Line(line, number, source, body, line.startswith("@@"), options, conditions)
+    problem = _add(one, parsed)
     if problem is not None:
         parsed.problems.append(Problem(source, number, 1, problem, line[:200]))
-        return
-    _parse_network_rule(body, line, number, source, parsed)
 
 
-def _unsupported(body: str) -> str | None:
-    """Why a network rule cannot be honoured, None if it can."""
-    modifiers = _MODIFIERS.search(body)
-    if len(body) > 2 and body.startswith("/") and (body.endswith("/") or (modifiers and body[: modifiers.start()].endswith("/"))):
-        return "regular expressions are not supported"
-    if modifiers is None:
-        return "a $ that begins no modifier" if "$" in body else None
-    first = re.split(r"[,=]", modifiers[1], maxsplit=1)[0].removeprefix("~")
-    return f"modifier not supported: ${first}"
+def _split_modifiers(body: str) -> tuple[str, str]:
+    if "$" not in body or (len(body) > 2 and body[0] == body[-1] == "/"):
+        return body, ""
+    if body[0] == "/" and (end := body.rfind("/$")) > 0 and (found := _MODIFIERS.fullmatch(body[end + 1 :])):
+        return body[: end + 1], found[1].rstrip(",")
+    found = _MODIFIERS.search(body)
+    return (body[: found.start()], found[1].rstrip(",")) if found else (body, "")
 
 
-def _parse_network_rule(body: str, line: str, number: int, source: str, parsed: Parsed) -> None:
-    exception = line.startswith("@@")
+def _add(line: _Line, parsed: Parsed) -> str | None:
+    """Adds a rule. Returns what is wrong with it instead, if something is."""
+    body = line.body
+    if len(body) > 2 and body[0] == body[-1] == "/":
+        return _add_regex(line, parsed)
     whole = _HOST_RULE.fullmatch(body)
     host = parse_host(whole[1]) if whole else _bare_host(body)
     if host is not None:
-        if "." not in host and ":" not in host:
-            message = "a single label would block a whole top-level domain"
-            parsed.problems.append(Problem(source, number, 1, message, line[:200]))
-        else:
-            (parsed.excepted if exception else parsed.hosts).append(host)
-    elif whole:
-        parsed.problems.append(Problem(source, number, 3, "not a host name", line[:200]))
-    else:
-        _add_url_rule(body, exception, line, number, source, parsed)
+        return _add_host(host, line, parsed)
+    if whole:
+        return "not a host name"
+    wild = _WILD_HOST.fullmatch(body)
+    if wild and line.conditions == NONE:
+        return _add_wild_host(wild[1].lower(), line, parsed)
+    return _add_url_rule(line, parsed)
 
 
 def _bare_host(body: str) -> str | None:
@@ -98,18 +126,63 @@ def _bare_host(body: str) -> str | None:
     return None
 
 
-def _add_url_rule(body: str, exception: bool, line: str, number: int, source: str, parsed: Parsed) -> None:
-    anchored = _ANCHORED.fullmatch(body) or _WITH_SCHEME.fullmatch(body)
+def _add_host(host: str, line: _Line, parsed: Parsed) -> str | None:
+    if "." not in host and ":" not in host:
+        return _SINGLE_LABEL
+    conditions = line.conditions
+    if conditions.badfilter or not conditions.covers_whole_host:
+        if host in load_public_suffixes().registries and not line.exception:
+            return _SUFFIX
+        parsed.urls.append(UrlRule(f"||{host}^", host, line.number, line.text[:1000], line.exception, line.options))
+    elif line.exception:
+        parsed.excepted.append(host)
+    else:
+        parsed.hosts.append(host)
+        parsed.important += [host] if conditions.important else []
+    return None
+
+
+def _add_regex(line: _Line, parsed: Parsed) -> str | None:
+    pattern = line.body[1:-1]
+    try:
+        check_regex(pattern)
+    except BadRegex as reason:
+        return str(reason)
+    rule = UrlRule(pattern, "", line.number, line.text[:1000], line.exception, line.options, Kind.REGEX)
+    is_vague = not _is_confined(line.conditions) and not any(len(run) >= _SHORTEST for run in fragments(rule))
+    if is_vague and not line.options and ("^" in pattern or "$" in pattern) and "/" not in pattern:
+        # Nearly always from a list for DNS, whose patterns are about names: against a whole URL they say something else.
+        rule = UrlRule(pattern, "", line.number, line.text[:1000], line.exception, "", Kind.HOST_REGEX)
+    parsed.urls.append(rule)
+    return None
+
+
+def _is_confined(conditions: Conditions) -> bool:
+    """Whether a rule is held to some sites, so that its pattern need not tell much."""
+    return bool(conditions.initiators.wanted or conditions.targets.wanted)
+
+
+def _add_wild_host(name: str, line: _Line, parsed: Parsed) -> str | None:
+    telling = name.replace("*", "").strip(".")
+    if sum(map(str.isalnum, telling)) < _SHORTEST or telling in load_public_suffixes().registries:
+        return "too short: it would match nearly every name"
+    pattern = r"(?:^|\.)" + ".*".join(map(re.escape, name.split("*"))) + "$"
+    parsed.urls.append(UrlRule(pattern, "", line.number, line.text[:1000], line.exception, "", Kind.HOST_REGEX))
+    return None
+
+
+def _add_url_rule(line: _Line, parsed: Parsed) -> str | None:
+    anchored = _ANCHORED.fullmatch(line.body) or _WITH_SCHEME.fullmatch(line.body)
     host = parse_host(anchored[1]) if anchored else ""
     if host is None:
-        parsed.problems.append(Problem(source, number, 3, "not a host name", line[:200]))
-        return
-    pattern = f"||{host}{anchored[2]}" if anchored and body.startswith("||") else body
-    problem = None if host else _too_wide(pattern.lower())
-    if problem is not None:
-        parsed.problems.append(Problem(source, number, 1, problem, line[:200]))
-        return
-    parsed.urls.append(UrlRule(pattern, host, number, line[:1000], exception))
+        return "not a host name"
+    pattern = f"||{host}{anchored[2]}" if anchored and line.body.startswith("||") else line.body
+    if host in load_public_suffixes().registries and not line.exception:
+        return _SUFFIX
+    problem = None if host or _is_confined(line.conditions) else _too_wide(pattern.lower())
+    if problem is None:
+        parsed.urls.append(UrlRule(pattern, host, line.number, line.text[:1000], line.exception, line.options))
+    return problem
 
 
 def _too_wide(pattern: str) -> str | None:
@@ -118,5 +191,5 @@ def _too_wide(pattern: str) -> str | None:
     if sum(character.isalnum() for character in telling) < _SHORTEST:
         return "too short: it would match nearly every URL"
     if telling.strip("|*^./:") in load_public_suffixes().registries:
-        return "a public suffix, under which strangers have their sites"
+        return _SUFFIX
     return None

@@ -8,16 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hedgerow.blocklists.names import HOST, parse_host
-from hedgerow.blocklists.rules import Parsed, Problem, UrlRule
+from hedgerow.blocklists.names import HOST, parse_host, unescape
+from hedgerow.blocklists.rules import Kind, Parsed, Problem, UrlRule
 
 _TYPICAL = re.compile(r"(?:\*?\.)?(?:[\w-]{1,63}\.)+[\w-]{2,63}\.?(?:/\S*)?(?:\s+#.*)?|\S+:\S*:\S+")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
+_END = r"(?:[^A-Za-z0-9_.%-]|$)"
 _NOWHERE = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "localhost", "localhost.localdomain"})  # noqa: S104 (an entry, not a bind)
 
 
 def is_typical(line: str) -> bool:
     return _TYPICAL.fullmatch(line) is not None
+
+
+def is_wildcard(line: str) -> bool:
+    return line.startswith(("*.", ".")) and is_typical(line)
 
 
 def is_comment(line: str) -> bool:
@@ -64,3 +69,18 @@ def _add_path(host: str, path: str, number: int, text: str, source: str, parsed:
         return
     end = "" if path.endswith("/") else "^"
     parsed.urls.append(UrlRule(f"||{host}/{path}{end}", host, number, text[:1000]))
+
+
+def parse_urls(lines: Sequence[str], first: int, source: str) -> Parsed:
+    """Reads squidGuard's `urls`, in whose paths no character means anything but itself."""
+    parsed = parse(lines, first, source)
+    literal = [problem for problem in parsed.problems if "wildcard or a space" in problem.message and " " not in problem.text]
+    for problem in literal:
+        name, _, path = _SCHEME.sub("", problem.text, count=1).partition("/")
+        host = parse_host(name)
+        if host is not None and problem.line is not None:
+            pattern = rf"^[a-z]+://(?:[^/:]*\.)?{re.escape(host)}(?::\d+)?/{re.escape(unescape(path))}"
+            pattern += "" if path.endswith("/") else _END
+            parsed.urls.append(UrlRule(pattern, host, problem.line, problem.text, kind=Kind.REGEX))
+            parsed.problems.remove(problem)
+    return parsed

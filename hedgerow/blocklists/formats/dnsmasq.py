@@ -1,0 +1,47 @@
+"""dnsmasq's configuration: `address=/a/b/0.0.0.0`, `local=/a/`, `server=/a/`.
+
+Source: https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html. A name stands for itself and its subdomains. `server=/a/#`, which
+sends a name to the usual servers again, is an exception. A name that is sent to a server or an address of its own is no block.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hedgerow.blocklists.formats.lines import SINKS, add_host, parse_lines
+from hedgerow.blocklists.rules import Parsed
+
+_RULE = re.compile(r"(address|local|server)\s*=\s*/(.*)/([^/]*)", re.IGNORECASE)
+_SETTING = re.compile(r"[a-z][a-z0-9-]*(?:\s*=.*)?", re.IGNORECASE)
+
+
+def is_typical(line: str) -> bool:
+    return _RULE.match(line) is not None
+
+
+def is_comment(line: str) -> bool:
+    return line.startswith("#")
+
+
+def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+    """Reads lines of which the first has the number `first`."""
+    return parse_lines(lines, first, source, is_comment, _add)
+
+
+def _add(line: str, _number: int, parsed: Parsed) -> str | None:
+    rule = _RULE.fullmatch(re.split(r"\s#", line, maxsplit=1)[0].strip())
+    if rule is None:
+        if _SETTING.fullmatch(line) and not is_typical(line):
+            parsed.ignored["other settings"] += 1
+            return None
+        return "not a line of dnsmasq's configuration"
+    option, names, target = rule[1].lower(), rule[2].split("/"), rule[3].strip().lower()
+    if option == "server" and target == "#":
+        to = parsed.excepted
+    elif (target in SINKS and option == "address") or not target:
+        to = parsed.hosts
+    else:
+        return "sends the name elsewhere: not a block"
+    wrong = [problem for name in names if (problem := add_host(name.removeprefix("*."), parsed, to)) is not None]
+    return wrong[0] if wrong else None

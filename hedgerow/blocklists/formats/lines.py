@@ -1,0 +1,42 @@
+"""What parsers of one rule a line share: the walk over the lines, and the usual reasons against a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hedgerow.blocklists.names import parse_host
+from hedgerow.blocklists.rules import Parsed, Problem
+
+SINGLE_LABEL = "a single label would block a whole top-level domain"
+NOT_A_HOST = "not a host name"
+SINKS = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "0", "::0", "#", ""})  # noqa: S104 (an answer)
+LOCAL = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "localhost", "localhost.localdomain", "local"})  # noqa: S104 (an entry)
+
+Add = Callable[[str, int, Parsed], str | None]
+"""Adds what a stripped line with its number says. Returns what is wrong with the line instead, if something is."""
+
+
+def parse_lines(lines: Sequence[str], first: int, source: str, is_comment: Callable[[str], bool], add: Add) -> Parsed:
+    """Gives each line that is no comment to `add`; `first` is the number of the first line."""
+    parsed = Parsed()
+    for number, raw in enumerate(lines, first):
+        line = raw.strip()
+        if not line or is_comment(line):
+            parsed.ignored["comments"] += 1
+        elif problem := add(line, number, parsed):
+            parsed.problems.append(Problem(source, number, 1, problem, line[:200]))
+    return parsed
+
+
+def add_host(name: str, parsed: Parsed, to: list[str] | None = None) -> str | None:
+    """Adds a name to `to`, by default to the hosts. Returns what is wrong with it instead, if something is."""
+    host = parse_host(name)
+    if host is None:
+        return NOT_A_HOST
+    if host in LOCAL:
+        parsed.ignored["local names"] += 1
+        return None
+    if "." not in host and ":" not in host:
+        return SINGLE_LABEL
+    (parsed.hosts if to is None else to).append(host)
+    return None

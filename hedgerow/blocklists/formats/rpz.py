@@ -1,0 +1,79 @@
+"""Response policy zones: `name CNAME .`, `*.name CNAME .`, and `24.0.2.0.192.rpz-ip CNAME .` for addresses in answers.
+
+Source: https://datatracker.ietf.org/doc/html/draft-vixie-dnsop-dns-rpz. `name` stands for itself, `*.name` for its subdomains; here
+the latter covers the name too. `rpz-passthru.` is an exception. Other triggers and local data are problems.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hedgerow.blocklists.formats.lines import SINKS, add_host, parse_lines
+from hedgerow.blocklists.names import network_key, parse_host, parse_network
+from hedgerow.blocklists.rules import Parsed
+
+_RECORD = re.compile(r"(\S+)\s+(?:\d+\s+)?(?:IN\s+)?(?:\d+\s+)?(CNAME|A|AAAA)\s+(\S+)", re.IGNORECASE)
+_ZONE_DATA = re.compile(r"(?:\S+\s+|\s*)(?:\d+\s+)?(?:IN\s+)?(?:SOA|NS|TXT)\b.*|[\d\s()]+(?:;.*)?|\$\w+.*", re.IGNORECASE)
+_BLOCKS = frozenset({".", "*.", "rpz-drop.", "rpz-tcp-only."})
+_TRIGGER = re.compile(r"(.+)\.(rpz-(?:ip|client-ip|nsip|nsdname))(?:\..*)?", re.IGNORECASE)
+
+
+def is_typical(line: str) -> bool:
+    record = _RECORD.match(line)
+    return record is not None and (record[2].upper() != "CNAME" or record[3].lower() in _BLOCKS | {"rpz-passthru."})
+
+
+def is_comment(line: str) -> bool:
+    return line.startswith((";", "$", "#", "@"))
+
+
+def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+    """Reads lines of which the first has the number `first`."""
+    parsed = parse_lines(lines, first, source, is_comment, _add)
+    # The usual pair, `name` and `*.name`, is one rule.
+    covered = set(parsed.hosts)
+    pairs = [host for host in parsed.exact if host in covered]
+    parsed.exact = [host for host in parsed.exact if host not in covered]
+    parsed.ignored["names of a pair with their wildcard"] += len(pairs)
+    parsed.ignored += type(parsed.ignored)()  # drops a count of nothing
+    return parsed
+
+
+def _add(line: str, _number: int, parsed: Parsed) -> str | None:
+    record = _RECORD.fullmatch(line.partition(";")[0].strip())
+    if record is None:
+        if _ZONE_DATA.fullmatch(line):
+            parsed.ignored["zone data"] += 1
+            return None
+        return "not a record of a policy zone"
+    owner, kind, value = record[1].lower(), record[2].upper(), record[3].lower()
+    passes = kind == "CNAME" and value == "rpz-passthru."
+    if not passes and not (value in _BLOCKS if kind == "CNAME" else value in SINKS):
+        return "sends the name elsewhere: not a block"
+    if trigger := _TRIGGER.fullmatch(owner):
+        return _add_trigger(trigger[1], trigger[2], passes, parsed)
+    wild = owner.startswith("*.")
+    if passes:
+        return add_host(owner.removeprefix("*."), parsed, parsed.excepted)
+    return add_host(owner.removeprefix("*."), parsed, parsed.hosts if wild else parsed.exact)
+
+
+def _add_trigger(labels: str, kind: str, passes: bool, parsed: Parsed) -> str | None:
+    if kind != "rpz-ip" or passes:
+        return f"a trigger that is not honoured: {kind}"
+    length, *parts = labels.split(".")
+    if len(parts) == 4 and all(part.isdigit() for part in parts):
+        text = ".".join(parts[::-1])
+    else:
+        text = ":".join("" if part == "zz" else part for part in parts[::-1])
+        text = re.sub(r"^:(?!:)|(?<!:):$", "::", text)
+    network = parse_network(f"{text}/{length}")
+    if network is None:
+        return "not an address of a trigger"
+    if network.prefixlen == network.max_prefixlen:
+        host = parse_host(str(network.network_address))
+        parsed.hosts += [host] if host else []
+    else:
+        parsed.networks.append(network_key(network))
+    return None

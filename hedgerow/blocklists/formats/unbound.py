@@ -1,0 +1,54 @@
+"""Unbound's configuration: `local-zone: "a." always_null` and `local-data: "a. A 0.0.0.0"`.
+
+Source: https://unbound.docs.nlnetlabs.nl/en/latest/manpages/unbound.conf.html. A zone stands for its subdomains. A zone of type
+`redirect` says nothing by itself: what matters is where its data points to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hedgerow.blocklists.formats.lines import SINKS, add_host, parse_lines
+from hedgerow.blocklists.rules import Parsed
+
+_ZONE = re.compile(r"local-zone:\s*\"?([^\s\"]+)\"?\s+\"?([a-z_]+)\"?", re.IGNORECASE)
+_DATA = re.compile(r"local-data:\s*[\"'](\S+)(?:\s+\d+)?(?:\s+IN)?\s+([A-Z0-9]+)\s+(.*?)[\"']", re.IGNORECASE)
+_SETTING = re.compile(r"[a-z][a-z0-9-]*:.*", re.IGNORECASE)
+_BLOCKS = frozenset(
+    {"always_null", "always_nxdomain", "always_refuse", "always_nodata", "always_deny", "refuse", "static", "deny", "inform_deny"}
+)
+_PASSES = frozenset({"transparent", "typetransparent", "always_transparent", "inform"})
+
+
+def is_typical(line: str) -> bool:
+    return line.startswith(("local-zone:", "local-data:"))
+
+
+def is_comment(line: str) -> bool:
+    return line.startswith("#")
+
+
+def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+    """Reads lines of which the first has the number `first`."""
+    return parse_lines(lines, first, source, is_comment, _add)
+
+
+def _add(line: str, _number: int, parsed: Parsed) -> str | None:
+    text = re.split(r"\s#", line, maxsplit=1)[0].strip()
+    if zone := _ZONE.fullmatch(text):
+        kind = zone[2].lower()
+        if kind in _BLOCKS:
+            return add_host(zone[1], parsed)
+        if kind in _PASSES:
+            return add_host(zone[1], parsed, parsed.excepted)
+        parsed.ignored["zones that their data explains"] += 1
+        return None if kind in ("redirect", "inform_redirect", "nodefault") else f"no such type of zone: {kind[:30]}"
+    if data := _DATA.fullmatch(text):
+        if data[2].upper() not in ("A", "AAAA"):
+            return "sends the name elsewhere: not a block"
+        return add_host(data[1], parsed) if data[3].strip() in SINKS else "sends the name elsewhere: not a block"
+    if is_typical(text) or not _SETTING.fullmatch(text):
+        return "not a line of Unbound's configuration"
+    parsed.ignored["other settings"] += 1
+    return None

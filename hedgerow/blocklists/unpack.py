@@ -1,0 +1,264 @@
+"""From what a publisher offers to one text that can be parsed and kept: a file, a packed file, an archive or a folder.
+
+A text that was put together of several files is a bundle: a line `#:: file FORMAT NAME` stands before each. It is what is parsed and
+what is kept, so that line numbers are those of the files.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import hashlib
+import json
+import lzma
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from hedgerow.blocklists.formats.v2fly import attributes_of
+from hedgerow.blocklists.rules import Problem
+from hedgerow.blocklists.text import CHUNK, MEMBER
+
+LARGEST = 1 << 30
+"""Bytes that a list may unpack to: more is a mistake or a bomb."""
+MOST_FILES = 5000
+
+_PARTS = {"domains": "plain", "urls": "urls", "expressions": "expressions"}
+_INCLUDE = re.compile(r"include:(\S+)(.*)")
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+
+
+class NotUnpacked(ValueError):
+    """What the publisher offers cannot be used; `str()` says why."""
+
+
+@dataclass(slots=True)
+class Unpacked:
+    """`problems` is what was wrong with parts of it, `left_out` counts files that are no rules, by kind."""
+
+    problems: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def leave_out(self, kind: str) -> None:
+        self.left_out[kind] = self.left_out.get(kind, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file of a folder or an archive, by its path there, and its text."""
+
+    name: str
+    data: bytes
+
+
+class _Writer:
+    """A file that does not grow beyond LARGEST."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._left = file, LARGEST
+
+    def write(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            raise NotUnpacked(f"unpacks to more than {LARGEST >> 20} MB")
+        self._file.write(data)
+
+
+def unpack(path: Path, out: Path, wanted_format: str = "auto") -> Unpacked:
+    """Writes the text of the list at `path` to `out`. Raises NotUnpacked, or OSError where a file or the disk fails."""
+    unpacked = Unpacked()
+    with out.open("wb") as file:
+        writer = _Writer(file)
+        try:
+            if path.is_dir():
+                _write_bundle(_folder_members(path, unpacked), writer, unpacked)
+            elif wanted_format.startswith("v2fly") or (wanted_format == "auto" and _has_includes(path)):
+                _write_includes(path, writer, unpacked)
+            else:
+                _write_file(path, writer, unpacked)
+        except _BROKEN as error:
+            raise NotUnpacked(f"is damaged: {error}" if str(error) else "is damaged") from None
+    _convert(out)
+    return unpacked
+
+
+def content_digest(path: Path, wanted_format: str = "auto") -> str:
+    """A checksum of all that `unpack` would read; raises OSError."""
+    if path.is_dir():
+        return _digest_of(sorted(each for each in path.rglob("*") if each.is_file()), path)
+    if wanted_format.startswith("v2fly") or (wanted_format == "auto" and _has_includes(path)):
+        return _digest_of(sorted(_included(path)), path.parent)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(paths: Iterable[Path], root: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.relative_to(root)}\0{path.is_symlink()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _write_file(path: Path, writer: _Writer, unpacked: Unpacked) -> None:
+    with path.open("rb") as file:
+        start = file.read(512)
+    if zipfile.is_zipfile(path) and start.startswith(b"PK"):
+        _write_bundle(_zip_members(path, unpacked), writer, unpacked)
+    elif tarfile.is_tarfile(path):
+        _write_bundle(_tar_members(path, unpacked), writer, unpacked)
+    else:
+        with _open_packed(path, start) as packed:
+            while block := packed.read(CHUNK):
+                writer.write(block)
+
+
+def _open_packed(path: Path, start: bytes) -> BinaryIO | gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File:
+    if start.startswith(b"\x1f\x8b"):
+        return gzip.open(path)
+    if start.startswith(b"\xfd7zXZ\0"):
+        return lzma.open(path)
+    if start.startswith(b"BZh"):
+        return bz2.open(path)
+    return path.open("rb")
+
+
+def _folder_members(folder: Path, unpacked: Unpacked) -> Iterator[_Member]:
+    root = folder.resolve()
+    for path in sorted(root.rglob("*")):
+        if path.is_symlink() or any(parent.is_symlink() for parent in path.parents if root in parent.parents):
+            unpacked.leave_out("aliases")
+        elif path.is_file():
+            yield _Member(str(path.relative_to(root)), path.read_bytes())
+
+
+def _tar_members(path: Path, unpacked: Unpacked) -> Iterator[_Member]:
+    with tarfile.open(path) as archive:
+        for count, member in enumerate(archive):
+            if count >= MOST_FILES:
+                raise NotUnpacked(f"holds more than {MOST_FILES} files")
+            if member.issym() or member.islnk():
+                unpacked.leave_out("aliases")
+            elif member.isfile() and (file := archive.extractfile(member)) is not None:
+                yield _Member(member.name, _read_limited(file))
+
+
+def _zip_members(path: Path, unpacked: Unpacked) -> Iterator[_Member]:
+    with zipfile.ZipFile(path) as archive:
+        names = [info for info in archive.infolist() if not info.is_dir()]
+        if len(names) > MOST_FILES:
+            raise NotUnpacked(f"holds more than {MOST_FILES} files")
+        for info in names:
+            if info.external_attr >> 16 & 0o170000 == 0o120000:
+                unpacked.leave_out("aliases")
+            else:
+                with archive.open(info) as file:
+                    yield _Member(info.filename, _read_limited(file))
+
+
+def _read_limited(file: IO[bytes]) -> bytes:
+    data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise NotUnpacked(f"unpacks to more than {LARGEST >> 20} MB")
+    return data
+
+
+def _write_bundle(members: Iterator[_Member], writer: _Writer, unpacked: Unpacked) -> None:
+    """squidGuard's folders (`domains`, `urls`, `expressions`, beside them `usage`), or any texts, each read by its own content."""
+    seen: set[bytes] = set()
+    texts, usages = [], {}
+    for member in members:
+        folder, _, name = member.name.rpartition("/")
+        if name == "usage":
+            usages[folder] = member.data
+        elif name in _PARTS or not name.startswith(("global_usage", "README", "LICENSE", "CATEGORIES", ".")):
+            digest = hashlib.sha256(name.encode() + member.data).digest()
+            if member.data.strip() and digest in seen:
+                unpacked.leave_out("aliases")
+            else:
+                texts.append(member)
+            seen.add(digest)
+    is_squidguard = any(member.name.rpartition("/")[2] in _PARTS for member in texts)
+    texts = [member for member in texts if member.name.rpartition("/")[2] in _PARTS] if is_squidguard else texts
+    for member in texts:
+        folder, _, name = member.name.rpartition("/")
+        if _is_white(usages.get(folder, b"")):
+            unpacked.problems.append(f"{member.name} is for allowing, by its `usage`: left out")
+            continue
+        if len(texts) > 1 or is_squidguard:
+            writer.write(f"{MEMBER}{_PARTS.get(name, 'auto')} {member.name.replace(chr(10), ' ')}\n".encode())
+        writer.write(member.data.removeprefix(b"\xef\xbb\xbf"))
+        writer.write(b"" if member.data.endswith(b"\n") else b"\n")
+
+
+def _is_white(usage: bytes) -> bool:
+    words = {line.strip().lower() for line in usage.decode("latin-1").splitlines()}
+    return "white" in words and "black" not in words
+
+
+def _has_includes(path: Path) -> bool:
+    with path.open("rb") as file:
+        return any(line.startswith((b"include:", b"full:")) for line in file.read(1 << 16).splitlines())
+
+
+def _write_includes(path: Path, writer: _Writer, unpacked: Unpacked) -> None:
+    """A v2fly file and all it includes, each once for each filter."""
+    for name, file, filters in _walk_includes(path, unpacked):
+        form = "@".join(["v2fly", *sorted(filters)])
+        writer.write(f"{MEMBER}{form} {name}\n".encode())
+        data = file.read_bytes()
+        writer.write(data if data.endswith(b"\n") else data + b"\n")
+
+
+def _included(path: Path) -> set[Path]:
+    return {file for _name, file, _filters in _walk_includes(path, Unpacked())}
+
+
+def _walk_includes(path: Path, unpacked: Unpacked) -> Iterator[tuple[str, Path, frozenset[str]]]:
+    waiting, seen = [(path.name, frozenset[str]())], set[tuple[str, frozenset[str]]]()
+    while waiting:
+        name, filters = waiting.pop()
+        file = path.parent / name
+        if (name, filters) in seen or len(seen) > MOST_FILES:
+            continue
+        seen.add((name, filters))
+        if "/" in name or name.startswith(".") or not file.is_file():
+            unpacked.problems.append(f"includes {name[:60]}, which is not there")
+            continue
+        yield name, file, filters
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        found = filter(None, (_INCLUDE.match(line.strip()) for line in lines))
+        waiting += [(include[1], filters | attributes_of(include[2])) for include in found]
+
+
+def _convert(out: Path) -> None:
+    """What is no list of lines becomes one: ControlD's folders in JSON, and texts in UTF-16."""
+    with out.open("rb") as file:
+        start = file.read(4096)
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        out.write_text(out.read_text(encoding="utf-16", errors="replace"), encoding="utf-8")
+    elif start.lstrip().startswith(b"{") and b'"group"' in start:
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            out.write_text(_from_controld(json.loads(out.read_bytes())), encoding="utf-8")
+
+
+def _from_controld(folder: dict[str, list[dict[str, object]]]) -> str:
+    """Source: https://docs.controld.com/docs/folders. An action of 0 blocks, of 1 allows; others send the name elsewhere."""
+    lines = ["[Adblock Plus]"]
+    for rule in folder["rules"]:
+        action = rule.get("action")
+        do = action.get("do") if isinstance(action, dict) and action.get("status", 1) else None
+        name = str(rule["PK"]).removeprefix("*.")
+        lines.append(
+            {0: f"||{name}^", 1: f"@@||{name}^"}.get(do, f"! not a block: {name}") if isinstance(do, int) else f"! switched off: {name}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def problems_of(unpacked: Unpacked, source: str) -> list[Problem]:
+    return [Problem(source, None, None, problem) for problem in unpacked.problems]

@@ -1,0 +1,179 @@
+"""Writing the URL rules of a generation so that a worker can open them at once.
+
+    rules.jsonl     a row a rule, read only when the rule is looked at
+    rules.bin       where each row begins, and where the last ends
+    places.trie     hosts, and after `<` initiators, by which rules are found (keys as `names.rule_key`)
+    fragments.ac    an automaton of literal texts by which the other rules are found
+    buckets.bin     for each place, then each fragment, then for all URLs: which rules are found there
+    meta.json       the rules about hosts' names (`Kind.HOST_REGEX`), those taken back by $badfilter, and how many places there are
+
+Every rule is found by its host if it names one, unless that host has many; else by its rarest fragment; else by its initiators.
+The pass over a URL is fastest where few characters can begin a fragment: URLs are mostly letters and digits, so fragments begin
+with something else if they can.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ahocorasick
+import marisa_trie
+
+from hedgerow.blocklists.conditions import parse_conditions
+from hedgerow.blocklists.names import rule_key
+from hedgerow.blocklists.patterns import fragments
+from hedgerow.blocklists.rules import Kind, UrlRule
+
+ROWS, OFFSETS, PLACES, FRAGMENTS, BUCKETS, META = "rules.jsonl", "rules.bin", "places.trie", "fragments.ac", "buckets.bin", "meta.json"
+
+_HOST = re.compile(r"\|\|([^/^*|]+)\^")
+_LABEL = "\n"
+_INNER = 8
+"""What a fragment that begins inside a word loses against one that does not."""
+CROWD = 6
+"""A host with more rules than this has them found by fragments, where they have some."""
+_COMMON = frozenset(
+    {"http", "https", "http://", "https://", "://", "://www.", "www.", "/www.", ".js", ".css", ".html", ".php", ".gif", ".png", ".jpg"}
+    | {f".{suffix}{end}" for suffix in ("com", "net", "org", "ru", "de", "io", "co") for end in ("", "/")}
+)
+
+
+@dataclass(slots=True)
+class _Buckets:
+    """Numbers of rules, by where they are found."""
+
+    places: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    fragments: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    anywhere: list[int] = field(default_factory=list)
+
+
+def write_url_index(rules: Iterable[tuple[int, UrlRule]], categories: Sequence[str], folder: Path) -> None:
+    """`rules` are (index of the source, rule); `categories` gives each source's. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, names, cancelled = _sort_out(rules, categories)
+    weights = Counter(text for _source, rule in kept for text in _usable(rule))
+    crowds = Counter(rule.host for _source, rule in kept if rule.host)
+    buckets, offsets = _Buckets(), array("Q", [0])
+    with (folder / ROWS).open("wb") as file:
+        for number, (source, rule) in enumerate(kept):
+            fragment = _place(number, rule, crowds, weights, buckets)
+            whole = fragment != "" and [fragment] == fragments(rule) and not {"*", "^", "|"}.intersection(rule.pattern)
+            row = [source, rule.line, rule.exception, rule.kind, rule.pattern, rule.host, rule.options, rule.text, rule.file, whole]
+            offsets.append(offsets[-1] + file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"))
+    _write_array(folder / OFFSETS, offsets)
+    _write_buckets(buckets, folder)
+    meta = {"places": len(buckets.places), "fragments": len(buckets.fragments), "names": names, "cancelled": cancelled}
+    (folder / META).write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
+
+
+_Sorted = tuple[list[tuple[int, UrlRule]], list[list[object]], list[list[object]]]
+
+
+def _sort_out(rules: Iterable[tuple[int, UrlRule]], categories: Sequence[str]) -> _Sorted:
+    """The rules about URLs without those that a $badfilter takes back, the rules about names, and the hosts that are taken back."""
+    rest, taken_back = [], set()
+    for source, rule in rules:
+        if rule.options and parse_conditions(rule.options).badfilter:
+            taken_back.add(_identity(categories[source], rule))
+        else:
+            rest.append((source, rule))
+    kept: list[tuple[int, UrlRule]] = []
+    names: list[list[object]] = []
+    for source, rule in rest:
+        if taken_back and _identity(categories[source], rule) in taken_back:
+            continue
+        if rule.kind is Kind.HOST_REGEX:
+            names.append([source, rule.line, rule.exception, rule.pattern, rule.text, rule.file])
+        else:
+            kept.append((source, rule))
+    cancelled: list[list[object]] = []
+    for category, _, pattern, exception, options in sorted(taken_back):
+        if not exception and not options and (found := _HOST.fullmatch(pattern)):
+            cancelled.append([category, found[1]])
+    return kept, names, cancelled
+
+
+def _identity(category: str, rule: UrlRule) -> tuple[str, str, str, bool, str]:
+    """Two rules with one identity are the same rule, whatever the order of their modifiers."""
+    options = ",".join(sorted(option for option in rule.options.split(",") if option and option != "badfilter"))
+    return category, rule.kind, rule.pattern, rule.exception, options
+
+
+def _usable(rule: UrlRule) -> set[str]:
+    """The fragments by which a rule may be found; of a rule with a host only those behind it, since the host stands in every URL of it."""
+    found = fragments(rule)
+    if found and rule.kind is Kind.PATTERN and rule.pattern.startswith("||"):
+        # What begins a label of the host comes after one of two characters: `_texts` writes it with both.
+        found = [found[0][found[0].find(rule.host) + len(rule.host) :] if rule.host else _LABEL + found[0], *found[1:]]
+    return {better for text in found for better in (_from_border(text), text) if len(better) > 2 and better not in _COMMON}
+
+
+def _texts(fragment: str) -> list[str]:
+    return ["/" + fragment[1:], "." + fragment[1:]] if fragment.startswith(_LABEL) else [fragment]
+
+
+def _from_border(text: str) -> str:
+    """What of a fragment is left from its first character that is no letter or digit."""
+    return text[next((place for place, character in enumerate(text) if not character.isalnum()), len(text)) :]
+
+
+def _choose(rule: UrlRule, weights: Counter[str]) -> str:
+    """The fragment that the fewest URLs hold: seldom among the rules, long, and beginning at a border. Empty if there is none."""
+
+    def score(text: str) -> tuple[int, int]:
+        return min(len(text), 12) - weights[text].bit_length() - (_INNER if text[0].isalnum() else 0), len(text)
+
+    return max(sorted(_usable(rule)), key=score, default="")
+
+
+def _place(number: int, rule: UrlRule, crowds: Counter[str], weights: Counter[str], buckets: _Buckets) -> str:
+    """Decides where a rule is to be found. Returns the fragment by which it is, or nothing."""
+    fragment = _choose(rule, weights)
+    is_telling = len(fragment) > 4 and not fragment[0].isalnum()
+    conditions = parse_conditions(rule.options)
+    places: list[str] = []
+    if rule.host and (crowds[rule.host] <= CROWD or not is_telling):
+        places = [rule_key(rule.host)]
+    elif not is_telling:
+        places = _places_of(conditions.initiators.wanted, "<") or _places_of(conditions.targets.wanted, "")
+    for place in places:
+        buckets.places[place].append(number)
+    if not places:
+        for text in _texts(fragment):
+            (buckets.fragments[text] if text else buckets.anywhere).append(number)
+    return "" if places else fragment
+
+
+def _places_of(names: frozenset[str], mark: str) -> list[str]:
+    """None if one of the names is an entity (`google.*`), which a look-up by prefix cannot find."""
+    return [] if any(name.endswith(".*") for name in names) else [mark + rule_key(name) for name in sorted(names)]
+
+
+def _write_buckets(buckets: _Buckets, folder: Path) -> None:
+    trie = marisa_trie.Trie(list(buckets.places))
+    trie.save(str(folder / PLACES))
+    by_id: list[list[int]] = [[]] * len(buckets.places)
+    for key, numbers in buckets.places.items():
+        by_id[trie.key_id(key)] = numbers
+    automaton = ahocorasick.Automaton(ahocorasick.STORE_INTS)
+    for bucket, text in enumerate(buckets.fragments, len(by_id)):
+        automaton.add_word(text, bucket)
+    if buckets.fragments:
+        automaton.make_automaton()
+        automaton.save(str(folder / FRAGMENTS))
+    starts, flat = array("I", [0]), array("I")
+    for numbers in (*by_id, *buckets.fragments.values(), buckets.anywhere):
+        flat.extend(numbers)
+        starts.append(len(flat))
+    _write_array(folder / BUCKETS, starts + flat)
+
+
+def _write_array(path: Path, numbers: array[int]) -> None:
+    with path.open("wb") as file:
+        numbers.tofile(file)
