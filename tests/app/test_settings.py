@@ -1,0 +1,35 @@
+"""Addresses as people write them, and settings that every process of a run reads alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hedgerow.app.settings import Endpoint, Settings, has_ipv6, parse_endpoint
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:53", "0.0.0.0:5300", "[::1]:8053", "[::]:53"])
+def test_an_endpoint_is_written_as_it_is_read(text: str) -> None:
+    assert str(parse_endpoint(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "53", ":53", "localhost:53", "127.0.0.1", "127.0.0.1:dns", "127.0.0.1:65536", "1.2.3.4.5:53"])
+def test_what_is_no_endpoint_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match=r"ADDRESS:PORT|not an IP address"):
+        parse_endpoint(text)
+
+
+def test_all_addresses_means_both_families() -> None:
+    families = Endpoint("0.0.0.0", 53).every_family()
+    assert [each.host for each in families] == (["0.0.0.0", "::"] if has_ipv6() else ["0.0.0.0"])
+    assert Endpoint("127.0.0.1", 53).every_family() == (Endpoint("127.0.0.1", 53),)
+
+
+def test_settings_survive_the_file(tmp_path: Path) -> None:
+    place = Endpoint("::1", 53)
+    settings = Settings(tmp_path, tmp_path / "hedgerow.yaml", place, place, place, place, workers=3, log_json=True)
+    settings.run.mkdir()
+    settings.save()
+    assert Settings.load(tmp_path) == settings
+    assert (settings.run / "settings.json").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,70 @@
+"""A snapshot as a worker meets it: new, the same, torn, or with lists that are gone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from hedgerow.app.lists import prepare_generation
+from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotWatch
+from hedgerow.policies.load import parse_policy
+from hedgerow.policies.model import DeviceId, Grant, Pause
+
+POLICY = b"""
+people:
+  mia: {age: 9, devices: [tablet], bedtime: "20:30-07:00", block: [roblox, "youtube.com/shorts"]}
+devices:
+  tablet: {ip: ["127.0.0.2", "fd00::2"], mac: "aa:bb:cc:dd:ee:ff"}
+"""
+
+
+@pytest.fixture(scope="module")
+def generation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return asyncio.run(prepare_generation(parse_policy(b"", None), tmp_path_factory.mktemp("lists")))
+
+
+def make(generation: Path, serial: int = 1) -> Snapshot:
+    grant = Grant("g1", "scratch.mit.edu", "ana", 1000.0, 2000.5, DeviceId("tablet"))
+    return Snapshot(serial, 1000.0, parse_policy(POLICY, Path("/etc/hedgerow.yaml")), generation, (grant,), (Pause("p1", "ana", 5.0),))
+
+
+def test_a_snapshot_survives_its_file(tmp_path: Path, generation: Path) -> None:
+    snapshot = make(generation)
+    snapshot.save(tmp_path)
+    assert Snapshot.load(tmp_path) == snapshot
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_snapshot_is_seen_once(tmp_path: Path, generation: Path) -> None:
+    watch = SnapshotWatch(tmp_path)
+    assert watch.open_if_new() is None
+    for serial in (1, 2):
+        make(generation, serial).save(tmp_path)
+        view = watch.open_if_new()
+        assert view is not None
+        assert view.snapshot.serial == serial
+        assert view.catalogue.host_mask("www.tiktok.com")
+        assert watch.open_if_new() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"serial": 1}'])
+def test_a_torn_snapshot_leaves_the_one_in_force(tmp_path: Path, generation: Path, content: bytes) -> None:
+    make(generation).save(tmp_path)
+    watch = SnapshotWatch(tmp_path)
+    assert watch.open_if_new() is not None
+    (tmp_path / FILE_NAME).write_bytes(content)
+    assert watch.open_if_new() is None
+    make(generation, 3).save(tmp_path)
+    view = watch.open_if_new()
+    assert view is not None
+    assert view.snapshot.serial == 3
+
+
+def test_lists_that_are_gone_leave_the_snapshot_in_force(tmp_path: Path, generation: Path) -> None:
+    watch = SnapshotWatch(tmp_path)
+    make(generation).save(tmp_path)
+    assert watch.open_if_new() is not None
+    make(generation / "gone", 2).save(tmp_path)
+    assert watch.open_if_new() is None

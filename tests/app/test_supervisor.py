@@ -1,0 +1,118 @@
+"""Ports are claimed before anything starts, and each failure is one sentence that says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.supervisor import Child, StartError, Supervisor, claim, prepare
+
+BOTH = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+ANY = Endpoint("127.0.0.1", 0)
+
+
+def settings_in(state: Path) -> Settings:
+    return Settings(state, None, ANY, ANY, ANY, ANY, log_level="error")
+
+
+def test_any_port_becomes_a_real_one() -> None:
+    found = claim(ANY, "dns", BOTH)
+    assert found.host == ANY.host
+    assert found.port > 0
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_port_in_use_is_named_even_if_it_could_be_shared(kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        if kind is socket.SOCK_STREAM:
+            other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(StartError, match=rf"Port {port} on 127.0.0.1 \(dns\) is in use .* --dns ADDRESS:PORT"):
+            claim(Endpoint("127.0.0.1", port), "dns", BOTH)
+
+
+def test_an_address_that_is_not_ours_is_named() -> None:
+    with pytest.raises(StartError, match=r"no address 192\.0\.2\.1 \(web\)"):
+        claim(Endpoint("192.0.2.1", 0), "web", (socket.SOCK_STREAM,))
+
+
+def test_a_state_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(StartError, match=r"Can't write to the state directory .*state: .* --state DIR"):
+        prepare(settings_in(tmp_path / "state"))
+
+
+def test_a_second_run_on_one_state_directory_is_refused(tmp_path: Path) -> None:
+    _, lock = prepare(settings_in(tmp_path))
+    with pytest.raises(StartError, match=rf"process {os.getpid()}\) already uses"):
+        prepare(settings_in(tmp_path))
+    lock.release()
+
+
+def test_the_key_of_passes_is_new_and_private_at_each_start(tmp_path: Path) -> None:
+    keys = []
+    for _ in range(2):
+        settings, lock = prepare(settings_in(tmp_path))
+        keys.append(settings.pass_key.read_bytes())
+        assert settings.pass_key.stat().st_mode & 0o777 == 0o600
+        lock.release()
+    assert keys[0] != keys[1]
+
+
+class Family(Supervisor):
+    """The real supervisor over one real process that is no Hedgerow: what it does when that ends is what is tested."""
+
+    script = ""
+
+    async def _start(self, child: Child) -> None:
+        child.process = await asyncio.create_subprocess_exec(
+            "sh", "-c", self.script, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        self._write_workers()
+
+
+def run_family(tmp_path: Path, script: str, seconds: float) -> tuple[int, list[dict[str, object]]]:
+    """The exit status after SIGTERM at `seconds`, and what the workers' file says at the end."""
+    settings, lock = prepare(replace(settings_in(tmp_path), workers=1))
+
+    async def main() -> int:
+        family = Family(settings, lambda: None)
+        family.script = script
+        asyncio.get_running_loop().call_later(seconds, os.kill, os.getpid(), signal.SIGTERM)
+        return await family.run()
+
+    status = asyncio.run(main())
+    lock.release()
+    return status, json.loads(settings.workers_file.read_bytes())["workers"]
+
+
+def test_what_dies_is_started_again(tmp_path: Path) -> None:
+    status, rows = run_family(tmp_path, "echo ready; exit 3", 2.0)
+    assert status == 0
+    assert all(int(str(row["restarts"])) >= 2 for row in rows)
+
+
+def test_what_cannot_start_ends_the_run(tmp_path: Path) -> None:
+    started = time.monotonic()
+    status, _ = run_family(tmp_path, "exit 2", 20.0)
+    assert status == 2
+    assert time.monotonic() - started < 5
+
+
+def test_what_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hedgerow.app.supervisor.GRACE_S", 0.3)
+    status, rows = run_family(tmp_path, "trap '' TERM; echo ready; while :; do sleep 0.1; done", 1.0)
+    assert status == 0
+    for row in rows:
+        assert not Path(f"/proc/{row['pid']}").exists()
