@@ -61,7 +61,8 @@ def test_a_blocked_path_shows_the_page_over_https(stand: Stand, net: SmallIntern
 
 def test_other_paths_of_the_host_are_served(stand: Stand, net: SmallInternet) -> None:
     answer = fetch(stand, net.url(INSPECTED, "/open?x=1"))
-    assert (answer.status, answer.json()["target"], answer.json()["host"]) == (200, "/open?x=1", INSPECTED)
+    host = answer.json()["host"].partition(":")[0]  # without root rights origins are at high ports
+    assert (answer.status, answer.json()["target"], host) == (200, "/open?x=1", INSPECTED)
 
 
 def test_a_blocked_host_shows_the_page_where_the_ca_is_trusted(stand: Stand, net: SmallInternet) -> None:
@@ -186,6 +187,7 @@ def test_bad_certificates_of_origins_are_not_hidden(stand: Stand, net: SmallInte
         stand.swap(policy=policy.replace('"www.school.example/secret"', f'"www.school.example/secret", "{name}/secret"'))
         answer = fetch(stand, net.url(name, "/open"))
         assert answer.status == 502
+        assert "This site could not prove who it is" in answer.text
     finally:
         stand.swap(policy=policy)
 
