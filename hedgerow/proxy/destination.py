@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from ipaddress import ip_address
 from typing import Any
 
+DIAL_LIMIT = 15.0
+
 _addresses: ContextVar[tuple[str, ...] | None] = ContextVar("addresses", default=None)
 
 
@@ -30,6 +32,14 @@ class DialingLoop(asyncio.SelectorEventLoop):
         if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "no address may be dialled")
         return [_info(address, port) for address in addresses]
+
+
+    async def create_connection(self, *arguments: Any, **named: Any) -> Any:
+        """As usual, but within `DIAL_LIMIT` seconds, and with both families racing (RFC 8305). Raises TimeoutError."""
+        if _addresses.get() is None:
+            return await super().create_connection(*arguments, **named)
+        async with asyncio.timeout(DIAL_LIMIT):
+            return await super().create_connection(*arguments, happy_eyeballs_delay=0.25, interleave=1, **named)
 
 
 def _info(address: str, port: int) -> tuple[int, int, int, str, tuple[Any, ...]]:

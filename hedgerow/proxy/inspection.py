@@ -22,8 +22,9 @@ from hedgerow.policies.model import AccessRequest, Decision, Device, Kind, Reque
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
 from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_form
-from hedgerow.proxy.block_page import ASK_PATH, Answer, form_of
+from hedgerow.proxy.block_page import ASK_PATH, Answer, Form, form_of
 from hedgerow.proxy.destination import dial_only
+from hedgerow.proxy.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
 from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
 from hedgerow.proxy.judge import Counters, Judge, strictest
 from hedgerow.proxy.pass_ticket import FIELD, read_pass
@@ -50,10 +51,16 @@ class Running:
 
 
 class Inspection:
-    """`close` ends a client's connection. `judge` may be replaced at any time."""
+    """`close` ends a client's connection, `leave` those to its origins. `judge` may be replaced at any time."""
 
     def __init__(
-        self, judge: Judge, key: bytes, counters: Counters, clock: Callable[[], float], close: Callable[[connection.Client], None]
+        self,
+        judge: Judge,
+        key: bytes,
+        counters: Counters,
+        clock: Callable[[], float],
+        close: Callable[[connection.Client], None],
+        leave: Callable[[connection.Client], None],
     ) -> None:
         self.judge = judge
         self.running: dict[str, Running] = {}
@@ -61,6 +68,7 @@ class Inspection:
         self._counters = counters
         self._clock = clock
         self._close = close
+        self._leave = leave
         self._addresses: dict[str, str] = {}
         self._asked = AskLimit()
         self._engines = Engines.load()
@@ -81,6 +89,7 @@ class Inspection:
         self._addresses.pop(client.id, None)
         for id in [id for id, running in self.running.items() if running.client is client]:
             del self.running[id]
+        self._leave(client)
 
     async def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         """Only addresses that our own resolver gave for this device, and that are nobody's private business, are dialled."""
@@ -101,12 +110,12 @@ class Inspection:
         if not is_address(authority.host):
             resolved = await self.judge.resolve(found[1], found[0].id, authority.host)
             if resolved.decision.verdict is Verdict.BLOCK or not resolved.addresses:
-                raise Refused("the name has no address")
+                raise Refused(NO_ADDRESS)
             addresses = resolved.addresses
         allowed = self.judge.guard.allowed(addresses)
         if not allowed:
             self._counters.add("hedgerow_proxy_dropped_total", "destination")
-            raise Refused("the address is not reachable through the proxy")
+            raise Refused(NOT_REACHABLE)
         return allowed
 
     def tls_failed_client(self, data: tls.TlsData) -> None:  # noqa: ARG002
@@ -236,6 +245,14 @@ class Inspection:
         asked = AccessRequest(self._clock(), device.id, ruleset.person, authority.host, url, _why(decision), note)
         self.judge.ask(asked)
         return self._answer(flow, page.told("asked", 200))
+
+    def explain(self, status: int, message: str, request: http.Request | None) -> Answer:
+        """What somebody is told when a request could not be carried out, in the form that suits the one who asked."""
+        fields = request.headers if request is not None else http.Headers()
+        form = form_of(fields.get("sec-fetch-dest", ""), fields.get("accept", ""), fields.get("x-requested-with", ""))
+        if form is Form.PAGE and status in {400, 502}:
+            return self.judge.page.told(failure_key(status, message), status)
+        return self.judge.page.error(status, message)
 
     # Small things.
 

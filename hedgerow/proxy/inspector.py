@@ -23,6 +23,7 @@ from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
 from mitmproxy.master import Master
 from mitmproxy.options import Options
 
+from hedgerow.proxy import connection_care, http_engine
 from hedgerow.proxy.authority import Authority
 from hedgerow.proxy.destination import DialingLoop
 from hedgerow.proxy.inspection import Inspection, Running
@@ -56,7 +57,7 @@ class Inspector:
         self._clock = clock
         self._authority = authority
         self._upstream_ca = upstream_ca
-        self._inspection = Inspection(judge, key, self.counters, clock, self._close)
+        self._inspection = Inspection(judge, key, self.counters, clock, self._close, self._leave)
         self._server = proxyserver.Proxyserver()
         self._master: Master | None = None
 
@@ -75,6 +76,8 @@ class Inspector:
             await self._serve(host, port, ready, trust)
 
     async def _serve(self, host: str, port: int, ready: Callable[[int], None], trust: str) -> None:
+        http_engine.install(self._inspection.explain)
+        connection_care.install()
         started = Started()
         self._master = master = Master(Options())
         certificates = OwnCertificates(self._authority)
@@ -127,6 +130,12 @@ class Inspector:
         stream = handler.transports.get(client) if handler is not None else None
         if stream is not None and isinstance(stream.writer, asyncio.StreamWriter):
             stream.writer.transport.abort()
+
+    def _leave(self, client: connection.Client) -> None:
+        """The client is gone: nobody waits for what its origins still send."""
+        handler = self._server.connections.get(client.id)
+        if handler is not None:
+            connection_care.abort_servers(handler)
 
     def _cut(self, is_due: Callable[[Running], bool]) -> None:
         count = self._inspection.judge_running(is_due)

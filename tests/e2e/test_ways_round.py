@@ -17,8 +17,8 @@ from small_internet.clients import HttpAnswer, curl, kdig
 from small_internet.family import COMPUTER, LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, running_hedgerow, wait_until
 
-HEAD_LIMIT = 8_000_000
-"""Far more than any head needs; who has sent so much of one must have been cut off."""
+HEAD_LIMIT = 32_000_000
+"""More than any head needs and than the sockets on the way hold; who has sent so much of one must have been cut off."""
 
 
 def fetch(running: Hedgerow, internet: SmallInternet, url: str, source: str = TABLET, **options: object) -> HttpAnswer:

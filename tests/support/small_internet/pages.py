@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import hashlib
 import json
@@ -153,6 +154,33 @@ async def _page(request: Request, exchange: Exchange, rest: str) -> None:
     await _whole(exchange, 200, "text/html; charset=utf-8", html.encode())
 
 
+async def _mirror(request: Request, exchange: Exchange, rest: str) -> None:
+    """Answers with what the query says: `data` in base64, `type`, `disposition`, and `encoding` gzip."""
+    query = {name: values[0] for name, values in parse_qs(urlsplit(request.record.target).query).items()}
+    data = base64.urlsafe_b64decode(query["data"])
+    headers = [("Content-Type", query["type"])] if "type" in query else []
+    headers += [("Content-Disposition", query["disposition"])] if "disposition" in query else []
+    if query.get("encoding") == "gzip":
+        headers.append(("Content-Encoding", "gzip"))
+        data = gzip.compress(data)
+    await exchange.start(200, headers, len(data))
+    await exchange.write(data)
+    await exchange.finish()
+
+
+async def _trailers(request: Request, exchange: Exchange, rest: str) -> None:
+    """A chunked body with a checksum after it; over HTTP/1.1 only."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+    await exchange.raw(head + b"5\r\nhello\r\n0\r\nX-Sum: 5d41\r\nContent-Length: 7\r\n\r\n")  # type: ignore[attr-defined]
+
+
+async def _interim(request: Request, exchange: Exchange, rest: str) -> None:
+    """Early hints before the answer; over HTTP/1.1 only."""
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+    await exchange.raw(hints + b"HTTP/1.1 102 Processing\r\n\r\n")  # type: ignore[attr-defined]
+    await _whole(exchange, 200, "text/plain", b"the answer")
+
+
 async def _websocket(request: Request, exchange: Http1Exchange) -> None:
     """Takes the connection over until the client closes it."""
     exchange.must_close = True
@@ -205,4 +233,7 @@ _PAGES: dict[str, Callable[[Request, Exchange, str], Awaitable[None]]] = {
     "redirect": _redirect,
     "status": _status,
     "page": _page,
+    "mirror": _mirror,
+    "trailers": _trailers,
+    "interim": _interim,
 }

@@ -1,0 +1,253 @@
+"""mitmproxy's HTTP layers with what a filter for hostile clients and origins needs beside: limits, trailers, pages, reuse.
+
+mitmproxy takes its protocol classes from module globals and has no other place to give it better ones; `install` puts ours there, once
+a process. Protocol code: no sockets, no clock, no files.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, Protocol
+
+import h11
+from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer
+from mitmproxy import http
+from mitmproxy.connection import Connection, ConnectionState
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers import http as _layers
+from mitmproxy.proxy.layers.http import _http1, _http2
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import ResponseProtocolError
+
+from hedgerow.proxy.block_page import Answer
+
+MAX_PENDING = 256 * 1024
+"""Bytes of a head, a chunk's head, trailers or pipelined requests that may wait for their end."""
+
+_NOT_IN_TRAILERS = frozenset(
+    b"authorization connection content-encoding content-length content-range content-type cookie host hedgerow-pass keep-alive "
+    b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
+)
+
+layers: Any = _layers  # it exports nothing by its own account
+
+type Commands = Generator[commands.Command, Any, None]
+
+
+class Voice(Protocol):
+    """Says in people's words what went wrong: a status, mitmproxy's message and the request if it could be read."""
+
+    def __call__(self, status: int, message: str, request: http.Request | None) -> Answer: ...
+
+
+class _Bounded(_http1.Http1Connection):
+    """What both sides of an HTTP/1 connection have in common: a bounded buffer, and trailers."""
+
+    trailers_of: type[Any]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._trailers: http.Headers | None = None
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, self.trailers_of):
+            self._trailers = event.trailers
+            return
+        yield from super()._handle_event(event)
+        # What is left after the state had its turn is the beginning of something whose end did not come.
+        if len(self.buf) > MAX_PENDING and self.state != self.passthrough:
+            yield from self._overflow()
+
+    def _overflow(self) -> Commands:
+        self.buf = ReceiveBuffer()
+        self.state = self.done
+        yield commands.CloseConnection(self.conn)
+
+    def done(self, _event: events.Event) -> Commands:
+        self.buf = ReceiveBuffer()
+        yield from ()
+
+    def read_body(self, event: events.Event) -> Commands:
+        reader = self.body_reader
+        for command in super().read_body(event):
+            is_end = isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage)
+            if is_end and isinstance(reader, _ChunkedReader) and reader.trailers is not None:
+                yield ReceiveHttp(self.trailers_of(self.stream_id, reader.trailers))
+            yield command
+
+    def _last_chunk(self) -> bytes:
+        trailers, self._trailers = self._trailers, None
+        lines = b"".join(b"%s: %s\r\n" % field for field in trailers.fields) if trailers is not None else b""
+        return b"0\r\n" + lines + b"\r\n"
+
+
+class _ChunkedReader(ChunkedReader):
+    """Keeps the trailers aside, which mitmproxy raises an error at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trailers: http.Headers | None = None
+
+    def __call__(self, buf: Any) -> Any:
+        event = super().__call__(buf)
+        if not isinstance(event, h11.EndOfMessage) or not event.headers:
+            return event
+        fields = [(bytes(name), bytes(value)) for name, value in event.headers if name.lower() not in _NOT_IN_TRAILERS]
+        self.trailers = http.Headers(fields) if fields else None
+        return h11.EndOfMessage()
+
+
+def _make_body_reader(expected_size: int | None) -> Any:
+    return _ChunkedReader() if expected_size is None else _plain_body_reader(expected_size)
+
+
+_plain_body_reader = _http1.make_body_reader
+
+
+def make_server(voice: Voice) -> type[_http1.Http1Server]:
+    """The side towards HTTP/1 clients, speaking with `voice`."""
+
+    class Server(_Bounded, _http1.Http1Server):
+        trailers_of = layers.RequestTrailers
+
+        def send(self, event: Any) -> Commands:
+            if isinstance(event, layers.ResponseTrailers):
+                self._trailers = event.trailers
+                return
+            if isinstance(event, layers.ResponseProtocolError) and not self.response:
+                yield from self._say(event.code.http_status_code(), event.message)
+                return
+            for command in super().send(event):
+                if (
+                    isinstance(command, commands.SendData)
+                    and command.data == b"0\r\n\r\n"
+                    and isinstance(event, layers.ResponseEndOfMessage)
+                ):
+                    command = commands.SendData(command.connection, self._last_chunk())
+                yield command
+
+        def _say(self, status: int | None, message: str) -> Commands:
+            if not self.conn.state & ConnectionState.CAN_WRITE:
+                return
+            if status is not None:
+                head_only = self.request is not None and self.request.method.upper() == "HEAD"
+                yield commands.SendData(self.conn, voice(status, message, self.request).to_bytes(head_only=head_only))
+            yield commands.CloseConnection(self.conn)
+
+        def _overflow(self) -> Commands:
+            if self.state == self.read_headers:
+                yield commands.SendData(self.conn, voice(431, "the request head is too long", None).to_bytes())
+            elif self.stream_id and self.request is not None:
+                error = layers.RequestProtocolError(self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED)
+                yield ReceiveHttp(error)
+            yield from super()._overflow()
+
+    return Server
+
+
+class Client(_Bounded, _http1.Http1Client):
+    """The side towards HTTP/1 origins. A connection is used again after an HTTP/2 client's request, too."""
+
+    trailers_of = layers.ResponseTrailers
+
+    def send(self, event: Any) -> Commands:
+        if isinstance(event, layers.RequestTrailers):
+            self._trailers = event.trailers
+            return
+        for command in super().send(event):
+            if isinstance(command, commands.SendData) and command.data == b"0\r\n\r\n" and isinstance(event, layers.RequestEndOfMessage):
+                command = commands.SendData(command.connection, self._last_chunk())
+            yield command
+
+    def read_headers(self, event: events.ConnectionEvent) -> Commands:
+        if self.request is not None:
+            self._skip_interim()
+        yield from super().read_headers(event)
+
+    def _skip_interim(self) -> None:
+        """Answers before the answer (RFC 9110, section 15.2), which mitmproxy would take for it. 101 is an answer."""
+        while (data := bytes(memoryview(self.buf._data)[:13])).startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and data[9:12] != b"101":
+            if self.buf.maybe_extract_lines() is None:
+                return
+
+    def mark_done(self, *, request: bool = False, response: bool = False) -> Commands:
+        """As mitmproxy's, which closes the connection because the client speaks HTTP/2: here it waits for the next stream."""
+        was = self.request
+        if was is not None and (was.is_http2 or was.is_http3) and (self.request_done or request) and (self.response_done or response):
+            self.request = was.copy()
+            self.request.http_version = "HTTP/1.1"
+        yield from super().mark_done(request=request, response=response)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.stream_id is None and self.state == self.read_headers
+
+    def _overflow(self) -> Commands:
+        if self.stream_id is not None:
+            error = layers.ResponseProtocolError(self.stream_id, "the answer's head is too long", layers.ErrorCode.GENERIC_SERVER_ERROR)
+            yield ReceiveHttp(error)
+        yield from super()._overflow()
+
+
+def make_http2_server(voice: Voice) -> type[_http2.Http2Server]:
+    """The side towards HTTP/2 clients, speaking with `voice`."""
+
+    class Http2Server(_http2.Http2Server):
+        def _handle_event(self, event: events.Event) -> Commands:
+            if isinstance(event, ResponseProtocolError):
+                status = event.code.http_status_code()
+                if status is not None and self._may_answer(event.stream_id):
+                    self._say(event.stream_id, voice(status, event.message, None))
+                    yield commands.SendData(self.conn, self.h2_conn.data_to_send())
+                    return
+            yield from super()._handle_event(event)
+
+        def _say(self, stream_id: int, answer: Answer) -> None:
+            fields = [(b":status", b"%d" % answer.status), (b"content-length", b"%d" % len(answer.body))]
+            fields += [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+            self.h2_conn.send_headers(stream_id, fields)
+            self.h2_conn.send_data(stream_id, answer.body, end_stream=True)
+
+        def _may_answer(self, stream_id: int) -> bool:
+            if self.is_closed(stream_id) or not self.is_open_for_us(stream_id):
+                return False
+            return not self.h2_conn.streams[stream_id].state_machine.headers_sent
+
+    return Http2Server
+
+
+def _reusing(get_connection: Callable[..., Commands]) -> Callable[..., Commands]:
+    """mitmproxy opens a connection to an HTTP/1 origin for every request of an HTTP/2 client; an idle one serves as well."""
+
+    def get(self: _layers.HttpLayer, event: _layers.GetHttpConnection, *, reuse: bool = True) -> Commands:
+        idle = _idle_connection(self, event) if reuse and self.context.client.alpn == b"h2" else None
+        if idle is None:
+            yield from get_connection(self, event, reuse=reuse)
+            return
+        stream = self.command_sources.pop(event)
+        yield from self.event_to_child(stream, layers.GetHttpConnectionCompleted(event, (idle, None)))
+
+    return get
+
+
+def _idle_connection(layer: _layers.HttpLayer, event: _layers.GetHttpConnection) -> Connection | None:
+    for connection, stack in layer.connections.items():
+        if event.connection_spec_matches(connection) and connection.connected and connection.alpn != b"h2":
+            for last in stack.context.layers[-1:]:
+                if isinstance(last, Client) and last.is_idle:
+                    return connection
+    return None
+
+
+def install(voice: Voice) -> None:
+    """From now on every connection of this process speaks HTTP as described here. Call it once."""
+    layers.Http1Server = make_server(voice)
+    layers.Http1Client = Client
+    layers.Http2Server = make_http2_server(voice)
+    _http1.make_body_reader = _make_body_reader
+    _http1.make_error_response = lambda status_code, message="": voice(status_code, message, None).to_bytes()
+    layers.HttpLayer.get_connection = _reusing(layers.HttpLayer.get_connection)

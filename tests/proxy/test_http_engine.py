@@ -1,0 +1,151 @@
+"""HTTP as the inspector speaks it: bounded heads, trailers, answers before the answer, connections used again, errors in plain words."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+
+import pytest
+from proxy_stand import Stand
+from small_internet.clients import HttpAnswer, curl
+from small_internet.running import wait_until
+from small_internet.whole import SmallInternet
+
+from hedgerow.proxy.failures import failure_key
+from hedgerow.proxy.http_engine import MAX_PENDING
+
+CHILD_WITH_CA = "127.0.0.11"
+CHILD = "127.0.0.12"
+INSPECTED = "www.school.example"
+VERSIONS = ("--http1.1", "--http2")
+
+
+def fetch(stand: Stand, url: str, *options: str) -> HttpAnswer:
+    return curl(url, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca, options=options)
+
+
+@contextlib.contextmanager
+def opened(stand: Stand, net: SmallInternet, host: str = INSPECTED) -> Iterator[ssl.SSLSocket]:
+    """An inspected HTTP/1.1 connection."""
+    target = f"{host}:{net.origins.https_port}".encode()
+    with socket.create_connection(stand.proxy, 10, (CHILD_WITH_CA, 0)) as client:
+        client.sendall(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, target))
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        with ssl.create_default_context(cafile=str(stand.ca)).wrap_socket(client, server_hostname=host) as secured:
+            yield secured
+
+
+def read_all(sock: socket.socket) -> bytes:
+    found = b""
+    with contextlib.suppress(OSError):
+        while piece := sock.recv(65536):
+            found += piece
+    return found
+
+
+def test_trailers_arrive_without_those_that_could_deceive(stand: Stand, net: SmallInternet) -> None:
+    with opened(stand, net) as client:
+        client.sendall(f"GET /trailers HTTP/1.1\r\nHost: {INSPECTED}\r\nConnection: close\r\n\r\n".encode())
+        answer = read_all(client)
+    assert answer.endswith(b"5\r\nhello\r\n0\r\nx-sum: 5d41\r\n\r\n")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_trailers_of_an_upload_and_of_an_answer_end_neither(stand: Stand, net: SmallInternet, version: str) -> None:
+    assert fetch(stand, net.url(INSPECTED, "/trailers"), version).body == b"hello"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_answer_before_the_answer_is_not_the_answer(stand: Stand, net: SmallInternet, version: str) -> None:
+    answer = fetch(stand, net.url(INSPECTED, "/interim"), version)
+    assert (answer.status, answer.body) == (200, b"the answer")
+
+
+def test_an_origins_connection_serves_several_http2_requests(stand: Stand, net: SmallInternet) -> None:
+    urls = [net.url(INSPECTED, f"/{number}") for number in range(4)]
+    fetch(stand, urls[0], "--http2", *(part for url in urls[1:] for part in ("-o", "/dev/null", url)))
+    connections = net.origins.connections()
+    assert [len(each.requests) for each in connections] == [4]
+    assert connections[0].alpn != "h2"
+
+
+@pytest.mark.parametrize("part", ["head", "chunk", "trailers", "pipeline"])
+def test_what_never_ends_is_cut_off(stand: Stand, net: SmallInternet, part: str) -> None:
+    begin = {
+        "head": "GET / HTTP/1.1\r\nX-Long: ",
+        "chunk": "POST /upload HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: www.school.example\r\n\r\n5;x=",
+        "trailers": "POST /upload HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: www.school.example\r\n\r\n0\r\nX-Long: ",
+        "pipeline": "GET /slow/30 HTTP/1.1\r\nHost: www.school.example\r\n\r\n",
+    }[part]
+    with opened(stand, net) as client:
+        sent = 0
+        with contextlib.suppress(OSError):
+            client.sendall(begin.encode())
+            while sent < 64 * MAX_PENDING:
+                client.sendall(b"x" * 65536)
+                sent += 65536
+        assert sent < 64 * MAX_PENDING
+
+
+def test_an_origins_endless_head_ends_with_an_explanation_and_its_connection(stand: Stand, net: SmallInternet) -> None:
+    url = net.url("broken.example", "/broken/endless-head", "http")
+    answer = curl(url, proxy=stand.proxy, source=CHILD)
+    assert (answer.status, "This site sent something broken" in answer.text) == (502, True)
+    address = net.address_of("broken.example")
+    assert net.origins.bytes_sent(address) < 256 * MAX_PENDING
+    wait_until(lambda: not any(each.is_open for each in net.origins.connections(address)), 5)
+
+
+def test_an_origin_is_left_when_its_client_is_gone(stand: Stand, net: SmallInternet) -> None:
+    address = net.address_of(INSPECTED)
+    with opened(stand, net) as client:
+        client.sendall(f"GET /endless HTTP/1.1\r\nHost: {INSPECTED}\r\n\r\n".encode())
+        assert client.recv(1000)
+    wait_until(lambda: not any(each.is_open for each in net.origins.connections(address)), 5)
+
+
+def test_a_client_is_not_read_while_its_origin_is_dialled(stand: Stand, net: SmallInternet) -> None:
+    """The name resolves slowly enough that an upload would be hoarded meanwhile; afterwards all of it arrives."""
+    size = 3_000_000
+    head = f"POST /upload HTTP/1.1\r\nHost: {INSPECTED}\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+    with opened(stand, net) as client:
+        client.sendall(head.encode() + b"y" * size)
+        assert b'"length": 3000000' in read_all(client)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_name_without_address_is_explained(stand: Stand, net: SmallInternet, policy: str, version: str) -> None:
+    try:
+        stand.swap(policy=policy.replace('"www.school.example/secret"', '"nowhere.example/secret"'))
+        answer = fetch(stand, net.url("nowhere.example", "/open"), version)
+        plain = curl(net.url("nowhere.example", "/open", "http"), proxy=stand.proxy, source=CHILD)
+    finally:
+        stand.swap(policy=policy)
+    for each in (answer, plain):
+        assert (each.status, "This site cannot be found" in each.text) == (502, True)
+        assert "mitmproxy" not in str(each.headers) + each.text
+
+
+def test_an_origin_that_answers_nothing_is_explained(stand: Stand, net: SmallInternet) -> None:
+    start = time.monotonic()
+    answer = curl(net.url("broken.example", "/broken/no-answer", "http"), proxy=stand.proxy, source=CHILD)
+    assert (answer.status, "This site does not answer" in answer.text) == (502, True)
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Connection killed: the address is not reachable through the proxy", "not-reachable"),
+        ("[Errno 111] Connect call failed ('192.0.2.1', 443)", "unreachable"),
+        ("Certificate verify failed: Hostname mismatch", "bad-certificate"),
+        ("unexpected server response: b'x'", "broken-answer"),
+        ("the answer's head is too long", "broken-answer"),
+    ],
+)
+def test_failures_have_words(message: str, expected: str) -> None:
+    assert failure_key(502, message) == expected
+    assert failure_key(400, message) == "bad-request"
