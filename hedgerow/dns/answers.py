@@ -34,6 +34,7 @@ _RFC8482: Final = b"\x07RFC8482\0"
 _WORDS: Final = {
     Reason.PAUSE: "paused",
     Reason.BEDTIME: "bedtime",
+    Reason.SCHEDULE: "closed at this time",
     Reason.BUDGET: "time is used up",
     Reason.RULE: "blocked by a rule",
     Reason.BYPASS: "a way round the filter",

@@ -6,11 +6,15 @@ Everything here is frozen: a worker swaps one reference and goes on. What is abs
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NewType
 
 from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.timing import Activity, Allowance, Bonus, Schedule, Span, Spent
+
+__all__ = ["Activity", "Allowance", "Bonus", "Schedule", "Span", "Spent"]
 
 DeviceId = NewType("DeviceId", str)
 """A device's name in the policy file; of one that nobody has named the MAC address if it is known, else the IP address."""
@@ -37,6 +41,7 @@ class Reason(StrEnum):
     LIFELINE = "lifeline"
     PAUSE = "pause"
     BEDTIME = "bedtime"
+    SCHEDULE = "schedule"  # the internet is closed at this time
     BUDGET = "budget"
     GRANT = "grant"
     EXCEPTION = "exception"  # an `allow` of the device, the person or the household
@@ -162,32 +167,29 @@ class Privacy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One item of an `allow` or `block`: `name` is a service id, a category, a canonical host or `host/path`."""
+    """One item of an `allow` or `block`: `name` is a service id, a category, a canonical host or `host/path`.
+
+    It holds until the instant `until`, None for good.
+    """
 
     kind: TargetKind
     name: str
     origin: Origin
+    until: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of wall-clock time that begins on a weekday (0 is Monday), in minutes after that day's midnight.
+class TimedRules:
+    """Rules that hold at certain times only. `internet` BLOCK closes all of it then; ALLOW opens what bedtimes and others close."""
 
-    `end` may exceed 1440: then the span ends on a later day. Always `start < end`.
-    """
-
-    weekday: int
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """The spans of a week in which something holds, and where that is written. No spans: never."""
-
-    spans: tuple[Span, ...]
+    name: str
+    when: Schedule
     origin: Origin
-    text: str = ""
+    allow: tuple[Target, ...] = ()
+    block: tuple[Target, ...] = ()
+    internet: Verdict | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,9 @@ class Rules:
     safe_search: SafeSearch | None = None
     youtube: SafeSearch | None = None
     privacy: Privacy | None = None
+    budget: tuple[Allowance, ...] | None = None
+    schedules: tuple[TimedRules, ...] = ()
+    retention: int | None = None  # days for which decisions are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +229,7 @@ class Person:
     timezone: str | None = None
     rules: Rules = field(default_factory=Rules)
     origin: Origin | None = None
+    holidays: tuple[date, ...] | None = None  # None: the network's
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +237,8 @@ class Device:
     """Something on the network. `known` is false for a device that the policy does not name; its id then is its address.
 
     `macs` are lower case with colons; `networks` hold single addresses as /32 and /128. `profile` is resolved, as for a person.
+    `names` are host names and `clients` the ids of encrypted DNS, lower case. A device that several people share is in `sharers`' hands
+    and has no `person`. `is_seat`: guests sit down at it one after another.
     """
 
     id: DeviceId
@@ -243,6 +251,10 @@ class Device:
     rules: Rules = field(default_factory=Rules)
     known: bool = True
     origin: Origin | None = None
+    names: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
+    sharers: tuple[str, ...] = ()
+    is_seat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +292,7 @@ class Network:
     ports: tuple[int, ...] = (80, 443)
     upstream: tuple[str, ...] = ()
     lists: Lists = Lists.STARTER
+    holidays: tuple[date, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +323,24 @@ class Policy:
     lists: tuple[ListSource, ...] = ()
     categories: tuple[str, ...] = ()  # all that exist: the built-in ones and those that `lists` define
     path: str | None = None
+    files: tuple[str, ...] = ()  # all that it was read from beside `path`: included files, calendars
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """Somebody at a device for a while: who signed in at one that several share, or a guest at a seat, under `profile`.
+
+    A later sitting of the same device counts over an earlier one.
+    """
+
+    id: str
+    device: DeviceId
+    giver: str
+    starts: float
+    ends: float | None = None
+    person: str | None = None
+    profile: str | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,98 +1,116 @@
-"""Reads what every scope can say: allow, block, bedtime and the levels."""
+"""Reads what every scope can say: allow, block, bedtime, schedules, budget and the levels."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies import yaml_tree
-from hedgerow.policies.model import Rules, Schedule, Span, Target, TargetKind
-from hedgerow.policies.schedule import NIGHT_GROUPS, night_span, parse_days, parse_interval
-from hedgerow.policies.schema import RawRules
+from hedgerow.policies.model import Rules, Target, TargetKind, TimedRules, Verdict
+from hedgerow.policies.schema import RawItem, RawRules, RawSchedule
 from hedgerow.policies.targets import parse_target
+from hedgerow.policies.times_reader import TimesReader
 from hedgerow.policies.yaml_tree import Tree
 
-NEVER = "none"
+INTERNET = "internet"
 
 
 class RulesReader:
-    """Reads rules of one tree. `used` collects the categories that some rule names."""
+    """Reads rules of one tree. `used` collects the categories that some rule names; `zone` is the one that `until` is written in."""
 
     def __init__(self, tree: Tree, services: Collection[str], categories: Collection[str]) -> None:
         self.tree = tree
         self.used: set[str] = set()
+        self.zone = ZoneInfo("UTC")
         self._services, self._categories = services, categories
+        self._times = TimesReader(tree, self.origin, self.subject)
 
     def origin(self, path: yaml_tree.Path, key: bool = False) -> Origin:
-        line, _ = self.tree.place_of(path, key)
-        text = self.tree.lines[line - 1].strip() if line <= len(self.tree.lines) else ""
-        return Origin(self.tree.source, line, text)
+        return self.tree.origin_of(path, key)
 
     def read(self, raw: RawRules, path: yaml_tree.Path) -> Rules:
         """What stands at `path` about one scope."""
-        allow = self.targets(enumerate(raw.allow), (*path, "allow"))
-        block = self.targets(enumerate(raw.block), (*path, "block"))
-        allowed = {(target.kind, target.name): target for target in allow}
-        for index, target in enumerate(block):
-            both = allowed.get((target.kind, target.name))
-            if both is not None:
-                self.tree.add_problem((*path, "block", index), f"'{target.name}' is both allowed (line {both.origin.line}) and blocked")
-        bedtime = None if raw.bedtime is None else self._bedtime(raw.bedtime, (*path, "bedtime"))
-        return Rules(allow, block, bedtime, raw.safe_search, raw.youtube, raw.privacy)
+        allow, block = self._allow_and_block(raw.allow, raw.block, path)
+        return Rules(
+            allow,
+            block,
+            None if raw.bedtime is None else self._times.bedtime(raw.bedtime, (*path, "bedtime")),
+            raw.safe_search,
+            raw.youtube,
+            raw.privacy,
+            None if raw.budget is None else self._times.budget(raw.budget, (*path, "budget")),
+            tuple(self._timed(name, entry, (*path, "schedules", name)) for name, entry in raw.schedules.items()),
+            raw.retention,
+        )
 
-    def targets(self, items: Iterable[tuple[int, str]], path: yaml_tree.Path) -> tuple[Target, ...]:
+    def _allow_and_block(
+        self, allow: list[RawItem], block: list[RawItem], path: yaml_tree.Path
+    ) -> tuple[tuple[Target, ...], tuple[Target, ...]]:  # fmt: skip
+        allowed = self.targets(enumerate(allow), (*path, "allow"))
+        blocked = self.targets(enumerate(block), (*path, "block"))
+        known = {(target.kind, target.name): target for target in allowed}
+        for index, target in enumerate(blocked):
+            both = known.get((target.kind, target.name))
+            if both is not None and both.until is None and target.until is None:
+                self.tree.add_problem((*path, "block", index), f"'{target.name}' is both allowed (line {both.origin.line}) and blocked")
+        return allowed, blocked
+
+    def targets(self, items: Iterable[tuple[int, RawItem]], path: yaml_tree.Path) -> tuple[Target, ...]:
         """The items of a list at `path`, each with its place in that list."""
         found = []
         for index, item in items:
-            try:
-                target = parse_target(item, self._services, self._categories, self.origin((*path, index)))
-            except ValueError as error:
-                self.tree.add_problem((*path, index), str(error))
-                continue
-            if target.kind is TargetKind.CATEGORY:
-                self.used.add(target.name)
-            found.append(target)
+            place = (*path, index)
+            target = self._target(item.what, place)
+            if target is not None:
+                until = None if item.until is None else self._instant(item.until, (*place, "until"))
+                found.append(replace(target, until=until, note=item.note))
         return tuple(found)
 
-    def _bedtime(self, raw: object, path: yaml_tree.Path) -> Schedule:
-        if isinstance(raw, dict):
-            spans = self._spans_by_days(raw, path)
-        elif raw == NEVER:
-            spans = []
-        else:
-            spans = [night_span(day, start, end) for start, end in self._intervals(raw, path) for day in range(7)]
-        origin = self.origin(path, key=True)
-        return Schedule(tuple(sorted(spans, key=lambda span: (span.weekday, span.start))), origin, origin.text)
+    def subject(self, text: str, path: yaml_tree.Path) -> str | None:
+        """A category or service as a budget names it; None, with a problem, for anything else."""
+        target = self._target(text, path)
+        if target is None:
+            return None
+        if target.kind not in {TargetKind.CATEGORY, TargetKind.SERVICE}:
+            self.tree.add_problem(path, f"'{text}' is neither a category nor a service: minutes are counted for those only")
+            return None
+        return f"{target.kind.value}:{target.name}"
 
-    def _spans_by_days(self, raw: dict[str, object], path: yaml_tree.Path) -> list[Span]:
-        """Days by name count over groups, and groups over every-day."""
-        chosen: dict[int, tuple[int, str]] = {}
-        intervals: dict[str, list[tuple[int, int]]] = {}
-        for key, value in raw.items():
-            try:
-                days, specificity = parse_days(key, NIGHT_GROUPS)
-            except ValueError as error:
-                self.tree.add_problem((*path, key), str(error), key=True)
-                continue
-            intervals[key] = [] if value == NEVER else self._intervals(value, (*path, key))
-            for day in sorted(days):
-                other = chosen.get(day)
-                if other is not None and other[0] == specificity:
-                    self.tree.add_problem((*path, key), f"'{key}' and '{other[1]}' speak of the same day", key=True)
-                    break
-                if other is None or other[0] < specificity:
-                    chosen[day] = (specificity, key)
-        return [night_span(day, start, end) for day, (_, key) in chosen.items() for start, end in intervals[key]]
+    def _target(self, text: str, path: yaml_tree.Path) -> Target | None:
+        try:
+            target = parse_target(text, self._services, self._categories, self.origin(path))
+        except ValueError as error:
+            self.tree.add_problem(path, str(error))
+            return None
+        if target.kind is TargetKind.CATEGORY:
+            self.used.add(target.name)
+        return target
 
-    def _intervals(self, raw: object, path: yaml_tree.Path) -> list[tuple[int, int]]:
-        found = []
-        for index, item in enumerate(raw if isinstance(raw, list) else [raw]):
-            place = (*path, index) if isinstance(raw, list) else path
-            if not isinstance(item, str):
-                self.tree.add_problem(place, 'a stretch of time is text such as "20:30-07:00"')
-                continue
-            try:
-                found.append(parse_interval(item))
-            except ValueError as error:
-                self.tree.add_problem(place, str(error))
-        return found
+    def _timed(self, name: str, raw: RawSchedule, path: yaml_tree.Path) -> TimedRules:
+        when = self._times.schedule(raw.when, (*path, "when"))
+        closes, opens = (any(item.what == INTERNET for item in items) for items in (raw.block, raw.allow))
+        if not raw.allow and not raw.block:
+            self.tree.add_problem(path, f"the schedule '{name}' neither allows nor blocks anything", key=True)
+        if closes and opens:
+            self.tree.add_problem(path, f"the schedule '{name}' both allows and blocks the internet", key=True)
+        # Indexes must stay those of the file, so that a problem is told at its line.
+        allow, block = (
+            self.targets(((n, item) for n, item in enumerate(items) if item.what != INTERNET), (*path, key))
+            for key, items in (("allow", raw.allow), ("block", raw.block))
+        )
+        verdict = Verdict.BLOCK if closes else Verdict.ALLOW if opens else None
+        return TimedRules(name, when, self.origin(path, key=True), allow, block, verdict, raw.note)
+
+    def _instant(self, text: str, path: yaml_tree.Path) -> float | None:
+        """A date holds to its end, a date with a time to that moment, on the clocks of `zone`."""
+        try:
+            if len(text) == len("2026-12-01"):
+                day = date.fromisoformat(text) + timedelta(days=1)
+                return datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
+            return datetime.fromisoformat(text).replace(tzinfo=self.zone).timestamp()
+        except (ValueError, OverflowError):
+            self.tree.add_problem(path, f"'{text}' is not a date or a time of one, such as 2026-12-01 or 2026-12-01 18:00")
+            return None

@@ -8,26 +8,19 @@ in it and never comes back; a beginning or an end that the clocks leap over fall
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from hedgerow.policies.model import Schedule, Span
+from hedgerow.policies.timing import Schedule
 
 DAY = 24 * 60
-DAY_NAMES = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_LONG_DAY_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-# How far around a moment spans are laid out: a week, and a day for spans that began yesterday or lie across a date line.
-_DAYS_BACK, _DAYS_AHEAD = 9, 9
-
-NIGHT_GROUPS: dict[str, frozenset[int]] = {
-    "every-day": frozenset(range(7)),
-    "school-nights": frozenset({6, 0, 1, 2, 3}),  # a school day follows
-    "weekdays": frozenset(range(5)),
-    "weekend": frozenset({4, 5}),  # of nights: Friday's and Saturday's
-}
+# How far around a moment spans are laid out: days for spans that began before it or lie across a date line. What lies near mostly
+# decides, and is laid out first.
+_DAYS_BACK, _DAYS_NEAR, _DAYS_AHEAD = 4, 2, 9
+_FAR_AHEAD = 400  # a schedule of dates only may begin next year
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,37 +63,9 @@ def parse_interval(text: str) -> tuple[int, int]:
     return start, end if end > start else end + DAY
 
 
-def parse_days(text: str, groups: dict[str, frozenset[int]]) -> tuple[frozenset[int], int]:
-    """The weekdays that a key names, and how specific it is: 0 every day, 1 a group, 2 days by name.
-
-    >>> sorted(parse_days("fri-sun", NIGHT_GROUPS)[0])
-    [4, 5, 6]
-    """
-    key = text.strip().lower()
-    if key in groups:
-        return groups[key], 0 if len(groups[key]) == 7 else 1
-    days: set[int] = set()
-    for part in key.split(","):
-        first, dash, last = part.partition("-")
-        begin = _weekday(first, text)
-        end = _weekday(last, text) if dash else begin
-        days.update((begin + step) % 7 for step in range((end - begin) % 7 + 1))
-    return frozenset(days), 2
-
-
-def _weekday(name: str, whole: str) -> int:
-    name = name.strip()
-    for names in (DAY_NAMES, _LONG_DAY_NAMES):
-        if name in names:
-            return names.index(name)
-    raise ValueError(f"'{whole}' names no days; days are {', '.join(NIGHT_GROUPS)}, mon, tue … sun, or ranges such as mon-thu")
-
-
-def night_span(evening: int, start: int, end: int) -> Span:
-    """The span of a bedtime on the evening of a weekday. One that starts before noon starts after that evening's midnight."""
-    if start < DAY // 2 and end <= DAY:
-        return Span((evening + 1) % 7, start, end)
-    return Span(evening, start, end)
+def night_stretch(start: int, end: int) -> tuple[int, int]:
+    """The stretch of a bedtime in minutes after the midnight before that evening. One that starts before noon starts after the next one."""
+    return (start + DAY, end + DAY) if start < DAY // 2 and end <= DAY else (start, end)
 
 
 @lru_cache(maxsize=4096)
@@ -124,41 +89,61 @@ def _leap_between(before: int, after: int, zone: ZoneInfo) -> float:
     return float(after)
 
 
-def _stretches(schedule: Schedule, zone: ZoneInfo, now: float) -> Iterator[tuple[float, float]]:
-    """The schedule's stretches around `now` as instants, in order, those that touch joined."""
-    today = datetime.fromtimestamp(now, UTC).date()
-    found = []
-    for offset in range(-_DAYS_BACK, _DAYS_AHEAD + 1):
-        day = today + timedelta(days=offset)
-        found += [
-            (_instant(day, span.start, zone, False), _instant(day, span.end, zone, True))
-            for span in schedule.spans
-            if span.weekday == day.weekday()
-        ]
-    found.sort()
-    joined: tuple[float, float] | None = None
+def _spans_on(schedule: Schedule, day: date, free: Collection[date]) -> Iterator[tuple[int, int]]:
+    dated = [span for span in schedule.dated if span.day == day]
+    if dated:
+        yield from ((span.start, span.end) for span in dated if span.start is not None)
+        return
+    is_free = schedule.free is not None and (day + timedelta(days=1) if schedule.nightly else day) in free
+    for span in (schedule.free or ()) if is_free else schedule.spans:
+        if span.weekday == day.weekday():
+            yield span.start, span.end
+
+
+def _stretches(schedule: Schedule, zone: ZoneInfo, free: Collection[date], days: Iterable[date]) -> list[tuple[float, float]]:
+    """The schedule's stretches that belong to `days` as instants, in order, those that touch joined."""
+    found = sorted(
+        (_instant(day, start, zone, False), _instant(day, end, zone, True)) for day in days for start, end in _spans_on(schedule, day, free)
+    )
+    joined: list[tuple[float, float]] = []
     for start, end in found:
-        if joined is not None and start <= joined[1]:
-            joined = (joined[0], max(joined[1], end))
+        if start == end:
+            continue  # clocks leap over all of it
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
         else:
-            if joined is not None:
-                yield joined
-            joined = (start, end)
-    if joined is not None:
-        yield joined
+            joined.append((start, end))
+    return joined
 
 
-def state_at(schedule: Schedule, zone: ZoneInfo, now: float) -> State:
+def state_at(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date] = ()) -> State:
     """Whether `schedule` holds at `now` (seconds since the epoch) and until when. Pure; exact to the second.
 
-    A stretch holds from its start, that instant included, to its end, that instant excluded.
+    A stretch holds from its start, that instant included, to its end, that instant excluded. `free` are the dates that are holidays.
     """
-    horizon = now + (_DAYS_AHEAD - 1) * DAY * 60
-    for start, end in _stretches(schedule, zone, now):
-        if start == end:
-            continue
+    if not (schedule.spans or schedule.free or schedule.dated):
+        return State(False, None)
+    today = datetime.fromtimestamp(now, UTC).date()
+    near = _state_within(schedule, zone, now, free, today, _DAYS_NEAR)
+    if near is not None:
+        return near
+    ahead = _FAR_AHEAD if schedule.dated or (schedule.free is not None and schedule.free != schedule.spans) else _DAYS_AHEAD
+    return _state_within(schedule, zone, now, free, today, ahead) or State(*_unchanging(schedule, zone, now, free, today))
+
+
+def _state_within(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date], today: date, ahead: int) -> State | None:
+    """The state as far as the days up to `ahead` tell it: None where the next change lies too far off to be sure of it."""
+    days = [today + timedelta(days=offset) for offset in range(-_DAYS_BACK, ahead + 1)]
+    # What begins after the last of these days may touch what ends on it; nothing begins more than a day before its own day.
+    sure = now + (ahead - 1) * DAY * 60
+    for start, end in _stretches(schedule, zone, free, days):
         if now < start:
-            return State(False, start)
+            return State(False, start) if start < sure else None
         if now < end:
-            return State(True, end if end < horizon else None)
-    return State(False, None)
+            return State(True, end) if end < sure else None
+    return None
+
+
+def _unchanging(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date], today: date) -> tuple[bool, None]:
+    days = [today + timedelta(days=offset) for offset in range(-_DAYS_BACK, _DAYS_NEAR)]
+    return any(start <= now < end for start, end in _stretches(schedule, zone, free, days)), None

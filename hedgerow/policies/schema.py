@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, model_validator
 
 from hedgerow.policies.model import Lists, Privacy, SafeSearch
 
@@ -26,8 +26,32 @@ def _spoken_bool(value: object) -> object:
     return {"yes": True, "on": True, "no": False, "off": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
-Texts = Annotated[list[str], BeforeValidator(_one_or_more)]
+_TEXT = {"type": "string"}
+_TEXT_OR_TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+_ITEM = {
+    "anyOf": [
+        _TEXT,
+        {
+            "type": "object",
+            "properties": {"what": _TEXT, "until": _TEXT, "note": _TEXT},
+            "required": ["what"],
+            "additionalProperties": False,
+        },
+    ]
+}
+_TIMES = {"anyOf": [*_TEXT_OR_TEXTS["anyOf"], {"type": "object", "additionalProperties": _TEXT_OR_TEXTS}]}
+_AMOUNT = {"anyOf": [_TEXT, {"type": "integer", "minimum": 0}]}
+_BUDGET = {
+    "anyOf": [
+        *_AMOUNT["anyOf"],
+        {"type": "object", "additionalProperties": {"anyOf": [*_AMOUNT["anyOf"], {"type": "object", "additionalProperties": _AMOUNT}]}},
+    ]
+}
+
+Texts = Annotated[list[str], BeforeValidator(_one_or_more), WithJsonSchema(_TEXT_OR_TEXTS)]
 Switch = Annotated[bool, BeforeValidator(_spoken_bool)]
+Times = Annotated[Any, WithJsonSchema(_TIMES)]
+"""Text, a list of text, or a mapping of days to either."""
 
 
 class Raw(BaseModel):
@@ -42,15 +66,48 @@ class Raw(BaseModel):
         return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
 
 
+def _items(value: object) -> object:
+    """An item is text; with more to say about it, a mapping."""
+    listed = [value] if isinstance(value, str) else value
+    return [item if isinstance(item, dict) else {"what": item} for item in listed] if isinstance(listed, list) else value
+
+
+class RawItem(Raw):
+    """One item of `allow` or `block`."""
+
+    what: str
+    until: str | None = None
+    note: str = ""
+
+
+Items = Annotated[
+    list[RawItem],
+    BeforeValidator(_items),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _ITEM}]}),
+]
+
+
+class RawSchedule(Raw):
+    """Something that holds at certain times. `allow` and `block` take what they take elsewhere, and `internet` for all of it."""
+
+    allow: Items = []
+    block: Items = []
+    when: Times
+    note: str = ""
+
+
 class RawRules(Raw):
     """What can be said at every level: for the whole network, a profile, a person and a device."""
 
-    allow: Texts = []
-    block: Texts = []
-    bedtime: Any = None  # text, or a mapping of days to text or lists of text
+    allow: Items = []
+    block: Items = []
+    bedtime: Times = None
+    budget: Annotated[Any, WithJsonSchema(_BUDGET)] = None
+    schedules: Annotated[dict[str, RawSchedule], BeforeValidator(_nothing_said)] = {}
     safe_search: SafeSearch | None = None
     youtube: SafeSearch | None = None
     privacy: Privacy | None = None
+    retention: Annotated[StrictInt, Field(ge=0, le=3650)] | None = None
 
 
 class RawListen(Raw):
@@ -69,6 +126,7 @@ class RawNetwork(Raw):
     ports: list[StrictInt] | None = None
     upstream: Texts = []
     lists: Lists | None = None
+    holidays: Texts = []
 
 
 class RawPerson(RawRules):
@@ -76,12 +134,15 @@ class RawPerson(RawRules):
     profile: str | None = None
     timezone: str | None = None
     devices: Texts = []
+    holidays: Texts | None = None
 
 
 class RawDevice(RawRules):
     mac: Texts = []
     ip: Texts = []
     cidr: Texts = []
+    host: Texts = []
+    client: Texts = []
     profile: str | None = None
     trusts_ca: Switch = False
     never_inspect: Switch = False
@@ -92,6 +153,10 @@ class RawProfile(RawRules):
     title: str = ""
     why: str = ""
     source: str = ""
+
+
+class RawSeat(RawDevice):
+    """A café's seat: a device at which guests sit down one after another."""
 
 
 class RawList(Raw):
@@ -110,3 +175,5 @@ class RawPolicy(RawRules):
     devices: Annotated[dict[str, RawDevice], BeforeValidator(_nothing_said)] = {}
     profiles: Annotated[dict[str, RawProfile], BeforeValidator(_nothing_said)] = {}
     lists: list[RawList] = []
+    seats: Annotated[dict[str, RawSeat], BeforeValidator(_nothing_said)] = {}
+    include: Texts = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from hedgerow.blocklists.rules import Problem
+from hedgerow.blocklists.rules import Origin, Problem
 
 Path = tuple[str | int, ...]
 Plain = dict[str, "Plain"] | list["Plain"] | str | int | bool | None
@@ -44,7 +44,7 @@ _ADVICE = (
 class Tree:
     """`places` holds line and column (from 1) of each value, `keys` of each key. `value` is None where the text could not be read.
 
-    `unreadable` are the values that were left out with a problem.
+    `unreadable` are the values that were left out with a problem; `included` are those that stand in other files, with the lines of these.
     """
 
     source: str
@@ -54,6 +54,7 @@ class Tree:
     problems: list[Problem] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     unreadable: set[Path] = field(default_factory=set)
+    included: dict[Path, tuple[str, list[str]]] = field(default_factory=dict)
 
     def place_of(self, path: Path, key: bool = False) -> tuple[int, int]:
         """Where a value (or its key) stands; that of the nearest value around it where the path leads nowhere."""
@@ -66,25 +67,47 @@ class Tree:
 
     def forget(self, path: Path) -> None:
         """What is at `path` is left out: of a list, those after it move up."""
-        parent, gone = path[:-1], path[-1]
-        for known in (self.places, self.keys):
-            moved: dict[Path, tuple[int, int]] = {}
-            for at, place in known.items():
-                index = at[len(parent)] if len(at) > len(parent) and at[: len(parent)] == parent else None
-                if index is None or (index != gone and (not isinstance(index, int) or not isinstance(gone, int) or index < gone)):
-                    moved[at] = place
-                elif index != gone and isinstance(index, int):
-                    moved[*parent, index - 1, *at[len(path) :]] = place
-            known.clear()
-            known.update(moved)
+        _forget(self.places, path)
+        _forget(self.keys, path)
+        _forget(self.included, path)
+
+    def origin_of(self, path: Path, key: bool = False) -> Origin:
+        """The file, line and text of what is at `path`."""
+        source, lines = self.text_of(path)
+        line, _ = self.place_of(path, key)
+        return Origin(source, line, lines[line - 1].strip() if line <= len(lines) else "")
+
+    def text_of(self, path: Path) -> tuple[str, list[str]]:
+        """The file that `path` stands in, and its lines: an included one, or the tree's own."""
+        while path and self.included:
+            found = self.included.get(path)
+            if found is not None:
+                return found
+            path = path[:-1]
+        return self.source, self.lines
 
     def add_problem(self, path: Path, message: str, key: bool = False) -> None:
         line, column = self.place_of(path, key)
-        self.add_problem_at(line, column, message)
+        source, lines = self.text_of(path)
+        text = lines[line - 1].strip() if line <= len(lines) else ""
+        self.problems.append(Problem(source, line, column, message, text))
 
     def add_problem_at(self, line: int, column: int, message: str) -> None:
         text = self.lines[line - 1].strip() if line <= len(self.lines) else ""
         self.problems.append(Problem(self.source, line, column, message, text))
+
+
+def _forget[Known](known: dict[Path, Known], path: Path) -> None:
+    parent, gone = path[:-1], path[-1]
+    moved: dict[Path, Known] = {}
+    for at, place in known.items():
+        index = at[len(parent)] if len(at) > len(parent) and at[: len(parent)] == parent else None
+        if index is None or (index != gone and (not isinstance(index, int) or not isinstance(gone, int) or index < gone)):
+            moved[at] = place
+        elif index != gone and isinstance(index, int):
+            moved[*parent, index - 1, *at[len(path) :]] = place
+    known.clear()
+    known.update(moved)
 
 
 def read_tree(data: bytes, source: str) -> Tree:

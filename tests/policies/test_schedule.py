@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Schedule, Span
-from hedgerow.policies.schedule import NIGHT_GROUPS, night_span, parse_clock, parse_days, parse_interval, state_at
+from hedgerow.policies.days import NIGHT_GROUPS, parse_days
+from hedgerow.policies.schedule import night_stretch, parse_clock, parse_interval, state_at
 
 ZONES = (
     "UTC",
@@ -116,7 +117,7 @@ def test_never_and_always() -> None:
     ],
 )
 def test_nights_on_which_clocks_change(zone: str, evening: datetime, hours: float) -> None:
-    bedtime = Schedule(tuple(night_span(day, *parse_interval("20:30-07:00")) for day in range(7)), Origin("test"))
+    bedtime = Schedule(tuple(Span(day, *night_stretch(*parse_interval("20:30-07:00"))) for day in range(7)), Origin("test"))
     start = evening.replace(tzinfo=ZoneInfo(zone)).timestamp()
     assert state_at(bedtime, ZoneInfo(zone), start - 1).until == start
     state = state_at(bedtime, ZoneInfo(zone), start)
@@ -148,18 +149,19 @@ def test_an_interval_is_read_as_it_is_written(start: int, end: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "days", "specificity"),
+    ("text", "days", "rank"),
     [
         ("every-day", range(7), 0),
         ("school-nights", (6, 0, 1, 2, 3), 1),
         ("weekend", (4, 5), 1),
         ("weekdays", range(5), 1),
-        ("mon", (0,), 2),
-        ("Sunday", (6,), 2),
-        ("sat-mon", (5, 6, 0), 2),
-        ("tue,thu", (1, 3), 2),
-        ("mon-wed, sat", (0, 1, 2, 5), 2),
+        ("mon", (0,), 4),
+        ("Sunday", (6,), 4),
+        ("sat-mon", (5, 6, 0), 4),
+        ("tue,thu", (1, 3), 4),
+        ("mon-wed, sat", (0, 1, 2, 5), 4),
     ],
 )
-def test_days(text: str, days: range, specificity: int) -> None:
-    assert parse_days(text, NIGHT_GROUPS) == (frozenset(days), specificity)
+def test_days(text: str, days: range, rank: int) -> None:
+    found = parse_days(text, NIGHT_GROUPS)
+    assert (found.ordinary, found.rank) == (frozenset(days), rank)

@@ -30,6 +30,8 @@ def reason_words(reason: Reason, what: str) -> str:
             return "the network is paused"
         case Reason.BEDTIME:
             return f"bedtime ({what})" if what else "bedtime"
+        case Reason.SCHEDULE:
+            return f"closed at this time ({what})" if what else "closed at this time"
         case Reason.BUDGET:
             return f"time is used up ({what})" if what else "time is used up"
         case Reason.GRANT:

@@ -10,7 +10,7 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies import yaml_tree
 from hedgerow.policies.model import Profile, Rules, Target
 from hedgerow.policies.rules_reader import RulesReader
-from hedgerow.policies.schema import RawProfile
+from hedgerow.policies.schema import RawItem, RawProfile
 from hedgerow.policies.services import Services
 from hedgerow.policies.targets import suggest
 from hedgerow.policies.yaml_tree import Plain, Tree
@@ -101,24 +101,32 @@ class ProfileReader:
             own.safe_search or base.rules.safe_search,
             own.youtube or base.rules.youtube,
             own.privacy or base.rules.privacy,
+            own.budget if own.budget is not None else base.rules.budget,
+            (*(each for each in base.rules.schedules if each.name not in raw.schedules), *own.schedules),
+            own.retention if own.retention is not None else base.rules.retention,
         )
         title = raw.title or (base.title if name == base.name else name)
         return replace(base, name=name, title=title, rules=rules, why=raw.why or base.why, source=raw.source or base.source,
                        origin=self._reader.origin(path, key=True))  # fmt: skip
 
-    def _changed(self, base: tuple[Target, ...], items: list[str], path: yaml_tree.Path, base_name: str) -> tuple[Target, ...]:
+    def _changed(self, base: tuple[Target, ...], items: list[RawItem], path: yaml_tree.Path, base_name: str) -> tuple[Target, ...]:
         """`x` and `+x` add to what the base says, `-x` takes away from it."""
-        added = self._reader.targets(((index, item.removeprefix("+")) for index, item in enumerate(items) if item[:1] != "-"), path)
+        more = [(index, item) for index, item in enumerate(items) if item.what[:1] != "-"]
+        added = self._reader.targets([(index, _named(item, item.what.removeprefix("+"))) for index, item in more], path)
         kept = list(base)
         for index, item in enumerate(items):
-            if item[:1] != "-":
+            if item.what[:1] != "-":
                 continue
-            for target in self._reader.targets([(index, item[1:])], path):
+            for target in self._reader.targets([(index, _named(item, item.what[1:]))], path):
                 left = [other for other in kept if (other.kind, other.name) != (target.kind, target.name)]
                 if len(left) == len(kept):
                     self._tree.add_problem((*path, index), f"'{base_name}' does not have '{target.name}', so it cannot be taken away")
                 kept = left
         return (*kept, *added)
+
+
+def _named(item: RawItem, what: str) -> RawItem:
+    return item.model_copy(update={"what": what})
 
 
 def _names(target: Target, others: tuple[Target, ...], inherited: tuple[Target, ...]) -> bool:
