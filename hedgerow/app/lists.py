@@ -137,7 +137,9 @@ class ListKeeper:
                 log.error("%s", error)
                 return False
             log.info("%d domains compiled in %.1f s", report.domains, time.monotonic() - started)
-        for problem in report.problems[:20]:
+        # Of a list that could not be fetched the fetcher has told.
+        missing = {source.name for source in sources if source.url and source.path is None}
+        for problem in [problem for problem in report.problems if problem.source not in missing][:20]:
             log.warning("%s", problem)
         self.problem = ""
         self.generation, self.report, self._compiled = out, report, sources

@@ -1,0 +1,133 @@
+"""Lists from servers that do everything wrong: each outcome is shown in the status, and what is blocked never gets less."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from list_server import ListServer, bomb, send, slowly, text, tls_context
+from small_internet import SmallInternet
+from small_internet.clients import kdig
+from small_internet.family import TABLET, family_policy
+from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
+
+from hedgerow.blocklists.essential import popular_hosts
+
+
+def names(prefix: str, count: int = 200) -> bytes:
+    return "".join(f"{prefix}-{number}.example\n" for number in range(count)).encode()
+
+
+WEB_PAGE = b"<!DOCTYPE html><html><body>Please log in to the hotel's Wi-Fi</body></html>"
+GOOD = {
+    "good": text(names("good"), etag='"1"'),
+    "slow": slowly(names("slow"), 2.0),
+    "moved": lambda handler: send(handler, 301, location="/new-place"),
+    "new-place": text(names("moved")),
+    "shrinks": text(names("shrinks")),
+    "grows-wild": text(names("grows-wild")),
+}
+BAD = {
+    "truncated": (lambda handler: send(handler, 200, names("t"), content_length="999999"), "cut off"),
+    "page": (text(WEB_PAGE), "a web page came"),
+    "oversized": (lambda handler: send(handler, 200, content_length=str(1 << 31)), "larger than"),
+    "bomb": (bomb(420), "larger than"),
+    "gone": (lambda handler: send(handler, 410), "answered 410"),
+    "wild": (text("\n".join(sorted(popular_hosts())).encode()), "essential and well-known names"),
+}
+
+
+@pytest.fixture
+def publisher() -> Iterator[ListServer]:
+    with ListServer().serving() as server:
+        server.paths = {f"/{name}": serve for name, serve in GOOD.items()} | {f"/{name}": serve for name, (serve, _) in BAD.items()}
+        yield server
+
+
+@pytest.fixture
+def impostor(internet: SmallInternet) -> Iterator[ListServer]:
+    leaf = internet.authority.self_signed_leaf("127.0.0.1")
+    with ListServer(tls_context(leaf.certificate, leaf.key)).serving() as server:
+        server.paths = {"/list": text(names("impostor"))}
+        yield server
+
+
+def policy_of(internet: SmallInternet, publisher: ListServer, impostor: ListServer) -> str:
+    wanted = [name for name in (*GOOD, *BAD) if name != "new-place"]
+    entries = [f'  - {{category: adult, name: {name}, url: "{publisher.root}/{name}"}}\n' for name in wanted]
+    entries.append(f'  - {{category: adult, name: impostor, url: "{impostor.root}/list"}}\n')
+    return family_policy(internet, lists="lists:\n" + "".join(entries))
+
+
+def status(running: Hedgerow) -> dict[str, Any]:
+    done = hedgerow_command("lists", "status", "--json", "--state", str(running.state))
+    assert done.returncode == 0, done.stderr
+    return {row["source"]: row for row in json.loads(done.stdout)["lists"]}
+
+
+def is_blocked(running: Hedgerow, name: str) -> bool:
+    answer = kdig(running.dns, name, source=TABLET)
+    assert answer is not None, running.stderr
+    return answer.data("A") == ["0.0.0.0"]
+
+
+def update(running: Hedgerow, *command: str) -> str:
+    arguments = ("lists", *(command or ("update",)), "--state", str(running.state), "--policy", str(running.policy_path))
+    done = hedgerow_command(*arguments, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_every_outcome_is_shown_and_the_index_is_never_worse(internet: SmallInternet, publisher: ListServer, impostor: ListServer) -> None:
+    with running_hedgerow(policy_of(internet, publisher, impostor)) as running:
+        assert is_blocked(running, "pornhub.com"), "the starter lists hold before anything is fetched"
+        wait_until(lambda: is_blocked(running, "good-7.example"), 60, "the first lists are fetched")
+        rows = wait_until(lambda: (found := status(running)) and found["good"]["domains"] and found, 30)
+        for name, (_, message) in BAD.items():
+            assert message in rows[name]["problem"], rows[name]
+            assert rows[name]["domains"] == 0
+        assert "certificate is not trusted" in rows["impostor"]["problem"]
+        assert rows["wild"]["held"]
+        for name in ("good", "slow", "moved", "shrinks", "grows-wild"):
+            assert (rows[name]["problem"], rows[name]["domains"], rows[name]["unique"]) == ("", 200, 200), rows[name]
+            assert is_blocked(running, f"{name}-199.example")
+        assert not is_blocked(running, "www.wikipedia.org")
+
+        publisher.paths["/shrinks"] = text(names("shrinks", 50))
+        publisher.paths["/grows-wild"] = text(names("grows-wild") + "\n".join(sorted(popular_hosts())).encode())
+        publisher.paths["/slow"], publisher.paths["/moved"] = text(WEB_PAGE), lambda handler: send(handler, 503)
+        heard = update(running)
+        assert "good: unchanged" in heard
+        assert ("/good", '"1"') in publisher.asked
+        rows = status(running)
+        assert "it shrank from 200 rules to 50" in rows["shrinks"]["problem"]
+        assert rows["shrinks"]["held"]
+        assert "essential and well-known names" in rows["grows-wild"]["problem"]
+        for name in ("good", "slow", "moved", "shrinks", "grows-wild"):
+            assert rows[name]["domains"] == 200
+            assert is_blocked(running, f"{name}-199.example")
+        assert not is_blocked(running, "www.wikipedia.org")
+
+        update(running, "accept", "shrinks")
+        wait_until(lambda: not is_blocked(running, "shrinks-199.example"), 20, "the accepted copy holds")
+        assert is_blocked(running, "shrinks-49.example")
+        assert not status(running)["shrinks"]["held"]
+
+
+def test_a_list_that_was_not_refreshed_in_its_time_is_flagged(internet: SmallInternet) -> None:
+    lists = "lists:\n  - {category: adult, path: lists/old.txt, refresh: 1d}\n  - {category: adult, path: lists/new.txt, refresh: 1d}\n"
+
+    def age(directory: Path) -> None:
+        os.utime(directory / "lists/old.txt", (time.time() - 3 * 86400,) * 2)
+
+    files = {"lists/old.txt": "old.example\n", "lists/new.txt": "new.example\n"}
+    with running_hedgerow(family_policy(internet, lists=lists), lists=files, prepare=age) as running:
+        rows = {name.rpartition("/")[2]: row for name, row in status(running).items()}
+        assert "not refreshed for 72 hours" in rows["old.txt"]["problem"]
+        assert rows["new.txt"]["problem"] == ""
+        assert is_blocked(running, "old.example")
