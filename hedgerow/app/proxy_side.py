@@ -34,7 +34,8 @@ class ProxySide:
         network, settings = view.policy.network, self._worker.settings
         own = {endpoint.host for listen in (settings.dns, settings.proxy, settings.web) for endpoint in listen.every_family()}
         guard = Guard(network.reachable, frozenset(network.ports), frozenset(own))
-        page = BlockPage.load(network.country, network.timezone)
+        ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
+        page = BlockPage.load(network.country, network.timezone, ages)
         return Judge(self._worker.client, self._worker.decide, self.resolve, self.observe, self._worker.ask, guard, page)
 
     async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:

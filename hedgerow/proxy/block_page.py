@@ -11,29 +11,29 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import Enum
-from pathlib import Path
+from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.policies.decide import IP_ADDRESS
 from hedgerow.policies.lifelines import Lifeline, Lifelines
 from hedgerow.policies.model import Decision, Reason
+from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.services import Services
+from hedgerow.proxy.help_lines import choose_lines
+from hedgerow.proxy.wording import PAGES, Reader, Wording, choose_language, load_wordings
 
 ASK_PATH = "/.well-known/hedgerow/ask"
 NOTE_LIMIT = 300
 
-_PAGES = Path(__file__).parent / "pages"
-_AT_ONCE, _BEHIND_A_CLICK = 3, 6
-_NO_ASKING = frozenset({Reason.BYPASS})
-"""Nobody is asked to open a hole in the filter from the page that closed it."""
+_YOUNG_UNTIL = 8
+_YOUNG_PROFILE = "child-under-8"
+_ANYBODY = Reader()
 
 
 class Form(Enum):
@@ -92,106 +92,114 @@ def form_of(resource: str, accept: str, requested_with: str = "") -> Form:
     return Form.PAGE
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A lifeline as a page shows it."""
-
-    name: str
-    phone: str
-    dial: str
-    chat: str
-    url: str
-    site: str
-
-
 class BlockPage:
-    """Renders every answer of the proxy that is its own. `titles` and `abouts` explain what a decision names, in people's words."""
+    """Renders every answer of the proxy that is its own, for whoever reads it.
+
+    `abouts` explain categories in people's words (English ones). `ages` are those of the people whom the policy names.
+    """
 
     def __init__(
         self,
-        template: Template,
+        environment: Environment,
         style: str,
-        words: Mapping[str, Any],
+        wordings: Mapping[str, Wording],
         lifelines: Sequence[Lifeline],
-        timezone: ZoneInfo,
-        titles: Mapping[str, str],
         abouts: Mapping[str, str],
+        ages: Mapping[str, int],
     ) -> None:
-        self._template = template
-        self._style = style
-        self._words = words
-        # Those for children with a telephone first: a page that lists forty is read by nobody.
-        ordered = sorted(lifelines, key=lambda line: (line.purpose != "children", not line.phone))
-        self._lines = tuple(_shown(line) for line in ordered[: _AT_ONCE + _BEHIND_A_CLICK])
-        self._timezone = timezone
-        self._titles = titles
+        self._template = environment.get_template("page.html")
+        self._style = Markup(style)  # noqa: S704  our own file
+        self._wordings = wordings
         self._abouts = abouts
+        self._ages = ages
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self._policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        # The same on every page, and the longest part of it: made once.
+        first, more = choose_lines(lifelines)
+        care = environment.get_template("care.html")
+        self._care = {
+            Reader(language, young): Markup(care.render(words=wording.words, young=young, first=first, more=more))  # noqa: S704  escaped there
+            for language, wording in wordings.items()
+            for young in (False, True)
+        }
 
     @staticmethod
-    def load(country: str | None = None, timezone: str = "UTC", language: str = "en") -> BlockPage:
+    def load(country: str | None = None, timezone: str = "UTC", ages: Mapping[str, int] | None = None) -> BlockPage:
         """The pages of this package, with the lifelines of a country and times as its clocks show them."""
-        environment = Environment(loader=FileSystemLoader(_PAGES), autoescape=True, undefined=StrictUndefined)
         categories = builtin_categories()
         titles = {category.name: category.title for category in categories}
         titles |= {service.id: service.title for service in Services.load().by_id.values()}
         return BlockPage(
-            environment.get_template("page.html"),
-            (_PAGES / "page.css").read_text(encoding="utf-8"),
-            yaml.safe_load((_PAGES / f"{language}.yaml").read_text(encoding="utf-8")),
+            _environment(),
+            (PAGES / "page.css").read_text(encoding="utf-8"),
+            load_wordings(titles, ZoneInfo(timezone)),
             Lifelines.load().for_country(country),
-            ZoneInfo(timezone),
-            titles,
             {category.name: category.description for category in categories},
+            ages or {},
         )
 
-    def blocked(self, decision: Decision, host: str, url: str, now: float, form: Form = Form.PAGE) -> Answer:
+    def reader_of(self, ruleset: Ruleset, accept_language: str) -> Reader:
+        """Who reads: small children get a page of their own, by their age or by the profile of the device."""
+        age = self._ages.get(ruleset.person or "")
+        young = age < _YOUNG_UNTIL if age is not None else ruleset.profile == _YOUNG_PROFILE
+        return Reader(choose_language(accept_language), young)
+
+    def blocked(self, decision: Decision, host: str, url: str, now: float, form: Form = Form.PAGE, reader: Reader = _ANYBODY) -> Answer:
         """The answer to a blocked request, in the form that suits the one who asked."""
+        wording = self._wordings[reader.language]
         match form:
             case Form.PAGE:
-                return self._page(403, self._blocked_parts(decision, host, url, now))
+                return self._page(403, reader, self._blocked_parts(decision, host, url, now, reader))
             case Form.FRAME:
-                heading = self._words_for(decision)[0]
+                heading = wording.reason(decision, young=reader.young)[0]
                 return self._answer(403, Markup("<!doctype html><title>{0}</title><p>{0}</p>").format(heading), "text/html")
             case Form.DATA:
-                return self._answer(403, json.dumps(self._facts(decision, host, now)), "application/json")
+                return self._answer(403, json.dumps(_facts(wording, decision, host, now), ensure_ascii=False), "application/json")
             case Form.NOTHING:
                 return self._answer(403, "", "text/plain")
 
-    def refused_tunnel(self, decision: Decision, host: str, now: float) -> Answer:
+    def refused_tunnel(self, decision: Decision, host: str, now: float, reader: Reader = _ANYBODY) -> Answer:
         """The answer to a CONNECT that was blocked: a few words, since browsers show none and programs log them."""
-        words = self._words["text"]
-        text = words["tunnel"].format(host=host, why=self._words_for(decision)[1])
+        wording = self._wordings[reader.language]
+        words = wording.words["text"]
+        text = words["tunnel"].format(host=host, why=wording.reason(decision)[1])
         if decision.until is not None:
-            text += " " + words["until"].format(until=self._until(decision.until, now))
+            text += " " + words["until"].format(until=wording.until(decision.until, now))
         return self._answer(403, f"{text}\n", "text/plain", (("X-Hedgerow-Reason", decision.reason.value),))
 
-    def told(self, key: str, status: int, link: str = "") -> Answer:
-        """One of the short pages around asking: `asked`, `open`, `too-often`, `not-from-here`."""
-        words = self._words[key]
-        return self._page(status, {"heading": words["heading"], "why": words["why"], "link": link})
+    def told(self, key: str, status: int, link: str = "", reader: Reader = _ANYBODY) -> Answer:
+        """One of the short pages, by the key of its words: `asked`, `open`, `too-often`, `not-from-here`, or what failed."""
+        words = self._wordings[reader.language].words
+        own = (words["young"].get(key) if reader.young else None) or words[key]
+        label = own.get("link", "")
+        return self._page(status, reader, {"heading": own["heading"], "why": own["why"], "link": link, "link_label": label})
 
     def error(self, status: int, message: str) -> Answer:
         """The answer to what is no proper request or cannot be served."""
         return self._answer(status, f"Hedgerow: {message}.\n", "text/plain")
 
-    def _blocked_parts(self, decision: Decision, host: str, url: str, now: float) -> dict[str, Any]:
-        labels, (heading, why) = self._words["labels"], self._words_for(decision)
+    def _blocked_parts(self, decision: Decision, host: str, url: str, now: float, reader: Reader) -> dict[str, Any]:
+        wording = self._wordings[reader.language]
+        labels, (heading, why) = wording.words["labels"], wording.reason(decision)
         facts = [(labels["address"], host)]
         if decision.rule is not None:
             facts.append((labels["rule"], _rule_name(decision)))
-        until = self._words["until"]["none"] if decision.until is None else self._until(decision.until, now)
+        until = wording.words["until"]["none"] if decision.until is None else wording.until(decision.until, now)
         facts.append((labels["until"], until))
-        ask = None if decision.reason in _NO_ASKING else {"path": ASK_PATH, "url": url, "note_limit": NOTE_LIMIT}
-        about = self._abouts.get(decision.what, "") if decision.reason is Reason.CATEGORY else ""
-        return {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
+        ask = None if _is_closed_to_asking(decision) else {"path": ASK_PATH, "url": url, "note_limit": NOTE_LIMIT}
+        about = self._abouts.get(decision.what, "") if decision.reason is Reason.CATEGORY and reader.language == "en" else ""
+        parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
+        if reader.young:
+            simple, sentence = wording.reason(decision, young=True)
+            opens = "" if decision.until is None else wording.words["young"]["until"].format(until=until)
+            parts |= {"heading": simple, "why": sentence, "opens": opens, "full_why": why}
+        return parts
 
-    def _page(self, status: int, parts: dict[str, Any]) -> Answer:
-        common: dict[str, Any] = {"words": self._words, "style": Markup(self._style)}  # noqa: S704  our own file
-        common |= {"lifelines": self._lines[:_AT_ONCE], "more_lifelines": self._lines[_AT_ONCE:]}
-        empty = {"about": "", "facts": (), "ask": None, "link": ""}
-        return self._answer(status, self._template.render(**(empty | common | parts)), "text/html")
+    def _page(self, status: int, reader: Reader, parts: dict[str, Any]) -> Answer:
+        words = self._wordings[reader.language].words
+        common = {"words": words, "style": self._style, "care": self._care[reader], "young": reader.young}
+        empty = {"about": "", "facts": (), "ask": None, "link": "", "link_label": "", "opens": "", "full_why": ""}
+        return self._answer(status, self._template.render({**empty, **common, **parts}), "text/html")
 
     def _answer(self, status: int, body: str, kind: str, extra: tuple[tuple[str, str], ...] = ()) -> Answer:
         headers = (
@@ -205,31 +213,24 @@ class BlockPage:
         )
         return Answer(status, headers, body.encode())
 
-    def _facts(self, decision: Decision, host: str, now: float) -> dict[str, Any]:
-        heading, why = self._words_for(decision)
-        until = None if decision.until is None else self._until(decision.until, now)
-        return {
-            "error": "blocked", "host": host, "reason": decision.reason.value, "what": decision.what,
-            "message": f"{heading}. {why}", "until": until, "until_timestamp": decision.until,
-        }  # fmt: skip
 
-    def _words_for(self, decision: Decision) -> tuple[str, str]:
-        words = self._words["reasons"].get(decision.reason.value, self._words["reasons"]["default"])
-        title = self._titles.get(decision.what, decision.what)
-        return words["heading"].format(title=title), words["why"].format(title=title)
+@cache
+def _environment() -> Environment:
+    return Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 
-    def _until(self, until: float, now: float) -> str:
-        then, today = (datetime.fromtimestamp(instant, self._timezone) for instant in (until, now))
-        if then.second or then.microsecond:
-            then = then.replace(second=0, microsecond=0) + timedelta(minutes=1)
-        time, days = f"{then:%H:%M}", (then.date() - today.date()).days
-        words = self._words["until"]
-        if days == 0:
-            return str(words["time"].format(time=time))
-        if days == 1:
-            return str(words["tomorrow"].format(time=time))
-        day = self._words["days"][then.weekday()] if days < 7 else f"{then:%Y-%m-%d}"
-        return str(words["day"].format(day=day, time=time))
+
+def _facts(wording: Wording, decision: Decision, host: str, now: float) -> dict[str, Any]:
+    heading, why = wording.reason(decision)
+    until = None if decision.until is None else wording.until(decision.until, now)
+    return {
+        "error": "blocked", "host": host, "reason": decision.reason.value, "what": decision.what,
+        "message": f"{heading}. {why}", "until": until, "until_timestamp": decision.until,
+    }  # fmt: skip
+
+
+def _is_closed_to_asking(decision: Decision) -> bool:
+    """Nobody is asked to open a hole in the filter from the page that closed it; a bare address may be somebody's own server."""
+    return decision.reason is Reason.BYPASS and decision.what != IP_ADDRESS
 
 
 def _rule_name(decision: Decision) -> str:
@@ -242,11 +243,3 @@ def _rule_name(decision: Decision) -> str:
     # Not the text of the line: it may hold other rules too, and whose they are.
     place = f"{name}, line {rule.line}"
     return f"{place}: {decision.what}" if decision.reason is Reason.RULE else place
-
-
-def _shown(line: Lifeline) -> _Line:
-    dial = "".join(character for character in line.phone if character.isdigit() or character == "+")
-    chat = line.chat if line.chat.startswith("https://") else ""
-    url = line.url if line.url.startswith(("https://", "http://")) else ""
-    site = (urlsplit(url).hostname or "").removeprefix("www.")
-    return _Line(line.name, line.phone, dial, chat, url, site)

@@ -169,7 +169,8 @@ class Connection(asyncio.Protocol):
             if decision.verdict is Verdict.BLOCK:
                 self._note("refuse", request, decision)
                 form = form_of(request.resource, head.get("accept"), head.get("x-requested-with"))
-                answer = gate.judge.page.blocked(decision, request.host, target.url, now, form)
+                reader = gate.judge.page.reader_of(self._ruleset, head.get("accept-language"))
+                answer = gate.judge.page.blocked(decision, request.host, target.url, now, form, reader)
                 self._refuse(answer, head_only=head.method == "HEAD")
                 return
         # The inspector judges this request again, as it does all that follow on the connection, and observes it.

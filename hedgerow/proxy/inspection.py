@@ -196,7 +196,7 @@ class Inspection:
         lane = "inspect" if flow.request.scheme == "https" else "http"
         self._counters.add("hedgerow_proxy_requests_total", lane, decision.verdict.value, decision.reason.value)
         if decision.verdict is Verdict.BLOCK:
-            self._block(flow, request, decision)
+            self._block(flow, ruleset, request, decision)
             return
         for each, verdict in judged:
             if verdict.verdict is Verdict.REWRITE:
@@ -204,12 +204,13 @@ class Inspection:
         self.running[flow.id] = Running(flow.client_conn, self._addresses[flow.client_conn.id], ruleset, requests)
         flow.request.stream = True
 
-    def _block(self, flow: http.HTTPFlow, request: Request, decision: Decision) -> None:
+    def _block(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> None:
         _require_small_body(flow, _MOST_DISCARDED)
         fields = flow.request.headers
         form = form_of(request.resource, fields.get("accept", ""), fields.get("x-requested-with", ""))
         assert request.url is not None
-        self._answer(flow, self.judge.page.blocked(decision, request.host, request.url, self._clock(), form))
+        reader = self.judge.page.reader_of(ruleset, fields.get("accept-language", ""))
+        self._answer(flow, self.judge.page.blocked(decision, request.host, request.url, self._clock(), form, reader))
 
     def _keep_safe(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> None:
         engine = self._engines.by_id[decision.what]
@@ -230,21 +231,22 @@ class Inspection:
         authority, page = _authorities(flow)[-1], self.judge.page
         fallback = _url(flow.request.scheme, authority, "/")
         fields = flow.request.headers
+        reader = page.reader_of(ruleset, fields.get("accept-language", ""))
         if flow.request.method != "POST":
             return self._answer(flow, page.error(405, "this address only takes the block page's question"))
         if not is_from_same_origin(flow.request.scheme, authority.host, authority.port, lambda name: str(fields.get(name, ""))):
-            return self._answer(flow, page.told("not-from-here", 403))
+            return self._answer(flow, page.told("not-from-here", 403, reader=reader))
         url, note = read_form(flow.request.raw_content or b"", authority.host, fallback)
         request = Request(device.id, Kind.HTTP, authority.host, authority.port, url)
         decision = self.judge.decide(ruleset, request)
         if decision.verdict is not Verdict.BLOCK:
-            return self._answer(flow, page.told("open", 200, link=url))
+            return self._answer(flow, page.told("open", 200, url, reader))
         if not self._asked.allows(device.id, self._clock()):
             self._counters.add("hedgerow_proxy_dropped_total", "ask")
-            return self._answer(flow, page.told("too-often", 429))
+            return self._answer(flow, page.told("too-often", 429, reader=reader))
         asked = AccessRequest(self._clock(), device.id, ruleset.person, authority.host, url, _why(decision), note)
         self.judge.ask(asked)
-        return self._answer(flow, page.told("asked", 200))
+        return self._answer(flow, page.told("asked", 200, reader=reader))
 
     def explain(self, status: int, message: str, request: http.Request | None) -> Answer:
         """What somebody is told when a request could not be carried out, in the form that suits the one who asked."""

@@ -6,16 +6,25 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.rules import Origin
-from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.policies.decide import HIDDEN_NAME, IP_ADDRESS
+from hedgerow.policies.lifelines import INTERNATIONAL, Lifelines
+from hedgerow.policies.load import parse_policy
+from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Verdict
+from hedgerow.policies.ruleset import Rulesets
 from hedgerow.proxy.block_page import ASK_PATH, Answer, BlockPage, Form, form_of
+from hedgerow.proxy.help_lines import choose_lines
+from hedgerow.proxy.wording import LANGUAGES, PAGES, Reader, choose_language
 
 NOW = 1_790_000_000.0  # Monday, 21 September 2026, 15:13:20 in Lisbon
 PAGE = BlockPage.load("PT", "Europe/Lisbon")
@@ -29,7 +38,7 @@ def page(given: Decision, host: str = "games.example", url: str = "https://games
     return PAGE.blocked(given, host, url, NOW).body.decode()
 
 
-class Reader(HTMLParser):
+class Text(HTMLParser):
     """Collects elements and the visible text of a page."""
 
     def __init__(self, text: str) -> None:
@@ -53,7 +62,7 @@ class Reader(HTMLParser):
 
 @pytest.mark.parametrize("reason", [each for each in Reason if each not in {Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION}])
 def test_every_reason_is_explained_in_words(reason: Reason) -> None:
-    text = Reader(page(decision(reason, "gambling"))).text
+    text = Text(page(decision(reason, "gambling"))).text
     assert "games.example" in text
     assert "Somebody to talk to" in text
     assert not re.search(r"\{\w*\}|None|undefined", text)
@@ -61,7 +70,7 @@ def test_every_reason_is_explained_in_words(reason: Reason) -> None:
 
 def test_what_why_and_until_when() -> None:
     rule = Origin("/home/ana/hedgerow.yaml", 12, "block: [gambling]")
-    text = Reader(page(decision(Reason.CATEGORY, "gambling", NOW + 3600, rule))).text
+    text = Text(page(decision(Reason.CATEGORY, "gambling", NOW + 3600, rule))).text
     assert "It is on a list of sites about “Gambling”" in text
     assert "Casinos" in text
     assert "16:14" in text
@@ -80,18 +89,18 @@ def test_what_why_and_until_when() -> None:
     ],
 )
 def test_until_as_the_clock_on_the_wall_shows_it(until: float | None, text: str) -> None:
-    assert text in Reader(page(decision(Reason.BEDTIME, "bedtime", until))).text
+    assert text in Text(page(decision(Reason.BEDTIME, "bedtime", until))).text
 
 
 def test_lifelines_of_the_country_with_telephone_and_link() -> None:
-    elements = Reader(page(decision())).elements
+    elements = Text(page(decision())).elements
     links = [attributes.get("href") or "" for tag, attributes in elements if tag == "a"]
     assert "tel:116111" in links
     assert any(link.startswith("https://") for link in links)
 
 
 def test_nothing_is_asked_of_anybody() -> None:
-    elements = Reader(page(decision())).elements
+    elements = Text(page(decision())).elements
     assert not {tag for tag, _ in elements} & {"script", "img", "link", "iframe", "object", "base"}
     assert not any(name.startswith("on") or name in {"src", "srcset", "style"} for _, attributes in elements for name in attributes)
 
@@ -107,7 +116,7 @@ def test_the_content_security_policy_allows_the_one_style_only() -> None:
 
 
 def test_the_form_asks_for_the_page_that_was_blocked() -> None:
-    elements = Reader(page(decision(), url='https://games.example/?a="b"&c=<d>')).elements
+    elements = Text(page(decision(), url='https://games.example/?a="b"&c=<d>')).elements
     form = next(attributes for tag, attributes in elements if tag == "form")
     assert (form["method"], form["action"]) == ("post", ASK_PATH)
     assert next(a for tag, a in elements if tag == "input")["value"] == 'https://games.example/?a="b"&c=<d>'
@@ -120,7 +129,7 @@ def test_nobody_is_asked_to_open_a_hole_in_the_filter() -> None:
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
 def test_everything_is_escaped(host: str, what: str, rule: str) -> None:
     hostile = f'"><script>{host}</script>'
-    found = Reader(page(decision(Reason.SERVICE, f"<b>{what}", rule=Origin("x", 1, f"<i>{rule}")), hostile, hostile))
+    found = Text(page(decision(Reason.SERVICE, f"<b>{what}", rule=Origin("x", 1, f"<i>{rule}")), hostile, hostile))
     assert not {tag for tag, _ in found.elements} & {"script", "b", "i"}
 
 
@@ -164,15 +173,134 @@ def test_small_forms_are_small() -> None:
     assert sizes[Form.NOTHING] == 0
     assert sizes[Form.FRAME] < 200
     assert sizes[Form.DATA] < 400
-    assert sizes[Form.PAGE] < 12_000
+    assert sizes[Form.PAGE] < 16_000
 
 
 def test_all_reasons_that_block_have_words() -> None:
-    from hedgerow.proxy import block_page
-
-    words = yaml.safe_load((block_page._PAGES / "en.yaml").read_text(encoding="utf-8"))
+    words = yaml.safe_load((PAGES / "en.yaml").read_text(encoding="utf-8"))
     blocking = {reason.value for reason in Reason} - {"lifeline", "grant", "exception"}
-    assert set(words["reasons"]) == blocking
+    assert set(words["reasons"]) == blocking | {IP_ADDRESS, HIDDEN_NAME}
+
+
+# Who reads.
+
+
+def keys(words: dict[str, Any], *, above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    found = set()
+    for key, value in words.items():
+        found.add((*above, key))
+        if isinstance(value, dict) and key != "categories":
+            found |= keys(value, above=(*above, key))
+    return found
+
+
+@pytest.mark.parametrize("language", [each for each in LANGUAGES if each != "en"])
+def test_every_language_says_everything(language: str) -> None:
+    english, other = (yaml.safe_load((PAGES / f"{each}.yaml").read_text(encoding="utf-8")) for each in ("en", language))
+    assert keys(english) == keys(other)
+    assert set(other["categories"]) == {category.name for category in builtin_categories()}
+    assert other["lang"] == language
+    fields = re.compile(r"\{\w+\}")
+    for (key, ours), theirs in zip(english["reasons"].items(), other["reasons"].values(), strict=True):
+        assert set(fields.findall(str(ours))) == set(fields.findall(str(theirs))), key
+    assert len(other["days"]) == 7
+
+
+@pytest.mark.parametrize(("language", "words"), [
+    ("de", ("Diese Seite ist hier nicht offen", "Glücksspiel", "16:14 Uhr", "Jemand zum Reden", "Um Zugang bitten")),
+    ("fr", ("Ce site n’est pas ouvert ici", "Jeux d’argent", "16:14", "Quelqu’un à qui parler", "Demander l’accès")),
+    ("es", ("Este sitio no está abierto aquí", "Apuestas", "16:14", "Alguien con quien hablar", "Pedir acceso")),
+    ("pt", ("Este site não está aberto aqui", "Jogos de azar", "16:14", "Alguém com quem falar", "Pedir acesso")),
+])  # fmt: skip
+def test_the_page_in_other_languages(language: str, words: tuple[str, ...]) -> None:
+    given = decision(Reason.CATEGORY, "gambling", NOW + 3600)
+    html = PAGE.blocked(given, "games.example", "https://games.example/", NOW, reader=Reader(language)).body.decode()
+    text = Text(html).text
+    assert all(each in text for each in words)
+    assert f'<html lang="{language}">' in html
+    assert "Casinos" not in text  # there is no translation of it
+    told = PAGE.told("asked", 200, reader=Reader(language)).body.decode()
+    assert "Your question" not in told
+
+
+@pytest.mark.parametrize(("field", "language"), [
+    ("", "en"), ("de", "de"), ("de-AT,de;q=0.9,en;q=0.5", "de"), ("nl,es;q=0.1", "es"), ("en;q=0.1, pt-BR", "pt"), ("fr;q=0, en", "en"),
+    ("*", "en"), ("DE", "de"), ("zh-Hans-CN, ja", "en"), ("fr;q=0.5,de;q=0.5", "fr"), ("de;q=oops, fr", "fr"), (",,;;==", "en"),
+    ("x" * 100_000, "en"),
+])  # fmt: skip
+def test_the_language_that_somebody_reads(field: str, language: str) -> None:
+    assert choose_language(field) == language
+
+
+@given(st.text(max_size=200))
+def test_any_accept_language_has_an_answer(field: str) -> None:
+    assert choose_language(field) in LANGUAGES
+
+
+def test_a_small_child_reads_few_words_and_finds_no_rules() -> None:
+    given = decision(Reason.BEDTIME, "bedtime", NOW + 3600, Origin("hedgerow.yaml", 12))
+    html = PAGE.blocked(given, "games.example", "https://games.example/", NOW, reader=Reader("en", young=True)).body.decode()
+    before, _, after = html.partition('<details class="grown">')
+    shown = Text(before.partition('<section class="care"')[0]).text
+    assert "Good night!" in shown
+    assert "It opens again: 16:14." in shown
+    assert "Ask a grown-up" in shown
+    assert len(shown.split()) < 40
+    assert "games.example" not in shown
+    assert "games.example" in Text(after).text  # for the grown-up beside them
+    assert "hedgerow.yaml, line 12" in Text(after).text
+    assert "tel:116111" in before
+
+
+@pytest.mark.parametrize(("person", "profile", "young"), [
+    ("mia", "child-8-12", True), ("tom", "child-under-8", False),
+    (None, "child-under-8", True), (None, "child-8-12", False), ("ana", "adult", False),
+])  # fmt: skip
+def test_who_is_a_small_child(person: str | None, profile: str, young: bool) -> None:
+    page = BlockPage.load(ages={"mia": 7, "tom": 8})
+    ruleset = Rulesets(parse_policy(b"", None), (), (), Nothing()).ruleset(Device(DeviceId("x"), "adult"), NOW)
+    assert page.reader_of(replace(ruleset, person=person, profile=profile), "fr") == Reader("fr", young)
+
+
+class Nothing:
+    """A catalogue that knows nothing."""
+
+    categories = ()
+
+
+# Lifelines.
+
+
+@pytest.mark.parametrize(("country", "first"), [
+    ("GB", ["Childline", "Runaway Helpline (Missing People)", "Samaritans", "NSPCC helpline"]),
+    ("DE", ["Nummer gegen Kummer", "krisenchat", "TelefonSeelsorge", "Hilfe-Telefon Sexueller Missbrauch"]),
+    ("US", ["Boys Town National Hotline", "Teen Line", "988 Suicide & Crisis Lifeline", "Childhelp National Child Abuse Hotline"]),
+    ("PT", ["SOS-Criança (Instituto de Apoio à Criança)", "SNS 24", "APAV"]),
+    (None, ["Child Helpline International", "Insafe: helplines for young people online",
+            "116 000 hotline for missing children (Missing Children Europe)"]),
+])  # fmt: skip
+def test_the_lines_that_fit_a_child_come_first(country: str | None, first: list[str]) -> None:
+    at_once, more = choose_lines(Lifelines.load().for_country(country))
+    assert [line.name for line in at_once] == first
+    assert len(at_once) + len(more) == len(Lifelines.load().for_country(country))
+
+
+def test_in_every_country_three_or_four_at_once_and_all_others_a_click_away() -> None:
+    for country in {each.country for each in Lifelines.load().all} - {INTERNATIONAL}:
+        at_once, more = choose_lines(Lifelines.load().for_country(country))
+        assert 3 <= len(at_once) <= 4
+        names = [line.name for line in (*at_once, *more)]
+        assert sorted(names) == sorted(each.name for each in Lifelines.load().for_country(country))
+        html = BlockPage.load(country).blocked(decision(), "a.example", "https://a.example/", NOW).body.decode()
+        shown, _, hidden = html.partition("<details>")
+        assert shown.count("<li>") == len(at_once)
+        assert hidden.count("<li>") == len(more)
+        assert len(html) < 40_000
+
+
+def test_a_line_that_takes_text_messages_says_so() -> None:
+    html = BlockPage.load("GB").blocked(decision(), "a.example", "https://a.example/", NOW).body.decode()
+    assert 'href="sms:85258"' in html
 
 
 def test_an_answer_for_head_has_its_length_and_no_body() -> None:

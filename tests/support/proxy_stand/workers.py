@@ -74,6 +74,7 @@ class Builder:
 
         self.resolver.swap(judged)
         network = world.policy.network
+        ages = {name: person.age for name, person in world.policy.people.items() if person.age is not None}
         return Judge(
             client_of=client_of,
             decide=judged,
@@ -81,7 +82,7 @@ class Builder:
             observe=lambda device, _ruleset, request, decision: self._tell(world, Told(device.id, request, decision)),
             ask=lambda asked: self._tell(world, Told(asked.device, None, None, asked)),
             guard=Guard(network.reachable, frozenset(network.ports)),
-            page=BlockPage.load(network.country, network.timezone),
+            page=BlockPage.load(network.country, network.timezone, ages),
         )
 
     def _tell(self, world: World, told: Told) -> None:
