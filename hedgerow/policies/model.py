@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NewType
 
 from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.resolver_settings import ResolverSettings
 from hedgerow.policies.timing import Activity, Allowance, Bonus, Schedule, Span, Spent
 
 __all__ = ["Activity", "Allowance", "Bonus", "Schedule", "Span", "Spent"]
@@ -292,6 +293,7 @@ class Network:
     ports: tuple[int, ...] = (80, 443)
     upstream: tuple[str, ...] = ()
     lists: Lists = Lists.STARTER
+    resolver: ResolverSettings = field(default_factory=ResolverSettings)
     holidays: tuple[date, ...] = ()
 
 

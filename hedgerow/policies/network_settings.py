@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies import yaml_tree
 from hedgerow.policies.model import LOCAL_NETWORKS, Listen, Lists, Network, Profile
+from hedgerow.policies.resolver_reader import read_resolver
 from hedgerow.policies.schema import RawNetwork
 from hedgerow.policies.targets import suggest
 from hedgerow.policies.yaml_tree import Tree
@@ -62,6 +63,7 @@ def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], defa
         ports=(80, 443) if raw.ports is None else tuple(raw.ports),
         upstream=tuple(raw.upstream),
         lists=raw.lists or Lists.STARTER,
+        resolver=read_resolver(raw, tree, _check_upstream),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, model_validator
 
 from hedgerow.policies.model import Lists, Privacy, SafeSearch
+from hedgerow.policies.resolver_settings import BlockedAnswer, Dnssec, Strategy
 
 
 def _one_or_more(value: object) -> object:
@@ -20,6 +21,10 @@ def _one_or_more(value: object) -> object:
 def _nothing_said(value: object) -> object:
     """`mia:` with nothing after it is a mapping without keys."""
     return {name: {} if entry is None else entry for name, entry in value.items()} if isinstance(value, dict) else value
+
+
+def _one_or_more_each(value: object) -> object:
+    return {name: _one_or_more(entry) for name, entry in value.items()} if isinstance(value, dict) else value
 
 
 def _spoken_bool(value: object) -> object:
@@ -49,6 +54,10 @@ _BUDGET = {
 }
 
 Texts = Annotated[list[str], BeforeValidator(_one_or_more), WithJsonSchema(_TEXT_OR_TEXTS)]
+TextsByName = Annotated[
+    dict[str, list[str]], BeforeValidator(_one_or_more_each), WithJsonSchema({"type": "object", "additionalProperties": _TEXT_OR_TEXTS})
+]
+Rate = Annotated[StrictInt, Field(ge=0, le=10_000_000)]
 Switch = Annotated[bool, BeforeValidator(_spoken_bool)]
 Times = Annotated[Any, WithJsonSchema(_TIMES)]
 """Text, a list of text, or a mapping of days to either."""
@@ -116,6 +125,12 @@ class RawListen(Raw):
     web: str | None = None
 
 
+class RawQueryLimit(Raw):
+    per_client: Rate | None = None
+    total: Rate | None = None
+    exempt: Texts | None = None
+
+
 class RawNetwork(Raw):
     timezone: str | None = None
     country: str | None = None
@@ -125,6 +140,13 @@ class RawNetwork(Raw):
     reachable: Texts = []
     ports: list[StrictInt] | None = None
     upstream: Texts = []
+    upstream_strategy: Strategy | None = None
+    forward: TextsByName = {}
+    records: TextsByName = {}
+    blocked_answer: BlockedAnswer | None = None
+    block_page: Texts = []
+    dnssec: Dnssec | None = None
+    query_limit: RawQueryLimit = RawQueryLimit()
     lists: Lists | None = None
     holidays: Texts = []
 

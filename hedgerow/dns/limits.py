@@ -1,0 +1,80 @@
+"""How many queries a client and all clients together may ask: token buckets, refilled once a second.
+
+A bucket outlives what is known of its client, and a table of buckets never grows past its bound: whoever is not in it any more shares one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hedgerow.policies.resolver_settings import QueryLimit
+
+_MAX_BUCKETS: Final = 4096
+_BURST_SECONDS: Final = 4  # a phone that wakes up asks for a hundred names at once
+MAX_WAITING_OF_ONE: Final = 512  # queries of one client that wait for upstreams
+_STRANGERS: Final = 500  # refusals a second; more than that is an attack, and silence the better answer
+_UNLIMITED: Final = 1 << 60
+
+
+class Bucket:
+    """What a client may still ask in this second, and how many of its queries wait for upstreams."""
+
+    __slots__ = ("left", "waiting")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.waiting = 0
+
+
+class Limits:
+    """The buckets of one worker. `total` and `strangers` are those of all clients and of who may not ask.
+
+    The hot path takes from `left` by itself: below zero nothing is answered.
+    """
+
+    def __init__(self, limit: QueryLimit | None = None) -> None:
+        self.free = Bucket(_UNLIMITED)
+        self.strangers = Bucket(_STRANGERS)
+        self._crowd = Bucket(0)
+        self._buckets: dict[str, Bucket] = {}
+        self.change(limit)
+
+    def change(self, limit: QueryLimit | None) -> None:
+        """Other limits hold from now on; None: none at all."""
+        self._limit = limit
+        self._per_client = limit.per_client if limit and limit.per_client else _UNLIMITED
+        self._total = limit.total if limit and limit.total else _UNLIMITED
+        self.total = Bucket(min(self._total * _BURST_SECONDS, _UNLIMITED))
+        self._buckets.clear()
+        self._crowd.left = self._per_client
+
+    def bucket(self, address: str) -> Bucket:
+        """The bucket of a client; that of the crowd where there are too many."""
+        if self._limit is None or self._limit.exempts(address):
+            return self.free
+        found = self._buckets.get(address)
+        if found is None:
+            if len(self._buckets) >= _MAX_BUCKETS:
+                self._drop_full()
+            if len(self._buckets) >= _MAX_BUCKETS:
+                return self._crowd
+            found = self._buckets[address] = Bucket(self._full)
+        return found
+
+    def refill(self) -> None:
+        """To be called once a second."""
+        self.strangers.left = _STRANGERS
+        self.total.left = min(max(self.total.left, 0) + self._total, self._total * _BURST_SECONDS)
+        self._crowd.left = self._per_client
+        self.free.left = _UNLIMITED
+        for bucket in self._buckets.values():
+            bucket.left = min(max(bucket.left, 0) + self._per_client, self._full)
+
+    @property
+    def _full(self) -> int:
+        return min(self._per_client * _BURST_SECONDS, _UNLIMITED)
+
+    def _drop_full(self) -> None:
+        """Forget who has not asked for a while."""
+        for address in [address for address, bucket in self._buckets.items() if bucket.left >= self._full and not bucket.waiting]:
+            del self._buckets[address]

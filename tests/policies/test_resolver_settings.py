@@ -1,0 +1,60 @@
+"""What the network part says about resolving names."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+from pydantic import TypeAdapter
+
+from hedgerow.policies.load import parse_policy
+from hedgerow.policies.model import Policy
+from hedgerow.policies.resolver_reader import reverse_zone
+from hedgerow.policies.resolver_settings import BlockedAnswer, Dnssec, Forward, LocalRecord, QueryLimit, ResolverSettings, Strategy
+
+FULL = b"""network:
+  upstream: [tls://dns.quad9.net]
+  upstream_strategy: fastest
+  forward: {lan: 192.168.1.1, 192.168.1.0/24: [192.168.1.1, "tcp://192.168.1.2"]}
+  records: {NAS.lan: [192.168.1.5, "FD00::5"]}
+  blocked_answer: page
+  block_page: 192.168.1.2
+  dnssec: validate
+  query_limit: {per_client: 50, total: 0, exempt: [192.168.1.9]}
+"""
+
+
+def test_all_of_it_is_read_and_survives_the_journey_to_a_worker() -> None:
+    policy = parse_policy(FULL, None)
+    assert policy.network.resolver == ResolverSettings(
+        BlockedAnswer.PAGE,
+        ("192.168.1.2",),
+        Strategy.FASTEST,
+        (Forward("lan", ("192.168.1.1",)), Forward("1.168.192.in-addr.arpa", ("192.168.1.1", "tcp://192.168.1.2"))),
+        (LocalRecord("nas.lan", ("192.168.1.5", "fd00::5")),),
+        Dnssec.VALIDATE,
+        QueryLimit(50, 0, (ip_network("192.168.1.9"),)),
+    )
+    adapter = TypeAdapter(Policy)
+    assert adapter.validate_json(adapter.dump_json(policy)) == policy
+
+
+def test_nothing_said_is_safe() -> None:
+    settings = parse_policy(b"", None).network.resolver
+    assert settings == ResolverSettings()
+    assert settings.limit.exempts("127.0.0.1")
+    assert not settings.limit.exempts("192.168.1.7")
+    assert not settings.limit.exempts("nobody")
+
+
+@pytest.mark.parametrize(
+    ("network", "zone"),
+    [
+        ("10.0.0.0/8", "10.in-addr.arpa"),
+        ("172.16.0.0/12", "172.in-addr.arpa"),
+        ("fd00::/8", "d.f.ip6.arpa"),
+        ("192.0.2.1/32", "1.2.0.192.in-addr.arpa"),
+    ],
+)
+def test_reverse_zones(network: str, zone: str) -> None:
+    assert reverse_zone(ip_network(network)) == zone
