@@ -176,7 +176,8 @@ class Conditions:
     @property
     def covers_whole_host(self) -> bool:
         """Whether a rule `||host^` with these conditions is about every request to the host, so that it may be refused a name."""
-        return self.is_all or self == Conditions(important=self.important, badfilter=self.badfilter, match_case=self.match_case)
+        always = Conditions(important=self.important, badfilter=self.badfilter, match_case=self.match_case, is_all=self.is_all)
+        return self == always
 
     def types_in(self, by_default: Resource) -> Resource:
         """The resources that the rule is about, where a rule that names none is about `by_default`."""

@@ -63,7 +63,12 @@ def write_url_index(rules: Iterable[tuple[int, UrlRule]], categories: Sequence[s
     with (folder / ROWS).open("wb") as file:
         for number, (source, rule) in enumerate(kept):
             fragment = _place(number, rule, crowds, weights, buckets)
-            whole = fragment != "" and [fragment] == fragments(rule) and not {"*", "^", "|"}.intersection(rule.pattern)
+            whole = (
+                rule.kind is Kind.PATTERN
+                and fragment != ""
+                and [fragment] == fragments(rule)
+                and not {"*", "^", "|"}.intersection(rule.pattern)
+            )
             row = [source, rule.line, rule.exception, rule.kind, rule.pattern, rule.host, rule.options, rule.text, rule.file, whole]
             offsets.append(offsets[-1] + file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"))
     _write_array(folder / OFFSETS, offsets)

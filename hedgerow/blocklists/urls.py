@@ -26,6 +26,8 @@ from hedgerow.blocklists.url_index import BUCKETS, FRAGMENTS, META, OFFSETS, PLA
 REMEMBERED = 8192
 """Pairs of hosts whose rules are remembered: pages ask the same few hosts again and again."""
 
+NOBODY = frozenset({"", "null"})
+"""Initiators that are not known: none was told, or it is an opaque origin, which is a third party to everybody."""
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.%-")
 _PLAIN = re.compile(r"[^*^|]+")
 
@@ -74,13 +76,19 @@ class Rule:
     test: Test | None = None
 
 
-def _holds(conditions: Conditions, host: str, initiator: str) -> bool:
+def _holds(rule: Rule, conditions: Conditions, host: str, initiator: str) -> bool:
     party = conditions.party
     return (
         (not party or parties(host, initiator) & party == party)
-        and (not conditions.initiators or conditions.initiators.admit_host(initiator))
+        and (not conditions.initiators or conditions.initiators.admit_host(initiator) or _is_in_doubt(rule, initiator))
         and (not conditions.targets or conditions.targets.admit_host(host))
     )
+
+
+def _is_in_doubt(rule: Rule, initiator: str) -> bool:
+    """A block must be known to hold. An exception also holds where it well may, or the block would be applied more widely than was
+    meant: from nobody that is known, if it is for several sites. That it is just the one site would be a chance."""
+    return rule.rule.exception and initiator in NOBODY and rule.conditions is not None and len(rule.conditions.initiators.wanted) != 1
 
 
 def _holds_for(conditions: Conditions, asked: Asked) -> bool:
@@ -163,7 +171,7 @@ class Bucket:
         """The rules whose conditions hold between these hosts, for this resource."""
 
         def hold(rule: Rule) -> bool:
-            return bool(rule.types & resource) and (rule.conditions is None or _holds(rule.conditions, host, initiator))
+            return bool(rule.types & resource) and (rule.conditions is None or _holds(rule, rule.conditions, host, initiator))
 
         return _bucket(filter(hold, self.blocks), filter(hold, self.exceptions))
 
@@ -239,7 +247,7 @@ class UrlMatcher:
                     if rule.mask & still and _applies(rule, asked):
                         blocks.append(rule)
                         still &= ~rule.mask
-        blocked = (blocked | ~still) & wanted
+        blocked |= wanted & ~still
         return self._weigh(asked, blocks, blocked, (near, *far)) if blocked else NOTHING
 
     def _pass(self, text: str) -> list[Bucket]:
@@ -302,7 +310,7 @@ class UrlMatcher:
 def _applies(rule: Rule, asked: Asked) -> bool:
     return (
         rule.types & asked.resource != 0
-        and (rule.conditions is None or _holds(rule.conditions, asked.host, asked.initiator))
+        and (rule.conditions is None or _holds(rule, rule.conditions, asked.host, asked.initiator))
         and ((test := rule.test) is None or bool(test(asked)))
     )
 

@@ -18,7 +18,7 @@ from hedgerow.blocklists.rules import Kind, Parsed, Problem, UrlRule
 
 _COSMETIC = re.compile(r"#[@?$%]{0,3}#|\$\$|\$@\$|#@?\$\??#")
 _COSMETIC_MODIFIERS = frozenset({"generichide", "ghide", "elemhide", "ehide", "specifichide", "shide", "jsinject", "content"})
-_HOST_RULE = re.compile(r"\|\|([^/^*|$:]+)(?:\^\|?|\||\^\*)?")
+_HOST_RULE = re.compile(r"\|\|([^/^*|$:]*[^/^*|$:.])(?:\^\|?|\||\^\*)?")
 _WILD_HOST = re.compile(r"\|\|([\w.*-]*\*[\w.*-]*)\^\|?")
 _ANCHORED = re.compile(r"\|\|([^/^*|$:?]+)([/^:?].*)")
 _WITH_SCHEME = re.compile(r"\|?https?://([^/^*|$:?]+)([/^:?].*)", re.IGNORECASE)
