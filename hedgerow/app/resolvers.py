@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hedgerow.app.settings import Settings
 from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.upstream import Upstreams
+from hedgerow.dns.inquiries import Upstreams
 from hedgerow.policies.model import Policy
 
 log = logging.getLogger("hedgerow.resolvers")
@@ -26,7 +26,7 @@ class UpstreamMeter:
     def __init__(self) -> None:
         self.counters: dict[tuple[str, ...], float] = {}
 
-    def count(self, outcome: str, seconds: float) -> None:
+    def count(self, _name: str, outcome: str, seconds: float) -> None:
         """Told of each attempt by `Upstreams`."""
         if outcome != "answered":
             self._add("hedgerow_dns_upstream_errors_total", 1)

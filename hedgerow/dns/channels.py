@@ -12,23 +12,15 @@ import os
 import socket
 import ssl
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from ipaddress import ip_address
 from struct import pack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from hedgerow.dns import wire
-from hedgerow.dns.upstream import (
-    Ask,
-    Bootstrap,
-    Channel,
-    Count,
-    Resolve,
-    UpstreamError,
-    Upstreams,
-    UpstreamSpec,
-    parse_upstream,
-    system_upstreams,
-)
+from hedgerow.dns.inquiries import Bootstrap, Count, Upstreams
+from hedgerow.dns.upstream import Ask, Channel, Resolve, Told, UpstreamError, UpstreamSpec, is_own, parse_upstream, system_upstreams
+from hedgerow.policies.resolver_settings import Strategy
 
 if TYPE_CHECKING:
     import httpx
@@ -61,31 +53,33 @@ def _random_numbers() -> Iterator[int]:
         yield from array("H", os.urandom(128))
 
 
-class _Waiting:
+class _Question(Protocol):
+    """Somebody who waits for the answer to `question`, as it was written."""
+
+    question: bytes
+
+    def deliver(self, message: bytes) -> None: ...
+
+    def fail(self, fault: Exception) -> None: ...
+
+
+class _Waiting[Q: _Question]:
     """Who waits for which id on one socket or connection."""
 
     def __init__(self) -> None:
-        self.futures: dict[int, tuple[bytes, asyncio.Future[bytes]]] = {}
+        self.questions: dict[int, Q] = {}
         self._ids = _random_numbers()
 
-    def add(self, question: bytes) -> tuple[int, asyncio.Future[bytes]]:
+    def add(self, question: Q) -> int:
         number = next(self._ids)
-        while number in self.futures:
+        while number in self.questions:
             number = next(self._ids)
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.futures[number] = (question, future)
-        return number, future
-
-    def deliver(self, message: bytes) -> None:
-        """Hand a message to whoever asked exactly this; anything else is dropped."""
-        question, future = self.futures.get(int.from_bytes(message[:2]), (b"", None))
-        if future is not None and not future.done() and wire.answers_question(message, question):
-            future.set_result(message)
+        self.questions[number] = question
+        return number
 
     def fail(self, fault: Exception) -> None:
-        for _, future in self.futures.values():
-            if not future.done():
-                future.set_exception(fault)
+        for question in tuple(self.questions.values()):
+            question.fail(fault)
 
 
 class _Port:
@@ -94,7 +88,7 @@ class _Port:
     def __init__(self, spec: UpstreamSpec) -> None:
         family = socket.AF_INET6 if ":" in spec.host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.waiting = _Waiting()
+        self.waiting: _Waiting[_Datagram] = _Waiting()
         self.uses = 0
         try:
             self.socket.connect((spec.host, spec.port))
@@ -104,6 +98,7 @@ class _Port:
             raise
 
     def _drain(self) -> None:
+        questions = self.waiting.questions
         for _ in range(_DRAIN):
             try:
                 message = self.socket.recv(4096)
@@ -112,75 +107,176 @@ class _Port:
             except OSError as fault:  # an ICMP error: nobody listens there
                 self.waiting.fail(UpstreamError(str(fault)))
                 return
-            self.waiting.deliver(message)
+            question = questions.get(int.from_bytes(message[:2]))
+            if question is not None:
+                question.deliver(message)
+            if not questions:
+                return
 
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.socket)
-        self.socket.close()
-        self.waiting.fail(UpstreamError("closed"))
+        if self.socket.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self.socket)
+            self.socket.close()
+            self.waiting.fail(UpstreamError("closed"))
+
+
+class _Datagram:
+    """One question in one datagram; if the answer does not fit, or cannot be told from a forged one, once more over the stream."""
+
+    __slots__ = ("ask", "channel", "number", "over", "port", "question", "stop", "told")
+
+    def __init__(self, channel: UdpChannel, port: _Port, ask: Ask, told: Told) -> None:
+        self.channel, self.port, self.ask, self.told = channel, port, ask, told
+        self.question = ask.in_random_case() if channel.keeps_case else ask.question
+        self.stop: Callable[[], None] | None = None
+        self.over = False
+        self.number = port.waiting.add(self)
+        try:
+            port.socket.send(pack("!H", self.number) + ask.body_with(self.question))
+        except OSError:
+            self._leave()
+            raise
+
+    def deliver(self, message: bytes) -> None:
+        if not wire.answers_question(message, self.ask.question):
+            return  # somebody's guess: the right one may still come
+        end = wire.HEADER + len(self.question)
+        if message[wire.HEADER : end] != self.question and self.channel.keeps_case:
+            self._leave()
+            self.stop = self.channel.stream.send(self.ask, self._told_about_case)
+        elif wire.is_truncated(message):
+            self._leave()
+            self.stop = self.channel.stream.send(self.ask, self.told)
+        else:
+            self._leave()
+            self.told(message)
+
+    def fail(self, fault: Exception) -> None:
+        if not self.over:
+            self._leave()
+            self.told(fault)
+
+    def cancel(self) -> None:
+        self._leave()
+        if self.stop is not None:
+            self.stop()
+
+    def _told_about_case(self, message: bytes | Exception) -> None:
+        if isinstance(message, bytes):
+            self.channel.keeps_case = False  # it does answer, so it was the upstream itself that changed the letters
+        self.told(message)
+
+    def _leave(self) -> None:
+        if not self.over:
+            self.over = True
+            del self.port.waiting.questions[self.number]
+            self.channel.left(self.port)
 
 
 class UdpChannel:
-    """Datagrams; a truncated answer is asked for again over the stream."""
+    """Datagrams, each in random letters ("0x20") as long as the upstream gives them back as they are."""
 
     def __init__(self, spec: UpstreamSpec, stream: StreamChannel) -> None:
         self.name = str(spec)
-        self._spec, self._stream = spec, stream
+        self.secure = ip_address(spec.host.partition("%")[0]).is_loopback
+        self.stream = stream
+        self.keeps_case = True
+        self._spec = spec
         self._ports: list[_Port] = []
         self._random = _random_numbers()
 
-    async def exchange(self, ask: Ask) -> bytes:
-        port = self._port()
-        number, future = port.waiting.add(ask.question)
-        try:
-            port.socket.send(pack("!H", number) + ask.body)
-            message = await future
-        finally:
-            del port.waiting.futures[number]
-            if port.uses >= _PORT_USES and not port.waiting.futures:
-                self._retire(port)
-        if wire.is_truncated(message):
-            return await self._stream.exchange(ask)
-        return message
+    def send(self, ask: Ask, told: Told) -> Callable[[], None]:
+        return _Datagram(self, self._port(), ask, told).cancel
 
     async def close(self) -> None:
-        for port in self._ports:
+        ports, self._ports = self._ports, []
+        for port in ports:
             port.close()
-        self._ports.clear()
-        await self._stream.close()
+        await self.stream.close()
 
-    def _port(self) -> _Port:
-        usable = [port for port in self._ports if port.uses < _PORT_USES]
-        if len(usable) < _PORTS_OPEN:
-            port = _Port(self._spec)
-            self._ports.append(port)
-        else:
-            port = usable[next(self._random) % len(usable)]
-        port.uses += 1
-        return port
-
-    def _retire(self, port: _Port) -> None:
-        if port in self._ports:
+    def left(self, port: _Port) -> None:
+        """A question of this port is over; a port that has served its time goes with its last question."""
+        if port.uses >= _PORT_USES and not port.waiting.questions and port in self._ports:
             self._ports.remove(port)
             port.close()
+
+    def _port(self) -> _Port:
+        ports = self._ports
+        if len(ports) >= _PORTS_OPEN:
+            start = next(self._random)
+            for index in range(len(ports)):
+                port = ports[(start + index) % len(ports)]
+                if port.uses < _PORT_USES:
+                    port.uses += 1
+                    return port
+        port = _Port(self._spec)
+        port.uses = 1
+        ports.append(port)
+        return port
+
+
+class _Awaited:
+    """A question on a connection, for a coroutine that waits for it."""
+
+    __slots__ = ("answer", "question")
+
+    def __init__(self, question: bytes) -> None:
+        self.question = question
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def deliver(self, message: bytes) -> None:
+        if not self.answer.done() and wire.answers_question(message, self.question):
+            self.answer.set_result(message)
+
+    def fail(self, fault: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(fault)
+
+
+class _Asking:
+    """Channels whose way of asking is a coroutine, `exchange`."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[bytes]] = set()
+
+    async def exchange(self, ask: Ask) -> bytes:
+        raise NotImplementedError
+
+    def send(self, ask: Ask, told: Told) -> Callable[[], None]:
+        task = asyncio.get_running_loop().create_task(self.exchange(ask))
+        self._tasks.add(task)
+
+        def done(task: asyncio.Task[bytes]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled():
+                told(task.exception() or task.result())  # type: ignore[arg-type]  # what a task raises is an Exception
+
+        task.add_done_callback(done)
+        return lambda: _cancel(task)
+
+
+def _cancel(task: asyncio.Task[bytes]) -> None:
+    task.cancel()
 
 
 class _Connection:
     """One TCP or TLS connection that carries many questions at once (RFC 7766)."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.waiting = _Waiting()
+        self.waiting: _Waiting[_Awaited] = _Waiting()
         self.open = True
         self._reader, self._writer = reader, writer
         self._task = asyncio.get_running_loop().create_task(self._read())
 
     async def exchange(self, ask: Ask) -> bytes:
-        number, future = self.waiting.add(ask.question)
+        asked = _Awaited(ask.question)
+        number = self.waiting.add(asked)
+        body = ask.body
         try:
-            self._writer.write(pack("!HH", 2 + len(ask.body), number) + ask.body)
-            return await future
+            self._writer.write(pack("!HH", 2 + len(body), number) + body)
+            return await asked.answer
         finally:
-            del self.waiting.futures[number]
+            del self.waiting.questions[number]
 
     async def close(self) -> None:
         self._task.cancel()
@@ -193,7 +289,9 @@ class _Connection:
                 async with asyncio.timeout(_IDLE_SECONDS):
                     size = int.from_bytes(await self._reader.readexactly(2))
                     message = await self._reader.readexactly(size)
-                self.waiting.deliver(message)
+                asked = self.waiting.questions.get(int.from_bytes(message[:2]))
+                if asked is not None:
+                    asked.deliver(message)
         except (OSError, EOFError, TimeoutError) as fault:
             self.waiting.fail(UpstreamError(str(fault) or "connection closed"))
         finally:
@@ -202,11 +300,13 @@ class _Connection:
             self._writer.transport.abort()
 
 
-class StreamChannel:
+class StreamChannel(_Asking):
     """TCP, or TLS when a context is given; the connection is kept while it is used."""
 
     def __init__(self, spec: UpstreamSpec, resolve: Resolve, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__()
         self.name = str(spec)
+        self.secure = tls is not None or (spec.is_address and ip_address(spec.host.partition("%")[0]).is_loopback)
         self._spec, self._resolve, self._tls = spec, resolve, tls
         self._connection: _Connection | None = None
         self._opening: asyncio.Task[_Connection] | None = None
@@ -256,11 +356,13 @@ class StreamChannel:
         raise UpstreamError(str(fault)) from fault
 
 
-class HttpsChannel:
+class HttpsChannel(_Asking):
     """DNS over HTTPS (RFC 8484), POST over HTTP/2; the name is resolved by our own bootstrap, the certificate is checked for it."""
 
     def __init__(self, spec: UpstreamSpec, resolve: Resolve, tls: ssl.SSLContext) -> None:
+        super().__init__()
         self.name = str(spec)
+        self.secure = True
         self._spec, self._resolve, self._tls = spec, resolve, tls
         self._client: httpx.AsyncClient | None = None
 
@@ -299,19 +401,23 @@ def open_upstreams(
     own: Collection[tuple[str, int]] = (),
     count: Count | None = None,
     tls: ssl.SSLContext | None = None,
+    strategy: Strategy = Strategy.STRICT,
+    secure_only: bool = False,
 ) -> Upstreams:
-    """The upstreams of a policy: `system`, or nothing at all, stands for those of `resolv_conf` (its text) without `own`.
+    """The upstreams of a policy: `system`, or nothing at all, stands for those of `resolv_conf` (its text).
 
-    Names of tls and https upstreams are found through the plain ones, or else through the system's. Raises ValueError for a name
-    that is no upstream. Nothing is connected yet.
+    Those that are ourselves (`own`) are left out. Names of tls and https upstreams are found through the plain ones, or else through
+    the system's. Raises ValueError for a name that is no upstream. Nothing is connected yet.
     """
     system = system_upstreams(resolv_conf, own)
     specs: list[UpstreamSpec] = []
     for name in names or ("system",):
         specs += system if name == "system" else (parse_upstream(name),)
+    specs = [spec for spec in dict.fromkeys(specs) if not is_own(spec, own)]
     plain = [spec for spec in specs if spec.scheme in ("udp", "tcp")] or system
     bootstrap = Bootstrap(Upstreams([open_channel(spec, _literal) for spec in plain]))
-    return Upstreams([open_channel(spec, bootstrap, tls) for spec in dict.fromkeys(specs)], count, bootstrap=bootstrap)
+    channels = [open_channel(spec, bootstrap, tls) for spec in specs]
+    return Upstreams(channels, count, bootstrap=bootstrap, strategy=strategy, secure_only=secure_only)
 
 
 async def _literal(host: str) -> tuple[str, ...]:

@@ -11,10 +11,10 @@ from typing import Final
 from hedgerow.dns import answers, wire
 from hedgerow.dns.clients import ClientOf, Clients, Known, Observe
 from hedgerow.dns.datagrams import Listener, listen_on
+from hedgerow.dns.inquiries import Upstreams
 from hedgerow.dns.later import LATER, Later
 from hedgerow.dns.resolver import Answer, Case, Decide, Resolver
 from hedgerow.dns.streams import StreamServer
-from hedgerow.dns.upstream import Upstreams
 
 log = logging.getLogger(__name__)
 

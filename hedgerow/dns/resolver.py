@@ -15,8 +15,9 @@ from typing import Final, NamedTuple, assert_never
 from hedgerow.dns import answers, wire
 from hedgerow.dns.answers import Draft
 from hedgerow.dns.cache import ClockCache, Entry, Resolution, learn_suffix
+from hedgerow.dns.inquiries import Upstreams, addresses_in
 from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, Special, special
-from hedgerow.dns.upstream import Ask, UpstreamError, Upstreams, addresses_in
+from hedgerow.dns.upstream import Ask, UpstreamError
 from hedgerow.dns.wire import Malformed, Query
 from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset

@@ -1,14 +1,12 @@
-"""Upstreams: which there are, in which order they are asked, and how long that may take.
+"""Upstreams: which there are, what they are asked, and what a way to one looks like.
 
 An upstream is written as `9.9.9.9`, `9.9.9.9:5353`, `udp://[2620:fe::fe]:53`, `tcp://…`, `tls://dns.example` or `https://dns.example/dns-query`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+import os
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
 from struct import pack
@@ -16,16 +14,20 @@ from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from hedgerow.dns import wire
-from hedgerow.dns.wire import Malformed, Response
 
 _PORTS: Final = {"udp": 53, "tcp": 53, "tls": 853, "https": 443}
-_ATTEMPT_SECONDS: Final = (1.0, 1.5, 2.0)  # in all less than the five seconds that a stub resolver waits
-_REST_SECONDS: Final = 10.0  # how long an upstream that failed is asked last
-_MAX_IN_FLIGHT: Final = 4096
+_LETTERS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))  # the bit that makes a letter small or capital
 
 
 class UpstreamError(Exception):
-    """An upstream did not answer, or not with DNS: its fault or the network's, never the client's."""
+    """An upstream did not answer, or not with DNS: its fault or the network's, never the client's.
+
+    `ede` is the code of an extended error that the upstream gave, None without one.
+    """
+
+    def __init__(self, text: str, ede: int | None = None) -> None:
+        super().__init__(text)
+        self.ede = ede
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class UpstreamSpec:
 
     @property
     def is_address(self) -> bool:
-        return _is_address(self.host)
+        return is_address(self.host)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -56,21 +58,38 @@ class Ask(NamedTuple):
     @property
     def body(self) -> bytes:
         """The message after the id: RD, AD, question, OPT with our datagram size. No client subnet, no cookies: nothing of the client."""
-        flags = 0x0120 | (0x10 if self.checking_disabled else 0)
-        return pack("!HHHHH", flags, 1, 0, 0, 1) + self.question + wire.opt_bytes(0, self.dnssec)
+        return self.body_with(self.question)
 
+    def body_with(self, question: bytes) -> bytes:
+        """The same with the question written in other letters."""
+        return _BODIES[self.dnssec, self.checking_disabled][0] + question + _BODIES[self.dnssec, self.checking_disabled][1]
+
+    def in_random_case(self) -> bytes:
+        """The question with each letter small or capital at random ("0x20"): who cannot see it cannot answer it."""
+        size = len(self.question) - 4
+        mask = int.from_bytes(self.question[:size].translate(_LETTERS)) & int.from_bytes(os.urandom(size))
+        return (int.from_bytes(self.question[:size]) ^ mask).to_bytes(size) + self.question[size:]
+
+
+_BODIES: Final = {
+    (dnssec, disabled): (pack("!HHHHH", 0x0120 | (0x10 if disabled else 0), 1, 0, 0, 1), wire.opt_bytes(0, dnssec))
+    for dnssec in (False, True)
+    for disabled in (False, True)
+}
 
 type Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
-type Count = Callable[[str, float], None]
-"""Told of each attempt: "answered", "refused", "timeout" or "error", and the seconds that it took."""
+type Told = Callable[[bytes | Exception], None]
+"""Called once, with a message that answers the question or with what went wrong; never before `send` has returned."""
 
 
 class Channel(Protocol):
-    """A way to one upstream. `exchange` returns a message that answers the question, or raises UpstreamError or TimeoutError."""
+    """A way to one upstream. `secure`: nobody between us and it can change what it says."""
 
     name: str
+    secure: bool
 
-    async def exchange(self, ask: Ask) -> bytes: ...
+    def send(self, ask: Ask, told: Told) -> Callable[[], None]:
+        """Ask; what is returned gives the question up, after which `told` is not called any more. Raises OSError."""
 
     async def close(self) -> None: ...
 
@@ -89,7 +108,7 @@ def parse_upstream(text: str) -> UpstreamSpec:
         raise ValueError(f"{text!r}: an upstream starts with one of {', '.join(f'{scheme}://' for scheme in _PORTS)}")
     if not parts.hostname:
         raise ValueError(f"{text!r}: no host")
-    if parts.scheme in ("udp", "tcp") and not _is_address(parts.hostname):
+    if parts.scheme in ("udp", "tcp") and not is_address(parts.hostname):
         raise ValueError(f"{text!r}: {parts.scheme} upstreams are given by address")
     try:
         port = parts.port or _PORTS[parts.scheme]
@@ -108,136 +127,30 @@ def system_upstreams(resolv_conf: str, own: Collection[tuple[str, int]] = ()) ->
     found: dict[UpstreamSpec, None] = {}
     for line in resolv_conf.splitlines():
         words = line.split()
-        if len(words) >= 2 and words[0] == "nameserver" and _is_address(words[1]):
+        if len(words) >= 2 and words[0] == "nameserver" and is_address(words[1]):
             spec = UpstreamSpec("udp", words[1], 53)
-            wildcard = any(port == 53 and ip_address(host).is_unspecified for host, port in own)
-            if (spec.host, 53) not in own and not (wildcard and ip_address(spec.host.partition("%")[0]).is_loopback):
+            if not is_own(spec, own):
                 found[spec] = None
     return tuple(found)
 
 
-class Upstreams:
-    """Asks the channels in order, one after the other; who failed is asked last for a while. Equal questions in flight are sent once."""
+def is_own(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> bool:
+    """Are these ourselves, as far as an address tells? `own` are the addresses and ports that we listen on.
 
-    def __init__(
-        self,
-        channels: Sequence[Channel],
-        count: Count | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        bootstrap: Bootstrap | None = None,
-    ) -> None:
-        self.names = tuple(channel.name for channel in channels)
-        self._channels = tuple(channels)
-        self._count = count or _count_nothing
-        self._bootstrap = bootstrap
-        self._clock = clock
-        self._rests_until: dict[str, float] = {}
-        self._in_flight: dict[Ask, asyncio.Task[Response]] = {}
-
-    async def ask(self, ask: Ask) -> Response:
-        """The first good answer. Raises UpstreamError when nobody gives one; never takes longer than the attempts together."""
-        task = self._in_flight.get(ask)
-        if task is None:
-            if len(self._in_flight) >= _MAX_IN_FLIGHT:
-                raise UpstreamError("too many questions in flight")
-            task = asyncio.get_running_loop().create_task(self._try_in_turn(ask))
-            self._in_flight[ask] = task
-            task.add_done_callback(lambda done: self._landed(ask, done))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                raise UpstreamError("closed") from None
-            raise
-
-    async def close(self, grace: float = 0.0) -> None:
-        """End all sockets; questions in flight get `grace` seconds."""
-        tasks = list(self._in_flight.values())
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=grace)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        for channel in self._channels:
-            with contextlib.suppress(OSError):
-                await channel.close()
-        if self._bootstrap is not None:
-            await self._bootstrap.close()
-
-    def _landed(self, ask: Ask, task: asyncio.Task[Response]) -> None:
-        del self._in_flight[ask]
-        if not task.cancelled():
-            task.exception()  # every asker may have gone away; then nobody else looks at it
-
-    async def _try_in_turn(self, ask: Ask) -> Response:
-        waiting = self._order()
-        fallback: Response | None = None
-        for seconds in _ATTEMPT_SECONDS:
-            if not waiting:
-                break
-            channel = waiting.pop(0)
-            began = self._clock()
-            try:
-                async with asyncio.timeout(seconds):
-                    response = wire.parse_response(await channel.exchange(ask), ask.question)
-            except (TimeoutError, OSError, Malformed, UpstreamError) as fault:
-                self._rests_until[channel.name] = self._clock() + _REST_SECONDS
-                self._count("timeout" if isinstance(fault, TimeoutError) else "error", self._clock() - began)
-                waiting.append(channel)
-                continue
-            if response.rcode in (wire.NOERROR, wire.NXDOMAIN):
-                self._rests_until.pop(channel.name, None)
-                self._count("answered", self._clock() - began)
-                return response
-            fallback = response  # it has spoken: asking it again would not help, asking another may
-            self._count("refused", self._clock() - began)
-        if fallback is not None:
-            return fallback
-        raise UpstreamError("no upstream answered" if self._channels else "no upstream is configured")
-
-    def _order(self) -> list[Channel]:
-        now = self._clock()
-        return sorted(self._channels, key=lambda channel: self._rests_until.get(channel.name, 0.0) > now)
+    >>> is_own(parse_upstream("127.0.0.1:5300"), [("0.0.0.0", 5300)]), is_own(parse_upstream("127.0.0.1"), [("0.0.0.0", 5300)])
+    (True, False)
+    """
+    if spec.scheme not in ("udp", "tcp") or not spec.is_address:
+        return False
+    address = ip_address(spec.host.partition("%")[0])
+    for host, port in own:
+        listening = ip_address(host.partition("%")[0])
+        if port == spec.port and (address == listening or (listening.is_unspecified and (address.is_loopback or address.is_unspecified))):
+            return True
+    return False
 
 
-class Bootstrap:
-    """Finds the addresses of upstreams that are given by name, through plain resolvers, and keeps them for a while."""
-
-    def __init__(self, plain: Upstreams, seconds: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._plain, self._seconds, self._clock = plain, seconds, clock
-        self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
-
-    async def __call__(self, host: str) -> tuple[str, ...]:
-        """Addresses of `host`, IPv4 first. Raises UpstreamError if it has none; an old answer is better than none."""
-        if _is_address(host):
-            return (host,)
-        expires, known = self._known.get(host, (0.0, ()))
-        if known and self._clock() < expires:
-            return known
-        asks = [Ask(wire.name_of(host) + pack("!HH", rtype, wire.IN)) for rtype in (wire.A, wire.AAAA)]
-        responses = await asyncio.gather(*(self._plain.ask(ask) for ask in asks), return_exceptions=True)
-        found = tuple(text for response in responses if isinstance(response, Response) for text in addresses_in(response))
-        if not found and not known:
-            raise UpstreamError(f"the upstream's name {host} does not resolve")
-        self._known[host] = (self._clock() + self._seconds, found or known)
-        return found or known
-
-    async def close(self) -> None:
-        await self._plain.close()
-
-
-def addresses_in(response: Response) -> Iterable[str]:
-    """The A and AAAA records of an answer as text."""
-    for record in response.answers:
-        if record.rtype in (wire.A, wire.AAAA):
-            yield str(ip_address(response.data[record.start : record.end]))
-
-
-def _count_nothing(_outcome: str, _seconds: float) -> None:
-    return
-
-
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
     try:
         ip_address(text)
     except ValueError:

@@ -33,6 +33,7 @@ BADVERS: Final = 16
 
 HEADER: Final = 12
 QUESTION_POINTER: Final = b"\xc0\x0c"  # compression pointer to the name in the question
+EXTENDED_ERROR: Final = 15  # the EDNS option (RFC 8914)
 UDP_SIZE: Final = 1232  # the largest datagram that we send or accept (DNS flag day 2020)
 
 # Bits of the byte that says in which shape an answer is wanted; the last part of a cache key.
@@ -123,7 +124,7 @@ class Record(NamedTuple):
 
 
 class Response(NamedTuple):
-    """An upstream's answer, walked from end to end. `rcode` includes the bits from the OPT record."""
+    """An upstream's answer, walked from end to end. `rcode` includes the bits from the OPT record, `options` are that record's."""
 
     data: bytes
     question_end: int
@@ -131,6 +132,7 @@ class Response(NamedTuple):
     authentic: bool
     answers: tuple[Record, ...]
     authority: tuple[Record, ...]
+    options: bytes = b""
 
 
 def read_name(message: bytes, at: int) -> tuple[bytes, int]:
@@ -244,10 +246,12 @@ def parse_response(data: bytes, question: bytes) -> Response:
     if at != len(data):
         raise Malformed("octets after the end")
     rcode = flags & 15
+    options = b""
     for record in sections[2]:
         if record.rtype == OPT:
             rcode |= (record.ttl >> 24) << 4
-    return Response(data, end, rcode, bool(flags & 0x20), sections[0], sections[1])
+            options = data[record.start : record.end]
+    return Response(data, end, rcode, bool(flags & 0x20), sections[0], sections[1], options)
 
 
 def answers_question(data: bytes, question: bytes) -> bool:
@@ -260,6 +264,17 @@ def answers_question(data: bytes, question: bytes) -> bool:
         return False
     end = HEADER + len(question)
     return data[end - 4 : end] == question[-4:] and data[HEADER : end - 4].lower() == question[:-4]
+
+
+def extended_error(response: Response) -> int | None:
+    """The code of the first extended error (RFC 8914) that an upstream gives, None without one."""
+    options = response.options
+    while len(options) >= 6:
+        code, size = unpack_from("!HH", options)
+        if code == EXTENDED_ERROR and size >= 2:
+            return int.from_bytes(options[4:6])
+        options = options[4 + size :]
+    return None
 
 
 def is_truncated(data: bytes) -> bool:

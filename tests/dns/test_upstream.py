@@ -13,9 +13,10 @@ import pytest
 from small_internet import Fault, SmallInternet
 from small_internet.authority import server_context
 
-from hedgerow.dns import upstream, wire
+from hedgerow.dns import inquiries, wire
 from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.upstream import Ask, UpstreamError, Upstreams, addresses_in, parse_upstream, system_upstreams
+from hedgerow.dns.inquiries import Upstreams, addresses_in
+from hedgerow.dns.upstream import Ask, UpstreamError, parse_upstream, system_upstreams
 
 DEAD = "udp://127.0.0.1:1"  # nobody listens: the kernel says so at once
 
@@ -113,18 +114,20 @@ def test_the_next_upstream_is_asked_and_the_dead_one_is_left_alone_for_a_while(i
     assert with_upstreams([DEAD, internet.nameserver.upstream], use) < 0.5
 
 
-def test_refusals_are_tried_elsewhere_and_passed_on_if_all_refuse(internet: SmallInternet) -> None:
-    async def use(upstreams: Upstreams) -> int:
-        return (await upstreams.ask(ask("news.example"))).rcode
+@pytest.mark.parametrize(("fault", "words"), [(Fault.REFUSED, "the upstream refuses"), (Fault.SERVFAIL, "the upstream failed")])
+def test_what_all_refuse_is_their_failure_not_our_refusal(internet: SmallInternet, fault: Fault, words: str) -> None:
+    async def use(upstreams: Upstreams) -> None:
+        with pytest.raises(UpstreamError, match=words):
+            await upstreams.ask(ask("news.example"))
 
-    with internet.nameserver.misbehaving(Fault.REFUSED):
-        assert with_upstreams([internet.nameserver.upstream], use) == wire.REFUSED
+    with internet.nameserver.misbehaving(fault):
+        with_upstreams([internet.nameserver.upstream], use)
 
 
 @pytest.mark.parametrize("fault", [Fault.DEAD, Fault.GARBAGE, Fault.WRONG_ID])
 def test_a_dead_or_lying_upstream_fails_in_bounded_time(internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     if fault is not Fault.DEAD:  # once is enough to wait as long as a user would
-        monkeypatch.setattr(upstream, "_ATTEMPT_SECONDS", (0.1, 0.15, 0.2))
+        monkeypatch.setattr(inquiries, "_ATTEMPT_SECONDS", (0.1, 0.15, 0.2))
 
     async def use(upstreams: Upstreams) -> float:
         began = time.monotonic()

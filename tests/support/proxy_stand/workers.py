@@ -13,8 +13,9 @@ import uvloop
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.dns.channels import open_channel
+from hedgerow.dns.inquiries import Bootstrap, Upstreams
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.upstream import Bootstrap, Upstreams, parse_upstream
+from hedgerow.dns.upstream import parse_upstream
 from hedgerow.policies.decide import decide
 from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Policy, Request
 from hedgerow.policies.ruleset import Ruleset, Rulesets

@@ -1,0 +1,311 @@
+"""Asks the upstreams: whom first, whom next, for how long; and never the same thing twice at a time.
+
+An `Inquiry` is one question with all who wait for it; an `Attempt` is one channel asked once for it. Nothing here is a task: at
+thousands of questions a second the loop's bookkeeping would cost more than the questions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
+from struct import pack
+from typing import Final
+
+from hedgerow.dns import wire
+from hedgerow.dns.deadlines import Deadlines, Handle
+from hedgerow.dns.upstream import Ask, Channel, UpstreamError, is_address
+from hedgerow.dns.wire import Malformed, Response
+from hedgerow.policies.resolver_settings import Strategy
+
+_ATTEMPT_SECONDS: Final = (1.0, 1.5, 2.0)  # in all less than the five seconds that a stub resolver waits
+_FIRST_REST_SECONDS: Final = 1.0  # how long an upstream that failed is asked last: one datagram may be lost,
+_LONGEST_REST_SECONDS: Final = 60.0  # but who fails again and again rests longer each time
+_PROBE_SECONDS: Final = 30.0  # how old the measured time of an upstream may be before it is asked again beside the fastest
+_AT_ONCE: Final = 3  # upstreams that are asked in parallel
+_MAX_IN_FLIGHT: Final = 4096
+_BOGUS: Final = frozenset((1, 2, *range(5, 13)))  # extended errors that say: DNSSEC validation has failed (RFC 8914)
+
+type Outcome = Response | UpstreamError
+type Hear = Callable[[Outcome], None]
+type Count = Callable[[str, str, float], None]
+"""Told of each attempt: the upstream, "answered", "refused", "timeout" or "error", and the seconds that it took."""
+
+
+class _Health:
+    """How a channel has done lately."""
+
+    __slots__ = ("asked_at", "fails", "rests_until", "seconds")
+
+    def __init__(self) -> None:
+        self.fails = 0
+        self.rests_until = 0.0
+        self.seconds = 0.0  # smoothed; 0 is not known yet, so that each is tried
+        self.asked_at = float("-inf")
+
+    def failed(self, now: float) -> None:
+        self.rests_until = now + min(_FIRST_REST_SECONDS * 2**self.fails, _LONGEST_REST_SECONDS)
+        self.fails = min(self.fails + 1, 10)
+
+    def answered(self, seconds: float) -> None:
+        self.fails, self.rests_until = 0, 0.0
+        self.seconds = seconds if not self.seconds else 0.7 * self.seconds + 0.3 * seconds
+
+
+class Upstreams:
+    """Asks the channels by a strategy; who failed is asked last for a while. With `secure_only` no others are asked at all."""
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        count: Count | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        bootstrap: Bootstrap | None = None,
+        *,
+        strategy: Strategy = Strategy.STRICT,
+        secure_only: bool = False,
+    ) -> None:
+        self.names = tuple(channel.name for channel in channels)
+        self.strategy = strategy
+        self.clock = clock
+        self.count = count or _count_nothing
+        self.deadlines = Deadlines()
+        self.health = {channel.name: _Health() for channel in channels}
+        self._channels = tuple(channels)
+        self._usable = tuple(channel for channel in channels if channel.secure or not secure_only)
+        self._bootstrap = bootstrap
+        self._in_flight: dict[Ask, _Inquiry] = {}
+        self._idle: asyncio.Future[None] | None = None
+
+    def start(self, ask: Ask, hear: Hear) -> None:
+        """`hear` gets the first good answer, or an UpstreamError when nobody gives one; never later than the attempts together.
+
+        It may be called at once, when there is nobody to ask.
+        """
+        inquiry = self._in_flight.get(ask)
+        if inquiry is not None:
+            inquiry.hearers.append(hear)
+        elif len(self._in_flight) >= _MAX_IN_FLIGHT:
+            hear(UpstreamError("too many questions in flight"))
+        else:
+            inquiry = self._in_flight[ask] = _Inquiry(self, ask, hear, self._order())
+            inquiry.go_on()
+
+    async def ask(self, ask: Ask) -> Response:
+        """The same for who can wait. Raises UpstreamError."""
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def hear(outcome: Outcome) -> None:
+            if not answer.done():
+                answer.set_result(outcome)
+
+        self.start(ask, hear)
+        outcome = await answer
+        if isinstance(outcome, UpstreamError):
+            raise outcome
+        return outcome
+
+    @property
+    def is_busy(self) -> bool:
+        """Too much for questions that only save time later."""
+        return len(self._in_flight) > _MAX_IN_FLIGHT // 8
+
+    def landed(self, ask: Ask) -> None:
+        """An inquiry is over."""
+        del self._in_flight[ask]
+        if self._idle is not None and not self._in_flight and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def close(self, grace: float = 0.0) -> None:
+        """End all sockets; questions in flight get `grace` seconds."""
+        if self._in_flight and grace:
+            self._idle = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._idle
+        for inquiry in tuple(self._in_flight.values()):
+            inquiry.finish(UpstreamError("closed"))
+        self.deadlines.close()
+        for channel in self._channels:
+            with contextlib.suppress(OSError):
+                await channel.close()
+        if self._bootstrap is not None:
+            await self._bootstrap.close()
+
+    def _order(self) -> list[list[Channel]]:
+        """Whom to ask at once, whom after that, and so on."""
+        now = self.clock()
+        awake = [channel for channel in self._usable if self.health[channel.name].rests_until <= now]
+        resting = [channel for channel in self._usable if channel not in awake] if len(awake) < len(self._usable) else []
+        match self.strategy:
+            case Strategy.PARALLEL:
+                rounds = [awake[:_AT_ONCE], *([channel] for channel in awake[_AT_ONCE:])] if awake else []
+            case Strategy.FASTEST if awake:
+                awake.sort(key=lambda channel: self.health[channel.name].seconds)
+                old = [channel for channel in awake[1:] if now - self.health[channel.name].asked_at > _PROBE_SECONDS]
+                rounds = [[awake[0], *old[:1]], *([channel] for channel in awake[1:] if channel not in old[:1])]
+            case _:
+                rounds = [[channel] for channel in awake]
+        return rounds + [[channel] for channel in resting]
+
+
+class _Inquiry:
+    """One question, the rounds of channels that are still to be asked, and the attempts that are under way."""
+
+    __slots__ = ("ask", "hearers", "open", "refusal", "round", "rounds", "upstreams")
+
+    def __init__(self, upstreams: Upstreams, ask: Ask, hear: Hear, rounds: list[list[Channel]]) -> None:
+        self.upstreams, self.ask, self.rounds = upstreams, ask, rounds
+        self.hearers = [hear]
+        self.open: list[_Attempt] = []
+        self.round = 0
+        self.refusal: UpstreamError | None = None
+
+    def go_on(self) -> None:
+        """The next round, or the end."""
+        while not self.open:
+            if not self.rounds or self.round >= len(_ATTEMPT_SECONDS):
+                words = "no upstream answered" if self.upstreams.names else "no upstream is configured"
+                self.finish(self.refusal or UpstreamError(words))
+                return
+            channels = self.rounds.pop(0)
+            seconds = _ATTEMPT_SECONDS[self.round]
+            self.round += 1
+            self.open = [_Attempt(self, channel, seconds) for channel in channels]
+            for attempt in tuple(self.open):
+                attempt.begin()
+
+    def failed(self, attempt: _Attempt, *, again: bool) -> None:
+        """An attempt brought nothing; `again` says whether asking the channel once more could help."""
+        self.open.remove(attempt)
+        if again:
+            self.rounds.append([attempt.channel])
+        self.go_on()
+
+    def finish(self, outcome: Outcome) -> None:
+        for attempt in self.open:
+            attempt.drop()
+        self.open = []
+        self.rounds = []
+        self.upstreams.landed(self.ask)
+        hearers, self.hearers = self.hearers, []
+        for hear in hearers:
+            hear(outcome)
+
+
+class _Attempt:
+    """One channel asked once."""
+
+    __slots__ = ("began", "cancel", "channel", "deadline", "inquiry", "seconds")
+
+    def __init__(self, inquiry: _Inquiry, channel: Channel, seconds: float) -> None:
+        self.inquiry, self.channel, self.seconds = inquiry, channel, seconds
+        self.began = inquiry.upstreams.clock()
+        self.cancel: Callable[[], None] | None = None
+        self.deadline: Handle | None = None
+
+    def begin(self) -> None:
+        upstreams = self.inquiry.upstreams
+        upstreams.health[self.channel.name].asked_at = self.began
+        try:
+            self.cancel = self.channel.send(self.inquiry.ask, self._told)
+        except OSError:
+            self._failed("error")
+        else:
+            self.deadline = upstreams.deadlines.after(self.seconds, self._late)
+
+    def drop(self) -> None:
+        """Somebody else was faster, or nobody wants to know any more."""
+        if self.deadline is not None:
+            self.inquiry.upstreams.deadlines.cancel(self.deadline)
+        if self.cancel is not None:
+            self.cancel()
+
+    def _late(self) -> None:
+        self.deadline = None
+        self.drop()
+        self._failed("timeout")
+
+    def _told(self, message: bytes | Exception) -> None:
+        self.cancel = None
+        self.drop()
+        inquiry = self.inquiry
+        if isinstance(message, Exception):
+            self._failed("error")
+            return
+        try:
+            response = wire.parse_response(message, inquiry.ask.question)
+        except Malformed:
+            self._failed("error")
+            return
+        upstreams, took = inquiry.upstreams, inquiry.upstreams.clock() - self.began
+        if response.rcode in (wire.NOERROR, wire.NXDOMAIN):
+            upstreams.health[self.channel.name].answered(took)
+            upstreams.count(self.channel.name, "answered", took)
+            inquiry.open.remove(self)
+            # Whoever is between us and it could have set the AD bit of an upstream that is asked in the clear.
+            inquiry.finish(response if self.channel.secure else response._replace(authentic=False))
+            return
+        upstreams.count(self.channel.name, "refused", took)
+        inquiry.refusal = _refusal(response)
+        if inquiry.refusal.ede in _BOGUS:
+            inquiry.open.remove(self)
+            inquiry.finish(inquiry.refusal)  # who does not validate must not be asked for what is forged
+        else:
+            inquiry.failed(self, again=False)  # it has spoken: asking it again would not help, asking another may
+
+    def _failed(self, outcome: str) -> None:
+        upstreams = self.inquiry.upstreams
+        now = upstreams.clock()
+        upstreams.health[self.channel.name].failed(now)
+        upstreams.count(self.channel.name, outcome, now - self.began)
+        self.inquiry.failed(self, again=True)
+
+
+def is_bogus(fault: UpstreamError) -> bool:
+    """Has an upstream found the answer to be forged, or not provably right?"""
+    return fault.ede in _BOGUS
+
+
+def _refusal(response: Response) -> UpstreamError:
+    words = {wire.SERVFAIL: "failed", wire.REFUSED: "refuses"}.get(response.rcode, f"answers with code {response.rcode}")
+    return UpstreamError(f"the upstream {words}", wire.extended_error(response))
+
+
+class Bootstrap:
+    """Finds the addresses of upstreams that are given by name, through plain resolvers, and keeps them for a while."""
+
+    def __init__(self, plain: Upstreams, seconds: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._plain, self._seconds, self._clock = plain, seconds, clock
+        self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
+
+    async def __call__(self, host: str) -> tuple[str, ...]:
+        """Addresses of `host`, IPv4 first. Raises UpstreamError if it has none; an old answer is better than none."""
+        if is_address(host):
+            return (host,)
+        expires, known = self._known.get(host, (0.0, ()))
+        if known and self._clock() < expires:
+            return known
+        asks = [Ask(wire.name_of(host) + pack("!HH", rtype, wire.IN)) for rtype in (wire.A, wire.AAAA)]
+        responses = await asyncio.gather(*(self._plain.ask(ask) for ask in asks), return_exceptions=True)
+        found = tuple(text for response in responses if isinstance(response, Response) for text in addresses_in(response))
+        if not found and not known:
+            raise UpstreamError(f"the upstream's name {host} does not resolve")
+        self._known[host] = (self._clock() + self._seconds, found or known)
+        return found or known
+
+    async def close(self) -> None:
+        await self._plain.close()
+
+
+def addresses_in(response: Response) -> Iterable[str]:
+    """The A and AAAA records of an answer as text."""
+    for record in response.answers:
+        if record.rtype in (wire.A, wire.AAAA):
+            yield str(ip_address(response.data[record.start : record.end]))
+
+
+def _count_nothing(_name: str, _outcome: str, _seconds: float) -> None:
+    return
