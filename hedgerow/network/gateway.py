@@ -73,9 +73,10 @@ def interfaces_to_the_internet() -> frozenset[str]:
 
 
 def interfaces() -> tuple[str, ...]:
-    """All interfaces but the loopback; raises OSError."""
+    """All interfaces but the loopback and those that are ports of a bridge, which packets come in by; raises OSError."""
     with IPRoute() as netlink:
-        return tuple(link.get("ifname") for link in netlink.get_links() if link.get("ifname") != "lo")
+        links = [link for link in netlink.get_links() if link.get("ifname") != "lo" and link.get("master") is None]
+        return tuple(link.get("ifname") for link in links)
 
 
 def forwards() -> dict[str, bool]:

@@ -1,0 +1,25 @@
+"""One house for all tests of the laboratory; each leaves it as it found it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import House
+from lab import house as build_house
+
+TOOLS = ("nft", "unbound", "nginx", "kdig", "curl", "openssl", "nsenter", "unshare")
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    missing = [tool for tool in TOOLS if shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin") is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    folder: Path = tmp_path_factory.mktemp("house")
+    for parent in (folder, folder.parent, folder.parent.parent):
+        parent.chmod(0o755)
+    with build_house(folder) as whole:
+        yield whole

@@ -1,0 +1,188 @@
+"""The gateway's life: who is closed and for how long, what a reload, a kill and the emergency switch do, and what it never touches."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from lab import House, Space
+from lab.attempts import asks, datagram, reads
+from lab.house import LAN4, LAN6
+from lab.internet import PEER4, PEER6, address4
+
+pytestmark = pytest.mark.root
+
+STREAMS = """
+import socket, sys, time
+kind = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}[sys.argv[1]]
+peer = socket.socket(socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET, kind)
+peer.settimeout(0.5)
+peer.connect((sys.argv[2], int(sys.argv[3])))
+while True:
+    try:
+        peer.send(b"x")
+        assert peer.recv(100)
+        print(time.time(), flush=True)
+    except (OSError, AssertionError):
+        time.sleep(0.1)
+    time.sleep(0.05)
+"""
+"""A game or a call: bytes to and fro, twenty times a second; says when the last ones came back."""
+MANY_TIMES = """
+from hedgerow.network import gateway
+from hedgerow.network.gateway_rules import Doors, Gateway
+from hedgerow.network.standing import Census
+for count in range(100):
+    gateway.apply(Gateway(("lan",), Doors(53), strict=bool(count % 2)), Census())
+    assert gateway.is_in_place()
+    if count % 3 == 0:
+        gateway.remove()
+        assert not gateway.is_in_place()
+gateway.remove()
+"""
+
+
+@pytest.fixture
+def gateway(house: House) -> Iterator[House]:
+    house.hedgerow("gateway", "apply", "--no-strict")
+    yield house
+    house.hedgerow("gateway", "remove")
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> float:
+    """Returns how long it took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+class Stream:
+    """A stream that runs in a device; `last` is when its bytes last came back."""
+
+    def __init__(self, device: Space, kind: str, address: str, port: int) -> None:
+        self._process = device.start(sys.executable, "-c", STREAMS, kind, address, str(port))
+        assert self._process.stdout
+        self._process.stdout.readline()  # it runs
+
+    def end(self) -> float:
+        """Ends it and returns when the last bytes came back."""
+        self._process.terminate()
+        output, _ = self._process.communicate(timeout=5)
+        return float(output.split()[-1])
+
+
+def test_a_pause_cuts_what_runs_and_nobody_else(gateway: House) -> None:
+    tablet, parent = gateway.devices["tablet"], gateway.devices["parent"]
+    places = (("udp", PEER4, 27015), ("udp", PEER6, 27015), ("tcp", PEER4, 5222), ("tcp", PEER6, 5222))
+    streams = [Stream(tablet, *place) for place in places]
+    others = [Stream(parent, *place) for place in places]
+    time.sleep(0.5)
+    paused = time.time()
+    gateway.hedgerow("pause", "mia")
+    said = time.time()
+    try:
+        time.sleep(3)
+        lasts, other_lasts = [stream.end() for stream in streams], [stream.end() for stream in others]
+        assert max(lasts) < said + 2, [round(last - said, 2) for last in lasts]
+        assert min(lasts) > paused - 0.5, "it never ran"
+        assert min(other_lasts) > said + 2, "the parent's was cut as well"
+        assert datagram(PEER4, 123, 48)(gateway, tablet), "the time"
+        assert not reads(f"http://{address4('www.wikipedia.org')}/", page="www.wikipedia.org")(gateway, tablet)
+        helpline = gateway.devices["tablet"].run("kdig", "+short", "@8.8.8.8", "www.childline.org.uk").stdout
+        assert helpline.strip() == f"{address4('www.childline.org.uk')}"
+    finally:
+        gateway.hedgerow("resume", "mia")
+    wait_until(lambda: datagram(PEER4, 27015)(gateway, tablet), 3, "the resume")
+
+
+def test_a_device_without_a_name_can_be_paused(gateway: House) -> None:
+    phone = gateway.devices["phone"]
+    gateway.meet("phone")
+    assert datagram(PEER4, 27015)(gateway, phone)
+    gateway.hedgerow("pause", f"{LAN4}.12")
+    try:
+        wait_until(lambda: not datagram(PEER4, 27015)(gateway, phone), 3, "the pause of the phone")
+        assert datagram(PEER4, 27015)(gateway, gateway.devices["tablet"])
+    finally:
+        gateway.hedgerow("resume", f"{LAN4}.12")
+
+
+def test_four_addresses_are_one_device(gateway: House) -> None:
+    parent = gateway.devices["parent"]
+    fresh = [f"{LAN6}:{number:x}:1" for number in range(0xA1, 0xA5)]
+    for address in fresh:
+        parent.ip("address", "add", f"{address}/64", "dev", "eth0", "nodad")
+    try:
+        for address in fresh:
+            assert asks("2001:4860:4860::8888", "-b", address)(gateway, parent), f"{address} is still an adult's"
+    finally:
+        for address in fresh:
+            parent.ip("address", "delete", f"{address}/64", "dev", "eth0")
+
+
+def test_a_policy_change_moves_devices(gateway: House) -> None:
+    parent, before = gateway.devices["parent"], gateway.policy.read_text()
+    assert asks("8.8.8.8")(gateway, parent)
+    gateway.policy.write_text(before.replace("ana: {profile: adult", "ana: {profile: teen-16-17"))
+    try:
+        wait_until(lambda: not asks("8.8.8.8")(gateway, parent), 4, "the parent is guarded")
+    finally:
+        gateway.policy.write_text(before)
+    wait_until(lambda: asks("8.8.8.8")(gateway, parent), 4, "the parent is open again")
+
+
+def test_a_flushed_firewall_gets_the_gateway_back(gateway: House) -> None:
+    own = gateway.rules()
+    time.sleep(1.5)  # control has taken it over
+    gateway.router.must("nft", "delete", "table", "inet", "hedgerow")
+    tablet = gateway.devices["tablet"]
+    wait_until(
+        lambda: not asks("8.8.8.8")(gateway, tablet) and "hedgerow" in gateway.router.must("nft", "list", "tables"), 5, "it came back"
+    )
+    assert gateway.rules() == own
+
+
+def test_a_hundred_times_and_no_trace(house: House) -> None:
+    own = house.router.must("nft", "-s", "list", "ruleset")
+    done = house.router.run(sys.executable, "-P", "-c", MANY_TIMES, seconds=60)
+    assert done.returncode == 0, done.stderr
+    assert house.router.must("nft", "-s", "list", "ruleset") == own
+
+
+def test_what_status_says(gateway: House) -> None:
+    def is_counted() -> bool:
+        gateway.devices["tablet"].run("kdig", "+tls", "+time=1", "+retry=0", "@1.1.1.1", "adult.example")
+        said = json.loads(gateway.hedgerow("gateway", "status", "--json").stdout)
+        return bool(said["in_place"] and said["packets"]["encrypted dns address"])
+
+    wait_until(is_counted, 5, "a refusal is counted")
+    gateway.hedgerow("gateway", "remove")
+    assert gateway.hedgerow("gateway", "status", must=False).returncode == 0, "not chosen, so not missing"
+
+
+def test_mistakes_are_told_in_a_sentence(house: House) -> None:
+    done = house.hedgerow("gateway", "apply", "--lan", "eth9", must=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("hedgerow: There is no interface eth9: there are ")
+
+
+def test_a_stopped_hedgerow_leaves_children_closed_and_adults_online(gateway: House) -> None:
+    """Comes last: Hedgerow is started again at its end."""
+    tablet, parent = gateway.devices["tablet"], gateway.devices["parent"]
+    time.sleep(1)
+    gateway.stop()
+    try:
+        assert not asks("8.8.8.8")(gateway, tablet)
+        assert not asks("1.1.1.1", "+tls")(gateway, tablet)
+        assert asks("8.8.8.8")(gateway, parent)
+        assert reads(f"http://{address4('www.wikipedia.org')}/", page="www.wikipedia.org")(gateway, parent)
+        gateway.hedgerow("gateway", "remove")
+        assert asks("8.8.8.8")(gateway, tablet), "the emergency switch works without Hedgerow"
+    finally:
+        gateway.start()
+        gateway.hedgerow("gateway", "apply")

@@ -1,0 +1,97 @@
+"""The rules as they are sent to nftables: golden, and taken by the kernel's own nftables in a namespace of the test's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from hedgerow.network.gateway_rules import Doors, Gateway, counters, encrypted_dns, render_census, render_removal, render_table
+from hedgerow.network.standing import Census, Standing
+
+GOLDEN = Path(__file__).parent / "golden"
+CENSUS = Census(
+    (("02:00:00:00:00:01", Standing.GUARDED), ("02:00:00:00:00:0a", Standing.OPEN), ("02:00:00:00:00:0c", Standing.CLOSED)),
+    (
+        (ip_network("192.168.1.64/28"), Standing.GUARDED),
+        (ip_network("192.168.1.80"), Standing.OPEN),
+        (ip_network("fd00::/64"), Standing.CLOSED),
+    ),
+)
+GATEWAYS = {
+    "router": Gateway(("br-lan",), Doors(53, 8080, 8443)),
+    "names-only": Gateway(("br-lan", "wlan0"), Doors(5300)),
+    "strict": Gateway(("br-lan",), Doors(53, 8080, 8443), strict=True),
+    "one-armed": Gateway(("eth0",), Doors(53), one_armed=True, strict=True, allow_ipsec=True),
+}
+
+
+@pytest.fixture
+def space() -> Iterator[list[str]]:
+    name = f"hedgerow-{os.getpid()}-rules"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        yield ["ip", "netns", "exec", name, "nft"]
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def nft(space: list[str], *words: str, commands: object = None) -> str:
+    text = None if commands is None else json.dumps({"nftables": commands})
+    return subprocess.run([*space, *words], input=text, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_golden(name: str, space: list[str]) -> None:
+    """The golden files hold what nftables itself makes of the rules; HEDGEROW_WRITE_GOLDEN=1 writes them."""
+    nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS[name], CENSUS))
+    listed = nft(space, "list", "ruleset")
+    place = GOLDEN / f"{name}.nft"
+    if os.environ.get("HEDGEROW_WRITE_GOLDEN"):
+        place.write_text(listed, encoding="utf-8")
+    assert listed == place.read_text(encoding="utf-8")
+
+
+@pytest.mark.root
+def test_another_census_is_as_if_it_had_been_there_from_the_start(space: list[str]) -> None:
+    gateway = GATEWAYS["router"]
+    other = Census((("02:00:00:00:00:01", Standing.CLOSED),), (), Standing.CLOSED)
+    nft(space, "-j", "-f", "-", commands=render_table(gateway, other))
+    wanted = nft(space, "list", "ruleset")
+    for commands in (render_table(gateway, CENSUS), render_census(other), render_census(other)):
+        nft(space, "-j", "-f", "-", commands=commands)
+    assert nft(space, "list", "ruleset") == wanted
+
+
+@pytest.mark.root
+def test_removed_without_a_trace_and_twice(space: list[str]) -> None:
+    nft(space, "add", "table", "inet", "another")
+    before = nft(space, "list", "ruleset")
+    for commands in (render_removal(), render_table(GATEWAYS["strict"], CENSUS), render_removal(), render_removal()):
+        nft(space, "-j", "-f", "-", commands=commands)
+    assert nft(space, "list", "ruleset") == before
+
+
+def test_nothing_but_our_table_is_named() -> None:
+    for command in [*render_table(GATEWAYS["one-armed"], CENSUS), *render_census(CENSUS), *render_removal()]:
+        (body,) = command.values()
+        ((kind, named),) = body.items()
+        assert (named["family"], named["name" if kind == "table" else "table"]) == ("inet", "hedgerow")
+
+
+def test_known_encrypted_dns_is_public_and_named_once() -> None:
+    addresses = encrypted_dns()
+    assert len(addresses) == len(set(addresses)) > 100
+    assert all(address.is_global for address in addresses)
+    assert {ip_network("9.9.9.9"), ip_network("2606:4700:4700::1111")} < set(addresses)
+
+
+def test_counters_are_summed_by_what_was_done() -> None:
+    rule = {"rule": {"comment": "quic", "expr": [{"counter": {"packets": 2, "bytes": 80}}]}}
+    assert counters([{"table": {}}, rule, rule, {"rule": {"expr": [{"counter": {"packets": 9, "bytes": 9}}]}}]) == {"quic": 4}

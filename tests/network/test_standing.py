@@ -1,0 +1,104 @@
+"""Who is open, guarded or closed, and from when on another way."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.sources import starter_sources
+from hedgerow.network.standing import Census, Standing, flatten, take_census
+from hedgerow.policies.load import parse_policy
+from hedgerow.policies.model import DeviceId, Grant, Pause
+from hedgerow.policies.ruleset import Rulesets
+
+POLICY = b"""
+network: {timezone: UTC, unknown_devices: child-8-12, lan: [192.168.1.0/24, "fd00::/64"]}
+people:
+  mia: {age: 9, bedtime: "20:00-07:00", devices: [tablet, "192.168.1.64/28"]}
+  ana: {profile: adult, devices: [phone, desk]}
+devices:
+  tablet: {mac: ["02:00:00:00:00:01", "02:00:00:00:00:02"]}
+  phone: {mac: "02:00:00:00:00:0a"}
+  desk: {ip: [192.168.1.70, "fd00::70"]}
+"""
+NOON, NIGHT = 1_764_072_000.0, 1_764_072_000.0 + 9 * 3600  # Tuesday, 25 November 2025, 12:00 and 21:00 UTC
+MIDNIGHT = NIGHT + 3 * 3600
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    out = tmp_path_factory.mktemp("lists") / "generation"
+    compile_generation(starter_sources(), out)
+    return Catalogue.open(out)
+
+
+def census(catalogue: Catalogue, now: float, *, pauses: tuple[Pause, ...] = (), grants: tuple[Grant, ...] = ()) -> Census:
+    return take_census(Rulesets(parse_policy(POLICY, Path("hedgerow.yaml")), grants, pauses, catalogue), now)
+
+
+def shown(found: Census, standing: Standing) -> list[str]:
+    return [*found.macs_of(standing), *(str(network) for version in (4, 6) for network in found.networks_of(standing, version))]
+
+
+def test_by_day(catalogue: Catalogue) -> None:
+    found = census(catalogue, NOON)
+    assert shown(found, Standing.OPEN) == ["02:00:00:00:00:0a", "192.168.1.70/32", "fd00::70/128"]
+    guarded = ["192.168.1.64/30", "192.168.1.68/31", "192.168.1.71/32", "192.168.1.72/29"]
+    assert shown(found, Standing.GUARDED) == ["02:00:00:00:00:01", "02:00:00:00:00:02", *guarded]
+    assert shown(found, Standing.CLOSED) == []
+    assert found.others is Standing.GUARDED
+    assert found.until == NOON + 8 * 3600, "bedtime is a boundary"
+
+
+def test_by_night(catalogue: Catalogue) -> None:
+    found = census(catalogue, NIGHT)
+    assert shown(found, Standing.CLOSED)[:2] == ["02:00:00:00:00:01", "02:00:00:00:00:02"]
+    assert shown(found, Standing.OPEN)[0] == "02:00:00:00:00:0a"
+    assert not found.is_same(census(catalogue, NOON))
+    assert found.is_same(census(catalogue, NIGHT + 60))
+
+
+def test_a_pause_of_everybody_closes_strangers_and_adults_too(catalogue: Catalogue) -> None:
+    found = census(catalogue, NOON, pauses=(Pause("p", "ana", NOON - 1),))
+    assert found.others is Standing.CLOSED
+    assert shown(found, Standing.OPEN) == []
+
+
+def test_a_stranger_is_paused_by_mac_or_address(catalogue: Catalogue) -> None:
+    ids = ("02:00:00:00:00:99", "192.168.1.9", "fd00::9", "gone-from-the-policy", "10.9.9.9")
+    pauses = tuple(Pause(id, "ana", NOON - 1, device=DeviceId(id)) for id in ids)
+    found = census(catalogue, NOON, pauses=pauses)
+    assert shown(found, Standing.CLOSED) == ["02:00:00:00:00:99", "192.168.1.9/32", "fd00::9/128"]
+
+
+def test_a_grant_of_ways_round_opens_for_its_time(catalogue: Catalogue) -> None:
+    grant = Grant("g", "bypass", "ana", NOON - 1, NOON + 600, person="mia")
+    found = census(catalogue, NOON, grants=(grant,))
+    assert "02:00:00:00:00:01" in shown(found, Standing.OPEN)
+    assert found.until == NOON + 600
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 255), st.integers(24, 32), st.sampled_from(Standing)), max_size=8, unique_by=lambda each: each[:2])
+)
+def test_flat_networks_say_what_the_longest_one_said(raw: list[tuple[int, int, Standing]]) -> None:
+    unique: dict[IPv4Network, Standing] = {IPv4Network((f"10.0.0.{last}", length), strict=False): its for last, length, its in raw}
+    flat = flatten(unique.items())
+    for last in range(256):
+        address = IPv4Address(f"10.0.0.{last}")
+        around = [network for network in unique if address in network]
+        expected = [unique[max(around, key=lambda network: network.prefixlen)]] if around else []
+        assert [its for network, its in flat if address in network] == expected
+
+
+def test_families_do_not_meet() -> None:
+    pairs = [(ip_network("0.0.0.0/0"), Standing.OPEN), (ip_network("::/0"), Standing.CLOSED), (ip_network("::1"), Standing.OPEN)]
+    flat = flatten(pairs)
+    assert sum(ip_address("10.0.0.1") in network for network, _ in flat) == 1
+    assert dict(flat)[ip_network("::1")] is Standing.OPEN

@@ -1,0 +1,176 @@
+"""The house: a router that runs Hedgerow as its users start it, a wire with devices, and the way to the internet."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.internet import Internet, internet
+from lab.spaces import Space, connect, spaces
+
+LAN4, LAN6 = "192.168.50", "2600:9000:5400:"
+MACS = {"tablet": "02:00:00:00:50:0a", "laptop": "02:00:00:00:50:0b", "phone": "02:00:00:00:50:0c", "parent": "02:00:00:00:50:0d"}
+"""tablet: Mia's, who is nine. laptop: Tom's, who is fifteen. phone: nobody has named it. parent: an adult's."""
+NUMBERS = {"tablet": 10, "laptop": 11, "phone": 12, "parent": 13}
+
+POLICY = f"""
+network:
+  timezone: UTC
+  country: GB
+  lan: [{LAN4}.0/24, "{LAN6}:/64", "fe80::/10"]
+  upstream: [9.9.9.9]
+people:
+  mia: {{age: 9, devices: [tablet]}}
+  tom: {{age: 15, devices: [laptop]}}
+  ana: {{profile: adult, devices: [parent]}}
+devices:
+  tablet: {{mac: "{MACS["tablet"]}"}}
+  laptop: {{mac: "{MACS["laptop"]}"}}
+  parent: {{mac: "{MACS["parent"]}"}}
+lists:
+  - {{category: adult, path: adult.txt}}
+"""
+
+HOST_RULES = """
+table ip host_nat {
+    chain out {
+        type nat hook postrouting priority srcnat
+        oifname "wan" masquerade
+    }
+}
+table inet host_filter {
+    chain forward {
+        type filter hook forward priority filter
+        ct state established,related accept
+    }
+}
+"""
+"""What the router has of its own: what Hedgerow must never touch."""
+
+
+@dataclass
+class House:
+    """All of it. `hedgerow` runs a command of the installed program on the router."""
+
+    router: Space
+    devices: dict[str, Space]
+    net: Internet
+    folder: Path
+    process: subprocess.Popen[str] | None = None
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "hedgerow.yaml"
+
+    def hedgerow(self, *words: str, must: bool = True) -> subprocess.CompletedProcess[str]:
+        done = self.router.run(*command(), *words, "--state", str(self.state), seconds=60)
+        assert done.returncode == 0 or not must, f"hedgerow {' '.join(words)}: {done.stdout}{done.stderr}"
+        return done
+
+    def start(self) -> None:
+        """`hedgerow up`, until it says that it is ready."""
+        words = [*command(), "up", "--policy", str(self.policy), "--state", str(self.state), "--upstream-ca", str(self.net.authority.root)]
+        self.process = self.router.start(*words, stderr=self.folder / "hedgerow.log")
+        assert self.process.stdout
+        watchdog = threading.Timer(60, self.process.kill)
+        watchdog.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            watchdog.cancel()
+            watchdog.join()
+        assert line.startswith("hedgerow ready"), self.log
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(15)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "hedgerow.log").read_text(errors="replace")[-6000:]
+
+    @property
+    def steers_pages(self) -> bool:
+        """Whether pages come to the proxy without being sent there."""
+        return '"secure pages"' in self.hedgerow("gateway", "plan", "--json").stdout
+
+    def meet(self, who: str) -> None:
+        """Lets Hedgerow see a device: until it knows the MAC behind an address, half a second at most, the device is a stranger."""
+        for server in (f"{LAN4}.1", f"{LAN6}:1"):
+            self.devices[who].run("kdig", "+time=1", f"@{server}", "www.school.example")
+        time.sleep(1)
+
+    def rules(self) -> str:
+        """The router's whole ruleset but for what Hedgerow owns, counters and all."""
+        tables = [
+            line.split(None, 1)[1] for line in self.router.must("nft", "list", "tables").splitlines() if line != "table inet hedgerow"
+        ]
+        return "\n".join(self.router.must("nft", "list", "table", *table.split()) for table in tables)
+
+
+def command() -> list[str]:
+    return [sys.executable, "-P", "-c", "from hedgerow.app.cli import main; main()"]
+
+
+@contextlib.contextmanager
+def house(folder: Path, lan: str = "lan") -> Iterator[House]:
+    """The house with its devices connected and Hedgerow running, no gateway applied yet."""
+    folder.chmod(0o755)
+    with spaces("internet", "router", *MACS) as made:
+        outside, router, *rest = made
+        devices = dict(zip(MACS, rest, strict=True))
+        _wire_up(outside, router, devices, lan)
+        for name, device in devices.items():
+            (folder / f"{name}.resolv.conf").write_text(f"nameserver {LAN4}.1\noptions timeout:2 attempts:1\n")
+            device.files["/etc/resolv.conf"] = folder / f"{name}.resolv.conf"
+        (folder / "hedgerow.yaml").write_text(POLICY)
+        (folder / "adult.txt").write_text("adult.example\n")
+        whole = House(router, devices, internet(outside, folder), folder)
+        whole.start()
+        try:
+            yield whole
+        except BaseException as error:
+            error.add_note(f"--- hedgerow ---\n{whole.log}")
+            raise
+
+
+def _wire_up(outside: Space, router: Space, devices: dict[str, Space], lan: str) -> None:
+    connect(outside, "eth0", router, "wan")
+    outside.ip("address", "add", "100.64.0.1/24", "dev", "eth0")
+    outside.ip("address", "add", "2600:9000:5500::1/64", "dev", "eth0", "nodad")
+    outside.ip("route", "add", f"{LAN6}:/64", "via", "2600:9000:5500::2")
+    router.ip("address", "add", "100.64.0.2/24", "dev", "wan")
+    router.ip("address", "add", "2600:9000:5500::2/64", "dev", "wan", "nodad")
+    router.ip("route", "add", "default", "via", "100.64.0.1")
+    router.ip("route", "add", "default", "via", "2600:9000:5500::1")
+    router.ip("link", "add", lan, "type", "bridge")
+    router.ip("address", "add", f"{LAN4}.1/24", "dev", lan)
+    router.ip("address", "add", f"{LAN6}:1/64", "dev", lan, "nodad")
+    router.ip("link", "set", lan, "up")
+    router.must("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    done = router.run("nft", "-f", "-", text=HOST_RULES)
+    assert done.returncode == 0, done.stderr
+    for name, device in devices.items():
+        connect(router, name, device, "eth0", MACS[name])
+        router.ip("link", "set", name, "master", lan)
+        give_address(device, NUMBERS[name])
+
+
+def give_address(device: Space, number: int) -> None:
+    """Sets a device's addresses of both families, instead of what it had, as somebody would by hand."""
+    device.ip("address", "flush", "dev", "eth0", "scope", "global")
+    device.ip("address", "add", f"{LAN4}.{number}/24", "dev", "eth0")
+    device.ip("address", "add", f"{LAN6}:{number}/64", "dev", "eth0", "nodad")
+    device.ip("route", "replace", "default", "via", f"{LAN4}.1")
+    device.ip("-6", "route", "replace", "default", "via", f"{LAN6}:1")

@@ -1,0 +1,89 @@
+"""Machines of the laboratory: network namespaces with unique names, and the processes in them, all of which end with the test."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_NUMBERS = itertools.count()
+
+
+class Space:
+    """One machine. `files` are laid over the system's own for its processes: {"/etc/resolv.conf": Path(...)}."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.files: dict[str, Path] = {}
+        self._started: list[subprocess.Popen[str]] = []
+
+    def run(self, *words: str, seconds: float = 15, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end, whatever its status; what takes longer than `seconds` is killed and has status 124."""
+        command = self._inside(["timeout", "-k", "1", str(seconds), *words])
+        return subprocess.run(command, capture_output=True, text=True, input=text, check=False, errors="replace")
+
+    def must(self, *words: str) -> str:
+        """Runs a command that has to succeed; raises AssertionError with what it said."""
+        done = self.run(*words)
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stderr or done.stdout}"
+        return done.stdout
+
+    def start(self, *words: str, stderr: Path | None = None) -> subprocess.Popen[str]:
+        """Starts a process that ends with the laboratory at the latest."""
+        with (stderr or Path(os.devnull)).open("w") as errors:
+            process = subprocess.Popen(self._inside(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+        self._started.append(process)
+        return process
+
+    def ip(self, *words: str) -> None:
+        self.must("ip", *words)
+
+    def _inside(self, words: Sequence[str]) -> list[str]:
+        entered = ["nsenter", f"--net=/run/netns/{self.name}"]
+        if not self.files:
+            return [*entered, *words]
+        mounts = " && ".join(f"mount --bind {path} {place}" for place, path in self.files.items())
+        return [*entered, "unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh", *words]
+
+    def end_processes(self) -> None:
+        """Ends all that was started here, politely, then not."""
+        for process in self._started:
+            process.terminate()
+        for process in self._started:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for stream in (process.stdin, process.stdout):
+                if stream:
+                    stream.close()
+        self._started.clear()
+
+
+@contextlib.contextmanager
+def spaces(*roles: str) -> Iterator[list[Space]]:
+    """One machine a role; gone afterwards, with everything in them."""
+    made: list[Space] = []
+    try:
+        for role in roles:
+            name = f"hedgerow-{os.getpid()}-{next(_NUMBERS)}-{role}"
+            subprocess.run(["ip", "netns", "add", name], check=True)
+            made.append(Space(name))
+            made[-1].ip("link", "set", "lo", "up")
+        yield made
+    finally:
+        for space in reversed(made):
+            space.end_processes()
+            subprocess.run(["ip", "netns", "delete", space.name], check=True)
+
+
+def connect(first: Space, name: str, second: Space, other_name: str, mac: str | None = None) -> None:
+    """A cable between two machines; the second one's end gets `mac`."""
+    peer = ["peer", "name", other_name, *(["address", mac] if mac else []), "netns", second.name]
+    subprocess.run(["ip", "link", "add", name, "netns", first.name, "type", "veth", *peer], check=True)
+    first.ip("link", "set", name, "up")
+    second.ip("link", "set", other_name, "up")
