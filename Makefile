@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: up test setup check fix lock
+.PHONY: up test setup check fix lock bench-lists
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -24,6 +24,9 @@ check: setup
 fix: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-lists: setup
+	$(BIN)/python bench/lists.py --write
 
 # Needs uv; the lock names no index.
 lock:

@@ -1,15 +1,19 @@
-"""Measures the list engine: compile time, peak memory, bytes a domain, opening and look-up. Prints one line a case.
+"""Measures the list engine: compile time, peak memory, bytes a domain, opening, look-up, and one changed source of ten.
 
-    .venv/bin/python bench/lists.py [real|1m|5m ...]
+    make bench-lists            all cases, written to bench/results/lists.md
+    .venv/bin/python bench/lists.py [--write] [real|1m|5m ...]
 
 `real` are the hosts, plain and adblock lists beside the checkout; `1m` and `5m` are their names, varied until there are so
-many. Each compile runs in a process of its own, so that its peak memory is its own.
+many, in ten lists. Each compile runs in a process of its own, so that its peak memory is its own. `one of ten` is the time to
+compile again after every fiftieth line of one of the ten lists changed, as a share of the full compile.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import random
 import statistics
 import subprocess
@@ -53,10 +57,10 @@ def varied_sources(count: int, folder: Path) -> list[Source]:
     return sources
 
 
-def measure_compile(sources: list[Source], out: Path) -> None:
-    """Runs in the child."""
+def measure_compile(sources: list[Source], out: Path, before: Path | None) -> None:
+    """Runs in the child. The parsed lists are kept, as in a running Hedgerow."""
     start = time.perf_counter()
-    report = compile_generation(sources, out)
+    report = compile_generation(sources, out, parsed=out.parent / "parsed", before=before)
     seconds = time.perf_counter() - start
     # Not getrusage: its peak is inherited from the parent, whose lists are still in memory.
     peak = status_kb("VmHWM") / 1024
@@ -112,31 +116,71 @@ def measure_lookup(out: Path, hosts: list[str]) -> dict[str, float]:
     }
 
 
-def run_case(case: str, child: bool, folder: Path) -> None:
-    sources_file, out = folder / "sources.json", folder / "generation"
-    if child:
-        rows = json.loads(sources_file.read_text())
-        measure_compile([Source(name, category, Path(path), format=form) for name, category, path, form in rows], out)
-        return
+def change_one(source: Source) -> None:
+    assert source.path is not None
+    lines = source.path.read_text().splitlines()
+    source.path.write_text("".join(f"{line}{'x' if number % 50 == 0 else ''}\n" for number, line in enumerate(lines)))
+
+
+def compile_apart(case: str, folder: Path, out: str, before: str = "") -> dict[str, float]:
+    command = [sys.executable, "-P", __file__, "--child", str(folder), "--out", out, "--before", before, case]
+    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def run_case(case: str, folder: Path) -> dict[str, float]:
     sources = real_sources() if case == "real" else varied_sources({"1m": 1_000_000, "5m": 5_000_000}[case], folder)
-    sources_file.write_text(json.dumps([(s.name, s.category, str(s.path), s.format) for s in sources]))
-    command = [sys.executable, __file__, "--child", str(folder), case]
-    compiled = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    rows = [(source.name, source.category, str(source.path), source.format) for source in sources]
+    (folder / "sources.json").write_text(json.dumps(rows))
+    compiled = compile_apart(case, folder, "generation")
     hosts = names_of(Path(str(sources[5].path)))
-    print(json.dumps({"case": case, **compiled, **measure_lookup(out, hosts)}), flush=True)
+    result = {**compiled, **measure_lookup(folder / "generation", hosts)}
+    if case != "real":
+        change_one(sources[3])
+        again = compile_apart(case, folder, "changed", "generation")
+        result |= {"one_of_ten": round(again["seconds"] / compiled["seconds"], 3), "one_of_ten_seconds": again["seconds"]}
+        result["one_of_ten_rss_mb"] = again["peak_rss_mb"]
+        result["lookup_us_median_after"] = measure_lookup(folder / "changed", hosts)["lookup_us_median"]
+    return result
+
+
+def run_child(options: argparse.Namespace) -> None:
+    folder = Path(options.child)
+    rows = json.loads((folder / "sources.json").read_text())
+    sources = [Source(name, category, Path(path), format=form) for name, category, path, form in rows]
+    measure_compile(sources, folder / options.out, folder / options.before if options.before else None)
+
+
+def table_of(results: dict[str, dict[str, float]]) -> str:
+    """The figures as a table, a column a case; ratios first, since they hold on other machines too."""
+    first = ["bytes_per_domain", "one_of_ten"]
+    fields = first + [name for name in dict.fromkeys(key for row in results.values() for key in row) if name not in first]
+    lines = ["| figure | " + " | ".join(results) + " |", "|---|" + "---:|" * len(results)]
+    for name in fields:
+        cells = [f"{row[name]:,}" if name in row else "" for row in results.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", nargs="*", default=["real", "1m", "5m"], choices=["real", "1m", "5m"])
+    parser.add_argument("--write", action="store_true", help="write bench/results/lists.md")
     parser.add_argument("--child", metavar="DIR", help=argparse.SUPPRESS)
+    parser.add_argument("--out", help=argparse.SUPPRESS)
+    parser.add_argument("--before", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.child:
+        run_child(options)
+        return
+    results = {}
     for case in options.case:
-        if options.child:
-            run_case(case, True, Path(options.child))
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                run_case(case, False, Path(folder))
+        with tempfile.TemporaryDirectory() as folder:
+            results[case] = run_case(case, Path(folder))
+        print(json.dumps({"case": case, **results[case]}), flush=True)
+    if options.write:
+        head = f"# The list engine, measured by `make bench-lists`\n\n{platform.machine()}, {os.cpu_count()} cores, Python "
+        head += f"{platform.python_version()}. One thread compiles. What each figure is stands in `bench/lists.py`.\n\n"
+        (Path(__file__).parent / "results" / "lists.md").write_text(head + table_of(results))
 
 
 if __name__ == "__main__":

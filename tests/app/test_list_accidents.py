@@ -161,7 +161,7 @@ def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)  # an index may still be mapped
 
 
 @pytest.mark.root

@@ -1,0 +1,133 @@
+"""Memory and DNS service of a running Hedgerow while five million domains are recompiled and swapped. Writes bench/results/list_swap.md.
+
+    .venv/bin/python bench/list_swap.py [domains]
+
+Ten lists are compiled at the start; then, under the load of dnsperf, every twentieth name in each of them changes, so that all is
+compiled anew. Memory is the sum of the proportional set sizes of all of Hedgerow's processes, sampled every 0.3 s; the compiler's
+share is also given alone. Lost queries are those that dnsperf got no answer for.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from small_internet import running  # noqa: E402
+from small_internet.clients import start_dnsperf  # noqa: E402
+from small_internet.whole import small_internet  # noqa: E402
+
+SECONDS, RATE = 75, 2000
+
+
+def varied_sources(count: int, folder: Path) -> list[Path]:
+    """The lists of `bench/lists.py`, as files."""
+    spec = importlib.util.spec_from_file_location("bench_lists", Path(__file__).with_name("lists.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return [source.path for source in module.varied_sources(count, folder)]
+
+
+def memory_kb(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def is_compiler(pid: int) -> bool:
+    try:
+        return b"compile_job" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+class Sampler(threading.Thread):
+    """Remembers the highest sums while it runs."""
+
+    def __init__(self, hedgerow: running.Hedgerow) -> None:
+        super().__init__(daemon=True)
+        self.hedgerow, self.peak, self.compiler_peak = hedgerow, 0, 0
+        self.is_over = threading.Event()
+
+    def run(self) -> None:
+        while not self.is_over.wait(0.3):
+            sizes = {pid: memory_kb(pid) for pid in self.hedgerow.all_pids()}
+            compiler = sum(size for pid, size in sizes.items() if is_compiler(pid))
+            self.peak = max(self.peak, sum(sizes.values()))
+            self.compiler_peak = max(self.compiler_peak, compiler)
+
+
+def steady_kb(hedgerow: running.Hedgerow) -> int:
+    return sum(memory_kb(pid) for pid in hedgerow.all_pids())
+
+
+def change_all(paths: list[Path]) -> None:
+    for path in paths:
+        lines = path.read_text().splitlines()
+        fresh = path.with_suffix(".new")
+        fresh.write_text("".join(f"{line}{'x' if number % 20 == 0 else ''}\n" for number, line in enumerate(lines)))
+        fresh.replace(path)
+
+
+def questions(paths: list[Path]) -> Iterator[str]:
+    """Half blocked, half answered by the upstream."""
+    for name in paths[0].read_text().splitlines()[1:400]:
+        yield f"{name} A"
+        yield "www.school.example A"
+
+
+def slowest_ms(dnsperf: str) -> float:
+    found = re.search(r"Average Latency .*max ([\d.]+)\)", dnsperf)
+    return float(found[1]) * 1000 if found else 0.0
+
+
+def measure(count: int) -> dict[str, float]:
+    running.START_SECONDS = 300.0
+    with tempfile.TemporaryDirectory() as name, small_internet() as internet:
+        paths = varied_sources(count, Path(name))
+        lists = "".join(f'  - {{category: adult, path: "{path}"}}\n' for path in paths)
+        policy = running.network_section(internet) + "lists:\n" + lists
+        with running.running_hedgerow(policy) as hedgerow:
+            time.sleep(3)
+            result: dict[str, float] = {"domains": count, "steady_mb": steady_kb(hedgerow) / 1024}
+            sampler = Sampler(hedgerow)
+            load = start_dnsperf(hedgerow.dns, list(questions(paths)), seconds=SECONDS, rate=RATE)
+            sampler.start()
+            time.sleep(3)
+            change_all(paths)
+            started = time.monotonic()
+            running.wait_until(lambda: "snapshot 2 published" in hedgerow.stderr, SECONDS + 60, "the new generation")
+            result["seconds_to_swap"] = time.monotonic() - started
+            counted = load.result()
+            sampler.is_over.set()
+            sampler.join()
+            result |= {"peak_mb": sampler.peak / 1024, "compiler_peak_mb": sampler.compiler_peak / 1024}
+            result |= {"steady_after_mb": steady_kb(hedgerow) / 1024, "queries_sent": counted.sent, "queries_lost": counted.lost}
+            result |= {"latency_avg_ms": counted.average_latency * 1000, "latency_max_ms": slowest_ms(counted.text)}
+            return result
+
+
+def main() -> None:
+    result = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000)
+    print(json.dumps(result))
+    rows = "".join(f"| {name} | {value:,.1f} |\n" for name, value in result.items())
+    text = "# A running Hedgerow while its lists are recompiled and swapped\n\nWhat each figure is stands in `bench/list_swap.py`.\n\n"
+    text += f"dnsperf asked {RATE} queries a second for {SECONDS} s; one worker a role.\n\n| figure | value |\n|---|---:|\n{rows}"
+    (ROOT / "bench" / "results" / "list_swap.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
