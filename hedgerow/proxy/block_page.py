@@ -10,8 +10,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,8 +23,11 @@ from hedgerow.policies.lifelines import Lifeline, Lifelines
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.services import Services
+from hedgerow.proxy.answer import Answer, Form, form_of
 from hedgerow.proxy.help_lines import choose_lines
 from hedgerow.proxy.wording import PAGES, Reader, Wording, choose_language, load_wordings
+
+__all__ = ["ASK_PATH", "NOTE_LIMIT", "Answer", "BlockPage", "Form", "form_of"]
 
 ASK_PATH = "/.well-known/hedgerow/ask"
 NOTE_LIMIT = 300
@@ -34,62 +35,6 @@ NOTE_LIMIT = 300
 _YOUNG_UNTIL = 8
 _YOUNG_PROFILE = "child-under-8"
 _ANYBODY = Reader()
-
-
-class Form(Enum):
-    """In which form the one who asked can take an answer."""
-
-    PAGE = "page"
-    FRAME = "frame"
-    DATA = "data"
-    NOTHING = "nothing"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole HTTP answer, without the framing fields that the connection adds."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-    def to_bytes(self, *, close: bool = True, head_only: bool = False) -> bytes:
-        """The answer in HTTP/1.1."""
-        lines = [f"HTTP/1.1 {self.status} {_PHRASES[self.status]}", f"Content-Length: {len(self.body)}"]
-        lines += [f"{name}: {value}" for name, value in self.headers]
-        lines += ["Connection: close"] if close else []
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if head_only else self.body)
-
-
-_PHRASES = {
-    200: "OK", 400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed", 408: "Request Timeout", 414: "URI Too Long",
-    429: "Too Many Requests", 431: "Request Header Fields Too Large", 501: "Not Implemented", 502: "Bad Gateway",
-    503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported",
-}  # fmt: skip
-
-
-def form_of(resource: str, accept: str, requested_with: str = "") -> Form:
-    """The form that suits a request, by its Sec-Fetch-Dest, Accept and X-Requested-With fields.
-
-    >>> form_of("image", "image/avif,*/*"), form_of("", "text/html,*/*"), form_of("empty", "*/*")
-    (<Form.NOTHING: 'nothing'>, <Form.PAGE: 'page'>, <Form.DATA: 'data'>)
-    """
-    match resource:
-        case "document":
-            return Form.PAGE
-        case "iframe" | "frame" | "embed" | "object":
-            return Form.FRAME
-        case "empty":
-            return Form.DATA
-        case "":
-            pass
-        case _:
-            return Form.NOTHING
-    if requested_with or ("application/json" in accept and "text/html" not in accept):
-        return Form.DATA
-    if accept.startswith(("image/", "video/", "audio/", "text/css")):
-        return Form.NOTHING
-    return Form.PAGE
 
 
 class BlockPage:

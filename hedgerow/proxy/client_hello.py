@@ -18,6 +18,9 @@ _PORT = re.compile(r":[0-9]{1,5}$")  # some clients write host and port here; se
 _SERVER_NAME, _ALPN = 0, 16
 _ENCRYPTED_HELLO = frozenset({0xFE0D, 0xFFCE})  # ECH (RFC 9849) and its forerunner ESNI
 
+_PUBLIC_NAMES = ("cloudflare-ech.com", "tls-ech.dev", "defo.ie")
+"""What providers show in place of the host that ECH hides: Cloudflare's, and those of two public tests. The list is not complete."""
+
 ACCESS_DENIED_ALERT = bytes((0x15, 3, 3, 0, 2, 2, 49))
 """A TLS record with the fatal alert access_denied (RFC 8446, section 6.2)."""
 
@@ -33,6 +36,14 @@ class ClientHello:
     sni: str | None
     alpn: tuple[str, ...]
     ech: bool
+
+
+def hides_behind(hello: ClientHello) -> bool:
+    """Whether a name that all sites of a provider share stands where the host’s should. With the real name ECH is but GREASE."""
+    return hello.ech and hello.sni is not None and f".{hello.sni}".endswith(_PUBLIC_SUFFIXES)
+
+
+_PUBLIC_SUFFIXES = tuple(f".{name}" for name in _PUBLIC_NAMES)
 
 
 def looks_like_tls(data: bytes) -> bool | None:

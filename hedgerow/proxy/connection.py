@@ -1,7 +1,7 @@
-"""One client connection at the gate, from its first byte until it is refused or becomes a tunnel.
+"""One client connection at the gate, from its first byte until it is refused or becomes a tunnel: what all kinds of them share.
 
 The state is which method takes the next bytes: `_read_head`, `_read_hello`, `_keep` while something is being dialled, `_discard`
-after a refusal.
+after a refusal. `explicit.py` and `transparent.py` say what a head and a ClientHello mean.
 """
 
 from __future__ import annotations
@@ -10,34 +10,31 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from hedgerow.blocklists.names import is_address
-from hedgerow.policies.model import Decision, DeviceId, Kind, Request, Verdict
+from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.asking import host_of_url
-from hedgerow.proxy.block_page import ASK_PATH, Answer, form_of
+from hedgerow.proxy.answer import Answer, form_of
+from hedgerow.proxy.block_page import ASK_PATH
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT, ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.dial import dial
-from hedgerow.proxy.http_head import Authority, Head, HeadError, HeadReader, forward_head, parse_authority, parse_target
+from hedgerow.proxy.http_head import Authority, Head, HeadError, HeadReader
 from hedgerow.proxy.judge import Judge, strictest
 from hedgerow.proxy.pass_ticket import FIELD, issue_pass
-from hedgerow.proxy.tunnel import End, Tunnel
+from hedgerow.proxy.tunnel import End, ReplySwallower, Tunnel
 
 if TYPE_CHECKING:
     from hedgerow.proxy.gate import Gate
 
 log = logging.getLogger(__name__)
 
-_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-_OUR_FIELDS = frozenset({FIELD.lower()})
-_LONGEST_REPLY = 4096
-
 
 class Connection(asyncio.Protocol):
-    """Reads the client's first words and acts on them."""
+    """Reads the client's first words and acts on them. `device` is who it was when the connection came."""
 
     __slots__ = (
-        "_after",
+        "_device",
         "_discarded",
         "_first",
         "_gate",
@@ -64,9 +61,10 @@ class Connection(asyncio.Protocol):
         self._discarded = 0
         self._is_gone = False
         self._task: asyncio.Task[None] | None = None
-        self._receive: Callable[[bytes], None] = self._read_head
+        self._receive: Callable[[bytes], None] = self._discard
         self._transport: asyncio.Transport
         self._judged_by: Judge
+        self._device: Device
         self._ruleset: Ruleset
         self._target: Authority
 
@@ -97,7 +95,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client that ends before it has said what it wants has nothing to wait for; one whose tunnel is being made may have."""
-        return self._task is not None
+        return self._receive == self._keep
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
         if self._is_gone:
@@ -125,24 +123,17 @@ class Connection(asyncio.Protocol):
         head = self._reader.feed(data)
         if head is None:
             return
-        found = self._gate.judge.client_of(self.address)
-        if found is None:
-            self.abort()
-            return
-        self._ruleset = found[1]
-        if head.method == "CONNECT":
-            self._connect(head)
-        else:
-            self._request(head)
+        if self._look_up():
+            self._take_head(head)
 
     def _read_hello(self, data: bytes) -> None:
         self._first += data
         if looks_like_tls(self._first) is False:
-            self._read_other()
+            self._take_other()
             return
         hello = self._hello.feed(data)
-        if hello is not None:
-            self._judge_hello(hello)
+        if hello is not None and self._look_up():
+            self._take_hello(hello)
 
     def _keep(self, data: bytes) -> None:
         self._first += data
@@ -153,87 +144,46 @@ class Connection(asyncio.Protocol):
         if self._discarded > 1024 * 1024:
             self.abort()
 
-    # Plain HTTP.
+    # What each kind of connection makes of what it reads.
 
-    def _request(self, head: Head) -> None:
-        gate, now = self._gate, self._gate.clock()
-        target = parse_target(head.target)
-        request = Request(
-            device=self.device, kind=Kind.HTTP, host=target.authority.host, port=target.authority.port, url=target.url,
-            method=head.method, resource=head.get("sec-fetch-dest"), initiator=_initiator(head),
-        )  # fmt: skip
-        if not self._may_reach(target.authority):
-            return
-        if not target.path.startswith(ASK_PATH):
-            decision = gate.judge.decide(self._ruleset, request)
-            if decision.verdict is Verdict.BLOCK:
-                self._note("refuse", request, decision)
-                form = form_of(request.resource, head.get("accept"), head.get("x-requested-with"))
-                reader = gate.judge.page.reader_of(self._ruleset, head.get("accept-language"))
-                answer = gate.judge.page.blocked(decision, request.host, target.url, now, form, reader)
-                self._refuse(answer, head_only=head.method == "HEAD")
-                return
-        # The inspector judges this request again, as it does all that follow on the connection, and observes it.
-        gate.counters.add("hedgerow_proxy_connections_total", "http", "allow")
-        ticket = issue_pass(gate.key, self.address, now)
-        host = str(target.authority) if target.authority.port != 80 else str(target.authority).removesuffix(":80")
-        head_bytes = forward_head(head, target.url, host, ((FIELD, ticket),), _OUR_FIELDS)
-        self._first = self._reader.rest
-        self._start(self._open_inspector((request,), head_bytes, "http", swallow=False))
+    def _take_head(self, head: Head) -> None:
+        raise NotImplementedError
 
-    # CONNECT.
+    def _take_hello(self, hello: ClientHello) -> None:
+        raise NotImplementedError
 
-    def _connect(self, head: Head) -> None:
-        self._target = parse_authority(head.target)
-        if not self._may_reach(self._target):
-            return
-        request = self._tunnel_request(self._target.host)
-        decision = self._gate.judge.decide(self._ruleset, request)
-        self._first = self._reader.rest
-        if decision.verdict is Verdict.BLOCK and not _can_inspect(self._ruleset):
-            self._note("refuse", request, decision)
-            self._refuse(self._gate.judge.page.refused_tunnel(decision, request.host, self._gate.clock()))
-        elif decision.verdict in {Verdict.BLOCK, Verdict.INSPECT}:
-            self._inspect((request,), decision, swallow=False)
+    def _take_other(self) -> None:
+        """What came where a ClientHello might have, and is none."""
+        raise NotImplementedError
+
+    # Lanes.
+
+    def _choose_lane(self, requests: tuple[Request, ...], known: Decision | None = None, *, shows_page: bool = False) -> None:
+        """Judge all that a TLS connection says it wants, and go on as that demands. `known` is what was decided on the one request."""
+        if known is None:
+            decide, ruleset = self._gate.judge.decide, self._ruleset
+            request, decision = strictest([(each, decide(ruleset, each)) for each in requests])
         else:
-            self._transport.write(_ESTABLISHED)
-            self._receive = self._read_hello
-            self._gate.wait(self)
-            first, self._first = self._first, b""
-            if first:
-                self._read_hello(first)
-
-    def _judge_hello(self, hello: ClientHello) -> None:
-        """The name inside may differ from the name outside: then each is judged."""
-        requests = [self._tunnel_request(self._target.host)]
-        if hello.sni is not None and hello.sni != self._target.host:
-            requests.append(self._tunnel_request(hello.sni))
-        judged = [(each, self._gate.judge.decide(self._ruleset, each)) for each in requests]
-        request, decision = strictest(judged)
+            request, decision = requests[0], known
         match decision.verdict:
+            case Verdict.BLOCK if shows_page and self._can_inspect():
+                self._inspect(requests, Verdict.BLOCK, swallow=True)
             case Verdict.BLOCK:
                 self._note("refuse", request, decision)
-                self._transport.write(ACCESS_DENIED_ALERT)
-                self._transport.close()
+                self._deny()
             case Verdict.INSPECT:
-                self._inspect(tuple(requests), decision, swallow=True)
+                self._inspect(requests, Verdict.INSPECT, swallow=True)
             case Verdict.ALLOW | Verdict.REWRITE:
                 self._note("tunnel", request, decision)
-                self._start(self._open_tunnel(tuple(requests)))
+                self._start(self._open_tunnel(requests))
 
-    def _read_other(self) -> None:
-        """What is no TLS can be read: if it is HTTP (as WebSocket without TLS is), every request of it is judged by its URL."""
-        request = self._tunnel_request(self._target.host)
-        decision = self._gate.judge.decide(self._ruleset, request)
-        self._inspect((request,), decision, swallow=True)
-
-    def _inspect(self, requests: tuple[Request, ...], decision: Decision, *, swallow: bool) -> None:
+    def _inspect(self, requests: tuple[Request, ...], verdict: Verdict, *, swallow: bool, lane: str = "inspect") -> None:
+        """Hand the connection over; with `swallow` the client never hears the inspector's own answer to the CONNECT."""
         gate = self._gate
-        gate.counters.add("hedgerow_proxy_connections_total", "inspect", decision.verdict.value)
+        gate.counters.add("hedgerow_proxy_connections_total", lane, verdict.value)
         ticket = issue_pass(gate.key, self.address, gate.clock())
         head = f"CONNECT {self._target} HTTP/1.1\r\nHost: {self._target}\r\n{FIELD}: {ticket}\r\n\r\n".encode("latin-1")
-        blocked = decision.verdict is Verdict.BLOCK
-        self._start(self._open_inspector(requests, head, "inspect", swallow=swallow, blocked=blocked))
+        self._start(self._open_inspector(requests, head, lane, swallow=swallow, blocked=verdict is Verdict.BLOCK))
 
     # Dialling.
 
@@ -283,7 +233,7 @@ class Connection(asyncio.Protocol):
         try:
             transport, server = await dial(lambda: kind.towards_server(tunnel), addresses, port, gate.limits.dial)
         except OSError:
-            return self._fail("dial", is_promised=tunnel.lane == "tunnel" or kind is ReplySwallower)
+            return self._fail("dial", is_promised=tunnel.lane != "http" and (tunnel.lane == "tunnel" or kind is ReplySwallower))
         if self._is_gone or self._transport.is_closing() or server.closed:
             transport.abort()
             return self._fail("dial")
@@ -297,18 +247,38 @@ class Connection(asyncio.Protocol):
 
     # Ends.
 
+    def _is_refused(self, head: Head, request: Request) -> bool:
+        """Judge a request whose URL is known; where it is blocked, it has been answered after this."""
+        gate = self._gate
+        assert request.url is not None
+        if urlsplit(request.url).path.startswith(ASK_PATH):
+            return False
+        decision = gate.judge.decide(self._ruleset, request)
+        if decision.verdict is not Verdict.BLOCK:
+            return False
+        self._note("refuse", request, decision)
+        form = form_of(request.resource, head.get("accept"), head.get("x-requested-with"))
+        reader = gate.judge.page.reader_of(self._ruleset, head.get("accept-language"))
+        answer = gate.judge.page.blocked(decision, request.host, request.url, gate.clock(), form, reader)
+        self._refuse(answer, head_only=head.method == "HEAD")
+        return True
+
     def _may_reach(self, target: Authority) -> bool:
         """Refuses, and returns False, where the port or an address written as such is out of bounds."""
-        guard = self._gate.judge.guard
-        if target.port not in guard.ports:
+        if self._may_dial(target):
+            return True
+        if target.port not in self._gate.judge.guard.ports:
             self._gate.drop("port")
             self._refuse(self._gate.judge.page.error(403, f"port {target.port} is not served"))
-        elif is_address(target.host) and not guard.allows(target.host):
+        else:
             self._gate.drop("destination")
             self._refuse(self._gate.judge.page.error(403, "this address is not reachable through the proxy"))
-        else:
-            return True
         return False
+
+    def _may_dial(self, target: Authority) -> bool:
+        """Whether port, and address if it is one, are in bounds. What a name stands for is looked at when it is resolved."""
+        guard = self._gate.judge.guard
+        return target.port in guard.ports and (not is_address(target.host) or guard.allows(target.host))
 
     def _refuse(self, answer: Answer, *, head_only: bool = False) -> None:
         self._receive = self._discard
@@ -317,9 +287,12 @@ class Connection(asyncio.Protocol):
         self._transport.write_eof()
 
     def _deny(self) -> None:
-        """Refuse a tunnel that was already promised: the client speaks TLS now, so in TLS."""
+        """Refuse a client that speaks TLS, in TLS, at once; like every refusal it must not be overtaken by a reset."""
+        self._receive = self._discard
+        self._gate.wait(self)
         self._transport.write(ACCESS_DENIED_ALERT)
-        self._transport.close()
+        self._transport.write_eof()
+        self._transport.resume_reading()
 
     def _fail(self, cause: str, *, is_promised: bool = True) -> None:
         """End a connection that leads nowhere, in words where no tunnel was promised yet (an inspector that is just being started)."""
@@ -334,41 +307,21 @@ class Connection(asyncio.Protocol):
         gate = self._gate
         gate.counters.add("hedgerow_proxy_connections_total", lane, decision.verdict.value)
         gate.counters.add("hedgerow_proxy_requests_total", lane, decision.verdict.value, decision.reason.value)
-        found = gate.judge.client_of(self.address)
-        if found is not None:
-            gate.judge.observe(found[0], self._ruleset, request, decision)
+        gate.judge.observe(self._device, self._ruleset, request, decision)
 
-    def _tunnel_request(self, host: str) -> Request:
-        return Request(device=self.device, kind=Kind.TUNNEL, host=host, port=self._target.port)
+    # Small things.
 
+    def _look_up(self) -> bool:
+        """Who this is now, and what holds for it; the connection is ended where that is nobody of this network."""
+        found = self._gate.judge.client_of(self.address)
+        if found is None:
+            self.abort()
+            return False
+        self._device, self._ruleset = found
+        return True
 
-class ReplySwallower(End):
-    """The inspector's end of a tunnel whose client was told already that it stands: the inspector's own word on that is taken off."""
+    def _can_inspect(self) -> bool:
+        return self._ruleset.trusts_ca and not self._ruleset.never_inspect
 
-    __slots__ = ("_reply",)
-
-    def __init__(self, tunnel: Tunnel) -> None:
-        super().__init__(tunnel)
-        self._reply: bytes | None = b""
-
-    def data_received(self, data: bytes) -> None:
-        if self._reply is None:
-            super().data_received(data)
-            return
-        self._reply += data
-        reply, end, rest = self._reply.partition(b"\r\n\r\n")
-        if end and reply.split(b" ", 2)[1:2] == [b"200"]:
-            self._reply = None
-            if rest:
-                super().data_received(rest)
-        elif end or len(reply) > _LONGEST_REPLY:
-            self.tunnel.cut()
-
-
-def _can_inspect(ruleset: Ruleset) -> bool:
-    return ruleset.trusts_ca and not ruleset.never_inspect
-
-
-def _initiator(head: Head) -> str:
-    """The host of the page that asks, or an empty text."""
-    return host_of_url(head.get("referer") or head.get("origin"))
+    def _tunnel_request(self, host: str, *, hides_host: bool = False) -> Request:
+        return Request(device=self.device, kind=Kind.TUNNEL, host=host, port=self._target.port, hides_host=hides_host)

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from hedgerow.policies.model import DeviceId, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.connection import Connection
+from hedgerow.proxy.explicit import ExplicitConnection
 from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses
+from hedgerow.proxy.transparent import TransparentConnection, allow_foreign_addresses
 from hedgerow.proxy.tunnel import Tunnel, Tunnels
 
 log = logging.getLogger(__name__)
@@ -62,8 +64,12 @@ class Gate:
         self._next_inspector = 0
         self._known = KnownAddresses()
 
-    async def listen(self, host: str, port: int) -> int:
-        """Accept connections; returns the port. Several workers may listen on the same one. Raises OSError."""
+    async def listen(self, host: str, port: int, *, transparent: bool = False) -> int:
+        """Accept connections; returns the port. Several workers may listen on the same one. Raises OSError.
+
+        A `transparent` port is for connections that the network redirects here, the others for clients that know of the proxy.
+        """
+        kind = TransparentConnection if transparent else ExplicitConnection
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -72,8 +78,10 @@ class Gate:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family is socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if transparent and not allow_foreign_addresses(listener):
+                log.warning("without the right to use foreign addresses only REDIRECT works on the transparent port, TPROXY does not")
             listener.bind((host, port))
-            self._servers.append(await loop.create_server(lambda: Connection(self), sock=listener, backlog=1024))
+            self._servers.append(await loop.create_server(lambda: kind(self), sock=listener, backlog=1024))
         except BaseException:
             listener.close()
             raise

@@ -1,0 +1,62 @@
+"""An answer of the proxy's own, and the form in which the one who asked can take it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Form(Enum):
+    """In which form the one who asked can take an answer."""
+
+    PAGE = "page"
+    FRAME = "frame"
+    DATA = "data"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer, without the framing fields that the connection adds."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def to_bytes(self, *, close: bool = True, head_only: bool = False) -> bytes:
+        """The answer in HTTP/1.1."""
+        lines = [f"HTTP/1.1 {self.status} {_PHRASES[self.status]}", f"Content-Length: {len(self.body)}"]
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        lines += ["Connection: close"] if close else []
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if head_only else self.body)
+
+
+_PHRASES = {
+    200: "OK", 400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed", 408: "Request Timeout", 414: "URI Too Long",
+    429: "Too Many Requests", 431: "Request Header Fields Too Large", 501: "Not Implemented", 502: "Bad Gateway",
+    503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported",
+}  # fmt: skip
+
+
+def form_of(resource: str, accept: str, requested_with: str = "") -> Form:
+    """The form that suits a request, by its Sec-Fetch-Dest, Accept and X-Requested-With fields.
+
+    >>> form_of("image", "image/avif,*/*"), form_of("", "text/html,*/*"), form_of("empty", "*/*")
+    (<Form.NOTHING: 'nothing'>, <Form.PAGE: 'page'>, <Form.DATA: 'data'>)
+    """
+    match resource:
+        case "document":
+            return Form.PAGE
+        case "iframe" | "frame" | "embed" | "object":
+            return Form.FRAME
+        case "empty":
+            return Form.DATA
+        case "":
+            pass
+        case _:
+            return Form.NOTHING
+    if requested_with or ("application/json" in accept and "text/html" not in accept):
+        return Form.DATA
+    if accept.startswith(("image/", "video/", "audio/", "text/css")):
+        return Form.NOTHING
+    return Form.PAGE

@@ -1,0 +1,119 @@
+"""A connection of a client that knows it speaks to a proxy: a request in absolute form, or CONNECT.
+
+Two paths of our own are answered too: the file by which browsers configure themselves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hedgerow.blocklists.names import is_address
+from hedgerow.policies.model import Decision, Kind, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.asking import host_of_url
+from hedgerow.proxy.auto_config import CONFIG_PATHS, auto_config
+from hedgerow.proxy.client_hello import ClientHello, hides_behind
+from hedgerow.proxy.connection import Connection
+from hedgerow.proxy.http_head import Authority, Head, HeadError, forward_head, parse_authority, parse_target
+from hedgerow.proxy.judge import Judge
+from hedgerow.proxy.pass_ticket import FIELD, issue_pass
+
+if TYPE_CHECKING:
+    from hedgerow.proxy.gate import Gate
+
+_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+_OUR_FIELDS = frozenset({FIELD.lower()})
+
+
+class ExplicitConnection(Connection):
+    """Its states: a head, and after a CONNECT that is allowed, a ClientHello."""
+
+    __slots__ = ("_connected",)
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__(gate)
+        self._receive = self._read_head
+        self._connected: tuple[Judge, Ruleset, Request, Decision]
+
+    def _take_head(self, head: Head) -> None:
+        if head.method == "CONNECT":
+            self._connect(head)
+        elif head.target in CONFIG_PATHS and head.method in {"GET", "HEAD"}:
+            self._refuse(auto_config(self._own_authority(head)), head_only=head.method == "HEAD")
+        else:
+            self._request(head)
+
+    # Plain HTTP.
+
+    def _request(self, head: Head) -> None:
+        gate, now = self._gate, self._gate.clock()
+        target = parse_target(head.target)
+        request = Request(
+            device=self.device, kind=Kind.HTTP, host=target.authority.host, port=target.authority.port, url=target.url,
+            method=head.method, resource=head.get("sec-fetch-dest"), initiator=initiator(head),
+        )  # fmt: skip
+        if not self._may_reach(target.authority) or self._is_refused(head, request):
+            return
+        # The inspector judges this request again, as it does all that follow on the connection, and observes it.
+        gate.counters.add("hedgerow_proxy_connections_total", "http", "allow")
+        ticket = issue_pass(gate.key, self.address, now)
+        host = str(target.authority) if target.authority.port != 80 else str(target.authority).removesuffix(":80")
+        head_bytes = forward_head(head, target.url, host, ((FIELD, ticket),), _OUR_FIELDS)
+        self._first = self._reader.rest
+        self._start(self._open_inspector((request,), head_bytes, "http", swallow=False))
+
+    # CONNECT.
+
+    def _connect(self, head: Head) -> None:
+        self._target = parse_authority(head.target)
+        if not self._may_reach(self._target):
+            return
+        request = self._tunnel_request(self._target.host)
+        decision = self._gate.judge.decide(self._ruleset, request)
+        self._first = self._reader.rest
+        if decision.verdict is Verdict.BLOCK and not self._can_inspect():
+            self._note("refuse", request, decision)
+            self._refuse(self._gate.judge.page.refused_tunnel(decision, request.host, self._gate.clock()))
+        elif decision.verdict in {Verdict.BLOCK, Verdict.INSPECT}:
+            self._inspect((request,), decision.verdict, swallow=False)
+        else:
+            self._connected = (self._gate.judge, self._ruleset, request, decision)
+            self._transport.write(_ESTABLISHED)
+            self._receive = self._read_hello
+            self._gate.wait(self)
+            first, self._first = self._first, b""
+            if first:
+                self._read_hello(first)
+
+    def _take_hello(self, hello: ClientHello) -> None:
+        """The name inside may differ from the name outside: then each is judged."""
+        host, (judge, ruleset, request, decision) = self._target.host, self._connected
+        hides = hides_behind(hello) and (is_address(host) or host == hello.sni)
+        if not hides and hello.sni in (None, host):
+            is_current = judge is self._gate.judge and ruleset is self._ruleset
+            self._choose_lane((request,), decision if is_current else None)
+            return
+        requests = [self._tunnel_request(host, hides_host=hides)]
+        if hello.sni is not None and hello.sni != host:
+            requests.append(self._tunnel_request(hello.sni, hides_host=hides))
+        self._choose_lane(tuple(requests))
+
+    def _take_other(self) -> None:
+        """What is no TLS can be read: if it is HTTP (as WebSocket without TLS is), every request of it is judged by its URL."""
+        if self._look_up():
+            request = self._tunnel_request(self._target.host)
+            self._inspect((request,), self._gate.judge.decide(self._ruleset, request).verdict, swallow=True)
+
+    def _own_authority(self, head: Head) -> Authority:
+        """Where this client reaches us: the address that it has used, or else the one on which the connection came."""
+        host, port = self._transport.get_extra_info("sockname")[:2]
+        try:
+            named = parse_authority(head.get("host"), port)
+        except HeadError:
+            named = None
+        return named if named is not None and is_address(named.host) else Authority(host.partition("%")[0], port)
+
+
+def initiator(head: Head) -> str:
+    """The host of the page that asks, or an empty text."""
+    return host_of_url(head.get("referer") or head.get("origin"))
