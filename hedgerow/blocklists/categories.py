@@ -52,3 +52,8 @@ def _parse_category(path: Path, entry: object) -> Category:
 def builtin_categories() -> tuple[Category, ...]:
     """The taxonomy that comes with Hedgerow."""
     return load_categories(DATA / "categories.yaml")
+
+
+def is_good(name: str) -> bool:
+    """Whether a category is one of those that should stay reachable."""
+    return any(category.name == name and category.kind == CategoryKind.GOOD for category in builtin_categories())

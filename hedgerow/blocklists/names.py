@@ -161,7 +161,8 @@ def parse_url(text: str) -> str | None:
     netloc = f"[{host}]" if ":" in host else host
     if port is not None and port != _DEFAULT_PORTS.get(parts.scheme):
         netloc += f":{port}"
-    query = f"?{unescape(parts.query)}" if parts.query else ""
+    # An empty query stands in the URL too, and a pattern may ask for its question mark.
+    query = f"?{unescape(parts.query)}" if parts.query or "?" in text.partition("#")[0] else ""
     return f"{parts.scheme}://{netloc}{_resolve_dots(unescape(parts.path) or '/')}{query}"
 
 

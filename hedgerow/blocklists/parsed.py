@@ -21,6 +21,7 @@ from typing import Any
 
 import publicsuffixlist
 
+from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.generation import Part
 from hedgerow.blocklists.intake import Intake, Run, take_in
 from hedgerow.blocklists.rules import Problem
@@ -108,10 +109,10 @@ class ParsedLists:
 
 def _unpack(source: Source, path: Path, text: Path) -> Unpacked:
     try:
-        return unpack(path, text, source.format)
+        return unpack(path, text, source.format, is_good(source.category))
     except NotUnpacked as reason:
         text.write_bytes(b"")
-        return Unpacked([str(reason)])
+        return Unpacked(problems=[str(reason)])
 
 
 def _plain(intake: Intake) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class NotUnpacked(ValueError):
 class Unpacked:
     """`problems` is what was wrong with parts of it, `left_out` counts files that are no rules, by kind."""
 
+    to_allow: bool = False
     problems: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
 
@@ -70,20 +71,24 @@ class _Writer:
         self._file.write(data)
 
 
-def unpack(path: Path, out: Path, wanted_format: str = "auto") -> Unpacked:
-    """Writes the text of the list at `path` to `out`. Raises NotUnpacked, or OSError where a file or the disk fails."""
-    unpacked = Unpacked()
+def unpack(path: Path, out: Path, wanted_format: str = "auto", to_allow: bool = False) -> Unpacked:
+    """Writes the text of the list at `path` to `out`. Folders of squidGuard's that are for allowing are left out unless the list is
+    `to_allow`. Raises NotUnpacked, or OSError where a file or the disk fails."""
+    unpacked = Unpacked(to_allow=to_allow)
     with out.open("wb") as file:
         writer = _Writer(file)
         try:
             if path.is_dir():
                 _write_bundle(_folder_members(path, unpacked), writer, unpacked)
-            elif wanted_format.startswith("v2fly") or (wanted_format == "auto" and _has_includes(path)):
+            elif _is_to_include(path, wanted_format):
                 _write_includes(path, writer, unpacked)
             else:
                 _write_file(path, writer, unpacked)
-        except _BROKEN as error:
+        except (*_BROKEN, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk, not the archive
             raise NotUnpacked(f"is damaged: {error}" if str(error) else "is damaged") from None
+    unpacked.problems = list(dict.fromkeys(unpacked.problems))
     _convert(out)
     return unpacked
 
@@ -92,7 +97,7 @@ def content_digest(path: Path, wanted_format: str = "auto") -> str:
     """A checksum of all that `unpack` would read; raises OSError."""
     if path.is_dir():
         return _digest_of(sorted(each for each in path.rglob("*") if each.is_file()), path)
-    if wanted_format.startswith("v2fly") or (wanted_format == "auto" and _has_includes(path)):
+    if _is_to_include(path, wanted_format):
         return _digest_of(sorted(_included(path)), path.parent)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -187,7 +192,7 @@ def _write_bundle(members: Iterator[_Member], writer: _Writer, unpacked: Unpacke
     texts = [member for member in texts if member.name.rpartition("/")[2] in _PARTS] if is_squidguard else texts
     for member in texts:
         folder, _, name = member.name.rpartition("/")
-        if _is_white(usages.get(folder, b"")):
+        if not unpacked.to_allow and _is_white(usages.get(folder, b"")):
             unpacked.problems.append(f"{member.name} is for allowing, by its `usage`: left out")
             continue
         if len(texts) > 1 or is_squidguard:
@@ -201,9 +206,11 @@ def _is_white(usage: bytes) -> bool:
     return "white" in words and "black" not in words
 
 
-def _has_includes(path: Path) -> bool:
+def _is_to_include(path: Path, wanted_format: str) -> bool:
+    if wanted_format not in ("auto", "v2fly"):
+        return False
     with path.open("rb") as file:
-        return any(line.startswith((b"include:", b"full:")) for line in file.read(1 << 16).splitlines())
+        return any(line.startswith(b"include:") for line in file.read(1 << 16).splitlines())
 
 
 def _write_includes(path: Path, writer: _Writer, unpacked: Unpacked) -> None:

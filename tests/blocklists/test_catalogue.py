@@ -15,6 +15,7 @@ from hedgerow.blocklists.compile import CompileReport, compile_generation, versi
 from hedgerow.blocklists.essential import essential_hosts
 from hedgerow.blocklists.generation import META, prune_generations
 from hedgerow.blocklists.rules import Origin
+from hedgerow.blocklists.seals import seal
 from hedgerow.blocklists.sources import Source
 
 
@@ -165,6 +166,93 @@ def test_public_suffixes_are_problems(tmp_path: Path) -> None:
     assert names(catalogue, "any.blogspot.com") == {"adult"}
 
 
+def test_an_important_rule_stands_against_exceptions_but_not_against_essential_names(tmp_path: Path) -> None:
+    catalogue, _ = build(tmp_path, adult="||a.example^$important\n||b.example^\n", adult_2="@@||x.a.example^\n@@||x.b.example^\n")
+    assert names(catalogue, "x.a.example") == {"adult"}
+    assert names(catalogue, "x.b.example") == set()
+    assert names(catalogue, "b.example") == {"adult"}
+
+
+def test_badfilter_takes_a_host_back(tmp_path: Path) -> None:
+    catalogue, _ = build(tmp_path, adult="||a.example^\n||b.example^\n", adult_2="||a.example^$badfilter\n", social="||a.example^\n")
+    assert names(catalogue, "www.a.example") == {"social"}
+    assert names(catalogue, "b.example") == {"adult"}
+
+
+def test_patterns_of_names(tmp_path: Path) -> None:
+    catalogue, report = build(
+        tmp_path,
+        gambling="keyword:casino\nregexp:(^|\\.)bet[0-9]+\\.example$\nfull:exact.example\nplain.example\n",
+        adult="! c\n||porn*.example^\n@@||porn*.good.example^\n||x.example^\n",
+    )
+    assert report.problems == ()
+    assert names(catalogue, "www.best-casino.example") == names(catalogue, "bet365.example") == {"gambling"}
+    assert names(catalogue, "bet.example") == names(catalogue, "www.exact.example") == set()
+    assert names(catalogue, "a.porn-hub.example") == {"adult"}
+    assert names(catalogue, "porn-hub.good.example") == set()
+    assert catalogue.locate("best-casino.example", "gambling") == Origin("gambling", 1, "keyword:casino")
+
+
+def test_networks(tmp_path: Path) -> None:
+    zone = "24.0.8.8.8.rpz-ip CNAME .\n*.a.example CNAME .\n"
+    catalogue, report = build(tmp_path, malware="8.8.4.0/22\n2620:fe::/48\n9.9.9.9\n", bypass=zone)
+    assert report.problems == ()
+    for address, expected in {
+        "8.8.7.255": {"malware"},
+        "8.8.8.8": {"bypass"},
+        "8.8.3.255": set(),
+        "9.9.9.9": {"malware"},
+        "2620:fe::9": {"malware"},
+        "2620:ff::": set(),
+    }.items():
+        assert set(catalogue.names_of(catalogue.address_mask(address))) == expected, address
+
+
+def test_an_ad_blockers_verdict_knows_exceptions_for_urls(tmp_path: Path) -> None:
+    catalogue, _ = build(tmp_path, adult="||ads.example^\n@@||ads.example/player.js$script\n/banner-1/\n")
+    assert catalogue.judge("https://ads.example/x.js", "script") == UrlMatch("adult", Origin("adult", text="ads.example"))
+    assert catalogue.judge("https://ads.example/player.js", "script") is None
+    assert catalogue.judge("https://ads.example/player.js", "image") is not None
+    found = catalogue.judge("https://other.example/banner-1/", "image")
+    assert found == UrlMatch("adult", Origin("adult", 3, "/banner-1/"))
+    assert catalogue.judge("https://other.example/", "image") is None
+    adult = catalogue.mask_of(["adult"])
+    assert catalogue.lifted_by_url("https://ads.example/player.js", "script", mask=adult) == adult
+    assert catalogue.lifted_by_url("https://ads.example/x.js", "script", mask=adult) == 0
+
+
+def test_rules_about_who_asks_and_for_what(tmp_path: Path) -> None:
+    catalogue, _ = build(
+        tmp_path, adult="||six.example^$dnstype=AAAA\n||kid.example^$client=tablet|~phone\n||tag.example^$ctag=user_child\n||x.example/a\n"
+    )
+    assert catalogue.match_dns("www.six.example", "AAAA") is not None
+    assert catalogue.match_dns("www.six.example", "A") is None
+    assert catalogue.match_dns("kid.example", "A", frozenset({"tablet", "192.0.2.1"})) is not None
+    assert catalogue.match_dns("kid.example", "A", frozenset({"tablet", "phone"})) is None
+    assert catalogue.match_dns("kid.example", "A") is None
+    assert catalogue.match_dns("tag.example", "A", tags=frozenset({"user_child"})) is not None
+    assert catalogue.match_url("https://six.example/") is catalogue.match_url("https://kid.example/") is None
+
+
+def test_sealed_lists_are_enforced_and_cannot_be_read(tmp_path: Path) -> None:
+    expressions = ["whole.example/", "some.example/album/", "some.example/one.jpg", "some.example/q?id=1"]
+    catalogue, report = build(tmp_path, illegal="\n".join(map(seal, expressions)) + "\n")
+    assert report.problems == ()
+    assert names(catalogue, "cdn.whole.example") == {"illegal"}
+    assert names(catalogue, "some.example") == set()
+    assert catalogue.has_url_rules("some.example")
+    for url in ("http://some.example/album/x/y.jpg", "https://www.some.example:8443/a/../one.jpg?x#y", "http://SOME.example/q?id=%31"):
+        assert catalogue.match_url(url) == UrlMatch("illegal", Origin("illegal")), url
+        assert catalogue.judge(url, "image") == UrlMatch("illegal", Origin("illegal"))
+    for url in ("http://some.example/", "http://some.example/albums", "http://some.example/q?id=2", "http://other.example/album/"):
+        assert catalogue.match_url(url) is None, url
+    assert catalogue.locate("whole.example", "illegal") == Origin("illegal")
+    assert catalogue.host_sources("whole.example") == ()
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "generation").rglob("*") if path.is_file())
+    assert b"some.example" not in kept
+    assert b"whole.example" not in kept
+
+
 def test_a_good_category_may_name_a_suffix(tmp_path: Path) -> None:
     catalogue, report = build(tmp_path, health="nhs.uk\n")
     assert names(catalogue, "www.nhs.uk") == {"health"}
@@ -184,7 +272,8 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_used(tmp_path: Path) -> No
     for name, content in texts.items():
         (tmp_path / name).write_bytes(content)
     sources += [Source("remote", "adult", url="https://lists.example/a"), Source("odd", "adult", tmp_path / "good", format="pdf")]
-    sources.append(Source("folder", "adult", tmp_path))
+    (tmp_path / "folder").mkdir()
+    sources.append(Source("folder", "adult", tmp_path / "folder"))
     report = compile_generation(sources, tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")
     assert [host for host in ("good.example", "fine.example", "also-fine.example") if catalogue.host_mask(host)] != []
@@ -198,7 +287,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_used(tmp_path: Path) -> No
         "missing": "cannot be read: No such file or directory",
         "remote": "cannot be read: not downloaded yet",
         "odd": "no such format: pdf",
-        "folder": "cannot be read: Is a directory",
+        "folder": "is empty",
     }
     assert any(problem.source == "garbage" for problem in report.problems)
 

@@ -109,7 +109,7 @@ def test_public_suffixes() -> None:
     assert "example.com" not in suffixes.registries | suffixes.hosters
 
 
-@pytest.mark.parametrize("module", ["names", "formats", "merge", "urls"])
+@pytest.mark.parametrize("module", ["names", "formats", "merge", "patterns", "seals", "conditions"])
 def test_examples_in_docstrings(module: str) -> None:
     results = doctest.testmod(importlib.import_module(f"hedgerow.blocklists.{module}"))
     assert results.attempted > 0

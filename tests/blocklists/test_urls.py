@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.blocklists.formats import format_named
+from hedgerow.blocklists.names import split_url
+from hedgerow.blocklists.patterns import compile_pattern, regex_fragments
 from hedgerow.blocklists.rules import UrlRule
-from hedgerow.blocklists.urls import UrlMatcher, compile_pattern
+from hedgerow.blocklists.url_index import write_url_index
+from hedgerow.blocklists.urls import Asked, Found, UrlMatcher
 
 
-def rule(pattern: str, exception: bool = False) -> UrlRule:
-    return UrlRule(pattern, "", 1, pattern, exception)
+def parse_rules(text: str) -> list[UrlRule]:
+    known = format_named("adblock")
+    assert known is not None
+    parsed = known.parse(text.split("\n"), 1, "list")
+    assert parsed.problems == []
+    return parsed.urls
+
+
+def open_matcher(folder: Path, *lists: str, ads: bool = True) -> UrlMatcher:
+    """The URL rules of lists, each of a category of its own."""
+    rules = [(source, rule) for source, text in enumerate(lists) for rule in parse_rules(text)]
+    write_url_index(rules, [str(source) for source in range(len(lists))], folder / "urls")
+    return UrlMatcher(folder / "urls", [1 << source for source in range(len(lists))], [ads] * len(lists))
+
+
+def find(matcher: UrlMatcher, url: str, resource: str = "image", initiator: str = "page.example", blocked: int = 0) -> Found:
+    parts = split_url(url)
+    assert parts is not None
+    return matcher.find(Asked.about(*parts, resource, initiator), blocked=blocked)
+
+
+def texts(found: Found) -> list[str]:
+    return [rule.rule.text for rule in found.blocks]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +56,7 @@ def rule(pattern: str, exception: bool = False) -> UrlRule:
                 "https://example.com.evil/ads",
             ],
         ),
-        ("||example.com:8080/", ["http://example.com:8080/"], ["http://example.com/", "http://example.com:80801/"]),
+        ("||example.com:8080/", ["http://example.com:8080/"], ["http://example.com/", "http://example.com:808/"]),
         ("/banner/*/img^", ["http://a.example/banner/x/img?1", "http://a.example/banner/x/y/img"], ["http://a.example/banner/img"]),
         ("|https://a.example/", ["https://a.example/x"], ["http://a.example/", "https://b.example/https://a.example/"]),
         ("swf|", ["http://a.example/x.swf"], ["http://a.example/x.swf?1"]),
@@ -42,25 +68,161 @@ def rule(pattern: str, exception: bool = False) -> UrlRule:
         ("?id=1.2(", ["http://a.example/?id=1.2("], ["http://a.example/?id=1x2("]),
     ],
 )
-def test_patterns(pattern: str, matching: list[str], other: list[str]) -> None:
-    """The expression alone, and through the automaton, which must never lose a rule."""
-    expression, matcher = compile_pattern(pattern), UrlMatcher([(rule(pattern), 3, 7)])
+def test_patterns(pattern: str, matching: list[str], other: list[str], tmp_path: Path) -> None:
+    """The expression alone, and through the index, which must never lose a rule."""
+    write_url_index([(0, UrlRule(pattern, "", 1, pattern))], ["x"], tmp_path)
+    expression, matcher = compile_pattern(pattern), UrlMatcher(tmp_path, [8], [False])
     for url in matching:
         assert expression.search(url.lower())
-        assert [(found.category, found.source) for found in matcher.find_all(url)] == [(3, 7)]
+        assert [rule.mask for rule in find(matcher, url).blocks] == [8]
     for url in other:
         assert not expression.search(url.lower())
-        assert matcher.find_all(url) == []
+        assert find(matcher, url).blocks == ()
 
 
-def test_exceptions_lift_only_their_category() -> None:
-    matcher = UrlMatcher([(rule("/ads/"), 0, 0), (rule("/ads/"), 1, 1), (rule("||good.example/ads/", exception=True), 0, 2)])
-    assert [found.category for found in matcher.find_all("http://bad.example/ads/")] == [0, 1]
-    assert [found.category for found in matcher.find_all("http://good.example/ads/")] == [1]
+YES, NO = True, False
 
 
-def test_no_rules_match_nothing() -> None:
-    assert UrlMatcher([]).find_all("http://example.com/") == []
+@pytest.mark.parametrize(
+    ("line", "url", "resource", "initiator", "expected"),
+    [
+        ("||ads.example^$third-party", "https://x.ads.example/a", "image", "page.example", YES),
+        ("||ads.example^$third-party", "https://x.ads.example/a", "image", "www.ads.example", NO),
+        ("||ads.example^$third-party", "https://x.ads.example/a", "image", "", NO),
+        ("||ads.example^$3p", "https://ads.example/a", "image", "null", YES),
+        ("||ads.example^$~third-party", "https://ads.example/a", "image", "www.ads.example", YES),
+        ("||ads.example^$first-party", "https://ads.example/a", "image", "page.example", NO),
+        ("||a.ads.example^$strict1p", "https://a.ads.example/a", "image", "b.ads.example", NO),
+        ("||a.ads.example^$strict3p", "https://a.ads.example/a", "image", "b.ads.example", YES),
+        ("/banner/1$script", "https://a.example/banner/1", "script", "", YES),
+        ("/banner/*$script", "https://a.example/banner/1", "image", "", NO),
+        ("/banner/*$script,image", "https://a.example/banner/1", "image", "", YES),
+        ("/banner/*$~script", "https://a.example/banner/1", "script", "", NO),
+        ("/banner/*$~script", "https://a.example/banner/1", "style", "", YES),
+        ("/banner/*$~script", "https://a.example/banner/1", "", "", NO),
+        ("/banner/*$script", "https://a.example/banner/1.js?x", "", "", YES),
+        ("/banner/*$xhr", "https://a.example/banner/1", "empty", "", YES),
+        ("/banner/*$subdocument", "https://a.example/banner/1", "iframe", "", YES),
+        ("/banner/*$media", "https://a.example/banner/1", "video", "", YES),
+        ("/banner/*$websocket", "wss://a.example/banner/1", "websocket", "", YES),
+        ("/banner/*$object", "https://a.example/banner/1", "embed", "", YES),
+        ("/banner/*$other", "https://a.example/banner/1", "manifest", "", YES),
+        ("/banner/1", "https://a.example/banner/1", "document", "", NO),
+        ("/banner/*$document", "https://a.example/banner/1", "document", "", YES),
+        ("/banner/*$all", "https://a.example/banner/1", "document", "", YES),
+        ("/banner/*$popup,image", "https://a.example/banner/1", "image", "", YES),
+        ("/banner/*$domain=page.example", "https://a.example/banner/1", "image", "www.page.example", YES),
+        ("/banner/*$domain=page.example", "https://a.example/banner/1", "image", "other.example", NO),
+        ("/banner/*$domain=page.example", "https://a.example/banner/1", "image", "", NO),
+        ("/banner/*$domain=page.example|~no.page.example", "https://a.example/banner/1", "image", "x.no.page.example", NO),
+        ("/banner/*$domain=~page.example", "https://a.example/banner/1", "image", "other.example", YES),
+        ("/banner/*$domain=~page.example", "https://a.example/banner/1", "image", "page.example", NO),
+        ("/banner/*$domain=shop.*", "https://a.example/banner/1", "image", "www.shop.co.uk", YES),
+        ("/banner/*$from=page.example", "https://a.example/banner/1", "image", "page.example", YES),
+        ("*$script,domain=page.example", "https://a.example/x", "script", "page.example", YES),
+        ("*$script,domain=page.example", "https://a.example/x", "script", "other.example", NO),
+        ("*$script,domain=page.example,denyallow=good.example", "https://www.good.example/x", "script", "page.example", NO),
+        ("*$script,domain=page.example,denyallow=good.example", "https://bad.example/x", "script", "page.example", YES),
+        ("/banner/*$to=a.example", "https://a.example/banner/1", "image", "", YES),
+        ("/banner/*$to=~a.example", "https://a.example/banner/1", "image", "", NO),
+        ("/BannerX/*$match-case", "https://a.example/BannerX/1", "image", "", YES),
+        ("/BannerX/*$match-case", "https://a.example/bannerx/1", "image", "", NO),
+        ("/banner\\d{2}/", "https://a.example/banner12", "image", "", YES),
+        ("/banner\\d{2}/", "https://a.example/banner1", "image", "", NO),
+        ("/Banner\\d/$match-case", "https://a.example/banner1", "image", "", NO),
+        ("||brand*.example^$image", "https://x.brand-new.example/", "image", "", YES),
+        ("||brand*.example^$image", "https://newbrand.example/", "image", "", NO),
+        ("||prefix.$image", "https://www.prefix.anything.example/", "image", "", YES),
+        ("||ads.example^$redirect=noop.js,script", "https://ads.example/", "script", "", YES),
+        ("||ads.example^$dnsrewrite=0.0.0.0,image", "https://ads.example/", "image", "", YES),
+        ("||ads.example^$client=tablet", "https://ads.example/", "image", "", NO),
+    ],
+)
+def test_modifiers(line: str, url: str, resource: str, initiator: str, expected: bool, tmp_path: Path) -> None:
+    matcher = open_matcher(tmp_path, line)
+    assert bool(find(matcher, url, resource, initiator).blocks) is expected
+
+
+def test_important_stands_against_exceptions_but_for_important_ones(tmp_path: Path) -> None:
+    text = "/adverts/x\n/adverts/*$important,script\n@@||good.example/adverts/$image,script\n@@||best.example/adverts/$important"
+    matcher = open_matcher(tmp_path, text)
+    assert texts(find(matcher, "http://bad.example/adverts/x")) == ["/adverts/x"]
+    assert texts(find(matcher, "http://good.example/adverts/")) == []
+    assert texts(find(matcher, "http://good.example/adverts/", "script")) == ["/adverts/*$important,script"]
+    assert texts(find(matcher, "http://best.example/adverts/", "script")) == []
+
+
+def test_badfilter_takes_back_the_same_rule_of_its_category_only(tmp_path: Path) -> None:
+    bad = "||a.example/ads^$script,third-party,badfilter\n||b.example/ads^$badfilter"
+    matcher = open_matcher(
+        tmp_path, f"||a.example/ads^$third-party,script\n||b.example/ads^$script\n{bad}", "||a.example/ads^$third-party,script"
+    )
+    assert [rule.mask for rule in find(matcher, "http://a.example/ads", "script").blocks] == [2]
+    assert texts(find(matcher, "http://b.example/ads", "script")) == ["||b.example/ads^$script"]
+
+
+def test_exceptions_lift_only_their_category(tmp_path: Path) -> None:
+    matcher = open_matcher(tmp_path, "/ads/x\n@@||good.example/ads/", "/ads/x")
+    assert [rule.mask for rule in find(matcher, "http://bad.example/ads/x").blocks] == [1, 2]
+    assert [rule.mask for rule in find(matcher, "http://good.example/ads/x").blocks] == [2]
+
+
+def test_an_exception_lifts_from_a_host_that_is_blocked_as_a_whole(tmp_path: Path) -> None:
+    matcher = open_matcher(tmp_path, "@@||ads.example/player.js$script")
+    assert find(matcher, "http://ads.example/player.js", "script", blocked=1).lifted == 1
+    assert find(matcher, "http://ads.example/player.js", "image", blocked=1).lifted == 0
+    assert find(matcher, "http://ads.example/other.js", "script", blocked=1).lifted == 0
+
+
+@pytest.mark.parametrize(("initiator", "lifted"), [("one.example", 1), ("other.example", 0), ("", 1), ("null", 1)])
+def test_an_exception_for_several_sites_holds_where_nobody_says_who_asks(initiator: str, lifted: int, tmp_path: Path) -> None:
+    matcher = open_matcher(tmp_path, "@@||ads.example/p.js$domain=one.example|two.example\n@@||ads.example/q.js$domain=one.example")
+    assert find(matcher, "http://ads.example/p.js", "script", initiator, blocked=1).lifted == lifted
+    assert find(matcher, "http://ads.example/q.js", "script", initiator, blocked=1).lifted == (initiator == "one.example")
+
+
+def test_crowded_hosts_and_many_fragments_lose_no_rule(tmp_path: Path) -> None:
+    lines = [f"||crowd.example/path-{number}/" for number in range(50)] + [f"/general-{number}." for number in range(50)]
+    matcher = open_matcher(tmp_path, "\n".join(lines))
+    assert len(matcher) == 100
+    for number in range(50):
+        assert texts(find(matcher, f"http://www.crowd.example/path-{number}/x")) == [f"||crowd.example/path-{number}/"]
+        assert texts(find(matcher, f"http://any.example/x/general-{number}.gif")) == [f"/general-{number}."]
+        assert texts(find(matcher, f"http://any.example/path-{number}/")) == []
+
+
+def test_no_rules_match_nothing(tmp_path: Path) -> None:
+    assert find(open_matcher(tmp_path), "http://example.com/") == Found()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        (r"abc", ["abc"]), (r"ab?c", ["a", "c"]), (r"ab+c", ["ab", "c"]), (r"a(b|c)d", ["a", "d"]), (r"ab|cd", []), (r"[abc]x", ["x"]),
+        (r"ab{0,2}c", ["a", "c"]), (r"ab{2}c", ["ab", "c"]), (r"(?i)abc", []), (r"\/x\.js$", ["/x.js"]), (r"\d\w", []),
+        (r"(a[)]b)c", ["c"]),
+    ],
+)  # fmt: skip
+def test_fragments_of_expressions(pattern: str, expected: list[str]) -> None:
+    assert regex_fragments(pattern) == expected
+
+
+SIMPLE = st.recursive(
+    st.sampled_from(["a", "b", "ab", ".", "[ab]", "[^a]", r"\.", "x"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map("".join),
+        st.tuples(inner, st.sampled_from(["?", "*", "+", "{0,2}", "{1,2}"])).map(lambda pair: f"(?:{pair[0]}){pair[1]}"),
+        st.tuples(inner, inner).map(lambda pair: f"({pair[0]}|{pair[1]})"),
+    ),
+    max_leaves=8,
+)
+
+
+@given(SIMPLE, st.text(alphabet="abx.", max_size=12))
+def test_each_fragment_of_an_expression_stands_in_what_it_matches(pattern: str, text: str) -> None:
+    found = re.search(pattern, text)
+    if found:
+        assert all(fragment in text for fragment in regex_fragments(pattern))
 
 
 PIECES = st.lists(st.sampled_from(["a", "b", "ab", "/", ".", "*", "^", "-"]), min_size=1, max_size=8).map("".join)

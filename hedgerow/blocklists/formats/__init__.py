@@ -39,7 +39,10 @@ FORMATS: tuple[ListFormat, ...] = (
     ListFormat("v2fly", v2fly.parse, v2fly.is_typical, v2fly.is_comment),
 )
 # What only a folder or an archive holds: its files are read as these.
-_PARTS: tuple[ListFormat, ...] = (ListFormat("expressions", regex.parse_expressions, regex.is_typical, regex.is_comment),)
+_PARTS: tuple[ListFormat, ...] = (
+    ListFormat("urls", plain.parse_urls, plain.is_typical, plain.is_comment),
+    ListFormat("expressions", regex.parse_expressions, regex.is_typical, regex.is_comment),
+)
 _FILTERED = re.compile(r"v2fly((?:@-?[^@\s]+)+)")
 
 

@@ -32,7 +32,7 @@ def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
 def _add(line: str, _number: int, parsed: Parsed) -> str | None:
     rule = _RULE.fullmatch(re.split(r"\s#", line, maxsplit=1)[0].strip())
     if rule is None:
-        if _SETTING.fullmatch(line) and not is_typical(line):
+        if _SETTING.fullmatch(line) and not re.match(r"(?:address|local|server)\s*=\s*/", line, re.IGNORECASE):
             parsed.ignored["other settings"] += 1
             return None
         return "not a line of dnsmasq's configuration"
