@@ -1,0 +1,163 @@
+"""What publishers offer: files, packed files, archives, folders."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hedgerow.blocklists import unpack as unpack_module
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.compile import CompileReport, compile_generation
+from hedgerow.blocklists.rules import Origin
+from hedgerow.blocklists.sources import Source
+from hedgerow.blocklists.unpack import NotUnpacked, unpack
+
+TEXT = b"# a list\na.example\nwww.b.example\n"
+
+
+def pack(folder: Path, name: str) -> Path:
+    path = folder / name
+    match name.rpartition(".")[2]:
+        case "gz":
+            path.write_bytes(gzip.compress(TEXT))
+        case "xz":
+            path.write_bytes(lzma.compress(TEXT))
+        case "bz2":
+            path.write_bytes(bz2.compress(TEXT))
+        case "zip":
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("list.txt", TEXT)
+        case "tar" | "tgz":
+            with tarfile.open(path, "w:gz" if name.endswith("tgz") else "w") as archive:
+                info = tarfile.TarInfo("list.txt")
+                info.size = len(TEXT)
+                archive.addfile(info, io.BytesIO(TEXT))
+        case "utf16":
+            path.write_bytes(TEXT.decode().encode("utf-16"))
+        case "bom":
+            path.write_bytes(b"\xef\xbb\xbf" + TEXT.replace(b"\n", b"\r\n"))
+        case _:
+            path.write_bytes(TEXT)
+    return path
+
+
+def compiled(folder: Path, path: Path, category: str = "adult", form: str = "auto") -> tuple[Catalogue, CompileReport]:
+    report = compile_generation([Source("list", category, path, format=form)], folder / "generation")
+    return Catalogue.open(folder / "generation"), report
+
+
+@pytest.mark.parametrize("name", ["plain.txt", "a.gz", "a.xz", "a.bz2", "a.zip", "a.tar", "a.tgz", "a.utf16", "a.bom"])
+def test_however_it_is_packed_it_is_the_same_list(tmp_path: Path, name: str) -> None:
+    catalogue, report = compiled(tmp_path, pack(tmp_path, name))
+    assert (report.domains, report.problems) == (2, ())
+    assert catalogue.locate("x.www.b.example", "adult") == Origin("list", 3, "www.b.example")
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.xz", "a.bz2", "a.zip", "a.tgz"])
+def test_half_an_archive_is_damaged(tmp_path: Path, name: str) -> None:
+    path = pack(tmp_path, name)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    _, report = compiled(tmp_path, path)
+    assert report.domains == 0
+    assert report.problems != ()
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.xz", "a.bz2", "a.zip", "a.tgz"])
+def test_a_bomb_is_not_unpacked(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack_module, "LARGEST", 20)
+    with pytest.raises(NotUnpacked, match="unpacks to more"):
+        unpack(pack(tmp_path, name), tmp_path / "out")
+
+
+def squidguard(folder: Path) -> Path:
+    """A folder as of UT1, with an alias, an exact copy, a white category and expressions."""
+    root = folder / "blacklists"
+    for name, domains, usage in (("adult", "a.example\n", "black\n"), ("kids", "kids.example\n", "white\n")):
+        (root / name).mkdir(parents=True)
+        (root / name / "domains").write_text(domains)
+        (root / name / "urls").write_text(f"host.example/{name}\n")
+        (root / name / "usage").write_text(usage)
+    (root / "adult" / "expressions").write_text("(^|/)xxx[0-9]+\\.html$\n")
+    (root / "porn").symlink_to("adult")
+    (root / "global_usage").write_text("NAME: adult\n")
+    return root
+
+
+def test_a_squidguard_folder(tmp_path: Path) -> None:
+    catalogue, report = compiled(tmp_path, squidguard(tmp_path))
+    (told,) = report.sources
+    assert (told.format, told.names, told.url_rules, told.ignored) == ("squidguard", 1, 2, {"aliases": 1})
+    assert {problem.message for problem in report.problems} == {
+        "kids/domains is for allowing, by its `usage`: left out",
+        "kids/urls is for allowing, by its `usage`: left out",
+    }
+    assert catalogue.locate("www.a.example", "adult") == Origin("list: adult/domains", 1, "a.example")
+    found = catalogue.match_url("http://host.example/adult/1")
+    assert found is not None
+    assert found.origin == Origin("list: adult/urls", 1, "host.example/adult")
+    found = catalogue.match_url("http://any.example/xxx12.html")
+    assert found is not None
+    assert found.origin.source == "list: adult/expressions"
+    assert catalogue.match_url("http://host.example/kids") is None
+
+
+def test_a_squidguard_archive_counts_aliases_once(tmp_path: Path) -> None:
+    root = squidguard(tmp_path)
+    with tarfile.open(tmp_path / "blacklists.tar.gz", "w:gz") as archive:
+        archive.add(root, "blacklists")
+    _, report = compiled(tmp_path, tmp_path / "blacklists.tar.gz")
+    assert (report.sources[0].names, report.sources[0].url_rules, report.sources[0].ignored) == (1, 2, {"aliases": 1})
+
+
+def test_a_good_category_takes_what_is_for_allowing(tmp_path: Path) -> None:
+    catalogue, report = compiled(tmp_path, squidguard(tmp_path) / "kids", "kids")
+    assert report.problems == ()
+    assert catalogue.names_of(catalogue.host_mask("kids.example")) == ("kids",)
+
+
+def test_includes_of_v2fly(tmp_path: Path) -> None:
+    (tmp_path / "root").write_text("include:a @ads\ninclude:b @-cn\ninclude:missing\ninclude:../passwd\nroot.example\n")
+    (tmp_path / "a").write_text("include:root\na-ads.example @ads\na.example\n")
+    (tmp_path / "b").write_text("b.example\nb-cn.example @cn\nfull:exact.example\n")
+    catalogue, report = compiled(tmp_path, tmp_path / "root", "social")
+    known = [host for host in ("root", "a-ads", "a", "b", "b-cn", "exact", "www.exact") if catalogue.host_mask(f"{host}.example")]
+    assert known == ["root", "a-ads", "b", "exact"]
+    assert [problem.message for problem in report.problems] == [
+        "includes ../passwd, which is not there",
+        "includes missing, which is not there",
+    ]
+    assert catalogue.locate("a-ads.example", "social") == Origin("list: a", 2, "a-ads.example @ads")
+
+
+def test_controld(tmp_path: Path) -> None:
+    (tmp_path / "folder.json").write_text(
+        '{"group": {"group": "x"}, "rules": [{"PK": "a.example", "action": {"do": 0, "status": 1}},'
+        '{"PK": "*.good.a.example", "action": {"do": 1, "status": 1}}, {"PK": "off.example", "action": {"do": 0, "status": 0}}]}'
+    )
+    catalogue, report = compiled(tmp_path, tmp_path / "folder.json")
+    assert report.problems == ()
+    assert [bool(catalogue.host_mask(host)) for host in ("a.example", "good.a.example", "off.example")] == [True, False, False]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    start=st.sampled_from([b"", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh9", b"PK\x03\x04", b"\xff\xfe", b'{"group"', b"include:x\n"]),
+    rest=st.binary(max_size=200),
+)
+def test_whatever_a_file_holds_it_unpacks_or_is_said_to_be_damaged(
+    tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("unpack")
+    (folder / "list").write_bytes(start + rest)
+    with contextlib.suppress(NotUnpacked):
+        unpack(folder / "list", folder / "out")
