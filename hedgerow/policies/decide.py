@@ -14,10 +14,12 @@ from typing import NamedTuple
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.content import blocked_search, words_of_search
 from hedgerow.policies.model import Decision, Kind, Reason, Request, SafeSearch, TargetKind, Verdict
-from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, Rule, Scope, UrlRule
+from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, Rule, RuleIndex, Scope, UrlRule
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engine
+from hedgerow.policies.subjects import belongs_to
 from hedgerow.policies.targets import path_of
 
 IP_ADDRESS = "ip-address"
@@ -110,6 +112,13 @@ def _closed(case: Case) -> Decision | None:
     return None if closed is None else Decision(Verdict.BLOCK, closed.reason, closed.what, closed.rule, closed.until)
 
 
+def _budget(case: Case) -> Decision | None:
+    for used_up in case.ruleset.used_up:
+        if belongs_to(used_up.subject, case.ruleset, case.catalogue, case.request.host, case.mask):
+            return Decision(Verdict.BLOCK, Reason.BUDGET, used_up.subject.partition(":")[2], used_up.rule, used_up.until)
+    return None
+
+
 def _grant(case: Case) -> Decision | None:
     rule = case.rule
     if rule is None or rule.scope is not Scope.GRANT:
@@ -128,7 +137,7 @@ def _explicit_block(case: Case) -> Decision | None:
     rule = case.rule
     if rule is None or rule.allow or rule.target.kind is TargetKind.SERVICE:
         return None
-    return Decision(Verdict.BLOCK, Reason.RULE, rule.target.name, rule.target.origin)
+    return Decision(Verdict.BLOCK, Reason.RULE, rule.target.name, rule.target.origin, rule.until)
 
 
 def _bypass(case: Case) -> Decision | None:
@@ -158,7 +167,7 @@ def _service(case: Case) -> Decision | None:
     rule = case.rule
     if rule is None or rule.allow or rule.target.kind is not TargetKind.SERVICE:
         return None
-    return Decision(Verdict.BLOCK, Reason.SERVICE, rule.target.name, rule.target.origin)
+    return Decision(Verdict.BLOCK, Reason.SERVICE, rule.target.name, rule.target.origin, rule.until)
 
 
 def _category(case: Case) -> Decision | None:
@@ -166,7 +175,7 @@ def _category(case: Case) -> Decision | None:
     blocked = case.mask & rules.blocked
     if blocked:
         name = case.catalogue.categories[(blocked & -blocked).bit_length() - 1]
-        return Decision(Verdict.BLOCK, Reason.CATEGORY, name, _list_origin(case, name))
+        return Decision(Verdict.BLOCK, Reason.CATEGORY, name, _list_origin(case, name), _rule_until(rules, name))
     request = case.request
     if request.url is None or not (rules.blocked or rules.bypass):
         return None
@@ -174,6 +183,20 @@ def _category(case: Case) -> Decision | None:
     if match is None:
         return None
     return Decision(Verdict.BLOCK, Reason.BYPASS if match.category == BYPASS else Reason.CATEGORY, match.category, match.origin)
+
+
+def _rule_until(rules: RuleIndex, category: str) -> float | None:
+    rule = rules.categories.get(category)
+    return None if rule is None else rule.until
+
+
+def _search(case: Case) -> Decision | None:
+    """Words of a search that are blocked, where the search can be read."""
+    terms, url = case.ruleset.content.searches, case.request.url
+    if not terms or url is None or case.engine is None or not case.engine.words:
+        return None
+    term = blocked_search(words_of_search(url, case.engine.words), terms)
+    return None if term is None else Decision(Verdict.BLOCK, Reason.SEARCH, term)
 
 
 def _safe_search(case: Case) -> Decision | None:
@@ -223,12 +246,14 @@ class Step(NamedTuple):
 STEPS: tuple[Step, ...] = (
     Step("lifeline", _lifeline),  # nothing may stand before help
     Step("closed", _closed),  # a pause, a bedtime: also over grants, or "ten more minutes" of a game would undo the night
+    Step("budget", _budget),  # of a category or a service; over grants too: more time is given as time
     Step("grant", _grant),
     Step("exception", _exception),  # before the blocks, so that one site can be had out of a blocked service or category
     Step("rule", _explicit_block),
     Step("bypass", _bypass),  # before services: a VPN that is also a service is shown as what it is here
     Step("service", _service),
     Step("category", _category),
+    Step("search", _search),
     Step("safe-search", _safe_search),  # last of the blocks: an engine that is blocked anyway needs no safe mode
     Step("default", _default),
 )
@@ -276,8 +301,11 @@ def _held_to_safe_search(case: Case, engine: Engine, allowed: Decision) -> Decis
 
 
 def _urls_matter(case: Case) -> bool:
-    if case.urls:
+    content = case.ruleset.content
+    if case.urls or (content.searches and case.engine is not None):
         return True
     rules = case.ruleset.rules
     excepted = case.rule is not None and case.rule.allow
+    if content.opens_pages and not excepted:
+        return True
     return not excepted and bool(rules.blocked or rules.bypass) and case.catalogue.has_url_rules(case.request.host)

@@ -17,6 +17,7 @@ from hedgerow.policies.network_settings import parse_mac
 from hedgerow.policies.rule_index import BYPASS, Rule, Scope
 from hedgerow.policies.ruleset import Ruleset, Rulesets, bedtime_of
 from hedgerow.policies.schedule import state_at
+from hedgerow.policies.subjects import services_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +153,21 @@ class _Words:
         if decision is not None:
             end = "until somebody resumes" if decision.until is None else f"until {self.clock(decision.until)}"
             return f"all is closed by {decision.reason.value} {end}{_where(decision)}"
-        bedtime = bedtime_of(self.rulesets.rules_of(self.device))
-        if bedtime is None:
+        parties = self.rulesets.parties_of(self.device, self.at)
+        bedtimes = [(party, bedtime) for party in parties if (bedtime := bedtime_of(party.layers)[1]) is not None]
+        if not bedtimes:
             return "no pause holds, and there is no bedtime"
-        state = state_at(bedtime, self.rulesets.zone_of(self.device), self.at)
-        return "no pause holds, and no bedtime" + (f" before {self.clock(state.until)}" if state.until is not None else " at any time")
+        states = [state_at(bedtime, party.zone, self.at, party.free) for party, bedtime in bedtimes]
+        if any(state.active for state in states):
+            return "no pause holds, and a schedule lifts the bedtime"
+        begins = min((state.until for state in states if state.until is not None), default=None)
+        return "no pause holds, and no bedtime" + (f" before {self.clock(begins)}" if begins is not None else " at any time")
+
+    def budget(self, decision: Decision | None) -> str:
+        if decision is not None:
+            end = f" until {self.clock(decision.until)}" if decision.until is not None else ""
+            return f"the minutes of {decision.what} are used up{end}{_where(decision)}"
+        return "no budget that it counts for is used up" if self.case.ruleset.meters else "there is no budget"
 
     def grant(self, decision: Decision | None) -> str:
         return f"{decision.what} was granted{_where(decision)}" if decision else "no grant names it"
@@ -181,7 +192,7 @@ class _Words:
     def service(self, decision: Decision | None) -> str:
         if decision is not None:
             return f"{_scope(self.case.rule)} blocks the service {decision.what}{_where(decision)}"
-        owners = _services_of(self.case)
+        owners = services_of(self.case.ruleset, self.case.request.host)
         return f"a part of {', '.join(owners)}, which nobody blocks for this device" if owners else "no part of a service"
 
     def category(self, decision: Decision | None) -> str:
@@ -190,6 +201,13 @@ class _Words:
         if self.case.mask == 0:
             return "in no list"
         return f"in {self.categories(self.case.mask)}, which nobody blocks for this device"
+
+    def search(self, decision: Decision | None) -> str:
+        if decision is not None:
+            return f"the words '{decision.what}' of a search are blocked"
+        if not self.case.ruleset.content.searches:
+            return "no words of searches are blocked"
+        return "no search that holds blocked words" if self.case.request.url else "a search engine's words show in a URL only"
 
     def safe_search(self, decision: Decision | None) -> str:
         case = self.case
@@ -207,16 +225,6 @@ class _Words:
         return "nothing speaks against it"
 
 
-def _services_of(case: Case) -> list[str]:
-    found: list[str] = []
-    domain = case.request.host
-    while domain:
-        mark = case.ruleset.landmarks.by_host.get(domain)
-        found += mark.services if mark is not None else ()
-        domain = domain.partition(".")[2]
-    return found
-
-
 def _where(decision: Decision) -> str:
     return "" if decision.rule is None else f" ({decision.rule})"
 
@@ -229,12 +237,14 @@ def _scope(rule: Rule | None) -> str:
 _WHY: dict[str, Callable[[_Words, Decision | None], str]] = {
     "lifeline": _Words.lifeline,
     "closed": _Words.closed,
+    "budget": _Words.budget,
     "grant": _Words.grant,
     "exception": _Words.exception,
     "rule": _Words.rule,
     "bypass": _Words.bypass,
     "service": _Words.service,
     "category": _Words.category,
+    "search": _Words.search,
     "safe-search": _Words.safe_search,
     "default": _Words.default,
 }

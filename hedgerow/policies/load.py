@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hedgerow.blocklists.rules import Problem
-from hedgerow.policies import yaml_tree
+from hedgerow.policies import includes, yaml_tree
 from hedgerow.policies.model import Policy
 from hedgerow.policies.resolve import resolve
 from hedgerow.policies.schema import RawPolicy
@@ -50,9 +50,11 @@ def parse_policy(data: bytes, path: Path | None) -> Policy:
     tree = yaml_tree.read_tree(data, str(path) if path is not None else "built-in policy")
     if tree.problems and tree.value is None:
         raise PolicyError(tuple(tree.problems))
-    policy = resolve(read_model(tree, RawPolicy), tree, path)
+    included = includes.include(tree, path.parent if path is not None else Path())
+    policy = resolve(read_model(tree, RawPolicy), tree, path, included)
     if tree.problems:
-        order = sorted(set(tree.problems), key=lambda problem: (problem.line or 0, problem.column or 0, problem.message))
+        files = {source: number for number, source in enumerate((tree.source, *included))}
+        order = sorted(set(tree.problems), key=lambda each: (files.get(each.source, 0), each.line or 0, each.column or 0, each.message))
         raise PolicyError(tuple(order))
     return policy
 

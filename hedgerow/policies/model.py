@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NewType
 
 from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.content import ContentRules
 from hedgerow.policies.resolver_settings import ResolverSettings
 from hedgerow.policies.timing import Activity, Allowance, Bonus, Schedule, Span, Spent
 
@@ -50,7 +51,10 @@ class Reason(StrEnum):
     BYPASS = "bypass"  # a way round the filter
     SERVICE = "service"
     CATEGORY = "category"
+    SEARCH = "search"  # the words of a search
     SAFE_SEARCH = "safe-search"
+    PAGE = "page"  # the words of a page: told by the inspector, after `decide` has let the request through
+    FILE = "file"  # the kind of a file, likewise
     DEFAULT = "default"
 
 
@@ -206,6 +210,7 @@ class Rules:
     budget: tuple[Allowance, ...] | None = None
     schedules: tuple[TimedRules, ...] = ()
     retention: int | None = None  # days for which decisions are kept
+    content: ContentRules = field(default_factory=ContentRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +261,7 @@ class Device:
     clients: tuple[str, ...] = ()
     sharers: tuple[str, ...] = ()
     is_seat: bool = False
+    has_profile: bool = False  # of its own, whoever uses it
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +332,7 @@ class Policy:
     categories: tuple[str, ...] = ()  # all that exist: the built-in ones and those that `lists` define
     path: str | None = None
     files: tuple[str, ...] = ()  # all that it was read from beside `path`: included files, calendars
+    phrase_lists: tuple[str, ...] = ()  # files of weighted phrases beside the built-in ones; absolute
 
 
 @dataclass(frozen=True, slots=True)

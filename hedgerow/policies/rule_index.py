@@ -16,6 +16,7 @@ from hedgerow.policies.model import Target, TargetKind
 from hedgerow.policies.services import Services
 from hedgerow.policies.targets import url_regex
 
+_TIMED = 8192  # more than any specificity
 BYPASS = "bypass"
 UNSAFE_SEARCH = "unsafe-search"
 
@@ -32,7 +33,7 @@ class Scope(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One allow or block of one scope. `rank` orders rules that match the same request: the lowest wins. `until`: of a grant."""
+    """One allow or block of one scope. `rank` orders rules that match the same request: the lowest wins. `until`: it holds till then."""
 
     allow: bool
     scope: Scope
@@ -51,12 +52,13 @@ class UrlRule:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """All that one scope says."""
+    """All that one scope says; what it says at certain times only is a layer of its own, that names the `schedule`."""
 
     scope: Scope
     allow: tuple[Target, ...] = ()
     block: tuple[Target, ...] = ()
     until: float | None = None
+    schedule: str = ""
 
 
 class RuleIndex:
@@ -110,11 +112,15 @@ def _add_url(urls: dict[str, list[UrlRule]], pattern: str, rule: Rule) -> None:
 
 
 def _rules(layers: Iterable[Layer]) -> Iterable[Rule]:
-    """All rules, the nearest scope first; a service's URLs rank as the service does, beneath a host that is named."""
-    for layer in sorted(layers, key=lambda layer: layer.scope):
+    """All rules, the nearest scope first, and in it what holds at this time only; a service's URLs rank as the service does, beneath a
+    host that is named.
+    """
+    for layer in sorted(layers, key=lambda layer: (layer.scope, not layer.schedule)):
+        rank = (layer.scope << 16) - (_TIMED if layer.schedule else 0)
         for allow, targets in ((False, layer.block), (True, layer.allow)):
             for target in targets:
-                yield Rule(allow, layer.scope, target, layer.until, (layer.scope << 16) - _specificity(target))
+                until = min((end for end in (layer.until, target.until) if end is not None), default=None)
+                yield Rule(allow, layer.scope, target, until, rank - _specificity(target))
 
 
 def _specificity(target: Target) -> int:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies import yaml_tree
+from hedgerow.policies.content_reader import read_content
 from hedgerow.policies.model import Rules, Target, TargetKind, TimedRules, Verdict
 from hedgerow.policies.schema import RawItem, RawRules, RawSchedule
 from hedgerow.policies.targets import parse_target
@@ -44,6 +45,7 @@ class RulesReader:
             None if raw.budget is None else self._times.budget(raw.budget, (*path, "budget")),
             tuple(self._timed(name, entry, (*path, "schedules", name)) for name, entry in raw.schedules.items()),
             raw.retention,
+            read_content(self.tree, raw, path),
         )
 
     def _allow_and_block(

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.closing import Clockwork, Closed, Hour, UsedUp, bedtime_of, concerns, edges_of, holds
+from hedgerow.policies.content import ContentRules
 from hedgerow.policies.landmarks import Landmarks
-from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, Rules, SafeSearch, Schedule, Verdict
+from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, SafeSearch, Sitting, Spent, Verdict
+from hedgerow.policies.parties import Layers, Meter, Parties, Party, content_of, settings_of, strictest_layers
+from hedgerow.policies.recognise import MAX_REMEMBERED, Recogniser, parse_client_address
 from hedgerow.policies.rule_index import Layer, RuleIndex, Scope
-from hedgerow.policies.schedule import state_at
 from hedgerow.policies.targets import parse_target
 
-MAX_REMEMBERED = 65_536
-"""Addresses of one IPv6 network are without number: what is remembered of them is dropped beyond this many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """Why the internet is closed altogether: a pause or a bedtime, which one, and until when (None: until somebody resumes)."""
-
-    reason: Reason
-    what: str
-    rule: Origin | None
-    until: float | None
+__all__ = ["MAX_REMEMBERED", "Closed", "Ruleset", "Rulesets", "bedtime_of", "parse_client_address"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +25,9 @@ class Ruleset:
     """What holds for one device until the instant `until` (seconds since the epoch; None: for good).
 
     Equal rulesets are one object with one `id`, so that caches may use the id as their key. Which device asks is not part of it.
+    `person` is None for nobody in particular, and where several share the device. `meters` are the minutes that its use counts for,
+    `used_up` the categories and services whose minutes are gone; `sitting` is the id of whoever sits at a seat, so that nothing that
+    one guest was answered is an answer for the next.
     """
 
     id: int
@@ -49,51 +43,43 @@ class Ruleset:
     rules: RuleIndex
     landmarks: Landmarks
     default: Decision  # made once: most requests get it
+    meters: tuple[Meter, ...] = ()
+    used_up: tuple[UsedUp, ...] = ()
+    sitting: str = ""
+    content: ContentRules = field(default_factory=ContentRules)
 
 
 class Rulesets:
-    """All rulesets of one policy with its grants and pauses. One per worker and snapshot; not shared between threads."""
+    """All rulesets of one policy with its grants, pauses, spent budgets and sittings.
 
-    def __init__(self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue) -> None:
+    One per worker and snapshot; not shared between threads.
+    """
+
+    def __init__(
+        self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue, spent: Sequence[Spent] = (),
+        sittings: Sequence[Sitting] = (),
+    ) -> None:  # fmt: skip
         self.policy = policy
         self.grants = tuple(grants)
         self.pauses = tuple(pauses)
+        self.sittings = tuple(sittings)
         self._categories = tuple(catalogue.categories)
         self._landmarks = Landmarks.load()
-        self._macs = {mac: device for device in policy.devices.values() for mac in device.macs}
-        self._networks = _by_length(policy)
-        self._devices: dict[str | tuple[str, str], Device | None] = {}
+        self._recogniser = Recogniser(policy)
+        self._parties = Parties(policy)
+        self._clockwork = Clockwork(self.pauses, tuple(spent))
         self._held: dict[DeviceId, tuple[float, float, Ruleset]] = {}
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
         self._next_id = 1
 
-    def device_at(self, address: str, mac: str | None = None) -> Device | None:
+    def device_at(self, address: str, mac: str | None = None, *, name: str | None = None, client: str | None = None) -> Device | None:
         """The device that has this address, named by the policy or not; None for one outside `network.lan`, which is refused.
 
-        A MAC that the policy names decides over addresses, a longer network over a shorter one.
+        A MAC that the policy names decides first, then the id that encrypted DNS gives, then the host name that DHCP knows, then the
+        address, a longer network over a shorter one.
         """
-        key = address if mac is None else (address, mac)
-        try:
-            return self._devices[key]
-        except KeyError:
-            if len(self._devices) >= MAX_REMEMBERED:
-                self._devices.clear()
-            device = self._devices[key] = self._find_device(address, mac.lower() if mac else None)
-            return device
-
-    def _find_device(self, address: str, mac: str | None) -> Device | None:
-        if mac in self._macs:
-            return self._macs[mac]
-        parsed = parse_client_address(address)
-        if parsed is None:
-            return None
-        for network, device in self._networks:
-            if parsed in network:
-                return device
-        if not any(parsed in network for network in self.policy.network.lan):
-            return None
-        return Device(DeviceId(mac or str(parsed)), self.policy.network.unknown_devices, known=False)
+        return self._recogniser.find(address, mac, name, client)
 
     def ruleset(self, device: Device, now: float) -> Ruleset:
         """What holds for `device` at `now` (seconds since the epoch). A look-up unless a boundary has passed since the last time."""
@@ -107,75 +93,87 @@ class Rulesets:
         self._held[device.id] = (now, float("inf") if ruleset.until is None else ruleset.until, ruleset)
         return ruleset
 
-    def _compose(self, device: Device, now: float) -> Ruleset:
-        layers = dict(self._rules_of(device))
-        grants = tuple(grant for grant in self.grants if _concerns(grant, device) and _holds(grant, now))
-        closed, boundaries = self._closed(device, layers, now)
-        boundaries += [edge for grant in self.grants if _concerns(grant, device) for edge in _edges(grant, now)]
-        until = min(boundaries, default=None)
-        settings = _settings(layers)
-        key = (device.profile, device.person, device.trusts_ca, device.never_inspect, settings, closed, until)
-        index_key = self._index_key(device, layers, grants)
-        ruleset = self._interned.get((key, index_key))
-        if ruleset is None:
-            self._forget_expired(now)
-            default = Decision(Verdict.ALLOW, Reason.DEFAULT, until=until)
-            ruleset = Ruleset(
-                self._next_id, until, device.profile, device.person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
-                settings[2], closed, self._index(index_key, layers, grants), self._landmarks, default,
-            )  # fmt: skip
-            self._next_id += 1
-            self._interned[key, index_key] = ruleset
-        return ruleset
-
-    def _rules_of(self, device: Device) -> Iterator[tuple[Scope, Rules]]:
-        """What each scope says about a device, the nearest first."""
-        yield Scope.DEVICE, device.rules
-        if device.person is not None:
-            yield Scope.PERSON, self.policy.people[device.person].rules
-        yield Scope.HOUSEHOLD, self.policy.household
-        yield Scope.PROFILE, self.policy.profiles[device.profile].rules
-
-    def _closed(self, device: Device, layers: dict[Scope, Rules], now: float) -> tuple[Closed | None, list[float]]:
-        """Whether all is closed at `now`, and the instants at which that may change."""
-        boundaries = [edge for pause in self.pauses if _concerns(pause, device) for edge in _edges(pause, now)]
-        closed = None
-        pauses = [pause for pause in self.pauses if _concerns(pause, device) and _holds(pause, now)]
-        if pauses:
-            longest = max(pauses, key=lambda pause: float("inf") if pause.ends is None else pause.ends)
-            closed = Closed(Reason.PAUSE, longest.note or "pause", Origin(f"pause by {longest.giver}"), longest.ends)
-        bedtime = bedtime_of(layers)
-        if bedtime is not None:
-            state = state_at(bedtime, self.zone_of(device), now)
-            if state.until is not None:
-                boundaries.append(state.until)
-            if state.active and closed is None:
-                closed = Closed(Reason.BEDTIME, "bedtime", bedtime.origin, state.until)
-        return closed, boundaries
+    def parties_of(self, device: Device, now: float) -> tuple[Party, ...]:
+        """Whose rules hold at a device: who sits at it, its person, or all who share it."""
+        return self._parties.of(device, self._sitting(device, now))
 
     def zone_of(self, device: Device) -> ZoneInfo:
         """The time zone that the clocks of a device's person show."""
-        person = self.policy.people.get(device.person) if device.person else None
-        return ZoneInfo((person and person.timezone) or self.policy.network.timezone)
+        return self._parties.zone(self.policy.people.get(device.person) if device.person else None)
 
-    def rules_of(self, device: Device) -> dict[Scope, Rules]:
-        """What each scope says about a device, the nearest first: for those who explain."""
-        return dict(self._rules_of(device))
+    def rules_of(self, device: Device) -> Layers:
+        """What each scope says about a device that nobody sits at, the nearest first: for those who explain."""
+        return strictest_layers(self._parties.of(device, None))
 
-    def _index_key(self, device: Device, layers: dict[Scope, Rules], grants: tuple[Grant, ...]) -> tuple[object, ...]:
-        own = layers[Scope.DEVICE]
-        personal = layers.get(Scope.PERSON)
+    def hours_of(self, device: Device, now: float) -> tuple[tuple[Party, Hour], ...]:
+        """What time does to each party of a device: for those who explain."""
+        return tuple((party, self._clockwork.hour(party, now)) for party in self.parties_of(device, now))
+
+    def _sitting(self, device: Device, now: float) -> Sitting | None:
+        here = [sitting for sitting in self.sittings if sitting.device == device.id and holds(sitting, now)]
+        return max(here, key=lambda sitting: sitting.starts, default=None)
+
+    def _compose(self, device: Device, now: float) -> Ruleset:
+        sitting = self._sitting(device, now)
+        parties = self._parties.of(device, sitting)
+        hours = [self._clockwork.hour(party, now) for party in parties]
+        layers = strictest_layers(parties)
+        concerned = [grant for grant in self.grants if all(concerns(grant, party) for party in parties)]
+        grants = tuple(grant for grant in concerned if holds(grant, now))
+        until = min(self._edges(device, layers, concerned, hours, now), default=None)
+        settings = settings_of(parties)
+        content = content_of(parties)
+        closed = next((hour.closed for hour in hours if hour.closed is not None), None)
+        used_up = tuple(dict.fromkeys(each for hour in hours for each in hour.used_up))
+        meters = tuple(dict.fromkeys(meter for party in parties for meter in party.meters))
+        person = parties[0].name if len(parties) == 1 else None
+        seat = sitting.id if sitting is not None and device.is_seat else ""
+        key = (parties[0].profile, person, device.trusts_ca, device.never_inspect, settings, closed, until, used_up, meters, seat, content)
+        index_key = self._index_key(device, parties, grants, hours, now)
+        ruleset = self._interned.get((key, index_key))
+        if ruleset is None:
+            self._forget_expired(now)
+            index = self._index(index_key, layers, grants, _timed_layers(hours), now)
+            ruleset = self._interned[key, index_key] = Ruleset(
+                self._next_id, until, parties[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
+                settings[2], closed, index, self._landmarks, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
+                content,
+            )  # fmt: skip
+            self._next_id += 1
+        return ruleset
+
+    def _edges(self, device: Device, layers: Layers, grants: Iterable[Grant], hours: Iterable[Hour], now: float) -> list[float]:
+        edges = [edge for hour in hours for edge in hour.edges]
+        edges += edges_of(grants, now)
+        edges += edges_of((sitting for sitting in self.sittings if sitting.device == device.id), now)
+        items = (target for rules in layers.values() for target in (*rules.allow, *rules.block))
+        edges += [target.until for target in items if target.until is not None and target.until > now]
+        return edges
+
+    def _index_key(
+        self, device: Device, parties: Sequence[Party], grants: tuple[Grant, ...], hours: Sequence[Hour], now: float
+    ) -> tuple[object, ...]:  # fmt: skip
+        """All that the index is made of. Whoever says nothing does not count, so that many may share one."""
+        timed = tuple((layer.scope, layer.schedule, layer.until, n) for n, hour in enumerate(hours) for layer in hour.layers)
+        personal = [rules for party in parties if (rules := party.layers.get(Scope.PERSON)) and (rules.allow or rules.block)]
+        lapsing = [target for party in parties for rules in party.layers.values() for target in (*rules.allow, *rules.block)
+                   if target.until is not None and target.until > now]  # fmt: skip
         return (
-            device.profile,
-            device.person if personal is not None and (personal.allow or personal.block) else None,
-            device.id if own.allow or own.block else None,
+            tuple(party.profile for party in parties),
+            tuple(party.name for party in parties) if personal or timed else None,
+            device.id if device.rules.allow or device.rules.block or device.rules.schedules else None,
             tuple(grant.id for grant in grants),
+            timed,
+            tuple(target.origin.line for target in lapsing),
         )
 
-    def _index(self, key: tuple[object, ...], layers: dict[Scope, Rules], grants: tuple[Grant, ...]) -> RuleIndex:
+    def _index(
+        self, key: tuple[object, ...], layers: Layers, grants: Iterable[Grant], timed: Iterable[Layer], now: float
+    ) -> RuleIndex:  # fmt: skip
         index = self._indexes.get(key)
         if index is None:
-            scoped = [Layer(scope, rules.allow, rules.block) for scope, rules in layers.items()]
+            scoped = [_unlapsed(Layer(scope, rules.allow, rules.block), now) for scope, rules in layers.items()]
+            scoped += (_unlapsed(layer, now) for layer in timed)
             scoped += [layer for grant in grants if (layer := self._grant_layer(grant)) is not None]
             index = self._indexes[key] = RuleIndex(scoped, self._categories, self._landmarks.services)
         return index
@@ -197,41 +195,14 @@ class Rulesets:
         self._indexes = {key: index for key, index in self._indexes.items() if key in used}
 
 
-def parse_client_address(text: str) -> IPv4Address | IPv6Address | None:
-    """A client's address as sockets give it: without the zone of a link-local one, and IPv4 behind ::ffff: as IPv4."""
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return address if mapped is None else mapped
+def _timed_layers(hours: Sequence[Hour]) -> list[Layer]:
+    """The timed rules that hold. Where several share a device, what is open for one of them at this hour is not opened for all."""
+    layers = [layer for hour in hours for layer in hour.layers]
+    return layers if len(hours) == 1 else [replace(layer, allow=()) for layer in layers]
 
 
-def bedtime_of(layers: dict[Scope, Rules]) -> Schedule | None:
-    """The bedtime of the nearest scope that has one."""
-    return next((rules.bedtime for _, rules in sorted(layers.items()) if rules.bedtime is not None), None)
-
-
-def _settings(layers: dict[Scope, Rules]) -> tuple[SafeSearch, SafeSearch, Privacy]:
-    ordered = [rules for _, rules in sorted(layers.items())]
-    safe_search = next((rules.safe_search for rules in ordered if rules.safe_search is not None), SafeSearch.OFF)
-    youtube = next((rules.youtube for rules in ordered if rules.youtube is not None), safe_search)
-    privacy = next((rules.privacy for rules in ordered if rules.privacy is not None), Privacy.CATEGORY)
-    return safe_search, youtube, privacy
-
-
-def _concerns(given: Grant | Pause, device: Device) -> bool:
-    return given.device in (None, device.id) and given.person in (None, device.person)
-
-
-def _holds(given: Grant | Pause, now: float) -> bool:
-    return given.starts <= now and (given.ends is None or now < given.ends)
-
-
-def _edges(given: Grant | Pause, now: float) -> list[float]:
-    return [edge for edge in (given.starts, given.ends) if edge is not None and edge > now]
-
-
-def _by_length(policy: Policy) -> list[tuple[IPv4Network | IPv6Network, Device]]:
-    pairs = [(network, device) for device in policy.devices.values() for network in device.networks]
-    return sorted(pairs, key=lambda pair: pair[0].prefixlen, reverse=True)
+def _unlapsed(layer: Layer, now: float) -> Layer:
+    if all(target.until is None or target.until > now for target in (*layer.allow, *layer.block)):
+        return layer
+    allow, block = (tuple(each for each in half if each.until is None or each.until > now) for half in (layer.allow, layer.block))
+    return replace(layer, allow=allow, block=block)

@@ -31,6 +31,10 @@ def _spoken_bool(value: object) -> object:
     return {"yes": True, "on": True, "no": False, "off": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
+def _off_is_nought(value: object) -> object:
+    return {"limit": 0} if value is False or (isinstance(value, str) and value.lower() in {"off", "no"}) else value
+
+
 _TEXT = {"type": "string"}
 _TEXT_OR_TEXTS = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 _ITEM = {
@@ -105,6 +109,13 @@ class RawSchedule(Raw):
     note: str = ""
 
 
+class RawPageScan(Raw):
+    """`limit`: the score from which a page is blocked, 0 for never. `everywhere`: open all HTTPS of devices that trust the CA for it."""
+
+    limit: Annotated[StrictInt, Field(ge=0, le=100_000)] | None = None
+    everywhere: Switch | None = None
+
+
 class RawRules(Raw):
     """What can be said at every level: for the whole network, a profile, a person and a device."""
 
@@ -117,6 +128,10 @@ class RawRules(Raw):
     youtube: SafeSearch | None = None
     privacy: Privacy | None = None
     retention: Annotated[StrictInt, Field(ge=0, le=3650)] | None = None
+    pass_through: Switch | None = None
+    page_scan: Annotated[RawPageScan, BeforeValidator(_off_is_nought)] | None = None
+    block_searches: Texts = []
+    block_files: Texts | None = None
 
 
 class RawListen(Raw):
@@ -199,3 +214,4 @@ class RawPolicy(RawRules):
     lists: list[RawList] = []
     seats: Annotated[dict[str, RawSeat], BeforeValidator(_nothing_said)] = {}
     include: Texts = []
+    phrase_lists: Texts = []

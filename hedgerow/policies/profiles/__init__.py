@@ -104,6 +104,7 @@ class ProfileReader:
             own.budget if own.budget is not None else base.rules.budget,
             (*(each for each in base.rules.schedules if each.name not in raw.schedules), *own.schedules),
             own.retention if own.retention is not None else base.rules.retention,
+            own.content.over(base.rules.content),
         )
         title = raw.title or (base.title if name == base.name else name)
         return replace(base, name=name, title=title, rules=rules, why=raw.why or base.why, source=raw.source or base.source,

@@ -1,0 +1,100 @@
+"""What a policy says about content: words of searches, words of pages, kinds of files, and clients that refuse our certificate.
+
+Pure. The inspector tells what it saw (a score, a kind of file) and gets a decision back; searches are judged by `decide` itself.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from urllib.parse import parse_qsl, urlsplit
+
+from hedgerow.policies.data import read_data
+
+FILE_KINDS = ("executables", "archives", "torrents", "macros")
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRules:
+    """What one scope says; None leaves it to the wider one. A `page_limit` of 0 switches the scanning of pages off.
+
+    `everywhere`: every host's pages are looked at where the device trusts the CA, not only those that are opened for another reason.
+    """
+
+    pass_through: bool | None = None
+    page_limit: int | None = None
+    everywhere: bool | None = None
+    searches: tuple[str, ...] = ()
+    files: tuple[str, ...] | None = None
+
+    def over(self, wider: ContentRules) -> ContentRules:
+        """These rules with what they leave open taken from a wider scope; blocked searches add up."""
+        return ContentRules(
+            wider.pass_through if self.pass_through is None else self.pass_through,
+            wider.page_limit if self.page_limit is None else self.page_limit,
+            wider.everywhere if self.everywhere is None else self.everywhere,
+            tuple(dict.fromkeys((*self.searches, *wider.searches))),
+            wider.files if self.files is None else self.files,
+        )
+
+    @property
+    def passes_through(self) -> bool:
+        """Whether a host whose certificate of ours a client refused is tunnelled for a while."""
+        return self.pass_through is not False
+
+    @property
+    def opens_pages(self) -> bool:
+        return bool(self.page_limit) and bool(self.everywhere)
+
+
+def combine(scopes: Sequence[ContentRules]) -> ContentRules:
+    """What holds where `scopes` speak, the nearest first.
+
+    >>> combine([ContentRules(searches=("a",)), ContentRules(page_limit=100, searches=("b",))]).searches
+    ('a', 'b')
+    """
+    found = ContentRules()
+    for scope in scopes:
+        found = found.over(scope)
+    return found
+
+
+def plain_words(text: str) -> str:
+    """Text as it is compared: small letters without accents, words with single spaces between and around them.
+
+    >>> plain_words("Où  est-ce?")
+    ' ou est ce '
+    """
+    letters = "".join(each for each in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(each))
+    return " " + " ".join("".join(each if each.isalnum() else " " for each in letters).split()) + " "
+
+
+def words_of_search(url: str, parameter: str) -> str:
+    """The words of a search in their plain form, from the engine's parameter of a URL; empty if there are none."""
+    try:
+        pairs = parse_qsl(urlsplit(url).query, max_num_fields=100)
+    except ValueError:
+        return ""
+    words = " ".join(value for name, value in pairs if name == parameter)
+    return plain_words(words[:2000]) if words else ""
+
+
+def blocked_search(words: str, terms: Sequence[str]) -> str | None:
+    """The first of `terms` that a search holds as whole words.
+
+    >>> blocked_search(plain_words("how to buy a Vape-Pen"), ["vape pen"])
+    'vape pen'
+    """
+    return next((term for term in terms if plain_words(term) in words), None) if words else None
+
+
+def is_about_self_harm(words: str) -> bool:
+    """Whether a search is one after which somebody should be told who listens. Never remembered."""
+    return bool(words) and any(term in words for term in _self_harm())
+
+
+@cache
+def _self_harm() -> tuple[str, ...]:
+    return tuple(plain_words(str(term)) for terms in read_data("helpline_searches.yaml").values() for term in terms)

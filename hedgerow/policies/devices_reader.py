@@ -1,0 +1,148 @@
+"""Reads who is who: the devices and seats of a policy file, whose they are, and how they are recognised."""
+
+from __future__ import annotations
+
+import re
+
+from hedgerow.policies import network_settings, yaml_tree
+from hedgerow.policies.model import Device, DeviceId, Network, Person, Profile
+from hedgerow.policies.network_settings import Networks
+from hedgerow.policies.profiles import BUILTIN
+from hedgerow.policies.rules_reader import RulesReader
+from hedgerow.policies.schema import RawDevice, RawPolicy
+from hedgerow.policies.targets import suggest
+from hedgerow.policies.yaml_tree import Tree
+
+SEAT_PROFILE = "seat-child"
+
+
+def known_profile(tree: Tree, path: yaml_tree.Path, name: str | None, profiles: dict[str, Profile]) -> str | None:
+    """`name` if there is such a profile; otherwise None, with a problem unless nothing was said."""
+    if name is None or name in profiles:
+        return name
+    tree.add_problem(path, f"unknown profile '{name}'.{suggest(name, profiles)} There are {', '.join(profiles)}.")
+    return None
+
+
+class DevicesReader:
+    """Reads `devices`, `seats`, and the devices that people have without naming them, and finds those that overlap."""
+
+    def __init__(self, reader: RulesReader, profiles: dict[str, Profile], network: Network, people: dict[str, Person]) -> None:
+        self._reader, self._tree = reader, reader.tree
+        self._profiles, self._network, self._people = profiles, network, people
+        self._owners: dict[str, list[str]] = {}
+        self._taken: dict[tuple[str, object], str] = {}
+
+    def read(self, raw: RawPolicy) -> dict[str, Device]:
+        names = self._listed("devices") | self._listed("seats")
+        unnamed: dict[str, yaml_tree.Path] = {}
+        for person, entry in raw.people.items():
+            for index, item in enumerate(entry.devices):
+                self._own(person, ("people", person, "devices", index), item, names, unnamed)
+        devices = {name: self._device(name, entry, "devices") for name, entry in raw.devices.items()}
+        for name, seat in raw.seats.items():
+            if name in devices:
+                self._tree.add_problem(("seats", name), f"'{name}' stands under devices too: it is one or the other", key=True)
+            if name in self._owners:
+                self._tree.add_problem(("seats", name), f"the seat '{name}' is {self._owners[name][0]}'s: a seat is nobody's", key=True)
+            devices[name] = self._device(name, seat, "seats")
+        for item, path in unnamed.items():
+            devices[item] = self._unnamed(item, path)
+        return devices
+
+    def _own(self, person: str, path: yaml_tree.Path, item: str, names: set[str], unnamed: dict[str, yaml_tree.Path]) -> None:
+        if item not in names:
+            address = network_settings.parse_mac(item) or network_settings.parse_network(item)
+            if address is None:
+                message = f"unknown device '{item}': neither named under devices nor a MAC or IP address.{suggest(item, names)}"
+                self._tree.add_problem(path, message)
+                return
+            item = address if isinstance(address, str) else network_settings.shown_network(address)
+            unnamed.setdefault(item, path)
+        owners = self._owners.setdefault(item, [])
+        if person in owners:
+            self._tree.add_problem(path, f"the device '{item}' stands here twice")
+            return
+        owners.append(person)
+
+    def _listed(self, section: str) -> set[str]:
+        listed = self._tree.value.get(section) if isinstance(self._tree.value, dict) else None
+        return set(listed) if isinstance(listed, dict) else set()
+
+    def _device(self, name: str, raw: RawDevice, section: str) -> Device:
+        path = (section, name)
+        macs = tuple(mac for index, text in enumerate(raw.mac) if (mac := self._mac((*path, "mac", index), text, name)))
+        networks = tuple(
+            network
+            for key, texts in (("ip", raw.ip), ("cidr", raw.cidr))
+            for index, text in enumerate(texts)
+            if (network := self._address((*path, key, index), text, name, key))
+        )
+        names = self._words(path, "host", raw.host, name)
+        clients = self._words(path, "client", raw.client, name)
+        if not (raw.mac or raw.ip or raw.cidr or raw.host or raw.client):
+            self._tree.add_problem(path, f"'{name}' has neither mac, ip, cidr, host nor client: it would never be recognised", key=True)
+        is_seat = section == "seats"
+        profile = self._profile_of(name, (*path, "profile"), raw.profile or (SEAT_PROFILE if is_seat else None))
+        person, sharers = self._users_of(name)
+        return Device(
+            DeviceId(name), profile, person, macs, networks, raw.trusts_ca, raw.never_inspect, self._reader.read(raw, path),
+            origin=self._reader.origin(path, key=True), names=names, clients=clients, sharers=sharers, is_seat=is_seat,
+            has_profile=is_seat or raw.profile is not None,
+        )  # fmt: skip
+
+    def _users_of(self, name: str) -> tuple[str | None, tuple[str, ...]]:
+        """A device's person; or, of a device that several have, all of them."""
+        owners = self._owners.get(name, [])
+        return (owners[0], ()) if len(owners) == 1 else (None, tuple(owners))
+
+    def _words(self, path: yaml_tree.Path, key: str, texts: list[str], device: str) -> tuple[str, ...]:
+        """Host names as DHCP knows them, or ids of encrypted DNS: one label each."""
+        found = []
+        for index, text in enumerate(texts):
+            word = text.lower()
+            if not re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?", word):
+                what = "a host name without its domain" if key == "host" else "an id: letters, digits and hyphens"
+                self._tree.add_problem((*path, key, index), f"'{text}' is not {what}")
+                continue
+            self._take((*path, key, index), key, word, device, f"{'host name' if key == 'host' else 'client id'} {word}")
+            found.append(word)
+        return tuple(found)
+
+    def _take(self, path: yaml_tree.Path, key: str, value: object, device: str, shown: str) -> None:
+        other = self._taken.setdefault((key, value), device)
+        if other != device:
+            self._tree.add_problem(path, f"'{device}' and '{other}' have the same {shown}")
+
+    def _unnamed(self, item: str, path: yaml_tree.Path) -> Device:
+        mac = network_settings.parse_mac(item)
+        macs = (self._mac(path, item, item),) if mac else ()
+        network = None if mac else self._address(path, item, item, "cidr")
+        networks = (network,) if network is not None else ()
+        profile = self._profile_of(item, path, None)
+        known_macs = tuple(found for found in macs if found)
+        person, sharers = self._users_of(item)
+        return Device(DeviceId(item), profile, person, known_macs, networks, origin=self._reader.origin(path), sharers=sharers)
+
+    def _profile_of(self, name: str, path: yaml_tree.Path, own: str | None) -> str:
+        of_owners = [self._people[owner].profile for owner in self._owners.get(name, []) if owner in self._people]
+        inherited = next((each for each in BUILTIN if each in of_owners), next(iter(of_owners), self._network.unknown_devices))
+        return known_profile(self._tree, path, own, self._profiles) or inherited
+
+    def _mac(self, path: yaml_tree.Path, text: str, device: str) -> str | None:
+        mac = network_settings.parse_mac(text)
+        if mac is None:
+            self._tree.add_problem(path, f"'{text}' is not a MAC address, such as aa:bb:cc:dd:ee:ff")
+            return None
+        self._take(path, "mac", mac, device, f"MAC address {mac}")
+        return mac
+
+    def _address(self, path: yaml_tree.Path, text: str, device: str, key: str) -> Networks | None:
+        network = network_settings.read_device_address(self._tree, path, text, key)
+        if network is None:
+            return None
+        shown = network_settings.shown_network(network)
+        self._take(path, "address", network, device, f"address {shown}")
+        if not any(network.version == lan.version and network.subnet_of(lan) for lan in self._network.lan):  # type: ignore[arg-type]
+            self._tree.add_problem(path, f"{shown} is outside network.lan, so '{device}' would be refused: add it there")
+        return network

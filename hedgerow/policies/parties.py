@@ -1,0 +1,151 @@
+"""For whom a device's rules are worked out: its person, everybody who shares it, or who sits at it now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+from hedgerow.policies.content import ContentRules, combine
+from hedgerow.policies.model import Device, Person, Policy, Privacy, Rules, SafeSearch, Sitting, Target
+from hedgerow.policies.rule_index import Scope
+from hedgerow.policies.timing import Allowance
+
+_LEVELS = (SafeSearch.OFF, SafeSearch.MODERATE, SafeSearch.STRICT)
+_PRIVACIES = (Privacy.FULL, Privacy.DOMAIN, Privacy.CATEGORY, Privacy.NONE)
+
+type Layers = dict[Scope, Rules]
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Minutes that are counted: `account` is `person:NAME` or `device:ID`; `subject` as in `Allowance`."""
+
+    account: str
+    subject: str
+
+
+@dataclass(frozen=True)
+class Party:
+    """One person (or nobody in particular) at one device. `layers` hold what each scope says, the nearest first."""
+
+    device: Device
+    person: Person | None
+    profile: str
+    layers: Layers
+    zone: ZoneInfo
+    free: frozenset[date]
+
+    @property
+    def name(self) -> str | None:
+        return self.person.name if self.person is not None else None
+
+    @cached_property
+    def budget(self) -> tuple[str, tuple[Allowance, ...]]:
+        """Whose minutes are counted, and the allowances of the nearest scope that has a budget: a device's own is the device's alone."""
+        for scope, rules in sorted(self.layers.items()):
+            if rules.budget is not None:
+                whose = f"device:{self.device.id}" if scope is Scope.DEVICE or self.person is None else f"person:{self.person.name}"
+                return whose, rules.budget
+        return "", ()
+
+    @property
+    def meters(self) -> Iterator[Meter]:
+        account, allowances = self.budget
+        return (Meter(account, allowance.subject) for allowance in allowances)
+
+
+class Parties:
+    """Finds the parties of a device in one policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._zones = {policy.network.timezone: ZoneInfo(policy.network.timezone)}
+        self._holidays = frozenset(policy.network.holidays)
+        self._free = {name: frozenset(person.holidays) for name, person in policy.people.items() if person.holidays is not None}
+
+    def of(self, device: Device, sitting: Sitting | None) -> tuple[Party, ...]:
+        """All that a device is used by at a time; who sits at it, if somebody does."""
+        people = self._policy.people
+        if sitting is not None and sitting.person in people:
+            return self._parties(device, (people[sitting.person],), people[sitting.person].profile)
+        if sitting is not None and sitting.profile in self._policy.profiles:
+            return self._parties(device, (), sitting.profile)
+        sharers = tuple(people[name] for name in device.sharers)
+        owner = (people[device.person],) if device.person is not None else ()
+        return self._parties(device, sharers or owner, device.profile if device.has_profile or not sharers else None)
+
+    def _parties(self, device: Device, people: Sequence[Person], profile: str | None) -> tuple[Party, ...]:
+        if not people:
+            return (self._party(device, None, profile or device.profile),)
+        return tuple(self._party(device, person, profile or person.profile) for person in people)
+
+    def _party(self, device: Device, person: Person | None, profile: str) -> Party:
+        layers: Layers = {Scope.DEVICE: device.rules}
+        if person is not None:
+            layers[Scope.PERSON] = person.rules
+        layers |= {Scope.HOUSEHOLD: self._policy.household, Scope.PROFILE: self._policy.profiles[profile].rules}
+        free = self._free.get(person.name, self._holidays) if person is not None else self._holidays
+        return Party(device, person, profile, layers, self.zone(person), free)
+
+    def zone(self, person: Person | None) -> ZoneInfo:
+        """The time zone that a person's clocks show."""
+        name = (person and person.timezone) or self._policy.network.timezone
+        zone = self._zones.get(name)
+        if zone is None:
+            zone = self._zones[name] = ZoneInfo(name)
+        return zone
+
+
+def strictest_layers(parties: Sequence[Party]) -> Layers:
+    """What holds when several share a device: what any of them may not have is blocked, and allowed is only what all of them are."""
+    if len(parties) == 1:
+        return parties[0].layers
+    scopes = sorted({scope for party in parties for scope in party.layers})
+    return {scope: _strictest([party.layers.get(scope, Rules()) for party in parties]) for scope in scopes}
+
+
+def _strictest(several: Sequence[Rules]) -> Rules:
+    block = {_key(target): target for rules in several for target in rules.block}
+    allowed_by_all = set.intersection(*({_key(target) for target in rules.allow} for rules in several))
+    allow = {_key(target): target for rules in several for target in rules.allow if _key(target) in allowed_by_all - block.keys()}
+    return Rules(tuple(allow.values()), tuple(block.values()))
+
+
+def _key(target: Target) -> tuple[str, str]:
+    return target.kind.value, target.name
+
+
+def settings_of(parties: Iterable[Party]) -> tuple[SafeSearch, SafeSearch, Privacy]:
+    """Safe search, YouTube's level and privacy; of several people the strictest levels, and the privacy that remembers least."""
+    found = [_settings(party.layers) for party in parties]
+    return (
+        max((each[0] for each in found), key=_LEVELS.index),
+        max((each[1] for each in found), key=_LEVELS.index),
+        max((each[2] for each in found), key=_PRIVACIES.index),
+    )
+
+
+def content_of(parties: Sequence[Party]) -> ContentRules:
+    """What holds for content; of several people all that any of them may not have."""
+    found = [combine([rules.content for _, rules in sorted(party.layers.items())]) for party in parties]
+    if len(found) == 1:
+        return found[0]
+    limits = [each.page_limit for each in found if each.page_limit]
+    return ContentRules(
+        all(each.passes_through for each in found),
+        min(limits, default=0),
+        any(each.opens_pages for each in found),
+        tuple(dict.fromkeys(term for each in found for term in each.searches)),
+        tuple(dict.fromkeys(kind for each in found for kind in each.files or ())),
+    )
+
+
+def _settings(layers: Layers) -> tuple[SafeSearch, SafeSearch, Privacy]:
+    ordered = [rules for _, rules in sorted(layers.items())]
+    safe_search = next((rules.safe_search for rules in ordered if rules.safe_search is not None), SafeSearch.OFF)
+    youtube = next((rules.youtube for rules in ordered if rules.youtube is not None), safe_search)
+    privacy = next((rules.privacy for rules in ordered if rules.privacy is not None), Privacy.CATEGORY)
+    return safe_search, youtube, privacy
