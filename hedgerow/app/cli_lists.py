@@ -6,6 +6,7 @@ import asyncio
 import json
 import resource
 import sys
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, call, fail, find_policy
@@ -24,9 +25,12 @@ from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import CompileReport, compile_generation
 from hedgerow.blocklists.fetch import Fetched, accept_held
+from hedgerow.blocklists.parsed import ParsedLists
 from hedgerow.blocklists.sources import Source, public_sources
 from hedgerow.policies.load import PolicyError, load_policy
 from hedgerow.policies.targets import suggest
+
+SHOWN_PROBLEMS = 10_000
 
 app = typer.Typer(help="The lists: fetch, compile, look up.", no_args_is_help=True)
 
@@ -113,6 +117,29 @@ def compile(
 
 
 @app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A list: a file, an archive or a folder.")],
+    category: Annotated[str, typer.Option("--category", help="What the list is about; some names only some lists may hold.")] = "adult",
+    list_format: Annotated[str, typer.Option("--format", help="Read it as this format, whatever it looks like.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """What a list is read as, and each of its lines that is not used, with the reason. Exit status 1 if nothing in it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        _name, intake = ParsedLists(Path(folder), kept=SHOWN_PROBLEMS).take_in(Source(str(file), category, file, format=list_format))
+    counts = {"format": intake.format, "lines": intake.lines, "names": intake.names, "url_rules": intake.url_rules}
+    if as_json:
+        problems = [asdict(problem) for problem in intake.problems]
+        print(json.dumps({**counts, "ignored": intake.ignored, "counts": intake.problem_counts, "problems": problems}, indent=1))
+    else:
+        for problem in intake.problems:
+            print(f"{problem}{f': {problem.text}' if problem.text else ''}")
+        for kind, count in intake.ignored.items():
+            print(f"{file}: {count:,} lines left out on purpose: {kind}")
+        print(", ".join(f"{name} {value}" for name, value in counts.items()))
+    raise typer.Exit(0 if intake.names or intake.url_rules else 1)
+
+
+@app.command()
 def lookup(
     targets: Annotated[list[str], typer.Argument(metavar="HOST-OR-URL…")],
     index: Annotated[Path | None, typer.Option("--index", metavar="DIR", help="Compiled lists (default: those in force).")] = None,
@@ -142,7 +169,7 @@ def update(policy: PolicyFile = None, state: StateDir = None) -> None:
     folder = (state or default_state()).absolute()
     try:
         wanted = load_policy(_policy_in_force(policy, folder))
-        with _progress() as progress:
+        with _progress(BarColumn(), DownloadColumn()) as progress:
             generation = asyncio.run(prepare_generation(wanted, folder, fetch=True, progress=_watch(progress)))
     except (PolicyError, CompileError) as error:
         fail(str(error))
@@ -159,10 +186,10 @@ def _policy_in_force(path: Path | None, state: Path) -> Path | None:
     return find_policy(path)
 
 
-def _progress() -> Progress:
-    """A bar with sizes and times on a terminal, nothing elsewhere."""
+def _progress(*sizes: ProgressColumn) -> Progress:
+    """A line with the time for each task on a terminal, nothing elsewhere."""
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *sizes, TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 

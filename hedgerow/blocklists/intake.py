@@ -53,18 +53,19 @@ class Intake:
     problems: list[Problem] = field(default_factory=list)
     problem_counts: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
+    kept: int = KEPT_PROBLEMS
 
     def report(self, problems: list[Problem]) -> None:
         self.problem_counts.update(problem.message for problem in problems)
-        self.problems += problems[: max(0, KEPT_PROBLEMS - len(self.problems))]
+        self.problems += problems[: max(0, self.kept - len(self.problems))]
 
 
-def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path) -> Intake:
+def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path, kept: int = KEPT_PROBLEMS) -> Intake:
     """Parses the list at `text`; runs and URL rules (RULES) are written into the directory `work`.
 
     Never raises for what the list says: an unreadable, empty or unknown list is an `Intake` with problems and no runs.
     """
-    intake = Intake()
+    intake = Intake(kept=kept)
     writer = _RunWriter(work, intake, Part.EXCEPT if category == EVERY else Part.BLOCK)
     refused = _refused_names(category)
     try:

@@ -23,7 +23,7 @@ import publicsuffixlist
 
 from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.generation import Part
-from hedgerow.blocklists.intake import Intake, Run, take_in
+from hedgerow.blocklists.intake import KEPT_PROBLEMS, Intake, Run, take_in
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sources import Source
 from hedgerow.blocklists.unpack import NotUnpacked, Unpacked, content_digest, problems_of, unpack
@@ -34,10 +34,10 @@ _HALF = "half-"
 
 
 class ParsedLists:
-    """The folder of parsed lists. One process at a time may write into it."""
+    """The folder of parsed lists. One process at a time may write into it. `kept` problems of a list are reported in full."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, kept: int = KEPT_PROBLEMS) -> None:
+        self.folder, self._kept = folder, kept
 
     def take_in(self, source: Source) -> tuple[str, Intake]:
         """Parses the list of `source`, unless that was done before. Returns the entry's name and what was taken in.
@@ -79,7 +79,7 @@ class ParsedLists:
         unpacked = _unpack(source, path, half / TEXT)
         after = content_digest(path, source.format)
         name = _name(source, before if before == after else f"{before} {after}")
-        intake = take_in(half / TEXT, source.name, source.category, source.format, half)
+        intake = take_in(half / TEXT, source.name, source.category, source.format, half, self._kept)
         intake.report(problems_of(unpacked, source.name))
         intake.ignored.update(unpacked.left_out)
         (half / _INTAKE).write_text(json.dumps(_plain(intake), ensure_ascii=False), encoding="utf-8")

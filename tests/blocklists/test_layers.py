@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hedgerow.blocklists import layers
+from hedgerow.blocklists import parsed as parsed_module
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import CompileReport, compile_generation
 from hedgerow.blocklists.generation import META, read_meta
@@ -96,13 +98,11 @@ def test_an_unchanged_list_is_not_parsed_again(tmp_path: Path, monkeypatch: pyte
     texts = ["||a.example^\n", "||b.example^\n"]
     compile_generation(sources_in(tmp_path, texts), tmp_path / "first", parsed=tmp_path / "parsed")
     parsed: list[str] = []
-    from hedgerow.blocklists import parsed as parsed_module
-
     take_in = parsed_module.take_in
 
-    def listening(text: Path, name: str, category: str, wanted_format: str, work: Path) -> object:
+    def listening(text: Path, name: str, *more: Any) -> object:
         parsed.append(name)
-        return take_in(text, name, category, wanted_format, work)
+        return take_in(text, name, *more)
 
     monkeypatch.setattr(parsed_module, "take_in", listening)
     texts[1] = "||c.example^\n"
