@@ -197,15 +197,9 @@ def test_networks(tmp_path: Path) -> None:
     zone = "24.0.8.8.8.rpz-ip CNAME .\n*.a.example CNAME .\n"
     catalogue, report = build(tmp_path, malware="8.8.4.0/22\n2620:fe::/48\n9.9.9.9\n", bypass=zone)
     assert report.problems == ()
-    for address, expected in {
-        "8.8.7.255": {"malware"},
-        "8.8.8.8": {"bypass"},
-        "8.8.3.255": set(),
-        "9.9.9.9": {"malware"},
-        "2620:fe::9": {"malware"},
-        "2620:ff::": set(),
-    }.items():
-        assert set(catalogue.names_of(catalogue.address_mask(address))) == expected, address
+    expectations = [("8.8.7.255", "malware"), ("8.8.8.8", "bypass"), ("8.8.3.255", ""), ("2620:fe::9", "malware"), ("2620:ff::", "")]
+    for address, expected in [*expectations, ("9.9.9.9", "malware")]:
+        assert set(catalogue.names_of(catalogue.address_mask(address))) == set(expected.split()), address
 
 
 def test_an_ad_blockers_verdict_knows_exceptions_for_urls(tmp_path: Path) -> None:

@@ -23,8 +23,10 @@ _WILD_HOST = re.compile(r"\|\|([\w.*-]*\*[\w.*-]*)\^\|?")
 _ANCHORED = re.compile(r"\|\|([^/^*|$:?]+)([/^:?].*)")
 _WITH_SCHEME = re.compile(r"\|?https?://([^/^*|$:?]+)([/^:?].*)", re.IGNORECASE)
 _MODIFIERS = re.compile(r"\$((?:~?[\w-]+(?:=[^,]*)?)(?:,\s*~?[\w-]+(?:=.*)?)*,?)$")
+_ENDING = re.compile(r"\|*(?:://)?\*?\.?([^/*^|:]+)[/^|][/*^|]*|\|*(?:://)?\*?\.([^/*^|:.]+)\*?")
 _SHORTEST = 4
-"""A pattern without a host must hold at least so many letters and digits, or it would match nearly everything."""
+"""A pattern without a host must hold at least so many letters and digits, or it would match nearly everything. One less will do
+between separators, as in `/ads/` and `://ads.`."""
 _SUFFIX = "a public suffix, under which strangers have their sites"
 _SINGLE_LABEL = "a single label would block a whole top-level domain"
 
@@ -188,8 +190,8 @@ def _add_url_rule(line: _Line, parsed: Parsed) -> str | None:
 def _too_wide(pattern: str) -> str | None:
     """What is wrong with a pattern without a host that would match nearly everything, or all sites under a public suffix."""
     telling = re.sub(r"https?:|www\.", "", pattern)
-    if sum(character.isalnum() for character in telling) < _SHORTEST:
+    letters = sum(character.isalnum() for character in telling)
+    if letters < _SHORTEST and (letters < _SHORTEST - 1 or len(telling.strip("*|")) < _SHORTEST + 1):
         return "too short: it would match nearly every URL"
-    if telling.strip("|*^./:") in load_public_suffixes().registries:
-        return _SUFFIX
-    return None
+    ending = _ENDING.fullmatch(telling)
+    return _SUFFIX if ending and (ending[1] or ending[2]).strip(".") in load_public_suffixes().registries else None
