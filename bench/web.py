@@ -64,7 +64,9 @@ def make_journal(path: Path, decisions: int) -> None:
         hour = "CAST(at / 3600 AS INTEGER)"
         db.execute(f"INSERT INTO hourly SELECT {hour}, device, verdict, reason, what, sum(count) FROM decisions GROUP BY 1, 2, 3, 4, 5")
         seen = [(name, "192.168.1.9", "", "child-8-12", None, None, start, time.time()) for name in DEVICES]
-        db.executemany("INSERT INTO devices_seen(device, address, name, profile, mac, person, first_seen, last_seen) VALUES (?,?,?,?,?,?,?,?)", seen)
+        db.executemany(
+            "INSERT INTO devices_seen(device, address, name, profile, mac, person, first_seen, last_seen) VALUES (?,?,?,?,?,?,?,?)", seen
+        )
 
 
 def _name(number: int, rng: random.Random) -> tuple[object, ...]:
@@ -101,7 +103,9 @@ def measure_questions(reader: Reader) -> None:
         "a whole top-level domain": DecisionFilter(host="com"),
         "a common host, a device, blocked": DecisionFilter(host=middle, device="device-3", verdict=Verdict.BLOCK),
         "a day 20 days ago": DecisionFilter(since=now - 21 * 86400, before=now - 20 * 86400),
-        "a day 20 days ago, a device, blocked": DecisionFilter("device-9", None, Verdict.BLOCK, since=now - 21 * 86400, before=now - 20 * 86400),
+        "a day 20 days ago, a device, blocked": DecisionFilter(
+            "device-9", None, Verdict.BLOCK, since=now - 21 * 86400, before=now - 20 * 86400
+        ),
     }
     for name, wanted in cases.items():
         timed(f"decisions: {name}", lambda wanted=wanted: reader.decisions(wanted, limit=40))
@@ -127,7 +131,10 @@ def measure_recorder(engine: object, seconds: float) -> None:
         assert recorder.flush() >= 2500, recorder.problem
         slowest = max(slowest, time.perf_counter() - started)
         time.sleep(max(0.0, 0.5 - (time.perf_counter() - started)))
-    print(f"recorder: {rounds * 2500} events at 5,000 a second, {recorder.dropped} lost; slowest write of 2,500: {slowest * 1000:.0f} ms", flush=True)
+    print(
+        f"recorder: {rounds * 2500} events at 5,000 a second, {recorder.dropped} lost; slowest write of 2,500: {slowest * 1000:.0f} ms",
+        flush=True,
+    )
 
 
 @contextlib.contextmanager
@@ -155,7 +162,16 @@ def serve(journal: Path) -> None:
 
 def measure_pages(journal: Path) -> None:
     with served(journal) as (client, pid):
-        for path in ("/", "/log", "/log?host=site-0.com", "/log?host=never-asked.example", "/log?device=device-7&verdict=block", "/devices", "/people", "/metrics"):
+        for path in (
+            "/",
+            "/log",
+            "/log?host=site-0.com",
+            "/log?host=never-asked.example",
+            "/log?device=device-7&verdict=block",
+            "/devices",
+            "/people",
+            "/metrics",
+        ):
             answer = client.get(path)
             answer.raise_for_status()
             timed(f"GET {path} ({len(answer.content) / 1000:.0f} kB)", lambda path=path: client.get(path).raise_for_status())
@@ -179,7 +195,10 @@ def main() -> None:
         if not journal.exists():
             started = time.perf_counter()
             make_journal(journal, chosen.decisions)
-            print(f"made {chosen.decisions:,} decisions in {time.perf_counter() - started:.0f} s, {journal.stat().st_size / 1e9:.1f} GB", flush=True)
+            print(
+                f"made {chosen.decisions:,} decisions in {time.perf_counter() - started:.0f} s, {journal.stat().st_size / 1e9:.1f} GB",
+                flush=True,
+            )
         engine = open_journal(journal)
         if chosen.only in (None, "questions"):
             measure_questions(Reader(engine))

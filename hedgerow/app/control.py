@@ -13,8 +13,10 @@ import signal
 import socket
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+from hedgerow.app.budgets import BudgetKeeper
 from hedgerow.app.files import write_atomically
 from hedgerow.app.gateway_keeper import GatewayKeeper
 from hedgerow.app.lists import ListKeeper
@@ -22,17 +24,22 @@ from hedgerow.app.policy_file import PolicyFile
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.app.web_control import WebControl
-from hedgerow.dashboards.api.app import create_app, web_server
-from hedgerow.dashboards.api.guard import Guard
+from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.api.app import Parts, create_app, web_server
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.dashboards.policy_desk import PolicyDesk
+from hedgerow.journal.accounts import AccountStore
+from hedgerow.journal.changes import ChangeStore
 from hedgerow.journal.courier import CourierServer
 from hedgerow.journal.ledger import Ledger
 from hedgerow.journal.messages import CounterDelta, GaugeLevel
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Event, Recorder
 from hedgerow.journal.store import open_journal
+from hedgerow.journal.usage import UsageStore
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.load import load_policy
+from hedgerow.policies.model import Activity, Grant, Pause, Sitting, Spent
 from hedgerow.proxy.authority import ensure_authority
 
 log = logging.getLogger("hedgerow.control")
@@ -49,6 +56,12 @@ class ControlProcess:
         self.started = time.time()
         engine = open_journal(settings.journal)
         self.reader, self.ledger, self.recorder = Reader(engine), Ledger(engine), Recorder(engine)
+        self.accounts = Accounts(AccountStore(engine))
+        # Where a first policy is written: the place in which `hedgerow up` looks for one.
+        self.desk = PolicyDesk(settings.policy or Path("hedgerow.yaml").absolute(), ChangeStore(engine), self._take_up)
+        self.usage = UsageStore(engine)
+        self.budgets = BudgetKeeper(self.usage)
+        self._spent: tuple[Spent, ...] = ()
         self.metrics = Metrics()
         self.lists = ListKeeper(settings.state)
         self.policy_file, self._serial = _last_good(settings)
@@ -80,12 +93,14 @@ class ControlProcess:
             tasks.create_task(self.neighbours.keep_fresh())
             tasks.create_task(self._keep_policy())
             tasks.create_task(self._keep_lists())
+            tasks.create_task(self._fetch_lists())
             tasks.create_task(self._watch_workers())
             tasks.create_task(GatewayKeeper(self.settings, lambda: self.view).run())
 
     async def close(self) -> None:
         await self._courier.close()
         await asyncio.to_thread(self.recorder.flush)
+        await asyncio.to_thread(self.budgets.save)
 
     def _want_reload(self) -> None:
         self._reload_wanted = True
@@ -98,6 +113,16 @@ class ControlProcess:
         good = await self.policy_file.reload()
         self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
         return good
+
+    async def _take_up(self, path: Path) -> None:
+        """Puts the file that was just written into force; the first one is the run's policy from then on, also after a restart."""
+        if self.settings.policy is None:
+            self.settings = replace(self.settings, policy=path)
+            await asyncio.to_thread(self.settings.save)
+            self.policy_file.path = path
+        self._reload_wanted = True
+        await self._follow_policy()
+        await self._publish_patiently()
 
     async def _keep_policy(self) -> None:
         while True:
@@ -128,9 +153,11 @@ class ControlProcess:
         if generation is None:
             generation = Snapshot.load(self.settings.state).generation
         now = time.time()
-        grants, pauses = await asyncio.to_thread(lambda: (self.reader.grants(now), self.reader.pauses(now)))
+        grants, pauses, sittings = await asyncio.to_thread(lambda: self._given(now))
+        policy = self.policy_file.policy
+        self._spent = self.budgets.spent(policy, now)
         self._serial += 1
-        snapshot = Snapshot(self._serial, now, self.policy_file.policy, generation, grants, pauses)
+        snapshot = Snapshot(self._serial, now, policy, generation, grants, pauses, self._spent, sittings)
         self.view = View(snapshot)
         await asyncio.to_thread(snapshot.save, self.settings.state)
         log.info("snapshot %d published", snapshot.serial)
@@ -139,28 +166,48 @@ class ControlProcess:
             await asyncio.to_thread(self.lists.prune, {generation, self._published})
             self._published = generation
 
+    def _given(self, now: float) -> tuple[tuple[Grant, ...], tuple[Pause, ...], tuple[Sitting, ...]]:
+        self.budgets.load_bonuses()
+        return self.reader.grants(now), self.reader.pauses(now), self.usage.sittings(now)
+
+    async def _count(self, used: list[Activity]) -> None:
+        """Counts minutes. Where some budget ends because of them, the workers are told before it does."""
+        if not self.budgets.record(used):
+            return
+        if self.budgets.spent(self.policy_file.policy, time.time()) != self._spent:
+            await self._publish_patiently()
+        await asyncio.to_thread(self.budgets.save)
+
     async def _keep_lists(self) -> None:
         """Compiles what changed; a new policy is in force with the old lists until its own are there."""
         while True:
             policy = self.policy_file.policy
-            await self.lists.fetch_if_due(policy)
-            if self.lists.is_stale(policy) and await self.lists.compile(policy):
+            if self.lists.is_worth_compiling(policy) and await self.lists.compile(policy):
                 await self._publish_patiently()
+            await asyncio.sleep(LISTS_EVERY_S)
+
+    async def _fetch_lists(self) -> None:
+        while True:
+            await self.lists.fetch_if_due(self.policy_file.policy)
             await asyncio.sleep(LISTS_EVERY_S)
 
     async def _receive(self) -> None:
         """What workers report: metrics are summed up, the rest goes to the recorder, which waits out a full disk."""
         async for delivery in self._courier.deliveries():
             kept = []
+            used = []
             for message in delivery.messages:
                 match message:
                     case CounterDelta(name, labels, value):
                         self.metrics.add(name, labels, value)
                     case GaugeLevel(name, labels, value):
                         self.metrics.set(name, labels, value, delivery.worker)
+                    case Activity():
+                        used.append(message)
                     case _:
                         kept.append(message)
             self.recorder.add(kept)
+            await self._count(used)
             if delivery.left:
                 self.metrics.worker_left(delivery.worker)
 
@@ -181,9 +228,7 @@ class ControlProcess:
 
     async def _serve_web(self) -> None:
         token = self.settings.admin_token.read_text(encoding="ascii").strip()
-        control = WebControl(self)
-        app = create_app(reader=self.reader, control=control, metrics=self.metrics, guard=Guard(token))
-        server = web_server(app)
+        server = web_server(create_app(Parts(self.reader, WebControl(self), self.metrics, self.accounts, self.desk, token)))
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
         await server.serve(sockets=sockets)
 

@@ -6,17 +6,21 @@ import asyncio
 import datetime
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from hedgerow import __version__
 from hedgerow.blocklists.rules import Origin
-from hedgerow.dashboards.api.control import DeviceView, Explanation, HowLong, Status, Unfit, WorkerHealth
+from hedgerow.dashboards.api.control import DeviceView, Explanation, HowLong, Reach, Status, Unfit, WorkerHealth
+from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.lifelines import Lifelines
-from hedgerow.policies.model import DeviceId, Grant
-from hedgerow.policies.services import Services
+from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Person, Policy, Request
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.services import Service, Services
 from hedgerow.policies.targets import parse_target
+from hedgerow.proxy.authority import load_authority
 
 if TYPE_CHECKING:
     from hedgerow.app.control import ControlProcess
@@ -49,6 +53,19 @@ class WebControl:
             dropped=process.recorder.dropped,
         )
 
+    def policy(self) -> Policy:
+        return self._process.policy_file.policy
+
+    def certificate(self) -> bytes:
+        return load_authority(self._process.settings.authority).pem
+
+    def reach(self, person: str) -> dict[str, Reach]:
+        view = self._view()
+        known = view.policy.people.get(person)
+        if known is None:
+            raise Unfit(f"The policy knows nobody called '{person}'.")
+        return services_reach(view, known, self._services)
+
     def device_at(self, address: str) -> DeviceView | None:
         view = self._view()
         device = view.rulesets.device_at(address, self._process.neighbours.mac_of(address))
@@ -63,7 +80,7 @@ class WebControl:
             lifelines=self._lifelines.for_country(view.policy.network.country),
             held=closed.what or closed.reason.value if closed else "",
             held_until=closed.until if closed else None,
-            may_sign_in=ruleset.profile in ("adult", "seat-adult"),
+            may_sign_in=ruleset.profile == "adult",
         )
 
     async def approve(self, request_id: int, how_long: HowLong, giver: str) -> Grant:
@@ -156,6 +173,23 @@ class WebControl:
             return parse_target(subject, self._services.by_id, self._view().policy.categories, Origin("grant", text=subject)).name
         except ValueError as error:
             raise Unfit(str(error)) from None
+
+
+def services_reach(view: View, person: Person, services: Services) -> dict[str, Reach]:
+    """What holds for each service of a person, and what would hold for somebody else of the same profile."""
+    now = time.time()
+    own, others = (
+        replace(view.rulesets.ruleset(Device(DeviceId(f"any device of {name}"), person.profile, name), now), closed=None)
+        for name in (person.name, None)
+    )
+
+    def judge(ruleset: Ruleset, service: Service) -> Decision:
+        if service.domains:
+            return decide(ruleset, view.catalogue, Request(DeviceId(""), Kind.DNS, service.domains[0]))
+        host, _, path = service.urls[0].partition("/")
+        return decide(ruleset, view.catalogue, Request(DeviceId(""), Kind.HTTP, host, url=f"https://{host}/{path}"))
+
+    return {id: Reach(judge(own, service), judge(others, service)) for id, service in services.by_id.items()}
 
 
 def next_midnight(now: float, timezone: str) -> float:

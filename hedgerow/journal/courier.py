@@ -24,7 +24,7 @@ from hedgerow.journal.messages import (
     encode,
     may_be_remembered,
 )
-from hedgerow.policies.model import AccessRequest
+from hedgerow.policies.model import AccessRequest, Activity
 
 type Series = tuple[str, ...]
 """A metric's name, then the values of its labels."""
@@ -58,7 +58,7 @@ class Courier:
                 self.count((name, *labels), value)
             case GaugeLevel(name, labels, value):
                 self._set_level((name, *labels), value)
-            case AccessRequest():
+            case AccessRequest() | Activity():
                 self._urgent.append(message)
             case _ if may_be_remembered(message):
                 self._observations.append(message)
@@ -151,7 +151,7 @@ class Courier:
             match message:
                 case CounterDelta(name, labels, value):
                     self.count((name, *labels), value)
-                case AccessRequest():
+                case AccessRequest() | Activity():
                     self._urgent.appendleft(message)
                 case GaugeLevel():
                     pass  # every level is sent again on the next connection

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic_core import from_json, to_json
 
-from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason
+from hedgerow.policies.model import AccessRequest, Activity, DeviceId, Observation, Reason
 
 LINE_LIMIT = 64 * 1024
 """Bytes of one line; a longer one is malformed."""
@@ -65,11 +65,12 @@ class DeviceSeen:
     name: str = ""
 
 
-type Message = Observation | AccessRequest | CounterDelta | GaugeLevel | DeviceSeen
+type Message = Observation | AccessRequest | Activity | CounterDelta | GaugeLevel | DeviceSeen
 
 _KIND_OF: dict[type, str] = {
     Observation: "observation",
     AccessRequest: "access_request",
+    Activity: "activity",
     CounterDelta: "counter",
     GaugeLevel: "gauge",
     DeviceSeen: "device_seen",
@@ -125,7 +126,8 @@ def _is_sane(message: Message | Hello) -> bool:
     """Numbers that SQLite and a calendar can hold."""
     when = getattr(message, "when", 0.0)
     count = getattr(message, "count", 1)
-    return math.isfinite(when) and 0 <= when < 2**40 and 0 < count < 2**40
+    minute = getattr(message, "minute", 0)
+    return math.isfinite(when) and 0 <= when < 2**40 and 0 < count < 2**40 and 0 <= minute < 2**34
 
 
 def _cut(body: dict[str, object]) -> dict[str, object]:

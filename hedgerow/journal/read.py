@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, func, or_, select
+from sqlalchemy import Engine, Row, Select, case, func, or_, select
 
 from hedgerow.journal.search import DecisionFilter, decisions_query, reversed_labels
 from hedgerow.journal.tables import access_requests, devices_seen, events, grants, hourly, pauses
@@ -70,6 +70,16 @@ class ReasonCount:
 
 
 @dataclass(frozen=True, slots=True)
+class HourCount:
+    """What was decided for one device in one hour; `hour` counts from the epoch."""
+
+    hour: int
+    device: str
+    allowed: int
+    blocked: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRow:
     """A request for access. `state` is open, approved or denied; `asked` is how often the device asked while it was open."""
 
@@ -130,6 +140,19 @@ class Reader:
             query = query.where(hourly.c.device == device)
         query = query.group_by(hourly.c.verdict, hourly.c.reason, hourly.c.what).order_by(total.desc(), hourly.c.what)
         return tuple(ReasonCount(Verdict(row.verdict), Reason(row.reason), row.what, row.total) for row in self._all(query))
+
+    def hours(self, since: float) -> tuple[HourCount, ...]:
+        """What was decided for each device in each hour, from the hour of `since` on."""
+        is_block = hourly.c.verdict == Verdict.BLOCK.value
+        blocked = func.sum(case((is_block, hourly.c.count), else_=0)).label("blocked")
+        query = select(hourly.c.hour, hourly.c.device, (func.sum(hourly.c.count) - blocked).label("allowed"), blocked)
+        query = query.where(hourly.c.hour >= int(since // 3600)).group_by(hourly.c.hour, hourly.c.device)
+        return tuple(HourCount(row.hour, row.device, int(row.allowed), int(row.blocked)) for row in self._all(query))
+
+    def requests_of(self, device: str, limit: int = 10) -> tuple[RequestRow, ...]:
+        """What one device asked for, the latest first, answered or not."""
+        query = select(access_requests).where(access_requests.c.device == device).order_by(access_requests.c.id.desc()).limit(limit)
+        return tuple(RequestRow(**row._mapping) for row in self._all(query))
 
     def requests(self, state: str | None = "open", limit: int = 100) -> tuple[RequestRow, ...]:
         """Requests for access in a state (None: all), the latest first."""

@@ -5,7 +5,7 @@ Instants are seconds since the epoch, UTC. `id` grows with each row written, wha
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table
 
 metadata = MetaData()
 
@@ -28,7 +28,7 @@ decisions = Table(
     Index("decisions_at", "at"),
     Index("decisions_device", "device", "id"),
     Index("decisions_verdict", "verdict", "id"),
-    Index("decisions_host", "host_key", "id"),
+    Index("decisions_host", "host_key", "id", "device", "verdict"),  # the last two so that a filter by them need not read the rows
     sqlite_autoincrement=True,
 )
 
@@ -162,4 +162,38 @@ policy_changes = Table(
     Column("after", String, nullable=False),
     Column("undone_at", Float),
     sqlite_autoincrement=True,
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("account", String, primary_key=True),  # person:NAME or device:ID
+    Column("subject", String, primary_key=True),  # empty for all use, else category:NAME or service:NAME
+    Column("hour", Integer, primary_key=True),  # hours since the epoch
+    Column("minutes", BigInteger, nullable=False),  # bit n: its minute n was used; so a minute told twice counts once
+    Index("usage_hour", "hour"),
+)
+
+bonuses = Table(
+    "bonuses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("giver", String, nullable=False),
+    Column("minutes", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+sittings = Table(
+    "sittings",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("device", String, nullable=False),
+    Column("giver", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("person", String),
+    Column("profile", String),
+    Column("starts", Float, nullable=False),
+    Column("ends", Float),
 )

@@ -4,7 +4,30 @@ import pytest
 from web_server import running_web
 
 
+FAMILY = """\
+# The family's policy.
+network:
+  timezone: Europe/Lisbon
+  country: PT          # whose helplines are shown
+
+people:
+  mia:
+    age: 9             # she will be ten in May
+    devices: [mia-tablet]
+    # no games before supper
+    block: [roblox]
+  tom:
+    age: 15
+
+devices:
+  mia-tablet: {mac: "aa:bb:cc:dd:ee:ff"}   # with a crack
+"""
+
+
 @pytest.fixture
 def web(tmp_path):
-    with running_web(tmp_path / "state") as running:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (state / "hedgerow.yaml").write_text(FAMILY)
+    with running_web(state) as running:
         yield running

@@ -5,23 +5,44 @@ import stat
 import pytest
 from starlette.datastructures import Headers
 
-from hedgerow.dashboards.api.guard import Guard, Role, host_name, load_token
+from hedgerow.dashboards.accounts import SCOPES, TOKEN_SCOPES, Role, Visitor
+from hedgerow.dashboards.api.guard import Guard, host_name, load_token
 
 TOKEN = "the-token"
-GUARD = Guard(TOKEN, frozenset({"hedgerow.home"}))
-MANAGER, DEVICE = Role.MANAGER, Role.DEVICE
 HERE = "127.0.0.1:8053"
 LAN = "192.168.1.2:8053"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
-COOKIE = {"cookie": f"hedgerow_session={GUARD.session()}"}
+COOKIE = {"cookie": "hedgerow_session=anas"}
+OPERATOR = {"cookie": "hedgerow_session=toms"}
+READER = {"authorization": "Bearer reads"}
+SCRAPER = {"authorization": "Bearer scrapes"}
 OURS = {"origin": f"http://{HERE}"}
+ANA = Visitor("ana", SCOPES[Role.PARENT], "1")
+MANAGER, DEVICE = "manager", "device"
 
 
-def admit(peer, host, method="GET", path="/", headers=None, may_sign_in=False):
+class SomeDoors:
+    """Ana is a parent, Tom minds the counter; two scripts have tokens."""
+
+    def __init__(self, has_any):
+        self.has_any = has_any
+
+    def visitor_of_session(self, cookie):
+        return {"anas": ANA, "toms": Visitor("tom", SCOPES[Role.OPERATOR], "2")}.get(cookie)
+
+    def visitor_of_token(self, token):
+        return {"reads": Visitor("a", TOKEN_SCOPES["read"]), "scrapes": Visitor("b", TOKEN_SCOPES["metrics"])}.get(token)
+
+
+def guard(has_any=False):
+    return Guard(TOKEN, SomeDoors(has_any), frozenset({"hedgerow.home"}))
+
+
+def admit(peer, host, method="GET", path="/", headers=None, may_sign_in=False, has_any=False):
     raw = [(b"host", host.encode())] if isinstance(host, str) else [(b"host", one.encode()) for one in host]
     raw += [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-    admission = GUARD.admit(peer, method, path, Headers(raw=raw), lambda _address: may_sign_in)
-    return admission.status, admission.role
+    admission = guard(has_any).admit(peer, method, path, Headers(raw=raw), lambda _address: may_sign_in)
+    return admission.status, MANAGER if admission.visitor else DEVICE
 
 
 CASES = [
@@ -56,6 +77,7 @@ CASES = [
     ("192.168.1.31", "hedgerow.home:8053", "GET", "/", BEARER, 200, MANAGER),
     ("192.168.1.31", LAN, "GET", "/", COOKIE, 200, MANAGER),
     ("192.168.1.31", LAN, "GET", "/", {"cookie": f"hedgerow_session={TOKEN}"}, 403, DEVICE),
+    ("192.168.1.31", LAN, "GET", "/", {"cookie": "hedgerow_session=unknown"}, 403, DEVICE),
     ("192.168.1.31", LAN, "GET", "/", {"cookie": "hedgerow_session="}, 403, DEVICE),
     ("192.168.1.31", LAN, "GET", "/", {"authorization": "Bearer "}, 403, DEVICE),
     ("192.168.1.31", LAN, "GET", "/", {"authorization": f"Basic {TOKEN}"}, 403, DEVICE),
@@ -102,11 +124,80 @@ def test_admission(peer, host, method, path, headers, status, role):
     assert admit(peer, host, method, path, headers) == (status, role)
 
 
-def test_a_grown_ups_device_may_sign_in_but_sees_no_more_before_it_did():
-    assert admit("192.168.1.5", LAN, path="/sign-in", may_sign_in=True)[0] == 200
-    assert admit("192.168.1.5", LAN, "POST", "/sign-in", {"origin": f"http://{LAN}"}, may_sign_in=True)[0] == 200
-    assert admit("192.168.1.5", LAN, "POST", "/sign-in", {"origin": "http://evil.example"}, may_sign_in=True)[0] == 403
-    assert admit("192.168.1.5", LAN, path="/", may_sign_in=True)[0] == 403
+def test_a_grown_ups_device_is_sent_to_sign_in_and_sees_no_more_before_it_did():
+    phone = "192.168.1.5"
+    assert admit(phone, LAN, path="/sign-in", may_sign_in=True)[0] == 200
+    assert admit(phone, LAN, "POST", "/sign-in", {"origin": f"http://{LAN}"}, may_sign_in=True)[0] == 200
+    assert admit(phone, LAN, "POST", "/sign-in", {"origin": "http://evil.example"}, may_sign_in=True)[0] == 403
+    assert admit(phone, LAN, path="/", may_sign_in=True)[0] == 303
+    for path in ("/api/v1/status", "/metrics", "/healthz"):
+        assert admit(phone, LAN, path=path, may_sign_in=True)[0] == 401
+    assert admit(phone, LAN, "POST", "/pause", {"origin": f"http://{LAN}"}, may_sign_in=True)[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        # once there is a password, who sits at the machine signs in as well
+        ("GET", "/", {}, 303),
+        ("GET", "/start", {}, 303),
+        ("GET", "/sign-in", {}, 200),
+        ("POST", "/start/password", OURS, 401),
+        ("POST", "/pause", OURS, 401),
+        ("GET", "/api/v1/status", {}, 401),
+        ("GET", "/metrics", {}, 200),
+        ("GET", "/healthz", {}, 200),
+        ("GET", "/", COOKIE, 200),
+        ("GET", "/", BEARER, 200),
+    ],
+)
+def test_at_the_machine_once_there_is_a_password(method, path, headers, status):
+    assert admit("127.0.0.1", HERE, method, path, headers, has_any=True)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed", "refused"),
+    [
+        (
+            COOKIE,
+            ["GET /log", "POST /people", "POST /changes/1/undo", "GET /account", "GET /metrics"],
+            ["POST /accounts", "GET /api/v1/tokens"],
+        ),
+        (
+            OPERATOR,
+            [
+                "GET /",
+                "GET /devices",
+                "POST /pause",
+                "POST /requests/1/approve",
+                "POST /grants/new",
+                "GET /account",
+                "GET /api/v1/requests",
+            ],
+            [
+                "GET /log",
+                "GET /people",
+                "GET /why",
+                "POST /people",
+                "POST /devices/name",
+                "POST /accounts",
+                "GET /api/v1/decisions",
+                "GET /metrics",
+            ],
+        ),
+        (
+            READER,
+            ["GET /api/v1/decisions", "GET /api/v1/status", "GET /log"],
+            ["POST /api/v1/pause", "GET /metrics", "POST /people", "GET /api/v1/tokens"],
+        ),
+        (SCRAPER, ["GET /metrics", "GET /healthz"], ["GET /", "GET /api/v1/status", "GET /api/v1/decisions", "POST /api/v1/pause"]),
+    ],
+)
+def test_what_each_may_do(headers, allowed, refused):
+    for status, requests in ((200, allowed), (403, refused)):
+        for request in requests:
+            method, path = request.split()
+            assert admit("192.168.1.5", LAN, method, path, headers | {"origin": f"http://{LAN}"}, has_any=True)[0] == status, request
 
 
 @pytest.mark.parametrize(
@@ -136,4 +227,4 @@ def test_the_token_is_made_once_and_for_the_owner_only(tmp_path):
 
 
 def test_the_token_does_not_show_in_logs():
-    assert TOKEN not in repr(GUARD)
+    assert TOKEN not in repr(guard())

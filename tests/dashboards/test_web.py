@@ -79,7 +79,7 @@ def test_the_first_page_shows_devices_decisions_requests_and_health(web):
     for part in (
         *("mia-tablet", "192.168.1.31", "child-8-12", "www.bet.example", "topic: gambling", "starter/gambling:12"),
         *("mia asks for scratch.example", "for school", "chess.example", "tom is paused"),
-        *("gate-0 is restarting", "hedgerow.yaml:12:5: unknown key 'bedtimes'", "disk full", "4,600,123", "21:26"),
+        *("gate-0 is restarting", "hedgerow.yaml:12:5: unknown key 'bedtimes'", "disk full", "21:26"),
     ):
         assert part in text, part
 
@@ -99,7 +99,7 @@ def test_a_request_is_approved_with_one_press(web, how_long, ends):
         answer = browser.post("/requests/1/approve", data={"for": how_long}, headers=own(web))
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         (grant,) = browser.get("/api/v1/grants").json()["grants"]
-        assert (grant["subject"], grant["device"], grant["ends"], grant["giver"]) == ("scratch.example", MIA, ends, "web page")
+        assert (grant["subject"], grant["device"], grant["ends"], grant["giver"]) == ("scratch.example", MIA, ends, "this machine")
         assert browser.get("/api/v1/requests").json() == []
         assert browser.post("/requests/1/approve", data={"for": how_long}, headers=own(web)).status_code == 404
         assert browser.post(f"/grants/{grant['id']}/revoke", headers=own(web)).status_code == 303
@@ -178,9 +178,9 @@ def test_decisions_page_by_cursor(web):
             hosts += [row["host"] for row in page["rows"]]
             cursor = page["older"]
         assert hosts == [f"{number}.example" for number in (4, 3, 2, 1, 0)]
-        assert "2.example" in script.get("/?host=2.example").text
-        assert "3.example" not in script.get("/?host=2.example").text
-        assert "Nothing to show" in script.get("/", params={"device": EVIL, "verdict": "block", "host": EVIL}).text
+        assert "2.example" in script.get("/log?host=2.example").text
+        assert "3.example" not in script.get("/log?host=2.example").text
+        assert "Nothing to show" in script.get("/log", params={"device": EVIL, "verdict": "block", "host": EVIL}).text
 
 
 def test_metrics_show_exactly_the_declared_table(web):
@@ -253,7 +253,7 @@ def test_what_others_wrote_is_shown_as_text_only(web):
         workers=(WorkerHealth(EVIL, EVIL, EVIL, NOW),),
     )
     with client(web) as browser:
-        pages = [browser.get("/"), browser.get("/", params={"host": EVIL, "device": EVIL, "verdict": EVIL}), browser.get("/device")]
+        pages = [browser.get("/"), browser.get("/log", params={"host": EVIL, "device": EVIL, "verdict": EVIL}), browser.get("/device")]
     for page in pages:
         assert page.status_code == 200
         found = Tags(page.text)
@@ -371,24 +371,6 @@ def test_a_rebound_name_reaches_nothing(web):
     with client(web) as browser:
         for path in ("/", "/metrics", "/api/v1/status", "/device"):
             assert browser.get(path, headers={"host": f"evil.example:{web.port}"}).status_code == 421
-
-
-def test_signing_in_from_a_grown_ups_phone(web):
-    web.control.devices["127.0.0.9"] = DeviceView(DeviceId("mum-phone"), "mum", "adult", may_sign_in=True)
-    with client(web, "127.0.0.9") as phone:
-        assert phone.get("/").status_code == 403
-        assert phone.get("/sign-in").status_code == 200
-        assert phone.post("/sign-in", data={"token": "wrong"}, headers=own(web)).status_code == 403
-        answer = phone.post("/sign-in", data={"token": TOKEN}, headers=own(web))
-        assert answer.status_code == 303
-        cookie = answer.headers["set-cookie"]
-        assert "HttpOnly" in cookie
-        assert "samesite=strict" in cookie.lower()
-        assert TOKEN not in cookie
-        assert phone.get("/").status_code == 200
-        assert phone.get("/metrics").status_code == 200
-        phone.post("/sign-out", headers=own(web))
-        assert phone.get("/").status_code == 403
 
 
 def test_big_and_endless_bodies_are_refused(web):

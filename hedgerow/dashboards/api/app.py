@@ -6,43 +6,62 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import uvicorn
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from hedgerow import __version__
+from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.control import Control, Status
 from hedgerow.dashboards.api.guard import Admission, Guard, GuardMiddleware
 from hedgerow.dashboards.api.problems import install_handlers, problem, wants_json
 from hedgerow.dashboards.api.routes import make_api
 from hedgerow.dashboards.metrics import Metrics
-from hedgerow.dashboards.pages.views import Pages
+from hedgerow.dashboards.pages.site import Renderer, Site
+from hedgerow.dashboards.pages.views import make_pages
+from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.read import Reader
 
 
-def create_app(*, reader: Reader, control: Control, metrics: Metrics, guard: Guard, clock: Callable[[], float] = time.time) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the web is made over. `token` is the secret of the command line."""
+
+    reader: Reader
+    control: Control
+    metrics: Metrics
+    accounts: Accounts
+    desk: PolicyDesk
+    token: str
+
+
+def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     """The whole web as one ASGI app. Serve it with `web_server`: the guard must see the kernel's idea of who asks."""
+    reader, control = parts.reader, parts.control
     # No docs_url: FastAPI's own pages load scripts from the outside.
     app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
-    pages = Pages(reader, control, guard, clock)
+    site = Site(reader, control, parts.accounts, parts.desk, clock, Renderer(control, clock))
     app.include_router(make_api(reader, control, clock))
-    app.include_router(pages.router())
-    _add_machine_routes(app, reader, control, metrics, clock)
-    install_handlers(app, pages.error)
+    app.include_router(make_pages(site))
+    _add_machine_routes(app, reader, control, parts.metrics, clock)
+    install_handlers(app, site.renderer.error)
 
     def refuse(scope: Scope, admission: Admission) -> Response:
+        if admission.status == 303:
+            return RedirectResponse("/sign-in", 303)
         if wants_json(scope["path"]):
             return problem(admission.status, admission.why)
-        return pages.error(admission.status, admission.why)
+        return site.renderer.error(admission.status, admission.why)
 
     def may_sign_in(address: str) -> bool:
         device = control.device_at(address)
         return device is not None and device.may_sign_in
 
-    app.add_middleware(GuardMiddleware, guard=guard, may_sign_in=may_sign_in, refuse=refuse)
+    app.add_middleware(GuardMiddleware, guard=Guard(parts.token, parts.accounts), may_sign_in=may_sign_in, refuse=refuse)
     return app
 
 

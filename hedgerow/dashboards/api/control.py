@@ -9,7 +9,7 @@ from typing import Protocol
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.lifelines import Lifeline
-from hedgerow.policies.model import Decision, DeviceId, Grant, Kind
+from hedgerow.policies.model import Decision, DeviceId, Grant, Kind, Policy
 
 
 class HowLong(StrEnum):
@@ -110,6 +110,14 @@ class Explanation:
     decision: Decision
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What holds for a service, and what would hold without the person's own rules."""
+
+    now: Decision
+    by_default: Decision
+
+
 class Control(Protocol):
     """The running Hedgerow, as the web sees it. All methods are called on control's event loop.
 
@@ -119,6 +127,18 @@ class Control(Protocol):
 
     def status(self) -> Status:
         """How everything is now."""
+        ...
+
+    def policy(self) -> Policy:
+        """The policy in force."""
+        ...
+
+    def certificate(self) -> bytes:
+        """The certificate of the CA, as PEM."""
+        ...
+
+    def reach(self, person: str) -> Mapping[str, Reach]:
+        """For each service whether a person may have it, pauses and bedtimes left aside. Raises `Unfit` for an unknown name."""
         ...
 
     def device_at(self, address: str) -> DeviceView | None:

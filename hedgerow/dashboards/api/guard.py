@@ -5,30 +5,40 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import ipaddress
 import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from hedgerow.dashboards.accounts import Scope, Visitor
 
 SESSION_COOKIE = "hedgerow_session"
 
 BODY_LIMIT = 64 * 1024
 """Bytes of a request's body; no form or JSON here needs more."""
 
-DEVICE_PATHS = frozenset({"/device", "/static/hedgerow.css", "/static/hedgerow.svg"})
+DEVICE_PATHS = frozenset({"/device", "/device/ca.pem", "/static/hedgerow.css", "/static/hedgerow.svg"})
+"""What every device of the network may have: its own page, and the certificate of the CA, which is no secret."""
+
 SIGN_IN_PATHS = frozenset({"/sign-in", "/sign-out"})
+START_PATH = "/start"
+"""The first step of the guide; who may take it is asked again where the password is set."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_MACHINE_PATHS = frozenset({"/metrics", "/healthz"})
+_ADMIN_PREFIXES = ("/accounts", "/tokens", "/sessions")
+_OPERATE_READS = frozenset({"/", "/start", "/devices", "/requests", "/grants", "/status"})
+_OPERATE_CHANGES = ("/requests/", "/grants", "/pause", "/resume")
 _FORWARDED = ("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 SECURITY_HEADERS = {
@@ -45,62 +55,100 @@ SECURITY_HEADERS = {
 }
 
 
-class Role(StrEnum):
-    """What the asker is taken for."""
-
-    MANAGER = "manager"
-    DEVICE = "device"
-
-
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """`status` 200 lets the request through as `role`; anything else is the HTTP status of the refusal, and `why` its sentence."""
+    """`status` 200 lets the request through; anything else is the HTTP status of the refusal, and `why` its sentence.
 
-    role: Role
+    `visitor` is who is in charge, None for a device; 303 sends a browser to sign in.
+    """
+
+    visitor: Visitor | None
     status: int = 200
     why: str = ""
 
 
+class Doors(Protocol):
+    """Who has a session or a token; `accounts.Accounts`."""
+
+    @property
+    def has_any(self) -> bool: ...
+    def visitor_of_session(self, cookie: str) -> Visitor | None: ...
+    def visitor_of_token(self, token: str) -> Visitor | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """`token` opens everything; `hosts` are names, beside IP addresses and localhost, by which the page may be reached."""
+    """`token` opens everything; `hosts` are names, beside IP addresses and localhost, by which the page may be reached.
+
+    Until somebody has set a password, whoever sits at the machine is in charge; from then on he signs in as everybody does.
+    """
 
     token: str = field(repr=False)
+    doors: Doors = field(repr=False)
     hosts: frozenset[str] = frozenset()
-
-    def session(self) -> str:
-        """What the cookie holds: made from the token, so that a stolen cookie does not tell the token."""
-        return hmac.new(self.token.encode(), b"hedgerow session", hashlib.sha256).hexdigest()
-
-    def is_token(self, text: str) -> bool:
-        """Whether this is the token."""
-        return hmac.compare_digest(text.encode(), self.token.encode())
 
     def admit(self, peer: str, method: str, path: str, headers: Headers, may_sign_in: Callable[[str], bool]) -> Admission:
         """Judges a request by its head. `peer` is the address at the other end of the connection, as the kernel tells it."""
         names = headers.getlist("host")
         host = host_name(names[0]) if len(names) == 1 else None
         if host is None or not self._is_own_name(host):
-            return Admission(Role.DEVICE, 421, "Open this page by the address of the machine that runs Hedgerow.")
-        has_bearer = self._has_bearer(headers)
-        is_manager = has_bearer or self._has_session(headers) or _is_at_the_machine(peer, host, headers)
-        role = Role.MANAGER if is_manager else Role.DEVICE
-        if method not in _SAFE_METHODS and not has_bearer and not is_same_origin(names[0], headers):
-            return Admission(role, 403, "This was not sent from a page of Hedgerow.")
-        if role is Role.DEVICE and path not in DEVICE_PATHS and not (path in SIGN_IN_PATHS and may_sign_in(peer)):
-            return Admission(role, 403, "This page is for the people who look after this network.")
-        return Admission(role)
+            return Admission(None, 421, "Open this page by the address of the machine that runs Hedgerow.")
+        bearer = self._visitor_of_bearer(headers)
+        is_here = _is_at_the_machine(peer, host, headers)
+        visitor = bearer or self._visitor_of_cookie(headers) or (self._visitor_at_the_machine(path) if is_here else None)
+        if method not in _SAFE_METHODS and bearer is None and not is_same_origin(names[0], headers):
+            return Admission(visitor, 403, "This was not sent from a page of Hedgerow.")
+        if path in DEVICE_PATHS or (visitor is not None and path in SIGN_IN_PATHS):
+            return Admission(visitor)
+        if visitor is not None:
+            return self._judge_scope(visitor, method, path)
+        if not is_here and not may_sign_in(peer):
+            return Admission(None, 403, "This page is for the people who look after this network.")
+        if path in SIGN_IN_PATHS:
+            return Admission(None)
+        return Admission(None, 303 if method == "GET" and not _is_for_scripts(path) else 401, "Sign in first.")
+
+    def _judge_scope(self, visitor: Visitor, method: str, path: str) -> Admission:
+        if visitor.scopes & needed_scopes(method in _SAFE_METHODS, path):
+            return Admission(visitor)
+        return Admission(visitor, 403, "That is not among the things that you may see or change here.")
+
+    def _visitor_at_the_machine(self, path: str) -> Visitor | None:
+        if not self.doors.has_any:
+            return Visitor("this machine", frozenset(Scope))
+        return Visitor("this machine", frozenset({Scope.METRICS})) if path in _MACHINE_PATHS else None
 
     def _is_own_name(self, host: str) -> bool:
         return host == "localhost" or host in self.hosts or _address(host) is not None
 
-    def _has_bearer(self, headers: Headers) -> bool:
+    def _visitor_of_bearer(self, headers: Headers) -> Visitor | None:
         scheme, _, credential = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self.is_token(credential.strip())
+        if scheme.lower() != "bearer":
+            return None
+        if hmac.compare_digest(credential.strip().encode(), self.token.encode()):
+            return Visitor("api", frozenset(Scope))
+        return self.doors.visitor_of_token(credential.strip())
 
-    def _has_session(self, headers: Headers) -> bool:
-        cookie = cookie_parser(headers.get("cookie", "")).get(SESSION_COOKIE, "")
-        return hmac.compare_digest(cookie.encode(), self.session().encode())
+    def _visitor_of_cookie(self, headers: Headers) -> Visitor | None:
+        return self.doors.visitor_of_session(cookie_parser(headers.get("cookie", "")).get(SESSION_COOKIE, ""))
+
+
+def needed_scopes(is_reading: bool, path: str) -> frozenset[Scope]:
+    """Of which scopes one is needed. What is not named here is read with `read` and changed with `manage`.
+
+    >>> sorted(needed_scopes(True, "/log")), sorted(needed_scopes(False, "/people/mia"))
+    ([<Scope.READ: 'read'>], [<Scope.MANAGE: 'manage'>])
+    """
+    if path in _MACHINE_PATHS:
+        return frozenset({Scope.METRICS})
+    page = path.removeprefix("/api/v1")
+    if page.startswith(_ADMIN_PREFIXES):
+        return frozenset({Scope.ADMIN})
+    if page.startswith("/account"):
+        return frozenset(Scope)
+    if is_reading:
+        return frozenset({Scope.READ, Scope.OPERATE} if page in _OPERATE_READS else {Scope.READ})
+    return frozenset({Scope.OPERATE} if page.startswith(_OPERATE_CHANGES) else {Scope.MANAGE})
 
 
 def host_name(header: str) -> str | None:
@@ -127,6 +175,10 @@ def is_same_origin(host: str, headers: Headers) -> bool:
     return headers.get("sec-fetch-site") == "same-origin"
 
 
+def _is_for_scripts(path: str) -> bool:
+    return path.startswith("/api/") or path in _MACHINE_PATHS
+
+
 def load_token(path: Path) -> str:
     """The token in the file at `path` (mode 0600), which is made if it is not there. Raises OSError."""
     try:
@@ -146,11 +198,11 @@ class GuardMiddleware:
     """Refuses what the guard does not admit, bounds bodies, and puts the security headers on every answer."""
 
     def __init__(
-        self, app: ASGIApp, guard: Guard, may_sign_in: Callable[[str], bool], refuse: Callable[[Scope, Admission], Response]
+        self, app: ASGIApp, guard: Guard, may_sign_in: Callable[[str], bool], refuse: Callable[[AsgiScope, Admission], Response]
     ) -> None:
         self._app, self._guard, self._may_sign_in, self._refuse = app, guard, may_sign_in, refuse
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -169,15 +221,15 @@ class GuardMiddleware:
         headers = Headers(scope=scope)
         admission = self._guard.admit(peer, scope["method"], scope["path"], headers, self._may_sign_in)
         if admission.status == 200 and not _has_small_body(headers):
-            admission = Admission(admission.role, 413, "That is more than any form here needs.")
+            admission = Admission(admission.visitor, 413, "That is more than any form here needs.")
         if admission.status != 200:
             await self._refuse(scope, admission)(scope, receive, send_guarded)
             return
-        scope.setdefault("state", {})["role"] = admission.role
+        scope.setdefault("state", {})["visitor"] = admission.visitor
         await self._app(scope, receive, send_guarded)
 
 
-def peer_address(scope: Scope) -> str:
+def peer_address(scope: AsgiScope) -> str:
     """The address at the other end, an IPv4 one as such although it came to an IPv6 socket; empty where there is none."""
     client = scope.get("client")
     address = _address(client[0]) if client else None

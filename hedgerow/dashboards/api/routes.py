@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Annotated, assert_never
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.api.control import Control, Explanation, HowLong, Status, Unfit
-from hedgerow.dashboards.pages.words import zone
+from hedgerow.dashboards.pages.words import end_of
 from hedgerow.journal.read import DecisionPage, DeviceRow, Reader, RequestRow
 from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.model import Grant, Kind, Pause, Reason, Verdict
@@ -149,22 +148,3 @@ def _add_changes(api: APIRouter, control: Control, clock: Callable[[], float]) -
 def _check_one(whom: Whom) -> None:
     if whom.device is not None and whom.person is not None:
         raise Unfit("Name a device or a person, not both.")
-
-
-def end_of(how_long: HowLong, now: float, timezone: str) -> float | None:
-    """The instant at which a permission given now ends, None for good; a day ends at the midnight of the network's clocks.
-
-    >>> end_of(HowLong.HOUR, 0.0, "UTC"), end_of(HowLong.TODAY, 90000.0, "UTC"), end_of(HowLong.GOOD, 0.0, "UTC")
-    (3600.0, 172800.0, None)
-    """
-    match how_long:
-        case HowLong.HOUR:
-            return now + 3600
-        case HowLong.TODAY:
-            where = zone(timezone)
-            tomorrow = datetime.fromtimestamp(now, where).date() + timedelta(days=1)
-            return datetime.combine(tomorrow, datetime.min.time(), where).timestamp()
-        case HowLong.GOOD:
-            return None
-        case _:
-            assert_never(how_long)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from hedgerow.dashboards.api.control import HowLong
 from hedgerow.policies.model import Reason, Verdict
 
 
@@ -48,6 +49,12 @@ def reason_words(reason: Reason, what: str) -> str:
             return f"topic: {what}"
         case Reason.SAFE_SEARCH:
             return f"safe search: {what}" if what else "safe search"
+        case Reason.SEARCH:
+            return f"words of a search: {what}" if what else "words of a search"
+        case Reason.PAGE:
+            return f"words of the page: {what}" if what else "words of the page"
+        case Reason.FILE:
+            return f"kind of file: {what}" if what else "kind of file"
         case Reason.DEFAULT:
             return "no rule against it"
         case _:
@@ -101,3 +108,22 @@ def midnight_before(now: float, where: ZoneInfo) -> float:
     """The instant at which the local day of `now` began."""
     day = datetime.fromtimestamp(now, where)
     return day.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).timestamp()
+
+
+def end_of(how_long: HowLong, now: float, timezone: str) -> float | None:
+    """The instant at which a permission given now ends, None for good; a day ends at the midnight of the network's clocks.
+
+    >>> end_of(HowLong.HOUR, 0.0, "UTC"), end_of(HowLong.TODAY, 90000.0, "UTC"), end_of(HowLong.GOOD, 0.0, "UTC")
+    (3600.0, 172800.0, None)
+    """
+    match how_long:
+        case HowLong.HOUR:
+            return now + 3600
+        case HowLong.TODAY:
+            where = zone(timezone)
+            tomorrow = datetime.fromtimestamp(now, where).date() + timedelta(days=1)
+            return datetime.combine(tomorrow, datetime.min.time(), where).timestamp()
+        case HowLong.GOOD:
+            return None
+        case _:
+            assert_never(how_long)

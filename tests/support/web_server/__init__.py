@@ -7,21 +7,27 @@ import contextlib
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from argon2 import PasswordHasher
 from sqlalchemy import Engine
 
-from hedgerow.dashboards.api.app import create_app, web_server
-from hedgerow.dashboards.api.control import DeviceView, Explanation, HowLong, Status, Unfit
-from hedgerow.dashboards.api.guard import Guard
+from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.api.app import Parts, create_app, web_server
+from hedgerow.dashboards.api.control import DeviceView, Explanation, HowLong, Reach, Status, Unfit
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.dashboards.policy_desk import PolicyDesk
+from hedgerow.journal.accounts import AccountStore
+from hedgerow.journal.changes import ChangeStore
 from hedgerow.journal.ledger import Ledger
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Recorder
 from hedgerow.journal.store import open_journal
-from hedgerow.policies.model import Decision, DeviceId, Grant, Kind, Reason, Verdict
+from hedgerow.policies.load import load_policy
+from hedgerow.policies.model import Decision, DeviceId, Grant, Kind, Policy, Reason, Verdict
+from hedgerow.policies.services import Services
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 TOKEN = "a-token-for-tests"
@@ -33,10 +39,25 @@ class LedgerControl:
 
     ledger: Ledger
     state: Status
+    policy_path: Path
     devices: dict[str, DeviceView] = field(default_factory=dict)
 
     def status(self) -> Status:
         return self.state
+
+    def policy(self) -> Policy:
+        return load_policy(self.policy_path if self.policy_path.exists() else None)
+
+    def certificate(self) -> bytes:
+        return b"-----BEGIN CERTIFICATE-----\n"
+
+    def reach(self, person: str) -> dict[str, Reach]:
+        """By the person's own rules alone."""
+        rules = self.policy().people[person].rules
+        blocked, allowed = ({target.name for target in targets} for targets in (rules.block, rules.allow))
+        open_, shut = Decision(Verdict.ALLOW, Reason.DEFAULT), Decision(Verdict.BLOCK, Reason.SERVICE)
+        default = {id: shut if id == "tiktok" else open_ for id in Services.load().by_id}
+        return {id: Reach(shut if id in blocked else open_ if id in allowed else each, each) for id, each in default.items()}
 
     def device_at(self, address: str) -> DeviceView | None:
         return self.devices.get(address)
@@ -82,6 +103,8 @@ class Web:
     ledger: Ledger
     control: LedgerControl
     metrics: Metrics
+    accounts: Accounts
+    policy_path: Path
 
     @property
     def url(self) -> str:
@@ -92,20 +115,31 @@ class Web:
 
 
 @contextlib.contextmanager
-def running_web(state: Path, listen: str = "0.0.0.0", port: int = 0) -> Iterator[Web]:
-    """Serves on every IPv4 address of the loopback, so that a test can come as any device of 127.0.0.0/8."""
+def running_web(
+    state: Path, listen: str = "0.0.0.0", port: int = 0, *, token: str = TOKEN, clock: Callable[[], float] = lambda: NOW
+) -> Iterator[Web]:
+    """Serves on every IPv4 address of the loopback, so that a test can come as any device of 127.0.0.0/8.
+
+    The policy file is `hedgerow.yaml` in `state`; it need not be there.
+    """
     engine = open_journal(state / "journal.sqlite")
-    ledger = Ledger(engine, clock=lambda: NOW)
-    control = LedgerControl(ledger, Status("0.1.0", NOW - 7200, "Europe/Lisbon"))
+    ledger, policy_path = Ledger(engine, clock=clock), state / "hedgerow.yaml"
+    control = LedgerControl(ledger, Status("0.1.0", clock() - 7200, "Europe/Lisbon"), policy_path)
     metrics = Metrics(strict=True)
-    app = create_app(reader=Reader(engine), control=control, metrics=metrics, guard=Guard(TOKEN), clock=lambda: NOW)
-    server = web_server(app)
+    accounts = Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    desk = PolicyDesk(policy_path, ChangeStore(engine), _nothing_to_do, clock)
+    server = web_server(create_app(Parts(Reader(engine), control, metrics, accounts, desk, token), clock))
     with socket.create_server((listen, port)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:
-            yield Web(listener.getsockname()[1], engine, Recorder(engine, clock=lambda: NOW), ledger, control, metrics)
+            recorder = Recorder(engine, clock=clock)
+            yield Web(listener.getsockname()[1], engine, recorder, ledger, control, metrics, accounts, policy_path)
         finally:
             server.should_exit = True
             thread.join(10)
             engine.dispose()
+
+
+async def _nothing_to_do(_path: Path) -> None:
+    """This control reads the file each time that it is asked."""

@@ -41,7 +41,7 @@ def _reverse_hosts() -> None:
     op.add_column("decisions", sa.Column("host_key", sa.String, nullable=False, server_default=""))
     _fill("host_key", "host")
     op.drop_column("decisions", "host")
-    op.create_index("decisions_host", "decisions", ["host_key", "id"])
+    op.create_index("decisions_host", "decisions", ["host_key", "id", "device", "verdict"])
 
 
 def _fill(column: str, source: str) -> None:

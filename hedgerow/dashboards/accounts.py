@@ -1,0 +1,330 @@
+"""Signing in: passwords, sessions, tokens, and what each may do.
+
+Whoever guesses passwords is held up by the address that he guesses from, never by the account: so nobody can lock a parent out. At the
+machine itself the wait is short, and `hedgerow password` there sets a new one without asking for the old.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import pyotp
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from starlette.concurrency import run_in_threadpool
+
+from hedgerow.dashboards.api.control import Unfit
+from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, SessionRow, TokenRow
+
+IDLE_S = 30 * 86400.0
+"""A session that nobody used for so long is over."""
+LIFE_S = 180 * 86400.0
+"""A session is over after so long in any case."""
+
+MIN_LENGTH = 10
+FREE_TRIES = 5
+WAIT_S = 30.0
+LONGEST_WAIT_S = 900.0
+LONGEST_WAIT_HERE_S = 30.0
+_WAITING_LIMIT = 8
+_TOUCH_S = 600.0
+_ADDRESSES_LIMIT = 10_000
+_RECOVERY_CODES = 8
+
+
+class Scope(StrEnum):
+    """One thing that an asker may do. Tokens have `read`, `metrics` or `manage`; the last holds the two others and `operate`."""
+
+    OPERATE = "operate"  # see who is online and what was asked for; answer, pause, resume
+    READ = "read"  # see everything else: log, people, lists, changes
+    METRICS = "metrics"
+    MANAGE = "manage"  # change the policy
+    ADMIN = "admin"  # accounts, tokens, other people's sessions
+
+
+class Role(StrEnum):
+    """What an account is for."""
+
+    ADMIN = "admin"
+    PARENT = "parent"
+    OPERATOR = "operator"
+
+
+SCOPES: dict[Role, frozenset[Scope]] = {
+    Role.ADMIN: frozenset(Scope),
+    Role.PARENT: frozenset({Scope.OPERATE, Scope.READ, Scope.METRICS, Scope.MANAGE}),
+    Role.OPERATOR: frozenset({Scope.OPERATE}),
+}
+TOKEN_SCOPES: dict[str, frozenset[Scope]] = {
+    "read": frozenset({Scope.READ}),
+    "metrics": frozenset({Scope.METRICS}),
+    "manage": frozenset({Scope.OPERATE, Scope.READ, Scope.METRICS, Scope.MANAGE}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody in charge. `session` is empty for a token and for who sits at the machine before there is a password."""
+
+    name: str
+    scopes: frozenset[Scope]
+    session: str = ""
+
+
+class SignInRefused(Exception):
+    """The sentence for the one who tried. `status` is 403 for a wrong password and 429 for a wait."""
+
+    def __init__(self, message: str, status: int = 403, needs_code: bool = False) -> None:
+        super().__init__(message)
+        self.status, self.needs_code = status, needs_code
+
+
+@dataclass(slots=True)
+class _Tries:
+    failures: int = 0
+    next_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Accounts:
+    """All of them, in memory, and in the journal first. Used from one event loop; sessions and tokens are looked up without waiting."""
+
+    store: AccountStore
+    clock: Callable[[], float] = time.time
+    hasher: PasswordHasher = field(default_factory=lambda: PasswordHasher(time_cost=3, memory_cost=32768, parallelism=1))
+    _accounts: dict[str, AccountRow] = field(init=False)
+    _sessions: dict[str, SessionRow] = field(init=False)
+    _tokens: dict[str, TokenRow] = field(init=False)
+    _tries: dict[str, _Tries] = field(init=False, default_factory=dict)
+    _one_at_a_time: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(1))
+    _waiting: int = field(init=False, default=0)
+    _dummy: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._accounts = {row.name: row for row in self.store.accounts()}
+        self._sessions = {row.id: row for row in self.store.sessions()}
+        self._tokens = {row.id: row for row in self.store.tokens()}
+        # What an unknown name is checked against, so that it takes as long as a known one.
+        self._dummy = self.hasher.hash(secrets.token_hex(8))
+
+    @property
+    def has_any(self) -> bool:
+        """Whether somebody has set a password yet."""
+        return bool(self._accounts)
+
+    def visitor_of_session(self, cookie: str) -> Visitor | None:
+        """Who holds this cookie, None where the session is over or never was."""
+        row = self._sessions.get(_hashed(cookie)) if cookie else None
+        account = self._accounts.get(row.account) if row else None
+        if row is None or account is None:
+            return None
+        now = self.clock()
+        if now - row.seen_at > IDLE_S or now - row.created_at > LIFE_S:
+            return None
+        if now - row.seen_at > _TOUCH_S:
+            self._sessions[row.id] = replace(row, seen_at=now)
+            self.store.touch_session(row.id, now)
+        return Visitor(account.name, SCOPES[Role(account.role)], row.id)
+
+    def visitor_of_token(self, token: str) -> Visitor | None:
+        """Whose token this is."""
+        row = self._tokens.get(_hashed(token))
+        if row is None:
+            return None
+        return Visitor(f"token {row.name}", frozenset().union(*(TOKEN_SCOPES[scope] for scope in row.scopes.split())))
+
+    async def sign_in(self, name: str, password: str, code: str, address: str, agent: str) -> str:
+        """Begins a session and returns what its cookie holds. Raises `SignInRefused`."""
+        tries = self._tries.setdefault(_source(address), _Tries())
+        wait = tries.next_at - self.clock()
+        if wait > 0:
+            raise SignInRefused(f"Too many wrong tries from this device. Try again in {max(1, round(wait))} seconds.", 429)
+        account = self._accounts.get(name)
+        is_right = await self._is_password(account.password if account else self._dummy, password)
+        if account is None or not is_right:
+            self._count_failure(tries, address)
+            raise SignInRefused("Name and password do not fit together.")
+        if account.totp and not await self._take_code(account, code.replace(" ", "")):
+            if code:
+                self._count_failure(tries, address)
+            raise SignInRefused("That code is not right." if code else "Now the code of your authenticator app.", needs_code=True)
+        self._tries.pop(_source(address), None)
+        return await self._begin_session(account.name, address, agent)
+
+    async def create(self, name: str, role: Role, password: str) -> None:
+        """A new account. Raises `Unfit`."""
+        if not re.fullmatch(r"[\w.@-]{1,40}", name):
+            raise Unfit("A name is up to 40 letters and digits, without spaces.")
+        row = AccountRow(name, role.value, await self._hash(name, password), self.clock())
+        try:
+            await run_in_threadpool(self.store.add_account, row)
+        except NameTaken as error:
+            raise Unfit(str(error)) from None
+        self._accounts[name] = row
+
+    async def create_first(self, name: str, password: str, address: str, agent: str) -> str:
+        """The first account, which is an admin's, and its session. Raises `Unfit` where there is one already."""
+        if self.has_any:
+            raise Unfit("A password is set already: sign in with it.")
+        await self.create(name, Role.ADMIN, password)
+        return await self._begin_session(name, address, agent)
+
+    async def set_password(self, name: str, password: str) -> None:
+        """A new password; all sessions of the account are over, and its second factor stays. Raises `Unfit`."""
+        account = self._known(name)
+        await self._change(replace(account, password=await self._hash(name, password)))
+
+    async def check_password(self, name: str, password: str) -> None:
+        """Raises `Unfit` where it is not the account's."""
+        if not await self._is_password(self._known(name).password, password):
+            raise Unfit("That is not your password.")
+
+    async def remove(self, name: str) -> None:
+        """Raises `Unfit` where it is the last admin's: somebody must be able to get in."""
+        self._known(name)
+        others = [row for row in self._accounts.values() if row.name != name]
+        if not any(row.role == Role.ADMIN for row in others):
+            raise Unfit("This is the last account of an admin.")
+        await run_in_threadpool(self.store.remove_account, name)
+        del self._accounts[name]
+        self._forget_sessions(name)
+
+    async def start_totp(self, name: str, secret: str, code: str) -> tuple[str, ...]:
+        """Switches the second factor on once a code shows that the app knows the secret; returns recovery codes. Raises `Unfit`."""
+        if not pyotp.TOTP(secret).verify(code.replace(" ", ""), valid_window=1):
+            raise Unfit("That code does not fit. Check the clocks of both devices.")
+        codes = tuple(secrets.token_hex(5) for _ in range(_RECOVERY_CODES))
+        await self._change(replace(self._known(name), totp=secret, recovery=" ".join(map(_hashed, codes))))
+        return codes
+
+    async def stop_totp(self, name: str) -> None:
+        """Raises `Unfit`."""
+        await self._change(replace(self._known(name), totp="", recovery=""))
+
+    def accounts(self) -> tuple[AccountRow, ...]:
+        return tuple(self._accounts.values())
+
+    def sessions(self, account: str | None = None) -> tuple[SessionRow, ...]:
+        """Who is signed in now."""
+        now = self.clock()
+        rows = (row for row in self._sessions.values() if account is None or row.account == account)
+        return tuple(row for row in rows if now - row.seen_at <= IDLE_S and now - row.created_at <= LIFE_S)
+
+    async def end_session(self, session_id: str) -> None:
+        await run_in_threadpool(self.store.end_session, session_id)
+        self._sessions.pop(session_id, None)
+
+    def tokens(self) -> tuple[TokenRow, ...]:
+        return tuple(self._tokens.values())
+
+    async def make_token(self, name: str, scopes: tuple[str, ...], giver: str) -> str:
+        """Makes a script's token and returns it: it is shown once. Raises `Unfit`."""
+        unknown = [scope for scope in scopes if scope not in TOKEN_SCOPES]
+        if unknown or not scopes or not name.strip():
+            raise Unfit("A token has a name, and one or more of the scopes read, metrics and manage.")
+        token = "hedgerow_" + secrets.token_urlsafe(32)
+        row = TokenRow(_hashed(token), name.strip()[:80], " ".join(dict.fromkeys(scopes)), giver, self.clock())
+        await run_in_threadpool(self.store.add_token, row)
+        self._tokens[row.id] = row
+        return token
+
+    async def remove_token(self, token_id: str) -> None:
+        """Raises `journal.ledger.NoSuchEntry`."""
+        await run_in_threadpool(self.store.remove_token, token_id)
+        self._tokens.pop(token_id, None)
+
+    async def _begin_session(self, account: str, address: str, agent: str) -> str:
+        cookie = secrets.token_urlsafe(32)
+        now = self.clock()
+        row = SessionRow(_hashed(cookie), account, address, agent[:200], now, now)
+        await run_in_threadpool(self.store.add_session, row)
+        self._sessions[row.id] = row
+        return cookie
+
+    async def _change(self, row: AccountRow) -> None:
+        await run_in_threadpool(self.store.change_account, row)
+        self._accounts[row.name] = row
+        self._forget_sessions(row.name)
+
+    def _forget_sessions(self, account: str) -> None:
+        self._sessions = {key: row for key, row in self._sessions.items() if row.account != account}
+
+    def _known(self, name: str) -> AccountRow:
+        try:
+            return self._accounts[name]
+        except KeyError:
+            raise Unfit(f"There is no account called '{name}'.") from None
+
+    async def _hash(self, name: str, password: str) -> str:
+        check_strength(name, password)
+        async with self._one_at_a_time:
+            return await run_in_threadpool(self.hasher.hash, password)
+
+    async def _is_password(self, hashed: str, password: str) -> bool:
+        """One at a time: whoever sends many tries keeps neither the memory nor the processor busy."""
+        if self._waiting >= _WAITING_LIMIT:
+            raise SignInRefused("Many people sign in just now. Try again in a moment.", 429)
+        self._waiting += 1
+        try:
+            async with self._one_at_a_time:
+                return await run_in_threadpool(self.hasher.verify, hashed, password)
+        except (VerificationError, InvalidHashError):
+            return False
+        finally:
+            self._waiting -= 1
+
+    async def _take_code(self, account: AccountRow, code: str) -> bool:
+        if pyotp.TOTP(account.totp).verify(code, valid_window=1):
+            return True
+        left = account.recovery.split()
+        if _hashed(code) not in left:
+            return False
+        left.remove(_hashed(code))
+        spent = replace(account, recovery=" ".join(left))
+        await self._change(spent)
+        return True
+
+    def _count_failure(self, tries: _Tries, address: str) -> None:
+        tries.failures += 1
+        longest = LONGEST_WAIT_HERE_S if address in {"127.0.0.1", "::1"} else LONGEST_WAIT_S
+        if tries.failures >= FREE_TRIES:
+            tries.next_at = self.clock() + min(longest, WAIT_S * 2 ** (tries.failures - FREE_TRIES))
+        if len(self._tries) > _ADDRESSES_LIMIT:
+            self._tries = {key: each for key, each in self._tries.items() if each.next_at > self.clock()}
+
+
+def check_strength(name: str, password: str) -> None:
+    """Raises `Unfit` for what would be guessed at once. Length is what counts; no rule about signs (NIST SP 800-63B, 3.1.1)."""
+    if len(password) < MIN_LENGTH:
+        raise Unfit(f"A password has at least {MIN_LENGTH} signs. Four words that do not belong together are a good one.")
+    if len(password) > 500:
+        raise Unfit("A password has at most 500 signs.")
+    plain = password.lower()
+    if (
+        len(set(plain)) < 5
+        or name.lower() * 2 in plain
+        or plain.rstrip("0123456789!.") in {"password", "hedgerow", "qwertyuiop", "letmein"}
+    ):
+        raise Unfit("That password is one of the first that somebody would try.")
+
+
+def _hashed(secret: str) -> str:
+    # Of 256 random bits: no salt or slow hash would add anything.
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _source(address: str) -> str:
+    """Whom a wait is for: an IPv6 device has a whole /64 of addresses."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address

@@ -1,0 +1,107 @@
+"""Devices: whose is which, and which has shown itself without being named yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.pages import words
+from hedgerow.dashboards.pages.people import checked_name
+from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
+from hedgerow.dashboards.policy_text import Edit, exclude, include, put, remove
+from hedgerow.journal.read import DeviceRow
+from hedgerow.policies.model import Device, Policy
+from hedgerow.policies.network_settings import parse_mac, parse_network
+
+type FormText = Annotated[str, Form(max_length=300)]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLine:
+    """A device of the policy, or one that was seen, or both."""
+
+    id: str
+    known: Device | None
+    seen: DeviceRow | None
+
+
+class DevicePages:
+    """`/devices` and its forms."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def add_to(self, router: APIRouter) -> None:
+        router.add_api_route("/devices", self.devices, methods=["GET"])
+        router.add_api_route("/devices/name", self.name, methods=["POST"])
+        router.add_api_route("/devices/give", self.give, methods=["POST"])
+        router.add_api_route("/devices/remove", self.remove, methods=["POST"])
+
+    async def devices(self, request: Request) -> Response:
+        site = self._site
+        policy, now = site.policy(), site.clock()
+        seen = {
+            row.device: row
+            for row in await run_in_threadpool(site.reader.devices, words.midnight_before(now, words.zone(policy.network.timezone)))
+        }
+        pauses = await run_in_threadpool(site.reader.pauses, now)
+        known = [DeviceLine(name, device, seen.get(device.id)) for name, device in policy.devices.items()]
+        new = [DeviceLine(row.device, None, row) for row in seen.values() if row.device not in policy.devices]
+        return site.renderer.page(
+            request,
+            "devices.html",
+            known=known,
+            new=new[:100],
+            people=list(policy.people),
+            paused={pause.device for pause in pauses if pause.device},
+            unknown_profile=policy.profiles[policy.network.unknown_devices].title,
+        )
+
+    async def name(self, request: Request, device: FormText, name: FormText, person: FormText = "") -> Response:
+        """A device that was seen gets a name, and a person if one is chosen."""
+        edits = naming_edits(self._site.policy(), device, name, person)
+        change = await self._site.desk.change(
+            visitor_of(request).name, f"Name a device: {name}{f', of {person}' if person else ''}", *edits
+        )
+        return back_to("/devices", change)
+
+    async def give(self, request: Request, device: FormText, person: FormText = "") -> Response:
+        """To somebody, or to nobody."""
+        policy = self._site.policy()
+        if device not in policy.devices:
+            raise Unfit(f"There is no device '{device}' in the policy.")
+        edits = giving_edits(policy, device, person)
+        change = await self._site.desk.change(visitor_of(request).name, f"Give {device} to {person or 'nobody'}", *edits)
+        return back_to("/devices", change)
+
+    async def remove(self, request: Request, device: FormText) -> Response:
+        policy = self._site.policy()
+        if device not in policy.devices:
+            raise Unfit(f"There is no device '{device}' in the policy.")
+        edits = [*giving_edits(policy, device, ""), remove(("devices", device))]
+        change = await self._site.desk.change(visitor_of(request).name, f"Forget the device {device}", *edits)
+        return back_to("/devices", change)
+
+
+def naming_edits(policy: Policy, seen_as: str, name: str, person: str) -> list[Edit]:
+    """What names a device that is known by its MAC or address. Raises `Unfit`."""
+    name = checked_name(name, policy.devices)
+    mac = parse_mac(seen_as)
+    if mac is None and parse_network(seen_as) is None:
+        raise Unfit(f"'{seen_as}' is neither a MAC nor an IP address.")
+    edits = [put(("devices", name), {"mac": mac} if mac else {"ip": seen_as})]
+    edits += [exclude(("people", other, "devices"), seen_as) for other in policy.people]
+    return edits + (giving_edits(policy, name, person) if person else [])
+
+
+def giving_edits(policy: Policy, device: str, person: str) -> list[Edit]:
+    """What takes a device from whoever has it, and gives it to `person` if there is one. Raises `Unfit`."""
+    if person and person not in policy.people:
+        raise Unfit(f"The policy knows nobody called '{person}'.")
+    edits = [exclude(("people", other, "devices"), device) for other in policy.people if other != person]
+    return [*edits, include(("people", person, "devices"), device)] if person else edits

@@ -1,0 +1,159 @@
+"""The way in: the guide of the first start, and signing in and out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from zoneinfo import available_timezones
+
+from fastapi import APIRouter, Form, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from hedgerow.dashboards.accounts import SignInRefused
+from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.api.guard import SESSION_COOKIE, peer_address
+from hedgerow.dashboards.pages.devices import naming_edits
+from hedgerow.dashboards.pages.people import checked_age, checked_name
+from hedgerow.dashboards.pages.site import SEE_OTHER, Site, back_to, visitor_of
+from hedgerow.dashboards.policy_text import Edit, put
+from hedgerow.policies.network_settings import COUNTRIES
+
+SESSION_SECONDS = 180 * 86400
+PEOPLE_ROWS = 8
+DEVICE_ROWS = 40
+
+type FormText = Annotated[str, Form(max_length=600)]
+
+
+class EntryPages:
+    """`/start`, `/sign-in`, `/sign-out`."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def add_to(self, router: APIRouter) -> None:
+        router.add_api_route("/start", self.start, methods=["GET"])
+        router.add_api_route("/sign-in", self.sign_in_form, methods=["GET"])
+        for path, change in (
+            ("/start/password", self.set_password),
+            ("/start/place", self.set_place),
+            ("/start/people", self.set_people),
+            ("/start/devices", self.set_devices),
+            ("/sign-in", self.sign_in),
+            ("/sign-out", self.sign_out),
+        ):
+            router.add_api_route(path, change, methods=["POST"])
+
+    async def start(self, request: Request, step: Annotated[int, Query(ge=1, le=5)] = 1) -> Response:
+        """The guide; a step can be taken again, and what is filled in already is shown. Nobody gets past the password."""
+        site = self._site
+        policy = site.policy()
+        if not site.accounts.has_any:
+            step = 1
+        seen = await run_in_threadpool(site.reader.devices, site.clock()) if step == 4 else ()
+        return site.renderer.page(
+            request,
+            "start.html",
+            step=step,
+            has_password=site.accounts.has_any,
+            network=policy.network,
+            people=list(policy.people.values()),
+            rows=range(PEOPLE_ROWS),
+            countries=sorted(COUNTRIES),
+            zones=sorted(available_timezones()),
+            devices=[row for row in seen if row.device not in policy.devices][:DEVICE_ROWS],
+            named=list(policy.devices.values()),
+            file=site.desk.path,
+            status=site.control.status(),
+        )
+
+    async def set_password(self, request: Request, name: FormText, password: FormText, again: FormText) -> Response:
+        if password != again:
+            raise Unfit("The two passwords are not the same.")
+        cookie = await self._site.accounts.create_first(name.strip(), password, *_whence(request))
+        return _with_session(request, RedirectResponse("/start?step=2", SEE_OTHER), cookie)
+
+    async def set_place(self, request: Request, country: FormText, zone: FormText) -> Response:
+        edits = [put(("network", "country"), country or None), put(("network", "timezone"), zone)]
+        await self._site.desk.change(visitor_of(request).name, "Where this network is", *edits)
+        return RedirectResponse("/start?step=3", SEE_OTHER)
+
+    async def set_people(self, request: Request) -> Response:
+        """Rows `name-0`, `age-0` and so on; empty ones are passed over."""
+        form, known = await request.form(), dict.fromkeys(self._site.policy().people)
+        edits: list[Edit] = []
+        for row in range(PEOPLE_ROWS):
+            name, age = str(form.get(f"name-{row}", "")), checked_age(str(form.get(f"age-{row}", "")))
+            if not name.strip():
+                continue
+            name = checked_name(name, known)
+            if age is None:
+                raise Unfit(f"How old is {name}? The age picks what is open.")
+            known[name] = None
+            edits.append(put(("people", name), {"age": age}))
+        await self._site.desk.change(visitor_of(request).name, "Who lives here", *edits)
+        return RedirectResponse("/start?step=4", SEE_OTHER)
+
+    async def set_devices(self, request: Request) -> Response:
+        """Rows `device-0`, `called-0`, `person-0`; those without a person are passed over: such devices are filtered as a child's."""
+        form, policy = await request.form(), self._site.policy()
+        edits: list[Edit] = []
+        names: set[str] = set()
+        for row in range(DEVICE_ROWS):
+            device, called, person = (str(form.get(f"{field}-{row}", "")).strip()[:300] for field in ("device", "called", "person"))
+            if not device or not person:
+                continue
+            called = called or _free_name(person, {*policy.devices, *names})
+            if called in names:
+                raise Unfit(f"Two devices cannot both be called '{called}'.")
+            names.add(called)
+            edits += naming_edits(policy, device, called, person)
+        await self._site.desk.change(visitor_of(request).name, "Which device is whose", *edits)
+        return RedirectResponse("/start?step=5", SEE_OTHER)
+
+    async def sign_in_form(self, request: Request) -> Response:
+        if visitor_of(request).session:
+            return back_to("/")
+        return self._sign_in_page(request)
+
+    async def sign_in(self, request: Request, name: FormText = "", password: FormText = "", code: FormText = "") -> Response:
+        """A new session each time: one that somebody else planted in the browser is worth nothing, and the one before ends."""
+        try:
+            cookie = await self._site.accounts.sign_in(name.strip(), password, code.strip(), *_whence(request))
+        except SignInRefused as refused:
+            return self._sign_in_page(request, refused.status, str(refused), name, refused.needs_code)
+        before = visitor_of(request).session
+        if before:
+            await self._site.accounts.end_session(before)
+        return _with_session(request, back_to("/"), cookie)
+
+    async def sign_out(self, request: Request) -> Response:
+        session = visitor_of(request).session
+        if session:
+            await self._site.accounts.end_session(session)
+        response = back_to("/sign-in")
+        response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
+        return response
+
+    def _sign_in_page(self, request: Request, status: int = 200, refused: str = "", name: str = "", needs_code: bool = False) -> Response:
+        return self._site.renderer.page(
+            request, "sign_in.html", status, refused=refused, name=name, needs_code=needs_code, has_password=self._site.accounts.has_any
+        )
+
+
+def _with_session(request: Request, response: RedirectResponse, cookie: str) -> RedirectResponse:
+    response.set_cookie(
+        SESSION_COOKIE, cookie, max_age=SESSION_SECONDS, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/"
+    )
+    return response
+
+
+def _whence(request: Request) -> tuple[str, str]:
+    return peer_address(request.scope), request.headers.get("user-agent", "")
+
+
+def _free_name(person: str, taken: set[str]) -> str:
+    number = 1
+    while (name := f"{person} device {number}") in taken:
+        number += 1
+    return name

@@ -1,0 +1,62 @@
+"""The page of the device that asks: my rules, my requests, what is kept about me, where help is. Nothing of anybody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from hedgerow.dashboards.api.guard import peer_address
+from hedgerow.dashboards.pages import words
+from hedgerow.dashboards.pages.rules_words import rules_in_words
+from hedgerow.dashboards.pages.site import Site
+from hedgerow.journal.read import DecisionPage, ReasonCount, RequestRow
+from hedgerow.journal.search import DecisionFilter
+from hedgerow.policies.model import Grant, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class _Mine:
+    page: DecisionPage
+    requests: tuple[RequestRow, ...]
+    grants: tuple[Grant, ...]
+    counts: tuple[ReasonCount, ...]
+
+
+class OwnPages:
+    """`/device`, for every device of the network."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def add_to(self, router: APIRouter) -> None:
+        router.add_api_route("/device", self.device, methods=["GET"])
+        router.add_api_route("/device/ca.pem", self.certificate, methods=["GET"])
+
+    async def device(self, request: Request) -> Response:
+        site = self._site
+        view = site.control.device_at(peer_address(request.scope))
+        if view is None:
+            return site.renderer.error(403, "This device is not part of this network.")
+        mine = await run_in_threadpool(self._read, view.device, view.person)
+        policy = site.policy()
+        rules = rules_in_words(policy, view.profile, view.person, view.device) if view.profile in policy.profiles else None
+        return site.renderer.page(request, "device.html", view=view, mine=mine, rules=rules)
+
+    async def certificate(self) -> Response:
+        """To be installed on this device, where the policy says that its pages are looked at."""
+        headers = {"Content-Disposition": 'attachment; filename="hedgerow-ca.pem"'}
+        return Response(self._site.control.certificate(), media_type="application/x-x509-ca-cert", headers=headers)
+
+    def _read(self, device: str, person: str | None) -> _Mine:
+        reader, now = self._site.reader, self._site.clock()
+        midnight = words.midnight_before(now, words.zone(self._site.control.status().timezone))
+        grants = tuple(grant for grant in reader.grants(now) if grant.device == device or (person is not None and grant.person == person))
+        return _Mine(
+            page=reader.decisions(DecisionFilter(device=device, verdict=Verdict.BLOCK), limit=20),
+            requests=reader.requests_of(device),
+            grants=grants,
+            counts=tuple(item for item in reader.reasons(midnight, device) if item.verdict is Verdict.BLOCK)[:8],
+        )

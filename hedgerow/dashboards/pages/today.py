@@ -1,0 +1,111 @@
+"""Today: who is online, what was blocked and why, who waits for an answer. And the buttons that answer, pause and resume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from hedgerow.dashboards.accounts import Scope
+from hedgerow.dashboards.api.control import HowLong
+from hedgerow.dashboards.pages import words
+from hedgerow.dashboards.pages.charts import Bars, blocked_by_hour
+from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
+from hedgerow.journal.read import DecisionPage, DeviceRow, ReasonCount, RequestRow
+from hedgerow.journal.search import DecisionFilter
+from hedgerow.policies.model import Grant, Pause, Verdict
+
+ONLINE_S = 900.0
+_ROWS = 15
+
+type RequestId = Annotated[int, Path(ge=1, le=2**62)]
+type Name = Annotated[str, Form(max_length=253)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Today:
+    devices: tuple[DeviceRow, ...]
+    page: DecisionPage
+    reasons: tuple[ReasonCount, ...]
+    requests: tuple[RequestRow, ...]
+    grants: tuple[Grant, ...]
+    pauses: tuple[Pause, ...]
+    bars: Bars
+
+
+class TodayPages:
+    """`/` and its buttons."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def add_to(self, router: APIRouter) -> None:
+        router.add_api_route("/", self.today, methods=["GET"])
+        for path, change in (
+            ("/requests/{request_id}/approve", self.approve),
+            ("/requests/{request_id}/deny", self.deny),
+            ("/grants/{grant_id}/revoke", self.revoke),
+            ("/pause", self.pause),
+            ("/resume", self.resume),
+        ):
+            router.add_api_route(path, change, methods=["POST"])
+
+    async def today(self, request: Request) -> Response:
+        site = self._site
+        policy, status = site.policy(), site.control.status()
+        if not site.accounts.has_any and not policy.people and Scope.ADMIN in visitor_of(request).scopes:
+            return back_to("/start")
+        now = site.clock()
+        midnight = words.midnight_before(now, words.zone(status.timezone))
+        today = await run_in_threadpool(self._read, midnight, now)
+        people = sorted({*policy.people, *(device.person for device in today.devices if device.person)})
+        online = [device for device in today.devices if now - device.last_seen < ONLINE_S]
+        unnamed = [device for device in today.devices if device.device not in policy.devices]
+        return site.renderer.page(
+            request,
+            "today.html",
+            status=status,
+            today=today,
+            people=people,
+            online=online,
+            unnamed=unnamed,
+            has_password=site.accounts.has_any,
+        )
+
+    async def approve(self, request: Request, request_id: RequestId, how_long: Annotated[HowLong, Form(alias="for")]) -> Response:
+        await self._site.control.approve(request_id, how_long, visitor_of(request).name)
+        return back_to("/")
+
+    async def deny(self, request: Request, request_id: RequestId) -> Response:
+        await self._site.control.deny(request_id, visitor_of(request).name)
+        return back_to("/")
+
+    async def revoke(self, request: Request, grant_id: str) -> Response:
+        await self._site.control.revoke(grant_id, visitor_of(request).name)
+        return back_to("/")
+
+    async def pause(
+        self, request: Request, minutes: Annotated[int | None, Form(gt=0, le=525600)] = None, device: Name = "", person: Name = ""
+    ) -> Response:
+        ends = None if minutes is None else self._site.clock() + minutes * 60
+        await self._site.control.pause(visitor_of(request).name, device=device or None, person=person or None, ends=ends)
+        return back_to("/")
+
+    async def resume(self, request: Request, device: Name = "", person: Name = "") -> Response:
+        await self._site.control.resume(visitor_of(request).name, device=device or None, person=person or None)
+        return back_to("/")
+
+    def _read(self, midnight: float, now: float) -> _Today:
+        reader = self._site.reader
+        return _Today(
+            devices=reader.devices(midnight),
+            page=reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_ROWS),
+            reasons=tuple(item for item in reader.reasons(midnight) if item.verdict is not Verdict.ALLOW)[:12],
+            requests=reader.requests(),
+            grants=reader.grants(now),
+            pauses=reader.pauses(now),
+            bars=blocked_by_hour(reader.hours(midnight), midnight, now),
+        )

@@ -1,0 +1,234 @@
+"""Edits of a policy file's text that keep what people wrote there: comments, order, quotes. Pure: text in, text out.
+
+ruamel.yaml keeps comments, but hangs each on the value before it, so that a comment about the next line goes when the line before it does.
+What is lost that way is put back to where it stood.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from ruamel.yaml.util import load_yaml_guess_indent
+
+type Edit = Callable[[CommentedMap], None]
+"""Changes a document in place; raises ValueError with a sentence where that cannot be."""
+
+EMPTY = "# Written by Hedgerow's pages; yours to edit. `hedgerow check` explains every mistake.\n"
+
+
+def edited(text: str, edits: Iterable[Edit]) -> str:
+    """The text after the edits. Raises ValueError, also where the text is not a mapping in YAML."""
+    try:
+        document, yaml = _parse(text)
+    except YAMLError as error:
+        raise ValueError("The policy file cannot be read as YAML: correct it first.") from error
+    before = _dump(yaml, document)
+    for edit in edits:
+        edit(document)
+    after = _dump(yaml, document)
+    if before == after:
+        return text
+    if text.strip() and before != text:
+        # ruamel writes some spaces otherwise than people do: only what the edits changed is taken from what it wrote.
+        moved = _transplant(text, before, after)
+        after = moved if _value(moved) == document else after
+    header = text if text.strip() and not _has_content(text) else ""
+    return _with_lost_comments(text, header + after if header and header not in after else after)
+
+
+def diff(before: str, after: str) -> tuple[str, ...]:
+    """The lines that differ, with two lines around each, as `diff -u` writes them without its head."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm="")
+    return tuple(lines)[2:]
+
+
+def put(path: tuple[str, ...], value: object) -> Edit:
+    """Sets the value at `path`, making the mappings that lead there; None removes it."""
+
+    def edit(document: CommentedMap) -> None:
+        holder = _holder(document, path[:-1], make=value is not None)
+        if holder is None:
+            return
+        if value is None:
+            holder.pop(path[-1], None)
+        elif holder.get(path[-1]) != value:
+            holder[path[-1]] = _plain(value)
+
+    return edit
+
+
+def put_times(path: tuple[str, ...], value: str | Mapping[str, str] | None) -> Edit:
+    """Sets the times of ordinary weeks; what the file says there of holidays and dates stays."""
+
+    def edit(document: CommentedMap) -> None:
+        holder = _holder(document, path[:-1], make=False)
+        old = holder.get(path[-1]) if holder is not None else None
+        kept = {key: each for key, each in old.items() if key == "holidays" or key[:1].isdigit()} if isinstance(old, CommentedMap) else {}
+        ordinary = {"every-day": value} if isinstance(value, str) else dict(value or {})
+        put(path, {**ordinary, **kept} if kept else value)(document)
+
+    return edit
+
+
+def remove(path: tuple[str, ...]) -> Edit:
+    """Removes what is at `path`, if anything is."""
+    return put(path, None)
+
+
+def include(path: tuple[str, ...], item: object) -> Edit:
+    """Adds an item to the end of the list at `path`; a single value there becomes a list."""
+
+    def edit(document: CommentedMap) -> None:
+        holder = _holder(document, path[:-1], make=True)
+        assert holder is not None
+        items = _as_list(holder, path[-1])
+        if not any(_names(each, item) for each in items):
+            items.append(_plain(item))
+
+    return edit
+
+
+def exclude(path: tuple[str, ...], item: object) -> Edit:
+    """Takes an item out of the list at `path`; an empty list goes as a whole."""
+
+    def edit(document: CommentedMap) -> None:
+        holder = _holder(document, path[:-1], make=False)
+        if holder is None or holder.get(path[-1]) is None:
+            return
+        items = _as_list(holder, path[-1])
+        for index in [index for index, each in enumerate(items) if _names(each, item)][::-1]:
+            del items[index]
+        if not items:
+            del holder[path[-1]]
+
+    return edit
+
+
+def rename(path: tuple[str, ...], new: str) -> Edit:
+    """Gives a key another name, in its place."""
+
+    def edit(document: CommentedMap) -> None:
+        holder = _holder(document, path[:-1], make=False)
+        if holder is None or path[-1] not in holder:
+            raise ValueError(f"'{path[-1]}' is not in the file.")
+        position = list(holder).index(path[-1])
+        comments = holder.ca.items.pop(path[-1], None)
+        holder.insert(position, new, holder.pop(path[-1]))
+        if comments is not None:
+            holder.ca.items[new] = comments
+
+    return edit
+
+
+def _parse(text: str) -> tuple[CommentedMap, YAML]:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    _, sequence, offset = load_yaml_guess_indent(text) if _has_content(text) else (None, None, None)
+    yaml.indent(mapping=_mapping_indent(text), sequence=sequence or 4, offset=2 if offset is None else offset)
+    document = yaml.load(text)
+    if document is None:
+        document = CommentedMap()
+    if not isinstance(document, CommentedMap):
+        raise ValueError("The policy file is not a mapping of keys to values.")
+    return document, yaml
+
+
+def _value(text: str) -> object:
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError:
+        return None
+
+
+def _mapping_indent(text: str) -> int:
+    """By how much the file indents the keys of a mapping, as its first indented key has it."""
+    found = re.search(r"^[^\s#-][^\n]*:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*(?:#[^\n]*)?\n)*( +)[^\s#-]", text, re.MULTILINE)
+    return len(found[1]) if found else 2
+
+
+def _has_content(text: str) -> bool:
+    return any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines())
+
+
+def _dump(yaml: YAML, document: CommentedMap) -> str:
+    if not document:
+        return ""
+    out = io.StringIO()
+    yaml.dump(document, out)
+    return out.getvalue()
+
+
+def _holder(document: CommentedMap, path: tuple[str, ...], make: bool) -> CommentedMap | None:
+    current = document
+    for key in path:
+        inner = current.get(key)
+        if inner is None:
+            if not make:
+                return None
+            inner = current[key] = CommentedMap()
+        if not isinstance(inner, CommentedMap):
+            raise ValueError(f"'{key}' is not a mapping in the file.")
+        current = inner
+    return current
+
+
+def _names(each: object, item: object) -> bool:
+    """Whether an item of a list is `item`, or says more about it."""
+    return each == item or (isinstance(each, Mapping) and each.get("what") == item)
+
+
+def _as_list(holder: CommentedMap, key: str) -> CommentedSeq:
+    value = holder.get(key)
+    if isinstance(value, CommentedSeq):
+        return value
+    items = CommentedSeq([] if value is None else [value])
+    items.fa.set_flow_style()
+    holder[key] = items
+    return items
+
+
+def _plain(value: object) -> Any:
+    """New values are written on one line where they are short."""
+    if isinstance(value, Mapping):
+        made = CommentedMap((key, _plain(each)) for key, each in value.items())
+        if all(not isinstance(each, Mapping | list) or len(str(each)) < 60 for each in value.values()) and len(str(value)) < 100:
+            made.fa.set_flow_style()
+        return made
+    if isinstance(value, list | tuple):
+        items = CommentedSeq(_plain(each) for each in value)
+        items.fa.set_flow_style()
+        return items
+    # Times and addresses are easier to read in quotes, and safe with readers of YAML 1.1.
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and ":" in value else value
+
+
+def _transplant(text: str, before: str, after: str) -> str:
+    """Applies what differs between `before` and `after` to `text`, of which `before` is another spelling with as many lines."""
+    own, normal, new = text.splitlines(True), before.splitlines(True), after.splitlines(True)
+    if len(own) != len(normal):
+        return after
+    result: list[str] = []
+    for tag, start, end, new_start, new_end in difflib.SequenceMatcher(None, normal, new, autojunk=False).get_opcodes():
+        result += own[start:end] if tag == "equal" else new[new_start:new_end]
+    return "".join(result)
+
+
+def _with_lost_comments(before: str, after: str) -> str:
+    """Puts lines that are only a comment back where the edit took them along with what stood before them."""
+    old, new = before.splitlines(True), after.splitlines(True)
+    result: list[str] = []
+    for tag, start, end, new_start, new_end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        result += new[new_start:new_end]
+        if tag in {"delete", "replace"}:
+            here = {line.strip() for line in new[new_start:new_end]}
+            result += [line for line in old[start:end] if line.lstrip().startswith("#") and line.strip() not in here]
+    return "".join(result)
