@@ -165,7 +165,7 @@ class _Inquiry:
 
     def go_on(self) -> None:
         """The next round, or the end."""
-        while not self.open:
+        while not self.open and self.hearers:  # an attempt that fails at once goes on by itself, and may have ended the inquiry
             if not self.rounds or self.round >= len(_ATTEMPT_SECONDS):
                 words = "no upstream answered" if self.upstreams.names else "no upstream is configured"
                 self.finish(self.refusal or UpstreamError(words))
@@ -175,7 +175,8 @@ class _Inquiry:
             self.round += 1
             self.open = [_Attempt(self, channel, seconds) for channel in channels]
             for attempt in tuple(self.open):
-                attempt.begin()
+                if attempt in self.open:
+                    attempt.begin()
 
     def failed(self, attempt: _Attempt, *, again: bool) -> None:
         """An attempt brought nothing; `again` says whether asking the channel once more could help."""
