@@ -1,0 +1,351 @@
+"""`hedgerow doctor`: looks at everything that has to be right on the server, and says of each how to mend it.
+
+Each check is a function that yields findings and changes nothing. Whether a child's device is held is seen from that device only:
+`docs/install/check.md` tells how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from struct import pack
+
+import dnslib
+import httpx
+from pyroute2 import IPRoute
+
+from hedgerow.app.gateway_keeper import Choice
+from hedgerow.app.resolvers import RESOLV_CONFS
+from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.snapshot import Snapshot
+from hedgerow.dns import wire
+from hedgerow.dns.channels import open_upstreams
+from hedgerow.dns.inquiries import Bootstrap
+from hedgerow.dns.upstream import Ask, UpstreamError
+from hedgerow.network import gateway as nftables
+from hedgerow.policies.load import PolicyError, load_policy
+from hedgerow.policies.model import Policy, SafeSearch
+from hedgerow.policies.safe_search import Engines
+from hedgerow.proxy.authority import AuthorityError, load_authority
+
+PATIENCE_S = 3.0
+FRESH_LISTS_S = 3 * 24 * 3600.0
+LEAST_FREE_BYTES = 200 * 1024 * 1024
+CANARY = "use-application-dns.net"
+"""A name that Hedgerow answers itself, always with NXDOMAIN, so that asking for it needs no upstream."""
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+class Health(StrEnum):
+    GOOD = "good"
+    UNSURE = "unsure"  # works, or can't be looked at from here; somebody should know
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, how it is, and what to do about it; `mend` is empty where nothing has to be done."""
+
+    what: str
+    health: Health
+    found: str
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """The Hedgerow that is looked at. `snapshot` None: it has never got as far as filtering."""
+
+    state: Path
+    settings: Settings | None
+    snapshot: Snapshot | None
+
+    @staticmethod
+    def of(state: Path) -> Patient:
+        try:
+            settings = Settings.load(state)
+        except (OSError, ValueError):
+            settings = None
+        try:
+            snapshot = Snapshot.load(state)
+        except (OSError, ValueError):
+            snapshot = None
+        return Patient(state, settings, snapshot)
+
+    @property
+    def policy(self) -> Policy | None:
+        return self.snapshot.policy if self.snapshot else None
+
+
+def examine(state: Path) -> list[Finding]:
+    """All findings, in the order in which a person should read them. Takes a few seconds where things do not answer."""
+    patient = Patient.of(state)
+    findings: list[Finding] = []
+    for check in CHECKS:
+        try:
+            findings += check(patient)
+        except (OSError, ValueError) as error:
+            findings.append(Finding(check.__name__.removeprefix("check_"), Health.UNSURE, f"can't be looked at: {error}"))
+    return findings
+
+
+def good(what: str, found: str) -> Finding:
+    return Finding(what, Health.GOOD, found)
+
+
+def check_running(patient: Patient) -> Iterator[Finding]:
+    """Whether the ports answer, as a device would see it."""
+    settings = patient.settings
+    if settings is None:
+        yield Finding("running", Health.BAD, f"no Hedgerow has run with the state directory {patient.state}", "hedgerow up")
+        return
+    restart = "see the log (journalctl -u hedgerow) and start it again: systemctl restart hedgerow, or hedgerow up"
+    for kind, how in ((socket.SOCK_DGRAM, "UDP"), (socket.SOCK_STREAM, "TCP")):
+        said = ask(settings.dns, CANARY, kind)
+        found = said or f"no answer at {settings.dns}"
+        yield Finding(f"dns over {how}", Health.GOOD if said else Health.BAD, found, "" if said else restart)
+    for name, endpoint in (("proxy", settings.proxy), ("web", settings.web)):
+        opens = connects(endpoint)
+        yield Finding(
+            name, Health.GOOD if opens else Health.BAD, f"{'takes' if opens else 'no'} connections at {endpoint}", "" if opens else restart
+        )
+
+
+def check_status(patient: Patient) -> Iterator[Finding]:
+    """What control says of itself: workers, journal, newer policy, lists."""
+    settings = patient.settings
+    if settings is None:
+        return
+    try:
+        status = _status(settings)
+    except httpx.HTTPError:
+        yield Finding("control", Health.BAD, "does not answer", "systemctl restart hedgerow")
+        return
+    late = [str(row["name"]) for row in status["workers"] if row["state"] != "running"]
+    if late:
+        yield Finding("workers", Health.BAD, f"not serving: {', '.join(late)}", "see the log (journalctl -u hedgerow)")
+    else:
+        yield good("workers", f"{len(status['workers'])} run")
+    if status["journal_problem"]:
+        yield Finding("journal", Health.BAD, str(status["journal_problem"]), "make room on the disk, or move the state directory")
+    if status["policy_problems"]:
+        path = status["policy"]
+        yield Finding("policy", Health.BAD, f"{path} has mistakes; the one before it stays in force", f"hedgerow check {path}")
+    yield from _lists(status)
+
+
+def _lists(status: dict[str, list[dict[str, object]]]) -> Iterator[Finding]:
+    lists, update = status["lists"], "hedgerow lists update, and hedgerow lists status to see why"
+    ill = [str(row["source"]) for row in lists if row["problem"]]
+    fetched = ((str(row["source"]), float(str(row["fetched"]))) for row in lists if row.get("fetched"))
+    old = [name for name, when in fetched if name.startswith("http") and time.time() - when > FRESH_LISTS_S]
+    if ill:
+        yield Finding("lists", Health.UNSURE, f"with problems, their last good copies filter: {', '.join(ill)}", update)
+    if old:
+        yield Finding("lists", Health.UNSURE, f"not heard of for three days: {', '.join(old)}", update)
+    if not ill and not old:
+        yield good("lists", f"{len(lists)} in force, {sum(int(str(row['domains'])) for row in lists)} domains")
+
+
+def check_policy(patient: Patient) -> Iterator[Finding]:
+    """The file as it lies there, and whether it names the network that this machine is in."""
+    policy = patient.policy
+    if policy is None:
+        return
+    path = Path(policy.path) if policy.path else None
+    try:
+        load_policy(path)
+        yield good("policy file", f"{path} is good" if path else "none: everybody is filtered as a child of eight to twelve")
+    except PolicyError as error:
+        yield Finding("policy file", Health.BAD, f"{len(error.problems)} mistakes in {path}", f"hedgerow check {path}")
+    lan = policy.network.lan
+    outside = [text for text in inner_addresses() if not any(ip_address(text) in network for network in lan)]
+    if outside:
+        found = f"devices beside these addresses of this machine are refused: {', '.join(outside)}"
+        yield Finding("lan", Health.BAD, found, "add their networks to network.lan in the policy")
+    else:
+        yield good("lan", "network.lan holds every network of this machine that does not lead to the internet")
+
+
+def check_upstreams(patient: Patient) -> Iterator[Finding]:
+    """Each upstream by itself, and the names that safe search needs."""
+    policy, settings = patient.policy, patient.settings
+    if policy is None or settings is None:
+        return
+    own = [(endpoint.host, endpoint.port) for endpoint in settings.dns.every_family()]
+    resolv_conf = "\n".join(path.read_text("ascii", "replace") for path in RESOLV_CONFS if path.exists())
+    names = open_upstreams(policy.network.upstream, resolv_conf=resolv_conf, own=own).names
+    mend = "name others in the policy, such as network: {upstream: [9.9.9.9]}, or mend the way to the internet"
+    if not names:
+        yield Finding("upstreams", Health.BAD, "there is nobody to ask", mend)
+    answering = []
+    for name in names:
+        error, seconds = asyncio.run(_try_upstream(name))
+        answering += [] if error else [name]
+        yield (
+            Finding(f"upstream {name}", Health.BAD, error, mend)
+            if error
+            else good(f"upstream {name}", f"answers in {seconds * 1000:.0f} ms")
+        )
+    if answering:
+        yield from _safe_search_targets(tuple(answering))
+
+
+async def _try_upstream(name: str) -> tuple[str, float]:
+    """What went wrong (nothing: empty) and how long it took."""
+    opened, started = open_upstreams((name,)), time.monotonic()
+    try:
+        response = await opened.ask(Ask(wire.name_of("example.com") + pack("!HH", wire.A, wire.IN)))
+        error = "" if response.rcode in (dnslib.RCODE.NOERROR, dnslib.RCODE.NXDOMAIN) else f"answers {dnslib.RCODE.get(response.rcode)}"
+    except (UpstreamError, OSError) as problem:
+        error = str(problem) or "no answer"
+    finally:
+        await opened.close()
+    return error, time.monotonic() - started
+
+
+def _safe_search_targets(upstreams: tuple[str, ...]) -> Iterator[Finding]:
+    levels = (SafeSearch.MODERATE, SafeSearch.STRICT)
+    targets = sorted({target for engine in Engines.load().by_id.values() for level in levels if (target := engine.dns_target(level))})
+    failed = asyncio.run(_unresolved(upstreams, targets))
+    if failed:
+        mend = "nothing: these engines are closed where safe search is on, until their safe names resolve again"
+        yield Finding("safe search", Health.UNSURE, f"safe names that do not resolve: {', '.join(failed)}", mend)
+    else:
+        yield good("safe search", f"all {len(targets)} safe names of search engines resolve")
+
+
+async def _unresolved(upstreams: tuple[str, ...], hosts: list[str]) -> list[str]:
+    """Those of the hosts that have no address."""
+    opened = open_upstreams(upstreams)
+    resolve = Bootstrap(opened)
+    try:
+        answers = await asyncio.gather(*(resolve(host) for host in hosts), return_exceptions=True)
+    finally:
+        await opened.close()
+    return [host for host, answer in zip(hosts, answers, strict=True) if isinstance(answer, BaseException)]
+
+
+def check_gateway(patient: Patient) -> Iterator[Finding]:
+    try:
+        choice = Choice.load(patient.state)
+        if choice is None:
+            found = "not chosen: a child who changes the DNS setting of a device gets round the filter, unless your router prevents it"
+            yield Finding("gateway", Health.UNSURE, found, "on the machine that is the devices' router: hedgerow gateway apply")
+            return
+        if not nftables.is_in_place():
+            yield Finding("gateway", Health.BAD, "chosen, but not in place", "hedgerow gateway apply")
+            return
+    except nftables.GatewayError as error:
+        yield Finding("gateway", Health.UNSURE, str(error), "run hedgerow doctor as root")
+        return
+    idle = [family for family, forwards in nftables.forwards().items() if not forwards]
+    if idle:
+        mend = "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, or mind that devices have another router for it"
+        yield Finding("gateway", Health.UNSURE, f"in place, but this machine does not forward {' and '.join(idle)}", mend)
+    else:
+        yield good("gateway", f"in place on {', '.join(choice.lan)}{', strict' if choice.strict else ''}")
+
+
+def check_files(patient: Patient) -> Iterator[Finding]:
+    """The certificate authority, secrets, and room to write."""
+    settings, state = patient.settings, patient.state
+    if settings is None:
+        return
+    try:
+        authority = load_authority(settings.authority)
+        days = (authority.expires.timestamp() - time.time()) / 86400
+        health = Health.GOOD if days > 60 else Health.UNSURE
+        yield Finding(
+            "certificate authority", health, f"good for {days:.0f} days", "" if days > 60 else "plan for a new one on every device"
+        )
+    except (OSError, AuthorityError) as error:
+        yield Finding(
+            "certificate authority", Health.BAD, str(error), f"chmod 600 what is in {settings.authority}, or restart after moving it away"
+        )
+    for path in (settings.admin_token, settings.pass_key):
+        if path.exists() and path.stat().st_mode & 0o077:
+            yield Finding("secrets", Health.BAD, f"{path} can be read by others", f"chmod 600 {path}")
+    free = shutil.disk_usage(state).free
+    mend = "" if free > LEAST_FREE_BYTES else f"make room on the disk of {state}"
+    yield Finding("disk", Health.BAD if mend else Health.GOOD, f"{free // 1024**2} MB free for {state}", mend)
+
+
+def check_clock(patient: Patient) -> Iterator[Finding]:
+    """Bedtimes are as right as this machine's clock."""
+    now, mend = time.time(), "switch time synchronisation on: timedatectl set-ntp true"
+    newest = max((path.stat().st_mtime for path in (Path(__file__), patient.state) if path.exists()), default=0.0)
+    if now < newest - 86400:
+        yield Finding("clock", Health.BAD, f"it shows {time.strftime('%Y-%m-%d %H:%M')}, before Hedgerow was installed", mend)
+        return
+    said = ""
+    if shutil.which("timedatectl"):
+        command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False).stdout.strip()
+    shown = time.strftime("%Y-%m-%d %H:%M %Z")
+    if said == "yes":
+        yield good("clock", f"{shown}, synchronised")
+    else:
+        yield Finding(
+            "clock", Health.UNSURE, f"{shown}; {'not synchronised' if said == 'no' else 'whether it is synchronised is unknown'}", mend
+        )
+
+
+CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
+    *(check_running, check_status, check_policy, check_upstreams, check_gateway, check_clock, check_files),
+)
+
+
+def ask(server: Endpoint, name: str, kind: socket.SocketKind) -> str:
+    """What a resolver says to one question, in a word or two; empty where it says nothing."""
+    host = ANYWHERE.get(server.host, server.host)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    question = dnslib.DNSRecord.question(name)
+    message = question.pack()
+    with socket.socket(family, kind) as client:
+        client.settimeout(PATIENCE_S)
+        try:
+            client.connect((host, server.port))
+            client.sendall(message if kind is socket.SOCK_DGRAM else len(message).to_bytes(2, "big") + message)
+            data = client.recv(4096)
+            reply = dnslib.DNSRecord.parse(data if kind is socket.SOCK_DGRAM else data[2:])
+        except (OSError, dnslib.DNSError):
+            return ""
+    return f"answers at {server}" if reply.header.id == question.header.id else ""
+
+
+def connects(endpoint: Endpoint) -> bool:
+    host = ANYWHERE.get(endpoint.host, endpoint.host)
+    try:
+        socket.create_connection((host, endpoint.port), PATIENCE_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def inner_addresses() -> list[str]:
+    """This machine's addresses on interfaces that do not lead to the internet; raises OSError."""
+    outer = nftables.interfaces_to_the_internet()
+    with IPRoute() as netlink:
+        names = {link["index"]: link.get("ifname") for link in netlink.get_links()}
+        found = [(names.get(entry["index"]), entry.get("address")) for entry in netlink.get_addr()]
+    addresses = [ip_address(text) for name, text in found if text and name not in outer]
+    return sorted(str(address) for address in addresses if not (address.is_loopback or address.is_link_local))
+
+
+def _status(settings: Settings) -> dict[str, list[dict[str, object]]]:
+    host = ANYWHERE.get(settings.web.host, settings.web.host)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}/api/v1/status"
+    token = settings.admin_token.read_text(encoding="ascii").strip()
+    with httpx.Client(trust_env=False, timeout=PATIENCE_S * 3) as client:
+        answer = client.get(url, headers={"Authorization": f"Bearer {token}"})
+        answer.raise_for_status()
+    return answer.json()  # type: ignore[no-any-return]

@@ -1,0 +1,78 @@
+"""What the doctor says on a router that is well, and on one that is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from lab import House
+
+pytestmark = pytest.mark.root
+
+
+def findings(house: House) -> tuple[dict[str, tuple[str, str]], int]:
+    """(health, mend) of everything that was looked at, and the exit status."""
+    done = house.hedgerow("doctor", "--json", must=False)
+    assert done.stdout, done.stderr
+    return {row["what"]: (row["health"], row["mend"]) for row in json.loads(done.stdout)}, done.returncode
+
+
+def test_a_router_that_is_well(house: House) -> None:
+    house.hedgerow("gateway", "apply")
+    found, status = findings(house)
+    assert status == 0, found
+    well = (
+        "dns over UDP",
+        "dns over TCP",
+        "proxy",
+        "web",
+        "workers",
+        "lists",
+        "policy file",
+        "lan",
+        "upstream udp://9.9.9.9:53",
+        "gateway",
+    )
+    assert {what: found[what][0] for what in well} == dict.fromkeys(well, "good")
+    assert found["safe search"][0] == "unsure", "the laboratory's internet has no search engines"
+    assert all(mend for health, mend in found.values() if health != "good")
+
+
+def test_each_trouble_is_named_with_its_mending(house: House) -> None:
+    house.hedgerow("gateway", "apply")
+    policy = house.policy.read_text()
+    token = house.state / "admin-token"
+    try:
+        house.router.must("nft", "delete", "table", "inet", "hedgerow")
+        house.policy.write_text(policy.replace("age: 9", "age: nine"))
+        token.chmod(0o644)
+        house.router.must("ip", "link", "set", "wan", "down")
+        found, status = findings(house)
+    finally:
+        token.chmod(0o600)
+        house.policy.write_text(policy)
+        _bring_up(house)
+    assert status == 1
+    assert found["policy file"] == ("bad", f"hedgerow check {house.policy}")
+    assert found["secrets"] == ("bad", f"chmod 600 {token}")
+    assert found["upstream udp://9.9.9.9:53"][0] == "bad"
+    assert "dns over UDP" in found
+    assert found["dns over UDP"][0] == "good", "what is well is said to be"
+
+
+def test_a_hedgerow_that_does_not_run(house: House) -> None:
+    house.stop()
+    try:
+        found, status = findings(house)
+    finally:
+        house.start()
+    assert status == 1
+    assert {found[what][0] for what in ("dns over UDP", "dns over TCP", "proxy", "web", "control")} == {"bad"}
+    assert found["policy file"][0] == "good"
+
+
+def _bring_up(house: House) -> None:
+    house.router.ip("link", "set", "wan", "up")
+    house.router.ip("address", "replace", "2600:9000:5500::2/64", "dev", "wan", "nodad")
+    house.router.ip("route", "replace", "default", "via", "100.64.0.1")
+    house.router.ip("-6", "route", "replace", "default", "via", "2600:9000:5500::1")
