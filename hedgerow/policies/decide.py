@@ -173,10 +173,13 @@ def _service(case: Case) -> Decision | None:
 def _category(case: Case) -> Decision | None:
     rules = case.ruleset.rules
     blocked = case.mask & rules.blocked
+    request = case.request
+    if blocked and request.url is not None:
+        # A list may except some pages of a host that it blocks as a whole.
+        blocked &= ~case.catalogue.lifted_by_url(request.url, request.resource, request.initiator, blocked)
     if blocked:
         name = case.catalogue.categories[(blocked & -blocked).bit_length() - 1]
         return Decision(Verdict.BLOCK, Reason.CATEGORY, name, _list_origin(case, name), _rule_until(rules, name))
-    request = case.request
     if request.url is None or not (rules.blocked or rules.bypass):
         return None
     match = case.catalogue.match_url(request.url, request.resource, request.initiator, rules.blocked | rules.bypass)
@@ -308,4 +311,4 @@ def _urls_matter(case: Case) -> bool:
     excepted = case.rule is not None and case.rule.allow
     if content.opens_pages and not excepted:
         return True
-    return not excepted and bool(rules.blocked or rules.bypass) and case.catalogue.has_url_rules(case.request.host)
+    return not excepted and case.catalogue.has_url_rules(case.request.host, rules.blocked | rules.bypass)

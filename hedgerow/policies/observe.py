@@ -10,6 +10,10 @@ from hedgerow.policies.ruleset import Ruleset
 _NAMES_A_SITE = frozenset({Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.LIFELINE})
 
 
+ILLEGAL = "illegal"
+"""The category of sealed lists."""
+
+
 def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float, count: int = 1) -> Observation | None:
     """The decision as it may be remembered; None if nothing of it may.
 
@@ -18,7 +22,8 @@ def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float,
     privacy = ruleset.privacy
     if decision.reason is Reason.LIFELINE or privacy is Privacy.NONE:
         return None
-    topics_only = privacy is Privacy.CATEGORY
+    # Of illegal material nothing is written that could lead anybody to it.
+    topics_only = privacy is Privacy.CATEGORY or decision.what == ILLEGAL
     return Observation(
         when=when,
         device=request.device,
@@ -29,7 +34,7 @@ def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float,
         reason=decision.reason,
         what="" if topics_only and _tells_the_site(decision) else decision.what,
         host="" if topics_only else request.host,
-        url=_without_secrets(request.url) if privacy is Privacy.FULL and request.url else "",
+        url=_without_secrets(request.url) if privacy is Privacy.FULL and request.url and not topics_only else "",
         rule="" if topics_only or decision.rule is None else str(decision.rule),
         count=count,
     )

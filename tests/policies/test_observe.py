@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.seals import seal
+from hedgerow.blocklists.sources import Source
 from hedgerow.policies.decide import decide
 from hedgerow.policies.load import parse_policy
-from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Request
+from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Request, Verdict
 from hedgerow.policies.observe import observe
 from hedgerow.policies.ruleset import Rulesets
 
@@ -60,3 +65,42 @@ def test_nothing_at_all(catalogue: Catalogue) -> None:
 def test_a_lifeline_is_never_remembered(catalogue: Catalogue, privacy: str) -> None:
     assert _observed(catalogue, privacy, "www.childline.org.uk", "https://www.childline.org.uk/") is None
     assert Reason.LIFELINE not in {seen.reason for seen in [_observed(catalogue, privacy, "example.org")] if seen}
+
+
+def test_of_illegal_material_nothing_is_written_that_leads_to_it(tmp_path: Path) -> None:
+    """Also for an adult, whose everything may be remembered: the category is, the place is not."""
+    (tmp_path / "sealed.txt").write_text(seal("some.example/album/") + "\n" + seal("whole.example/") + "\n")
+    compile_generation([Source("hotline", "illegal", tmp_path / "sealed.txt")], tmp_path / "generation")
+    catalogue = Catalogue.open(tmp_path / "generation")
+    policy = parse_policy(b"people: {ann: {profile: adult, devices: [192.168.1.9], privacy: full}}", None)
+    rulesets = Rulesets(policy, (), (), catalogue)
+    device = rulesets.device_at("192.168.1.9")
+    assert device is not None
+    ruleset = rulesets.ruleset(device, NOON)
+    for host, url in (("some.example", "http://some.example/album/1.jpg"), ("whole.example", None)):
+        request = Request(DeviceId("x"), Kind.HTTP if url else Kind.DNS, host, url=url)
+        decision = decide(ruleset, catalogue, request)
+        assert (decision.verdict, decision.what) == (Verdict.BLOCK, "illegal")
+        seen = observe(ruleset, request, decision, NOON)
+        assert seen is not None
+        assert (seen.what, seen.host, seen.url) == ("illegal", "", "")
+        assert host not in repr(decision)
+        assert host not in repr(seen)
+    allowed = Request(DeviceId("x"), Kind.HTTP, "some.example", url="http://some.example/")
+    assert decide(ruleset, catalogue, allowed).verdict is Verdict.ALLOW
+
+
+def test_a_list_may_except_pages_of_a_host_that_it_blocks(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("||mixed.example^\n@@||mixed.example/good/\n")
+    compile_generation([Source("list", "adult", tmp_path / "list.txt")], tmp_path / "generation")
+    catalogue = Catalogue.open(tmp_path / "generation")
+    rulesets = Rulesets(parse_policy(b"people: {mia: {age: 9, devices: [192.168.1.9]}}", None), (), (), catalogue)
+    device = rulesets.device_at("192.168.1.9")
+    assert device is not None
+    ruleset = rulesets.ruleset(device, NOON)
+
+    def verdict(path: str) -> Verdict:
+        request = Request(DeviceId("x"), Kind.HTTP, "mixed.example", url=f"http://mixed.example{path}")
+        return decide(ruleset, catalogue, request).verdict
+
+    assert (verdict("/good/1"), verdict("/bad/1")) == (Verdict.ALLOW, Verdict.BLOCK)

@@ -1,0 +1,155 @@
+"""Measures URL look-ups against Brave's engine (the package `adblock`), on real requests, in one run, with the same lists.
+
+    .venv/bin/python bench/urls.py [--write]
+
+Both sides are asked for the verdict on 30,524 requests of browsers under EasyList and the uBlock lists, ours with the page's host
+taken out of the page's URL, as it comes. Each request is timed by itself, ours and theirs in turn; the first pass is cold. The rules
+that theirs does not honour it does not have to look at. Also: opening, memory, host look-ups one by one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import platform
+import random
+import statistics
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import adblock
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.names import host_of_url
+from hedgerow.blocklists.sources import Source
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+RESULT = Path(__file__).parent / "results" / "urls.md"
+PASSES = 5
+
+
+def read_requests() -> list[tuple[str, str, str]]:
+    with zipfile.ZipFile(DATA / "requests" / "urlfilter-requests.json.zip") as archive:
+        lines = archive.read(archive.namelist()[0]).decode().splitlines()
+    rows = [json.loads(line) for line in lines if line.startswith("{")]
+    return [(row["url"], row["frameUrl"], "xhr" if row["cpt"] == "fetch" else row["cpt"]) for row in rows]
+
+
+def private_kb() -> int:
+    return sum(
+        int(line.split()[1]) for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if line.startswith("Private_Dirty")
+    )
+
+
+def time_each(
+    requests: list[tuple[str, str, str]], ask: Callable[[str, str, str], object], other: Callable[[str, str, str], object]
+) -> tuple[list[float], list[float]]:
+    """Microseconds of each request, of both, in turn."""
+    mine, theirs, clock = [], [], time.perf_counter_ns
+    for url, page, kind in requests:
+        start = clock()
+        ask(url, page, kind)
+        middle = clock()
+        other(url, page, kind)
+        end = clock()
+        mine.append((middle - start) / 1000)
+        theirs.append((end - middle) / 1000)
+    return mine, theirs
+
+
+def figures(times: list[float]) -> tuple[float, float, float, float]:
+    cuts = statistics.quantiles(times, n=100)
+    return cuts[49], cuts[89], cuts[98], statistics.mean(times)
+
+
+def time_hosts(catalogue: Catalogue, hosts: list[str]) -> list[float]:
+    """Each look-up by itself, less what reading the clock costs."""
+    clock = time.perf_counter_ns
+    empty = statistics.median([-(clock() - clock()) for _ in range(20_000)])
+    times = []
+    for host in hosts:
+        start = clock()
+        catalogue.host_mask(host)
+        times.append(max(0, clock() - start - empty) / 1000)
+    return times
+
+
+def measure(folder: Path) -> list[str]:
+    paths = sorted((DATA / "lists" / "abp").iterdir())
+    report = compile_generation([Source(path.stem, "ads-trackers", path) for path in paths], folder / "ads")
+    requests = read_requests()
+    before, start = private_kb(), time.perf_counter()
+    catalogue = Catalogue.open(folder / "ads")
+    opened, private = (time.perf_counter() - start) * 1000, private_kb() - before
+    filters = adblock.FilterSet()
+    for path in paths:
+        filters.add_filter_list(path.read_text(encoding="utf-8", errors="replace"))
+    engine = adblock.Engine(filters)
+    page_host = lru_cache(maxsize=4096)(lambda page: host_of_url(page) or "null")
+
+    def ask(url: str, page: str, kind: str) -> object:
+        return catalogue.judge(url, kind, page_host(page))
+
+    def ask_theirs(url: str, page: str, kind: str) -> object:
+        return engine.check_network_urls(url, page, kind).matched
+
+    agree = sum((ask(*request) is not None) == ask_theirs(*request) for request in requests) / len(requests)
+    catalogue = Catalogue.open(folder / "ads")  # cold again
+    gc.collect()
+    gc.freeze()
+    rows = []
+    for number in range(PASSES):
+        ours, theirs = map(figures, time_each(requests, ask, ask_theirs))
+        name = "cold" if number == 0 else f"pass {number + 1}"
+        cells = [f"{a:.2f} / {b:.2f} = **{a / b:.2f}**" for a, b in zip(ours, theirs, strict=True)]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return [
+        f"{report.domains:,} hosts and {report.url_rules:,} URL rules; opened in {opened:.1f} ms with {private:,} kB of private memory;",
+        f"verdicts agree on {agree:.2%} of {len(requests):,} requests.",
+        "",
+        "| microseconds, ours / theirs = ratio | median | p90 | p99 | mean |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+        *measure_hosts(folder),
+    ]
+
+
+def measure_hosts(folder: Path) -> list[str]:
+    """Half hits, half misses, each timed by itself."""
+    lists = [DATA / "lists" / "plain" / name for name in ("hagezi-nsfw.txt", "hagezi-gambling.mini.txt")]
+    compile_generation([Source(path.stem, "adult", path) for path in lists], folder / "hosts")
+    catalogue = Catalogue.open(folder / "hosts")
+    names = [line for path in lists for line in path.read_text().splitlines() if line and line[0] != "#"]
+    rng = random.Random(7)
+    asked = [each for name in rng.sample(names, 50_000) for each in (f"www.{name}", f"not-{name[1:]}")]
+    rng.shuffle(asked)
+    lines = ["| host look-ups, µs | median | p90 | p99 | p99.9 |", "|---|---|---|---|---|"]
+    for name in ("cold", "warm"):
+        cuts = statistics.quantiles(time_hosts(catalogue, asked), n=1000)
+        lines.append(f"| {name} | {cuts[499]:.2f} | {cuts[899]:.2f} | {cuts[989]:.2f} | {cuts[998]:.2f} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="write bench/results/urls.md")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        lines = measure(Path(folder))
+    text = "\n".join(lines)
+    print(text)
+    if options.write:
+        run = f"`bench/urls.py` on Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}."
+        RESULT.write_text(f"# URL look-ups against Brave's engine\n\n{run}\n\n{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
