@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
-from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter
+from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter, circumstances
 from hedgerow.app.snapshot import View
 from hedgerow.app.worker import Worker
 from hedgerow.dns.clients import Client
@@ -25,7 +25,10 @@ class DnsWorker:
         self._meter = UpstreamMeter()
         self._choice = UpstreamChoice(worker.settings, worker.view.policy, self._meter)
         self.upstreams = self._choice.open()
-        self.server = Server(Resolver(self.upstreams, worker.decide), self.client_of, self.observe)
+        resolver = Resolver(self.upstreams, worker.decide, circumstances=circumstances(worker.view.policy, worker.decide))
+        self.server = Server(resolver, self.client_of, self.observe)
+        self._limit = worker.view.policy.network.resolver.limit
+        self.server.limit(self._limit)
         self._retired: set[asyncio.Task[None]] = set()
         worker.on_swap = self.swap
         worker.on_forget = self.server.forget_clients
@@ -40,7 +43,10 @@ class DnsWorker:
 
     def swap(self, view: View) -> None:
         fresh = self._choice.open_if_changed(view.policy)
-        self.server.swap(self.client_of, self._worker.decide, fresh)
+        self.server.swap(self.client_of, self._worker.decide, fresh, circumstances(view.policy, self._worker.decide))
+        if view.policy.network.resolver.limit != self._limit:
+            self._limit = view.policy.network.resolver.limit
+            self.server.limit(self._limit)
         if fresh is not None:
             # Questions in flight still get their answers from the old ones.
             task = asyncio.get_running_loop().create_task(self.upstreams.close(CLOSE_GRACE_S))
@@ -49,8 +55,10 @@ class DnsWorker:
             self.upstreams = fresh
 
     def counters(self) -> Mapping[tuple[str, ...], float]:
-        counters = self.server.counters | self._meter.counters
-        counters["hedgerow_dns_cache_entries",] = float(len(self.server.resolver.answers.entries))
+        counters = self.server.all_counters() | self._meter.counters
+        resolver = self.server.resolver
+        counters["hedgerow_dns_cache_octets",] = float(resolver.answers.octets + resolver.resolutions.octets)
+        counters["hedgerow_dns_cache_entries",] = float(len(resolver.answers.entries))
         return counters
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter
+from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter, circumstances
 from hedgerow.app.snapshot import View
 from hedgerow.app.worker import Worker
 from hedgerow.dns.resolver import Addresses, Resolver
@@ -26,7 +26,7 @@ class ProxySide:
         self._meter = UpstreamMeter()
         self._choice = UpstreamChoice(worker.settings, worker.view.policy, self._meter)
         self.upstreams = self._choice.open()
-        self._resolver = Resolver(self.upstreams, worker.decide)
+        self._resolver = Resolver(self.upstreams, worker.decide, circumstances=circumstances(worker.view.policy, worker.decide))
         self._retired: set[asyncio.Task[None]] = set()
 
     def judge(self, view: View) -> Judge:
@@ -36,7 +36,7 @@ class ProxySide:
         guard = Guard(network.reachable, frozenset(network.ports), frozenset(own))
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
         page = BlockPage.load(network.country, network.timezone, ages)
-        return Judge(self._worker.client, self._worker.decide, self.resolve, self.observe, self._worker.ask, guard, page)
+        return Judge(self._worker.client, self._worker.decide, self.resolve, self.observe, self._worker.ask, guard, page, self._worker.use)
 
     async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
         """The addresses that DNS would give this device, so that both points agree."""
@@ -48,7 +48,7 @@ class ProxySide:
     def swap(self, view: View) -> Judge:
         """The judge of a new snapshot, with fresh upstreams where it names others."""
         fresh = self._choice.open_if_changed(view.policy)
-        self._resolver.swap(self._worker.decide, fresh)
+        self._resolver.swap(self._worker.decide, fresh, circumstances(view.policy, self._worker.decide))
         if fresh is not None:
             task = asyncio.get_running_loop().create_task(self.upstreams.close(CLOSE_GRACE_S))
             self._retired.add(task)

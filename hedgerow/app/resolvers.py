@@ -8,39 +8,51 @@ from pathlib import Path
 from hedgerow.app.settings import Settings
 from hedgerow.dns.channels import open_upstreams
 from hedgerow.dns.inquiries import Upstreams
+from hedgerow.dns.rulings import Circumstances, Decide
+from hedgerow.dns.series import Histogram
+from hedgerow.policies.filtered import is_filtered, knows_addresses
 from hedgerow.policies.model import Policy
+from hedgerow.policies.resolver_settings import Dnssec, Forward, Strategy
 
 log = logging.getLogger("hedgerow.resolvers")
 
 # The second is where systemd-resolved keeps the servers behind its own stub, should the stub have been pointed at us.
 RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
+ERRORS_METRIC = "hedgerow_dns_upstream_errors_total"
 SECONDS_METRIC = "hedgerow_dns_upstream_seconds"
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Bounds of the histogram, as `dashboards.metrics` declares them."""
 
 
 class UpstreamMeter:
-    """Counts what became of each attempt, as series of cumulative counters."""
+    """Counts what became of each attempt, as series of cumulative counters. Its labels are the upstreams of policies."""
 
     def __init__(self) -> None:
-        self.counters: dict[tuple[str, ...], float] = {}
+        self._errors: dict[tuple[str, ...], float] = {}
+        self._seconds: dict[str, Histogram] = {}
 
-    def count(self, _name: str, outcome: str, seconds: float) -> None:
+    def count(self, name: str, outcome: str, seconds: float) -> None:
         """Told of each attempt by `Upstreams`."""
-        if outcome != "answered":
-            self._add("hedgerow_dns_upstream_errors_total", 1)
-            return
-        for bound in SECONDS_BUCKETS:
-            if seconds <= bound:
-                self._add((f"{SECONDS_METRIC}_bucket", repr(bound)), 1)
-        self._add((f"{SECONDS_METRIC}_bucket", "+Inf"), 1)
-        self._add(f"{SECONDS_METRIC}_sum", seconds)
-        self._add(f"{SECONDS_METRIC}_count", 1)
+        if outcome == "answered":
+            if name not in self._seconds:
+                self._seconds[name] = Histogram(SECONDS_METRIC, (name,), SECONDS_BUCKETS)
+            self._seconds[name].observe(seconds)
+        else:
+            key = (ERRORS_METRIC, name, outcome)
+            self._errors[key] = self._errors.get(key, 0.0) + 1
 
-    def _add(self, series: str | tuple[str, ...], value: float) -> None:
-        key = (series,) if isinstance(series, str) else series
-        self.counters[key] = self.counters.get(key, 0.0) + value
+    @property
+    def counters(self) -> dict[tuple[str, ...], float]:
+        found = dict(self._errors)
+        for histogram in self._seconds.values():
+            found |= histogram.counters()
+        return found
+
+
+def circumstances(policy: Policy, decide: Decide) -> Circumstances:
+    """What a snapshot says about resolving, for a worker's resolver."""
+    return Circumstances.of(policy.network, decide, is_filtered, knows_addresses)
 
 
 class UpstreamChoice:
@@ -49,20 +61,36 @@ class UpstreamChoice:
     def __init__(self, settings: Settings, policy: Policy, meter: UpstreamMeter) -> None:
         self._own = [(endpoint.host, endpoint.port) for endpoint in settings.dns.every_family()]
         self._meter = meter
-        self._names = policy.network.upstream
+        self._said = _said(policy)
 
     def open(self) -> Upstreams:
         """Raises nothing: the policy's names were checked when it was loaded. Nothing is connected yet."""
-        upstreams = open_upstreams(self._names, resolv_conf=_system_servers(), own=self._own, count=self._meter.count)
+        names, strategy, dnssec, forward = self._said
+        upstreams = open_upstreams(
+            names,
+            resolv_conf=_system_servers(),
+            own=self._own,
+            count=self._meter.count,
+            strategy=strategy,
+            secure_only=dnssec is Dnssec.VALIDATE,
+            forward=forward,
+        )
         if not upstreams.names:
             log.error("There is no upstream to ask: name some in the policy file, such as network: {upstream: [9.9.9.9]}.")
         return upstreams
 
     def open_if_changed(self, policy: Policy) -> Upstreams | None:
-        if policy.network.upstream == self._names:
+        said = _said(policy)
+        if said == self._said:
             return None
-        self._names = policy.network.upstream
+        self._said = said
         return self.open()
+
+
+def _said(policy: Policy) -> tuple[tuple[str, ...], Strategy, Dnssec, tuple[Forward, ...]]:
+    """What a policy says about upstreams."""
+    resolver = policy.network.resolver
+    return policy.network.upstream, resolver.strategy, resolver.dnssec, resolver.forward
 
 
 def _system_servers() -> str:

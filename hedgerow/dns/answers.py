@@ -11,8 +11,10 @@ from struct import pack
 from typing import Final, NamedTuple
 
 from hedgerow.dns import wire
+from hedgerow.dns.explanations import NO_REACHABLE_AUTHORITY, STALE, STALE_NXDOMAIN, Explanation, explain_block
 from hedgerow.dns.wire import Query, Record, Response
-from hedgerow.policies.model import Decision, Reason
+from hedgerow.policies.model import Decision
+from hedgerow.policies.resolver_settings import BlockedAnswer
 
 BLOCKED_TTL: Final = 10
 MAX_TTL: Final = 86_400
@@ -20,9 +22,7 @@ MAX_NEGATIVE_TTL: Final = 3_600  # RFC 2308, section 5
 BLOCKED_LIFETIME: Final = 3_600.0  # how long a blocked answer may stay in the cache: the TTL it shows never passes BLOCKED_TTL
 FAILURE_TTL: Final = 1.0  # RFC 9520: failures are cached, and no longer than needed to protect the upstream
 
-EDE_FILTERED: Final = 17  # RFC 8914
-EDE_NO_REACHABLE_AUTHORITY: Final = 22
-EDE_OPTION: Final = 15
+STALE_TTL: Final = 30  # RFC 8767, section 4
 _ECH: Final = 5  # SvcParamKey
 _MANDATORY: Final = 0
 
@@ -30,25 +30,12 @@ _MANDATORY: Final = 0
 _LOCAL_SOA: Final = b"\x09localhost\0" + b"\x06nobody\x07invalid\0" + pack("!IIIII", 1, 3600, 1200, 604800, BLOCKED_TTL)
 _RFC8482: Final = b"\x07RFC8482\0"
 
-# The words of a block, short enough for a datagram.
-_WORDS: Final = {
-    Reason.PAUSE: "paused",
-    Reason.BEDTIME: "bedtime",
-    Reason.SCHEDULE: "closed at this time",
-    Reason.BUDGET: "time is used up",
-    Reason.RULE: "blocked by a rule",
-    Reason.BYPASS: "a way round the filter",
-    Reason.SERVICE: "service",
-    Reason.CATEGORY: "category",
-    Reason.SAFE_SEARCH: "no safe search here",
-}
-
 
 class Draft(NamedTuple):
     """An answer for one question: `answers` and `authority` count the records in `body`, which follows the question.
 
     `ttls` are (offset in body, seconds at birth); `lifetime` says how many seconds the draft is right for, and no TTL shown
-    passes `ceiling`. `ede` is an extended error (code, text).
+    passes `ceiling`. `ede` is an extended error.
     """
 
     rcode: int
@@ -59,7 +46,7 @@ class Draft(NamedTuple):
     lifetime: float = 0.0
     ceiling: int = MAX_TTL
     authentic: bool = False
-    ede: tuple[int, str] | None = None
+    ede: Explanation | None = None
 
 
 class Rendered(NamedTuple):
@@ -76,7 +63,8 @@ def render(query: Query, draft: Draft) -> Rendered:
     if query.edns is not None:
         options = b""
         if draft.ede is not None:
-            options = wire.option_bytes(EDE_OPTION, pack("!H", draft.ede[0]) + draft.ede[1].encode()[:120])
+            text = draft.ede.extra_text(structured=bool(query.shape & wire.STRUCTURED_SHAPE))
+            options = wire.option_bytes(wire.EXTENDED_ERROR, pack("!H", draft.ede.code) + text)
         opt = wire.opt_bytes(draft.rcode, query.edns.dnssec, options)
     body, answers, authority, ttls = draft.body, draft.answers, draft.authority, draft.ttls
     truncated = query.end + len(body) + len(opt) > query.limit
@@ -95,28 +83,18 @@ def error(data: bytes, rcode: int, question_end: int = wire.HEADER) -> bytes:
     return data[:2] + _flags(data, rcode) + pack("!HHHH", count, 0, 0, 0) + data[wire.HEADER : question_end]
 
 
-def block_text(decision: Decision) -> str:
-    """Why, in a few words, for EDE.
-
-    >>> from hedgerow.policies.model import Verdict
-    >>> block_text(Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling"))
-    'Hedgerow: category gambling'
-    """
-    words = _WORDS.get(decision.reason, str(decision.reason))
-    return f"Hedgerow: {words} {decision.what}".rstrip()
-
-
-def blocked(query: Query, decision: Decision) -> Draft:
-    """0.0.0.0, :: or nothing, for ten seconds at a time."""
-    ede = (EDE_FILTERED, block_text(decision))
-    if query.qtype == wire.A:
-        return addresses(query, ("0.0.0.0",), BLOCKED_TTL)._replace(ede=ede)  # noqa: S104
-    if query.qtype == wire.AAAA:
-        return addresses(query, ("::",), BLOCKED_TTL)._replace(ede=ede)
-    return no_such_data(ede=ede)
+def blocked(query: Query, decision: Decision, how: BlockedAnswer = BlockedAnswer.ZERO, page: tuple[str, ...] = ()) -> Draft:
+    """0.0.0.0 and ::, or NXDOMAIN, or the addresses of the block page; nothing for other types. For ten seconds at a time."""
+    ede = explain_block(decision)
+    if how is BlockedAnswer.NXDOMAIN:
+        return no_such_data(wire.NXDOMAIN, ede)
+    if query.qtype not in (wire.A, wire.AAAA):
+        return no_such_data(ede=ede)
+    texts = page if how is BlockedAnswer.PAGE and page else ("0.0.0.0", "::")  # noqa: S104
+    return addresses(query, texts, BLOCKED_TTL)._replace(ede=ede)
 
 
-def no_such_data(rcode: int = wire.NOERROR, ede: tuple[int, str] | None = None) -> Draft:
+def no_such_data(rcode: int = wire.NOERROR, ede: Explanation | None = None) -> Draft:
     """NODATA, or NXDOMAIN, of our own making, with an SOA so that it is cached (RFC 2308)."""
     body = wire.record_bytes(wire.QUESTION_POINTER, wire.SOA, BLOCKED_TTL, _LOCAL_SOA)
     return Draft(rcode, 0, 1, body, ((6, int(BLOCKED_LIFETIME)),), BLOCKED_LIFETIME, BLOCKED_TTL, ede=ede)
@@ -133,15 +111,30 @@ def addresses(query: Query, texts: Iterable[str], ceiling: int) -> Draft:
     return Draft(wire.NOERROR, len(records), 0, b"".join(records), ttls, BLOCKED_LIFETIME, ceiling)
 
 
+def pointer(target: bytes, ttl: int) -> Draft:
+    """The name of an address."""
+    body = wire.record_bytes(wire.QUESTION_POINTER, wire.PTR, ttl, target)
+    return Draft(wire.NOERROR, 1, 0, body, ((6, ttl),), float(ttl))
+
+
 def any_refused() -> Draft:
     """The whole answer to ANY (RFC 8482, section 4.2)."""
     body = wire.record_bytes(wire.QUESTION_POINTER, wire.HINFO, 3600, _RFC8482)
     return Draft(wire.NOERROR, 1, 0, body, ((6, 3600),), 3600.0)
 
 
-def failed(text: str) -> Draft:
-    """No upstream answered."""
-    return Draft(wire.SERVFAIL, lifetime=FAILURE_TTL, ede=(EDE_NO_REACHABLE_AUTHORITY, text))
+def failed(text: str, ede: int | None = None) -> Draft:
+    """No upstream gave an answer; `ede` is the code of the error that one of them gave."""
+    code = NO_REACHABLE_AUTHORITY if ede is None else ede
+    return Draft(wire.SERVFAIL, lifetime=FAILURE_TTL, ede=Explanation(code, text))
+
+
+def stale(draft: Draft, *, keep: bool) -> Draft:
+    """An answer that has expired, for want of a newer one (RFC 8767). `keep`: as long as its TTL says, to leave upstreams in peace."""
+    code = STALE_NXDOMAIN if draft.rcode == wire.NXDOMAIN else STALE
+    ttls = tuple((offset, STALE_TTL) for offset, _ in draft.ttls)
+    ede = Explanation(code, "the upstreams do not answer: this is what they said before")
+    return draft._replace(ttls=ttls, lifetime=float(STALE_TTL) if keep else 0.0, ceiling=STALE_TTL, ede=ede)
 
 
 def chain(response: Response, name: bytes) -> tuple[bytes, ...]:
@@ -164,8 +157,9 @@ def service_targets(response: Response) -> tuple[bytes, ...]:
     return tuple(name for name in names if name != b"\0")
 
 
-def forwarded(query: Query, response: Response, targets: tuple[bytes, ...]) -> Draft:
-    """An upstream's answer without what nobody asked for: strangers' records, the additional section, `ech`.
+def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, keep_ech: bool = False) -> Draft:
+    """An upstream's answer without what nobody asked for: strangers' records, the additional section; and without `ech`, which would
+    hide from the proxy where a connection goes, unless `keep_ech`.
 
     Where nothing has to be taken out the octets are kept as they are: compression pointers stay right, for the question before
     them has the same length.
@@ -177,15 +171,15 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...]) -> D
     wants_proof = query.edns is not None and query.edns.dnssec
     positive = any(record.rtype == query.qtype for record in answers)
     authority = response.authority if wants_proof or not positive else ()
-    untouched = len(answers) == len(response.answers) and query.qtype not in (wire.SVCB, wire.HTTPS)
+    untouched = len(answers) == len(response.answers) and (keep_ech or not has_ech(response))
     ttl_of = _ttl_rule(response, positive)
     if untouched:
         body, ttls = _spliced(response, len(authority), ttl_of)
     else:
-        body, ttls = _rebuilt(query, response, [*answers, *authority], ttl_of)
+        body, ttls = _rebuilt(query, response, [*answers, *authority], ttl_of, keep_ech=keep_ech)
     has_soa = any(record.rtype == wire.SOA for record in authority)
     lifetime = min((ttl for _, ttl in ttls), default=0) if positive or has_soa else 0
-    authentic = response.authentic and query.qtype not in (wire.SVCB, wire.HTTPS)
+    authentic = response.authentic and (untouched or keep_ech)
     return Draft(response.rcode, len(answers), len(authority), body, ttls, float(lifetime), authentic=authentic)
 
 
@@ -226,6 +220,12 @@ def without_ech(rdata: bytes) -> bytes:
     return bytes(kept)
 
 
+def has_ech(response: Response) -> bool:
+    """Does it offer Encrypted ClientHello?"""
+    services = (record for record in response.answers if record.rtype in (wire.SVCB, wire.HTTPS))
+    return any(key == _ECH for record in services for key, _ in wire.parse_svcb(response.data[record.start : record.end])[1])
+
+
 def _flags(data: bytes, rcode: int, *, truncated: bool = False, authentic: bool = False) -> bytes:
     first = 0x80 | data[2] & 0x79 | (2 if truncated else 0)
     return bytes((first, 0x80 | data[3] & 0x10 | (0x20 if authentic else 0) | rcode & 15))
@@ -255,11 +255,13 @@ def _spliced(response: Response, authority: int, ttl_of: _TtlRule) -> tuple[byte
     return response.data[start:end], tuple((record.ttl_at - start, ttl_of(record)) for record in records)
 
 
-def _rebuilt(query: Query, response: Response, records: list[Record], ttl_of: _TtlRule) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+def _rebuilt(
+    query: Query, response: Response, records: list[Record], ttl_of: _TtlRule, *, keep_ech: bool
+) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     written = []
     for record in records:
         rdata = wire.expand_rdata(response.data, record)
-        if record.rtype in (wire.SVCB, wire.HTTPS):
+        if record.rtype in (wire.SVCB, wire.HTTPS) and not keep_ech:
             rdata = without_ech(rdata)
         owner = wire.QUESTION_POINTER if record.owner == query.name else record.owner
         written.append((owner, record.rtype, ttl_of(record), rdata))

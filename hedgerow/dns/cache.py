@@ -10,9 +10,11 @@ from struct import pack
 from typing import Final, Protocol
 
 from hedgerow.dns.answers import Draft, Rendered
-from hedgerow.dns.wire import Query
+from hedgerow.dns.series import Series
+from hedgerow.dns.wire import DNSSEC_SHAPE, Query
 from hedgerow.policies.model import Decision
 
+STALE_SECONDS: Final = 86_400.0  # RFC 8767, section 5: one to three days
 _ENTRY_OVERHEAD: Final = 600  # octets of Python objects around an entry's own bytes, measured with tracemalloc
 
 
@@ -28,10 +30,12 @@ class Entry:
     """One finished answer, with what was decided: `id + head + question + tail` is the message.
 
     TTLs are patched at most once a second, and never show an instant past `expires`. Not frozen: it is the one thing that the
-    hot path changes.
+    hot path changes. Whoever asks for it after `renew_at` has the query `asked` sent upstream again.
     """
 
-    __slots__ = ("ceiling", "decision", "due", "expires", "head", "host", "labels", "seen", "size", "tail", "ttls")
+    __slots__ = (
+        "asked", "ceiling", "decision", "due", "expires", "head", "host", "renew_at", "seen", "series", "size", "tail", "ttls",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -42,7 +46,7 @@ class Entry:
         until: float,
         host: str,
         decision: Decision | None,
-        labels: tuple[str, ...],
+        series: Series,
     ) -> None:
         self.head, self.tail = rendered.head, rendered.tail
         self.ceiling = draft.ceiling
@@ -51,7 +55,9 @@ class Entry:
         self.ttls = tuple((offset, min(born + ttl, until)) for offset, ttl in rendered.ttls)
         self.due = 0.0
         self.seen = born
-        self.host, self.decision, self.labels = host, decision, labels
+        self.host, self.decision, self.series = host, decision, series
+        self.renew_at = float("inf")
+        self.asked: bytes | None = None
         self.size = len(self.head) + len(self.tail) + _ENTRY_OVERHEAD
 
     def refresh(self, now: float) -> bool:
@@ -74,15 +80,27 @@ class Entry:
 
 
 class Resolution:
-    """What the upstreams said to one question: the message, the draft made of it, and the CNAME targets to be judged."""
+    """What the upstreams said to one question: the draft made of it, and the CNAME targets and packed addresses to be judged.
 
-    __slots__ = ("born", "draft", "expires", "message", "seen", "size", "targets")
+    It is good until `fresh_until`, and for a day after that where nothing newer is to be had. `unfiltered` is the draft for who is not
+    filtered, where that is another.
+    """
 
-    def __init__(self, message: bytes, draft: Draft, targets: tuple[str, ...], born: float) -> None:
-        self.message, self.draft, self.targets, self.born = message, draft, targets, born
-        self.expires = born + draft.lifetime
+    __slots__ = ("addresses", "born", "draft", "expires", "fresh_until", "seen", "size", "targets", "unfiltered")
+
+    def __init__(
+        self,
+        draft: Draft,
+        targets: tuple[str, ...],
+        addresses: tuple[bytes, ...],
+        born: float,
+        unfiltered: Draft | None = None,
+    ) -> None:
+        self.draft, self.targets, self.addresses, self.born, self.unfiltered = draft, targets, addresses, born, unfiltered
+        self.fresh_until = born + draft.lifetime
+        self.expires = self.fresh_until + STALE_SECONDS
         self.seen = born
-        self.size = len(message) + len(draft.body) + _ENTRY_OVERHEAD
+        self.size = len(draft.body) + (len(unfiltered.body) if unfiltered else 0) + _ENTRY_OVERHEAD
 
 
 class ClockCache[V: Cached]:
@@ -137,7 +155,12 @@ class ClockCache[V: Cached]:
             self._queue.append((key, now if force else visited))
 
 
-def learn_suffix(table: dict[bytes, bytes], query: Query, limit: int = 512) -> None:
+def resolution_key(query: Query) -> bytes:
+    """Name, type, class, and what changes an upstream's answer: DO and CD."""
+    return query.name + query.suffix[:4] + bytes((query.shape & DNSSEC_SHAPE | query.data[3] & 0x10,))
+
+
+def learn_suffix(table: dict[bytes, bytes], query: Query, limit: int = 4096) -> None:
     """Teach the hot path how this query's type, class and EDNS look on the wire. Bounded: senders choose these bytes."""
     if len(table) >= limit:
         table.clear()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hedgerow.dns import wire
 from hedgerow.dns.inquiries import Bootstrap, Count, Upstreams
 from hedgerow.dns.upstream import Ask, Channel, Resolve, Told, UpstreamError, UpstreamSpec, is_own, parse_upstream, system_upstreams
-from hedgerow.policies.resolver_settings import Strategy
+from hedgerow.policies.resolver_settings import Forward, Strategy
 
 if TYPE_CHECKING:
     import httpx
@@ -403,6 +403,7 @@ def open_upstreams(
     tls: ssl.SSLContext | None = None,
     strategy: Strategy = Strategy.STRICT,
     secure_only: bool = False,
+    forward: Sequence[Forward] = (),
 ) -> Upstreams:
     """The upstreams of a policy: `system`, or nothing at all, stands for those of `resolv_conf` (its text).
 
@@ -417,7 +418,8 @@ def open_upstreams(
     plain = [spec for spec in specs if spec.scheme in ("udp", "tcp")] or system
     bootstrap = Bootstrap(Upstreams([open_channel(spec, _literal) for spec in plain]))
     channels = [open_channel(spec, bootstrap, tls) for spec in specs]
-    return Upstreams(channels, count, bootstrap=bootstrap, strategy=strategy, secure_only=secure_only)
+    zones = {zone.zone: open_upstreams(zone.upstreams, own=own, count=count, tls=tls) for zone in forward}
+    return Upstreams(channels, count, bootstrap=bootstrap, strategy=strategy, secure_only=secure_only, zones=zones)
 
 
 async def _literal(host: str) -> tuple[str, ...]:

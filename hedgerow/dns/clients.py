@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hedgerow.dns.cache import Entry
+from hedgerow.dns.limits import Bucket, Limits
 from hedgerow.dns.resolver import Clocks
 from hedgerow.policies.model import Decision, DeviceId, Kind, Request
 from hedgerow.policies.ruleset import Ruleset
@@ -34,10 +35,11 @@ type Observe = Callable[[Client, Request, Decision, int], None]
 class Known:
     """A client as the hot path needs it: the first part of its cache keys, and a tally of answers."""
 
-    __slots__ = ("client", "hits", "key", "prefix")
+    __slots__ = ("bucket", "client", "hits", "key", "prefix")
 
-    def __init__(self, key: str | bytes, client: Client, prefix: bytes) -> None:
+    def __init__(self, key: str | bytes, client: Client, prefix: bytes, bucket: Bucket) -> None:
         self.key = key
+        self.bucket = bucket
         self.client = client
         self.prefix = prefix
         self.hits: defaultdict[Entry, int] = defaultdict(int)
@@ -56,7 +58,10 @@ class Clients:
         observe: Observe,
         counters: dict[tuple[str, ...], float],
         clocks: Clocks,
+        renew: Callable[[Entry], None],
     ) -> None:
+        self.limits = Limits()
+        self._renew = renew
         self.known: dict[str | bytes, Known] = {}
         self.client_of = client_of
         self._prefix_of, self._observe, self._counters, self._clocks = prefix_of, observe, counters, clocks
@@ -79,7 +84,7 @@ class Clients:
         until = client.ruleset.until
         if until is not None:
             self._boundary = min(self._boundary, until)
-        found = self.known[key] = Known(key, client, self._prefix_of(client.ruleset))
+        found = self.known[key] = Known(key, client, self._prefix_of(client.ruleset), self.limits.bucket(address))
         return found
 
     def tally(self, known: Known, entry: Entry) -> None:
@@ -97,18 +102,21 @@ class Clients:
         self._stale_at = self._clocks.steady() + CLIENT_SECONDS
 
     def flush(self) -> None:
-        """Report what was answered since the last time: to the counters and to `observe`."""
+        """Report what was answered since the last time, to the counters and to `observe`; renew what is popular and about to expire."""
         now = self._clocks.steady()
         for known in self.known.values():
             if known.hits:
                 hits, known.hits = known.hits, defaultdict(int)
                 for entry, count in hits.items():
                     entry.seen = now
+                    if now >= entry.renew_at:
+                        entry.renew_at = float("inf")
+                        self._renew(entry)
                     self._report(known.client, entry, count)
 
     def _report(self, client: Client, entry: Entry, count: int) -> None:
-        label = ("hedgerow_dns_queries_total", *entry.labels)
-        self._counters[label] = self._counters.get(label, 0.0) + count
+        for label in entry.series:
+            self._counters[label] = self._counters.get(label, 0.0) + count
         if entry.decision is None:
             return
         try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from hedgerow.dns.clients import Known
 from hedgerow.dns.later import LATER
+from hedgerow.dns.wire import SUFFIX_OCTETS
 
 if TYPE_CHECKING:
     from hedgerow.dns.listeners import Server
@@ -73,10 +74,13 @@ class Listener:
 
     def _slow(self, data: bytes, key: str | bytes, known: Known | None, peer: tuple[str, int], ancillary: Ancillary) -> None:
         """Answer what the cache did not."""
-        known = known or self._server.clients.find(key, peer[0])
         if known is None:
-            self._send(peer, ancillary, self._server.refuse(data))
-            return
+            known = self._server.clients.find(key, peer[0])
+            if known is None:
+                self._send(peer, ancillary, self._server.refuse(data))
+                return
+            if not self._server.admits(known):
+                return
         message = self._server.miss(known, data, "udp", partial(self._send, peer, ancillary))
         if message is not LATER:
             self._send(peer, ancillary, message)
@@ -84,15 +88,22 @@ class Listener:
     def _send(self, peer: tuple[str, int], ancillary: Ancillary, message: bytes | None) -> None:
         if message is not None and self._socket.fileno() >= 0:
             try:
-                self._socket.sendmsg((message,), ancillary, 0, peer)
+                if ancillary:
+                    self._socket.sendmsg((message,), ancillary, 0, peer)
+                else:
+                    self._socket.sendto(message, peer)
             except OSError:
                 self._server.count(_DROPPED, "send")
 
-    def _count_hits(self, hits: int) -> None:
+    def _count(self, began: float, hits: int, metered: int, over: int) -> None:
+        """Count answers from the cache, queries of clients that have limits, and those that were over them."""
+        server = self._server
         if hits:
-            counters = self._server.counters
-            label = ("hedgerow_dns_cache_hits_total",)
-            counters[label] = counters.get(label, 0.0) + hits
+            server.hit_seconds(server.resolver.clocks.steady() - began, hits)
+        if metered:
+            server.clients.limits.total.left -= metered
+        if over:
+            server.counters[_DROPPED, "limit"] = server.counters.get((_DROPPED, "limit"), 0.0) + over
 
 
 class DatagramListener(Listener):
@@ -107,7 +118,8 @@ class DatagramListener(Listener):
         self._server.clients.keep_time(now)
         receive, room = self._socket.recvmsg, _CONTROL if self._several_addresses else 0
         known_at, entries, suffixes = self._known, self._entries, self._suffixes
-        hits = 0
+        free, spent = self._server.clients.limits.free, self._server.clients.limits.total.left <= 0
+        hits = metered = over = 0
         for _ in range(DRAIN):
             try:
                 data, ancillary, _, peer = receive(4096, room)
@@ -119,14 +131,21 @@ class DatagramListener(Listener):
             # The name ends at the first zero: where a label holds one, the bytes before it are no key of any entry.
             end = data.find(0, 12) + 1
             if known is not None:
-                entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + 13], b""))
+                bucket = known.bucket
+                if bucket is not free:
+                    if spent or bucket.left <= 0:
+                        over += 1
+                        continue
+                    bucket.left -= 1
+                    metered += 1
+                entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + SUFFIX_OCTETS], b""))
                 if entry is not None and (now < entry.due or entry.refresh(now)):
                     self._send(peer, ancillary, entry.message(data, end + 4))
                     known.hits[entry] += 1
                     hits += 1
                     continue
             self._slow(data, peer[0], known, peer, ancillary)
-        self._count_hits(hits)
+        self._count(now, hits, metered, over)
 
 
 class Memory:
@@ -192,6 +211,8 @@ class BatchListener(Listener):
         key_from, key_to = self._key_from, self._key_to
         answered: list[int] = []
         missed: list[tuple[int, bytes, bytes, Known | None]] = []
+        free, spent = self._server.clients.limits.free, self._server.clients.limits.total.left <= 0
+        metered = over = 0
         for index, size in enumerate(memory.headers[7 : 8 * count : 8].tolist()):
             at = index * _SLOT
             data = received[at : at + size]
@@ -200,7 +221,14 @@ class BatchListener(Listener):
             known = known_at.get(key)
             end = data.find(0, 12) + 1  # as above
             if known is not None:
-                entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + 13], b""))
+                bucket = known.bucket
+                if bucket is not free:
+                    if spent or bucket.left <= 0:
+                        over += 1
+                        continue
+                    bucket.left -= 1
+                    metered += 1
+                entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + SUFFIX_OCTETS], b""))
                 if entry is not None and (now < entry.due or entry.refresh(now)):
                     message = data[:2] + entry.head + data[12 : end + 4] + entry.tail
                     pieces[2 * index + 1] = size = len(message)
@@ -211,12 +239,12 @@ class BatchListener(Listener):
             missed.append((index, data, key, known))
         if answered:
             self._send_batch(answered, count)
+        self._count(now, len(answered), metered, over)
         for index, data, key, known in missed:
             self._slow(data, key, known, *self._sender(index))
 
     def _send_batch(self, answered: list[int], count: int) -> None:
         at, left = self._memory.headers_at, len(answered)
-        self._count_hits(left)
         if left < count:
             self._memory.gather(answered)
             at = self._memory.outgoing_at

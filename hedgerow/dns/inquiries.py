@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from struct import pack
 from typing import Final
@@ -55,7 +55,10 @@ class _Health:
 
 
 class Upstreams:
-    """Asks the channels by a strategy; who failed is asked last for a while. With `secure_only` no others are asked at all."""
+    """Asks the channels by a strategy; who failed is asked last for a while. With `secure_only` no others are asked at all.
+
+    Names beneath one of `zones` are asked of its upstreams, and of nobody else: what is of this network stays in it.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,9 @@ class Upstreams:
         *,
         strategy: Strategy = Strategy.STRICT,
         secure_only: bool = False,
+        zones: Mapping[str, Upstreams] | None = None,
     ) -> None:
+        self.zones = {wire.name_of(zone): upstreams for zone, upstreams in (zones or {}).items()}
         self.names = tuple(channel.name for channel in channels)
         self.strategy = strategy
         self.clock = clock
@@ -84,6 +89,9 @@ class Upstreams:
 
         It may be called at once, when there is nobody to ask.
         """
+        if self.zones and (elsewhere := self._elsewhere(ask.question)) is not None:
+            elsewhere.start(ask, hear)
+            return
         inquiry = self._in_flight.get(ask)
         if inquiry is not None:
             inquiry.hearers.append(hear)
@@ -133,6 +141,18 @@ class Upstreams:
                 await channel.close()
         if self._bootstrap is not None:
             await self._bootstrap.close()
+        for upstreams in self.zones.values():
+            await upstreams.close()
+
+    def _elsewhere(self, question: bytes) -> Upstreams | None:
+        """Those who know the smallest zone that the name is in, if one is forwarded elsewhere."""
+        at, end = 0, len(question) - 4
+        while at < end:
+            found = self.zones.get(question[at:end])
+            if found is not None:
+                return found
+            at += 1 + question[at]
+        return None
 
     def _order(self) -> list[list[Channel]]:
         """Whom to ask at once, whom after that, and so on."""

@@ -13,14 +13,22 @@ from hedgerow.dns.clients import ClientOf, Clients, Known, Observe
 from hedgerow.dns.datagrams import Listener, listen_on
 from hedgerow.dns.inquiries import Upstreams
 from hedgerow.dns.later import LATER, Later
-from hedgerow.dns.resolver import Answer, Case, Decide, Resolver
+from hedgerow.dns.limits import MAX_WAITING_OF_ONE
+from hedgerow.dns.resolver import Answer, Resolver
+from hedgerow.dns.rulings import Circumstances, Decide
+from hedgerow.dns.series import Histogram
 from hedgerow.dns.streams import StreamServer
+from hedgerow.policies.resolver_settings import QueryLimit
 
 log = logging.getLogger(__name__)
 
 MAX_MISSES: Final = 4096  # queries of one worker that wait for upstreams; what comes on top is dropped and asked again
 _SOCKET_BUFFER: Final = 4 << 20
 _SWEEP_STEPS: Final = 500
+_HITS: Final = ("hedgerow_dns_cache_hits_total",)
+_MISSES: Final = ("hedgerow_dns_cache_misses_total",)
+SECONDS_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Bounds of the histogram, as `dashboards.metrics` declares them."""
 
 
 type Counters = dict[tuple[str, ...], float]
@@ -32,10 +40,12 @@ class Server:
     def __init__(self, resolver: Resolver, client_of: ClientOf, observe: Observe) -> None:
         self.resolver = resolver
         self.counters: Counters = {}
-        self.clients = Clients(client_of, resolver.prefix, observe, self.counters, resolver.clocks)
+        self.clients = Clients(client_of, resolver.prefix, observe, self.counters, resolver.clocks, resolver.renew)
         self.streams = StreamServer(self)
         self._datagrams: list[Listener] = []
-        self._misses: set[asyncio.Task[None]] = set()
+        self._waiting = 0
+        self._hit_seconds = Histogram("hedgerow_dns_answer_seconds", ("hit",), SECONDS_BUCKETS)
+        self._miss_seconds = Histogram("hedgerow_dns_answer_seconds", ("miss",), SECONDS_BUCKETS)
         self._timer = asyncio.get_running_loop().call_later(1.0, self._tick)
 
     async def listen(self, host: str, port: int) -> int:
@@ -45,11 +55,22 @@ class Server:
         self._datagrams.append(listen_on(self, datagrams))
         return int(datagrams.getsockname()[1])
 
-    def swap(self, client_of: ClientOf, decide: Decide, upstreams: Upstreams | None = None) -> None:
+    def swap(
+        self,
+        client_of: ClientOf,
+        decide: Decide,
+        upstreams: Upstreams | None = None,
+        circumstances: Circumstances | None = None,
+    ) -> None:
         """A new snapshot: from the next datagram on only it counts."""
         self.clients.forget()
         self.clients.client_of = client_of
-        self.resolver.swap(decide, upstreams)
+        self.resolver.swap(decide, upstreams, circumstances)
+
+    def limit(self, limit: QueryLimit | None) -> None:
+        """How much may be asked from now on; None: any number."""
+        self.clients.limits.change(limit)
+        self.clients.forget()
 
     def forget_clients(self) -> None:
         """Devices or their rulesets may have changed: look everybody up anew."""
@@ -64,9 +85,6 @@ class Server:
         for listener in self._datagrams:
             listener.close()
         await self.streams.close()
-        for task in self._misses:
-            task.cancel()
-        await asyncio.gather(*self._misses, return_exceptions=True)
         self.clients.flush()
 
     def replace(self, old: Listener, new: Listener) -> None:
@@ -76,30 +94,54 @@ class Server:
     def count(self, name: str, *labels: str) -> None:
         self.counters[name, *labels] = self.counters.get((name, *labels), 0.0) + 1
 
+    def hit_seconds(self, seconds: float, count: int) -> None:
+        """So many answers from the cache took at most so long."""
+        self._hit_seconds.observe(seconds, count)
+        self.counters[_HITS] = self.counters.get(_HITS, 0.0) + count
+
+    def all_counters(self) -> Counters:
+        """Everything that is counted, histograms too."""
+        return {**self.counters, **self._hit_seconds.counters(), **self._miss_seconds.counters()}
+
+    def admits(self, known: Known) -> bool:
+        """May this client have another answer? Counts it. The datagram listeners do the same by themselves."""
+        bucket, limits = known.bucket, self.clients.limits
+        if bucket is limits.free:
+            return True
+        if bucket.left <= 0 or limits.total.left <= 0:
+            self.count("hedgerow_dns_dropped_total", "limit")
+            return False
+        bucket.left -= 1
+        limits.total.left -= 1
+        return True
+
     def miss(self, known: Known, data: bytes, transport: str, later: Callable[[bytes | None], None]) -> bytes | Later | None:
         """Answer a query that the cache does not know: now, not at all, or by calling `later` once (`Later`)."""
-        self.count("hedgerow_dns_cache_misses_total")
+        self.counters[_MISSES] = self.counters.get(_MISSES, 0.0) + 1
+        began = self.resolver.clocks.steady()
         client = known.client
         try:
             found = self.resolver.at_once(client.ruleset, client.device, data, transport)
         except Exception:
             return self._broken(data)
         if isinstance(found, Answer):
+            self._miss_seconds.observe(self.resolver.clocks.steady() - began)
             return self._told(known, found)
-        if len(self._misses) >= MAX_MISSES:
+        bucket = known.bucket
+        if self._waiting >= MAX_MISSES or bucket.waiting >= MAX_WAITING_OF_ONE:
             self.count("hedgerow_dns_dropped_total", "overload")
             return None
-        task = asyncio.get_running_loop().create_task(self._forward(known, found, data, later))
-        self._misses.add(task)
-        task.add_done_callback(self._misses.discard)
-        return LATER
+        self._waiting += 1
+        bucket.waiting += 1
 
-    async def _forward(self, known: Known, case: Case, data: bytes, later: Callable[[bytes | None], None]) -> None:
-        try:
-            message = self._told(known, await self.resolver.forward(case))
-        except Exception:
-            message = self._broken(data)
-        later(message)
+        def done(answer: Answer) -> None:
+            self._waiting -= 1
+            bucket.waiting -= 1
+            self._miss_seconds.observe(self.resolver.clocks.steady() - began)
+            later(self._told(known, answer))
+
+        self.resolver.forward(found, done)
+        return LATER
 
     def _told(self, known: Known, answer: Answer) -> bytes | None:
         """Tally an answer that is about to be sent."""
@@ -115,9 +157,11 @@ class Server:
         return answers.error(data, wire.SERVFAIL) if len(data) >= wire.HEADER else None
 
     def refuse(self, data: bytes) -> bytes | None:
-        """What a client outside the network gets: never more than it sent, and nothing was looked up."""
+        """What a client outside the network gets: never more than it sent, and nothing was looked up; in a flood, nothing."""
         self.count("hedgerow_dns_dropped_total", "outside")
-        if len(data) < wire.HEADER or data[2] & 0x80:
+        strangers = self.clients.limits.strangers
+        strangers.left -= 1
+        if strangers.left < 0 or len(data) < wire.HEADER or data[2] & 0x80:
             return None
         return answers.error(data, wire.REFUSED)
 
@@ -127,6 +171,7 @@ class Server:
         now = self.resolver.clocks.steady()
         self.clients.keep_time(now)
         self.clients.flush()
+        self.clients.limits.refill()
         self.resolver.answers.sweep(now, _SWEEP_STEPS)
         self.resolver.resolutions.sweep(now, _SWEEP_STEPS)
         self.streams.close_idle(loop.time())

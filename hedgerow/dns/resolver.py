@@ -1,40 +1,46 @@
 """The miss path: parse, judge, forward, judge what came back, remember.
 
-What needs no upstream is answered at once (`Resolver.at_once`), so that a blocked name costs no task and no turn of the loop.
+What needs no upstream is answered at once (`Resolver.at_once`); what does is answered from the upstream's callback. Only rewrites, which
+may need two questions, run as tasks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 from struct import pack
-from typing import Final, NamedTuple, assert_never
+from typing import Any, Final, NamedTuple, assert_never
 
 from hedgerow.dns import answers, wire
 from hedgerow.dns.answers import Draft
-from hedgerow.dns.cache import ClockCache, Entry, Resolution, learn_suffix
-from hedgerow.dns.inquiries import Upstreams, addresses_in
+from hedgerow.dns.cache import ClockCache, Entry, Resolution, learn_suffix, resolution_key
+from hedgerow.dns.errands import Errand
+from hedgerow.dns.inquiries import Outcome, Upstreams, addresses_in
+from hedgerow.dns.rulings import Circumstances, Decide
+from hedgerow.dns.series import SeriesTable
 from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, Special, special
 from hedgerow.dns.upstream import Ask, UpstreamError
-from hedgerow.dns.wire import Malformed, Query
+from hedgerow.dns.wire import Malformed, Query, Response
 from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.resolver_settings import BlockedAnswer
 from hedgerow.policies.ruleset import Ruleset
 
-type Decide = Callable[[Ruleset, Request], Decision]
+log = logging.getLogger(__name__)
 
 MAX_ANSWERS: Final = 10_000
 MAX_ANSWER_OCTETS: Final = 8 << 20
 MAX_RESOLUTIONS: Final = 10_000
 MAX_RESOLUTION_OCTETS: Final = 12 << 20
+_RENEWED_AT: Final = 0.9  # the part of its life after which a popular answer is asked for anew
+_WORTH_RENEWING: Final = 10.0  # seconds
 
 _CANARY: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "canary")
 _SPECIAL: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
 _TRANSFERS: Final = (251, 252)  # IXFR, AXFR
 _NEVER_ASKED: Final = (0, wire.OPT, 128, 249, 250)  # and NXNAME, TKEY, TSIG: not types that a question may have
-# A parent who allows a name has allowed what the name stands for.
-_TRUSTED: Final = (Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION)
 
 
 class Answer(NamedTuple):
@@ -69,28 +75,35 @@ class Case(NamedTuple):
     transport: str
     decision: Decision
     prefix: bytes
-    decide: Decide  # of the snapshot that the ruleset belongs to
+    circumstances: Circumstances  # of the snapshot that the ruleset belongs to
+
+
+type Done = Callable[[Answer], None]
 
 
 class Resolver:
     """Answers queries under rulesets. Its sockets are those of its upstreams; close it to end them."""
 
-    def __init__(self, upstreams: Upstreams, decide: Decide, *, clocks: Clocks | None = None) -> None:
+    def __init__(
+        self, upstreams: Upstreams, decide: Decide, *, clocks: Clocks | None = None, circumstances: Circumstances | None = None
+    ) -> None:
         self.upstreams = upstreams
         self.clocks = clocks or Clocks()
         self.answers: ClockCache[Entry] = ClockCache(MAX_ANSWERS, MAX_ANSWER_OCTETS)
         self.resolutions: ClockCache[Resolution] = ClockCache(MAX_RESOLUTIONS, MAX_RESOLUTION_OCTETS)
         self.suffixes: dict[bytes, bytes] = {}  # for datagrams: see `cache.learn_suffix`
         self.stream_suffixes: dict[bytes, bytes] = {}
-        self._decide = decide
+        self._circumstances = circumstances or Circumstances(decide)
         self._epoch = 0
+        self._series = SeriesTable()
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def swap(self, decide: Decide, upstreams: Upstreams | None = None) -> None:
+    def swap(self, decide: Decide, upstreams: Upstreams | None = None, circumstances: Circumstances | None = None) -> None:
         """A new snapshot: what was decided under the old one is forgotten, also by answers that are still on their way.
 
         What the upstreams said is kept unless there are new ones. The caller closes the old ones.
         """
-        self._decide = decide
+        self._circumstances = circumstances or Circumstances(decide)
         self._epoch += 1
         self.answers.clear()
         if upstreams is not None:
@@ -104,7 +117,11 @@ class Resolver:
     async def answer(self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str) -> Answer:
         """The answer to one query. Never raises for anything that a client or an upstream sent."""
         found = self.at_once(ruleset, device, data, transport)
-        return found if isinstance(found, Answer) else await self.forward(found)
+        if isinstance(found, Answer):
+            return found
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.forward(found, lambda done: None if answer.done() else answer.set_result(done))
+        return await answer
 
     def at_once(self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str) -> Answer | Case:
         """The answer as far as no upstream is needed, else the case to be forwarded."""
@@ -121,10 +138,62 @@ class Resolver:
             return Answer(self._once(query, refusal))
         return self._judge(ruleset, device, query, transport)
 
-    async def forward(self, case: Case) -> Answer:
-        """Ask upstream and judge what comes back."""
-        decision, draft, born = await self._resolved(case)
-        return self._finish(case, decision, draft, born)
+    def forward(self, case: Case, done: Done) -> None:
+        """Ask upstream and judge what comes back; `done` is called once."""
+        if case.decision.verdict is Verdict.REWRITE:
+            self._spawn(self._rewrite(case, case.decision, done))
+            return
+        Errand(self, case, done).start()
+
+    def renew(self, entry: Entry) -> None:
+        """Ask again for what will soon have expired and is still wanted; the answer waits among the resolutions."""
+        if entry.asked is None or self.upstreams.is_busy:
+            return
+        query = wire.parse_query(entry.asked)
+        upstreams = self.upstreams
+
+        def arrived(outcome: Outcome) -> None:
+            if isinstance(outcome, Response) and upstreams is self.upstreams:
+                self.learn(query, outcome)
+
+        upstreams.start(Ask.of(query), arrived)
+
+    def learn(self, query: Query, response: Response) -> Resolution:
+        """Keep what the upstreams said."""
+        targets = answers.chain(response, query.name)
+        stands_for = (*targets, *answers.service_targets(response))
+        resolution = Resolution(
+            answers.forwarded(query, response, targets),
+            tuple(map(wire.host_of, stands_for)),
+            wire.addresses_of(response),
+            self.clocks.steady(),
+            unfiltered=answers.forwarded(query, response, targets, keep_ech=True) if answers.has_ech(response) else None,
+        )
+        if resolution.draft.lifetime > 0:
+            self.resolutions.put(resolution_key(query), resolution, resolution.born)
+        return resolution
+
+    def conclude(self, case: Case, resolution: Resolution, done: Done) -> None:
+        """Judge what was found, and finish."""
+        answer = self._judged(case, resolution)
+        if isinstance(answer, Decision):
+            self._spawn(self._rewrite(case, answer, done))
+        else:
+            done(answer)
+
+    def give_stale(self, case: Case, resolution: Resolution, done: Done, *, keep: bool) -> None:
+        """The same with what was found some time ago, for want of better."""
+        old = Resolution(answers.stale(resolution.draft, keep=keep), resolution.targets, resolution.addresses, self.clocks.steady())
+        self.conclude(case, old, done)
+
+    def give_up(self, case: Case, fault: UpstreamError, done: Done) -> None:
+        """Nobody answers, and nothing is known of it."""
+        done(self._finish(case, case.decision, answers.failed(str(fault), fault.ede)))
+
+    def give_in(self, case: Case, done: Done) -> None:
+        """Something is wrong with ourselves."""
+        log.exception("a query could not be answered")
+        done(Answer(answers.error(case.query.data, wire.SERVFAIL, case.query.end)))
 
     async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
         """The addresses that the device would get for `host` by DNS, IPv4 first; an address is its own address."""
@@ -155,25 +224,29 @@ class Resolver:
         return Addresses(tuple(addresses_in(response)), decision, failed=response.rcode == wire.SERVFAIL)
 
     def _judge(self, ruleset: Ruleset, device: DeviceId, query: Query, transport: str) -> Answer | Case:
-        host = query.host
-        case = Case(ruleset, device, query, host, transport, _SPECIAL, self.prefix(ruleset), self._decide)
+        host, around = query.host, self._circumstances
         reserved = special(host)
         if reserved is not None:
+            case = Case(ruleset, device, query, host, transport, _SPECIAL, self.prefix(ruleset), around)
             return self._finish(case, _CANARY if reserved is Special.CANARY else _SPECIAL, _special_answer(query, reserved))
-        decision = self._decide(ruleset, Request(device, Kind.DNS, host))
-        case = case._replace(decision=decision)
+        decision = around.decide(ruleset, Request(device, Kind.DNS, host))
+        case = Case(ruleset, device, query, host, transport, decision, self.prefix(ruleset), around)
         if decision.verdict is Verdict.BLOCK:
-            return self._finish(case, decision, _blocked_answer(query, host, decision))
+            return self._finish(case, decision, self._blocked(case, decision))
+        record = around.names.answer(host, query)
+        if record is not None:
+            return self._finish(case, decision, record)
         if query.qtype == wire.ANY:
             return self._finish(case, decision, answers.any_refused())
         if not query.data[2] & 1:
             return Answer(self._once(query, Draft(wire.REFUSED)))  # no recursion wanted: nobody may look into the cache
         if decision.verdict is Verdict.REWRITE:
             return self._rewrite_at_once(case)
-        known = self.resolutions.get(_resolution_key(query), self.clocks.steady())
-        if known is None:
+        known = self.resolutions.get(resolution_key(query), self.clocks.steady())
+        if known is None or known.fresh_until <= self.clocks.steady():
             return case
-        return self._judged(case, known)
+        answer = self._judged(case, known)
+        return case if isinstance(answer, Decision) else answer
 
     def _rewrite_at_once(self, case: Case) -> Answer | Case:
         target, query = case.decision.target, case.query
@@ -185,79 +258,63 @@ class Resolver:
             return self._finish(case, case.decision, answers.rewritten(query, wire.name_of(target), None))
         return self._finish(case, case.decision, answers.addresses(query, (target,), 300))
 
-    async def _resolved(self, case: Case) -> tuple[Decision, Draft, float]:
-        """Decision, draft, and when the draft was born."""
-        try:
-            if case.decision.verdict is Verdict.REWRITE:
-                return await self._rewritten(case, case.decision)
-            resolution = await self._resolution(case.query)
-        except UpstreamError as fault:
-            return case.decision, answers.failed(str(fault)), self.clocks.steady()
-        decision = self._judge_targets(case, resolution.targets)
-        match decision.verdict:
-            case Verdict.BLOCK:
-                return decision, answers.blocked(case.query, decision), self.clocks.steady()
-            case Verdict.REWRITE:
-                try:
-                    return await self._rewritten(case, decision)
-                except UpstreamError as fault:
-                    return decision, answers.failed(str(fault)), self.clocks.steady()
-            case Verdict.ALLOW | Verdict.INSPECT:
-                return decision, resolution.draft, resolution.born
-            case never:
-                assert_never(never)
-
-    def _judged(self, case: Case, resolution: Resolution) -> Answer | Case:
-        """The answer from what is known already; the case again if a CNAME target must be rewritten."""
-        decision = self._judge_targets(case, resolution.targets)
+    def _judged(self, case: Case, resolution: Resolution) -> Answer | Decision:
+        """The answer from what was found; the decision if that is to put another in its place."""
+        around = case.circumstances
+        decision = around.judge_found(case.ruleset, case.device, case.host, case.decision, resolution)
         if decision.verdict is Verdict.REWRITE:
-            return case
+            return decision
         if decision.verdict is Verdict.BLOCK:
-            return self._finish(case, decision, answers.blocked(case.query, decision))
-        return self._finish(case, decision, resolution.draft, resolution.born)
+            return self._finish(case, decision, self._blocked(case, decision))
+        draft = resolution.draft
+        if resolution.unfiltered is not None and not around.is_filtered(case.ruleset):
+            draft = resolution.unfiltered
+        return self._finish(case, decision, draft, resolution.born)
 
-    def _judge_targets(self, case: Case, targets: tuple[str, ...]) -> Decision:
-        """The first decision about a CNAME target that is not to let it pass: a blocked name must not hide behind another."""
-        if case.decision.reason not in _TRUSTED:
-            for host in targets:
-                decision = case.decide(case.ruleset, Request(case.device, Kind.DNS, host))
-                if decision.verdict in (Verdict.BLOCK, Verdict.REWRITE):
-                    return decision
-        return case.decision
+    def _blocked(self, case: Case, decision: Decision) -> Draft:
+        settings = case.circumstances.settings
+        how = settings.blocked_answer
+        if case.host in NXDOMAIN_WHEN_BLOCKED:
+            how = BlockedAnswer.NXDOMAIN
+        elif how is BlockedAnswer.PAGE and not case.ruleset.trusts_ca:
+            how = BlockedAnswer.ZERO  # the page's certificate would only frighten
+        return answers.blocked(case.query, decision, how, settings.block_page)
 
-    async def _resolution(self, query: Query) -> Resolution:
-        key = _resolution_key(query)
-        now = self.clocks.steady()
-        known = self.resolutions.get(key, now)
-        if known is not None:
-            return known
-        dnssec = query.edns is not None and query.edns.dnssec
-        ask = Ask(query.name + query.suffix[:4], dnssec, bool(query.data[3] & 0x10))
-        response = await self.upstreams.ask(ask)
-        targets = answers.chain(response, query.name)
-        draft = answers.forwarded(query, response, targets)
-        stands_for = (*targets, *answers.service_targets(response))
-        resolution = Resolution(response.data, draft, tuple(map(wire.host_of, stands_for)), self.clocks.steady())
-        if draft.lifetime > 0:
-            self.resolutions.put(key, resolution, resolution.born)
-        return resolution
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _rewritten(self, case: Case, decision: Decision) -> tuple[Decision, Draft, float]:
+    async def _rewrite(self, case: Case, decision: Decision, done: Done) -> None:
+        try:
+            decision, draft = await self._rewritten(case, decision)
+        except UpstreamError as fault:
+            draft = answers.failed(str(fault), fault.ede)
+        except Exception:
+            self.give_in(case, done)
+            return
+        done(self._finish(case, decision, draft))
+
+    async def _rewritten(self, case: Case, decision: Decision) -> tuple[Decision, Draft]:
         """The target's addresses under the asked name. A target that does not resolve blocks: it must not open what it guards."""
-        target, query = wire.name_of(decision.target), case.query
+        query = case.query
+        try:
+            address = str(ip_address(decision.target))
+        except ValueError:
+            target = wire.name_of(decision.target)
+        else:
+            return decision, answers.addresses(query, (address,), 300)
         if query.qtype not in (wire.A, wire.AAAA):
-            return decision, answers.rewritten(query, target, None), self.clocks.steady()
+            return decision, answers.rewritten(query, target, None)
         response = await self.upstreams.ask(Ask(target + query.suffix[:4]))
-        if response.rcode == wire.SERVFAIL:
-            raise UpstreamError(f"{decision.target} could not be resolved")
         resolves = answers.has_type(response, query.qtype)
         if not resolves:
             other = wire.A if query.qtype == wire.AAAA else wire.AAAA
             resolves = answers.has_type(await self.upstreams.ask(Ask(target + pack("!HH", other, wire.IN))), other)
         if resolves:
-            return decision, answers.rewritten(query, target, response), self.clocks.steady()
+            return decision, answers.rewritten(query, target, response)
         blocked = Decision(Verdict.BLOCK, decision.reason, decision.what, decision.rule, decision.until)
-        return blocked, answers.blocked(query, blocked)._replace(lifetime=10.0), self.clocks.steady()
+        return blocked, self._blocked(case, blocked)._replace(lifetime=10.0)
 
     def _finish(self, case: Case, decision: Decision, draft: Draft, born: float | None = None) -> Answer:
         """Render for this asker and remember, unless the draft is not to be kept."""
@@ -271,8 +328,11 @@ class Resolver:
             until=now + (until - self.clocks.wall()),
             host=case.host,
             decision=decision,
-            labels=(str(decision.verdict), str(decision.reason), case.transport),
+            series=self._series.of(decision, case.transport, query.qtype, case.ruleset.profile),
         )
+        if born is not None and entry.expires - born >= _WORTH_RENEWING:
+            entry.renew_at = born + _RENEWED_AT * (entry.expires - born)
+            entry.asked = query.data
         entry.refresh(now)
         if query.cacheable and entry.expires > now:
             self.answers.put(case.prefix + query.key, entry, now)
@@ -306,18 +366,6 @@ def _special_answer(query: Query, reserved: Special) -> Draft:
             return answers.no_such_data()
         case never:
             assert_never(never)
-
-
-def _blocked_answer(query: Query, host: str, decision: Decision) -> Draft:
-    if host in NXDOMAIN_WHEN_BLOCKED:
-        return answers.no_such_data(wire.NXDOMAIN, (answers.EDE_FILTERED, answers.block_text(decision)))
-    return answers.blocked(query, decision)
-
-
-def _resolution_key(query: Query) -> bytes:
-    """Name, type, class, and what changes an upstream's answer: DO and CD."""
-    dnssec = query.shape & wire.DNSSEC_SHAPE
-    return query.name + query.suffix[:4] + bytes((dnssec | query.data[3] & 0x10,))
 
 
 def _earliest(*instants: float | None) -> float:

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Final, cast
 
 from hedgerow.dns.clients import Known
+from hedgerow.dns.wire import SUFFIX_OCTETS
 
 if TYPE_CHECKING:
     from hedgerow.dns.listeners import Server
@@ -125,6 +126,8 @@ class StreamConnection(asyncio.Protocol):
             if refusal is not None:
                 self._send(refusal)
             self._finish()
+        elif not server.admits(known):
+            self._finish()  # over a stream there is somebody real, who may as well hear of it
         elif not self._hit(known, data, now):
             message = server.miss(known, data, "tcp", self._send_late)
             if isinstance(message, bytes):
@@ -135,13 +138,13 @@ class StreamConnection(asyncio.Protocol):
     def _hit(self, known: Known, data: bytes, now: float) -> bool:
         resolver = self._server.resolver
         end = data.find(0, 12) + 1
-        key = known.prefix + data[2:end].lower() + resolver.stream_suffixes.get(data[end : end + 13], b"")
+        key = known.prefix + data[2:end].lower() + resolver.stream_suffixes.get(data[end : end + SUFFIX_OCTETS], b"")
         entry = resolver.answers.entries.get(key)
         if entry is None or not (now < entry.due or entry.refresh(now)):
             return False
         self._send(entry.message(data, end + 4))
         known.hits[entry] += 1
-        self._server.count("hedgerow_dns_cache_hits_total")
+        self._server.hit_seconds(resolver.clocks.steady() - now, 1)
         return True
 
     def _send_late(self, message: bytes | None) -> None:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from hedgerow.dns import wire
+from hedgerow.dns.wire import Query
 
 _PORTS: Final = {"udp": 53, "tcp": 53, "tls": 853, "https": 443}
 _LETTERS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))  # the bit that makes a letter small or capital
@@ -54,6 +55,12 @@ class Ask(NamedTuple):
     question: bytes
     dnssec: bool = False
     checking_disabled: bool = False
+
+    @classmethod
+    def of(cls, query: Query) -> Ask:
+        """What the upstreams are asked for a client's query."""
+        dnssec = query.edns is not None and query.edns.dnssec
+        return cls(query.name + query.suffix[:4], dnssec, bool(query.data[3] & 0x10))
 
     @property
     def body(self) -> bytes:

@@ -41,8 +41,18 @@ EDNS_SHAPE: Final = 1
 DNSSEC_SHAPE: Final = 2
 LARGE_SHAPE: Final = 4
 STREAM_SHAPE: Final = 8
+STRUCTURED_SHAPE: Final = 16  # the asker can read a structured error
+
+# Octets of a query behind its name that tell the shape: type and class, the OPT record up to the header of its first option. What the
+# options hold (cookies, padding) does not matter.
+SUFFIX_OCTETS: Final = 19
+
+# How a client says that it can read a structured error: an extended error without content (draft-ietf-dnsop-structured-dns-error).
+# It counts as the first option only: the hot path looks no further.
+_EMPTY_ERROR: Final = (b"\0\x0f\0\0", b"\0\x0f\0\2")
 
 _PLAIN_LABEL = re.compile(rb"[a-z0-9_-]+")
+_HINTS: Final = {4: 4, 6: 16}  # SvcParamKeys ipv4hint and ipv6hint, and the octets of an address
 # Types whose rdata may hold compressed names (RFC 1035, 1183, 2163): octets before the names, number of names, octets after them.
 _NAMES_INSIDE: Final = {
     **dict.fromkeys((NS, CNAME, 7, 8, 9, PTR, DNAME), (0, 1, 0)),
@@ -107,8 +117,8 @@ class Query(NamedTuple):
 
     @property
     def suffix_key(self) -> bytes:
-        """The raw bytes that stand for `suffix` in a query: type, class, and the fixed part of the OPT record."""
-        return self.data[self.end - 4 : self.end + 9]
+        """The raw bytes that stand for `suffix` in a query."""
+        return self.data[self.end - 4 : self.end - 4 + SUFFIX_OCTETS]
 
 
 class Record(NamedTuple):
@@ -372,8 +382,24 @@ def _read_edns(data: bytes, at: int) -> Edns:
     return Edns(size, ttl >> 16 & 255, bool(ttl & 0x8000), data[record.start : record.end])
 
 
+def addresses_of(response: Response) -> tuple[bytes, ...]:
+    """All addresses in the answer section, packed: those of A and AAAA records and the hints of SVCB and HTTPS."""
+    found: list[bytes] = []
+    for record in response.answers:
+        if record.rtype in (A, AAAA):
+            found.append(response.data[record.start : record.end])
+        elif record.rtype in (SVCB, HTTPS):
+            for key, value in parse_svcb(response.data[record.start : record.end])[1]:
+                size = _HINTS.get(key)
+                if size:
+                    found += (value[at : at + size] for at in range(0, len(value) - size + 1, size))
+    return tuple(found)
+
+
 def _shape(edns: Edns | None, stream: bool) -> int:
     shape = STREAM_SHAPE if stream else 0
     if edns is not None:
         shape |= EDNS_SHAPE | (DNSSEC_SHAPE if edns.dnssec else 0) | (LARGE_SHAPE if edns.size >= UDP_SIZE else 0)
+        if edns.options[:4] in _EMPTY_ERROR:
+            shape |= STRUCTURED_SHAPE
     return shape

@@ -43,6 +43,8 @@ class HeldRules:
 
     id: int = 1
     until: float | None = None
+    profile: str = "child-8-12"
+    trusts_ca: bool = False
 
 
 def rules(id: int = 1, until: float | None = None) -> Ruleset:

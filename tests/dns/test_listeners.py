@@ -116,10 +116,11 @@ def test_a_burst_is_answered_whole_hits_and_misses_mixed(internet: SmallInternet
 def test_a_hit_needs_no_parsing_and_answers_in_the_askers_own_case_and_id(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            await ask(server.port, query("news.example", edns=b""))
+            for cookie in (b"", b"12345678", b"16 octets, 16 ok"):  # each length is parsed once
+                await ask(server.port, query("news.example", edns=cookie))
             misses = server.server.counters["hedgerow_dns_cache_misses_total",]
             for id, (name, cookie) in enumerate(
-                [("NEWS.example", b""), ("nEwS.ExAmPlE", b"8 octets"), ("news.EXAMPLE", b"16 octets, or so")]
+                [("NEWS.example", b""), ("nEwS.ExAmPlE", b"8 octets"), ("news.EXAMPLE", b"sixteen octets!!")]
             ):
                 sent = query(name, id=id, edns=cookie)
                 answer = await ask(server.port, sent)

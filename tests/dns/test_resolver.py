@@ -10,6 +10,7 @@ import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
+from hedgerow.dns.explanations import explain_block
 from hedgerow.dns.resolver import Clocks
 from hedgerow.policies.model import Decision, DeviceId, Reason, Verdict
 
@@ -264,6 +265,4 @@ def test_reasons_are_told_in_words() -> None:
 
 
 def answers_text(reason: Reason) -> str:
-    from hedgerow.dns.answers import block_text
-
-    return block_text(Decision(Verdict.BLOCK, reason, "x"))
+    return explain_block(Decision(Verdict.BLOCK, reason, "x")).text

@@ -1,0 +1,68 @@
+"""Addresses that an answer must not hold: those of this network under public names (DNS rebinding), and blocked ones. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from hedgerow.dns.explanations import PRIVATE_ADDRESS, UPSTREAM_BLOCKS
+from hedgerow.policies.model import Decision, Reason, Verdict
+
+type Networks = Iterable[IPv4Network | IPv6Network]
+
+_MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4 as IPv6
+_NAT64: Final = b"\0\x64\xff\x9b" + bytes(8)  # 64:ff9b::/96 (RFC 6052)
+_NOWHERE: Final = (bytes(4), bytes(16))
+# Not on the public internet (RFC 6890): no public name has an address in these, unless somebody wants to be taken for a neighbour.
+_PRIVATE4: Final = tuple(
+    ip_network(text)
+    for text in ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+)
+_PRIVATE6: Final = tuple(ip_network(text) for text in ("::/127", "fc00::/7", "fe80::/10", "fec0::/10"))
+_FIRST_OCTETS4: Final = frozenset((0, 10, 100, 127, 169, 172, 192))
+_FIRST_OCTETS6: Final = frozenset((0, 0xFC, 0xFD, 0xFE))
+
+type JudgeAddress = Callable[[str], Decision | None]
+"""What the policy and the lists say about an address: a decision if it is blocked."""
+
+_REBINDING: Final = Decision(Verdict.BLOCK, Reason.RULE, PRIVATE_ADDRESS)
+_BLOCKED_ABOVE: Final = Decision(Verdict.BLOCK, Reason.RULE, UPSTREAM_BLOCKS)
+
+
+def is_private(packed: bytes) -> bool:
+    """Is this address one that only a network of its own has?
+
+    >>> is_private(bytes((192, 168, 1, 1))), is_private(bytes((9, 9, 9, 9)))
+    (True, False)
+    """
+    if len(packed) == 4:
+        return packed[0] in _FIRST_OCTETS4 and any(ip_address(packed) in network for network in _PRIVATE4)
+    if packed.startswith((_MAPPED, _NAT64)):
+        return is_private(packed[12:])
+    return packed[0] in _FIRST_OCTETS6 and any(ip_address(packed) in network for network in _PRIVATE6)
+
+
+class AddressGuard:
+    """Judges the addresses of answers that came from a public resolver. `lan` may add public networks that are ours, `reachable` are
+    those that any name may have."""
+
+    def __init__(self, lan: Networks = (), reachable: Networks = ()) -> None:
+        self._lan = tuple(network for network in lan if not network.is_private)
+        self._reachable = tuple(reachable)
+
+    def objection(self, addresses: tuple[bytes, ...]) -> Decision | None:
+        """Why an answer with these addresses, packed, must not be given to a client; None if nothing speaks against it."""
+        for packed in addresses:
+            if packed in _NOWHERE:
+                return _BLOCKED_ABOVE  # on many systems it leads to the asker's own machine
+            if (is_private(packed) or self._is_ours(packed)) and not self._is_reachable(packed):
+                return _REBINDING
+        return None
+
+    def _is_ours(self, packed: bytes) -> bool:
+        return bool(self._lan) and any(ip_address(packed) in network for network in self._lan)
+
+    def _is_reachable(self, packed: bytes) -> bool:
+        address = ip_address(packed[12:] if len(packed) == 16 and packed.startswith((_MAPPED, _NAT64)) else packed)
+        return any(address in network for network in self._reachable)

@@ -1,0 +1,78 @@
+"""One query that is under way: to the upstreams, and back with what they said, or with what they said before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hedgerow.dns.cache import Resolution, resolution_key
+from hedgerow.dns.inquiries import Outcome, is_bogus
+from hedgerow.dns.upstream import Ask, UpstreamError
+
+if TYPE_CHECKING:
+    from hedgerow.dns.deadlines import Handle
+    from hedgerow.dns.resolver import Answer, Case, Done, Resolver
+
+STALE_AFTER_SECONDS: Final = 1.8  # how long a client waits for the upstreams where an old answer is at hand (RFC 8767, section 5)
+
+
+class Errand:
+    """Waits for the upstreams on behalf of one client, and tells it once."""
+
+    __slots__ = ("_case", "_deadline", "_done", "_old", "_resolver", "_upstreams")
+
+    def __init__(self, resolver: Resolver, case: Case, done: Done) -> None:
+        self._resolver, self._case, self._done = resolver, case, done
+        self._upstreams = resolver.upstreams
+        self._old: Resolution | None = None
+        self._deadline: Handle | None = None
+
+    def start(self) -> None:
+        query, now = self._case.query, self._resolver.clocks.steady()
+        known = self._resolver.resolutions.get(resolution_key(query), now)
+        if known is not None and known.fresh_until > now:
+            self._resolver.conclude(self._case, known, self._done)
+            return
+        if known is not None:
+            self._old = known
+            self._deadline = self._upstreams.deadlines.after(STALE_AFTER_SECONDS, self._late)
+        self._upstreams.start(Ask.of(query), self._arrived)
+
+    def _late(self) -> None:
+        """The upstreams are slow. Their answer will be kept when it comes, so this one is for this client only."""
+        self._deadline = None
+        old, self._old = self._old, None
+        if old is not None:
+            self._resolver.give_stale(self._case, old, self._tell, keep=False)
+
+    def _arrived(self, outcome: Outcome) -> None:
+        if self._deadline is not None:
+            self._upstreams.deadlines.cancel(self._deadline)
+        try:
+            self._conclude(outcome)
+        except Exception:
+            self._resolver.give_in(self._case, self._tell)
+
+    def _conclude(self, outcome: Outcome) -> None:
+        told, here = self._done is _nobody, self._resolver
+        if isinstance(outcome, UpstreamError):
+            if told:
+                return
+            if self._old is not None and not is_bogus(outcome):
+                here.give_stale(self._case, self._old, self._tell, keep=True)
+            else:
+                here.give_up(self._case, outcome, self._tell)
+            return
+        now = here.clocks.steady()
+        known = here.resolutions.get(resolution_key(self._case.query), now)
+        if known is None or known.fresh_until <= now:  # else another who waited for the same was told a moment ago
+            known = here.learn(self._case.query, outcome)
+        if not told:
+            here.conclude(self._case, known, self._tell)
+
+    def _tell(self, answer: Answer) -> None:
+        done, self._done = self._done, _nobody
+        done(answer)
+
+
+def _nobody(_answer: Answer) -> None:
+    """Who has been told already."""

@@ -1,0 +1,72 @@
+"""What is counted of DNS, as series of cumulative counters: names of metrics with the values of their labels."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import Final
+
+from hedgerow.policies.model import Decision
+
+type Key = tuple[str, ...]
+type Series = tuple[Key, ...]
+
+# No label ever holds what a client chose: types beyond these are counted together.
+_TYPES: Final = {
+    1: "A",
+    2: "NS",
+    5: "CNAME",
+    6: "SOA",
+    12: "PTR",
+    15: "MX",
+    16: "TXT",
+    28: "AAAA",
+    33: "SRV",
+    64: "SVCB",
+    65: "HTTPS",
+    255: "ANY",
+}
+
+
+class SeriesTable:
+    """The series that an answer counts for; equal ones are one object, since each cached answer holds them."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Series] = {}
+
+    def of(self, decision: Decision, transport: str, qtype: int, profile: str) -> Series:
+        key = (decision.verdict, decision.reason, transport, _TYPES.get(qtype, "other"), profile)
+        series = self._known.get(key)
+        if series is None:
+            verdict, reason = str(decision.verdict), str(decision.reason)
+            series = self._known[key] = (
+                ("hedgerow_dns_queries_total", verdict, reason, transport),
+                ("hedgerow_dns_queries_by_type_total", key[3], verdict),
+                ("hedgerow_dns_queries_by_profile_total", profile, verdict),
+            )
+        return series
+
+
+class Histogram:
+    """Seconds, by upper bounds."""
+
+    def __init__(self, name: str, labels: Key, bounds: tuple[float, ...]) -> None:
+        self._name, self._labels, self._bounds = name, labels, bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float, count: int = 1) -> None:
+        """`count` answers that took this long each."""
+        self._counts[bisect_left(self._bounds, seconds)] += count
+        self._sum += seconds * count
+
+    def counters(self) -> Mapping[Key, float]:
+        """As Prometheus has it: buckets are cumulative, and the bound is the last label."""
+        found: dict[Key, float] = {}
+        total = 0
+        for bound, count in zip((*map(repr, self._bounds), "+Inf"), self._counts, strict=True):
+            total += count
+            found[f"{self._name}_bucket", *self._labels, bound] = float(total)
+        found[f"{self._name}_sum", *self._labels] = self._sum
+        found[f"{self._name}_count", *self._labels] = float(total)
+        return found
