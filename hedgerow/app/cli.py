@@ -78,6 +78,9 @@ def up(
     dns: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS.")] = None,
     proxy: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to serve the proxy.")] = None,
     web: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to serve the pages.")] = None,
+    transparent: Annotated[
+        str | None, typer.Option(metavar="ADDR:PORT", help="Where the network redirects web connections to (default: nowhere).")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes for DNS, and as many for the proxy.")] = 1,
     log_level: Annotated[LogLevel, typer.Option(help="What is logged to standard error.")] = LogLevel.INFO,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
@@ -99,6 +102,7 @@ def up(
             log_level=log_level.value,
             log_json=log_json,
             upstream_ca=upstream_ca.absolute() if upstream_ca else None,
+            transparent=parse_endpoint(transparent) if transparent else None,
             **chosen,
         )
         settings, lock = prepare(settings)
@@ -110,7 +114,8 @@ def up(
 
 
 def _say_ready(settings: Settings) -> None:
-    print(f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web}", flush=True)
+    transparent = f" transparent={settings.transparent}" if settings.transparent else ""
+    print(f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web}{transparent}", flush=True)
 
 
 def _endpoint(name: str, text: str | None) -> Endpoint:

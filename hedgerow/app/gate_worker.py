@@ -13,7 +13,7 @@ from hedgerow.proxy.pass_ticket import load_key
 
 @contextlib.asynccontextmanager
 async def serve_gate(worker: Worker) -> AsyncIterator[None]:
-    """Listens on the settings' proxy address, of both families where it is `0.0.0.0`; raises OSError."""
+    """Listens on the settings' addresses for the proxy, of both families where one is `0.0.0.0`; raises OSError."""
     settings = worker.settings
     side = ProxySide(worker)
     inspectors = [(settings.inspector.host, settings.inspector.port)]
@@ -23,6 +23,8 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
     try:
         for endpoint in settings.proxy.every_family():
             await gate.listen(endpoint.host, endpoint.port)
+        for endpoint in settings.transparent.every_family() if settings.transparent else ():
+            await gate.listen(endpoint.host, endpoint.port, transparent=True)
         yield
     finally:
         await gate.close()

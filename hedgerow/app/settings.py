@@ -74,6 +74,7 @@ class Settings:
     log_level: str = "info"
     log_json: bool = False
     upstream_ca: Path | None = None
+    transparent: Endpoint | None = None  # where the network redirects web connections to
 
     @property
     def run(self) -> Path:

@@ -94,6 +94,7 @@ def prepare(settings: Settings) -> tuple[Settings, FolderLock]:
         dns=claim(settings.dns, "dns", both),
         proxy=claim(settings.proxy, "proxy", one),
         web=claim(settings.web, "web", one),
+        transparent=claim(settings.transparent, "transparent", one) if settings.transparent else None,
         inspector=claim(Endpoint("127.0.0.1", 0), "inspector", one),
     )
     settings.save()

@@ -62,6 +62,7 @@ class House:
     devices: dict[str, Space]
     net: Internet
     folder: Path
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[str] | None = None
 
     @property
@@ -80,6 +81,7 @@ class House:
     def start(self) -> None:
         """`hedgerow up`, until it says that it is ready."""
         words = [*command(), "up", "--policy", str(self.policy), "--state", str(self.state), "--upstream-ca", str(self.net.authority.root)]
+        words += self.options
         self.process = self.router.start(*words, stderr=self.folder / "hedgerow.log")
         assert self.process.stdout
         watchdog = threading.Timer(60, self.process.kill)
@@ -124,8 +126,8 @@ def command() -> list[str]:
 
 
 @contextlib.contextmanager
-def house(folder: Path, lan: str = "lan") -> Iterator[House]:
-    """The house with its devices connected and Hedgerow running, no gateway applied yet."""
+def house(folder: Path, lan: str = "lan", options: tuple[str, ...] = ()) -> Iterator[House]:
+    """The house with its devices connected and Hedgerow running (`up` with these `options` too), no gateway applied yet."""
     folder.chmod(0o755)
     with spaces("internet", "router", *MACS) as made:
         outside, router, *rest = made
@@ -136,7 +138,7 @@ def house(folder: Path, lan: str = "lan") -> Iterator[House]:
             device.files["/etc/resolv.conf"] = folder / f"{name}.resolv.conf"
         (folder / "hedgerow.yaml").write_text(POLICY)
         (folder / "adult.txt").write_text("adult.example\n")
-        whole = House(router, devices, internet(outside, folder), folder)
+        whole = House(router, devices, internet(outside, folder), folder, options)
         whole.start()
         try:
             yield whole
