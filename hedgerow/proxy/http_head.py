@@ -93,12 +93,13 @@ class HeadReader:
     `rest` holds the bytes after the head once `feed` has returned one.
     """
 
-    __slots__ = ("_begun", "_buffer", "_scanned", "rest")
+    __slots__ = ("_begun", "_buffer", "_has_line", "_scanned", "rest")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._scanned = 0
         self._begun = False
+        self._has_line = False
         self.rest = b""
 
     def feed(self, data: bytes) -> Head | None:
@@ -115,9 +116,16 @@ class HeadReader:
         if (len(buffer) if end < 0 else end) > MAX_HEAD:
             raise HeadError(431, "the request head is too long")
         if end < 0:
+            self._check_line()
             return None
         self.rest = bytes(buffer[end + 4 :])
         return _parse(buffer[:end].decode("latin-1"))
+
+    def _check_line(self) -> None:
+        """A client that speaks something else is told so after its first line, not when its time is over."""
+        if not self._has_line and (end := self._buffer.find(b"\r\n")) >= 0:
+            self._has_line = True
+            _parse_line(self._buffer[:end].decode("latin-1"))
 
     def _find_end(self) -> int:
         """Where the empty line is, or -1; every LF on the way must follow a CR."""
@@ -134,19 +142,24 @@ class HeadReader:
 
 def _parse(text: str) -> Head:
     line, *lines = text.split("\r\n")
+    method, target, minor = _parse_line(line)
+    if len(lines) > MAX_FIELDS:
+        raise HeadError(431, "there are too many fields")
+    head = Head(method, target, minor, tuple(_parse_field(each) for each in lines))
+    _check_framing(head)
+    return head
+
+
+def _parse_line(line: str) -> tuple[str, str, int]:
+    """Method, target and minor version."""
     if line.startswith("PRI * HTTP/2"):
         raise HeadError(505, "HTTP/2 is not spoken to this proxy without TLS")
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         raise HeadError(400, "the request line is not method, target and HTTP/1.0 or HTTP/1.1")
-    method, target, minor = match.groups()
-    if len(target) > MAX_TARGET:
+    if len(match[2]) > MAX_TARGET:
         raise HeadError(414, "the request target is too long")
-    if len(lines) > MAX_FIELDS:
-        raise HeadError(431, "there are too many fields")
-    head = Head(method, target, int(minor), tuple(_parse_field(each) for each in lines))
-    _check_framing(head)
-    return head
+    return match[1], match[2], int(match[3])
 
 
 def _parse_field(line: str) -> tuple[str, str]:

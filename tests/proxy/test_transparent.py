@@ -1,0 +1,175 @@
+"""Transparent listeners in a laboratory of namespaces: nftables sends web connections to Hedgerow, and the devices know nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lab.house import House, house
+from lab.internet import address4, address6
+from small_internet.running import wait_until
+
+from hedgerow.proxy.http_head import Authority
+from hedgerow.proxy.transparent import parse_sockaddr
+
+NEEDED = ("ip", "nft", "nsenter", "unbound", "nginx", "kdig", "curl", "openssl")
+in_the_laboratory = [
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.skipif(not all(map(shutil.which, NEEDED)), reason=f"needs {', '.join(NEEDED)}"),
+]
+PORT = 3129
+
+REDIRECT = f"""
+table inet test_transparent {{
+    chain prerouting {{
+        type nat hook prerouting priority dstnat
+        iifname "lan" tcp dport {{ 80, 443 }} fib daddr type != local redirect to :{PORT}
+    }}
+}}
+"""
+TPROXY = f"""
+table inet test_transparent {{
+    chain prerouting {{
+        type filter hook prerouting priority mangle
+        iifname "lan" meta nfproto ipv4 tcp dport {{ 80, 443 }} fib daddr type != local tproxy ip to :{PORT} meta mark set 1
+        iifname "lan" meta nfproto ipv6 tcp dport {{ 80, 443 }} fib daddr type != local tproxy ip6 to :{PORT} meta mark set 1
+    }}
+}}
+"""
+
+
+@pytest.fixture(scope="module", params=["redirect", "tproxy"])
+def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp(f"house-{request.param}")
+    with house(folder, options=("--transparent", f"0.0.0.0:{PORT}")) as running:
+        router = running.router
+        done = router.run("nft", "-f", "-", text=REDIRECT if request.param == "redirect" else TPROXY)
+        assert done.returncode == 0, done.stderr
+        if request.param == "tproxy":
+            # Where bridges pass packets to nftables themselves, that happens too early for a socket to be given to them.
+            router.run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
+            for family in ("-4", "-6"):
+                router.ip(family, "rule", "add", "fwmark", "1", "lookup", "100")
+                router.ip(family, "route", "add", "local", "default", "dev", "lo", "table", "100")
+        for place in (address4, address6):  # a device is known once it is in the neighbour table; until then it counts as a child's
+            where = at("adult.example", 80, place("adult.example"))
+            wait_until(lambda where=where: fetch(running, "parent", "http://adult.example/", *where)[0] == "200", 20)
+        yield running
+
+
+def fetch(home: House, device: str, url: str, *options: str) -> tuple[str, str, float]:
+    """Status (000 for none), body and curl's complaint, and the seconds that it took."""
+    start = time.monotonic()
+    words = ["curl", "-sS", "--max-time", "8", "-w", "\\n%{http_code}", "--cacert", str(home.net.authority.root), *options, url]
+    done = home.devices[device].run(*words)
+    body, _, status = done.stdout.rpartition("\n")
+    return status, body + done.stderr, time.monotonic() - start
+
+
+def at(host: str, port: int, address: str) -> tuple[str, str]:
+    return "--resolve", f"{host}:{port}:{address if '.' in address else f'[{address}]'}"
+
+
+class TestInTheLaboratory:
+    pytestmark = in_the_laboratory
+
+    @pytest.mark.parametrize("place", [address4, address6])
+    def test_open_sites_open_and_show_their_own_certificate(self, home: House, place) -> None:  # type: ignore[no-untyped-def]
+        host = "www.school.example"
+        status, body, _ = fetch(home, "tablet", f"https://{host}/", *at(host, 443, place(host)))
+        assert status == "200", body
+        status, body, _ = fetch(home, "tablet", f"http://{host}/", *at(host, 80, place(host)))
+        assert status == "200", body
+
+    @pytest.mark.parametrize("place", [address4, address6])
+    def test_blocked_tls_gets_an_alert_at_once(self, home: House, place) -> None:  # type: ignore[no-untyped-def]
+        host = "adult.example"
+        status, complaint, seconds = fetch(home, "tablet", f"https://{host}/", *at(host, 443, place(host)))
+        assert status == "000"
+        assert "access denied" in complaint.lower(), complaint
+        assert seconds < 1.5
+
+    @pytest.mark.parametrize("place", [address4, address6])
+    def test_blocked_http_gets_the_page(self, home: House, place) -> None:  # type: ignore[no-untyped-def]
+        host = "adult.example"
+        status, body, _ = fetch(home, "tablet", f"http://{host}/", *at(host, 80, place(host)))
+        assert status == "403"
+        assert "This site is not open here" in body
+        status, body, _ = fetch(home, "parent", f"http://{host}/", *at(host, 80, place(host)))
+        assert status == "200", body
+
+    def test_the_name_decides_and_not_the_address_that_was_dialled(self, home: House) -> None:
+        """A device that lies about an address gets the site that it named, or nothing."""
+        lying = at("www.school.example", 443, address4("adult.example"))
+        status, body, _ = fetch(home, "tablet", "https://www.school.example/", *lying)
+        assert status == "200", body
+        lying = at("adult.example", 443, address4("www.school.example"))
+        assert fetch(home, "tablet", "https://adult.example/", *lying)[0] == "000"
+
+    @pytest.mark.parametrize("place", [address4, address6])
+    def test_without_a_name_the_address_is_judged(self, home: House, place) -> None:  # type: ignore[no-untyped-def]
+        address = place("www.school.example")
+        target = f"[{address}]:443" if ":" in address else f"{address}:443"
+        for device, opens in (("tablet", False), ("parent", True)):
+            done = home.devices[device].run("openssl", "s_client", "-connect", target, "-noservername", text="")
+            assert ("BEGIN CERTIFICATE" in done.stdout) is opens, (device, done.stdout[-500:], done.stderr[-500:])
+        bare = f"http://[{address}]/" if ":" in address else f"http://{address}/"
+        status, body, _ = fetch(home, "tablet", bare)
+        assert status == "403"
+        assert "Only names open here" in body
+
+    def test_several_requests_on_one_connection_are_judged_each(self, home: House) -> None:
+        first, second = "http://www.school.example/", "http://adult.example/"
+        where = [*at("www.school.example", 80, address4("www.school.example"))]
+        words = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{num_connects}\\n", *where, first]
+        words += ["--next", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{num_connects}\\n", "-H", "Host: adult.example", *where, first]
+        assert home.devices["tablet"].run(*words).stdout.split() == ["200", "1", "403", "0"]
+        assert second
+
+    def test_a_client_that_comes_by_itself_is_not_served(self, home: House) -> None:
+        for address in ("192.168.50.1", "[2600:9000:5400::1]"):
+            status, _, seconds = fetch(home, "tablet", f"http://{address}:{PORT}/")
+            assert status == "000"
+            assert seconds < 3
+
+    def test_what_is_neither_tls_nor_http_does_not_pass(self, home: House) -> None:
+        target = f"{address4('www.school.example')}"
+        script = f"import socket; s = socket.create_connection(('{target}', 443), 5); s.sendall(b'SSH-2.0-x\\r\\n'); print(s.recv(99)[:12])"
+        assert home.devices["tablet"].run("python3", "-c", script).stdout.strip() == "b'HTTP/1.1 400'"
+
+    def test_a_pause_cuts_a_redirected_tunnel(self, home: House) -> None:
+        host = "www.school.example"
+        script = (
+            "import socket, ssl, time; c = ssl._create_unverified_context();"
+            f"s = c.wrap_socket(socket.create_connection(('{address4(host)}', 443), 5), server_hostname='{host}');"
+            "print('open', flush=True); t = time.time(); s.settimeout(8)\n"
+            "try: s.recv(1)\nexcept OSError: pass\nprint(time.time() - t < 6)"
+        )
+        process = home.devices["tablet"].start("python3", "-c", script)
+        assert process.stdout
+        assert process.stdout.readline() == "open\n"
+        home.hedgerow("pause", "mia")
+        try:
+            assert process.stdout.readline() == "True\n"
+        finally:
+            home.hedgerow("resume", "mia")
+
+
+@given(st.binary(min_size=4, max_size=4), st.integers(0, 65535))
+def test_kernel_addresses_of_ipv4(address: bytes, port: int) -> None:
+    data = struct.pack("=HxxL", socket.AF_INET, 0)[:2] + port.to_bytes(2, "big") + address + bytes(8)
+    assert parse_sockaddr(data) == Authority(socket.inet_ntop(socket.AF_INET, address), port)
+
+
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 65535))
+def test_kernel_addresses_of_ipv6(address: bytes, port: int) -> None:
+    data = socket.AF_INET6.to_bytes(2, "little") + port.to_bytes(2, "big") + bytes(4) + address + bytes(4)
+    assert parse_sockaddr(data) == Authority(socket.inet_ntop(socket.AF_INET6, address), port)
