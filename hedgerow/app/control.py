@@ -62,6 +62,7 @@ class ControlProcess:
         self.usage = UsageStore(engine)
         self.budgets = BudgetKeeper(self.usage)
         self._spent: tuple[Spent, ...] = ()
+        self._publish_wanted = asyncio.Event()
         self.metrics = Metrics()
         self.lists = ListKeeper(settings.state)
         self.policy_file, self._serial = _last_good(settings)
@@ -93,6 +94,7 @@ class ControlProcess:
             tasks.create_task(self.neighbours.keep_fresh())
             tasks.create_task(self._keep_policy())
             tasks.create_task(self._keep_lists())
+            tasks.create_task(self._publish_when_wanted())
             tasks.create_task(self._fetch_lists())
             tasks.create_task(self._watch_workers())
             tasks.create_task(GatewayKeeper(self.settings, lambda: self.view).run())
@@ -175,8 +177,14 @@ class ControlProcess:
         if not self.budgets.record(used):
             return
         if self.budgets.spent(self.policy_file.policy, time.time()) != self._spent:
-            await self._publish_patiently()
+            self._publish_wanted.set()
         await asyncio.to_thread(self.budgets.save)
+
+    async def _publish_when_wanted(self) -> None:
+        while True:
+            await self._publish_wanted.wait()
+            self._publish_wanted.clear()
+            await self._publish_patiently()
 
     async def _keep_lists(self) -> None:
         """Compiles what changed; a new policy is in force with the old lists until its own are there."""

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from hedgerow.app.files import write_atomically
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.model import Grant, Pause, Policy
+from hedgerow.policies.model import Grant, Pause, Policy, Sitting, Spent
 from hedgerow.policies.ruleset import Rulesets
 
 log = logging.getLogger("hedgerow.snapshot")
@@ -32,6 +32,8 @@ class Snapshot:
     generation: Path
     grants: tuple[Grant, ...] = ()
     pauses: tuple[Pause, ...] = ()
+    spent: tuple[Spent, ...] = ()
+    sittings: tuple[Sitting, ...] = ()
 
     def save(self, state: Path) -> None:
         write_atomically(state / FILE_NAME, _ADAPTER.dump_json(self))
@@ -55,7 +57,7 @@ class View:
         self.snapshot = snapshot
         self.policy = snapshot.policy
         self.catalogue = Catalogue.open(snapshot.generation)
-        self.rulesets = Rulesets(snapshot.policy, snapshot.grants, snapshot.pauses, self.catalogue)
+        self.rulesets = Rulesets(snapshot.policy, snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sittings)
 
 
 class SnapshotWatch:

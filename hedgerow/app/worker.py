@@ -16,6 +16,7 @@ from hedgerow.app.snapshot import SnapshotWatch, View
 from hedgerow.journal.courier import Courier
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.network.neighbours import Neighbours
+from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.decide import decide
 from hedgerow.policies.model import AccessRequest, Decision, Device, DeviceId, Request
 from hedgerow.policies.observe import observe
@@ -37,6 +38,7 @@ class Worker:
         self.settings = settings
         self.view = view
         self.courier = Courier(settings.courier_socket, f"{role}-{index}", role)
+        self._activity = ActivityLog(self.courier.send)
         self.neighbours = Neighbours(self._forget)
         self.on_swap: Callable[[View], None] = lambda _view: None
         self.on_forget: Callable[[], None] = lambda: None
@@ -72,10 +74,16 @@ class Worker:
         return decide(ruleset, self.view.catalogue, request)
 
     def observe(self, ruleset: Ruleset, request: Request, decision: Decision, count: int = 1) -> None:
-        """Sends on what the person's privacy lets through."""
-        seen = observe(ruleset, request, decision, time.time(), count)
+        """Sends on what the person's privacy lets through, and of a budget the minute that is used."""
+        now = time.time()
+        self._activity.note(ruleset, self.view.catalogue, request, decision, now)
+        seen = observe(ruleset, request, decision, now, count)
         if seen is not None:
             self.courier.send(seen)
+
+    def use(self, ruleset: Ruleset, request: Request) -> None:
+        """A tunnel goes on moving data."""
+        self._activity.note(ruleset, self.view.catalogue, request, ruleset.default, time.time())
 
     def ask(self, request: AccessRequest) -> None:
         self.courier.send(request)

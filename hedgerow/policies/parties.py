@@ -9,7 +9,7 @@ from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from hedgerow.policies.content import ContentRules, combine
-from hedgerow.policies.model import Device, Person, Policy, Privacy, Rules, SafeSearch, Sitting, Target
+from hedgerow.policies.model import Device, DeviceId, Person, Policy, Privacy, Rules, SafeSearch, Sitting, Target
 from hedgerow.policies.rule_index import Scope
 from hedgerow.policies.timing import Allowance
 
@@ -76,6 +76,16 @@ class Parties:
         sharers = tuple(people[name] for name in device.sharers)
         owner = (people[device.person],) if device.person is not None else ()
         return self._parties(device, sharers or owner, device.profile if device.has_profile or not sharers else None)
+
+    def of_account(self, account: str) -> Party | None:
+        """Whose minutes an account counts: None where the policy knows nobody such, or counts them elsewhere."""
+        kind, _, name = account.partition(":")
+        if kind == "person":
+            person = self._policy.people.get(name)
+            nowhere = Device(DeviceId(""), person.profile if person is not None else "")
+            return None if person is None else self._party(nowhere, person, person.profile)
+        device = self._policy.devices.get(name) or Device(DeviceId(name), self._policy.network.unknown_devices, known=False)
+        return next((party for party in self.of(device, None) if party.budget[0] == account), None)
 
     def _parties(self, device: Device, people: Sequence[Person], profile: str | None) -> tuple[Party, ...]:
         if not people:

@@ -21,6 +21,7 @@ from hedgerow.proxy.explicit import ExplicitConnection
 from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses
 from hedgerow.proxy.transparent import TransparentConnection, allow_foreign_addresses
 from hedgerow.proxy.tunnel import Tunnel, Tunnels
+from hedgerow.proxy.use import TunnelUse
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Gate:
         self.clock = clock
         self.counters = Counters()
         self.tunnels = Tunnels()
+        self._use = TunnelUse()
         self.tasks: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
         self._waiting: dict[Connection, float] = {}
@@ -197,6 +199,8 @@ class Gate:
             self._end_the_slow(now)
             self.cut(lambda tunnel: self._is_idle(tunnel, now))
             self.cut(lambda tunnel: tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self.is_forbidden(tunnel))
+            for tunnel in self._use.busy(self.tunnels, now):
+                self.judge.use(tunnel.ruleset, tunnel.requests[-1])
             self.counters["hedgerow_proxy_open_tunnels",] = len(self.tunnels)
         except Exception:
             log.exception("the sweep of the gate failed")

@@ -25,7 +25,8 @@ class Addresses(Protocol):
 class Judge:
     """`client_of` names the device at an address and what holds for it now, None for outsiders. `decide` has the catalogue bound.
 
-    `resolve` asks our own resolver on behalf of a device. `observe` and `ask` hand on and never block.
+    `resolve` asks our own resolver on behalf of a device. `observe` and `ask` hand on and never block; `use` is told, again and
+    again, of a tunnel that is busy.
     """
 
     client_of: Callable[[str], tuple[Device, Ruleset] | None]
@@ -35,6 +36,7 @@ class Judge:
     ask: Callable[[AccessRequest], None]
     guard: Guard
     page: BlockPage
+    use: Callable[[Ruleset, Request], None] = lambda _ruleset, _request: None
 
 
 _STRICTNESS = {Verdict.ALLOW: 0, Verdict.REWRITE: 1, Verdict.INSPECT: 2, Verdict.BLOCK: 3}
