@@ -4,7 +4,7 @@ answers queries.
     python -m hedgerow.app.compile_job fetch|compile
 
 Standard input: a `FetchJob` or a `CompileJob` as JSON; standard output: the result, or nothing with exit status 1 and a sentence
-on standard error. One such process at a time works in a state directory; the next one waits.
+on standard error. One process of each kind at a time works in a state directory; the next one waits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import contextlib
 import fcntl
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +50,11 @@ class ListFolders:
         return self.state / "generations"
 
     @contextlib.contextmanager
-    def locked(self, wait: bool = True) -> Iterator[bool]:
-        """Alone in these folders, unless it yields False; the kernel opens the lock when the process ends, however it ends."""
+    def locked(self, wait: bool = True, what: str = "lists") -> Iterator[bool]:
+        """Alone in these folders, or alone with `what` in them, unless it yields False; the kernel opens the lock when the
+        process ends, however it ends."""
         self.state.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.state / "lists.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.state / f"{what}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -101,11 +101,12 @@ async def compile_apart(job: CompileJob) -> CompileReport:
 def run_fetch(job: FetchJob, progress: Callable[[Fetched], None] | None = None, received: Received | None = None) -> tuple[Fetched, ...]:
     """Downloads the sources; a copy that the guards do not trust is held back. Raises OSError."""
     folders = ListFolders(job.state)
-    with folders.locked():
-        lists, one_at_a_time = ParsedLists(folders.parsed), threading.Lock()
+    # A slow server must not keep the lists that have come from being compiled: all is locked only while a copy is judged.
+    with folders.locked(what="fetch"):
+        lists = ParsedLists(folders.parsed)
 
         def judge(new: Source, good: Source | None) -> str:
-            with one_at_a_time:
+            with folders.locked():
                 return judge_copy(lists, new, good)
 
         return tuple(fetch_all(job.sources, folders.downloads, progress=progress, judge=judge, received=received or ignore_bytes))

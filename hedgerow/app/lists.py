@@ -40,6 +40,7 @@ log = logging.getLogger("hedgerow.lists")
 
 FETCH_EVERY_S = 24 * 3600.0
 FETCH_AGAIN_S = 15 * 60.0
+WHILE_FETCHING_S = 15.0
 ASKED_BEFORE = 0.75
 """Of the time after which a list is too old: by then its server has been asked again."""
 
@@ -98,6 +99,8 @@ class ListKeeper:
         self._copies: dict[Source, tuple[int, Copy]] = {}
         self._failed: dict[Source, tuple[float, Problem]] = {}
         self._compiled: tuple[Source, ...] = ()
+        self._compiled_at = 0.0
+        self._is_fetching = False
         self.generation: Path | None = None
         self.report: CompileReport | None = None
         self.problem = ""
@@ -116,6 +119,11 @@ class ListKeeper:
     def _sources(self, policy: Policy) -> tuple[Source, ...]:
         """The policy's sources with the copies on disk."""
         return tuple(_at(source, self._copy(source).path) if source.url else source for source in sources_of(policy))
+
+    def is_worth_compiling(self, policy: Policy) -> bool:
+        """Whether what is in force is stale. While lists are coming in one after the other, they are compiled some at a time."""
+        is_too_soon = self._is_fetching and time.monotonic() - self._compiled_at < WHILE_FETCHING_S
+        return not is_too_soon and self.is_stale(policy)
 
     def is_stale(self, policy: Policy) -> bool:
         """Whether something else would be compiled now than what is in force."""
@@ -142,7 +150,7 @@ class ListKeeper:
         for problem in [problem for problem in report.problems if problem.source not in missing][:20]:
             log.warning("%s", problem)
         self.problem = ""
-        self.generation, self.report, self._compiled = out, report, sources
+        self.generation, self.report, self._compiled, self._compiled_at = out, report, sources, time.monotonic()
         return True
 
     def _newest(self) -> Path | None:
@@ -158,6 +166,7 @@ class ListKeeper:
         if not wanted:
             return
         job = FetchJob(wanted, self._folders.state)
+        self._is_fetching = True
         try:
             fetched = run_fetch(job, self._progress.fetched, self._progress.received) if self._progress else await fetch_apart(job)
         except (CompileError, OSError) as error:
@@ -165,6 +174,8 @@ class ListKeeper:
             log.error("%s", self.problem)
             self._failed |= {each: (time.monotonic(), Problem(each.name, None, None, self.problem, each.url or "")) for each in wanted}
             return
+        finally:
+            self._is_fetching = False
         for source, each in zip(wanted, fetched, strict=True):
             self._failed.pop(source, None)
             if each.problem:

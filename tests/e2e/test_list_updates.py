@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,18 @@ def test_every_outcome_is_shown_and_the_index_is_never_worse(internet: SmallInte
         wait_until(lambda: not is_blocked(running, "shrinks-199.example"), 20, "the accepted copy holds")
         assert is_blocked(running, "shrinks-49.example")
         assert not status(running)["shrinks"]["held"]
+
+
+def test_a_slow_server_keeps_no_other_list_from_being_used(internet: SmallInternet, publisher: ListServer) -> None:
+    is_over = threading.Event()
+    publisher.paths["/never"] = lambda _handler: is_over.wait(60)
+    entries = "".join(f'  - {{category: adult, name: {name}, url: "{publisher.root}/{name}"}}\n' for name in ("never", "good"))
+    try:
+        with running_hedgerow(family_policy(internet, lists="lists:\n" + entries)) as running:
+            wait_until(lambda: is_blocked(running, "good-7.example"), 25, "the list of the quick server is used")
+            assert status(running)["never"]["domains"] == 0
+    finally:
+        is_over.set()
 
 
 def test_a_list_that_was_not_refreshed_in_its_time_is_flagged(internet: SmallInternet) -> None:
