@@ -125,9 +125,9 @@ class _Datagram:
 
     __slots__ = ("ask", "channel", "number", "over", "port", "question", "stop", "told")
 
-    def __init__(self, channel: UdpChannel, port: _Port, ask: Ask, told: Told) -> None:
+    def __init__(self, channel: UdpChannel, port: _Port, ask: Ask, written: bytes, told: Told) -> None:
         self.channel, self.port, self.ask, self.told = channel, port, ask, told
-        self.question = ask.in_random_case() if channel.keeps_case else ask.question
+        self.question = written if channel.keeps_case else ask.question
         self.stop: Callable[[], None] | None = None
         self.over = False
         self.number = port.waiting.add(self)
@@ -143,10 +143,10 @@ class _Datagram:
         end = wire.HEADER + len(self.question)
         if message[wire.HEADER : end] != self.question and self.channel.keeps_case:
             self._leave()
-            self.stop = self.channel.stream.send(self.ask, self._told_about_case)
+            self.stop = self.channel.stream.send(self.ask, self.question, self._told_about_case)
         elif wire.is_truncated(message):
             self._leave()
-            self.stop = self.channel.stream.send(self.ask, self.told)
+            self.stop = self.channel.stream.send(self.ask, self.question, self.told)
         else:
             self._leave()
             self.told(message)
@@ -185,8 +185,8 @@ class UdpChannel:
         self._ports: list[_Port] = []
         self._random = _random_numbers()
 
-    def send(self, ask: Ask, told: Told) -> Callable[[], None]:
-        return _Datagram(self, self._port(), ask, told).cancel
+    def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
+        return _Datagram(self, self._port(), ask, written, told).cancel
 
     async def close(self) -> None:
         ports, self._ports = self._ports, []
@@ -242,7 +242,7 @@ class _Asking:
     async def exchange(self, ask: Ask) -> bytes:
         raise NotImplementedError
 
-    def send(self, ask: Ask, told: Told) -> Callable[[], None]:
+    def send(self, ask: Ask, _written: bytes, told: Told) -> Callable[[], None]:
         task = asyncio.get_running_loop().create_task(self.exchange(ask))
         self._tasks.add(task)
 
@@ -414,12 +414,24 @@ def open_upstreams(
     specs: list[UpstreamSpec] = []
     for name in names or ("system",):
         specs += system if name == "system" else (parse_upstream(name),)
-    specs = [spec for spec in dict.fromkeys(specs) if not is_own(spec, own)]
+    specs = [spec for spec in dict.fromkeys(specs) if not (is_own(spec, own) or _is_this_machine(spec, own))]
     plain = [spec for spec in specs if spec.scheme in ("udp", "tcp")] or system
     bootstrap = Bootstrap(Upstreams([open_channel(spec, _literal) for spec in plain]))
     channels = [open_channel(spec, bootstrap, tls) for spec in specs]
     zones = {zone.zone: open_upstreams(zone.upstreams, own=own, count=count, tls=tls) for zone in forward}
     return Upstreams(channels, count, bootstrap=bootstrap, strategy=strategy, secure_only=secure_only, zones=zones)
+
+
+def _is_this_machine(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> bool:
+    """Is it one of the addresses of this machine, while we listen on all of them at that port?"""
+    if not spec.is_address or not any(port == spec.port and ip_address(host).is_unspecified for host, port in own):
+        return False
+    with socket.socket(socket.AF_INET6 if ":" in spec.host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((spec.host, 0))  # only an address of this machine can be taken
+        except OSError:
+            return False
+    return True
 
 
 async def _literal(host: str) -> tuple[str, ...]:

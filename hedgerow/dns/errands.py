@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from hedgerow.dns.cache import Resolution, resolution_key
 from hedgerow.dns.inquiries import Outcome, is_bogus
 from hedgerow.dns.upstream import Ask, UpstreamError
+from hedgerow.dns.wire import HEADER
 
 if TYPE_CHECKING:
     from hedgerow.dns.deadlines import Handle
@@ -35,7 +36,11 @@ class Errand:
         if known is not None:
             self._old = known
             self._deadline = self._upstreams.deadlines.after(STALE_AFTER_SECONDS, self._late)
-        self._upstreams.start(Ask.of(query), self._arrived)
+        ask = Ask.of(query)
+        if self._upstreams.is_echo(ask, query.data[HEADER : query.end]):
+            self._arrived(UpstreamError("this question came back to who had asked it: resolvers ask each other in a loop"))
+        else:
+            self._upstreams.start(ask, self._arrived)
 
     def _late(self) -> None:
         """The upstreams are slow. Their answer will be kept when it comes, so this one is for this client only."""

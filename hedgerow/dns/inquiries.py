@@ -81,6 +81,7 @@ class Upstreams:
         self._channels = tuple(channels)
         self._usable = tuple(channel for channel in channels if channel.secure or not secure_only)
         self._bootstrap = bootstrap
+        self._secure_only = secure_only
         self._in_flight: dict[Ask, _Inquiry] = {}
         self._idle: asyncio.Future[None] | None = None
 
@@ -89,6 +90,8 @@ class Upstreams:
 
         It may be called at once, when there is nobody to ask.
         """
+        if self._secure_only and ask.checking_disabled:
+            ask = ask._replace(checking_disabled=False)  # who wants answers unchecked cannot have them here
         if self.zones and (elsewhere := self._elsewhere(ask.question)) is not None:
             elsewhere.start(ask, hear)
             return
@@ -114,6 +117,11 @@ class Upstreams:
         if isinstance(outcome, UpstreamError):
             raise outcome
         return outcome
+
+    def is_echo(self, ask: Ask, written: bytes) -> bool:
+        """Is this question one of our own, come back to us? The letters in which we wrote it tell, if they are not the plain ones."""
+        inquiry = self._in_flight.get(ask)
+        return inquiry is not None and inquiry.written == written != ask.question
 
     @property
     def is_busy(self) -> bool:
@@ -174,10 +182,11 @@ class Upstreams:
 class _Inquiry:
     """One question, the rounds of channels that are still to be asked, and the attempts that are under way."""
 
-    __slots__ = ("ask", "hearers", "open", "refusal", "round", "rounds", "upstreams")
+    __slots__ = ("ask", "hearers", "open", "refusal", "round", "rounds", "upstreams", "written")
 
     def __init__(self, upstreams: Upstreams, ask: Ask, hear: Hear, rounds: list[list[Channel]]) -> None:
         self.upstreams, self.ask, self.rounds = upstreams, ask, rounds
+        self.written = ask.in_random_case()
         self.hearers = [hear]
         self.open: list[_Attempt] = []
         self.round = 0
@@ -231,7 +240,7 @@ class _Attempt:
         upstreams = self.inquiry.upstreams
         upstreams.health[self.channel.name].asked_at = self.began
         try:
-            self.cancel = self.channel.send(self.inquiry.ask, self._told)
+            self.cancel = self.channel.send(self.inquiry.ask, self.inquiry.written, self._told)
         except OSError:
             self._failed("error")
         else:

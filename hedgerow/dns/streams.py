@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS: Final = 512
 MAX_CONNECTIONS_OF_ONE: Final = 64
+MAX_STRANGERS: Final = 16
 MAX_OUTSTANDING: Final = 128  # queries of one connection that wait for upstreams
 IDLE_SECONDS: Final = 15.0
 _BACKLOG: Final = 256
@@ -26,18 +27,42 @@ class StreamServer:
         self.server = server
         self._listening: list[asyncio.Server] = []
         self._open: dict[str, set[StreamConnection]] = {}
+        self._strangers: set[StreamConnection] = set()
 
     async def listen(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         self._listening.append(await loop.create_server(lambda: StreamConnection(self), sock=sock, backlog=_BACKLOG))
 
     def admit(self, connection: StreamConnection) -> bool:
-        """Count a new connection, or say that there are too many."""
+        """Count a new connection, or say that there are too many. Where all places are taken, who has long been idle gives way.
+
+        Strangers may only be told that they are refused: a few places must do for that.
+        """
         mine = self._open.setdefault(connection.address, set())
-        if len(mine) >= MAX_CONNECTIONS_OF_ONE or sum(map(len, self._open.values())) >= MAX_CONNECTIONS:
+        known = self.server.clients.known.get(connection.address) or self.server.clients.find(connection.address, connection.address)
+        if known is None:
+            self._strangers = {stranger for stranger in self._strangers if stranger.is_open}
+            too_many = len(self._strangers) >= MAX_STRANGERS
+            self._strangers.add(connection)
+        else:
+            too_many = len(mine) >= MAX_CONNECTIONS_OF_ONE or (self.count >= MAX_CONNECTIONS and not self._make_room())
+        if too_many:
             self.server.count("hedgerow_dns_dropped_total", "connections")
             return False
         mine.add(connection)
+        return True
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self._open.values()))
+
+    def _make_room(self) -> bool:
+        idle = [connection for mine in self._open.values() for connection in mine if connection.is_idle]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda connection: connection.active_at)
+        self.leave(longest)
+        longest.abort()
         return True
 
     def leave(self, connection: StreamConnection) -> None:
@@ -84,6 +109,15 @@ class StreamConnection(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
         self._streams.leave(self)
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is owed to it."""
+        return not self._outstanding
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

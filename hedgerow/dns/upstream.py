@@ -95,8 +95,11 @@ class Channel(Protocol):
     name: str
     secure: bool
 
-    def send(self, ask: Ask, told: Told) -> Callable[[], None]:
-        """Ask; what is returned gives the question up, after which `told` is not called any more. Raises OSError."""
+    def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
+        """Ask; what is returned gives the question up, after which `told` is not called any more. Raises OSError.
+
+        `written` is the question in letters that only we know; a channel that nobody can forge answers on need not care.
+        """
 
     async def close(self) -> None: ...
 
