@@ -128,6 +128,8 @@ class Catalogue:
         # Pages ask the same hosts again and again; a host that is asked for once is not worth remembering (`host_mask`).
         self._mask_of_known = lru_cache(maxsize=8192)(self.host_mask)
         self._host_match = lru_cache(maxsize=1024)(self._find_host_match)
+        self._lifted = lru_cache(maxsize=1024)(self._find_lifted)
+        self._made: dict[int, UrlMatch] = {}
 
     @classmethod
     def open(cls, generation: Path) -> Catalogue:
@@ -256,9 +258,12 @@ class Catalogue:
         blocked &= ~found.lifted
         if blocked:
             return self._host_match(host, blocked)
-        if not found.blocks and not self._sealing & mask:
-            return None
-        return next(iter(self._matches(url, host, found, mask)), None)
+        if self._sealing & mask:
+            return next(iter(self._matches(url, host, found, mask)), None)
+        for rule in found.blocks:
+            if rule.important or not rule.mask & self._lifted(host):
+                return self._match_of(rule)
+        return None
 
     def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> int:
         """Which of the categories in `mask`, by which a host is blocked, an exception lifts from this URL of it."""
@@ -276,6 +281,13 @@ class Catalogue:
         return self._match_of(rules[0]) if rules else None
 
     def _match_of(self, rule: Rule) -> UrlMatch:
+        # A rule is decoded once and kept, so what it amounts to may be too.
+        found = self._made.get(id(rule))
+        if found is None:
+            found = self._made[id(rule)] = self._make_match(rule)
+        return found
+
+    def _make_match(self, rule: Rule) -> UrlMatch:
         source, written = self._meta.sources[rule.source], rule.rule
         name = f"{source.name}: {written.file}" if written.file else source.name
         return UrlMatch(source.category, Origin(name, written.line, written.text))
@@ -285,7 +297,7 @@ class Catalogue:
         source = next((found.source for found in self.host_sources(host) if found.category == category), "")
         return UrlMatch(category, Origin(source, text=host))
 
-    def _lifted(self, host: str) -> int:
+    def _find_lifted(self, host: str) -> int:
         """What exceptions about a host take from it."""
         return reduce(operator.or_, (layer.lifts[number] for _key, layer, number in self._keys_of(host)), 0)
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from hedgerow.blocklists.names import is_address, parse_host
+from hedgerow.blocklists.names import is_address, load_public_suffixes, parse_host
 
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(\[[^\]/]*\]|[^/?#:]*)(?::\d*)?([^?#]*)(\?[^#]*)?", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\t\r\n]")
@@ -34,12 +34,11 @@ def seal(expression: str) -> str:
 
 
 def host_expressions(host: str) -> Iterator[str]:
-    """For a canonical host: itself and its parents, none of them a single label."""
-    yield f"{host}/"
-    if is_address(host):
-        return
-    while (host := host.partition(".")[2]) and "." in host:
+    """For a canonical host: itself and its parents, none of them a public suffix, under which strangers have their sites."""
+    suffixes = load_public_suffixes().registries
+    while host and host not in suffixes:
         yield f"{host}/"
+        host = "" if is_address(host) else host.partition(".")[2]
 
 
 def url_expressions(url: str) -> list[str]:
