@@ -25,6 +25,7 @@ from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import CompileReport, compile_generation
 from hedgerow.blocklists.fetch import Fetched, accept_held
+from hedgerow.blocklists.names import parse_host
 from hedgerow.blocklists.parsed import ParsedLists
 from hedgerow.blocklists.sources import Source, public_sources
 from hedgerow.policies.load import PolicyError, load_policy
@@ -246,7 +247,8 @@ def _generation_in_force(state: Path) -> Path:
 def _look_up(catalogue: Catalogue, target: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     seen = set()
-    names = [match.category for match in catalogue.host_sources(target)] if "://" not in target else []
+    host = parse_host(target)
+    names = list(catalogue.names_of(catalogue.host_mask(host))) if host is not None else []
     if "://" in target or "/" in target:
         url = target if "://" in target else f"http://{target}"
         names += [match.category for match in catalogue.match_urls(url)]
