@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from hedgerow.app.proxy_side import ProxySide
 from hedgerow.app.worker import Worker
 from hedgerow.proxy.gate import Gate
+from hedgerow.proxy.judge import Judge
+from hedgerow.proxy.pass_through import PassThrough
 from hedgerow.proxy.pass_ticket import load_key
 
 
@@ -17,8 +20,13 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
     settings = worker.settings
     side = ProxySide(worker)
     inspectors = [(settings.inspector.host, settings.inspector.port)]
-    gate = Gate(side.judge(worker.view), inspectors, load_key(settings.pass_key))
-    worker.on_swap = lambda view: gate.swap(side.swap(view))
+    passes = PassThrough(settings.pass_through)
+
+    def lenient(judge: Judge) -> Judge:
+        return replace(judge, decide=passes.lenient(judge.decide))
+
+    gate = Gate(lenient(side.judge(worker.view)), inspectors, load_key(settings.pass_key))
+    worker.on_swap = lambda view: gate.swap(lenient(side.swap(view)))
     worker.counters = lambda: side.counters(gate.counters)
     try:
         for endpoint in settings.proxy.every_family():

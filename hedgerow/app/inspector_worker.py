@@ -13,6 +13,7 @@ from hedgerow.app.proxy_side import ProxySide
 from hedgerow.app.worker import Worker
 from hedgerow.proxy.authority import load_authority
 from hedgerow.proxy.inspector import Inspector
+from hedgerow.proxy.pass_through import Refusals
 from hedgerow.proxy.pass_ticket import load_key
 
 
@@ -22,7 +23,13 @@ async def serve_inspector(worker: Worker) -> AsyncIterator[None]:
     settings = worker.settings
     side = ProxySide(worker)
     authority = load_authority(settings.authority)
-    inspector = Inspector(side.judge(worker.view), load_key(settings.pass_key), authority, upstream_ca=settings.upstream_ca)
+    inspector = Inspector(
+        side.judge(worker.view),
+        load_key(settings.pass_key),
+        authority,
+        upstream_ca=settings.upstream_ca,
+        refusals=Refusals(settings.pass_through),
+    )
     worker.on_swap = lambda view: inspector.swap(side.swap(view))
     worker.counters = lambda: side.counters(inspector.counters)
     listening = asyncio.Event()

@@ -94,6 +94,11 @@ class Settings:
         return self.run / "pass.key"
 
     @property
+    def pass_through(self) -> Path:
+        """What devices refused our certificate for; kept over restarts."""
+        return self.state / "pass-through"
+
+    @property
     def authority(self) -> Path:
         return self.state / "ca"
 

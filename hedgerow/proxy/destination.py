@@ -33,7 +33,6 @@ class DialingLoop(asyncio.SelectorEventLoop):
             raise socket.gaierror(socket.EAI_NONAME, "no address may be dialled")
         return [_info(address, port) for address in addresses]
 
-
     async def create_connection(self, *arguments: Any, **named: Any) -> Any:
         """As usual, but within `DIAL_LIMIT` seconds, and with both families racing (RFC 8305). Raises TimeoutError."""
         if _addresses.get() is None:

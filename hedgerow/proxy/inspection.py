@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from mitmproxy import connection, dns, http, tcp, tls
@@ -27,6 +27,7 @@ from hedgerow.proxy.destination import dial_only
 from hedgerow.proxy.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
 from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
 from hedgerow.proxy.judge import Counters, Judge, strictest
+from hedgerow.proxy.pass_through import PASSED, Refusals, is_refusal, may_pass
 from hedgerow.proxy.pass_ticket import FIELD, read_pass
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Inspection:
         clock: Callable[[], float],
         close: Callable[[connection.Client], None],
         leave: Callable[[connection.Client], None],
+        refusals: Refusals | None = None,
     ) -> None:
         self.judge = judge
         self.running: dict[str, Running] = {}
@@ -69,6 +71,7 @@ class Inspection:
         self._clock = clock
         self._close = close
         self._leave = leave
+        self._refusals = refusals
         self._addresses: dict[str, str] = {}
         self._asked = AskLimit()
         self._engines = Engines.load()
@@ -118,9 +121,33 @@ class Inspection:
             raise Refused(NOT_REACHABLE)
         return allowed
 
-    def tls_failed_client(self, data: tls.TlsData) -> None:  # noqa: ARG002
+    def tls_failed_client(self, data: tls.TlsData) -> None:
         """The client did not want our certificate: the CA is not installed there, or the app is pinned to its own."""
         self._counters.add("hedgerow_proxy_dropped_total", "certificate")
+        try:
+            in_words = is_refusal(data.conn.error or "")
+            if in_words is not False and self._refusals is not None:
+                self._pass_through(self._refusals, data, in_words=bool(in_words))
+        except Exception:
+            log.exception("a refused certificate could not be noted")
+
+    def _pass_through(self, refusals: Refusals, data: tls.TlsData, *, in_words: bool) -> None:
+        """Have the hosts that this connection named passed through, if inspecting them is all that the policy wants."""
+        client, server = data.context.client, data.context.server
+        found = self.judge.client_of(self._addresses[client.id])
+        named = [server.address[0] if server.address else "", client.sni or ""]
+        hosts = {parse_authority(name if ":" not in name else f"[{name}]", 443).host for name in named if name}
+        if found is None:
+            return
+        device, ruleset = found
+        requests = [Request(device.id, Kind.TUNNEL, host, server.address[1] if server.address else 443) for host in sorted(hosts)]
+        judged = [(each, self.judge.decide(ruleset, each)) for each in requests]
+        for request, decision in judged:
+            if decision.verdict is not Verdict.INSPECT or not may_pass(ruleset, decision):
+                continue
+            if refusals.refused(device.id, request.host, self._clock(), in_words=in_words):
+                self._counters.add("hedgerow_proxy_passed_through_total")
+                self.judge.observe(device, ruleset, request, replace(decision, verdict=Verdict.ALLOW, what=PASSED))
 
     def tcp_start(self, flow: tcp.TCPFlow) -> None:
         """What is no HTTP cannot be judged here."""

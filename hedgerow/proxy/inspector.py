@@ -28,6 +28,7 @@ from hedgerow.proxy.authority import Authority
 from hedgerow.proxy.destination import DialingLoop
 from hedgerow.proxy.inspection import Inspection, Running
 from hedgerow.proxy.judge import Counters, Judge
+from hedgerow.proxy.pass_through import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +49,26 @@ class InspectorError(Exception):
 
 
 class Inspector:
-    """Create it anywhere, `run` it inside `Inspector.new_loop()`. `upstream_ca` is a file with CAs to trust beside the usual ones."""
+    """Create it anywhere, `run` it inside `Inspector.new_loop()`. `upstream_ca` is a file with CAs to trust beside the usual ones.
+
+    Without `refusals` a client that refuses our certificate gets nowhere.
+    """
 
     def __init__(
-        self, judge: Judge, key: bytes, authority: Authority, *, upstream_ca: Path | None = None, clock: Callable[[], float] = time.time
+        self,
+        judge: Judge,
+        key: bytes,
+        authority: Authority,
+        *,
+        upstream_ca: Path | None = None,
+        clock: Callable[[], float] = time.time,
+        refusals: Refusals | None = None,
     ) -> None:
         self.counters = Counters()
         self._clock = clock
         self._authority = authority
         self._upstream_ca = upstream_ca
-        self._inspection = Inspection(judge, key, self.counters, clock, self._close, self._leave)
+        self._inspection = Inspection(judge, key, self.counters, clock, self._close, self._leave, refusals)
         self._server = proxyserver.Proxyserver()
         self._master: Master | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hedgerow.proxy.destination import DialingLoop
 from hedgerow.proxy.gate import Gate, Limits
 from hedgerow.proxy.guard import Guard
 from hedgerow.proxy.judge import Judge
+from hedgerow.proxy.pass_through import PassThrough, Refusals
 from hedgerow.proxy.pass_ticket import load_key
 
 
@@ -86,6 +87,10 @@ class Builder:
             page=BlockPage.load(network.country, network.timezone, ages),
         )
 
+    def gate_judge(self, world: World) -> Judge:
+        judge = Builder.judge(self, world)
+        return replace(judge, decide=PassThrough(world.state / "pass-through").lenient(judge.decide))
+
     def _tell(self, world: World, told: Told) -> None:
         if world.tells:
             self.told.append(told)
@@ -98,7 +103,8 @@ def run_gate(pipe: Pipe, world: World) -> None:
 async def _run_gate(pipe: Pipe, world: World) -> None:
     builder = Builder(world)
     key = load_key(world.state / "pass.key")
-    gate = Gate(builder.judge(world), [("127.0.0.1", world.inspector_port)], key, world.limits)
+    gate = Gate(builder.gate_judge(world), [("127.0.0.1", world.inspector_port)], key, world.limits)
+    builder.judge = builder.gate_judge  # type: ignore[method-assign]
     port = await gate.listen("127.0.0.1", 0)
     await gate.listen("::1", port)
     pipe.send(port)
@@ -117,7 +123,8 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
 
     builder = Builder(world)
     authority, key = ensure_authority(world.state / "ca"), load_key(world.state / "pass.key")
-    inspector = Inspector(builder.judge(world), key, authority, upstream_ca=world.upstream_ca)
+    refusals = Refusals(world.state / "pass-through")
+    inspector = Inspector(builder.judge(world), key, authority, upstream_ca=world.upstream_ca, refusals=refusals)
     running = asyncio.create_task(inspector.run("127.0.0.1", 0, pipe.send))
     await _obey(pipe, builder, inspector)
     inspector.stop()

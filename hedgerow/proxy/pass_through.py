@@ -1,0 +1,123 @@
+"""Hosts whose certificate of ours a device refused, and which are tunnelled to it for a while instead of being inspected.
+
+An app that is pinned to its own certificate, or a browser without our CA, would otherwise never get there. Inspectors notice and
+append a line to one small file; gates look at the file's identity before they read it again. Nothing is passed through that is
+blocked, nor what safe search could then not be had from.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from hedgerow.blocklists.names import parse_host
+from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+
+LASTS = 24 * 3600.0
+"""Seconds for which a host is passed through to the device that refused."""
+
+PASSED = "pass-through"
+"""What a decision that is so names."""
+
+_SILENT_REFUSALS = 3
+_SILENT_WITHIN = 60.0
+_LONGEST_FILE = 256 * 1024
+_MOST_REMEMBERED = 4096
+
+type Decide = Callable[[Ruleset, Request], Decision]
+
+
+class Refusals:
+    """The inspector's side: counts refusals and writes down what is to be passed through."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._silent: dict[tuple[DeviceId, str], list[float]] = {}
+
+    def refused(self, device: DeviceId, host: str, now: float, *, in_words: bool) -> bool:
+        """A client ended the handshake, with a TLS alert about the certificate or without a word; whether it is passed through now.
+
+        Without a word it may have changed its mind, so that counts the third time within a minute.
+        """
+        if not in_words:
+            if len(self._silent) >= _MOST_REMEMBERED:
+                self._silent.clear()
+            recent = [each for each in self._silent.get((device, host), ()) if each > now - _SILENT_WITHIN]
+            self._silent[device, host] = [*recent, now]
+            if len(recent) + 1 < _SILENT_REFUSALS:
+                return False
+        self._silent.pop((device, host), None)
+        self._write(f"{now + LASTS:.0f} {host} {device}\n")
+        return True
+
+    def _write(self, line: str) -> None:
+        """One write of a short line to a file opened for appending: lines of several inspectors do not mix."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        if self._path.exists() and self._path.stat().st_size > _LONGEST_FILE:
+            flags |= os.O_TRUNC  # forgotten hosts are noticed anew at the next refusal
+        descriptor = os.open(self._path, flags, 0o600)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+
+class PassThrough:
+    """The gate's side: what is passed through now. A file that is not there or cannot be read passes nothing through."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+        self._identity: tuple[int, int, int] | None = None
+        self._until: dict[tuple[str, str], float] = {}
+
+    def holds(self, device: DeviceId, host: str) -> bool:
+        """Whether `host` is passed through to `device` at this moment."""
+        try:
+            status = self._path.stat()
+            identity = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if identity != self._identity:
+                self._until = dict(map(_parse, self._path.read_text(encoding="utf-8").splitlines()))
+                self._identity = identity
+        except (OSError, ValueError):
+            return False
+        return self._until.get((device, host), 0.0) > self._clock()
+
+    def lenient(self, decide: Decide) -> Decide:
+        """`decide`, but that a tunnel which would be inspected is let through where its host is passed through."""
+
+        def decided(ruleset: Ruleset, request: Request) -> Decision:
+            decision = decide(ruleset, request)
+            if decision.verdict is not Verdict.INSPECT or not may_pass(ruleset, decision) or not self.holds(request.device, request.host):
+                return decision
+            return replace(decision, verdict=Verdict.ALLOW, what=PASSED)
+
+        return decided
+
+
+def may_pass(ruleset: Ruleset, decision: Decision) -> bool:
+    """Whether the policy lets a refused host be passed through; safe search must hold by the restricted address then."""
+    return ruleset.content.passes_through and (decision.reason is not Reason.SAFE_SEARCH or bool(decision.target))
+
+
+def is_refusal(error: str) -> bool | None:
+    """Whether mitmproxy's words about a failed handshake say that the client refused our certificate; None: it left without a word.
+
+    >>> is_refusal("The client does not trust the proxy's certificate"), is_refusal("The client disconnected during the handshake.")
+    (True, None)
+    """
+    text = error.lower()
+    if "does not trust" in text or "unknown ca" in text or "bad certificate" in text or "certificate unknown" in text:
+        return True
+    return None if "disconnected during the handshake" in text else False
+
+
+def _parse(line: str) -> tuple[tuple[str, str], float]:
+    until, host, device = line.split(" ", 2)
+    if parse_host(host) is None:
+        raise ValueError(f"not a host: {host}")
+    return (device, host), float(until)

@@ -1,0 +1,105 @@
+"""A client that refuses our certificate: passed through to its host for a while, unless the policy forbids it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from proxy_stand import Stand
+from small_internet.clients import HttpAnswer, curl
+from small_internet.whole import SmallInternet
+
+from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.pass_through import LASTS, PASSED, PassThrough, Refusals, is_refusal
+
+CHILD_WITH_CA = "127.0.0.11"
+INSPECTED = "www.school.example"
+MIA = DeviceId("mia-tablet")
+
+
+def fetch(stand: Stand, net: SmallInternet, host: str = INSPECTED, path: str = "/open") -> HttpAnswer:
+    """As an app on the tablet that trusts the site's own CA only."""
+    return curl(net.url(host, path), proxy=stand.proxy, source=CHILD_WITH_CA, ca=net.authority.root)
+
+
+@pytest.fixture
+def forgetful(stand: Stand) -> Iterator[Stand]:
+    path = stand.world.state / "pass-through"
+    path.unlink(missing_ok=True)
+    yield stand
+    path.unlink(missing_ok=True)
+
+
+def test_a_pinned_app_gets_through_the_second_time(forgetful: Stand, net: SmallInternet) -> None:
+    before = forgetful.counters().get(("hedgerow_proxy_passed_through_total",), 0)
+    assert fetch(forgetful, net).status == 0
+    told = forgetful.wait_for(lambda found: any(each.decision and each.decision.what == PASSED for each in found))
+    assert [(each.device, each.request.host) for each in told if each.decision and each.request] == [(MIA, INSPECTED)]
+    assert forgetful.counters()["hedgerow_proxy_passed_through_total",] == before + 1
+    answer = fetch(forgetful, net)
+    assert (answer.status, "Small Internet" in answer.certificate) == (200, True)
+    assert fetch(forgetful, net, "h2.example").status == 0, "another host is another matter"
+
+
+def test_what_is_blocked_stays_blocked(forgetful: Stand, net: SmallInternet) -> None:
+    for _ in range(3):
+        assert fetch(forgetful, net, "adult.example").status in {0, 403}
+    assert net.origins.connections() == []
+
+
+def test_safe_search_holds_by_the_restricted_address(forgetful: Stand, net: SmallInternet) -> None:
+    answers = [fetch(forgetful, net, "www.google.com", "/search?q=x") for _ in range(2)]
+    assert answers[0].status == 0
+    reached = {each.address for each in net.origins.connections() if each.requests}
+    assert reached <= {net.address_of("forcesafesearch.google.com")}
+
+
+def test_it_can_be_forbidden(forgetful: Stand, net: SmallInternet, policy: str) -> None:
+    try:
+        forgetful.swap(policy=policy.replace("    age: 9\n", "    age: 9\n    pass_through: false\n"))
+        assert [fetch(forgetful, net).status for _ in range(3)] == [0, 0, 0]
+    finally:
+        forgetful.swap(policy=policy)
+
+
+def test_it_lasts_for_a_while_and_for_one_device(tmp_path: Path) -> None:
+    now = [1000.0]
+    passes = PassThrough(tmp_path / "file", lambda: now[0])
+    assert not passes.holds(MIA, INSPECTED)
+    assert Refusals(tmp_path / "file").refused(MIA, INSPECTED, now[0], in_words=True)
+    assert passes.holds(MIA, INSPECTED)
+    assert not passes.holds(DeviceId("tom-phone"), INSPECTED)
+    now[0] += LASTS
+    assert not passes.holds(MIA, INSPECTED)
+
+
+def test_leaving_without_a_word_counts_the_third_time(tmp_path: Path) -> None:
+    refusals = Refusals(tmp_path / "file")
+    found = [refusals.refused(MIA, INSPECTED, now, in_words=False) for now in (0.0, 1.0, 2.0, 3.0)]
+    assert found == [False, False, True, False]
+    assert [refusals.refused(MIA, INSPECTED, now, in_words=False) for now in (100.0, 200.0, 300.0)] == [False] * 3
+
+
+def test_a_spoilt_file_passes_nothing_through(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("soon example.com mia\n")
+    assert not PassThrough(tmp_path / "file").holds(DeviceId("mia"), "example.com")
+
+
+def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
+    refusals = Refusals(tmp_path / "file")
+    for number in range(20_000):
+        refusals.refused(MIA, f"host-{number}.example", 0.0, in_words=True)
+    assert (tmp_path / "file").stat().st_size < 300_000
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("The client does not trust the proxy's certificate for x (OpenSSL Error([('SSL routines', '', 'tlsv1 alert unknown ca')]))", True),
+        ("The client disconnected during the handshake. If this happens consistently", None),
+        ("Client and mitmproxy cannot agree on a TLS version to use.", False),
+    ],
+)
+def test_which_failures_are_refusals(words: str, expected: bool | None) -> None:
+    assert is_refusal(words) is expected
