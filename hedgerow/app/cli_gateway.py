@@ -104,7 +104,8 @@ def _choice(state: Path, lan: list[str] | None, strict: bool | None, allow_ipsec
     """What was asked for now over what was chosen before. Raises GatewayError, OSError, ValueError."""
     before = Choice.load(state)
     names = tuple(dict.fromkeys(lan)) if lan else before.lan if before else _only_lan()
-    missing = [name for name in names if name not in nftables.interfaces()]
+    # One that was chosen before may come later: at boot the gateway is in place before the network.
+    missing = [name for name in names if name not in nftables.interfaces()] if lan else []
     if missing:
         raise nftables.GatewayError(f"There is no interface {missing[0]}: there are {', '.join(nftables.interfaces()) or 'none'}.")
     return Choice(
@@ -151,6 +152,8 @@ def _described(gateway: Gateway, census: Census) -> Iterator[str]:
 
 
 def _warnings(gateway: Gateway) -> Iterator[str]:
+    if gateway.doors.https is None:
+        yield "pages come to Hedgerow only where a device names it as its proxy: start it with `hedgerow up --transparent 0.0.0.0:3129`"
     for family, passes_on in nftables.forwards().items():
         if not passes_on:
             yield f"this machine does not forward {family}, so devices have another router for it and are not kept on the path"

@@ -7,6 +7,7 @@ Each check is a function that yields findings and changes nothing. Whether a chi
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from struct import pack
 
-import dnslib
 import httpx
 from pyroute2 import IPRoute
 
@@ -109,7 +109,7 @@ def check_running(patient: Patient) -> Iterator[Finding]:
         return
     restart = "see the log (journalctl -u hedgerow) and start it again: systemctl restart hedgerow, or hedgerow up"
     for kind, how in ((socket.SOCK_DGRAM, "UDP"), (socket.SOCK_STREAM, "TCP")):
-        said = ask(settings.dns, CANARY, kind)
+        said = ask(settings.dns, kind)
         found = said or f"no answer at {settings.dns}"
         yield Finding(f"dns over {how}", Health.GOOD if said else Health.BAD, found, "" if said else restart)
     for name, endpoint in (("proxy", settings.proxy), ("web", settings.web)):
@@ -203,8 +203,8 @@ async def _try_upstream(name: str) -> tuple[str, float]:
     """What went wrong (nothing: empty) and how long it took."""
     opened, started = open_upstreams((name,)), time.monotonic()
     try:
-        response = await opened.ask(Ask(wire.name_of("example.com") + pack("!HH", wire.A, wire.IN)))
-        error = "" if response.rcode in (dnslib.RCODE.NOERROR, dnslib.RCODE.NXDOMAIN) else f"answers {dnslib.RCODE.get(response.rcode)}"
+        response = await opened.ask(_question("example.com"))
+        error = "" if response.rcode in (wire.NOERROR, wire.NXDOMAIN) else f"answers with code {response.rcode}"
     except (UpstreamError, OSError) as problem:
         error = str(problem) or "no answer"
     finally:
@@ -304,22 +304,25 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
 )
 
 
-def ask(server: Endpoint, name: str, kind: socket.SocketKind) -> str:
-    """What a resolver says to one question, in a word or two; empty where it says nothing."""
+def ask(server: Endpoint, kind: socket.SocketKind) -> str:
+    """What our resolver says to one question, in a few words; empty where it says nothing."""
     host = ANYWHERE.get(server.host, server.host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    question = dnslib.DNSRecord.question(name)
-    message = question.pack()
+    question = _question(CANARY)
+    message = secrets.token_bytes(2) + question.body
     with socket.socket(family, kind) as client:
         client.settimeout(PATIENCE_S)
         try:
             client.connect((host, server.port))
-            client.sendall(message if kind is socket.SOCK_DGRAM else len(message).to_bytes(2, "big") + message)
-            data = client.recv(4096)
-            reply = dnslib.DNSRecord.parse(data if kind is socket.SOCK_DGRAM else data[2:])
-        except (OSError, dnslib.DNSError):
+            client.sendall(message if kind is socket.SOCK_DGRAM else pack("!H", len(message)) + message)
+            data = client.recv(4096)[0 if kind is socket.SOCK_DGRAM else 2 :]
+        except OSError:
             return ""
-    return f"answers at {server}" if reply.header.id == question.header.id else ""
+    return f"answers at {server}" if data[:2] == message[:2] else ""
+
+
+def _question(host: str) -> Ask:
+    return Ask(wire.name_of(host) + pack("!HH", wire.A, wire.IN))
 
 
 def connects(endpoint: Endpoint) -> bool:

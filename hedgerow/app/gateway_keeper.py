@@ -38,7 +38,7 @@ class Choice:
     allow_ipsec: bool = False
 
     def save(self, state: Path) -> None:
-        write_atomically(choice_file(state), _ADAPTER.dump_json(self, indent=1))
+        write_atomically(choice_file(state), _ADAPTER.dump_json(self, indent=1), 0o644)  # root chooses, the service reads
 
     @staticmethod
     def load(state: Path) -> Choice | None:
@@ -65,7 +65,8 @@ def gateway_of(choice: Choice, settings: Settings) -> Gateway:
             f"DNS is served at {settings.dns} only: the gateway needs it at every address, such as --dns 0.0.0.0:53."
         )
     one_armed = bool(nftables.interfaces_to_the_internet() & set(choice.lan))
-    return Gateway(choice.lan, Doors(settings.dns.port), one_armed, choice.strict, choice.allow_ipsec)
+    pages = settings.transparent.port if settings.transparent and settings.transparent.host in EVERYWHERE else None
+    return Gateway(choice.lan, Doors(settings.dns.port, pages, pages), one_armed, choice.strict, choice.allow_ipsec)
 
 
 class GatewayKeeper:
@@ -74,7 +75,8 @@ class GatewayKeeper:
     def __init__(self, settings: Settings, view: Callable[[], View | None]) -> None:
         self._settings = settings
         self._view = view
-        self._in_force: tuple[Choice, Census] | None = None
+        self._in_force: tuple[Gateway, Census] | None = None
+        self._choice: Choice | None = None
         self._looked = 0.0
         self._said = ""
 
@@ -96,21 +98,24 @@ class GatewayKeeper:
         if choice is None or view is None:
             self._in_force = None
             return
-        census = take_census(view.rulesets, time.time())
-        if self._in_force is None or self._in_force[0] != choice or not await self._is_in_place():
-            await asyncio.to_thread(self._apply, choice, census)
-            log.info("gateway in place on %s", ", ".join(choice.lan))
-        elif not census.is_same(self._in_force[1]):
+        census, in_force = take_census(view.rulesets, time.time()), self._in_force
+        if in_force is None or choice != self._choice or self._is_time_to_look():
+            in_force = await asyncio.to_thread(self._make_sure, choice, census)
+        if not census.is_same(in_force[1]):
             await asyncio.to_thread(nftables.follow, census)
-        self._in_force = (choice, census)
+        self._in_force, self._choice = (in_force[0], census), choice
 
-    async def _is_in_place(self) -> bool:
-        if time.monotonic() - self._looked < LOOK_EVERY_S:
-            return True
+    def _is_time_to_look(self) -> bool:
+        return time.monotonic() - self._looked > LOOK_EVERY_S
+
+    def _make_sure(self, choice: Choice, census: Census) -> tuple[Gateway, Census]:
+        """Puts the table in place where it is not, or is made for something else, such as another way to the internet."""
+        gateway = gateway_of(choice, self._settings)
+        if self._in_force is None or self._in_force[0] != gateway or not nftables.is_in_place():
+            nftables.apply(gateway, census)
+            log.info("gateway in place on %s", ", ".join(choice.lan))
+            if not choice_file(self._settings.state).exists():
+                nftables.remove()  # somebody removed the gateway at this very moment
+            self._in_force = (gateway, census)
         self._looked = time.monotonic()
-        return await asyncio.to_thread(nftables.is_in_place)
-
-    def _apply(self, choice: Choice, census: Census) -> None:
-        nftables.apply(gateway_of(choice, self._settings), census)
-        if not choice_file(self._settings.state).exists():
-            nftables.remove()  # somebody removed the gateway at this very moment
+        return self._in_force

@@ -80,7 +80,8 @@ class House:
 
     def start(self) -> None:
         """`hedgerow up`, until it says that it is ready."""
-        words = [*command(), "up", "--policy", str(self.policy), "--state", str(self.state), "--upstream-ca", str(self.net.authority.root)]
+        words = [*command(), "up", "--policy", str(self.policy), "--state", str(self.state), "--transparent", "0.0.0.0:3129"]
+        words += ["--upstream-ca", str(self.net.authority.root)]
         words += self.options
         self.process = self.router.start(*words, stderr=self.folder / "hedgerow.log")
         assert self.process.stdout

@@ -1,0 +1,11 @@
+#!/bin/sh
+# The command line of the installed Hedgerow. As root it works as the service's user with the service's two rights, so that nothing in
+# the state directory ever belongs to root.
+program=/opt/hedgerow/bin/hedgerow
+if [ "$(id -u)" = 0 ] && getent passwd hedgerow >/dev/null; then
+    rights=+net_admin,+net_bind_service
+    [ -d /etc/hedgerow ] && [ ! -e hedgerow.yaml ] && cd /etc/hedgerow
+    exec env HOME=/var/lib/hedgerow XDG_STATE_HOME=/var/lib \
+        setpriv --reuid=hedgerow --regid=hedgerow --init-groups --inh-caps="$rights" --ambient-caps="$rights" -- "$program" "$@"
+fi
+exec "$program" "$@"
