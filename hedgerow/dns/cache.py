@@ -82,11 +82,12 @@ class Entry:
 class Resolution:
     """What the upstreams said to one question: the draft made of it, and the CNAME targets and packed addresses to be judged.
 
-    It is good until `fresh_until`, and for a day after that where nothing newer is to be had. `unfiltered` is the draft for who is not
+    It is good until `fresh_until`, and for a day after that where nothing newer is to be had; who has found out that nothing is says so in
+    `recheck_at`, before which the upstreams are left in peace. `unfiltered` is the draft for who is not
     filtered, where that is another.
     """
 
-    __slots__ = ("addresses", "born", "draft", "expires", "fresh_until", "seen", "size", "targets", "unfiltered")
+    __slots__ = ("addresses", "born", "draft", "expires", "fresh_until", "recheck_at", "seen", "size", "targets", "unfiltered")
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class Resolution:
         self.draft, self.targets, self.addresses, self.born, self.unfiltered = draft, targets, addresses, born, unfiltered
         self.fresh_until = born + draft.lifetime
         self.expires = self.fresh_until + STALE_SECONDS
+        self.recheck_at = 0.0
         self.seen = born
         self.size = len(draft.body) + (len(unfiltered.body) if unfiltered else 0) + _ENTRY_OVERHEAD
 

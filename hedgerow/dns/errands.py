@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from hedgerow.dns.answers import STALE_TTL
 from hedgerow.dns.cache import Resolution, resolution_key
 from hedgerow.dns.inquiries import Outcome, is_bogus
 from hedgerow.dns.upstream import Ask, UpstreamError
@@ -32,6 +33,9 @@ class Errand:
         known = self._resolver.resolutions.get(resolution_key(query), now)
         if known is not None and known.fresh_until > now:
             self._resolver.conclude(self._case, known, self._done)
+            return
+        if known is not None and known.recheck_at > now:
+            self._resolver.give_stale(self._case, known, self._done, keep=True)
             return
         if known is not None:
             self._old = known
@@ -63,6 +67,7 @@ class Errand:
             if told:
                 return
             if self._old is not None and not is_bogus(outcome):
+                self._old.recheck_at = here.clocks.steady() + STALE_TTL
                 here.give_stale(self._case, self._old, self._tell, keep=True)
             else:
                 here.give_up(self._case, outcome, self._tell)

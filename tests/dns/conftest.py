@@ -47,8 +47,8 @@ class HeldRules:
     trusts_ca: bool = False
 
 
-def rules(id: int = 1, until: float | None = None) -> Ruleset:
-    return cast(Ruleset, HeldRules(id, until))
+def rules(id: int = 1, until: float | None = None, *, trusts_ca: bool = False) -> Ruleset:
+    return cast(Ruleset, HeldRules(id, until, trusts_ca=trusts_ca))
 
 
 @dataclass

@@ -1,0 +1,178 @@
+"""Public names that point into the network, and addresses that are blocked; local names, which may."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address, ip_network
+
+import dnslib
+import pytest
+from small_internet import SmallInternet
+from small_internet.records import parse_zone
+
+from hedgerow.dns.address_guard import AddressGuard, is_private
+from hedgerow.dns.explanations import PRIVATE_ADDRESS, UPSTREAM_BLOCKS
+from hedgerow.dns.rulings import Circumstances
+from hedgerow.policies.model import Decision, DeviceId, Network
+from hedgerow.policies.resolver_settings import BlockedAnswer, Forward, LocalRecord, ResolverSettings
+
+from .conftest import BLOCK, EXCEPTION, rules, running
+
+PRIVATE = (
+    "10.1.2.3 100.64.0.1 127.0.0.1 169.254.1.1 172.16.0.1 172.31.255.255 192.168.1.1 0.0.0.1 "
+    "::1 fd00::1 fe80::1 ::ffff:10.0.0.1 64:ff9b::c0a8:101"
+)
+PUBLIC = "9.9.9.9 100.128.0.1 172.15.0.1 172.32.0.1 192.167.1.1 169.253.1.1 2620:fe::fe ::ffff:9.9.9.9 64:ff9b::909:909 2001:db8::1"
+
+
+@pytest.mark.parametrize(("texts", "expected"), [(PRIVATE, True), (PUBLIC, False)])
+def test_which_addresses_are_of_a_network_of_its_own(texts: str, expected: bool) -> None:
+    for text in texts.split():
+        assert is_private(ip_address(text).packed) is expected, text
+
+
+def test_exceptions_and_our_own_public_network() -> None:
+    guard = AddressGuard(
+        [ip_network("192.168.0.0/16"), ip_network("2a02:8000::/48")], [ip_network("192.168.1.20"), ip_network("2a02:8000::20")]
+    )
+
+    def check(text: str, expected: str | None) -> None:
+        found = guard.objection((ip_address("9.9.9.9").packed, ip_address(text).packed))
+        assert (found.what if found else None) == expected, text
+
+    check("192.168.1.20", None)
+    check("::ffff:192.168.1.20", None)
+    check("192.168.1.21", PRIVATE_ADDRESS)
+    check("2a02:8000::1", PRIVATE_ADDRESS)
+    check("2a02:8000::20", None)
+    check("9.9.9.10", None)
+    check("0.0.0.0", UPSTREAM_BLOCKS)
+    check("::", UPSTREAM_BLOCKS)
+
+
+ATTACK = """
+rebind  60 A 192.168.1.1
+mixed   60 A 198.51.100.7
+mixed   60 A 10.0.0.1
+six     60 AAAA fd00::1
+mapped  60 AAAA ::ffff:c0a8:101
+hint    60 HTTPS 1 . ipv4hint=10.0.0.7
+alias   60 CNAME rebind.attack.example.
+sink    60 A 0.0.0.0
+open    60 A 198.51.100.7
+printer 60 A 192.168.1.20
+"""
+LAN_ZONE = "nas 60 A 192.168.1.5\n"
+
+
+def asked(
+    internet: SmallInternet, *questions: tuple[str, str], around: Network, table: dict[str, Decision] | None = None
+) -> list[dnslib.DNSRecord]:
+    async def run() -> list[dnslib.DNSRecord]:
+        forward = around.resolver.forward
+        async with running(internet.nameserver.upstream, forward=forward) as server:
+            server.judge.table.update(table or {})
+            server.resolver.swap(server.judge, None, Circumstances.of(around, server.judge, knows_addresses=lambda _: True))
+            found = []
+            for host, kind in questions:
+                question = dnslib.DNSRecord.question(host, kind)
+                question.add_ar(dnslib.EDNS0(udp_len=1232))
+                answer = await server.resolver.answer(rules(), DeviceId("tablet"), bytes(question.pack()), "udp")
+                assert answer.message is not None
+                found.append(dnslib.DNSRecord.parse(answer.message))
+            return found
+
+    return asyncio.run(run())
+
+
+def shown(record: dnslib.DNSRecord) -> list[str]:
+    return [str(rr.rdata) for rr in record.rr]
+
+
+def error_code(record: dnslib.DNSRecord) -> int | None:
+    return next((int.from_bytes(option.data[:2]) for rr in record.ar for option in rr.rdata if option.code == 15), None)
+
+
+def test_a_public_name_never_leads_into_the_network(internet: SmallInternet) -> None:
+    internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
+    network = Network(reachable=(ip_network("192.168.1.20"),))
+    kinds = [("rebind", "A"), ("mixed", "A"), ("six", "AAAA"), ("mapped", "AAAA"), ("hint", "HTTPS"), ("alias", "A"), ("sink", "A")]
+    *bad, fine, printer = asked(
+        internet, *((f"{host}.attack.example", kind) for host, kind in [*kinds, ("open", "A"), ("printer", "A")]), around=network
+    )
+    for record, (host, kind) in zip(bad, kinds, strict=True):
+        assert shown(record) == {"A": ["0.0.0.0"], "AAAA": ["::"], "HTTPS": []}[kind], host
+        assert error_code(record) == 15
+    assert (shown(fine), shown(printer)) == (["198.51.100.7"], ["192.168.1.20"])
+
+
+def test_who_is_allowed_by_name_may_point_anywhere(internet: SmallInternet) -> None:
+    internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
+    (found,) = asked(internet, ("rebind.attack.example", "A"), around=Network(), table={"attack.example": EXCEPTION})
+    assert shown(found) == ["192.168.1.1"]
+
+
+def test_a_blocked_address_is_blocked_behind_every_name(internet: SmallInternet) -> None:
+    internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
+    (found,) = asked(internet, ("open.attack.example", "A"), around=Network(), table={"198.51.100.7": BLOCK})
+    assert (shown(found), error_code(found)) == (["0.0.0.0"], 17)
+
+
+def test_local_names_have_local_addresses(internet: SmallInternet) -> None:
+    """Records of the policy file, their reverse, and a zone that another resolver knows; the public upstream hears of none of it."""
+    with_lan = Network(
+        resolver=ResolverSettings(
+            forward=(Forward("home.lan", (internet.nameserver.upstream,)),),
+            records=(LocalRecord("printer.lan", ("192.168.1.9", "fd00::9")),),
+        )
+    )
+    internet.nameserver.add_zone(parse_zone("home.lan", LAN_ZONE))
+    a, aaaa, txt, reverse, reverse6, nas = asked(
+        internet,
+        ("printer.lan", "A"),
+        ("Printer.LAN", "AAAA"),
+        ("printer.lan", "TXT"),
+        ("9.1.168.192.in-addr.arpa", "PTR"),
+        (ip_address("fd00::9").reverse_pointer, "PTR"),
+        ("nas.home.lan", "A"),
+        around=with_lan,
+    )
+    assert [shown(record) for record in (a, aaaa, txt)] == [["192.168.1.9"], ["fd00::9"], []]
+    assert [shown(record) for record in (reverse, reverse6)] == [["printer.lan."]] * 2
+    assert shown(nas) == ["192.168.1.5"]
+    assert internet.nameserver.names_asked() == {"nas.home.lan"}
+
+
+def test_names_of_a_forwarded_zone_are_asked_there_only(internet: SmallInternet) -> None:
+    dead = Network(resolver=ResolverSettings(forward=(Forward("example", ("udp://127.0.0.1:1",)),)))
+    (found,) = asked(internet, ("news.example", "A"), around=dead)
+    assert (found.header.rcode, internet.nameserver.queries()) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("how", "trusts", "rcode", "a", "aaaa"),
+    [
+        (BlockedAnswer.ZERO, False, 0, ["0.0.0.0"], ["::"]),
+        (BlockedAnswer.NXDOMAIN, False, 3, [], []),
+        (BlockedAnswer.PAGE, True, 0, ["192.168.1.2"], []),
+        (BlockedAnswer.PAGE, False, 0, ["0.0.0.0"], ["::"]),
+    ],
+)
+def test_blocked_names_are_answered_as_the_policy_says(
+    internet: SmallInternet, how: BlockedAnswer, trusts: bool, rcode: int, a: list[str], aaaa: list[str]
+) -> None:
+    settings = ResolverSettings(blocked_answer=how, block_page=("192.168.1.2",))
+
+    async def run() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            server.resolver.swap(server.judge, None, Circumstances(server.judge, settings))
+            for kind, expected in (("A", a), ("AAAA", aaaa), ("HTTPS", [])):
+                held = rules(trusts_ca=trusts)
+                answer = await server.resolver.answer(
+                    held, DeviceId("t"), bytes(dnslib.DNSRecord.question("adult.example", kind).pack()), "udp"
+                )
+                assert answer.message is not None
+                record = dnslib.DNSRecord.parse(answer.message)
+                assert (record.header.rcode, shown(record)) == (rcode, expected), kind
+
+    asyncio.run(run())

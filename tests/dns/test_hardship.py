@@ -1,0 +1,382 @@
+"""Upstreams that are dead, slow, lying, truncating or looping: right answers, old ones, or SERVFAIL in bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import dnslib
+import pytest
+from small_internet import Fault, SmallInternet
+
+from hedgerow.dns import errands, inquiries
+from hedgerow.dns.channels import open_upstreams
+from hedgerow.dns.inquiries import Upstreams, addresses_in
+from hedgerow.dns.resolver import Clocks
+from hedgerow.dns.upstream import Ask, UpstreamError, is_own, parse_upstream
+from hedgerow.policies.model import DeviceId
+from hedgerow.policies.resolver_settings import Strategy
+
+from .conftest import Running, ask, rules, running
+from .test_upstream import ask as question
+
+DEAD = "udp://127.0.0.1:1"
+
+
+class Shifted:
+    """A clock that can be moved on."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.offset
+
+
+async def answer(server: Running, host: str, *, structured: bool = False) -> tuple[int, list[str], list[int], int | None]:
+    """Code, addresses, TTLs, extended error."""
+    sent = dnslib.DNSRecord.question(host)
+    sent.add_ar(dnslib.EDNS0(udp_len=1232, opts=[dnslib.EDNSOption(15, b"")] if structured else []))
+    found = await server.resolver.answer(rules(), DeviceId("tablet"), bytes(sent.pack()), "udp")
+    assert found.message is not None
+    record = dnslib.DNSRecord.parse(found.message)
+    code = next((int.from_bytes(option.data[:2]) for rr in record.ar for option in rr.rdata if option.code == 15), None)
+    return record.header.rcode, [str(rr.rdata) for rr in record.rr], [rr.ttl for rr in record.rr], code
+
+
+@pytest.mark.parametrize("fault", [Fault.DEAD, Fault.SERVFAIL, Fault.REFUSED, Fault.WRONG_ID, Fault.GARBAGE])
+def test_an_old_answer_is_better_than_none(internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inquiries, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
+    steady = Shifted()
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream, clocks=Clocks(steady)) as server:
+            fresh = await answer(server, "news.example")
+            gone = await answer(server, "nowhere.example")
+            assert (fresh[3], gone[0], gone[3]) == (None, 3, None)
+            steady.offset += 3600.0
+            with internet.nameserver.misbehaving(fault):
+                old = await answer(server, "news.example")
+                assert (old[0], old[1], old[3]) == (0, fresh[1], 3)
+                assert old[2] in ([29], [30])
+                assert await answer(server, "nowhere.example") == (3, [], [], 19)
+                asked = internet.nameserver.queries("news.example")
+                steady.offset += 20.0
+                assert (await answer(server, "news.example"))[3] == 3  # and the upstreams have their peace for half a minute
+                assert internet.nameserver.queries("news.example") == asked
+            steady.offset += 20.0
+            assert (await answer(server, "news.example"))[3] is None
+            steady.offset += 200_000.0
+            with internet.nameserver.misbehaving(fault):
+                rcode, found, _, code = await answer(server, "news.example")
+                assert (rcode, found, code) == (2, [], 22)  # too old
+
+    asyncio.run(main())
+
+
+def test_an_old_answer_comes_soon_and_the_new_one_is_kept(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errands, "STALE_AFTER_SECONDS", 0.1)
+    steady = Shifted()
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream, clocks=Clocks(steady)) as server:
+            await answer(server, "news.example")
+            steady.offset += 3600.0
+            with internet.nameserver.misbehaving(Fault.SLOW, "news.example", delay=0.6):
+                began = time.monotonic()
+                assert (await answer(server, "news.example"))[3] == 3
+                assert time.monotonic() - began < 0.5
+                await asyncio.sleep(0.8)
+            assert (await answer(server, "news.example"))[3] is None
+            assert internet.nameserver.queries("news.example") == 2
+
+    asyncio.run(main())
+
+
+def test_what_is_forged_is_not_papered_over_with_what_is_old() -> None:
+    """The upstream says that validation failed (EDE 6): the old answer may be the forged one."""
+    replies: list[bytes] = []
+
+    class Validator(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            asked = dnslib.DNSRecord.parse(data)
+            reply = asked.reply()
+            if replies:
+                reply.header.rcode = 2
+                reply.add_ar(dnslib.EDNS0(opts=[dnslib.EDNSOption(15, b"\0\6")]))
+            else:
+                reply.add_answer(dnslib.RR(asked.q.qname, ttl=60, rdata=dnslib.A("192.0.2.1")))
+            replies.append(data)
+            self.transport.sendto(bytes(reply.pack()), addr)  # type: ignore[attr-defined]
+
+    steady = Shifted()
+
+    async def main() -> None:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Validator, local_addr=("127.0.0.1", 0))
+        async with running(f"127.0.0.1:{transport.get_extra_info('sockname')[1]}", clocks=Clocks(steady)) as server:
+            assert (await answer(server, "signed.test"))[1] == ["192.0.2.1"]
+            steady.offset += 3600.0
+            rcode, found, _, code = await answer(server, "signed.test")
+            assert (rcode, found, code) == (2, [], 6)
+        transport.close()
+
+    asyncio.run(main())
+
+
+def test_a_popular_answer_is_renewed_before_it_expires(internet: SmallInternet) -> None:
+    steady = Shifted()
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream, clocks=Clocks(steady)) as server:
+            sent = bytes(dnslib.DNSRecord.question("news.example").pack())
+            first = await ask(server.port, sent)
+            assert first is not None
+            ttl = dnslib.DNSRecord.parse(first).rr[0].ttl
+            steady.offset += ttl * 0.95
+            await ask(server.port, sent)
+            server.server.flush()
+            async with asyncio.timeout(3):
+                while internet.nameserver.queries("news.example") < 2:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            steady.offset += ttl * 0.1
+            with internet.nameserver.misbehaving(Fault.DEAD):
+                began = time.monotonic()
+                again = await ask(server.port, sent)
+                assert time.monotonic() - began < 0.5
+            assert again is not None
+            assert dnslib.DNSRecord.parse(again).rr[0].ttl > ttl * 0.8
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fault", [Fault.TRUNCATING, Fault.EXTRA_RECORDS])
+def test_what_can_be_made_good_is(internet: SmallInternet, fault: Fault) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            with internet.nameserver.misbehaving(fault):
+                assert (await answer(server, "news.example"))[:2] == (0, [internet.address_of("news.example")])
+
+    asyncio.run(main())
+
+
+def with_strategy(names: list[str], strategy: Strategy, use: object) -> object:
+    async def run() -> object:
+        upstreams = open_upstreams(names, strategy=strategy)
+        try:
+            return await use(upstreams)  # type: ignore[operator]
+        finally:
+            await upstreams.close()
+
+    return asyncio.run(run())
+
+
+def test_in_parallel_a_dead_one_costs_no_time(internet: SmallInternet) -> None:
+    async def use(upstreams: Upstreams) -> float:
+        with internet.nameserver.misbehaving(Fault.SLOW, "slow.wild.example", delay=0.05):
+            began = time.monotonic()
+            found = await upstreams.ask(question("slow.wild.example"))
+            assert list(addresses_in(found))
+            return time.monotonic() - began
+
+    silent, port = silent_upstream()
+    try:
+        took = with_strategy([f"127.0.0.1:{port}", internet.nameserver.upstream], Strategy.PARALLEL, use)
+    finally:
+        silent.close()
+    assert isinstance(took, float)
+    assert took < 0.6
+
+
+def silent_upstream() -> tuple[object, int]:
+    import socket
+
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    return sock, sock.getsockname()[1]
+
+
+def test_the_fastest_is_asked_and_the_others_are_tried_again_now_and_then(internet: SmallInternet) -> None:
+    counted: Counter[str] = Counter()
+
+    class Slow(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            counted["slow"] += 1
+            reply = bytes(dnslib.DNSRecord.parse(data).reply().pack())
+            asyncio.get_running_loop().call_later(0.08, self.transport.sendto, reply, addr)  # type: ignore[attr-defined]
+
+    async def main() -> None:
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Slow, local_addr=("127.0.0.1", 0))
+        clock = Shifted()
+        names = [f"127.0.0.1:{transport.get_extra_info('sockname')[1]}", internet.nameserver.upstream]
+        upstreams = open_upstreams(names, strategy=Strategy.FASTEST)
+        upstreams.clock = clock
+        for number in range(20):
+            await upstreams.ask(question(f"n{number}.wild.example"))
+        assert counted["slow"] <= 2
+        before = counted["slow"]
+        clock.offset += 60.0
+        await upstreams.ask(question("later.wild.example"))
+        await asyncio.sleep(0.15)
+        assert counted["slow"] == before + 1
+        await upstreams.close()
+        transport.close()
+
+    asyncio.run(main())
+
+
+def test_who_fails_again_and_again_rests_longer(internet: SmallInternet) -> None:
+    async def main() -> None:
+        clock = Shifted()
+        upstreams = open_upstreams([DEAD, internet.nameserver.upstream])
+        upstreams.clock = clock
+        rests = []
+        for number in range(8):
+            await upstreams.ask(question(f"n{number}.wild.example"))
+            health = upstreams.health["udp://127.0.0.1:1"]
+            rests.append(round(health.rests_until - clock()))
+            clock.offset += 100.0
+        assert rests == [1, 2, 4, 8, 16, 32, 60, 60]
+        await upstreams.close()
+
+    asyncio.run(main())
+
+
+def test_an_upstream_that_changes_letters_is_believed_over_tcp_and_remembered(internet: SmallInternet) -> None:
+    class Folding(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            end = data.index(b"\0", 12)
+            reply = internet.nameserver.replies(data[:12] + data[12:end].lower() + data[end:], "udp")[0].wire
+            self.transport.sendto(reply, addr)  # type: ignore[attr-defined]
+
+    streams = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal streams
+        streams += 1
+        try:
+            while True:
+                query = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+                reply = internet.nameserver.replies(query, "tcp")[0].wire
+                writer.write(len(reply).to_bytes(2) + reply)
+        except (EOFError, OSError):
+            writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Folding, local_addr=("127.0.0.1", port))
+        upstreams = open_upstreams([f"127.0.0.1:{port}"])
+        for host in ("news.example", "games.example", "bank.example"):
+            assert list(addresses_in(await upstreams.ask(question(host)))) == [internet.address_of(host)]
+        assert streams == 1
+        await upstreams.close()
+        transport.close()
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_questions_are_written_in_letters_that_cannot_be_guessed() -> None:
+    seen = {question("a-long-name-with-letters.example").in_random_case() for _ in range(50)}
+    assert len(seen) > 45
+    assert {written.lower() for written in seen} == {question("a-long-name-with-letters.example").question}
+    assert Ask(b"\1\x40\x03123\0\0\1\0\1").in_random_case() == b"\1\x40\x03123\0\0\1\0\1"
+
+
+@pytest.mark.parametrize(
+    ("upstream", "own", "expected"),
+    [
+        ("127.0.0.1:5300", ("0.0.0.0", 5300), True),
+        ("127.0.0.1:5301", ("0.0.0.0", 5300), False),
+        ("[::1]:53", ("::", 53), True),
+        ("192.0.2.1", ("192.0.2.1", 53), True),
+        ("192.0.2.1", ("0.0.0.0", 53), False),
+        ("tls://192.0.2.1:53", ("192.0.2.1", 53), False),
+    ],
+)
+def test_ourselves_at_any_port_are_no_upstream(upstream: str, own: tuple[str, int], expected: bool) -> None:
+    assert is_own(parse_upstream(upstream), [own]) is expected
+
+
+def test_an_address_of_this_machine_is_ourselves_where_we_listen_on_all() -> None:
+    assert open_upstreams(["127.0.0.77:5300", "192.0.2.1:5300"], own=[("0.0.0.0", 5300)]).names == ("udp://192.0.2.1:5300",)
+
+
+def test_a_question_that_comes_back_to_us_ends_the_loop_at_once() -> None:
+    """A forwarder passes everything on to us, and is our upstream."""
+
+    class Forwarder(asyncio.DatagramProtocol):
+        passed = 0
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+            self.ports: dict[int, tuple[str, int]] = {}
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            if addr[1] == self.target:
+                self.transport.sendto(data, self.ports[int.from_bytes(data[:2])])  # type: ignore[attr-defined]
+                return
+            Forwarder.passed += 1
+            self.ports[int.from_bytes(data[:2])] = addr
+            self.transport.sendto(data, ("127.0.0.1", self.target))  # type: ignore[attr-defined]
+
+        target = 0
+
+    async def main() -> None:
+        transport, forwarder = await asyncio.get_running_loop().create_datagram_endpoint(Forwarder, local_addr=("127.0.0.1", 0))
+        async with running(f"127.0.0.1:{transport.get_extra_info('sockname')[1]}") as server:
+            forwarder.target = server.port
+            began = time.monotonic()
+            found = await ask(server.port, bytes(dnslib.DNSRecord.question("some-looping-name.example").pack()))
+            assert found is not None
+            assert dnslib.DNSRecord.parse(found).header.rcode == 2
+            assert time.monotonic() - began < 1.0
+            assert Forwarder.passed <= 3
+        transport.close()
+
+    asyncio.run(main())
+
+
+def test_closing_ends_what_is_under_way(internet: SmallInternet) -> None:
+    async def main() -> None:
+        upstreams = open_upstreams([internet.nameserver.upstream])
+        with internet.nameserver.misbehaving(Fault.SLOW, delay=0.2):
+            first = asyncio.create_task(upstreams.ask(question("news.example")))
+            await asyncio.sleep(0.05)
+            await upstreams.close(grace=2.0)
+            assert list(addresses_in(await first)) == [internet.address_of("news.example")]
+        other = open_upstreams([internet.nameserver.upstream])
+        with internet.nameserver.misbehaving(Fault.DEAD):
+            second = asyncio.create_task(other.ask(question("news.example")))
+            await asyncio.sleep(0.05)
+            await other.close()
+            with pytest.raises(UpstreamError, match="closed"):
+                await second
+
+    asyncio.run(main())
+
+
+def test_who_can_read_a_structured_error_gets_one(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            for structured in (True, False, True):
+                sent = dnslib.DNSRecord.question("adult.example")
+                sent.add_ar(dnslib.EDNS0(udp_len=1232, opts=[dnslib.EDNSOption(15, b"")] if structured else []))
+                found = await ask(server.port, bytes(sent.pack()))
+                assert found is not None
+                (option,) = (option for rr in dnslib.DNSRecord.parse(found).ar for option in rr.rdata if option.code == 15)
+                expected = b'{"j":"category adult","s":5,"o":"Hedgerow","l":"en"}' if structured else b"Hedgerow: category adult"
+                assert option.data[2:] == expected
+
+    asyncio.run(main())

@@ -1,0 +1,171 @@
+"""Who asks too much is not answered, and nobody's asking grows memory or costs others their answers."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from collections import Counter
+from ipaddress import ip_network
+
+import dnslib
+import pytest
+from small_internet import Fault, SmallInternet
+
+from hedgerow.dns import limits, listeners, streams
+from hedgerow.dns.limits import Limits
+from hedgerow.policies.resolver_settings import QueryLimit
+
+from .conftest import Running, ask, running
+
+LIMIT = QueryLimit(per_client=10, total=60, exempt=(ip_network("127.0.0.2"),))
+
+
+def query(name: str, qtype: str = "A") -> bytes:
+    return bytes(dnslib.DNSRecord.question(name, qtype).pack())
+
+
+def test_a_bucket_holds_a_burst_and_fills_up_each_second() -> None:
+    held = Limits(LIMIT)
+    bucket = held.bucket("192.0.2.1")
+    assert bucket.left == 40
+    bucket.left = -5
+    held.refill()
+    assert bucket.left == 10
+    for _ in range(9):
+        held.refill()
+    assert bucket.left == 40
+    assert held.bucket("192.0.2.1") is bucket
+    assert held.bucket("127.0.0.2") is held.free
+
+
+def test_clients_without_number_share_what_is_left() -> None:
+    held = Limits(LIMIT)
+    tracemalloc.start()
+    for number in range(50_000):
+        held.bucket(f"2001:db8::{number:x}").left -= 1
+    assert tracemalloc.get_traced_memory()[0] < 2_000_000
+    tracemalloc.stop()
+
+
+def test_who_is_quiet_makes_room_for_others() -> None:
+    held = Limits(LIMIT)
+    for number in range(limits._MAX_BUCKETS):
+        held.bucket(str(number)).left -= 1
+    crowd = held.bucket("one more")
+    assert held.bucket("another") is crowd
+    held.refill()
+    assert held.bucket("another") is not crowd
+
+
+async def burst(server: Running, count: int, source: str) -> int:
+    """How many of so many equal queries at once are answered."""
+    found = await asyncio.gather(*(ask(server.port, query("adult.example"), source=source, wait=0.7) for _ in range(count)))
+    return sum(answer is not None for answer in found)
+
+
+@pytest.mark.usefixtures("each_listener")
+def test_one_client_over_its_limit_does_not_silence_another(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            server.server.limit(LIMIT)
+            loud = asyncio.create_task(burst(server, 90, "127.0.0.1"))
+            exempt = asyncio.create_task(burst(server, 90, "127.0.0.2"))
+            assert await exempt == 90
+            assert 40 <= await loud <= 60  # its burst, and what came back while it waited
+            assert server.server.counters["hedgerow_dns_dropped_total", "limit"] >= 30
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("each_listener")
+def test_all_together_have_a_limit_too(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            server.server.limit(QueryLimit(per_client=0, total=10, exempt=()))
+            assert 40 <= await burst(server, 150, "127.0.0.1") <= 150 - 40
+            server.server.limit(None)
+            assert await burst(server, 150, "127.0.0.1") == 150
+
+    asyncio.run(main())
+
+
+def test_looking_a_client_up_anew_does_not_fill_its_bucket(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            server.server.limit(LIMIT)
+            answered = 0
+            for _ in range(8):
+                answered += await burst(server, 10, "127.0.0.1")
+                server.server.forget_clients()
+            assert answered < 70
+
+    asyncio.run(main())
+
+
+def test_a_flood_of_strangers_is_met_with_silence_and_never_with_more_than_it_sent(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            server.server.clients.limits.strangers.left = 20
+            sent = query("news.example")
+            found = await asyncio.gather(*(ask(server.port, sent, source="127.0.0.9", wait=0.5) for _ in range(60)))
+            refusals = [answer for answer in found if answer is not None]
+            assert 20 <= len(refusals) < 60
+            assert all(len(answer) <= len(sent) for answer in refusals)
+
+    asyncio.run(main())
+
+
+def test_one_clients_unanswered_queries_leave_room_for_others(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "MAX_WAITING_OF_ONE", 5)
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            server.server.limit(QueryLimit(1000, 1000, exempt=()))
+            with internet.nameserver.misbehaving(Fault.SLOW, delay=0.4):
+                outcome: Counter[bool] = Counter()
+                greedy = [ask(server.port, query(f"n{number}.wild.example"), wait=1.5) for number in range(12)]
+                modest = ask(server.port, query("modest.wild.example"), source="127.0.0.2", wait=1.5)
+                *first, last = await asyncio.gather(*greedy, modest)
+                outcome.update(answer is not None for answer in first)
+            assert outcome == {True: 5, False: 7}
+            assert last is not None
+            assert await ask(server.port, query("later.wild.example")) is not None
+
+    asyncio.run(main())
+
+
+def test_where_all_places_are_taken_the_longest_idle_gives_way(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "MAX_CONNECTIONS", 3)
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            pairs = []
+            for _ in range(4):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(len(query("adult.example")).to_bytes(2) + query("adult.example"))
+                async with asyncio.timeout(3):
+                    await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+                pairs.append((reader, writer))
+            with pytest.raises((EOFError, OSError)):
+                async with asyncio.timeout(3):
+                    await pairs[0][0].readexactly(1)
+            for _, writer in pairs:
+                writer.close()
+
+    asyncio.run(main())
+
+
+def test_strangers_have_few_places_and_clients_keep_theirs(internet: SmallInternet) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            strangers = [await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.9", 0)) for _ in range(40)]
+            await asyncio.sleep(0.1)
+            assert server.server.streams.count <= streams.MAX_STRANGERS
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(len(query("adult.example")).to_bytes(2) + query("adult.example"))
+            async with asyncio.timeout(3):
+                assert await reader.readexactly(2)
+            for _, each in [*strangers, (reader, writer)]:
+                each.close()
+
+    asyncio.run(main())
