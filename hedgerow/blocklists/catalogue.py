@@ -325,7 +325,14 @@ class Catalogue:
                 return Origin(f"{name}: {pattern.file}" if pattern.file else name, pattern.line, pattern.text)
         if mask & self._sealing:
             return Origin(self._sealed_by[category])
-        return None
+        network = parse_network(host) if mask else None
+        return self._source_of_key(network_key(network), category) if network else None
+
+    def _source_of_key(self, key: str, category: str) -> Origin | None:
+        """A list of the category that has a key which covers this one; its line is not looked for."""
+        entries = (entry for _key, layer, number in self._keys_with(key) for entry in layer.sets[number])
+        sources = (self._meta.sources[entry // len(Part)] for entry in entries if entry % len(Part) == Part.BLOCK)
+        return next((Origin(source.name) for source in sources if source.category == category), None)
 
     def _keys_with_prefix(self, prefix: str) -> Iterator[str]:
         for layer in self._layers:

@@ -200,6 +200,8 @@ def test_networks(tmp_path: Path) -> None:
     expectations = [("8.8.7.255", "malware"), ("8.8.8.8", "bypass"), ("8.8.3.255", ""), ("2620:fe::9", "malware"), ("2620:ff::", "")]
     for address, expected in [*expectations, ("9.9.9.9", "malware")]:
         assert set(catalogue.names_of(catalogue.address_mask(address))) == set(expected.split()), address
+    assert catalogue.locate("8.8.7.1", "malware") == Origin("malware")
+    assert catalogue.locate("9.9.9.9", "malware") == Origin("malware", 3, "9.9.9.9")
 
 
 def test_an_ad_blockers_verdict_knows_exceptions_for_urls(tmp_path: Path) -> None:
