@@ -104,6 +104,7 @@ class Accounts:
     _sessions: dict[str, SessionRow] = field(init=False)
     _tokens: dict[str, TokenRow] = field(init=False)
     _tries: dict[str, _Tries] = field(init=False, default_factory=dict)
+    _last_codes: dict[str, str] = field(init=False, default_factory=dict)
     _one_at_a_time: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(1))
     _waiting: int = field(init=False, default=0)
     _dummy: str = field(init=False)
@@ -282,7 +283,8 @@ class Accounts:
             self._waiting -= 1
 
     async def _take_code(self, account: AccountRow, code: str) -> bool:
-        if pyotp.TOTP(account.totp).verify(code, valid_window=1):
+        if code != self._last_codes.get(account.name) and pyotp.TOTP(account.totp).verify(code, valid_window=1):
+            self._last_codes[account.name] = code  # seen over somebody's shoulder, it is worth nothing
             return True
         left = account.recovery.split()
         if _hashed(code) not in left:

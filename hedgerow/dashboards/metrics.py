@@ -73,7 +73,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("hedgerow_proxy_connections_total", Type.COUNTER, "Proxy connections judged.", ("lane", "verdict")),
     Metric("hedgerow_proxy_requests_total", Type.COUNTER, "Proxy requests judged.", ("lane", "verdict", "reason")),
     Metric("hedgerow_proxy_dropped_total", Type.COUNTER, "Proxy connections and requests refused without a decision.", ("cause",)),
-    Metric("hedgerow_proxy_passed_through_total", Type.COUNTER, "Hosts that are tunnelled for a while because a client refused our certificate."),
+    Metric(
+        "hedgerow_proxy_passed_through_total",
+        Type.COUNTER,
+        "Hosts that are tunnelled for a while because a client refused our certificate.",
+    ),
     Metric("hedgerow_proxy_pages_scanned_total", Type.COUNTER, "Pages whose words were weighed.", ("verdict",)),
     Metric("hedgerow_proxy_cut_total", Type.COUNTER, "Open connections cut because the rules for them changed."),
     Metric("hedgerow_proxy_bytes_total", Type.COUNTER, "Bytes from (in) and to (out) the clients.", ("lane", "direction")),

@@ -6,6 +6,7 @@ A change is written only if the whole file is good after it, and only over the f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -58,9 +59,13 @@ class PolicyDesk:
             await run_in_threadpool(parse_policy, after.encode(), self.path)
         except PolicyError as error:
             raise Unfit("That would not be a good policy: " + "; ".join(problem.message for problem in error.problems[:3])) from None
-        # Remembered first: a change that then cannot be written is a line too many, one that nobody knows of cannot be undone.
+        # Remembered first: one that is in the file and that nobody knows of could not be undone.
         change = await run_in_threadpool(self.store.add, self._clock(), giver, summary, before, after, undoes)
-        await run_in_threadpool(self._replace, before, after)
+        try:
+            await run_in_threadpool(self._replace, before, after)
+        except Unfit:
+            await run_in_threadpool(self.store.forget, change.id, undoes)
+            raise
         await self._take_up(self.path)
         return change
 
@@ -88,4 +93,5 @@ class PolicyDesk:
         except OSError as error:
             raise Unfit(f"{self.path} cannot be written: {error.strerror}. Nothing was changed.") from None
         finally:
-            fresh.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)

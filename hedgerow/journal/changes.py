@@ -44,6 +44,13 @@ class ChangeStore:
             _forget_old(connection)
         return _change(made)
 
+    def forget(self, change_id: int, undoes: int | None = None) -> None:
+        """Takes back an `add` whose change could not be written."""
+        with self._engine.begin() as connection:
+            connection.execute(policy_changes.delete().where(_C.id == change_id))
+            if undoes is not None:
+                connection.execute(policy_changes.update().where(_C.id == undoes).values(undone_at=None))
+
     def change(self, change_id: int) -> PolicyChange:
         """Raises `NoSuchEntry`."""
         with self._engine.connect() as connection:

@@ -3,7 +3,6 @@
 import pytest
 from web_server import running_web
 
-
 FAMILY = """\
 # The family's policy.
 network:

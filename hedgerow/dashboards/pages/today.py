@@ -19,7 +19,7 @@ from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.model import Grant, Pause, Verdict
 
 ONLINE_S = 900.0
-_ROWS = 15
+_ROWS = 8
 
 type RequestId = Annotated[int, Path(ge=1, le=2**62)]
 type Name = Annotated[str, Form(max_length=253)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from argon2 import PasswordHasher
+from fastapi.routing import APIRoute
 from sqlalchemy import Engine
 
 from hedgerow.dashboards.accounts import Accounts
@@ -105,6 +106,7 @@ class Web:
     metrics: Metrics
     accounts: Accounts
     policy_path: Path
+    routes: frozenset[tuple[str, str]]
 
     @property
     def url(self) -> str:
@@ -128,13 +130,15 @@ def running_web(
     metrics = Metrics(strict=True)
     accounts = Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     desk = PolicyDesk(policy_path, ChangeStore(engine), _nothing_to_do, clock)
-    server = web_server(create_app(Parts(Reader(engine), control, metrics, accounts, desk, token), clock))
+    app = create_app(Parts(Reader(engine), control, metrics, accounts, desk, token), clock)
+    routes = frozenset((method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods)
+    server = web_server(app)
     with socket.create_server((listen, port)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:
             recorder = Recorder(engine, clock=clock)
-            yield Web(listener.getsockname()[1], engine, recorder, ledger, control, metrics, accounts, policy_path)
+            yield Web(listener.getsockname()[1], engine, recorder, ledger, control, metrics, accounts, policy_path, routes)
         finally:
             server.should_exit = True
             thread.join(10)

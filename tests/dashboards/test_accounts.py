@@ -1,0 +1,218 @@
+"""Passwords, sessions, tokens and the waits for those who guess."""
+
+import asyncio
+import sqlite3
+import time
+
+import pyotp
+import pytest
+from argon2 import PasswordHasher
+
+from hedgerow.dashboards.accounts import FREE_TRIES, IDLE_S, LIFE_S, Accounts, Role, Scope, SignInRefused
+from hedgerow.dashboards.api.control import Unfit
+from hedgerow.journal.accounts import AccountStore
+from hedgerow.journal.store import open_journal
+
+GOOD = "four words and more"
+PHONE, CHILD = "192.168.1.5", "192.168.1.31"
+
+
+class Clock:
+    now = 1_780_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = open_journal(tmp_path / "journal.sqlite")
+    yield engine
+    engine.dispose()
+
+
+def made(engine, clock):
+    return Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+
+
+@pytest.fixture
+def accounts(engine, clock):
+    accounts = made(engine, clock)
+    asyncio.run(accounts.create_first("ana", GOOD, PHONE, "Firefox"))
+    return accounts
+
+
+def sign_in(accounts, password=GOOD, name="ana", address=PHONE, code=""):
+    return asyncio.run(accounts.sign_in(name, password, code, address, "Firefox"))
+
+
+def refusal(accounts, *arguments, **more):
+    with pytest.raises(SignInRefused) as caught:
+        sign_in(accounts, *arguments, **more)
+    return caught.value
+
+
+def test_there_is_no_account_at_first_and_only_one_can_be_the_first(engine, clock):
+    accounts = made(engine, clock)
+    assert not accounts.has_any
+    refusal(accounts, "")
+    refusal(accounts, "admin", name="admin")
+    cookie = asyncio.run(accounts.create_first("ana", GOOD, PHONE, ""))
+    assert accounts.visitor_of_session(cookie).scopes == frozenset(Scope)
+    with pytest.raises(Unfit):
+        asyncio.run(accounts.create_first("mallory", GOOD, CHILD, ""))
+
+
+def test_a_session_outlives_a_restart_and_its_cookie_is_nowhere_on_the_disk(engine, clock, accounts, tmp_path):
+    cookie = sign_in(accounts)
+    token = asyncio.run(accounts.make_token("grafana", ("metrics",), "ana"))
+    again = made(engine, clock)
+    assert again.visitor_of_session(cookie).name == "ana"
+    assert again.visitor_of_token(token).scopes == {Scope.METRICS}
+    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        dump = "\n".join(db.iterdump())
+    db.close()
+    assert "ana" in dump
+    for secret in (cookie, token, GOOD):
+        assert secret not in dump
+    assert "$argon2id$" in dump
+
+
+def test_sessions_are_over_when_ended_idle_or_old(clock, accounts):
+    ended, idle, old = (sign_in(accounts) for _ in range(3))
+    asyncio.run(accounts.end_session(accounts.visitor_of_session(ended).session))
+    assert accounts.visitor_of_session(ended) is None
+    start = clock.now
+    while clock.now < start + LIFE_S - IDLE_S / 2:
+        clock.now += IDLE_S / 2
+        assert accounts.visitor_of_session(old)
+    assert accounts.visitor_of_session(idle) is None
+    clock.now = start + LIFE_S + 1
+    assert accounts.visitor_of_session(old) is None
+
+
+def test_another_password_ends_every_session(accounts):
+    cookie = sign_in(accounts)
+    asyncio.run(accounts.set_password("ana", "another good one"))
+    assert accounts.visitor_of_session(cookie) is None
+    refusal(accounts)
+    assert sign_in(accounts, "another good one")
+
+
+def test_guessing_waits_longer_and_longer(clock, accounts):
+    waits = []
+    for _ in range(FREE_TRIES + 8):
+        refused = refusal(accounts, "guess number one", address=CHILD)
+        if refused.status == 429:
+            waits.append(accounts._tries[CHILD].next_at - clock.now)
+            clock.now = accounts._tries[CHILD].next_at
+            assert refusal(accounts, "guess number two", address=CHILD).status == 403
+    assert waits[0] == 30
+    assert waits == sorted(waits)
+    assert waits[-1] == 900
+
+
+def test_nobody_can_lock_a_parent_out(clock, accounts):
+    """A child guesses for a day; the parent gets in at once, from the phone and at the machine."""
+    for _ in range(50):
+        refusal(accounts, "guess number one", address=CHILD)
+        clock.now += 1000
+    assert sign_in(accounts)
+    assert sign_in(accounts, address="127.0.0.1")
+    for _ in range(50):
+        refusal(accounts, "guess number one", address="127.0.0.1")
+    clock.now += 31
+    assert sign_in(accounts, address="127.0.0.1")
+
+
+def test_all_addresses_of_one_ipv6_device_wait_together(accounts):
+    for number in range(FREE_TRIES):
+        assert refusal(accounts, "guess number one", address=f"fd12::{number + 1:x}").status == 403
+    assert refusal(accounts, GOOD, address="fd12::ffff").status == 429
+    assert sign_in(accounts, address="fd13::1")
+
+
+def test_the_right_password_during_a_wait_tells_nothing(clock, accounts):
+    for _ in range(FREE_TRIES):
+        refusal(accounts, "guess number one", address=CHILD)
+    assert str(refusal(accounts, GOOD, address=CHILD)) == str(refusal(accounts, "wrong again", address=CHILD))
+
+
+def test_an_unknown_name_takes_as_long_as_a_wrong_password(accounts):
+    slow = Accounts(accounts.store, accounts.clock, PasswordHasher(time_cost=2, memory_cost=8192, parallelism=1))
+    asyncio.run(slow.set_password("ana", GOOD))
+    times = {}
+    for name in ("ana", "nobody") * 3:
+        started = time.perf_counter()
+        refusal(slow, "wrong password", name=name, address=f"10.0.0.{len(times)}{name[0]}")
+        times.setdefault(name, []).append(time.perf_counter() - started)
+    assert min(times["nobody"]) > 0.3 * min(times["ana"])
+
+
+@pytest.mark.parametrize("password", ["short", "a" * 30, "abababababab", "anaana12345", "Password123!", "hedgerow!!!", "x" * 501])
+def test_what_would_be_guessed_first_is_no_password(accounts, password):
+    with pytest.raises(Unfit):
+        asyncio.run(accounts.set_password("ana", password))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "<script>", "x" * 41, "a\nb"])
+def test_names(accounts, name):
+    with pytest.raises(Unfit):
+        asyncio.run(accounts.create(name, Role.PARENT, GOOD))
+
+
+def test_the_last_admin_stays(accounts):
+    asyncio.run(accounts.create("tom", Role.PARENT, GOOD))
+    with pytest.raises(Unfit):
+        asyncio.run(accounts.create("tom", Role.ADMIN, GOOD))
+    with pytest.raises(Unfit):
+        asyncio.run(accounts.remove("ana"))
+    asyncio.run(accounts.create("leo", Role.ADMIN, GOOD))
+    asyncio.run(accounts.remove("ana"))
+    refusal(accounts)
+
+
+def test_a_code_beside_the_password(clock, accounts):
+    secret = pyotp.random_base32()
+    with pytest.raises(Unfit):
+        asyncio.run(accounts.start_totp("ana", secret, "000000x"))
+    codes = asyncio.run(accounts.start_totp("ana", secret, pyotp.TOTP(secret).now()))
+    assert refusal(accounts).needs_code
+    assert refusal(accounts, code="123").needs_code
+    code = pyotp.TOTP(secret).now()
+    assert sign_in(accounts, code=code)
+    assert refusal(accounts, code=code).needs_code, "a code is good once"
+    assert sign_in(accounts, code=codes[3])
+    assert refusal(accounts, code=codes[3]).needs_code
+    asyncio.run(accounts.stop_totp("ana"))
+    assert sign_in(accounts)
+
+
+@pytest.mark.parametrize("scopes", [(), ("admin",), ("read", "operate")])
+def test_tokens_have_the_three_scopes_only(accounts, scopes):
+    with pytest.raises(Unfit):
+        asyncio.run(accounts.make_token("x", scopes, "ana"))
+
+
+def test_a_removed_token_opens_nothing(accounts):
+    token = asyncio.run(accounts.make_token("x", ("read", "metrics"), "ana"))
+    assert accounts.visitor_of_token(token).scopes == {Scope.READ, Scope.METRICS}
+    (row,) = accounts.tokens()
+    asyncio.run(accounts.remove_token(row.id))
+    assert accounts.visitor_of_token(token) is None
+    assert accounts.visitor_of_token("") is None
+
+
+def test_many_tries_at_once_are_refused_rather_than_hashed(accounts):
+    async def storm():
+        tries = (accounts.sign_in("ana", "guess number one", "", f"10.1.{n // 250}.{n % 250}", "") for n in range(200))
+        return await asyncio.gather(*tries, return_exceptions=True)
+
+    statuses = [refused.status for refused in asyncio.run(storm())]
+    assert statuses.count(429) > 150
+    assert sign_in(accounts)

@@ -1,0 +1,308 @@
+"""What attackers try first, against every page and form: markup, forged forms, SQL, paths, redirects, planted sessions, frames."""
+
+import html.parser
+import json
+import re
+from urllib.parse import quote
+
+import httpx
+import pytest
+from web_server import NOW, TOKEN
+
+from hedgerow.dashboards.api.control import DeviceView, ListHealth, WorkerHealth
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Kind, Observation, Reason, Verdict
+
+PASSWORD = "four words and more"
+EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}${7*7}"
+CHILD = "127.0.0.2"
+
+PAGES = (
+    *("/", "/people", "/people/mia", "/devices", "/log", "/lists", "/settings", "/changes", "/changes/1", "/account", "/start", "/device"),
+    *("/start?step=2", "/start?step=3", "/start?step=4", "/start?step=5", "/sign-in", "/why?device=mia-tablet&target=x.example"),
+)
+FORMS = {
+    "/pause": {"person": "mia"},
+    "/resume": {"person": "mia"},
+    "/requests/1/approve": {"for": "good"},
+    "/requests/1/deny": {},
+    "/grants/g/revoke": {},
+    "/grants/new": {"subject": "x.example", "for": "good", "device": "mia-tablet"},
+    "/people": {"name": "eve", "age": "40"},
+    "/people/mia/age": {"age": "40"},
+    "/people/mia/switch": {"open": "tiktok"},
+    "/people/mia/site": {"site": "x.example", "stance": "allow"},
+    "/people/mia/site/remove": {"site": "x.example"},
+    "/people/mia/nights": {},
+    "/people/mia/remove": {},
+    "/devices/name": {"device": "192.168.1.9", "name": "mine"},
+    "/devices/give": {"device": "mia-tablet", "person": "tom"},
+    "/devices/remove": {"device": "mia-tablet"},
+    "/lists": {"url": "https://x.example/l.txt", "category": "adult"},
+    "/lists/remove": {"name": "x"},
+    "/settings/network": {"country": "PT", "zone": "UTC", "unknown": "adult"},
+    "/changes/1/undo": {},
+    "/account/password": {"old": PASSWORD, "new": "another good password"},
+    "/account/sessions/end": {"session": "x"},
+    "/account/code": {"secret": "A", "code": "1", "old": PASSWORD},
+    "/account/code/stop": {"old": PASSWORD},
+    "/accounts": {"name": "eve", "role": "admin", "password": PASSWORD},
+    "/accounts/remove": {"name": "ana"},
+    "/tokens": {"name": "x", "scopes": "manage"},
+    "/tokens/remove": {"token": "x"},
+    "/start/password": {"name": "eve", "password": PASSWORD, "again": PASSWORD},
+    "/start/place": {"country": "PT", "zone": "UTC"},
+    "/start/people": {"name-0": "eve", "age-0": "40"},
+    "/start/devices": {},
+    "/sign-in": {"name": "ana", "password": PASSWORD},
+    "/sign-out": {},
+}
+API = (
+    *("/api/v1/status", "/api/v1/devices", "/api/v1/decisions", "/api/v1/requests", "/api/v1/grants", "/api/v1/openapi.json"),
+    *("/api/v1/explain?device=x&target=y", "/metrics", "/healthz"),
+)
+
+
+class Tags(html.parser.HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.tags = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+
+def client(web, address="127.0.0.1", **headers):
+    transport = httpx.HTTPTransport(local_address=address)
+    return httpx.Client(base_url=web.url, transport=transport, trust_env=False, headers={"origin": web.url} | headers)
+
+
+@pytest.fixture
+def signed_in(web):
+    with client(web) as browser:
+        assert browser.post("/start/password", data={"name": "ana", "password": PASSWORD, "again": PASSWORD}).status_code == 303
+        assert browser.post("/people", data={"name": "zoe", "age": "3"}).status_code == 303
+        yield browser
+
+
+def routes(web):
+    """All routes of the running app, so that a new one cannot be forgotten here."""
+    return {(method, route) for method, route in web.routes if not route.startswith(("/api/", "/static/", "/metrics", "/healthz"))}
+
+
+def test_every_page_and_form_is_in_the_tables_here(web):
+    def as_pattern(path):
+        return re.sub(r"\{[^}]+\}", "[^/?]+", path)
+
+    for method, path in routes(web):
+        known = FORMS if method == "POST" else [page.partition("?")[0] for page in PAGES] + ["/device/ca.pem"]
+        assert any(re.fullmatch(as_pattern(path), each) for each in known), (method, path)
+
+
+def fill_with_evil(web):
+    device = DeviceId(EVIL)
+    web.recorder.add(
+        [
+            DeviceSeen(NOW, device, EVIL, EVIL, EVIL, EVIL, EVIL),
+            Observation(NOW, device, EVIL, EVIL, Kind.HTTP, Verdict.BLOCK, Reason.RULE, EVIL, EVIL, "javascript:" + EVIL, EVIL),
+            AccessRequest(NOW, device, EVIL, EVIL, "javascript:" + EVIL, EVIL, EVIL),
+        ]
+    )
+    web.recorder.flush()
+    web.ledger.give(Grant(EVIL, EVIL, EVIL, NOW, None, device, EVIL, EVIL))
+    web.ledger.pause(EVIL, person=EVIL)
+    web.change_status(
+        policy=EVIL, journal_problem=EVIL, lists=(ListHealth(EVIL, EVIL, 1, None, EVIL),), workers=(WorkerHealth(EVIL, EVIL, EVIL, NOW),)
+    )
+    web.control.devices["127.0.0.1"] = DeviceView(device, EVIL, "child-8-12", held=EVIL, may_sign_in=True)
+    # Comments, notes and sites of the policy file.
+    web.policy_path.write_text(
+        web.policy_path.read_text().replace("[roblox]", f"[roblox, {{what: evil.example, note: {json.dumps(EVIL)}}}]") + f"# {EVIL}\n"
+    )
+
+
+def test_markup_from_outside_is_text_on_every_page(web, signed_in):
+    fill_with_evil(web)
+    signed_in.headers["user-agent"] = EVIL
+    assert signed_in.post("/sign-in", data={"name": "ana", "password": PASSWORD}).status_code == 303
+    signed_in.post("/people/mia/site", data={"site": "x.example", "stance": "block"})
+    for path in PAGES:
+        page = signed_in.get(path, follow_redirects=True)
+        assert page.status_code == 200, path
+        for tag, attributes in Tags(page.text).tags:
+            assert tag not in {"script", "iframe", "object", "embed", "base", "style"}, path
+            assert tag != "img", path
+            assert not any(name.startswith("on") or name == "style" for name in attributes), (path, attributes)
+            assert not str(attributes.get("href", "")).startswith(("javascript:", "data:", "//")), path
+        assert "49" not in re.findall(r"\{\{.*?\}\}|(?<![\d,.])49(?![\d,.])", page.text), path
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_no_form_of_another_site_changes_anything(web, signed_in, path):
+    before = web.policy_path.read_text()
+    web.recorder.add([AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "scratch.example")])
+    web.recorder.flush()
+    cookie = {"cookie": f"hedgerow_session={signed_in.cookies['hedgerow_session']}"}
+    sessions = web.accounts.sessions()
+    for headers in (
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": web.url.replace("127.0.0.1", "127.0.0.1.evil.example")},
+        {"origin": web.url + "0"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "none"},
+        {},
+    ):
+        with httpx.Client(base_url=web.url, trust_env=False) as forged:
+            assert forged.post(path, data=FORMS[path], headers=cookie | headers).status_code == 403, headers
+            assert forged.get(path, headers=cookie | headers).status_code in {200, 303, 404, 405, 422}
+    assert web.policy_path.read_text() == before
+    assert web.ledger.request(1).state == "open"
+    assert web.accounts.sessions() == sessions
+    assert [row.name for row in web.accounts.accounts()] == ["ana"]
+
+
+SQL = (
+    "' OR 1=1 --",
+    "'; DROP TABLE decisions; --",
+    "%' UNION SELECT password,1,1,1,1,1,1,1,1,1,1,1,1 FROM accounts --",
+    "\\",
+    "%",
+    "_",
+    "\x00",
+    "*",
+    "🦔",
+)
+
+
+@pytest.mark.parametrize("text", SQL)
+def test_sql_in_filters_and_forms_is_only_text(web, signed_in, text):
+    web.recorder.add([Observation(NOW, DeviceId("mia-tablet"), "mia", "x", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "kept.example")])
+    web.recorder.flush()
+    for field in ("device", "person", "verdict", "host", "days"):
+        page = signed_in.get("/log", params={field: text})
+        assert page.status_code == 200
+        assert "argon2" not in page.text
+        if field in {"device", "person", "host"}:
+            assert "kept.example" not in page.text
+    for field in ("device", "person", "host"):
+        answer = signed_in.get("/api/v1/decisions", params={field: text})
+        assert (answer.status_code, answer.json()["rows"]) == (200, [])
+    for path in ("/requests/1/deny", "/changes/1/undo"):
+        assert signed_in.post(path.replace("1", quote(text, safe="")), data={}).status_code in {404, 405, 422}
+    assert signed_in.post(f"/grants/{quote(text, safe='')}/revoke", data={}).status_code in {404, 422}
+    assert signed_in.post("/sign-in", data={"name": text, "password": text}).status_code == 403
+    assert "kept.example" in signed_in.get("/log").text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../views.py",
+        "/static/..%2f..%2fviews.py",
+        "/static/%2e%2e/%2e%2e/accounts.py",
+        "/static/hedgerow.css/../../site.py",
+        "/static//etc/passwd",
+        "/people/..%2f..%2fetc%2fpasswd",
+        "/people/%2e%2e%2f%2e%2e",
+        "/changes/..%2f1",
+        "/device/..%2f..%2fadmin-token",
+        "/device/ca.key",
+        "/admin-token",
+        "/../admin-token",
+        "/journal.sqlite",
+    ],
+)
+def test_no_path_leads_out_of_the_pages(web, signed_in, path):
+    answer = signed_in.get(path)
+    assert answer.status_code in {404, 422}
+    for secret in ("root:", "import ", TOKEN, "PRIVATE KEY", "SQLite format"):
+        assert secret not in answer.text
+
+
+def test_no_redirect_leaves_the_pages(web, signed_in):
+    for path, form in FORMS.items():
+        for where in ("//evil.example", "https://evil.example/", "/\\evil.example"):
+            answer = signed_in.post(path, data=form | {"next": where}, params={"next": where, "url": where, "return_to": where})
+            if answer.status_code == 303:
+                location = answer.headers["location"]
+                assert re.match(r"/(?![/\\])", location), location
+                assert "evil" not in location
+            if path in {"/sign-out", "/account/password", "/account/code/stop"}:
+                break
+    for path in ("//evil.example", "//evil.example/%2e%2e", "/log//", "/people/"):
+        assert "evil" not in signed_in.get(path).headers.get("location", "")
+
+
+def test_a_planted_session_is_never_taken_over(web):
+    planted = "planted-by-somebody-else"
+    with client(web) as browser:
+        browser.post("/start/password", data={"name": "ana", "password": PASSWORD, "again": PASSWORD})
+    with client(web) as victim:
+        answer = victim.post("/sign-in", data={"name": "ana", "password": PASSWORD}, headers={"cookie": f"hedgerow_session={planted}"})
+        assert answer.status_code == 303
+        assert victim.cookies["hedgerow_session"] != planted
+        first = victim.cookies["hedgerow_session"]
+        victim.post("/sign-in", data={"name": "ana", "password": PASSWORD})
+        assert victim.cookies["hedgerow_session"] != first
+    with client(web, cookie=f"hedgerow_session={planted}") as attacker:
+        assert attacker.get("/").status_code == 303
+    with client(web, cookie=f"hedgerow_session={first}") as attacker:
+        assert attacker.get("/").status_code == 303, "the session before ends when a new one begins"
+
+
+def test_no_page_can_be_framed_or_sniffed_or_kept(web, signed_in):
+    for path in PAGES + API:
+        headers = signed_in.get(path).headers
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_filtered_device_reaches_nothing_of_it(web, signed_in):
+    """Every page, form and call, with every header that some server would believe."""
+    web.control.devices[CHILD] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
+    before = web.policy_path.read_text()
+    tricks = (
+        {},
+        {"x-forwarded-for": "127.0.0.1", "x-real-ip": "127.0.0.1", "forwarded": "for=127.0.0.1"},
+        {"host": "127.0.0.1"},
+        {"host": "localhost"},
+        {"authorization": "Bearer x", "cookie": "hedgerow_session="},
+        {"x-http-method-override": "GET", "x-original-url": "/device", "x-rewrite-url": "/device"},
+    )
+    open_to_all = {"/device"}
+    for trick in tricks:
+        with client(web, CHILD, **trick) as child:
+            for path in PAGES + API:
+                if path not in open_to_all:
+                    assert child.get(path).status_code == 403, (path, trick)
+                    assert child.head(path).status_code == 403
+            for path, form in FORMS.items():
+                assert child.post(path, data=form).status_code == 403, (path, trick)
+                for method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
+                    assert child.request(method, path).status_code == 403
+    assert web.policy_path.read_text() == before
+
+
+def test_the_childs_page_shows_nothing_of_others(web, signed_in):
+    web.control.devices[CHILD] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
+    web.recorder.add(
+        [
+            Observation(NOW, DeviceId("tom"), "tom", "x", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "toms.example"),
+            AccessRequest(NOW, DeviceId("tom"), "tom", "tom-asks.example"),
+            AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "mia-asks.example"),
+        ]
+    )
+    web.recorder.flush()
+    web.ledger.give(Grant("t", "tom-got.example", "ana", NOW, None, person="tom"))
+    web.ledger.give(Grant("m", "mia-got.example", "ana", NOW, None, person="mia"))
+    with client(web, CHILD) as child:
+        page = child.get("/device").text
+        assert child.get("/device/ca.pem").text.startswith("-----BEGIN CERTIFICATE")
+    for mine in ("mia-asks.example", "mia-got.example", "Roblox", "Gambling", "What is kept about me", "names of sites"):
+        assert mine in page
+    for others in ("tom", "ana", "crack"):
+        assert others not in page.lower().replace("automat", "")

@@ -1,0 +1,323 @@
+"""The guide, signing in, and changes through the pages: what is written, shown and undone."""
+
+import os
+import re
+
+import httpx
+import pytest
+from web_server import NOW
+
+from hedgerow.dashboards.api.control import DeviceView
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.policies.load import load_policy
+from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Verdict
+
+PASSWORD = "four words and more"
+TV = DeviceId("b8:27:eb:11:22:33")
+PHONE = "127.0.0.9"
+
+
+def client(web, address="127.0.0.1"):
+    return httpx.Client(
+        base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, headers={"origin": web.url}
+    )
+
+
+def post(browser, path, **form):
+    answer = browser.post(path, data=form)
+    assert answer.status_code == 303, answer.text
+    return answer
+
+
+def policy(web):
+    return load_policy(web.policy_path)
+
+
+@pytest.fixture
+def empty(web):
+    """Before anything: no policy file, no password."""
+    web.policy_path.unlink()
+    return web
+
+
+def test_the_guide_leads_from_nothing_to_a_safe_network(empty):
+    empty.recorder.add([DeviceSeen(NOW, TV, "192.168.1.77", TV, None, "child-8-12", "telly")])
+    empty.recorder.add([DeviceSeen(NOW, DeviceId("192.168.1.5"), "192.168.1.5", None, None, "child-8-12")])
+    empty.recorder.flush()
+    with client(empty) as browser:
+        assert browser.get("/").headers["location"] == "/start"
+        assert "Password" in browser.get("/start?step=4").text, "nobody gets past the password"
+        assert post(browser, "/start/password", name="ana", password=PASSWORD, again=PASSWORD).headers["location"] == "/start?step=2"
+        post(browser, "/start/place", country="PT", zone="Europe/Lisbon")
+        post(browser, "/start/people", **{"name-0": "mia", "age-0": "9", "name-1": "Ana", "age-1": "41", "name-3": " "})
+        page = browser.get("/start?step=4").text
+        assert "telly" in page
+        assert "192.168.1.5" in page
+        post(browser, "/start/devices", **{"device-0": TV, "person-0": "mia", "called-0": "", "device-1": "192.168.1.5", "person-1": "Ana"})
+        assert "The network is safe" in browser.get("/start?step=5").text
+        assert browser.get("/").status_code == 200
+    found = policy(empty)
+    assert (found.network.country, found.network.timezone) == ("PT", "Europe/Lisbon")
+    assert {name: person.profile for name, person in found.people.items()} == {"mia": "child-8-12", "Ana": "adult"}
+    assert {name: device.person for name, device in found.devices.items()} == {"mia device 1": "mia", "Ana device 1": "Ana"}
+    assert found.devices["mia device 1"].macs == (TV,)
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/start/password", {"name": "ana", "password": PASSWORD, "again": PASSWORD + "x"}),
+        ("/start/password", {"name": "ana", "password": "short", "again": "short"}),
+        ("/start/place", {"country": "XX", "zone": "Europe/Lisbon"}),
+        ("/start/place", {"country": "PT", "zone": "../../etc/passwd"}),
+        ("/start/people", {"name-0": "mia", "age-0": ""}),
+        ("/start/people", {"name-0": "mia", "age-0": "nine"}),
+        ("/start/people", {"name-0": "mia", "age-0": "9", "name-1": "mia", "age-1": "9"}),
+        ("/start/people", {"name-0": "m: {a}", "age-0": "9"}),
+        ("/start/devices", {"device-0": "not an address", "person-0": "mia"}),
+        ("/start/devices", {"device-0": TV, "person-0": "nobody"}),
+    ],
+)
+def test_a_step_that_does_not_fit_changes_nothing(web, path, form):
+    before = web.policy_path.read_text()
+    with client(web) as browser:
+        answer = browser.post(path, data=form)
+    assert answer.status_code == 422
+    assert "<h1>" in answer.text
+    assert web.policy_path.read_text() == before
+    assert not web.accounts.has_any
+
+
+def test_the_guide_is_only_for_the_machine_itself(empty):
+    empty.control.devices[PHONE] = DeviceView(DeviceId("phone"), "ana", "adult", may_sign_in=True)
+    for address in (PHONE, "127.0.0.2"):
+        with client(empty, address) as browser:
+            assert browser.get("/start").status_code in {303, 403}
+            assert browser.post("/start/password", data={"name": "x", "password": PASSWORD, "again": PASSWORD}).status_code in {401, 403}
+    assert not empty.accounts.has_any
+
+
+def test_once_there_is_a_password_the_guide_sets_no_other(web):
+    with client(web) as browser:
+        post(browser, "/start/password", name="ana", password=PASSWORD, again=PASSWORD)
+        again = browser.post("/start/password", data={"name": "eve", "password": PASSWORD, "again": PASSWORD})
+        assert again.status_code == 422
+    with client(web) as somebody_else:
+        assert somebody_else.get("/").headers["location"] == "/sign-in"
+        assert somebody_else.post("/start/password", data={"name": "eve", "password": PASSWORD, "again": PASSWORD}).status_code == 401
+        assert somebody_else.get("/metrics").status_code == 200
+
+
+@pytest.fixture
+def family(web):
+    """Ana has a password, and her phone is a grown-up's."""
+    web.control.devices[PHONE] = DeviceView(DeviceId("phone"), "ana", "adult", may_sign_in=True)
+    with client(web) as browser:
+        post(browser, "/start/password", name="ana", password=PASSWORD, again=PASSWORD)
+    return web
+
+
+def test_signing_in_from_a_phone_and_out_again(family):
+    with client(family, PHONE) as phone:
+        assert phone.get("/").headers["location"] == "/sign-in"
+        assert phone.post("/sign-in", data={"name": "ana", "password": "wrong password"}).status_code == 403
+        answer = post(phone, "/sign-in", name="ana", password=PASSWORD)
+        assert answer.headers["location"] == "/"
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert "path=/" in cookie
+        assert phone.get("/").status_code == 200
+        assert phone.get("/account").status_code == 200
+        session = phone.cookies["hedgerow_session"]
+        post(phone, "/sign-out")
+        phone.cookies.clear()
+        assert phone.get("/", headers={"cookie": f"hedgerow_session={session}"}).status_code == 303, "the session itself is over"
+
+
+def test_sessions_are_listed_and_ended(family):
+    with client(family, PHONE) as phone, client(family) as desk:
+        post(phone, "/sign-in", name="ana", password=PASSWORD)
+        post(desk, "/sign-in", name="ana", password=PASSWORD)
+        page = desk.get("/account").text
+        assert PHONE in page
+        ids = re.findall(r'name="session" value="(\w+)"', page)
+        assert len(ids) == 3
+        on_phone = next(row.id for row in family.accounts.sessions() if row.address == PHONE)
+        post(desk, "/account/sessions/end", session=on_phone)
+        assert phone.get("/").status_code == 303
+        assert desk.get("/").status_code == 200
+        assert desk.post("/account/sessions/end", data={"session": "x"}).status_code == 422
+
+
+def test_a_parent_ends_no_session_of_somebody_else(family):
+    with client(family) as desk, client(family, PHONE) as phone:
+        post(desk, "/sign-in", name="ana", password=PASSWORD)
+        post(desk, "/accounts", name="tom", role="parent", password="tom has words too")
+        post(phone, "/sign-in", name="tom", password="tom has words too")
+        anas = next(row.id for row in family.accounts.sessions("ana"))
+        assert phone.post("/account/sessions/end", data={"session": anas}).status_code == 422
+        for path, form in (
+            ("/accounts", {"name": "eve", "role": "admin", "password": PASSWORD}),
+            ("/tokens", {"name": "x", "scopes": "manage"}),
+        ):
+            assert phone.post(path, data=form).status_code == 403
+        assert phone.post("/people", data={"name": "zoe", "age": "3"}).status_code == 303
+
+
+def test_an_operator_sees_the_counter_and_no_log(family):
+    with client(family) as desk, client(family, PHONE) as counter:
+        post(desk, "/sign-in", name="ana", password=PASSWORD)
+        post(desk, "/accounts", name="counter", role="operator", password="many seats here")
+        family.recorder.add(
+            [Observation(NOW, DeviceId("x"), "mia", "adult", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "private.example")]
+        )
+        family.recorder.flush()
+        post(counter, "/sign-in", name="counter", password="many seats here")
+        assert "private.example" not in counter.get("/").text
+        assert counter.get("/log").status_code == 403
+        post(counter, "/pause", person="mia", minutes="30")
+        assert counter.post("/people", data={"name": "zoe", "age": "3"}).status_code == 403
+
+
+def test_a_token_is_shown_once_and_does_what_its_scopes_say(family):
+    with client(family) as desk:
+        post(desk, "/sign-in", name="ana", password=PASSWORD)
+        page = desk.post("/tokens", data={"name": "grafana", "scopes": ["metrics"]}).text
+        token = re.search(r"hedgerow_[\w-]{40,}", page)[0]
+        assert token not in desk.get("/settings").text
+        script = {"authorization": f"Bearer {token}"}
+        with client(family, "127.0.0.2") as scraper:
+            assert scraper.get("/metrics", headers=script).status_code == 200
+            assert scraper.get("/api/v1/status", headers=script).status_code == 403
+        post(desk, "/tokens/remove", token=family.accounts.tokens()[0].id)
+        with client(family, "127.0.0.2") as scraper:
+            assert scraper.get("/metrics", headers=script).status_code == 403
+
+
+def own(policy, stance):
+    """The names of mia's own rules."""
+    return [target.name for target in getattr(policy.people["mia"].rules, stance)]
+
+
+CHANGES = [
+    ("/people", {"name": "zoe", "age": "3"}, lambda p: p.people["zoe"].profile == "child-under-8"),
+    ("/people/mia/age", {"age": "14"}, lambda p: p.people["mia"].profile == "teen-13-15"),
+    ("/people/mia/age", {"profile": "child-under-8"}, lambda p: p.people["mia"].profile == "child-under-8"),
+    ("/people/mia/switch", {"open": "roblox"}, lambda p: not p.people["mia"].rules.block),
+    ("/people/mia/switch", {"close": "minecraft"}, lambda p: "minecraft" in own(p, "block")),
+    ("/people/mia/switch", {"open": "tiktok"}, lambda p: own(p, "allow") == ["tiktok"]),
+    ("/people/mia/switch", {"close": "games"}, lambda p: "games" in own(p, "block")),
+    ("/people/mia/switch", {"open": "shopping"}, lambda p: own(p, "allow") == ["shopping"]),
+    ("/people/mia/site", {"site": "scratch.mit.edu", "stance": "allow"}, lambda p: own(p, "allow") == ["scratch.mit.edu"]),
+    ("/people/mia/site", {"site": "youtube.com/shorts", "stance": "block"}, lambda p: len(p.people["mia"].rules.block) == 2),
+    ("/people/mia/nights", {"mon-from": "20:00", "mon-to": "07:00"}, lambda p: len(p.people["mia"].rules.bedtime.spans) == 1),
+    ("/people/tom/remove", {}, lambda p: set(p.people) == {"mia"}),
+    ("/devices/name", {"device": TV, "name": "telly", "person": "tom"}, lambda p: p.devices["telly"].person == "tom"),
+    ("/devices/name", {"device": "192.168.1.7", "name": "printer"}, lambda p: p.devices["printer"].person is None),
+    ("/devices/give", {"device": "mia-tablet", "person": "tom"}, lambda p: p.devices["mia-tablet"].person == "tom"),
+    ("/devices/give", {"device": "mia-tablet", "person": ""}, lambda p: p.devices["mia-tablet"].person is None),
+    ("/devices/remove", {"device": "mia-tablet"}, lambda p: not p.devices),
+    ("/lists", {"url": "https://example.org/list.txt", "category": "adult"}, lambda p: p.lists[0].url == "https://example.org/list.txt"),
+    ("/settings/network", {"country": "ES", "zone": "Europe/Madrid", "unknown": "child-under-8"}, lambda p: p.network.country == "ES"),
+    ("/grants/new", {"subject": "chess.example", "person": "mia", "for": "policy"}, lambda p: own(p, "allow") == ["chess.example"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "form", "holds"), CHANGES)
+def test_a_change_is_written_shown_and_undone(web, path, form, holds):
+    before = web.policy_path.read_text()
+    with client(web) as browser:
+        saved = re.search(r"saved=(\d+)", post(browser, path, **form).headers["location"])[1]
+        assert holds(policy(web))
+        page = browser.get(f"/changes/{saved}").text
+        assert "<ins>" in page or "<del>" in page
+        post(browser, f"/changes/{saved}/undo")
+        assert web.policy_path.read_text() == before
+        assert "Undone" in browser.get("/changes").text
+
+
+def test_twenty_changes_through_the_pages_keep_every_comment(web):
+    comments = [line[line.index("#") :] for line in web.policy_path.read_text().splitlines() if "#" in line]
+    with client(web) as browser:
+        for path, form, _ in CHANGES:
+            if not path.endswith(("/remove", "/age")):
+                post(browser, path, **form)
+    text = web.policy_path.read_text()
+    assert [comment for comment in comments if comment not in text] == []
+    policy(web)
+
+
+def test_switching_there_and_back_leaves_no_trace(web):
+    before = web.policy_path.read_text()
+    with client(web) as browser:
+        for service in ("tiktok", "minecraft"):
+            first, second = ("open", "close") if service == "tiktok" else ("close", "open")
+            post(browser, "/people/mia/switch", **{first: service})
+            post(browser, "/people/mia/switch", **{second: service})
+    assert web.policy_path.read_text() == before
+
+
+def test_a_change_that_would_be_no_good_policy_is_refused_and_nothing_is_written(web):
+    before = web.policy_path.read_text()
+    with client(web) as browser:
+        for path, form in (
+            ("/people/mia/site", {"site": "not a site", "stance": "block"}),
+            ("/people/mia/site", {"site": "a.example", "stance": "perhaps"}),
+            ("/people/nobody/age", {"age": "9"}),
+            ("/people/mia/nights", {"mon-from": "25:00", "mon-to": "07:00"}),
+            ("/people/mia/nights", {"mon-from": "20:00"}),
+            ("/people/mia/switch", {"open": "no-such-service"}),
+            ("/devices/name", {"device": TV, "name": "mia-tablet"}),
+            ("/lists", {"url": "file:///etc/passwd", "category": "adult"}),
+            ("/lists", {"url": "https://example.org/x", "category": "no such"}),
+            ("/settings/network", {"country": "PT", "zone": "Mars/Base", "unknown": "child-8-12"}),
+            ("/settings/network", {"country": "PT", "zone": "Europe/Lisbon", "unknown": "no-such"}),
+        ):
+            answer = browser.post(path, data=form)
+            assert answer.status_code == 422, path
+    assert web.policy_path.read_text() == before
+
+
+def test_a_file_with_mistakes_is_not_made_worse(web):
+    text = web.policy_path.read_text() + "peeple: {}\n"
+    with client(web) as browser:
+        web.policy_path.write_text(text)
+        answer = browser.post("/people", data={"name": "zoe", "age": "3"})
+    assert answer.status_code in {422, 500}
+    assert web.policy_path.read_text() == text
+
+
+def test_undoing_under_later_changes_is_refused(web):
+    with client(web) as browser:
+        first = re.search(r"saved=(\d+)", post(browser, "/people", name="zoe", age="3").headers["location"])[1]
+        post(browser, "/people", name="leo", age="6")
+        answer = browser.post(f"/changes/{first}/undo")
+        assert answer.status_code == 422
+        assert "later changes first" in answer.text
+        web.policy_path.write_text(web.policy_path.read_text() + "# by hand\n")
+        assert browser.post("/changes/2/undo").status_code == 422
+        assert browser.post("/changes/99/undo").status_code == 404
+
+
+def test_a_file_that_cannot_be_written_is_said(web):
+    before = web.policy_path.read_text()
+    web.policy_path.with_name(f".{web.policy_path.name}.{os.getpid()}").mkdir()
+    with client(web) as browser:
+        answer = browser.post("/people", data={"name": "zoe", "age": "3"})
+        assert "Nothing was changed through these pages" in browser.get("/changes").text
+    assert answer.status_code == 422
+    assert "cannot be written" in answer.text
+    assert web.policy_path.read_text() == before
+
+
+def test_the_mode_and_a_link_survive(web, tmp_path):
+    real = tmp_path / "real.yaml"
+    web.policy_path.rename(real)
+    real.chmod(0o640)
+    web.policy_path.symlink_to(real)
+    with client(web) as browser:
+        post(browser, "/people", name="zoe", age="3")
+    assert web.policy_path.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert "zoe" in real.read_text()

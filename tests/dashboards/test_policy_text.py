@@ -1,0 +1,149 @@
+"""Edits keep what people wrote: every comment, the order, the quotes, the spaces of lines that did not change."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.dashboards.policy_text import EMPTY, diff, edited, exclude, include, put, put_times, remove, rename
+from hedgerow.policies.load import PolicyError, parse_policy
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+HAND_WRITTEN = """\
+# Our house. Do not touch without asking Ana!
+
+network:
+   timezone: Europe/Lisbon      # we moved in 2019
+   country: PT
+   # the printer is at .20
+   lan: [ 192.168.1.0/24 ]
+
+# --- the children ---------------------------------
+people:
+   mia:                         # born in May
+      age: 9
+      devices: [ mia-tablet,  console ]   # two of them
+      # no games before supper
+      block:
+         - roblox               # after what happened in June
+         # she asked for this one back
+         - tiktok
+         - "youtube.com/shorts"
+      # until the summer
+      bedtime: { school-nights: "20:30-07:00", weekend: "21:30-08:00", holidays: "22:00-09:00" }
+   # Tom is nearly grown up
+   tom: { age: 15 }             # lives here every other week
+
+devices:
+   mia-tablet: { mac: 'aa:bb:cc:dd:ee:09' }   # with a crack
+   console: { ip: 192.168.1.40 }
+   # the old one is in the attic
+
+# end of file
+"""
+
+EDITS = {
+    "an age": [put(("people", "mia", "age"), 10)],
+    "a country": [put(("network", "country"), "ES")],
+    "a zone": [put(("network", "timezone"), "Europe/Madrid")],
+    "no country": [remove(("network", "country"))],
+    "a setting more": [put(("network", "unknown_devices"), "teen-13-15")],
+    "one more in a list of lines": [include(("people", "mia", "block"), "fortnite")],
+    "one less: the first": [exclude(("people", "mia", "block"), "roblox")],
+    "one less: of the middle": [exclude(("people", "mia", "block"), "tiktok")],
+    "one less: the last": [exclude(("people", "mia", "block"), "youtube.com/shorts")],
+    "the same twice": [include(("people", "mia", "block"), "roblox")],
+    "a list that was not there": [include(("people", "tom", "allow"), "scratch.mit.edu")],
+    "one more in a list on one line": [
+        include(("people", "mia", "devices"), "mia-phone"),
+        put(("devices", "mia-phone"), {"ip": "192.168.1.41"}),
+    ],
+    "one less in a list on one line": [exclude(("people", "mia", "devices"), "console")],
+    "somebody new": [put(("people", "zoe"), {"age": 4})],
+    "somebody less: the last": [remove(("people", "tom"))],
+    "nights": [put_times(("people", "mia", "bedtime"), {"school-nights": "20:00-07:00"})],
+    "the same nights every day": [put_times(("people", "mia", "bedtime"), "20:00-07:00")],
+    "a device by another name": [rename(("devices", "console"), "playstation"), exclude(("people", "mia", "devices"), "console")],
+    "a list of one's own": [include(("lists",), {"category": "adult", "url": "https://example.org/a.txt"})],
+    "a device less": [exclude(("people", "mia", "devices"), "console"), remove(("devices", "console"))],
+    "rules of the house": [include(("block",), "gambling")],
+}
+
+
+def comments(text):
+    return [line[line.index("#") :].strip() for line in text.splitlines() if "#" in line]
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_every_comment_stays_that_is_not_on_a_line_which_goes(name):
+    after = edited(HAND_WRITTEN, EDITS[name])
+    parse_policy(after.encode(), None)
+    gone = [line for line in diff(HAND_WRITTEN, after) if line.startswith("-")]
+    went_with_its_line = {line[line.index("#") :].strip() for line in gone if "#" in line}
+    lost = [comment for comment in comments(HAND_WRITTEN) if comment not in comments(after)]
+    assert set(lost) <= went_with_its_line
+    assert len(lost) <= 1
+    assert all(not line[1:].lstrip().startswith("#") for line in gone), gone
+
+
+def test_twenty_edits_one_after_another_keep_every_comment_of_a_line_of_its_own():
+    text = HAND_WRITTEN
+    for edits in EDITS.values():
+        text = edited(text, edits)
+        parse_policy(text.encode(), None)
+    own_lines = [line.strip() for line in HAND_WRITTEN.splitlines() if line.strip().startswith("#")]
+    assert [line.strip() for line in text.splitlines() if line.strip() in own_lines] == own_lines
+
+
+def test_only_the_lines_that_an_edit_is_about_change():
+    changed = [line for line in diff(HAND_WRITTEN, edited(HAND_WRITTEN, EDITS["an age"])) if line[0] in "+-"]
+    assert changed == ["-      age: 9", "+      age: 10"]
+
+
+def test_holidays_stay_when_the_nights_of_ordinary_weeks_change():
+    after = edited(HAND_WRITTEN, EDITS["nights"])
+    assert '"22:00-09:00"' in after
+    assert '"20:30-07:00"' not in after
+
+
+@pytest.mark.parametrize("name", ["family.yaml", "cafe.yaml", "shared-house.yaml"])
+def test_the_examples_keep_their_comments(name):
+    text = (EXAMPLES / name).read_text()
+    after = edited(text, [put(("network", "country"), "FR"), put(("people", "new one"), {"age": 3})])
+    parse_policy(after.encode(), EXAMPLES / name)
+    assert comments(after) == comments(text)
+
+
+def test_an_edit_that_changes_nothing_leaves_the_text_alone():
+    assert edited(HAND_WRITTEN, [put(("network", "country"), "PT"), exclude(("people", "tom", "block"), "roblox")]) == HAND_WRITTEN
+
+
+def test_the_first_change_begins_a_file():
+    text = edited(EMPTY, [put(("network", "country"), "NO"), put(("people", "no"), {"age": 9})])
+    policy = parse_policy(text.encode(), None)
+    assert (policy.network.country, list(policy.people)) == ("NO", ["no"])
+    assert text.startswith("# ")
+
+
+@pytest.mark.parametrize("text", ["- a\n- list\n", "just text\n", "a: [1\n", "people: 7\n"])
+def test_what_is_no_policy_is_refused(text):
+    with pytest.raises(ValueError, match=r"policy file|not a mapping"):
+        edited(text, [put(("people", "mia", "age"), 9)])
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20)
+
+
+@given(NAMES, NAMES)
+def test_no_name_breaks_out_of_its_place(name, note):
+    """Whatever somebody is called: the file then says that and nothing else."""
+    before = parse_policy(HAND_WRITTEN.encode(), None)
+    try:
+        after = parse_policy(edited(HAND_WRITTEN, [put(("people", name), {"age": 9}), put(("people", "mia", "age"), 11)]).encode(), None)
+    except (ValueError, PolicyError):
+        return
+    assert set(after.people) == {*before.people, name}
+    assert after.network == before.network
+    assert set(after.devices) == set(before.devices)
