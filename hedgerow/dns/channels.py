@@ -387,6 +387,8 @@ class HttpsChannel(_Asking):
             raise UpstreamError(f"{self.name}: {fault}") from fault
         if reply.status_code != 200:
             raise UpstreamError(f"{self.name}: HTTP status {reply.status_code}")
+        if not wire.answers_question(reply.content, ask.question):
+            raise UpstreamError(f"{self.name}: answers something else")
         return reply.content
 
     async def close(self) -> None:

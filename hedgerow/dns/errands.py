@@ -20,17 +20,18 @@ STALE_AFTER_SECONDS: Final = 1.8  # how long a client waits for the upstreams wh
 class Errand:
     """Waits for the upstreams on behalf of one client, and tells it once."""
 
-    __slots__ = ("_case", "_deadline", "_done", "_old", "_resolver", "_upstreams")
+    __slots__ = ("_case", "_deadline", "_done", "_key", "_old", "_resolver", "_upstreams")
 
     def __init__(self, resolver: Resolver, case: Case, done: Done) -> None:
         self._resolver, self._case, self._done = resolver, case, done
         self._upstreams = resolver.upstreams
+        self._key = resolution_key(case.query)
         self._old: Resolution | None = None
         self._deadline: Handle | None = None
 
     def start(self) -> None:
         query, now = self._case.query, self._resolver.clocks.steady()
-        known = self._resolver.resolutions.get(resolution_key(query), now)
+        known = self._resolver.resolutions.get(self._key, now)
         if known is not None and known.fresh_until > now:
             self._resolver.conclude(self._case, known, self._done)
             return
@@ -73,7 +74,7 @@ class Errand:
                 here.give_up(self._case, outcome, self._tell)
             return
         now = here.clocks.steady()
-        known = here.resolutions.get(resolution_key(self._case.query), now)
+        known = here.resolutions.get(self._key, now)
         if known is None or known.fresh_until <= now:  # else another who waited for the same was told a moment ago
             known = here.learn(self._case.query, outcome)
         if not told:

@@ -266,7 +266,7 @@ class _Attempt:
             self._failed("error")
             return
         try:
-            response = wire.parse_response(message, inquiry.ask.question)
+            response = wire.parse_response(message, inquiry.ask.question, checked=True)
         except Malformed:
             self._failed("error")
             return

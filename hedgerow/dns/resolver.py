@@ -167,7 +167,7 @@ class Resolver:
             tuple(map(wire.host_of, stands_for)),
             wire.addresses_of(response),
             self.clocks.steady(),
-            unfiltered=answers.forwarded(query, response, targets, keep_ech=True) if answers.has_ech(response) else None,
+            unfiltered=_with_ech(query, response, targets),
         )
         if resolution.draft.lifetime > 0:
             self.resolutions.put(resolution_key(query), resolution, resolution.born)
@@ -242,8 +242,9 @@ class Resolver:
             return Answer(self._once(query, Draft(wire.REFUSED)))  # no recursion wanted: nobody may look into the cache
         if decision.verdict is Verdict.REWRITE:
             return self._rewrite_at_once(case)
-        known = self.resolutions.get(resolution_key(query), self.clocks.steady())
-        if known is None or known.fresh_until <= self.clocks.steady():
+        now = self.clocks.steady()
+        known = self.resolutions.get(resolution_key(query), now)
+        if known is None or known.fresh_until <= now:
             return case
         answer = self._judged(case, known)
         return case if isinstance(answer, Decision) else answer
@@ -366,6 +367,12 @@ def _special_answer(query: Query, reserved: Special) -> Draft:
             return answers.no_such_data()
         case never:
             assert_never(never)
+
+
+def _with_ech(query: Query, response: Response, targets: tuple[bytes, ...]) -> Draft | None:
+    if query.qtype not in (wire.SVCB, wire.HTTPS) or not answers.has_ech(response):
+        return None
+    return answers.forwarded(query, response, targets, keep_ech=True)
 
 
 def _earliest(*instants: float | None) -> float:

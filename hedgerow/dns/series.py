@@ -32,10 +32,11 @@ class SeriesTable:
     """The series that an answer counts for; equal ones are one object, since each cached answer holds them."""
 
     def __init__(self) -> None:
-        self._known: dict[Key, Series] = {}
+        self._known: dict[tuple[int, int, str, str, str], Series] = {}
 
     def of(self, decision: Decision, transport: str, qtype: int, profile: str) -> Series:
-        key = (decision.verdict, decision.reason, transport, _TYPES.get(qtype, "other"), profile)
+        # Members of an enum are there once and for good, and hashing one is a call of Python code.
+        key = (id(decision.verdict), id(decision.reason), transport, _TYPES.get(qtype, "other"), profile)
         series = self._known.get(key)
         if series is None:
             verdict, reason = str(decision.verdict), str(decision.reason)

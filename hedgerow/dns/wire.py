@@ -51,6 +51,7 @@ SUFFIX_OCTETS: Final = 19
 # It counts as the first option only: the hot path looks no further.
 _EMPTY_ERROR: Final = (b"\0\x0f\0\0", b"\0\x0f\0\2")
 
+_PLAIN_HOST = re.compile(r"[a-z0-9_.-]+")
 _PLAIN_LABEL = re.compile(rb"[a-z0-9_-]+")
 _HINTS: Final = {4: 4, 6: 16}  # SvcParamKeys ipv4hint and ipv6hint, and the octets of an address
 # Types whose rdata may hold compressed names (RFC 1035, 1183, 2163): octets before the names, number of names, octets after them.
@@ -186,6 +187,16 @@ def host_of(name: bytes) -> str:
     labels: list[str] = []
     at = 0
     while size := name[at]:
+        labels.append(name[at + 1 : at + 1 + size].decode("latin-1"))
+        at += 1 + size
+    host = ".".join(labels)
+    return host if _PLAIN_HOST.fullmatch(host) and host.count(".") == len(labels) - 1 else _escaped(name)
+
+
+def _escaped(name: bytes) -> str:
+    labels: list[str] = []
+    at = 0
+    while size := name[at]:
         label = name[at + 1 : at + 1 + size]
         if _PLAIN_LABEL.fullmatch(label):
             labels.append(label.decode("ascii"))
@@ -237,9 +248,12 @@ def parse_query(data: bytes, *, stream: bool = False) -> Query:
     return Query(data, end, name.lower(), qtype, qclass, edns, shape, cacheable)
 
 
-def parse_response(data: bytes, question: bytes) -> Response:
-    """An upstream's answer to `question` (name in lower case, type, class). Raises Malformed, also if it answers something else."""
-    if not answers_question(data, question):
+def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Response:
+    """An upstream's answer to `question` (name in lower case, type, class). Raises Malformed, also if it answers something else.
+
+    `checked`: the caller has seen to that already.
+    """
+    if not checked and not answers_question(data, question):
         raise Malformed("not an answer to the question")
     flags, _, an, ns, ar = unpack_from("!HHHHH", data, 2)
     at = end = HEADER + len(question)
