@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -121,6 +123,25 @@ def requests(
     return None
 
 
+def password(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Whose (default: the first admin's).")] = None,
+    state: StateDir = None,
+) -> None:
+    """Set a password for the web pages: the first one, or a new one where it is forgotten. Asks for it, or reads it from a pipe."""
+    accounts = call(state, "GET", "/accounts")
+    name = name or next((row["name"] for row in accounts if row["role"] == "admin"), "parent")
+    new = (
+        typer.prompt(f"New password for {name}", hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline()
+    )
+    new = new.rstrip("\n")
+    if any(row["name"] == name for row in accounts):
+        call(state, "PUT", f"/accounts/{quote(name, safe='')}/password", password=new)
+        print(f"{name} has a new password; all sessions of that account have ended.")
+    else:
+        call(state, "POST", "/accounts", name=name, role="admin", password=new)
+        print(f"{name} may sign in now, as an admin.")
+
+
 @ca.command()
 def show(state: StateDir = None, as_json: AsJson = False) -> None:
     """The certificate's name, fingerprint and expiry."""
@@ -149,7 +170,7 @@ def export(
         fail(f"Can't write {out}: {error.strerror}.")
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (devices, log, pause, resume, grant, requests)
+COMMANDS: tuple[Callable[..., None], ...] = (devices, log, pause, resume, grant, requests, password)
 
 
 def _authority(state: Path | None) -> Authority:

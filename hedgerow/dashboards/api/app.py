@@ -18,8 +18,11 @@ from hedgerow import __version__
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.control import Control, Status
 from hedgerow.dashboards.api.guard import Admission, Guard, GuardMiddleware
+from hedgerow.dashboards.api.household import add_household
+from hedgerow.dashboards.api.keys import add_keys
 from hedgerow.dashboards.api.problems import install_handlers, problem, wants_json
 from hedgerow.dashboards.api.routes import make_api
+from hedgerow.dashboards.api.streams import add_streams
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.pages.site import Renderer, Site
 from hedgerow.dashboards.pages.views import make_pages
@@ -45,7 +48,11 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     # No docs_url: FastAPI's own pages load scripts from the outside.
     app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     site = Site(reader, control, parts.accounts, parts.desk, clock, Renderer(control, clock))
-    app.include_router(make_api(reader, control, clock))
+    api = make_api(reader, control, clock)
+    add_household(api, control, parts.desk)
+    add_streams(api, reader)
+    add_keys(api, parts.accounts)
+    app.include_router(api)
     app.include_router(make_pages(site))
     _add_machine_routes(app, reader, control, parts.metrics, clock)
     install_handlers(app, site.renderer.error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +18,17 @@ from hedgerow.dashboards.api.guard import SECURITY_HEADERS
 from hedgerow.journal.ledger import NoSuchEntry
 
 log = logging.getLogger("hedgerow.web")
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}},
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": {"schema": _SCHEMA}}}
+    for status in (401, 403, 404, 405, 413, 421, 422, 500, 503)
+}
+"""What every call may answer instead, for the OpenAPI description."""
 
 type ErrorPage = Callable[[int, str], Response]
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.api.control import Control, Explanation, HowLong, Status, Unfit
+from hedgerow.dashboards.api.problems import PROBLEMS
 from hedgerow.dashboards.pages.words import end_of
 from hedgerow.journal.read import DecisionPage, DeviceRow, Reader, RequestRow
 from hedgerow.journal.search import DecisionFilter
@@ -67,7 +68,7 @@ Instant = Annotated[float | None, Query(ge=0, le=2**40, description="seconds sin
 
 def make_api(reader: Reader, control: Control, clock: Callable[[], float] = time.time) -> APIRouter:
     """All routes under /api/v1."""
-    api = APIRouter(prefix="/api/v1")
+    api = APIRouter(prefix="/api/v1", responses=PROBLEMS)
     _add_readings(api, reader, control, clock)
     _add_changes(api, control, clock)
     return api

@@ -54,6 +54,8 @@ class LedgerControl:
 
     def reach(self, person: str) -> dict[str, Reach]:
         """By the person's own rules alone."""
+        if person not in self.policy().people:
+            raise Unfit("There is nobody of that name.")
         rules = self.policy().people[person].rules
         blocked, allowed = ({target.name for target in targets} for targets in (rules.block, rules.allow))
         open_, shut = Decision(Verdict.ALLOW, Reason.DEFAULT), Decision(Verdict.BLOCK, Reason.SERVICE)
