@@ -21,7 +21,7 @@ class Unreachable:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def send(self, ask: Ask, told: Told) -> Callable[[], None]:
+    def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
         raise OSError(101, "Network is unreachable")
 
     async def close(self) -> None: ...

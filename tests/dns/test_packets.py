@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import resource
 import socket
 from pathlib import Path
 
@@ -107,3 +108,34 @@ def test_every_packet_over_tcp(internet: SmallInternet, shared_data: Path) -> No
 
     asyncio.run(run())
     assert not by_id
+
+
+def resident_octets() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
+def test_all_of_it_ten_times_at_full_speed(internet: SmallInternet, shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody waits for answers. Memory stays flat once the caches have seen all of it, and a sane client is answered after it."""
+    packets = [as_query(packet) for packet in load_packets(shared_data / "dns") if len(packet) < 65_000]
+
+    async def run() -> list[int]:
+        async with running(internet.nameserver.upstream) as server:
+            sizes = []
+            for _ in range(10):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+                    sock.connect(("127.0.0.1", server.port))
+                    for number, packet in enumerate(packets):
+                        sock.send(packet)
+                        if number % 64 == 0:
+                            await asyncio.sleep(0)
+                await asyncio.sleep(0.05)
+                sizes.append(resident_octets())
+            assert ("hedgerow_dns_dropped_total", "error") not in server.server.counters
+            assert await ask(server.port, bytes(dnslib.DNSRecord.question("adult.example").pack())) is not None
+            return sizes
+
+    with caplog.at_level(logging.ERROR):
+        sizes = asyncio.run(run())
+    assert not caplog.records
+    assert sizes[-1] - sizes[2] < 4_000_000, sizes
