@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hedgerow.blocklists.names import parse_host
 
@@ -66,6 +67,10 @@ class HelloReader:
 
     def feed(self, data: bytes) -> ClientHello | None:
         """The hello, or None while bytes are missing. Raises HelloError as soon as no continuation could make it right."""
+        if not self._records and not self._message and len(data) > 9 and data[:2] == b"\x16\x03" and data[5] == 1:
+            length = data[3] << 8 | data[4]
+            if len(data) >= 5 + length and 4 + int.from_bytes(data[6:9], "big") == length <= _MAX_RECORD:
+                return _parse(data[9 : 5 + length])  # nearly always: the whole of it in one record and one piece
         self._records += data
         position = self._take_records()
         del self._records[:position]
@@ -95,81 +100,67 @@ class HelloReader:
         return position
 
 
-class _Fields:
-    """Reads the length-prefixed vectors that TLS is made of; running past the end is a HelloError."""
-
-    __slots__ = ("data", "position")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.position = 0
-
-    def take(self, length: int) -> bytes:
-        end = self.position + length
-        if end > len(self.data):
-            raise HelloError("a field of the ClientHello runs past its end")
-        part, self.position = self.data[self.position : end], end
-        return part
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def vector(self, size: int) -> bytes:
-        return self.take(self.number(size))
-
-    @property
-    def left(self) -> bool:
-        return self.position < len(self.data)
-
-
 def _parse(body: bytes) -> ClientHello:
-    fields = _Fields(body)
-    fields.take(2 + 32)  # legacy_version, random
-    if len(fields.vector(1)) > 32:
-        raise HelloError("the session id is too long")
-    suites = fields.vector(2)
-    if not suites or len(suites) % 2 or not fields.vector(1):
-        raise HelloError("no cipher suite or compression method is offered")
-    extensions = _parse_extensions(fields.vector(2)) if fields.left else {}
-    if fields.left:
-        raise HelloError("bytes follow the extensions")
-    sni = _parse_server_name(extensions[_SERVER_NAME]) if _SERVER_NAME in extensions else None
-    alpn = _parse_alpn(extensions[_ALPN]) if _ALPN in extensions else ()
-    return ClientHello(sni, alpn, not _ENCRYPTED_HELLO.isdisjoint(extensions))
+    """The message without its header. Written out by hand, for it is read for every tunnel."""
+    try:
+        position = 35 + body[34]  # legacy_version, random and session id
+        suites = body[position] << 8 | body[position + 1]
+        position += 2 + suites
+        methods = body[position]
+        position += 1 + methods
+        if body[34] > 32 or not suites or suites % 2 or not methods or position > len(body):
+            raise HelloError("session id, cipher suites and compression methods are not as they should be")
+        if position == len(body):
+            return ClientHello(None, (), False)
+        if position + 2 + (body[position] << 8 | body[position + 1]) != len(body):
+            raise HelloError("the extensions do not end where the message does")
+        return _read_extensions(body, position + 2)
+    except IndexError:
+        raise HelloError("a field of the ClientHello runs past its end") from None
 
 
-def _parse_extensions(data: bytes) -> dict[int, bytes]:
-    fields, extensions = _Fields(data), dict[int, bytes]()
-    while fields.left:
-        kind = fields.number(2)
-        if kind in extensions:
-            raise HelloError("an extension stands there twice")
-        extensions[kind] = fields.vector(2)
-    return extensions
+def _read_extensions(body: bytes, position: int) -> ClientHello:
+    """The extensions from `position` to the end. Raises HelloError or IndexError."""
+    sni, ech = None, False
+    alpn: tuple[str, ...] = ()
+    seen, end = set[int](), len(body)
+    while position < end:
+        kind = body[position] << 8 | body[position + 1]
+        start = position + 4
+        position = start + (body[position + 2] << 8 | body[position + 3])
+        if position > end or kind in seen:
+            raise HelloError("an extension runs past the end or stands there twice")
+        seen.add(kind)
+        if kind == _SERVER_NAME:
+            sni = _parse_server_name(body[start:position])
+        elif kind == _ALPN:
+            alpn = _parse_alpn(body[start:position])
+        elif kind in _ENCRYPTED_HELLO:
+            ech = True
+    return ClientHello(sni, alpn, ech)
 
 
+@lru_cache(4096)
 def _parse_server_name(data: bytes) -> str:
     """The one host_name of the list. A name that is none is refused: nothing could judge it."""
-    names = _Fields(_whole(data, 2))
-    kind, raw = names.number(1), names.vector(2)
-    text = _PORT.sub("", raw.decode("ascii", "replace"))
-    host = parse_host(text) if kind == 0 and " " not in text else None
-    if host is None or names.left:
+    if len(data) < 5 or data[2] or int.from_bytes(data[:2], "big") != len(data) - 2 or int.from_bytes(data[3:5], "big") != len(data) - 5:
+        raise HelloError("the server name is not one host name")
+    text = _PORT.sub("", data[5:].decode("ascii", "replace"))
+    host = parse_host(text) if " " not in text else None
+    if host is None:
         raise HelloError("the server name is not one host name")
     return host
 
 
+@lru_cache(256)
 def _parse_alpn(data: bytes) -> tuple[str, ...]:
-    fields, protocols = _Fields(_whole(data, 2)), list[str]()
-    while fields.left:
-        protocols.append(fields.vector(1).decode("latin-1"))
+    if len(data) < 2 or int.from_bytes(data[:2], "big") != len(data) - 2:
+        raise HelloError("the list of protocols is not as long as it says")
+    position, protocols = 2, list[str]()
+    while position < len(data):
+        end = position + 1 + data[position]
+        if end > len(data):
+            raise HelloError("a protocol's name runs past the end")
+        protocols.append(data[position + 1 : end].decode("latin-1"))
+        position = end
     return tuple(protocols)
-
-
-def _whole(data: bytes, size: int) -> bytes:
-    """The vector that fills `data` to its end."""
-    fields = _Fields(data)
-    vector = fields.vector(size)
-    if fields.left:
-        raise HelloError("bytes follow a list")
-    return vector

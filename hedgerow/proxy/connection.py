@@ -117,6 +117,12 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
 
+    def give_up(self) -> None:
+        """The time for reaching the server is over."""
+        if self._task is not None:
+            self._task.cancel()
+        self._fail("dial")
+
     # The states.
 
     def _read_head(self, data: bytes) -> None:
@@ -161,7 +167,7 @@ class Connection(asyncio.Protocol):
     def _choose_lane(self, requests: tuple[Request, ...], known: Decision | None = None, *, shows_page: bool = False) -> None:
         """Judge all that a TLS connection says it wants, and go on as that demands. `known` is what was decided on the one request."""
         if known is None:
-            decide, ruleset = self._gate.judge.decide, self._ruleset
+            decide, ruleset = self._gate.decide, self._ruleset
             request, decision = strictest([(each, decide(ruleset, each)) for each in requests])
         else:
             request, decision = requests[0], known
@@ -188,7 +194,7 @@ class Connection(asyncio.Protocol):
     # Dialling.
 
     def _start(self, opening: Coroutine[Any, Any, None]) -> None:
-        self._gate.waited(self)
+        self._gate.opens(self)
         self._judged_by = self._gate.judge
         self._receive = self._keep
         self._transport.pause_reading()
@@ -231,7 +237,7 @@ class Connection(asyncio.Protocol):
         """Dial, and go on as a tunnel; `prefix` is said to the server before what the client said."""
         gate = self._gate
         try:
-            transport, server = await dial(lambda: kind.towards_server(tunnel), addresses, port, gate.limits.dial)
+            transport, server = await dial(lambda: kind.towards_server(tunnel), addresses, port)
         except OSError:
             return self._fail("dial", is_promised=tunnel.lane != "http" and (tunnel.lane == "tunnel" or kind is ReplySwallower))
         if self._is_gone or self._transport.is_closing() or server.closed:

@@ -24,15 +24,12 @@ def interleave(addresses: Sequence[str]) -> tuple[str, ...]:
     return tuple(each for pair in zip_longest(first, second) for each in pair if each is not None)
 
 
-async def dial[P: asyncio.BaseProtocol](
-    make_protocol: Callable[[], P], addresses: Sequence[str], port: int, limit: float
-) -> tuple[asyncio.Transport, P]:
-    """Connect within `limit` seconds. Raises OSError (TimeoutError among them) with the last failure when no address answers."""
+async def dial[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], addresses: Sequence[str], port: int) -> tuple[asyncio.Transport, P]:
+    """Connect; whoever calls sees to it that this ends. Raises OSError with the last failure when no address answers."""
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(limit):
-        if len(addresses) == 1:
-            return await loop.create_connection(make_protocol, addresses[0], port)
-        return await _race(loop, make_protocol, interleave(addresses), port)
+    if len(addresses) == 1:
+        return await loop.create_connection(make_protocol, addresses[0], port)
+    return await _race(loop, make_protocol, interleave(addresses), port)
 
 
 async def _race[P: asyncio.BaseProtocol](

@@ -69,7 +69,7 @@ class ExplicitConnection(Connection):
         if not self._may_reach(self._target):
             return
         request = self._tunnel_request(self._target.host)
-        decision = self._gate.judge.decide(self._ruleset, request)
+        decision = self._gate.decide(self._ruleset, request)
         self._first = self._reader.rest
         if decision.verdict is Verdict.BLOCK and not self._can_inspect():
             self._note("refuse", request, decision)
@@ -102,7 +102,7 @@ class ExplicitConnection(Connection):
         """What is no TLS can be read: if it is HTTP (as WebSocket without TLS is), every request of it is judged by its URL."""
         if self._look_up():
             request = self._tunnel_request(self._target.host)
-            self._inspect((request,), self._gate.judge.decide(self._ruleset, request).verdict, swallow=True)
+            self._inspect((request,), self._gate.decide(self._ruleset, request).verdict, swallow=True)
 
     def _own_authority(self, head: Head) -> Authority:
         """Where this client reaches us: the address that it has used, or else the one on which the connection came."""

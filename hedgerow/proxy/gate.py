@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hedgerow.policies.model import DeviceId, Verdict
+import uvloop
+
+from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.connection import Connection
 from hedgerow.proxy.explicit import ExplicitConnection
-from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses
+from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, KnownDecisions
 from hedgerow.proxy.transparent import TransparentConnection, allow_foreign_addresses
 from hedgerow.proxy.tunnel import Tunnel, Tunnels
 from hedgerow.proxy.use import TunnelUse
 
 log = logging.getLogger(__name__)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """The kind of loop that a gate is made for. libuv reads the variable as the loop is made: epoll by io_uring costs it a tenth more."""
+    os.environ.setdefault("UV_USE_IO_URING", "0")
+    return uvloop.new_event_loop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +69,13 @@ class Gate:
         self.tasks: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
         self._waiting: dict[Connection, float] = {}
+        self._opening: dict[Connection, float] = {}
         self._by_device: Counter[DeviceId] = Counter()
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._next_inspector = 0
         self._known = KnownAddresses()
+        self._decisions = KnownDecisions(judge.decide)
 
     async def listen(self, host: str, port: int, *, transparent: bool = False) -> int:
         """Accept connections; returns the port. Several workers may listen on the same one. Raises OSError.
@@ -111,6 +122,7 @@ class Gate:
         """A new snapshot holds from now on; running tunnels that it does not allow are cut."""
         self.judge = judge
         self._known = KnownAddresses()
+        self._decisions = KnownDecisions(judge.decide)
         self.cut(self.is_forbidden)
 
     def cut(self, predicate: Callable[[Tunnel], bool]) -> int:
@@ -140,21 +152,25 @@ class Gate:
     def left(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._waiting.pop(connection, None)
+        self._opening.pop(connection, None)
         self._release(connection.device)
 
     def wait(self, connection: Connection) -> None:
         """The connection must be done with what it reads now within the limit for heads."""
         self._waiting.pop(connection, None)
+        self._opening.pop(connection, None)
         self._waiting[connection] = self.clock() + self.limits.head
 
-    def waited(self, connection: Connection) -> None:
+    def opens(self, connection: Connection) -> None:
+        """The connection has been read, and must be joined to a server within the limit for that."""
         self._waiting.pop(connection, None)
+        self._opening[connection] = self.clock() + self.limits.dial
 
     def became(self, connection: Connection, tunnel: Tunnel) -> None:
         """The connection goes on as a tunnel, and is counted as one device's until that is over."""
         tunnel.device = connection.device
         self._connections.discard(connection)
-        self._waiting.pop(connection, None)
+        self._opening.pop(connection, None)
         self.tunnels.add(tunnel)
 
     def finished(self, tunnel: Tunnel) -> None:
@@ -164,6 +180,10 @@ class Gate:
         self._release(tunnel.device)
         self.counters.add("hedgerow_proxy_bytes_total", tunnel.lane, "in", count=tunnel.client.count)
         self.counters.add("hedgerow_proxy_bytes_total", tunnel.lane, "out", count=tunnel.server.count)
+
+    def decide(self, ruleset: Ruleset, request: Request) -> Decision:
+        """What is decided on a tunnel, remembered for as long as it holds."""
+        return self._decisions.decide(ruleset, request)
 
     async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
         """What our resolver says of a host for a device under a ruleset, at most a few seconds old."""
@@ -212,6 +232,10 @@ class Gate:
                 break
             self._drop("timeout")
             connection.expire()
+        for connection, deadline in tuple(self._opening.items()):
+            if deadline > now:
+                break
+            connection.give_up()
 
     def _is_idle(self, tunnel: Tunnel, now: float) -> bool:
         limit = self.limits.half_closed if tunnel.half_closed else self.limits.idle

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hedgerow.blocklists.names import parse_host
 
 MAX_HEAD = 32 * 1024
 MAX_TARGET = 16 * 1024
 MAX_FIELDS = 128
+_SHORT = 1024
 
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_NAME}) ([\x21-\x7e]+) HTTP/1\.([01])")
@@ -119,7 +121,8 @@ class HeadReader:
             self._check_line()
             return None
         self.rest = bytes(buffer[end + 4 :])
-        return _parse(buffer[:end].decode("latin-1"))
+        text = buffer[:end].decode("latin-1")
+        return _parse_again(text) if end < _SHORT and text.startswith("CONNECT ") else _parse(text)
 
     def _check_line(self) -> None:
         """A client that speaks something else is told so after its first line, not when its time is over."""
@@ -138,6 +141,12 @@ class HeadReader:
             position += 1
         self._scanned = len(buffer)
         return -1
+
+
+@lru_cache(512)
+def _parse_again(text: str) -> Head:
+    """A browser asks for a host with the same words each time."""
+    return _parse(text)
 
 
 def _parse(text: str) -> Head:
@@ -186,6 +195,7 @@ def _check_framing(head: Head) -> None:
         raise HeadError(400, "there must be one Host field")
 
 
+@lru_cache(4096)
 def parse_authority(text: str, default_port: int | None = None) -> Authority:
     """`host:port` as in CONNECT and Host. Raises HeadError; without `default_port` the port must be written.
 

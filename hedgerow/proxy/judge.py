@@ -10,6 +10,7 @@ from hedgerow.policies.model import AccessRequest, Decision, Device, DeviceId, R
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.block_page import BlockPage
 from hedgerow.proxy.guard import Guard
+from hedgerow.proxy.pass_through import PASSED
 
 
 class Addresses(Protocol):
@@ -37,6 +38,7 @@ class Judge:
     guard: Guard
     page: BlockPage
     use: Callable[[Ruleset, Request], None] = lambda _ruleset, _request: None
+    phrase_lists: tuple[str, ...] = ()  # files of weighted phrases, beside our own
 
 
 _STRICTNESS = {Verdict.ALLOW: 0, Verdict.REWRITE: 1, Verdict.INSPECT: 2, Verdict.BLOCK: 3}
@@ -50,23 +52,45 @@ def strictest(decisions: Sequence[tuple[Request, Decision]]) -> tuple[Request, D
 class KnownAddresses:
     """What the resolver said in the last few seconds: a page opens many connections to one host, and asking is the dearer part.
 
-    Rulesets are part of the key, so that a new ruleset asks anew; a new snapshot needs a new object, as its ids begin again.
+    Rulesets are part of the key, so that a new ruleset asks anew.
     """
 
     def __init__(self, seconds: float = 5.0, limit: int = 4096) -> None:
         self._seconds = seconds
         self._limit = limit
-        self._known: dict[tuple[int, str], tuple[float, Addresses]] = {}
+        self._known: dict[tuple[Ruleset, str], tuple[float, Addresses]] = {}
 
     def get(self, ruleset: Ruleset, host: str, now: float) -> Addresses | None:
-        expires, known = self._known.get((ruleset.id, host), (0.0, None))
+        expires, known = self._known.get((ruleset, host), (0.0, None))
         return known if now < expires else None
 
     def put(self, ruleset: Ruleset, host: str, found: Addresses, now: float) -> None:
         if len(self._known) >= self._limit:
             self._known.clear()
         if found.addresses:
-            self._known[ruleset.id, host] = (now + self._seconds, found)
+            self._known[ruleset, host] = (now + self._seconds, found)
+
+
+class KnownDecisions:
+    """What was decided on tunnels under a ruleset, by host: neither changes before the next snapshot, which needs a new object."""
+
+    def __init__(self, decide: Callable[[Ruleset, Request], Decision], limit: int = 8192) -> None:
+        self._decide = decide
+        self._limit = limit
+        self._known: dict[tuple[Ruleset, str, bool], Decision] = {}
+
+    def decide(self, ruleset: Ruleset, request: Request) -> Decision:
+        """As the judge's own `decide`; requests are for tunnels."""
+        key = (ruleset, request.host, request.hides_host)
+        decision = self._known.get(key)
+        if decision is None:
+            decision = self._decide(ruleset, request)
+            if decision.verdict is Verdict.INSPECT or decision.what == PASSED:
+                return decision  # whether it is passed through may change at any time
+            if len(self._known) >= self._limit:
+                self._known.clear()
+            self._known[key] = decision
+        return decision
 
 
 class Counters(dict[tuple[str, ...], float]):

@@ -11,8 +11,8 @@ import pytest
 from hedgerow.proxy.dial import dial
 
 
-async def dialled(addresses: list[str], port: int, limit: float = 5.0) -> str:
-    transport, _ = await dial(asyncio.Protocol, addresses, port, limit)
+async def dialled(addresses: list[str], port: int) -> str:
+    transport, _ = await dial(asyncio.Protocol, addresses, port)
     peer: str = transport.get_extra_info("peername")[0]
     transport.abort()
     await asyncio.sleep(0.01)
@@ -55,7 +55,7 @@ def test_each_attempt_has_a_protocol_of_its_own_and_the_late_one_is_dropped() ->
     made: list[Recorder] = []
 
     async def race(port: int) -> None:
-        transport, won = await dial(Recorder, ["192.0.2.1", "127.0.0.9", "127.0.0.8"], port, 5.0)
+        transport, won = await dial(Recorder, ["192.0.2.1", "127.0.0.9", "127.0.0.8"], port)
         await asyncio.sleep(0.1)
         assert not won.lost
         assert all(each.lost or each is won or not hasattr(each, "transport") for each in made)
