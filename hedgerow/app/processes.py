@@ -132,6 +132,11 @@ def main() -> None:
         # mitmproxy does not run under uvloop.
         with asyncio.Runner(loop_factory=Inspector.new_loop) as runner:
             runner.run(run())
+    elif role == "gate":
+        from hedgerow.proxy.gate import new_loop
+
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(run())
     else:
         uvloop.run(run())
 

@@ -9,8 +9,6 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.dns.channels import open_channel
 from hedgerow.dns.inquiries import Bootstrap, Upstreams
@@ -22,7 +20,7 @@ from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.proxy.authority import ensure_authority
 from hedgerow.proxy.block_page import BlockPage
 from hedgerow.proxy.destination import DialingLoop
-from hedgerow.proxy.gate import Gate, Limits
+from hedgerow.proxy.gate import Gate, Limits, new_loop
 from hedgerow.proxy.guard import Guard
 from hedgerow.proxy.judge import Judge
 from hedgerow.proxy.pass_through import PassThrough, Refusals
@@ -97,7 +95,7 @@ class Builder:
 
 
 def run_gate(pipe: Pipe, world: World) -> None:
-    asyncio.Runner(loop_factory=uvloop.new_event_loop).run(_run_gate(pipe, world))
+    asyncio.Runner(loop_factory=new_loop).run(_run_gate(pipe, world))
 
 
 async def _run_gate(pipe: Pipe, world: World) -> None:
