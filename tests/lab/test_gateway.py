@@ -31,6 +31,24 @@ while True:
     time.sleep(0.05)
 """
 """A game or a call: bytes to and fro, twenty times a second; says when the last ones came back."""
+PAGES = """
+import http.client, ssl, sys, time
+kind = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}[sys.argv[1]]
+open_tls = {"context": ssl._create_unverified_context()} if sys.argv[1] == "https" else {}
+web = kind(sys.argv[2], timeout=2, **open_tls)
+web.connect()
+web.auto_open = False  # one connection, as a video would use it
+while True:
+    try:
+        web.request("GET", "/")
+        page = web.getresponse().read()
+        if b"page of" in page:
+            print(time.time(), flush=True)
+    except (OSError, http.client.HTTPException):
+        pass
+    time.sleep(0.05)
+"""
+"""Pages over one connection that stays open; says when the last one came."""
 MANY_TIMES = """
 from hedgerow.network import gateway
 from hedgerow.network.gateway_rules import Doors, Gateway
@@ -64,8 +82,8 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> fl
 class Stream:
     """A stream that runs in a device; `last` is when its bytes last came back."""
 
-    def __init__(self, device: Space, kind: str, address: str, port: int) -> None:
-        self._process = device.start(sys.executable, "-c", STREAMS, kind, address, str(port))
+    def __init__(self, device: Space, script: str, *arguments: object) -> None:
+        self._process = device.start(sys.executable, "-c", script, *map(str, arguments))
         assert self._process.stdout
         self._process.stdout.readline()  # it runs
 
@@ -79,8 +97,13 @@ class Stream:
 def test_a_pause_cuts_what_runs_and_nobody_else(gateway: House) -> None:
     tablet, parent = gateway.devices["tablet"], gateway.devices["parent"]
     places = (("udp", PEER4, 27015), ("udp", PEER6, 27015), ("tcp", PEER4, 5222), ("tcp", PEER6, 5222))
-    streams = [Stream(tablet, *place) for place in places]
-    others = [Stream(parent, *place) for place in places]
+    for device in ("tablet", "parent"):
+        gateway.meet(device)
+    streams, others = (
+        [Stream(device, STREAMS, *place) for place in places]
+        + [Stream(device, PAGES, kind, "www.school.example") for kind in ("http", "https")]
+        for device in (tablet, parent)
+    )
     time.sleep(0.5)
     paused = time.time()
     gateway.hedgerow("pause", "mia")
@@ -160,7 +183,7 @@ def test_what_status_says(gateway: House) -> None:
         said = json.loads(gateway.hedgerow("gateway", "status", "--json").stdout)
         return bool(said["in_place"] and said["packets"]["encrypted dns address"])
 
-    wait_until(is_counted, 5, "a refusal is counted")
+    wait_until(is_counted, 15, "a refusal is counted")
     gateway.hedgerow("gateway", "remove")
     assert gateway.hedgerow("gateway", "status", must=False).returncode == 0, "not chosen, so not missing"
 
