@@ -17,6 +17,7 @@ from typing import Final
 from hedgerow.dns import wire
 from hedgerow.dns.deadlines import Deadlines, Handle
 from hedgerow.dns.upstream import Ask, Channel, UpstreamError, is_address
+from hedgerow.dns.validation import Validators
 from hedgerow.dns.wire import Malformed, Response
 from hedgerow.policies.resolver_settings import Strategy
 
@@ -55,7 +56,8 @@ class _Health:
 
 
 class Upstreams:
-    """Asks the channels by a strategy; who failed is asked last for a while. With `secure_only` no others are asked at all.
+    """Asks the channels by a strategy; who failed is asked last for a while. With `secure_only` none are asked but those that are secure
+    and prove that they validate DNSSEC.
 
     Names beneath one of `zones` are asked of its upstreams, and of nobody else: what is of this network stays in it.
     """
@@ -79,9 +81,10 @@ class Upstreams:
         self.deadlines = Deadlines()
         self.health = {channel.name: _Health() for channel in channels}
         self._channels = tuple(channels)
-        self._usable = tuple(channel for channel in channels if channel.secure or not secure_only)
+        self._usable = () if secure_only else tuple(channels)
         self._bootstrap = bootstrap
-        self._secure_only = secure_only
+        self._validators = Validators([channel for channel in channels if channel.secure], clock) if secure_only else None
+        self._held: list[tuple[Ask, Hear]] = []  # until it is known who validates
         self._in_flight: dict[Ask, _Inquiry] = {}
         self._idle: asyncio.Future[None] | None = None
 
@@ -90,11 +93,26 @@ class Upstreams:
 
         It may be called at once, when there is nobody to ask.
         """
-        if self._secure_only and ask.checking_disabled:
-            ask = ask._replace(checking_disabled=False)  # who wants answers unchecked cannot have them here
         if self.zones and (elsewhere := self._elsewhere(ask.question)) is not None:
             elsewhere.start(ask, hear)
             return
+        if self._validators is not None:
+            ask = ask._replace(checking_disabled=False)  # who wants answers unchecked cannot have them here
+            if self._validators.is_due and len(self._held) < _MAX_IN_FLIGHT:
+                self._held.append((ask, hear))
+                self._validators.prove(self._start_held)
+                return
+        self._start(ask, hear)
+
+    def _start_held(self) -> None:
+        held, self._held = self._held, []
+        validators = self._validators
+        assert validators is not None
+        self._usable = tuple(channel for channel in self._channels if channel.name in validators.names)
+        for ask, hear in held:
+            self._start(ask, hear)
+
+    def _start(self, ask: Ask, hear: Hear) -> None:
         inquiry = self._in_flight.get(ask)
         if inquiry is not None:
             inquiry.hearers.append(hear)
@@ -124,6 +142,13 @@ class Upstreams:
         return inquiry is not None and inquiry.written == written != ask.question
 
     @property
+    def no_answer(self) -> str:
+        """What to say where nobody has answered."""
+        if not self.names:
+            return "no upstream is configured"
+        return "no upstream answered" if self._usable else "no upstream proves that it validates DNSSEC"
+
+    @property
     def is_busy(self) -> bool:
         """Too much for questions that only save time later."""
         return len(self._in_flight) > _MAX_IN_FLIGHT // 8
@@ -141,6 +166,11 @@ class Upstreams:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     await self._idle
+        if self._validators is not None:
+            await self._validators.close()
+        for _, hear in self._held:
+            hear(UpstreamError("closed"))
+        self._held.clear()
         for inquiry in tuple(self._in_flight.values()):
             inquiry.finish(UpstreamError("closed"))
         self.deadlines.close()
@@ -196,7 +226,7 @@ class _Inquiry:
         """The next round, or the end."""
         while not self.open and self.hearers:  # an attempt that fails at once goes on by itself, and may have ended the inquiry
             if not self.rounds or self.round >= len(_ATTEMPT_SECONDS):
-                words = "no upstream answered" if self.upstreams.names else "no upstream is configured"
+                words = self.upstreams.no_answer
                 self.finish(self.refusal or UpstreamError(words))
                 return
             channels = self.rounds.pop(0)

@@ -18,7 +18,7 @@ def read_resolver(raw: RawNetwork, tree: Tree, check_upstream: CheckUpstream) ->
     page = _addresses(tree, ("network", "block_page"), raw.block_page)
     if raw.blocked_answer is BlockedAnswer.PAGE and not page:
         tree.add_problem(("network", "blocked_answer"), "'page' needs the address at which the block page is: add block_page")
-    if raw.dnssec is Dnssec.VALIDATE and not any(upstream.startswith(("tls://", "https://")) for upstream in raw.upstream):
+    if raw.dnssec is Dnssec.VALIDATE and not any(map(_is_secure, raw.upstream)):
         message = "'validate' believes upstreams that are encrypted: add one that validates, such as tls://dns.quad9.net, under upstream"
         tree.add_problem(("network", "dnssec"), message)
     return ResolverSettings(
@@ -30,6 +30,11 @@ def read_resolver(raw: RawNetwork, tree: Tree, check_upstream: CheckUpstream) ->
         dnssec=raw.dnssec or Dnssec.OFF,
         limit=_read_limit(raw.query_limit, tree),
     )
+
+
+def _is_secure(upstream: str) -> bool:
+    """Can nobody change on the way what this upstream says? One on this machine is as good as an encrypted one."""
+    return upstream.startswith(("tls://", "https://")) or upstream.rpartition("//")[2].startswith(("127.", "[::1]", "::1"))
 
 
 def reverse_zone(network: IPv4Network | IPv6Network) -> str:

@@ -1,0 +1,90 @@
+"""`dnssec: validate`: only upstreams that prove to validate, over ways that nobody can change, are believed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import dnslib
+import pytest
+
+from hedgerow.dns.channels import open_upstreams
+from hedgerow.dns.inquiries import addresses_in
+from hedgerow.dns.upstream import Ask, UpstreamError
+
+from .test_upstream import ask as question
+
+
+class Resolver(asyncio.DatagramProtocol):
+    """Answers 192.0.2.1; says SERVFAIL with EDE 6 of bogus.test unless CD is set; `validates` sets the AD bit."""
+
+    def __init__(self, *, validates: bool) -> None:
+        self.validates = validates
+        self.asked: list[str] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        asked = dnslib.DNSRecord.parse(data)
+        name = str(asked.q.qname).lower()
+        self.asked.append(name)
+        reply = asked.reply()
+        reply.header.ad = int(self.validates)
+        if name == "." and asked.q.qtype == 6:
+            reply.add_answer(dnslib.RR(".", dnslib.QTYPE.SOA, ttl=60, rdata=dnslib.SOA("a.", "b.", (1, 2, 3, 4, 5))))
+        elif self.validates and name == "bogus.test." and not asked.header.cd:
+            reply.header.rcode = 2
+            reply.header.ad = 0
+            reply.add_ar(dnslib.EDNS0(opts=[dnslib.EDNSOption(15, b"\0\6")]))
+        else:
+            reply.add_answer(dnslib.RR(asked.q.qname, ttl=60, rdata=dnslib.A("192.0.2.1")))
+        self.transport.sendto(bytes(reply.pack()), addr)  # type: ignore[attr-defined]
+
+
+async def start(*, validates: bool) -> tuple[asyncio.DatagramTransport, Resolver, str]:
+    loop = asyncio.get_running_loop()
+    transport, resolver = await loop.create_datagram_endpoint(lambda: Resolver(validates=validates), local_addr=("127.0.0.1", 0))
+    return transport, resolver, f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+
+
+def test_who_does_not_validate_is_never_asked_for_a_name() -> None:
+    async def main() -> None:
+        careless_end, careless, first = await start(validates=False)
+        careful_end, careful, second = await start(validates=True)
+        upstreams = open_upstreams([first, second], secure_only=True)
+        found = await asyncio.gather(*(upstreams.ask(question(f"n{number}.test")) for number in range(20)))
+        assert all(list(addresses_in(response)) == ["192.0.2.1"] and response.authentic for response in found)
+        assert set(careless.asked) == {"."}
+        assert careful.asked.count(".") == 1
+        with pytest.raises(UpstreamError) as fault:
+            await upstreams.ask(Ask(question("bogus.test").question, checking_disabled=True))
+        assert fault.value.ede == 6
+        assert set(careless.asked) == {"."}
+        await upstreams.close()
+        careless_end.close()
+        careful_end.close()
+
+    asyncio.run(main())
+
+
+def test_where_nobody_validates_nothing_is_answered() -> None:
+    async def main() -> None:
+        end, _, name = await start(validates=False)
+        upstreams = open_upstreams([name], secure_only=True)
+        for _ in range(2):
+            with pytest.raises(UpstreamError, match="no upstream proves that it validates"):
+                await upstreams.ask(question("a.test"))
+        await upstreams.close()
+        end.close()
+
+    asyncio.run(main())
+
+
+def test_an_upstream_in_the_clear_is_not_believed() -> None:
+    async def main() -> None:
+        upstreams = open_upstreams(["192.0.2.1"], secure_only=True)
+        with pytest.raises(UpstreamError, match="no upstream proves that it validates"):
+            await upstreams.ask(question("a.test"))
+        await upstreams.close()
+
+    asyncio.run(main())
