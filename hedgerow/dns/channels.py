@@ -1,33 +1,26 @@
-"""Channels to upstreams: UDP with TCP on truncation, TCP and TLS with pipelining, HTTPS.
-
-Spoofing is met with a fresh random port for every few questions, random ids, sockets that are connected (the kernel drops other senders)
-and the question checked in every answer (RFC 5452).
-"""
+"""Channels to upstreams over connections: TCP and TLS with pipelining, HTTPS; and the upstreams of a policy put together."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import ssl
-from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import ip_address
 from struct import pack
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from hedgerow.dns import wire
+from hedgerow.dns.datagram_channel import UdpChannel
 from hedgerow.dns.inquiries import Bootstrap, Count, Upstreams
 from hedgerow.dns.upstream import Ask, Channel, Resolve, Told, UpstreamError, UpstreamSpec, is_own, parse_upstream, system_upstreams
+from hedgerow.dns.waiting import Waiting
 from hedgerow.policies.resolver_settings import Forward, Strategy
 
 if TYPE_CHECKING:
     import httpx
 
-_PORT_USES: Final = 64  # questions that share a source port before it is given up
-_PORTS_OPEN: Final = 8
-_DRAIN: Final = 64
 _IDLE_SECONDS: Final = 20.0
 _CONNECT_SECONDS: Final = 3.0
 
@@ -45,174 +38,6 @@ def open_channel(spec: UpstreamSpec, resolve: Resolve, tls: ssl.SSLContext | Non
             return HttpsChannel(spec, resolve, tls or ssl.create_default_context())
         case _:
             raise ValueError(f"unknown kind of upstream: {spec}")
-
-
-def _random_numbers() -> Iterator[int]:
-    """16 bits each from the system's random source, fetched many at a time: a system call for each would be felt."""
-    while True:
-        yield from array("H", os.urandom(128))
-
-
-class _Question(Protocol):
-    """Somebody who waits for the answer to `question`, as it was written."""
-
-    question: bytes
-
-    def deliver(self, message: bytes) -> None: ...
-
-    def fail(self, fault: Exception) -> None: ...
-
-
-class _Waiting[Q: _Question]:
-    """Who waits for which id on one socket or connection."""
-
-    def __init__(self) -> None:
-        self.questions: dict[int, Q] = {}
-        self._ids = _random_numbers()
-
-    def add(self, question: Q) -> int:
-        number = next(self._ids)
-        while number in self.questions:
-            number = next(self._ids)
-        self.questions[number] = question
-        return number
-
-    def fail(self, fault: Exception) -> None:
-        for question in tuple(self.questions.values()):
-            question.fail(fault)
-
-
-class _Port:
-    """One connected UDP socket with a source port that the kernel picked at random."""
-
-    def __init__(self, spec: UpstreamSpec) -> None:
-        family = socket.AF_INET6 if ":" in spec.host else socket.AF_INET
-        self.socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.waiting: _Waiting[_Datagram] = _Waiting()
-        self.uses = 0
-        try:
-            self.socket.connect((spec.host, spec.port))
-            asyncio.get_running_loop().add_reader(self.socket, self._drain)
-        except OSError:
-            self.socket.close()
-            raise
-
-    def _drain(self) -> None:
-        questions = self.waiting.questions
-        for _ in range(_DRAIN):
-            try:
-                message = self.socket.recv(4096)
-            except BlockingIOError:
-                return
-            except OSError as fault:  # an ICMP error: nobody listens there
-                self.waiting.fail(UpstreamError(str(fault)))
-                return
-            question = questions.get(int.from_bytes(message[:2]))
-            if question is not None:
-                question.deliver(message)
-            if not questions:
-                return
-
-    def close(self) -> None:
-        if self.socket.fileno() >= 0:
-            asyncio.get_running_loop().remove_reader(self.socket)
-            self.socket.close()
-            self.waiting.fail(UpstreamError("closed"))
-
-
-class _Datagram:
-    """One question in one datagram; if the answer does not fit, or cannot be told from a forged one, once more over the stream."""
-
-    __slots__ = ("ask", "channel", "number", "over", "port", "question", "stop", "told")
-
-    def __init__(self, channel: UdpChannel, port: _Port, ask: Ask, written: bytes, told: Told) -> None:
-        self.channel, self.port, self.ask, self.told = channel, port, ask, told
-        self.question = written if channel.keeps_case else ask.question
-        self.stop: Callable[[], None] | None = None
-        self.over = False
-        self.number = port.waiting.add(self)
-        try:
-            port.socket.send(pack("!H", self.number) + ask.body_with(self.question))
-        except OSError:
-            self._leave()
-            raise
-
-    def deliver(self, message: bytes) -> None:
-        if not wire.answers_question(message, self.ask.question):
-            return  # somebody's guess: the right one may still come
-        end = wire.HEADER + len(self.question)
-        if message[wire.HEADER : end] != self.question and self.channel.keeps_case:
-            self._leave()
-            self.stop = self.channel.stream.send(self.ask, self.question, self._told_about_case)
-        elif wire.is_truncated(message):
-            self._leave()
-            self.stop = self.channel.stream.send(self.ask, self.question, self.told)
-        else:
-            self._leave()
-            self.told(message)
-
-    def fail(self, fault: Exception) -> None:
-        if not self.over:
-            self._leave()
-            self.told(fault)
-
-    def cancel(self) -> None:
-        self._leave()
-        if self.stop is not None:
-            self.stop()
-
-    def _told_about_case(self, message: bytes | Exception) -> None:
-        if isinstance(message, bytes):
-            self.channel.keeps_case = False  # it does answer, so it was the upstream itself that changed the letters
-        self.told(message)
-
-    def _leave(self) -> None:
-        if not self.over:
-            self.over = True
-            del self.port.waiting.questions[self.number]
-            self.channel.left(self.port)
-
-
-class UdpChannel:
-    """Datagrams, each in random letters ("0x20") as long as the upstream gives them back as they are."""
-
-    def __init__(self, spec: UpstreamSpec, stream: StreamChannel) -> None:
-        self.name = str(spec)
-        self.secure = ip_address(spec.host.partition("%")[0]).is_loopback
-        self.stream = stream
-        self.keeps_case = True
-        self._spec = spec
-        self._ports: list[_Port] = []
-        self._random = _random_numbers()
-
-    def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
-        return _Datagram(self, self._port(), ask, written, told).cancel
-
-    async def close(self) -> None:
-        ports, self._ports = self._ports, []
-        for port in ports:
-            port.close()
-        await self.stream.close()
-
-    def left(self, port: _Port) -> None:
-        """A question of this port is over; a port that has served its time goes with its last question."""
-        if port.uses >= _PORT_USES and not port.waiting.questions and port in self._ports:
-            self._ports.remove(port)
-            port.close()
-
-    def _port(self) -> _Port:
-        ports = self._ports
-        if len(ports) >= _PORTS_OPEN:
-            start = next(self._random)
-            for index in range(len(ports)):
-                port = ports[(start + index) % len(ports)]
-                if port.uses < _PORT_USES:
-                    port.uses += 1
-                    return port
-        port = _Port(self._spec)
-        port.uses = 1
-        ports.append(port)
-        return port
 
 
 class _Awaited:
@@ -263,7 +88,7 @@ class _Connection:
     """One TCP or TLS connection that carries many questions at once (RFC 7766)."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.waiting: _Waiting[_Awaited] = _Waiting()
+        self.waiting: Waiting[_Awaited] = Waiting()
         self.open = True
         self._reader, self._writer = reader, writer
         self._task = asyncio.get_running_loop().create_task(self._read())

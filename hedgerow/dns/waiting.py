@@ -1,0 +1,43 @@
+"""Who waits for which answer on a socket or a connection, under ids that cannot be guessed."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterator
+from typing import Protocol
+
+
+def random_numbers() -> Iterator[int]:
+    """16 bits each from the system's random source, fetched many at a time: a system call for each would be felt."""
+    while True:
+        yield from array("H", os.urandom(128))
+
+
+class Question(Protocol):
+    """Somebody who waits for the answer to `question`, as it was written."""
+
+    question: bytes
+
+    def deliver(self, message: bytes) -> None: ...
+
+    def fail(self, fault: Exception) -> None: ...
+
+
+class Waiting[Q: Question]:
+    """Who waits for which id on one socket or connection."""
+
+    def __init__(self) -> None:
+        self.questions: dict[int, Q] = {}
+        self._ids = random_numbers()
+
+    def add(self, question: Q) -> int:
+        number = next(self._ids)
+        while number in self.questions:
+            number = next(self._ids)
+        self.questions[number] = question
+        return number
+
+    def fail(self, fault: Exception) -> None:
+        for question in tuple(self.questions.values()):
+            question.fail(fault)
