@@ -1,0 +1,93 @@
+"""The files that DHCP servers write, as their manuals show them, cut off, and mixed up."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.network import leases
+from hedgerow.network.leases import LEASE_FILES, Lease, parse_dnsmasq, parse_isc, parse_kea
+
+DNSMASQ = """\
+1764072000 02:00:00:00:00:01 192.168.1.5 mias-tablet 01:02:00:00:00:00:01
+0 02:00:00:00:00:02 192.168.1.6 * *
+duid 00:01:00:01:2a:2b:2c:2d:02:00:00:00:00:99
+1764072000 16909060 fd00::5 mias-tablet 00:01:00:01:2a:2b:2c:2d:02:00:00:00:00:01
+1764072000 33 fd00::7 nobody 00:04:aa:bb
+1764072000 02:00:00:00:00:03 not-an-address name *
+1764072000 02:00:00:00:00:04 192.168.1.8 <script>alert(1)</script> *
+1764072000 02:00:00:00:00:05 192.1"""
+
+ISC = """\
+# The format of this file is documented in the dhcpd.leases(5) manual page.
+lease 192.168.1.5 {
+  starts 2 2025/11/25 11:00:00;
+  ends 2 2025/11/25 12:00:00;
+  binding state active;
+  hardware ethernet 02:00:00:00:00:01;
+  client-hostname "mias-tablet";
+}
+lease 192.168.1.6 {
+  ends never;
+  binding state active;
+  hardware ethernet 02:00:00:00:00:02;
+}
+lease 192.168.1.7 {
+  ends epoch 1764072000;
+  binding state active;
+  hardware ethernet 02:00:00:00:00:03;
+}
+lease 192.168.1.7 {
+  binding state free;
+  hardware ethernet 02:00:00:00:00:03;
+}
+lease 192.168.1.8 {
+  hardware ethernet 02:00:"""
+
+KEA = """\
+address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context,pool_id
+192.168.1.5,02:00:00:00:00:01,01:02:00:00:00:00:01,3600,1764070000,1,0,0,old-name,0,,0
+192.168.1.5,02:00:00:00:00:01,01:02:00:00:00:00:01,3600,1764072000,1,0,0,mias-tablet.,0,,0
+192.168.1.6,02:00:00:00:00:02,,3600,1764072000,1,0,0,,0,,0
+192.168.1.6,02:00:00:00:00:02,,3600,1764072000,1,0,0,,2,,0
+192.168.1.7,02:00:00"""
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "expected"),
+    [
+        (
+            parse_dnsmasq,
+            DNSMASQ,
+            [
+                Lease("02:00:00:00:00:01", "192.168.1.5", "mias-tablet", 1764072000.0),
+                Lease("02:00:00:00:00:02", "192.168.1.6"),
+                Lease("02:00:00:00:00:01", "fd00::5", "mias-tablet", 1764072000.0),
+                Lease("02:00:00:00:00:04", "192.168.1.8", "", 1764072000.0),
+            ],
+        ),
+        (
+            parse_isc,
+            ISC,
+            [Lease("02:00:00:00:00:01", "192.168.1.5", "mias-tablet", 1764072000.0), Lease("02:00:00:00:00:02", "192.168.1.6")],
+        ),
+        (parse_kea, KEA, [Lease("02:00:00:00:00:01", "192.168.1.5", "mias-tablet.", 1764072000.0)]),
+    ],
+)
+def test_what_servers_write(parse: object, text: str, expected: list[Lease]) -> None:
+    assert list(parse(text)) == expected  # type: ignore[operator]
+
+
+@given(st.text(max_size=300), st.sampled_from([parse for _, parse in LEASE_FILES]), st.integers(0, 400))
+def test_anything_is_survived(noise: str, parse: object, cut: int) -> None:
+    for text in (noise, DNSMASQ[:cut] + noise, ISC[:cut] + noise, KEA[:cut] + noise):
+        for lease in parse(text):  # type: ignore[operator]
+            assert len(lease.mac) == 17
+            assert "<" not in lease.name
+
+
+def test_the_examples_in_the_source_hold() -> None:
+    assert doctest.testmod(leases).failed == 0
