@@ -35,11 +35,10 @@ def devices(state: StateDir = None, as_json: AsJson = False) -> None:
     rows = call(state, "GET", "/devices")
     if as_json:
         return _print_json(rows)
-    table = Table("device", "address", "person", "profile", "last seen", "allowed", "blocked")
+    table = Table("device", "calls itself", "address", "person", "profile", "last seen", "allowed", "blocked")
     for row in rows:
-        last = _when(row["last_seen"])
-        cells = (row["device"], row["address"], row["person"] or "", row["profile"], last, str(row["allowed"]), str(row["blocked"]))
-        table.add_row(*cells)
+        who = (row["device"], row["name"], row["address"], row["person"] or "", row["profile"])
+        table.add_row(*who, _when(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
     Console().print(table)
     return None
 

@@ -56,6 +56,10 @@ class Neighbours:
             self._wanted.set()
         return mac
 
+    def entries(self) -> dict[str, str]:
+        """IP address → MAC address of all that is known now; a copy."""
+        return dict(self._table)
+
     async def keep_fresh(self) -> None:
         """Runs until cancelled."""
         while True:

@@ -139,6 +139,8 @@ def house(folder: Path, lan: str = "lan", options: tuple[str, ...] = ()) -> Iter
             device.files["/etc/resolv.conf"] = folder / f"{name}.resolv.conf"
         (folder / "hedgerow.yaml").write_text(POLICY)
         (folder / "adult.txt").write_text("adult.example\n")
+        (folder / "dnsmasq.leases").touch()
+        router.files["/var/lib/misc"] = folder  # where dnsmasq would keep its leases
         whole = House(router, devices, internet(outside, folder), folder, options)
         whole.start()
         try:
