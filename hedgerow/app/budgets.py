@@ -5,30 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.journal.usage import Account, UsageStore
-from hedgerow.policies.budget import Standing, mark, minute_of, standing
+from hedgerow.journal.usage import UsageStore
+from hedgerow.policies.balances import Balance, balances, spent_of
+from hedgerow.policies.budget import mark, minute_of
 from hedgerow.policies.model import Activity, Bonus, Policy, Spent
-from hedgerow.policies.parties import Parties
-from hedgerow.policies.timing import Allowance
 
 log = logging.getLogger("hedgerow.budgets")
 
 DAYS_COUNTED = 8
 FRESH_S = 180.0
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """How one allowance of an account stands."""
-
-    account: str
-    subject: str
-    allowance: Allowance
-    standing: Standing
 
 
 class BudgetKeeper:
@@ -81,27 +69,8 @@ class BudgetKeeper:
 
     def spent(self, policy: Policy, now: float) -> tuple[Spent, ...]:
         """All that is used up, or will be at the end of a minute that runs."""
-        return tuple(
-            Spent(each.account, each.subject, since, each.standing.until, each.standing.limit or 0, each.allowance.origin)
-            for each in self.balances(policy, now)
-            if (since := each.standing.since) is not None
-        )
+        return spent_of(self.balances(policy, now))
 
     def balances(self, policy: Policy, now: float) -> tuple[Balance, ...]:
         """How every allowance of the policy stands."""
-        parties = Parties(policy)
-        found = []
-        for account in self._accounts(policy):
-            party = parties.of_account(account)
-            if party is None:
-                continue
-            for allowance in party.budget[1]:
-                key: Account = account, allowance.subject
-                bonuses = [each for each in self.bonuses if (each.account, each.subject) == key]
-                stands = standing(allowance, self._marks.get(key, {}), bonuses, party.zone, party.free, now)
-                found.append(Balance(account, allowance.subject, allowance, stands))
-        return tuple(found)
-
-    def _accounts(self, policy: Policy) -> list[str]:
-        named = [f"person:{name}" for name in policy.people] + [f"device:{id}" for id in policy.devices]
-        return list(dict.fromkeys([*named, *(account for account, _ in self._marks)]))
+        return balances(policy, self._marks, self.bonuses, now)

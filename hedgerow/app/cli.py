@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -21,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hedgerow import __version__
-from hedgerow.app import cli_family, cli_gateway, cli_lists
+from hedgerow.app import cli_doctor, cli_family, cli_gateway, cli_lists, cli_policy, cli_time
 from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, fail, find_policy
 from hedgerow.app.compile_job import CompileError
 from hedgerow.app.lists import prepare_generation
@@ -43,8 +42,10 @@ app = typer.Typer(
 )
 app.add_typer(cli_lists.app, name="lists")
 app.add_typer(cli_family.ca, name="ca")
+app.add_typer(cli_time.seat, name="seat")
 app.add_typer(cli_gateway.app, name="gateway")
-for command in cli_family.COMMANDS:
+COMMANDS: tuple[Callable[..., None], ...] = (cli_doctor.doctor, *cli_family.COMMANDS, *cli_time.COMMANDS, *cli_policy.COMMANDS)
+for command in COMMANDS:
     app.command()(command)
 
 DEFAULTS = {"dns": (53, 5300), "proxy": (3128, 3128), "web": (8053, 8053)}
@@ -145,25 +146,6 @@ def _policy_in_force(path: Path | None, state: Path) -> Policy:
 def _print_problems(error: PolicyError) -> None:
     for problem in error.problems:
         print(problem, file=sys.stderr)
-
-
-@app.command()
-def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="The policy file.")], as_json: AsJson = False) -> None:
-    """Explain every mistake in a policy file, with its line."""
-    try:
-        policy = load_policy(file.absolute())
-    except PolicyError as error:
-        if as_json:
-            rows = [{"source": p.source, "line": p.line, "column": p.column, "message": p.message} for p in error.problems]
-            print(json.dumps({"ok": False, "problems": rows}, ensure_ascii=False, indent=1))
-        else:
-            _print_problems(error)
-            print(f"{len(error.problems)} mistake{'s' if len(error.problems) != 1 else ''}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    if as_json:
-        print(json.dumps({"ok": True, "people": list(policy.people), "devices": list(policy.devices)}, ensure_ascii=False))
-    else:
-        Console().print(f"[green]{file} is good[/]: {len(policy.people)} people, {len(policy.devices)} devices, {len(policy.lists)} lists.")
 
 
 @app.command()

@@ -17,12 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from hedgerow.app.budgets import BudgetKeeper
+from hedgerow.app.discovery import Discovery
 from hedgerow.app.files import write_atomically
 from hedgerow.app.gateway_keeper import GatewayKeeper
 from hedgerow.app.lists import ListKeeper
 from hedgerow.app.policy_file import PolicyFile
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot, View
+from hedgerow.app.time_control import RunningTime
 from hedgerow.app.web_control import WebControl
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
@@ -98,6 +100,7 @@ class ControlProcess:
             tasks.create_task(self._fetch_lists())
             tasks.create_task(self._watch_workers())
             tasks.create_task(GatewayKeeper(self.settings, lambda: self.view).run())
+            tasks.create_task(Discovery(self.reader, self.recorder, self.neighbours, lambda: self.view).run())
 
     async def close(self) -> None:
         await self._courier.close()
@@ -236,7 +239,8 @@ class ControlProcess:
 
     async def _serve_web(self) -> None:
         token = self.settings.admin_token.read_text(encoding="ascii").strip()
-        server = web_server(create_app(Parts(self.reader, WebControl(self), self.metrics, self.accounts, self.desk, token)))
+        parts = Parts(self.reader, WebControl(self), self.metrics, self.accounts, self.desk, token, RunningTime(self))
+        server = web_server(create_app(parts))
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
         await server.serve(sockets=sockets)
 

@@ -14,13 +14,11 @@ from sqlalchemy.dialects.sqlite import insert
 
 from hedgerow.journal.ledger import NoSuchEntry
 from hedgerow.journal.tables import bonuses, sittings, usage
+from hedgerow.policies.balances import Account
 from hedgerow.policies.model import Activity, Bonus, DeviceId, Sitting
 
 KEPT_HOURS = 24 * 35
 """A week's budget needs the week; a report of a month needs the month."""
-
-type Account = tuple[str, str]
-"""Whose minutes, and of what: `account` and `subject`."""
 
 
 class UsageStore:

@@ -23,6 +23,7 @@ from hedgerow.dashboards.api.keys import add_keys
 from hedgerow.dashboards.api.problems import install_handlers, problem, wants_json
 from hedgerow.dashboards.api.routes import make_api
 from hedgerow.dashboards.api.streams import add_streams
+from hedgerow.dashboards.api.time_routes import TimeControl, make_time_api
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.pages.site import Renderer, Site
 from hedgerow.dashboards.pages.views import make_pages
@@ -40,6 +41,7 @@ class Parts:
     accounts: Accounts
     desk: PolicyDesk
     token: str
+    time: TimeControl | None = None
 
 
 def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
@@ -53,6 +55,8 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     add_streams(api, reader)
     add_keys(api, parts.accounts)
     app.include_router(api)
+    if parts.time is not None:
+        app.include_router(make_time_api(parts.time))
     app.include_router(make_pages(site))
     _add_machine_routes(app, reader, control, parts.metrics, clock)
     install_handlers(app, site.renderer.error)

@@ -1,0 +1,103 @@
+"""Commands about time: minutes left, minutes on top, and the seats of a café."""
+
+from __future__ import annotations
+
+import json
+import time
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hedgerow.app.cli_options import AsJson, StateDir, call, fail
+
+seat = typer.Typer(help="Who sits at a café's seats, or is signed in at a device that several share.", no_args_is_help=True)
+
+Seat = Annotated[str, typer.Argument(metavar="SEAT", help="A seat, or a device that several people share.")]
+
+
+class Band(StrEnum):
+    CHILD = "child"
+    ADULT = "adult"
+
+
+def budgets(state: StateDir = None, as_json: AsJson = False) -> None:
+    """How many minutes everybody has used today, and how many are left."""
+    rows = call(state, "GET", "/budgets")
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    table = Table("who", "of what", "used", "left", "begins anew")
+    for row in rows:
+        left = "no limit today" if row["left"] is None else f"{row['left']} min of {row['limit']}"
+        table.add_row(row["whose"], row["subject"] or "all use", f"{row['used']} min", left, _clock(row["until"]))
+    Console().print(table)
+
+
+def bonus(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A person, or a device with a budget of its own.")],
+    minutes: Annotated[int, typer.Argument(metavar="MINUTES", min=1, max=1440)],
+    subject: Annotated[str, typer.Option("--for", metavar="WHAT", help="A category or service that has a budget of its own.")] = "",
+    state: StateDir = None,
+) -> None:
+    """Give minutes on top of today's budget."""
+    call(state, "POST", "/bonus", name=name, minutes=minutes, subject=subject)
+    print(f"{name} has {minutes} minutes more today{f', for {subject}' if subject else ''}.")
+
+
+@seat.command("open")
+def open_seat(
+    name: Seat,
+    minutes: Annotated[float | None, typer.Option(min=1, max=1440, help="For how long (default: until ended).")] = None,
+    band: Annotated[Band | None, typer.Option("--as", help="Who sits down at a seat.")] = None,
+    person: Annotated[str | None, typer.Option(help="Who signs in at a device that several share.")] = None,
+    guest: Annotated[str, typer.Option("--name", help="What the guest is called, if that should be known.")] = "",
+    state: StateDir = None,
+) -> None:
+    """Begin a session; it ends the one before it."""
+    if band is None and person is None:
+        fail("Say who sits down: --as child, --as adult, or --person NAME")
+    body = {"name": guest} | ({"minutes": minutes} if minutes else {})
+    body |= {"band": band.value} if band is not None else {}
+    call(state, "POST", f"/sittings/{name}", **body, **({"person": person} if person else {}))
+    who = person or (f"an adult{f' ({guest})' if guest else ''}" if band is Band.ADULT else f"a child{f' ({guest})' if guest else ''}")
+    print(f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}.")
+
+
+@seat.command()
+def extend(
+    name: Seat, minutes: Annotated[float, typer.Option(min=1, max=1440, help="How long it goes on from now.")], state: StateDir = None
+) -> None:  # fmt: skip
+    """Let a session end in so many minutes from now."""
+    call(state, "POST", f"/sittings/{name}/end", minutes=minutes)
+    print(f"{name}: {minutes:g} minutes from now.")
+
+
+@seat.command()
+def end(name: Seat, state: StateDir = None) -> None:
+    """End a session now; the seat is a child's again."""
+    call(state, "POST", f"/sittings/{name}/end")
+    print(f"{name} is free.")
+
+
+@seat.command("list")
+def list_seats(state: StateDir = None, as_json: AsJson = False) -> None:
+    """The sessions that are open."""
+    rows = call(state, "GET", "/sittings")
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    table = Table("where", "who", "until")
+    for row in rows:
+        who = row["person"] or f"{row['profile']}{f' ({row["name"]})' if row['name'] else ''}"
+        table.add_row(row["device"], who, _clock(row["ends"]) if row["ends"] else "ended by hand")
+    Console().print(table)
+
+
+COMMANDS = (budgets, bonus)
+
+
+def _clock(instant: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(instant))

@@ -1,0 +1,97 @@
+"""Time as the people in charge give and take it: how budgets stand, minutes on top, seats and who signs in."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from hedgerow.blocklists.rules import Origin
+from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.api.time_routes import BudgetRow
+from hedgerow.policies.model import Bonus, Device, Policy, Sitting
+from hedgerow.policies.services import Services
+from hedgerow.policies.targets import parse_target
+
+if TYPE_CHECKING:
+    from hedgerow.app.control import ControlProcess
+
+SEAT_PROFILES = {"child": "seat-child", "adult": "seat-adult"}
+
+
+class RunningTime:
+    """Implements `dashboards.api.time_routes.TimeControl` over the control process."""
+
+    def __init__(self, process: ControlProcess) -> None:
+        self._process = process
+
+    def budgets(self) -> tuple[BudgetRow, ...]:
+        return tuple(
+            BudgetRow(
+                each.account.partition(":")[2], each.subject.partition(":")[2], each.standing.used, each.standing.limit,
+                each.standing.left, each.standing.until,
+            )
+            for each in self._process.budgets.balances(self._policy, time.time())
+        )  # fmt: skip
+
+    def sittings(self) -> tuple[Sitting, ...]:
+        view = self._process.view
+        now = time.time()
+        return tuple(each for each in view.rulesets.sittings if each.ends is None or each.ends > now) if view is not None else ()
+
+    async def give_time(self, name: str, subject: str, minutes: int, giver: str) -> Bonus:
+        bonus = Bonus(secrets.token_hex(6), self._account(name), self._subject(subject), minutes, giver, time.time())
+        known = [each.subject for each in self._process.budgets.balances(self._policy, bonus.at) if each.account == bonus.account]
+        if not known:
+            raise Unfit(f"{name} has no budget, so there is nothing to add minutes to.")
+        if bonus.subject not in known:
+            of = ", ".join(each.partition(":")[2] or "all use" for each in known)
+            raise Unfit(f"{name} has a budget for {of}, and none for {subject or 'all use'}.")
+        await asyncio.to_thread(self._process.usage.give, bonus)
+        await self._process.publish()
+        return bonus
+
+    async def sit(self, device: str, giver: str, *, person: str | None, band: str | None, minutes: float | None, name: str) -> Sitting:
+        found = self._device(device)
+        if found.is_seat == (person is not None) or (band is None) == (person is None):
+            raise Unfit(f"{device} is a seat: say whether a child or an adult sits there." if found.is_seat else
+                        f"{device} is no seat: say which of its people signs in.")  # fmt: skip
+        if person is not None and person not in found.sharers:
+            raise Unfit(f"{device} is not shared by {person}: in the policy it belongs to {', '.join(found.sharers) or 'one person'}.")
+        now = time.time()
+        profile = SEAT_PROFILES[band] if band is not None else None
+        sitting = Sitting(secrets.token_hex(6), found.id, giver, now, now + minutes * 60 if minutes else None, person, profile, name)
+        await asyncio.to_thread(self._process.usage.sit, sitting)
+        await self._process.publish()
+        return sitting
+
+    async def stand_up(self, device: str, minutes: float | None) -> None:
+        found = self._device(device)
+        end = time.time() + minutes * 60 if minutes is not None else None
+        await asyncio.to_thread(self._process.usage.end_sitting, found.id, end)
+        await self._process.publish()
+
+    @property
+    def _policy(self) -> Policy:
+        return self._process.policy_file.policy
+
+    def _account(self, name: str) -> str:
+        if name in self._policy.people:
+            return f"person:{name}"
+        return f"device:{self._device(name).id}"
+
+    def _device(self, name: str) -> Device:
+        device = self._policy.devices.get(name)
+        if device is None:
+            raise Unfit(f"The policy knows nobody and nothing called '{name}'.")
+        return device
+
+    def _subject(self, subject: str) -> str:
+        if not subject:
+            return ""
+        try:
+            target = parse_target(subject, Services.load().by_id, self._policy.categories, Origin("bonus", text=subject))
+        except ValueError as error:
+            raise Unfit(str(error)) from None
+        return f"{target.kind.value}:{target.name}"
