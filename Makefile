@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: up test setup check fix lock bench-lists
+.PHONY: up test setup check fix lock bench-lists bench-proxy
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -27,6 +27,11 @@ fix: setup
 
 bench-lists: setup
 	$(BIN)/python bench/lists.py --write
+
+# Needs squid-openssl, nginx, hey and curl.
+bench-proxy: setup
+	$(BIN)/python bench/proxy_tunnel.py --write
+	test ! -e bench/proxy_inspect.py || $(BIN)/python bench/proxy_inspect.py --write
 
 # Needs uv; the lock names no index.
 lock:
