@@ -21,8 +21,8 @@ mkdir -p "$root/DEBIAN" "$home"
 packages=$home/lib/python$minor/site-packages
 .venv/bin/python -m pip --disable-pip-version-check --quiet --python "$home/bin/python" install --root-user-action=ignore --no-compile \
     --require-hashes -r "$work/runtime.lock"
-# From a copy, so that nothing of a build is left in the checkout.
-git ls-files -z hedgerow pyproject.toml README.md LICENSE | xargs -0 cp --parents -t "$work" 2>/dev/null
+# From a copy of what is committed, so that nothing half done gets in and nothing of a build is left in the checkout.
+git archive HEAD hedgerow pyproject.toml README.md LICENSE | tar -x -C "$work"
 .venv/bin/python -m pip --disable-pip-version-check --quiet install --root-user-action=ignore --no-compile --no-deps --no-build-isolation \
     --target "$packages" "$work"
 

@@ -4,6 +4,7 @@
 set -eu
 package=$(readlink -f "$1")
 root=$(mktemp -d)
+chmod 755 "$root"
 trap 'rm -rf "$root"' EXIT INT TERM
 debootstrap --variant=minbase --include=nftables,adduser,iproute2,init-system-helpers,ca-certificates,systemd,python3 "${2:-trixie}" "$root" >/dev/null
 
@@ -38,7 +39,7 @@ setpriv --reuid=hedgerow --regid=hedgerow --init-groups --no-new-privs --boundin
     --transparent 0.0.0.0:3129 >/tmp/out 2>/tmp/err &
 process=$!
 cd /
-check wait_for serves
+check wait_for serves || cat /tmp/err
 check hedgerow gateway apply --lan lan0
 check hedgerow pause
 check hedgerow gateway status

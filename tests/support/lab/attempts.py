@@ -90,6 +90,11 @@ def raw(number: int) -> Callable[[House, Space], bool]:
     return lambda _house, device: device.run(sys.executable, "-c", RAW, PEER4, str(number)).returncode == 0
 
 
+def tunnels_in_names(_house: House, device: Space) -> bool:
+    """Whether what a stranger's own nameserver says reaches the device."""
+    return "hello" in device.run("kdig", "+short", "+time=2", f"@{LAN4}.1", "data.tunnel.example", "TXT").stdout
+
+
 def lies_about_the_name(_house: House, device: Space) -> bool:
     """A handshake that names an open site, with the address of a closed one, and then a request for the closed one."""
     words = ("openssl", "s_client", "-quiet", "-connect", f"{address4(CLOSED)}:443", "-servername", OPEN_SITE)
@@ -184,6 +189,18 @@ ATTEMPTS: tuple[Attempt, ...] = (
         _JUDGED,
         pages=True,
     ),
+    Attempt(
+        *("Hedgerow's own proxy, with the address instead of the name", "curl -x"),
+        reads("-x", f"http://{LAN4}.1:3128", f"https://{address4(CLOSED)}/"),
+        "the proxy judges addresses too",
+    ),
+    Attempt(
+        *("Hedgerow's own proxy, to a resolver's port", "curl -x"),
+        lambda house, device: (
+            "200" in device.run("curl", "-sp", "-x", f"http://{LAN4}.1:3128", "-w", "%{http_connect}", f"http://{OWN4}:853/").stdout
+        ),
+        "the proxy serves ports 80 and 443 only",
+    ),
     Attempt("Another MAC address", "ip link set address", with_another_mac, "a device that nobody has named is filtered as a child's"),
     Attempt("Another address, set by hand", "ip address", with_another_address, "the MAC address decides"),
     Attempt("An IPv6 privacy address", "ip address", with_a_private_address, "the MAC address decides"),
@@ -195,6 +212,9 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("WireGuard at a port of its own", "a datagram", datagram(PEER4, 40000), _UNLISTED, normally=True),
     Attempt("OpenVPN over UDP", "a datagram", datagram(PEER4, 1194), _REFUSED),
     Attempt("OpenVPN over TCP", "a connection", stream(PEER4, 1194), _REFUSED),
+    Attempt(
+        "A tunnel in questions for names", "kdig TXT", tunnels_in_names, "a name like any other, slowly; the journal shows it", True, True
+    ),
     Attempt("IPsec (IKEv2)", "a datagram", datagram(PEER4, 500), f"{_REFUSED}, unless it was applied with --allow-ipsec"),
     Attempt("IPsec (ESP)", "a raw packet", raw(50), f"{_REFUSED}, unless it was applied with --allow-ipsec"),
     Attempt("PPTP (GRE)", "a raw packet", raw(47), _REFUSED),

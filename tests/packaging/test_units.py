@@ -1,0 +1,49 @@
+"""The systemd units are as hard as the documents say, and the scripts of the package are scripts."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UNITS = sorted((ROOT / "packaging" / "systemd").glob("*.service"))
+SCRIPTS = [path for path in sorted((ROOT / "packaging" / "debian").iterdir()) if path.read_bytes().startswith(b"#!/bin/sh")]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_exposure_is_low(unit: Path) -> None:
+    """0 is safe and 10 is open; we promise at most 3."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=30", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+    assert found, done.stderr
+    assert done.returncode == 0, found[0]
+    assert float(found[1]) <= 3
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+def test_units_start_commands_that_exist(unit: Path) -> None:
+    (line,) = re.findall(r"^ExecStart=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
+    program, *words = line.split()
+    assert program == "/opt/hedgerow/bin/hedgerow"
+    names = words[:2] if words[0] == "gateway" else words[:1]
+    said = subprocess.run(
+        [shutil.which("hedgerow", path=ROOT / ".venv/bin") or "hedgerow", *names, "--help"], capture_output=True, text=True, check=True
+    )
+    assert all(word in said.stdout for word in words if word.startswith("--")), line
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_parse(script: Path) -> None:
+    subprocess.run(["sh", "-n", str(script)], check=True)
+    assert script.stat().st_mode & 0o111, "it is not executable"
