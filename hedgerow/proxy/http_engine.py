@@ -24,6 +24,7 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
 from hedgerow.proxy.block_page import Answer
+from hedgerow.proxy.held_stream import Stream
 
 MAX_PENDING = 256 * 1024
 """Bytes of a head, a chunk's head, trailers or pipelined requests that may wait for their end."""
@@ -247,6 +248,7 @@ def install(voice: Voice) -> None:
     """From now on every connection of this process speaks HTTP as described here. Call it once."""
     layers.Http1Server = make_server(voice)
     layers.Http1Client = Client
+    layers.HttpStream = Stream
     layers.Http2Server = make_http2_server(voice)
     _http1.make_body_reader = _make_body_reader
     _http1.make_error_response = lambda status_code, message="": voice(status_code, message, None).to_bytes()

@@ -18,20 +18,23 @@ from mitmproxy import connection, dns, http, tcp, tls
 from mitmproxy.proxy import server_hooks
 
 from hedgerow.blocklists.names import is_address
-from hedgerow.policies.model import AccessRequest, Decision, Device, Kind, Request, Verdict
+from hedgerow.policies.model import AccessRequest, Decision, Device, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
+from hedgerow.proxy import content
 from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_form
 from hedgerow.proxy.block_page import ASK_PATH, Answer, Form, form_of
 from hedgerow.proxy.destination import dial_only
 from hedgerow.proxy.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
 from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
 from hedgerow.proxy.judge import Counters, Judge, strictest
+from hedgerow.proxy.page_scan import PhraseBook
 from hedgerow.proxy.pass_through import PASSED, Refusals, is_refusal, may_pass
 from hedgerow.proxy.pass_ticket import FIELD, read_pass
 
 log = logging.getLogger(__name__)
 
+_OPENED_BY_HAND = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MOST_DISCARDED = 1024 * 1024
 _BETWEEN_CLIENT_AND_PROXY = (FIELD, "Proxy-Connection", "Proxy-Authorization", "Keep-Alive")
@@ -49,6 +52,7 @@ class Running:
     address: str
     ruleset: Ruleset
     requests: tuple[Request, ...]
+    excepted: bool = False  # somebody said that it is open: its content is nobody's business then
 
 
 class Inspection:
@@ -75,6 +79,7 @@ class Inspection:
         self._addresses: dict[str, str] = {}
         self._asked = AskLimit()
         self._engines = Engines.load()
+        self._book: tuple[Judge, PhraseBook] | None = None
 
     # Connections.
 
@@ -176,8 +181,41 @@ class Inspection:
                 self._end(flow, error)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if flow.response is not None and flow.id in self.running:
-            flow.response.stream = True
+        running = self.running.get(flow.id)
+        if flow.response is None or running is None:
+            return
+        flow.response.stream = True
+        try:
+            if not running.excepted:
+                self._watch(flow, running)
+        except Exception as error:
+            self._end(flow, error)
+
+    def _watch(self, flow: http.HTTPFlow, running: Running) -> None:
+        def refuse(decision: Decision) -> Answer:
+            found = self.judge.client_of(running.address)
+            if found is not None:
+                self.judge.observe(found[0], running.ruleset, running.requests[0], decision)
+            self._counters.add("hedgerow_proxy_requests_total", _lane(flow), decision.verdict.value, decision.reason.value)
+            return self._blocked(flow, running.ruleset, running.requests[0], decision)
+
+        def weighed(verdict: str) -> None:
+            self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)
+
+        content.watch(flow, running.ruleset, self._phrases(), refuse, weighed)
+
+    def _phrases(self) -> PhraseBook:
+        """Those of the policy in force; a list that cannot be read is left out, and said to be."""
+        if self._book is None or self._book[0] is not self.judge:
+            try:
+                book, problems = PhraseBook.load(self.judge.phrase_lists)
+            except OSError as error:
+                log.error("the phrase lists cannot be read, so only the built-in ones are used: %s", error)
+                book, problems = PhraseBook.load()
+            if problems:
+                log.warning("%d lines of the phrase lists cannot be read; the first: %s", len(problems), problems[0])
+            self._book = (self.judge, book)
+        return self._book[1]
 
     def response(self, flow: http.HTTPFlow) -> None:
         if flow.websocket is None:
@@ -205,7 +243,7 @@ class Inspection:
                 self._close(running.client)
                 count += 1
             else:
-                self.running[id] = Running(running.client, running.address, found[1], running.requests)
+                self.running[id] = replace(running, ruleset=found[1])
         return count
 
     def _judge(self, flow: http.HTTPFlow) -> None:
@@ -216,28 +254,48 @@ class Inspection:
         if flow.request.path.startswith(ASK_PATH):
             _require_small_body(flow, MAX_FORM)
             return
+        was_helped = content.take_off_mark(flow)
         requests = tuple(_request_of(flow, device, authority) for authority in authorities)
         judged = [(each, self.judge.decide(ruleset, each)) for each in requests]
         request, decision = strictest(judged)
-        self.judge.observe(device, ruleset, request, decision)
-        lane = "inspect" if flow.request.scheme == "https" else "http"
-        self._counters.add("hedgerow_proxy_requests_total", lane, decision.verdict.value, decision.reason.value)
+        is_private = any(content.is_private_search(each) for each in requests)
+        if not is_private:
+            self.judge.observe(device, ruleset, request, decision)
+        self._counters.add("hedgerow_proxy_requests_total", _lane(flow), decision.verdict.value, decision.reason.value)
+        if is_private and not was_helped and self._offer_help(flow, ruleset, request, decision):
+            return
         if decision.verdict is Verdict.BLOCK:
             self._block(flow, ruleset, request, decision)
             return
         for each, verdict in judged:
             if verdict.verdict is Verdict.REWRITE:
                 self._keep_safe(flow, ruleset, each, verdict)
-        self.running[flow.id] = Running(flow.client_conn, self._addresses[flow.client_conn.id], ruleset, requests)
+        content.prepare(flow, ruleset)
+        excepted = decision.reason in _OPENED_BY_HAND
+        self.running[flow.id] = Running(flow.client_conn, self._addresses[flow.client_conn.id], ruleset, requests, excepted)
         flow.request.stream = True
+
+    def _offer_help(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> bool:
+        """Say who listens before the results of a search are shown, or in their place where they are blocked."""
+        if content.form(flow) is not Form.PAGE or flow.request.method != "GET":
+            return False
+        is_blocked = decision.verdict is Verdict.BLOCK
+        if is_blocked and decision.reason is not Reason.SEARCH:
+            return False
+        assert request.url is not None
+        reader = self.judge.page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))
+        link = "" if is_blocked else content.after_help(request.url)
+        self._answer(flow, self.judge.page.told("search-help", 200, link, reader))
+        return True
 
     def _block(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> None:
         _require_small_body(flow, _MOST_DISCARDED)
-        fields = flow.request.headers
-        form = form_of(request.resource, fields.get("accept", ""), fields.get("x-requested-with", ""))
+        self._answer(flow, self._blocked(flow, ruleset, request, decision))
+
+    def _blocked(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> Answer:
         assert request.url is not None
-        reader = self.judge.page.reader_of(ruleset, fields.get("accept-language", ""))
-        self._answer(flow, self.judge.page.blocked(decision, request.host, request.url, self._clock(), form, reader))
+        reader = self.judge.page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))
+        return self.judge.page.blocked(decision, request.host, request.url, self._clock(), content.form(flow), reader)
 
     def _keep_safe(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> None:
         engine = self._engines.by_id[decision.what]
@@ -320,6 +378,10 @@ class Inspection:
         if flow.killable:
             flow.kill()
         self._close(flow.client_conn)
+
+
+def _lane(flow: http.HTTPFlow) -> str:
+    return "inspect" if flow.request.scheme == "https" else "http"
 
 
 def _authorities(flow: http.HTTPFlow) -> tuple[Authority, ...]:

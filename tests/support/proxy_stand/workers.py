@@ -82,6 +82,7 @@ class Builder:
             observe=lambda device, _ruleset, request, decision: self._tell(world, Told(device.id, request, decision)),
             ask=lambda asked: self._tell(world, Told(asked.device, None, None, asked)),
             guard=Guard(network.reachable, frozenset(network.ports)),
+            phrase_lists=world.policy.phrase_lists,
             page=BlockPage.load(network.country, network.timezone, ages),
         )
 

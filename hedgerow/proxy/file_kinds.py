@@ -1,0 +1,78 @@
+"""Which kind of file an answer is: by its name, by its Content-Type and by its first bytes. Pure.
+
+The kinds are those that a policy can block: executables, archives, torrents, and office documents with macros.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit
+
+NEEDED = 512
+"""Bytes from which the kind of a file can be told."""
+
+_ENDINGS = {
+    "executables": "apk appimage appx bat cmd cpl crx deb dll dmg exe hta ipa jar jnlp msi msix msp pif "
+    "pkg ps1 reg rpm run scr vb vbe vbs wsf xpi",
+    "archives": "001 7z ace arj bz2 cab gz iso img lha lzh lzma rar tar tbz tgz txz xz zip zipx zst",
+    "torrents": "torrent",
+    "macros": "docm dotm potm ppam ppsm pptm xlam xlsb xlsm xltm",
+}  # fmt: skip
+_BY_ENDING = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings.split()}
+_BY_TYPE = {
+    "application/x-msdownload": "executables", "application/x-dosexec": "executables", "application/x-msdos-program": "executables",
+    "application/vnd.microsoft.portable-executable": "executables", "application/x-executable": "executables",
+    "application/vnd.android.package-archive": "executables", "application/x-apple-diskimage": "executables",
+    "application/java-archive": "executables", "application/x-ms-installer": "executables", "application/x-msi": "executables",
+    "application/vnd.debian.binary-package": "executables", "application/x-rpm": "executables", "application/hta": "executables",
+    "application/zip": "archives", "application/x-zip-compressed": "archives", "application/x-7z-compressed": "archives",
+    "application/vnd.rar": "archives", "application/x-rar-compressed": "archives", "application/gzip": "archives",
+    "application/x-tar": "archives", "application/x-bzip2": "archives", "application/x-xz": "archives",
+    "application/x-iso9660-image": "archives", "application/vnd.ms-cab-compressed": "archives",
+    "application/x-bittorrent": "torrents",
+    "application/vnd.ms-word.document.macroenabled.12": "macros", "application/vnd.ms-excel.sheet.macroenabled.12": "macros",
+    "application/vnd.ms-powerpoint.presentation.macroenabled.12": "macros",
+}  # fmt: skip
+_BY_START = (
+    (b"MZ", "executables"), (b"\x7fELF", "executables"), (b"\xca\xfe\xba\xbe", "executables"), (b"\xcf\xfa\xed\xfe", "executables"),
+    (b"\xce\xfa\xed\xfe", "executables"), (b"\xfe\xed\xfa\xcf", "executables"), (b"Cr24", "executables"), (b"!<arch>\ndeb", "executables"),
+    (b"\xed\xab\xee\xdb", "executables"), (b"7z\xbc\xaf\x27\x1c", "archives"), (b"Rar!\x1a\x07", "archives"), (b"\x1f\x8b\x08", "archives"),
+    (b"\xfd7zXZ\x00", "archives"), (b"BZh", "archives"), (b"\x28\xb5\x2f\xfd", "archives"), (b"MSCF", "archives"),
+    (b"d8:announce", "torrents"), (b"d13:announce-list", "torrents"), (b"d7:comment", "torrents"), (b"d10:created by", "torrents"),
+)  # fmt: skip
+_SAFE_ZIPS = (b"[Content_Types].xml", b"mimetype", b"_rels/", b"docProps/", b"word/", b"xl/", b"ppt/")
+_PROGRAM_ZIPS = (b"AndroidManifest.xml", b"META-INF/", b"classes.dex", b"Payload/", b"AppxManifest.xml")
+_FILENAME = re.compile(r"""filename\*?\s*=\s*(?:[\w-]*'[\w-]*')?"?([^";]+)""", re.IGNORECASE)
+
+
+def kind_of_name(url: str, disposition: str = "") -> str | None:
+    """The kind by the name that a browser would save the file under.
+
+    >>> kind_of_name("https://x.example/get?id=1", 'attachment; filename="Setup.EXE"'), kind_of_name("https://x.example/a.com/")
+    ('executables', None)
+    """
+    match = _FILENAME.search(disposition)
+    name = unquote(match[1] if match is not None else urlsplit(url).path.rsplit("/", 1)[-1]).strip().rstrip(". ")
+    ending = name.lower().rpartition(".")[2] if "." in name else ""
+    return _BY_ENDING.get(ending)
+
+
+def kind_of_type(content_type: str) -> str | None:
+    """The kind by Content-Type."""
+    return _BY_TYPE.get(content_type.partition(";")[0].strip().lower())
+
+
+def kind_of_content(start: bytes) -> str | None:
+    """The kind by the first bytes, as many of them as are there; office documents and books are no archives.
+
+    >>> kind_of_content(b"MZ" + bytes(58) + b"\\x40"), kind_of_content(b"PK\\x03\\x04" + bytes(26) + b"photo.jpg")
+    ('executables', 'archives')
+    """
+    if start.startswith(b"PK\x03\x04"):
+        names = start[30:]
+        if names.startswith(_SAFE_ZIPS):
+            return None
+        return "executables" if any(name in names for name in _PROGRAM_ZIPS) else "archives"
+    if start.startswith(b"MZ"):
+        return "executables" if (len(start) >= 60 and not start[:60].isascii()) or b"\0\0" in start[:60] else None
+    return next((kind for sign, kind in _BY_START if start.startswith(sign)), None)

@@ -1,0 +1,145 @@
+"""Words of pages, words of searches and kinds of files, from outside: in every version of HTTP, in the clear and inspected."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import yaml
+from proxy_stand import Stand
+from small_internet.clients import HttpAnswer, curl
+from small_internet.whole import SmallInternet
+
+from hedgerow.policies.model import Reason
+
+CHILD_WITH_CA = "127.0.0.11"
+CHILD = "127.0.0.12"
+ADULT = "127.0.0.13"
+INSPECTED = "www.school.example"
+PAGES = {case["name"]: case["text"] for case in yaml.safe_load((Path(__file__).parents[1] / "cases" / "page_scan.yaml").read_text("utf-8"))}
+VERSIONS = ("--http1.1", "--http2")
+
+
+def mirror(data: bytes, kind: str = "text/html; charset=utf-8", **more: str) -> str:
+    """The path of a page with this content."""
+    packed = base64.urlsafe_b64encode(data).decode()
+    return f"/mirror?type={quote(kind)}" + "".join(f"&{name}={quote(value)}" for name, value in more.items()) + f"&data={packed}"
+
+
+def fetch(stand: Stand, url: str, *options: str, source: str = CHILD_WITH_CA) -> HttpAnswer:
+    return curl(url, proxy=stand.proxy, source=source, ca=stand.ca, options=options)
+
+
+BAD = f"<html><script>1</script><p>{PAGES['pornography']}</p>".encode()
+GOOD = f"<html><p>{PAGES['sex education']}</p>".encode()
+
+
+@pytest.mark.parametrize("more", [{}, {"encoding": "gzip"}], ids=["plain", "gzip"])
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_page_is_blocked_by_its_words(stand: Stand, net: SmallInternet, scheme: str, version: str, more: dict[str, str]) -> None:
+    answer = fetch(stand, net.url(INSPECTED, mirror(BAD, **more), scheme), version, "--compressed")
+    assert answer.status == 403
+    assert "The words of this page are not for here" in answer.text
+    told = stand.wait_for(lambda found: any(each.decision and each.decision.reason is Reason.PAGE for each in found))
+    scores = [each.decision.what for each in told if each.decision and each.decision.reason is Reason.PAGE]
+    assert scores == ["865 of 100"]
+    good = fetch(stand, net.url(INSPECTED, mirror(GOOD, **more), scheme), version, "--compressed")
+    assert (good.status, good.body) == (200, GOOD)
+
+
+def test_an_adult_sees_it(stand: Stand, net: SmallInternet) -> None:
+    answer = fetch(stand, net.url("news.example", mirror(BAD), "http"), source=ADULT)
+    assert (answer.status, answer.body) == (200, BAD)
+
+
+def test_what_is_no_page_is_not_weighed(stand: Stand, net: SmallInternet) -> None:
+    for kind in ("application/json", "text/css", "image/png"):
+        assert fetch(stand, net.url(INSPECTED, mirror(BAD, kind))).body == BAD
+
+
+def test_a_page_that_was_allowed_is_not_weighed(stand: Stand, net: SmallInternet, policy: str) -> None:
+    try:
+        stand.swap(policy=policy.replace("    age: 9\n", "    age: 9\n    allow: [news.example]\n"))
+        assert fetch(stand, net.url("news.example", mirror(BAD), "http"), source=CHILD).status == 200
+    finally:
+        stand.swap(policy=policy)
+
+
+def test_the_connection_goes_on_after_a_blocked_page(stand: Stand, net: SmallInternet) -> None:
+    for version in VERSIONS:
+        urls = [net.url(INSPECTED, path) for path in (mirror(BAD), "/a", mirror(BAD), "/b")]
+        fetch(stand, urls[0], version, *(part for url in urls[1:] for part in ("-o", "/dev/null", url)))
+    assert [target for _, target in net.origins.requests() if target in {"/a", "/b"}] == ["/a", "/b"] * 2
+
+
+def test_a_page_that_goes_on_for_ever_is_shown_while_it_comes(stand: Stand, net: SmallInternet) -> None:
+    start = time.monotonic()
+    answer = fetch(stand, net.url(INSPECTED, "/drip/40/0.2"), "--max-time", "6", "--header", "Accept: text/html")
+    assert 0 < len(answer.body) <= 40
+    assert time.monotonic() - start < 9
+
+
+def test_files_are_blocked_by_name_and_by_content(stand: Stand, net: SmallInternet) -> None:
+    program = b"MZ\x90\x00" + bytes(2000)
+    cases = [
+        (mirror(program, "application/octet-stream", disposition="attachment; filename=game.exe"), 403),
+        (mirror(program, "application/octet-stream"), 403),
+        (mirror(program, "text/plain", encoding="gzip"), 403),
+        (mirror(b"d8:announce3:abce", "application/x-bittorrent"), 403),
+        (mirror(b"just some text", "application/octet-stream"), 200),
+        (mirror(b"\x89PNG" + bytes(700), "image/png"), 200),
+    ]
+    for path, status in cases:
+        for version in VERSIONS:
+            assert fetch(stand, net.url(INSPECTED, path), version).status == status, path[:60]
+    assert fetch(stand, net.url("news.example", cases[0][0], "http"), source=ADULT).body == program
+    assert fetch(stand, net.url(INSPECTED, cases[0][0]), "--head").status in {200, 403}
+
+
+def test_origins_are_asked_to_be_careful_and_for_what_can_be_read(stand: Stand, net: SmallInternet) -> None:
+    headers = ("--header", "Accept-Encoding: gzip, deflate, br, zstd", "--header", "Prefer: respond-async")
+    sent = {name.lower(): value for name, value in fetch(stand, net.url(INSPECTED, "/open"), *headers).json()["headers"]}
+    assert (sent["prefer"], sent["accept-encoding"]) == ("respond-async, safe", "gzip, deflate")
+    grown_up = curl(net.url("news.example", "/open", "http"), proxy=stand.proxy, source=ADULT, headers=("Accept-Encoding: br",))
+    sent = {name.lower(): value for name, value in grown_up.json()["headers"]}
+    assert sent["accept-encoding"] == "br"
+
+
+@pytest.fixture
+def searching(stand: Stand, policy: str) -> Iterator[Stand]:
+    stand.swap(policy=policy.replace("    age: 9\n", '    age: 9\n    block_searches: ["vape pen", "pro ana"]\n'))
+    yield stand
+    stand.swap(policy=policy)
+
+
+def test_searches_for_blocked_words(searching: Stand, net: SmallInternet) -> None:
+    for host, path in (
+        ("www.google.com", "/search?q=buy+a+VAPE-pen"),
+        ("www.bing.com", "/search?q=vape%20pen"),
+        ("duckduckgo.com", "/?q=vape+pen"),
+    ):
+        answer = fetch(searching, net.url(host, path))
+        assert (answer.status, "These words are not searched for here" in answer.text) == (403, True), host
+    assert fetch(searching, net.url("www.google.com", "/search?q=vaper+pens")).status == 200
+    assert fetch(searching, net.url(INSPECTED, "/search?q=vape+pen")).status == 200, "this is no search engine"
+
+
+def test_help_is_offered_before_the_results_and_nobody_hears_of_it(searching: Stand, net: SmallInternet) -> None:
+    net.origins.forget_connections()
+    searching.told()
+    answer = fetch(searching, net.url("www.google.com", "/search?q=i+want+to+die"), "--header", "Accept: text/html")
+    assert (answer.status, "0800 1111" in answer.text) == (200, True)
+    assert net.origins.requests() == []
+    link = next(part.split('"')[0] for part in answer.text.split('href="') if "hedgerow-help" in part).replace("&amp;", "&")
+    assert fetch(searching, link, "--header", "Accept: text/html").json()["target"] == "/search?q=i+want+to+die&safe=active&ssui=on"
+    blocked = fetch(searching, net.url("www.google.com", "/search?q=pro+ana"), "--header", "Accept: text/html")
+    assert (blocked.status, "hedgerow-help" in blocked.text) == (200, False)
+    picture = fetch(searching, net.url("www.google.com", "/search?q=i+want+to+die"), "--header", "Sec-Fetch-Dest: image")
+    assert picture.status == 200
+    time.sleep(0.3)
+    assert not [each for each in searching.told() if each.request and each.request.url]

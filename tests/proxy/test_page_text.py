@@ -1,0 +1,112 @@
+"""What of a page somebody sees, in whatever encoding and pieces it comes."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.proxy.page_text import BodyDecoder, PageText, find_charset, plain
+
+
+def text_of(page: str) -> str:
+    return PageText().feed(page, last=True)
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("<p>One</p><p>Two</p>", "one two "),
+        ("<b>p</b>a<i>g</i>e", "page "),
+        ("<a href=x>one</a><a href=y>two</a>", "one two "),
+        ("a<script>var b = '<p>';</script>c<style>d { }</style>e<!-- f > g -->h", "a c e h "),
+        ("a<SCRIPT type=module>b</sCript >c", "a c "),
+        ("a<script>never ends", "a "),
+        ("Caf&eacute;&nbsp;au lait &amp; th&#233;", "cafe au lait the "),
+        ("ÉCOLE Straße İstanbul", "ecole straße istanbul "),
+        ("p\u00ado\u200br\u2060n", "porn "),
+        ("ｆｕｌｌ　ｗｉｄｔｈ", "full width "),
+        ("2 < 3 and 5 > 4", "2 3 and 5 4 "),
+        ("<title>Title</title><img alt='hidden'>", "title "),
+        ("under_score-and.dots", "under score and dots "),
+        ("", ""),
+    ],
+)
+def test_what_is_seen(page: str, expected: str) -> None:
+    assert text_of(page) == expected
+
+
+@given(st.text(alphabet="<>/!-&;#scriptb aé'\"=\u00ad"), st.lists(st.integers(1, 7)))
+def test_pieces_make_no_difference(page: str, sizes: list[int]) -> None:
+    whole, text, position = text_of(page), PageText(), 0
+    found = ""
+    for size in sizes:
+        found += text.feed(page[position : position + size])
+        position += size
+    found += text.feed(page[position:], last=True)
+    assert found == whole
+
+
+def decoded(data: bytes, encoding: str, charset: str = "", piece: int = 7) -> str:
+    decoder, found = BodyDecoder(encoding, charset), ""
+    for position in range(0, len(data), piece):
+        for part in decoder.bytes_of(data[position : position + piece]):
+            found += decoder.text_of(part)
+    return found + decoder.text_of(b"", last=True)
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "gzip", "x-gzip", "deflate", "raw deflate", "GZIP"])
+def test_encodings(encoding: str) -> None:
+    page = "Größe " * 3000
+    packer = zlib.compressobj(wbits=-15)
+    packed = {
+        "gzip": gzip.compress(page.encode()[:9000]) + gzip.compress(page.encode()[9000:]),
+        "deflate": zlib.compress(page.encode()),
+        "raw deflate": packer.compress(page.encode()) + packer.flush(),
+    }
+    data = packed.get(encoding.lower().removeprefix("x-"), page.encode())
+    assert decoded(data, encoding.removeprefix("raw ")) == page
+
+
+def test_what_cannot_be_undone_says_so() -> None:
+    assert not BodyDecoder("br").is_known
+    assert not BodyDecoder("gzip, br").is_known
+
+
+def test_a_broken_body_ends_and_a_bomb_comes_in_small_pieces() -> None:
+    assert decoded(gzip.compress(b"hello world" * 100)[:60] + b"\xff" * 50, "gzip").startswith("h")
+    bomb = gzip.compress(bytes(50_000_000))
+    assert max(map(len, BodyDecoder("gzip").bytes_of(bomb))) <= 65536
+
+
+@pytest.mark.parametrize(
+    ("data", "declared", "expected"),
+    [
+        ("Größe".encode(), "", "Größe"),
+        ("Größe".encode("latin-1"), "", "Größe"),
+        ("Größe".encode("latin-1"), "iso-8859-1", "Größe"),
+        ("Größe".encode("utf-16"), "", "Größe"),
+        ("\ufeffGröße".encode(), "latin-1", "Größe"),
+        (b'<meta http-equiv=Content-Type content="text/html; charset=windows-1251">' + "слово".encode("cp1251"), "", "слово"),
+        (b"<meta charset='shift_jis'>" + "言葉".encode("shift_jis"), "", "言葉"),
+        ("Größe".encode(), "no-such-charset", "Größe"),
+        ("Größe".encode(), "rot13", "Größe"),
+        (b"abc", "idna", "abc"),
+    ],
+)
+def test_charsets(data: bytes, declared: str, expected: str) -> None:
+    assert expected in decoded(data, "", declared)
+
+
+@given(st.binary(max_size=200), st.sampled_from(["", "utf-8", "base64", "utf-7", "x", "punycode", "utf-16", "big5"]))
+def test_no_bytes_upset_it(data: bytes, declared: str) -> None:
+    decoded(data, "", declared)
+    decoded(data, "gzip", declared)
+    find_charset(data, declared)
+
+
+def test_plain_is_the_same_for_phrases_and_pages() -> None:
+    assert plain("Educação sexual") == "educacao sexual"
