@@ -12,10 +12,12 @@ import pytest
 import yaml
 
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.balances import balances, spent_of
+from hedgerow.policies.budget import mark
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import explain, find_device, requests_for
 from hedgerow.policies.load import parse_policy
-from hedgerow.policies.model import Decision, DeviceId, Grant, Kind, Pause, Policy
+from hedgerow.policies.model import Bonus, Decision, DeviceId, Grant, Kind, Pause, Policy, Sitting, Spent
 from hedgerow.policies.ruleset import Rulesets
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -24,8 +26,13 @@ CASES = Path(__file__).parents[1] / "cases"
 def _load() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     for path in sorted(CASES.glob("*.yaml")):
         topic = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        if not isinstance(topic, dict):
+            continue  # of another part, with a form of its own
         for case in topic["cases"]:
-            yield f"{path.stem}: {case['name']}", topic, case
+            # One case may tell what holds at several moments: each is a case of its own.
+            for at, expected in (case.get("moments") or {None: None}).items():
+                alone = case if at is None else {**case, "at": at, "expect": expected}
+                yield f"{path.stem}: {case['name']}" + (f" ({at})" if at else ""), topic, alone
 
 
 ALL = list(_load())
@@ -45,6 +52,34 @@ def _span(entry: dict[str, Any], policy: Policy) -> dict[str, Any]:
     return {"giver": "ana", "starts": 0.0, **times, **whose}
 
 
+def _stretch(text: str, policy: Policy) -> range:
+    """The minutes of `2026-11-24 15:00-16:30`."""
+    day, clocks = text.split(" ")
+    start, end = (int(_instant(f"{day} {clock}", policy) // 60) for clock in clocks.split("-"))
+    return range(start, end)
+
+
+def _spent(case: dict[str, Any], policy: Policy, at: float) -> tuple[Spent, ...]:
+    marks: dict[tuple[str, str], dict[int, int]] = {}
+    for entry in case.get("used", ()):
+        account = f"device:{entry['device']}" if "device" in entry else f"person:{entry['person']}"
+        for minute in _stretch(entry["at"], policy):
+            mark(marks.setdefault((account, entry.get("of", "")), {}), minute)
+    given = [
+        Bonus(str(n), f"person:{each['person']}", each.get("of", ""), int(each["minutes"]), "ana", _instant(each["at"], policy))
+        for n, each in enumerate(case.get("bonuses", ()))
+    ]
+    return spent_of(balances(policy, marks, given, at))
+
+
+def _sittings(case: dict[str, Any], policy: Policy) -> list[Sitting]:
+    return [
+        Sitting(str(n), DeviceId(each["device"]), "ana", _instant(each["starts"], policy),
+                _instant(each["ends"], policy) if "ends" in each else None, each.get("person"), each.get("profile"))
+        for n, each in enumerate(case.get("sittings", ()))
+    ]  # fmt: skip
+
+
 def _words(decision: Decision) -> str:
     return " ".join(word for word in (decision.verdict.value, decision.reason.value, decision.what) if word)
 
@@ -54,15 +89,16 @@ def test_golden_case(topic: dict[str, Any], case: dict[str, Any], catalogue: Cat
     policy = parse_policy((case.get("policy") or topic["policy"]).encode(), None)
     grants = [Grant(id=str(n), subject=each["subject"], **_span(each, policy)) for n, each in enumerate(case.get("grants", ()))]
     pauses = [Pause(id=str(n), **_span(each, policy)) for n, each in enumerate(case.get("pauses", ()))]
-    rulesets = Rulesets(policy, grants, pauses, catalogue)
     at = _instant(case.get("at") or topic["at"], policy)
-    device = find_device(rulesets, case["device"])
+    rulesets = Rulesets(policy, grants, pauses, catalogue, _spent(case, policy, at), _sittings(case, policy))
+    device = find_device(rulesets, case.get("device") or topic["device"])
     if case["expect"] == "refused":
         assert device is None
         return
     assert device is not None
     ruleset = rulesets.ruleset(device, at)
-    for target, expected in case["expect"].items():
+    expect = case["expect"] if isinstance(case["expect"], dict) else {"en.wikipedia.org": case["expect"]}
+    for target, expected in expect.items():
         decision = explain(rulesets, catalogue, device, target, at).decision
         for point in ("dns", "tunnel", "http"):
             if expected.startswith(f"{point}: "):
@@ -79,5 +115,5 @@ def test_golden_case(topic: dict[str, Any], case: dict[str, Any], catalogue: Cat
 
 
 def test_there_are_enough_cases() -> None:
-    assert len(ALL) >= 60
+    assert len(ALL) >= 200
     assert len({name for name, _, _ in ALL}) == len(ALL)
