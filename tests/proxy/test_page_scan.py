@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hedgerow.policies.profiles import builtin_profiles
 from hedgerow.proxy.page_scan import STARTER, PageScan, Phrase, PhraseBook, parse_phrases, score_of
 
-CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "page_scan.yaml").read_text(encoding="utf-8"))
+CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8"))
 YOUNGEST_FIRST = ["child-under-8", "child-8-12", "teen-13-15", "teen-16-17"]
 E2GUARDIAN = Path("/etc/e2guardian/lists/phraselists")
 
@@ -71,7 +71,7 @@ def test_e2guardians_own_lists_load() -> None:
     paths = [str(path) for path in sorted(E2GUARDIAN.glob("*/*/weighted*"))]
     book, problems = PhraseBook.load(paths)
     assert len(problems) < 100
-    text = (Path(__file__).parents[1] / "cases" / "page_scan.yaml").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8")
     assert score_of(book, text) != score_of(PhraseBook.load()[0], text)
 
 
