@@ -204,6 +204,9 @@ def test_a_stopped_hedgerow_leaves_children_closed_and_adults_online(gateway: Ho
         assert not asks("1.1.1.1", "+tls")(gateway, tablet)
         assert asks("8.8.8.8")(gateway, parent)
         assert reads(f"http://{address4('www.wikipedia.org')}/", page="www.wikipedia.org")(gateway, parent)
+        doctor = gateway.hedgerow("doctor", "--json", must=False)
+        bad = {row["what"] for row in json.loads(doctor.stdout) if row["health"] == "bad"}
+        assert bad == {"dns over UDP", "dns over TCP", "proxy", "web", "control"}
         gateway.hedgerow("gateway", "remove")
         assert asks("8.8.8.8")(gateway, tablet), "the emergency switch works without Hedgerow"
     finally:

@@ -49,6 +49,7 @@ def test_an_adult_is_left_alone(house: House) -> None:
     house.hedgerow("gateway", "apply", "--strict")
     house.meet("parent")
     rest = [attempt for attempt in ATTEMPTS if not attempt.tool.startswith(("ip ", "openssl"))]
-    rest = [attempt for attempt in rest if "Host header" not in attempt.what and "port 53" not in attempt.what]
+    # What is no way round for an adult either: it leads to Hedgerow's own ports, or nowhere.
+    rest = [attempt for attempt in rest if not any(words in attempt.what for words in ("Host header", "port 53", "resolver's port"))]
     shut = [attempt.what for attempt, open in got_through(house, "parent", [*rest, *ALLOWED]).items() if not open]
     assert not shut
