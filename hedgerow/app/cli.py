@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hedgerow import __version__
-from hedgerow.app import cli_doctor, cli_family, cli_gateway, cli_lists, cli_policy, cli_time
+from hedgerow.app import cli_ca, cli_doctor, cli_family, cli_gateway, cli_lists, cli_policy, cli_time
 from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, fail, find_policy
 from hedgerow.app.compile_job import CompileError
 from hedgerow.app.lists import prepare_generation
@@ -41,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_lists.app, name="lists")
-app.add_typer(cli_family.ca, name="ca")
+app.add_typer(cli_ca.app, name="ca")
 app.add_typer(cli_time.seat, name="seat")
 app.add_typer(cli_gateway.app, name="gateway")
 COMMANDS: tuple[Callable[..., None], ...] = (cli_doctor.doctor, *cli_family.COMMANDS, *cli_time.COMMANDS, *cli_policy.COMMANDS)

@@ -1,4 +1,4 @@
-"""Commands for the people in charge: who is here, what happened, hold and let go, grant and answer, and the CA."""
+"""Commands for the people in charge: who is here, what happened, hold and let go, grant and answer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hedgerow.app.cli_options import AsJson, StateDir, call, fail
-from hedgerow.app.settings import default_state
-from hedgerow.proxy.authority import Authority, AuthorityError, load_authority
-
-ca = typer.Typer(help="The certificate authority of inspected devices.", no_args_is_help=True)
+from hedgerow.app.cli_options import AsJson, StateDir, call
 
 Whom = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A person, a device or an address; nobody named means everybody.")]
 
@@ -141,43 +137,7 @@ def password(
         print(f"{name} may sign in now, as an admin.")
 
 
-@ca.command()
-def show(state: StateDir = None, as_json: AsJson = False) -> None:
-    """The certificate's name, fingerprint and expiry."""
-    authority = _authority(state)
-    facts = {"name": authority.name, "sha256": authority.fingerprint, "expires": authority.expires.isoformat()}
-    if as_json:
-        return _print_json(facts)
-    for name, value in facts.items():
-        print(f"{name}: {value}")
-    return None
-
-
-@ca.command()
-def export(
-    out: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to write (default: standard output).")] = None,
-    state: StateDir = None,
-) -> None:
-    """The certificate to install on devices, as PEM. The private key never leaves the state directory."""
-    pem = _authority(state).pem
-    if out is None:
-        print(pem.decode("ascii"), end="")
-        return
-    try:
-        out.write_bytes(pem)
-    except OSError as error:
-        fail(f"Can't write {out}: {error.strerror}.")
-
-
 COMMANDS: tuple[Callable[..., None], ...] = (devices, log, pause, resume, grant, requests, password)
-
-
-def _authority(state: Path | None) -> Authority:
-    folder = (state or default_state()).absolute() / "ca"
-    try:
-        return load_authority(folder)
-    except (OSError, AuthorityError) as error:
-        fail(f"There is no certificate authority in {folder}: {getattr(error, 'strerror', None) or error}.")
 
 
 def _whom(state: Path | None, name: str | None) -> dict[str, str]:

@@ -6,9 +6,11 @@ a certificate is signed for every inspected host.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +70,19 @@ def ensure_authority(directory: Path) -> Authority:
     return load_authority(directory)
 
 
+def rotate_authority(directory: Path) -> tuple[Authority, Authority]:
+    """Put a new authority in place of the one kept in `directory`; returns the old and the new. Raises AuthorityError or OSError.
+
+    The old key is gone after this. Its certificate stays beside the new one, so that people can tell which to remove from devices.
+    """
+    old, new = load_authority(directory), _create()
+    retired = directory / f"retired-{old.certificate.not_valid_before_utc:%Y%m%d}-{old.fingerprint[:8].replace(':', '')}.pem"
+    retired.write_bytes(old.pem)
+    with _written(directory / _FILE, new) as temporary:
+        temporary.replace(directory / _FILE)
+    return old, new
+
+
 def load_authority(directory: Path) -> Authority:
     """The authority kept in `directory`. Raises AuthorityError when the file is no CA or its key is open to others."""
     path = directory / _FILE
@@ -85,6 +100,13 @@ def load_authority(directory: Path) -> Authority:
 
 
 def _write_once(path: Path, authority: Authority) -> None:
+    with _written(path, authority) as temporary, contextlib.suppress(FileExistsError):  # another process was first
+        path.hardlink_to(temporary)
+
+
+@contextlib.contextmanager
+def _written(path: Path, authority: Authority) -> Iterator[Path]:
+    """A temporary file beside `path` that holds key and certificate; it is gone afterwards if it still has that name."""
     key = authority.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for the owner alone
     temporary = Path(name)
@@ -92,11 +114,9 @@ def _write_once(path: Path, authority: Authority) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(key + authority.pem)
             os.fsync(file.fileno())
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        pass  # another process was first
+        yield temporary
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
 
 
 def _create() -> Authority:

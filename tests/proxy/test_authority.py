@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import plistlib
 import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from hedgerow.proxy.authority import AuthorityError, ensure_authority, load_authority
+from hedgerow.proxy.authority import AuthorityError, ensure_authority, load_authority, rotate_authority
+from hedgerow.proxy.certificate_files import CertificateForm, certificate_file
 
 
 def test_is_made_once_and_kept(tmp_path: Path) -> None:
@@ -54,3 +56,57 @@ def test_what_was_tampered_with_is_refused(tmp_path: Path) -> None:
     path.write_bytes(good.partition(b"-----BEGIN CERTIFICATE")[0] + other.pem)
     with pytest.raises(AuthorityError, match="does not belong"):
         load_authority(directory)
+
+
+# Rotation.
+
+
+def test_rotation_puts_another_in_place_and_forgets_the_old_key(tmp_path: Path) -> None:
+    first = ensure_authority(tmp_path)
+    old, new = rotate_authority(tmp_path)
+    assert old.fingerprint == first.fingerprint != new.fingerprint
+    assert ensure_authority(tmp_path).fingerprint == load_authority(tmp_path).fingerprint == new.fingerprint
+    assert old.name != new.name  # so that people can tell them apart on a device
+    kept = {path.name: path for path in tmp_path.iterdir()}
+    assert stat.S_IMODE(kept.pop("hedgerow-ca.pem").stat().st_mode) == 0o600
+    assert [path.read_bytes() for path in kept.values()] == [old.pem]
+
+
+def test_there_is_nothing_to_rotate_in_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError):
+        rotate_authority(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Forms.
+
+
+@pytest.mark.parametrize("form", CertificateForm)
+def test_no_form_holds_the_key(tmp_path: Path, form: CertificateForm) -> None:
+    authority = ensure_authority(tmp_path)
+    data = certificate_file(authority, form).data
+    scalar = authority.key.private_numbers().private_value.to_bytes(32, "big")
+    assert b"PRIVATE" not in data
+    assert scalar not in data
+
+
+def test_apple_gets_a_profile_with_the_root_certificate(tmp_path: Path) -> None:
+    authority = ensure_authority(tmp_path)
+    file = certificate_file(authority, CertificateForm.MOBILECONFIG)
+    assert (file.name, file.content_type) == ("hedgerow-ca.mobileconfig", "application/x-apple-aspen-config")
+    profile = plistlib.loads(file.data)
+    (payload,) = profile["PayloadContent"]
+    assert (profile["PayloadType"], payload["PayloadType"]) == ("Configuration", "com.apple.security.root")
+    assert x509.load_der_x509_certificate(payload["PayloadContent"]) == authority.certificate
+    assert certificate_file(authority, CertificateForm.MOBILECONFIG) == file  # the same certificate is the same profile
+    assert (
+        plistlib.loads(certificate_file(rotate_authority(tmp_path)[1], CertificateForm.MOBILECONFIG).data)["PayloadUUID"]
+        != profile["PayloadUUID"]
+    )
+
+
+def test_openssl_reads_der(tmp_path: Path) -> None:
+    authority = ensure_authority(tmp_path / "ca")
+    (tmp_path / "cert.crt").write_bytes(certificate_file(authority, CertificateForm.DER).data)
+    command = ["openssl", "x509", "-inform", "der", "-in", str(tmp_path / "cert.crt"), "-noout", "-fingerprint", "-sha256"]
+    assert authority.fingerprint in subprocess.run(command, capture_output=True, text=True, check=True).stdout

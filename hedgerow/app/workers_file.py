@@ -1,0 +1,34 @@
+"""What the supervisor writes down about its children, for commands that have to reach one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+
+
+def restart_inspectors(state: Path) -> int:
+    """End the inspectors of the Hedgerow that runs on `state`; the supervisor starts them anew. Returns how many; 0 where none runs."""
+    try:
+        rows = json.loads((state / "run" / "workers.json").read_bytes())["workers"]
+    except (OSError, ValueError, KeyError):
+        return 0
+    count = 0
+    for row in rows:
+        pid = row.get("pid")
+        if row.get("role") == "inspector" and isinstance(pid, int) and _is_child_of(pid, state):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+                count += 1
+    return count
+
+
+def _is_child_of(pid: int, state: Path) -> bool:
+    """Whether this process is what the file says: numbers are given away again when a process has ended."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"hedgerow.app.processes" in words and b"inspector" in words and os.fsencode(state) in words
