@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import secrets
+import shutil
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ class WebControl:
 
     def __init__(self, process: ControlProcess) -> None:
         self._process = process
+        self._authority = load_authority(process.settings.authority)
         self._lifelines = Lifelines.load()
         self._services = Services.load()
 
@@ -51,13 +53,15 @@ class WebControl:
             workers=tuple(_health(row) for row in process.workers),
             journal_problem=process.recorder.problem,
             dropped=process.recorder.dropped,
+            free_bytes=shutil.disk_usage(process.settings.state).free,
+            ca_expires=self._authority.expires.timestamp(),
         )
 
     def policy(self) -> Policy:
         return self._process.policy_file.policy
 
     def certificate(self) -> bytes:
-        return load_authority(self._process.settings.authority).pem
+        return self._authority.pem
 
     def reach(self, person: str) -> dict[str, Reach]:
         view = self._view()

@@ -89,6 +89,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("hedgerow_list_domains", Type.GAUGE, "Domains in the lists of a category.", ("category",)),
     Metric("hedgerow_list_age_seconds", Type.GAUGE, "Seconds since a list was last fetched or written.", ("source",)),
     Metric("hedgerow_access_requests_open", Type.GAUGE, "Requests for access that wait for an answer."),
+    Metric("hedgerow_state_free_bytes", Type.GAUGE, "Bytes left on the disk that holds the state."),
+    Metric("hedgerow_ca_expires_timestamp_seconds", Type.GAUGE, "When the CA's certificate expires, in seconds since the epoch."),
     Metric("hedgerow_metrics_ignored_total", Type.COUNTER, "Reports of an undeclared metric, wrong labels or too many series."),
 )
 

@@ -1,10 +1,16 @@
 """The table of metrics and what comes out of it."""
 
+import contextlib
 import json
 import math
 import re
+import shutil
+import socket
+import subprocess
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -12,13 +18,17 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 import hedgerow
 import hedgerow.dashboards
+from hedgerow.dashboards.boards import BOARDS, dashboard, metrics_markdown
 from hedgerow.dashboards.metrics import METRICS, SERIES_LIMIT, Metrics, Type, UndeclaredMetric
 
 GRAFANA = Path(hedgerow.dashboards.__file__).parent / "grafana"
 IGNORED = "hedgerow_metrics_ignored_total"
 
 # Labels whose values are few and known beforehand, or are names from the policy file (a list's name, a category).
-BOUNDED_LABELS = {"version", "verdict", "reason", "transport", "cause", "lane", "direction", "role", "result", "category", "source"}
+BOUNDED_LABELS = {
+    *("version", "verdict", "reason", "transport", "cause", "lane", "direction", "role", "result", "category", "source"),
+    *("type", "profile", "cache", "upstream", "outcome"),
+}
 
 
 def samples(metrics):
@@ -61,7 +71,7 @@ def test_a_fresh_start_already_shows_every_metric():
 def test_both_formats_are_what_prometheus_own_parser_reads(accept, parse):
     metrics = Metrics(strict=True)
     metrics.add("hedgerow_dns_queries_total", ("block", "category", "udp"), 3)
-    metrics.observe("hedgerow_dns_upstream_seconds", 0.02)
+    metrics.observe("hedgerow_dns_upstream_seconds", 0.02, ("udp://9.9.9.9",))
     body, content_type = metrics.exposition(accept)
     assert content_type.startswith(accept.partition(";")[0] or "text/plain")
     found = {sample.name: sample for family in parse(body.decode()) for sample in family.samples}
@@ -83,16 +93,17 @@ def test_workers_counters_add_up_and_stay_while_gauges_leave_with_them():
 
 def test_histogram_from_observations_and_from_a_workers_own_buckets():
     metrics = Metrics(strict=True)
-    metrics.observe("hedgerow_dns_upstream_seconds", 0.02)
+    metrics.observe("hedgerow_dns_upstream_seconds", 0.02, ("a",))
     for bound in ("0.025", "1", "1.0", "+Inf"):
-        metrics.add("hedgerow_dns_upstream_seconds_bucket", (bound,))
-    metrics.add("hedgerow_dns_upstream_seconds_sum", (), 0.5)
-    metrics.add("hedgerow_dns_upstream_seconds_count", ())
+        metrics.add("hedgerow_dns_upstream_seconds_bucket", ("a", bound))
+    metrics.add("hedgerow_dns_upstream_seconds_sum", ("a",), 0.5)
+    metrics.add("hedgerow_dns_upstream_seconds_count", ("a",))
     found = samples(metrics)
     bucket = "hedgerow_dns_upstream_seconds_bucket"
-    assert [found[bucket, (("le", bound),)] for bound in ("0.01", "0.025", "1.0", "+Inf")] == [0, 2, 3, 2]
-    assert found["hedgerow_dns_upstream_seconds_sum", ()] == pytest.approx(0.52)
-    assert found["hedgerow_dns_upstream_seconds_count", ()] == 2
+    own = ("upstream", "a")
+    assert [found[bucket, (("le", bound), own)] for bound in ("0.01", "0.025", "1.0", "+Inf")] == [0, 2, 3, 2]
+    assert found["hedgerow_dns_upstream_seconds_sum", (own,)] == pytest.approx(0.52)
+    assert found["hedgerow_dns_upstream_seconds_count", (own,)] == 2
 
 
 WRONG = [
@@ -102,8 +113,8 @@ WRONG = [
     lambda metrics: metrics.add("hedgerow_dns_cache_hits_total", (), math.inf),
     lambda metrics: metrics.add("hedgerow_dns_cache_hits_total", (), math.nan),
     lambda metrics: metrics.add("hedgerow_proxy_open_tunnels"),
-    lambda metrics: metrics.add("hedgerow_dns_upstream_seconds_bucket", ("0.3",)),
-    lambda metrics: metrics.add("hedgerow_dns_upstream_seconds_bucket", ("much",)),
+    lambda metrics: metrics.add("hedgerow_dns_upstream_seconds_bucket", ("a", "0.3")),
+    lambda metrics: metrics.add("hedgerow_dns_upstream_seconds_bucket", ("a", "much")),
     lambda metrics: metrics.set("hedgerow_dns_cache_hits_total", (), 1.0),
     lambda metrics: metrics.set("hedgerow_proxy_open_tunnels", (), math.nan),
     lambda metrics: metrics.set_all("hedgerow_unknown", {(): 1.0}),
@@ -157,36 +168,139 @@ def sample_names(metric):
     return {metric.name}
 
 
-def test_the_grafana_dashboard_asks_only_for_what_exists_and_shows_all_of_it():
-    dashboard = json.loads((GRAFANA / "hedgerow.json").read_text())
-    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    asked = {name for query in queries for name in re.findall(r"hedgerow_\w+", query)}
+def queries_of(board):
+    return [target["expr"] for panel in dashboard(board)["panels"] for target in panel["targets"]]
+
+
+def test_the_dashboards_and_alerts_ask_only_for_what_exists_and_show_all_of_it():
+    alerts = [rule["expr"] for rule in yaml.safe_load((GRAFANA / "alerts.yml").read_text())["groups"][0]["rules"]]
+    queries = [query for board in BOARDS for query in queries_of(board)]
     declared = {name for metric in METRICS for name in sample_names(metric)}
-    assert asked <= declared
+    asked = {name for query in queries for name in re.findall(r"hedgerow_\w+", query)}
+    assert asked | {name for query in alerts for name in re.findall(r"hedgerow_\w+", query)} <= declared
     shown = {metric.name for metric in METRICS if sample_names(metric) & asked}
     assert {metric.name for metric in METRICS} - shown == {IGNORED}
     labels = {metric.name: set(metric.labels) for metric in METRICS}
-    for query in queries:
+    for query in queries + alerts:
         for grouped in re.findall(r"by \(([^)]*)\)", query):
             names = [name for name in labels if any(sample in query for sample in sample_names_of(name))]
-            assert set(re.split(r",\s*", grouped)) <= {"le"}.union(*(labels[name] for name in names)), query
+            assert set(re.split(r",\s*", grouped)) <= {"le", "instance"}.union(*(labels[name] for name in names)), query
 
 
 def sample_names_of(name):
     return sample_names(next(metric for metric in METRICS if metric.name == name))
 
 
-def test_panels_do_not_overlap():
-    dashboard = json.loads((GRAFANA / "hedgerow.json").read_text())
+@pytest.mark.parametrize("board", BOARDS)
+def test_panels_do_not_overlap(board):
+    panels = dashboard(board)["panels"]
     cells = [
         (x, y)
-        for panel in dashboard["panels"]
-        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
-        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
     ]
     assert len(cells) == len(set(cells))
     assert max(x for x, _ in cells) < 24
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    assert len({panel["id"] for panel in panels}) == len(panels)
+
+
+def test_what_is_generated_was_generated_anew():
+    """Else: `python -m hedgerow.dashboards.boards`."""
+    for board in BOARDS:
+        assert json.loads((GRAFANA / f"{board}.json").read_text()) == dashboard(board), board
+    document = Path(__file__).parents[2] / "docs" / "metrics.md"
+    assert document.read_text() == metrics_markdown()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool of Debian's prometheus package")
+def test_prometheus_own_tool_accepts_the_rules_and_every_query(tmp_path):
+    rules = [
+        {"record": f"panel:{number}", "expr": query.replace("$__rate_interval", "5m")}
+        for number, query in enumerate(query for board in BOARDS for query in queries_of(board))
+    ]
+    panels = tmp_path / "panels.yml"
+    panels.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    for file in (GRAFANA / "alerts.yml", panels):
+        done = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(rules)} rules found" in done.stdout
+
+
+SERIES = {
+    "HedgerowDown": ('up{job="hedgerow"}', "0x20"),
+    "HedgerowListStale": ('hedgerow_list_age_seconds{source="https://example.org/x"}', "300000x200"),
+    "HedgerowInspectorRecycling": ('hedgerow_worker_restarts_total{role="inspector"}', "0+1x60"),
+    "HedgerowWorkerRestarting": ('hedgerow_worker_restarts_total{role="dns"}', "0+1x60"),
+    "HedgerowBypassAttempts": ('hedgerow_dns_queries_total{reason="bypass",verdict="block"}', "0+9x120"),
+    "HedgerowDiskLow": ("hedgerow_state_free_bytes", "1000x30"),
+    "HedgerowEventsDropped": ('hedgerow_events_dropped_total{role="dns"}', "0+1x30"),
+    "HedgerowPolicyBroken": ('hedgerow_policy_loads_total{result="failure"}', "0+1x30"),
+    "HedgerowUpstreamDown": ('hedgerow_dns_upstream_errors_total{upstream="a",outcome="timeout"}', "0+9x60"),
+    "HedgerowCertificateExpires": ("hedgerow_ca_expires_timestamp_seconds", "86400x60"),
+}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool of Debian's prometheus package")
+def test_every_alert_fires_when_it_should_and_is_silent_when_all_is_well(tmp_path):
+    alerts = [rule["alert"] for rule in yaml.safe_load((GRAFANA / "alerts.yml").read_text())["groups"][0]["rules"]]
+    assert set(alerts) == set(SERIES)
+    bad = [{"series": series, "values": values} for series, values in SERIES.values()]
+    bad.append({"series": 'hedgerow_dns_upstream_seconds_count{upstream="a"}', "values": "0+1x60"})
+    good = [
+        {"series": series, "values": "7000000000x200" if "bytes" in series or "expires" in series else "1x200"}
+        for series, _ in SERIES.values()
+    ]
+    query = 'ALERTS{alertstate="firing"}'
+    tests = [
+        {"interval": "1m", "input_series": good, "promql_expr_test": [{"expr": query, "eval_time": "3h", "exp_samples": []}]},
+        *({"interval": "1m", "input_series": bad, "promql_expr_test": [_fires(alert)]} for alert in alerts),
+    ]
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(GRAFANA / "alerts.yml")], "evaluation_interval": "1m", "tests": tests}))
+    done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _fires(alert):
+    when = "100m" if alert == "HedgerowListStale" else "20m"
+    return {
+        "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})',
+        "eval_time": when,
+        "exp_samples": [{"labels": "{}", "value": 1}],
+    }
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Debian's prometheus package")
+def test_a_real_prometheus_scrapes_it(web, tmp_path):
+    """With the scrape job as shipped, but for the port and the interval."""
+    config = yaml.safe_load((GRAFANA / "prometheus.yml").read_text())
+    config["scrape_configs"][0] |= {"scrape_interval": "1s", "static_configs": [{"targets": [f"127.0.0.1:{web.port}"]}]}
+    config["rule_files"] = [str(GRAFANA / "alerts.yml")]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
+    with process:
+        try:
+            names = _scraped_names(port, time.monotonic() + 30)
+        finally:
+            process.terminate()
+    declared = {name for metric in METRICS if not metric.labels or metric.name == "hedgerow_build_info" for name in sample_names(metric)}
+    assert declared - names == set(), (tmp_path / "log").read_text()[-2000:]
+
+
+def _scraped_names(port, deadline):
+    url = f"http://127.0.0.1:{port}/api/v1/label/__name__/values"
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            names = set(httpx.get(url, trust_env=False).json()["data"])
+            if "hedgerow_build_info" in names:
+                return names
+        time.sleep(0.2)
+    raise AssertionError("Prometheus scraped nothing")
 
 
 def test_the_scrape_example_is_a_scrape_of_metrics():

@@ -139,4 +139,6 @@ def fill_metrics(metrics: Metrics, status: Status, open_requests: int, now: floa
     metrics.set_all("hedgerow_list_age_seconds", ages)
     metrics.set("hedgerow_policy_loaded_timestamp_seconds", (), status.policy_loaded or 0.0)
     metrics.set_total("hedgerow_events_dropped_total", ("control",), float(status.dropped))
+    metrics.set("hedgerow_state_free_bytes", (), float(status.free_bytes))
+    metrics.set("hedgerow_ca_expires_timestamp_seconds", (), status.ca_expires)
     metrics.set("hedgerow_access_requests_open", (), float(open_requests))

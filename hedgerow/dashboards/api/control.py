@@ -63,7 +63,7 @@ class Status:
 
     `people` are the names that the policy knows. `policy` is the path of the file in force, empty for the built-in default;
     `policy_problems` are those of a newer file that was not taken; `journal_problem` is `Recorder.problem`; `dropped` counts
-    decisions that were not remembered.
+    decisions that were not remembered; `free_bytes` are left on the disk of the state.
     """
 
     version: str
@@ -78,6 +78,8 @@ class Status:
     workers: tuple[WorkerHealth, ...] = ()
     journal_problem: str = ""
     dropped: int = 0
+    free_bytes: int = 0
+    ca_expires: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
