@@ -83,6 +83,7 @@ def up(
         str | None, typer.Option(metavar="ADDR:PORT", help="Where the network redirects web connections to (default: nowhere).")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes for DNS, and as many for the proxy.")] = 1,
+    inspectors: Annotated[int, typer.Option(min=1, max=64, help="Processes that inspect pages.")] = 1,
     log_level: Annotated[LogLevel, typer.Option(help="What is logged to standard error.")] = LogLevel.INFO,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
     upstream_ca: Annotated[Path | None, typer.Option(help="A file of CAs to trust for web sites, beside the usual ones.")] = None,
@@ -100,6 +101,7 @@ def up(
             policy=policy,
             inspector=Endpoint("127.0.0.1", 0),
             workers=workers,
+            more_inspectors=(Endpoint("127.0.0.1", 0),) * (inspectors - 1),
             log_level=log_level.value,
             log_json=log_json,
             upstream_ca=upstream_ca.absolute() if upstream_ca else None,

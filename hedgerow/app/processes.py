@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -103,7 +104,7 @@ async def run_gate(settings: Settings, index: int) -> None:
 async def run_inspector(settings: Settings, index: int) -> None:
     from hedgerow.app.inspector_worker import serve_inspector
 
-    worker = make_worker("inspector", index, settings)
+    worker = make_worker("inspector", index, replace(settings, inspector=settings.inspectors[index]))
     async with serve_inspector(worker), in_background(worker.run()):
         say_ready()
         await until_told()

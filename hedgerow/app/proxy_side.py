@@ -36,7 +36,8 @@ class ProxySide:
         guard = Guard(network.reachable, frozenset(network.ports), frozenset(own))
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
         page = BlockPage.load(network.country, network.timezone, ages)
-        return Judge(self._worker.client, self._worker.decide, self.resolve, self.observe, self._worker.ask, guard, page, self._worker.use, view.policy.phrase_lists)
+        worker, phrases = self._worker, view.policy.phrase_lists
+        return Judge(worker.client, worker.decide, self.resolve, self.observe, worker.ask, guard, page, worker.use, phrases)
 
     async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
         """The addresses that DNS would give this device, so that both points agree."""

@@ -74,7 +74,12 @@ class Settings:
     log_level: str = "info"
     log_json: bool = False
     upstream_ca: Path | None = None
+    more_inspectors: tuple[Endpoint, ...] = ()
     transparent: Endpoint | None = None  # where the network redirects web connections to
+
+    @property
+    def inspectors(self) -> tuple[Endpoint, ...]:
+        return (self.inspector, *self.more_inspectors)
 
     @property
     def run(self) -> Path:

@@ -18,7 +18,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.answer import Answer, form_of
 from hedgerow.proxy.block_page import ASK_PATH
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT, ClientHello, HelloError, HelloReader, looks_like_tls
-from hedgerow.proxy.dial import dial
+from hedgerow.proxy.dial import Places, dial_first
 from hedgerow.proxy.http_head import Authority, Head, HeadError, HeadReader
 from hedgerow.proxy.judge import Judge, strictest
 from hedgerow.proxy.pass_ticket import FIELD, issue_pass
@@ -225,19 +225,18 @@ class Connection(asyncio.Protocol):
                 gate.drop("destination")
                 return self._deny()
         tunnel = Tunnel(gate, self.address, self._ruleset, requests, "tunnel", self._transport)
-        await self._join(tunnel, addresses, target.port)
+        await self._join(tunnel, ((addresses, target.port),))
         return None
 
     async def _open_inspector(self, requests: tuple[Request, ...], head: bytes, lane: str, *, swallow: bool, blocked: bool = False) -> None:
-        host, port = self._gate.next_inspector()
         tunnel = Tunnel(self._gate, self.address, self._ruleset, requests, lane, self._transport, blocked=blocked)
-        await self._join(tunnel, (host,), port, head, ReplySwallower if swallow else End)
+        await self._join(tunnel, self._gate.next_inspectors(), head, ReplySwallower if swallow else End)
 
-    async def _join(self, tunnel: Tunnel, addresses: tuple[str, ...], port: int, prefix: bytes = b"", kind: type[End] = End) -> None:
+    async def _join(self, tunnel: Tunnel, places: Places, prefix: bytes = b"", kind: type[End] = End) -> None:
         """Dial, and go on as a tunnel; `prefix` is said to the server before what the client said."""
         gate = self._gate
         try:
-            transport, server = await dial(lambda: kind.towards_server(tunnel), addresses, port)
+            transport, server = await dial_first(lambda: kind.towards_server(tunnel), places)
         except OSError:
             return self._fail("dial", is_promised=tunnel.lane != "http" and (tunnel.lane == "tunnel" or kind is ReplySwallower))
         if self._is_gone or self._transport.is_closing() or server.closed:

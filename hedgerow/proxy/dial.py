@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
+
+type Places = Sequence[tuple[Sequence[str], int]]
 
 STAGGER = 0.25
 """Seconds until the next address is tried beside the ones that have not answered yet."""
@@ -30,6 +33,15 @@ async def dial[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], addresse
     if len(addresses) == 1:
         return await loop.create_connection(make_protocol, addresses[0], port)
     return await _race(loop, make_protocol, interleave(addresses), port)
+
+
+async def dial_first[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], places: Places) -> tuple[asyncio.Transport, P]:
+    """Connect to the first of several places (addresses and a port) that answers, one after another. Raises OSError as `dial` does."""
+    for addresses, port in places[:-1]:
+        with contextlib.suppress(OSError):
+            return await dial(make_protocol, addresses, port)
+    addresses, port = places[-1]
+    return await dial(make_protocol, addresses, port)
 
 
 async def _race[P: asyncio.BaseProtocol](

@@ -197,9 +197,10 @@ class Gate:
     def drop(self, cause: str) -> None:
         self._drop(cause)
 
-    def next_inspector(self) -> tuple[str, int]:
-        self._next_inspector = (self._next_inspector + 1) % len(self.inspectors)
-        return self.inspectors[self._next_inspector]
+    def next_inspectors(self) -> tuple[tuple[tuple[str], int], ...]:
+        """Where to go, in order: the next one's turn, and the others for when it is down."""
+        self._next_inspector = turn = (self._next_inspector + 1) % len(self.inspectors)
+        return tuple(((host,), port) for host, port in (*self.inspectors[turn:], *self.inspectors[:turn]))
 
     def _drop(self, cause: str) -> bool:
         self.counters.add("hedgerow_proxy_dropped_total", cause)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from hedgerow.proxy.dial import dial
+from hedgerow.proxy.dial import dial, dial_first
 
 
 async def dialled(addresses: list[str], port: int) -> str:
@@ -65,3 +65,20 @@ def test_each_attempt_has_a_protocol_of_its_own_and_the_late_one_is_dropped() ->
 
     with socket.create_server(("127.0.0.9", 0)) as first, socket.create_server(("127.0.0.8", first.getsockname()[1])):
         asyncio.run(race(first.getsockname()[1]))
+
+
+def test_the_next_place_is_tried_when_one_is_down() -> None:
+    async def go(*ports: int) -> int:
+        transport, _ = await dial_first(asyncio.Protocol, [(["127.0.0.9"], port) for port in ports])
+        port: int = transport.get_extra_info("peername")[1]
+        transport.abort()
+        await asyncio.sleep(0.01)
+        return port
+
+    with socket.create_server(("127.0.0.9", 0)) as server, socket.socket() as closed:
+        closed.bind(("127.0.0.9", 0))
+        up, down = server.getsockname()[1], closed.getsockname()[1]
+        assert asyncio.run(go(down, up)) == up
+        assert asyncio.run(go(up, down)) == up
+        with pytest.raises(OSError):
+            asyncio.run(go(down, down))
