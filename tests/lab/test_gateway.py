@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from lab import House, Space
-from lab.attempts import asks, datagram, reads
+from lab.attempts import ALLOWED, asks, datagram, reads
 from lab.house import LAN4, LAN6
 from lab.internet import PEER4, PEER6, address4
 
@@ -186,6 +186,30 @@ def test_what_status_says(gateway: House) -> None:
     wait_until(is_counted, 15, "a refusal is counted")
     gateway.hedgerow("gateway", "remove")
     assert gateway.hedgerow("gateway", "status", must=False).returncode == 0, "not chosen, so not missing"
+
+
+def test_one_arm_for_devices_and_internet(house: House) -> None:
+    """As where a single port leads to both: answers come in where questions do, and are no questions."""
+    house.hedgerow("gateway", "apply", "--lan", "lan", "--lan", "wan", "--strict")
+    try:
+        for who in ("tablet", "parent"):
+            house.meet(who)
+            shut = [attempt.what for attempt in ALLOWED if not attempt.aim(house, house.devices[who])]
+            assert not shut, who
+        assert datagram(PEER4, 27015)(house, house.devices["parent"])
+        for aim in (asks("8.8.8.8"), asks("1.1.1.1", "+tls"), datagram(PEER4, 27015), datagram(PEER6, 40000)):
+            assert not aim(house, house.devices["tablet"])
+    finally:
+        house.hedgerow("gateway", "remove")
+
+
+def test_at_boot_the_gateway_is_there_before_the_interface(house: House) -> None:
+    (house.state / "gateway.json").write_text('{"lan": ["later0"]}')
+    try:
+        house.hedgerow("gateway", "apply")
+        assert 'iifname != "later0" accept' in house.router.must("nft", "list", "table", "inet", "hedgerow")
+    finally:
+        house.hedgerow("gateway", "remove")
 
 
 def test_mistakes_are_told_in_a_sentence(house: House) -> None:
