@@ -10,7 +10,7 @@ up: setup
 	@exec $(BIN)/hedgerow up $(ARGS)
 
 test: setup
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 setup:
 	@scripts/setup.sh
@@ -36,3 +36,7 @@ bench-proxy: setup
 # Needs uv; the lock names no index.
 lock:
 	uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock
+
+# Needs unbound, dnsmasq and dnsperf.
+bench-dns: setup
+	$(BIN)/python bench/dns.py --out bench/results/dns.md $(ARGS)
