@@ -1,0 +1,74 @@
+"""The file by which browsers configure themselves, as curl gets it and as Chromium obeys it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from pathlib import Path
+
+import pytest
+from proxy_stand import Stand
+from small_internet.whole import SmallInternet
+
+from hedgerow.proxy.auto_config import auto_config
+from hedgerow.proxy.http_head import Authority
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+def ask(stand: Stand, request: bytes, address: str = "127.0.0.1") -> tuple[bytes, bytes]:
+    """Head and body of the answer."""
+    with socket.create_connection((address, stand.gate.port), 10) as client:
+        client.sendall(request)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := client.recv(65536):
+                answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "address", "named"),
+    [
+        ("/proxy.pac", "127.0.0.1:{port}", "127.0.0.1", "127.0.0.1:{port}"),
+        ("/wpad.dat", "wpad", "127.0.0.1", "127.0.0.1:{port}"),  # a name may mean another machine tomorrow: the address is what has worked
+        ("/proxy.pac", "192.168.1.2:8080", "127.0.0.1", "192.168.1.2:8080"),  # behind a forwarded port
+        ("/wpad.dat", "[::1]:{port}", "::1", "[::1]:{port}"),
+        ("/proxy.pac", "x\"; return 'DIRECT", "127.0.0.1", "127.0.0.1:{port}"),
+    ],
+)
+def test_it_names_the_proxy_as_the_client_reached_it(stand: Stand, path: str, host: str, address: str, named: str) -> None:
+    host, named = (text.replace("{port}", str(stand.gate.port)) for text in (host, named))
+    head, body = ask(stand, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(), address)
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"Content-Type: application/x-ns-proxy-autoconfig" in head
+    assert body == auto_config(Authority(*_split(named))).body
+    assert f'return "PROXY {named}";\n}}\n'.encode() in body  # and nothing after it
+
+
+def _split(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def test_head_gets_no_body(stand: Stand) -> None:
+    head, body = ask(stand, b"HEAD /wpad.dat HTTP/1.1\r\nHost: wpad\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert body == b""
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")
+def test_chromium_configures_itself_by_it(stand: Stand, net: SmallInternet) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    options = ["--no-sandbox", "--disable-gpu", f"--proxy-pac-url=http://127.0.0.1:{stand.gate.port}/proxy.pac"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options)
+        try:
+            page = browser.new_page(locale="de-DE")
+            assert page.goto(net.url("adult.example", "/", "http")).status == 403
+            assert page.get_by_role("heading", level=1).inner_text() == "Diese Seite ist hier nicht offen"
+            assert page.goto(net.url("news.example", "/", "http")).status == 200
+        finally:
+            browser.close()
