@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hedgerow.app import cli_keep
 from hedgerow.app.cli_options import AsJson, StateDir, call
 
 Whom = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A person, a device or an address; nobody named means everybody.")]
@@ -137,7 +138,7 @@ def password(
         print(f"{name} may sign in now, as an admin.")
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (devices, log, pause, resume, grant, requests, password)
+COMMANDS: tuple[Callable[..., None], ...] = (devices, log, pause, resume, grant, requests, password, *cli_keep.COMMANDS)
 
 
 def _whom(state: Path | None, name: str | None) -> dict[str, str]:

@@ -32,6 +32,16 @@ def find_policy(path: Path | None) -> Path | None:
 
 def call(state: Path | None, method: str, path: str, **body: Any) -> Any:
     """Asks the running Hedgerow of this state directory; ends the command where none runs or it says no."""
+    answer = _ask(state, method, path, **body)
+    return answer.json() if answer.content else None
+
+
+def call_text(state: Path | None, path: str) -> str:
+    """As `call`, for what is no JSON."""
+    return _ask(state, "GET", path).text
+
+
+def _ask(state: Path | None, method: str, path: str, **body: Any) -> httpx.Response:
     folder = (state or default_state()).absolute()
     try:
         settings = Settings.load(folder)
@@ -49,7 +59,7 @@ def call(state: Path | None, method: str, path: str, **body: Any) -> Any:
         fail(f"Hedgerow does not answer at {url.removesuffix(path)}: is it running?")
     if answer.is_error:
         fail(_reason(answer))
-    return answer.json() if answer.content else None
+    return answer
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -21,7 +21,7 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Per
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.services import Service, Services
 from hedgerow.policies.targets import parse_target
-from hedgerow.proxy.authority import load_authority
+from hedgerow.proxy.authority import Authority, load_authority
 
 if TYPE_CHECKING:
     from hedgerow.app.control import ControlProcess
@@ -33,7 +33,6 @@ class WebControl:
 
     def __init__(self, process: ControlProcess) -> None:
         self._process = process
-        self._authority = load_authority(process.settings.authority)
         self._lifelines = Lifelines.load()
         self._services = Services.load()
 
@@ -54,14 +53,14 @@ class WebControl:
             journal_problem=process.recorder.problem,
             dropped=process.recorder.dropped,
             free_bytes=shutil.disk_usage(process.settings.state).free,
-            ca_expires=self._authority.expires.timestamp(),
+            ca_expires=self._authority().expires.timestamp(),
         )
 
     def policy(self) -> Policy:
         return self._process.policy_file.policy
 
     def certificate(self) -> bytes:
-        return self._authority.pem
+        return self._authority().pem
 
     def reach(self, person: str) -> dict[str, Reach]:
         view = self._view()
@@ -149,6 +148,10 @@ class WebControl:
             )
             for point in told.points
         )
+
+    def _authority(self) -> Authority:
+        """As it is now: `hedgerow ca rotate` may have replaced it."""
+        return load_authority(self._process.settings.authority)
 
     def _view(self) -> View:
         view = self._process.view

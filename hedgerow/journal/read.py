@@ -80,6 +80,18 @@ class HourCount:
 
 
 @dataclass(frozen=True, slots=True)
+class WhyCount:
+    """What was decided for one device in one hour, and why."""
+
+    hour: int
+    device: str
+    verdict: Verdict
+    reason: Reason
+    what: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRow:
     """A request for access. `state` is open, approved or denied; `asked` is how often the device asked while it was open."""
 
@@ -148,6 +160,14 @@ class Reader:
         query = select(hourly.c.hour, hourly.c.device, (func.sum(hourly.c.count) - blocked).label("allowed"), blocked)
         query = query.where(hourly.c.hour >= int(since // 3600)).group_by(hourly.c.hour, hourly.c.device)
         return tuple(HourCount(row.hour, row.device, int(row.allowed), int(row.blocked)) for row in self._all(query))
+
+    def why_counts(self, since: float) -> tuple[WhyCount, ...]:
+        """All hourly sums from the hour of `since` on."""
+        rows = self._all(select(hourly).where(hourly.c.hour >= int(since // 3600)))
+        fields = (row._mapping for row in rows)
+        return tuple(
+            WhyCount(**each | {"verdict": Verdict(each["verdict"]), "reason": Reason(each["reason"])}) for each in map(dict, fields)
+        )
 
     def requests_of(self, device: str, limit: int = 10) -> tuple[RequestRow, ...]:
         """What one device asked for, the latest first, answered or not."""

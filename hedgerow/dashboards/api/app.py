@@ -51,7 +51,7 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     site = Site(reader, control, parts.accounts, parts.desk, clock, Renderer(control, clock))
     api = make_api(reader, control, clock)
-    add_household(api, control, parts.desk)
+    add_household(api, reader, control, parts.desk, clock)
     add_streams(api, reader)
     add_keys(api, parts.accounts)
     app.include_router(api)

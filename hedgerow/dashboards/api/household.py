@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
@@ -9,13 +10,16 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse
 
 from hedgerow.dashboards.api.control import Control, ListHealth, Unfit
 from hedgerow.dashboards.pages.people import checked_name
 from hedgerow.dashboards.pages.site import visitor_of
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.dashboards.policy_text import diff, exclude, include, put, remove
+from hedgerow.dashboards.reports import weekly_report
 from hedgerow.journal.changes import PolicyChange
+from hedgerow.journal.read import Reader
 from hedgerow.policies.model import Policy, Verdict
 from hedgerow.policies.services import Services
 
@@ -96,13 +100,13 @@ class OwnRule(_Body):
 type PersonName = Annotated[str, Path(max_length=60)]
 
 
-def add_household(api: APIRouter, control: Control, desk: PolicyDesk) -> None:
+def add_household(api: APIRouter, reader: Reader, control: Control, desk: PolicyDesk, clock: Callable[[], float]) -> None:
     """Adds the routes."""
-    _add_readings(api, control, desk)
+    _add_readings(api, reader, control, desk, clock)
     _add_changes(api, control, desk)
 
 
-def _add_readings(api: APIRouter, control: Control, desk: PolicyDesk) -> None:
+def _add_readings(api: APIRouter, reader: Reader, control: Control, desk: PolicyDesk, clock: Callable[[], float]) -> None:
     @api.get("/people")
     async def people() -> tuple[PersonView, ...]:
         return tuple(_person(control.policy(), name) for name in control.policy().people)
@@ -128,6 +132,11 @@ def _add_readings(api: APIRouter, control: Control, desk: PolicyDesk) -> None:
     @api.get("/lists")
     async def lists() -> tuple[ListHealth, ...]:
         return control.status().lists
+
+    @api.get("/report", response_class=HTMLResponse)
+    async def report() -> HTMLResponse:
+        """The weekly report as one HTML file."""
+        return HTMLResponse(await run_in_threadpool(weekly_report, reader, control.policy(), clock()))
 
     @api.get("/changes")
     async def changes() -> tuple[ChangeView, ...]:

@@ -1,0 +1,101 @@
+"""What is saved comes back, also from a running journal; what is no backup changes nothing."""
+
+import io
+import stat
+import tarfile
+from contextlib import closing
+
+import pytest
+
+from hedgerow.app.backup import BackupError, back_up, restore
+from hedgerow.app.files import FolderLock
+from hedgerow.journal.ledger import Ledger
+from hedgerow.journal.read import Reader
+from hedgerow.journal.store import open_journal
+from hedgerow.policies.model import Grant
+
+
+@pytest.fixture
+def state(tmp_path):
+    folder = tmp_path / "state"
+    engine = open_journal(folder / "journal.sqlite")
+    Ledger(engine).give(Grant("g1", "chess.example", "ana", 1.0, None, person="mia"))
+    (folder / "ca").mkdir(mode=0o700)
+    (folder / "ca" / "key.pem").write_text("the key")
+    (folder / "admin-token").write_text("the token")
+    (tmp_path / "hedgerow.yaml").write_text("people: {mia: {age: 9}}\n")
+    yield folder
+    engine.dispose()
+
+
+def test_a_backup_of_a_journal_in_use_comes_back_elsewhere(state, tmp_path):
+    out = tmp_path / "saved.tar.gz"
+    names = back_up(state, tmp_path / "hedgerow.yaml", out)
+    assert set(names) == {"journal.sqlite", "ca/key.pem", "admin-token", "hedgerow.yaml"}
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    there, policy = tmp_path / "elsewhere", tmp_path / "new" / "hedgerow.yaml"
+    assert set(restore(out, there, policy)) == set(names)
+    engine = open_journal(there / "journal.sqlite")
+    assert [grant.subject for grant in Reader(engine).grants(2.0)] == ["chess.example"]
+    engine.dispose()
+    assert (there / "ca" / "key.pem").read_text() == "the key"
+    assert stat.S_IMODE((there / "ca" / "key.pem").stat().st_mode) == 0o600
+    assert policy.read_text() == "people: {mia: {age: 9}}\n"
+
+
+def test_a_policy_file_that_is_there_is_left_alone(state, tmp_path):
+    out = tmp_path / "saved.tar.gz"
+    back_up(state, tmp_path / "hedgerow.yaml", out)
+    (tmp_path / "hedgerow.yaml").write_text("# newer\n")
+    assert "hedgerow.yaml" not in restore(out, tmp_path / "elsewhere", tmp_path / "hedgerow.yaml")
+    assert (tmp_path / "hedgerow.yaml").read_text() == "# newer\n"
+
+
+def test_nothing_is_restored_under_a_running_hedgerow(state, tmp_path):
+    out = tmp_path / "saved.tar.gz"
+    back_up(state, None, out)
+    lock = FolderLock(state)
+    assert lock.acquire() is None
+    with pytest.raises(BackupError, match="stop it first"):
+        restore(out, state, tmp_path / "x.yaml")
+    lock.release()
+    assert restore(out, state, tmp_path / "x.yaml")
+
+
+def crafted(path, entries):
+    with closing(tarfile.open(path, "w:gz")) as tar:
+        for name, content, kind in entries:
+            member = tarfile.TarInfo(name)
+            member.type, member.size, member.linkname = kind, len(content), "/etc/passwd"
+            tar.addfile(member, io.BytesIO(content))
+
+
+def test_a_crafted_backup_writes_nothing_beside_the_state(tmp_path):
+    good = b"SQLite format 3\0" + bytes(100)
+    names = ["../outside", "/tmp/outside-of-hedgerow", "ca/../../outside", "ca/..", "snapshot.json", "run/pass.key"]
+    crafted(
+        tmp_path / "evil.tar.gz",
+        [
+            ("journal.sqlite", good, tarfile.REGTYPE),
+            ("admin-token", b"", tarfile.SYMTYPE),
+            *((name, b"x", tarfile.REGTYPE) for name in names),
+        ],
+    )
+    assert restore(tmp_path / "evil.tar.gz", tmp_path / "state", tmp_path / "p.yaml") == ("journal.sqlite",)
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"evil.tar.gz", "journal.sqlite", "lock"}
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x1f\x8b\x08\x00"])
+def test_what_is_no_backup_is_said(tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(BackupError):
+        restore(tmp_path / "x", tmp_path / "state", tmp_path / "p.yaml")
+
+
+def test_a_backup_without_a_journal_or_with_a_damaged_one_is_refused(tmp_path):
+    for entries in ([("admin-token", b"x", tarfile.REGTYPE)], [("journal.sqlite", b"garbage", tarfile.REGTYPE)]):
+        crafted(tmp_path / "x.tar.gz", entries)
+        with pytest.raises(BackupError):
+            restore(tmp_path / "x.tar.gz", tmp_path / "state", tmp_path / "p.yaml")
+    with pytest.raises(BackupError, match="no journal"):
+        back_up(tmp_path / "nowhere", None, tmp_path / "y")
