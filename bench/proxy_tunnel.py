@@ -1,6 +1,8 @@
 """Measures one gate worker beside Squid's plain CONNECT in the same run: CPU a new tunnel, CPU a gigabyte, memory an idle tunnel.
 
-    .venv/bin/python bench/proxy_tunnel.py [--pairs 5] [--requests 1500] [--megabytes 400] [--idle 2000] [--out FILE]
+    .venv/bin/python bench/proxy_tunnel.py [--pairs 5] [--requests 1500] [--megabytes 400] [--idle 2000] [--write]
+
+`--write` keeps the figures in bench/results/proxy_tunnel.md; `make bench-proxy` does.
 
 The proxy under test is pinned to one core, hey, curl and nginx to the other; the sides alternate; medians and the spread of the ratios
 are printed. Both resolve the same name (Squid from a hosts file); the gate also judges it and reads the ClientHello.
@@ -12,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import re
 import socket
 import ssl
@@ -171,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("pairs", 5), ("requests", 1500), ("megabytes", 400), ("idle", 2000)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
     with contextlib.ExitStack() as stack:
         net = stack.enter_context(small_internet())
@@ -189,8 +192,26 @@ def main() -> None:
             compare("bytes", "s CPU a GB", sides, chosen.pairs, lambda side: gigabyte_cpu(side, origin, chosen.megabytes)),
             compare("idle tunnel", "kB", sides, 1, lambda side: idle_memory(side, origin, chosen.idle)),
         ]
-    if chosen.out:
-        chosen.out.write_text(json.dumps(results, indent=1) + "\n")
+    if chosen.write:
+        write(results, chosen.pairs)
+
+
+def write(results: list[dict[str, object]], pairs: int) -> None:
+    """The figures as a table beside the others."""
+    lines = [
+        "# The tunnel lane beside Squid, measured by `make bench-proxy`",
+        "",
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Squid's plain CONNECT, {pairs} pairs in one run, the"
+        " proxy pinned to one core, the load to the other. What each figure is stands in `bench/proxy_tunnel.py`.",
+        "",
+        "| figure | unit | Hedgerow | Squid | ratio (median of pairs) | spread |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for each in results:
+        low, high = each["spread"]  # type: ignore[misc]
+        cells = (each["measure"], each["unit"], each["hedgerow"], each["squid"], each["ratio"], f"{low}–{high}")
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    (Path(__file__).parent / "results" / "proxy_tunnel.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
