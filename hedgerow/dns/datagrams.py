@@ -230,9 +230,13 @@ class BatchListener(Listener):
                     metered += 1
                 entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + SUFFIX_OCTETS], b""))
                 if entry is not None and (now < entry.due or entry.refresh(now)):
-                    message = data[:2] + entry.head + data[12 : end + 4] + entry.tail
-                    pieces[2 * index + 1] = size = len(message)
-                    slots[at : at + size] = message
+                    # Id and question lie where they must already.
+                    tail = entry.tail
+                    start = at + end + 4
+                    stop = start + len(tail)
+                    slots[at + 2 : at + 12] = entry.head
+                    slots[start:stop] = tail
+                    pieces[2 * index + 1] = stop - at
                     known.hits[entry] += 1
                     answered.append(index)
                     continue
