@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: up test setup check fix lock bench-lists bench-proxy
+.PHONY: up test setup check fix lock bench-lists bench-proxy bench-web
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -40,3 +40,6 @@ lock:
 # Needs unbound, dnsmasq and dnsperf.
 bench-dns: setup
 	$(BIN)/python bench/dns.py --out bench/results/dns.md $(ARGS)
+
+bench-web: setup
+	$(BIN)/python -P bench/web.py $(ARGS)

@@ -52,7 +52,8 @@ def make_journal(path: Path, decisions: int) -> None:
         db.execute(
             """
             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?),
-                 r(i, x, d) AS (SELECT i, (random() & 1073741823) / 1073741824.0, abs(random()) % 40 FROM n)
+                 -- Not random(): SQLite would ask it once for all rows.
+                 r(i, x, d) AS (SELECT i, (i * 2654435761 % 4294967296) / 4294967296.0, i * 40503 / 11 % 40 FROM n)
             INSERT INTO decisions(id, at, device, person, profile, kind, verdict, reason, what, host_key, url, rule, count)
             SELECT i, ? + i * ?, 'device-' || d, 'person-' || (d / 4), 'child-8-12', 'dns', verdict, reason, what, key, '', '', 1
             FROM r JOIN names ON names.n = CAST(? * x * x * x * x AS INTEGER)
@@ -155,7 +156,7 @@ def serve(journal: Path) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
     from web_server import running_web
 
-    with running_web(journal.parent, token=TOKEN, journal=journal, clock=time.time) as web:
+    with running_web(journal.parent, token=TOKEN, clock=time.time) as web:
         print(web.port, flush=True)
         time.sleep(3600)
 
@@ -192,6 +193,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         journal = (chosen.keep or Path(scratch)) / "journal.sqlite"
+        (journal.parent / "hedgerow.yaml").write_text("people: {person-3: {age: 9}}\n")
         if not journal.exists():
             started = time.perf_counter()
             make_journal(journal, chosen.decisions)
