@@ -5,8 +5,8 @@ Pure. The engine holds the answer's head and what came of its body until `feed`,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from email.message import Message
 
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason, Verdict
@@ -15,6 +15,7 @@ from hedgerow.proxy.file_kinds import NEEDED, kind_of_content, kind_of_name, kin
 from hedgerow.proxy.page_scan import PageScan, PhraseBook
 from hedgerow.proxy.page_text import BodyDecoder
 
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';\s]+)""")
 _PAGES = frozenset({"text/html", "application/xhtml+xml", ""})
 
 type Refuse = Callable[[Decision], Answer]
@@ -87,10 +88,10 @@ def watch_of(
     rules: ContentRules, book: PhraseBook, content_type: str, encoding: str, refuse: Refuse, weighed: Callable[[str], None]
 ) -> BodyWatch | None:
     """How an answer with such a head is watched; None: not at all."""
-    message = Message()
-    message["content-type"] = content_type
-    media = message.get_content_type() if content_type else ""
-    decoder = BodyDecoder(encoding, message.get_content_charset("") or "")
+    media, _, parameters = content_type.lower().partition(";")
+    media = media.strip()
+    charset = _CHARSET.search(parameters)
+    decoder = BodyDecoder(encoding, charset[1] if charset is not None else "")
     is_page = bool(rules.page_limit) and media in _PAGES
     if is_page and not decoder.is_known:
         weighed("unreadable")

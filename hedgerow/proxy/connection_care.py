@@ -1,4 +1,5 @@
-"""mitmproxy's way of handling sockets, where it leaks or hoards: closed for certain, and not read while nothing can be passed on.
+"""mitmproxy's way of handling sockets, where it leaks or hoards: closed for certain, not read while nothing can be passed on, hooks
+called directly.
 
 As with `http_engine`, mitmproxy has no place to give it a better class; `install` changes its own, once a process.
 """
@@ -6,9 +7,15 @@ As with `http_engine`, mitmproxy has no place to give it a better class; `instal
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from mitmproxy.proxy.commands import StartHook
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionHandler
+
+log = logging.getLogger(__name__)
 
 _POLL = 0.02
 
@@ -46,6 +53,28 @@ def abort_servers(handler: ConnectionHandler) -> None:
             io.writer.transport.abort()
 
 
-def install() -> None:
+def _dispatching(addons: Sequence[object]) -> Callable[[ProxyConnectionHandler, StartHook], Awaitable[None]]:
+    """mitmproxy walks through all addons, and those within them, for every hook; which of ours listen to what never changes."""
+    listeners: dict[str, list[Callable[..., Any]]] = {}
+
+    async def handle_hook(self: ProxyConnectionHandler, hook: StartHook) -> None:
+        found = listeners.get(hook.name)
+        if found is None:
+            found = listeners[hook.name] = [getattr(addon, hook.name) for addon in addons if hasattr(addon, hook.name)]
+        with self.timeout_watchdog.disarm():
+            for listen in found:
+                try:
+                    result = listen(*hook.args())
+                    if result is not None:
+                        await result
+                except Exception:
+                    log.exception("%s failed", hook.name)
+
+    return handle_hook
+
+
+def install(addons: Sequence[object]) -> None:
+    """`addons` are told of what happens on connections, in their order."""
+    ProxyConnectionHandler.handle_hook = _dispatching(addons)  # type: ignore[method-assign, assignment]
     ConnectionHandler.handle_connection = _handle_and_close  # type: ignore[method-assign]
     ConnectionHandler.drain_writers = _drain_and_wait  # type: ignore[method-assign]

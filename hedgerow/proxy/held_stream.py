@@ -45,6 +45,7 @@ class Stream(_layers.HttpStream):
 
     _watch: Watch
     _held: bytearray
+    _is_timed: bool
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, events.Wakeup):
@@ -61,8 +62,8 @@ class Stream(_layers.HttpStream):
             yield from super().start_response_stream()
         else:
             self._watch, self._held = watch, bytearray()
+            self._is_timed = False
             self.server_state = self.state_hold
-            yield commands.RequestWakeup(watch.patience)
 
     def state_hold(self, event: events.Event) -> Commands:
         """Neither head nor body has gone to the client yet."""
@@ -75,6 +76,9 @@ class Stream(_layers.HttpStream):
                 yield from self._refuse(refusal)
             elif self._watch.is_done or len(self._held) > MAX_HELD:
                 yield from self._release()
+            elif not self._is_timed and str(len(self._held)) != self.flow.response.headers.get("content-length"):  # type: ignore[union-attr]
+                self._is_timed = True
+                yield commands.RequestWakeup(self._watch.patience)
         elif isinstance(event, layers.ResponseEndOfMessage):
             refusal = self._watch.end()
             if refusal is not None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 import certifi
-from mitmproxy import certs, connection
+from mitmproxy import connection
 from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
 from mitmproxy.master import Master
 from mitmproxy.options import Options
@@ -28,6 +28,7 @@ from hedgerow.proxy.authority import Authority
 from hedgerow.proxy.destination import DialingLoop
 from hedgerow.proxy.inspection import Inspection, Running
 from hedgerow.proxy.judge import Counters, Judge
+from hedgerow.proxy.leaves import LeafStore
 from hedgerow.proxy.pass_through import Refusals
 
 log = logging.getLogger(__name__)
@@ -88,11 +89,12 @@ class Inspector:
 
     async def _serve(self, host: str, port: int, ready: Callable[[int], None], trust: str) -> None:
         http_engine.install(self._inspection.explain)
-        connection_care.install()
         started = Started()
         self._master = master = Master(Options())
         certificates = OwnCertificates(self._authority)
-        master.addons.add(core.Core(), self._server, next_layer.NextLayer(), certificates, self._inspection, started)
+        addons = (core.Core(), self._server, next_layer.NextLayer(), certificates, self._inspection, started)
+        master.addons.add(*addons)
+        connection_care.install(addons)
         master.options.update(listen_host=host, listen_port=port, mode=["regular"], ssl_verify_upstream_trusted_ca=trust, **_OPTIONS)
         serving = asyncio.create_task(master.run())
         starting = asyncio.create_task(started.event.wait())
@@ -185,19 +187,11 @@ class Started:
         self.event.set()
 
 
-class LeafStore(certs.CertStore):
-    """Keeps the leaves of a day's browsing; mitmproxy's own limit of 100 makes it sign the same ones again and again."""
-
-    STORE_CAP = 2000
-
-
 class OwnCertificates(tlsconfig.TlsConfig):
     """mitmproxy's TLS settings with our authority in place of one that it would make in the user's home."""
 
     def __init__(self, authority: Authority) -> None:
-        ca = certs.Cert(authority.certificate)
-        no_parameters = certs.DHParams(b"")  # finite-field Diffie-Hellman is not offered
-        self.certstore = LeafStore(authority.key, ca, None, certs.dummy_crl(authority.key, authority.certificate), no_parameters)
+        self.certstore = LeafStore(authority)
 
     def configure(self, updated: Set[str]) -> None:
         super().configure(set(updated) - _STORE_OPTIONS)

@@ -72,7 +72,10 @@ class PhraseBook:
                 self._weights[parts[0]] = self._weights.get(parts[0], 0) + phrase.weight
             else:
                 together[parts] = together.get(parts, 0) + phrase.weight
-        self._together = tuple(together.items())
+        # By their first part alone: most lines of a list have none of their parts on a page.
+        self._together: dict[int, list[tuple[tuple[int, ...], int]]] = {}
+        for parts, weight in together.items():
+            self._together.setdefault(parts[0], []).append((parts, weight))
         self._automaton = ahocorasick.Automaton()
         for text, number in numbers.items():
             self._automaton.add_word(text, number)
@@ -96,7 +99,8 @@ class PhraseBook:
     def score(self, found: set[int]) -> int:
         """What the phrases weigh together."""
         weights = [self._weights.get(number, 0) for number in found]
-        weights += [weight for parts, weight in self._together if found.issuperset(parts)]
+        lines = [line for number in found for line in self._together.get(number, ())]
+        weights += [weight for parts, weight in lines if found.issuperset(parts)]
         return sum(weight for weight in weights if weight > 0) + max(MOST_CREDIT, sum(weight for weight in weights if weight < 0))
 
 

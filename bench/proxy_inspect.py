@@ -1,0 +1,232 @@
+"""Measures the inspection lane beside its peers in the same run: a page weighed by its words, a small request, a new TLS connection.
+
+    .venv/bin/python bench/proxy_inspect.py [--pairs 5] [--requests 1500] [--out FILE]
+
+CPU (user and system) a request of all processes that serve it (gate and inspector here), pinned to one core; hey and nginx have the
+other. The sides alternate; medians, and the spread of the ratios, are printed. e2guardian and Hedgerow weigh with e2guardian's English
+lists; Hedgerow with its own beside them. Needs e2guardian, squid-openssl, nginx and hey from Debian.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+from proxy_stand import proxy_stand
+from small_internet.running import network_section, wait_until
+from small_internet.whole import SmallInternet, small_internet
+
+HOST = "news.example"
+E2GUARDIAN = Path("/etc/e2guardian")
+TICK = os.sysconf("SC_CLK_TCK")
+WORDS = """river bread garden window letter morning teacher market silver cloud engine paper forest bridge winter summer
+yellow simple history children music village station planet ocean winter doctor kitchen travel island number
+picture science library weather football mountain holiday question language animal travel country machine shadow
+pocket ladder basket candle butter needle summer orange purple circle""".split()  # noqa: SIM905
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A proxy under test, and all processes that do its work."""
+
+    name: str
+    pids: tuple[int, ...]
+    port: int
+
+    def cpu(self) -> float:
+        """Seconds of CPU used so far."""
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.pids]
+        return sum(int(each[11]) + int(each[12]) for each in fields) / TICK
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def accepts(address: str, port: int) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection((address, port), 1).close()
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def child(command: list[str], port: int, address: str = "127.0.0.1", core: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """A server pinned to a core until the end of the block; entered once it accepts connections."""
+    process = subprocess.Popen(["taskset", "-c", str(core), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: accepts(address, port), 30, command[0])
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def a_page() -> bytes:
+    chance = random.Random(1)
+    paragraphs = (" ".join(chance.choices(WORDS, k=60)) for _ in range(400))
+    text = "".join(f'<div class="part"><p>{each}.</p></div>\n' for each in paragraphs)
+    return f"<!doctype html><html><head><title>A page</title><style>p {{ margin: 0 }}</style></head><body>{text}".encode()[:55_000]
+
+
+@contextlib.contextmanager
+def nginx(net: SmallInternet, directory: Path, plain: int, secure: int) -> Iterator[None]:
+    leaf, address = net.authority.leaf(HOST), net.address_of(HOST)
+    (directory / "1k.html").write_bytes(b"x" * 1024)
+    (directory / "page.html").write_bytes(a_page())
+    (directory / "nginx.conf").write_text(
+        f"daemon off; pid {directory}/nginx.pid; error_log /dev/null; events {{ worker_connections 4096; }}\n"
+        f"http {{ types {{ text/html html; }} access_log off; keepalive_requests 1000000; server {{ listen {address}:{plain};\n"
+        f"listen {address}:{secure} ssl backlog=2048; root {directory};\n"
+        f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key}; }} }}\n"
+    )
+    directory.chmod(0o755)
+    with child(["nginx", "-c", str(directory / "nginx.conf")], secure, address, core=1):
+        yield
+
+
+@contextlib.contextmanager
+def squid(net: SmallInternet, directory: Path, secure: int) -> Iterator[Side]:
+    port = free_port()
+    directory.chmod(0o777)
+    (directory / "hosts").write_text(f"{net.address_of(HOST)} {HOST}\n")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=squid",
+         "-addext", "basicConstraints=critical,CA:TRUE", "-keyout", f"{directory}/ca.pem", "-out", f"{directory}/ca.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (directory / "ca.pem").write_bytes((directory / "ca.pem").read_bytes() + (directory / "ca.crt").read_bytes())
+    (directory / "ca.pem").chmod(0o644)
+    certgen = "/usr/lib/squid/security_file_certgen"
+    subprocess.run([certgen, "-c", "-s", f"{directory}/certs", "-M", "4MB"], check=True, capture_output=True)
+    subprocess.run(["chown", "-R", "proxy", f"{directory}/certs"], check=True)
+    (directory / "squid.conf").write_text(
+        f"http_port 127.0.0.1:{port} ssl-bump tls-cert={directory}/ca.pem generate-host-certificates=on dynamic_cert_mem_cache_size=4MB\n"
+        f"sslcrtd_program {certgen} -s {directory}/certs -M 4MB\nssl_bump bump all\ntls_outgoing_options cafile={net.authority.root}\n"
+        f"workers 1\ncache deny all\naccess_log none\ncache_log {directory}/cache.log\npid_filename {directory}/squid.pid\n"
+        f"coredump_dir {directory}\nhosts_file {directory}/hosts\ncache_effective_user proxy\nacl ssl port {secure}\n"
+        "http_access allow all\nshutdown_lifetime 1 seconds\nmax_filedescriptors 16384\n"
+    )
+    with child(["squid", "-N", "-f", str(directory / "squid.conf")], port) as process:
+        yield Side("squid bump", (process.pid,), port)
+
+
+@contextlib.contextmanager
+def e2guardian(directory: Path) -> Iterator[Side]:
+    port = free_port()
+    shutil.copytree(E2GUARDIAN, directory / "etc", symlinks=True)
+    for path in (directory / "etc").glob("*.conf"):
+        path.write_text(path.read_text().replace("/etc/e2guardian", str(directory / "etc")))
+    conf = directory / "etc" / "e2guardian.conf"
+    kept = [
+        line
+        for line in conf.read_text().splitlines()
+        if not re.match(r"\s*(filterports|filterip|loglocation|dstatlocation|pidfilename)\b", line)
+    ]
+    ours = [f"filterports = {port}", "filterip = 127.0.0.1", f"pidfilename = '{directory}/pid'", "loglevel = 0", "dstatlocation = ''"]
+    conf.write_text("\n".join([*kept, *ours]) + "\n")
+    directory.chmod(0o777)
+    subprocess.run(["chmod", "-R", "a+rX", str(directory)], check=True)
+    with child(["e2guardian", "-N", "-c", str(conf)], port) as process:
+        yield Side("e2guardian", (process.pid,), port)
+
+
+@contextlib.contextmanager
+def mitmdump(directory: Path) -> Iterator[Side]:
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "mitmdump"), "-q", "--listen-host", "127.0.0.1", "-p", str(port), "--ssl-insecure"]
+    with child([*command, "--set", f"confdir={directory}"], port) as process:
+        yield Side("mitmdump", (process.pid,), port)
+
+
+def request_cpu(side: Side, url: str, requests: int, *, kept: bool) -> float:
+    """Microseconds of CPU a request."""
+    command = ["taskset", "-c", "1", "hey", "-n", str(requests), "-c", "10", *([] if kept else ["-disable-keepalive"])]
+    before = side.cpu()
+    done = subprocess.run([*command, "-x", f"http://127.0.0.1:{side.port}", url], capture_output=True, text=True, check=True)
+    served = sum(int(count) for count in re.findall(r"\[200\]\s+(\d+) responses", done.stdout))
+    assert served >= requests - 20, f"{side.name}: {done.stdout}"
+    time.sleep(0.1)
+    return (side.cpu() - before) / served * 1e6
+
+
+def compare(name: str, sides: Sequence[tuple[Side, str]], pairs: int, requests: int, *, kept: bool) -> list[dict[str, object]]:
+    found: dict[str, list[float]] = {side.name: [] for side, _ in sides}
+    for side, url in sides:
+        request_cpu(side, url, 200, kept=kept)
+    for number in range(pairs):
+        for side, url in sides if number % 2 == 0 else reversed(sides):
+            found[side.name].append(request_cpu(side, url, requests, kept=kept))
+    ours, results = found["hedgerow"], []
+    for side, _ in sides[1:]:
+        ratios = sorted(one / other for one, other in zip(ours, found[side.name], strict=True))
+        medians = [round(statistics.median(values)) for values in (ours, found[side.name])]
+        row = {"measure": name, "peer": side.name, "hedgerow_us": medians[0], "peer_us": medians[1],
+               "ratio": round(statistics.median(ratios), 2), "spread": [round(ratios[0], 2), round(ratios[-1], 2)]}  # fmt: skip
+        print(json.dumps(row), flush=True)
+        results.append(row)
+    return results
+
+
+def policy_of(net: SmallInternet, ports: Sequence[int]) -> str:
+    lists = sorted((E2GUARDIAN / "lists" / "phraselists" / "ukenglish").glob("*/weighted"))
+    section = network_section(net).replace("  ports: [", "  ports: [" + "".join(f"{port}, " for port in ports))
+    people = (
+        f'people:\n  mia: {{age: 9, devices: [here], block: ["{HOST}/secret"]}}\ndevices:\n  here: {{ip: 127.0.0.1, trusts_ca: true}}\n'
+    )
+    return section + people + f"phrase_lists: [{', '.join(map(str, lists))}]\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("pairs", 5), ("requests", 1500)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        net = stack.enter_context(small_internet())
+        web, one, two, three = (Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(4))
+        plain, secure = free_port(), free_port()
+        stack.enter_context(nginx(net, web, plain, secure))
+        stand = stack.enter_context(proxy_stand(net, policy_of(net, (plain, secure)), {"adult": "adult.example\n"}, tells=False))
+        for pid in (stand.gate.pid, stand.inspector.pid):
+            os.sched_setaffinity(pid, {0})
+        ours = Side("hedgerow", (stand.gate.pid, stand.inspector.pid), stand.gate.port)
+        guardian, dump, bump = (stack.enter_context(each) for each in (e2guardian(one), mitmdump(two), squid(net, three, secure)))
+        address, runs = net.address_of(HOST), (chosen.pairs, chosen.requests)
+        page, small = f"http://{HOST}:{plain}/page.html", f"https://{HOST}:{secure}/1k.html"
+        results = compare(
+            "55 kB page, words weighed, plain HTTP", [(ours, page), (guardian, f"http://{address}:{plain}/page.html")], *runs, kept=True
+        )
+        both = [
+            (ours, small),
+            (dump, f"https://{address}:{secure}/1k.html"),
+            (bump, small),
+            (guardian, f"http://{address}:{plain}/1k.html"),
+        ]
+        results += compare("small inspected request, connection kept", both, *runs, kept=True)
+        results += compare("inspected, new TLS connection", [(ours, small), (bump, small)], chosen.pairs, chosen.requests // 3, kept=False)
+    if chosen.out:
+        chosen.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
