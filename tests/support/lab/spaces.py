@@ -67,6 +67,7 @@ class Space:
 @contextlib.contextmanager
 def spaces(*roles: str) -> Iterator[list[Space]]:
     """One machine a role; gone afterwards, with everything in them."""
+    _sweep()
     made: list[Space] = []
     try:
         for role in roles:
@@ -79,6 +80,16 @@ def spaces(*roles: str) -> Iterator[list[Space]]:
         for space in reversed(made):
             space.end_processes()
             subprocess.run(["ip", "netns", "delete", space.name], check=True)
+
+
+def _sweep() -> None:
+    """Deletes the empty machines of a run that was killed before it could do so itself."""
+    for place in Path("/run/netns").glob("hedgerow-*-*-*"):
+        owner = place.name.split("-")[1]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            inside = subprocess.run(["ip", "netns", "pids", place.name], capture_output=True, text=True, check=False).stdout.split()
+            if not inside:
+                subprocess.run(["ip", "netns", "delete", place.name], capture_output=True, check=False)
 
 
 def connect(first: Space, name: str, second: Space, other_name: str, mac: str | None = None) -> None:
