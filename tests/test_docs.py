@@ -56,7 +56,7 @@ def commands() -> list[str]:
 def test_every_command_exists(line: str, tmp_path: Path) -> None:
     """The words up to the first that is no subcommand are asked for their help."""
     words = line.split()
-    names = words[:2] if words[0] in {"lists", "ca", "gateway"} else words[:1]
+    names = words[:2] if words[0] in {"lists", "ca", "gateway", "seat"} else words[:1]
     done = run([*names, "--help"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"hedgerow {' '.join(names)}" in done.stdout

@@ -16,6 +16,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from sqlalchemy.exc import DatabaseError
+
 from hedgerow.app.budgets import BudgetKeeper
 from hedgerow.app.discovery import Discovery
 from hedgerow.app.files import write_atomically
@@ -37,17 +39,20 @@ from hedgerow.journal.ledger import Ledger
 from hedgerow.journal.messages import CounterDelta, GaugeLevel
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Event, Recorder
+from hedgerow.journal.retention import forget_decisions
 from hedgerow.journal.store import open_journal
 from hedgerow.journal.usage import UsageStore
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.load import load_policy
 from hedgerow.policies.model import Activity, Grant, Pause, Sitting, Spent
+from hedgerow.policies.parties import retention_of
 from hedgerow.proxy.authority import ensure_authority
 
 log = logging.getLogger("hedgerow.control")
 
 WATCH_S = 0.2
 LISTS_EVERY_S = 1.0
+FORGET_EVERY_S = 3600.0
 
 
 class ControlProcess:
@@ -56,7 +61,7 @@ class ControlProcess:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started = time.time()
-        engine = open_journal(settings.journal)
+        self._engine = engine = open_journal(settings.journal)
         self.reader, self.ledger, self.recorder = Reader(engine), Ledger(engine), Recorder(engine)
         self.accounts = Accounts(AccountStore(engine))
         # Where a first policy is written: the place in which `hedgerow up` looks for one.
@@ -97,6 +102,7 @@ class ControlProcess:
             tasks.create_task(self._keep_policy())
             tasks.create_task(self._keep_lists())
             tasks.create_task(self._publish_when_wanted())
+            tasks.create_task(self._forget_in_time())
             tasks.create_task(self._fetch_lists())
             tasks.create_task(self._watch_workers())
             tasks.create_task(GatewayKeeper(self.settings, lambda: self.view).run())
@@ -182,6 +188,17 @@ class ControlProcess:
         if self.budgets.spent(self.policy_file.policy, time.time()) != self._spent:
             self._publish_wanted.set()
         await asyncio.to_thread(self.budgets.save)
+
+    async def _forget_in_time(self) -> None:
+        """Once an hour: the minutes that no budget asks for, and decisions that the policy keeps for fewer days than others."""
+        while True:
+            await asyncio.sleep(FORGET_EVERY_S)
+            people, profiles = retention_of(self.policy_file.policy)
+            try:
+                await asyncio.to_thread(self.usage.prune)
+                await asyncio.to_thread(forget_decisions, self._engine, people, profiles, time.time())
+            except DatabaseError as error:
+                log.warning("Old entries of the journal can't be deleted: %s", error.orig)
 
     async def _publish_when_wanted(self) -> None:
         while True:

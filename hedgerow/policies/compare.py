@@ -42,7 +42,7 @@ def _device_differences(old: Device, new: Device) -> Iterator[str]:
     for attribute, words in (("trusts_ca", "pages may be looked into"), ("never_inspect", "pages are never looked into")):
         if getattr(old, attribute) != getattr(new, attribute):
             yield f"{words}: {'yes' if getattr(new, attribute) else 'no'}"
-    if (old.macs, old.networks, old.names, old.clients) != (new.macs, new.networks, new.names, new.clients) and old.known and new.known:
+    if (old.macs, old.networks, old.client_id) != (new.macs, new.networks, new.client_id) and old.known and new.known:
         yield "is recognised by something else"
 
 

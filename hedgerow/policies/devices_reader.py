@@ -78,17 +78,16 @@ class DevicesReader:
             for index, text in enumerate(texts)
             if (network := self._address((*path, key, index), text, name, key))
         )
-        names = self._words(path, "host", raw.host, name)
-        clients = self._words(path, "client", raw.client, name)
-        if not (raw.mac or raw.ip or raw.cidr or raw.host or raw.client):
-            self._tree.add_problem(path, f"'{name}' has neither mac, ip, cidr, host nor client: it would never be recognised", key=True)
+        client_id = self._client_id((*path, "client_id"), raw.client_id, name)
+        if not (raw.mac or raw.ip or raw.cidr or raw.client_id):
+            self._tree.add_problem(path, f"'{name}' has neither mac, ip, cidr nor client_id: it would never be recognised", key=True)
         is_seat = section == "seats"
         profile = self._profile_of(name, (*path, "profile"), raw.profile or (SEAT_PROFILE if is_seat else None))
         person, sharers = self._users_of(name)
         return Device(
             DeviceId(name), profile, person, macs, networks, raw.trusts_ca, raw.never_inspect, self._reader.read(raw, path),
-            origin=self._reader.origin(path, key=True), names=names, clients=clients, sharers=sharers, is_seat=is_seat,
-            has_profile=is_seat or raw.profile is not None,
+            origin=self._reader.origin(path, key=True), sharers=sharers, is_seat=is_seat,
+            has_profile=is_seat or raw.profile is not None, client_id=client_id,
         )  # fmt: skip
 
     def _users_of(self, name: str) -> tuple[str | None, tuple[str, ...]]:
@@ -96,18 +95,16 @@ class DevicesReader:
         owners = self._owners.get(name, [])
         return (owners[0], ()) if len(owners) == 1 else (None, tuple(owners))
 
-    def _words(self, path: yaml_tree.Path, key: str, texts: list[str], device: str) -> tuple[str, ...]:
-        """Host names as DHCP knows them, or ids of encrypted DNS: one label each."""
-        found = []
-        for index, text in enumerate(texts):
-            word = text.lower()
-            if not re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?", word):
-                what = "a host name without its domain" if key == "host" else "an id: letters, digits and hyphens"
-                self._tree.add_problem((*path, key, index), f"'{text}' is not {what}")
-                continue
-            self._take((*path, key, index), key, word, device, f"{'host name' if key == 'host' else 'client id'} {word}")
-            found.append(word)
-        return tuple(found)
+    def _client_id(self, path: yaml_tree.Path, text: str | None, device: str) -> str | None:
+        """An id of encrypted DNS: one label of a server name."""
+        if text is None:
+            return None
+        client_id = text.lower()
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", client_id):
+            self._tree.add_problem(path, f"'{text}' is not an id: letters, digits and hyphens, such as mia-phone-7f3a")
+            return None
+        self._take(path, "client_id", client_id, device, f"client_id {client_id}")
+        return client_id
 
     def _take(self, path: yaml_tree.Path, key: str, value: object, device: str, shown: str) -> None:
         other = self._taken.setdefault((key, value), device)

@@ -243,8 +243,8 @@ class Device:
     """Something on the network. `known` is false for a device that the policy does not name; its id then is its address.
 
     `macs` are lower case with colons; `networks` hold single addresses as /32 and /128. `profile` is resolved, as for a person.
-    `names` are host names and `clients` the ids of encrypted DNS, lower case. A device that several people share is in `sharers`' hands
-    and has no `person`. `is_seat`: guests sit down at it one after another.
+    `client_id`: what it calls itself over encrypted DNS, from wherever it asks.
+    A device that several people share is in `sharers`' hands and has no `person`. `is_seat`: guests sit down at it one after another.
     """
 
     id: DeviceId
@@ -257,20 +257,29 @@ class Device:
     rules: Rules = field(default_factory=Rules)
     known: bool = True
     origin: Origin | None = None
-    names: tuple[str, ...] = ()
-    clients: tuple[str, ...] = ()
     sharers: tuple[str, ...] = ()
     is_seat: bool = False
     has_profile: bool = False  # of its own, whoever uses it
+    client_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where to listen, each as ADDR:PORT or [ADDR]:PORT; None leaves it to the program's defaults."""
+    """Where to listen, each as ADDR:PORT or [ADDR]:PORT; None leaves it to the program's defaults, which for `dot` and `doh` is nowhere."""
 
     dns: str | None = None
     proxy: str | None = None
     web: str | None = None
+    dot: str | None = None
+    doh: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """Absolute paths of a certificate with its chain, and of its key, both PEM."""
+
+    chain: str
+    key: str
 
 
 LOCAL_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = tuple(
@@ -288,7 +297,10 @@ class Lists(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The network as a whole. `lan`: clients outside it are refused. `upstream` empty: the system's resolvers."""
+    """The network as a whole. `lan`: clients outside it are refused. `upstream` empty: the system's resolvers.
+
+    `server_name`: what encrypted DNS is called here; `certificate` None: one of our own CA.
+    """
 
     timezone: str = "UTC"
     country: str | None = None  # ISO 3166 alpha-2, upper case: whose helplines a block page shows
@@ -301,6 +313,8 @@ class Network:
     lists: Lists = Lists.STARTER
     resolver: ResolverSettings = field(default_factory=ResolverSettings)
     holidays: tuple[date, ...] = ()
+    server_name: str | None = None
+    certificate: CertificateFiles | None = None
 
 
 @dataclass(frozen=True, slots=True)

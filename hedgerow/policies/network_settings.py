@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies import yaml_tree
-from hedgerow.policies.model import LOCAL_NETWORKS, Listen, Lists, Network, Profile
+from hedgerow.policies.model import LOCAL_NETWORKS, CertificateFiles, Listen, Lists, Network, Profile
 from hedgerow.policies.resolver_reader import read_resolver
 from hedgerow.policies.schema import RawNetwork
 from hedgerow.policies.targets import suggest
@@ -52,7 +52,7 @@ def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], defa
             tree.add_problem(("network", "ports", index), f"{port} is not a port: ports are 1 to 65535")
     for index, upstream in enumerate(raw.upstream):
         _check_upstream(tree, ("network", "upstream", index), upstream)
-    listen = Listen(*(_endpoint(tree, key, getattr(raw.listen, key)) for key in ("dns", "proxy", "web")))
+    listen = Listen(*(_endpoint(tree, key, getattr(raw.listen, key)) for key in ("dns", "proxy", "web", "dot", "doh")))
     return Network(
         timezone=raw.timezone or local_timezone(),
         country=_country(tree, raw.country),
@@ -64,6 +64,8 @@ def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], defa
         upstream=tuple(raw.upstream),
         lists=raw.lists or Lists.STARTER,
         resolver=read_resolver(raw, tree, _check_upstream),
+        server_name=_server_name(tree, raw.server_name),
+        certificate=_certificate(tree, raw),
     )
 
 
@@ -106,6 +108,24 @@ def _country(tree: Tree, text: str | None) -> str | None:
         hint = f" Did you mean {_OFTEN_SAID[code]}?" if code in _OFTEN_SAID else ""
         tree.add_problem(("network", "country"), f"'{text}' is not a country's two-letter code, such as PT (ISO 3166).{hint}")
     return code
+
+
+def _server_name(tree: Tree, text: str | None) -> str | None:
+    name = parse_host(text) if text is not None else None
+    if text is not None and (name is None or _is_ip(name) or "." not in name):
+        tree.add_problem(("network", "server_name"), f"'{text}' is not a full name, such as dns.home.example")
+        return None
+    return name
+
+
+def _certificate(tree: Tree, raw: RawNetwork) -> CertificateFiles | None:
+    if raw.certificate is None:
+        return None
+    for key in ("chain", "key"):
+        text = getattr(raw.certificate, key)
+        if not Path(text).is_absolute():
+            tree.add_problem(("network", "certificate", key), f"'{text}' is not the whole path of a file, from / on")
+    return CertificateFiles(raw.certificate.chain, raw.certificate.key)
 
 
 def _endpoint(tree: Tree, key: str, text: str | None) -> str | None:

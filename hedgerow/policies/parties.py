@@ -128,6 +128,22 @@ def _key(target: Target) -> tuple[str, str]:
     return target.kind.value, target.name
 
 
+def retention_of(policy: Policy) -> tuple[dict[str, int], dict[str, int]]:
+    """Days for which decisions are kept, where the policy says so: by person, and by profile for devices that are nobody's."""
+    household = policy.household.retention
+    profiles = {name: profile.rules.retention for name, profile in policy.profiles.items()}
+    nobody = {name: household if household is not None else days for name, days in profiles.items()}
+    people = {
+        name: next((days for days in (person.rules.retention, household, profiles[person.profile]) if days is not None), None)
+        for name, person in policy.people.items()
+    }
+    return _said(people), _said(nobody)
+
+
+def _said(days: dict[str, int | None]) -> dict[str, int]:
+    return {name: each for name, each in days.items() if each is not None}
+
+
 def settings_of(parties: Iterable[Party]) -> tuple[SafeSearch, SafeSearch, Privacy]:
     """Safe search, YouTube's level and privacy; of several people the strictest levels, and the privacy that remembers least."""
     found = [_settings(party.layers) for party in parties]

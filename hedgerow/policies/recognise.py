@@ -1,4 +1,4 @@
-"""Which device of the policy is it? By MAC, id of encrypted DNS, host name, or address, in this order."""
+"""Which device of the policy is it? By MAC first, then by address."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ class Recogniser:
         devices = policy.devices.values()
         self._network = policy.network
         self._macs = {mac: device for device in devices for mac in device.macs}
-        self._names = {name: device for device in devices for name in device.names}
-        self._clients = {client: device for device in devices for client in device.clients}
+        self._clients = {device.client_id: device for device in devices if device.client_id is not None}
         self._addresses, self._networks = _by_length(policy)
-        self.known: dict[str | tuple[str | None, ...], Device | None] = {}
+        self.known: dict[str | tuple[str, str], Device | None] = {}
 
-    def find(self, address: str, mac: str | None, name: str | None, client: str | None) -> Device | None:
-        """The device, named by the policy or not; None for one that is outside of `network.lan` and not known otherwise."""
-        key = address if mac is name is client is None else (address, mac, name, client)
+    def find(self, address: str, mac: str | None) -> Device | None:
+        """The device, named by the policy or not; None for one that is outside of `network.lan` and not known by its MAC."""
+        key = address if mac is None else (address, mac)
         try:
             return self.known[key]
         except KeyError:
             if len(self.known) >= MAX_REMEMBERED:
                 self.known.clear()
-            device = self.known[key] = self._find(address, mac.lower() if mac else None, name, client)
+            device = self.known[key] = self._find(address, mac.lower() if mac else None)
             return device
 
-    def _find(self, address: str, mac: str | None, name: str | None, client: str | None) -> Device | None:
-        for table, given in ((self._macs, mac), (self._clients, client), (self._names, name)):
-            if given is not None and (found := table.get(given.lower())) is not None:
-                return found
+    def find_client(self, client_id: str) -> Device | None:
+        """The device that calls itself so over encrypted DNS, wherever it is."""
+        return self._clients.get(client_id)
+
+    def _find(self, address: str, mac: str | None) -> Device | None:
+        if mac in self._macs:
+            return self._macs[mac]
         parsed = parse_client_address(address)
         if parsed is None:
             return None

@@ -73,13 +73,16 @@ class Rulesets:
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
         self._next_id = 1
 
-    def device_at(self, address: str, mac: str | None = None, *, name: str | None = None, client: str | None = None) -> Device | None:
+    def device_at(self, address: str, mac: str | None = None) -> Device | None:
         """The device that has this address, named by the policy or not; None for one outside `network.lan`, which is refused.
 
-        A MAC that the policy names decides first, then the id that encrypted DNS gives, then the host name that DHCP knows, then the
-        address, a longer network over a shorter one.
+        A MAC that the policy names decides over addresses, a longer network over a shorter one.
         """
-        return self._recogniser.find(address, mac, name, client)
+        return self._recogniser.find(address, mac)
+
+    def device_of_client(self, client_id: str) -> Device | None:
+        """The device with this id of encrypted DNS, lower case, wherever it asks from; None if the policy names none."""
+        return self._recogniser.find_client(client_id)
 
     def ruleset(self, device: Device, now: float) -> Ruleset:
         """What holds for `device` at `now` (seconds since the epoch). A look-up unless a boundary has passed since the last time."""

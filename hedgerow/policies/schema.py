@@ -136,8 +136,17 @@ class RawRules(Raw):
 
 class RawListen(Raw):
     dns: str | None = None
+    dot: str | None = None
+    doh: str | None = None
     proxy: str | None = None
     web: str | None = None
+
+
+class RawCertificate(Raw):
+    """PEM files, for a server name that others can check."""
+
+    chain: str
+    key: str
 
 
 class RawQueryLimit(Raw):
@@ -152,6 +161,8 @@ class RawNetwork(Raw):
     unknown_devices: str | None = None
     lan: Texts | None = None
     listen: RawListen = RawListen()
+    server_name: str | None = None
+    certificate: RawCertificate | None = None
     reachable: Texts = []
     ports: list[StrictInt] | None = None
     upstream: Texts = []
@@ -178,8 +189,7 @@ class RawDevice(RawRules):
     mac: Texts = []
     ip: Texts = []
     cidr: Texts = []
-    host: Texts = []
-    client: Texts = []
+    client_id: str | None = None
     profile: str | None = None
     trusts_ca: Switch = False
     never_inspect: Switch = False

@@ -1,0 +1,54 @@
+"""What the documents tell from the data is what the data say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hedgerow.policies.profiles import BUILTIN, builtin_profiles
+from hedgerow.policies.reference import POLICY_FILE, SCHEMA_FILE, profiles_table, schema_json, with_table
+from hedgerow.policies.schema import RawPolicy, RawRules
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def test_the_schema_is_of_now() -> None:
+    assert (DOCS / SCHEMA_FILE).read_text(encoding="utf-8") == schema_json(), "run: python -m hedgerow.policies.reference docs"
+
+
+def test_the_table_of_profiles_is_of_now() -> None:
+    document = (DOCS / POLICY_FILE).read_text(encoding="utf-8")
+    assert document == with_table(document), "run: python -m hedgerow.policies.reference docs"
+    with pytest.raises(ValueError, match="no place for the table"):
+        with_table("no marks")
+
+
+def test_the_table_names_what_every_profile_blocks() -> None:
+    table = profiles_table()
+    rows = {cells[0].removesuffix(" (service)"): cells[1:] for line in table.splitlines() if (cells := line.strip("| ").split(" | "))}
+    for number, name in enumerate(BUILTIN):
+        blocked = {target.name for target in builtin_profiles()[name].rules.block}
+        assert {row for row, cells in rows.items() if len(cells) == len(BUILTIN) and cells[number] == "blocked"} == blocked
+
+
+def test_the_schema_knows_every_key() -> None:
+    schema: dict[str, Any] = json.loads(schema_json())
+    assert set(schema["properties"]) == set(RawPolicy.model_fields)
+    person = schema["$defs"]["RawPerson"]
+    assert set(RawRules.model_fields) < set(person["properties"])
+    assert person["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_key_of_the_examples_is_in_the_schema(path: Path) -> None:
+    schema: dict[str, Any] = json.loads(schema_json())
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert set(document) <= set(schema["properties"])
+    for section, noun in (("people", "RawPerson"), ("devices", "RawDevice"), ("seats", "RawSeat")):
+        for entry in (document.get(section) or {}).values():
+            assert set(entry or {}) <= set(schema["$defs"][noun]["properties"])
