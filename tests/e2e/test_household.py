@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -117,6 +118,22 @@ def test_a_child_reaches_the_web_neither_directly_nor_through_the_proxy(house: H
     for method in ("CONNECT",):
         answer = curl(f"https://127.0.0.1:{port}/", proxy=house.proxy, source=TABLET, insecure=True)
         assert answer.connect_status == 403, method
+
+
+def test_the_commands_that_keep_and_look(house: Hedgerow, tmp_path: Path) -> None:
+    state = ("--state", str(house.state))
+    look = json.loads(hedgerow_command("top", "--json", *state).stdout)
+    assert {row["role"] for row in look["status"]["workers"]} >= {"control", "dns", "gate"}
+    assert "Last decisions" in hedgerow_command("top", "--once", *state).stdout
+    assert hedgerow_command("report", str(tmp_path / "week.html"), *state).returncode == 0
+    assert "To talk about" in (tmp_path / "week.html").read_text()
+    saved = hedgerow_command("backup", str(tmp_path / "saved.tar.gz"), "--json", *state)
+    assert {"journal.sqlite", "hedgerow.yaml", "admin-token"} <= set(json.loads(saved.stdout)["holds"])
+    refused = hedgerow_command("restore", str(tmp_path / "saved.tar.gz"), *state)
+    assert "stop it first" in refused.stderr
+    there = ("--state", str(tmp_path / "other"), "--policy", str(tmp_path / "restored.yaml"))
+    assert hedgerow_command("restore", str(tmp_path / "saved.tar.gz"), *there).returncode == 0
+    assert (tmp_path / "restored.yaml").read_text() == house.policy_path.read_text()
 
 
 def test_a_password_from_the_command_line(house: Hedgerow) -> None:

@@ -45,8 +45,10 @@ class OwnPages:
         rules = rules_in_words(policy, view.profile, view.person, view.device) if view.profile in policy.profiles else None
         return site.renderer.page(request, "device.html", view=view, mine=mine, rules=rules)
 
-    async def certificate(self) -> Response:
+    async def certificate(self, request: Request) -> Response:
         """To be installed on this device, where the policy says that its pages are looked at."""
+        if self._site.control.device_at(peer_address(request.scope)) is None:
+            return self._site.renderer.error(403, "This device is not part of this network.")
         headers = {"Content-Disposition": 'attachment; filename="hedgerow-ca.pem"'}
         return Response(self._site.control.certificate(), media_type="application/x-x509-ca-cert", headers=headers)
 
