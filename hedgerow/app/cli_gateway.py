@@ -12,12 +12,12 @@ from typing import Annotated
 import typer
 
 from hedgerow.app.cli_options import AsJson, StateDir, fail
-from hedgerow.app.gateway_keeper import Choice, choice_file, gateway_of
+from hedgerow.app.gateway_keeper import Choice, census_of, choice_file, gateway_of
 from hedgerow.app.settings import Settings, default_state
 from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.network import gateway as nftables
 from hedgerow.network.gateway_rules import Gateway, render_table
-from hedgerow.network.standing import Census, Standing, take_census
+from hedgerow.network.standing import Census, Standing
 
 app = typer.Typer(help="Keep devices on the path, on the machine that is their router (nftables).", no_args_is_help=True)
 
@@ -75,7 +75,7 @@ def status(state: StateDir = None, as_json: AsJson = False) -> None:
     folder = (state or default_state()).absolute()
     with _plain_errors():
         choice, found = Choice.load(folder), nftables.look()
-        census = take_census(_view(folder).rulesets, time.time()) if choice else None
+        census = census_of(_view(folder), time.time()) if choice else None
     if as_json:
         chosen = {"lan": choice.lan, "strict": choice.strict, "allow_ipsec": choice.allow_ipsec} if choice else None
         facts = {"in_place": found is not None, "chosen": chosen, "packets": found.counters if found else {}}
@@ -128,7 +128,7 @@ def _gateway(choice: Choice, state: Path) -> tuple[Gateway, Census]:
         settings = Settings.load(state)
     except OSError:
         raise nftables.GatewayError(f"No Hedgerow has run with the state directory {state}: start it with `hedgerow up` first.") from None
-    return gateway_of(choice, settings), take_census(_view(state).rulesets, time.time())
+    return gateway_of(choice, settings), census_of(_view(state), time.time())
 
 
 def _view(state: Path) -> View:

@@ -21,6 +21,7 @@ from hedgerow.app.snapshot import View
 from hedgerow.network import gateway as nftables
 from hedgerow.network.gateway_rules import Doors, Gateway
 from hedgerow.network.standing import Census, take_census
+from hedgerow.policies.model import DeviceId
 
 log = logging.getLogger("hedgerow.gateway")
 
@@ -69,6 +70,12 @@ def gateway_of(choice: Choice, settings: Settings) -> Gateway:
     return Gateway(choice.lan, Doors(settings.dns.port, pages, pages), one_armed, choice.strict, choice.allow_ipsec)
 
 
+def census_of(view: View, now: float) -> Census:
+    """Who stands how, a budget of a device without a name included."""
+    accounts = (spent.account.partition(":") for spent in view.snapshot.spent)
+    return take_census(view.rulesets, now, [DeviceId(id) for kind, _, id in accounts if kind == "device"])
+
+
 class GatewayKeeper:
     """Keeps the table in place and in step, from the control process. `view` tells what is in force, None before the start is over."""
 
@@ -98,7 +105,7 @@ class GatewayKeeper:
         if choice is None or view is None:
             self._in_force = None
             return
-        census, in_force = take_census(view.rulesets, time.time()), self._in_force
+        census, in_force = census_of(view, time.time()), self._in_force
         if in_force is None or choice != self._choice or self._is_time_to_look():
             in_force = await asyncio.to_thread(self._make_sure, choice, census)
         if not census.is_same(in_force[1]):

@@ -46,8 +46,8 @@ class Census:
         return other is not None and (self.macs, self.networks, self.others) == (other.macs, other.networks, other.others)
 
 
-def take_census(rulesets: Rulesets, now: float) -> Census:
-    """The standing of every device that the policy, a grant or a pause names, and of all others."""
+def take_census(rulesets: Rulesets, now: float, also: Iterable[DeviceId] = ()) -> Census:
+    """The standing of every device that the policy, a grant, a pause or a sitting names, of those in `also`, and of all others."""
     policy = rulesets.policy
     boundaries: list[float] = []
 
@@ -61,7 +61,7 @@ def take_census(rulesets: Rulesets, now: float) -> Census:
 
     macs: dict[str, Standing] = {}
     networks: list[tuple[Network, Standing]] = []
-    for device in (*policy.devices.values(), *_unnamed(rulesets)):
+    for device in (*policy.devices.values(), *_unnamed(rulesets, also)):
         its = standing(device)
         macs.update((mac, its) for mac in device.macs)
         networks += ((network, its) for network in device.networks)
@@ -69,11 +69,12 @@ def take_census(rulesets: Rulesets, now: float) -> Census:
     return Census(tuple(sorted(macs.items())), flatten(networks), others, min(boundaries, default=None))
 
 
-def _unnamed(rulesets: Rulesets) -> Iterator[Device]:
-    """Devices without a name that somebody paused or gave something: their id is their MAC or their address."""
+def _unnamed(rulesets: Rulesets, also: Iterable[DeviceId]) -> Iterator[Device]:
+    """Devices without a name for which something holds all the same: their id is their MAC or their address."""
     named = rulesets.policy.devices
     macs = {mac for device in named.values() for mac in device.macs}
-    given = {grant.device for grant in rulesets.grants} | {pause.device for pause in rulesets.pauses}
+    given = {*also, *(grant.device for grant in rulesets.grants), *(pause.device for pause in rulesets.pauses)}
+    given |= {sitting.device for sitting in rulesets.sittings}
     for id in sorted(id for id in given if id is not None and id not in named and id not in macs):
         profile = rulesets.policy.network.unknown_devices
         if id.count(":") == 5 and len(id) == 17:

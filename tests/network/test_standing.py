@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.network.standing import Census, Standing, flatten, take_census
 from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import DeviceId, Grant, Pause
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.timing import Spent
 
 POLICY = b"""
 network: {timezone: UTC, unknown_devices: child-8-12, lan: [192.168.1.0/24, "fd00::/64"]}
@@ -75,6 +77,16 @@ def test_a_stranger_is_paused_by_mac_or_address(catalogue: Catalogue) -> None:
     pauses = tuple(Pause(id, "ana", NOON - 1, device=DeviceId(id)) for id in ids)
     found = census(catalogue, NOON, pauses=pauses)
     assert shown(found, Standing.CLOSED) == ["02:00:00:00:00:99", "192.168.1.9/32", "fd00::9/128"]
+
+
+def test_a_spent_budget_of_a_stranger_closes_that_stranger(catalogue: Catalogue) -> None:
+    policy = POLICY.replace(b"people:", b"profiles:\n  child-8-12: {extends: child-8-12, budget: 1h}\npeople:")
+    stranger = DeviceId("02:00:00:00:00:99")
+    spent = (Spent(f"device:{stranger}", "", NOON - 60, MIDNIGHT, 60, Origin("hedgerow.yaml")),)
+    rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, spent)
+    found = take_census(rulesets, NOON, [stranger])
+    assert shown(found, Standing.CLOSED) == [stranger]
+    assert found.others is Standing.GUARDED
 
 
 def test_a_grant_of_ways_round_opens_for_its_time(catalogue: Catalogue) -> None:
