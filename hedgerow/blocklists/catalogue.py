@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import operator
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from pathlib import Path
@@ -27,7 +27,7 @@ from hedgerow.blocklists.names import (
     rule_key,
     split_url,
 )
-from hedgerow.blocklists.patterns import compile_regex
+from hedgerow.blocklists.patterns import compile_set
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.seals import host_expressions, seal, seal_key, url_expressions
 from hedgerow.blocklists.urls import Asked, Found, Rule, UrlMatcher
@@ -87,15 +87,14 @@ class _Pattern:
     line: int
     text: str
     file: str
-    search: Callable[[str], object]
     blocks: int
     lifts: int
 
     @classmethod
     def open(cls, row: Sequence[Any], masks: Sequence[int]) -> _Pattern:
-        source, line, exception, pattern, text, file = row
+        source, line, exception, _pattern, text, file = row
         mask = masks[source]
-        return cls(source, line, text, file, compile_regex(pattern).search, 0 if exception else mask, mask if exception else 0)
+        return cls(source, line, text, file, 0 if exception else mask, mask if exception else 0)
 
 
 class Catalogue:
@@ -114,6 +113,7 @@ class Catalogue:
         masks = [self._bits.get(source.category, 0) for source in meta.sources]
         self._matcher = UrlMatcher(generation / URLS, masks, [_is_about_ads(source) for source in meta.sources])
         self._patterns = [_Pattern.open(row, masks) for row in self._matcher.names]
+        self._patterns_in = compile_set([str(row[3]) for row in self._matcher.names])
         self._cancelled = {rule_key(host): self._bits.get(category, 0) for category, host in self._matcher.cancelled}
         self._sealed_by = {source.category: source.name for source in meta.sources if source.format == "sealed"}
         self._sealing = self.mask_of(self._sealed_by)
@@ -162,10 +162,9 @@ class Catalogue:
         """The same with what only some lists have: names taken back or important, patterns of names, networks and seals."""
         if lift or (block and self._cancelled):
             block, lift = self._walk(key)
-        for pattern in self._patterns:
-            if pattern.search(host):
-                block |= pattern.blocks
-                lift |= pattern.lifts
+        for number in self._patterns_in(host) if self._patterns else ():
+            block |= self._patterns[number].blocks
+            lift |= self._patterns[number].lifts
         if self._has_networks and is_address(host):
             block |= self._networks_of(host)
         if self._sealing:
@@ -319,8 +318,8 @@ class Catalogue:
                 file, line, text = found or ("", None, "")
                 return Origin(f"{source.name}: {file}" if file else source.name, line, text)
         mask = self._bits.get(category, 0) & self.host_mask(host)
-        for pattern in self._patterns:
-            if pattern.blocks & mask and pattern.search(host):
+        for pattern in (self._patterns[number] for number in self._patterns_in(host)):
+            if pattern.blocks & mask:
                 name = self._meta.sources[pattern.source].name
                 return Origin(f"{name}: {pattern.file}" if pattern.file else name, pattern.line, pattern.text)
         if mask & self._sealing:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import re2  # type: ignore[import-untyped]
@@ -88,6 +88,27 @@ def compile_regex(pattern: str, match_case: bool = False) -> Expression:
     except re2.error:
         raise BadRegex("a regular expression that RE2 does not read") from None
     return compiled
+
+
+def compile_set(patterns: Sequence[str]) -> Callable[[str], Sequence[int]]:
+    """What is called with a text and answers with the numbers of those `patterns` that it matches, all of them looked for in one pass.
+
+    Raises BadRegex. The memory is a bound on what the pass may lay out as it meets new texts, not what it takes.
+    """
+    if not patterns:
+        return lambda _text: ()  # RE2 does not compile an empty set
+    options = re2.Options()
+    options.log_errors = False
+    options.case_sensitive = False
+    options.max_mem = 64 << 20
+    found = re2.Set.SearchSet(options)
+    try:
+        for pattern in patterns:
+            found.Add(pattern)
+        found.Compile()
+    except re2.error:
+        raise BadRegex("a regular expression that RE2 does not read") from None
+    return lambda text: found.Match(text) or ()
 
 
 def check_regex(pattern: str) -> None:
