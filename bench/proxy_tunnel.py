@@ -201,8 +201,8 @@ def write(results: list[dict[str, object]], pairs: int) -> None:
     lines = [
         "# The tunnel lane beside Squid, measured by `make bench-proxy`",
         "",
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Squid's plain CONNECT, {pairs} pairs in one run, the"
-        " proxy pinned to one core, the load to the other. What each figure is stands in `bench/proxy_tunnel.py`.",
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Squid's plain CONNECT, {pairs} pairs in a run,"
+        " the proxy pinned to one core, the load to the other. What each figure is stands in `bench/proxy_tunnel.py`.",
         "",
         "| figure | unit | Hedgerow | Squid | ratio (median of pairs) | spread |",
         "|---|---|---:|---:|---:|---:|",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.proxy.client_hello import MAX_HELLO, ClientHello, HelloError, HelloReader, looks_like_tls
+from hedgerow.proxy.client_hello import MAX_HELLO, ClientHello, HelloError, HelloReader, hides_behind, looks_like_tls
 
 
 def real_hello(name: str | None, alpn: list[str] | None = None, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
@@ -153,3 +153,28 @@ def test_every_truncation_waits_for_more() -> None:
 @pytest.mark.parametrize(("data", "verdict"), [(b"", None), (b"\x16", None), (b"\x16\x03", True), (b"\x16\x02", False), (b"GET", False)])
 def test_first_bytes(data: bytes, verdict: bool | None) -> None:
     assert looks_like_tls(data) is verdict
+
+
+@pytest.mark.parametrize(
+    ("sni", "ech", "hides"),
+    [
+        ("cloudflare-ech.com", True, True),
+        ("public.tls-ech.dev", True, True),
+        ("news.example", True, False),  # GREASE: nearly every hello of Chromium
+        ("notcloudflare-ech.com", True, False),
+        ("cloudflare-ech.com", False, False),
+        (None, True, False),
+    ],
+)
+def test_who_hides_behind_a_providers_name(sni: str | None, ech: bool, hides: bool) -> None:
+    assert hides_behind(ClientHello(sni, (), ech)) is hides
+
+
+@given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=20)), max_size=12), st.data())
+def test_a_hello_that_is_cut_or_changed_never_breaks_the_reader(extensions: list[tuple[int, bytes]], data: st.DataObject) -> None:
+    """In one piece, which is read the short way, and byte by byte, which is not: the same comes of both."""
+    raw = bytearray(records(hello_message(extensions)))
+    position = data.draw(st.integers(0, len(raw) - 1))
+    raw[position] = data.draw(st.integers(0, 255))
+    whole, pieces = read(bytes(raw)), read(bytes(raw), [1] * len(raw))
+    assert whole == pieces or (whole == "refused" and pieces is None) or (pieces == "refused" and whole is None)

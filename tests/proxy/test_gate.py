@@ -346,6 +346,25 @@ def test_the_slow_and_the_silent_are_ended(net: SmallInternet, policy: str) -> N
         assert curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 200
 
 
+def test_a_server_that_does_not_answer_is_given_up(net: SmallInternet, policy: str) -> None:
+    with contextlib.ExitStack() as stack:
+        deaf = stack.enter_context(socket.create_server(("127.0.0.9", 0), backlog=0))
+        port = deaf.getsockname()[1]
+        for _ in range(4):  # its queue is full, so that it does not even refuse
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.9", port))
+        ports = policy.replace("  ports: [", f"  ports: [{port}, ")
+        stand = stack.enter_context(proxy_stand(net, ports, limits=Limits(dial=1.0)))
+        client = stack.enter_context(connected(stand))
+        open_tunnel(client, "127.0.0.9", port)
+        client.sendall(_smallest_hello())
+        start = time.monotonic()
+        assert read_all(client) == b""
+        assert 0.5 < time.monotonic() - start < 4
+        assert stand.counters()["hedgerow_proxy_dropped_total", "dial"] == 1
+
+
 def test_one_device_cannot_take_all_connections(net: SmallInternet, policy: str) -> None:
     with proxy_stand(net, policy, limits=Limits(device=20)) as stand:
         with contextlib.ExitStack() as stack:

@@ -7,7 +7,8 @@ from typing import cast
 
 from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.judge import KnownAddresses, strictest
+from hedgerow.proxy.judge import KnownAddresses, KnownDecisions, strictest
+from hedgerow.proxy.pass_through import PASSED
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,30 @@ def test_addresses_are_known_for_a_while_and_one_ruleset() -> None:
     for number in range(10):
         known.put(one, f"{number}.example", found, now=100)
     assert sum(known.get(one, f"{number}.example", now=100) is not None for number in range(10)) <= 3
+
+
+def test_decisions_on_tunnels_are_remembered_but_for_those_that_may_change() -> None:
+    asked: list[str] = []
+
+    def decide(_ruleset: Ruleset, request: Request) -> Decision:
+        asked.append(request.host)
+        match request.host:
+            case "inspected.example":
+                return Decision(Verdict.INSPECT, Reason.DEFAULT)
+            case "passed.example":
+                return Decision(Verdict.ALLOW, Reason.DEFAULT, PASSED)
+        return Decision(Verdict.BLOCK, Reason.BYPASS) if request.hides_host else ALLOWED
+
+    one, two = (cast(Ruleset, Numbered(number)) for number in (1, 2))
+    known = KnownDecisions(decide, limit=4)
+    for _ in range(2):
+        for ruleset in (one, two):
+            assert known.decide(ruleset, Request(DeviceId("d"), Kind.TUNNEL, "a.example")) is ALLOWED
+        assert known.decide(one, Request(DeviceId("d"), Kind.TUNNEL, "a.example", hides_host=True)).verdict is Verdict.BLOCK
+        for host in ("inspected.example", "passed.example"):
+            known.decide(one, Request(DeviceId("d"), Kind.TUNNEL, host))
+    assert asked.count("a.example") == 3
+    assert asked.count("inspected.example") == asked.count("passed.example") == 2
+    for number in range(20):
+        known.decide(one, Request(DeviceId("d"), Kind.TUNNEL, f"{number}.example"))
+    assert len(known._known) <= 4
