@@ -68,7 +68,7 @@ def open_seat(
 
 @seat.command()
 def extend(
-    name: Seat, minutes: Annotated[float, typer.Option(min=1, max=1440, help="How long it goes on from now.")], state: StateDir = None
+    name: Seat, minutes: Annotated[float, typer.Argument(metavar="MINUTES", min=1, max=1440, help="From now.")], state: StateDir = None
 ) -> None:  # fmt: skip
     """Let a session end in so many minutes from now."""
     call(state, "POST", f"/sittings/{name}/end", minutes=minutes)

@@ -35,6 +35,12 @@ BEDTIMES = (
     '{fri: ["13:00-14:00", "01:00-02:00"]}',
 )
 
+SCHEDULES = (
+    '{a: {block: internet, when: "12:00-13:00"}}',
+    '{a: {block: [social, roblox], when: {school-days: ["08:00-12:30", "14:00-15:00"]}}, b: {allow: youtube, when: {sat: "09:00-11:00"}}}',
+    '{a: {allow: internet, when: {fri: "20:00-23:30", 2026-11-26: "00:00-24:00"}}}',
+)
+
 hosts = st.one_of(st.sampled_from(HOSTS), st.sampled_from(sorted(Lifelines.load().hosts)))
 subjects = st.lists(st.sampled_from(SUBJECTS), max_size=4, unique=True)
 moments = st.integers(0, 14 * 86_400).map(lambda seconds: NOON + seconds)
@@ -50,6 +56,8 @@ def scopes(draw: st.DrawFn) -> str:
         text += f", bedtime: {draw(st.sampled_from(BEDTIMES))}"
     if draw(st.booleans()):
         text += f", safe_search: {draw(st.sampled_from(('off', 'moderate', 'strict')))}"
+    if draw(st.booleans()):
+        text += f", schedules: {draw(st.sampled_from(SCHEDULES))}"
     return text
 
 

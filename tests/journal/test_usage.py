@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine
+
+from hedgerow.app.budgets import FRESH_S, BudgetKeeper
+from hedgerow.journal.ledger import NoSuchEntry
+from hedgerow.journal.retention import forget_decisions
+from hedgerow.journal.usage import KEPT_HOURS, UsageStore
+from hedgerow.policies.budget import minutes_between
+from hedgerow.policies.model import Activity, Bonus, DeviceId, Sitting
+
+NOW = 1_795_521_600.0
+MINUTE = int(NOW // 60)
+MIA = ("person:mia", "")
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.wall, self.steady = NOW, 100.0
+
+    def pass_by(self, seconds: float) -> None:
+        self.wall += seconds
+        self.steady += seconds
+
+
+@pytest.fixture
+def store(journal: Engine) -> UsageStore:
+    return UsageStore(journal, clock=lambda: NOW)
+
+
+def test_a_minute_told_twice_is_one_minute_also_to_another_process(store: UsageStore) -> None:
+    told = [Activity(MINUTE + n, *MIA) for n in (0, 1, 59, 60, 0)]
+    store.add(told)
+    store.add(told[:2])
+    store.add([])
+    marks = store.marks(NOW - 60)[MIA]
+    assert minutes_between(marks, NOW, NOW + 7200) == [MINUTE, MINUTE + 1, MINUTE + 59, MINUTE + 60]
+
+
+def test_old_minutes_are_forgotten(store: UsageStore) -> None:
+    store.add([Activity(MINUTE - KEPT_HOURS * 60 - 120, *MIA), Activity(MINUTE, *MIA)])
+    store.prune()
+    assert list(store.marks(0.0)[MIA]) == [int(NOW // 3600)]
+
+
+def test_minutes_on_top_are_kept(store: UsageStore) -> None:
+    bonus = Bonus("b", "person:mia", "", 15, "ana", NOW)
+    store.give(bonus)
+    assert store.bonuses(NOW) == (bonus,)
+    assert store.bonuses(NOW + 1) == ()
+
+
+def test_a_sitting_ends_the_one_before_it(store: UsageStore) -> None:
+    first, second = (Sitting(id, DeviceId("seat-1"), "ana", NOW + n, None, None, "seat-adult") for n, id in enumerate("ab"))
+    store.sit(first)
+    store.sit(second)
+    assert [each.id for each in store.sittings(NOW + 5)] == ["b"]
+    store.end_sitting(DeviceId("seat-1"), None)
+    assert store.sittings(NOW + 5) == ()
+    with pytest.raises(NoSuchEntry, match="nobody sits at seat-1"):
+        store.end_sitting(DeviceId("seat-1"), None)
+
+
+def test_a_restart_forgets_no_minute(store: UsageStore) -> None:
+    clock = _Clock()
+    keeper = BudgetKeeper(store, clock=lambda: clock.wall, steady=lambda: clock.steady)
+    assert keeper.record([Activity(MINUTE, *MIA)])
+    assert not keeper.record([Activity(MINUTE, *MIA)])
+    keeper.save()
+    again = BudgetKeeper(store, clock=lambda: clock.wall, steady=lambda: clock.steady)
+    assert not again.record([Activity(MINUTE, *MIA)])
+    assert again.record([Activity(MINUTE + 1, *MIA)])
+
+
+def test_setting_the_clock_back_gives_no_minute_back(store: UsageStore) -> None:
+    clock = _Clock()
+    keeper = BudgetKeeper(store, clock=lambda: clock.wall, steady=lambda: clock.steady)
+    for _ in range(30):
+        assert keeper.record([Activity(int(clock.wall // 60), *MIA)])
+        clock.pass_by(60)
+    clock.wall -= 1800
+    for _ in range(30):
+        told = [Activity(int(clock.wall // 60), *MIA)]
+        keeper.record(told)
+        keeper.record(told)
+        clock.pass_by(60)
+    keeper.save()
+    marks = store.marks(NOW - 86400)[MIA]
+    assert len(minutes_between(marks, NOW - 86400, NOW + 86400)) == 60
+    assert FRESH_S < 1800
+
+
+def test_nothing_is_forgotten_of_those_of_whom_nothing_is_said(journal: Engine) -> None:
+    assert forget_decisions(journal, {"mia": 7}, {"guest": 0}, NOW) == 0

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.activity import ActivityLog, is_background
+from hedgerow.policies.balances import balances
+from hedgerow.policies.budget import BRIDGE, mark, minutes_between, parse_minutes, used_up
+from hedgerow.policies.decide import decide
+from hedgerow.policies.load import parse_policy
+from hedgerow.policies.model import Activity, DeviceId, Kind, Request
+from hedgerow.policies.ruleset import Rulesets
+
+NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
+POLICY = b"""
+network: {timezone: UTC}
+people: {mia: {age: 9, devices: [192.168.1.9], block: [news.example], budget: {every-day: 2h, games: 1h}}}
+"""
+
+minutes = st.lists(st.integers(0, 400), unique=True, max_size=60).map(sorted)
+
+
+@given(minutes, st.integers(1, 300))
+def test_minutes_add_up_as_one_would_count_them(used: list[int], limit: int) -> None:
+    counted = {
+        minute for minute in range(401) for a in used for b in used if (a <= minute <= b and b - a <= BRIDGE) or minute in (a, b)
+    }  # fmt: skip
+    total, since = used_up(used, limit)
+    assert total == len(counted)
+    assert (since is not None) == (total >= limit)
+
+
+@given(minutes, st.integers(1, 300))
+def test_it_is_used_up_when_the_minute_that_fills_it_ends(used: list[int], limit: int) -> None:
+    since = used_up(used, limit)[1]
+    if since is None:
+        return
+    before = [minute for minute in used if (minute + 1) * 60 <= since]
+    filling = next(minute for minute in used if used_up([each for each in used if each <= minute], limit)[1] is not None)
+    assert since in (filling * 60, (filling + 1) * 60)
+    assert used_up([each for each in before if each != filling], limit)[1] is None
+
+
+@given(st.sets(st.integers(29_000_000, 29_000_600)))
+def test_marks_are_the_minutes_that_were_marked(used: set[int]) -> None:
+    marks: dict[int, int] = {}
+    assert [mark(marks, minute) for minute in used] == [True] * len(used)
+    assert [mark(marks, minute) for minute in used] == [False] * len(used)
+    assert minutes_between(marks, 29_000_000 * 60, 29_000_601 * 60) == sorted(used)
+    half = 29_000_300 * 60
+    assert minutes_between(marks, 29_000_000 * 60, half) == sorted(minute for minute in used if minute * 60 < half)
+
+
+@pytest.mark.parametrize("text", ["", "h", "m", "1.25h", "-1h", "1h30", "90s", "1:30", "10081", "200h"])
+def test_what_is_no_amount(text: str) -> None:
+    if text == "1h30":
+        assert parse_minutes(text) == 90
+        return
+    with pytest.raises(ValueError):
+        parse_minutes(text)
+
+
+class _Stand:
+    """A worker's log over the policy above."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.told: list[Activity] = []
+        self._log, self._catalogue = ActivityLog(self.told.append), catalogue
+        self._rulesets = Rulesets(parse_policy(POLICY, None), (), (), catalogue)
+
+    def ask(self, host: str, kind: Kind = Kind.DNS, at: float = NOON) -> list[str]:
+        """The subjects that were told for one request."""
+        device = self._rulesets.device_at("192.168.1.9")
+        assert device is not None
+        ruleset, request = self._rulesets.ruleset(device, at), Request(DeviceId(device.id), kind, host, 443)
+        before = len(self.told)
+        self._log.note(ruleset, self._catalogue, request, decide(ruleset, self._catalogue, request), at)
+        return [each.subject for each in self.told[before:]]
+
+
+def test_by_dns_a_minute_counts_from_the_second_name_on(catalogue: Catalogue) -> None:
+    stand = _Stand(catalogue)
+    assert stand.ask("en.wikipedia.org") == []
+    assert stand.ask("en.wikipedia.org") == []
+    assert stand.ask("commons.wikimedia.org") == [""]
+    assert stand.ask("www.wikidata.org") == [], "told once"
+    assert stand.ask("www.wikidata.org", at=NOON + 15) == [""], "and again while use goes on, in case it was lost"
+    assert stand.ask("en.wikipedia.org", at=NOON + 60) == [], "a new minute"
+    assert {each.minute for each in stand.told} == {NOON // 60}
+    assert {each.account for each in stand.told} == {"person:mia"}
+
+
+def test_a_page_or_a_tunnel_counts_at_once(catalogue: Catalogue) -> None:
+    assert _Stand(catalogue).ask("en.wikipedia.org", Kind.TUNNEL) == [""]
+
+
+def test_a_game_counts_for_games_from_its_first_name(catalogue: Catalogue) -> None:
+    stand = _Stand(catalogue)
+    assert stand.ask("www.roblox.com") == ["category:games"]
+    assert stand.ask("games.example") == [""]
+
+
+@pytest.mark.parametrize(
+    "host", ["www.childline.org.uk", "news.example", "gambling.example", "push.apple.com", "1-courier.push.apple.com", "time.google.com"]
+)
+def test_what_does_not_count(catalogue: Catalogue, host: str) -> None:
+    stand = _Stand(catalogue)
+    assert stand.ask(host, Kind.TUNNEL) == []
+
+
+def test_background_is_not_what_people_open() -> None:
+    for host in ("www.apple.com", "www.google.com", "www.microsoft.com", "www.youtube.com", "play.google.com", "store.steampowered.com"):
+        assert not is_background(host), host
+
+
+def test_a_day_is_that_of_the_clocks_on_the_wall() -> None:
+    zone = ZoneInfo("America/New_York")
+    policy = parse_policy(b"people: {mia: {age: 9, timezone: America/New_York, devices: [192.168.1.9], budget: 1h}}", None)
+    moment = datetime(2026, 11, 24, 22, 0, tzinfo=zone).timestamp()
+    marks = {("person:mia", ""): {int(moment // 3600) - 2: (1 << 60) - 1}}
+    (balance,) = [each for each in balances(policy, marks, (), moment) if each.account == "person:mia"]
+    assert (balance.standing.used, balance.standing.left) == (60, 0)
+    assert balance.standing.until == datetime(2026, 11, 25, tzinfo=zone).timestamp()
