@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: up test setup check fix lock bench-lists bench-proxy bench-web
+.PHONY: up test setup check fix lock bench-lists bench-proxy bench-web bench-policy
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -43,3 +43,6 @@ bench-dns: setup
 
 bench-web: setup
 	$(BIN)/python -P bench/web.py $(ARGS)
+
+bench-policy: setup
+	$(BIN)/python -P bench/policy.py --out bench/results/policy.md $(ARGS)

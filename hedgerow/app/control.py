@@ -50,7 +50,7 @@ from hedgerow.proxy.authority import ensure_authority
 
 log = logging.getLogger("hedgerow.control")
 
-WATCH_S = 0.2
+WATCH_S = 0.1
 LISTS_EVERY_S = 1.0
 FORGET_EVERY_S = 3600.0
 
