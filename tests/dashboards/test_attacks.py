@@ -24,6 +24,7 @@ PAGES = (
 FORMS = {
     "/pause": {"person": "mia"},
     "/resume": {"person": "mia"},
+    "/bonus": {"name": "mia", "minutes": "15"},
     "/requests/1/approve": {"for": "good"},
     "/requests/1/deny": {},
     "/grants/g/revoke": {},

@@ -13,6 +13,7 @@ from web_server import NOW, TOKEN
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.api.control import DeviceView, ListHealth, WorkerHealth
+from hedgerow.dashboards.api.time_routes import BudgetRow
 from hedgerow.dashboards.metrics import METRICS
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.lifelines import Lifeline
@@ -420,3 +421,25 @@ def test_an_answer_does_not_wait_for_the_clients_acknowledgement(web):
             browser.get("/static/hedgerow.css")
             times.append(time.perf_counter() - started)
     assert sorted(times)[5] < 0.03
+
+
+def test_time_against_budget_for_the_parent_and_for_the_child(web):
+    web.time.rows = (
+        BudgetRow("mia", "", 70, 90, 20, NOW + 3600),
+        BudgetRow("mia", "games", 45, 45, 0, NOW + 3600),
+        BudgetRow("tom", "", 10, 60, 50, NOW + 3600),
+        BudgetRow("tom", "video", 10, None, None, NOW + 3600),
+    )
+    web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12")
+    with client(web) as browser:
+        page = " ".join(Tags(browser.get("/").text).text.split())
+        assert "mia all use: 70 of 90 minutes, 20 left" in page
+        assert "video" not in page
+        assert browser.post("/bonus", data={"name": "mia", "subject": "games", "minutes": "15"}, headers=own(web)).status_code == 303
+        assert browser.post("/bonus", data={"name": "nobody", "minutes": "15"}, headers=own(web)).status_code == 422
+        assert browser.post("/bonus", data={"name": "mia", "minutes": "-15"}, headers=own(web)).status_code == 422
+    assert web.time.given == [("mia", "games", 15, "this machine")]
+    with client(web, "127.0.0.2") as child:
+        page = " ".join(Tags(child.get("/device").text).text.split())
+    assert "games: 45 of 45 minutes, 0 left" in page
+    assert "60 minutes" not in page, "tom's"

@@ -49,7 +49,7 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     reader, control = parts.reader, parts.control
     # No docs_url: FastAPI's own pages load scripts from the outside.
     app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
-    site = Site(reader, control, parts.accounts, parts.desk, clock, Renderer(control, clock))
+    site = Site(reader, control, parts.accounts, parts.desk, clock, Renderer(control, clock), parts.time)
     api = make_api(reader, control, clock)
     add_household(api, reader, control, parts.desk, clock)
     add_streams(api, reader)

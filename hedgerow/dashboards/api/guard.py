@@ -37,8 +37,8 @@ START_PATH = "/start"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MACHINE_PATHS = frozenset({"/metrics", "/healthz"})
 _ADMIN_PREFIXES = ("/accounts", "/tokens", "/sessions")
-_OPERATE_READS = frozenset({"/", "/start", "/devices", "/requests", "/grants", "/status"})
-_OPERATE_CHANGES = ("/requests/", "/grants", "/pause", "/resume")
+_OPERATE_READS = frozenset({"/", "/start", "/devices", "/requests", "/grants", "/status", "/budgets", "/sittings"})
+_OPERATE_CHANGES = ("/requests/", "/grants", "/pause", "/resume", "/bonus", "/sittings/")
 _FORWARDED = ("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 SECURITY_HEADERS = {

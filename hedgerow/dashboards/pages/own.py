@@ -43,7 +43,8 @@ class OwnPages:
         mine = await run_in_threadpool(self._read, view.device, view.person)
         policy = site.policy()
         rules = rules_in_words(policy, view.profile, view.person, view.device) if view.profile in policy.profiles else None
-        return site.renderer.page(request, "device.html", view=view, mine=mine, rules=rules)
+        budgets = [row for row in site.budgets() if row.whose in (view.person, view.device)]
+        return site.renderer.page(request, "device.html", view=view, mine=mine, rules=rules, budgets=budgets)
 
     async def certificate(self, request: Request) -> Response:
         """To be installed on this device, where the policy says that its pages are looked at."""

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hedgerow.dashboards.accounts import Accounts, Scope, Visitor
 from hedgerow.dashboards.api.control import Control, Status
+from hedgerow.dashboards.api.time_routes import BudgetRow, TimeControl
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.changes import PolicyChange
@@ -45,6 +46,11 @@ class Site:
     desk: PolicyDesk
     clock: Callable[[], float]
     renderer: Renderer
+    time: TimeControl | None = None
+
+    def budgets(self) -> tuple[BudgetRow, ...]:
+        """How everybody's time stands; those that nothing limits today are left out."""
+        return tuple(row for row in self.time.budgets() if row.limit is not None) if self.time is not None else ()
 
     def policy(self) -> Policy:
         return self.control.policy()

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.accounts import Scope
-from hedgerow.dashboards.api.control import HowLong
+from hedgerow.dashboards.api.control import HowLong, Unfit
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.charts import Bars, blocked_by_hour
 from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
@@ -50,6 +50,7 @@ class TodayPages:
             ("/grants/{grant_id}/revoke", self.revoke),
             ("/pause", self.pause),
             ("/resume", self.resume),
+            ("/bonus", self.bonus),
         ):
             router.add_api_route(path, change, methods=["POST"])
 
@@ -73,6 +74,7 @@ class TodayPages:
             online=online,
             unnamed=unnamed,
             has_password=site.accounts.has_any,
+            budgets=site.budgets(),
         )
 
     async def approve(self, request: Request, request_id: RequestId, how_long: Annotated[HowLong, Form(alias="for")]) -> Response:
@@ -96,6 +98,13 @@ class TodayPages:
 
     async def resume(self, request: Request, device: Name = "", person: Name = "") -> Response:
         await self._site.control.resume(visitor_of(request).name, device=device or None, person=person or None)
+        return back_to("/")
+
+    async def bonus(self, request: Request, name: Name, minutes: Annotated[int, Form(ge=1, le=1440)], subject: Name = "") -> Response:
+        """Minutes on top of today's budget."""
+        if self._site.time is None:
+            raise Unfit("No time is counted here.")
+        await self._site.time.give_time(name, subject, minutes, visitor_of(request).name)
         return back_to("/")
 
     def _read(self, midnight: float, now: float) -> _Today:

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
 from hedgerow.dashboards.api.control import DeviceView, Explanation, HowLong, Reach, Status, Unfit
+from hedgerow.dashboards.api.time_routes import BudgetRow
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.accounts import AccountStore
@@ -27,7 +28,7 @@ from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Recorder
 from hedgerow.journal.store import open_journal
 from hedgerow.policies.load import load_policy
-from hedgerow.policies.model import Decision, DeviceId, Grant, Kind, Policy, Reason, Verdict
+from hedgerow.policies.model import Bonus, Decision, DeviceId, Grant, Kind, Policy, Reason, Sitting, Verdict
 from hedgerow.policies.services import Services
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
@@ -96,6 +97,32 @@ class LedgerControl:
         return (Explanation(DeviceId(device), "mia", "child-8-12", at or NOW, Kind.DNS, target, None, decision),)
 
 
+@dataclass
+class CountedTime:
+    """`TimeControl` whose budgets are what the test says; it remembers what was given."""
+
+    rows: tuple[BudgetRow, ...] = ()
+    given: list[tuple[str, str, int, str]] = field(default_factory=list)
+
+    def budgets(self) -> tuple[BudgetRow, ...]:
+        return self.rows
+
+    def sittings(self) -> tuple[Sitting, ...]:
+        return ()
+
+    async def give_time(self, name: str, subject: str, minutes: int, giver: str) -> Bonus:
+        if name not in {row.whose for row in self.rows}:
+            raise Unfit(f"{name} has no budget.")
+        self.given.append((name, subject, minutes, giver))
+        return Bonus("b", f"person:{name}", subject, minutes, giver, NOW)
+
+    async def sit(self, device: str, giver: str, *, person: str | None, band: str | None, minutes: float | None, name: str) -> Sitting:
+        raise Unfit("There are no seats.")
+
+    async def stand_up(self, device: str, minutes: float | None) -> None:
+        raise Unfit("There are no seats.")
+
+
 @dataclass(frozen=True)
 class Web:
     """A running web and what stands behind it."""
@@ -109,6 +136,7 @@ class Web:
     accounts: Accounts
     policy_path: Path
     routes: frozenset[tuple[str, str]]
+    time: CountedTime
 
     @property
     def url(self) -> str:
@@ -132,7 +160,8 @@ def running_web(
     metrics = Metrics(strict=True)
     accounts = Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     desk = PolicyDesk(policy_path, ChangeStore(engine), _nothing_to_do, clock)
-    app = create_app(Parts(Reader(engine), control, metrics, accounts, desk, token), clock)
+    counted = CountedTime()
+    app = create_app(Parts(Reader(engine), control, metrics, accounts, desk, token, counted), clock)
     routes = frozenset((method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods)
     server = web_server(app)
     with socket.create_server((listen, port)) as listener:
@@ -140,7 +169,7 @@ def running_web(
         thread.start()
         try:
             recorder = Recorder(engine, clock=clock)
-            yield Web(listener.getsockname()[1], engine, recorder, ledger, control, metrics, accounts, policy_path, routes)
+            yield Web(listener.getsockname()[1], engine, recorder, ledger, control, metrics, accounts, policy_path, routes, counted)
         finally:
             server.should_exit = True
             thread.join(10)
