@@ -82,6 +82,8 @@ def up(
     transparent: Annotated[
         str | None, typer.Option(metavar="ADDR:PORT", help="Where the network redirects web connections to (default: nowhere).")
     ] = None,
+    dot: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over TLS (default: nowhere).")] = None,
+    doh: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over HTTPS (default: nowhere).")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes for DNS, and as many for the proxy.")] = 1,
     inspectors: Annotated[int, typer.Option(min=1, max=64, help="Processes that inspect pages.")] = 1,
     log_level: Annotated[LogLevel, typer.Option(help="What is logged to standard error.")] = LogLevel.INFO,
@@ -106,6 +108,8 @@ def up(
             log_json=log_json,
             upstream_ca=upstream_ca.absolute() if upstream_ca else None,
             transparent=parse_endpoint(transparent) if transparent else None,
+            dot=parse_endpoint(found) if (found := dot or listen.dot) else None,
+            doh=parse_endpoint(found) if (found := doh or listen.doh) else None,
             **chosen,
         )
         settings, lock = prepare(settings)
@@ -117,8 +121,8 @@ def up(
 
 
 def _say_ready(settings: Settings) -> None:
-    transparent = f" transparent={settings.transparent}" if settings.transparent else ""
-    print(f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web}{transparent}", flush=True)
+    more = "".join(f" {name}={place}" for name in ("transparent", "dot", "doh") if (place := getattr(settings, name)))
+    print(f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web}{more}", flush=True)
 
 
 def _endpoint(name: str, text: str | None) -> Endpoint:

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
+from hedgerow.app.encrypted_dns import serve_encrypted
 from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter, circumstances
 from hedgerow.app.snapshot import View
 from hedgerow.app.worker import Worker
+from hedgerow.dns.client_ids import PREFIX
 from hedgerow.dns.clients import Client
 from hedgerow.dns.listeners import Server
 from hedgerow.dns.resolver import Resolver
@@ -35,7 +37,9 @@ class DnsWorker:
         worker.counters = self.counters
 
     def client_of(self, address: str) -> Client | None:
-        found = self._worker.client(address)
+        """By address, or by the id that a client of encrypted DNS gives."""
+        client_id = address.removeprefix(PREFIX) if address.startswith(PREFIX) else None
+        found = self._worker.client(address) if client_id is None else self._worker.client_of_id(client_id)
         return Client(found[0].id, found[1]) if found else None
 
     def observe(self, client: Client, request: Request, decision: Decision, count: int) -> None:
@@ -69,7 +73,8 @@ async def serve_dns(worker: Worker) -> AsyncIterator[None]:
     try:
         for endpoint in worker.settings.dns.every_family():
             await dns.server.listen(endpoint.host, endpoint.port)
-        yield
+        async with serve_encrypted(worker, dns.server):
+            yield
     finally:
         await dns.server.close()
         await dns.upstreams.close()

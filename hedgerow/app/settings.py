@@ -75,6 +75,8 @@ class Settings:
     log_json: bool = False
     upstream_ca: Path | None = None
     more_inspectors: tuple[Endpoint, ...] = ()
+    dot: Endpoint | None = None
+    doh: Endpoint | None = None
     transparent: Endpoint | None = None  # where the network redirects web connections to
 
     @property
@@ -106,6 +108,10 @@ class Settings:
     @property
     def authority(self) -> Path:
         return self.state / "ca"
+
+    def dns_certificate(self, worker: int) -> Path:
+        """Certificate and key of one worker's encrypted DNS, where they are of our own CA."""
+        return self.run / f"dns-{worker}.pem"
 
     @property
     def admin_token(self) -> Path:

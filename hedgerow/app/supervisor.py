@@ -94,6 +94,8 @@ def prepare(settings: Settings) -> tuple[Settings, FolderLock]:
         dns=claim(settings.dns, "dns", both),
         proxy=claim(settings.proxy, "proxy", one),
         web=claim(settings.web, "web", one),
+        dot=claim(settings.dot, "dot", one) if settings.dot else None,
+        doh=claim(settings.doh, "doh", one) if settings.doh else None,
         transparent=claim(settings.transparent, "transparent", one) if settings.transparent else None,
         inspector=claim(Endpoint("127.0.0.1", 0), "inspector", one),
         more_inspectors=tuple(claim(Endpoint("127.0.0.1", 0), "inspector", one) for _ in settings.more_inspectors),

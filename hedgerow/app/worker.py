@@ -35,6 +35,7 @@ class Worker:
 
     def __init__(self, role: str, index: int, settings: Settings, view: View, watch: SnapshotWatch) -> None:
         self.role = role
+        self.index = index
         self.settings = settings
         self.view = view
         self.courier = Courier(settings.courier_socket, f"{role}-{index}", role)
@@ -69,6 +70,16 @@ class Worker:
             self._clients.clear()
         self._clients[address] = found
         return found
+
+    def client_of_id(self, client_id: str) -> tuple[Device, Ruleset] | None:
+        """The device that calls itself so over encrypted DNS, and what holds for it now; None where the policy names none."""
+        device = self.view.rulesets.device_of_client(client_id)
+        if device is None:
+            return None
+        ruleset = self.view.rulesets.ruleset(device, time.time())
+        if ruleset.until is not None:
+            self._horizon = min(self._horizon, ruleset.until)
+        return device, ruleset
 
     def decide(self, ruleset: Ruleset, request: Request) -> Decision:
         return decide(ruleset, self.view.catalogue, request)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from hedgerow.dns.clients import Known
@@ -17,6 +19,7 @@ MAX_CONNECTIONS_OF_ONE: Final = 64
 MAX_STRANGERS: Final = 16
 MAX_OUTSTANDING: Final = 128  # queries of one connection that wait for upstreams
 IDLE_SECONDS: Final = 15.0
+HANDSHAKE_SECONDS: Final = 5.0
 _BACKLOG: Final = 256
 
 
@@ -30,8 +33,13 @@ class StreamServer:
         self._strangers: set[StreamConnection] = set()
 
     async def listen(self, sock: socket.socket) -> None:
+        await self.serve(sock, lambda: StreamConnection(self))
+
+    async def serve(self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections of another protocol too, over TLS where there is a context. They end with this server."""
+        wait = HANDSHAKE_SECONDS if tls is not None else None
         loop = asyncio.get_running_loop()
-        self._listening.append(await loop.create_server(lambda: StreamConnection(self), sock=sock, backlog=_BACKLOG))
+        self._listening.append(await loop.create_server(protocol, sock=sock, backlog=_BACKLOG, ssl=tls, ssl_handshake_timeout=wait))
 
     def admit(self, connection: StreamConnection) -> bool:
         """Count a new connection, or say that there are too many. Where all places are taken, who has long been idle gives way.
@@ -89,8 +97,10 @@ class StreamServer:
 class StreamConnection(asyncio.Protocol):
     """One client's connection. It is not read while too much of it is unanswered or unsent."""
 
+    kind = "tcp"
+
     def __init__(self, streams: StreamServer) -> None:
-        self.address = ""
+        self.address = ""  # as `Clients` knows who asks
         self.active_at = asyncio.get_running_loop().time()
         self._streams = streams
         self._server = streams.server
@@ -101,10 +111,13 @@ class StreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's has all of its methods and is no subclass
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if peer else ""
+        self.address = self._who(self._transport)
         if not self._streams.admit(self):
             self._transport.abort()
+
+    def _who(self, transport: asyncio.Transport) -> str:
+        peer = transport.get_extra_info("peername")
+        return peer[0] if peer else ""
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
@@ -163,7 +176,7 @@ class StreamConnection(asyncio.Protocol):
         elif not server.admits(known):
             self._finish()  # over a stream there is somebody real, who may as well hear of it
         elif not self._hit(known, data, now):
-            message = server.miss(known, data, "tcp", self._send_late)
+            message = server.miss(known, data, self.kind, self._send_late)
             if isinstance(message, bytes):
                 self._send(message)
             elif message is not None:

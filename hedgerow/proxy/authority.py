@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import ipaddress
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALIDITY = datetime.timedelta(days=5 * 365)
+SERVER_VALIDITY = datetime.timedelta(days=90)
 _BACKDATED = datetime.timedelta(days=2)  # for clients whose clocks are slow
 _FILE = "hedgerow-ca.pem"
+_SERVER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hedgerow server")])  # an empty name is too much for GnuTLS programs
 
 
 class AuthorityError(Exception):
@@ -97,6 +100,27 @@ def load_authority(directory: Path) -> Authority:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise AuthorityError(f"the key in {path} does not belong to its certificate")
     return Authority(certificate, key)
+
+
+def issue_server(authority: Authority, names: Iterable[str], addresses: Iterable[str]) -> bytes:
+    """A certificate for a server of our own, with its fresh key and the CA's certificate, as PEM. At least one name or address."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    subjects: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+    subjects += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+    issuer_key = x509.SubjectKeyIdentifier.from_public_key(authority.key.public_key())
+    builder = (
+        x509.CertificateBuilder(issuer_name=authority.certificate.subject, subject_name=_SERVER, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(min(now + SERVER_VALIDITY, authority.expires))
+        .add_extension(x509.SubjectAlternativeName(subjects), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_key), critical=False)
+    )
+    written = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return written + builder.sign(authority.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + authority.pem
 
 
 def _write_once(path: Path, authority: Authority) -> None:

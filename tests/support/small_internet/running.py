@@ -20,7 +20,7 @@ from small_internet.whole import SmallInternet
 START_SECONDS = 60.0
 END_SECONDS = 10.0
 ROLES = ("dns", "gate", "inspector", "control")
-_READY = re.compile(r"hedgerow ready dns=(\S+) proxy=(\S+) web=(http://\S+)\s*")
+_READY = re.compile(r"hedgerow ready dns=(\S+) proxy=(\S+) web=(http://\S+)(?: \w+=\S+)*\s*")
 
 
 class StartFailure(Exception):

@@ -1,0 +1,164 @@
+"""DNS over TLS and HTTPS as phones and browsers ask it, at home and away."""
+
+from __future__ import annotations
+
+import base64
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import Address, DnsAnswer, curl, kdig
+from small_internet.family import LISTS, OUTSIDER, OWN_LISTS, TABLET
+from small_internet.running import Hedgerow, network_section, parse_address, running_hedgerow
+
+NAME = "dns.home.example"
+PEOPLE = """
+people:
+  mia:
+    age: 9
+    devices: [mia-phone, mia-tablet]
+  ann:
+    profile: adult
+    devices: [ann-phone]
+devices:
+  mia-tablet: {ip: 127.0.0.2}
+  mia-phone: {client_id: mia-phone-7f3a}
+  ann-phone: {client_id: ann-phone}
+"""
+TRANSPORTS = pytest.mark.parametrize("how", ["tls", "https", "https-get"])
+
+
+@pytest.fixture(scope="module")
+def encrypted(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
+    policy = network_section(whole_internet, lan=("127.0.0.0/24", "::1/128")) + f"  server_name: {NAME}\n" + PEOPLE + OWN_LISTS
+    places = ("--dot", "127.0.0.1:0", "--doh", "127.0.0.1:0")
+    with running_hedgerow(policy, lists=LISTS, options=places, upstream_authority=whole_internet.authority.root) as running:
+        yield running
+
+
+def place(running: Hedgerow, kind: str) -> Address:
+    found = re.search(rf" {kind}=(\S+)", running.ready_line)
+    assert found
+    return parse_address(found[1])
+
+
+def ask(running: Hedgerow, how: str, name: str, kind: str = "A", *, client: str = "", source: str = TABLET) -> DnsAnswer | None:
+    """Over DoT the client id is in the server name, over DoH in the path; the certificate is checked."""
+    ca = f"+tls-ca={running.authority}"
+    if how == "tls":
+        host = f"{client}.{NAME}" if client else NAME
+        return kdig(place(running, "dot"), name, kind, source=source, options=("+tls", ca, f"+tls-hostname={host}", f"+tls-sni={host}"))
+    path = f"/dns-query/{client}" if client else "/dns-query"
+    options = (f"+https={path}", ca, f"+tls-hostname={NAME}", f"+tls-sni={NAME}", *(["+https-get"] if how == "https-get" else []))
+    return kdig(place(running, "doh"), name, kind, source=source, options=options)
+
+
+@TRANSPORTS
+def test_a_device_gets_its_own_answers(encrypted: Hedgerow, whole_internet: SmallInternet, how: str) -> None:
+    for _ in range(2):  # found, and then remembered
+        blocked, allowed = ask(encrypted, how, "adult.example"), ask(encrypted, how, "bank.example")
+        assert blocked is not None, encrypted.stderr
+        assert (blocked.data("A"), blocked.ede) == (["0.0.0.0"], 17)
+        assert allowed is not None
+        assert allowed.data("A") == [whole_internet.address_of("bank.example")]
+    large = ask(encrypted, how, "huge-text.oddities.example", "TXT")
+    assert large is not None
+    assert len(large.data("TXT")[0].replace('" "', "")) == 20002
+    missing = ask(encrypted, how, "missing.bank.example")
+    assert missing is not None
+    assert "; status: NXDOMAIN;" in missing.text
+
+
+@TRANSPORTS
+def test_an_id_is_known_away_from_home_and_has_its_own_policy(encrypted: Hedgerow, whole_internet: SmallInternet, how: str) -> None:
+    for source in (OUTSIDER, TABLET):
+        child = ask(encrypted, how, "adult.example", client="mia-phone-7f3a", source=source)
+        adult = ask(encrypted, how, "adult.example", client="ann-phone", source=source)
+        assert child is not None
+        assert child.data("A") == ["0.0.0.0"]
+        assert adult is not None
+        assert adult.data("A") == [whole_internet.address_of("adult.example")]
+
+
+@TRANSPORTS
+def test_an_unknown_id_counts_for_nothing(encrypted: Hedgerow, how: str) -> None:
+    for client in ("", "nobody", "mia-phone"):
+        outside = ask(encrypted, how, "bank.example", client=client, source=OUTSIDER)
+        assert outside is None or "; status: REFUSED;" in outside.text, client
+    at_home = ask(encrypted, how, "adult.example", client="nobody")
+    assert at_home is not None
+    assert at_home.data("A") == ["0.0.0.0"]
+
+
+def doh_url(running: Hedgerow, path: str = "/dns-query") -> str:
+    return f"https://{NAME}:{place(running, 'doh')[1]}{path}"
+
+
+def query_of(name: str) -> bytes:
+    labels = b"".join(len(label).to_bytes() + label.encode() for label in name.split("."))
+    return bytes.fromhex("000001000001000000000000") + labels + b"\0\0\1\0\1"
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+def test_http_is_answered_as_http_is(encrypted: Hedgerow, version: str, tmp_path: Path) -> None:
+    host, port = place(encrypted, "doh")
+    body = tmp_path / "query"
+    body.write_bytes(query_of("adult.example"))
+    kind = ("content-type: application/dns-message",)
+
+    def fetch(path: str, *options: str, headers: tuple[str, ...] = ()) -> tuple[int, dict[str, list[str]], bytes]:
+        found = curl(
+            doh_url(encrypted, path), source=TABLET, ca=encrypted.authority, resolve=[f"{NAME}:{port}:{host}"], headers=headers,
+            options=(version, *options),
+        )  # fmt: skip
+        return found.status, found.headers, found.body
+
+    status, headers, answer = fetch("/dns-query", "--data-binary", f"@{body}", headers=kind)
+    assert status == 200
+    assert headers["content-type"] == ["application/dns-message"]
+    assert answer.endswith(b"\0\0\0\0")
+    assert headers["cache-control"] == ["max-age=10"]
+    encoded = base64.urlsafe_b64encode(query_of("adult.example")).decode().rstrip("=")
+    assert fetch(f"/dns-query?dns={encoded}")[2] == answer
+    large = tmp_path / "large"
+    large.write_bytes(bytes(200_000))
+    assert fetch("/dns-query", "--data-binary", f"@{large}", headers=kind)[0] == 413
+    assert fetch("/dns-query", "--data-binary", f"@{body}", headers=("content-type: text/plain",))[0] == 415
+    assert [fetch(path)[0] for path in ("/", "/dns-query?dns=%21", "/dns-query", "/dns-query/a/b")] == [404, 400, 400, 404]
+    assert fetch("/dns-query", "-X", "DELETE")[0] == 405
+
+
+def raw(running: Hedgerow, kind: str, protocol: str) -> ssl.SSLSocket:
+    context = ssl.create_default_context(cafile=str(running.authority))
+    context.set_alpn_protocols([protocol])
+    return context.wrap_socket(socket.create_connection(place(running, kind), timeout=10, source_address=(TABLET, 0)), server_hostname=NAME)
+
+
+def test_junk_and_slow_clients_harm_nobody(encrypted: Hedgerow) -> None:
+    slow = []
+    for kind, protocol in (("dot", "dot"), ("doh", "h2"), ("doh", "http/1.1")):
+        for junk in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + bytes(300), b"\0" * 70_000):
+            with socket.create_connection(place(encrypted, kind), timeout=10, source_address=(TABLET, 0)) as plain:
+                plain.sendall(junk)
+            with raw(encrypted, kind, protocol) as inside:
+                inside.sendall(junk)
+        silent = socket.create_connection(place(encrypted, kind), timeout=10, source_address=(TABLET, 0))
+        half = raw(encrypted, kind, protocol)
+        half.sendall(b"\0")
+        slow += [silent, half]
+    started = time.monotonic()
+    for how in ("tls", "https"):
+        found = ask(encrypted, how, "adult.example")
+        assert found is not None
+        assert found.data("A") == ["0.0.0.0"]
+    assert time.monotonic() - started < 5
+    for sock in slow[::2]:  # who does not even say hello
+        assert sock.recv(1) == b""
+    for sock in slow:
+        sock.close()
+    assert "Traceback" not in encrypted.stderr
