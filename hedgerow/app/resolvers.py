@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from hedgerow.app.settings import Settings
 from hedgerow.dns.channels import open_upstreams
+from hedgerow.dns.designation import Designation
 from hedgerow.dns.inquiries import Upstreams
 from hedgerow.dns.rulings import Circumstances, Decide
 from hedgerow.dns.series import Histogram
@@ -50,9 +52,17 @@ class UpstreamMeter:
         return found
 
 
-def circumstances(policy: Policy, decide: Decide) -> Circumstances:
+def circumstances(policy: Policy, decide: Decide, settings: Settings | None = None) -> Circumstances:
     """What a snapshot says about resolving, for a worker's resolver."""
-    return Circumstances.of(policy.network, decide, is_filtered, knows_addresses)
+    found = Circumstances.of(policy.network, decide, is_filtered, knows_addresses)
+    return replace(found, designation=_designation(policy, settings)) if settings is not None else found
+
+
+def _designation(policy: Policy, settings: Settings) -> Designation | None:
+    name, dot, doh = policy.network.server_name, settings.dot, settings.doh
+    if name is None or (dot is None and doh is None):
+        return None
+    return Designation(name, dot.port if dot else None, doh.port if doh else None)
 
 
 class UpstreamChoice:

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from struct import pack
 from typing import Any, Final, NamedTuple, assert_never
 
-from hedgerow.dns import answers, wire
+from hedgerow.dns import answers, designation, wire
 from hedgerow.dns.answers import Draft
 from hedgerow.dns.cache import ClockCache, Entry, Resolution, learn_suffix, resolution_key
 from hedgerow.dns.errands import Errand
@@ -228,6 +228,8 @@ class Resolver:
         reserved = special(host)
         if reserved is not None:
             case = Case(ruleset, device, query, host, transport, _SPECIAL, self.prefix(ruleset), around)
+            if host == designation.NAME and around.designation is not None:
+                return self._finish(case, _SPECIAL, around.designation.answer(query))
             return self._finish(case, _CANARY if reserved is Special.CANARY else _SPECIAL, _special_answer(query, reserved))
         decision = around.decide(ruleset, Request(device, Kind.DNS, host))
         case = Case(ruleset, device, query, host, transport, decision, self.prefix(ruleset), around)

@@ -9,6 +9,7 @@ from typing import Final
 
 from hedgerow.dns.address_guard import AddressGuard
 from hedgerow.dns.cache import Resolution
+from hedgerow.dns.designation import Designation
 from hedgerow.dns.local_names import LocalNames
 from hedgerow.policies.model import Decision, DeviceId, Kind, Network, Reason, Request, Verdict
 from hedgerow.policies.resolver_settings import ResolverSettings
@@ -40,6 +41,7 @@ class Circumstances:
     guard: AddressGuard | None = None
     is_filtered: Callable[[Ruleset], bool] = _everybody
     knows_addresses: Callable[[Ruleset], bool] = _nobody
+    designation: Designation | None = None  # our own encrypted resolver, where there is one
 
     @classmethod
     def of(

@@ -21,7 +21,7 @@ _SUFFIXES: Final = {
     "localhost": Special.LOOPBACK,
     "invalid": Special.NXDOMAIN,
     "onion": Special.NXDOMAIN,
-    # Our answers are not encrypted, so we must not designate a resolver, nor let the upstream designate itself.
+    # The upstream must not designate itself; `designation` names our own resolver where one is served.
     "resolver.arpa": Special.NODATA,
     "use-application-dns.net": Special.CANARY,
 }

@@ -95,6 +95,20 @@ def test_an_unknown_id_counts_for_nothing(encrypted: Hedgerow, how: str) -> None
     assert at_home.data("A") == ["0.0.0.0"]
 
 
+def test_plain_dns_designates_it(encrypted: Hedgerow) -> None:
+    found = kdig(encrypted.dns, "_dns.resolver.arpa", "SVCB", source=TABLET)
+    assert found is not None
+    doh, dot = (place(encrypted, kind)[1] for kind in ("doh", "dot"))
+    records = found.data("SVCB")
+    assert len(records) == 2, found.text
+    assert records[0].startswith(f'1 {NAME}. alpn="h2,http/1.1" port={doh} '), found.text
+    assert "/dns-query{?dns}" in records[0]
+    assert records[1] == f'2 {NAME}. alpn="dot" port={dot}'
+    other = kdig(encrypted.dns, "_dns.resolver.arpa", "A", source=TABLET)
+    assert other is not None
+    assert (other.status, other.records) == ("NOERROR", ())
+
+
 def doh_url(running: Hedgerow, path: str = "/dns-query") -> str:
     return f"https://{NAME}:{place(running, 'doh')[1]}{path}"
 
