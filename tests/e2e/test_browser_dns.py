@@ -1,0 +1,63 @@
+"""Chromium resolving through our DNS over HTTPS and through nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from small_internet import SmallInternet
+from small_internet.family import LISTS, OWN_LISTS
+from small_internet.running import network_section, parse_address, running_hedgerow
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")]
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+PEOPLE = """
+people: {mia: {age: 9, devices: [mia-laptop]}}
+devices: {mia-laptop: {client_id: mia-laptop}}
+"""
+
+
+def pin_of(address: tuple[str, int]) -> str:
+    """The hash of a server's public key, as Chromium's command line takes it."""
+    certificate = x509.load_pem_x509_certificate(ssl.get_server_certificate(address).encode())
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(spki).digest()).decode()
+
+
+def test_a_browser_that_asks_only_us(whole_internet: SmallInternet, tmp_path: Path) -> None:
+    net = whole_internet
+    policy = network_section(net, lan=("127.0.0.200/32",)) + "  server_name: dns.home.example\n" + PEOPLE + OWN_LISTS
+    with running_hedgerow(policy, lists=LISTS, options=("--doh", "127.0.0.1:0"), upstream_authority=net.authority.root) as running:
+        found = re.search(r" doh=(\S+)", running.ready_line)
+        assert found
+        doh = parse_address(found[1])
+        template = f"https://127.0.0.1:{doh[1]}/dns-query/mia-laptop"
+        (tmp_path / "Local State").write_text(json.dumps({"dns_over_https": {"mode": "secure", "templates": template}}))
+        arguments = ["--no-sandbox", "--disable-gpu", f"--ignore-certificate-errors-spki-list={pin_of(doh)}"]
+        with sync_api.sync_playwright() as playwright:
+            context = playwright.chromium.launch_persistent_context(
+                str(tmp_path), executable_path=str(CHROMIUM), args=arguments, ignore_https_errors=True
+            )
+            try:
+                _browse(context, net)
+            finally:
+                context.close()
+    assert net.nameserver.queries("adult.example") == 0
+
+
+def _browse(context: Any, net: SmallInternet) -> None:
+    page = context.new_page()
+    assert page.goto(net.url("h2.example", "/page")).status == 200
+    with pytest.raises(sync_api.Error, match=r"ERR_(CONNECTION_REFUSED|ADDRESS_INVALID|ADDRESS_UNREACHABLE)"):
+        page.goto(net.url("adult.example", "/"))
