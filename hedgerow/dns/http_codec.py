@@ -18,6 +18,7 @@ MAX_BODY: Final = 4096  # a query with every option that there is has a few hund
 MAX_HEAD: Final = 12 << 10  # a GET carries the query in its path
 MAX_STREAMS: Final = 100
 MAX_RESETS: Final = 200  # of one connection: asking and cancelling in one breath is an attack (CVE-2023-44487)
+MAX_UNSENT: Final = 512 << 10  # of one connection: a client that opens no window must not make us keep its answers
 
 type Headers = Sequence[tuple[str, str]]
 
@@ -170,7 +171,7 @@ class Http2(Codec):
         except h2.exceptions.ProtocolError:
             self._unsent.pop(exchange.stream, None)  # the client has cancelled it
         self._flush()
-        return True
+        return sum(map(len, self._unsent.values())) <= MAX_UNSENT
 
     def _send_unsent(self) -> None:
         for stream, body in list(self._unsent.items()):
