@@ -1,16 +1,20 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: up test setup check fix lock bench-lists bench-proxy bench-web bench-policy
+.PHONY: up test setup check fix lock bench-lists bench-dns bench-proxy bench-web bench-policy
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
 BIN = .venv/bin
-ARGS ?=
 
 up: setup
 	@exec $(BIN)/hedgerow up $(ARGS)
 
 test: setup
-	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+ifdef ARGS
+	$(BIN)/pytest $(ARGS)
+else
+	$(BIN)/pytest -n auto --dist loadfile --ignore=tests/e2e --ignore=tests/lab
+	$(BIN)/pytest tests/e2e tests/lab
+endif
 
 setup:
 	@scripts/setup.sh
@@ -27,11 +31,12 @@ fix: setup
 
 bench-lists: setup
 	$(BIN)/python bench/lists.py --write
+	$(BIN)/python bench/urls.py --write
 
 # Needs squid-openssl, nginx, hey and curl.
 bench-proxy: setup
 	$(BIN)/python bench/proxy_tunnel.py --write
-	test ! -e bench/proxy_inspect.py || $(BIN)/python bench/proxy_inspect.py --write
+	$(BIN)/python bench/proxy_inspect.py --write
 
 # Needs uv; the lock names no index.
 lock:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,14 @@ def test_the_lock_names_no_host() -> None:
 def test_imports_point_downward() -> None:
     done = subprocess.run([Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_every_dependency_is_used() -> None:
+    """A library that nothing imports is a risk that nobody runs for anything."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.split(r"[\[><=]", each)[0] for each in project["dependencies"]} - {"python-multipart"}  # FastAPI's, for forms
+    modules = {"argon2-cffi": "argon2", "google-re2": "re2", "marisa-trie": "marisa_trie", "prometheus-client": "prometheus_client"}
+    modules |= {"pyahocorasick": "ahocorasick", "pyyaml": "yaml", "ruamel-yaml": "ruamel"}
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "hedgerow").rglob("*.py")]
+    imported = set(re.findall(r"^\s*(?:from|import) ([a-z_0-9]+)", "\n".join(texts), re.MULTILINE))
+    assert {modules.get(name, name) for name in names} <= imported

@@ -25,7 +25,7 @@ from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, fail, find_po
 from hedgerow.app.compile_job import CompileError
 from hedgerow.app.lists import prepare_generation
 from hedgerow.app.logs import start_logs
-from hedgerow.app.settings import Endpoint, Settings, default_state, parse_endpoint
+from hedgerow.app.settings import Endpoint, Settings, default_state, may_use_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.app.supervisor import StartError, Supervisor, prepare
 from hedgerow.policies.explain import Explanation, find_device
@@ -49,7 +49,7 @@ for command in COMMANDS:
     app.command()(command)
 
 DEFAULTS = {"dns": (53, 5300), "proxy": (3128, 3128), "web": (8053, 8053)}
-"""The port as root, and without."""
+"""The port with the right to those below 1024, and without."""
 
 
 class LogLevel(StrEnum):
@@ -129,8 +129,8 @@ def _endpoint(name: str, text: str | None) -> Endpoint:
     """Raises ValueError."""
     if text is not None:
         return parse_endpoint(text)
-    as_root, otherwise = DEFAULTS[name]
-    return Endpoint("0.0.0.0", as_root if os.geteuid() == 0 else otherwise)  # noqa: S104 (clients outside the LAN are refused)
+    privileged, otherwise = DEFAULTS[name]
+    return Endpoint("0.0.0.0", privileged if may_use_low_ports() else otherwise)  # noqa: S104 (clients outside the LAN are refused)
 
 
 def _policy_in_force(path: Path | None, state: Path) -> Policy:

@@ -52,6 +52,16 @@ def parse_endpoint(text: str) -> Endpoint:
         raise ValueError(f"'{host}' in '{text}' is not an IP address") from None
 
 
+def may_use_low_ports() -> bool:
+    """Whether this process may listen on ports below 1024: as root, or by CAP_NET_BIND_SERVICE (capabilities(7), number 10)."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+        return bool(int(effective.split()[1], 16) >> 10 & 1)
+    except (OSError, StopIteration, ValueError):
+        return os.geteuid() == 0
+
+
 def default_state() -> Path:
     """Where a run keeps its state unless told otherwise."""
     if os.geteuid() == 0:

@@ -7,6 +7,7 @@ the supervisor, however that ends. What is absent: policy, lists, sockets that s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import logging
@@ -29,6 +30,7 @@ GRACE_S = 5.0
 FIRST_START_S = 60.0
 LONGEST_PAUSE_S = 1.0
 STEADY_AFTER_S = 5.0
+ANY_PORT_TRIES = 20
 
 
 class StartError(Exception):
@@ -41,25 +43,32 @@ def claim(endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketKind, ...]
     Workers share their ports by SO_REUSEPORT, under which a second Hedgerow would silently take half of the queries: so the
     check is made without it.
     """
-    held: list[socket.socket] = []
-    try:
+    tries = ANY_PORT_TRIES if endpoint.port == 0 else 1
+    while True:
+        tries -= 1
+        try:
+            return replace(endpoint, port=_claim_port(endpoint, kinds))
+        except OSError as error:
+            # A port that is free for one kind of socket may be in use for another.
+            if error.errno != errno.EADDRINUSE or tries <= 0:
+                raise StartError(_bind_sentence(endpoint, purpose, error)) from None
+
+
+def _claim_port(endpoint: Endpoint, kinds: tuple[socket.SocketKind, ...]) -> int:
+    """Binds every socket that `endpoint` stands for at one time, and lets go of them. Returns the port; raises OSError."""
+    port = endpoint.port
+    with contextlib.ExitStack() as held:
         for one in endpoint.every_family():
             for kind in kinds:
                 family = socket.AF_INET6 if ":" in one.host else socket.AF_INET
-                probe = socket.socket(family, kind)
-                held.append(probe)
+                probe = held.enter_context(socket.socket(family, kind))
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 if kind is socket.SOCK_STREAM:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((one.host, endpoint.port))
-                endpoint = replace(endpoint, port=probe.getsockname()[1])
-    except OSError as error:
-        raise StartError(_bind_sentence(endpoint, purpose, error)) from None
-    finally:
-        for probe in held:
-            probe.close()
-    return endpoint
+                probe.bind((one.host, port))
+                port = probe.getsockname()[1]
+    return port
 
 
 def _bind_sentence(endpoint: Endpoint, purpose: str, error: OSError) -> str:

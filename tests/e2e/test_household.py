@@ -193,7 +193,7 @@ def test_the_first_start_without_a_policy_file(whole_internet: SmallInternet, tm
 
 
 def _kill_control(parent: int) -> None:
-    for line in subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout.splitlines():
+    for line in subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout.splitlines():
         words = line.split()
         if words[1] == str(parent) and "control" in words:
             subprocess.run(["kill", "-9", words[0]], check=True)
