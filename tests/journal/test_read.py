@@ -3,8 +3,8 @@
 import pytest
 
 from hedgerow.journal.read import Reader
-from hedgerow.journal.search import DecisionFilter
 from hedgerow.journal.record import Recorder
+from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Verdict
 
 NOW = 1_780_000_000.0
