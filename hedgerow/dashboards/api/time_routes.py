@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Protocol
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
+from hedgerow.dashboards.api.problems import PROBLEMS
 from hedgerow.policies.model import Bonus, Sitting
 
 GIVER = "api"
@@ -82,7 +83,7 @@ Device = Annotated[str, Path(max_length=_NAME_LIMIT)]
 
 def make_time_api(control: TimeControl) -> APIRouter:
     """Routes under /api/v1."""
-    api = APIRouter(prefix="/api/v1")
+    api = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 
     @api.get("/budgets")
     async def budgets() -> tuple[BudgetRow, ...]:
