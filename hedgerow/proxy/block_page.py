@@ -21,13 +21,14 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies.decide import IP_ADDRESS
 from hedgerow.policies.lifelines import Lifeline, Lifelines
 from hedgerow.policies.model import Decision, Reason
+from hedgerow.policies.observe import ILLEGAL
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.services import Services
 from hedgerow.proxy.answer import Answer, Form, form_of
-from hedgerow.proxy.help_lines import choose_lines
+from hedgerow.proxy.help_lines import Line, choose_lines
 from hedgerow.proxy.wording import PAGES, Reader, Wording, choose_language, load_wordings
 
-__all__ = ["ASK_PATH", "NOTE_LIMIT", "Answer", "BlockPage", "Form", "form_of"]
+__all__ = ["ASK_PATH", "NOTE_LIMIT", "Answer", "BlockPage", "Form", "form_of", "is_closed_to_asking"]
 
 ASK_PATH = "/.well-known/hedgerow/ask"
 NOTE_LIMIT = 300
@@ -60,13 +61,8 @@ class BlockPage:
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self._policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         # The same on every page, and the longest part of it: made once.
-        first, more = choose_lines(lifelines)
-        care = environment.get_template("care.html")
-        self._care = {
-            Reader(language, young): Markup(care.render(words=wording.words, young=young, first=first, more=more))  # noqa: S704  escaped there
-            for language, wording in wordings.items()
-            for young in (False, True)
-        }
+        self._care = _render_care(environment, wordings, *choose_lines(lifelines))
+        self._care_of_illegal = _render_care(environment, wordings, *choose_lines(lifelines, to_report=True))
 
     @staticmethod
     def load(country: str | None = None, timezone: str = "UTC", ages: Mapping[str, int] | None = None) -> BlockPage:
@@ -131,9 +127,11 @@ class BlockPage:
             facts.append((labels["rule"], _rule_name(decision)))
         until = wording.words["until"]["none"] if decision.until is None else wording.until(decision.until, now)
         facts.append((labels["until"], until))
-        ask = None if _is_closed_to_asking(decision) else {"path": ASK_PATH, "url": url, "note_limit": NOTE_LIMIT}
+        ask = None if is_closed_to_asking(decision) else {"path": ASK_PATH, "url": url, "note_limit": NOTE_LIMIT}
         about = self._abouts.get(decision.what, "") if decision.reason is Reason.CATEGORY and reader.language == "en" else ""
         parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
+        if decision.what == ILLEGAL:
+            parts["care"] = self._care_of_illegal[reader]
         if reader.young:
             simple, sentence = wording.reason(decision, young=True)
             opens = "" if decision.until is None else wording.words["young"]["until"].format(until=until)
@@ -173,9 +171,24 @@ def _facts(wording: Wording, decision: Decision, host: str, now: float) -> dict[
     }  # fmt: skip
 
 
-def _is_closed_to_asking(decision: Decision) -> bool:
-    """Nobody is asked to open a hole in the filter from the page that closed it; a bare address may be somebody's own server."""
-    return decision.reason is Reason.BYPASS and decision.what != IP_ADDRESS
+def is_closed_to_asking(decision: Decision) -> bool:
+    """Nobody is asked to open a hole in the filter from the page that closed it; a bare address may be somebody's own server.
+
+    Nor is illegal material asked for: a request would write down where it is.
+    """
+    return (decision.reason is Reason.BYPASS and decision.what != IP_ADDRESS) or decision.what == ILLEGAL
+
+
+def _render_care(
+    environment: Environment, wordings: Mapping[str, Wording], first: Sequence[Line], more: Sequence[Line]
+) -> dict[Reader, Markup]:
+    """Who helps, for every kind of reader."""
+    care = environment.get_template("care.html")
+    return {
+        Reader(language, young): Markup(care.render(words=wording.words, young=young, first=first, more=more))  # noqa: S704  escaped there
+        for language, wording in wordings.items()
+        for young in (False, True)
+    }
 
 
 def _rule_name(decision: Decision) -> str:

@@ -10,6 +10,8 @@ from hedgerow.policies.lifelines import INTERNATIONAL, Lifeline
 
 _AT_ONCE = (frozenset({"children"}), frozenset({"children"}), frozenset({"everyone", "suicide"}), frozenset({"abuse"}))
 """The places of the first view: two lines for children, one that listens to whatever it is, one for those whom somebody hurts."""
+_WHERE_TO_REPORT = (frozenset({"abuse-images"}), frozenset({"children"}), frozenset({"everyone", "suicide"}))
+"""The same for a page about illegal material: the country's hotline stands first."""
 _FEWEST = 3
 
 
@@ -27,14 +29,17 @@ class Line:
     site: str
 
 
-def choose_lines(lifelines: Sequence[Lifeline]) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
-    """The three or four that fit a child best, and all others; `lifelines` are a country's and the international ones."""
+def choose_lines(lifelines: Sequence[Lifeline], to_report: bool = False) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
+    """The three or four that fit a child best, and all others; `lifelines` are a country's and the international ones.
+
+    `to_report`: what was met is illegal, and the first of them is where that can be reported.
+    """
     # Sorting is stable: within equals, the order of the file is kept.
     ordered = sorted(lifelines, key=lambda each: not (each.phone or each.text or each.chat))
     local = [each for each in ordered if each.country != INTERNATIONAL]
     first: list[Lifeline] = []
-    for purposes in _AT_ONCE:
-        first += [each for each in local if each.purpose in purposes and each not in first][:1]
+    for purposes in _WHERE_TO_REPORT if to_report else _AT_ONCE:
+        first += [each for each in (ordered if to_report else local) if each.purpose in purposes and each not in first][:1]
     abroad = [each for each in ordered if each.country == INTERNATIONAL and each.purpose in {"children", "everyone"}]
     if len(first) < _FEWEST:
         first += abroad[: _FEWEST - len(first)]

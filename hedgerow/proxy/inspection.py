@@ -23,7 +23,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
 from hedgerow.proxy import content
 from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_form
-from hedgerow.proxy.block_page import ASK_PATH, Answer, Form, form_of
+from hedgerow.proxy.block_page import ASK_PATH, Answer, Form, form_of, is_closed_to_asking
 from hedgerow.proxy.destination import dial_only
 from hedgerow.proxy.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
 from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
@@ -326,6 +326,8 @@ class Inspection:
         decision = self.judge.decide(ruleset, request)
         if decision.verdict is not Verdict.BLOCK:
             return self._answer(flow, page.told("open", 200, url, reader))
+        if is_closed_to_asking(decision):
+            return self._answer(flow, page.blocked(decision, authority.host, fallback, self._clock(), reader=reader))
         if not self._asked.allows(device.id, self._clock()):
             self._counters.add("hedgerow_proxy_dropped_total", "ask")
             return self._answer(flow, page.told("too-often", 429, reader=reader))

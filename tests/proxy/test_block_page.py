@@ -307,3 +307,14 @@ def test_an_answer_for_head_has_its_length_and_no_body() -> None:
     raw = Answer(403, (("X", "y"),), b"body").to_bytes(head_only=True)
     assert raw.endswith(b"\r\n\r\n")
     assert b"Content-Length: 4" in raw
+
+
+@pytest.mark.parametrize(("country", "hotline"), [("GB", "iwf.org.uk"), ("PT", ""), (None, "")])
+def test_illegal_material_is_reported_not_asked_for(country: str | None, hotline: str) -> None:
+    given = Decision(Verdict.BLOCK, Reason.CATEGORY, "illegal")
+    text = BlockPage.load(country).blocked(given, "x.example", "https://x.example/secret", NOW).body.decode()
+    assert "<form" not in text
+    assert "secret" not in text
+    at_once, _ = choose_lines(Lifelines.load().for_country(country), to_report=True)
+    assert at_once[0].url in text
+    assert hotline in at_once[0].url
