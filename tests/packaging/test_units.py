@@ -25,6 +25,8 @@ def test_exposure_is_low(unit: Path) -> None:
         text=True,
         check=False,
     )
+    if "Failed to initialize unit search paths" in done.stderr:
+        pytest.skip("systemd-analyze may not look for units here without root rights")
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
     assert found, done.stderr
     assert done.returncode == 0, found[0]
