@@ -27,7 +27,7 @@ class DnsWorker:
         self._meter = UpstreamMeter()
         self._choice = UpstreamChoice(worker.settings, worker.view.policy, self._meter)
         self.upstreams = self._choice.open()
-        resolver = Resolver(self.upstreams, worker.decide, circumstances=circumstances(worker.view.policy, worker.decide, worker.settings))
+        resolver = Resolver(self.upstreams, worker.decide, circumstances=circumstances(worker.view, worker.decide, worker.settings))
         self.server = Server(resolver, self.client_of, self.observe)
         self._limit = worker.view.policy.network.resolver.limit
         self.server.limit(self._limit)
@@ -47,7 +47,7 @@ class DnsWorker:
 
     def swap(self, view: View) -> None:
         fresh = self._choice.open_if_changed(view.policy)
-        self.server.swap(self.client_of, self._worker.decide, fresh, circumstances(view.policy, self._worker.decide, self._worker.settings))
+        self.server.swap(self.client_of, self._worker.decide, fresh, circumstances(view, self._worker.decide, self._worker.settings))
         if view.policy.network.resolver.limit != self._limit:
             self._limit = view.policy.network.resolver.limit
             self.server.limit(self._limit)

@@ -26,7 +26,7 @@ class ProxySide:
         self._meter = UpstreamMeter()
         self._choice = UpstreamChoice(worker.settings, worker.view.policy, self._meter)
         self.upstreams = self._choice.open()
-        self._resolver = Resolver(self.upstreams, worker.decide, circumstances=circumstances(worker.view.policy, worker.decide))
+        self._resolver = Resolver(self.upstreams, worker.decide, circumstances=circumstances(worker.view, worker.decide))
         self._retired: set[asyncio.Task[None]] = set()
 
     def judge(self, view: View) -> Judge:
@@ -49,7 +49,7 @@ class ProxySide:
     def swap(self, view: View) -> Judge:
         """The judge of a new snapshot, with fresh upstreams where it names others."""
         fresh = self._choice.open_if_changed(view.policy)
-        self._resolver.swap(self._worker.decide, fresh, circumstances(view.policy, self._worker.decide))
+        self._resolver.swap(self._worker.decide, fresh, circumstances(view, self._worker.decide))
         if fresh is not None:
             task = asyncio.get_running_loop().create_task(self.upstreams.close(CLOSE_GRACE_S))
             self._retired.add(task)

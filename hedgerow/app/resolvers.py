@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import View
 from hedgerow.dns.channels import open_upstreams
 from hedgerow.dns.designation import Designation
 from hedgerow.dns.inquiries import Upstreams
@@ -52,10 +53,12 @@ class UpstreamMeter:
         return found
 
 
-def circumstances(policy: Policy, decide: Decide, settings: Settings | None = None) -> Circumstances:
+def circumstances(view: View, decide: Decide, settings: Settings | None = None) -> Circumstances:
     """What a snapshot says about resolving, for a worker's resolver."""
+    policy = view.policy
     found = Circumstances.of(policy.network, decide, is_filtered, knows_addresses)
-    return replace(found, designation=_designation(policy, settings)) if settings is not None else found
+    designation = _designation(policy, settings) if settings is not None else None
+    return replace(found, lists_addresses=view.catalogue.has_addresses, designation=designation)
 
 
 def _designation(policy: Policy, settings: Settings) -> Designation | None:

@@ -14,10 +14,10 @@ from typing import Any
 import marisa_trie
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
-from hedgerow.blocklists.conditions import Resource
 from hedgerow.blocklists.generation import EVERY, SETS, URLS, LayerMeta, Meta, Part, SourceMeta, read_meta
 from hedgerow.blocklists.locate import find_host
 from hedgerow.blocklists.names import (
+    embedded_ipv4,
     host_of_key,
     host_of_url,
     is_address,
@@ -30,9 +30,12 @@ from hedgerow.blocklists.names import (
 from hedgerow.blocklists.patterns import compile_set
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.seals import host_expressions, seal, seal_key, url_expressions
+from hedgerow.blocklists.url_index import ROWS
 from hedgerow.blocklists.urls import Asked, Found, Rule, UrlMatcher
 
 ADS = "ads-trackers"
+_ABOUT_CLIENTS = (b"$client=", b",client=")
+_ABOUT_QUESTIONS = (b"$dnstype=", b",dnstype=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,12 @@ class Catalogue:
         self._cancelled = {rule_key(host): self._bits.get(category, 0) for category, host in self._matcher.cancelled}
         self._sealed_by = {source.category: source.name for source in meta.sources if source.format == "sealed"}
         self._sealing = self.mask_of(self._sealed_by)
-        self._has_networks = any(True for _ in self._keys_with_prefix("!"))
+        self._has_networks = self._has_keys("!")
+        # Whether a list names addresses: no name ends in a label that begins with a digit, and no address of the internet begins otherwise.
+        self.has_addresses = self._has_networks or any(map(self._has_keys, "0123456789"))
+        # Whether there may be rules for `match_dns`, and some that tell clients apart. Nobody has tags, so `$ctag` never holds.
+        self.tells_clients = _holds_any(generation / URLS / ROWS, _ABOUT_CLIENTS)
+        self.has_dns_rules = self.tells_clients or _holds_any(generation / URLS / ROWS, _ABOUT_QUESTIONS)
         self._is_plain = not (
             self._patterns
             or self._cancelled
@@ -154,7 +162,7 @@ class Catalogue:
                 number = layer.numbers[shard.offset + key_id]
                 block |= layer.blocks[number]
                 lift |= layer.lifts[number]
-        if self._is_plain:
+        if self._is_plain and ":" not in host:
             return block & ~lift
         return self._weigh_host(host, key, block, lift)
 
@@ -167,6 +175,8 @@ class Catalogue:
             lift |= self._patterns[number].lifts
         if self._has_networks and is_address(host):
             block |= self._networks_of(host)
+        if ":" in host and (inner := embedded_ipv4(host)) is not None:
+            block |= self.host_mask(inner)
         if self._sealing:
             block |= self._sealed_mask(host_expressions(host))
         return block & ~lift
@@ -202,6 +212,15 @@ class Catalogue:
     def address_mask(self, address: str) -> int:
         """The categories of an IP address, by lists of addresses and networks: for what a name resolves to."""
         return self.host_mask(address)
+
+    def address_origin(self, address: str, category: str) -> Origin | None:
+        """The list by whose addresses or networks an IP address is of a category; None if there is none."""
+        for each in (address, embedded_ipv4(address)):
+            network = parse_network(each) if each is not None else None
+            for key in () if each is None or network is None else (rule_key(each, exact=True), network_key(network)):
+                if (found := self._source_of_key(key, category)) is not None:
+                    return found
+        return None
 
     def has_url_rules(self, host: str, mask: int = -1) -> bool:
         """Whether a list of the categories in `mask` has rules about URLs of this host or a parent. Rules that name no host do
@@ -275,9 +294,11 @@ class Catalogue:
         """A rule with $dnstype, $client or $ctag that refuses a question for a host, `dns_type` as `AAAA`."""
         asked = Asked.about(f"dns://{host}/", host)
         asked.dns_type, asked.client, asked.tags = dns_type.lower(), client, tags
-        asked.resource = Resource.DOCUMENT
-        rules = [rule for rule in self._matcher.find(asked, mask).blocks if rule.is_about_who]
-        return self._match_of(rules[0]) if rules else None
+        lifted = self._lifted(host)
+        for rule in self._matcher.find(asked, mask).blocks:
+            if rule.is_about_who and (rule.important or not rule.mask & lifted):
+                return self._match_of(rule)
+        return None
 
     def _match_of(self, rule: Rule) -> UrlMatch:
         # A rule is decoded once and kept, so what it amounts to may be too.
@@ -324,8 +345,7 @@ class Catalogue:
                 return Origin(f"{name}: {pattern.file}" if pattern.file else name, pattern.line, pattern.text)
         if mask & self._sealing:
             return Origin(self._sealed_by[category])
-        network = parse_network(host) if mask else None
-        return self._source_of_key(network_key(network), category) if network else None
+        return self.address_origin(host, category) if mask and is_address(host) else None
 
     def _source_of_key(self, key: str, category: str) -> Origin | None:
         """A list of the category that has a key which covers this one; its line is not looked for."""
@@ -333,10 +353,8 @@ class Catalogue:
         sources = (self._meta.sources[entry // len(Part)] for entry in entries if entry % len(Part) == Part.BLOCK)
         return next((Origin(source.name) for source in sources if source.category == category), None)
 
-    def _keys_with_prefix(self, prefix: str) -> Iterator[str]:
-        for layer in self._layers:
-            for shard in layer.shards:
-                yield from shard.trie.iterkeys(prefix)
+    def _has_keys(self, prefix: str) -> bool:
+        return any(True for layer in self._layers for shard in layer.shards for _key in shard.trie.iterkeys(prefix))
 
     def _keys_of(self, host: str) -> Iterator[tuple[str, _Layer, int]]:
         """The keys that match a host, each with its layer and the number of its set there."""
@@ -369,6 +387,15 @@ def _masks_of_sets(meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> tuple[
         urls.append(found[Part.URL])
         keeps.append(found[Part.IMPORTANT])
     return blocks, lifts, urls, keeps
+
+
+def _holds_any(path: Path, words: Iterable[bytes]) -> bool:
+    """Whether one of the words stands in a file. Rules keep their modifiers as they are written."""
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:  # nothing cannot be mapped
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return any(mapped.find(word) >= 0 for word in words)
 
 
 def _map_numbers(path: Path, item_bytes: int) -> Sequence[int]:

@@ -86,6 +86,23 @@ def is_address(host: str) -> bool:
     return ":" in host or (host[-1:].isdigit() and _NUMERIC_END.search(host) is not None)
 
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+
+
+def embedded_ipv4(address: str) -> str | None:
+    """The IPv4 address that an IPv6 address merely writes in another way (`::ffff:0:0/96`, NAT64); None if it is no such one.
+
+    >>> embedded_ipv4("::ffff:192.0.2.1"), embedded_ipv4("64:ff9b::c000:201"), embedded_ipv4("2001:db8::1"), embedded_ipv4("192.0.2.1")
+    ('192.0.2.1', '192.0.2.1', None, None)
+    """
+    if ":" not in address:
+        return None
+    parsed = ipaddress.IPv6Address(address)
+    if parsed in _NAT64:
+        return str(ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF))
+    return None if parsed.ipv4_mapped is None else str(parsed.ipv4_mapped)
+
+
 def rule_key(host: str, exact: bool = False) -> str:
     """The index key of a rule: labels reversed, each closed by a dot, so that prefixes end on label borders.
 

@@ -43,6 +43,11 @@ def is_private(packed: bytes) -> bool:
     return packed[0] in _FIRST_OCTETS6 and any(ip_address(packed) in network for network in _PRIVATE6)
 
 
+def meant(packed: bytes) -> bytes:
+    """The IPv4 address that an IPv6 address merely writes in another way, else the address itself."""
+    return packed[12:] if len(packed) == 16 and packed.startswith((_MAPPED, _NAT64)) else packed
+
+
 class AddressGuard:
     """Judges the addresses of answers that came from a public resolver. `lan` may add public networks that are ours, `reachable` are
     those that any name may have."""
@@ -64,5 +69,5 @@ class AddressGuard:
         return bool(self._lan) and any(ip_address(packed) in network for network in self._lan)
 
     def _is_reachable(self, packed: bytes) -> bool:
-        address = ip_address(packed[12:] if len(packed) == 16 and packed.startswith((_MAPPED, _NAT64)) else packed)
+        address = ip_address(meant(packed))
         return any(address in network for network in self._reachable)

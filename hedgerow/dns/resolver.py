@@ -20,7 +20,7 @@ from hedgerow.dns.cache import ClockCache, Entry, Resolution, learn_suffix, reso
 from hedgerow.dns.errands import Errand
 from hedgerow.dns.inquiries import Outcome, Upstreams, addresses_in
 from hedgerow.dns.rulings import Circumstances, Decide
-from hedgerow.dns.series import SeriesTable
+from hedgerow.dns.series import SeriesTable, type_name
 from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, Special, special
 from hedgerow.dns.upstream import Ask, UpstreamError
 from hedgerow.dns.wire import Malformed, Query, Response
@@ -205,12 +205,24 @@ class Resolver:
             name = wire.name_of(host)
         except ValueError:
             return Addresses((), _SPECIAL)
-        both = await asyncio.gather(*(self._address(ruleset, device, name, rtype) for rtype in (wire.A, wire.AAAA)))
+        four, six = await asyncio.gather(*(self._address(ruleset, device, name, rtype) for rtype in (wire.A, wire.AAAA)))
+        both = self._without_refused_type(ruleset, device, host, four, six)
         decision = next((found.decision for found in both if found.decision.verdict is Verdict.BLOCK), both[0].decision)
         if decision.verdict is Verdict.BLOCK:
             return Addresses((), decision)
         texts = tuple(text for found in both for text in found.addresses)
         return Addresses(texts, decision, failed=not texts and any(found.failed for found in both))
+
+    def _without_refused_type(
+        self, ruleset: Ruleset, device: DeviceId, host: str, four: Addresses, six: Addresses
+    ) -> tuple[Addresses, ...]:
+        """Only the other, where the question for one type of address is refused as such: that is no block of the host."""
+        for kind, found, other in (("A", four, six), ("AAAA", six, four)):
+            if found.decision.verdict is Verdict.BLOCK and other.addresses:
+                question = Request(device, Kind.DNS, host, dns_type=kind)
+                if self._circumstances.decide(ruleset, question).verdict is Verdict.BLOCK:
+                    return (other,)
+        return four, six
 
     async def _address(self, ruleset: Ruleset, device: DeviceId, name: bytes, rtype: int) -> Addresses:
         data = b"\0\0\x01\0" + pack("!HHHH", 1, 0, 0, 0) + name + pack("!HH", rtype, wire.IN)
@@ -231,7 +243,7 @@ class Resolver:
             if host == designation.NAME and around.designation is not None:
                 return self._finish(case, _SPECIAL, around.designation.answer(query))
             return self._finish(case, _CANARY if reserved is Special.CANARY else _SPECIAL, _special_answer(query, reserved))
-        decision = around.decide(ruleset, Request(device, Kind.DNS, host))
+        decision = around.decide(ruleset, Request(device, Kind.DNS, host, dns_type=type_name(query.qtype)))
         case = Case(ruleset, device, query, host, transport, decision, self.prefix(ruleset), around)
         if decision.verdict is Verdict.BLOCK:
             return self._finish(case, decision, self._blocked(case, decision))
@@ -264,7 +276,8 @@ class Resolver:
     def _judged(self, case: Case, resolution: Resolution) -> Answer | Decision:
         """The answer from what was found; the decision if that is to put another in its place."""
         around = case.circumstances
-        decision = around.judge_found(case.ruleset, case.device, case.host, case.decision, resolution)
+        kind = type_name(case.query.qtype)
+        decision = around.judge_found(case.ruleset, case.device, case.host, case.decision, resolution, kind)
         if decision.verdict is Verdict.REWRITE:
             return decision
         if decision.verdict is Verdict.BLOCK:

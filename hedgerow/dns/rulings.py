@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
 
-from hedgerow.dns.address_guard import AddressGuard
+from hedgerow.dns.address_guard import AddressGuard, is_private, meant
 from hedgerow.dns.cache import Resolution
 from hedgerow.dns.designation import Designation
 from hedgerow.dns.local_names import LocalNames
@@ -31,8 +31,8 @@ def _nobody(_ruleset: Ruleset) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """`is_filtered`: is anything at all blocked under a ruleset? `knows_addresses`: could addresses be? Without a `guard` every name
-    may have every address.
+    """`is_filtered`: is anything at all blocked under a ruleset? `knows_addresses`: does its policy name addresses? `lists_addresses`: do
+    the lists? Without a `guard` every name may have every address.
     """
 
     decide: Decide
@@ -41,6 +41,7 @@ class Circumstances:
     guard: AddressGuard | None = None
     is_filtered: Callable[[Ruleset], bool] = _everybody
     knows_addresses: Callable[[Ruleset], bool] = _nobody
+    lists_addresses: bool = False
     designation: Designation | None = None  # our own encrypted resolver, where there is one
 
     @classmethod
@@ -56,7 +57,9 @@ class Circumstances:
         names = LocalNames(settings.records, [forward.zone for forward in settings.forward])
         return cls(decide, settings, names, AddressGuard(network.lan, network.reachable), is_filtered, knows_addresses)
 
-    def judge_found(self, ruleset: Ruleset, device: DeviceId, host: str, decision: Decision, found: Resolution) -> Decision:
+    def judge_found(
+        self, ruleset: Ruleset, device: DeviceId, host: str, decision: Decision, found: Resolution, dns_type: str = ""
+    ) -> Decision:
         """The first decision about a CNAME target or an address that is not to let it pass, else `decision`, which was about the name.
 
         A blocked name must not hide behind another, nor behind an address; and no public name may point into this network.
@@ -64,16 +67,26 @@ class Circumstances:
         if decision.reason in _TRUSTED:
             return decision
         for target in found.targets:
-            judged = self.decide(ruleset, Request(device, Kind.DNS, target))
+            judged = self.decide(ruleset, Request(device, Kind.DNS, target, dns_type=dns_type))
             if judged.verdict in (Verdict.BLOCK, Verdict.REWRITE):
                 return judged
-        if found.addresses and self.knows_addresses(ruleset):
-            for packed in found.addresses:
-                judged = self.decide(ruleset, Request(device, Kind.DNS, str(ip_address(packed))))
-                if judged.verdict is Verdict.BLOCK:
-                    return judged
+        judged_address = self._judge_addresses(ruleset, device, found.addresses) if found.addresses else None
+        if judged_address is not None:
+            return judged_address
         if found.addresses and self.guard is not None:
             objection = self.guard.objection(found.addresses)
             if objection is not None and not self.names.is_local(host):
                 return objection
         return decision
+
+    def _judge_addresses(self, ruleset: Ruleset, device: DeviceId, addresses: tuple[bytes, ...]) -> Decision | None:
+        """The first decision that blocks an address, by the policy or by lists; nobody's list knows this network's own addresses."""
+        named = self.knows_addresses(ruleset)
+        if not named and not self.lists_addresses:
+            return None
+        for packed in addresses:
+            if named or not is_private(packed):
+                judged = self.decide(ruleset, Request(device, Kind.DNS, str(ip_address(meant(packed)))))
+                if judged.verdict is Verdict.BLOCK:
+                    return judged
+        return None

@@ -28,6 +28,11 @@ _TYPES: Final = {
 }
 
 
+def type_name(qtype: int) -> str:
+    """What a type of DNS record is called; `TYPE257` (RFC 3597) for one that is not among the common ones."""
+    return _TYPES.get(qtype) or f"TYPE{qtype}"
+
+
 class SeriesTable:
     """The series that an answer counts for; equal ones are one object, since each cached answer holds them."""
 

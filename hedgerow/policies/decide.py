@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.catalogue import Catalogue, UrlMatch
 from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import blocked_search, words_of_search
@@ -180,12 +180,21 @@ def _category(case: Case) -> Decision | None:
     if blocked:
         name = case.catalogue.categories[(blocked & -blocked).bit_length() - 1]
         return Decision(Verdict.BLOCK, Reason.CATEGORY, name, _list_origin(case, name), _rule_until(rules, name))
-    if request.url is None or not (rules.blocked or rules.bypass):
-        return None
-    match = case.catalogue.match_url(request.url, request.resource, request.initiator, rules.blocked | rules.bypass)
+    match = _list_rule(case, rules.blocked | rules.bypass)
     if match is None:
         return None
     return Decision(Verdict.BLOCK, Reason.BYPASS if match.category == BYPASS else Reason.CATEGORY, match.category, match.origin)
+
+
+def _list_rule(case: Case, mask: int) -> UrlMatch | None:
+    """A rule of the lists about the URL, or about who asks for the name and how."""
+    request, catalogue = case.request, case.catalogue
+    if not mask:
+        return None
+    match = catalogue.match_url(request.url, request.resource, request.initiator, mask) if request.url is not None else None
+    if match is None and (catalogue.tells_clients or (request.kind is Kind.DNS and catalogue.has_dns_rules)):
+        return catalogue.match_dns(request.host, request.dns_type, frozenset((request.device.lower(),)), mask=mask)
+    return match
 
 
 def _rule_until(rules: RuleIndex, category: str) -> float | None:
@@ -236,7 +245,7 @@ def _list_origin(case: Case, category: str) -> Origin | None:
     for match in case.catalogue.host_sources(case.request.host):
         if match.category == category:
             return Origin(match.source, text=match.domain)
-    return None
+    return case.catalogue.address_origin(case.request.host, category) if is_address(case.request.host) else None
 
 
 class Step(NamedTuple):

@@ -70,7 +70,8 @@ class Request:
 
     `host` is canonical: lower case, A-labels, no trailing dot; or an IP address as text. `url` is given for HTTP only.
     `resource` is the value of Sec-Fetch-Dest, `initiator` the host of the page that asks (from Referer or Origin). `hides_host`: the
-    client has encrypted which host it wants (ECH), and `host` is only what it shows instead.
+    client has encrypted which host it wants (ECH), and `host` is only what it shows instead. `dns_type` is the type of a DNS question, as
+    `AAAA`; empty where no question is at hand.
     """
 
     device: DeviceId
@@ -82,6 +83,7 @@ class Request:
     resource: str = ""
     initiator: str = ""
     hides_host: bool = False
+    dns_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)

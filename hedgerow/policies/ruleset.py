@@ -64,6 +64,7 @@ class Rulesets:
         self.pauses = tuple(pauses)
         self.sittings = tuple(sittings)
         self._categories = tuple(catalogue.categories)
+        self._tells_clients = catalogue.tells_clients
         self._landmarks = Landmarks.load()
         self._recogniser = Recogniser(policy)
         self._parties = Parties(policy)
@@ -131,7 +132,10 @@ class Rulesets:
         meters = tuple(dict.fromkeys(meter for party in parties for meter in party.meters))
         person = parties[0].name if len(parties) == 1 else None
         seat = sitting.id if sitting is not None and device.is_seat else ""
-        key = (parties[0].profile, person, device.trusts_ca, device.never_inspect, settings, closed, until, used_up, meters, seat, content)
+        # Who keeps decisions by ruleset must not give one device's to another where lists have rules for certain devices.
+        alone = device.id if self._tells_clients else None
+        key = (parties[0].profile, person, device.trusts_ca, device.never_inspect, settings, closed, until, used_up, meters, seat, content,
+               alone)  # fmt: skip
         index_key = self._index_key(device, parties, grants, hours, now)
         ruleset = self._interned.get((key, index_key))
         if ruleset is None:
@@ -194,6 +198,8 @@ class Rulesets:
         if len(self._interned) < 1024:
             return
         self._interned = {key: kept for key, kept in self._interned.items() if kept.until is None or kept.until > now}
+        if len(self._interned) >= MAX_REMEMBERED:
+            self._interned.clear()
         used = {key[1] for key in self._interned}
         self._indexes = {key: index for key, index in self._indexes.items() if key in used}
 

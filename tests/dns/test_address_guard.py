@@ -13,8 +13,9 @@ from small_internet.records import parse_zone
 from hedgerow.dns.address_guard import AddressGuard, is_private
 from hedgerow.dns.explanations import PRIVATE_ADDRESS, UPSTREAM_BLOCKS
 from hedgerow.dns.rulings import Circumstances
-from hedgerow.policies.model import Decision, DeviceId, Network
+from hedgerow.policies.model import Decision, DeviceId, Network, Request, Verdict
 from hedgerow.policies.resolver_settings import BlockedAnswer, Forward, LocalRecord, ResolverSettings
+from hedgerow.policies.ruleset import Ruleset
 
 from .conftest import BLOCK, EXCEPTION, rules, running
 
@@ -116,6 +117,43 @@ def test_a_blocked_address_is_blocked_behind_every_name(internet: SmallInternet)
     internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
     (found,) = asked(internet, ("open.attack.example", "A"), around=Network(), table={"198.51.100.7": BLOCK})
     assert (shown(found), error_code(found)) == (["0.0.0.0"], 17)
+
+
+def test_lists_judge_the_addresses_of_the_internet_however_they_are_written(internet: SmallInternet) -> None:
+    internet.nameserver.add_zone(parse_zone("attack.example", ATTACK + "nat 60 AAAA 64:ff9b::c633:6407\n"))
+
+    async def run() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            server.judge.table |= {"198.51.100.7": BLOCK, "192.168.1.20": BLOCK}
+            for lists_addresses, expected in ((False, ["64:ff9b::c633:6407"]), (True, ["::"])):
+                around = Circumstances(server.judge, lists_addresses=lists_addresses)
+                server.resolver.swap(server.judge, None, around)
+                question = bytes(dnslib.DNSRecord.question("nat.attack.example", "AAAA").pack())
+                answer = await server.resolver.answer(rules(), DeviceId("tablet"), question, "udp")
+                assert answer.message is not None
+                assert shown(dnslib.DNSRecord.parse(answer.message)) == expected
+            rebound = await server.resolver.addresses(rules(), DeviceId("tablet"), "printer.attack.example")
+            assert rebound.addresses == ("192.168.1.20",), "no list is asked about addresses of networks of their own"
+
+    asyncio.run(run())
+
+
+def test_a_type_that_is_refused_does_not_close_the_host(internet: SmallInternet) -> None:
+    """At the gate a name is asked for in both types."""
+
+    async def run() -> None:
+        async with running(internet.nameserver.upstream) as server:
+
+            def decide(ruleset: Ruleset, request: Request) -> Decision:
+                return BLOCK if request.dns_type == "AAAA" else server.judge(ruleset, request)
+
+            server.resolver.swap(decide, None, Circumstances(decide))
+            found = await server.resolver.addresses(rules(), DeviceId("tablet"), "bank.example")
+            assert (found.addresses, found.decision.verdict) == ((internet.address_of("bank.example"),), Verdict.ALLOW)
+            closed = await server.resolver.addresses(rules(), DeviceId("tablet"), "adult.example")
+            assert (closed.addresses, closed.decision) == ((), BLOCK)
+
+    asyncio.run(run())
 
 
 def test_local_names_have_local_addresses(internet: SmallInternet) -> None:

@@ -6,6 +6,7 @@ import pytest
 from small_internet import SmallInternet
 from small_internet.clients import DnsAnswer, curl, kdig
 from small_internet.family import OUTSIDER, STRANGER, TABLET
+from small_internet.records import parse_zone
 from small_internet.running import Hedgerow, network_section, running_hedgerow
 
 TRANSPORTS = pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
@@ -89,3 +90,53 @@ def test_devices_are_served_over_ipv6(internet: SmallInternet) -> None:
             assert ask(running, "bank.example", source="::1", tcp=tcp).data("A") == [internet.address_of("bank.example")]
         for host, status in (("adult.example", 403), ("bank.example", 200)):
             assert curl(internet.url(host, "/", "http"), proxy=running.proxy, source="::1").status == status
+
+
+LIST_RULES = """devices:
+  tablet: {ip: 127.0.0.2, profile: child-8-12}
+  console: {ip: 127.0.0.3, profile: child-8-12}
+lists:
+  - {category: malware, path: malware.txt, format: ips}
+  - {category: dating, path: dating.txt, format: adblock}
+"""
+HOSTED = """
+bad     60 A 9.9.9.9
+near    60 A 9.9.8.9
+net     60 A 9.10.1.1
+six     60 AAAA 2620:fe::fe
+mapped  60 AAAA ::ffff:90a:202
+alias   60 CNAME bad.hosted.example.
+"""
+
+
+def test_lists_of_addresses_and_of_types_and_clients_are_enforced(internet: SmallInternet) -> None:
+    internet.nameserver.add_zone(parse_zone("hosted.example", HOSTED))
+    lists = {
+        "malware.txt": "9.9.9.9\n9.10.0.0/16\n2620:fe::/48\n",
+        "dating.txt": "||bank.example^$dnstype=AAAA\n||school.example^$client=tablet\n",
+    }
+    tablet, console = "127.0.0.2", "127.0.0.3"
+    with running_hedgerow(network_section(internet) + LIST_RULES, lists=lists) as running:
+        for host, kind in (("bad", "A"), ("net", "A"), ("alias", "A"), ("six", "AAAA"), ("mapped", "AAAA")):
+            answer = ask(running, f"{host}.hosted.example", kind, source=tablet)
+            assert answer.data(kind) == {"A": ["0.0.0.0"], "AAAA": ["::"]}[kind], answer.text
+            assert "category malware" in answer.ede_text, answer.text
+        assert ask(running, "near.hosted.example", source=tablet).data("A") == ["9.9.8.9"]
+        for _cached in range(2):
+            assert ask(running, "bank.example", "AAAA", source=tablet).data("AAAA") == ["::"]
+            assert ask(running, "bank.example", source=tablet).data("A") == [internet.address_of("bank.example")]
+            assert ask(running, "school.example", source=tablet).data("A") == ["0.0.0.0"]
+            assert ask(running, "school.example", source=console).data("A") == [internet.address_of("school.example")]
+        statuses = {
+            (host, source): curl(internet.url(host, "/", "http"), proxy=running.proxy, source=source).status
+            for host in ("bank.example", "school.example")
+            for source in (console, tablet)
+        }
+        assert statuses == {
+            ("bank.example", tablet): 200,
+            ("bank.example", console): 200,
+            ("school.example", tablet): 403,
+            ("school.example", console): 200,
+        }
+        # Refused without a page of its own: the name is no bad one, only what it leads to.
+        assert curl(internet.url("bad.hosted.example", "/", "http"), proxy=running.proxy, source=tablet).status == 502

@@ -18,7 +18,12 @@ LISTS = {
     "news": "news.example\n",
     "homework-stoppers": "memes.example\n",
     "weapons": "||mixed.example/weapons^\n||both.example^\n",
+    "malware": "9.9.9.9\n8.8.4.0/24\n2620:fe::/48\n",
 }
+
+
+def _format_of(text: str) -> str:
+    return "adblock" if "||" in text else "ips" if "/" in text else "plain"
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +33,6 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     own = []
     for category, text in LISTS.items():
         (folder / category).write_text(text, encoding="utf-8")
-        own.append(Source(f"own/{category}", category, Path(folder / category), None, "adblock" if "||" in text else "plain"))
+        own.append(Source(f"own/{category}", category, Path(folder / category), None, _format_of(text)))
     compile_generation([*starter_sources(), *own], folder / "generation")
     return Catalogue.open(folder / "generation")

@@ -1,0 +1,114 @@
+"""Rules of lists about who asks and for which type, and lists of addresses, as decisions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.rules import Origin
+from hedgerow.blocklists.sources import Source
+from hedgerow.policies.decide import decide
+from hedgerow.policies.load import parse_policy
+from hedgerow.policies.model import DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset, Rulesets
+
+POLICY = b"""
+people:
+  mia: {age: 9, devices: [tablet, console]}
+  ana: {profile: adult, devices: [laptop], block: [malware]}
+devices:
+  tablet: {ip: 192.168.1.9}
+  console: {ip: 192.168.1.10}
+  laptop: {ip: 192.168.1.20}
+"""
+NOON = 1_795_521_600.0
+
+
+LISTS = {
+    "dating": ("adblock", "||six.example^$dnstype=AAAA\n||kid.example^$client=tablet\n||spared.example^$dnstype=A\n@@||spared.example^\n"),
+    "malware": ("ips", "9.9.9.9\n8.8.4.0/24\n"),
+}
+
+
+def compiled(folder: Path, lists: dict[str, tuple[str, str]]) -> Catalogue:
+    sources = []
+    for category, (form, text) in lists.items():
+        (folder / category).write_text(text, encoding="utf-8")
+        sources.append(Source(f"own/{category}", category, folder / category, None, form))
+    compile_generation(sources, folder / "generation")
+    return Catalogue.open(folder / "generation")
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Catalogue:
+    return compiled(tmp_path, LISTS)
+
+
+@pytest.fixture
+def rulesets(catalogue: Catalogue) -> Rulesets:
+    return Rulesets(parse_policy(POLICY, None), (), (), catalogue)
+
+
+def ruleset_of(rulesets: Rulesets, device: str) -> Ruleset:
+    return rulesets.ruleset(rulesets.policy.devices[device], NOON)
+
+
+@pytest.mark.parametrize(
+    ("device", "host", "dns_type", "line"),
+    [
+        ("tablet", "www.six.example", "AAAA", 1),
+        ("tablet", "www.six.example", "A", None),
+        ("tablet", "www.six.example", "", None),
+        ("laptop", "www.six.example", "AAAA", None),  # dating is open to adults
+        ("tablet", "kid.example", "A", 2),
+        ("tablet", "kid.example", "", 2),
+        ("console", "kid.example", "A", None),
+        ("tablet", "spared.example", "A", None),
+    ],
+)
+def test_a_rule_holds_for_the_type_and_the_client_that_it_names(
+    catalogue: Catalogue, rulesets: Rulesets, device: str, host: str, dns_type: str, line: int | None
+) -> None:
+    request = Request(DeviceId(device), Kind.DNS, host, dns_type=dns_type)
+    decision = decide(ruleset_of(rulesets, device), catalogue, request)
+    if line is None:
+        assert decision.verdict is Verdict.ALLOW
+    else:
+        assert (decision.verdict, decision.reason, decision.what) == (Verdict.BLOCK, Reason.CATEGORY, "dating")
+        assert decision.rule is not None
+        assert (decision.rule.source, decision.rule.line) == ("own/dating", line)
+
+
+def test_rules_about_clients_keep_devices_apart(catalogue: Catalogue, rulesets: Rulesets) -> None:
+    """Answers and decisions are kept by ruleset: two devices whose lists differ must not share one."""
+    assert catalogue.tells_clients
+    assert ruleset_of(rulesets, "tablet") is not ruleset_of(rulesets, "console")
+    assert ruleset_of(rulesets, "tablet") is ruleset_of(rulesets, "tablet")
+
+
+def test_an_address_is_blocked_by_the_list_that_holds_it(catalogue: Catalogue, rulesets: Rulesets) -> None:
+    def rule(host: str) -> Origin | None:
+        decision = decide(ruleset_of(rulesets, "laptop"), catalogue, Request(DeviceId("laptop"), Kind.DNS, host))
+        return decision.rule if decision.verdict is Verdict.BLOCK and decision.what == "malware" else None
+
+    assert catalogue.has_addresses
+    assert rule("9.9.9.9") == Origin("own/malware", text="9.9.9.9")
+    assert rule("8.8.4.4") == rule("64:ff9b::808:404") == Origin("own/malware")
+    assert rule("8.8.3.4") is None
+
+
+def test_what_no_list_has_costs_nothing(tmp_path: Path) -> None:
+    found = compiled(tmp_path, {"games": ("adblock", "||games.example^\n||x.example/ads?client=$script\n")})
+    assert (found.has_addresses, found.has_dns_rules, found.tells_clients) == (False, False, False)
+
+
+def test_a_rule_about_a_client_holds_at_the_proxy_too(catalogue: Catalogue, rulesets: Rulesets) -> None:
+    for device, verdict in (("tablet", Verdict.BLOCK), ("console", Verdict.ALLOW)):
+        for request in (
+            Request(DeviceId(device), Kind.TUNNEL, "kid.example"),
+            Request(DeviceId(device), Kind.HTTP, "kid.example", url="http://kid.example/a"),
+        ):
+            assert decide(ruleset_of(rulesets, device), catalogue, request).verdict is verdict
