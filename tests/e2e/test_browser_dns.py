@@ -35,6 +35,7 @@ def pin_of(address: tuple[str, int]) -> str:
     return base64.b64encode(hashlib.sha256(spki).digest()).decode()
 
 
+@pytest.mark.root  # without, the origins listen at 127.0.0.1 too, which is where 0.0.0.0, the blocked answer, leads
 def test_a_browser_that_asks_only_us(whole_internet: SmallInternet, tmp_path: Path) -> None:
     net = whole_internet
     policy = network_section(net, lan=("127.0.0.200/32",)) + "  server_name: dns.home.example\n" + PEOPLE + OWN_LISTS
