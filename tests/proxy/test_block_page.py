@@ -266,6 +266,7 @@ class Nothing:
     """A catalogue that knows nothing."""
 
     categories = ()
+    tells_clients = False
 
 
 # Lifelines.
