@@ -54,7 +54,8 @@ class Asked:
         """For a canonical URL and its host; `resource` is the request's Sec-Fetch-Dest."""
         text = url.lower()
         end = text.find("://") + 3 + len(host)
-        return cls(url, text, host, end + 2 if ":" in host else end, resource_of(resource, text), initiator)
+        # A plain number: flags would be combined by methods of `enum`, which cost more than the rest of a look-up.
+        return cls(url, text, host, end + 2 if ":" in host else end, int(resource_of(resource, text)), initiator)
 
 
 Test = Callable[[Asked], object]
@@ -77,9 +78,9 @@ class Rule:
 
 
 def _holds(rule: Rule, conditions: Conditions, host: str, initiator: str) -> bool:
-    party = conditions.party
+    party = int(conditions.party)
     return (
-        (not party or parties(host, initiator) & party == party)
+        (not party or int(parties(host, initiator)) & party == party)
         and (not conditions.initiators or conditions.initiators.admit_host(initiator) or _is_in_doubt(rule, initiator))
         and (not conditions.targets or conditions.targets.admit_host(host))
     )
