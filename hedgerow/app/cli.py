@@ -27,7 +27,7 @@ from hedgerow.app.lists import prepare_generation
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Endpoint, Settings, default_state, may_use_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot, View
-from hedgerow.app.supervisor import StartError, Supervisor, prepare
+from hedgerow.app.supervisor import StartError, become_supervisor, prepare
 from hedgerow.policies.explain import Explanation, find_device
 from hedgerow.policies.explain import explain as explain_request
 from hedgerow.policies.load import PolicyError, load_policy
@@ -115,14 +115,7 @@ def up(
         settings, lock = prepare(settings)
     except (StartError, ValueError) as error:
         fail(str(error))
-    status = asyncio.run(Supervisor(settings, lambda: _say_ready(settings)).run())
-    lock.release()
-    raise typer.Exit(status)
-
-
-def _say_ready(settings: Settings) -> None:
-    more = "".join(f" {name}={place}" for name in ("transparent", "dot", "doh") if (place := getattr(settings, name)))
-    print(f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web}{more}", flush=True)
+    become_supervisor(settings, lock)
 
 
 def _endpoint(name: str, text: str | None) -> Endpoint:

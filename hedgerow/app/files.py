@@ -49,5 +49,9 @@ class FolderLock:
         os.write(self._descriptor, str(os.getpid()).encode())
         return None
 
+    def keep_over_exec(self) -> None:
+        """The program that this process becomes by execve holds the lock on, and lets go of it at its end."""
+        os.set_inheritable(self._descriptor, True)
+
     def release(self) -> None:
         os.close(self._descriptor)

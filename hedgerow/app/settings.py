@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from pydantic import TypeAdapter
+from typing import Any
 
 from hedgerow.app.files import write_atomically
 
@@ -132,12 +132,22 @@ class Settings:
         return self.run / "workers.json"
 
     def save(self) -> None:
-        write_atomically(self.run / "settings.json", _ADAPTER.dump_json(self, indent=1))
+        write_atomically(self.run / "settings.json", json.dumps(asdict(self), default=str, indent=1).encode())
 
     @staticmethod
     def load(state: Path) -> Settings:
         """Raises OSError where no run was started on this state directory."""
-        return _ADAPTER.validate_json((state / "run" / "settings.json").read_bytes())
+        saved = json.loads((state / "run" / "settings.json").read_bytes())
+        return Settings(**{name: _read_back(name, value) for name, value in saved.items()})
 
 
-_ADAPTER = TypeAdapter(Settings)
+PATHS = frozenset({"state", "policy", "upstream_ca"})
+
+
+def _read_back(name: str, value: Any) -> Any:
+    """What `save` made JSON of. By hand: pydantic would be two fifths of the supervisor's memory."""
+    if name in PATHS:
+        return Path(value) if value is not None else None
+    if isinstance(value, list):
+        return tuple(Endpoint(**one) for one in value)
+    return Endpoint(**value) if isinstance(value, dict) else value

@@ -1,5 +1,8 @@
 """`hedgerow up`: claims the ports, starts the processes, restarts what dies, says when all is ready.
 
+The command line claims the ports and then becomes the supervisor (`python -m hedgerow.app.supervisor STATE`), a program that
+has imported nothing but this module: what stays for months should not carry what was needed for a second.
+
 A child says "ready" on its standard output once it serves, and ends when its standard input closes; so no child outlives
 the supervisor, however that ends. What is absent: policy, lists, sockets that serve.
 """
@@ -19,8 +22,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NoReturn
 
 from hedgerow.app.files import FolderLock, make_private_folder, write_atomically
+from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Endpoint, Settings
 
 log = logging.getLogger("hedgerow.supervisor")
@@ -260,3 +266,24 @@ class Supervisor:
 
 def _ending(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+
+
+def become_supervisor(settings: Settings, lock: FolderLock) -> NoReturn:
+    """Ends this program and starts the supervisor in its place: same process id, standard streams, umask and lock."""
+    lock.keep_over_exec()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "hedgerow.app.supervisor", str(settings.state)])  # noqa: S606
+
+
+def _say_ready(settings: Settings) -> None:
+    more = "".join(f" {name}={place}" for name in ("transparent", "dot", "doh") if (place := getattr(settings, name)))
+    print(f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web}{more}", flush=True)
+
+
+def main() -> None:
+    settings = Settings.load(Path(sys.argv[1]))
+    start_logs("supervisor", settings.log_level, settings.log_json)
+    sys.exit(asyncio.run(Supervisor(settings, lambda: _say_ready(settings)).run()))
+
+
+if __name__ == "__main__":
+    main()
