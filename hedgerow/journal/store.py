@@ -7,11 +7,10 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 
 _BUSY_MS = 5000
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class JournalError(Exception):
@@ -45,12 +44,33 @@ def engine_for(path: Path) -> Engine:
 
 def migrate(engine: Engine) -> None:
     """Takes the missing migrations, all of them or none."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if _version_of(connection) != _newest_version():
+            _upgrade(connection)
+
+
+def _upgrade(connection: Connection) -> None:
+    # Here and not above: alembic and what it imports weigh 12 MB, which control would carry for months.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _version_of(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return version
+
+
+def _newest_version() -> str:
+    """The number in the name of the last step, `v0003_budgets_and_sittings.py`; each step's `revision` is the same."""
+    return max(path.stem[1:5] for path in (_MIGRATIONS / "versions").glob("v[0-9][0-9][0-9][0-9]_*.py"))
 
 
 def _prepare_connection(connection: Any, _record: Any) -> None:

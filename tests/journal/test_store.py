@@ -2,11 +2,13 @@
 
 import sqlite3
 import stat
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from hedgerow.journal import store
 from hedgerow.journal.store import JournalError, open_journal
 from hedgerow.journal.tables import events, metadata
 
@@ -46,6 +48,14 @@ def test_opening_twice_keeps_what_is_there(tmp_path):
     with engine.connect() as connection:
         assert connection.execute(events.select()).one().subject == "dns-0"
     engine.dispose()
+
+
+def test_every_step_is_named_by_its_revision():
+    versions = Path(store.__file__).parent / "migrations" / "versions"
+    steps = sorted(versions.glob("v*.py"))
+    assert steps
+    for step in steps:
+        assert f'revision = "{step.stem[1:5]}"' in step.read_text(encoding="utf-8").splitlines()
 
 
 def write_garbage(path):
