@@ -17,6 +17,7 @@ from hedgerow.app.settings import default_state
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.policies.compare import Change, compare
 from hedgerow.policies.load import PolicyError, load_policy
+from hedgerow.policies.recognise import named_by_hearsay
 from hedgerow.policies.services import Service, Services
 
 
@@ -39,6 +40,11 @@ def check(
         return
     console = Console(highlight=False)
     console.print(f"[green]{file} is good[/]: {len(policy.people)} people, {len(policy.devices)} devices, {len(policy.lists)} lists.")
+    for device in named_by_hearsay(policy):
+        warning = (
+            f"{device.id} gets {device.profile} for its host name alone, which any device can take: a mac, ip or client_id proves more."
+        )
+        console.print(f"Mind: {warning}", soft_wrap=True, markup=False)
     if diff and not changes:
         console.print("It changes nothing for anybody.")
     for change in changes:

@@ -44,7 +44,7 @@ from hedgerow.journal.store import open_journal
 from hedgerow.journal.usage import UsageStore
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.load import load_policy
-from hedgerow.policies.model import Activity, Grant, Pause, Sitting, Spent
+from hedgerow.policies.model import Activity, Grant, Pause, Policy, Sitting, Spent
 from hedgerow.policies.parties import retention_of
 from hedgerow.proxy.authority import ensure_authority
 
@@ -75,6 +75,7 @@ class ControlProcess:
         self.policy_file, self._serial = _last_good(settings)
         self.workers: list[dict[str, object]] = []
         self.view: View | None = None
+        self._names: dict[str, str] = {}
         self._published: Path | None = None
         self.neighbours = Neighbours(lambda: None)
         self._publishing = asyncio.Lock()
@@ -106,7 +107,7 @@ class ControlProcess:
             tasks.create_task(self._fetch_lists())
             tasks.create_task(self._watch_workers())
             tasks.create_task(GatewayKeeper(self.settings, lambda: self.view).run())
-            tasks.create_task(Discovery(self.reader, self.recorder, self.neighbours, lambda: self.view).run())
+            tasks.create_task(Discovery(self.reader, self.recorder, self.neighbours, lambda: self.view, self._hear_names).run())
 
     async def close(self) -> None:
         await self._courier.close()
@@ -168,7 +169,7 @@ class ControlProcess:
         policy = self.policy_file.policy
         self._spent = self.budgets.spent(policy, now)
         self._serial += 1
-        snapshot = Snapshot(self._serial, now, policy, generation, grants, pauses, self._spent, sittings)
+        snapshot = Snapshot(self._serial, now, policy, generation, grants, pauses, self._spent, sittings, self._names_told(policy))
         self.view = View(snapshot)
         await asyncio.to_thread(snapshot.save, self.settings.state)
         log.info("snapshot %d published", snapshot.serial)
@@ -176,6 +177,17 @@ class ControlProcess:
             # A worker may be opening the one before just now.
             await asyncio.to_thread(self.lists.prune, {generation, self._published})
             self._published = generation
+
+    def _names_told(self, policy: Policy) -> dict[str, str]:
+        wanted = {name for device in policy.devices.values() for name in device.hostnames}
+        return {key: name for key, name in self._names.items() if name in wanted}
+
+    def _hear_names(self, names: dict[str, str]) -> None:
+        """What devices call themselves, by MAC and IP address. Workers are told where the policy speaks of such a name."""
+        policy = self.policy_file.policy
+        before, self._names = self._names_told(policy), names
+        if self._names_told(policy) != before:
+            self._publish_wanted.set()
 
     def _given(self, now: float) -> tuple[tuple[Grant, ...], tuple[Pause, ...], tuple[Sitting, ...]]:
         self.budgets.load_bonuses()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from hedgerow.app.host_names import HostNames
 from hedgerow.app.snapshot import View
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.read import Reader
@@ -26,10 +27,17 @@ MOST_TOLD = 4096  # more sightings than a LAN has devices: somebody makes addres
 
 
 class Discovery:
-    """Looks every few seconds. `view` tells what is in force, None before the start is over."""
+    """Looks every few seconds.
 
-    def __init__(self, reader: Reader, recorder: Recorder, neighbours: Neighbours, view: Callable[[], View | None]) -> None:
-        self._reader, self._recorder, self._neighbours, self._view = reader, recorder, neighbours, view
+    `view` tells what is in force, None before the start is over; `hear` is told what devices call themselves.
+    """
+
+    def __init__(
+        self, reader: Reader, recorder: Recorder, neighbours: Neighbours, view: Callable[[], View | None],
+        hear: Callable[[dict[str, str]], None],
+    ) -> None:  # fmt: skip
+        self._reader, self._recorder, self._neighbours, self._view, self._hear = reader, recorder, neighbours, view, hear
+        self._names = HostNames()
         self._known: set[str] | None = None
         self._told: set[tuple[str, str, str]] = set()
 
@@ -45,6 +53,8 @@ class Discovery:
                 self._known = {row.device for row in rows}
             leases = await asyncio.to_thread(read_leases)
             self.look(view, leases, self._known)
+            if any(device.hostnames for device in view.policy.devices.values()):
+                self._hear(await self._names.find(leases, self._neighbours.entries(), time.time()))
 
     def look(self, view: View, leases: Iterable[Lease], known: set[str]) -> None:
         """One look; `known` are the ids of devices that were told of before."""

@@ -7,7 +7,7 @@ A snapshot that can't be read or whose lists can't be opened leaves the one in f
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,7 +24,10 @@ FILE_NAME = "snapshot.json"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`generation` is the folder of the compiled lists; `published` is in seconds since the epoch."""
+    """`generation` is the folder of the compiled lists; `published` is in seconds since the epoch.
+
+    `names` are the host names that the policy speaks of, by the MAC and IP addresses that bear them now.
+    """
 
     serial: int
     published: float
@@ -34,6 +37,7 @@ class Snapshot:
     pauses: tuple[Pause, ...] = ()
     spent: tuple[Spent, ...] = ()
     sittings: tuple[Sitting, ...] = ()
+    names: dict[str, str] = field(default_factory=dict)
 
     def save(self, state: Path) -> None:
         write_atomically(state / FILE_NAME, _ADAPTER.dump_json(self))
@@ -57,7 +61,8 @@ class View:
         self.snapshot = snapshot
         self.policy = snapshot.policy
         self.catalogue = Catalogue.open(snapshot.generation)
-        self.rulesets = Rulesets(snapshot.policy, snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sittings)
+        given = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sittings, snapshot.names)
+        self.rulesets = Rulesets(snapshot.policy, *given)
 
 
 class SnapshotWatch:

@@ -73,7 +73,13 @@ class Worker:
 
     def client_of_id(self, client_id: str) -> tuple[Device, Ruleset] | None:
         """The device that calls itself so over encrypted DNS, and what holds for it now; None where the policy names none."""
-        device = self.view.rulesets.device_of_client(client_id)
+        return self._known_client(self.view.rulesets.device_of_client(client_id))
+
+    def client_of_user(self, user: str) -> tuple[Device, Ruleset] | None:
+        """The device that signs in to the proxy as `user`, and what holds for it now; None where the policy names none."""
+        return self._known_client(self.view.rulesets.device_of_user(user))
+
+    def _known_client(self, device: Device | None) -> tuple[Device, Ruleset] | None:
         if device is None:
             return None
         ruleset = self.view.rulesets.ruleset(device, time.time())

@@ -66,6 +66,13 @@ def take_census(rulesets: Rulesets, now: float, also: Iterable[DeviceId] = ()) -
         macs.update((mac, its) for mac in device.macs)
         networks += ((network, its) for network in device.networks)
     others = standing(Device(_NOBODY, policy.network.unknown_devices, known=False))
+    for key, device in rulesets.devices_by_name():
+        # A name can be taken by anybody: it closes, and opens nothing.
+        its = max(others, standing(device), key=list(Standing).index)
+        if key.count(":") == 5 and len(key) == 17:
+            macs.setdefault(key, its)
+        elif rulesets.device_at(key) == device:
+            networks.append((ip_network(key), its))
     return Census(tuple(sorted(macs.items())), flatten(networks), others, min(boundaries, default=None))
 
 

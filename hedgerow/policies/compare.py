@@ -42,8 +42,12 @@ def _device_differences(old: Device, new: Device) -> Iterator[str]:
     for attribute, words in (("trusts_ca", "pages may be looked into"), ("never_inspect", "pages are never looked into")):
         if getattr(old, attribute) != getattr(new, attribute):
             yield f"{words}: {'yes' if getattr(new, attribute) else 'no'}"
-    if (old.macs, old.networks, old.client_id) != (new.macs, new.networks, new.client_id) and old.known and new.known:
+    if _signs(old) != _signs(new) and old.known and new.known:
         yield "is recognised by something else"
+
+
+def _signs(device: Device) -> tuple[object, ...]:
+    return (device.macs, device.networks, device.client_id, device.hostnames, device.proxy_users)
 
 
 def _differences(old: tuple[Party, ...], new: tuple[Party, ...]) -> Iterator[str]:

@@ -15,6 +15,9 @@ from hedgerow.policies.yaml_tree import Tree
 
 SEAT_PROFILE = "seat-child"
 
+_HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
+_USER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+
 
 def known_profile(tree: Tree, path: yaml_tree.Path, name: str | None, profiles: dict[str, Profile]) -> str | None:
     """`name` if there is such a profile; otherwise None, with a problem unless nothing was said."""
@@ -79,8 +82,11 @@ class DevicesReader:
             if (network := self._address((*path, key, index), text, name, key))
         )
         client_id = self._client_id((*path, "client_id"), raw.client_id, name)
-        if not (raw.mac or raw.ip or raw.cidr or raw.client_id):
-            self._tree.add_problem(path, f"'{name}' has neither mac, ip, cidr nor client_id: it would never be recognised", key=True)
+        hostnames = self._claims((*path, "hostname"), raw.hostname, name, _HOST_NAME, "host name", "mias-tablet, without its domain")
+        users = self._claims((*path, "proxy_user"), raw.proxy_user, name, _USER, "user name", "letters, digits, dots, hyphens")
+        if not (raw.mac or raw.ip or raw.cidr or raw.client_id or raw.hostname or raw.proxy_user):
+            ways = "neither mac, ip, cidr, hostname, client_id nor proxy_user"
+            self._tree.add_problem(path, f"'{name}' has {ways}: it would never be recognised", key=True)
         is_seat = section == "seats"
         profile = self._profile_of(name, (*path, "profile"), raw.profile or (SEAT_PROFILE if is_seat else None))
         person, sharers = self._users_of(name)
@@ -88,6 +94,7 @@ class DevicesReader:
             DeviceId(name), profile, person, macs, networks, raw.trusts_ca, raw.never_inspect, self._reader.read(raw, path),
             origin=self._reader.origin(path, key=True), sharers=sharers, is_seat=is_seat,
             has_profile=is_seat or raw.profile is not None, client_id=client_id,
+            hostnames=hostnames, proxy_users=users,
         )  # fmt: skip
 
     def _users_of(self, name: str) -> tuple[str | None, tuple[str, ...]]:
@@ -105,6 +112,19 @@ class DevicesReader:
             return None
         self._take(path, "client_id", client_id, device, f"client_id {client_id}")
         return client_id
+
+    def _claims(
+        self, path: yaml_tree.Path, texts: list[str], device: str, form: re.Pattern[str], what: str, such_as: str
+    ) -> tuple[str, ...]:  # fmt: skip
+        """Names that a device gives itself, in lower case."""
+        found = []
+        for index, text in enumerate(texts):
+            if form.fullmatch(text.lower()):
+                self._take((*path, index), what, text.lower(), device, f"{what} {text.lower()}")
+                found.append(text.lower())
+            else:
+                self._tree.add_problem((*path, index), f"'{text}' is not a {what}: {such_as}")
+        return tuple(found)
 
     def _take(self, path: yaml_tree.Path, key: str, value: object, device: str, shown: str) -> None:
         other = self._taken.setdefault((key, value), device)

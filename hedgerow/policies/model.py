@@ -245,7 +245,8 @@ class Device:
     """Something on the network. `known` is false for a device that the policy does not name; its id then is its address.
 
     `macs` are lower case with colons; `networks` hold single addresses as /32 and /128. `profile` is resolved, as for a person.
-    `client_id`: what it calls itself over encrypted DNS, from wherever it asks.
+    `client_id`: what it calls itself over encrypted DNS, from wherever it asks. `proxy_users` sign in to the proxy under these names.
+    `hostnames`, which prove nothing, decide only where no address does. All of these are lower case.
     A device that several people share is in `sharers`' hands and has no `person`. `is_seat`: guests sit down at it one after another.
     """
 
@@ -263,6 +264,8 @@ class Device:
     is_seat: bool = False
     has_profile: bool = False  # of its own, whoever uses it
     client_id: str | None = None
+    hostnames: tuple[str, ...] = ()
+    proxy_users: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""Which device of the policy is it? By MAC first, then by address."""
+"""Which device of the policy is it? By MAC first, then by address, and last by the name that it gives itself."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from hedgerow.policies.model import Device, DeviceId, Policy
@@ -11,13 +12,20 @@ MAX_REMEMBERED = 65_536
 
 
 class Recogniser:
-    """Finds devices, and remembers what it found."""
+    """Finds devices, and remembers what it found.
 
-    def __init__(self, policy: Policy) -> None:
+    `names` are the host names of MAC and IP addresses. Anybody can call a device anything, so a name counts only where neither MAC nor
+    address says who it is.
+    """
+
+    def __init__(self, policy: Policy, names: Mapping[str, str] | None = None) -> None:
         devices = policy.devices.values()
         self._network = policy.network
         self._macs = {mac: device for device in devices for mac in device.macs}
         self._clients = {device.client_id: device for device in devices if device.client_id is not None}
+        self._users = {user: device for device in devices for user in device.proxy_users}
+        self._hosts = {name: device for device in devices for name in device.hostnames}
+        self._names = {key: name for key, name in (names or {}).items() if name in self._hosts}
         self._addresses, self._networks = _by_length(policy)
         self.known: dict[str | tuple[str, str], Device | None] = {}
 
@@ -36,6 +44,14 @@ class Recogniser:
         """The device that calls itself so over encrypted DNS, wherever it is."""
         return self._clients.get(client_id)
 
+    def named(self) -> tuple[tuple[str, Device], ...]:
+        """The MAC and IP addresses whose host name is a device's, with that device; it may be another's by its address all the same."""
+        return tuple((key, self._hosts[name]) for key, name in self._names.items())
+
+    def find_user(self, user: str) -> Device | None:
+        """The device that signs in to the proxy under this name."""
+        return self._users.get(user.lower())
+
     def _find(self, address: str, mac: str | None) -> Device | None:
         if mac in self._macs:
             return self._macs[mac]
@@ -50,7 +66,24 @@ class Recogniser:
                 return device
         if not any(parsed in network for network in self._network.lan):
             return None
+        named = self._hosts.get(self._names.get(mac or "") or self._names.get(str(parsed), ""))
+        if named is not None:
+            return named
         return Device(DeviceId(mac or str(parsed)), self._network.unknown_devices, known=False)
+
+
+def named_by_hearsay(policy: Policy) -> tuple[Device, ...]:
+    """Devices that a host name alone lets out of what holds for unknown ones: whoever takes that name has the same."""
+    strangers = _blocked(policy, policy.network.unknown_devices)
+    return tuple(
+        device
+        for device in policy.devices.values()
+        if device.hostnames and not (device.macs or device.networks) and not strangers <= _blocked(policy, device.profile)
+    )
+
+
+def _blocked(policy: Policy, profile: str) -> set[tuple[str, str]]:
+    return {(target.kind.value, target.name) for target in policy.profiles[profile].rules.block}
 
 
 def parse_client_address(text: str) -> IPv4Address | IPv6Address | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
@@ -57,7 +57,7 @@ class Rulesets:
 
     def __init__(
         self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue, spent: Sequence[Spent] = (),
-        sittings: Sequence[Sitting] = (),
+        sittings: Sequence[Sitting] = (), names: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.policy = policy
         self.grants = tuple(grants)
@@ -66,7 +66,7 @@ class Rulesets:
         self._categories = tuple(catalogue.categories)
         self._tells_clients = catalogue.tells_clients
         self._landmarks = Landmarks.load()
-        self._recogniser = Recogniser(policy)
+        self._recogniser = Recogniser(policy, names)
         self._parties = Parties(policy)
         self._clockwork = Clockwork(self.pauses, tuple(spent))
         self._held: dict[DeviceId, tuple[float, float, Ruleset]] = {}
@@ -77,13 +77,21 @@ class Rulesets:
     def device_at(self, address: str, mac: str | None = None) -> Device | None:
         """The device that has this address, named by the policy or not; None for one outside `network.lan`, which is refused.
 
-        A MAC that the policy names decides over addresses, a longer network over a shorter one.
+        A MAC that the policy names decides over addresses, a longer network over a shorter one, and all of them over a host name.
         """
         return self._recogniser.find(address, mac)
 
     def device_of_client(self, client_id: str) -> Device | None:
         """The device with this id of encrypted DNS, lower case, wherever it asks from; None if the policy names none."""
         return self._recogniser.find_client(client_id)
+
+    def devices_by_name(self) -> tuple[tuple[str, Device], ...]:
+        """MAC and IP addresses of devices that the policy knows by their host names."""
+        return self._recogniser.named()
+
+    def device_of_user(self, user: str) -> Device | None:
+        """The device that signs in to the proxy as `user`, in any case of letters; None if the policy names none."""
+        return self._recogniser.find_user(user)
 
     def ruleset(self, device: Device, now: float) -> Ruleset:
         """What holds for `device` at `now` (seconds since the epoch). A look-up unless a boundary has passed since the last time."""

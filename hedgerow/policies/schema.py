@@ -190,6 +190,8 @@ class RawDevice(RawRules):
     ip: Texts = []
     cidr: Texts = []
     client_id: str | None = None
+    hostname: Texts = []
+    proxy_user: Texts = []
     profile: str | None = None
     trusts_ca: Switch = False
     never_inspect: Switch = False

@@ -25,3 +25,24 @@ def test_a_new_phone_is_announced_by_the_name_it_gives_itself(house: House) -> N
         time.sleep(0.5)
     assert rows[MACS["phone"]]["profile"] == "child-8-12"
     assert f"new on the network: lunas-phone at 192.168.50.12, filtered as child-8-12 ({MACS['phone']})" in house.log
+
+
+def test_a_phone_is_known_by_its_host_name_until_it_takes_another(house: House) -> None:
+    leases = house.folder / "dnsmasq.leases"
+    before = house.policy.read_text()
+    named = "devices:\n  game-boy: {hostname: lunas-phone, block: [www.school.example]}\n"
+    house.policy.write_text(before.replace("devices: [tablet]", "devices: [tablet, game-boy]").replace("devices:\n", named, 1))
+    try:
+        for name, is_blocked in (("lunas-phone", True), ("something-else", False)):
+            leases.write_text(f"{int(time.time()) + 3600} {MACS['phone']} 192.168.50.12 {name} *\n")
+            deadline = time.monotonic() + 30
+            while (_ask(house, "www.school.example") == "0.0.0.0") != is_blocked:
+                assert time.monotonic() < deadline, name
+                time.sleep(0.5)
+    finally:
+        house.policy.write_text(before)
+        leases.write_text("")
+
+
+def _ask(house: House, name: str) -> str:
+    return house.devices["phone"].run("kdig", "+short", "+time=2", "@192.168.50.1", name).stdout.strip()

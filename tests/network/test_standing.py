@@ -114,3 +114,18 @@ def test_families_do_not_meet() -> None:
     flat = flatten(pairs)
     assert sum(ip_address("10.0.0.1") in network for network, _ in flat) == 1
     assert dict(flat)[ip_network("::1")] is Standing.OPEN
+
+
+def test_a_host_name_closes_and_opens_nothing(catalogue: Catalogue) -> None:
+    policy = b"""
+network: {timezone: UTC, lan: [192.168.1.0/24]}
+people:
+  mia: {age: 9, bedtime: "20:00-07:00", devices: [tablet]}
+  ana: {profile: adult, devices: [desk]}
+devices: {tablet: {hostname: mias-tablet}, desk: {hostname: desk}}
+"""
+    names = {"02:00:00:00:00:01": "mias-tablet", "192.168.1.40": "mias-tablet", "02:00:00:00:00:02": "desk"}
+    rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, names=names)
+    night = take_census(rulesets, NIGHT)
+    assert night.macs == (("02:00:00:00:00:01", Standing.CLOSED), ("02:00:00:00:00:02", Standing.GUARDED))
+    assert night.networks == ((ip_network("192.168.1.40"), Standing.CLOSED),)

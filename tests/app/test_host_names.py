@@ -1,0 +1,30 @@
+"""What devices call themselves, from leases and from reverse names."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hedgerow.app.host_names import HostNames, reverse_name
+from hedgerow.network.leases import Lease
+
+A, B, C = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
+
+
+def test_a_lease_comes_before_the_reverse_name_which_is_asked_for_once() -> None:
+    asked = []
+
+    def reverse(address: str) -> str:
+        asked.append(address)
+        return {"192.168.1.11": "Old-Tv.lan"}.get(address, "")
+
+    names = HostNames(reverse)
+    leases = [Lease(A, "192.168.1.10", "Mias-Tablet", None), Lease(C, "192.168.1.12", "gone", 50.0)]
+    neighbours = {"192.168.1.10": A, "192.168.1.11": B, "192.168.1.12": C, "fe80::1": B}
+    for _ in range(2):
+        assert asyncio.run(names.find(leases, neighbours, 100.0)) == {A: "mias-tablet", B: "old-tv"}
+    assert asked == ["192.168.1.11", "192.168.1.12"]
+
+
+def test_the_system_knows_this_machine() -> None:
+    assert "localhost" in reverse_name("127.0.0.1")
+    assert reverse_name("192.0.2.77") == ""
