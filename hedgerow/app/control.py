@@ -34,7 +34,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.changes import ChangeStore
-from hedgerow.journal.courier import CourierServer
+from hedgerow.journal.courier_server import CourierServer
 from hedgerow.journal.ledger import Ledger
 from hedgerow.journal.messages import CounterDelta, GaugeLevel
 from hedgerow.journal.read import Reader

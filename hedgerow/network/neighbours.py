@@ -1,6 +1,6 @@
 """The neighbour table of the kernel: IP address → MAC address, for both families.
 
-A device is its MAC address; its IP addresses come and go. The table is read in a thread, since netlink answers by a blocking socket.
+A device is its MAC address; its IP addresses come and go.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from hedgerow.network.netlink import read_table
 
 log = logging.getLogger("hedgerow.neighbours")
 
@@ -24,16 +23,8 @@ _MISSED_MOST = 4096
 
 def read_neighbours() -> dict[str, str]:
     """IP address → MAC address (lower case, colons) of all the kernel knows now; raises OSError."""
-    try:
-        with IPRoute() as netlink:
-            found: dict[str, str] = {}
-            for entry in netlink.get_neighbours():
-                address, mac = entry.get("dst"), entry.get("lladdr")
-                if address and mac and entry["state"] & _USABLE and mac != "00:00:00:00:00:00":
-                    found[address] = mac.lower()
-            return found
-    except NetlinkError as error:
-        raise OSError(f"The neighbour table can't be read: {error}") from error
+    usable = (entry for entry in read_table() if entry.state & _USABLE and entry.mac != "00:00:00:00:00:00")
+    return {entry.address: entry.mac for entry in usable}
 
 
 class Neighbours:
@@ -66,7 +57,7 @@ class Neighbours:
             started = time.monotonic()
             self._wanted.clear()
             try:
-                table = await asyncio.to_thread(read_neighbours)
+                table = read_neighbours()  # the kernel answers while it is asked: no time to wait for
             except OSError as error:
                 log.warning("%s", error)
                 table = self._table

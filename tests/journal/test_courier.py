@@ -6,7 +6,8 @@ import os
 import stat
 import time
 
-from hedgerow.journal.courier import DROPPED, Courier, CourierServer
+from hedgerow.journal.courier import DROPPED, Courier
+from hedgerow.journal.courier_server import CourierServer
 from hedgerow.journal.messages import LINE_LIMIT, CounterDelta, DeviceSeen, GaugeLevel, Hello, encode
 from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
 

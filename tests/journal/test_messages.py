@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.journal.decoding import MalformedMessage, decode
 from hedgerow.journal.messages import (
     LINE_LIMIT,
     TEXT_LIMIT,
@@ -13,8 +14,6 @@ from hedgerow.journal.messages import (
     DeviceSeen,
     GaugeLevel,
     Hello,
-    MalformedMessage,
-    decode,
     encode,
     may_be_remembered,
 )

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
+from struct import pack
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hedgerow.network.neighbours import Neighbours, read_neighbours
+from hedgerow.network.netlink import Neighbour, parse_dump
 
 MAC = "02:00:00:00:00:2a"
 SHOW = "import json; from hedgerow.network.neighbours import read_neighbours; print(json.dumps(read_neighbours()))"
@@ -54,3 +59,29 @@ def test_an_address_nobody_has_is_asked_for_once() -> None:
 
 def test_the_table_reads_without_rights() -> None:
     assert isinstance(read_neighbours(), dict)
+
+
+def entry(family: int, address: bytes, link: bytes, state: int) -> bytes:
+    attributes = b"".join(pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4) for kind, value in ((1, address), (2, link)))
+    return pack("=IHHII", 28 + len(attributes), 28, 2, 1, 0) + pack("=BxxxiHBB", family, 3, state, 0, 1) + attributes
+
+
+def test_a_dump_is_read_to_its_end() -> None:
+    link = bytes.fromhex("02000000002a")
+    four, six = bytes((192, 0, 2, 7)), socket.inet_pton(socket.AF_INET6, "2001:db8::7")
+    entries = entry(socket.AF_INET, four, link, 2), entry(socket.AF_INET6, six, link, 4), entry(socket.AF_INET, four, b"", 0x40)
+    assert parse_dump(b"".join(entries)) == ([Neighbour("192.0.2.7", MAC, 2), Neighbour("2001:db8::7", MAC, 4)], False)
+    assert parse_dump(entries[0] + pack("=IHHIIi", 20, 3, 2, 1, 0, 0)) == ([Neighbour("192.0.2.7", MAC, 2)], True)
+
+
+def test_the_kernels_error_is_told() -> None:
+    with pytest.raises(PermissionError):
+        parse_dump(pack("=IHHIIi", 20, 2, 0, 1, 0, -1))
+
+
+@given(st.binary(max_size=120))
+def test_nonsense_ends(datagram: bytes) -> None:
+    try:
+        parse_dump(datagram)
+    except OSError:
+        pass
