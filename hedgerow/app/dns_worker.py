@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
-from hedgerow.app.encrypted_dns import serve_encrypted
 from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter, circumstances
 from hedgerow.app.snapshot import View
 from hedgerow.app.worker import Worker
@@ -73,8 +72,17 @@ async def serve_dns(worker: Worker) -> AsyncIterator[None]:
     try:
         for endpoint in worker.settings.dns.every_family():
             await dns.server.listen(endpoint.host, endpoint.port)
-        async with serve_encrypted(worker, dns.server):
+        async with _encrypted(worker, dns.server):
             yield
     finally:
         await dns.server.close()
         await dns.upstreams.close()
+
+
+def _encrypted(worker: Worker, server: Server) -> contextlib.AbstractAsyncContextManager[None]:
+    """Encrypted DNS where the settings ask for any: HTTP/2 and certificates weigh six megabytes, so that nobody else loads them."""
+    if worker.settings.dot is None and worker.settings.doh is None:
+        return contextlib.nullcontext()
+    from hedgerow.app.encrypted_dns import serve_encrypted
+
+    return serve_encrypted(worker, server)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hedgerow.app.files import write_atomically
+from hedgerow.app.plain_json import from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,22 +131,9 @@ class Settings:
         return self.run / "workers.json"
 
     def save(self) -> None:
-        write_atomically(self.run / "settings.json", json.dumps(asdict(self), default=str, indent=1).encode())
+        write_atomically(self.run / "settings.json", to_json(self))
 
     @staticmethod
     def load(state: Path) -> Settings:
         """Raises OSError where no run was started on this state directory."""
-        saved = json.loads((state / "run" / "settings.json").read_bytes())
-        return Settings(**{name: _read_back(name, value) for name, value in saved.items()})
-
-
-PATHS = frozenset({"state", "policy", "upstream_ca"})
-
-
-def _read_back(name: str, value: Any) -> Any:
-    """What `save` made JSON of. By hand: pydantic would be two fifths of the supervisor's memory."""
-    if name in PATHS:
-        return Path(value) if value is not None else None
-    if isinstance(value, list):
-        return tuple(Endpoint(**one) for one in value)
-    return Endpoint(**value) if isinstance(value, dict) else value
+        return from_json(Settings, (state / "run" / "settings.json").read_bytes())

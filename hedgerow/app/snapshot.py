@@ -10,9 +10,8 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from hedgerow.app.files import write_atomically
+from hedgerow.app.plain_json import from_json, to_json
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.model import Grant, Pause, Policy, Sitting, Spent
 from hedgerow.policies.ruleset import Rulesets
@@ -40,18 +39,15 @@ class Snapshot:
     names: dict[str, str] = field(default_factory=dict)
 
     def save(self, state: Path) -> None:
-        write_atomically(state / FILE_NAME, _ADAPTER.dump_json(self))
+        write_atomically(state / FILE_NAME, to_json(self))
 
     @staticmethod
     def load(state: Path) -> Snapshot:
         """Raises OSError where there is none, ValueError where it can't be read."""
         try:
-            return _ADAPTER.validate_json((state / FILE_NAME).read_bytes())
-        except ValidationError as error:
-            raise ValueError(f"{state / FILE_NAME} is not a snapshot of this version: {error.error_count()} mistakes") from error
-
-
-_ADAPTER = TypeAdapter(Snapshot)
+            return from_json(Snapshot, (state / FILE_NAME).read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{state / FILE_NAME} is not a snapshot of this version: {error}") from error
 
 
 class View:
