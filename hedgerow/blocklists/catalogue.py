@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import mmap
 import operator
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import marisa_trie
-
-from hedgerow.blocklists.categories import CategoryKind, builtin_categories
-from hedgerow.blocklists.generation import EVERY, SETS, URLS, LayerMeta, Meta, Part, SourceMeta, read_meta
+from hedgerow.blocklists.generation import ASKERS, EVERY, URLS, Meta, Part, SourceMeta, read_meta
 from hedgerow.blocklists.locate import find_host
+from hedgerow.blocklists.mapped import Layer, open_name_patterns
 from hedgerow.blocklists.names import (
     embedded_ipv4,
     host_of_key,
@@ -30,12 +27,9 @@ from hedgerow.blocklists.names import (
 from hedgerow.blocklists.patterns import compile_set
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.seals import host_expressions, seal, seal_key, url_expressions
-from hedgerow.blocklists.url_index import ROWS
-from hedgerow.blocklists.urls import Asked, Found, Rule, UrlMatcher
+from hedgerow.blocklists.urls import NOTHING, Asked, Found, Rule, UrlMatcher
 
 ADS = "ads-trackers"
-_ABOUT_CLIENTS = (b"$client=", b",client=")
-_ABOUT_QUESTIONS = (b"$dnstype=", b",dnstype=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,48 +50,24 @@ class UrlMatch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shard:
-    trie: marisa_trie.Trie
-    offset: int
+class Asker:
+    """Who asks, and how, as far as rules may hang on it: the names of the device, its kinds (AdGuard's tags, `user_child`), the type
+    of a DNS question as `AAAA`, the method of a request as `GET`; empty where it is not known."""
+
+    client: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    dns_type: str = ""
+    method: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """A layer, mapped. `blocks`, `lifts`, `urls` and `keeps` say for each set's number which categories it gives, which it takes
-    away, for which there are rules about URLs, and which no exception of a list takes away."""
-
-    shards: list[_Shard]
-    borders: list[str]
-    numbers: Sequence[int]
-    sets: tuple[tuple[int, ...], ...]
-    blocks: list[int]
-    lifts: list[int]
-    urls: list[int]
-    keeps: list[int]
-
-    @classmethod
-    def open(cls, folder: Path, meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> _Layer:
-        shards = [_Shard(marisa_trie.Trie().mmap(str(folder / shard.trie)), shard.offset) for shard in layer.shards]
-        borders = [shard.first for shard in layer.shards[1:]]
-        return cls(shards, borders, _map_numbers(folder / SETS, layer.set_bytes), layer.sets, *_masks_of_sets(meta, layer, bits))
+NOBODY = Asker()
 
 
-@dataclass(frozen=True, slots=True)
-class _Pattern:
-    """A rule about names that no index can hold: `blocks` or `lifts` is its category."""
+class AskerRuling(NamedTuple):
+    """A rule about who asks that refuses a request, and the categories that an exception for who asks lifts from its host."""
 
-    source: int
-    line: int
-    text: str
-    file: str
-    blocks: int
-    lifts: int
-
-    @classmethod
-    def open(cls, row: Sequence[Any], masks: Sequence[int]) -> _Pattern:
-        source, line, exception, _pattern, text, file = row
-        mask = masks[source]
-        return cls(source, line, text, file, 0 if exception else mask, mask if exception else 0)
+    match: UrlMatch | None
+    lifted: int
 
 
 class Catalogue:
@@ -112,27 +82,22 @@ class Catalogue:
         self.categories = meta.categories
         self.version = meta.version
         self._bits = {name: 1 << index for index, name in enumerate(meta.categories)}
-        self._layers = [_Layer.open(generation / layer.folder, meta, layer, self._bits) for layer in meta.layers]
+        self._layers = [Layer.open(generation / layer.folder, meta, layer, self._bits) for layer in meta.layers]
         masks = [self._bits.get(source.category, 0) for source in meta.sources]
-        self._matcher = UrlMatcher(generation / URLS, masks, [_is_about_ads(source) for source in meta.sources])
-        self._patterns = [_Pattern.open(row, masks) for row in self._matcher.names]
-        self._patterns_in = compile_set([str(row[3]) for row in self._matcher.names])
-        self._cancelled = {rule_key(host): self._bits.get(category, 0) for category, host in self._matcher.cancelled}
+        loaded_only = [_is_about_ads(source) for source in meta.sources]
+        self._matcher = UrlMatcher(generation / URLS, masks, loaded_only)
+        self._askers = UrlMatcher(generation / ASKERS, masks, loaded_only)
+        # Whether there are rules for `judge_asker`, and some that tell clients apart.
+        self.has_asker_rules, self.tells_clients = len(self._askers) > 0, self._askers.tells_clients
+        self._patterns = open_name_patterns(generation, masks)
+        self._patterns_in = compile_set([each.pattern for each in self._patterns])
         self._sealed_by = {source.category: source.name for source in meta.sources if source.format == "sealed"}
         self._sealing = self.mask_of(self._sealed_by)
         self._has_networks = self._has_keys("!")
         # Whether a list names addresses: no name ends in a label that begins with a digit, and no address of the internet begins otherwise.
         self.has_addresses = self._has_networks or any(map(self._has_keys, "0123456789"))
-        # Whether there may be rules for `match_dns`, and some that tell clients apart. Nobody has tags, so `$ctag` never holds.
-        self.tells_clients = _holds_any(generation / URLS / ROWS, _ABOUT_CLIENTS)
-        self.has_dns_rules = self.tells_clients or _holds_any(generation / URLS / ROWS, _ABOUT_QUESTIONS)
-        self._is_plain = not (
-            self._patterns
-            or self._cancelled
-            or self._sealing
-            or self._has_networks
-            or any(map(any, (layer.keeps for layer in self._layers)))
-        )
+        has_important = any(map(any, (layer.keeps for layer in self._layers)))
+        self._is_plain = not (self._patterns or self._sealing or self._has_networks or has_important)
         # Pages ask the same hosts again and again; a host that is asked for once is not worth remembering (`host_mask`).
         self._mask_of_known = lru_cache(maxsize=8192)(self.host_mask)
         self._host_match = lru_cache(maxsize=1024)(self._find_host_match)
@@ -167,8 +132,8 @@ class Catalogue:
         return self._weigh_host(host, key, block, lift)
 
     def _weigh_host(self, host: str, key: str, block: int, lift: int) -> int:
-        """The same with what only some lists have: names taken back or important, patterns of names, networks and seals."""
-        if lift or (block and self._cancelled):
+        """The same with what only some lists have: important names, patterns of names, networks and seals."""
+        if lift:
             block, lift = self._walk(key)
         for number in self._patterns_in(host) if self._patterns else ():
             block |= self._patterns[number].blocks
@@ -183,8 +148,8 @@ class Catalogue:
 
     def _walk(self, key: str) -> tuple[int, int]:
         block = lift = keep = never = 0
-        for found, layer, number in self._keys_with(key):
-            block |= layer.blocks[number] & ~self._cancelled.get(found, 0)
+        for _found, layer, number in self._keys_with(key):
+            block |= layer.blocks[number]
             keep |= layer.keeps[number]
             for entry in layer.sets[number]:
                 if entry % len(Part) == Part.EXCEPT and self._meta.sources[entry // len(Part)].category == EVERY:
@@ -239,11 +204,16 @@ class Catalogue:
                     found.append(HostMatch(source.category, source.name, host_of_key(key)))
         return tuple(found)
 
-    def match_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> UrlMatch | None:
-        """The first rule about URLs that matches, of the categories in `mask`. Rules about whole hosts are `host_mask`'s."""
-        return next(iter(self.match_urls(url, resource, initiator, mask)), None)
+    def match_url(
+        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = NOBODY, lifted: int = 0
+    ) -> UrlMatch | None:
+        """The first rule about URLs that matches, of the categories in `mask`. Rules about whole hosts are `host_mask`'s, those that
+        hang on who asks `judge_asker`'s. Of the categories in `lifted` only important rules count."""
+        return next(iter(self.match_urls(url, resource, initiator, mask, asker, lifted)), None)
 
-    def match_urls(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> tuple[UrlMatch, ...]:
+    def match_urls(
+        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = NOBODY, lifted: int = 0
+    ) -> tuple[UrlMatch, ...]:
         """One matching rule for each category in `mask` that has one.
 
         `resource` is the request's Sec-Fetch-Dest, `initiator` the host of the page that asks.
@@ -251,14 +221,14 @@ class Catalogue:
         parts = split_url(url)
         if parts is None:
             return ()
-        found = self._matcher.find(Asked.about(*parts, resource, initiator), mask)
-        return self._matches(url, parts[1], found, mask)
+        found = self._matcher.find(_asked(*parts, resource, initiator, asker), mask)
+        return self._matches(url, parts[1], found, mask, lifted)
 
-    def _matches(self, url: str, host: str, found: Found, mask: int) -> tuple[UrlMatch, ...]:
+    def _matches(self, url: str, host: str, found: Found, mask: int, lifted: int = 0) -> tuple[UrlMatch, ...]:
         sealed = self._sealed_mask(url_expressions(url)) & mask if self._sealing & mask else 0
         if not found.blocks and not sealed:
             return ()
-        lifted = self._lifted(host)
+        lifted |= self._lifted(host)
         matches = [(rule.mask, self._match_of(rule)) for rule in found.blocks if rule.important or not rule.mask & lifted]
         # Nothing lifts what is sealed, and nothing says where it stands.
         matches += [(bit, UrlMatch(name, Origin(self._sealed_by[name]))) for name, bit in self._bits.items() if sealed & bit]
@@ -273,7 +243,8 @@ class Catalogue:
         canonical, host = parts
         blocked = self._mask_of_known(host) & mask
         found = self._matcher.find(Asked.about(canonical, host, resource, initiator), mask & ~blocked, blocked)
-        blocked &= ~found.lifted
+        if found.lifted:
+            blocked &= ~found.lifted | self._kept(host)
         if blocked:
             return self._host_match(host, blocked)
         if self._sealing & mask:
@@ -283,22 +254,24 @@ class Catalogue:
                 return self._match_of(rule)
         return None
 
-    def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1) -> int:
+    def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = NOBODY) -> int:
         """Which of the categories in `mask`, by which a host is blocked, an exception lifts from this URL of it."""
         parts = split_url(url)
-        return 0 if parts is None else self._matcher.find(Asked.about(*parts, resource, initiator), 0, mask).lifted
+        found = NOTHING if parts is None else self._matcher.find(_asked(*parts, resource, initiator, asker), 0, mask)
+        return found.lifted & ~self._kept(parts[1]) if parts and found.lifted else 0
 
-    def match_dns(
-        self, host: str, dns_type: str, client: frozenset[str] = frozenset(), tags: frozenset[str] = frozenset(), mask: int = -1
-    ) -> UrlMatch | None:
-        """A rule with $dnstype, $client or $ctag that refuses a question for a host, `dns_type` as `AAAA`."""
-        asked = Asked.about(f"dns://{host}/", host)
-        asked.dns_type, asked.client, asked.tags = dns_type.lower(), client, tags
-        lifted = self._lifted(host)
-        for rule in self._matcher.find(asked, mask).blocks:
-            if rule.is_about_who and (rule.important or not rule.mask & lifted):
-                return self._match_of(rule)
-        return None
+    def judge_asker(
+        self, asker: Asker, host: str, url: str | None = None, resource: str = "", initiator: str = "", mask: int = -1
+    ) -> AskerRuling:
+        """What the rules with $dnstype, $client and $ctag say, of the categories in `mask`: about the name, or a URL of it."""
+        parts = None if url is None else split_url(url)
+        found = self._askers.find(_asked(*(parts or (f"dns://{host}/", host)), resource, initiator, asker), mask, mask)
+        lifted = found.lifted & ~self._kept(host) if found.lifted else 0
+        if not found.blocks:
+            return AskerRuling(None, lifted)
+        by_host = self._lifted(host)
+        matches = (self._match_of(rule) for rule in found.blocks if rule.important or not rule.mask & by_host)
+        return AskerRuling(next(matches, None), lifted)
 
     def _match_of(self, rule: Rule) -> UrlMatch:
         # A rule is decoded once and kept, so what it amounts to may be too.
@@ -320,6 +293,10 @@ class Catalogue:
     def _find_lifted(self, host: str) -> int:
         """What exceptions about a host take from it."""
         return reduce(operator.or_, (layer.lifts[number] for _key, layer, number in self._keys_of(host)), 0)
+
+    def _kept(self, host: str) -> int:
+        """The categories of a host that no exception takes from it."""
+        return reduce(operator.or_, (layer.keeps[number] for _key, layer, number in self._keys_of(host)), 0)
 
     def locate(self, host_or_url: str, category: str) -> Origin | None:
         """Which line of which list gives a host or URL its category. Slow: it reads the kept copy of the list."""
@@ -354,60 +331,26 @@ class Catalogue:
         return next((Origin(source.name) for source in sources if source.category == category), None)
 
     def _has_keys(self, prefix: str) -> bool:
-        return any(True for layer in self._layers for shard in layer.shards for _key in shard.trie.iterkeys(prefix))
+        return any(layer.has_keys(prefix) for layer in self._layers)
 
-    def _keys_of(self, host: str) -> Iterator[tuple[str, _Layer, int]]:
+    def _keys_of(self, host: str) -> Iterator[tuple[str, Layer, int]]:
         """The keys that match a host, each with its layer and the number of its set there."""
         return self._keys_with(rule_key(host, exact=True))
 
-    def _keys_with(self, key: str) -> Iterator[tuple[str, _Layer, int]]:
+    def _keys_with(self, key: str) -> Iterator[tuple[str, Layer, int]]:
         for layer in self._layers:
-            shard = layer.shards[bisect_right(layer.borders, key)]
-            for found, key_id in shard.trie.iter_prefixes_with_ids(key):
-                yield found, layer, layer.numbers[shard.offset + key_id]
+            for found, number in layer.keys_with(key):
+                yield found, layer, number
+
+
+def _asked(url: str, host: str, resource: str, initiator: str, asker: Asker) -> Asked:
+    asked = Asked.about(url, host, resource, initiator)
+    if asker is not NOBODY:
+        asked.client, asked.tags = asker.client, asker.tags
+        asked.dns_type, asked.method = asker.dns_type.lower(), asker.method.lower()
+    return asked
 
 
 def _is_about_ads(source: SourceMeta) -> bool:
     """An ad blocker's rule is about what pages load, not about a page that somebody opens, unless it says so."""
     return source.category == ADS and source.format == "adblock"
-
-
-def _masks_of_sets(meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> tuple[list[int], list[int], list[int], list[int]]:
-    """For each set which categories it blocks, lifts, has rules about URLs of, and keeps from being lifted."""
-    good = {category.name for category in builtin_categories() if category.kind == CategoryKind.GOOD}
-    masks = {**bits, EVERY: sum(bit for name, bit in bits.items() if name not in good)}
-    blocks, lifts, urls, keeps = [], [], [], []
-    for entries in layer.sets:
-        found = dict.fromkeys(Part, 0)
-        for entry in entries:
-            index, part = divmod(entry, len(Part))
-            found[Part(part)] |= masks[meta.sources[index].category]
-        blocks.append(found[Part.BLOCK])
-        lifts.append(found[Part.EXCEPT])
-        urls.append(found[Part.URL])
-        keeps.append(found[Part.IMPORTANT])
-    return blocks, lifts, urls, keeps
-
-
-def _holds_any(path: Path, words: Iterable[bytes]) -> bool:
-    """Whether one of the words stands in a file. Rules keep their modifiers as they are written."""
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:  # nothing cannot be mapped
-            return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            return any(mapped.find(word) >= 0 for word in words)
-
-
-def _map_numbers(path: Path, item_bytes: int) -> Sequence[int]:
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:  # nothing cannot be mapped
-            return ()
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    whole = memoryview(mapped)
-    match item_bytes:
-        case 1:
-            return whole
-        case 2:
-            return whole.cast("H")
-        case _:
-            return whole.cast("I")

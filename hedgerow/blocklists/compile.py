@@ -20,11 +20,25 @@ from pathlib import Path
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.essential import essential_source
-from hedgerow.blocklists.generation import EVERY, LAYOUT, REPORT, TEXTS, URLS, Meta, Part, SourceMeta, read_meta, write_meta
+from hedgerow.blocklists.generation import (
+    ASKERS,
+    EVERY,
+    LAYOUT,
+    NAMES,
+    REPORT,
+    TEXTS,
+    URLS,
+    Meta,
+    Part,
+    SourceMeta,
+    read_meta,
+    write_meta,
+)
 from hedgerow.blocklists.intake import RULES, Intake
-from hedgerow.blocklists.layers import Plan, Totals, plan_reuse, write_change, write_whole
+from hedgerow.blocklists.layers import Content, Plan, Totals, plan_reuse, write_change, write_whole
 from hedgerow.blocklists.parsed import ParsedLists, engine, flush_folder, link_or_copy, name_of
 from hedgerow.blocklists.rules import Kind, Problem, UrlRule
+from hedgerow.blocklists.sorted_rules import SortedRules, sort_rules
 from hedgerow.blocklists.sources import Source
 from hedgerow.blocklists.url_index import write_url_index
 
@@ -102,23 +116,34 @@ def _build(
         metas.append(SourceMeta(source.name, source.category, intake.format, text, name))
         intakes.append(intake)
     progress("")
-    plan = _plan(metas, intakes, before)
-    layers, totals = write_change(plan, intakes, building) if plan else write_whole(intakes, building)
-    write_url_index(_url_rules(metas, lists), [meta.category for meta in metas], building / URLS)
+    categories = [meta.category for meta in metas]
+    rules = sort_rules(_url_rules(metas, lists), categories)
+    _write_rules(rules, building)
+    content = Content(intakes, categories, rules.taken_back)
+    plan = _plan(metas, content, before)
+    layers, totals = write_change(plan, content, building) if plan else write_whole(content, building)
     shutil.rmtree(building / "work", ignore_errors=True)
-    meta = Meta(_version([(meta.name, meta.category, meta.parsed) for meta in metas]), _category_names(sources), tuple(metas), layers)
+    version = _version([(meta.name, meta.category, meta.parsed) for meta in metas])
+    meta = Meta(version, _category_names(sources), tuple(metas), layers, rules.taken_back)
     write_meta(building, meta)
     report = _report(meta, intakes, totals, sum(path.stat().st_size for path in building.glob("layer-*/*")))
     (building / REPORT).write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1), encoding="utf-8")
-    for folder in (building / TEXTS, building / URLS, *building.glob("layer-*")):
+    for folder in (building / TEXTS, building / URLS, building / ASKERS, *building.glob("layer-*")):
         flush_folder(folder)
     flush_folder(building)
     return report
 
 
-def _plan(metas: Sequence[SourceMeta], intakes: Sequence[Intake], before: Path | None) -> Plan | None:
+def _write_rules(rules: SortedRules, building: Path) -> None:
+    write_url_index(rules.urls, building / URLS)
+    write_url_index(rules.askers, building / ASKERS)
+    rows = [(source, rule.line, rule.exception, rule.pattern, rule.text, rule.file) for source, rule in rules.names]
+    (building / NAMES).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+
+
+def _plan(metas: Sequence[SourceMeta], content: Content, before: Path | None) -> Plan | None:
     with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
-        return plan_reuse(metas, intakes, before, read_meta(before)) if before else None
+        return plan_reuse(metas, content, before, read_meta(before)) if before else None
     return None
 
 

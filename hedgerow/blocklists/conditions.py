@@ -168,6 +168,7 @@ class Conditions:
     dns_types: Names = ANY
     clients: Names = ANY
     tags: Names = ANY
+    methods: Names = ANY
     match_case: bool = False
     important: bool = False
     badfilter: bool = False
@@ -178,6 +179,11 @@ class Conditions:
         """Whether a rule `||host^` with these conditions is about every request to the host, so that it may be refused a name."""
         always = Conditions(important=self.important, badfilter=self.badfilter, match_case=self.match_case, is_all=self.is_all)
         return self == always
+
+    @property
+    def is_about_asker(self) -> bool:
+        """Whether something hangs on who asks, or on the type of record that is asked for."""
+        return bool(self.dns_types or self.clients or self.tags)
 
     def types_in(self, by_default: Resource) -> Resource:
         """The resources that the rule is about, where a rule that names none is about `by_default`."""
@@ -282,6 +288,7 @@ _NAMED: dict[str, tuple[str, Callable[[str, str], Names]]] = {
     "dnstype": ("dns_types", _plain_names),
     "client": ("clients", _plain_names),
     "ctag": ("tags", _plain_names),
+    "method": ("methods", _plain_names),
 }
 
 

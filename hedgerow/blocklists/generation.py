@@ -6,6 +6,8 @@
       sets.bin            for each key id of each shard the number of its set, 1, 2 or 4 bytes each, mapped
     layer-1/              as layer-0: sources that changed after layer-0 was built, if any
     urls/                 the URL rules (`url_index`)
+    askers/               likewise those that also hang on who asks, or for which type of record
+    names.json            the rules about hosts' names that no index can hold (`Kind.HOST_REGEX`)
     report.json           the compiler's report, for people
     texts/                the lists as they were compiled, for `Catalogue.locate`
 
@@ -22,12 +24,13 @@ import shutil
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-LAYOUT = 3
+LAYOUT = 4
 """Raised when the files change, or when the same lists would compile to something else: it is part of every version."""
 
-META, SETS, URLS, REPORT, TEXTS = "meta.json", "sets.bin", "urls", "report.json", "texts"
+META, SETS, REPORT, TEXTS = "meta.json", "sets.bin", "report.json", "texts"
+URLS, ASKERS, NAMES = "urls", "askers", "names.json"
 
 EVERY = "*"
 """The category of names that no list may block: an exception of it lifts every category that is there to be blocked."""
@@ -81,12 +84,24 @@ class LayerMeta:
         return sum(shard.keys for shard in self.shards)
 
 
+class TakenBack(NamedTuple):
+    """An order of a list to take a name out of the index: the block, or the exception, by which lists of a category name the key."""
+
+    category: str
+    key: str
+    exception: bool
+    important: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
+    """`taken_back` is what the layers were built without."""
+
     version: str
     categories: tuple[str, ...]
     sources: tuple[SourceMeta, ...]
     layers: tuple[LayerMeta, ...]
+    taken_back: tuple[TakenBack, ...] = ()
 
 
 def write_meta(generation: Path, meta: Meta) -> None:
@@ -104,6 +119,7 @@ def read_meta(generation: Path) -> Meta:
         categories=tuple(data["categories"]),
         sources=tuple(SourceMeta(**source) for source in data["sources"]),
         layers=tuple(_read_layer(layer) for layer in data["layers"]),
+        taken_back=tuple(TakenBack(*order) for order in data["taken_back"]),
     )
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import marisa_trie
 
-from hedgerow.blocklists.generation import SETS, LayerMeta, Meta, Part, ShardMeta, SourceMeta
+from hedgerow.blocklists.generation import SETS, LayerMeta, Meta, Part, ShardMeta, SourceMeta, TakenBack
 from hedgerow.blocklists.intake import Intake
-from hedgerow.blocklists.merge import KeyRun, SetTable, choose_borders, fold_covered, merge_range
+from hedgerow.blocklists.merge import KeyRun, SetTable, choose_borders, fold_covered, merge_range, take_back
 from hedgerow.blocklists.parsed import link_or_copy
 
 KEYS_A_SHARD = 250_000
@@ -28,6 +28,15 @@ Totals = Counter[tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What goes into layers: what was taken in from each source, its category, and what lists take back."""
+
+    intakes: Sequence[Intake]
+    categories: Sequence[str]
+    taken_back: tuple[TakenBack, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """`kept` maps each index of a source in the old layer-0 that stays there to its new index; the others are written anew."""
 
@@ -36,9 +45,11 @@ class Plan:
     kept: Mapping[int, int]
 
 
-def plan_reuse(sources: Sequence[SourceMeta], intakes: Sequence[Intake], generation: Path, old: Meta) -> Plan | None:
+def plan_reuse(sources: Sequence[SourceMeta], content: Content, generation: Path, old: Meta) -> Plan | None:
     """What of the generation before can be used again; None if a full compile is the better way."""
-    layer = old.layers[0]
+    if old.taken_back != content.taken_back:
+        return None
+    layer, intakes = old.layers[0], content.intakes
     places = {(source.name, source.category, source.parsed): index for index, source in enumerate(sources) if source.parsed}
     before = {index: old.sources[index] for index in layer.sources}
     found = {index: places.get((source.name, source.category, source.parsed)) for index, source in before.items()}
@@ -51,17 +62,17 @@ def plan_reuse(sources: Sequence[SourceMeta], intakes: Sequence[Intake], generat
     return Plan(generation, layer, kept)
 
 
-def write_whole(intakes: Sequence[Intake], building: Path) -> tuple[tuple[LayerMeta, ...], Totals]:
+def write_whole(content: Content, building: Path) -> tuple[tuple[LayerMeta, ...], Totals]:
     """One layer of all sources."""
-    layer, totals = _write_layer(range(len(intakes)), intakes, building, "layer-0", None)
+    layer, totals = _write_layer(range(len(content.intakes)), content, building, "layer-0", None)
     return (layer,), totals
 
 
-def write_change(plan: Plan, intakes: Sequence[Intake], building: Path) -> tuple[tuple[LayerMeta, ...], Totals]:
+def write_change(plan: Plan, content: Content, building: Path) -> tuple[tuple[LayerMeta, ...], Totals]:
     """The old layer-0 without what changed, and a second layer of that."""
     base = _link_layer(plan, building)
-    changed = [index for index in range(len(intakes)) if index not in set(base.sources)]
-    layer, totals = _write_layer(changed, intakes, building, "layer-1", base)
+    changed = [index for index in range(len(content.intakes)) if index not in set(base.sources)]
+    layer, totals = _write_layer(changed, content, building, "layer-1", base)
     return (base, layer), totals
 
 
@@ -79,20 +90,19 @@ def _renumbered(entries: tuple[int, ...], kept: Mapping[int, int]) -> tuple[int,
     return tuple(sorted(len(Part) * kept[index] + part for index, part in parts if index in kept))
 
 
-def _write_layer(
-    members: Sequence[int], intakes: Sequence[Intake], building: Path, folder: str, base: LayerMeta | None
-) -> tuple[LayerMeta, Totals]:
+def _write_layer(members: Sequence[int], content: Content, building: Path, folder: str, base: LayerMeta | None) -> tuple[LayerMeta, Totals]:
     (building / folder).mkdir()
     table, numbers, counts = SetTable(), array("I"), Counter[int]()
     shards: list[ShardMeta] = []
     totals = Totals() if base is None else _totals_of(base)
-    runs, others = _open_runs(members, intakes), _open_runs(base.sources, intakes) if base else []
+    runs, others = _open_runs(members, content.intakes), _open_runs(base.sources, content.intakes) if base else []
     try:
         borders = choose_borders(runs, KEYS_A_SHARD) if runs else []
         for first, border in zip(["", *borders], [*borders, None], strict=True):
             merged = merge_range(runs, border, table)
+            take_back(merged, table, content.taken_back, content.categories)
             counts.update(merged.values())
-            _add_totals(totals, merged, table, others, border)
+            _add_totals(totals, merged, table, _elsewhere(merged, others, border, content))
             trie = f"hosts-{len(shards):03}.trie"
             in_shard = _write_trie(dict(fold_covered(merged, table)), building / folder / trie)
             shards.append(ShardMeta(first, trie, len(in_shard), len(numbers)))
@@ -116,14 +126,20 @@ def _totals_of(layer: LayerMeta) -> Totals:
     return totals
 
 
-def _add_totals(totals: Totals, merged: dict[str, int], table: SetTable, others: Sequence[KeyRun], border: str | None) -> None:
-    """Adds the keys of a range; a key that sources of the other layer name too is moved from their set to the union."""
-    both = SetTable()
-    elsewhere: dict[str, int] = {}
+def _elsewhere(merged: dict[str, int], others: Sequence[KeyRun], border: str | None, content: Content) -> tuple[dict[str, int], SetTable]:
+    """What sources of the other layer say of the keys of a range."""
+    found, table = dict[str, int](), SetTable()
     for run in others:
-        adding = both.adding(run.entry)
+        adding = table.adding(run.entry)
         for key in merged.keys() & run.take_until(border):
-            elsewhere[key] = adding[elsewhere.get(key, 0)]
+            found[key] = adding[found.get(key, 0)]
+    take_back(found, table, content.taken_back, content.categories)
+    return found, table
+
+
+def _add_totals(totals: Totals, merged: dict[str, int], table: SetTable, others: tuple[dict[str, int], SetTable]) -> None:
+    """Adds the keys of a range; a key that sources of the other layer name too is moved from their set to the union."""
+    elsewhere, both = others
     pairs = Counter(zip(merged.values(), map(elsewhere.get, merged), strict=True)) if elsewhere else None
     if pairs is None:
         for number, count in Counter(merged.values()).items():

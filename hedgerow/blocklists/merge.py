@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+from hedgerow.blocklists.generation import Part, TakenBack
 
 SAMPLE_BYTES = 12_000
 """The distance at which keys of a run are sampled, to choose the borders of the ranges."""
@@ -112,6 +114,28 @@ def merge_range(runs: Sequence[KeyRun], border: str | None, table: SetTable) -> 
             for key in keys:
                 merged[key] = adding[get(key, 0)]
     return merged
+
+
+def take_back(merged: dict[str, int], table: SetTable, orders: Iterable[TakenBack], categories: Sequence[str]) -> None:
+    """Takes out of `merged` what lists order to take back; `categories` gives each source's."""
+    for order in orders:
+        number = merged.get(order.key, 0)
+        entries = table.sets[number]
+        left = tuple(entry for entry in entries if not _is_meant(order, entry, entries, categories))
+        if left:
+            merged[order.key] = table.number(left)
+        elif number:
+            del merged[order.key]
+
+
+def _is_meant(order: TakenBack, entry: int, entries: tuple[int, ...], categories: Sequence[str]) -> bool:
+    index, part = divmod(entry, len(Part))
+    if categories[index] != order.category:
+        return False
+    if order.exception:
+        return part == Part.EXCEPT
+    is_important = len(Part) * index + Part.IMPORTANT in entries
+    return part in (Part.BLOCK, Part.IMPORTANT) and is_important == order.important
 
 
 def fold_covered(merged: dict[str, int], table: SetTable) -> Iterator[tuple[str, int]]:

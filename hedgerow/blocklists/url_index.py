@@ -5,7 +5,7 @@
     places.trie     hosts, and after `<` initiators, by which rules are found (keys as `names.rule_key`)
     fragments.ac    an automaton of literal texts by which the other rules are found
     buckets.bin     for each place, then each fragment, then for all URLs: which rules are found there
-    meta.json       the rules about hosts' names (`Kind.HOST_REGEX`), those taken back by $badfilter, and how many places there are
+    meta.json       how many places and fragments there are, and whether some rules tell clients apart
 
 Every rule is found by its host if it names one, unless that host has many; else by its rarest fragment; else by its initiators.
 The pass over a URL is fastest where few characters can begin a fragment: URLs are mostly letters and digits, so fragments begin
@@ -15,10 +15,9 @@ with something else if they can.
 from __future__ import annotations
 
 import json
-import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,10 +28,10 @@ from hedgerow.blocklists.conditions import parse_conditions
 from hedgerow.blocklists.names import rule_key
 from hedgerow.blocklists.patterns import fragments
 from hedgerow.blocklists.rules import Kind, UrlRule
+from hedgerow.blocklists.sorted_rules import Owned
 
 ROWS, OFFSETS, PLACES, FRAGMENTS, BUCKETS, META = "rules.jsonl", "rules.bin", "places.trie", "fragments.ac", "buckets.bin", "meta.json"
 
-_HOST = re.compile(r"\|\|([^/^*|]+)\^")
 _LABEL = "\n"
 _INNER = 8
 """What a fragment that begins inside a word loses against one that does not."""
@@ -53,15 +52,14 @@ class _Buckets:
     anywhere: list[int] = field(default_factory=list)
 
 
-def write_url_index(rules: Iterable[tuple[int, UrlRule]], categories: Sequence[str], folder: Path) -> None:
-    """`rules` are (index of the source, rule); `categories` gives each source's. Raises OSError."""
+def write_url_index(rules: Sequence[Owned], folder: Path) -> None:
+    """Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    kept, names, cancelled = _sort_out(rules, categories)
-    weights = Counter(text for _source, rule in kept for text in _usable(rule))
-    crowds = Counter(rule.host for _source, rule in kept if rule.host)
+    weights = Counter(text for _source, rule in rules for text in _usable(rule))
+    crowds = Counter(rule.host for _source, rule in rules if rule.host)
     buckets, offsets = _Buckets(), array("Q", [0])
     with (folder / ROWS).open("wb") as file:
-        for number, (source, rule) in enumerate(kept):
+        for number, (source, rule) in enumerate(rules):
             fragment = _place(number, rule, crowds, weights, buckets)
             whole = (
                 rule.kind is Kind.PATTERN
@@ -73,41 +71,9 @@ def write_url_index(rules: Iterable[tuple[int, UrlRule]], categories: Sequence[s
             offsets.append(offsets[-1] + file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"))
     _write_array(folder / OFFSETS, offsets)
     _write_buckets(buckets, folder)
-    meta = {"places": len(buckets.places), "fragments": len(buckets.fragments), "names": names, "cancelled": cancelled}
-    (folder / META).write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
-
-
-_Sorted = tuple[list[tuple[int, UrlRule]], list[list[object]], list[list[object]]]
-
-
-def _sort_out(rules: Iterable[tuple[int, UrlRule]], categories: Sequence[str]) -> _Sorted:
-    """The rules about URLs without those that a $badfilter takes back, the rules about names, and the hosts that are taken back."""
-    rest, taken_back = [], set()
-    for source, rule in rules:
-        if rule.options and parse_conditions(rule.options).badfilter:
-            taken_back.add(_identity(categories[source], rule))
-        else:
-            rest.append((source, rule))
-    kept: list[tuple[int, UrlRule]] = []
-    names: list[list[object]] = []
-    for source, rule in rest:
-        if taken_back and _identity(categories[source], rule) in taken_back:
-            continue
-        if rule.kind is Kind.HOST_REGEX:
-            names.append([source, rule.line, rule.exception, rule.pattern, rule.text, rule.file])
-        else:
-            kept.append((source, rule))
-    cancelled: list[list[object]] = []
-    for category, _, pattern, exception, options in sorted(taken_back):
-        if not exception and not options and (found := _HOST.fullmatch(pattern)):
-            cancelled.append([category, found[1]])
-    return kept, names, cancelled
-
-
-def _identity(category: str, rule: UrlRule) -> tuple[str, str, str, bool, str]:
-    """Two rules with one identity are the same rule, whatever the order of their modifiers."""
-    options = ",".join(sorted(option for option in rule.options.split(",") if option and option != "badfilter"))
-    return category, rule.kind, rule.pattern, rule.exception, options
+    tells_clients = any(parse_conditions(rule.options).clients for _source, rule in rules)
+    meta = {"places": len(buckets.places), "fragments": len(buckets.fragments), "tells_clients": tells_clients}
+    (folder / META).write_text(json.dumps(meta), encoding="ascii")
 
 
 def _usable(rule: UrlRule) -> set[str]:

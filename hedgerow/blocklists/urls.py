@@ -36,7 +36,8 @@ _PLAIN = re.compile(r"[^*^|]+")
 class Asked:
     """A request: its canonical URL, as it is and in lower case, where the host ends in it, and what is known beside.
 
-    `client` holds the names of the device that asks, `tags` its kinds; `dns_type` is set for a question to the resolver only.
+    `client` holds the names of the device that asks, `tags` its kinds; `dns_type`, lower case, is set for a question to the resolver
+    only, `method`, likewise, for a request to the proxy.
     """
 
     url: str
@@ -48,6 +49,7 @@ class Asked:
     client: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
     dns_type: str = ""
+    method: str = ""
 
     @classmethod
     def about(cls, url: str, host: str, resource: str = "", initiator: str = "") -> Asked:
@@ -64,7 +66,6 @@ Test = Callable[[Asked], object]
 @dataclass(slots=True)
 class Rule:
     """A rule, decoded. `mask` is the bit of its category; `conditions` those that hang on hosts alone, None if there are none.
-    `is_about_who`: some hang on the client or the question.
     `test` settles the rest, None where being a candidate is enough."""
 
     rule: UrlRule
@@ -73,7 +74,6 @@ class Rule:
     types: int
     conditions: Conditions | None
     important: bool
-    is_about_who: bool
     test: Test | None = None
 
 
@@ -98,6 +98,7 @@ def _holds_for(conditions: Conditions, asked: Asked) -> bool:
         (not conditions.dns_types or conditions.dns_types.admit(frozenset({asked.dns_type} - {""})))
         and (not conditions.clients or conditions.clients.admit(asked.client))
         and (not conditions.tags or conditions.tags.admit(asked.tags))
+        and (not conditions.methods or conditions.methods.admit(frozenset({asked.method} - {""})))
     )
 
 
@@ -107,7 +108,7 @@ def _add_test(rule: Rule, by_place: bool) -> None:
     def first(asked: Asked) -> bool:
         conditions = parse_conditions(rule.rule.options)
         test = _make_test(rule.rule, by_place)
-        if conditions.dns_types or conditions.clients or conditions.tags:
+        if conditions.is_about_asker or conditions.methods:
             rule.test = lambda asked: _holds_for(conditions, asked) and (test is None or test(asked))
         else:
             rule.test = test
@@ -211,8 +212,7 @@ class UrlMatcher:
         """`masks` are the bits of the sources' categories; `loaded_only` says whose rules are about what pages load, not pages."""
         self._columns = _Columns(list(masks), [LOADED if only else EVERYTHING for only in loaded_only])
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        self.names: list[list[object]] = meta["names"]
-        self.cancelled: list[list[str]] = meta["cancelled"]
+        self.tells_clients: bool = meta["tells_clients"]
         self._places: int = meta["places"]
         count = self._places + meta["fragments"] + 1
         buckets = _map(folder / BUCKETS).cast("I")
@@ -301,9 +301,8 @@ class UrlMatcher:
         types = int(conditions.types_in(self._columns.defaults[source]))
         static = conditions if conditions.party or conditions.initiators or conditions.targets else None
         written = UrlRule(pattern, host, line, text, exception, options, Kind(kind), file)
-        is_about_who = bool(conditions.dns_types or conditions.clients or conditions.tags)
-        rule = Rule(written, source, self._columns.masks[source], types, static, conditions.important, is_about_who)
-        if not whole or conditions.match_case or is_about_who:
+        rule = Rule(written, source, self._columns.masks[source], types, static, conditions.important)
+        if not whole or conditions.match_case or conditions.is_about_asker or conditions.methods:
             _add_test(rule, by_place)
         return rule
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from hedgerow.blocklists.catalogue import Catalogue, UrlMatch
+from hedgerow.blocklists.catalogue import NOBODY, Asker, AskerRuling, Catalogue
 from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import blocked_search, words_of_search
@@ -173,28 +173,49 @@ def _service(case: Case) -> Decision | None:
 def _category(case: Case) -> Decision | None:
     rules = case.ruleset.rules
     blocked = case.mask & rules.blocked
-    request = case.request
-    if blocked and request.url is not None:
-        # A list may except some pages of a host that it blocks as a whole.
-        blocked &= ~case.catalogue.lifted_by_url(request.url, request.resource, request.initiator, blocked)
+    asker = _asker_of(case)
+    ruling = _ruling_on_asker(case, asker, rules.blocked | rules.bypass)
+    if blocked:
+        # A list may except from a host that it blocks as a whole some of its pages, or some who ask for it.
+        blocked &= ~(ruling.lifted | _lifted_by_url(case, asker, blocked))
     if blocked:
         name = case.catalogue.categories[(blocked & -blocked).bit_length() - 1]
         return Decision(Verdict.BLOCK, Reason.CATEGORY, name, _list_origin(case, name), _rule_until(rules, name))
-    match = _list_rule(case, rules.blocked | rules.bypass)
+    return _by_list_rule(case, asker, ruling)
+
+
+def _by_list_rule(case: Case, asker: Asker, ruling: AskerRuling) -> Decision | None:
+    """By a rule of the lists about the URL, or about who asks for the name and how."""
+    request, rules = case.request, case.ruleset.rules
+    mask, match = rules.blocked | rules.bypass, None
+    if mask and request.url is not None:
+        match = case.catalogue.match_url(request.url, request.resource, request.initiator, mask, asker, ruling.lifted)
+    match = match or ruling.match
     if match is None:
         return None
     return Decision(Verdict.BLOCK, Reason.BYPASS if match.category == BYPASS else Reason.CATEGORY, match.category, match.origin)
 
 
-def _list_rule(case: Case, mask: int) -> UrlMatch | None:
-    """A rule of the lists about the URL, or about who asks for the name and how."""
+def _asker_of(case: Case) -> Asker:
+    request = case.request
+    if request.url is None and not case.catalogue.has_asker_rules:
+        return NOBODY
+    names = frozenset((request.device.lower(),))
+    return Asker(names, case.ruleset.tags, request.dns_type, request.method if request.url is not None else "")
+
+
+def _ruling_on_asker(case: Case, asker: Asker, mask: int) -> AskerRuling:
     request, catalogue = case.request, case.catalogue
-    if not mask:
-        return None
-    match = catalogue.match_url(request.url, request.resource, request.initiator, mask) if request.url is not None else None
-    if match is None and (catalogue.tells_clients or (request.kind is Kind.DNS and catalogue.has_dns_rules)):
-        return catalogue.match_dns(request.host, request.dns_type, frozenset((request.device.lower(),)), mask=mask)
-    return match
+    if not mask or not catalogue.has_asker_rules:
+        return AskerRuling(None, 0)
+    return catalogue.judge_asker(asker, request.host, request.url, request.resource, request.initiator, mask)
+
+
+def _lifted_by_url(case: Case, asker: Asker, blocked: int) -> int:
+    request = case.request
+    if request.url is None:
+        return 0
+    return case.catalogue.lifted_by_url(request.url, request.resource, request.initiator, blocked, asker)
 
 
 def _rule_until(rules: RuleIndex, category: str) -> float | None:

@@ -217,7 +217,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named set of rules, complete: what it extends is already worked in."""
+    """A named set of rules, complete: what it extends is already worked in. `tag` is what lists call its people (AdGuard's $ctag)."""
 
     name: str
     title: str
@@ -225,6 +225,7 @@ class Profile:
     why: str = ""
     source: str = ""
     origin: Origin | None = None
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

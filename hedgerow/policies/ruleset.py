@@ -47,6 +47,7 @@ class Ruleset:
     used_up: tuple[UsedUp, ...] = ()
     sitting: str = ""
     content: ContentRules = field(default_factory=ContentRules)
+    tags: frozenset[str] = frozenset()  # of the profiles of all who share the device
 
 
 class Rulesets:
@@ -152,7 +153,7 @@ class Rulesets:
             ruleset = self._interned[key, index_key] = Ruleset(
                 self._next_id, until, parties[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
                 settings[2], closed, index, self._landmarks, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
-                content,
+                content, frozenset(self.policy.profiles[party.profile].tag for party in parties),
             )  # fmt: skip
             self._next_id += 1
         return ruleset

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.blocklists import layers
-from hedgerow.blocklists.catalogue import Catalogue, HostMatch, UrlMatch
+from hedgerow.blocklists.catalogue import Asker, Catalogue, HostMatch, UrlMatch
 from hedgerow.blocklists.compile import CompileReport, compile_generation, version_of
 from hedgerow.blocklists.essential import essential_hosts
 from hedgerow.blocklists.generation import META, prune_generations
@@ -221,13 +221,81 @@ def test_rules_about_who_asks_and_for_what(tmp_path: Path) -> None:
     catalogue, _ = build(
         tmp_path, adult="||six.example^$dnstype=AAAA\n||kid.example^$client=tablet|~phone\n||tag.example^$ctag=user_child\n||x.example/a\n"
     )
-    assert catalogue.match_dns("www.six.example", "AAAA") is not None
-    assert catalogue.match_dns("www.six.example", "A") is None
-    assert catalogue.match_dns("kid.example", "A", frozenset({"tablet", "192.0.2.1"})) is not None
-    assert catalogue.match_dns("kid.example", "A", frozenset({"tablet", "phone"})) is None
-    assert catalogue.match_dns("kid.example", "A") is None
-    assert catalogue.match_dns("tag.example", "A", tags=frozenset({"user_child"})) is not None
+
+    def refuses(host: str, *client: str, dns_type: str = "A", tag: str = "user_regular") -> bool:
+        return catalogue.judge_asker(Asker(frozenset(client), frozenset({tag}), dns_type), host).match is not None
+
+    assert catalogue.has_asker_rules
+    assert refuses("www.six.example", dns_type="AAAA")
+    assert not refuses("www.six.example")
+    assert refuses("kid.example", "tablet", "192.0.2.1")
+    assert not refuses("kid.example", "tablet", "phone")
+    assert not refuses("kid.example")
+    assert refuses("tag.example", tag="user_child")
+    assert not refuses("tag.example")
     assert catalogue.match_url("https://six.example/") is catalogue.match_url("https://kid.example/") is None
+
+
+def test_who_asks_may_be_excepted_from_what_is_blocked_as_a_whole(tmp_path: Path) -> None:
+    text = "||a.example^\n@@||a.example^$dnstype=A\n@@||a.example^$client=laptop\n||b.example^$important\n@@||b.example^$dnstype=A\n"
+    catalogue, _ = build(tmp_path, adult=text, social="||a.example^\n/album/$client=tablet\n@@||a.example/album/y$client=tablet\n")
+    adult = catalogue.mask_of(["adult"])
+    for host, asker, lifted in (
+        ("www.a.example", Asker(dns_type="A"), adult),
+        ("a.example", Asker(dns_type="AAAA"), 0),
+        ("a.example", Asker(frozenset({"laptop"}), dns_type="AAAA"), adult),
+        ("b.example", Asker(dns_type="A"), 0),
+    ):
+        assert catalogue.judge_asker(asker, host) == (None, lifted), (host, asker)
+    tablet = Asker(frozenset({"tablet"}))
+    assert catalogue.judge_asker(tablet, "c.example", "https://c.example/album/").match is not None
+    assert catalogue.judge_asker(Asker(), "c.example", "https://c.example/album/").match is None
+    assert catalogue.judge_asker(tablet, "a.example", "https://a.example/album/").match is not None
+    assert catalogue.judge_asker(tablet, "a.example", "https://a.example/album/y").match is None
+
+
+def test_a_rule_about_all_does_not_hide_one_about_who_asks(tmp_path: Path) -> None:
+    """Each category is weighed once for URLs and once for askers: neither stands before the other."""
+    catalogue, _ = build(tmp_path, adult="||kid.example^$~image\n||kid.example^$client=tablet\n")
+    found = catalogue.judge_asker(Asker(frozenset({"tablet"})), "kid.example").match
+    assert found is not None
+    assert found.origin.line == 2
+
+
+def test_what_is_taken_back_brings_back_what_it_covered(tmp_path: Path) -> None:
+    """Names below it were folded away as long as it stood; in other categories it goes on standing."""
+    lists = {
+        "adult": "||a.example^\n||deep.a.example^\n||i.example^$important\n||i2.example^\n@@||ok.i2.example^\n",
+        "adult_2": "||a.example^$badfilter\n||i.example^$badfilter\n@@||ok.i2.example^$badfilter\n",
+        "social": "||a.example^\n",
+    }
+    sources = []
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+        sources.append(Source(name, name.removesuffix("_2"), tmp_path / name, format="adblock"))
+    report = compile_generation(sources, tmp_path / "generation")
+    catalogue = Catalogue.open(tmp_path / "generation")
+    assert names(catalogue, "a.example") == names(catalogue, "x.a.example") == {"social"}
+    assert names(catalogue, "x.deep.a.example") == {"adult", "social"}
+    assert names(catalogue, "i.example") == {"adult"}  # the rule without $important is not there to be taken back
+    assert names(catalogue, "ok.i2.example") == {"adult"}
+    assert report.domains == 4
+    assert catalogue.host_sources("deep.a.example")[-1] == HostMatch("adult", "adult", "deep.a.example")
+
+
+def test_methods(tmp_path: Path) -> None:
+    catalogue, report = build(tmp_path, adult="||a.example/form$method=post|put\n||a.example/b$method=~get\n||c.example^$method=post\n")
+    assert report.problems == ()
+    for url, method, blocked in (
+        ("https://a.example/form", "POST", True),
+        ("https://a.example/form", "GET", False),
+        ("https://a.example/form", "", False),
+        ("https://a.example/b", "HEAD", True),
+        ("https://a.example/b", "GET", False),
+        ("https://c.example/", "POST", True),
+    ):
+        assert (catalogue.match_url(url, asker=Asker(method=method)) is not None) == blocked, (url, method)
+    assert names(catalogue, "c.example") == set()
 
 
 def test_sealed_lists_are_enforced_and_cannot_be_read(tmp_path: Path) -> None:

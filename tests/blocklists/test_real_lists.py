@@ -17,6 +17,7 @@ from hedgerow.blocklists.essential import essential_hosts
 from hedgerow.blocklists.formats import adblock as adblock_format
 from hedgerow.blocklists.names import host_of_url, parse_host, rule_key, split_url
 from hedgerow.blocklists.patterns import compile_regex
+from hedgerow.blocklists.sorted_rules import sort_rules
 from hedgerow.blocklists.sources import Source
 from hedgerow.blocklists.url_index import write_url_index
 from hedgerow.blocklists.urls import Asked, UrlMatcher
@@ -198,9 +199,10 @@ def test_rules_match_what_they_are_expected_to(shared_data: Path, tmp_path: Path
     assert set(refused) <= {"too short: it would match nearly every URL", "a public suffix, under which strangers have their sites"}
     assert refused.total() <= 25
     rules = [(index, rule) for index, text in enumerate(filters) for rule in parsed[text].urls]
-    write_url_index(rules, filters, tmp_path)
+    found = sort_rules(rules, filters)
+    write_url_index(found.urls, tmp_path)
     matcher = UrlMatcher(tmp_path, [1 << index for index in range(len(filters))], [True] * len(filters))
-    names = {row[0]: compile_regex(str(row[3])) for row in matcher.names}
+    names = {index: compile_regex(rule.pattern) for index, rule in found.names}
     place = {text: index for index, text in enumerate(filters)}
     wrong, checked = [], 0
     for pair in pairs:
@@ -211,10 +213,10 @@ def test_rules_match_what_they_are_expected_to(shared_data: Path, tmp_path: Path
             assert parts is not None
             hosts, index = parsed[text].hosts, place[text]
             asked = Asked.about(*parts, {"fetch": "other"}.get(pair["type"], pair["type"]), host_of_url(pair["sourceUrl"]) or "null")
-            found = f".{parts[1]}".endswith(f".{hosts[0]}") if hosts else bool(matcher.find(asked, 1 << index).blocks)
-            found = found or (index in names and bool(names[index].search(parts[1])))
+            holds = f".{parts[1]}".endswith(f".{hosts[0]}") if hosts else bool(matcher.find(asked, 1 << index).blocks)
+            holds = holds or (index in names and bool(names[index].search(parts[1])))
             checked += 1
-            if found != pair.get("check", True):
+            if holds != pair.get("check", True):
                 wrong.append((text, pair))
     assert checked > 9_300
     assert wrong == []

@@ -14,6 +14,7 @@ from hedgerow.blocklists.formats import format_named
 from hedgerow.blocklists.names import split_url
 from hedgerow.blocklists.patterns import compile_pattern, regex_fragments
 from hedgerow.blocklists.rules import UrlRule
+from hedgerow.blocklists.sorted_rules import sort_rules
 from hedgerow.blocklists.url_index import write_url_index
 from hedgerow.blocklists.urls import Asked, Found, UrlMatcher
 
@@ -29,7 +30,8 @@ def parse_rules(text: str) -> list[UrlRule]:
 def open_matcher(folder: Path, *lists: str, ads: bool = True) -> UrlMatcher:
     """The URL rules of lists, each of a category of its own."""
     rules = [(source, rule) for source, text in enumerate(lists) for rule in parse_rules(text)]
-    write_url_index(rules, [str(source) for source in range(len(lists))], folder / "urls")
+    found = sort_rules(rules, [str(source) for source in range(len(lists))])
+    write_url_index(found.urls, folder / "urls")
     return UrlMatcher(folder / "urls", [1 << source for source in range(len(lists))], [ads] * len(lists))
 
 
@@ -70,7 +72,7 @@ def texts(found: Found) -> list[str]:
 )
 def test_patterns(pattern: str, matching: list[str], other: list[str], tmp_path: Path) -> None:
     """The expression alone, and through the index, which must never lose a rule."""
-    write_url_index([(0, UrlRule(pattern, "", 1, pattern))], ["x"], tmp_path)
+    write_url_index([(0, UrlRule(pattern, "", 1, pattern))], tmp_path)
     expression, matcher = compile_pattern(pattern), UrlMatcher(tmp_path, [8], [False])
     for url in matching:
         assert expression.search(url.lower())

@@ -15,6 +15,7 @@ from hedgerow.policies.services import Services
 from hedgerow.policies.targets import suggest
 from hedgerow.policies.yaml_tree import Plain, Tree
 
+_OF_GROWN_UPS = ("adult", "seat-adult", "guest")
 BUILTIN = ("child-under-8", "child-8-12", "teen-13-15", "teen-16-17", "adult", "seat-child", "seat-adult", "guest")
 
 
@@ -42,7 +43,8 @@ def _builtin_profiles() -> tuple[Profile, ...]:
         tree = yaml_tree.read_tree(files(__name__).joinpath(file_name).read_bytes(), f"profiles/{file_name}")
         raw = RawProfile.model_validate(tree.value)
         reader = RulesReader(tree, Services.load().by_id.keys(), categories)
-        found.append(Profile(name, raw.title, reader.read(raw, ()), raw.why, raw.source, reader.origin(())))
+        tag = "user_regular" if name in _OF_GROWN_UPS else "user_child"
+        found.append(Profile(name, raw.title, reader.read(raw, ()), raw.why, raw.source, reader.origin(()), tag))
         if tree.problems:
             raise ValueError("\n".join(map(str, tree.problems)))
     return tuple(found)

@@ -1,0 +1,108 @@
+"""A generation's names, mapped into memory: the layers with their sets as masks of categories, and the patterns of names."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import marisa_trie
+
+from hedgerow.blocklists.categories import CategoryKind, builtin_categories
+from hedgerow.blocklists.generation import EVERY, NAMES, SETS, LayerMeta, Meta, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The names of one range. `offset` is the place of its first set number among the layer's."""
+
+    trie: marisa_trie.Trie
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer, mapped. `blocks`, `lifts`, `urls` and `keeps` say for each set's number which categories it gives, which it takes
+    away, for which there are rules about URLs, and which no exception of a list takes away."""
+
+    shards: list[Shard]
+    borders: list[str]
+    numbers: Sequence[int]
+    sets: tuple[tuple[int, ...], ...]
+    blocks: list[int]
+    lifts: list[int]
+    urls: list[int]
+    keeps: list[int]
+
+    @classmethod
+    def open(cls, folder: Path, meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> Layer:
+        shards = [Shard(marisa_trie.Trie().mmap(str(folder / shard.trie)), shard.offset) for shard in layer.shards]
+        borders = [shard.first for shard in layer.shards[1:]]
+        return cls(shards, borders, _map_numbers(folder / SETS, layer.set_bytes), layer.sets, *_masks_of_sets(meta, layer, bits))
+
+    def keys_with(self, key: str) -> Iterator[tuple[str, int]]:
+        """The keys that a key begins with, the shortest first, each with the number of its set."""
+        shard = self.shards[bisect_right(self.borders, key)]
+        for found, key_id in shard.trie.iter_prefixes_with_ids(key):
+            yield found, self.numbers[shard.offset + key_id]
+
+    def has_keys(self, prefix: str) -> bool:
+        return any(True for shard in self.shards for _key in shard.trie.iterkeys(prefix))
+
+
+@dataclass(frozen=True, slots=True)
+class NamePattern:
+    """A rule about names that no index can hold: `blocks` or `lifts` is its category."""
+
+    source: int
+    line: int
+    pattern: str
+    text: str
+    file: str
+    blocks: int
+    lifts: int
+
+
+def open_name_patterns(generation: Path, masks: Sequence[int]) -> list[NamePattern]:
+    """`masks` are the bits of the sources' categories. Raises OSError or ValueError."""
+    rows: list[list[Any]] = json.loads((generation / NAMES).read_text(encoding="utf-8"))
+    return [
+        NamePattern(source, line, pattern, text, file, 0 if exception else masks[source], masks[source] if exception else 0)
+        for source, line, exception, pattern, text, file in rows
+    ]
+
+
+def _masks_of_sets(meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> tuple[list[int], list[int], list[int], list[int]]:
+    """For each set which categories it blocks, lifts, has rules about URLs of, and keeps from being lifted."""
+    good = {category.name for category in builtin_categories() if category.kind == CategoryKind.GOOD}
+    masks = {**bits, EVERY: sum(bit for name, bit in bits.items() if name not in good)}
+    blocks, lifts, urls, keeps = [], [], [], []
+    for entries in layer.sets:
+        found = dict.fromkeys(Part, 0)
+        for entry in entries:
+            index, part = divmod(entry, len(Part))
+            found[Part(part)] |= masks[meta.sources[index].category]
+        blocks.append(found[Part.BLOCK])
+        lifts.append(found[Part.EXCEPT])
+        urls.append(found[Part.URL])
+        keeps.append(found[Part.IMPORTANT])
+    return blocks, lifts, urls, keeps
+
+
+def _map_numbers(path: Path, item_bytes: int) -> Sequence[int]:
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:  # nothing cannot be mapped
+            return ()
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    whole = memoryview(mapped)
+    match item_bytes:
+        case 1:
+            return whole
+        case 2:
+            return whole.cast("H")
+        case _:
+            return whole.cast("I")
