@@ -14,10 +14,9 @@ queries a second; `dnsmasq-mixed` and the like are beside dnsmasq. `--plain` doe
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import gc
 import json
+import os
 import random
 import re
 import socket
@@ -44,7 +43,7 @@ KINDS = [
     "dnsmasq-mixed",
 ]
 POLICY = """
-network: {timezone: Europe/Lisbon, unknown_devices: child-8-12}
+network: {timezone: Europe/Lisbon, unknown_devices: child-8-12, upstream: [UPSTREAM]}
 people:
   mia: {age: 9, devices: [mia-tablet, mia-console, mia-laptop], bedtime: {every-day: "03:00-03:01"}}
   tom: {age: 15, devices: [tom-phone, tom-laptop, tom-console]}
@@ -102,14 +101,16 @@ def write_queries(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 
 
 @contextlib.contextmanager
-def started(command: Sequence[str], core: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+def started(command: Sequence[str], core: int = 0, environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    pinned = ["taskset", "-c", str(core), *command]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(["taskset", "-c", str(core), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+        # A worker ends when its standard input does.
+        process = subprocess.Popen(pinned, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=environment)
         try:
             yield process
         finally:
             process.terminate()
-            process.wait()
+            process.communicate()
             log.seek(0)
             if b"Traceback" in (said := log.read()):
                 print(said.decode()[-3000:], file=sys.stderr)
@@ -180,55 +181,54 @@ def dnsmasq(folder: Path, names: Sequence[str], upstream_port: int) -> Iterator[
 
 @contextlib.contextmanager
 def hedgerow(folder: Path, upstream_port: int, *, plain: bool) -> Iterator[Side]:
-    port = free_port()
-    policy = folder / "hedgerow.yaml"
-    policy.write_text(POLICY + "".join(f"  {name}: {{ip: 127.0.1.{number}}}\n" for number, name in enumerate(DEVICES, 1)))
-    command = [sys.executable, __file__, "--serve", str(folder), str(port), str(upstream_port), *(["--plain"] if plain else [])]
-    with started(command) as process:
+    """One worker, the process that the program would start, with a sink in control's place that reads what it is told."""
+    state, port = folder / "state", free_port()
+    publish(folder, state, port, upstream_port)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # as installed: compiled once
+    command = [sys.executable, *(["-c", PLAIN] if plain else ["-m", "hedgerow.app.processes"]), "dns", "0", str(state)]
+    with (
+        started([sys.executable, __file__, "--sink", str(state)], core=1),
+        started(command, environment=environment) as process,
+    ):
         wait_until_answers(port)
         yield Side("hedgerow", process, port)
 
 
-def serve(folder: Path, port: int, upstream_port: int, *, plain: bool) -> None:
-    """Runs in the child: one worker as the program would start it, without the control process."""
-    import uvloop
+# Takes datagrams one by one, as where recvmmsg cannot be had.
+PLAIN = (
+    "from hedgerow.dns import datagrams; datagrams.BatchListener = datagrams.DatagramListener;"
+    "from hedgerow.app.processes import main; main()"
+)
 
-    from hedgerow.blocklists.catalogue import Catalogue
-    from hedgerow.dns import datagrams
-    from hedgerow.dns.channels import open_upstreams
-    from hedgerow.dns.clients import Client
-    from hedgerow.dns.listeners import Server
-    from hedgerow.dns.resolver import Resolver
-    from hedgerow.policies.decide import decide
-    from hedgerow.policies.load import load_policy
-    from hedgerow.policies.model import Decision, Request
-    from hedgerow.policies.observe import observe
-    from hedgerow.policies.ruleset import Rulesets
 
-    catalogue = Catalogue.open(folder / "generation")
-    rulesets = Rulesets(load_policy(folder / "hedgerow.yaml"), (), (), catalogue)
-    remembered = []
+def publish(folder: Path, state: Path, port: int, upstream_port: int) -> None:
+    """What supervisor and control would have left for a worker: settings and a snapshot."""
+    from hedgerow.app.settings import Endpoint, Settings
+    from hedgerow.app.snapshot import Snapshot
+    from hedgerow.policies.load import parse_policy
 
-    def client_of(address: str) -> Client | None:
-        device = rulesets.device_at(address)
-        return None if device is None else Client(device.id, rulesets.ruleset(device, time.time()))
+    devices = "".join(f"  {name}: {{ip: 127.0.1.{number}}}\n" for number, name in enumerate(DEVICES, 1))
+    policy = parse_policy((POLICY.replace("UPSTREAM", f"127.0.0.1:{upstream_port}") + devices).encode(), folder / "hedgerow.yaml")
+    nowhere = Endpoint("127.0.0.1", 1)
+    settings = Settings(state, None, Endpoint("127.0.0.1", port), nowhere, nowhere, nowhere)
+    (state / "run").mkdir(parents=True)
+    settings.save()
+    Snapshot(1, time.time(), policy, folder / "generation").save(state)
 
-    def remember(client: Client, request: Request, decision: Decision, count: int) -> None:
-        remembered.append(observe(client.ruleset, request, decision, time.time(), count))
-        if len(remembered) > 4096:
-            remembered.clear()
 
-    async def main() -> None:
-        resolver = Resolver(open_upstreams([f"127.0.0.1:{upstream_port}"]), lambda ruleset, request: decide(ruleset, catalogue, request))
-        server = Server(resolver, client_of, remember)
-        if plain:
-            datagrams.BatchListener = datagrams.DatagramListener  # type: ignore[misc, assignment]
-        await server.listen("127.0.0.1", port)
-        gc.collect()
-        gc.freeze()  # policy and lists stay as they are: nothing to find in them for the collector
-        await asyncio.Event().wait()
+def sink(state: Path) -> None:
+    """Runs in a child: takes what workers send, and forgets it."""
+    from hedgerow.app.settings import Settings
 
-    uvloop.run(main())
+    def forget(connection: socket.socket) -> None:
+        while connection.recv(1 << 20):
+            pass
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(Settings.load(state).courier_socket))
+        listening.listen()
+        while True:
+            forget(listening.accept()[0])
 
 
 def compile_lists(folder: Path, bulk: Sequence[str] = ()) -> None:
@@ -365,10 +365,10 @@ def main() -> None:
     parser.add_argument("--domains", type=int, default=1_000_000)
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--sink", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve:
-        serve(Path(options.serve[0]), int(options.serve[1]), int(options.serve[2]), plain=options.plain)
+    if options.sink:
+        sink(options.sink)
         return
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
         folder, real = Path(place), blocked_names()
