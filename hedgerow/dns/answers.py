@@ -6,6 +6,7 @@ An answer is drafted once for a question (`Draft`) and then rendered for whoever
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 from struct import pack
 from typing import Final, NamedTuple
@@ -73,8 +74,13 @@ def render(query: Query, draft: Draft) -> Rendered:
     wants_authentic = query.data[3] & 0x20 or (query.edns is not None and query.edns.dnssec)
     authentic = draft.authentic and bool(wants_authentic)
     flags = _flags(query.data, draft.rcode, truncated=truncated, authentic=authentic)
-    head = flags + pack("!HHHH", 1, answers, authority, 1 if opt else 0)
-    return Rendered(head, body + opt, ttls)
+    return Rendered(_head(flags, answers, authority, 1 if opt else 0), body + opt, ttls)
+
+
+@lru_cache(maxsize=256)
+def _head(flags: bytes, answers: int, authority: int, additional: int) -> bytes:
+    """Most answers have the same few heads: one object each is enough."""
+    return flags + pack("!HHHH", 1, answers, authority, additional)
 
 
 def error(data: bytes, rcode: int, question_end: int = wire.HEADER) -> bytes:

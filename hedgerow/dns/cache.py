@@ -11,31 +11,36 @@ from typing import Final, Protocol
 
 from hedgerow.dns.answers import Draft, Rendered
 from hedgerow.dns.series import Series
-from hedgerow.dns.wire import DNSSEC_SHAPE, Query
+from hedgerow.dns.wire import DNSSEC_SHAPE, Query, host_of, query_of
 from hedgerow.policies.model import Decision
 
 STALE_SECONDS: Final = 86_400.0  # RFC 8767, section 5: one to three days
+NEVER: Final = float("inf")
+_RULESET_OCTETS: Final = 8  # of a key: which ruleset it is for, see `Resolver.prefix`
 _ENTRY_OVERHEAD: Final = 600  # octets of Python objects around an entry's own bytes, measured with tracemalloc
 
 
 class Cached(Protocol):
     """What a cache must know of its values: octets, the monotonic instant of expiry, and when it was last asked for."""
 
-    size: int
-    expires: float
     seen: float
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def expires(self) -> float: ...
 
 
 class Entry:
     """One finished answer, with what was decided: `id + head + question + tail` is the message.
 
     TTLs are patched at most once a second, and never show an instant past `expires`. Not frozen: it is the one thing that the
-    hot path changes. Whoever asks for it after `renew_at` has the query `asked` sent upstream again.
+    hot path changes. Whoever asks for it after `renew_at` has the same sent upstream again. Ten thousand of them are kept, so that
+    whatever can be told from something else is not: the asked name, for one, stands in the key.
     """
 
-    __slots__ = (
-        "asked", "ceiling", "decision", "due", "expires", "head", "host", "renew_at", "seen", "series", "size", "tail", "ttls",
-    )  # fmt: skip
+    __slots__ = ("born", "ceiling", "decision", "due", "expires", "head", "key", "renew_at", "seen", "series", "tail", "ttls", "until")
 
     def __init__(
         self,
@@ -44,34 +49,46 @@ class Entry:
         *,
         born: float,
         until: float,
-        host: str,
+        key: bytes,
         decision: Decision | None,
         series: Series,
     ) -> None:
-        self.head, self.tail = rendered.head, rendered.tail
+        self.head, self.tail, self.ttls = rendered
         self.ceiling = draft.ceiling
+        self.born, self.until = born, until
         self.expires = min(born + draft.lifetime, until)
-        # Every TTL as the instant at which its record ends: what is shown is always counted back from there.
-        self.ttls = tuple((offset, min(born + ttl, until)) for offset, ttl in rendered.ttls)
         self.due = 0.0
         self.seen = born
-        self.host, self.decision, self.series = host, decision, series
-        self.renew_at = float("inf")
-        self.asked: bytes | None = None
-        self.size = len(self.head) + len(self.tail) + _ENTRY_OVERHEAD
+        self.key, self.decision, self.series = key, decision, series
+        self.renew_at = NEVER
+
+    @property
+    def host(self) -> str:
+        """The asked name, as policies know it."""
+        return host_of(self.key[_RULESET_OCTETS + 10 : -5])
+
+    @property
+    def query(self) -> Query:
+        """A query that would be answered by this; without the asker's options, which no upstream gets to see anyway."""
+        return query_of(self.key[_RULESET_OCTETS:])
+
+    @property
+    def size(self) -> int:
+        return len(self.tail) + _ENTRY_OVERHEAD
 
     def refresh(self, now: float) -> bool:
         """Patch the TTLs for the second that begins at `now` (monotonic); False if the answer has expired.
 
-        `due` is the next instant at which a TTL changes; TTLs are right up to it, so they are those of that instant.
+        `due` is the next instant at which a TTL changes; TTLs are right up to it, so they are those of that instant. Every TTL is
+        counted back from the instant at which its record ends.
         """
         left = int(self.expires - now)
         self.due = self.expires - min(left, self.ceiling)
         if self.ttls:
             tail = bytearray(self.tail)
-            for offset, end in self.ttls:
-                ttl = min(max(int(end - self.due), 0), self.ceiling)
-                tail[offset : offset + 4] = pack("!I", ttl)
+            for offset, ttl in self.ttls:
+                end = min(self.born + ttl, self.until)
+                tail[offset : offset + 4] = pack("!I", min(max(int(end - self.due), 0), self.ceiling))
             self.tail = bytes(tail)
         return now < self.expires
 
@@ -87,7 +104,7 @@ class Resolution:
     filtered, where that is another.
     """
 
-    __slots__ = ("addresses", "born", "draft", "expires", "fresh_until", "recheck_at", "seen", "size", "targets", "unfiltered")
+    __slots__ = ("addresses", "born", "draft", "recheck_at", "seen", "targets", "unfiltered")
 
     def __init__(
         self,
@@ -98,11 +115,20 @@ class Resolution:
         unfiltered: Draft | None = None,
     ) -> None:
         self.draft, self.targets, self.addresses, self.born, self.unfiltered = draft, targets, addresses, born, unfiltered
-        self.fresh_until = born + draft.lifetime
-        self.expires = self.fresh_until + STALE_SECONDS
         self.recheck_at = 0.0
         self.seen = born
-        self.size = len(draft.body) + (len(unfiltered.body) if unfiltered else 0) + _ENTRY_OVERHEAD
+
+    @property
+    def fresh_until(self) -> float:
+        return self.born + self.draft.lifetime
+
+    @property
+    def expires(self) -> float:
+        return self.born + self.draft.lifetime + STALE_SECONDS
+
+    @property
+    def size(self) -> int:
+        return len(self.draft.body) + (len(self.unfiltered.body) if self.unfiltered else 0) + _ENTRY_OVERHEAD
 
 
 class ClockCache[V: Cached]:
@@ -112,7 +138,8 @@ class ClockCache[V: Cached]:
         self.entries: dict[bytes, V] = {}
         self.octets = 0
         self._max_entries, self._max_octets = max_entries, max_octets
-        self._queue: deque[tuple[bytes, float]] = deque()  # key, and when the hand last came by
+        self._queue: deque[bytes] = deque()
+        self._visits: deque[float] = deque()  # when the hand last came by
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -128,7 +155,8 @@ class ClockCache[V: Cached]:
     def put(self, key: bytes, value: V, now: float) -> None:
         old = self.entries.get(key)
         if old is None:
-            self._queue.append((key, now))
+            self._queue.append(key)
+            self._visits.append(now)
         else:
             self.octets -= old.size + len(key)
         self.entries[key] = value
@@ -144,17 +172,19 @@ class ClockCache[V: Cached]:
     def clear(self) -> None:
         self.entries.clear()
         self._queue.clear()
+        self._visits.clear()
         self.octets = 0
 
     def _turn(self, now: float, *, force: bool) -> None:
-        key, visited = self._queue.popleft()
+        key, visited = self._queue.popleft(), self._visits.popleft()
         value = self.entries[key]
         if value.expires <= now or (force and value.seen <= visited):
             del self.entries[key]
             self.octets -= value.size + len(key)
         else:
             # A second visit within the same put finds `seen` no later than now, so a full cache always gives way.
-            self._queue.append((key, now if force else visited))
+            self._queue.append(key)
+            self._visits.append(now if force else visited)
 
 
 def resolution_key(query: Query) -> bytes:

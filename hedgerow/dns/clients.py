@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from hedgerow.dns.cache import Entry
+from hedgerow.dns.cache import NEVER, Entry
 from hedgerow.dns.limits import Bucket, Limits
 from hedgerow.dns.resolver import Clocks
 from hedgerow.policies.model import Decision, DeviceId, Kind, Request
@@ -110,7 +110,7 @@ class Clients:
                 for entry, count in hits.items():
                     entry.seen = now
                     if now >= entry.renew_at:
-                        entry.renew_at = float("inf")
+                        entry.renew_at = NEVER
                         self._renew(entry)
                     self._report(known.client, entry, count)
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, assert_never
 
 from hedgerow.dns import answers, designation, wire
 from hedgerow.dns.answers import Draft
-from hedgerow.dns.cache import ClockCache, Entry, Resolution, learn_suffix, resolution_key
+from hedgerow.dns.cache import NEVER, ClockCache, Entry, Resolution, learn_suffix, resolution_key
 from hedgerow.dns.errands import Errand
 from hedgerow.dns.inquiries import Outcome, Upstreams, addresses_in
 from hedgerow.dns.rulings import Circumstances, Decide
@@ -147,10 +147,9 @@ class Resolver:
 
     def renew(self, entry: Entry) -> None:
         """Ask again for what will soon have expired and is still wanted; the answer waits among the resolutions."""
-        if entry.asked is None or self.upstreams.is_busy:
+        if self.upstreams.is_busy:
             return
-        query = wire.parse_query(entry.asked)
-        upstreams = self.upstreams
+        query, upstreams = entry.query, self.upstreams
 
         def arrived(outcome: Outcome) -> None:
             if isinstance(outcome, Response) and upstreams is self.upstreams:
@@ -337,21 +336,21 @@ class Resolver:
         query = case.query
         now = self.clocks.steady()
         until = _earliest(case.ruleset.until, decision.until)
+        key = case.prefix + query.key
         entry = Entry(
             answers.render(query, draft),
             draft,
             born=now if born is None else born,
-            until=now + (until - self.clocks.wall()),
-            host=case.host,
+            until=NEVER if until is NEVER else now + (until - self.clocks.wall()),
+            key=key,
             decision=decision,
             series=self._series.of(decision, case.transport, query.qtype, case.ruleset.profile),
         )
-        if born is not None and entry.expires - born >= _WORTH_RENEWING:
+        if query.cacheable and born is not None and entry.expires - born >= _WORTH_RENEWING:
             entry.renew_at = born + _RENEWED_AT * (entry.expires - born)
-            entry.asked = query.data
         entry.refresh(now)
         if query.cacheable and entry.expires > now:
-            self.answers.put(case.prefix + query.key, entry, now)
+            self.answers.put(key, entry, now)
             table = self.suffixes if case.transport == "udp" else self.stream_suffixes
             learn_suffix(table, query)
         return Answer(entry.message(query.data, query.end), entry)
@@ -391,4 +390,4 @@ def _with_ech(query: Query, response: Response, targets: tuple[bytes, ...]) -> D
 
 
 def _earliest(*instants: float | None) -> float:
-    return min((instant for instant in instants if instant is not None), default=float("inf"))
+    return min((instant for instant in instants if instant is not None), default=NEVER)

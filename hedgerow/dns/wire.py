@@ -184,10 +184,11 @@ def host_of(name: bytes) -> str:
     >>> host_of(b"\x03www\x07example\x00"), host_of(b"\x03a.b\x00"), host_of(b"\x00")
     ('www.example', 'a\\046b', '')
     """
+    text = name.decode("latin-1")
     labels: list[str] = []
     at = 0
     while size := name[at]:
-        labels.append(name[at + 1 : at + 1 + size].decode("latin-1"))
+        labels.append(text[at + 1 : at + 1 + size])
         at += 1 + size
     host = ".".join(labels)
     return host if _PLAIN_HOST.fullmatch(host) and host.count(".") == len(labels) - 1 else _escaped(name)
@@ -246,6 +247,18 @@ def parse_query(data: bytes, *, stream: bool = False) -> Query:
         cacheable = False
     shape = _shape(edns, stream)
     return Query(data, end, name.lower(), qtype, qclass, edns, shape, cacheable)
+
+
+def query_of(key: bytes) -> Query:
+    """A query that has this key (`Query.key`), but for options that it may have held.
+
+    >>> query = parse_query(bytes.fromhex("1234 0100 0001 0000 0000 0000") + b"\\x01a\\x00\\x00\\x01\\x00\\x01")
+    >>> query_of(query.key).key == query.key
+    True
+    """
+    shape = key[-1]
+    opt = opt_bytes(0, bool(shape & DNSSEC_SHAPE)) if shape & EDNS_SHAPE else b""
+    return parse_query(b"\0\0" + key[:-1] + opt, stream=bool(shape & STREAM_SHAPE))
 
 
 def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Response:

@@ -19,7 +19,7 @@ def entry(ttls: tuple[int, ...], *, until: float = float("inf"), ceiling: int = 
     offsets = tuple((16 * index + 6, ttl) for index, ttl in enumerate(ttls))
     alive = float(min(ttls)) if lifetime is None else lifetime
     draft = answers.Draft(0, len(records), 0, b"".join(records), offsets, alive, ceiling)
-    return Entry(answers.render(QUERY, draft), draft, born=1000.0, until=until, host="a.example", decision=None, series=())
+    return Entry(answers.render(QUERY, draft), draft, born=1000.0, until=until, key=bytes(8) + QUERY.key, decision=None, series=())
 
 
 def shown(made: Entry) -> list[int]:

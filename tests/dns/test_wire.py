@@ -190,3 +190,16 @@ def test_svcb_vectors_of_the_rfc(shared_data: Path) -> None:
         rdata = bytes.fromhex(re.sub(r";.*", "", vector))
         target, params = wire.parse_svcb(rdata)
         assert target + b"".join(wire.option_bytes(key, value) for key, value in params) == rdata
+
+
+@given(
+    short_names,
+    st.integers(0, 65535),
+    st.sampled_from([b"\x01\x00", b"\x01\x10", b"\x01\x30"]),
+    st.sampled_from([None, False, True]),
+    st.booleans(),
+)
+def test_a_key_holds_all_that_is_needed_to_ask_again(name: bytes, qtype: int, flags: bytes, dnssec: bool | None, stream: bool) -> None:
+    opt = b"" if dnssec is None else wire.opt_bytes(0, dnssec)
+    asked = wire.parse_query(query(name, qtype, flags, opt), stream=stream)
+    assert wire.query_of(asked.key)._replace(data=asked.data) == asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies import yaml_tree
@@ -40,7 +40,7 @@ def _builtin_profiles() -> tuple[Profile, ...]:
     found = []
     for name in BUILTIN:
         file_name = f"{name}.yaml"
-        tree = yaml_tree.read_tree(files(__name__).joinpath(file_name).read_bytes(), f"profiles/{file_name}")
+        tree = yaml_tree.read_tree(Path(__file__).with_name(file_name).read_bytes(), f"profiles/{file_name}")
         raw = RawProfile.model_validate(tree.value)
         reader = RulesReader(tree, Services.load().by_id.keys(), categories)
         tag = "user_regular" if name in _OF_GROWN_UPS else "user_child"
