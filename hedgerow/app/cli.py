@@ -84,6 +84,7 @@ def up(
     ] = None,
     dot: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over TLS (default: nowhere).")] = None,
     doh: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over HTTPS (default: nowhere).")] = None,
+    doq: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over QUIC (default: nowhere).")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes for DNS, and as many for the proxy.")] = 1,
     inspectors: Annotated[int, typer.Option(min=1, max=64, help="Processes that inspect pages.")] = 1,
     log_level: Annotated[LogLevel, typer.Option(help="What is logged to standard error.")] = LogLevel.INFO,
@@ -110,6 +111,7 @@ def up(
             transparent=parse_endpoint(transparent) if transparent else None,
             dot=parse_endpoint(found) if (found := dot or listen.dot) else None,
             doh=parse_endpoint(found) if (found := doh or listen.doh) else None,
+            doq=parse_endpoint(found) if (found := doq or listen.doq) else None,
             **chosen,
         )
         settings, lock = prepare(settings)

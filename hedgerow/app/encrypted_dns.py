@@ -1,4 +1,4 @@
-"""DNS over TLS and HTTPS of a dns worker: where the settings name a place for them, under the policy's name and certificate."""
+"""DNS over TLS, HTTPS and QUIC of a dns worker: where the settings name a place for them, under the policy's name and certificate."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hedgerow.app.files import write_atomically
-from hedgerow.app.settings import Endpoint
+from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.worker import Worker
-from hedgerow.dns.certificates import ServerTls
+from hedgerow.dns.certificates import Renewable, ServerTls
 from hedgerow.dns.doh import PROTOCOLS as DOH_PROTOCOLS
 from hedgerow.dns.doh import DohServer
 from hedgerow.dns.encrypted import DOT_PROTOCOLS, EncryptedSide
 from hedgerow.dns.listeners import Server, open_socket
 from hedgerow.proxy.authority import SERVER_VALIDITY, AuthorityError, issue_server, load_authority
+
+if TYPE_CHECKING:
+    from hedgerow.dns.doq import DoqServer
 
 log = logging.getLogger("hedgerow.encrypted")
 
@@ -85,42 +89,74 @@ def _lines(path: Path) -> list[str]:
 @contextlib.asynccontextmanager
 async def serve_encrypted(worker: Worker, server: Server) -> AsyncIterator[None]:
     """Listens where the settings say, if they do; raises OSError."""
-    dot, doh = worker.settings.dot, worker.settings.doh
-    if dot is None and doh is None:
+    settings = worker.settings
+    places = [place for place in (settings.dot, settings.doh, settings.doq) if place is not None]
+    if not places:
         yield
         return
-    certificate = Certificate(worker, [endpoint for endpoint in (dot, doh) if endpoint is not None])
+    certificate = Certificate(worker, places)
     try:
-        chain, key = certificate.files()
-        contexts = [ServerTls(chain, key, protocols) for protocols in (DOT_PROTOCOLS, DOH_PROTOCOLS)]
+        transports = _Transports(EncryptedSide(server, worker.view.policy.network.server_name), settings, *certificate.files())
     except (OSError, ssl.SSLError, AuthorityError) as error:
         # The rest of the family's names must go on.
         log.error("Encrypted DNS is not served, for want of a certificate: %s", error)
         yield
         return
-    side = EncryptedSide(server, worker.view.policy.network.server_name)
-    web = DohServer(side)
-    watching = asyncio.create_task(_keep_fresh(worker, certificate, contexts, side))
+    watching = asyncio.create_task(_keep_fresh(worker, certificate, transports))
     try:
-        for endpoint in dot.every_family() if dot else ():
-            await side.listen_dot(open_socket(endpoint.host, endpoint.port, socket.SOCK_STREAM), contexts[0])
-        for endpoint in doh.every_family() if doh else ():
-            await web.listen(open_socket(endpoint.host, endpoint.port, socket.SOCK_STREAM), contexts[1])
+        await transports.listen(settings)
         yield
     finally:
         watching.cancel()
-        web.close()
+        transports.close()
 
 
-async def _keep_fresh(worker: Worker, certificate: Certificate, contexts: Iterable[ServerTls], side: EncryptedSide) -> None:
+class _Transports:
+    """All kinds of encrypted DNS, whether or not each has a place. Raises OSError or ssl.SSLError for a certificate that is none."""
+
+    def __init__(self, side: EncryptedSide, settings: Settings, chain: Path, key: Path) -> None:
+        self.side = side
+        self._dot, self._doh = ServerTls(chain, key, DOT_PROTOCOLS), ServerTls(chain, key, DOH_PROTOCOLS)
+        self._web = DohServer(side)
+        self.shown: list[Renewable] = [self._dot, self._doh]
+        self._quic: DoqServer | None = None
+        if settings.doq is not None:
+            from hedgerow.dns.doq import DoqServer  # only who serves it pays for aioquic's memory
+            from hedgerow.dns.quic_tls import QuicTls
+
+            tls = QuicTls(chain, key)
+            self._quic = DoqServer(side, tls)
+            self.shown.append(tls)
+
+    async def listen(self, settings: Settings) -> None:
+        """Raises OSError."""
+        for endpoint in _sockets(settings.dot):
+            await self.side.listen_dot(open_socket(endpoint.host, endpoint.port, socket.SOCK_STREAM), self._dot)
+        for endpoint in _sockets(settings.doh):
+            await self._web.listen(open_socket(endpoint.host, endpoint.port, socket.SOCK_STREAM), self._doh)
+        for endpoint in _sockets(settings.doq):
+            assert self._quic is not None
+            await self._quic.listen(open_socket(endpoint.host, endpoint.port, socket.SOCK_DGRAM))
+
+    def close(self) -> None:
+        self._web.close()
+        if self._quic is not None:
+            self._quic.close()
+
+
+def _sockets(endpoint: Endpoint | None) -> tuple[Endpoint, ...]:
+    return endpoint.every_family() if endpoint else ()
+
+
+async def _keep_fresh(worker: Worker, certificate: Certificate, transports: _Transports) -> None:
     """Look for another name and another certificate, without end."""
     while True:
         await asyncio.sleep(LOOK_AGAIN_S)
-        side.own_name = worker.view.policy.network.server_name
+        transports.side.own_name = worker.view.policy.network.server_name
         try:
             chain, key = certificate.files()
         except (OSError, AuthorityError) as error:
             log.error("There is no new certificate for encrypted DNS, the last one stays: %s", error)
             continue
-        for tls in contexts:
+        for tls in transports.shown:
             tls.refresh(chain, key)

@@ -62,10 +62,9 @@ def circumstances(view: View, decide: Decide, settings: Settings | None = None) 
 
 
 def _designation(policy: Policy, settings: Settings) -> Designation | None:
-    name, dot, doh = policy.network.server_name, settings.dot, settings.doh
-    if name is None or (dot is None and doh is None):
-        return None
-    return Designation(name, dot.port if dot else None, doh.port if doh else None)
+    ports = {kind: place.port for kind in ("dot", "doh", "doq") if (place := getattr(settings, kind)) is not None}
+    name = policy.network.server_name
+    return Designation(name, **ports) if name is not None and ports else None
 
 
 class UpstreamChoice:

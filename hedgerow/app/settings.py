@@ -86,6 +86,7 @@ class Settings:
     more_inspectors: tuple[Endpoint, ...] = ()
     dot: Endpoint | None = None
     doh: Endpoint | None = None
+    doq: Endpoint | None = None
     transparent: Endpoint | None = None  # where the network redirects web connections to
 
     @property

@@ -111,6 +111,7 @@ def prepare(settings: Settings) -> tuple[Settings, FolderLock]:
         web=claim(settings.web, "web", one),
         dot=claim(settings.dot, "dot", one) if settings.dot else None,
         doh=claim(settings.doh, "doh", one) if settings.doh else None,
+        doq=claim(settings.doq, "doq", (socket.SOCK_DGRAM,)) if settings.doq else None,
         transparent=claim(settings.transparent, "transparent", one) if settings.transparent else None,
         inspector=claim(Endpoint("127.0.0.1", 0), "inspector", one),
         more_inspectors=tuple(claim(Endpoint("127.0.0.1", 0), "inspector", one) for _ in settings.more_inspectors),
@@ -275,7 +276,7 @@ def become_supervisor(settings: Settings, lock: FolderLock) -> NoReturn:
 
 
 def _say_ready(settings: Settings) -> None:
-    more = "".join(f" {name}={place}" for name in ("transparent", "dot", "doh") if (place := getattr(settings, name)))
+    more = "".join(f" {name}={place}" for name in ("transparent", "dot", "doh", "doq") if (place := getattr(settings, name)))
     print(f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web}{more}", flush=True)
 
 

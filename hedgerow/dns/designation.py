@@ -17,11 +17,12 @@ _ALPN, _PORT, _DOHPATH = 1, 3, 7
 
 @dataclass(frozen=True, slots=True)
 class Designation:
-    """Our server name, and the ports of DoT and DoH where they are served."""
+    """Our server name, and the ports of DoT, DoH and DoQ where they are served."""
 
     server_name: str
     dot: int | None = None
     doh: int | None = None
+    doq: int | None = None
 
     def answer(self, query: Query) -> Draft:
         """One SVCB record for each; nothing for other types."""
@@ -32,6 +33,8 @@ class Designation:
             ways.append((b"\x02h2\x08http/1.1", self.doh, wire.option_bytes(_DOHPATH, b"/dns-query{?dns}")))
         if self.dot is not None:
             ways.append((b"\x03dot", self.dot, b""))
+        if self.doq is not None:
+            ways.append((b"\x03doq", self.doq, b""))
         target = wire.name_of(self.server_name)
         body, ttls = b"", []
         for priority, (alpn, port, path) in enumerate(ways, 1):

@@ -375,6 +375,16 @@ def option_bytes(code: int, value: bytes) -> bytes:
     return pack("!HH", code, len(value)) + value
 
 
+def has_option(options: bytes, code: bytes) -> bool:
+    """Is an option with this code, two octets, among the options of an OPT record that was read?"""
+    at = 0
+    while at < len(options):
+        if options[at : at + 2] == code:
+            return True
+        at += 4 + int.from_bytes(options[at + 2 : at + 4])
+    return False
+
+
 def opt_bytes(rcode: int, dnssec: bool, options: bytes = b"") -> bytes:
     """Our OPT record: `rcode` gives its upper eight bits."""
     return b"\0" + pack("!HHBBHH", OPT, UDP_SIZE, rcode >> 4, 0, 0x8000 if dnssec else 0, len(options)) + options

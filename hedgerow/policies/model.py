@@ -271,13 +271,15 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where to listen, each as ADDR:PORT or [ADDR]:PORT; None leaves it to the program's defaults, which for `dot` and `doh` is nowhere."""
+    """Where to listen, each as ADDR:PORT or [ADDR]:PORT; None leaves it to the program's defaults, which for
+    `dot`, `doh` and `doq` is nowhere."""
 
     dns: str | None = None
     proxy: str | None = None
     web: str | None = None
     dot: str | None = None
     doh: str | None = None
+    doq: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

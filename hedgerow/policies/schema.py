@@ -138,6 +138,7 @@ class RawListen(Raw):
     dns: str | None = None
     dot: str | None = None
     doh: str | None = None
+    doq: str | None = None
     proxy: str | None = None
     web: str | None = None
 

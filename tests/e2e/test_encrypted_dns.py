@@ -1,4 +1,4 @@
-"""DNS over TLS and HTTPS as phones and browsers ask it, at home and away."""
+"""DNS over TLS, HTTPS and QUIC as phones and browsers ask it, at home and away."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ devices:
   mia-phone: {client_id: mia-phone-7f3a}
   ann-phone: {client_id: ann-phone}
 """
-TRANSPORTS = pytest.mark.parametrize("how", ["tls", "https", "https-get"])
+TRANSPORTS = pytest.mark.parametrize("how", ["tls", "https", "https-get", "quic"])
 
 
 @pytest.fixture(scope="module")
 def encrypted(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
     policy = network_section(whole_internet, lan=("127.0.0.0/24", "::1/128")) + f"  server_name: {NAME}\n" + PEOPLE + OWN_LISTS
-    places = ("--dot", "127.0.0.1:0", "--doh", "127.0.0.1:0")
+    places = ("--dot", "127.0.0.1:0", "--doh", "127.0.0.1:0", "--doq", "127.0.0.1:0")
     with running_hedgerow(policy, lists=LISTS, options=places, upstream_authority=whole_internet.authority.root) as running:
         yield running
 
@@ -48,11 +48,12 @@ def place(running: Hedgerow, kind: str) -> Address:
 
 
 def ask(running: Hedgerow, how: str, name: str, kind: str = "A", *, client: str = "", source: str = TABLET) -> DnsAnswer | None:
-    """Over DoT the client id is in the server name, over DoH in the path; the certificate is checked."""
+    """Over DoT and DoQ the client id is in the server name, over DoH in the path; the certificate is checked."""
     ca = f"+tls-ca={running.authority}"
-    if how == "tls":
+    if how in {"tls", "quic"}:
         host = f"{client}.{NAME}" if client else NAME
-        return kdig(place(running, "dot"), name, kind, source=source, options=("+tls", ca, f"+tls-hostname={host}", f"+tls-sni={host}"))
+        where = place(running, "dot" if how == "tls" else "doq")
+        return kdig(where, name, kind, source=source, options=(f"+{how}", ca, f"+tls-hostname={host}", f"+tls-sni={host}"))
     path = f"/dns-query/{client}" if client else "/dns-query"
     options = (f"+https={path}", ca, f"+tls-hostname={NAME}", f"+tls-sni={NAME}", *(["+https-get"] if how == "https-get" else []))
     return kdig(place(running, "doh"), name, kind, source=source, options=options)
@@ -98,12 +99,12 @@ def test_an_unknown_id_counts_for_nothing(encrypted: Hedgerow, how: str) -> None
 def test_plain_dns_designates_it(encrypted: Hedgerow) -> None:
     found = kdig(encrypted.dns, "_dns.resolver.arpa", "SVCB", source=TABLET)
     assert found is not None
-    doh, dot = (place(encrypted, kind)[1] for kind in ("doh", "dot"))
+    doh, dot, doq = (place(encrypted, kind)[1] for kind in ("doh", "dot", "doq"))
     records = found.data("SVCB")
-    assert len(records) == 2, found.text
+    assert len(records) == 3, found.text
     assert records[0].startswith(f'1 {NAME}. alpn="h2,http/1.1" port={doh} '), found.text
     assert "/dns-query{?dns}" in records[0]
-    assert records[1] == f'2 {NAME}. alpn="dot" port={dot}'
+    assert records[1:] == [f'2 {NAME}. alpn="dot" port={dot}', f'3 {NAME}. alpn="doq" port={doq}']
     other = kdig(encrypted.dns, "_dns.resolver.arpa", "A", source=TABLET)
     assert other is not None
     assert (other.status, other.records) == ("NOERROR", ())

@@ -1,0 +1,221 @@
+"""DNS over QUIC against clients that do not keep to it. What well-behaved ones get is seen with kdig, in tests/e2e."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import cast
+
+import dnslib
+import pytest
+from aioquic.asyncio import QuicConnectionProtocol, connect
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived
+from small_internet import SmallInternet
+
+from hedgerow.dns import doq
+from hedgerow.dns.doq import EXCESSIVE_LOAD, NO_ERROR, PROTOCOL_ERROR, DoqServer
+from hedgerow.dns.encrypted import EncryptedSide
+from hedgerow.dns.listeners import open_socket
+from hedgerow.dns.quic_tls import QuicTls
+from hedgerow.dns.quic_windows import MAX_STREAMS
+from hedgerow.dns.retry_tokens import RetryTokens
+
+from .conftest import running
+
+LONG = 30.0
+
+
+class Client(QuicConnectionProtocol):
+    """Writes what it is told to, and keeps what it gets."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+        self.answers: asyncio.Queue[bytes] = asyncio.Queue()
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._parts: dict[int, bytes] = {}
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, StreamDataReceived):
+            self._parts[event.stream_id] = self._parts.get(event.stream_id, b"") + event.data
+            if event.end_stream:
+                self.answers.put_nowait(self._parts.pop(event.stream_id))
+        elif isinstance(event, ConnectionTerminated):
+            self.ended.set_result(event.error_code)
+
+    def write(self, data: bytes, *, end: bool = True, stream: int | None = None) -> None:
+        number = self._quic.get_next_available_stream_id() if stream is None else stream
+        self._quic.send_stream_data(number, data, end_stream=end)
+        self.transmit()
+
+    async def answer(self) -> dnslib.DNSRecord:
+        async with asyncio.timeout(LONG):
+            return dnslib.DNSRecord.parse((await self.answers.get())[2:])
+
+    async def ending(self) -> int:
+        async with asyncio.timeout(LONG):
+            return await self.ended
+
+
+def framed(name: str = "news.example", id: int = 0, options: list[dnslib.EDNSOption] | None = None) -> bytes:
+    question = dnslib.DNSRecord.question(name)
+    question.header.id = id
+    if options is not None:
+        question.add_ar(dnslib.EDNS0(udp_len=1232, opts=options))
+    packed = bytes(question.pack())
+    return len(packed).to_bytes(2) + packed
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LONG):
+        while not holds():  # noqa: ASYNC110 (the server tells nobody)
+            await asyncio.sleep(0.01)
+
+
+class Stand:
+    """A server for DoQ on loopback, and clients of it."""
+
+    def __init__(self, server: DoqServer, port: int) -> None:
+        self.server, self.port = server, port
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        configuration = QuicConfiguration(alpn_protocols=["doq"], verify_mode=ssl.CERT_NONE, server_name="dns.home.example")
+        async with asyncio.timeout(LONG), connect("127.0.0.1", self.port, configuration=configuration, create_protocol=Client) as client:
+            yield cast(Client, client)
+
+
+def with_server(internet: SmallInternet, use: Callable[[Stand], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as plain:
+            leaf = internet.authority.leaf("dns.home.example")
+            server = DoqServer(EncryptedSide(plain.server, "dns.home.example"), QuicTls(leaf.certificate, leaf.key))
+            sock = open_socket("127.0.0.1", 0, socket.SOCK_DGRAM)
+            await server.listen(sock)
+            try:
+                await use(Stand(server, sock.getsockname()[1]))
+            finally:
+                server.close()
+                await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_queries_are_answered_each_on_its_stream(internet: SmallInternet) -> None:
+    async def use(stand: Stand) -> None:
+        async with stand.client() as client:
+            for _ in range(3 * MAX_STREAMS):  # credit comes back as streams end
+                client.write(framed())
+            answers = [await client.answer() for _ in range(3 * MAX_STREAMS)]
+            assert {str(answer.a.rdata) for answer in answers} == {internet.address_of("news.example")}
+            half = framed("adult.example")
+            client.write(half[:9], end=False, stream=1000)
+            client.write(half[9:], stream=1000)
+            assert str((await client.answer()).a.rdata) == "0.0.0.0"
+
+    with_server(internet, use)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        framed(id=7),
+        framed() + framed(),
+        framed()[:-1],
+        b"\0\5abcde",
+        framed(options=[dnslib.EDNSOption(11, b"")]),
+        b"\xff\xff" + bytes(4094),
+    ],
+    ids=["an id", "two in a stream", "cut short", "no message", "a keepalive", "too long"],
+)
+def test_who_breaks_the_protocol_is_disconnected(internet: SmallInternet, data: bytes) -> None:
+    async def use(stand: Stand) -> None:
+        async with stand.client() as client:
+            client.write(data)
+            assert await client.ending() == PROTOCOL_ERROR
+        async with stand.client() as client:
+            client.write(framed())
+            assert await client.answer()
+
+    with_server(internet, use)
+
+
+def test_credit_does_not_grow_with_what_is_left_open(internet: SmallInternet) -> None:
+    async def use(stand: Stand) -> None:
+        async with stand.client() as client:
+            for _ in range(2 * MAX_STREAMS):
+                client.write(framed()[:-1], end=False)
+            await until(lambda: any(connection._bounded.open_streams >= MAX_STREAMS for connection in stand.server.open))
+            await client.ping()
+            (connection,) = stand.server.open
+            assert connection._bounded.open_streams == MAX_STREAMS
+            assert client._quic._remote_max_streams_bidi == MAX_STREAMS
+            assert client._quic._remote_max_streams_uni == 0
+
+    with_server(internet, use)
+
+
+def test_places_are_bounded_and_are_free_again(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doq, "MAX_CONNECTIONS", 2)
+
+    async def use(stand: Stand) -> None:
+        async with stand.client() as first, stand.client() as second:
+            for client in (first, second):
+                client.write(framed())
+                await client.answer()
+            async with stand.client() as third:  # the longest idle gives way
+                third.write(framed())
+                assert await third.answer()
+                assert await first.ending() == EXCESSIVE_LOAD
+                assert len(stand.server.open) == 2
+        await until(lambda: not stand.server.open)
+
+    with_server(internet, use)
+
+
+def test_who_asks_nothing_is_disconnected(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doq, "UNKNOWN_SECONDS", 0.1)
+    monkeypatch.setattr(doq, "_SWEEP_SECONDS", 0.05)
+
+    async def use(stand: Stand) -> None:
+        async with stand.client() as client:
+            assert await client.ending() == NO_ERROR
+
+    with_server(internet, use)
+
+
+def test_an_address_that_is_not_proven_costs_nothing(internet: SmallInternet) -> None:
+    """A first datagram gets a Retry that is smaller than itself; what follows must come from where that was sent to."""
+
+    async def use(stand: Stand) -> None:
+        loop = asyncio.get_running_loop()
+        initial = bytes.fromhex("c000000001") + b"\x08" + bytes(8) + b"\0\0" + b"\x44\x80" + bytes(1200)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+            sock.connect(("127.0.0.1", stand.port))
+            for junk in (b"", b"\xc0", bytes(1200), b"\xff" * 1200, initial[:500]):
+                sock.send(junk)
+            sock.send(initial)
+            async with asyncio.timeout(LONG):
+                reply = await loop.sock_recv(sock, 4096)
+        assert reply[0] & 0xF0 == 0xF0  # a Retry
+        assert len(reply) < len(initial)
+        assert not stand.server.open
+
+    with_server(internet, use)
+
+
+def test_tokens_are_good_for_their_address_and_for_a_while() -> None:
+    now = 1000.0
+    tokens = RetryTokens(lambda: now)
+    home, other = ("192.0.2.1", 5000), ("192.0.2.1", 5001)
+    token = tokens.create_token(home, b"original", b"retried")
+    assert tokens.validate_token(home, token) == (b"original", b"retried")
+    for address, bad in ((other, token), (home, token[:-1]), (home, b""), (("::1", 5000), token)):
+        with pytest.raises(ValueError, match="token"):
+            tokens.validate_token(address, bad)
+    now = 1011.0
+    with pytest.raises(ValueError, match="old"):
+        tokens.validate_token(home, token)
