@@ -27,6 +27,7 @@ from hedgerow.app.policy_file import PolicyFile
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.app.time_control import RunningTime
+from hedgerow.app.warner import Warner
 from hedgerow.app.web_control import WebControl
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
@@ -82,6 +83,7 @@ class ControlProcess:
         self._reload_wanted = True
         self._restarts: Counter[str] = Counter()
         self._courier = CourierServer(settings.courier_socket)
+        self._warner = Warner(lambda: self.view, self.budgets.balances, lambda event: self.recorder.add([event]))
 
     async def start(self) -> None:
         """Publishes the first snapshot; raises OSError, or CompileError where there is nothing to filter with."""
@@ -105,6 +107,7 @@ class ControlProcess:
             tasks.create_task(self._publish_when_wanted())
             tasks.create_task(self._forget_in_time())
             tasks.create_task(self._fetch_lists())
+            tasks.create_task(self._warner.run())
             tasks.create_task(self._watch_workers())
             tasks.create_task(GatewayKeeper(self.settings, lambda: self.view).run())
             tasks.create_task(Discovery(self.reader, self.recorder, self.neighbours, lambda: self.view, self._hear_names).run())
@@ -246,6 +249,7 @@ class ControlProcess:
                         used.append(message)
                     case _:
                         kept.append(message)
+                        self._warner.seen(message.person, message.when)
             self.recorder.add(kept)
             await self._count(used)
             if delivery.left:

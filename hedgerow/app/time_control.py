@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.api.time_routes import BudgetRow
+from hedgerow.policies.endings import Ending, endings_of
+from hedgerow.policies.explain import find_device
 from hedgerow.policies.model import Bonus, Device, Policy, Sitting
 from hedgerow.policies.services import Services
 from hedgerow.policies.targets import parse_target
@@ -34,6 +36,13 @@ class RunningTime:
             )
             for each in self._process.budgets.balances(self._policy, time.time())
         )  # fmt: skip
+
+    def endings(self, device: str) -> tuple[Ending, ...]:
+        view, now = self._process.view, time.time()
+        found = find_device(view.rulesets, device) if view is not None else None
+        if view is None or found is None:
+            return ()
+        return endings_of(view.rulesets, found, self._process.budgets.balances(self._policy, now), now)
 
     def sittings(self) -> tuple[Sitting, ...]:
         view = self._process.view

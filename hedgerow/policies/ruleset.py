@@ -122,6 +122,16 @@ class Rulesets:
         """What time does to each party of a device: for those who explain."""
         return tuple((party, self._clockwork.hour(party, now)) for party in self.parties_of(device, now))
 
+    def closing_after(self, device: Device, now: float, within: float) -> tuple[Closed, float] | None:
+        """Why the internet closes for a device that is open at `now`, and the instant, if that is in less than `within` seconds."""
+        parties = self.parties_of(device, now)
+        edges = {edge for party in parties for edge in self._clockwork.hour(party, now).edges if edge <= now + within}
+        for edge in sorted(edges):
+            for party in parties:
+                if (closed := self._clockwork.hour(party, edge).closed) is not None:
+                    return closed, edge
+        return None
+
     def _sitting(self, device: Device, now: float) -> Sitting | None:
         here = [sitting for sitting in self.sittings if sitting.device == device.id and holds(sitting, now)]
         return max(here, key=lambda sitting: sitting.starts, default=None)

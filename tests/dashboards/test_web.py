@@ -16,6 +16,7 @@ from hedgerow.dashboards.api.control import DeviceView, ListHealth, WorkerHealth
 from hedgerow.dashboards.api.time_routes import BudgetRow
 from hedgerow.dashboards.metrics import METRICS
 from hedgerow.journal.messages import DeviceSeen
+from hedgerow.policies.endings import Ending
 from hedgerow.policies.lifelines import Lifeline
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Kind, Observation, Reason, Verdict
 
@@ -443,3 +444,18 @@ def test_time_against_budget_for_the_parent_and_for_the_child(web):
         page = " ".join(Tags(child.get("/device").text).text.split())
     assert "games: 45 of 45 minutes, 0 left" in page
     assert "60 minutes" not in page, "tom's"
+
+
+def test_what_ends_soon_stands_on_the_childs_own_page_and_for_programs(web):
+    web.time.rows = (BudgetRow("mia", "games", 40, 45, 5, NOW + 3600), BudgetRow("tom", "", 10, 60, 50, NOW + 3600))
+    web.time.ending = (Ending(MIA, Reason.BUDGET, "category:games", 5, None), Ending("tom", Reason.BEDTIME, "", 9, NOW + 540))
+    web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12")
+    with client(web, "127.0.0.2") as child:
+        page = " ".join(Tags(child.get("/device").text).text.split())
+        told = child.get("/device/time").json()
+    assert "5 minutes of games are left." in page
+    assert "until bedtime" not in page, "tom's"
+    assert [(each["says"], each["minutes"], each["at"]) for each in told["endings"]] == [("5 minutes of games are left", 5, None)]
+    assert [each["whose"] for each in told["budgets"]] == ["mia"]
+    with client(web, "127.0.9.9") as outsider:
+        assert outsider.get("/device/time").status_code == 403

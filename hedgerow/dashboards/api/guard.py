@@ -27,7 +27,7 @@ SESSION_COOKIE = "hedgerow_session"
 BODY_LIMIT = 64 * 1024
 """Bytes of a request's body; no form or JSON here needs more."""
 
-DEVICE_PATHS = frozenset({"/device", "/device/ca.pem", "/static/hedgerow.css", "/static/hedgerow.svg"})
+DEVICE_PATHS = frozenset({"/device", "/device/time", "/device/ca.pem", "/static/hedgerow.css", "/static/hedgerow.svg"})
 """What every device of the network may have: its own page, and the certificate of the CA, which is no secret."""
 
 SIGN_IN_PATHS = frozenset({"/sign-in", "/sign-out"})

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from hedgerow.dashboards.api.problems import PROBLEMS
+from hedgerow.policies.endings import Ending
 from hedgerow.policies.model import Bonus, Sitting
 
 GIVER = "api"
@@ -32,6 +33,10 @@ class TimeControl(Protocol):
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         """All budgets, from memory."""
+        ...
+
+    def endings(self, device: str) -> tuple[Ending, ...]:
+        """What ends at a device within the next minutes, the nearest first; nothing for a device that there is not."""
         ...
 
     def sittings(self) -> tuple[Sitting, ...]:
@@ -92,6 +97,10 @@ def make_time_api(control: TimeControl) -> APIRouter:
     @api.post("/bonus", status_code=201)
     async def bonus(order: BonusOrder) -> Bonus:
         return await control.give_time(order.name, order.subject, order.minutes, GIVER)
+
+    @api.get("/endings/{device}")
+    async def endings(device: Device) -> tuple[Ending, ...]:
+        return control.endings(device)
 
     @api.get("/sittings")
     async def sittings() -> tuple[Sitting, ...]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from hedgerow.dashboards.api.guard import peer_address
+from hedgerow.dashboards.api.problems import problem
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.rules_words import rules_in_words
 from hedgerow.dashboards.pages.site import Site
 from hedgerow.journal.read import DecisionPage, ReasonCount, RequestRow
 from hedgerow.journal.search import DecisionFilter
+from hedgerow.policies.endings import told
 from hedgerow.policies.model import Grant, Verdict
 
 
@@ -33,6 +35,7 @@ class OwnPages:
 
     def add_to(self, router: APIRouter) -> None:
         router.add_api_route("/device", self.device, methods=["GET"])
+        router.add_api_route("/device/time", self.time, methods=["GET"])
         router.add_api_route("/device/ca.pem", self.certificate, methods=["GET"])
 
     async def device(self, request: Request) -> Response:
@@ -44,7 +47,18 @@ class OwnPages:
         policy = site.policy()
         rules = rules_in_words(policy, view.profile, view.person, view.device) if view.profile in policy.profiles else None
         budgets = [row for row in site.budgets() if row.whose in (view.person, view.device)]
-        return site.renderer.page(request, "device.html", view=view, mine=mine, rules=rules, budgets=budgets)
+        endings = [(ending.minutes, told(ending)) for ending in site.endings(view.device)]
+        return site.renderer.page(request, "device.html", view=view, mine=mine, rules=rules, budgets=budgets, endings=endings)
+
+    async def time(self, request: Request) -> Response:
+        """The same as JSON, for a clock on the child's own desk: what is left, and what ends soon."""
+        site = self._site
+        view = site.control.device_at(peer_address(request.scope))
+        if view is None:
+            return problem(403, "This device is not part of this network.")
+        budgets = [asdict(row) for row in site.budgets() if row.whose in (view.person, view.device)]
+        endings = [{"says": told(ending), **asdict(ending)} for ending in site.endings(view.device)]
+        return JSONResponse({"held": view.held, "held_until": view.held_until, "budgets": budgets, "endings": endings})
 
     async def certificate(self, request: Request) -> Response:
         """To be installed on this device, where the policy says that its pages are looked at."""

@@ -20,6 +20,7 @@ from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.changes import PolicyChange
 from hedgerow.journal.read import Reader
+from hedgerow.policies.endings import Ending
 from hedgerow.policies.model import Policy
 
 HERE = pathlib.Path(__file__).parent
@@ -51,6 +52,10 @@ class Site:
     def budgets(self) -> tuple[BudgetRow, ...]:
         """How everybody's time stands; those that nothing limits today are left out."""
         return tuple(row for row in self.time.budgets() if row.limit is not None) if self.time is not None else ()
+
+    def endings(self, device: str) -> tuple[Ending, ...]:
+        """What ends at a device within the next minutes."""
+        return self.time.endings(device) if self.time is not None else ()
 
     def policy(self) -> Policy:
         return self.control.policy()

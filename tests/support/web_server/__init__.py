@@ -27,6 +27,7 @@ from hedgerow.journal.ledger import Ledger
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Recorder
 from hedgerow.journal.store import open_journal
+from hedgerow.policies.endings import Ending
 from hedgerow.policies.load import load_policy
 from hedgerow.policies.model import Bonus, Decision, DeviceId, Grant, Kind, Policy, Reason, Sitting, Verdict
 from hedgerow.policies.services import Services
@@ -103,9 +104,13 @@ class CountedTime:
 
     rows: tuple[BudgetRow, ...] = ()
     given: list[tuple[str, str, int, str]] = field(default_factory=list)
+    ending: tuple[Ending, ...] = ()
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         return self.rows
+
+    def endings(self, device: str) -> tuple[Ending, ...]:
+        return tuple(each for each in self.ending if each.whose == device)
 
     def sittings(self) -> tuple[Sitting, ...]:
         return ()
