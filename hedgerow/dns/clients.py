@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from hedgerow.dns.cache import NEVER, Entry
@@ -17,6 +18,7 @@ from hedgerow.policies.ruleset import Ruleset
 log = logging.getLogger(__name__)
 
 MAX_CLIENTS: Final = 4096
+_REPORTS_AT_ONCE: Final = 32
 CLIENT_SECONDS: Final = 10.0  # an address may pass to another device; its new owner is seen at the latest after this
 
 
@@ -68,6 +70,8 @@ class Clients:
         self._boundary = float("inf")  # on the wall clock: the first `until` of those who are known
         self._stale_at = clocks.steady() + CLIENT_SECONDS
         self._complained = False
+        self._aside: deque[tuple[Client, Iterator[tuple[Entry, int]]]] = deque()
+        self._pending = 0  # in `_aside`
 
     def keep_time(self, now: float) -> None:
         """Forget everybody when a ruleset has ended, or the look-ups are old. `now` is the steady clock's."""
@@ -95,24 +99,52 @@ class Clients:
             self._report(known.client, entry, 1)
 
     def forget(self) -> None:
-        """Look everybody up anew, after what they were answered has been reported."""
-        self.flush()
+        """Look everybody up anew; what they were answered is set aside to be reported."""
+        self._set_aside()
         self.known.clear()
         self._boundary = float("inf")
         self._stale_at = self._clocks.steady() + CLIENT_SECONDS
 
     def flush(self) -> None:
-        """Report what was answered since the last time, to the counters and to `observe`; renew what is popular and about to expire."""
+        """Report all that was answered since the last time."""
+        self._set_aside()
+        while self._aside:
+            self.report_some()
+
+    def begin_report(self) -> None:
+        """Set aside what was answered since the last time, unless there is still something to report of that."""
+        if not self._aside:
+            self._set_aside()
+
+    def report_some(self) -> bool:
+        """Report a few of the answers that were set aside, to the counters and to `observe`; renew what is popular and about to expire.
+
+        False when nothing is left. A few only, because queries wait meanwhile: a hundredth of them, and those of a third of a millisecond
+        at least.
+        """
         now = self._clocks.steady()
+        left = _REPORTS_AT_ONCE + self._pending // 100
+        while self._aside:
+            client, hits = self._aside[0]
+            for entry, count in islice(hits, left):
+                left -= 1
+                self._pending -= 1
+                entry.seen = now
+                if now >= entry.renew_at:
+                    entry.renew_at = NEVER
+                    self._renew(entry)
+                self._report(client, entry, count)
+            if left <= 0:
+                return True
+            self._aside.popleft()
+        return False
+
+    def _set_aside(self) -> None:
         for known in self.known.values():
             if known.hits:
                 hits, known.hits = known.hits, defaultdict(int)
-                for entry, count in hits.items():
-                    entry.seen = now
-                    if now >= entry.renew_at:
-                        entry.renew_at = NEVER
-                        self._renew(entry)
-                    self._report(known.client, entry, count)
+                self._pending += len(hits)
+                self._aside.append((known.client, iter(hits.items())))
 
     def _report(self, client: Client, entry: Entry, count: int) -> None:
         for label in entry.series:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAIN: Final = 64  # datagrams taken at one wake-up, so that other sockets get their turn
+_DRAIN_OF_MISSES: Final = 16  # the same after a wake-up with many misses, each of which takes as long as twenty hits
 _SLOT: Final = 1232  # octets of a datagram's memory: the longest answer, and no sensible query is longer
 _NAME: Final = 28  # struct sockaddr_in6, the longer of the two
 _CONTROL: Final = 64  # room for one packet-info message
@@ -191,6 +192,7 @@ class BatchListener(Listener):
         self._recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
         self._sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
         self._memory = Memory()
+        self._room = DRAIN
         self._file = sock.fileno()
         # Where a sockaddr holds what tells clients apart: the address, for IPv6 with its scope.
         self._key_from, self._key_to = (8, 28) if sock.family == socket.AF_INET6 else (4, 8)
@@ -199,7 +201,7 @@ class BatchListener(Listener):
     def _drain(self) -> None:
         memory = self._memory
         memory.reset()
-        count = self._recvmmsg(self._file, memory.headers_at, DRAIN, socket.MSG_DONTWAIT, None)
+        count = self._recvmmsg(self._file, memory.headers_at, self._room, socket.MSG_DONTWAIT, None)
         if count <= 0:
             self._nothing_received()
             return
@@ -244,6 +246,7 @@ class BatchListener(Listener):
         if answered:
             self._send_batch(answered, count)
         self._count(now, len(answered), metered, over)
+        self._room = DRAIN if len(missed) < _DRAIN_OF_MISSES else _DRAIN_OF_MISSES
         for index, data, key, known in missed:
             self._slow(data, key, known, *self._sender(index))
 
