@@ -39,9 +39,9 @@ class ProxySide:
         worker, phrases = self._worker, view.policy.phrase_lists
         return Judge(worker.client, worker.decide, self.resolve, self.observe, worker.ask, guard, page, worker.use, phrases)
 
-    async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
+    async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str, *, page_is_open: bool = False) -> Addresses:
         """The addresses that DNS would give this device, so that both points agree."""
-        return await self._resolver.addresses(ruleset, device, host)
+        return await self._resolver.addresses(ruleset, device, host, page_is_open=page_is_open)
 
     def observe(self, _device: Device, ruleset: Ruleset, request: Request, decision: Decision) -> None:
         self._worker.observe(ruleset, request, decision)

@@ -39,6 +39,7 @@ _WORTH_RENEWING: Final = 10.0  # seconds
 
 _CANARY: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "canary")
 _SPECIAL: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
+_OPEN_PAGE: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
 _TRANSFERS: Final = (251, 252)  # IXFR, AXFR
 _NEVER_ASKED: Final = (0, wire.OPT, 128, 249, 250)  # and NXNAME, TKEY, TSIG: not types that a question may have
 
@@ -114,16 +115,17 @@ class Resolver:
         """The first part of cache keys: ids of rulesets are unique within one snapshot only."""
         return pack("!II", self._epoch & 0xFFFFFFFF, ruleset.id)
 
-    async def answer(self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str) -> Answer:
-        """The answer to one query. Never raises for anything that a client or an upstream sent."""
-        found = self.at_once(ruleset, device, data, transport)
+    async def answer(self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str, decision: Decision | None = None) -> Answer:
+        """The answer to one query, about whose name something may be decided already. Never raises for anything that a client or an
+        upstream sent."""
+        found = self.at_once(ruleset, device, data, transport, decision)
         if isinstance(found, Answer):
             return found
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.forward(found, lambda done: None if answer.done() else answer.set_result(done))
         return await answer
 
-    def at_once(self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str) -> Answer | Case:
+    def at_once(self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str, decision: Decision | None = None) -> Answer | Case:
         """The answer as far as no upstream is needed, else the case to be forwarded."""
         if len(data) < wire.HEADER or data[2] & 0x80:
             return Answer(None)  # nothing to answer to, or an answer itself: two servers must not answer each other for ever
@@ -136,7 +138,7 @@ class Resolver:
         refusal = _refusal(query)
         if refusal is not None:
             return Answer(self._once(query, refusal))
-        return self._judge(ruleset, device, query, transport)
+        return self._judge(ruleset, device, query, transport, decision)
 
     def forward(self, case: Case, done: Done) -> None:
         """Ask upstream and judge what comes back; `done` is called once."""
@@ -194,8 +196,11 @@ class Resolver:
         log.exception("a query could not be answered")
         done(Answer(answers.error(case.query.data, wire.SERVFAIL, case.query.end)))
 
-    async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
-        """The addresses that the device would get for `host` by DNS, IPv4 first; an address is its own address."""
+    async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str, *, page_is_open: bool = False) -> Addresses:
+        """The addresses that the device would get for `host` by DNS, IPv4 first; an address is its own address.
+
+        `page_is_open`: whoever asks has judged the URL that is wanted, so that the name as such does not count; what it stands for does.
+        """
         try:
             return Addresses((str(ip_address(host)),), _SPECIAL)
         except ValueError:
@@ -204,7 +209,8 @@ class Resolver:
             name = wire.name_of(host)
         except ValueError:
             return Addresses((), _SPECIAL)
-        four, six = await asyncio.gather(*(self._address(ruleset, device, name, rtype) for rtype in (wire.A, wire.AAAA)))
+        known = _OPEN_PAGE if page_is_open else None
+        four, six = await asyncio.gather(*(self._address(ruleset, device, name, rtype, known) for rtype in (wire.A, wire.AAAA)))
         both = self._without_refused_type(ruleset, device, host, four, six)
         decision = next((found.decision for found in both if found.decision.verdict is Verdict.BLOCK), both[0].decision)
         if decision.verdict is Verdict.BLOCK:
@@ -223,9 +229,9 @@ class Resolver:
                     return (other,)
         return four, six
 
-    async def _address(self, ruleset: Ruleset, device: DeviceId, name: bytes, rtype: int) -> Addresses:
+    async def _address(self, ruleset: Ruleset, device: DeviceId, name: bytes, rtype: int, known: Decision | None) -> Addresses:
         data = b"\0\0\x01\0" + pack("!HHHH", 1, 0, 0, 0) + name + pack("!HH", rtype, wire.IN)
-        answer = await self.answer(ruleset, device, data, "gate")
+        answer = await self.answer(ruleset, device, data, "gate", known)
         if answer.message is None or answer.entry is None or answer.entry.decision is None:
             return Addresses((), _SPECIAL, failed=True)
         decision = answer.entry.decision
@@ -234,7 +240,7 @@ class Resolver:
         response = wire.parse_response(answer.message, data[wire.HEADER :])
         return Addresses(tuple(addresses_in(response)), decision, failed=response.rcode == wire.SERVFAIL)
 
-    def _judge(self, ruleset: Ruleset, device: DeviceId, query: Query, transport: str) -> Answer | Case:
+    def _judge(self, ruleset: Ruleset, device: DeviceId, query: Query, transport: str, decided: Decision | None = None) -> Answer | Case:
         host, around = query.host, self._circumstances
         reserved = special(host)
         if reserved is not None:
@@ -242,7 +248,7 @@ class Resolver:
             if host == designation.NAME and around.designation is not None:
                 return self._finish(case, _SPECIAL, around.designation.answer(query))
             return self._finish(case, _CANARY if reserved is Special.CANARY else _SPECIAL, _special_answer(query, reserved))
-        decision = around.decide(ruleset, Request(device, Kind.DNS, host, dns_type=type_name(query.qtype)))
+        decision = decided or around.decide(ruleset, Request(device, Kind.DNS, host, dns_type=type_name(query.qtype)))
         case = Case(ruleset, device, query, host, transport, decision, self.prefix(ruleset), around)
         if decision.verdict is Verdict.BLOCK:
             return self._finish(case, decision, self._blocked(case, decision))
@@ -349,7 +355,7 @@ class Resolver:
         if query.cacheable and born is not None and entry.expires - born >= _WORTH_RENEWING:
             entry.renew_at = born + _RENEWED_AT * (entry.expires - born)
         entry.refresh(now)
-        if query.cacheable and entry.expires > now:
+        if query.cacheable and entry.expires > now and case.decision is not _OPEN_PAGE:
             self.answers.put(key, entry, now)
             table = self.suffixes if case.transport == "udp" else self.stream_suffixes
             learn_suffix(table, query)

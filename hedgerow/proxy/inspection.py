@@ -10,7 +10,7 @@ connection when it fails: an error must never let something through.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -26,6 +26,7 @@ from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_
 from hedgerow.proxy.block_page import ASK_PATH, Answer, Form, form_of, is_closed_to_asking
 from hedgerow.proxy.destination import dial_only
 from hedgerow.proxy.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
+from hedgerow.proxy.hidden_blocks import HiddenBlock, HiddenBlocks
 from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
 from hedgerow.proxy.judge import Counters, Judge, strictest
 from hedgerow.proxy.page_scan import PhraseBook
@@ -77,6 +78,7 @@ class Inspection:
         self._leave = leave
         self._refusals = refusals
         self._addresses: dict[str, str] = {}
+        self._hidden = HiddenBlocks()
         self._asked = AskLimit()
         self._engines = Engines.load()
         self._book: tuple[Judge, PhraseBook] | None = None
@@ -95,6 +97,7 @@ class Inspection:
 
     def client_disconnected(self, client: connection.Client) -> None:
         self._addresses.pop(client.id, None)
+        self._hidden.forget(client.id)
         for id in [id for id, running in self.running.items() if running.client is client]:
             del self.running[id]
         self._leave(client)
@@ -116,15 +119,26 @@ class Inspection:
             raise Refused("this destination is not served")
         addresses: Iterable[str] = (authority.host,)
         if not is_address(authority.host):
-            resolved = await self.judge.resolve(found[1], found[0].id, authority.host)
-            if resolved.decision.verdict is Verdict.BLOCK or not resolved.addresses:
-                raise Refused(NO_ADDRESS)
-            addresses = resolved.addresses
+            addresses = await self._resolve(data.client, found[0], found[1], authority.host)
         allowed = self.judge.guard.allowed(addresses)
         if not allowed:
             self._counters.add("hedgerow_proxy_dropped_total", "destination")
             raise Refused(NOT_REACHABLE)
         return allowed
+
+    async def _resolve(self, client: connection.Client, device: Device, ruleset: Ruleset, host: str) -> Sequence[str]:
+        """The addresses of a host to which a request goes. Where the name is blocked and yet a URL of it open, that was said of the URL."""
+        resolved = await self.judge.resolve(ruleset, device.id, host)
+        running = [each for each in self.running.values() if each.client is client]
+        request = next((request for each in running for request in each.requests if request.host == host), None)
+        if resolved.decision.verdict is Verdict.BLOCK and request is not None:
+            resolved = await self.judge.resolve(ruleset, device.id, host, page_is_open=True)
+            if resolved.decision.verdict is Verdict.BLOCK:
+                self.judge.observe(device, ruleset, request, resolved.decision)
+                raise Refused(self._hidden.keep(client.id, HiddenBlock(ruleset, request, resolved.decision)))
+        if resolved.decision.verdict is Verdict.BLOCK or not resolved.addresses:
+            raise Refused(NO_ADDRESS)
+        return resolved.addresses
 
     def tls_failed_client(self, data: tls.TlsData) -> None:
         """The client did not want our certificate: the CA is not installed there, or the app is pinned to its own."""
@@ -339,6 +353,9 @@ class Inspection:
         """What somebody is told when a request could not be carried out, in the form that suits the one who asked."""
         fields = request.headers if request is not None else http.Headers()
         form = form_of(fields.get("sec-fetch-dest", ""), fields.get("accept", ""), fields.get("x-requested-with", ""))
+        if (hidden := self._hidden.recall(message)) is not None:
+            url, reader = hidden.request.url or "", self.judge.page.reader_of(hidden.ruleset, fields.get("accept-language", ""))
+            return self.judge.page.blocked(hidden.decision, hidden.request.host, url, self._clock(), form, reader)
         if form is Form.PAGE and status in {400, 502}:
             return self.judge.page.told(failure_key(status, message), status)
         return self.judge.page.error(status, message)

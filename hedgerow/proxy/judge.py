@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,17 +22,23 @@ class Addresses(Protocol):
     def decision(self) -> Decision: ...
 
 
+class Resolve(Protocol):
+    """Asks our own resolver on behalf of a device. `page_is_open`: the URL that is wanted was judged, so that the name as such does not
+    count, only what it stands for."""
+
+    async def __call__(self, ruleset: Ruleset, device: DeviceId, host: str, *, page_is_open: bool = False) -> Addresses: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Judge:
     """`client_of` names the device at an address and what holds for it now, None for outsiders. `decide` has the catalogue bound.
 
-    `resolve` asks our own resolver on behalf of a device. `observe` and `ask` hand on and never block; `use` is told, again and
-    again, of a tunnel that is busy.
+    `observe` and `ask` hand on and never block; `use` is told, again and again, of a tunnel that is busy.
     """
 
     client_of: Callable[[str], tuple[Device, Ruleset] | None]
     decide: Callable[[Ruleset, Request], Decision]
-    resolve: Callable[[Ruleset, DeviceId, str], Awaitable[Addresses]]
+    resolve: Resolve
     observe: Callable[[Device, Ruleset, Request, Decision], None]
     ask: Callable[[AccessRequest], None]
     guard: Guard

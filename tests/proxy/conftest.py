@@ -26,7 +26,7 @@ devices:
   mia-phone: {ip: 127.0.0.12}
   ana-laptop: {ip: 127.0.0.13}
 """
-LISTS = {"adult": "adult.example\n", "gambling": "gambling.example\n"}
+LISTS = {"adult": "adult.example\n", "gambling": "||gambling.example^\n@@||gambling.example/help^\n"}
 
 
 @pytest.fixture(scope="session")

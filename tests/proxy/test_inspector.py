@@ -73,6 +73,30 @@ def test_a_blocked_host_shows_the_page_where_the_ca_is_trusted(stand: Stand, net
     assert net.origins.connections() == []
 
 
+def test_a_list_may_except_a_page_of_a_host_that_it_blocks(stand: Stand, net: SmallInternet) -> None:
+    """Where pages can be told apart: over HTTPS with the CA, over HTTP always. The name as such stays blocked."""
+    host = "gambling.example"
+    assert (fetch(stand, net.url(host, "/help/x")).status, fetch(stand, net.url(host, "/")).status) == (200, 403)
+    for path, status in (("/help/x", 200), ("/", 403)):
+        assert curl(net.url(host, path, "http"), proxy=stand.proxy, source=CHILD).status == status
+    refused = curl(net.url(host, "/help/x"), proxy=stand.proxy, source=CHILD)
+    assert (refused.connect_status, refused.status) == (403, 0)
+
+
+def test_a_name_that_hides_a_blocked_one_shows_the_page(stand: Stand, net: SmallInternet) -> None:
+    hidden = "hidden-adult.oddities.example"
+    answer = curl(net.url(hidden, "/x", "http"), proxy=stand.proxy, source=CHILD)
+    assert answer.status == 403
+    assert "Pornography" in answer.text
+    assert hidden in answer.text
+    told = stand.wait_for(lambda found: any(each.decision and each.decision.verdict is Verdict.BLOCK for each in found))
+    blocked = next(each for each in told if each.decision and each.decision.verdict is Verdict.BLOCK)
+    assert blocked.request is not None
+    assert blocked.decision is not None
+    assert (blocked.request.host, blocked.decision.what) == (hidden, "adult")
+    assert net.origins.requests() == []
+
+
 def test_a_host_without_url_rules_is_not_opened(stand: Stand, net: SmallInternet) -> None:
     answer = curl(net.url("news.example"), proxy=stand.proxy, source=CHILD_WITH_CA, ca=net.authority.root)
     assert (answer.status, "Small Internet" in answer.certificate) == (200, True)
