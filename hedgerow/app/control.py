@@ -29,6 +29,7 @@ from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.app.time_control import RunningTime
 from hedgerow.app.warner import Warner
 from hedgerow.app.web_control import WebControl
+from hedgerow.app.web_tls import WebTls
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
 from hedgerow.dashboards.metrics import Metrics
@@ -273,7 +274,7 @@ class ControlProcess:
     async def _serve_web(self) -> None:
         token = self.settings.admin_token.read_text(encoding="ascii").strip()
         parts = Parts(self.reader, WebControl(self), self.metrics, self.accounts, self.desk, token, RunningTime(self))
-        server = web_server(create_app(parts))
+        server = web_server(create_app(parts), tls=WebTls(self.settings))
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
         await server.serve(sockets=sockets)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
-import re
 import socket
 import ssl
 import time
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hedgerow.app.files import write_atomically
+from hedgerow.app.own_addresses import own_addresses
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.worker import Worker
 from hedgerow.dns.certificates import Renewable, ServerTls
@@ -70,20 +69,6 @@ def _addresses_of(endpoint: Endpoint) -> list[str]:
     if endpoint.host not in ("0.0.0.0", "::"):  # noqa: S104
         return [endpoint.host]
     return own_addresses()
-
-
-def own_addresses(proc: Path = Path("/proc/net")) -> list[str]:
-    """The addresses of this machine's interfaces, link-local ones left out."""
-    with contextlib.suppress(OSError):
-        local = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", (proc / "fib_trie").read_text(encoding="ascii"))
-        six = [bytes.fromhex(line.split()[0]) for line in _lines(proc / "if_inet6")]
-        found = {*map(ipaddress.ip_address, local), *map(ipaddress.ip_address, six)}
-        return [str(address) for address in found if not address.is_link_local]
-    return ["127.0.0.1"]
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="ascii").splitlines() if path.exists() else []
 
 
 @contextlib.asynccontextmanager

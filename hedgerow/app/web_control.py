@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import ipaddress
 import secrets
 import shutil
 import time
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from hedgerow import __version__
+from hedgerow.app.own_addresses import address_for_others, own_addresses
+from hedgerow.app.settings import Endpoint
 from hedgerow.blocklists.rules import Origin
-from hedgerow.dashboards.api.control import DeviceView, Explanation, HowLong, Reach, Status, Unfit, WorkerHealth
+from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, Reach, Status, Unfit, WorkerHealth
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.lifelines import Lifelines
@@ -22,6 +25,9 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.services import Service, Services
 from hedgerow.policies.targets import parse_target
 from hedgerow.proxy.authority import Authority, load_authority
+from hedgerow.proxy.auto_config import auto_config
+from hedgerow.proxy.certificate_files import CertificateForm, certificate_file
+from hedgerow.proxy.http_head import Authority as HttpAuthority
 
 if TYPE_CHECKING:
     from hedgerow.app.control import ControlProcess
@@ -59,8 +65,28 @@ class WebControl:
     def policy(self) -> Policy:
         return self._process.policy_file.policy
 
-    def certificate(self) -> bytes:
-        return self._authority().pem
+    def certificate(self) -> Certificate:
+        authority = self._authority()
+        files = [certificate_file(authority, form) for form in CertificateForm]
+        return Certificate(
+            authority.name,
+            authority.fingerprint,
+            f"{authority.expires:%Y-%m-%d}",
+            {file.name: (file.content_type, file.data) for file in files},
+        )
+
+    def reached_at(self, host: str) -> str:
+        return str(Endpoint(self._known_as(host), self._process.settings.web.port))
+
+    def proxy_config(self, host: str) -> tuple[str, bytes]:
+        answer = auto_config(HttpAuthority(self._known_as(host), self._process.settings.proxy.port))
+        return dict(answer.headers)["Content-Type"], answer.body
+
+    def _known_as(self, host: str) -> str:
+        """`host`, or where that means this machine alone, the address that others know."""
+        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+            return host
+        return address_for_others(own_addresses(), self.policy().network.lan) or host
 
     def reach(self, person: str) -> dict[str, Reach]:
         view = self._view()

@@ -19,8 +19,10 @@ CHILD = "127.0.0.2"
 
 PAGES = (
     *("/", "/people", "/people/mia", "/devices", "/log", "/lists", "/settings", "/changes", "/changes/1", "/account", "/start", "/device"),
-    *("/start?step=2", "/start?step=3", "/start?step=4", "/start?step=5", "/sign-in", "/why?device=mia-tablet&target=x.example"),
+    *("/certificate", "/start?step=2", "/start?step=3", "/start?step=4", "/start?step=5", "/sign-in"),
+    "/why?device=mia-tablet&target=x.example",
 )
+MACHINE_PATHS = ("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat")
 FORMS = {
     "/pause": {"person": "mia"},
     "/resume": {"person": "mia"},
@@ -97,7 +99,7 @@ def test_every_page_and_form_is_in_the_tables_here(web):
         return re.sub(r"\{[^}]+\}", "[^/?]+", path)
 
     for method, path in routes(web):
-        known = FORMS if method == "POST" else [page.partition("?")[0] for page in PAGES] + ["/device/ca.pem"]
+        known = FORMS if method == "POST" else [page.partition("?")[0] for page in PAGES] + [*MACHINE_PATHS]
         assert any(re.fullmatch(as_pattern(path), each) for each in known), (method, path)
 
 
@@ -132,7 +134,8 @@ def test_markup_from_outside_is_text_on_every_page(web, signed_in):
         page = signed_in.get(path, follow_redirects=True)
         assert page.status_code == 200, path
         for tag, attributes in Tags(page.text).tags:
-            assert tag not in {"script", "iframe", "object", "embed", "base", "style"}, path
+            assert tag not in {"script", "iframe", "embed", "base", "style"}, path
+            assert tag != "object" or attributes["data"].startswith("https://127.0.0.1:8053/certificate/"), path
             assert tag != "img", path
             assert not any(name.startswith("on") or name == "style" for name in attributes), (path, attributes)
             assert not str(attributes.get("href", "")).startswith(("javascript:", "data:", "//")), path
@@ -274,7 +277,7 @@ def test_a_filtered_device_reaches_nothing_of_it(web, signed_in):
         {"authorization": "Bearer x", "cookie": "hedgerow_session="},
         {"x-http-method-override": "GET", "x-original-url": "/device", "x-rewrite-url": "/device"},
     )
-    open_to_all = {"/device"}
+    open_to_all = {"/device", "/certificate"}
     for trick in tricks:
         with client(web, CHILD, **trick) as child:
             for path in PAGES + API:
@@ -302,7 +305,7 @@ def test_the_childs_page_shows_nothing_of_others(web, signed_in):
     web.ledger.give(Grant("m", "mia-got.example", "ana", NOW, None, person="mia"))
     with client(web, CHILD) as child:
         page = child.get("/device").text
-        assert child.get("/device/ca.pem").text.startswith("-----BEGIN CERTIFICATE")
+        assert child.get("/certificate/hedgerow-ca.pem").text == "hedgerow-ca.pem"
     for mine in ("mia-asks.example", "mia-got.example", "Roblox", "Gambling", "What is kept about me", "names of sites"):
         assert mine in page
     for others in ("tom", "ana", "crack"):

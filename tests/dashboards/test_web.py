@@ -358,7 +358,8 @@ def test_absolute_form_and_two_hosts_do_not_help(web):
 def test_a_device_outside_of_the_network_gets_nothing(web):
     with client(web, "127.0.0.3") as stranger:
         assert stranger.get("/device").status_code == 403
-        assert stranger.get("/device/ca.pem").status_code == 403
+        for path in ("/certificate", "/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat"):
+            assert stranger.get(path).status_code == 403, path
 
 
 def test_forms_of_other_sites_are_refused(web):

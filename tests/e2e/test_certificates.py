@@ -3,16 +3,94 @@
 from __future__ import annotations
 
 import json
+import os
 import plistlib
+import shutil
+import socket
+import subprocess
 from pathlib import Path
 
+import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from small_internet import SmallInternet
 from small_internet.clients import curl
-from small_internet.family import LISTS, family_policy
-from small_internet.running import hedgerow_command, running_hedgerow, wait_until
+from small_internet.family import LISTS, OUTSIDER, TABLET, family_policy
+from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
 
 COMPUTER = "127.0.0.4"
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.browser
+def test_the_page_hands_it_out_and_sees_by_itself_whether_it_is_trusted(family: Hedgerow, tmp_path: Path, theme: str) -> None:
+    """Without any script: Chromium with the authority among its own shows the sign, Chromium without it the words."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists() or shutil.which("certutil") is None:
+        pytest.skip("needs Debian's chromium and libnss3-tools")
+    page_url = family.web + "/certificate"
+    with sync_api.sync_playwright() as playwright:
+        for is_trusted in (False, True):
+            home = tmp_path / str(is_trusted)
+            keys = home / ".pki" / "nssdb"
+            keys.mkdir(parents=True)
+            subprocess.run(["certutil", "-d", f"sql:{keys}", "-N", "--empty-password"], check=True)
+            if is_trusted:
+                with_it = ["-A", "-t", "C,,", "-n", "hedgerow", "-i", str(family.authority)]
+                subprocess.run(["certutil", "-d", f"sql:{keys}", *with_it], check=True)
+            environment = {**os.environ, "HOME": str(home)}
+            browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"], env=environment)
+            try:
+                context = browser.new_context(java_script_enabled=False, color_scheme=theme, viewport={"width": 390, "height": 844})
+                page = context.new_page()
+                page.goto(page_url)
+                words = page.locator(".sign .tag")
+                if is_trusted:
+                    words.wait_for(state="hidden")
+                    assert [frame.url for frame in page.frames[1:]] == [page_url.replace("http:", "https:") + "/trusted.svg"]
+                    assert page.goto(page_url.replace("http:", "https:")).ok
+                else:
+                    words.wait_for(state="visible")
+                assert words.is_visible() is not is_trusted
+            finally:
+                browser.close()
+
+
+def test_the_files_of_the_page_are_the_authoritys(family: Hedgerow) -> None:
+    """As a filtered device gets them, which gets nothing else there."""
+    own = x509.load_pem_x509_certificate(family.authority.read_bytes())
+    found = {}
+    for form in ("pem", "crt", "mobileconfig"):
+        answer = curl(f"{family.web}/certificate/hedgerow-ca.{form}", source=TABLET)
+        assert answer.status == 200
+        found[form] = (answer.headers["content-type"][0], answer.body)
+    assert found["pem"] == ("application/x-pem-file", own.public_bytes(Encoding.PEM))
+    assert found["crt"] == ("application/x-x509-ca-cert", own.public_bytes(Encoding.DER))
+    assert found["mobileconfig"][0] == "application/x-apple-aspen-config"
+    assert plistlib.loads(found["mobileconfig"][1])["PayloadContent"][0]["PayloadContent"] == own.public_bytes(Encoding.DER)
+    assert curl(f"{family.web}/settings", source=TABLET).status == 403
+
+
+def test_one_port_speaks_with_and_without_tls(family: Hedgerow) -> None:
+    secure = family.web.replace("http:", "https:") + "/certificate/trusted.svg"
+    assert curl(secure, source=TABLET, ca=family.authority).status == 200
+    assert curl(secure, source=TABLET).exit_code == 60  # does not trust the authority
+    assert curl(family.web + "/certificate/trusted.svg", source=TABLET).status == 404
+    with socket.create_connection(
+        (family.web.split(":")[1].strip("/"), int(family.web.rpartition(":")[2])), source_address=(TABLET, 0)
+    ) as silent:
+        assert curl(family.web + "/device", source=TABLET).status == 200
+        silent.sendall(b"\x16\x03\x01nonsense")
+        assert silent.recv(100)[:1] in {b"", b"\x15"}  # ended, or told so in TLS
+
+
+def test_browsers_are_told_of_the_proxy_on_the_port_of_the_pages(family: Hedgerow) -> None:
+    for path, host in (("/wpad.dat", "wpad.home.arpa"), ("/proxy.pac", "127.0.0.1")):
+        answer = curl(family.web + path, source=TABLET, headers=[f"Host: {host}"])
+        assert answer.headers["content-type"] == ["application/x-ns-proxy-autoconfig"]
+        assert f'return "PROXY 127.0.0.1:{family.proxy[1]}";' in answer.text
+    assert curl(family.web + "/proxy.pac", source=OUTSIDER).status == 403
 
 
 def test_export_and_rotation(whole_internet: SmallInternet, tmp_path: Path) -> None:

@@ -83,7 +83,8 @@ def test_every_page_of_the_running_hedgerow_answers(house: Hedgerow) -> None:
             "/changes",
             "/start",
             "/device",
-            "/device/ca.pem",
+            "/certificate",
+            "/certificate/hedgerow-ca.mobileconfig",
         ):
             answer = page.get(path)
             assert answer.status_code == 200, path

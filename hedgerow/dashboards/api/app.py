@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -17,7 +19,8 @@ from starlette.types import Scope
 from hedgerow import __version__
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.control import Control, Status
-from hedgerow.dashboards.api.guard import Admission, Guard, GuardMiddleware
+from hedgerow.dashboards.api.front import FrontDoor, Tls
+from hedgerow.dashboards.api.guard import CONFIG_PATHS, Admission, Guard, GuardMiddleware, parse_address, peer_address
 from hedgerow.dashboards.api.household import add_household
 from hedgerow.dashboards.api.keys import add_keys
 from hedgerow.dashboards.api.problems import install_handlers, problem, wants_json
@@ -58,6 +61,7 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     if parts.time is not None:
         app.include_router(make_time_api(parts.time))
     app.include_router(make_pages(site))
+    _add_proxy_config(app, control)
     _add_machine_routes(app, reader, control, parts.metrics, clock)
     install_handlers(app, site.renderer.error)
 
@@ -77,7 +81,11 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
 
 
 class WebServer(uvicorn.Server):
-    """uvicorn's server as a part of a larger process: signals are that process' own."""
+    """uvicorn's server as a part of a larger process: signals are that process' own, and one port speaks HTTP and HTTPS."""
+
+    def __init__(self, config: uvicorn.Config, tls: Tls) -> None:
+        super().__init__(config)
+        self._tls = tls
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -90,9 +98,19 @@ class WebServer(uvicorn.Server):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await super().serve(sockets)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        most = self.config.limit_concurrency or 200
+        self.servers = [FrontDoor(listener, self._protocol, self._tls, most) for listener in sockets or []]  # type: ignore[misc]
 
-def web_server(app: FastAPI, *, connections: int = 200) -> WebServer:
-    """A server for `create_app`'s app; `await server.serve(sockets=[...])` with sockets that the caller bound.
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return protocol
+
+
+def web_server(app: FastAPI, *, connections: int = 200, tls: Tls = lambda: None) -> WebServer:
+    """A server for `create_app`'s app; `await server.serve(sockets=[...])` with listening sockets that the caller bound.
 
     Forwarded headers are not believed: a device could write any address into them.
     """
@@ -110,7 +128,20 @@ def web_server(app: FastAPI, *, connections: int = 200) -> WebServer:
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=16 * 1024,
     )
-    return WebServer(config)
+    return WebServer(config, tls)
+
+
+def _add_proxy_config(app: FastAPI, control: Control) -> None:
+    async def proxy_config(request: Request) -> Response:
+        """What browsers configure themselves by, whatever name they found us under: it names the address that they have reached."""
+        if control.device_at(peer_address(request.scope)) is None:
+            return PlainTextResponse("This device is not part of this network.\n", 403)
+        named = parse_address(request.url.hostname or "")
+        kind, script = control.proxy_config(str(named or parse_address(request.scope["server"][0])))
+        return Response(script, headers={"Content-Type": kind, "Cache-Control": "max-age=300"})
+
+    for path in CONFIG_PATHS:
+        app.add_api_route(path, proxy_config, methods=["GET", "HEAD"], include_in_schema=False)
 
 
 def _add_machine_routes(app: FastAPI, reader: Reader, control: Control, metrics: Metrics, clock: Callable[[], float]) -> None:

@@ -99,6 +99,16 @@ class DeviceView:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """The CA's certificate. `expires` is a day, `files` are its forms by file name, each with its type and its bytes."""
+
+    name: str
+    fingerprint: str
+    expires: str
+    files: Mapping[str, tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """What would be decided for a device at one enforcement point, and why."""
 
@@ -135,8 +145,16 @@ class Control(Protocol):
         """The policy in force."""
         ...
 
-    def certificate(self) -> bytes:
-        """The certificate of the CA, as PEM."""
+    def certificate(self) -> Certificate:
+        """The certificate of the CA, as devices install it."""
+        ...
+
+    def reached_at(self, host: str) -> str:
+        """HOST:PORT by which other devices reach the web, where this one has reached it as `host`."""
+        ...
+
+    def proxy_config(self, host: str) -> tuple[str, bytes]:
+        """The file by which browsers configure themselves for the proxy of the machine `host`, with its type."""
         ...
 
     def reach(self, person: str) -> Mapping[str, Reach]:

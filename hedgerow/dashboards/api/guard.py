@@ -27,8 +27,14 @@ SESSION_COOKIE = "hedgerow_session"
 BODY_LIMIT = 64 * 1024
 """Bytes of a request's body; no form or JSON here needs more."""
 
-DEVICE_PATHS = frozenset({"/device", "/device/time", "/device/ca.pem", "/static/hedgerow.css", "/static/hedgerow.svg"})
+DEVICE_PATHS = frozenset(
+    {"/device", "/device/time", "/static/hedgerow.css", "/static/hedgerow.svg", "/certificate", "/certificate/trusted.svg"}
+    | {f"/certificate/hedgerow-ca.{form}" for form in ("mobileconfig", "crt", "pem")}
+)
 """What every device of the network may have: its own page, and the certificate of the CA, which is no secret."""
+
+CONFIG_PATHS = frozenset({"/proxy.pac", "/wpad.dat"})
+"""What browsers look for under any name (RFC draft WPAD: `http://wpad.DOMAIN/wpad.dat`), to configure themselves for the proxy."""
 
 SIGN_IN_PATHS = frozenset({"/sign-in", "/sign-out"})
 START_PATH = "/start"
@@ -91,6 +97,8 @@ class Guard:
         """Judges a request by its head. `peer` is the address at the other end of the connection, as the kernel tells it."""
         names = headers.getlist("host")
         host = host_name(names[0]) if len(names) == 1 else None
+        if path in CONFIG_PATHS and method in {"GET", "HEAD"}:
+            return Admission(None)
         if host is None or not self._is_own_name(host):
             return Admission(None, 421, "Open this page by the address of the machine that runs Hedgerow.")
         bearer = self._visitor_of_bearer(headers)
@@ -119,7 +127,7 @@ class Guard:
         return Visitor("this machine", frozenset({Scope.METRICS})) if path in _MACHINE_PATHS else None
 
     def _is_own_name(self, host: str) -> bool:
-        return host == "localhost" or host in self.hosts or _address(host) is not None
+        return host == "localhost" or host in self.hosts or parse_address(host) is not None
 
     def _visitor_of_bearer(self, headers: Headers) -> Visitor | None:
         scheme, _, credential = headers.get("authorization", "").partition(" ")
@@ -232,7 +240,7 @@ class GuardMiddleware:
 def peer_address(scope: AsgiScope) -> str:
     """The address at the other end, an IPv4 one as such although it came to an IPv6 socket; empty where there is none."""
     client = scope.get("client")
-    address = _address(client[0]) if client else None
+    address = parse_address(client[0]) if client else None
     return "" if address is None else str(address)
 
 
@@ -247,11 +255,12 @@ def _is_at_the_machine(peer: str, host: str, headers: Headers) -> bool:
     """Exactly 127.0.0.1 and ::1: other loopback addresses may be devices. What a proxy passes on is not at the machine."""
     if peer not in {"127.0.0.1", "::1"} or any(name in headers for name in _FORWARDED):
         return False
-    address = _address(host)
+    address = parse_address(host)
     return host == "localhost" or (address is not None and address.is_loopback)
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IP address, an IPv4 one as such although it is written as IPv6; None for anything else."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

@@ -36,7 +36,6 @@ class OwnPages:
     def add_to(self, router: APIRouter) -> None:
         router.add_api_route("/device", self.device, methods=["GET"])
         router.add_api_route("/device/time", self.time, methods=["GET"])
-        router.add_api_route("/device/ca.pem", self.certificate, methods=["GET"])
 
     async def device(self, request: Request) -> Response:
         site = self._site
@@ -59,13 +58,6 @@ class OwnPages:
         budgets = [asdict(row) for row in site.budgets() if row.whose in (view.person, view.device)]
         endings = [{"says": told(ending), **asdict(ending)} for ending in site.endings(view.device)]
         return JSONResponse({"held": view.held, "held_until": view.held_until, "budgets": budgets, "endings": endings})
-
-    async def certificate(self, request: Request) -> Response:
-        """To be installed on this device, where the policy says that its pages are looked at."""
-        if self._site.control.device_at(peer_address(request.scope)) is None:
-            return self._site.renderer.error(403, "This device is not part of this network.")
-        headers = {"Content-Disposition": 'attachment; filename="hedgerow-ca.pem"'}
-        return Response(self._site.control.certificate(), media_type="application/x-x509-ca-cert", headers=headers)
 
     def _read(self, device: str, person: str | None) -> _Mine:
         reader, now = self._site.reader, self._site.clock()

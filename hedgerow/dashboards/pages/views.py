@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import HTMLResponse, Response
 
+from hedgerow.dashboards.pages.certificate import CertificatePages
 from hedgerow.dashboards.pages.devices import DevicePages
 from hedgerow.dashboards.pages.entry import EntryPages
 from hedgerow.dashboards.pages.lists import ListPages
@@ -24,7 +25,7 @@ _ICON = (
 def make_pages(site: Site) -> APIRouter:
     """The routes of all pages."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-    for pages in (TodayPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages):
+    for pages in (TodayPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages, CertificatePages):
         pages(site).add_to(router)
 
     @router.get("/static/hedgerow.css")

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
-from hedgerow.dashboards.api.control import DeviceView, Explanation, HowLong, Reach, Status, Unfit
+from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, Reach, Status, Unfit
 from hedgerow.dashboards.api.time_routes import BudgetRow
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.policy_desk import PolicyDesk
@@ -51,8 +51,15 @@ class LedgerControl:
     def policy(self) -> Policy:
         return load_policy(self.policy_path if self.policy_path.exists() else None)
 
-    def certificate(self) -> bytes:
-        return b"-----BEGIN CERTIFICATE-----\n"
+    def certificate(self) -> Certificate:
+        names = ("hedgerow-ca.pem", "hedgerow-ca.crt", "hedgerow-ca.mobileconfig")
+        return Certificate("Hedgerow network CA 0", "AA:BB", "2031-01-01", {name: ("application/x-test", name.encode()) for name in names})
+
+    def reached_at(self, host: str) -> str:
+        return f"{host}:8053"
+
+    def proxy_config(self, host: str) -> tuple[str, bytes]:
+        return "application/x-ns-proxy-autoconfig", f"PROXY {host}:3128".encode()
 
     def reach(self, person: str) -> dict[str, Reach]:
         """By the person's own rules alone."""

@@ -1,0 +1,114 @@
+"""The certificate of the network's CA, for the device that asks: its files, how to install them, and whether that has worked."""
+
+from __future__ import annotations
+
+import enum
+import io
+
+import segno
+from fastapi import APIRouter, Request
+from markupsafe import Markup
+from starlette.responses import Response
+
+from hedgerow.dashboards.api.guard import peer_address
+from hedgerow.dashboards.pages.site import Site
+
+TRUSTED_PATH = "/certificate/trusted.svg"
+_SIGN = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" height="24" role="img"><title>{title}</title>'
+    '<path fill="#2a6b3c" d="M0 0h24v24H0z"/><path d="M6 12.5l4 4 8-9" fill="none" stroke="#fff" stroke-width="2.5"/></svg>'
+)
+
+
+class Kind(enum.Enum):
+    """What a device is, as far as installing a certificate goes."""
+
+    APPLE = "apple"
+    ANDROID = "android"
+    WINDOWS = "windows"
+    MAC = "mac"
+    LINUX = "linux"
+
+
+def kind_of(user_agent: str) -> Kind | None:
+    """What a browser says that it runs on; the iPad says that it is a Mac.
+
+    >>> kind_of("Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X)"), kind_of("Mozilla/5.0 (Linux; Android 15)"), kind_of("curl/8")
+    (<Kind.APPLE: 'apple'>, <Kind.ANDROID: 'android'>, None)
+    """
+    signs = {
+        "iPhone": Kind.APPLE, "iPad": Kind.APPLE, "Android": Kind.ANDROID, "Windows": Kind.WINDOWS, "Macintosh": Kind.MAC,
+        "Linux": Kind.LINUX, "CrOS": Kind.LINUX,
+    }  # fmt: skip
+    return next((kind for sign, kind in signs.items() if sign in user_agent), None)
+
+
+class CertificatePages:
+    """`/certificate` and below, for every device of the network."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def add_to(self, router: APIRouter) -> None:
+        router.add_api_route("/certificate", self.page, methods=["GET"])
+        router.add_api_route(TRUSTED_PATH, self.trusted, methods=["GET"])
+        router.add_api_route("/certificate/{name}", self.file, methods=["GET"])
+
+    async def page(self, request: Request) -> Response:
+        if self._is_stranger(request):
+            return self._refusal()
+        control = self._site.control
+        place = control.reached_at(request.url.hostname or "")
+        check = f"https://{place}{TRUSTED_PATH}"
+        answer = self._site.renderer.page(
+            request,
+            "certificate.html",
+            certificate=control.certificate(),
+            kind=kind_of(request.headers.get("user-agent", "")),
+            place=f"http://{place}/certificate",
+            code=_qr_code(f"http://{place}/certificate"),
+            check=check,
+        )
+        answer.headers["Content-Security-Policy"] = (
+            f"default-src 'none'; style-src 'self'; img-src 'self' https://{place}; object-src https://{place}; "
+            f"frame-src https://{place}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        )
+        return answer
+
+    async def file(self, request: Request, name: str) -> Response:
+        if self._is_stranger(request):
+            return self._refusal()
+        found = self._site.control.certificate().files.get(name)
+        if found is None:
+            return self._site.renderer.error(404, "There is no such file.")
+        kind, data = found
+        # Apple's and Android's systems open a profile or certificate by its type; a browser would only show what is text.
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(data, media_type=kind, headers=headers)
+
+    async def trusted(self, request: Request) -> Response:
+        """A sign that only a device that trusts the CA gets to see: it is linked to over TLS, and belongs to a page that is not."""
+        if self._is_stranger(request):
+            return self._refusal()
+        if request.url.scheme != "https":
+            return self._site.renderer.error(404, "Over TLS only: otherwise it would say nothing.")
+        headers = {
+            "Cross-Origin-Resource-Policy": "cross-origin",
+            "Content-Security-Policy": "default-src 'none'; frame-ancestors *",  # which counts more than X-Frame-Options
+        }
+        return Response(_SIGN.format(title="This device trusts the certificate."), media_type="image/svg+xml", headers=headers)
+
+    def _is_stranger(self, request: Request) -> bool:
+        return self._site.control.device_at(peer_address(request.scope)) is None
+
+    def _refusal(self) -> Response:
+        return self._site.renderer.error(403, "This device is not part of this network.")
+
+
+def _qr_code(text: str) -> Markup:
+    """Black on white in both themes, which cameras need; with the quiet zone of ISO/IEC 18004."""
+    out = io.BytesIO()
+    segno.make(text, error="m", micro=False).save(
+        out, kind="svg", xmldecl=False, svgns=False, scale=4, border=4, dark="#000", light="#fff", svgclass=None, lineclass=None
+    )
+    return Markup(out.getvalue().decode())  # noqa: S704  all of it is the library's
