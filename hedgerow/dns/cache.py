@@ -6,7 +6,9 @@ Both are bounded in number and in octets, and forget by the clock algorithm: wha
 from __future__ import annotations
 
 from collections import deque
-from struct import pack
+from collections.abc import Callable
+from functools import lru_cache
+from struct import Struct, pack
 from typing import Final, Protocol
 
 from hedgerow.dns.answers import Draft, Rendered
@@ -33,14 +35,19 @@ class Cached(Protocol):
 
 
 class Entry:
-    """One finished answer, with what was decided: `id + head + question + tail` is the message.
+    """One finished answer, with what was decided: `id + head + question + tail` is the message, of `length` octets.
+
+    `write(memory, at, head, question, tail)` puts all but the id into memory, in one call.
 
     TTLs are patched at most once a second, and never show an instant past `expires`. Not frozen: it is the one thing that the
     hot path changes. Whoever asks for it after `renew_at` has the same sent upstream again. Ten thousand of them are kept, so that
     whatever can be told from something else is not: the asked name, for one, stands in the key.
     """
 
-    __slots__ = ("born", "ceiling", "decision", "due", "expires", "head", "key", "renew_at", "seen", "series", "tail", "ttls", "until")
+    __slots__ = (
+        "born", "ceiling", "decision", "due", "expires", "head", "key", "length", "renew_at", "seen", "series", "tail", "ttls", "until",
+        "write",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -54,6 +61,7 @@ class Entry:
         series: Series,
     ) -> None:
         self.head, self.tail, self.ttls = rendered
+        self.write, self.length = _layout(len(key) - _RULESET_OCTETS - 11, len(self.tail))
         self.ceiling = draft.ceiling
         self.born, self.until = born, until
         self.expires = min(born + draft.lifetime, until)
@@ -94,6 +102,12 @@ class Entry:
 
     def message(self, query: bytes, question_end: int) -> bytes:
         return query[:2] + self.head + query[12:question_end] + self.tail
+
+
+@lru_cache(maxsize=1024)
+def _layout(question: int, tail: int) -> tuple[Callable[..., None], int]:
+    """How to write an answer with a question and a tail of so many octets, and its length; one pair for all answers of one shape."""
+    return Struct(f"10s{question}s{tail}s").pack_into, 12 + question + tail
 
 
 class Resolution:

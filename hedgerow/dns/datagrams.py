@@ -29,6 +29,8 @@ DRAIN: Final = 64  # datagrams taken at one wake-up, so that other sockets get t
 _DRAIN_OF_MISSES: Final = 16  # the same after a wake-up with many misses, each of which takes as long as twenty hits
 _SLOT: Final = 1232  # octets of a datagram's memory: the longest answer, and no sensible query is longer
 _NAME: Final = 28  # struct sockaddr_in6, the longer of the two
+_INDEXES: Final = range(DRAIN)
+_SLOTS_AT: Final = tuple(_SLOT * index for index in _INDEXES)
 _CONTROL: Final = 64  # room for one packet-info message
 _PACKET_INFO: Final = {socket.AF_INET: (12, 16), socket.AF_INET6: (20, 16)}  # octets of the info, and where it starts
 _DROPPED: Final = "hedgerow_dns_dropped_total"
@@ -195,7 +197,8 @@ class BatchListener(Listener):
         self._room = DRAIN
         self._file = sock.fileno()
         # Where a sockaddr holds what tells clients apart: the address, for IPv6 with its scope.
-        self._key_from, self._key_to = (8, 28) if sock.family == socket.AF_INET6 else (4, 8)
+        start, stop = (8, 28) if sock.family == socket.AF_INET6 else (4, 8)
+        self._keys = tuple(slice(_NAME * index + start, _NAME * index + stop) for index in range(DRAIN))
         asyncio.get_running_loop().add_reader(sock, self._drain)
 
     def _drain(self) -> None:
@@ -210,16 +213,13 @@ class BatchListener(Listener):
         known_at, entries, suffixes = self._known, self._entries, self._suffixes
         slots, pieces = memory.slots, memory.pieces
         received, names = bytes(slots[: count * _SLOT]), bytes(memory.names[: count * _NAME])
-        key_from, key_to = self._key_from, self._key_to
         answered: list[int] = []
         missed: list[tuple[int, bytes, bytes, Known | None]] = []
         free, spent = self._server.clients.limits.free, self._server.clients.limits.total.left <= 0
         metered = over = 0
-        for index, size in enumerate(memory.headers[7 : 8 * count : 8].tolist()):
-            at = index * _SLOT
+        for index, at, name, size in zip(_INDEXES, _SLOTS_AT, self._keys, memory.headers[7 : 8 * count : 8].tolist(), strict=False):
             data = received[at : at + size]
-            name = index * _NAME
-            key = names[name + key_from : name + key_to]
+            key = names[name]
             known = known_at.get(key)
             end = data.find(0, 12) + 1  # as above
             if known is not None:
@@ -232,13 +232,8 @@ class BatchListener(Listener):
                     metered += 1
                 entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + SUFFIX_OCTETS], b""))
                 if entry is not None and (now < entry.due or entry.refresh(now)):
-                    # Id and question lie where they must already.
-                    tail = entry.tail
-                    start = at + end + 4
-                    stop = start + len(tail)
-                    slots[at + 2 : at + 12] = entry.head
-                    slots[start:stop] = tail
-                    pieces[2 * index + 1] = stop - at
+                    entry.write(slots, at + 2, entry.head, data[12 : end + 4], entry.tail)
+                    pieces[2 * index + 1] = entry.length
                     known.hits[entry] += 1
                     answered.append(index)
                     continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 MAX_MISSES: Final = 4096  # queries of one worker that wait for upstreams; what comes on top is dropped and asked again
 _SOCKET_BUFFER: Final = 4 << 20
+# Answers are never fragmented, and no ICMP message talks us into it (RFC 9715): IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE. The kernel
+# then needs no random identification for each datagram either. Python has no names for these of linux/in.h and linux/in6.h.
+_NEVER_FRAGMENT: Final = {socket.AF_INET: (socket.IPPROTO_IP, 10, 3), socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 3)}
 _SWEEP_STEPS: Final = 250
 _REPORT_PAUSE: Final = 0.003  # seconds between a few reports and the next few
 _HITS: Final = ("hedgerow_dns_cache_hits_total",)
@@ -212,6 +216,8 @@ def open_socket(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
+            if sys.platform == "linux":
+                sock.setsockopt(*_NEVER_FRAGMENT[family])
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
