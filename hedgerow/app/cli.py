@@ -108,7 +108,7 @@ def up(
             log_level=log_level.value,
             log_json=log_json,
             upstream_ca=upstream_ca.absolute() if upstream_ca else None,
-            transparent=parse_endpoint(transparent) if transparent else None,
+            transparent=parse_endpoint(found) if (found := transparent or listen.transparent) else None,
             dot=parse_endpoint(found) if (found := dot or listen.dot) else None,
             doh=parse_endpoint(found) if (found := doh or listen.doh) else None,
             doq=parse_endpoint(found) if (found := doq or listen.doq) else None,

@@ -272,7 +272,7 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class Listen:
     """Where to listen, each as ADDR:PORT or [ADDR]:PORT; None leaves it to the program's defaults, which for
-    `dot`, `doh` and `doq` is nowhere."""
+    `dot`, `doh`, `doq` and `transparent` (where the network redirects web connections to) is nowhere."""
 
     dns: str | None = None
     proxy: str | None = None
@@ -280,6 +280,7 @@ class Listen:
     dot: str | None = None
     doh: str | None = None
     doq: str | None = None
+    transparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,9 @@ def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], defa
             tree.add_problem(("network", "ports", index), f"{port} is not a port: ports are 1 to 65535")
     for index, upstream in enumerate(raw.upstream):
         _check_upstream(tree, ("network", "upstream", index), upstream)
-    listen = Listen(*(_endpoint(tree, key, getattr(raw.listen, key)) for key in ("dns", "proxy", "web", "dot", "doh", "doq")))
+    listen = Listen(
+        *(_endpoint(tree, key, getattr(raw.listen, key)) for key in ("dns", "proxy", "web", "dot", "doh", "doq", "transparent"))
+    )
     return Network(
         timezone=raw.timezone or local_timezone(),
         country=_country(tree, raw.country),

@@ -140,6 +140,7 @@ class RawListen(Raw):
     doh: str | None = None
     doq: str | None = None
     proxy: str | None = None
+    transparent: str | None = None
     web: str | None = None
 
 

@@ -18,6 +18,9 @@ from hedgerow.proxy.page_text import BodyDecoder
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';\s]+)""")
 _PAGES = frozenset({"text/html", "application/xhtml+xml", ""})
 
+MOST_UNPACKED = 16 * 1024 * 1024
+"""Bytes of a page once it is unpacked. No real page is as long; a small body that stands for more is made to wear a filter out."""
+
 type Refuse = Callable[[Decision], Answer]
 
 
@@ -36,6 +39,7 @@ class BodyWatch:
         self._scan = scan
         self._refuse = refuse
         self._weighed = weighed
+        self._unpacked = 0
         self._start: bytes | None = b"" if self._files and decoder.is_known else None
 
     @property
@@ -51,7 +55,14 @@ class BodyWatch:
                 if len(self._start) >= NEEDED and (refused := self._judge_file()) is not None:
                     return refused
             if self._scan is not None:
+                self._unpacked += len(piece)
+                if self._unpacked > MOST_UNPACKED:
+                    self._scan = None
+                    self._weighed("block")
+                    return self._refuse(Decision(Verdict.BLOCK, Reason.PAGE, "too long to be weighed"))
                 self._scan.feed(self._decoder.text_of(piece))
+            elif self._start is None:
+                return None
         return None
 
     def release(self) -> Answer | None:

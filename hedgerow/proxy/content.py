@@ -13,11 +13,11 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines
 from hedgerow.proxy.block_page import Answer, Form, form_of
 from hedgerow.proxy.body_watch import file_kind, watch_of
+from hedgerow.proxy.codings import READABLE
 from hedgerow.proxy.held_stream import REFUSAL, WATCH
 from hedgerow.proxy.page_scan import PhraseBook
 
 _SEEN = "hedgerow-help=seen"
-_READABLE = frozenset({"gzip", "x-gzip", "deflate", "identity"})
 _BODILESS = frozenset({204, 304})
 
 
@@ -30,7 +30,7 @@ def prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
             fields["Prefer"] = f"{wishes}, safe" if wishes else "safe"
     codings = fields.get("accept-encoding", "")
     if codings and (ruleset.content.files or (ruleset.content.page_limit and form(flow) in {Form.PAGE, Form.FRAME})):
-        readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in _READABLE]
+        readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in READABLE]
         fields["Accept-Encoding"] = ", ".join(readable) or "identity"
 
 

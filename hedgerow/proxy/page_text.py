@@ -10,8 +10,9 @@ import codecs
 import html
 import re
 import unicodedata
-import zlib
 from collections.abc import Iterator
+
+from hedgerow.proxy.codings import Unpacker
 
 _OPENER = re.compile(r"<!--|<(script|style|template|math|object)\b[^<>]*>", re.IGNORECASE)
 _CLOSERS = {
@@ -32,7 +33,6 @@ _TEXT_CODEC = re.compile(
 )
 _LONGEST_TAG = 16 * 1024
 _LONGEST_ENTITY = 32
-_BLOCK = 64 * 1024
 _SNIFFED = 1024
 
 
@@ -115,20 +115,15 @@ class BodyDecoder:
     """Undoes Content-Encoding and the charset of a page. `is_known` is false where the encoding is none that can be undone here."""
 
     def __init__(self, encoding: str, charset: str = "") -> None:
-        encoding = encoding.strip().lower()
-        self.is_known = encoding in {"", "identity", "gzip", "x-gzip", "deflate"}
-        self._unzip = None if encoding in {"", "identity"} else _Unzip(encoding)
+        self._unpacker = Unpacker(encoding)
+        self.is_known = self._unpacker.is_known
         self._charset = charset
         self._start = b""
         self._decoder: codecs.IncrementalDecoder | None = None
 
     def bytes_of(self, data: bytes) -> Iterator[bytes]:
-        """The bytes behind the encoding, in pieces of at most 64 kB: a small body may stand for a huge one."""
-        if self._unzip is not None:
-            yield from self._unzip.feed(data)
-            return
-        for position in range(0, len(data), _BLOCK):
-            yield data[position : position + _BLOCK]
+        """The bytes behind the encoding, in pieces of about 64 kB: a small body may stand for a huge one."""
+        return self._unpacker.feed(data)
 
     def text_of(self, data: bytes, *, last: bool = False) -> str:
         """The characters of bytes that `bytes_of` gave."""
@@ -139,27 +134,6 @@ class BodyDecoder:
             data, self._start = self._start, b""
             self._decoder = codecs.getincrementaldecoder(find_charset(data, self._charset))("replace")
         return self._decoder.decode(data, last)
-
-
-class _Unzip:
-    def __init__(self, encoding: str) -> None:
-        self._encoding = encoding
-        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding != "deflate" else None
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """What is broken ends silently: the browser sees no more of it either."""
-        if self._zlib is None and data:  # deflate stands for two formats (RFC 9110, section 8.4.1.2)
-            self._zlib = zlib.decompressobj(zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS)
-        while data and self._zlib is not None:
-            try:
-                piece = self._zlib.decompress(data, _BLOCK)
-            except zlib.error:
-                return
-            data = self._zlib.unconsumed_tail
-            if self._zlib.eof and self._zlib.unused_data[:2] == b"\x1f\x8b":  # another member of a gzip file
-                data, self._zlib = self._zlib.unused_data, zlib.decompressobj(zlib.MAX_WBITS | 32)
-            if piece:
-                yield piece
 
 
 def find_charset(start: bytes, declared: str) -> str:

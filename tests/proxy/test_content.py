@@ -39,7 +39,7 @@ BAD = f"<html><script>1</script><p>{PAGES['pornography']}</p>".encode()
 GOOD = f"<html><p>{PAGES['sex education']}</p>".encode()
 
 
-@pytest.mark.parametrize("more", [{}, {"encoding": "gzip"}], ids=["plain", "gzip"])
+@pytest.mark.parametrize("more", [{}, {"encoding": "gzip"}, {"encoding": "br"}, {"encoding": "zstd"}], ids=["plain", "gzip", "br", "zstd"])
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_a_page_is_blocked_by_its_words(stand: Stand, net: SmallInternet, scheme: str, version: str, more: dict[str, str]) -> None:
@@ -103,9 +103,9 @@ def test_files_are_blocked_by_name_and_by_content(stand: Stand, net: SmallIntern
 
 
 def test_origins_are_asked_to_be_careful_and_for_what_can_be_read(stand: Stand, net: SmallInternet) -> None:
-    headers = ("--header", "Accept-Encoding: gzip, deflate, br, zstd", "--header", "Prefer: respond-async")
+    headers = ("--header", "Accept-Encoding: gzip, deflate, br, zstd, dcb", "--header", "Prefer: respond-async")
     sent = {name.lower(): value for name, value in fetch(stand, net.url(INSPECTED, "/open"), *headers).json()["headers"]}
-    assert (sent["prefer"], sent["accept-encoding"]) == ("respond-async, safe", "gzip, deflate")
+    assert (sent["prefer"], sent["accept-encoding"]) == ("respond-async, safe", "gzip, deflate, br, zstd")
     grown_up = curl(net.url("news.example", "/open", "http"), proxy=stand.proxy, source=ADULT, headers=("Accept-Encoding: br",))
     sent = {name.lower(): value for name, value in grown_up.json()["headers"]}
     assert sent["accept-encoding"] == "br"

@@ -16,9 +16,11 @@ import gzip
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs, urlsplit
 
+import brotli
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.events import Request as WebSocketRequest
@@ -27,7 +29,13 @@ from small_internet.bodies import body
 from small_internet.broken_pages import BROKEN_PAGES
 from small_internet.exchange import Exchange, Http1Exchange, Request
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 EVENT_SECONDS = 0.05
+PACKERS = {"gzip": gzip.compress, "br": brotli.compress, "zstd": zstd.compress}
 
 
 async def respond(request: Request, exchange: Exchange) -> None:
@@ -155,14 +163,14 @@ async def _page(request: Request, exchange: Exchange, rest: str) -> None:
 
 
 async def _mirror(request: Request, exchange: Exchange, rest: str) -> None:
-    """Answers with what the query says: `data` in base64, `type`, `disposition`, and `encoding` gzip."""
+    """Answers with what the query says: `data` in base64, `type`, `disposition`, and `encoding`."""
     query = {name: values[0] for name, values in parse_qs(urlsplit(request.record.target).query).items()}
     data = base64.urlsafe_b64decode(query["data"])
     headers = [("Content-Type", query["type"])] if "type" in query else []
     headers += [("Content-Disposition", query["disposition"])] if "disposition" in query else []
-    if query.get("encoding") == "gzip":
-        headers.append(("Content-Encoding", "gzip"))
-        data = gzip.compress(data)
+    if (encoding := query.get("encoding")) is not None:
+        headers.append(("Content-Encoding", encoding))
+        data = PACKERS[encoding](data)
     await exchange.start(200, headers, len(data))
     await exchange.write(data)
     await exchange.finish()

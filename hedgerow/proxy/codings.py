@@ -1,0 +1,133 @@
+"""Undo Content-Encoding (RFC 9110, section 8.4; zstd: RFC 9659) piece by piece, in bounded memory. Pure."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import brotli
+
+if sys.version_info >= (3, 14):
+    from compression import zstd  # type: ignore[import-not-found,unused-ignore]
+else:
+    from backports import zstd
+
+BLOCK = 64 * 1024
+_MOST_CODINGS = 4
+_ZSTD_WINDOW = 23  # eight megabytes: more is refused by browsers too (RFC 9659, section 3)
+
+
+class Broken(Exception):
+    """The bytes are not in the coding that their head has named."""
+
+
+class _Coding(Protocol):
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bytes behind the coding, in pieces of about 64 kB. Raises Broken."""
+        ...
+
+
+class _Zlib:
+    """gzip of any number of members, and the two formats that `deflate` stands for (RFC 9110, section 8.4.1.2)."""
+
+    def __init__(self, *, is_gzip: bool) -> None:
+        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 32) if is_gzip else None
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if self._zlib is None and data:
+            self._zlib = zlib.decompressobj(zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS)
+        while data and self._zlib is not None:
+            try:
+                piece = self._zlib.decompress(data, BLOCK)
+            except zlib.error as error:
+                raise Broken from error
+            data = self._zlib.unconsumed_tail
+            if self._zlib.eof and self._zlib.unused_data[:2] == b"\x1f\x8b":
+                data, self._zlib = self._zlib.unused_data, zlib.decompressobj(zlib.MAX_WBITS | 32)
+            if piece:
+                yield piece
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self._brotli = brotli.Decompressor()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        try:
+            while not self._brotli.is_finished():
+                piece = self._brotli.process(data, output_buffer_limit=BLOCK)
+                data = b""
+                if piece:
+                    yield piece
+                elif self._brotli.can_accept_more_data():
+                    return
+        except brotli.error as error:
+            raise Broken from error
+
+
+class _Zstd:
+    """Frames one after the other, skippable ones too."""
+
+    def __init__(self) -> None:
+        self._zstd = self._fresh()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        try:
+            while data or not self._zstd.needs_input:
+                if self._zstd.eof:
+                    data, self._zstd = self._zstd.unused_data + data, self._fresh()
+                    continue
+                piece, data = self._zstd.decompress(data, BLOCK), b""
+                if self._zstd.eof:
+                    data, self._zstd = self._zstd.unused_data, self._fresh()
+                if piece:
+                    yield piece
+                elif not data and self._zstd.needs_input:
+                    return
+        except (zstd.ZstdError, EOFError) as error:
+            raise Broken from error
+
+    @staticmethod
+    def _fresh() -> Any:
+        return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW})
+
+
+_CODINGS: dict[str, Callable[[], _Coding]] = {
+    "gzip": lambda: _Zlib(is_gzip=True),
+    "x-gzip": lambda: _Zlib(is_gzip=True),
+    "deflate": lambda: _Zlib(is_gzip=False),
+    "br": _Brotli,
+    "zstd": _Zstd,
+}
+READABLE = frozenset({*_CODINGS, "identity"})
+"""The names of the codings that can be undone."""
+
+
+class Unpacker:
+    """Undoes what a Content-Encoding field says, several codings too. `is_known` is false where one of them cannot be undone here."""
+
+    def __init__(self, encoding: str) -> None:
+        names = [name for each in encoding.lower().split(",") if (name := each.strip()) not in {"", "identity"}]
+        self.is_known = len(names) <= _MOST_CODINGS and all(name in _CODINGS for name in names)
+        # The last one that was applied is the first to be undone.
+        self._codings = [_CODINGS[name]() for name in reversed(names)] if self.is_known else []
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bytes behind the codings, in pieces of about 64 kB: a small body may stand for a huge one.
+
+        What is broken ends silently: the browser sees no more of it either.
+        """
+        pieces: Iterator[bytes] = (data[position : position + BLOCK] for position in range(0, len(data), BLOCK))
+        for coding in self._codings:
+            pieces = _through(coding, pieces)
+        try:
+            yield from pieces
+        except Broken:
+            return
+
+
+def _through(coding: _Coding, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield from coding.feed(piece)
