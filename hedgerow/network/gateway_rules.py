@@ -38,6 +38,8 @@ TUNNEL_UDP_PORTS = (1194, 1701, 51820, 51821, 41641)  # OpenVPN, L2TP, WireGuard
 TUNNEL_TCP_PORTS = (1080, 1194, 1723, 3128, 8118, 9001, 9030, 9050, 9150)  # SOCKS, OpenVPN, PPTP, HTTP proxies, Tor
 TUNNEL_PROTOCOLS = (4, 41, 47, 115)  # IPIP, 6in4, GRE, L2TP
 IPSEC_PROTOCOLS, IPSEC_PORTS = (50, 51), (500, 4500)
+UDP_HEADER_OCTETS = 8
+WIREGUARD_FIRST_OCTETS, WIREGUARD_FIRST_TYPE = 148, 0x01000000
 NTP_PORT, NTP_LENGTH = 123, "56-76"  # bytes of UDP: header and message, with or without authentication (RFC 5905)
 CUT_SECONDS = 10
 
@@ -163,6 +165,7 @@ def _guarded_rules(gateway: Gateway) -> list[Command]:
         ("tunnel", [_protocol(*TUNNEL_PROTOCOLS)]),
         ("tunnel", [_protocol("udp"), _port(*TUNNEL_UDP_PORTS)]),
         ("tunnel", [_protocol("tcp"), _port(*TUNNEL_TCP_PORTS)]),
+        ("tunnel", _first_of_wireguard()),
     ]
     if not gateway.allow_ipsec:
         refused += [("ipsec", [_protocol(*IPSEC_PROTOCOLS)]), ("ipsec", [_protocol("udp"), _port(*IPSEC_PORTS)])]
@@ -212,6 +215,13 @@ def _ntp() -> list[Expression]:
     low, high = (int(text) for text in NTP_LENGTH.split("-"))
     length = _match(_payload("udp", "length"), {"range": [low, high]})
     return [_protocol("udp"), _port(NTP_PORT), length]
+
+
+def _first_of_wireguard() -> list[Expression]:
+    """WireGuard's handshake initiation at whatever port: 148 octets, of which the first four are 1, 0, 0, 0 (its paper, section 5.4.2)."""
+    length = _match(_payload("udp", "length"), UDP_HEADER_OCTETS + WIREGUARD_FIRST_OCTETS)
+    start = _match({"payload": {"base": "th", "offset": 8 * UDP_HEADER_OCTETS, "len": 32}}, WIREGUARD_FIRST_TYPE)
+    return [_protocol("udp"), length, start]
 
 
 def _not_ntp_answer() -> Expression:

@@ -10,7 +10,7 @@ import pytest
 from lab import House
 from lab import house as build_house
 
-TOOLS = ("nft", "unbound", "nginx", "kdig", "curl", "openssl", "nsenter", "unshare")
+TOOLS = ("nft", "unbound", "nginx", "kdig", "curl", "openssl", "nsenter", "unshare", "wireguard-go", "wg")
 
 
 @pytest.fixture(scope="session")

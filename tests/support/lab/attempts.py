@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from lab.house import LAN4, LAN6, MACS, NUMBERS, House, give_address
 from lab.internet import KNOWN4, KNOWN6, OWN4, OWN6, PEER4, PEER6, RESOLVER, SITES, address4, address6
 from lab.spaces import Space
+from lab.vpn import VPN4, VPN6
 
 CLOSED, OPEN_SITE = "adult.example", "www.school.example"
 OTHER_MAC = "02:00:00:00:77:01"
@@ -77,8 +78,13 @@ def reads(*words: str, page: str = CLOSED) -> Callable[[House, Space], bool]:
     return aim
 
 
+def wireguard(address: str, port: int) -> Callable[[House, Space], bool]:
+    """Whether a tunnel comes about."""
+    return lambda house, device: house.vpn.carries(device, address, port)
+
+
 def datagram(address: str, port: int, size: int = 148) -> Callable[[House, Space], bool]:
-    """Whether a datagram of the size of WireGuard's first one comes back."""
+    """Whether a datagram of `size` comes back."""
     return lambda _house, device: device.run(sys.executable, "-c", DATAGRAM, address, str(port), str(size)).returncode == 0
 
 
@@ -147,6 +153,7 @@ def at(host: str, place: Callable[[str], str] = address4) -> tuple[str, ...]:
 _NAMES = "the question is answered by Hedgerow, whoever it was sent to"
 _REFUSED = "refused by the gateway"
 _JUDGED = "carried to the proxy, which judges the name and resolves it itself"
+_HANDSHAKE = "its first message is refused at whatever port"
 _UNLISTED = "looks like any other traffic; strict mode refuses it"
 
 ATTEMPTS: tuple[Attempt, ...] = (
@@ -204,12 +211,12 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("Another MAC address", "ip link set address", with_another_mac, "a device that nobody has named is filtered as a child's"),
     Attempt("Another address, set by hand", "ip address", with_another_address, "the MAC address decides"),
     Attempt("An IPv6 privacy address", "ip address", with_a_private_address, "the MAC address decides"),
-    Attempt("WireGuard at its usual port", "a datagram", datagram(PEER4, 51820), _REFUSED),
-    Attempt("WireGuard at its usual port, IPv6", "a datagram", datagram(PEER6, 51820), _REFUSED),
-    Attempt("WireGuard at port 443", "a datagram", datagram(PEER4, 443), _REFUSED),
-    Attempt("WireGuard at port 53", "a datagram", datagram(PEER4, 53), "carried to Hedgerow's resolver, where it is no question"),
-    Attempt("WireGuard at port 123", "a datagram", datagram(PEER4, 123), _UNLISTED, normally=True),
-    Attempt("WireGuard at a port of its own", "a datagram", datagram(PEER4, 40000), _UNLISTED, normally=True),
+    Attempt("WireGuard at its usual port", "wireguard-go", wireguard(VPN4, 51820), _REFUSED),
+    Attempt("WireGuard at its usual port, IPv6", "wireguard-go", wireguard(VPN6, 51820), _REFUSED),
+    Attempt("WireGuard at port 443", "wireguard-go", wireguard(VPN4, 443), _REFUSED),
+    Attempt("WireGuard at port 53", "wireguard-go", wireguard(VPN4, 53), "carried to Hedgerow's resolver, where it is no question"),
+    Attempt("WireGuard at port 123", "wireguard-go", wireguard(VPN4, 123), _HANDSHAKE),
+    Attempt("WireGuard at a port of its own", "wireguard-go", wireguard(VPN4, 40000), _HANDSHAKE),
     Attempt("OpenVPN over UDP", "a datagram", datagram(PEER4, 1194), _REFUSED),
     Attempt("OpenVPN over TCP", "a connection", stream(PEER4, 1194), _REFUSED),
     Attempt(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab.internet import Internet, internet
 from lab.spaces import Space, connect, spaces
+from lab.vpn import Vpn, vpn
 
 LAN4, LAN6 = "192.168.50", "2600:9000:5400:"
 MACS = {"tablet": "02:00:00:00:50:0a", "laptop": "02:00:00:00:50:0b", "phone": "02:00:00:00:50:0c", "parent": "02:00:00:00:50:0d"}
@@ -61,6 +62,7 @@ class House:
     router: Space
     devices: dict[str, Space]
     net: Internet
+    vpn: Vpn
     folder: Path
     options: tuple[str, ...] = ()
     process: subprocess.Popen[str] | None = None
@@ -130,8 +132,8 @@ def command() -> list[str]:
 def house(folder: Path, lan: str = "lan", options: tuple[str, ...] = ()) -> Iterator[House]:
     """The house with its devices connected and Hedgerow running (`up` with these `options` too), no gateway applied yet."""
     folder.chmod(0o755)
-    with spaces("internet", "router", *MACS) as made:
-        outside, router, *rest = made
+    with spaces("internet", "vpn", "router", *MACS) as made:
+        outside, peer, router, *rest = made
         devices = dict(zip(MACS, rest, strict=True))
         _wire_up(outside, router, devices, lan)
         for name, device in devices.items():
@@ -141,7 +143,7 @@ def house(folder: Path, lan: str = "lan", options: tuple[str, ...] = ()) -> Iter
         (folder / "adult.txt").write_text("adult.example\n")
         (folder / "dnsmasq.leases").touch()
         router.files["/var/lib/misc"] = folder  # where dnsmasq would keep its leases
-        whole = House(router, devices, internet(outside, folder), folder, options)
+        whole = House(router, devices, internet(outside, folder), vpn(peer, outside, folder), folder, options)
         whole.start()
         try:
             yield whole
