@@ -23,7 +23,7 @@ from hedgerow import __version__
 from hedgerow.app import cli_ca, cli_doctor, cli_family, cli_gateway, cli_lists, cli_policy, cli_time
 from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, fail, find_policy
 from hedgerow.app.compile_job import CompileError
-from hedgerow.app.lists import prepare_generation
+from hedgerow.app.lists import place_of, prepare_generation
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Endpoint, Settings, default_state, may_use_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot, View
@@ -177,7 +177,7 @@ def _explain(view: View, device: str, target: str, at: str | None, as_json: bool
     if as_json:
         print(TypeAdapter(Explanation).dump_json(told, indent=1).decode())
     else:
-        _print_explanation(told, zone)
+        _print_explanation(told, view.policy, zone)
 
 
 @contextlib.contextmanager
@@ -202,7 +202,7 @@ def _view_to_explain(policy: Path | None, state: Path) -> Iterator[View]:
         fail(str(error))
 
 
-def _print_explanation(told: Explanation, zone: ZoneInfo) -> None:
+def _print_explanation(told: Explanation, policy: Policy, zone: ZoneInfo) -> None:
     console = Console(highlight=False)
     console.print(f"{told.device} ({told.person or 'nobody in particular'}, {told.profile}) at {_clock(told.at, zone)}")
     for point in told.points:
@@ -216,6 +216,8 @@ def _print_explanation(told: Explanation, zone: ZoneInfo) -> None:
     until = f", until {_clock(decision.until, zone)}" if decision.until is not None else ""
     colour = "red" if decision.verdict is Verdict.BLOCK else "green"
     console.print(f"\n[{colour}]{decision.verdict.value}[/]: {decision.reason.value}{escape(f'{what}{rule}{until}')}", soft_wrap=True)
+    if decision.rule is not None and (place := place_of(decision.rule.source, policy)):
+        console.print(f"in {place}" + (f": {decision.rule.text}" if decision.rule.line else ""), soft_wrap=True, markup=False)
 
 
 def _clock(instant: float, zone: ZoneInfo) -> str:

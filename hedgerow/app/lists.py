@@ -56,6 +56,16 @@ def sources_of(policy: Policy) -> tuple[Source, ...]:
     return (*starter_sources(), *own, *recommended)
 
 
+def place_of(name: str, policy: Policy) -> str:
+    """Where a list lies that is called otherwise, for people who look for it: its path, seen from here if it is below, or its URL."""
+    source = next((source for source in sources_of(policy) if source.name == name.partition(": ")[0]), None)
+    if source is None or source.name in (str(source.path), source.url):
+        return ""
+    if source.path is None:
+        return source.url or ""
+    return str(source.path.relative_to(Path.cwd()) if source.path.is_relative_to(Path.cwd()) else source.path)
+
+
 def recommended_sources(policy: Policy) -> list[Source]:
     """The public lists that are meant for a profile in use, if the policy asks for them."""
     if policy.network.lists != Lists.RECOMMENDED:

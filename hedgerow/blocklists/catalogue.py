@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hedgerow.blocklists.generation import ASKERS, EVERY, URLS, Meta, Part, SourceMeta, read_meta
-from hedgerow.blocklists.locate import find_host
+from hedgerow.blocklists.locate import Line, find_host, find_network
 from hedgerow.blocklists.mapped import Layer, open_name_patterns
 from hedgerow.blocklists.names import (
     embedded_ipv4,
@@ -179,13 +179,9 @@ class Catalogue:
         return self.host_mask(address)
 
     def address_origin(self, address: str, category: str) -> Origin | None:
-        """The list by whose addresses or networks an IP address is of a category; None if there is none."""
-        for each in (address, embedded_ipv4(address)):
-            network = parse_network(each) if each is not None else None
-            for key in () if each is None or network is None else (rule_key(each, exact=True), network_key(network)):
-                if (found := self._source_of_key(key, category)) is not None:
-                    return found
-        return None
+        """The list by whose addresses or networks an IP address is of a category, without its line; None if there is none."""
+        found = self._source_of_address(address, category)
+        return None if found is None else Origin(found[0].name)
 
     def has_url_rules(self, host: str, mask: int = -1) -> bool:
         """Whether a list of the categories in `mask` has rules about URLs of this host or a parent. Rules that name no host do
@@ -312,9 +308,7 @@ class Catalogue:
         for match in self.host_sources(host):
             if match.category == category:
                 source = next(source for source in self._meta.sources if source.name == match.source)
-                found = find_host(self._generation / source.text, source.format, match.domain)
-                file, line, text = found or ("", None, "")
-                return Origin(f"{source.name}: {file}" if file else source.name, line, text)
+                return _origin(source, find_host(self._generation / source.text, source.format, match.domain))
         mask = self._bits.get(category, 0) & self.host_mask(host)
         for pattern in (self._patterns[number] for number in self._patterns_in(host)):
             if pattern.blocks & mask:
@@ -322,13 +316,23 @@ class Catalogue:
                 return Origin(f"{name}: {pattern.file}" if pattern.file else name, pattern.line, pattern.text)
         if mask & self._sealing:
             return Origin(self._sealed_by[category])
-        return self.address_origin(host, category) if mask and is_address(host) else None
+        found = self._source_of_address(host, category) if mask and is_address(host) else None
+        if found is None:
+            return None
+        source, key = found
+        text = self._generation / source.text
+        return _origin(source, find_network(text, source.format, key) if key[0] == "!" else find_host(text, source.format, host_of_key(key)))
 
-    def _source_of_key(self, key: str, category: str) -> Origin | None:
-        """A list of the category that has a key which covers this one; its line is not looked for."""
-        entries = (entry for _key, layer, number in self._keys_with(key) for entry in layer.sets[number])
-        sources = (self._meta.sources[entry // len(Part)] for entry in entries if entry % len(Part) == Part.BLOCK)
-        return next((Origin(source.name) for source in sources if source.category == category), None)
+    def _source_of_address(self, address: str, category: str) -> tuple[SourceMeta, str] | None:
+        """A list of the category that names an address, what it merely writes in another way, or a network of it; and its key there."""
+        for each in filter(None, (address, embedded_ipv4(address))):
+            network = parse_network(each)
+            for key in (rule_key(each, exact=True), network_key(network)) if network else ():
+                for found, layer, number in self._keys_with(key):
+                    for index, part in (divmod(entry, len(Part)) for entry in layer.sets[number]):
+                        if part == Part.BLOCK and self._meta.sources[index].category == category:
+                            return self._meta.sources[index], found
+        return None
 
     def _has_keys(self, prefix: str) -> bool:
         return any(layer.has_keys(prefix) for layer in self._layers)
@@ -341,6 +345,10 @@ class Catalogue:
         for layer in self._layers:
             for found, number in layer.keys_with(key):
                 yield found, layer, number
+
+
+def _origin(source: SourceMeta, line: Line) -> Origin:
+    return Origin(f"{source.name}: {line.file}" if line.file else source.name, line.number, line.text)
 
 
 def _asked(url: str, host: str, resource: str, initiator: str, asker: Asker) -> Asked:

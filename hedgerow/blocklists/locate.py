@@ -1,34 +1,48 @@
-"""Finding the line of a list that names a domain: slow, for when somebody asks why."""
+"""Finding the line of a list that names a domain or a network: slow, for when somebody asks why."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from hedgerow.blocklists.formats import ListFormat, detect, format_named
-from hedgerow.blocklists.rules import Problem
+from hedgerow.blocklists.rules import Parsed, Problem
 from hedgerow.blocklists.text import Stretch, read_stretches
 
 
-def find_host(text: Path, format_name: str, domain: str) -> tuple[str, int, str] | None:
-    """The file (of a list that has several), number and text of the first line by which the list names exactly `domain`.
+class Line(NamedTuple):
+    """A line of a list, `file` of a list that has several; `number` is None where it could not be found."""
 
-    None if there is none, or if the copy is gone because its generation was pruned.
-    """
+    file: str = ""
+    number: int | None = None
+    text: str = ""
+
+
+def find_host(text: Path, format_name: str, domain: str) -> Line:
+    """The first line by which the list names exactly `domain`; none if its copy is gone because its generation was pruned."""
     # Only lines that hold the name, or that may hold it in another form, are worth parsing.
     likely = re.compile(re.escape(domain) + r"|[^\x00-\x7f]|:", re.IGNORECASE)
+    return _find(text, format_name, likely, lambda parsed: domain in parsed.hosts or domain in parsed.exact)
+
+
+def find_network(text: Path, format_name: str, key: str) -> Line:
+    """The first line by which the list names exactly the network of an index key (`names.network_key`)."""
+    return _find(text, format_name, re.compile(r"\d|:"), lambda parsed: key in parsed.networks)
+
+
+def _find(text: Path, format_name: str, likely: re.Pattern[str], names: Callable[[Parsed], bool]) -> Line:
     problems: list[Problem] = []
     try:
         for stretch in read_stretches(text, "", problems):
             known = _format_of(stretch, format_name)
             for number, line in enumerate(stretch.lines, stretch.first) if known else ():
-                if likely.search(line) and known is not None:
-                    parsed = known.parse([line], number, "")
-                    if domain in parsed.hosts or domain in parsed.exact:
-                        return stretch.file, number, line.strip()
+                if likely.search(line) and known is not None and names(known.parse([line], number, "")):
+                    return Line(stretch.file, number, line.strip())
     except OSError:
-        return None
-    return None
+        return Line()
+    return Line()
 
 
 def _format_of(stretch: Stretch, name: str) -> ListFormat | None:

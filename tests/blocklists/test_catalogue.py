@@ -200,7 +200,10 @@ def test_networks(tmp_path: Path) -> None:
     expectations = [("8.8.7.255", "malware"), ("8.8.8.8", "bypass"), ("8.8.3.255", ""), ("2620:fe::9", "malware"), ("2620:ff::", "")]
     for address, expected in [*expectations, ("9.9.9.9", "malware")]:
         assert set(catalogue.names_of(catalogue.address_mask(address))) == set(expected.split()), address
-    assert catalogue.locate("8.8.7.1", "malware") == Origin("malware")
+    assert catalogue.locate("8.8.7.1", "malware") == Origin("malware", 1, "8.8.4.0/22")
+    assert catalogue.locate("::ffff:8.8.7.1", "malware") == Origin("malware", 1, "8.8.4.0/22")
+    assert catalogue.locate("8.8.8.8", "bypass") == Origin("bypass", 1, "24.0.8.8.8.rpz-ip CNAME .")
+    assert catalogue.locate("::ffff:9.9.9.9", "malware") == Origin("malware", 3, "9.9.9.9")
     assert catalogue.locate("9.9.9.9", "malware") == Origin("malware", 3, "9.9.9.9")
 
 
