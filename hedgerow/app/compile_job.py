@@ -101,15 +101,14 @@ async def compile_apart(job: CompileJob) -> CompileReport:
 def run_fetch(job: FetchJob, progress: Callable[[Fetched], None] | None = None, received: Received | None = None) -> tuple[Fetched, ...]:
     """Downloads the sources; a copy that the guards do not trust is held back. Raises OSError."""
     folders = ListFolders(job.state)
-    # A slow server must not keep the lists that have come from being compiled: all is locked only while a copy is judged.
+    # A slow server must not keep the lists that have come from being compiled: all is locked only while a copy is put away.
     with folders.locked(what="fetch"):
         lists = ParsedLists(folders.parsed)
-
-        def judge(new: Source, good: Source | None) -> str:
-            with folders.locked():
-                return judge_copy(lists, new, good)
-
-        return tuple(fetch_all(job.sources, folders.downloads, progress=progress, judge=judge, received=received or ignore_bytes))
+        fetched = fetch_all(
+            job.sources, folders.downloads, progress=progress, judge=lambda new, good: judge_copy(lists, new, good),
+            received=received or ignore_bytes, alone=folders.locked,
+        )  # fmt: skip
+        return tuple(fetched)
 
 
 def run_compile(job: CompileJob, progress: Callable[[str], None] | None = None) -> CompileReport:

@@ -92,10 +92,15 @@ class ControlProcess:
         ensure_token(self.settings)
         await self._courier.start()
         await self._follow_policy()
-        if self.lists.is_stale(self.policy_file.policy):
-            await self.lists.compile(self.policy_file.policy)
+        await self.lists.take_up(self.policy_file.policy, self._last_generation())
         await self.publish()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._want_reload)
+
+    def _last_generation(self) -> Path | None:
+        try:
+            return Snapshot.load(self.settings.state).generation
+        except (OSError, ValueError):
+            return None
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:

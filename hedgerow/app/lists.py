@@ -33,14 +33,20 @@ from hedgerow.blocklists.generation import LAYOUT, read_meta
 from hedgerow.blocklists.parsed import ParsedLists, engine
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sources import Source, public_sources, starter_sources
+from hedgerow.blocklists.unpack import files_of
 from hedgerow.dashboards.api.control import ListHealth
 from hedgerow.policies.model import Lists, Policy
 
 log = logging.getLogger("hedgerow.lists")
 
+AT_ONCE_BYTES = 4 << 20
+"""Lists on disk up to this size are compiled before anybody is served: that is done in a second or two."""
+SETTLED_S = 3600.0
+"""After so long without a change, lists in two layers are compiled to one, whose look-ups are faster."""
 FETCH_EVERY_S = 24 * 3600.0
 FETCH_AGAIN_S = 15 * 60.0
 WHILE_FETCHING_S = 15.0
+_WHOLE = "-whole"
 ASKED_BEFORE = 0.75
 """Of the time after which a list is too old: by then its server has been asked again."""
 
@@ -79,16 +85,22 @@ def fingerprint(sources: Sequence[Source]) -> str:
     """Names what would be compiled: changes when a source, the file of one, the taxonomy or the list engine does."""
     digest = hashlib.sha256(repr((LAYOUT, engine(), builtin_categories())).encode())
     for source in sources:
-        digest.update(repr((source.name, source.category, source.format, source.url, str(source.path), _identity(source.path))).encode())
+        digest.update(repr((source.name, source.category, source.format, source.url, str(source.path), _identities(source))).encode())
     return digest.hexdigest()[:20]
 
 
-def _identity(path: Path | None) -> tuple[int, int] | None:
+def _identities(source: Source) -> list[tuple[str, int, int]]:
+    """Name, date and size of all files that a source is read from; none if they cannot be read."""
     try:
-        status = path.stat() if path else None
+        found = [(path, path.stat()) for path in files_of(source.path, source.format)] if source.path else []
     except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_size) if status else None
+        return []
+    return [(str(path), status.st_mtime_ns, status.st_size) for path, status in found]
+
+
+def _written(source: Source) -> float | None:
+    """When the newest of a source's files was written, in seconds since the epoch; None if there is none."""
+    return max((date / 1e9 for _name, date, _size in _identities(source)), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +122,7 @@ class ListKeeper:
         self._failed: dict[Source, tuple[float, Problem]] = {}
         self._compiled: tuple[Source, ...] = ()
         self._compiled_at = 0.0
+        self._is_layered = False
         self._is_fetching = False
         self.generation: Path | None = None
         self.report: CompileReport | None = None
@@ -133,21 +146,43 @@ class ListKeeper:
     def is_worth_compiling(self, policy: Policy) -> bool:
         """Whether what is in force is stale. While lists are coming in one after the other, they are compiled some at a time."""
         is_too_soon = self._is_fetching and time.monotonic() - self._compiled_at < WHILE_FETCHING_S
-        return not is_too_soon and self.is_stale(policy)
+        return not is_too_soon and (self.is_stale(policy) or self._is_settled())
 
     def is_stale(self, policy: Policy) -> bool:
         """Whether something else would be compiled now than what is in force."""
-        return self.generation is None or fingerprint(self._sources(policy)) != self.generation.name
+        return self.generation is None or fingerprint(self._sources(policy)) != self.generation.name.removesuffix(_WHOLE)
+
+    def _is_settled(self) -> bool:
+        """Whether nothing has changed for so long that it is time to make one layer of two."""
+        return self._is_layered and time.monotonic() - self._compiled_at > SETTLED_S
+
+    async def take_up(self, policy: Policy, before: Path | None) -> bool:
+        """Something to start with: all lists if they are compiled in a moment, else the generation `before`, of an earlier run, or
+        else the starter lists; the others follow. False where that failed."""
+        sources = self._sources(policy)
+        size = sum(size for source in sources for _name, _date, size in _identities(source))
+        name = fingerprint(sources)
+        is_known = any(read_report(self._folders.generations / each) for each in (name, f"{name}{_WHOLE}"))
+        if is_known or size - _size_of_starter_lists() <= AT_ONCE_BYTES:
+            return await self.compile(policy)
+        if before is not None and _is_usable(before):
+            self.generation = before
+            return True
+        return await self._compile(starter_sources())
 
     async def compile(self, policy: Policy) -> bool:
-        """Makes what `is_stale` asks for; False where that failed, and then all stays as it was."""
-        sources = self._sources(policy)
-        out = self._folders.generations / fingerprint(sources)
+        """Makes what `is_worth_compiling` asks for; False where that failed, and then all stays as it was."""
+        return await self._compile(self._sources(policy), whole=self._is_settled() and not self.is_stale(policy))
+
+    async def _compile(self, sources: tuple[Source, ...], *, whole: bool = False) -> bool:
+        name = fingerprint(sources)
+        in_one_layer = self._folders.generations / f"{name}{_WHOLE}"
+        out = in_one_layer if whole or in_one_layer.exists() else self._folders.generations / name
         started = time.monotonic()
         report = read_report(out)
         if report is None:
             shutil.rmtree(out, ignore_errors=True)
-            job = CompileJob(sources, out, self._folders.state, self.generation or self._newest())
+            job = CompileJob(sources, out, self._folders.state, None if whole else self.generation or self._newest())
             try:
                 report = run_compile(job, self._progress.compiled) if self._progress else await compile_apart(job)
             except (CompileError, OSError) as error:
@@ -161,6 +196,7 @@ class ListKeeper:
             log.warning("%s", problem)
         self.problem = ""
         self.generation, self.report, self._compiled, self._compiled_at = out, report, sources, time.monotonic()
+        self._is_layered = len(read_meta(out).layers) > 1
         return True
 
     def _newest(self) -> Path | None:
@@ -217,8 +253,8 @@ class ListKeeper:
     def _age(self, source: Source, copy: Copy) -> float | None:
         if source.url:
             return time.time() - copy.checked if copy.checked else None
-        identity = _identity(source.path)
-        return time.time() - identity[0] / 1e9 if identity else None
+        written = _written(source)
+        return None if written is None else time.time() - written
 
     def health(self, policy: Policy) -> tuple[ListHealth, ...]:
         """A line for each list."""
@@ -228,8 +264,7 @@ class ListKeeper:
         )
 
     def _health(self, source: Source, now: Source, report: SourceReport | None) -> ListHealth:
-        identity = _identity(now.path)
-        checked = self._copy(source).checked if source.url else identity[0] / 1e9 if identity else None
+        checked = self._copy(source).checked if source.url else _written(now)
         trouble = self._trouble(source)
         problems = report.problems if report else {}
         if not trouble and problems:
@@ -263,6 +298,18 @@ class ListKeeper:
                 with suppress(OSError, ValueError, KeyError, TypeError):
                     used.update(source.parsed for source in read_meta(generation).sources) if generation else None
             ParsedLists(self._folders.parsed).prune(used)
+
+
+def _size_of_starter_lists() -> int:
+    return sum(source.path.stat().st_size for source in starter_sources() if source.path)
+
+
+def _is_usable(generation: Path) -> bool:
+    try:
+        read_meta(generation)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 def _at(source: Source, path: Path | None) -> Source:

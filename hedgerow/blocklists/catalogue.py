@@ -321,7 +321,9 @@ class Catalogue:
             return None
         source, key = found
         text = self._generation / source.text
-        return _origin(source, find_network(text, source.format, key) if key[0] == "!" else find_host(text, source.format, host_of_key(key)))
+        return _origin(
+            source, find_network(text, source.format, key) if key[0] == "!" else find_host(text, source.format, host_of_key(key))
+        )
 
     def _source_of_address(self, address: str, category: str) -> tuple[SourceMeta, str] | None:
         """A list of the category that names an address, what it merely writes in another way, or a network of it; and its key there."""

@@ -111,6 +111,10 @@ Received = Callable[[Source, int, int | None], None]
 """Told while a source is downloaded: the bytes so far, and how many there will be where the server says so."""
 
 
+Alone = Callable[[], contextlib.AbstractContextManager[object]]
+"""Held while a copy is judged and put into its place: nobody else must change the store meanwhile."""
+
+
 def _trust(_new: Source, _good: Source | None) -> str:
     return ""
 
@@ -128,6 +132,7 @@ class _Errand:
     limits: Limits
     judge: Judge
     received: Received
+    alone: Alone
 
 
 def fetch_all(
@@ -138,17 +143,19 @@ def fetch_all(
     progress: Callable[[Fetched], None] | None = None,
     judge: Judge = _trust,
     received: Received = ignore_bytes,
+    alone: Alone = contextlib.nullcontext,
 ) -> list[Fetched]:
     """Downloads those of `sources` that have a URL into `store`. Returns all of them, in order, with paths filled in.
 
     `judge` is asked about each new copy before it is used; `received` is called from several threads. Never raises for what a
-    server does; raises OSError where the store cannot be written. `client` is for tests and proxies. One process at a time.
+    server does; raises OSError where the store cannot be written. `client` is for tests and proxies. One process at a time downloads;
+    another may take a copy into use (`accept_held`) if it holds what `alone` does.
     """
     store.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         if client is None:
             client = stack.enter_context(httpx.Client(http2=True))
-        errand = _Errand(store, client, limits, judge, received)
+        errand = _Errand(store, client, limits, judge, received, alone)
         pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE))
         results = []
         for fetched in pool.map(lambda source: _fetch(source, errand), sources):
@@ -180,7 +187,8 @@ def accept_held(source: Source, store: Path) -> bool:
     shelf = _read_shelf(pointer)
     if shelf.held is None:
         return False
-    _save(pointer, _Shelf(good=shelf.held))
+    # What nothing points to is left to the next download, which may have just come in.
+    _save(pointer, _Shelf(good=shelf.held), prune=False)
     return True
 
 
@@ -204,15 +212,26 @@ def _fetch(source: Source, errand: _Errand) -> Fetched:
     pointer = pointer_of(source, errand.store)
     for left in pointer.parent.glob(f".{pointer.stem}.*"):  # by a process that was killed
         left.unlink(missing_ok=True)
-    shelf = _read_shelf(pointer)
-    good = replace(source, path=errand.store / shelf.good.file) if shelf.good else None
     try:
-        newer = _download_patiently(source, pointer, shelf.newest, errand)
+        newer = _download_patiently(source, pointer, _read_shelf(pointer).newest, errand)
     except (_RefusedError, _UnreachableError) as error:
+        good = _good_copy(source, _read_shelf(pointer), errand.store)
         if good is None:
             return Fetched(source, Outcome.MISSING, Problem(source.name, None, None, f"{error}; there is no copy yet", source.url or ""))
         problem = Problem(source.name, None, None, f"{error}; the last good copy is used", source.url or "")
         return Fetched(good, Outcome.KEPT, problem)
+    with errand.alone():
+        return _put_away(source, pointer, newer, errand)
+
+
+def _good_copy(source: Source, shelf: _Shelf, store: Path) -> Source | None:
+    return replace(source, path=store / shelf.good.file) if shelf.good else None
+
+
+def _put_away(source: Source, pointer: Path, newer: _Known | None, errand: _Errand) -> Fetched:
+    """Judges what came, None if nothing did. The shelf may be another than before the download: somebody may have accepted a copy."""
+    shelf = _read_shelf(pointer)
+    good = _good_copy(source, shelf, errand.store)
     if newer is None:
         os.utime(pointer)
         return _held(source, good, shelf.reason) if shelf.held else Fetched(good or source, Outcome.UNCHANGED)
@@ -337,13 +356,13 @@ def _beside(path: Path) -> Iterator[IO[bytes]]:
             Path(file.name).unlink(missing_ok=True)
 
 
-def _save(pointer: Path, shelf: _Shelf) -> None:
-    """Points to the copies of `shelf`, and removes those that nothing points to any more."""
+def _save(pointer: Path, shelf: _Shelf, *, prune: bool = True) -> None:
+    """Points to the copies of `shelf`, and with `prune` removes those that nothing points to any more."""
     with _beside(pointer) as text:
         text.write(json.dumps(asdict(shelf)).encode())
         _rename(text, pointer)
     named = {known.file for known in (shelf.good, shelf.held) if known}
-    for path in pointer.parent.glob(f"{pointer.stem}-*.list"):
+    for path in pointer.parent.glob(f"{pointer.stem}-*.list") if prune else ():
         if path.name not in named:
             path.unlink(missing_ok=True)
 

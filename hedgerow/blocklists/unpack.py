@@ -93,12 +93,18 @@ def unpack(path: Path, out: Path, wanted_format: str = "auto", to_allow: bool = 
     return unpacked
 
 
+def files_of(path: Path, wanted_format: str = "auto") -> list[Path]:
+    """All files that `unpack` would read, sorted: of a folder, or of a list that includes others. Raises OSError."""
+    if path.is_dir():
+        return sorted(each for each in path.rglob("*") if each.is_file())
+    return sorted(_included(path)) if _is_to_include(path, wanted_format) else [path]
+
+
 def content_digest(path: Path, wanted_format: str = "auto") -> str:
     """A checksum of all that `unpack` would read; raises OSError."""
-    if path.is_dir():
-        return _digest_of(sorted(each for each in path.rglob("*") if each.is_file()), path)
-    if _is_to_include(path, wanted_format):
-        return _digest_of(sorted(_included(path)), path.parent)
+    files = files_of(path, wanted_format)
+    if files != [path]:
+        return _digest_of(files, path if path.is_dir() else path.parent)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -11,7 +11,12 @@ import pytest
 from list_server import ListServer, text
 
 from hedgerow.app import lists as lists_module
+from hedgerow.app.compile_job import CompileJob, run_compile
 from hedgerow.app.lists import ListKeeper, fingerprint, recommended_sources, sources_of
+from hedgerow.blocklists import layers
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.compile import CompileReport
+from hedgerow.blocklists.generation import read_meta
 from hedgerow.blocklists.sources import Source
 from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import Policy
@@ -48,6 +53,85 @@ def test_what_is_compiled_depends_on_files_taxonomy_and_engine(tmp_path: Path, m
     monkeypatch.setattr(lists_module, "engine", lambda: "another")
     seen.add(fingerprint(sources))
     assert len(seen) == 4
+
+
+def test_a_file_inside_a_folder_and_one_that_is_included_count(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "adult").mkdir(parents=True)
+    domains, main, part = tmp_path / "folder" / "adult" / "domains", tmp_path / "main", tmp_path / "part"
+    for path, content in ((domains, "a.example\n"), (main, "include:part\n"), (part, "domain:b.example\n")):
+        path.write_text(content)
+    sources = [Source("folder", "adult", tmp_path / "folder"), Source("main", "social", main)]
+    seen = {fingerprint(sources)}
+    assert fingerprint(sources) in seen
+    for path in (domains, part, tmp_path / "folder" / "adult" / "urls"):
+        path.write_text("full:longer-than-before.example\n")
+        seen.add(fingerprint(sources))
+    assert len(seen) == 4
+
+
+def names_of(keeper: ListKeeper, host: str) -> set[str]:
+    assert keeper.generation
+    catalogue = Catalogue.open(keeper.generation)
+    return set(catalogue.names_of(catalogue.host_mask(host)))
+
+
+def test_large_lists_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first start begins with the starter lists, a later one with what was in force."""
+    (tmp_path / "list.txt").write_text("a.example\n")
+    policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
+    keeper = ListKeeper(tmp_path / "small")
+    assert asyncio.run(keeper.take_up(policy, None))
+    assert (names_of(keeper, "a.example"), keeper.is_stale(policy)) == ({"gambling"}, False)
+
+    monkeypatch.setattr(lists_module, "AT_ONCE_BYTES", 5)
+    keeper = ListKeeper(tmp_path / "large")
+    assert asyncio.run(keeper.take_up(policy, None))
+    assert (names_of(keeper, "a.example"), names_of(keeper, "www.tiktok.com")) == (set(), {"social"})
+    assert keeper.is_worth_compiling(policy)
+    assert asyncio.run(keeper.compile(policy))
+    assert (names_of(keeper, "a.example"), names_of(keeper, "www.tiktok.com")) == ({"gambling"}, {"social"})
+
+    again, last = ListKeeper(tmp_path / "large"), keeper.generation
+    assert asyncio.run(again.take_up(policy, last))
+    assert (again.generation, again.is_stale(policy)) == (last, False)
+    (tmp_path / "list.txt").write_text("another.example\n")
+    again = ListKeeper(tmp_path / "large")
+    assert asyncio.run(again.take_up(policy, last))
+    assert (names_of(again, "a.example"), again.is_stale(policy)) == ({"gambling"}, True)
+    assert asyncio.run(again.compile(policy))
+    assert (names_of(again, "a.example"), names_of(again, "another.example")) == (set(), {"gambling"})
+
+
+def test_two_layers_become_one_when_lists_have_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "WORTH_KEEPING", 1)
+    (tmp_path / "list.txt").write_text("a.example\n")
+    policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
+    keeper = ListKeeper(tmp_path / "state")
+    monkeypatch.setattr("hedgerow.app.lists.compile_apart", compile_here)
+
+    def compiled(host: str) -> int:
+        assert asyncio.run(keeper.compile(policy))
+        assert names_of(keeper, host) == {"gambling"}
+        assert not keeper.is_stale(policy)
+        assert keeper.generation
+        return len(read_meta(keeper.generation).layers)
+
+    assert compiled("a.example") == 1
+    (tmp_path / "list.txt").write_text("another.example\n")
+    assert compiled("another.example") == 2
+    assert not keeper.is_worth_compiling(policy)
+    monkeypatch.setattr(lists_module, "SETTLED_S", -1.0)
+    assert keeper.is_worth_compiling(policy)
+    assert compiled("another.example") == 1
+    assert not keeper.is_worth_compiling(policy)
+    whole, again = keeper.generation, ListKeeper(tmp_path / "state")
+    assert asyncio.run(again.compile(policy))
+    assert again.generation == whole
+
+
+async def compile_here(job: CompileJob) -> CompileReport:
+    """In this process, whose constants the test has changed."""
+    return run_compile(job)
 
 
 def test_recommended_lists_are_those_of_the_profiles_in_use(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.blocklists.fetch import Fetched, Limits, Outcome, fetch_all, kept_copies
+from hedgerow.blocklists.fetch import Fetched, Limits, Outcome, accept_held, copy_of, fetch_all, kept_copies
 from hedgerow.blocklists.sources import Source
 
 GOOD = b"good.example\n" * 100
@@ -161,6 +161,33 @@ def test_a_bad_download_never_costs_the_good_copy(what: str, server: ListServer,
     assert kept.problem
     assert message in kept.problem.message
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_copy_that_is_accepted_while_another_comes_in_stays_accepted(server: ListServer, tmp_path: Path) -> None:
+    source = Source("list", "adult", url=server.url)
+    texts = iter((GOOD, b"held.example\n", b"third.example\n"))
+    judged: list[tuple[bytes, bytes]] = []
+
+    def judge(new: Source, good: Source | None) -> str:
+        assert new.path is not None
+        before = good.path.read_bytes() if good and good.path else b""
+        judged.append((before, new.path.read_bytes()))
+        return "not trusted" if before else ""
+
+    def serve(handler: Handler) -> None:
+        text = next(texts)
+        if text.startswith(b"third"):
+            assert accept_held(source, tmp_path)
+        answer(handler, 200, text)
+
+    server.serve = serve
+    outcomes = [fetch_all([source], tmp_path, limits=QUICK, judge=judge)[0].outcome for _ in range(3)]
+    assert outcomes == [Outcome.NEW, Outcome.HELD, Outcome.HELD]
+    assert judged[2] == (b"held.example\n", b"third.example\n")
+    copy = copy_of(source, tmp_path)
+    assert copy.path is not None
+    assert (copy.path.read_bytes(), copy.held) == (b"held.example\n", "not trusted")
+    assert len(list(tmp_path.glob("*.list"))) == 2
 
 
 def test_what_may_pass_is_tried_again(server: ListServer, tmp_path: Path) -> None:
