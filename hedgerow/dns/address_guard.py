@@ -15,13 +15,17 @@ _MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4 as IPv6
 _NAT64: Final = b"\0\x64\xff\x9b" + bytes(8)  # 64:ff9b::/96 (RFC 6052)
 _NOWHERE: Final = (bytes(4), bytes(16))
 # Not on the public internet (RFC 6890): no public name has an address in these, unless somebody wants to be taken for a neighbour.
-_PRIVATE4: Final = tuple(
-    ip_network(text)
-    for text in ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
-)
-_PRIVATE6: Final = tuple(ip_network(text) for text in ("::/127", "fc00::/7", "fe80::/10", "fec0::/10"))
-_FIRST_OCTETS4: Final = frozenset((0, 10, 100, 127, 169, 172, 192))
-_FIRST_OCTETS6: Final = frozenset((0, 0xFC, 0xFD, 0xFE))
+_PRIVATE4: Final = ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+_PRIVATE6: Final = ("::/127", "fc00::/8", "fd00::/8", "fe80::/9")
+
+
+def _spans(networks: Iterable[str]) -> dict[int, tuple[bytes, bytes]]:
+    """First and last address of each network, by their first octet, of which no two have the same: packed addresses compare as numbers."""
+    parsed = map(ip_network, networks)
+    return {network[0].packed[0]: (network[0].packed, network[-1].packed) for network in parsed}
+
+
+_SPANS: Final = {4: _spans(_PRIVATE4), 16: _spans(_PRIVATE6)}
 
 type JudgeAddress = Callable[[str], Decision | None]
 """What the policy and the lists say about an address: a decision if it is blocked."""
@@ -36,11 +40,10 @@ def is_private(packed: bytes) -> bool:
     >>> is_private(bytes((192, 168, 1, 1))), is_private(bytes((9, 9, 9, 9)))
     (True, False)
     """
-    if len(packed) == 4:
-        return packed[0] in _FIRST_OCTETS4 and any(ip_address(packed) in network for network in _PRIVATE4)
-    if packed.startswith((_MAPPED, _NAT64)):
-        return is_private(packed[12:])
-    return packed[0] in _FIRST_OCTETS6 and any(ip_address(packed) in network for network in _PRIVATE6)
+    if len(packed) == 16 and packed.startswith((_MAPPED, _NAT64)):
+        packed = packed[12:]
+    span = _SPANS[len(packed)].get(packed[0])
+    return span is not None and span[0] <= packed <= span[1]
 
 
 def meant(packed: bytes) -> bytes:

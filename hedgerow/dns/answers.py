@@ -24,6 +24,7 @@ BLOCKED_LIFETIME: Final = 3_600.0  # how long a blocked answer may stay in the c
 FAILURE_TTL: Final = 1.0  # RFC 9520: failures are cached, and no longer than needed to protect the upstream
 
 STALE_TTL: Final = 30  # RFC 8767, section 4
+_SERVICES: Final = (wire.SVCB, wire.HTTPS)
 _ECH: Final = 5  # SvcParamKey
 _MANDATORY: Final = 0
 
@@ -146,7 +147,7 @@ def stale(draft: Draft, *, keep: bool) -> Draft:
 def chain(response: Response, name: bytes) -> tuple[bytes, ...]:
     """The CNAME targets that lead on from `name`, in order; each name once, so a loop ends."""
     targets: dict[bytes, bytes] = {}
-    for record in response.answers:
+    for record in response.answers if wire.CNAME in response.kinds else ():
         if record.rtype == wire.CNAME:
             targets.setdefault(record.owner, wire.read_name(response.data, record.start)[0].lower())
     found: list[bytes] = []
@@ -158,7 +159,9 @@ def chain(response: Response, name: bytes) -> tuple[bytes, ...]:
 
 def service_targets(response: Response) -> tuple[bytes, ...]:
     """The names that SVCB and HTTPS records lead to, where they are not the owner itself: aliases by another way."""
-    services = [record for record in response.answers if record.rtype in (wire.SVCB, wire.HTTPS)]
+    if response.kinds.isdisjoint(_SERVICES):
+        return ()
+    services = [record for record in response.answers if record.rtype in _SERVICES]
     names = (wire.read_name(response.data, record.start + 2)[0].lower() for record in services)
     return tuple(name for name in names if name != b"\0")
 
@@ -175,16 +178,16 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
     belongs = {query.name, *targets}
     answers = [record for record in response.answers if record.owner in belongs or record.rtype == wire.DNAME]
     wants_proof = query.edns is not None and query.edns.dnssec
-    positive = any(record.rtype == query.qtype for record in answers)
+    positive = query.qtype in [record.rtype for record in answers]
     authority = response.authority if wants_proof or not positive else ()
     untouched = len(answers) == len(response.answers) and (keep_ech or not has_ech(response))
-    ttl_of = _ttl_rule(response, positive)
+    longest = MAX_TTL if positive else _negative_ttl(response)
     if untouched:
-        body, ttls = _spliced(response, len(authority), ttl_of)
+        body, ttls = _spliced(response, len(authority), longest)
     else:
-        body, ttls = _rebuilt(query, response, [*answers, *authority], ttl_of, keep_ech=keep_ech)
-    has_soa = any(record.rtype == wire.SOA for record in authority)
-    lifetime = min((ttl for _, ttl in ttls), default=0) if positive or has_soa else 0
+        body, ttls = _rebuilt(query, response, [*answers, *authority], longest, keep_ech=keep_ech)
+    has_soa = wire.SOA in [record.rtype for record in authority]
+    lifetime = min([ttl for _, ttl in ttls], default=0) if positive or has_soa else 0
     authentic = response.authentic and (untouched or keep_ech)
     return Draft(response.rcode, len(answers), len(authority), body, ttls, float(lifetime), authentic=authentic)
 
@@ -228,7 +231,9 @@ def without_ech(rdata: bytes) -> bytes:
 
 def has_ech(response: Response) -> bool:
     """Does it offer Encrypted ClientHello?"""
-    services = (record for record in response.answers if record.rtype in (wire.SVCB, wire.HTTPS))
+    if response.kinds.isdisjoint(_SERVICES):
+        return False
+    services = (record for record in response.answers if record.rtype in _SERVICES)
     return any(key == _ECH for record in services for key, _ in wire.parse_svcb(response.data[record.start : record.end])[1])
 
 
@@ -237,40 +242,34 @@ def _flags(data: bytes, rcode: int, *, truncated: bool = False, authentic: bool 
     return bytes((first, 0x80 | data[3] & 0x10 | (0x20 if authentic else 0) | rcode & 15))
 
 
-class _TtlRule(NamedTuple):
-    """Bounds every TTL; that of a negative answer is the SOA's minimum too (RFC 2308, section 5)."""
-
-    negative: int
-
-    def __call__(self, record: Record) -> int:
-        ttl = 0 if record.ttl > 0x7FFFFFFF else record.ttl
-        return min(ttl, self.negative, MAX_TTL)
-
-
-def _ttl_rule(response: Response, positive: bool) -> _TtlRule:
-    if positive:
-        return _TtlRule(MAX_TTL)
+def _negative_ttl(response: Response) -> int:
+    """How long at the most a negative answer holds: the SOA's minimum too (RFC 2308, section 5)."""
     minimums = [int.from_bytes(response.data[r.end - 4 : r.end]) for r in response.authority if r.rtype == wire.SOA]
-    return _TtlRule(min([*minimums, MAX_NEGATIVE_TTL]))
+    return min([*minimums, MAX_NEGATIVE_TTL])
 
 
-def _spliced(response: Response, authority: int, ttl_of: _TtlRule) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+def _bounded(ttl: int, longest: int) -> int:
+    """A TTL with its first bit set counts as zero (RFC 2181, section 8)."""
+    return 0 if ttl > 0x7FFFFFFF else min(ttl, longest)
+
+
+def _spliced(response: Response, authority: int, longest: int) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     start = response.question_end
     records = response.answers + response.authority[:authority]
     end = records[-1].end if records else start
-    return response.data[start:end], tuple((record.ttl_at - start, ttl_of(record)) for record in records)
+    return response.data[start:end], tuple([(record.ttl_at - start, _bounded(record.ttl, longest)) for record in records])
 
 
 def _rebuilt(
-    query: Query, response: Response, records: list[Record], ttl_of: _TtlRule, *, keep_ech: bool
+    query: Query, response: Response, records: list[Record], longest: int, *, keep_ech: bool
 ) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     written = []
     for record in records:
         rdata = wire.expand_rdata(response.data, record)
-        if record.rtype in (wire.SVCB, wire.HTTPS) and not keep_ech:
+        if record.rtype in _SERVICES and not keep_ech:
             rdata = without_ech(rdata)
         owner = wire.QUESTION_POINTER if record.owner == query.name else record.owner
-        written.append((owner, record.rtype, ttl_of(record), rdata))
+        written.append((owner, record.rtype, _bounded(record.ttl, longest), rdata))
     return _written(written)
 
 

@@ -18,6 +18,7 @@ from hedgerow.dns import wire
 from hedgerow.dns.deadlines import Deadlines, Handle
 from hedgerow.dns.upstream import Ask, Channel, UpstreamError, is_address
 from hedgerow.dns.validation import Validators
+from hedgerow.dns.waiting import RandomOctets
 from hedgerow.dns.wire import Malformed, Response
 from hedgerow.policies.resolver_settings import Strategy
 
@@ -79,6 +80,7 @@ class Upstreams:
         self.clock = clock
         self.count = count or _count_nothing
         self.deadlines = Deadlines()
+        self.random = RandomOctets()
         self.health = {channel.name: _Health() for channel in channels}
         self._channels = tuple(channels)
         self._usable = () if secure_only else tuple(channels)
@@ -216,7 +218,7 @@ class _Inquiry:
 
     def __init__(self, upstreams: Upstreams, ask: Ask, hear: Hear, rounds: list[list[Channel]]) -> None:
         self.upstreams, self.ask, self.rounds = upstreams, ask, rounds
-        self.written = ask.in_random_case()
+        self.written = ask.in_random_case(upstreams.random)
         self.hearers = [hear]
         self.open: list[_Attempt] = []
         self.round = 0

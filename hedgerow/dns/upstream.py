@@ -71,10 +71,10 @@ class Ask(NamedTuple):
         """The same with the question written in other letters."""
         return _BODIES[self.dnssec, self.checking_disabled][0] + question + _BODIES[self.dnssec, self.checking_disabled][1]
 
-    def in_random_case(self) -> bytes:
+    def in_random_case(self, random: Callable[[int], bytes] = os.urandom) -> bytes:
         """The question with each letter small or capital at random ("0x20"): who cannot see it cannot answer it."""
         size = len(self.question) - 4
-        mask = int.from_bytes(self.question[:size].translate(_LETTERS)) & int.from_bytes(os.urandom(size))
+        mask = int.from_bytes(self.question[:size].translate(_LETTERS)) & int.from_bytes(random(size))
         return (int.from_bytes(self.question[:size]) ^ mask).to_bytes(size) + self.question[size:]
 
 

@@ -14,6 +14,20 @@ def random_numbers() -> Iterator[int]:
         yield from array("H", os.urandom(128))
 
 
+class RandomOctets:
+    """The same as octets: called with a number of them, at most 4096; each is given out once."""
+
+    def __init__(self) -> None:
+        self._octets, self._at = b"", 0
+
+    def __call__(self, size: int) -> bytes:
+        at = self._at
+        if at + size > len(self._octets):
+            self._octets, at = os.urandom(4096), 0
+        self._at = at + size
+        return self._octets[at : self._at]
+
+
 class Question(Protocol):
     """Somebody who waits for the answer to `question`, as it was written."""
 

@@ -135,7 +135,10 @@ class Record(NamedTuple):
 
 
 class Response(NamedTuple):
-    """An upstream's answer, walked from end to end. `rcode` includes the bits from the OPT record, `options` are that record's."""
+    """An upstream's answer, walked from end to end. `rcode` includes the bits from the OPT record, `options` are that record's.
+
+    `kinds` are the types of the records in the answer section.
+    """
 
     data: bytes
     question_end: int
@@ -143,7 +146,8 @@ class Response(NamedTuple):
     authentic: bool
     answers: tuple[Record, ...]
     authority: tuple[Record, ...]
-    options: bytes = b""
+    kinds: frozenset[int]
+    options: bytes
 
 
 def read_name(message: bytes, at: int) -> tuple[bytes, int]:
@@ -288,7 +292,8 @@ def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Re
         if record.rtype == OPT:
             rcode |= (record.ttl >> 24) << 4
             options = data[record.start : record.end]
-    return Response(data, end, rcode, bool(flags & 0x20), sections[0], sections[1], options)
+    kinds = frozenset([record.rtype for record in sections[0]])
+    return Response(data, end, rcode, bool(flags & 0x20), sections[0], sections[1], kinds, options)
 
 
 def answers_question(data: bytes, question: bytes) -> bool:
