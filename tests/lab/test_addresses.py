@@ -1,0 +1,128 @@
+"""Devices get their addresses from the router, by DHCP and by router advertisements, and keep their person's rules whatever they get."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from lab import House, Space
+from lab.attempts import asks
+from lab.house import LAN4, LAN6, NUMBERS, give_address
+
+pytestmark = pytest.mark.root
+CLIENT = """#!/bin/sh
+[ "$1" = bound ] || [ "$1" = renew ] || exit 0
+ip address flush dev "$interface" scope global
+ip address add "$ip/$mask" dev "$interface"
+ip route replace default via "$router"
+"""
+"""What udhcpc calls with what it was given."""
+
+
+@pytest.fixture
+def guarded(house: House) -> Iterator[House]:
+    if shutil.which("dnsmasq", path="/usr/sbin:/usr/bin") is None or shutil.which("busybox") is None:
+        pytest.skip("dnsmasq and busybox are not installed")
+    house.hedgerow("gateway", "apply", "--no-strict")
+    yield house
+    house.hedgerow("gateway", "remove")
+    for name, number in NUMBERS.items():
+        give_address(house.devices[name], number)
+    (house.folder / "dnsmasq.leases").write_text("")
+
+
+def serve_addresses(house: House, first: int) -> subprocess.Popen[str]:
+    """dnsmasq as the router's DHCP server and its voice for IPv6, giving out `first` and what follows."""
+    words = [
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--user=root",
+        "--pid-file=",
+        "--interface=lan",
+        "--bind-interfaces",
+    ]
+    words += [f"--dhcp-range={LAN4}.{first},{LAN4}.{first + 9},2m", f"--dhcp-range={LAN6}:,ra-only", "--enable-ra", "--dhcp-authoritative"]
+    return house.router.start(*words, stderr=house.folder / "dnsmasq.log")
+
+
+def take_lease(device: Space, house: House, name: str) -> str:
+    """Asks for an address as a device that was just switched on; returns it."""
+    script = house.folder / "udhcpc.sh"
+    script.write_text(CLIENT)
+    script.chmod(0o755)
+    device.ip("address", "flush", "dev", "eth0", "scope", "global")
+    done = device.run("busybox", "udhcpc", "-n", "-q", "-i", "eth0", "-s", str(script), "-x", f"hostname:{name}", "-t", "10", seconds=40)
+    assert done.returncode == 0, done.stderr + (house.folder / "dnsmasq.log").read_text()
+    return addresses(device, "-4")[0]
+
+
+def addresses(device: Space, family: str) -> list[str]:
+    shown = json.loads(device.must("ip", "-j", family, "address", "show", "dev", "eth0", "scope", "global"))
+    return [
+        each["local"] for interface in shown for each in interface.get("addr_info", []) if "local" in each and not each.get("tentative")
+    ]
+
+
+def known(house: House, device: str) -> tuple[str, str, str] | None:
+    """Where Hedgerow saw it last, what it calls itself, and whose it is."""
+    rows = json.loads(house.hedgerow("devices", "--json").stdout)
+    return next(((row["address"], row["name"], row["person"]) for row in rows if row["device"] == device), None)
+
+
+def test_a_new_lease_changes_nothing(guarded: House) -> None:
+    tablet, parent = guarded.devices["tablet"], guarded.devices["parent"]
+    seen = set()
+    for first in (100, 160):
+        server = serve_addresses(guarded, first)
+        try:
+            address = take_lease(tablet, guarded, "mias-tablet")
+            seen.add(address)
+            assert address.startswith(f"{LAN4}.{first // 10}")
+            take_lease(parent, guarded, "anas-phone")
+            guarded.meet("tablet")
+            guarded.meet("parent")
+            assert not asks("8.8.8.8")(guarded, tablet), f"{address} is nobody's"
+            assert asks("8.8.8.8")(guarded, parent), "the parent is filtered"
+            deadline = time.monotonic() + 20
+            while known(guarded, "tablet") != (address, "mias-tablet", "mia"):
+                assert time.monotonic() < deadline, known(guarded, "tablet")
+                time.sleep(0.3)
+        finally:
+            server.terminate()
+            server.wait(10)
+    assert len(seen) == 2
+
+
+def test_addresses_that_a_device_makes_for_itself(guarded: House) -> None:
+    """Four of IPv6: one of its MAC, one for privacy, both from the advertised prefix (RFC 4862, RFC 8981), and two more."""
+    tablet = guarded.devices["tablet"]
+    tablet.must("sysctl", "-qw", "net.ipv6.conf.eth0.use_tempaddr=2", "net.ipv6.conf.eth0.accept_ra=1", "net.ipv6.conf.eth0.autoconf=1")
+    server = serve_addresses(guarded, 100)
+    try:
+        tablet.ip("address", "flush", "dev", "eth0", "scope", "global")
+        take_lease(tablet, guarded, "mias-tablet")
+        tablet.ip("link", "set", "eth0", "down")
+        tablet.ip("link", "set", "eth0", "up")
+        take_lease(tablet, guarded, "mias-tablet")
+        deadline = time.monotonic() + 30
+        while len(addresses(tablet, "-6")) < 2:
+            assert time.monotonic() < deadline, tablet.must("ip", "address") + (guarded.folder / "dnsmasq.log").read_text()
+            time.sleep(0.2)
+        for number in (0xB1, 0xB2):
+            tablet.ip("address", "add", f"{LAN6}:{number:x}:1/64", "dev", "eth0", "nodad")
+        own = addresses(tablet, "-6")
+        assert len(own) >= 4
+        for address in own:
+            assert not asks("2001:4860:4860::8888", "-b", address)(guarded, tablet), f"{address} is nobody's"
+            answer = tablet.run("kdig", "+short", "+time=3", f"@{LAN6}:1", "-b", address, "adult.example").stdout
+            assert answer.strip() == "0.0.0.0"
+    finally:
+        server.terminate()
+        server.wait(10)
+        tablet.must("sysctl", "-qw", "net.ipv6.conf.eth0.use_tempaddr=0")
