@@ -11,7 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hedgerow.app.cli_family import HowLong
 from hedgerow.app.cli_options import AsJson, StateDir, call, fail
+from hedgerow.dashboards.api.codes import VALID_MINUTES
 
 seat = typer.Typer(help="Who sits at a café's seats, or is signed in at a device that several share.", no_args_is_help=True)
 
@@ -96,7 +98,36 @@ def list_seats(state: StateDir = None, as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-COMMANDS = (budgets, bonus)
+def code(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A person, or a device.")] = None,
+    subject: Annotated[str, typer.Option("--open", metavar="WHAT", help="A site, service or category that it opens.")] = "",
+    how_long: Annotated[HowLong, typer.Option("--for", help="For how long that is open.")] = HowLong.HOUR,
+    minutes: Annotated[int | None, typer.Option(min=1, max=1440, help="Minutes on top of today's budget, instead.")] = None,
+    of: Annotated[str, typer.Option(metavar="WHAT", help="What the minutes are of, where that has a budget of its own.")] = "",
+    request: Annotated[int | None, typer.Option(metavar="ID", help="The request that it answers with a yes, instead of a name.")] = None,
+    valid: Annotated[int, typer.Option(min=1, max=1440, help="Minutes within which it must be typed.")] = VALID_MINUTES,
+    state: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a code to read out over the phone: it is typed once, on the block page or the device's own page."""
+    if (name is None) == (request is None) or (request is None and bool(subject) == bool(minutes)):
+        fail("Say whom the code is for and either --open WHAT or --minutes N; or --request ID alone")
+    body: dict[str, object] = {"how_long": how_long.value, "valid_minutes": valid}
+    if request is not None:
+        body["request"] = request
+    else:
+        is_person = name in call(state, "GET", "/status")["people"]
+        body |= {"person" if is_person else "device": name, "subject": of if minutes else subject}
+        body |= {"minutes": minutes} if minutes else {}
+    made = call(state, "POST", "/codes", **body)
+    if as_json:
+        print(json.dumps(made, ensure_ascii=False, indent=1))
+        return
+    whose = made["code"]["person"] or made["code"]["device"]
+    print(f"{made['digits'][:3]} {made['digits'][3:]}  for {whose}, to be typed until {_clock(made['code']['expires'])}.")
+
+
+COMMANDS = (budgets, bonus, code)
 
 
 def _clock(instant: float) -> str:

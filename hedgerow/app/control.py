@@ -19,6 +19,7 @@ from pathlib import Path
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.budgets import BudgetKeeper
+from hedgerow.app.code_desk import CodeDesk
 from hedgerow.app.discovery import Discovery
 from hedgerow.app.files import write_atomically
 from hedgerow.app.gateway_keeper import GatewayKeeper
@@ -36,6 +37,7 @@ from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.changes import ChangeStore
+from hedgerow.journal.codes import CodeStore
 from hedgerow.journal.courier_server import CourierServer
 from hedgerow.journal.ledger import Ledger
 from hedgerow.journal.messages import CounterDelta, GaugeLevel
@@ -46,7 +48,7 @@ from hedgerow.journal.store import open_journal
 from hedgerow.journal.usage import UsageStore
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.load import load_policy
-from hedgerow.policies.model import Activity, Grant, Pause, Policy, Sitting, Spent
+from hedgerow.policies.model import Activity, CodeTyped, Grant, Pause, Policy, Sitting, Spent
 from hedgerow.policies.parties import retention_of
 from hedgerow.proxy.authority import ensure_authority
 
@@ -84,6 +86,8 @@ class ControlProcess:
         self._reload_wanted = True
         self._restarts: Counter[str] = Counter()
         self._courier = CourierServer(settings.courier_socket)
+        self.web, self.time = WebControl(self), RunningTime(self)
+        self.codes = CodeDesk(self, CodeStore(engine))
         self._warner = Warner(lambda: self.view, self.budgets.balances, lambda event: self.recorder.add([event]))
 
     async def start(self) -> None:
@@ -217,6 +221,7 @@ class ControlProcess:
             people, profiles = retention_of(self.policy_file.policy)
             try:
                 await asyncio.to_thread(self.usage.prune)
+                await asyncio.to_thread(self.codes.prune)
                 await asyncio.to_thread(forget_decisions, self._engine, people, profiles, time.time())
             except DatabaseError as error:
                 log.warning("Old entries of the journal can't be deleted: %s", error.orig)
@@ -253,6 +258,8 @@ class ControlProcess:
                         self.metrics.set(name, labels, value, delivery.worker)
                     case Activity():
                         used.append(message)
+                    case CodeTyped():
+                        await self.codes.take(message)
                     case _:
                         kept.append(message)
                         self._warner.seen(message.person, message.when)
@@ -278,7 +285,7 @@ class ControlProcess:
 
     async def _serve_web(self) -> None:
         token = self.settings.admin_token.read_text(encoding="ascii").strip()
-        parts = Parts(self.reader, WebControl(self), self.metrics, self.accounts, self.desk, token, RunningTime(self))
+        parts = Parts(self.reader, self.web, self.metrics, self.accounts, self.desk, token, self.time, self.codes)
         server = web_server(create_app(parts), tls=WebTls(self.settings))
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
         await server.serve(sockets=sockets)

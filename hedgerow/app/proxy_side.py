@@ -37,7 +37,9 @@ class ProxySide:
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
         page = BlockPage.load(network.country, network.timezone, ages)
         worker, phrases = self._worker, view.policy.phrase_lists
-        return Judge(worker.client, worker.decide, self.resolve, self.observe, worker.ask, guard, page, worker.use, phrases)
+        return Judge(
+            worker.client, worker.decide, self.resolve, self.observe, worker.ask, guard, page, worker.use, worker.type_code, phrases
+        )
 
     async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str, *, page_is_open: bool = False) -> Addresses:
         """The addresses that DNS would give this device, so that both points agree."""

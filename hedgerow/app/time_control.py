@@ -51,15 +51,20 @@ class RunningTime:
 
     async def give_time(self, name: str, subject: str, minutes: int, giver: str) -> Bonus:
         bonus = Bonus(secrets.token_hex(6), self._account(name), self._subject(subject), minutes, giver, time.time())
-        known = [each.subject for each in self._process.budgets.balances(self._policy, bonus.at) if each.account == bonus.account]
-        if not known:
-            raise Unfit(f"{name} has no budget, so there is nothing to add minutes to.")
-        if bonus.subject not in known:
-            of = ", ".join(each.partition(":")[2] or "all use" for each in known)
-            raise Unfit(f"{name} has a budget for {of}, and none for {subject or 'all use'}.")
+        self.check_bonus(name, subject)
         await asyncio.to_thread(self._process.usage.give, bonus)
         await self._process.publish()
         return bonus
+
+    def check_bonus(self, name: str, subject: str) -> None:
+        """Raises `Unfit` where there is no budget that minutes could be added to."""
+        account = self._account(name)
+        known = [each.subject for each in self._process.budgets.balances(self._policy, time.time()) if each.account == account]
+        if not known:
+            raise Unfit(f"{name} has no budget, so there is nothing to add minutes to.")
+        if self._subject(subject) not in known:
+            of = ", ".join(each.partition(":")[2] or "all use" for each in known)
+            raise Unfit(f"{name} has a budget for {of}, and none for {subject or 'all use'}.")
 
     async def sit(self, device: str, giver: str, *, person: str | None, band: str | None, minutes: float | None, name: str) -> Sitting:
         found = self._device(device)

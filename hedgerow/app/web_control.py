@@ -120,7 +120,7 @@ class WebControl:
             subject=request.host,
             giver=giver,
             starts=now,
-            ends=self._end(now, how_long),
+            ends=self.end_of(now, how_long),
             device=DeviceId(request.device),
             note=request.note,
         )
@@ -133,8 +133,8 @@ class WebControl:
 
     async def give(self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None) -> Grant:
         """A grant that nobody asked for. Raises `Unfit` for an unknown name or subject."""
-        self._check_whose(device, person)
-        subject = self._check_subject(subject)
+        self.check_whose(device, person)
+        subject = self.check_subject(subject)
         grant = Grant(secrets.token_hex(6), subject, giver, time.time(), ends, DeviceId(device) if device else None, person)
         await asyncio.to_thread(self._process.ledger.give, grant)
         await self._process.publish()
@@ -145,7 +145,7 @@ class WebControl:
         await self._process.publish()
 
     async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> None:
-        self._check_whose(device, person)
+        self.check_whose(device, person)
         if ends is not None and ends <= time.time():
             raise Unfit("The time at which the pause ends is over.")
         device_id = DeviceId(device) if device else None
@@ -153,7 +153,7 @@ class WebControl:
         await self._process.publish()
 
     async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
-        self._check_whose(device, person)
+        self.check_whose(device, person)
         device_id = DeviceId(device) if device else None
         await asyncio.to_thread(lambda: self._process.ledger.resume(giver, device=device_id, person=person))
         await self._process.publish()
@@ -185,7 +185,7 @@ class WebControl:
             raise Unfit("Hedgerow is still starting.")
         return view
 
-    def _end(self, now: float, how_long: HowLong) -> float | None:
+    def end_of(self, now: float, how_long: HowLong) -> float | None:
         match how_long:
             case HowLong.HOUR:
                 return now + 3600
@@ -194,14 +194,14 @@ class WebControl:
             case HowLong.GOOD:
                 return None
 
-    def _check_whose(self, device: str | None, person: str | None) -> None:
+    def check_whose(self, device: str | None, person: str | None) -> None:
         policy = self._view().policy
         if person is not None and person not in policy.people:
             raise Unfit(f"The policy knows nobody called '{person}'.")
         if device is not None and find_device(self._view().rulesets, device) is None:
             raise Unfit(f"There is no device '{device}', and it is not an address of this network.")
 
-    def _check_subject(self, subject: str) -> str:
+    def check_subject(self, subject: str) -> str:
         try:
             return parse_target(subject, self._services.by_id, self._view().policy.categories, Origin("grant", text=subject)).name
         except ValueError as error:

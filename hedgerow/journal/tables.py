@@ -197,3 +197,20 @@ sittings = Table(
     Column("starts", Float, nullable=False),
     Column("ends", Float),
 )
+
+codes = Table(
+    "codes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("digest", String, nullable=False),  # of the digits, which nobody can read again
+    Column("device", String),  # device or person: where it may be typed
+    Column("person", String),
+    Column("subject", String, nullable=False),  # what it opens; with minutes, what they are of
+    Column("how_long", String, nullable=False),  # hour, today or good; empty with minutes
+    Column("minutes", Integer, nullable=False),  # on top of a budget; 0 where it opens something
+    Column("request_id", Integer),  # the request that it answers
+    Column("giver", String, nullable=False),
+    Column("made_at", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("used_at", Float),
+)

@@ -154,6 +154,15 @@ class AccessRequest:
     note: str = field(default="")
 
 
+@dataclass(frozen=True, slots=True)
+class CodeTyped:
+    """Somebody types a code that was read out over the phone."""
+
+    when: float
+    device: DeviceId
+    digits: str
+
+
 class TargetKind(StrEnum):
     """What an item of `allow` or `block` names."""
 

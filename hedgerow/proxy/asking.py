@@ -16,6 +16,7 @@ from hedgerow.proxy.block_page import NOTE_LIMIT
 
 MAX_FORM = 16 * 1024
 _MAX_URL = 2000
+_MAX_CODE = 20
 
 
 def is_from_same_origin(scheme: str, host: str, port: int, field: Callable[[str], str]) -> bool:
@@ -42,6 +43,12 @@ def read_form(body: bytes, host: str, fallback: str) -> tuple[str, str]:
     except ValueError:
         is_ours = False
     return (url if is_ours else fallback), note
+
+
+def read_code(body: bytes) -> str:
+    """The code of a form, empty where it has none."""
+    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8, errors="replace") if len(body) <= MAX_FORM else {}
+    return fields.get("code", [""])[0].strip()[:_MAX_CODE]
 
 
 def host_of_url(url: str) -> str:

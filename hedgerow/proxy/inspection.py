@@ -9,6 +9,7 @@ connection when it fails: an error must never let something through.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +19,11 @@ from mitmproxy import connection, dns, http, tcp, tls
 from mitmproxy.proxy import server_hooks
 
 from hedgerow.blocklists.names import is_address
-from hedgerow.policies.model import AccessRequest, Decision, Device, Kind, Reason, Request, Verdict
+from hedgerow.policies.model import AccessRequest, CodeTyped, Decision, Device, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
 from hedgerow.proxy import content
-from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_form
+from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_code, read_form
 from hedgerow.proxy.block_page import ASK_PATH, Answer, Form, form_of, is_closed_to_asking
 from hedgerow.proxy.destination import dial_only
 from hedgerow.proxy.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
@@ -32,12 +33,14 @@ from hedgerow.proxy.judge import Counters, Judge, strictest
 from hedgerow.proxy.page_scan import PhraseBook
 from hedgerow.proxy.pass_through import PASSED, Refusals, is_refusal, may_pass
 from hedgerow.proxy.pass_ticket import FIELD, read_pass
+from hedgerow.proxy.wording import Reader
 
 log = logging.getLogger(__name__)
 
 _OPENED_BY_HAND = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MOST_DISCARDED = 1024 * 1024
+_CODE_LOOKS, _CODE_LOOK_S = 25, 0.1
 _BETWEEN_CLIENT_AND_PROXY = (FIELD, "Proxy-Connection", "Proxy-Authorization", "Keep-Alive")
 
 
@@ -80,6 +83,7 @@ class Inspection:
         self._addresses: dict[str, str] = {}
         self._hidden = HiddenBlocks()
         self._asked = AskLimit()
+        self._typed = AskLimit()
         self._engines = Engines.load()
         self._book: tuple[Judge, PhraseBook] | None = None
 
@@ -187,10 +191,10 @@ class Inspection:
         except Exception as error:
             self._end(flow, error)
 
-    def request(self, flow: http.HTTPFlow) -> None:
+    async def request(self, flow: http.HTTPFlow) -> None:
         if flow.response is None and flow.error is None and flow.request.path.startswith(ASK_PATH):
             try:
-                self._ask(flow)
+                await self._ask(flow)
             except Exception as error:
                 self._end(flow, error)
 
@@ -324,7 +328,7 @@ class Inspection:
             if (name, value) not in fields:
                 flow.request.headers[name] = value
 
-    def _ask(self, flow: http.HTTPFlow) -> None:
+    async def _ask(self, flow: http.HTTPFlow) -> None:
         """The button of the block page: the question goes to the people in charge, unless it is none."""
         device, ruleset = self._client(flow)
         authority, page = _authorities(flow)[-1], self.judge.page
@@ -340,6 +344,8 @@ class Inspection:
         decision = self.judge.decide(ruleset, request)
         if decision.verdict is not Verdict.BLOCK:
             return self._answer(flow, page.told("open", 200, url, reader))
+        if digits := read_code(flow.request.raw_content or b""):
+            return await self._take_code(flow, device, request, digits, reader)
         if is_closed_to_asking(decision):
             return self._answer(flow, page.blocked(decision, authority.host, fallback, self._clock(), reader=reader))
         if not self._asked.allows(device.id, self._clock()):
@@ -348,6 +354,19 @@ class Inspection:
         asked = AccessRequest(self._clock(), device.id, ruleset.person, authority.host, url, _why(decision), note)
         self.judge.ask(asked)
         return self._answer(flow, page.told("asked", 200, reader=reader))
+
+    async def _take_code(self, flow: http.HTTPFlow, device: Device, request: Request, digits: str, reader: Reader) -> None:
+        """Control takes the code in; that it was right shows in that the page is open with the next snapshot."""
+        page, now = self.judge.page, self._clock()
+        if not self._typed.allows(device.id, now):
+            self._counters.add("hedgerow_proxy_dropped_total", "code")
+            return self._answer(flow, page.told("code-wrong", 429, reader=reader))
+        self.judge.code(CodeTyped(now, device.id, digits))
+        for _ in range(_CODE_LOOKS):
+            await asyncio.sleep(_CODE_LOOK_S)
+            if self.judge.decide(self._client(flow)[1], request).verdict is not Verdict.BLOCK:
+                return self._answer(flow, self.judge.page.told("open", 200, request.url or "", reader))
+        return self._answer(flow, page.told("code-wrong", 403, reader=reader))
 
     def explain(self, status: int, message: str, request: http.Request | None) -> Answer:
         """What somebody is told when a request could not be carried out, in the form that suits the one who asked."""

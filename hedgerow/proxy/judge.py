@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hedgerow.policies.model import AccessRequest, Decision, Device, DeviceId, Request, Verdict
+from hedgerow.policies.model import AccessRequest, CodeTyped, Decision, Device, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.block_page import BlockPage
 from hedgerow.proxy.guard import Guard
@@ -33,7 +33,8 @@ class Resolve(Protocol):
 class Judge:
     """`client_of` names the device at an address and what holds for it now, None for outsiders. `decide` has the catalogue bound.
 
-    `observe` and `ask` hand on and never block; `use` is told, again and again, of a tunnel that is busy.
+    `observe` and `ask` hand on and never block; `use` is told, again and again, of a tunnel that is busy; `code` of a code that
+    was typed.
     """
 
     client_of: Callable[[str], tuple[Device, Ruleset] | None]
@@ -44,6 +45,7 @@ class Judge:
     guard: Guard
     page: BlockPage
     use: Callable[[Ruleset, Request], None] = lambda _ruleset, _request: None
+    code: Callable[[CodeTyped], None] = lambda _typed: None
     phrase_lists: tuple[str, ...] = ()  # files of weighted phrases, beside our own
 
 

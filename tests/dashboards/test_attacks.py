@@ -29,6 +29,8 @@ FORMS = {
     "/bonus": {"name": "mia", "minutes": "15"},
     "/requests/1/approve": {"for": "good"},
     "/requests/1/deny": {},
+    "/requests/1/code": {},
+    "/codes": {"person": "mia", "minutes": "15"},
     "/grants/g/revoke": {},
     "/grants/new": {"subject": "x.example", "for": "good", "device": "mia-tablet"},
     "/people": {"name": "eve", "age": "40"},

@@ -18,6 +18,7 @@ from starlette.types import Scope
 
 from hedgerow import __version__
 from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.api.codes import CodeControl, make_code_api
 from hedgerow.dashboards.api.control import Control, Status
 from hedgerow.dashboards.api.front import FrontDoor, Tls
 from hedgerow.dashboards.api.guard import CONFIG_PATHS, Admission, Guard, GuardMiddleware, parse_address, peer_address
@@ -45,6 +46,7 @@ class Parts:
     desk: PolicyDesk
     token: str
     time: TimeControl | None = None
+    codes: CodeControl | None = None
 
 
 def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
@@ -52,7 +54,7 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     reader, control = parts.reader, parts.control
     # No docs_url: FastAPI's own pages load scripts from the outside.
     app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
-    site = Site(reader, control, parts.accounts, parts.desk, clock, Renderer(control, clock), parts.time)
+    site = Site(reader, control, parts.accounts, parts.desk, clock, Renderer(control, clock), parts.time, parts.codes)
     api = make_api(reader, control, clock)
     add_household(api, reader, control, parts.desk, clock)
     add_streams(api, reader)
@@ -60,6 +62,8 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     app.include_router(api)
     if parts.time is not None:
         app.include_router(make_time_api(parts.time))
+    if parts.codes is not None:
+        app.include_router(make_code_api(parts.codes))
     app.include_router(make_pages(site))
     _add_proxy_config(app, control)
     _add_machine_routes(app, reader, control, parts.metrics, clock)

@@ -28,7 +28,7 @@ BODY_LIMIT = 64 * 1024
 """Bytes of a request's body; no form or JSON here needs more."""
 
 DEVICE_PATHS = frozenset(
-    {"/device", "/device/time", "/static/hedgerow.css", "/static/hedgerow.svg", "/certificate", "/certificate/trusted.svg"}
+    {"/device", "/device/time", "/device/code", "/static/hedgerow.css", "/static/hedgerow.svg", "/certificate", "/certificate/trusted.svg"}
     | {f"/certificate/hedgerow-ca.{form}" for form in ("mobileconfig", "crt", "pem")}
 )
 """What every device of the network may have: its own page, and the certificate of the CA, which is no secret."""
@@ -43,8 +43,8 @@ START_PATH = "/start"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MACHINE_PATHS = frozenset({"/metrics", "/healthz"})
 _ADMIN_PREFIXES = ("/accounts", "/tokens", "/sessions")
-_OPERATE_READS = frozenset({"/", "/start", "/devices", "/requests", "/grants", "/status", "/budgets", "/sittings"})
-_OPERATE_CHANGES = ("/requests/", "/grants", "/pause", "/resume", "/bonus", "/sittings/")
+_OPERATE_READS = frozenset({"/", "/start", "/devices", "/requests", "/grants", "/status", "/budgets", "/sittings", "/codes"})
+_OPERATE_CHANGES = ("/requests/", "/grants", "/pause", "/resume", "/bonus", "/sittings/", "/codes")
 _FORWARDED = ("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 SECURITY_HEADERS = {

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
+from hedgerow.dashboards.api.codes import WrongCode
 from hedgerow.dashboards.api.guard import peer_address
 from hedgerow.dashboards.api.problems import problem
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.rules_words import rules_in_words
-from hedgerow.dashboards.pages.site import Site
+from hedgerow.dashboards.pages.site import Site, back_to
 from hedgerow.journal.read import DecisionPage, ReasonCount, RequestRow
 from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.endings import told
@@ -36,6 +38,7 @@ class OwnPages:
     def add_to(self, router: APIRouter) -> None:
         router.add_api_route("/device", self.device, methods=["GET"])
         router.add_api_route("/device/time", self.time, methods=["GET"])
+        router.add_api_route("/device/code", self.code, methods=["POST"])
 
     async def device(self, request: Request) -> Response:
         site = self._site
@@ -58,6 +61,18 @@ class OwnPages:
         budgets = [asdict(row) for row in site.budgets() if row.whose in (view.person, view.device)]
         endings = [{"says": told(ending), **asdict(ending)} for ending in site.endings(view.device)]
         return JSONResponse({"held": view.held, "held_until": view.held_until, "budgets": budgets, "endings": endings})
+
+    async def code(self, request: Request, code: Annotated[str, Form(max_length=20)]) -> Response:
+        """A code that was read out over the phone."""
+        site = self._site
+        view = site.control.device_at(peer_address(request.scope))
+        if view is None or site.codes is None:
+            return site.renderer.error(403, "This device is not part of this network.")
+        try:
+            await site.codes.redeem(view.device, code)
+        except WrongCode as wrong:
+            return site.renderer.error(403, str(wrong))
+        return back_to("/device")
 
     def _read(self, device: str, person: str | None) -> _Mine:
         reader, now = self._site.reader, self._site.clock()

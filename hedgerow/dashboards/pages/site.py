@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hedgerow.dashboards.accounts import Accounts, Scope, Visitor
+from hedgerow.dashboards.api.codes import CodeControl
 from hedgerow.dashboards.api.control import Control, Status
 from hedgerow.dashboards.api.time_routes import BudgetRow, TimeControl
 from hedgerow.dashboards.pages import words
@@ -48,6 +49,7 @@ class Site:
     clock: Callable[[], float]
     renderer: Renderer
     time: TimeControl | None = None
+    codes: CodeControl | None = None
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         """How everybody's time stands; those that nothing limits today are left out."""

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import HTMLResponse, Response
 
 from hedgerow.dashboards.pages.certificate import CertificatePages
+from hedgerow.dashboards.pages.codes import CodePages
 from hedgerow.dashboards.pages.devices import DevicePages
 from hedgerow.dashboards.pages.entry import EntryPages
 from hedgerow.dashboards.pages.lists import ListPages
@@ -25,7 +26,8 @@ _ICON = (
 def make_pages(site: Site) -> APIRouter:
     """The routes of all pages."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-    for pages in (TodayPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages, CertificatePages):
+    groups = (TodayPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages, CertificatePages, CodePages)
+    for pages in groups:
         pages(site).add_to(router)
 
     @router.get("/static/hedgerow.css")

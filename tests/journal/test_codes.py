@@ -1,0 +1,51 @@
+"""Codes of the phone: once, in time, and their digits are nowhere to be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from hedgerow.journal.codes import Code, CodeStore
+from hedgerow.journal.ledger import NoSuchEntry
+from hedgerow.journal.store import open_journal
+from hedgerow.journal.tables import codes
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_code_from_its_making_to_its_end(tmp_path: Path) -> None:
+    clock, engine = Clock(), open_journal(tmp_path / "journal.sqlite")
+    store = CodeStore(engine, clock=clock)
+    first = Code("a", "ana", 1000.0, 1900.0, person="mia", subject="roblox", how_long="hour")
+    second = Code("b", "ana", 1000.0, 2900.0, device="tablet", minutes=15)
+    store.add(first, "481920")
+    store.add(second, "000017")
+    with engine.connect() as connection:
+        kept = [str(value) for row in connection.execute(select(codes)) for value in row]
+    assert not any("481920" in value or "000017" in value for value in kept)
+    assert store.open() == (first, second)
+    assert (store.match("481920"), store.match("000017"), store.match("17"), store.match("")) == ((first,), (second,), (), ())
+
+    store.use("b")
+    assert store.match("000017") == ()
+    with pytest.raises(NoSuchEntry):
+        store.use("b")
+
+    clock.now = 1900.0
+    assert store.open() == ()
+    with pytest.raises(NoSuchEntry):
+        store.use("a")
+    clock.now = 1900.0 + 86401
+    store.prune()
+    with engine.connect() as connection:
+        assert [row.id for row in connection.execute(select(codes))] == ["b"]
+    engine.dispose()
