@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 from struct import pack
-from typing import Any, Final, NamedTuple, assert_never
+from typing import Any, Final, NamedTuple
 
 from hedgerow.dns import answers, designation, wire
 from hedgerow.dns.answers import Draft
@@ -21,7 +21,7 @@ from hedgerow.dns.errands import Errand
 from hedgerow.dns.inquiries import Outcome, Upstreams, addresses_in
 from hedgerow.dns.rulings import Circumstances, Decide
 from hedgerow.dns.series import SeriesTable, type_name
-from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, Special, special
+from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, Special, special, special_answer
 from hedgerow.dns.upstream import Ask, UpstreamError
 from hedgerow.dns.wire import Malformed, Query, Response
 from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
@@ -247,7 +247,7 @@ class Resolver:
             case = Case(ruleset, device, query, host, transport, _SPECIAL, self.prefix(ruleset), around)
             if host == designation.NAME and around.designation is not None:
                 return self._finish(case, _SPECIAL, around.designation.answer(query))
-            return self._finish(case, _CANARY if reserved is Special.CANARY else _SPECIAL, _special_answer(query, reserved))
+            return self._finish(case, _CANARY if reserved is Special.CANARY else _SPECIAL, special_answer(query, reserved))
         decision = decided or around.decide(ruleset, Request(device, Kind.DNS, host, dns_type=type_name(query.qtype)))
         case = Case(ruleset, device, query, host, transport, decision, self.prefix(ruleset), around)
         if decision.verdict is Verdict.BLOCK:
@@ -375,18 +375,6 @@ def _refusal(query: Query) -> Draft | None:
     if query.qclass != wire.IN or query.qtype in _TRANSFERS:
         return Draft(wire.REFUSED)
     return None
-
-
-def _special_answer(query: Query, reserved: Special) -> Draft:
-    match reserved:
-        case Special.LOOPBACK:
-            return answers.addresses(query, ("127.0.0.1", "::1"), answers.BLOCKED_TTL)
-        case Special.NXDOMAIN | Special.CANARY:
-            return answers.no_such_data(wire.NXDOMAIN)
-        case Special.NODATA:
-            return answers.no_such_data()
-        case never:
-            assert_never(never)
 
 
 def _with_ech(query: Query, response: Response, targets: tuple[bytes, ...]) -> Draft | None:

@@ -115,6 +115,14 @@ def test_private_relay_is_left_alone_where_it_may_be_used(internet: SmallInterne
     assert internet.nameserver.queries("mask.icloud.com") == 1
 
 
+def test_a_device_finds_out_whether_it_asks_us(internet: SmallInternet) -> None:
+    zone = "check.hedgerow.internal"
+    asked = [(f"7f3a.127-0-0-1.{zone}", "A"), (f"7f3a.127-0-0-1.{zone}", "AAAA"), (f"7f3a.192-0-2-1.{zone}", "A"), (zone, "A")]
+    found = answers(internet.nameserver.upstream, *asked)
+    assert [(record.header.rcode, shown(record)) for record in found] == [(0, [("A", "127.0.0.1")]), (0, []), (3, []), (3, [])]
+    assert internet.nameserver.queries(asked[0][0]) == 0
+
+
 def test_localhost_is_the_asker(internet: SmallInternet) -> None:
     found = answers(internet.nameserver.upstream, ("localhost", "A"), ("db.localhost", "AAAA"))
     assert [shown(record) for record in found] == [[("A", "127.0.0.1")], [("AAAA", "::1")]]
