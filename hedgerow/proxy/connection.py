@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from hedgerow.blocklists.names import is_address
 from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.answer import Answer, form_of
+from hedgerow.proxy.answer import Answer, Form, form_of
 from hedgerow.proxy.block_page import ASK_PATH
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT, ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.dial import Places, dial_first
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MOST_DISCARDED = 64 * 1024 * 1024
+"""Bytes of a blocked upload that are taken in: browsers read the answer to what they send when they have sent it."""
+
+_KEPT_GOING = 1024 * 1024
+"""Bytes of it for which a client gets the time of a head."""
+
 
 class Connection(asyncio.Protocol):
     """Reads the client's first words and acts on them. `device` is who it was when the connection came."""
@@ -38,6 +44,7 @@ class Connection(asyncio.Protocol):
         "_discarded",
         "_first",
         "_gate",
+        "_head",
         "_hello",
         "_is_gone",
         "_judged_by",
@@ -57,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._gate = gate
         self._reader = HeadReader()
         self._hello = HelloReader()
+        self._head: Head | None = None
         self._first = b""  # what the client sent after the head of its CONNECT
         self._discarded = 0
         self._is_gone = False
@@ -129,6 +137,7 @@ class Connection(asyncio.Protocol):
         head = self._reader.feed(data)
         if head is None:
             return
+        self._head = head
         if self._look_up():
             self._take_head(head)
 
@@ -146,9 +155,11 @@ class Connection(asyncio.Protocol):
 
     def _discard(self, data: bytes) -> None:
         """Take in what is still on its way, or the kernel would answer it with a reset that overtakes the refusal."""
-        self._discarded += len(data)
-        if self._discarded > 1024 * 1024:
+        before, self._discarded = self._discarded, self._discarded + len(data)
+        if self._discarded > _MOST_DISCARDED:
             self.abort()
+        elif before // _KEPT_GOING != self._discarded // _KEPT_GOING:
+            self._gate.wait(self)
 
     # What each kind of connection makes of what it reads.
 
@@ -274,16 +285,27 @@ class Connection(asyncio.Protocol):
             return True
         if target.port not in self._gate.judge.guard.ports:
             self._gate.drop("port")
-            self._refuse(self._gate.judge.page.error(403, f"port {target.port} is not served"))
+            self._explain("port-closed", 403, f"port {target.port} is not served")
         else:
             self._gate.drop("destination")
-            self._refuse(self._gate.judge.page.error(403, "this address is not reachable through the proxy"))
+            self._explain("not-reachable", 403, "this address is not reachable through the proxy")
         return False
 
     def _may_dial(self, target: Authority) -> bool:
         """Whether port, and address if it is one, are in bounds. What a name stands for is looked at when it is resolved."""
         guard = self._gate.judge.guard
         return target.port in guard.ports and (not is_address(target.host) or guard.allows(target.host))
+
+    def _explain(self, key: str, status: int, message: str) -> None:
+        """Refuse a request that has been read: with the page of that key where a page is wanted, else in a sentence for programs."""
+        page, head = self._gate.judge.page, self._head
+        assert head is not None
+        form = form_of(head.get("sec-fetch-dest"), head.get("accept"), head.get("x-requested-with"))
+        if head.method == "CONNECT" or form is not Form.PAGE:
+            self._refuse(page.error(status, message), head_only=head.method == "HEAD")
+            return
+        reader = page.reader_of(self._ruleset, head.get("accept-language"))
+        self._refuse(page.told(key, status, reader=reader), head_only=head.method == "HEAD")
 
     def _refuse(self, answer: Answer, *, head_only: bool = False) -> None:
         self._receive = self._discard
@@ -305,7 +327,7 @@ class Connection(asyncio.Protocol):
         if is_promised or self._is_gone or self._transport.is_closing():
             self._transport.abort()
         else:
-            self._refuse(self._gate.judge.page.error(503, "the request could not be looked at; try again in a moment"))
+            self._explain("busy", 503, "the request could not be looked at; try again in a moment")
             self._transport.resume_reading()
 
     def _note(self, lane: str, request: Request, decision: Decision) -> None:

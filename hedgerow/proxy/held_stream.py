@@ -14,11 +14,20 @@ from typing import Any, Protocol
 from mitmproxy import http
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import http as _layers
+from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
 from hedgerow.proxy.block_page import Answer
 
 MAX_HELD = 1024 * 1024
 """Bytes of a body that are held back until it is known to be good; of what is longer the rest is watched as it goes."""
+
+MAX_LEFT = 64 * 1024 * 1024
+"""Bytes of a blocked upload that are let go by: a browser that is reset while it sends would not show the answer."""
+
+EARLY = 256 * 1024
+"""Bytes of such an upload after which the answer is given while it goes on."""
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 
 WATCH, REFUSAL = "hedgerow-watch", "hedgerow-refusal"
 """Keys of a flow's metadata: how its answer is watched, or what is answered in its place."""
@@ -40,19 +49,72 @@ class Watch(Protocol):
     def end(self) -> Answer | None: ...
 
 
+class ConnectionWasStale(ResponseProtocolError):
+    """An origin's connection that had served before was closed before it answered anything: it need not have heard the request."""
+
+
 class Stream(_layers.HttpStream):
     """One request and its answer. Where the flow carries a watch or a refusal, the answer is held until it is known to be good."""
 
     _watch: Watch
     _held: bytearray
     _is_timed: bool
+    _gone_by = 0
+    _is_second_try = False
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, events.Wakeup):
             if self.server_state == self.state_hold:
                 yield from self._release()
             return
+        if isinstance(event, ConnectionWasStale) and self._may_try_again():
+            yield from self._try_again()
+            return
         yield from super()._handle_event(event)
+
+    # Stale connections.
+
+    def _may_try_again(self) -> bool:
+        """Once, for what may be done twice (RFC 9110, section 9.2.2) and had no body that is gone by now."""
+        is_waiting = self.client_state == self.state_done and self.server_state == self.state_wait_for_response_headers
+        request = self.flow.request
+        return is_waiting and not self._is_second_try and request.method in _IDEMPOTENT and request.raw_content == b""
+
+    def _try_again(self) -> Commands:
+        self._is_second_try = True
+        if (yield from self.make_server_connection()):
+            yield layers.SendHttp(layers.RequestHeaders(self.stream_id, self.flow.request, True), self.context.server)
+            yield layers.SendHttp(layers.RequestEndOfMessage(self.stream_id), self.context.server)
+
+    # Uploads that were answered before they came.
+
+    def state_consume_request_body(self, event: events.Event) -> Commands:
+        """What is sent with a request that is answered already is let go by, not kept; a long one gets its answer meanwhile."""
+        if self.flow.response is None or not isinstance(event, layers.RequestData):
+            yield from super().state_consume_request_body(event)
+            return
+        self._gone_by += len(event.data)
+        if self._gone_by > EARLY:
+            self.client_state = self.state_let_go_by
+            yield layers.HttpResponseHook(self.flow)
+            yield from self._send(self.flow.response)
+            yield layers.SendHttp(layers.ResponseEndOfMessage(self.stream_id), self.context.client)
+            self.server_state = self.state_errored
+
+    def state_let_go_by(self, event: events.Event) -> Commands:
+        """The answer is given, and the client still sends."""
+        if isinstance(event, layers.RequestData):
+            self._gone_by += len(event.data)
+            if self._gone_by > MAX_LEFT:
+                self.client_state = self.state_errored
+                kill = layers.ResponseProtocolError(self.stream_id, "blocked", layers.ErrorCode.KILL)
+                yield layers.SendHttp(kill, self.context.client)
+                yield layers.DropStream(self.stream_id)
+        elif isinstance(event, layers.RequestEndOfMessage):
+            self.client_state = self.state_done
+            yield layers.DropStream(self.stream_id)
+
+    # Answers that are held.
 
     def start_response_stream(self) -> Commands:
         refusal, watch = self.flow.metadata.get(REFUSAL), self.flow.metadata.get(WATCH)
@@ -129,12 +191,16 @@ class Stream(_layers.HttpStream):
         self.flow.response = http.Response.make(answer.status, answer.body, fields)
         self.flow.response.stream = False
         yield layers.HttpResponseHook(self.flow)
-        yield layers.SendHttp(layers.ResponseHeaders(self.stream_id, self.flow.response, end_stream=not answer.body), self.context.client)
-        if answer.body:
-            yield layers.SendHttp(layers.ResponseData(self.stream_id, answer.body), self.context.client)
+        yield from self._send(self.flow.response)
         self.server_state = self.state_done
         if self.client_state == self.state_done:
             yield from self.flow_done()
             return
         yield layers.SendHttp(layers.ResponseEndOfMessage(self.stream_id), self.context.client)
         self.client_state = self.server_state = self.state_errored
+
+    def _send(self, response: http.Response) -> Commands:
+        content = response.raw_content
+        yield layers.SendHttp(layers.ResponseHeaders(self.stream_id, response, end_stream=not content), self.context.client)
+        if content:
+            yield layers.SendHttp(layers.ResponseData(self.stream_id, content), self.context.client)

@@ -24,7 +24,7 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
 from hedgerow.proxy.block_page import Answer
-from hedgerow.proxy.held_stream import Stream
+from hedgerow.proxy.held_stream import ConnectionWasStale, Stream
 
 MAX_PENDING = 256 * 1024
 """Bytes of a head, a chunk's head, trailers or pipelined requests that may wait for their end."""
@@ -40,9 +40,9 @@ type Commands = Generator[commands.Command, Any, None]
 
 
 class Voice(Protocol):
-    """Says in people's words what went wrong: a status, mitmproxy's message and the request if it could be read."""
+    """Says in people's words what went wrong: a status, mitmproxy's message, the request if it could be read, and whose it was."""
 
-    def __call__(self, status: int, message: str, request: http.Request | None) -> Answer: ...
+    def __call__(self, status: int, message: str, request: http.Request | None, client: str) -> Answer: ...
 
 
 class _Bounded(_http1.Http1Connection):
@@ -136,12 +136,12 @@ def make_server(voice: Voice) -> type[_http1.Http1Server]:
                 return
             if status is not None:
                 head_only = self.request is not None and self.request.method.upper() == "HEAD"
-                yield commands.SendData(self.conn, voice(status, message, self.request).to_bytes(head_only=head_only))
+                yield commands.SendData(self.conn, voice(status, message, self.request, self.conn.id).to_bytes(head_only=head_only))
             yield commands.CloseConnection(self.conn)
 
         def _overflow(self) -> Commands:
             if self.state == self.read_headers:
-                yield commands.SendData(self.conn, voice(431, "the request head is too long", None).to_bytes())
+                yield commands.SendData(self.conn, voice(431, "the request head is too long", None, self.conn.id).to_bytes())
             elif self.stream_id and self.request is not None:
                 error = layers.RequestProtocolError(self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED)
                 yield ReceiveHttp(error)
@@ -155,6 +155,10 @@ class Client(_Bounded, _http1.Http1Client):
 
     trailers_of = layers.ResponseTrailers
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._has_served = False
+
     def send(self, event: Any) -> Commands:
         if isinstance(event, layers.RequestTrailers):
             self._trailers = event.trailers
@@ -167,6 +171,12 @@ class Client(_Bounded, _http1.Http1Client):
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
         if self.request is not None:
             self._skip_interim()
+        if isinstance(event, events.ConnectionClosed) and self._has_served and self.stream_id and not self.buf:
+            if self.conn.state & ConnectionState.CAN_WRITE:
+                yield commands.CloseConnection(self.conn)
+            code = layers.ErrorCode.GENERIC_SERVER_ERROR
+            yield ReceiveHttp(ConnectionWasStale(self.stream_id, "server closed connection", code))
+            return
         yield from super().read_headers(event)
 
     def _skip_interim(self) -> None:
@@ -178,6 +188,7 @@ class Client(_Bounded, _http1.Http1Client):
     def mark_done(self, *, request: bool = False, response: bool = False) -> Commands:
         """As mitmproxy's, which closes the connection because the client speaks HTTP/2: here it waits for the next stream."""
         was = self.request
+        self._has_served = self._has_served or response
         if was is not None and (was.is_http2 or was.is_http3) and (self.request_done or request) and (self.response_done or response):
             self.request = was.copy()
             self.request.http_version = "HTTP/1.1"
@@ -198,14 +209,22 @@ def make_http2_server(voice: Voice) -> type[_http2.Http2Server]:
     """The side towards HTTP/2 clients, speaking with `voice`."""
 
     class Http2Server(_http2.Http2Server):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self._requests: dict[int, http.Request] = {}
+
         def _handle_event(self, event: events.Event) -> Commands:
             if isinstance(event, ResponseProtocolError):
                 status = event.code.http_status_code()
                 if status is not None and self._may_answer(event.stream_id):
-                    self._say(event.stream_id, voice(status, event.message, None))
+                    self._say(event.stream_id, voice(status, event.message, self._requests.get(event.stream_id), self.conn.id))
                     yield commands.SendData(self.conn, self.h2_conn.data_to_send())
                     return
-            yield from super()._handle_event(event)
+            for command in super()._handle_event(event):
+                if isinstance(command, ReceiveHttp) and isinstance(command.event, layers.RequestHeaders):
+                    self._requests = {id: each for id, each in self._requests.items() if id in self.streams}
+                    self._requests[command.event.stream_id] = command.event.request
+                yield command
 
         def _say(self, stream_id: int, answer: Answer) -> None:
             fields = [(b":status", b"%d" % answer.status), (b"content-length", b"%d" % len(answer.body))]
@@ -251,5 +270,5 @@ def install(voice: Voice) -> None:
     layers.HttpStream = Stream
     layers.Http2Server = make_http2_server(voice)
     _http1.make_body_reader = _make_body_reader
-    _http1.make_error_response = lambda status_code, message="": voice(status_code, message, None).to_bytes()
+    _http1.make_error_response = lambda status_code, message="": voice(status_code, message, None, "").to_bytes()
     layers.HttpLayer.get_connection = _reusing(layers.HttpLayer.get_connection)

@@ -33,13 +33,12 @@ from hedgerow.proxy.judge import Counters, Judge, strictest
 from hedgerow.proxy.page_scan import PhraseBook
 from hedgerow.proxy.pass_through import PASSED, Refusals, is_refusal, may_pass
 from hedgerow.proxy.pass_ticket import FIELD, read_pass
-from hedgerow.proxy.wording import Reader
+from hedgerow.proxy.wording import Reader, choose_language
 
 log = logging.getLogger(__name__)
 
 _OPENED_BY_HAND = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_MOST_DISCARDED = 1024 * 1024
 _CODE_LOOKS, _CODE_LOOK_S = 25, 0.1
 _BETWEEN_CLIENT_AND_PROXY = (FIELD, "Proxy-Connection", "Proxy-Authorization", "Keep-Alive")
 
@@ -283,7 +282,7 @@ class Inspection:
         if is_private and not was_helped and self._offer_help(flow, ruleset, request, decision):
             return
         if decision.verdict is Verdict.BLOCK:
-            self._block(flow, ruleset, request, decision)
+            self._answer(flow, self._blocked(flow, ruleset, request, decision))
             return
         for each, verdict in judged:
             if verdict.verdict is Verdict.REWRITE:
@@ -305,10 +304,6 @@ class Inspection:
         link = "" if is_blocked else content.after_help(request.url)
         self._answer(flow, self.judge.page.told("search-help", 200, link, reader))
         return True
-
-    def _block(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> None:
-        _require_small_body(flow, _MOST_DISCARDED)
-        self._answer(flow, self._blocked(flow, ruleset, request, decision))
 
     def _blocked(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> Answer:
         assert request.url is not None
@@ -368,16 +363,19 @@ class Inspection:
                 return self._answer(flow, self.judge.page.told("open", 200, request.url or "", reader))
         return self._answer(flow, page.told("code-wrong", 403, reader=reader))
 
-    def explain(self, status: int, message: str, request: http.Request | None) -> Answer:
+    def explain(self, status: int, message: str, request: http.Request | None, client: str) -> Answer:
         """What somebody is told when a request could not be carried out, in the form that suits the one who asked."""
         fields = request.headers if request is not None else http.Headers()
         form = form_of(fields.get("sec-fetch-dest", ""), fields.get("accept", ""), fields.get("x-requested-with", ""))
         if (hidden := self._hidden.recall(message)) is not None:
             url, reader = hidden.request.url or "", self.judge.page.reader_of(hidden.ruleset, fields.get("accept-language", ""))
             return self.judge.page.blocked(hidden.decision, hidden.request.host, url, self._clock(), form, reader)
-        if form is Form.PAGE and status in {400, 502}:
-            return self.judge.page.told(failure_key(status, message), status)
-        return self.judge.page.error(status, message)
+        if form is not Form.PAGE or status not in {400, 502}:
+            return self.judge.page.error(status, message)
+        found = self.judge.client_of(self._addresses.get(client, ""))
+        language = fields.get("accept-language", "")
+        reader = self.judge.page.reader_of(found[1], language) if found is not None else Reader(choose_language(language))
+        return self.judge.page.told(failure_key(status, message), status, reader=reader)
 
     # Small things.
 

@@ -136,6 +136,35 @@ def test_an_origin_that_answers_nothing_is_explained(stand: Stand, net: SmallInt
     assert time.monotonic() - start < 5
 
 
+def test_a_request_that_a_stale_connection_swallowed_is_made_again(stand: Stand, net: SmallInternet) -> None:
+    """An origin may hang up on a kept connection just when it is used again. What may be done twice is; nothing else is."""
+    for scheme, options in (("https", ("--http1.1",)), ("https", ("--http2",)), ("http", ("--http1.1",))):
+        first, second = (net.url(INSPECTED, path, scheme) for path in ("/first", "/stale?once"))
+        words = (*options, "-o", "/dev/null", second)
+        net.origins.forget_connections()
+        assert fetch(stand, first, *words).status == 200, (scheme, options)
+        assert [target for _, target in net.origins.requests()].count("/stale?once") == 2
+        net.origins.forget_connections()
+        assert fetch(stand, first, *words, "--data", "x").status == 502, (scheme, options)
+        assert [target for _, target in net.origins.requests()].count("/stale?once") == 1
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_failures_are_explained_in_the_language_of_the_reader(stand: Stand, net: SmallInternet, policy: str, version: str) -> None:
+    german = ("--header", "Accept-Language: de-CH,de;q=0.9")
+    try:
+        stand.swap(policy=policy.replace('"www.school.example/secret"', '"nowhere.example/secret"'))
+        for url in (net.url("nowhere.example", "/open"), net.url("nowhere.example", "/open", "http")):
+            answer = fetch(stand, url, version, *german)
+            assert (answer.status, "Diese Seite ist nicht zu finden" in answer.text) == (502, True), answer.text
+    finally:
+        stand.swap(policy=policy)
+    port = curl("http://files.example:25/", proxy=stand.proxy, source=CHILD, options=german)
+    assert (port.status, "Dieser Port ist hier nicht offen" in port.text) == (403, True)
+    house = curl("http://10.1.2.3/", proxy=stand.proxy, source=CHILD, options=("--header", "Accept-Language: fr"))
+    assert (house.status, "Cette adresse n’est pas ouverte ici" in house.text) == (403, True)
+
+
 @pytest.mark.parametrize(
     ("message", "expected"),
     [

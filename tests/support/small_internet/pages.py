@@ -4,6 +4,7 @@
 /upload           the length and SHA-256 of what was sent
 /slow/S           an echo after S seconds; /drip/N/S sends N bytes, S seconds apart; /endless never ends
 /sse/N            N server-sent events, 50 ms apart, then the stream stays open; /websocket echoes messages
+/stale            an echo, but on a connection that has served before it hangs up (HTTP/1.1 only)
 /redirect?to=URL  302; /status/N answers with that status; /page is a small HTML page; /gzip/N is /bytes/N under gzip
 /broken/…         closes-mid-body, bad-chunk, short-length, long-length, garbage, silent, no-answer, reset, endless-head (HTTP/1.1 only)
 """
@@ -52,6 +53,14 @@ async def respond(request: Request, exchange: Exchange) -> None:
         await page(request, exchange, rest)
     else:
         await _echo(request, exchange, rest)
+
+
+async def _stale(request: Request, exchange: Exchange, rest: str) -> None:
+    """Hangs up on whoever asks on a connection that has served before, as a server does whose patience has just ended."""
+    if len(request.connection.requests) > 1 and isinstance(exchange, Http1Exchange):
+        exchange.must_close = True
+        return
+    await _echo(request, exchange, rest)
 
 
 async def _echo(request: Request, exchange: Exchange, rest: str) -> None:
@@ -230,6 +239,7 @@ async def _whole(exchange: Exchange, status: int, content_type: str, data: bytes
 
 
 _PAGES: dict[str, Callable[[Request, Exchange, str], Awaitable[None]]] = {
+    "stale": _stale,
     "bytes": _bytes,
     "chunked": _chunked,
     "gzip": _gzip,
