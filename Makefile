@@ -42,7 +42,7 @@ bench-proxy: setup
 lock:
 	uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock
 
-# Needs unbound, dnsmasq and dnsperf.
+# Needs unbound, dnsmasq, dnsperf, pdns-recursor, knot-resolver and openssl.
 bench-dns: setup
 	$(BIN)/python bench/dns.py --out bench/results/dns.md $(ARGS)
 
