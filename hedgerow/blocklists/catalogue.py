@@ -27,7 +27,7 @@ from hedgerow.blocklists.names import (
 from hedgerow.blocklists.patterns import compile_set
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.seals import host_expressions, seal, seal_key, url_expressions
-from hedgerow.blocklists.urls import NOTHING, Asked, Found, Rule, UrlMatcher
+from hedgerow.blocklists.urls import NOTHING, UNKNOWN, Asked, Asker, Found, Rule, UrlMatcher
 
 ADS = "ads-trackers"
 
@@ -47,20 +47,6 @@ class UrlMatch:
 
     category: str
     origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Who asks, and how, as far as rules may hang on it: the names of the device, its kinds (AdGuard's tags, `user_child`), the type
-    of a DNS question as `AAAA`, the method of a request as `GET`; empty where it is not known."""
-
-    client: frozenset[str] = frozenset()
-    tags: frozenset[str] = frozenset()
-    dns_type: str = ""
-    method: str = ""
-
-
-NOBODY = Asker()
 
 
 class AskerRuling(NamedTuple):
@@ -201,14 +187,14 @@ class Catalogue:
         return tuple(found)
 
     def match_url(
-        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = NOBODY, lifted: int = 0
+        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = UNKNOWN, lifted: int = 0
     ) -> UrlMatch | None:
         """The first rule about URLs that matches, of the categories in `mask`. Rules about whole hosts are `host_mask`'s, those that
         hang on who asks `judge_asker`'s. Of the categories in `lifted` only important rules count."""
         return next(iter(self.match_urls(url, resource, initiator, mask, asker, lifted)), None)
 
     def match_urls(
-        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = NOBODY, lifted: int = 0
+        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = UNKNOWN, lifted: int = 0
     ) -> tuple[UrlMatch, ...]:
         """One matching rule for each category in `mask` that has one.
 
@@ -217,7 +203,7 @@ class Catalogue:
         parts = split_url(url)
         if parts is None:
             return ()
-        found = self._matcher.find(_asked(*parts, resource, initiator, asker), mask)
+        found = self._matcher.find(Asked.about(*parts, resource, initiator, asker), mask)
         return self._matches(url, parts[1], found, mask, lifted)
 
     def _matches(self, url: str, host: str, found: Found, mask: int, lifted: int = 0) -> tuple[UrlMatch, ...]:
@@ -250,10 +236,10 @@ class Catalogue:
                 return self._match_of(rule)
         return None
 
-    def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = NOBODY) -> int:
+    def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = UNKNOWN) -> int:
         """Which of the categories in `mask`, by which a host is blocked, an exception lifts from this URL of it."""
         parts = split_url(url)
-        found = NOTHING if parts is None else self._matcher.find(_asked(*parts, resource, initiator, asker), 0, mask)
+        found = NOTHING if parts is None else self._matcher.find(Asked.about(*parts, resource, initiator, asker), 0, mask)
         return found.lifted & ~self._kept(parts[1]) if parts and found.lifted else 0
 
     def judge_asker(
@@ -261,7 +247,7 @@ class Catalogue:
     ) -> AskerRuling:
         """What the rules with $dnstype, $client and $ctag say, of the categories in `mask`: about the name, or a URL of it."""
         parts = None if url is None else split_url(url)
-        found = self._askers.find(_asked(*(parts or (f"dns://{host}/", host)), resource, initiator, asker), mask, mask)
+        found = self._askers.find(Asked.about(*(parts or (f"dns://{host}/", host)), resource, initiator, asker), mask, mask)
         lifted = found.lifted & ~self._kept(host) if found.lifted else 0
         if not found.blocks:
             return AskerRuling(None, lifted)
@@ -351,14 +337,6 @@ class Catalogue:
 
 def _origin(source: SourceMeta, line: Line) -> Origin:
     return Origin(f"{source.name}: {line.file}" if line.file else source.name, line.number, line.text)
-
-
-def _asked(url: str, host: str, resource: str, initiator: str, asker: Asker) -> Asked:
-    asked = Asked.about(url, host, resource, initiator)
-    if asker is not NOBODY:
-        asked.client, asked.tags = asker.client, asker.tags
-        asked.dns_type, asked.method = asker.dns_type.lower(), asker.method.lower()
-    return asked
 
 
 def _is_about_ads(source: SourceMeta) -> bool:

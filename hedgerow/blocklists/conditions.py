@@ -292,9 +292,13 @@ _NAMED: dict[str, tuple[str, Callable[[str, str], Names]]] = {
 }
 
 
-def resource_of(destination: str, url: str) -> Resource:
-    """What a request is for: by its Sec-Fetch-Dest, else by how the (lower-case) URL's path ends."""
+_OTHER = int(Resource.OTHER)
+_NUMBERS = {destination: int(resource) for destination, resource in _DESTINATIONS.items() if destination}
+
+
+def number_of_resource(destination: str, url: str) -> int:
+    """The number of the resource that a request is for: by its Sec-Fetch-Dest, else by how the (lower-case) URL's path ends."""
     if destination:
-        return _DESTINATIONS.get(destination, Resource.OTHER)
+        return _NUMBERS.get(destination, _OTHER)
     ending = _ENDING.match(url)
-    return _ENDINGS.get(ending[1], Resource.UNKNOWN) if ending else Resource.UNKNOWN
+    return int(_ENDINGS.get(ending[1], Resource.UNKNOWN) if ending else Resource.UNKNOWN)

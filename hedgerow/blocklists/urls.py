@@ -17,9 +17,9 @@ from pathlib import Path
 import ahocorasick
 import marisa_trie
 
-from hedgerow.blocklists.conditions import EVERYTHING, LOADED, Conditions, Resource, parse_conditions, parties, resource_of
+from hedgerow.blocklists.conditions import EVERYTHING, LOADED, Conditions, Resource, number_of_resource, parse_conditions, parties
 from hedgerow.blocklists.names import rule_key, unescape
-from hedgerow.blocklists.patterns import compile_pattern, compile_regex, compile_rest
+from hedgerow.blocklists.patterns import compile_pattern, compile_rest, compile_set
 from hedgerow.blocklists.rules import Kind, UrlRule
 from hedgerow.blocklists.url_index import BUCKETS, FRAGMENTS, META, OFFSETS, PLACES, ROWS
 
@@ -32,32 +32,43 @@ _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 _PLAIN = re.compile(r"[^*^|]+")
 
 
-@dataclass(slots=True)
-class Asked:
-    """A request: its canonical URL, as it is and in lower case, where the host ends in it, and what is known beside.
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, and how, as far as rules may hang on it: the names of the device, its kinds (AdGuard's tags, `user_child`), the type
+    of a DNS question as `AAAA`, the method of a request as `GET`; empty where it is not known."""
 
-    `client` holds the names of the device that asks, `tags` its kinds; `dns_type`, lower case, is set for a question to the resolver
-    only, `method`, likewise, for a request to the proxy.
-    """
-
-    url: str
-    text: str
-    host: str
-    host_end: int
-    resource: int
-    initiator: str
     client: frozenset[str] = frozenset()
     tags: frozenset[str] = frozenset()
     dns_type: str = ""
     method: str = ""
 
+
+UNKNOWN = Asker()
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request: its canonical URL, as it is and in lower case, its host, and what is known beside."""
+
+    url: str
+    text: str
+    host: str
+    resource: int
+    initiator: str
+    asker: Asker
+
     @classmethod
-    def about(cls, url: str, host: str, resource: str = "", initiator: str = "") -> Asked:
+    def about(cls, url: str, host: str, resource: str = "", initiator: str = "", asker: Asker = UNKNOWN) -> Asked:
         """For a canonical URL and its host; `resource` is the request's Sec-Fetch-Dest."""
         text = url.lower()
-        end = text.find("://") + 3 + len(host)
         # A plain number: flags would be combined by methods of `enum`, which cost more than the rest of a look-up.
-        return cls(url, text, host, end + 2 if ":" in host else end, int(resource_of(resource, text)), initiator)
+        return cls(url, text, host, number_of_resource(resource, text), initiator, asker)
+
+    @property
+    def host_end(self) -> int:
+        """Where the host ends in the URL."""
+        end = self.text.find("://") + 3 + len(self.host)
+        return end + 2 if ":" in self.host else end
 
 
 Test = Callable[[Asked], object]
@@ -94,11 +105,12 @@ def _is_in_doubt(rule: Rule, initiator: str) -> bool:
 
 def _holds_for(conditions: Conditions, asked: Asked) -> bool:
     """The conditions that hang on who asks."""
+    asker = asked.asker
     return (
-        (not conditions.dns_types or conditions.dns_types.admit(frozenset({asked.dns_type} - {""})))
-        and (not conditions.clients or conditions.clients.admit(asked.client))
-        and (not conditions.tags or conditions.tags.admit(asked.tags))
-        and (not conditions.methods or conditions.methods.admit(frozenset({asked.method} - {""})))
+        (not conditions.dns_types or conditions.dns_types.admit(frozenset({asker.dns_type.lower()} - {""})))
+        and (not conditions.clients or conditions.clients.admit(asker.client))
+        and (not conditions.tags or conditions.tags.admit(asker.tags))
+        and (not conditions.methods or conditions.methods.admit(frozenset({asker.method.lower()} - {""})))
     )
 
 
@@ -121,11 +133,11 @@ def _make_test(rule: UrlRule, by_place: bool) -> Test | None:
     match_case = bool(rule.options) and parse_conditions(rule.options).match_case
     match rule.kind:
         case Kind.REGEX:
-            search = compile_regex(rule.pattern, match_case).search
-            return lambda asked: search(asked.url)
+            test = compile_set([rule.pattern], match_case)
+            return lambda asked: test(asked.url)
         case Kind.EXPRESSION:
-            search = compile_regex(rule.pattern).search
-            return lambda asked: search(asked.text.partition("://")[2])
+            test = compile_set([rule.pattern])
+            return lambda asked: test(asked.text.partition("://")[2])
         case _:
             return _make_pattern_test(rule, by_place, match_case)
 
@@ -147,7 +159,7 @@ def _test_rest(rest: str, match_case: bool) -> Test | None:
     if not match_case and _PLAIN.fullmatch(literal):
         if literal == plain:
             return lambda asked: asked.text.startswith(literal, asked.host_end)
-        return lambda asked: asked.text.startswith(literal, asked.host_end) and _is_border(asked.text, asked.host_end + len(literal))
+        return lambda asked: asked.text.startswith(literal, end := asked.host_end) and _is_border(asked.text, end + len(literal))
     expression = compile_rest(rest, match_case)
     if expression is None:
         return None
@@ -168,14 +180,6 @@ class Bucket:
     types: int
     blocks: tuple[Rule, ...]
     exceptions: tuple[Rule, ...]
-
-    def narrowed(self, host: str, initiator: str, resource: int) -> Bucket:
-        """The rules whose conditions hold between these hosts, for this resource."""
-
-        def hold(rule: Rule) -> bool:
-            return bool(rule.types & resource) and (rule.conditions is None or _holds(rule, rule.conditions, host, initiator))
-
-        return _bucket(filter(hold, self.blocks), filter(hold, self.exceptions))
 
 
 EMPTY = Bucket(0, (), ())
@@ -249,7 +253,7 @@ class UrlMatcher:
                         blocks.append(rule)
                         still &= ~rule.mask
         blocked |= wanted & ~still
-        return self._weigh(asked, blocks, blocked, (near, *far)) if blocked else NOTHING
+        return self._weigh(asked, blocks, blocked, near, far) if blocked else NOTHING
 
     def _pass(self, text: str) -> list[Bucket]:
         if self._automaton is None:
@@ -257,17 +261,19 @@ class UrlMatcher:
         opened = self._opened
         return [opened[number] for _end, number in self._automaton.iter(text)]
 
-    def _weigh(self, asked: Asked, blocks: list[Rule], blocked: int, buckets: tuple[Bucket, ...]) -> Found:
+    def _weigh(self, asked: Asked, blocks: list[Rule], blocked: int, near: Bucket, far: list[Bucket]) -> Found:
         """Exceptions against blocks; an important block stands whatever excepts it, but for an important exception."""
-        excepting = [rule for bucket in buckets for rule in bucket.exceptions if rule.mask & blocked]
-        lifting = [rule for rule in excepting if _applies(rule, asked)] if excepting else []
+        lifting = [rule for rule in near.exceptions if rule.mask & blocked and ((test := rule.test) is None or test(asked))]
+        for bucket in far:
+            if bucket.exceptions:
+                lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, asked)]
         if not lifting:
-            return Found(tuple(blocks))
+            return Found(tuple(blocks)) if blocks else NOTHING
         lifted, kept = 0, {}
         for rule in lifting:
             lifted |= rule.mask
         forced = {rule.mask for rule in lifting if rule.important}
-        for rule in (rule for bucket in buckets for rule in bucket.blocks if rule.important and rule.mask & lifted):
+        for rule in (rule for bucket in (near, *far) for rule in bucket.blocks if rule.important and rule.mask & lifted):
             if rule.mask not in forced and _applies(rule, asked):
                 kept[rule.mask] = rule
         kept |= {rule.mask: rule for rule in blocks if not rule.mask & lifted}
@@ -277,11 +283,13 @@ class UrlMatcher:
         """What is found by the hosts alone, narrowed to what holds for them: only patterns remain to be compared."""
         if len(self._near) >= REMEMBERED:
             self._near.clear()
-        found = (*self._found_by("", host), *self._found_by("<", initiator), *self._always)
-        buckets = [bucket.narrowed(host, initiator, resource) for bucket in found]
-        near = _bucket((rule for one in buckets for rule in one.blocks), (rule for one in buckets for rule in one.exceptions))
-        if not near.blocks and not near.exceptions:
-            near = EMPTY
+        blocks, exceptions = list[Rule](), list[Rule]()
+        for bucket in (*self._found_by("", host), *self._found_by("<", initiator), *self._always):
+            for rules, kept in ((bucket.blocks, blocks), (bucket.exceptions, exceptions)):
+                for rule in rules:
+                    if rule.types & resource and (rule.conditions is None or _holds(rule, rule.conditions, host, initiator)):
+                        kept.append(rule)
+        near = Bucket(resource, tuple(blocks), tuple(exceptions)) if blocks or exceptions else EMPTY
         self._near[host, initiator, resource] = near
         return near
 

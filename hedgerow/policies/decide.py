@@ -11,9 +11,10 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from hedgerow.blocklists.catalogue import NOBODY, Asker, AskerRuling, Catalogue
+from hedgerow.blocklists.catalogue import AskerRuling, Catalogue
 from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
+from hedgerow.blocklists.urls import UNKNOWN, Asker
 from hedgerow.policies.content import blocked_search, words_of_search
 from hedgerow.policies.model import Decision, Kind, Reason, Request, SafeSearch, TargetKind, Verdict
 from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, Rule, RuleIndex, Scope, UrlRule
@@ -199,7 +200,7 @@ def _by_list_rule(case: Case, asker: Asker, ruling: AskerRuling) -> Decision | N
 def _asker_of(case: Case) -> Asker:
     request = case.request
     if request.url is None and not case.catalogue.has_asker_rules:
-        return NOBODY
+        return UNKNOWN
     names = frozenset((request.device.lower(),))
     return Asker(names, case.ruleset.tags, request.dns_type, request.method if request.url is not None else "")
 

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.blocklists import layers
-from hedgerow.blocklists.catalogue import Asker, Catalogue, HostMatch, UrlMatch
+from hedgerow.blocklists.catalogue import Catalogue, HostMatch, UrlMatch
 from hedgerow.blocklists.compile import CompileReport, compile_generation, version_of
 from hedgerow.blocklists.essential import essential_hosts
 from hedgerow.blocklists.generation import META, prune_generations
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.seals import seal
 from hedgerow.blocklists.sources import Source
+from hedgerow.blocklists.urls import Asker
 
 
 def build(folder: Path, **lists: str) -> tuple[Catalogue, CompileReport]:
