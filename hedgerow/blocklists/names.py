@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
+import string
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -22,7 +23,7 @@ HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 _NUMERIC_END = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
 # Only escapes that are not canonical: of unreserved characters (letters, digits, - . _ ~), or with small hex digits.
 _ESCAPE = re.compile(
-    "%(2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|[0-9A-Fa-f][a-f]|[a-f][0-9A-Fa-f])",
+    "%(?:2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|[0-9A-Fa-f][a-f]|[a-f][0-9A-Fa-f])",
 )
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -242,12 +243,15 @@ def unescape(text: str) -> str:
     """Undoes percent escapes of unreserved characters, writes the others in upper case and escapes what is outside ASCII."""
     if not text.isascii():
         text = _NOT_ASCII.sub(lambda match: quote(match[0]), text)
-    return _ESCAPE.sub(_unescape_one, text) if "%" in text else text
+    return _ESCAPE.sub(lambda match: _CANONICAL[match[0]], text) if "%" in text else text
 
 
-def _unescape_one(match: re.Match[str]) -> str:
-    character = chr(int(match[1], 16))
-    return character if character in _UNRESERVED else match[0].upper()
+_CANONICAL = {
+    f"%{high}{low}": character if (character := chr(int(high + low, 16))) in _UNRESERVED else f"%{high}{low}".upper()
+    for high in string.hexdigits
+    for low in string.hexdigits
+}
+"""What stands for each escape in a canonical URL."""
 
 
 @dataclass(frozen=True, slots=True)

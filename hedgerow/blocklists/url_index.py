@@ -3,8 +3,9 @@
     rules.jsonl     a row a rule, read only when the rule is looked at
     rules.bin       where each row begins, and where the last ends
     places.trie     hosts, and after `<` initiators, by which rules are found (keys as `names.rule_key`)
-    fragments.ac    an automaton of literal texts by which the other rules are found
-    buckets.bin     for each place, then each fragment, then for all URLs: which rules are found there
+    blocks.ac       an automaton of literal texts, fragments, by which the other rules are found
+    exceptions.ac   another for exceptions, which are looked for only where there is something to lift
+    buckets.bin     for each place, each fragment of blocks, each of exceptions, then for all URLs: which rules are found there
     meta.json       how many places and fragments there are, and whether some rules tell clients apart
 
 Every rule is found by its host if it names one, unless that host has many; else by its rarest fragment; else by its initiators.
@@ -30,7 +31,8 @@ from hedgerow.blocklists.patterns import fragments
 from hedgerow.blocklists.rules import Kind, UrlRule
 from hedgerow.blocklists.sorted_rules import Owned
 
-ROWS, OFFSETS, PLACES, FRAGMENTS, BUCKETS, META = "rules.jsonl", "rules.bin", "places.trie", "fragments.ac", "buckets.bin", "meta.json"
+ROWS, OFFSETS, PLACES, BUCKETS, META = "rules.jsonl", "rules.bin", "places.trie", "buckets.bin", "meta.json"
+FRAGMENTS = ("blocks.ac", "exceptions.ac")
 
 _LABEL = "\n"
 _INNER = 8
@@ -48,7 +50,7 @@ class _Buckets:
     """Numbers of rules, by where they are found."""
 
     places: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    fragments: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    fragments: tuple[dict[str, list[int]], ...] = field(default_factory=lambda: tuple(defaultdict(list) for _ in FRAGMENTS))
     anywhere: list[int] = field(default_factory=list)
 
 
@@ -72,7 +74,7 @@ def write_url_index(rules: Sequence[Owned], folder: Path) -> None:
     _write_array(folder / OFFSETS, offsets)
     _write_buckets(buckets, folder)
     tells_clients = any(parse_conditions(rule.options).clients for _source, rule in rules)
-    meta = {"places": len(buckets.places), "fragments": len(buckets.fragments), "tells_clients": tells_clients}
+    meta = {"places": len(buckets.places), "fragments": [*map(len, buckets.fragments)], "tells_clients": tells_clients}
     (folder / META).write_text(json.dumps(meta), encoding="ascii")
 
 
@@ -117,7 +119,7 @@ def _place(number: int, rule: UrlRule, crowds: Counter[str], weights: Counter[st
         buckets.places[place].append(number)
     if not places:
         for text in _texts(fragment):
-            (buckets.fragments[text] if text else buckets.anywhere).append(number)
+            (buckets.fragments[rule.exception][text] if text else buckets.anywhere).append(number)
     return "" if places else fragment
 
 
@@ -132,14 +134,17 @@ def _write_buckets(buckets: _Buckets, folder: Path) -> None:
     by_id: list[list[int]] = [[]] * len(buckets.places)
     for key, numbers in buckets.places.items():
         by_id[trie.key_id(key)] = numbers
-    automaton = ahocorasick.Automaton(ahocorasick.STORE_INTS)
-    for bucket, text in enumerate(buckets.fragments, len(by_id)):
-        automaton.add_word(text, bucket)
-    if buckets.fragments:
-        automaton.make_automaton()
-        automaton.save(str(folder / FRAGMENTS))
+    by_fragment: list[list[int]] = []
+    for file, found in zip(FRAGMENTS, buckets.fragments, strict=True):
+        automaton = ahocorasick.Automaton(ahocorasick.STORE_INTS)
+        for bucket, text in enumerate(found, len(by_id) + len(by_fragment)):
+            automaton.add_word(text, bucket)
+        if found:
+            automaton.make_automaton()
+            automaton.save(str(folder / file))
+        by_fragment += found.values()
     starts, flat = array("I", [0]), array("I")
-    for numbers in (*by_id, *buckets.fragments.values(), buckets.anywhere):
+    for numbers in (*by_id, *by_fragment, buckets.anywhere):
         flat.extend(numbers)
         starts.append(len(flat))
     _write_array(folder / BUCKETS, starts + flat)

@@ -218,12 +218,16 @@ class UrlMatcher:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         self.tells_clients: bool = meta["tells_clients"]
         self._places: int = meta["places"]
-        count = self._places + meta["fragments"] + 1
+        count = self._places + sum(meta["fragments"]) + 1
         buckets = _map(folder / BUCKETS).cast("I")
         self._starts, self._flat = buckets[: count + 1], buckets[count + 1 :]
         self._offsets, self._rows = _map(folder / OFFSETS).cast("Q"), _map(folder / ROWS)
         self._trie = marisa_trie.Trie().mmap(str(folder / PLACES))
-        self._automaton = ahocorasick.load(str(folder / FRAGMENTS), _no_values) if meta["fragments"] else None
+        self._blocks, self._exceptions = (
+            ahocorasick.load(str(folder / file), _no_values) if found else None
+            for file, found in zip(FRAGMENTS, meta["fragments"], strict=True)
+        )
+        self._every = functools.reduce(operator.or_, self._columns.masks, 0)
         self._opened = _Opened(self._open_bucket)
         always = self._open_bucket(count - 1)
         self._always = (always,) if always != EMPTY else ()
@@ -240,40 +244,41 @@ class UrlMatcher:
         near = self._near.get((asked.host, asked.initiator, resource))
         if near is None:
             near = self._remember(asked.host, asked.initiator, resource)
+        wanted &= self._every
         still, blocks = wanted, []
         for rule in near.blocks:
             if rule.mask & still and ((test := rule.test) is None or test(asked)):
                 blocks.append(rule)
                 still &= ~rule.mask
-        far = self._pass(asked.text)
-        for bucket in far:
+        for bucket in self._pass(self._blocks, asked.text) if still else ():
             if bucket.types & resource:
                 for rule in bucket.blocks:
                     if rule.mask & still and _applies(rule, asked):
                         blocks.append(rule)
                         still &= ~rule.mask
         blocked |= wanted & ~still
-        return self._weigh(asked, blocks, blocked, near, far) if blocked else NOTHING
+        return self._weigh(asked, blocks, blocked, near) if blocked else NOTHING
 
-    def _pass(self, text: str) -> list[Bucket]:
-        if self._automaton is None:
+    def _pass(self, automaton: ahocorasick.Automaton | None, text: str) -> list[Bucket]:
+        """What is found by its fragments, each once: in long URLs some come again and again."""
+        if automaton is None:
             return []
         opened = self._opened
-        return [opened[number] for _end, number in self._automaton.iter(text)]
+        return [opened[number] for number in {number for _end, number in automaton.iter(text)}]
 
-    def _weigh(self, asked: Asked, blocks: list[Rule], blocked: int, near: Bucket, far: list[Bucket]) -> Found:
+    def _weigh(self, asked: Asked, blocks: list[Rule], blocked: int, near: Bucket) -> Found:
         """Exceptions against blocks; an important block stands whatever excepts it, but for an important exception."""
         lifting = [rule for rule in near.exceptions if rule.mask & blocked and ((test := rule.test) is None or test(asked))]
-        for bucket in far:
-            if bucket.exceptions:
-                lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, asked)]
+        for bucket in self._pass(self._exceptions, asked.text):
+            lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, asked)]
         if not lifting:
             return Found(tuple(blocks)) if blocks else NOTHING
         lifted, kept = 0, {}
         for rule in lifting:
             lifted |= rule.mask
         forced = {rule.mask for rule in lifting if rule.important}
-        for rule in (rule for bucket in (near, *far) for rule in bucket.blocks if rule.important and rule.mask & lifted):
+        buckets = (near, *self._pass(self._blocks, asked.text))
+        for rule in (rule for bucket in buckets for rule in bucket.blocks if rule.important and rule.mask & lifted):
             if rule.mask not in forced and _applies(rule, asked):
                 kept[rule.mask] = rule
         kept |= {rule.mask: rule for rule in blocks if not rule.mask & lifted}
