@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -89,7 +90,9 @@ def up(
     inspectors: Annotated[int, typer.Option(min=1, max=64, help="Processes that inspect pages.")] = 1,
     log_level: Annotated[LogLevel, typer.Option(help="What is logged to standard error.")] = LogLevel.INFO,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
-    upstream_ca: Annotated[Path | None, typer.Option(help="A file of CAs to trust for web sites, beside the usual ones.")] = None,
+    upstream_ca: Annotated[
+        Path | None, typer.Option(help="A file of CAs to trust for web sites and encrypted resolvers, beside the usual ones.")
+    ] = None,
 ) -> None:
     """Run the filter until told to stop. SIGHUP reloads the policy file; so does changing it."""
     state = (state or default_state()).absolute()
@@ -107,7 +110,7 @@ def up(
             more_inspectors=(Endpoint("127.0.0.1", 0),) * (inspectors - 1),
             log_level=log_level.value,
             log_json=log_json,
-            upstream_ca=upstream_ca.absolute() if upstream_ca else None,
+            upstream_ca=_authorities(upstream_ca) if upstream_ca else None,
             transparent=parse_endpoint(found) if (found := transparent or listen.transparent) else None,
             dot=parse_endpoint(found) if (found := dot or listen.dot) else None,
             doh=parse_endpoint(found) if (found := doh or listen.doh) else None,
@@ -126,6 +129,15 @@ def _endpoint(name: str, text: str | None) -> Endpoint:
         return parse_endpoint(text)
     privileged, otherwise = DEFAULTS[name]
     return Endpoint("0.0.0.0", privileged if may_use_low_ports() else otherwise)  # noqa: S104 (clients outside the LAN are refused)
+
+
+def _authorities(path: Path) -> Path:
+    """Raises ValueError for a file that holds no certificates of CAs."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        raise ValueError(f"{path} can't be used as --upstream-ca: {error.strerror or error}.") from None
+    return path.absolute()
 
 
 def _policy_in_force(path: Path | None, state: Path) -> Policy:

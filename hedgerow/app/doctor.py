@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from struct import pack
@@ -23,12 +24,11 @@ import httpx
 from pyroute2 import IPRoute
 
 from hedgerow.app.gateway_keeper import Choice
-from hedgerow.app.resolvers import RESOLV_CONFS
+from hedgerow.app.resolvers import upstreams_of
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.dns import wire
-from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.inquiries import Bootstrap
+from hedgerow.dns.inquiries import Bootstrap, Upstreams
 from hedgerow.dns.upstream import Ask, UpstreamError
 from hedgerow.network import gateway as nftables
 from hedgerow.policies.load import PolicyError, load_policy
@@ -180,15 +180,14 @@ def check_upstreams(patient: Patient) -> Iterator[Finding]:
     policy, settings = patient.policy, patient.settings
     if policy is None or settings is None:
         return
-    own = [(endpoint.host, endpoint.port) for endpoint in settings.dns.every_family()]
-    resolv_conf = "\n".join(path.read_text("ascii", "replace") for path in RESOLV_CONFS if path.exists())
-    names = open_upstreams(policy.network.upstream, resolv_conf=resolv_conf, own=own).names
+    network = policy.network
+    names = upstreams_of(network, settings).names
     mend = "name others in the policy, such as network: {upstream: [9.9.9.9]}, or mend the way to the internet"
     if not names:
         yield Finding("upstreams", Health.BAD, "there is nobody to ask", mend)
     answering = []
     for name in names:
-        error, seconds = asyncio.run(_try_upstream(name))
+        error, seconds = asyncio.run(_try(partial(upstreams_of, network, settings, only=name)))
         answering += [] if error else [name]
         yield (
             Finding(f"upstream {name}", Health.BAD, error, mend)
@@ -196,12 +195,12 @@ def check_upstreams(patient: Patient) -> Iterator[Finding]:
             else good(f"upstream {name}", f"answers in {seconds * 1000:.0f} ms")
         )
     if answering:
-        yield from _safe_search_targets(tuple(answering))
+        yield from _safe_search_targets(partial(upstreams_of, network, settings, only=answering[0]))
 
 
-async def _try_upstream(name: str) -> tuple[str, float]:
+async def _try(open_it: Callable[[], Upstreams]) -> tuple[str, float]:
     """What went wrong (nothing: empty) and how long it took."""
-    opened, started = open_upstreams((name,)), time.monotonic()
+    opened, started = open_it(), time.monotonic()
     try:
         response = await opened.ask(_question("example.com"))
         error = "" if response.rcode in (wire.NOERROR, wire.NXDOMAIN) else f"answers with code {response.rcode}"
@@ -212,10 +211,10 @@ async def _try_upstream(name: str) -> tuple[str, float]:
     return error, time.monotonic() - started
 
 
-def _safe_search_targets(upstreams: tuple[str, ...]) -> Iterator[Finding]:
+def _safe_search_targets(open_it: Callable[[], Upstreams]) -> Iterator[Finding]:
     levels = (SafeSearch.MODERATE, SafeSearch.STRICT)
     targets = sorted({target for engine in Engines.load().by_id.values() for level in levels if (target := engine.dns_target(level))})
-    failed = asyncio.run(_unresolved(upstreams, targets))
+    failed = asyncio.run(_unresolved(open_it, targets))
     if failed:
         mend = "nothing: these engines are closed where safe search is on, until their safe names resolve again"
         yield Finding("safe search", Health.UNSURE, f"safe names that do not resolve: {', '.join(failed)}", mend)
@@ -223,9 +222,9 @@ def _safe_search_targets(upstreams: tuple[str, ...]) -> Iterator[Finding]:
         yield good("safe search", f"all {len(targets)} safe names of search engines resolve")
 
 
-async def _unresolved(upstreams: tuple[str, ...], hosts: list[str]) -> list[str]:
+async def _unresolved(open_it: Callable[[], Upstreams], hosts: list[str]) -> list[str]:
     """Those of the hosts that have no address."""
-    opened = open_upstreams(upstreams)
+    opened = open_it()
     resolve = Bootstrap(opened)
     try:
         answers = await asyncio.gather(*(resolve(host) for host in hosts), return_exceptions=True)

@@ -10,12 +10,13 @@ from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import View
 from hedgerow.dns.channels import open_upstreams
 from hedgerow.dns.designation import Designation
-from hedgerow.dns.inquiries import Upstreams
+from hedgerow.dns.inquiries import Count, Upstreams
 from hedgerow.dns.rulings import Circumstances, Decide
 from hedgerow.dns.series import Histogram
+from hedgerow.dns.trust import Trust
 from hedgerow.policies.filtered import is_filtered, knows_addresses
-from hedgerow.policies.model import Policy
-from hedgerow.policies.resolver_settings import Dnssec, Forward, Strategy
+from hedgerow.policies.model import Network, Policy
+from hedgerow.policies.resolver_settings import Dnssec
 
 log = logging.getLogger("hedgerow.resolvers")
 
@@ -71,38 +72,45 @@ class UpstreamChoice:
     """Opens upstreams, and opens others when a new policy names others."""
 
     def __init__(self, settings: Settings, policy: Policy, meter: UpstreamMeter) -> None:
-        self._own = [(endpoint.host, endpoint.port) for endpoint in settings.dns.every_family()]
+        self._settings = settings
         self._meter = meter
-        self._said = _said(policy)
+        self._network = policy.network
 
     def open(self) -> Upstreams:
         """Raises nothing: the policy's names were checked when it was loaded. Nothing is connected yet."""
-        names, strategy, dnssec, forward = self._said
-        upstreams = open_upstreams(
-            names,
-            resolv_conf=_system_servers(),
-            own=self._own,
-            count=self._meter.count,
-            strategy=strategy,
-            secure_only=dnssec is Dnssec.VALIDATE,
-            forward=forward,
-        )
+        upstreams = upstreams_of(self._network, self._settings, self._meter.count)
         if not upstreams.names:
             log.error("There is no upstream to ask: name some in the policy file, such as network: {upstream: [9.9.9.9]}.")
         return upstreams
 
     def open_if_changed(self, policy: Policy) -> Upstreams | None:
-        said = _said(policy)
-        if said == self._said:
-            return None
-        self._said = said
-        return self.open()
+        same = _said(policy.network) == _said(self._network)
+        self._network = policy.network
+        return None if same else self.open()
 
 
-def _said(policy: Policy) -> tuple[tuple[str, ...], Strategy, Dnssec, tuple[Forward, ...]]:
+def upstreams_of(network: Network, settings: Settings, count: Count | None = None, only: str | None = None) -> Upstreams:
+    """The upstreams of a policy, or one of them, found and trusted as all of them are. Nothing is connected yet."""
+    resolver = network.resolver
+    places = (settings.dns, settings.dot, settings.doh, settings.doq)
+    return open_upstreams(
+        network.upstream,
+        resolv_conf=_system_servers(),
+        own=[(endpoint.host, endpoint.port) for place in places if place is not None for endpoint in place.every_family()],
+        count=count,
+        trust=Trust(settings.upstream_ca),
+        strategy=resolver.strategy,
+        secure_only=resolver.dnssec is Dnssec.VALIDATE,
+        forward=resolver.forward,
+        records=resolver.records,
+        only=only,
+    )
+
+
+def _said(network: Network) -> tuple[object, ...]:
     """What a policy says about upstreams."""
-    resolver = policy.network.resolver
-    return policy.network.upstream, resolver.strategy, resolver.dnssec, resolver.forward
+    resolver = network.resolver
+    return network.upstream, resolver.strategy, resolver.dnssec, resolver.forward, resolver.records
 
 
 def _system_servers() -> str:

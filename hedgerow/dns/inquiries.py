@@ -337,16 +337,27 @@ def _refusal(response: Response) -> UpstreamError:
 
 
 class Bootstrap:
-    """Finds the addresses of upstreams that are given by name, through plain resolvers, and keeps them for a while."""
+    """Finds the addresses of upstreams that are given by name, through plain resolvers, and keeps them for a while.
 
-    def __init__(self, plain: Upstreams, seconds: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._plain, self._seconds, self._clock = plain, seconds, clock
+    `written` are names whose addresses are known without asking.
+    """
+
+    def __init__(
+        self,
+        plain: Upstreams,
+        written: Mapping[str, tuple[str, ...]] | None = None,
+        seconds: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plain, self._written, self._seconds, self._clock = plain, written or {}, seconds, clock
         self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
 
     async def __call__(self, host: str) -> tuple[str, ...]:
         """Addresses of `host`, IPv4 first. Raises UpstreamError if it has none; an old answer is better than none."""
         if is_address(host):
             return (host,)
+        if host in self._written:
+            return self._written[host]
         expires, known = self._known.get(host, (0.0, ()))
         if known and self._clock() < expires:
             return known

@@ -1,6 +1,7 @@
 """Upstreams: which there are, what they are asked, and what a way to one looks like.
 
-An upstream is written as `9.9.9.9`, `9.9.9.9:5353`, `udp://[2620:fe::fe]:53`, `tcp://…`, `tls://dns.example` or `https://dns.example/dns-query`.
+An upstream is written as `9.9.9.9`, `9.9.9.9:5353`, `udp://[2620:fe::fe]:53`, `tcp://…`, `tls://dns.example`,
+`quic://dns.example` or `https://dns.example/dns-query`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from urllib.parse import urlsplit
 from hedgerow.dns import wire
 from hedgerow.dns.wire import Query
 
-_PORTS: Final = {"udp": 53, "tcp": 53, "tls": 853, "https": 443}
+_PORTS: Final = {"udp": 53, "tcp": 53, "tls": 853, "https": 443, "quic": 853}
+_PADDING: Final = 12  # the EDNS option
+_PADDED_TO: Final = 128
 _LETTERS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))  # the bit that makes a letter small or capital
 
 
@@ -33,7 +36,7 @@ class UpstreamError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSpec:
-    """Where an upstream is. `host` is an address, or a name for tls and https; `path` is for https."""
+    """Where an upstream is. `host` is an address, or a name for tls, https and quic; `path` is for https."""
 
     scheme: str
     host: str
@@ -70,6 +73,13 @@ class Ask(NamedTuple):
     def body_with(self, question: bytes) -> bytes:
         """The same with the question written in other letters."""
         return _BODIES[self.dnssec, self.checking_disabled][0] + question + _BODIES[self.dnssec, self.checking_disabled][1]
+
+    @property
+    def padded_body(self) -> bytes:
+        """The same for an encrypted channel: filled up so that the length says little (RFC 7830; RFC 8467, section 4.1)."""
+        flags, _ = _BODIES[self.dnssec, self.checking_disabled]
+        size = 2 + len(flags) + len(self.question) + len(wire.opt_bytes(0, self.dnssec)) + 4
+        return flags + self.question + wire.opt_bytes(0, self.dnssec, wire.option_bytes(_PADDING, bytes(-size % _PADDED_TO)))
 
     def in_random_case(self, random: Callable[[int], bytes] = os.urandom) -> bytes:
         """The question with each letter small or capital at random ("0x20"): who cannot see it cannot answer it."""
@@ -151,7 +161,7 @@ def is_own(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> bool:
     >>> is_own(parse_upstream("127.0.0.1:5300"), [("0.0.0.0", 5300)]), is_own(parse_upstream("127.0.0.1"), [("0.0.0.0", 5300)])
     (True, False)
     """
-    if spec.scheme not in ("udp", "tcp") or not spec.is_address:
+    if not spec.is_address:
         return False
     address = ip_address(spec.host.partition("%")[0])
     for host, port in own:

@@ -31,7 +31,7 @@ UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
 COUNTRIES = frozenset(_COUNTRY_CODES.split())
 _OFTEN_SAID = {"UK": "GB", "EL": "GR", "EN": "GB"}
 
-UPSTREAM_SCHEMES = ("udp", "tcp", "tls", "https")
+UPSTREAM_SCHEMES = ("udp", "tcp", "tls", "https", "quic")
 SYSTEM_UPSTREAMS = "system"
 
 
@@ -158,7 +158,7 @@ def _check_upstream(tree: Tree, path: yaml_tree.Path, text: str) -> None:
         return
     if separator and scheme not in UPSTREAM_SCHEMES:
         tree.add_problem(path, f"'{text}': an upstream begins with one of {', '.join(f'{known}://' for known in UPSTREAM_SCHEMES)}")
-    elif scheme not in {"tls", "https"} or not _is_named_upstream(scheme, rest):
+    elif scheme not in {"tls", "https", "quic"} or not _is_named_upstream(scheme, rest):
         example = "https://dns.example/dns-query" if scheme == "https" else "9.9.9.9 or tls://dns.quad9.net"
         tree.add_problem(path, f"'{text}' is not a resolver, such as {example}")
 

@@ -302,7 +302,8 @@ def test_questions_are_written_in_letters_that_cannot_be_guessed() -> None:
         ("[::1]:53", ("::", 53), True),
         ("192.0.2.1", ("192.0.2.1", 53), True),
         ("192.0.2.1", ("0.0.0.0", 53), False),
-        ("tls://192.0.2.1:53", ("192.0.2.1", 53), False),
+        ("tls://192.0.2.1:853", ("192.0.2.1", 53), False),
+        ("tls://192.0.2.1:853", ("192.0.2.1", 853), True),
     ],
 )
 def test_ourselves_at_any_port_are_no_upstream(upstream: str, own: tuple[str, int], expected: bool) -> None:

@@ -110,6 +110,20 @@ def test_plain_dns_designates_it(encrypted: Hedgerow) -> None:
     assert (other.status, other.records) == ("NOERROR", ())
 
 
+def test_another_hedgerow_asks_it(encrypted: Hedgerow, whole_internet: SmallInternet) -> None:
+    """As upstreams that are given by name, whose address stands under `records`, and whose CA under `--upstream-ca`."""
+    https, quic = (f"{scheme}://{NAME}:{place(encrypted, kind)[1]}" for scheme, kind in (("https", "doh"), ("quic", "doq")))
+    policy = (
+        f"network:\n  upstream: ['{https}']\n  forward: {{news.example: '{quic}'}}\n  records: {{{NAME}: 127.0.0.1}}\n"
+        "  reachable: [127.0.0.0/8]\n"
+    )
+    with running_hedgerow(policy, upstream_authority=encrypted.authority) as other:
+        for host in ("bank.example", "news.example"):
+            found = kdig(other.dns, host)
+            assert found is not None, other.stderr
+            assert found.data("A") == [whole_internet.address_of(host)], other.stderr
+
+
 def doh_url(running: Hedgerow, path: str = "/dns-query") -> str:
     return f"https://{NAME}:{place(running, 'doh')[1]}{path}"
 
