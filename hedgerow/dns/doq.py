@@ -105,6 +105,8 @@ class DoqConnection(QuicConnectionProtocol):
         super().datagram_received(data, addr)
         if self._bounded.is_flooding:
             self.close(PROTOCOL_ERROR)
+        elif self._bounded.owes_credit:
+            self._transmit_soon()
 
     def quic_event_received(self, event: QuicEvent) -> None:
         match event:

@@ -60,6 +60,13 @@ class BoundedConnection(QuicConnection):
         return stream in self._streams
 
     @property
+    def owes_credit(self) -> bool:
+        """Must the client hear that it may open more streams? aioquic ends streams only after it has written the limits of a packet, so
+        that without another packet a client at its limit would wait for ever."""
+        limit = self._local_max_streams_bidi
+        return limit.value - limit.sent >= MAX_STREAMS // 4
+
+    @property
     def is_flooding(self) -> bool:
         """Does the client send a message of its handshake that has no end?"""
         return hasattr(self, "tls") and len(self.tls._receive_buffer) > _MAX_HANDSHAKE_OCTETS

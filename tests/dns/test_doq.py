@@ -46,10 +46,11 @@ class Client(QuicConnectionProtocol):
         elif isinstance(event, ConnectionTerminated):
             self.ended.set_result(event.error_code)
 
-    def write(self, data: bytes, *, end: bool = True, stream: int | None = None) -> None:
+    def write(self, data: bytes, *, end: bool = True, stream: int | None = None) -> int:
         number = self._quic.get_next_available_stream_id() if stream is None else stream
         self._quic.send_stream_data(number, data, end_stream=end)
         self.transmit()
+        return number
 
     async def answer(self) -> dnslib.DNSRecord:
         async with asyncio.timeout(LONG):
@@ -112,8 +113,8 @@ def test_queries_are_answered_each_on_its_stream(internet: SmallInternet) -> Non
             answers = [await client.answer() for _ in range(3 * MAX_STREAMS)]
             assert {str(answer.a.rdata) for answer in answers} == {internet.address_of("news.example")}
             half = framed("adult.example")
-            client.write(half[:9], end=False, stream=1000)
-            client.write(half[9:], stream=1000)
+            stream = client.write(half[:9], end=False)
+            client.write(half[9:], stream=stream)
             assert str((await client.answer()).a.rdata) == "0.0.0.0"
 
     with_server(internet, use)
