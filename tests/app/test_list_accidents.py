@@ -1,6 +1,6 @@
 """Kills and full disks at random moments of update and compile: what was good before is good afterwards.
 
-`HEDGEROW_ACCIDENTS=50 pytest tests/app/test_list_accidents.py` is the long run.
+`bench/list_accidents.py` is the long run.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from hedgerow.app.lists import fingerprint
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.fetch import Outcome, copy_of, kept_copies
 from hedgerow.blocklists.sources import Source
+from hedgerow.blocklists.urls import Asker
 
 ROUNDS = int(os.environ.get("HEDGEROW_ACCIDENTS", "6"))
 NAMES = 20_000
@@ -33,6 +34,26 @@ Accident = Callable[[list[str], bytes], None]
 
 def version(number: int) -> bytes:
     return "".join(f"v{number}-{name}.example{name % 97}.net\n" for name in range(NAMES)).encode()
+
+
+def rules(number: int) -> bytes:
+    """The same names as an ad blocker's list, with rules of every other kind in between."""
+    names = version(number).decode().split()
+    return "".join(
+        f"||{name}^\n" + (OTHERS.format(number=number, name=name) if place % 500 == 0 else "") for place, name in enumerate(names)
+    ).encode()
+
+
+OTHERS = """\
+||{name}/v{number}/*
+/banner-{name}-{number}/$script
+@@||{name}/help^
+||type.{name}^$dnstype=AAAA
+||client.{name}^$client=tablet
+||gone.{name}^
+||gone.{name}^$badfilter
+||pattern*{number}.{name}^
+"""
 
 
 class Stand:
@@ -46,7 +67,7 @@ class Stand:
 
     def next_round(self) -> None:
         self.round += 1
-        self._own.write_bytes(version(self.round))
+        self._own.write_bytes(rules(self.round))
         self._server.paths["/list"] = text(version(self.round), f'"{self.round}"')
 
     def fetch_job(self) -> FetchJob:
@@ -68,8 +89,14 @@ class Stand:
                 wanted = catalogue.mask_of([category])
                 found = [n for n in range(self.round + 1) if catalogue.host_mask(f"www.v{n}-7.example7.net") & wanted]
                 assert len(found) <= 1
-                for name in range(0, NAMES, 501) if found else ():
-                    assert catalogue.host_mask(f"v{found[0]}-{name}.example{name % 97}.net") & wanted
+                for name in range(0, NAMES, 500) if found else ():
+                    host = f"v{found[0]}-{name}.example{name % 97}.net"
+                    assert catalogue.host_mask(host) & wanted
+                    if category == "gambling":
+                        assert not catalogue.lifted_by_url(f"http://{host}/", mask=wanted)
+                        assert catalogue.lifted_by_url(f"http://{host}/help/", mask=wanted)
+                        assert catalogue.match_url(f"http://other.example/banner-{host}-{found[0]}/", "script", mask=wanted)
+                        assert catalogue.judge_asker(Asker(dns_type="AAAA"), f"type.{host}", mask=wanted).match
         if self.good:
             assert self.good[0].exists()
 
@@ -78,7 +105,8 @@ class Stand:
         (fetched,) = run_fetch(self.fetch_job())
         assert fetched.outcome in (Outcome.NEW, Outcome.UNCHANGED), fetched
         job = self.compile_job()
-        assert run_compile(job).domains == NAMES
+        report = run_compile(job)
+        assert (report.domains, report.skipped) == (NAMES, 0)
         self.good = (job.out, (self.round, self.round))
         self.check()
 
@@ -131,6 +159,7 @@ def test_a_kill_at_any_moment(stand: Stand) -> None:
             killed += after(spawn(what, job), rng.uniform(0.3 * whole, whole)) < 0
             stand.check()
         stand.finish()
+    print(f"killed at a random moment: {killed} of {2 * ROUNDS} processes")
     assert killed >= ROUNDS // 2
     with stand.folders.locked(wait=False) as alone:
         assert alone, "a killed process holds no lock"
@@ -149,6 +178,7 @@ def test_a_file_that_may_not_grow(stand: Stand) -> None:
             assert status in (0, 1)
             stand.check()
         stand.finish()
+    print(f"stopped by a file that could not grow: {failed} of {2 * ROUNDS} processes")
     assert failed >= ROUNDS // 2
 
 
@@ -188,4 +218,5 @@ def test_a_full_disk(tmp_path: Path) -> None:
                 for path in folder.iterdir():  # what the keeper prunes
                     if stand.good and path != stand.good[0]:
                         subprocess.run(["rm", "-r", str(path)], check=True)
+        print(f"stopped by a full disk: {failed} of {2 * ROUNDS} processes")
         assert failed >= ROUNDS // 2

@@ -1,0 +1,49 @@
+"""Kills processes that fetch and compile lists at random moments, and takes the disk away from them, fifty times each.
+
+    .venv/bin/python bench/list_accidents.py [--rounds 50] [--write]
+
+After every accident each generation in place must open and be whole, and the copy of the download too; after every round the next
+fetch and compile must succeed. The tests are those of `tests/app/test_list_accidents.py`, which run a few rounds each time.
+A full disk needs root rights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "bench" / "results" / "list_accidents.md"
+
+
+def run(rounds: int) -> list[str]:
+    """The lines for people; ends the program where something was lost."""
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "tests/app/test_list_accidents.py"]
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "HEDGEROW_ACCIDENTS": str(rounds)}, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(done.stdout + done.stderr)
+    told = [f"- {line.lstrip('.s')}" for line in done.stdout.splitlines() if "processes" in line]
+    return [*told, "", f"{done.stdout.splitlines()[-1].strip()}; {time.monotonic() - started:.0f} s in all."]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--write", action="store_true", help="write bench/results/list_accidents.md")
+    options = parser.parse_args()
+    text = "\n".join(run(options.rounds))
+    print(text)
+    if options.write:
+        head = f"`bench/list_accidents.py --rounds {options.rounds}` on Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}."
+        head += " A good generation was in place after every one of these accidents, and the next update went through:"
+        RESULT.write_text(f"# Kills and full disks\n\n{head}\n\n{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
