@@ -133,13 +133,7 @@ def main() -> None:
     async def run() -> None:
         await ROLES[role](settings, index)
 
-    if role == "inspector":
-        from hedgerow.proxy.inspector import Inspector
-
-        # mitmproxy does not run under uvloop.
-        with asyncio.Runner(loop_factory=Inspector.new_loop) as runner:
-            runner.run(run())
-    elif role == "gate":
+    if role in {"gate", "inspector"}:
         from hedgerow.proxy.gate import new_loop
 
         with asyncio.Runner(loop_factory=new_loop) as runner:

@@ -21,8 +21,8 @@ from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT, ClientHello, HelloE
 from hedgerow.proxy.dial import Places, dial_first
 from hedgerow.proxy.http_head import Authority, Head, HeadError, HeadReader
 from hedgerow.proxy.judge import Judge, strictest
-from hedgerow.proxy.pass_ticket import FIELD, issue_pass
-from hedgerow.proxy.tunnel import End, ReplySwallower, Tunnel
+from hedgerow.proxy.pass_ticket import introduce
+from hedgerow.proxy.tunnel import End, Tunnel
 
 if TYPE_CHECKING:
     from hedgerow.proxy.gate import Gate
@@ -184,23 +184,22 @@ class Connection(asyncio.Protocol):
             request, decision = requests[0], known
         match decision.verdict:
             case Verdict.BLOCK if shows_page and self._can_inspect():
-                self._inspect(requests, Verdict.BLOCK, swallow=True)
+                self._inspect(requests, Verdict.BLOCK)
             case Verdict.BLOCK:
                 self._note("refuse", request, decision)
                 self._deny()
             case Verdict.INSPECT:
-                self._inspect(requests, Verdict.INSPECT, swallow=True)
+                self._inspect(requests, Verdict.INSPECT)
             case Verdict.ALLOW | Verdict.REWRITE:
                 self._note("tunnel", request, decision)
                 self._start(self._open_tunnel(requests))
 
-    def _inspect(self, requests: tuple[Request, ...], verdict: Verdict, *, swallow: bool, lane: str = "inspect") -> None:
-        """Hand the connection over; with `swallow` the client never hears the inspector's own answer to the CONNECT."""
+    def _inspect(self, requests: tuple[Request, ...], verdict: Verdict, *, lane: str = "inspect", promise: bytes = b"") -> None:
+        """Hand the connection over; `promise` is said to the client once the inspector is there."""
         gate = self._gate
         gate.counters.add("hedgerow_proxy_connections_total", lane, verdict.value)
-        ticket = issue_pass(gate.key, self.address, gate.clock())
-        head = f"CONNECT {self._target} HTTP/1.1\r\nHost: {self._target}\r\n{FIELD}: {ticket}\r\n\r\n".encode("latin-1")
-        self._start(self._open_inspector(requests, head, lane, swallow=swallow, blocked=verdict is Verdict.BLOCK))
+        line = introduce(gate.key, self.address, self._target, gate.clock())
+        self._start(self._open_inspector(requests, line, lane, promise=promise, blocked=verdict is Verdict.BLOCK))
 
     # Dialling.
 
@@ -239,17 +238,19 @@ class Connection(asyncio.Protocol):
         await self._join(tunnel, ((addresses, target.port),))
         return None
 
-    async def _open_inspector(self, requests: tuple[Request, ...], head: bytes, lane: str, *, swallow: bool, blocked: bool = False) -> None:
+    async def _open_inspector(
+        self, requests: tuple[Request, ...], prefix: bytes, lane: str, *, promise: bytes = b"", blocked: bool = False
+    ) -> None:  # fmt: skip
         tunnel = Tunnel(self._gate, self.address, self._ruleset, requests, lane, self._transport, blocked=blocked)
-        await self._join(tunnel, self._gate.next_inspectors(), head, ReplySwallower if swallow else End)
+        await self._join(tunnel, self._gate.next_inspectors(), prefix, promise)
 
-    async def _join(self, tunnel: Tunnel, places: Places, prefix: bytes = b"", kind: type[End] = End) -> None:
-        """Dial, and go on as a tunnel; `prefix` is said to the server before what the client said."""
+    async def _join(self, tunnel: Tunnel, places: Places, prefix: bytes = b"", promise: bytes = b"") -> None:
+        """Dial, and go on as a tunnel; `prefix` is said to the server before what the client said, `promise` to the client."""
         gate = self._gate
         try:
-            transport, server = await dial_first(lambda: kind.towards_server(tunnel), places)
+            transport, server = await dial_first(lambda: End.towards_server(tunnel), places)
         except OSError:
-            return self._fail("dial", is_promised=tunnel.lane != "http" and (tunnel.lane == "tunnel" or kind is ReplySwallower))
+            return self._fail("dial", is_promised=tunnel.lane != "http" and not promise)
         if self._is_gone or self._transport.is_closing() or server.closed:
             transport.abort()
             return self._fail("dial")
@@ -258,6 +259,8 @@ class Connection(asyncio.Protocol):
             return self._fail("swap")
         self._is_gone = True  # for this protocol; the connection lives on as the tunnel's end
         gate.became(self, tunnel)
+        if promise:
+            self._transport.write(promise)
         tunnel.join(server, self._first, prefix)
         return None
 

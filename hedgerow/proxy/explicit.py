@@ -16,13 +16,12 @@ from hedgerow.proxy.client_hello import ClientHello, hides_behind
 from hedgerow.proxy.connection import Connection
 from hedgerow.proxy.http_head import Authority, Head, HeadError, forward_head, parse_authority, parse_target
 from hedgerow.proxy.judge import Judge
-from hedgerow.proxy.pass_ticket import FIELD, issue_pass
+from hedgerow.proxy.pass_ticket import introduce
 
 if TYPE_CHECKING:
     from hedgerow.proxy.gate import Gate
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-_OUR_FIELDS = frozenset({FIELD.lower()})
 
 
 class ExplicitConnection(Connection):
@@ -56,11 +55,10 @@ class ExplicitConnection(Connection):
             return
         # The inspector judges this request again, as it does all that follow on the connection, and observes it.
         gate.counters.add("hedgerow_proxy_connections_total", "http", "allow")
-        ticket = issue_pass(gate.key, self.address, now)
         host = str(target.authority) if target.authority.port != 80 else str(target.authority).removesuffix(":80")
-        head_bytes = forward_head(head, target.url, host, ((FIELD, ticket),), _OUR_FIELDS)
+        prefix = introduce(gate.key, self.address, None, now) + forward_head(head, target.url, host)
         self._first = self._reader.rest
-        self._start(self._open_inspector((request,), head_bytes, "http", swallow=False))
+        self._start(self._open_inspector((request,), prefix, "http"))
 
     # CONNECT.
 
@@ -75,7 +73,7 @@ class ExplicitConnection(Connection):
             self._note("refuse", request, decision)
             self._refuse(self._gate.judge.page.refused_tunnel(decision, request.host, self._gate.clock()))
         elif decision.verdict in {Verdict.BLOCK, Verdict.INSPECT}:
-            self._inspect((request,), decision.verdict, swallow=False)
+            self._inspect((request,), decision.verdict, promise=_ESTABLISHED)
         else:
             self._connected = (self._gate.judge, self._ruleset, request, decision)
             self._transport.write(_ESTABLISHED)
@@ -102,7 +100,7 @@ class ExplicitConnection(Connection):
         """What is no TLS can be read: if it is HTTP (as WebSocket without TLS is), every request of it is judged by its URL."""
         if self._look_up():
             request = self._tunnel_request(self._target.host)
-            self._inspect((request,), self._gate.decide(self._ruleset, request).verdict, swallow=True)
+            self._inspect((request,), self._gate.decide(self._ruleset, request).verdict)
 
     def _own_authority(self, head: Head) -> Authority:
         """Where this client reaches us: the address that it has used, or else the one on which the connection came."""

@@ -192,7 +192,7 @@ class Stream(_layers.HttpStream):
         self.flow.response.stream = False
         yield layers.HttpResponseHook(self.flow)
         yield from self._send(self.flow.response)
-        self.server_state = self.state_done
+        self.server_state = self.state_errored  # which takes in what is still under way from the origin
         if self.client_state == self.state_done:
             yield from self.flow_done()
             return

@@ -9,20 +9,24 @@ a process. Protocol code: no sockets, no clock, no files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import copy
+from collections.abc import Generator
+from itertools import count
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import h11
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
-from mitmproxy.connection import Connection, ConnectionState
+from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http import _http1, _http2
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
+from hedgerow.proxy import lean_http
 from hedgerow.proxy.block_page import Answer
 from hedgerow.proxy.held_stream import ConnectionWasStale, Stream
 
@@ -34,6 +38,24 @@ _NOT_IN_TRAILERS = frozenset(
     b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
 )
 
+HTTPMode = _layers.HTTPMode
+
+OPTIONS: Any = SimpleNamespace(
+    body_size_limit=None,
+    connection_strategy="lazy",  # the other way dials hosts that are about to be blocked
+    http2_ping_keepalive=58,
+    keep_host_header=False,
+    normalize_outbound_headers=True,
+    proxy_debug=False,
+    rawtcp=False,  # what is no HTTP cannot be judged
+    store_streamed_bodies=False,
+    stream_large_bodies=None,
+    validate_inbound_headers=True,
+    websocket=True,
+)
+"""What mitmproxy's layers ask for at every turn."""
+
+_numbers = count(1)
 layers: Any = _layers  # it exports nothing by its own account
 
 type Commands = Generator[commands.Command, Any, None]
@@ -150,6 +172,24 @@ def make_server(voice: Voice) -> type[_http1.Http1Server]:
     return Server
 
 
+def _kept(request: http.Request) -> http.Request:
+    """The request without the client's wish to close: that is between it and us (RFC 9110, section 7.6.1)."""
+    if "connection" not in request.headers:
+        return request
+    wishes = [each.strip() for each in request.headers["connection"].split(",")]
+    others = [each for each in wishes if each.lower() != "close"]
+    if len(others) == len(wishes):
+        return request
+    kept = copy.copy(request)
+    kept.data = copy.copy(request.data)
+    kept.headers = http.Headers(request.headers.fields)
+    if others:
+        kept.headers["connection"] = ", ".join(others)
+    else:
+        del kept.headers["connection"]
+    return kept
+
+
 class Client(_Bounded, _http1.Http1Client):
     """The side towards HTTP/1 origins. A connection is used again after an HTTP/2 client's request, too."""
 
@@ -163,6 +203,8 @@ class Client(_Bounded, _http1.Http1Client):
         if isinstance(event, layers.RequestTrailers):
             self._trailers = event.trailers
             return
+        if isinstance(event, layers.RequestHeaders) and event.request.is_http11:
+            event = layers.RequestHeaders(event.stream_id, _kept(event.request), event.end_stream)
         for command in super().send(event):
             if isinstance(command, commands.SendData) and command.data == b"0\r\n\r\n" and isinstance(event, layers.RequestEndOfMessage):
                 command = commands.SendData(command.connection, self._last_chunk())
@@ -196,7 +238,7 @@ class Client(_Bounded, _http1.Http1Client):
 
     @property
     def is_idle(self) -> bool:
-        return self.stream_id is None and self.state == self.read_headers
+        return self.stream_id is None and self.state == self.read_headers and not self.buf
 
     def _overflow(self) -> Commands:
         if self.stream_id is not None:
@@ -240,35 +282,53 @@ def make_http2_server(voice: Voice) -> type[_http2.Http2Server]:
     return Http2Server
 
 
-def _reusing(get_connection: Callable[..., Commands]) -> Callable[..., Commands]:
-    """mitmproxy opens a connection to an HTTP/1 origin for every request of an HTTP/2 client; an idle one serves as well."""
+class HttpLayer(_layers.HttpLayer):
+    """One client's requests, and the connections to origins that they go over. Whoever drives it opens these, with TLS where it is due."""
 
-    def get(self: _layers.HttpLayer, event: _layers.GetHttpConnection, *, reuse: bool = True) -> Commands:
-        idle = _idle_connection(self, event) if reuse and self.context.client.alpn == b"h2" else None
-        if idle is None:
-            yield from get_connection(self, event, reuse=reuse)
-            return
-        stream = self.command_sources.pop(event)
-        yield from self.event_to_child(stream, layers.GetHttpConnectionCompleted(event, (idle, None)))
+    def get_connection(self, event: _layers.GetHttpConnection, *, reuse: bool = True) -> Commands:
+        """A connection that fits and is free, or a new one. One that failed says nothing about the next attempt."""
+        found = self._find(event) if reuse else None
+        if found is None:
+            yield from self._new_connection(event)
+        elif found in self.waiting_for_establishment:
+            self.waiting_for_establishment[found].append(event)
+        else:
+            stream = self.command_sources.pop(event)
+            yield from self.event_to_child(stream, layers.GetHttpConnectionCompleted(event, (found, None)))
 
-    return get
-
-
-def _idle_connection(layer: _layers.HttpLayer, event: _layers.GetHttpConnection) -> Connection | None:
-    for connection, stack in layer.connections.items():
-        if event.connection_spec_matches(connection) and connection.connected and connection.alpn != b"h2":
-            for last in stack.context.layers[-1:]:
-                if isinstance(last, Client) and last.is_idle:
+    def _find(self, event: _layers.GetHttpConnection) -> Connection | None:
+        for connection in self.connections:
+            if event.connection_spec_matches(connection):
+                if connection in self.waiting_for_establishment:
                     return connection
-    return None
+                # To HTTP/1 origins one request at a time; an HTTP/1 client has but one under way.
+                if connection.connected and (connection.alpn == b"h2" or self.context.client.alpn != b"h2" or self.is_idle(connection)):
+                    return connection
+        return None
+
+    def _new_connection(self, event: _layers.GetHttpConnection) -> Commands:
+        context = self.context.fork()
+        context.server = server = Server(address=event.address, id=f"s{next(_numbers)}", tls=event.tls)
+        if event.tls:
+            is_named = event.address == self.context.server.address
+            server.sni = (self.context.client.sni if is_named else None) or event.address[0]
+        self.connections[server] = child = layers.HttpClient(context)
+        self.waiting_for_establishment[server].append(event)
+        yield from self.event_to_child(child, events.Start())
+
+    def is_idle(self, connection: Connection) -> bool:
+        """Whether this is a connection to an HTTP/1 origin on which nothing is under way."""
+        child = self.connections.get(connection)
+        last = child.context.layers[-1] if child is not None else None
+        return isinstance(last, Client) and connection.connected and last.is_idle
 
 
 def install(voice: Voice) -> None:
     """From now on every connection of this process speaks HTTP as described here. Call it once."""
+    lean_http.install()
     layers.Http1Server = make_server(voice)
     layers.Http1Client = Client
     layers.HttpStream = Stream
     layers.Http2Server = make_http2_server(voice)
     _http1.make_body_reader = _make_body_reader
     _http1.make_error_response = lambda status_code, message="": voice(status_code, message, None, "").to_bytes()
-    layers.HttpLayer.get_connection = _reusing(layers.HttpLayer.get_connection)

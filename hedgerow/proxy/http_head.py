@@ -8,7 +8,6 @@ bare CR or LF, folded lines, NUL and other control characters, spaces around fie
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -223,10 +222,9 @@ def parse_target(target: str) -> Target:
     return Target("http", parse_authority(match[2], 80), path if path.startswith("/") else "/" + path)
 
 
-def forward_head(head: Head, target: str, host: str, extra: Iterable[tuple[str, str]] = (), without: frozenset[str] = frozenset()) -> bytes:
-    """The head as it goes on: `target` and Host replaced, fields between client and proxy and those in `without` left out."""
-    dropped = _HOP_BY_HOP | without | {"host"}
+def forward_head(head: Head, target: str, host: str) -> bytes:
+    """The head as it goes on: `target` and Host replaced, fields between client and proxy left out."""
+    dropped = _HOP_BY_HOP | {"host"}
     lines = [f"{head.method} {target} HTTP/1.{head.minor}", f"Host: {host}"]
-    lines += [f"{name}: {value}" for name, value in extra]
     lines += [f"{name}: {value}" for name, value in head.fields if name.lower() not in dropped]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

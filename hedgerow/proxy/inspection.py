@@ -11,28 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
 
-from mitmproxy import connection, dns, http, tcp, tls
-from mitmproxy.proxy import server_hooks
+from mitmproxy import connection, http
 
 from hedgerow.blocklists.names import is_address
-from hedgerow.policies.model import AccessRequest, CodeTyped, Decision, Device, Kind, Reason, Request, Verdict
+from hedgerow.policies.model import AccessRequest, CodeTyped, Decision, Device, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
 from hedgerow.proxy import content
 from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_code, read_form
 from hedgerow.proxy.block_page import ASK_PATH, Answer, Form, form_of, is_closed_to_asking
-from hedgerow.proxy.destination import dial_only
 from hedgerow.proxy.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
 from hedgerow.proxy.hidden_blocks import HiddenBlock, HiddenBlocks
 from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
-from hedgerow.proxy.judge import Counters, Judge, strictest
+from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, strictest
+from hedgerow.proxy.origins import OriginError
 from hedgerow.proxy.page_scan import PhraseBook
 from hedgerow.proxy.pass_through import PASSED, Refusals, is_refusal, may_pass
-from hedgerow.proxy.pass_ticket import FIELD, read_pass
 from hedgerow.proxy.wording import Reader, choose_language
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,8 @@ log = logging.getLogger(__name__)
 _OPENED_BY_HAND = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _CODE_LOOKS, _CODE_LOOK_S = 25, 0.1
-_BETWEEN_CLIENT_AND_PROXY = (FIELD, "Proxy-Connection", "Proxy-Authorization", "Keep-Alive")
+_HOOKS = ("requestheaders", "request", "responseheaders", "response", "error", "websocket_message", "websocket_end")
+_BETWEEN_CLIENT_AND_PROXY = ("Proxy-Connection", "Proxy-Authorization", "Keep-Alive")
 
 
 class Refused(Exception):
@@ -59,25 +59,25 @@ class Running:
 
 
 class Inspection:
-    """`close` ends a client's connection, `leave` those to its origins. `judge` may be replaced at any time."""
+    """`close` ends a client's connection. `judge` may be replaced at any time.
+
+    `bound` are the connections to origins that know who speaks on them (NTLM and its like), and serve no second client.
+    """
 
     def __init__(
         self,
         judge: Judge,
-        key: bytes,
         counters: Counters,
         clock: Callable[[], float],
         close: Callable[[connection.Client], None],
-        leave: Callable[[connection.Client], None],
         refusals: Refusals | None = None,
     ) -> None:
         self.judge = judge
         self.running: dict[str, Running] = {}
-        self._key = key
+        self.bound: set[str] = set()
         self._counters = counters
         self._clock = clock
         self._close = close
-        self._leave = leave
         self._refusals = refusals
         self._addresses: dict[str, str] = {}
         self._hidden = HiddenBlocks()
@@ -85,84 +85,88 @@ class Inspection:
         self._typed = AskLimit()
         self._engines = Engines.load()
         self._book: tuple[Judge, PhraseBook] | None = None
+        self._known = (judge, KnownAddresses())
+        self._listeners: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {name: getattr(self, name) for name in _HOOKS}
 
     # Connections.
 
-    def http_connect(self, flow: http.HTTPFlow) -> None:
-        try:
-            if flow.client_conn.id in self._addresses:
-                raise Refused("a tunnel is asked for where requests were sent before")
-            self._admit(flow)
-            if flow.request.port not in self.judge.guard.ports:
-                raise Refused("this port is not served")
-        except Exception as error:
-            self._end(flow, error)
+    def serves(self, port: int) -> bool:
+        return port in self.judge.guard.ports
 
-    def client_disconnected(self, client: connection.Client) -> None:
+    def admit(self, client: connection.Client, address: str) -> None:
+        """The gate vouches for this client until `leave`."""
+        self._addresses[client.id] = address
+
+    def leave(self, client: connection.Client) -> None:
         self._addresses.pop(client.id, None)
         self._hidden.forget(client.id)
         for id in [id for id, running in self.running.items() if running.client is client]:
             del self.running[id]
-        self._leave(client)
 
-    async def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
-        """Only addresses that our own resolver gave for this device, and that are nobody's private business, are dialled."""
-        try:
-            dial_only(await self._addresses_for(data))
-        except Exception as error:
-            dial_only(())
-            data.server.error = str(error) or type(error).__name__
-
-    async def _addresses_for(self, data: server_hooks.ServerConnectionHookData) -> tuple[str, ...]:
-        assert data.server.address is not None
-        host, port = data.server.address[:2]
+    async def addresses_for(self, client: connection.Client, host: str, port: int) -> tuple[DeviceId, tuple[str, ...]]:
+        """For which device something is dialled, and where: addresses that our own resolver gave for it, and that are nobody's private
+        business. Raises OriginError."""
         authority = parse_authority(host if ":" not in host else f"[{host}]", port)
-        found = self.judge.client_of(self._addresses[data.client.id])
-        if found is None or port not in self.judge.guard.ports:
-            raise Refused("this destination is not served")
+        found = self.judge.client_of(self._addresses[client.id])
+        if found is None or not self.serves(port):
+            raise OriginError("this destination is not served")
+        device, ruleset = found
         addresses: Iterable[str] = (authority.host,)
         if not is_address(authority.host):
-            addresses = await self._resolve(data.client, found[0], found[1], authority.host)
+            addresses = await self._resolve(client, device, ruleset, authority.host)
         allowed = self.judge.guard.allowed(addresses)
         if not allowed:
             self._counters.add("hedgerow_proxy_dropped_total", "destination")
-            raise Refused(NOT_REACHABLE)
-        return allowed
+            raise OriginError(NOT_REACHABLE)
+        return device.id, allowed
 
     async def _resolve(self, client: connection.Client, device: Device, ruleset: Ruleset, host: str) -> Sequence[str]:
         """The addresses of a host to which a request goes. Where the name is blocked and yet a URL of it open, that was said of the URL."""
-        resolved = await self.judge.resolve(ruleset, device.id, host)
+        resolved = await self._look_up(ruleset, device.id, host)
         running = [each for each in self.running.values() if each.client is client]
         request = next((request for each in running for request in each.requests if request.host == host), None)
         if resolved.decision.verdict is Verdict.BLOCK and request is not None:
             resolved = await self.judge.resolve(ruleset, device.id, host, page_is_open=True)
             if resolved.decision.verdict is Verdict.BLOCK:
                 self.judge.observe(device, ruleset, request, resolved.decision)
-                raise Refused(self._hidden.keep(client.id, HiddenBlock(ruleset, request, resolved.decision)))
+                raise OriginError(self._hidden.keep(client.id, HiddenBlock(ruleset, request, resolved.decision)))
         if resolved.decision.verdict is Verdict.BLOCK or not resolved.addresses:
-            raise Refused(NO_ADDRESS)
+            raise OriginError(NO_ADDRESS)
         return resolved.addresses
 
-    def tls_failed_client(self, data: tls.TlsData) -> None:
-        """The client did not want our certificate: the CA is not installed there, or the app is pinned to its own."""
+    async def _look_up(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
+        """What our resolver says, at most a few seconds old."""
+        judge, now = self.judge, self._clock()
+        if self._known[0] is not judge:
+            self._known = (judge, KnownAddresses())
+        memory = self._known[1]
+        found = memory.get(ruleset, host, now)
+        if found is None:
+            found = await judge.resolve(ruleset, device, host)
+            memory.put(ruleset, host, found, now)
+        return found
+
+    def certificate_refused(self, client: connection.Client, target: tuple[str, int] | None, reason: str | None) -> None:
+        """The client did not want our certificate: the CA is not installed there, or the app is pinned to its own.
+
+        `reason` is OpenSSL's name for what the client said; None when it left without a word.
+        """
         self._counters.add("hedgerow_proxy_dropped_total", "certificate")
         try:
-            in_words = is_refusal(data.conn.error or "")
-            if in_words is not False and self._refusals is not None:
-                self._pass_through(self._refusals, data, in_words=bool(in_words))
+            in_words = is_refusal(reason)
+            if in_words is not False and self._refusals is not None and target is not None:
+                self._pass_through(self._refusals, client, target, in_words=bool(in_words))
         except Exception:
             log.exception("a refused certificate could not be noted")
 
-    def _pass_through(self, refusals: Refusals, data: tls.TlsData, *, in_words: bool) -> None:
+    def _pass_through(self, refusals: Refusals, client: connection.Client, target: tuple[str, int], *, in_words: bool) -> None:
         """Have the hosts that this connection named passed through, if inspecting them is all that the policy wants."""
-        client, server = data.context.client, data.context.server
         found = self.judge.client_of(self._addresses[client.id])
-        named = [server.address[0] if server.address else "", client.sni or ""]
-        hosts = {parse_authority(name if ":" not in name else f"[{name}]", 443).host for name in named if name}
         if found is None:
             return
         device, ruleset = found
-        requests = [Request(device.id, Kind.TUNNEL, host, server.address[1] if server.address else 443) for host in sorted(hosts)]
+        hosts = {target[0], client.sni or target[0]}
+        requests = [Request(device.id, Kind.TUNNEL, host, target[1]) for host in sorted(hosts)]
         judged = [(each, self.judge.decide(ruleset, each)) for each in requests]
         for request, decision in judged:
             if decision.verdict is not Verdict.INSPECT or not may_pass(ruleset, decision):
@@ -171,12 +175,12 @@ class Inspection:
                 self._counters.add("hedgerow_proxy_passed_through_total")
                 self.judge.observe(device, ruleset, request, replace(decision, verdict=Verdict.ALLOW, what=PASSED))
 
-    def tcp_start(self, flow: tcp.TCPFlow) -> None:
-        """What is no HTTP cannot be judged here."""
-        flow.kill()
+    # What mitmproxy's layers tell.
 
-    def dns_request(self, flow: dns.DNSFlow) -> None:
-        flow.kill()
+    def hear(self, hook: str, arguments: Sequence[Any]) -> Coroutine[Any, Any, None] | None:
+        """One of mitmproxy's hooks, by its name; those that nobody here listens to are passed over. What it returns has to be waited for."""
+        listen = self._listeners.get(hook)
+        return listen(*arguments) if listen is not None else None
 
     # Requests.
 
@@ -190,12 +194,16 @@ class Inspection:
         except Exception as error:
             self._end(flow, error)
 
-    async def request(self, flow: http.HTTPFlow) -> None:
+    def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         if flow.response is None and flow.error is None and flow.request.path.startswith(ASK_PATH):
-            try:
-                await self._ask(flow)
-            except Exception as error:
-                self._end(flow, error)
+            return self._hear_question(flow)
+        return None
+
+    async def _hear_question(self, flow: http.HTTPFlow) -> None:
+        try:
+            await self._ask(flow)
+        except Exception as error:
+            self._end(flow, error)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         running = self.running.get(flow.id)
@@ -235,6 +243,8 @@ class Inspection:
         return self._book[1]
 
     def response(self, flow: http.HTTPFlow) -> None:
+        if flow.request.headers.get("authorization", "")[:9].lower().startswith(("ntlm", "negotiate")):
+            self.bound.add(flow.server_conn.id)
         if flow.websocket is None:
             self.running.pop(flow.id, None)
 
@@ -265,6 +275,8 @@ class Inspection:
 
     def _judge(self, flow: http.HTTPFlow) -> None:
         device, ruleset = self._client(flow)
+        for name in _BETWEEN_CLIENT_AND_PROXY:
+            flow.request.headers.pop(name, None)
         authorities = _authorities(flow)
         if any(each.port not in self.judge.guard.ports for each in authorities):
             raise HeadError(403, "this port is not served")
@@ -380,25 +392,10 @@ class Inspection:
     # Small things.
 
     def _client(self, flow: http.HTTPFlow) -> tuple[Device, Ruleset]:
-        found = self.judge.client_of(self._admit(flow))
+        found = self.judge.client_of(self._addresses[flow.client_conn.id])
         if found is None:
             raise Refused("the client is no device of this network")
         return found
-
-    def _admit(self, flow: http.HTTPFlow) -> str:
-        """The address of the client that the gate vouched for. What is between client and proxy is taken off the request."""
-        fields = flow.request.headers
-        tickets = fields.get_all(FIELD)
-        for name in _BETWEEN_CLIENT_AND_PROXY:
-            fields.pop(name, None)
-        known = self._addresses.get(flow.client_conn.id)
-        if known is not None:
-            return known
-        address = read_pass(self._key, tickets[0], self._clock()) if len(tickets) == 1 else None
-        if address is None:
-            raise Refused("the gate does not vouch for this connection")
-        self._addresses[flow.client_conn.id] = address
-        return address
 
     def _answer(self, flow: http.HTTPFlow, answer: Answer) -> None:
         body = b"" if flow.request.method == "HEAD" else answer.body

@@ -1,56 +1,48 @@
-"""The inspection lane's process: mitmproxy embedded, reached only by the gate over loopback.
+"""The inspection lane's process: connections that the gate introduces over loopback, each request of them judged.
 
-mitmproxy's context is global to the process, so there is one inspector a process; it does not run under uvloop. It gets the four
-addons it cannot do without and ours, keeps no flows and streams every body.
+mitmproxy's HTTP layers are embedded, which keep no flows and stream every body; sockets, TLS and the event loop are ours
+(`exchange.py`). What is changed in mitmproxy holds for the process, so there is one inspector a process.
 """
-
-# mitmproxy annotates only some of its functions.
-# mypy: allow-untyped-calls
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import certifi
 from mitmproxy import connection
-from mitmproxy.addons import core, next_layer, proxyserver, tlsconfig
-from mitmproxy.master import Master
-from mitmproxy.options import Options
 
-from hedgerow.proxy import connection_care, http_engine
+from hedgerow.proxy import http_engine
 from hedgerow.proxy.authority import Authority
-from hedgerow.proxy.destination import DialingLoop
+from hedgerow.proxy.exchange import Exchange
 from hedgerow.proxy.inspection import Inspection, Running
 from hedgerow.proxy.judge import Counters, Judge
 from hedgerow.proxy.leaves import LeafStore
+from hedgerow.proxy.line import Line
+from hedgerow.proxy.origins import Origins
 from hedgerow.proxy.pass_through import Refusals
 
 log = logging.getLogger(__name__)
 
-_SWEEP = 0.5
-_STORE_OPTIONS = frozenset({"certs", "confdir", "key_size", "cert_passphrase", "emudhra", "emudhra_old"})
+IDLE_LIMIT = 1800.0
+"""Seconds after which a connection on which nothing moves is ended."""
 
-_OPTIONS = {
-    "connection_strategy": "lazy",  # the other way dials hosts that are about to be blocked
-    "upstream_cert": False,
-    "http3": False,
-    "rawtcp": False,  # what is no HTTP cannot be judged
-    "tcp_timeout": 1800,
-}
+_SWEEP = 0.5
+_END_GRACE = 1.0
 
 
 class InspectorError(Exception):
-    """The inspector cannot start: its port is taken, or it runs in the wrong kind of event loop."""
+    """The inspector cannot start: its port is taken."""
 
 
 class Inspector:
-    """Create it anywhere, `run` it inside `Inspector.new_loop()`. `upstream_ca` is a file with CAs to trust beside the usual ones.
+    """`run` it in the kind of loop that gates have. `upstream_ca` is a file with CAs to trust beside the usual ones.
 
     Without `refusals` a client that refuses our certificate gets nowhere.
     """
@@ -66,135 +58,105 @@ class Inspector:
         refusals: Refusals | None = None,
     ) -> None:
         self.counters = Counters()
-        self._clock = clock
-        self._authority = authority
+        self.clock = clock
+        self.key = key
+        self.leaves = LeafStore(authority)
+        self.inspection = Inspection(judge, self.counters, clock, self._close, refusals)
+        self.origins: Origins
         self._upstream_ca = upstream_ca
-        self._inspection = Inspection(judge, key, self.counters, clock, self._close, self._leave, refusals)
-        self._server = proxyserver.Proxyserver()
-        self._master: Master | None = None
-
-    @staticmethod
-    def new_loop() -> asyncio.AbstractEventLoop:
-        """The kind of loop that `run` needs: `asyncio.Runner(loop_factory=Inspector.new_loop)`."""
-        return DialingLoop()
+        self._exchanges: set[Exchange] = set()
+        self._by_client: dict[str, Exchange] = {}
+        self._ending = asyncio.Event()
 
     async def run(self, host: str, port: int, ready: Callable[[int], None] = lambda _: None) -> None:
         """Serve until `stop`; `ready` is told the port once it listens. Raises InspectorError."""
-        if not isinstance(asyncio.get_running_loop(), DialingLoop):
-            raise InspectorError("the inspector must run in Inspector.new_loop(), which dials only what was decided")
-        # It logs each connection at the level of information, with the client's address and the host.
-        logging.getLogger("mitmproxy").setLevel(logging.WARNING)
+        http_engine.install(self.inspection.explain)
         with _trust_file(self._upstream_ca) as trust:
-            await self._serve(host, port, ready, trust)
-
-    async def _serve(self, host: str, port: int, ready: Callable[[int], None], trust: str) -> None:
-        http_engine.install(self._inspection.explain)
-        started = Started()
-        self._master = master = Master(Options())
-        certificates = OwnCertificates(self._authority)
-        addons = (core.Core(), self._server, next_layer.NextLayer(), certificates, self._inspection, started)
-        master.addons.add(*addons)
-        connection_care.install(addons)
-        master.options.update(listen_host=host, listen_port=port, mode=["regular"], ssl_verify_upstream_trusted_ca=trust, **_OPTIONS)
-        serving = asyncio.create_task(master.run())
-        starting = asyncio.create_task(started.event.wait())
-        sweeping = asyncio.create_task(self._sweep())
-        try:
-            await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
-            listening = self._server.listen_addrs()
-            if not listening and not serving.done():
-                master.shutdown()
-                await serving
-                raise InspectorError(f"the inspector cannot listen on {host}:{port}")
-            ready(int(listening[0][1]))
-            await serving
-        finally:
-            starting.cancel()
-            sweeping.cancel()
-            await self._end(serving)
+            self.origins = Origins(trust)
+            try:
+                listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
+            except OSError as error:
+                raise InspectorError(f"the inspector cannot listen on {host}:{port}: {error.strerror}") from error
+            server = await asyncio.get_running_loop().create_server(self._accept, sock=listener)
+            sweeping = asyncio.create_task(self._sweep())
+            try:
+                ready(int(listener.getsockname()[1]))
+                await self._ending.wait()
+            finally:
+                sweeping.cancel()
+                server.close()
+                await self._end()
 
     def stop(self) -> None:
         """End `run`; may be called from its loop only."""
-        if self._master is not None:
-            self._master.shutdown()
+        self._ending.set()
 
     def swap(self, judge: Judge) -> None:
         """A new snapshot holds from now on; running requests that it does not allow are cut."""
-        self._inspection.judge = judge
+        self.inspection.judge = judge
         self._cut(lambda _: True)
 
-    async def _end(self, serving: asyncio.Task[None]) -> None:
-        if not serving.done():
-            serving.cancel()
-        for server in tuple(self._server.servers):
-            if server.is_running:
-                await server.stop()
-        handlers = tuple(self._server.connections.values())
-        for handler in handlers:
-            self._close(handler.client)
-        for _ in range(50):
-            if not self._server.connections:
-                break
-            await asyncio.sleep(0.02)
+    # What exchanges need of their inspector.
+
+    def _accept(self) -> Line:
+        return Exchange(self).line
+
+    def entered(self, exchange: Exchange) -> None:
+        self._exchanges.add(exchange)
+
+    def introduced(self, exchange: Exchange, client: connection.Client, address: str) -> None:
+        """The exchange is one of this client, whom the gate vouches for."""
+        self._by_client[client.id] = exchange
+        self.inspection.admit(client, address)
+
+    def left(self, exchange: Exchange, client: connection.Client | None) -> None:
+        self._exchanges.discard(exchange)
+        if client is not None:
+            self._by_client.pop(client.id, None)
+            self.inspection.leave(client)
 
     def _close(self, client: connection.Client) -> None:
-        """Abort the socket: mitmproxy's own way cancels its task, and a task cancelled twice leaves the socket open for good."""
-        handler = self._server.connections.get(client.id)
-        stream = handler.transports.get(client) if handler is not None else None
-        if stream is not None and isinstance(stream.writer, asyncio.StreamWriter):
-            stream.writer.transport.abort()
+        exchange = self._by_client.get(client.id)
+        if exchange is not None:
+            exchange.abort()
 
-    def _leave(self, client: connection.Client) -> None:
-        """The client is gone: nobody waits for what its origins still send."""
-        handler = self._server.connections.get(client.id)
-        if handler is not None:
-            connection_care.abort_servers(handler)
+    async def _end(self) -> None:
+        for exchange in tuple(self._exchanges):
+            exchange.abort()
+        self.origins.close()
+        deadline = time.monotonic() + _END_GRACE
+        while self._exchanges and time.monotonic() < deadline:  # noqa: ASYNC110  nothing tells
+            await asyncio.sleep(0.01)  # lets the transports tell their lines
+
+    # What happens by time.
 
     def _cut(self, is_due: Callable[[Running], bool]) -> None:
-        count = self._inspection.judge_running(is_due)
+        count = self.inspection.judge_running(is_due)
         if count:
             self.counters.add("hedgerow_proxy_cut_total", count=count)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
-            now = self._clock()
+            now = self.clock()
             try:
                 self._cut(lambda running: running.ruleset.until is not None and running.ruleset.until <= now)  # noqa: B023
+                self.origins.sweep()
+                oldest = asyncio.get_running_loop().time() - IDLE_LIMIT
+                for exchange in [each for each in self._exchanges if each.seen < oldest]:
+                    exchange.abort()
             except Exception:
                 log.exception("the sweep of the inspector failed")
 
 
 @contextlib.contextmanager
-def _trust_file(extra: Path | None) -> Iterator[str]:
+def _trust_file(extra: Path | None) -> Iterator[Path]:
     """The file of CAs that origins are checked against: the usual ones, and those in `extra`."""
+    usual = Path(certifi.where())
     if extra is None:
-        yield certifi.where()
+        yield usual
         return
     with tempfile.NamedTemporaryFile(prefix="hedgerow-trust-", suffix=".pem") as file:
-        file.write(Path(certifi.where()).read_bytes() + b"\n" + extra.read_bytes())
+        file.write(usual.read_bytes() + b"\n" + extra.read_bytes())
         file.flush()
-        yield file.name
-
-
-class Started:
-    """An addon that tells when mitmproxy has started."""
-
-    def __init__(self) -> None:
-        self.event = asyncio.Event()
-
-    def running(self) -> None:
-        self.event.set()
-
-
-class OwnCertificates(tlsconfig.TlsConfig):
-    """mitmproxy's TLS settings with our authority in place of one that it would make in the user's home."""
-
-    def __init__(self, authority: Authority) -> None:
-        self.certstore = LeafStore(authority)
-
-    def configure(self, updated: Set[str]) -> None:
-        super().configure(set(updated) - _STORE_OPTIONS)
-
-    def running(self) -> None:
-        """mitmproxy's own would make the store in the user's home here."""
+        yield Path(file.name)

@@ -104,16 +104,15 @@ def may_pass(ruleset: Ruleset, decision: Decision) -> bool:
     return ruleset.content.passes_through and (decision.reason is not Reason.SAFE_SEARCH or bool(decision.target))
 
 
-def is_refusal(error: str) -> bool | None:
-    """Whether mitmproxy's words about a failed handshake say that the client refused our certificate; None: it left without a word.
+def is_refusal(reason: str | None) -> bool | None:
+    """Whether OpenSSL's name for a failed handshake says that the client refused our certificate; None: it left without a word.
 
-    >>> is_refusal("The client does not trust the proxy's certificate"), is_refusal("The client disconnected during the handshake.")
-    (True, None)
+    >>> is_refusal("TLSV1_ALERT_UNKNOWN_CA"), is_refusal("NO_SHARED_CIPHER"), is_refusal(None)
+    (True, False, None)
     """
-    text = error.lower()
-    if "does not trust" in text or "unknown ca" in text or "bad certificate" in text or "certificate unknown" in text:
-        return True
-    return None if "disconnected during the handshake" in text else False
+    if reason is None:
+        return None
+    return any(sign in reason for sign in ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN"))
 
 
 def _parse(line: str) -> tuple[tuple[str, str], float]:

@@ -1,7 +1,6 @@
-"""How the gate vouches to the inspector for a client: a signed, short-lived note in a header field.
+"""How the gate introduces a client to the inspector: one line with a signed, short-lived pass, before anything of the client's own.
 
-Both processes read one key at their start. The note never leaves the machine: the inspector takes it off before anything is
-forwarded, and the gate drops any field of that name that a client sends.
+Both processes read one key at their start. The line never leaves the machine.
 """
 
 from __future__ import annotations
@@ -13,7 +12,11 @@ import os
 import secrets
 from pathlib import Path
 
-FIELD = "Hedgerow-Pass"
+from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
+
+MAX_INTRODUCTION = 1024
+"""Bytes of the line without its end."""
+
 LIFETIME = 30.0
 """Seconds from the moment the gate signs to the moment the inspector must have read it."""
 
@@ -39,8 +42,29 @@ def load_key(path: Path) -> bytes:
     return key
 
 
+def introduce(key: bytes, address: str, target: Authority | None, now: float) -> bytes:
+    """The line for the client at `address`: it goes to `target` with TLS or HTTP, or without one asks as of a proxy, by absolute URLs."""
+    return f"{issue_pass(key, address, now)} {target or '-'}\r\n".encode()
+
+
+def read_introduction(key: bytes, line: bytes, now: float) -> tuple[str, Authority | None] | None:
+    """What `introduce` was told, from its line without the end; None when it is not the gate that speaks.
+
+    >>> read_introduction(b"k" * 32, introduce(b"k" * 32, "192.0.2.7", Authority("a.example", 443), 1000.0)[:-2], 1010.0)
+    ('192.0.2.7', Authority(host='a.example', port=443))
+    """
+    ticket, _, target = line.decode("latin-1").partition(" ")
+    address = read_pass(key, ticket, now)
+    if address is None:
+        return None
+    try:
+        return address, None if target == "-" else parse_authority(target)
+    except HeadError:
+        return None
+
+
 def issue_pass(key: bytes, address: str, now: float) -> str:
-    """A pass for the client at `address`, as text for a header field; `now` in seconds since the epoch."""
+    """A pass for the client at `address`, as text without spaces; `now` in seconds since the epoch."""
     text = f"{now + LIFETIME:.0f} {address}".encode()
     return f"{_encode(text)}.{_encode(_sign(key, text))}"
 

@@ -89,7 +89,7 @@ class TransparentConnection(Connection):
             initiator=initiator(head),
         )  # fmt: skip
         if not self._is_refused(head, request):
-            self._inspect((request,), Verdict.ALLOW, swallow=True, lane="http")
+            self._inspect((request,), Verdict.ALLOW, lane="http")
 
 
 def original_destination(sock: socket.socket) -> Authority | None:

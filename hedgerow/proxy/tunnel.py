@@ -13,8 +13,6 @@ from typing import Protocol, Self
 from hedgerow.policies.model import DeviceId, Request
 from hedgerow.policies.ruleset import Ruleset
 
-_LONGEST_REPLY = 4096
-
 
 class End(asyncio.Protocol):
     """One side of a tunnel: what its transport reads is written to the peer's transport."""
@@ -69,29 +67,6 @@ class End(asyncio.Protocol):
         else:
             self.peer.transport.abort()
         self.tunnel.finish()
-
-
-class ReplySwallower(End):
-    """The inspector's end of a tunnel whose client was told already that it stands: the inspector's own word on that is taken off."""
-
-    __slots__ = ("_reply",)
-
-    def __init__(self, tunnel: Tunnel) -> None:
-        super().__init__(tunnel)
-        self._reply: bytes | None = b""
-
-    def data_received(self, data: bytes) -> None:
-        if self._reply is None:
-            super().data_received(data)
-            return
-        self._reply += data
-        reply, end, rest = self._reply.partition(b"\r\n\r\n")
-        if end and reply.split(b" ", 2)[1:2] == [b"200"]:
-            self._reply = None
-            if rest:
-                super().data_received(rest)
-        elif end or len(reply) > _LONGEST_REPLY:
-            self.tunnel.cut()
 
 
 class Owner(Protocol):

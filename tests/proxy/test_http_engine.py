@@ -65,7 +65,7 @@ def test_an_answer_before_the_answer_is_not_the_answer(stand: Stand, net: SmallI
 
 
 def test_an_origins_connection_serves_several_http2_requests(stand: Stand, net: SmallInternet) -> None:
-    urls = [net.url(INSPECTED, f"/{number}") for number in range(4)]
+    urls = [net.url("chat.example", f"/{number}") for number in range(4)]
     fetch(stand, urls[0], "--http2", *(part for url in urls[1:] for part in ("-o", "/dev/null", url)))
     connections = net.origins.connections()
     assert [len(each.requests) for each in connections] == [4]

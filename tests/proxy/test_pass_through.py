@@ -94,12 +94,14 @@ def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("reason", "expected"),
     [
-        ("The client does not trust the proxy's certificate for x (OpenSSL Error([('SSL routines', '', 'tlsv1 alert unknown ca')]))", True),
-        ("The client disconnected during the handshake. If this happens consistently", None),
-        ("Client and mitmproxy cannot agree on a TLS version to use.", False),
+        ("TLSV1_ALERT_UNKNOWN_CA", True),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", True),
+        ("SSLV3_ALERT_CERTIFICATE_UNKNOWN", True),
+        ("UNSUPPORTED_PROTOCOL", False),
+        (None, None),
     ],
 )
-def test_which_failures_are_refusals(words: str, expected: bool | None) -> None:
-    assert is_refusal(words) is expected
+def test_which_failures_are_refusals(reason: str | None, expected: bool | None) -> None:
+    assert is_refusal(reason) is expected

@@ -19,7 +19,6 @@ from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Poli
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.proxy.authority import ensure_authority
 from hedgerow.proxy.block_page import BlockPage
-from hedgerow.proxy.destination import DialingLoop
 from hedgerow.proxy.gate import Gate, Limits, new_loop
 from hedgerow.proxy.guard import Guard
 from hedgerow.proxy.judge import Judge
@@ -113,7 +112,7 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
 
 
 def run_inspector(pipe: Pipe, world: World) -> None:
-    asyncio.Runner(loop_factory=DialingLoop).run(_run_inspector(pipe, world))
+    asyncio.Runner(loop_factory=new_loop).run(_run_inspector(pipe, world))
 
 
 async def _run_inspector(pipe: Pipe, world: World) -> None:
