@@ -69,6 +69,7 @@ class Exchange:
         self._slot_of: dict[Line, asyncio.Semaphore] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self._stalled: set[Line] = set()
+        self._clogged: frozenset[Connection] = frozenset()
         self._held = bytearray()
         inspector.entered(self)
 
@@ -216,7 +217,7 @@ class Exchange:
         """An origin that takes nothing stops the client; a client that takes nothing stops everybody, itself too."""
         self.line.regulate(is_paused=bool(self._stalled) or len(self._held) >= _MOST_HELD)
         for line in self._origins:
-            line.regulate(is_paused=self.line in self._stalled)
+            line.regulate(is_paused=self.line in self._stalled or self._connections[line] in self._clogged)
 
     def _finish(self) -> None:
         """The client is gone: nobody waits for what its origins still send."""
@@ -262,6 +263,9 @@ class Exchange:
             for line in self._dirty:
                 line.flush()
             self._dirty.clear()
+        if self.client.alpn == b"h2" and (clogged := layer.clogged()) != self._clogged:
+            self._clogged = clogged
+            self._regulate()
 
     def _obey(self, command: commands.Command) -> None:
         match command:

@@ -33,6 +33,9 @@ from hedgerow.proxy.held_stream import ConnectionWasStale, Stream
 MAX_PENDING = 256 * 1024
 """Bytes of a head, a chunk's head, trailers or pipelined requests that may wait for their end."""
 
+MAX_BACKLOG = 16 * 1024 * 1024
+"""Bytes of answers that wait for one HTTP/2 client, of all its streams together."""
+
 _NOT_IN_TRAILERS = frozenset(
     b"authorization connection content-encoding content-length content-range content-type cookie host hedgerow-pass keep-alive "
     b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
@@ -315,6 +318,23 @@ class HttpLayer(_layers.HttpLayer):
         self.connections[server] = child = layers.HttpClient(context)
         self.waiting_for_establishment[server].append(event)
         yield from self.event_to_child(child, events.Start())
+
+    def clogged(self) -> frozenset[Connection]:
+        """The connections to origins whose answers an HTTP/2 client does not take: mitmproxy would keep all that comes in memory.
+
+        Others of the client's streams go on: one that it has paused must not stop them. Where they share a connection to the origin,
+        that is stopped last.
+        """
+        server: Any = self.connections[self.context.client]
+        buffers = server.h2_conn.stream_buffers if isinstance(server, _http2.Http2Server) else {}
+        if not buffers:
+            return frozenset()
+        waiting = {number: sum(len(piece.data) for piece in buffer) for number, buffer in buffers.items()}
+        full = [number for number, size in waiting.items() if size > MAX_PENDING and number in self.streams]
+        origins = frozenset(self.streams[number].context.server for number in full)
+        if sum(waiting.values()) > MAX_BACKLOG:
+            return origins
+        return frozenset(each for each in origins if each.alpn != b"h2")
 
     def is_idle(self, connection: Connection) -> bool:
         """Whether this is a connection to an HTTP/1 origin on which nothing is under way."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, StreamEnded
 from proxy_stand import Stand
 from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
@@ -28,13 +33,16 @@ def fetch(stand: Stand, url: str, *options: str) -> HttpAnswer:
 
 
 @contextlib.contextmanager
-def opened(stand: Stand, net: SmallInternet, host: str = INSPECTED) -> Iterator[ssl.SSLSocket]:
-    """An inspected HTTP/1.1 connection."""
+def opened(stand: Stand, net: SmallInternet, host: str = INSPECTED, alpn: tuple[str, ...] = ()) -> Iterator[ssl.SSLSocket]:
+    """An inspected connection, for HTTP/1.1 unless `alpn` asks for something else."""
     target = f"{host}:{net.origins.https_port}".encode()
     with socket.create_connection(stand.proxy, 10, (CHILD_WITH_CA, 0)) as client:
         client.sendall(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, target))
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
-        with ssl.create_default_context(cafile=str(stand.ca)).wrap_socket(client, server_hostname=host) as secured:
+        context = ssl.create_default_context(cafile=str(stand.ca))
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        with context.wrap_socket(client, server_hostname=host) as secured:
             yield secured
 
 
@@ -70,6 +78,44 @@ def test_an_origins_connection_serves_several_http2_requests(stand: Stand, net: 
     connections = net.origins.connections()
     assert [len(each.requests) for each in connections] == [4]
     assert connections[0].alpn != "h2"
+
+
+def h2_fetch(client: ssl.SSLSocket, connection: H2Connection, path: str) -> int:
+    """Ask for a path on a new stream, and read its whole answer; streams on which nothing is taken keep their windows. Returns the size."""
+    stream, size = connection.get_next_available_stream_id(), 0
+    fields = [(":method", "GET"), (":scheme", "https"), (":authority", INSPECTED), (":path", path)]
+    connection.send_headers(stream, fields, end_stream=True)
+    client.sendall(connection.data_to_send())
+    while True:
+        for event in connection.receive_data(client.recv(65536)):
+            if isinstance(event, DataReceived) and event.stream_id == stream:
+                size += len(event.data)
+                if event.flow_controlled_length:
+                    connection.acknowledge_received_data(event.flow_controlled_length, stream)
+            if isinstance(event, StreamEnded) and event.stream_id == stream:
+                return size
+        client.sendall(connection.data_to_send())
+
+
+def test_an_http2_stream_that_is_not_read_stops_its_origin_and_no_other_stream(stand: Stand, net: SmallInternet) -> None:
+    before = memory(stand.inspector.pid)
+    with opened(stand, net, alpn=("h2",)) as client:
+        connection = H2Connection(H2Configuration())
+        connection.initiate_connection()
+        connection.increment_flow_control_window(2**30)
+        fields = [(":method", "GET"), (":scheme", "https"), (":authority", INSPECTED), (":path", "/endless")]
+        connection.send_headers(connection.get_next_available_stream_id(), fields, end_stream=True)
+        assert [h2_fetch(client, connection, f"/bytes/{300_000 + number}") for number in range(5)] == [
+            300_000 + number for number in range(5)
+        ]
+        sent = net.origins.bytes_sent(net.address_of(INSPECTED))
+        assert [h2_fetch(client, connection, "/bytes/300000") for _ in range(5)] == [300_000] * 5
+        assert net.origins.bytes_sent(net.address_of(INSPECTED)) - sent < 30_000_000
+    assert memory(stand.inspector.pid) - before < 30_000_000
+
+
+def memory(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("part", ["head", "chunk", "trailers", "pipeline"])
