@@ -178,7 +178,7 @@ class Inspection:
     # What mitmproxy's layers tell.
 
     def hear(self, hook: str, arguments: Sequence[Any]) -> Coroutine[Any, Any, None] | None:
-        """One of mitmproxy's hooks, by its name; those that nobody here listens to are passed over. What it returns has to be waited for."""
+        """One of mitmproxy's hooks, by its name; those that nobody listens to are passed over. What it returns has to be awaited."""
         listen = self._listeners.get(hook)
         return listen(*arguments) if listen is not None else None
 
