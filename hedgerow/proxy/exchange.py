@@ -23,7 +23,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
-from hedgerow.proxy.http_engine import OPTIONS, HttpLayer, HTTPMode
+from hedgerow.proxy.http_engine import OPTIONS, HttpLayer, HTTPMode, OriginServer
 from hedgerow.proxy.line import Line
 from hedgerow.proxy.origins import Origin, OriginError, Waiting
 from hedgerow.proxy.pass_ticket import MAX_INTRODUCTION, read_introduction
@@ -371,6 +371,8 @@ class Exchange:
                 slots.release()
         self._slot_of[line], self._origins[line] = slots, origin
         self._adopt(line, server)
+        if isinstance(server, OriginServer):
+            server.is_used_again = waiting.is_used_again
         return waiting
 
     def _adopt(self, line: Line, server: Server) -> None:

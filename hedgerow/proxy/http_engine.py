@@ -200,7 +200,7 @@ class Client(_Bounded, _http1.Http1Client):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._has_served = False
+        self._has_served = getattr(self.conn, "is_used_again", False)
 
     def send(self, event: Any) -> Commands:
         if isinstance(event, layers.RequestTrailers):
@@ -285,6 +285,12 @@ def make_http2_server(voice: Voice) -> type[_http2.Http2Server]:
     return Http2Server
 
 
+class OriginServer(Server):
+    """A connection to an origin; it may have served another client of the same device before."""
+
+    is_used_again = False
+
+
 class HttpLayer(_layers.HttpLayer):
     """One client's requests, and the connections to origins that they go over. Whoever drives it opens these, with TLS where it is due."""
 
@@ -311,7 +317,7 @@ class HttpLayer(_layers.HttpLayer):
 
     def _new_connection(self, event: _layers.GetHttpConnection) -> Commands:
         context = self.context.fork()
-        context.server = server = Server(address=event.address, id=f"s{next(_numbers)}", tls=event.tls)
+        context.server = server = OriginServer(address=event.address, id=f"s{next(_numbers)}", tls=event.tls)
         if event.tls:
             is_named = event.address == self.context.server.address
             server.sni = (self.context.client.sni if is_named else None) or event.address[0]

@@ -125,6 +125,7 @@ class Origins:
             peer = line.transport.get_extra_info("peername")
             if line.is_open and peer is not None and peer[0] in addresses:
                 line.owner = waiting = Waiting()
+                waiting.is_used_again = True
                 return line, waiting
             line.abort()
         return None
@@ -153,6 +154,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self.early = b""
+        self.is_used_again = False
         self.has_ended = False
         self._handshake: asyncio.Future[None] | None = None
         self._result: Exception | None = None

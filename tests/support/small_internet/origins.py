@@ -32,6 +32,7 @@ class Origins:
         self.http_ports, self.https_ports = tuple(http_ports), tuple(https_ports)
         self._loop = loop
         self._connections: list[ConnectionRecord] = []
+        self._writers: list[asyncio.StreamWriter] = []
         self._contexts: dict[str, ssl.SSLContext] = {}
 
     @property
@@ -70,7 +71,18 @@ class Origins:
         return sum(connection.received for connection in self.connections(address))
 
     def forget_connections(self) -> None:
-        self._loop.call(self._connections.clear)
+        """End those that are open, which proxies keep for their next request, and count from nothing."""
+        self._loop.run(self._forget())
+
+    async def _forget(self) -> None:
+        writers, self._writers, self._connections = self._writers, [], []
+        for writer in writers:
+            writer.close()
+        if closing := [asyncio.create_task(writer.wait_closed()) for writer in writers]:
+            await asyncio.wait(closing, timeout=1.0)
+        for task in closing:
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
 
     def context_for(self, name: str | None) -> ssl.SSLContext:
         """The TLS context for one server name; called on the servers' loop."""
@@ -96,7 +108,13 @@ class Origins:
         address, port = writer.get_extra_info("sockname")[:2]
         record = ConnectionRecord(address, port, writer.get_extra_info("peername")[:2], is_tls)
         self._connections.append(record)
+        self._writers.append(writer)
         return record
+
+    def left(self, writer: asyncio.StreamWriter) -> None:
+        """The connection is over."""
+        if writer in self._writers:
+            self._writers.remove(writer)
 
 
 async def _serve(origins: Origins, record: ConnectionRecord, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -112,6 +130,7 @@ async def _serve(origins: Origins, record: ConnectionRecord, reader: asyncio.Str
         record.tls_error = str(error) if isinstance(error, ssl.SSLError) else ""
     finally:
         record.is_open = False
+        origins.left(writer)
         writer.close()
         with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
             await writer.wait_closed()
