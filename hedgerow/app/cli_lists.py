@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, call, fail, find_policy
 from hedgerow.app.compile_job import CompileError, ListFolders
@@ -103,7 +104,7 @@ def compile(
     with _progress() as progress:
         task = progress.add_task("compiling", total=None)
         try:
-            report = compile_generation(wanted, out, lambda name: progress.update(task, description=f"compiling {name}"))
+            report = compile_generation(wanted, out, lambda name: progress.update(task, description=_doing(name)))
         except FileExistsError:
             fail(f"{out} exists already: choose another folder.")
         except OSError as error:
@@ -170,7 +171,7 @@ def update(policy: PolicyFile = None, state: StateDir = None) -> None:
     folder = (state or default_state()).absolute()
     try:
         wanted = load_policy(_policy_in_force(policy, folder))
-        with _progress(BarColumn(), DownloadColumn()) as progress:
+        with _progress(BarColumn(), _Sizes()) as progress:
             generation = asyncio.run(prepare_generation(wanted, folder, fetch=True, progress=_watch(progress)))
     except (PolicyError, CompileError) as error:
         fail(str(error))
@@ -194,6 +195,13 @@ def _progress(*sizes: ProgressColumn) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
+class _Sizes(DownloadColumn):
+    """How much of a download is there; nothing beside the compiler, which counts lists."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.fields.get("compiles") else super().render(task)
+
+
 def _watch(progress: Progress) -> ListProgress:
     """A bar for each download, what came of it, and a line for the compiler."""
     bars: dict[str, TaskID] = {}
@@ -211,10 +219,14 @@ def _watch(progress: Progress) -> ListProgress:
 
     def compiled(name: str) -> None:
         if not compiling:
-            compiling.append(progress.add_task("", total=None))
-        progress.update(compiling[0], description=f"compiling {name}")
+            compiling.append(progress.add_task("", total=None, compiles=True))
+        progress.update(compiling[0], description=_doing(name))
 
     return ListProgress(fetched, received, compiled)
+
+
+def _doing(name: str) -> str:
+    return f"reading {name}" if name else "putting all together"
 
 
 def _source(text: str) -> Source:

@@ -14,6 +14,7 @@ import pytest
 from hedgerow.blocklists.catalogue import Catalogue, UrlMatch
 from hedgerow.blocklists.compile import compile_generation
 from hedgerow.blocklists.essential import essential_hosts
+from hedgerow.blocklists.formats import FORMATS
 from hedgerow.blocklists.formats import adblock as adblock_format
 from hedgerow.blocklists.names import host_of_url, parse_host, rule_key, split_url
 from hedgerow.blocklists.patterns import compile_regex
@@ -220,6 +221,22 @@ def test_rules_match_what_they_are_expected_to(shared_data: Path, tmp_path: Path
                 wrong.append((text, pair))
     assert checked > 9_300
     assert wrong == []
+
+
+def test_what_is_no_list_breaks_nothing(shared_data: Path, tmp_path: Path) -> None:
+    """Malformed and random packets, zones, vectors, phrases in eight encodings: each is taken for a list, alone and by every name."""
+    folders = [shared_data / name for name in ("dns", "phraselists", "psl", "safesearch", "services")]
+    paths = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size < 400_000]
+    assert len(paths) > 100
+    sources = [Source(str(number), "adult", path) for number, path in enumerate(paths)]
+    sources += [
+        Source(known.name, "adult", path, format=known.name) for known, path in zip(FORMATS, paths[:: len(paths) // 12], strict=False)
+    ]
+    report = compile_generation([*sources, Source("all", "adult", shared_data / "dns")], tmp_path / "generation")
+    Catalogue.open(tmp_path / "generation").judge("https://www.example.com/", "script")
+    for told in report.sources[: len(paths)]:
+        explained = told.names + told.url_rules + sum(told.problems.values()) + sum(told.ignored.values())
+        assert told.lines <= explained, told
 
 
 def test_lists_of_exclusions_are_plain(shared_data: Path, tmp_path: Path) -> None:

@@ -36,9 +36,11 @@ def text(body: bytes, etag: str = "") -> Serve:
     return serve
 
 
-def slowly(body: bytes, seconds: float) -> Serve:
+def slowly(body: bytes, seconds: float, *, says_length: bool = False) -> Serve:
     def serve(handler: Handler) -> None:
         handler.send_response(200)
+        if says_length:
+            handler.send_header("content-length", str(len(body)))
         handler.end_headers()
         with contextlib.suppress(OSError):
             for start in range(0, len(body), max(1, len(body) // 20)):
