@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hedgerow.app import cli_keep
-from hedgerow.app.cli_options import AsJson, StateDir, call
+from hedgerow.app.cli_options import AsJson, StateDir, call, fail
 
 Whom = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A person, a device or an address; nobody named means everybody.")]
 
@@ -138,7 +138,18 @@ def password(
         print(f"{name} may sign in now, as an admin.")
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (devices, log, pause, resume, grant, requests, password, *cli_keep.COMMANDS)
+def proxy_password() -> None:
+    """Make the `proxy_password` of a device or seat that signs in to the proxy. Asks for the password, or reads it from a pipe."""
+    new = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline()
+    new = new.rstrip("\n")
+    if not new:
+        fail("An empty password would be none.")
+    import argon2  # half of what this command needs to load, and no other does
+
+    print(f'proxy_password: "{argon2.PasswordHasher().hash(new)}"')
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (devices, log, pause, resume, grant, requests, password, proxy_password, *cli_keep.COMMANDS)
 
 
 def _whom(state: Path | None, name: str | None) -> dict[str, str]:

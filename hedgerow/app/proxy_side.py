@@ -14,6 +14,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.block_page import BlockPage
 from hedgerow.proxy.guard import Guard
 from hedgerow.proxy.judge import Judge
+from hedgerow.proxy.sign_in import USER, SignInRules
 
 CLOSE_GRACE_S = 5.0
 
@@ -37,9 +38,17 @@ class ProxySide:
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
         page = BlockPage.load(network.country, network.timezone, ages)
         worker, phrases = self._worker, view.policy.phrase_lists
+        passwords = {user: each.proxy_password for each in view.policy.devices.values() if each.proxy_password for user in each.proxy_users}
+        sign_in = SignInRules(network.proxy_sign_in, passwords)
         return Judge(
-            worker.client, worker.decide, self.resolve, self.observe, worker.ask, guard, page, worker.use, worker.type_code, phrases
+            *(self.client_of, worker.decide, self.resolve, self.observe, worker.ask, guard, page, worker.use, worker.type_code),
+            sign_in=sign_in,
+            phrase_lists=phrases,
         )
+
+    def client_of(self, address: str) -> tuple[Device, Ruleset] | None:
+        """By address, or by the name under which somebody signed in to the proxy."""
+        return self._worker.client_of_user(address.removeprefix(USER)) if address.startswith(USER) else self._worker.client(address)
 
     async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str, *, page_is_open: bool = False) -> Addresses:
         """The addresses that DNS would give this device, so that both points agree."""

@@ -16,6 +16,7 @@ from hedgerow.policies.yaml_tree import Tree
 SEAT_PROFILE = "seat-child"
 
 _HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
+_HASH = re.compile(r"\$argon2id\$v=19\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
 _USER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
@@ -94,8 +95,23 @@ class DevicesReader:
             DeviceId(name), profile, person, macs, networks, raw.trusts_ca, raw.never_inspect, self._reader.read(raw, path),
             origin=self._reader.origin(path, key=True), sharers=sharers, is_seat=is_seat,
             has_profile=is_seat or raw.profile is not None, client_id=client_id,
-            hostnames=hostnames, proxy_users=users,
+            hostnames=hostnames, proxy_users=users, proxy_password=self._proxy_password(name, raw, section),
         )  # fmt: skip
+
+    def _proxy_password(self, name: str, raw: RawDevice, section: str) -> str | None:
+        """What `hedgerow proxy-password` prints; a name without it proves nothing."""
+        path, text = (section, name, "proxy_password"), raw.proxy_password
+        if text is None:
+            if raw.proxy_user:
+                say = f"'{name}' has a proxy_user and no proxy_password, so it could not sign in: `hedgerow proxy-password` makes one"
+                self._tree.add_problem((section, name, "proxy_user"), say)
+            return None
+        if not raw.proxy_user:
+            self._tree.add_problem(path, f"'{name}' has a proxy_password and no proxy_user: under which name does it sign in?")
+        if _HASH.fullmatch(text) is None:
+            self._tree.add_problem(path, "this is not what `hedgerow proxy-password` prints: a text that begins with $argon2id$")
+            return None
+        return text
 
     def _users_of(self, name: str) -> tuple[str | None, tuple[str, ...]]:
         """A device's person; or, of a device that several have, all of them."""

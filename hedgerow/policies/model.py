@@ -255,7 +255,8 @@ class Device:
     """Something on the network. `known` is false for a device that the policy does not name; its id then is its address.
 
     `macs` are lower case with colons; `networks` hold single addresses as /32 and /128. `profile` is resolved, as for a person.
-    `client_id`: what it calls itself over encrypted DNS, from wherever it asks. `proxy_users` sign in to the proxy under these names.
+    `client_id`: what it calls itself over encrypted DNS, from wherever it asks. `proxy_users` are the names under which
+    it signs in to the proxy, `proxy_password` the Argon2id hash of its password.
     `hostnames`, which prove nothing, decide only where no address does. All of these are lower case.
     A device that several people share is in `sharers`' hands and has no `person`. `is_seat`: guests sit down at it one after another.
     """
@@ -276,6 +277,7 @@ class Device:
     client_id: str | None = None
     hostnames: tuple[str, ...] = ()
     proxy_users: tuple[str, ...] = ()
+    proxy_password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +308,14 @@ LOCAL_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = tuple(
 )
 
 
+class ProxySignIn(StrEnum):
+    """Who must sign in to the proxy before it serves them."""
+
+    NEVER = "never"
+    UNKNOWN = "unknown"  # devices that the policy does not know by anything else
+    ALWAYS = "always"
+
+
 class Lists(StrEnum):
     """Which lists are used beside those that the policy names."""
 
@@ -333,6 +343,7 @@ class Network:
     holidays: tuple[date, ...] = ()
     server_name: str | None = None
     certificate: CertificateFiles | None = None
+    proxy_sign_in: ProxySignIn = ProxySignIn.NEVER
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies import yaml_tree
-from hedgerow.policies.model import LOCAL_NETWORKS, CertificateFiles, Listen, Lists, Network, Profile
+from hedgerow.policies.model import LOCAL_NETWORKS, CertificateFiles, Listen, Lists, Network, Profile, ProxySignIn
 from hedgerow.policies.resolver_reader import read_resolver
 from hedgerow.policies.schema import RawNetwork
 from hedgerow.policies.targets import suggest
@@ -68,6 +68,7 @@ def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], defa
         resolver=read_resolver(raw, tree, _check_upstream),
         server_name=_server_name(tree, raw.server_name),
         certificate=_certificate(tree, raw),
+        proxy_sign_in=raw.proxy_sign_in or ProxySignIn.NEVER,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, model_validator
 
-from hedgerow.policies.model import Lists, Privacy, SafeSearch
+from hedgerow.policies.model import Lists, Privacy, ProxySignIn, SafeSearch
 from hedgerow.policies.resolver_settings import BlockedAnswer, Dnssec, Strategy
 
 
@@ -177,6 +177,7 @@ class RawNetwork(Raw):
     query_limit: RawQueryLimit = RawQueryLimit()
     lists: Lists | None = None
     holidays: Texts = []
+    proxy_sign_in: ProxySignIn | None = None
 
 
 class RawPerson(RawRules):
@@ -194,6 +195,7 @@ class RawDevice(RawRules):
     client_id: str | None = None
     hostname: Texts = []
     proxy_user: Texts = []
+    proxy_password: str | None = None
     profile: str | None = None
     trusts_ca: Switch = False
     never_inspect: Switch = False

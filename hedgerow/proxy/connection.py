@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -299,16 +300,16 @@ class Connection(asyncio.Protocol):
         guard = self._gate.judge.guard
         return target.port in guard.ports and (not is_address(target.host) or guard.allows(target.host))
 
-    def _explain(self, key: str, status: int, message: str) -> None:
+    def _explain(self, key: str, status: int, message: str, extra: tuple[tuple[str, str], ...] = ()) -> None:
         """Refuse a request that has been read: with the page of that key where a page is wanted, else in a sentence for programs."""
         page, head = self._gate.judge.page, self._head
         assert head is not None
         form = form_of(head.get("sec-fetch-dest"), head.get("accept"), head.get("x-requested-with"))
         if head.method == "CONNECT" or form is not Form.PAGE:
-            self._refuse(page.error(status, message), head_only=head.method == "HEAD")
-            return
-        reader = page.reader_of(self._ruleset, head.get("accept-language"))
-        self._refuse(page.told(key, status, reader=reader), head_only=head.method == "HEAD")
+            answer = page.error(status, message)
+        else:
+            answer = page.told(key, status, reader=page.reader_of(self._ruleset, head.get("accept-language")))
+        self._refuse(replace(answer, headers=answer.headers + extra), head_only=head.method == "HEAD")
 
     def _refuse(self, answer: Answer, *, head_only: bool = False) -> None:
         self._receive = self._discard

@@ -17,6 +17,7 @@ from hedgerow.proxy.connection import Connection
 from hedgerow.proxy.http_head import Authority, Head, HeadError, forward_head, parse_authority, parse_target
 from hedgerow.proxy.judge import Judge
 from hedgerow.proxy.pass_ticket import introduce
+from hedgerow.proxy.sign_in import USER
 
 if TYPE_CHECKING:
     from hedgerow.proxy.gate import Gate
@@ -35,12 +36,63 @@ class ExplicitConnection(Connection):
         self._connected: tuple[Judge, Ruleset, Request, Decision]
 
     def _take_head(self, head: Head) -> None:
+        if head.target in CONFIG_PATHS and head.method in {"GET", "HEAD"}:
+            self._refuse(auto_config(self._own_authority(head)), head_only=head.method == "HEAD")
+        elif self._has_signed_in(head):
+            self._serve(head)
+
+    def _serve(self, head: Head) -> None:
         if head.method == "CONNECT":
             self._connect(head)
-        elif head.target in CONFIG_PATHS and head.method in {"GET", "HEAD"}:
-            self._refuse(auto_config(self._own_authority(head)), head_only=head.method == "HEAD")
         else:
             self._request(head)
+
+    # Signing in.
+
+    def _has_signed_in(self, head: Head) -> bool:
+        """Whether this client may be served now. If not it is refused, or served after its password was checked."""
+        gate, rules = self._gate, self._gate.judge.sign_in
+        value = head.get("proxy-authorization") if rules.passwords else ""
+        if not value:
+            if rules.is_asked(self._device):
+                self._ask_to_sign_in()
+                return False
+            return True
+        user = gate.sign_ins.recall(rules, value)
+        if user is not None:
+            return self._become(user)
+        if gate.sign_ins.may_try(value, self.address):
+            self._start(self._check_password(head, value))
+        else:
+            gate.drop("sign-in")
+            self._explain("sign-in-later", 429, "too many tries; wait five minutes")
+        return False
+
+    async def _check_password(self, head: Head, value: str) -> None:
+        user = await self._gate.sign_ins.check(self._gate.judge.sign_in, value)
+        if self._is_gone or self._transport.is_closing():
+            return
+        self._transport.resume_reading()
+        self._reader.rest += self._first
+        self._first = b""
+        if user is None:
+            self._gate.drop("sign-in")
+            self._ask_to_sign_in()
+        elif self._become(user):
+            self._serve(head)
+
+    def _become(self, user: str) -> bool:
+        """From now on this connection is that of the device that signs in as `user`."""
+        self.address = USER + user
+        if not self._look_up():
+            return False
+        if not self._gate.signed_in(self, self._device.id):
+            self.abort()
+            return False
+        return True
+
+    def _ask_to_sign_in(self) -> None:
+        self._explain("sign-in", 407, "sign in to this proxy", (("Proxy-Authenticate", 'Basic realm="Hedgerow", charset="UTF-8"'),))
 
     # Plain HTTP.
 

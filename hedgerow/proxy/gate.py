@@ -22,6 +22,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.connection import Connection
 from hedgerow.proxy.explicit import ExplicitConnection
 from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, KnownDecisions
+from hedgerow.proxy.sign_in import SignIns
 from hedgerow.proxy.transparent import TransparentConnection, allow_foreign_addresses
 from hedgerow.proxy.tunnel import Tunnel, Tunnels
 from hedgerow.proxy.use import TunnelUse
@@ -64,6 +65,7 @@ class Gate:
         self.limits = limits or Limits()
         self.clock = clock
         self.counters = Counters()
+        self.sign_ins = SignIns(clock)
         self.tunnels = Tunnels()
         self._use = TunnelUse()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -147,6 +149,16 @@ class Gate:
         connection.device = device
         self._by_device[device] += 1
         self._connections.add(connection)
+        return True
+
+    def signed_in(self, connection: Connection, device: DeviceId) -> bool:
+        """A connection turned out to be another device's; whether that one may have another."""
+        if device != connection.device:
+            if self._by_device[device] >= self.limits.device:
+                return self._drop("device")
+            self._release(connection.device)
+            connection.device = device
+            self._by_device[device] += 1
         return True
 
     def left(self, connection: Connection) -> None:

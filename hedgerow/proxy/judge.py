@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from hedgerow.policies.model import AccessRequest, CodeTyped, Decision, Device, DeviceId, Request, Verdict
@@ -11,6 +11,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.block_page import BlockPage
 from hedgerow.proxy.guard import Guard
 from hedgerow.proxy.pass_through import PASSED
+from hedgerow.proxy.sign_in import SignInRules
 
 
 class Addresses(Protocol):
@@ -31,7 +32,9 @@ class Resolve(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """`client_of` names the device at an address and what holds for it now, None for outsiders. `decide` has the catalogue bound.
+    """`client_of` names the device at an address (or `user:NAME`, of who signed in) and what holds for it now, None for outsiders.
+
+    `decide` has the catalogue bound.
 
     `observe` and `ask` hand on and never block; `use` is told, again and again, of a tunnel that is busy; `code` of a code that
     was typed.
@@ -46,6 +49,7 @@ class Judge:
     page: BlockPage
     use: Callable[[Ruleset, Request], None] = lambda _ruleset, _request: None
     code: Callable[[CodeTyped], None] = lambda _typed: None
+    sign_in: SignInRules = field(default_factory=SignInRules)
     phrase_lists: tuple[str, ...] = ()  # files of weighted phrases, beside our own
 
 

@@ -16,7 +16,7 @@ people:
   ana: {profile: adult, devices: [laptop]}
 devices:
   tablet: {hostname: [Mias-Tablet, mias-old-tablet]}
-  laptop: {hostname: anas-laptop, proxy_user: [Ana, ana.work]}
+  laptop: {hostname: anas-laptop, proxy_user: [Ana, ana.work], proxy_password: "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$AAAA"}
   by-mac: {mac: "02:00:00:00:00:01"}
   by-address: {ip: 192.168.1.9}
   room: {cidr: 192.168.1.64/28}
