@@ -127,15 +127,19 @@ def running_hedgerow(
     options: Sequence[str] = (),
     upstream_authority: Path | None = None,
     prepare: Callable[[Path], None] | None = None,
+    directory: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Hedgerow]:
     """Starts `hedgerow up` in a temporary directory, waits for the ready line, and ends it with SIGTERM.
+
+    In a `directory` that the test gives, a second start goes on with the state of the first.
 
     `lists` are files written beside the policy, by relative path; a policy names them as `path: lists/x.txt`. `prepare` may change
     the directory before the start. `upstream_authority` is the CA that origins' certificates are checked against.
     Raises StartFailure; on leaving, AssertionError if it does not end within 10 s or leaves a process behind.
     """
-    with tempfile.TemporaryDirectory(prefix="hedgerow-test-") as name:
-        directory = Path(name)
+    with contextlib.ExitStack() as stack:
+        directory = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hedgerow-test-")))
         (directory / "hedgerow.yaml").write_text(policy_text)
         for relative, content in (lists or {}).items():
             place = directory / relative
@@ -147,7 +151,7 @@ def running_hedgerow(
         command += ["--dns", dns, "--proxy", proxy, "--web", web, "--workers", str(workers), *options]
         command += ["--upstream-ca", str(upstream_authority)] if upstream_authority else []
         with (directory / "stderr.txt").open("w") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory)
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory, env=environment)
         with process:
             yield from _supervised(process, directory)
 

@@ -1,0 +1,121 @@
+"""A budget used over DNS and proxy from two devices at once, over a crash and a whole restart: right to the minute."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import curl, kdig
+from small_internet.fast_time import WallClock
+from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
+
+TABLET, CONSOLE = "127.0.0.2", "127.0.0.3"
+PEOPLE = """
+people:
+  mia: {age: 9, devices: [tablet, console], budget: 4m}
+devices:
+  tablet: {ip: 127.0.0.2}
+  console: {ip: 127.0.0.3}
+"""
+FOUR = datetime(2027, 1, 8, 16, tzinfo=UTC).timestamp()
+PATIENCE = 30
+
+
+@contextlib.contextmanager
+def _started(net: SmallInternet, directory: Path, clock: WallClock) -> Iterator[Hedgerow]:
+    policy = network_section(net) + "  country: GB\n" + PEOPLE
+    with running_hedgerow(policy, workers=2, directory=directory, environment=clock.environment) as running:
+        yield running
+
+
+def _used(running: Hedgerow) -> int | None:
+    """None while control is away."""
+    token = (running.state / "admin-token").read_text().strip()
+    try:
+        answer = httpx.get(f"{running.web}/api/v1/budgets", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    except httpx.HTTPError:
+        return None
+    return next(int(row["used"]) for row in answer.json() if row["whose"] == "mia")
+
+
+def _is_blocked(running: Hedgerow, name: str, source: str = TABLET) -> bool:
+    return kdig(running.dns, name, source=source).data("A") == ["0.0.0.0"]
+
+
+def _use_both(running: Hedgerow, net: SmallInternet) -> None:
+    """Both devices in the same minute, one over DNS and one over the proxy."""
+    for name in ("school.example", "www.wikipedia.org"):
+        assert not _is_blocked(running, name)
+    assert curl(net.url("school.example", scheme="http"), proxy=running.proxy, source=CONSOLE).status == 200
+
+
+def _video(running: Hedgerow, net: SmallInternet) -> ssl.SSLSocket:
+    """A tunnel that stays open."""
+    port = net.url("school.example").removeprefix("https://").partition(":")[2].partition("/")[0] or "443"
+    raw = socket.create_connection(running.proxy, timeout=PATIENCE, source_address=(CONSOLE, 0))
+    raw.sendall(f"CONNECT school.example:{port} HTTP/1.1\r\nHost: school.example:{port}\r\n\r\n".encode())
+    assert b" 200 " in raw.recv(4096)
+    context = ssl.create_default_context(cafile=str(net.authority.root))
+    return context.wrap_socket(raw, server_hostname="school.example")
+
+
+@pytest.mark.timeout(300)
+def test_four_minutes_of_two_devices(internet: SmallInternet, tmp_path: Path) -> None:
+    clock = WallClock(tmp_path, FOUR + 5)
+    home = tmp_path / "home"
+    home.mkdir()
+    with _started(internet, home, clock) as running:
+        _use_both(running, internet)
+        wait_until(lambda: _used(running) == 1, PATIENCE, "a minute counts once for two devices and two points")
+        clock.set(FOUR + 65)
+        _use_both(running, internet)
+        wait_until(lambda: _used(running) == 2, PATIENCE)
+        (control,) = running.pids("control")
+        os.kill(control, signal.SIGKILL)
+        wait_until(lambda: running.pids("control") not in ([], [control]) and _used(running) == 2, PATIENCE, "a crash forgets no minute")
+
+    clock.set(FOUR + 125)
+    with _started(internet, home, clock) as running:
+        assert _used(running) == 2, "a restart forgets no minute"
+        _use_both(running, internet)
+        wait_until(lambda: _used(running) == 3, PATIENCE)
+        clock.set(FOUR + 185)
+        _use_both(running, internet)
+        wait_until(lambda: _used(running) == 4, PATIENCE)
+        assert "mia: 1 minute is left" in running.stderr
+        _until_the_end(running, internet, clock)
+        _a_minute_more(running, clock)
+
+
+def _until_the_end(running: Hedgerow, net: SmallInternet, clock: WallClock) -> None:
+    """The last minute is had to its end, which cuts what runs."""
+    with _video(running, net) as video:
+        clock.set(FOUR + 238)
+        assert not _is_blocked(running, "bank.example")
+        video.settimeout(PATIENCE)
+        with contextlib.suppress(ConnectionResetError, ssl.SSLError):
+            assert video.recv(1) == b"", "the tunnel is cut"
+        assert clock.now() >= FOUR + 240, "and not before"
+    wait_until(lambda: _is_blocked(running, "bank.example"), PATIENCE, "DNS")
+    page = curl(net.url("school.example", scheme="http"), proxy=running.proxy, source=CONSOLE)
+    assert page.status == 403
+    assert "time is used up" in page.text
+    assert curl(net.url("www.childline.org.uk", scheme="http"), proxy=running.proxy, source=CONSOLE).status == 200
+    assert _used(running) == 4
+
+
+def _a_minute_more(running: Hedgerow, clock: WallClock) -> None:
+    assert running.run("bonus", "mia", "1").returncode == 0
+    wait_until(lambda: not _is_blocked(running, "bank.example"), PATIENCE, "a minute more")
+    clock.set(FOUR + 8 * 3600 - 1)
+    wait_until(lambda: _used(running) == 0, PATIENCE, "midnight")
+    assert not _is_blocked(running, "school.example")
