@@ -19,6 +19,7 @@ from pathlib import Path
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.app.budgets import BudgetKeeper
+from hedgerow.app.calendars import CalendarKeeper
 from hedgerow.app.code_desk import CodeDesk
 from hedgerow.app.discovery import Discovery
 from hedgerow.app.files import write_atomically
@@ -118,6 +119,7 @@ class ControlProcess:
             tasks.create_task(self._forget_in_time())
             tasks.create_task(self._fetch_lists())
             tasks.create_task(self._warner.run())
+            tasks.create_task(CalendarKeeper(self.settings.calendars, lambda: self.policy_file.policy.calendars).run())
             tasks.create_task(self._watch_workers())
             tasks.create_task(GatewayKeeper(self.settings, lambda: self.view).run())
             tasks.create_task(Discovery(self.reader, self.recorder, self.neighbours, lambda: self.view, self._hear_names).run())
@@ -317,8 +319,9 @@ def _last_good(settings: Settings) -> tuple[PolicyFile, int]:
     try:
         snapshot = Snapshot.load(settings.state)
     except (OSError, ValueError):
-        policy = load_policy(settings.policy)
-        return PolicyFile(settings.policy, policy, time.time()), 0
+        policy = load_policy(settings.policy, settings.calendars)
+        return PolicyFile(settings.policy, policy, time.time(), settings.calendars), 0
     if snapshot.policy.path != (str(settings.policy) if settings.policy else None):
-        return PolicyFile(settings.policy, load_policy(settings.policy), time.time()), snapshot.serial
-    return PolicyFile(settings.policy, snapshot.policy, snapshot.published), snapshot.serial
+        policy = load_policy(settings.policy, settings.calendars)
+        return PolicyFile(settings.policy, policy, time.time(), settings.calendars), snapshot.serial
+    return PolicyFile(settings.policy, snapshot.policy, snapshot.published, settings.calendars), snapshot.serial

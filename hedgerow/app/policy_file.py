@@ -15,10 +15,13 @@ log = logging.getLogger("hedgerow.policy")
 
 
 class PolicyFile:
-    """`policy` is in force; `problems` are those of a newer file that was not taken; instants are seconds since the epoch."""
+    """`policy` is in force; `problems` are those of a newer file that was not taken; instants are seconds since the epoch.
 
-    def __init__(self, path: Path | None, policy: Policy, loaded: float) -> None:
-        self.path = path
+    `calendars` is the folder with copies of calendars that are given by URL.
+    """
+
+    def __init__(self, path: Path | None, policy: Policy, loaded: float, calendars: Path | None = None) -> None:
+        self.path, self._calendars = path, calendars
         self.policy = policy
         self.loaded = loaded
         self.problems: tuple[Problem, ...] = ()
@@ -33,7 +36,7 @@ class PolicyFile:
         """Takes the file as it is now, in a thread; False where it holds mistakes, all of which are logged and kept in `problems`."""
         before = self._identity()
         try:
-            policy = await asyncio.to_thread(load_policy, self.path)
+            policy = await asyncio.to_thread(load_policy, self.path, self._calendars)
         except PolicyError as error:
             self.problems = error.problems
             self._remember(before)

@@ -124,6 +124,11 @@ class Settings:
         return self.run / f"dns-{worker}.pem"
 
     @property
+    def calendars(self) -> Path:
+        """Copies of holiday calendars that the policy gives by URL."""
+        return self.state / "calendars"
+
+    @property
     def admin_token(self) -> Path:
         return self.state / "admin-token"
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from hedgerow.policies import yaml_tree
 from hedgerow.policies.days import MAX_STRETCH_DAYS, parse_dates
@@ -16,18 +20,35 @@ if TYPE_CHECKING:
 
 YEARS_REPEATED = 20
 MAX_CALENDAR_BYTES = 4 * 1024 * 1024
-_FORMS = "a date, a stretch such as 2026-12-19..2027-01-03, or a calendar file that ends in .ics"
+_FORMS = "a date, a stretch such as 2026-12-19..2027-01-03, a calendar file that ends in .ics, or the URL of one"
 
 
-def read_holidays(tree: Tree, path: yaml_tree.Path, texts: list[str], base: Path, files: list[str]) -> tuple[date, ...]:
-    """All dates, in order. Files lie beside the policy file, in `base`; those that were read are added to `files`."""
+@dataclass(slots=True)
+class Calendars:
+    """Where calendars are: files lie in `base`, copies of those at URLs in `copies`. What is met is added to `files` and `urls`."""
+
+    base: Path
+    copies: Path | None = None
+    files: list[str] = field(default_factory=list)
+    urls: list[str] = field(default_factory=list)
+
+
+def copy_of(url: str, folder: Path) -> Path:
+    """Where the last good copy of a calendar is kept."""
+    return folder / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.ics"
+
+
+def read_holidays(tree: Tree, path: yaml_tree.Path, texts: list[str], calendars: Calendars) -> tuple[date, ...]:
+    """All dates, in order. A URL whose calendar was never fetched says nothing yet, which leaves every day a school day."""
     found: set[date] = set()
     for index, text in enumerate(texts):
         try:
-            if text.lower().endswith(".ics"):
-                file = (base / text).absolute()
-                files.append(str(file))
-                found.update(_from_calendar(file))
+            if text.lower().startswith(("http://", "https://", "webcal://")):
+                found.update(_from_url(text, calendars))
+            elif text.lower().endswith(".ics"):
+                file = (calendars.base / text).absolute()
+                calendars.files.append(str(file))
+                found.update(days_of_calendar(file))
             else:
                 found.update(parse_dates(text) if text[:1].isdigit() else _unread(text))
         except ValueError as error:
@@ -35,11 +56,27 @@ def read_holidays(tree: Tree, path: yaml_tree.Path, texts: list[str], base: Path
     return tuple(sorted(found))
 
 
+def _from_url(text: str, calendars: Calendars) -> tuple[date, ...]:
+    url = re.sub("^webcal:", "https:", text, flags=re.IGNORECASE)
+    try:
+        is_whole = bool(urlsplit(url).hostname)
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ValueError(f"'{text}' is not a whole URL")
+    calendars.urls.append(url)
+    if calendars.copies is None:
+        return ()
+    copy = copy_of(url, calendars.copies)
+    calendars.files.append(str(copy))
+    return tuple(days_of_calendar(copy)) if copy.exists() else ()
+
+
 def _unread(text: str) -> tuple[date, ...]:
     raise ValueError(f"'{text}' is no holiday: {_FORMS}")
 
 
-def _from_calendar(file: Path) -> Iterator[date]:
+def days_of_calendar(file: Path) -> Iterator[date]:
     """The days of a calendar's events. Raises ValueError with a plain sentence."""
     from icalendar import Calendar, Event  # the only one who needs it: most policies have no calendar
 

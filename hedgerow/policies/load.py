@@ -31,7 +31,7 @@ class PolicyError(Exception):
         self.problems = problems
 
 
-def load_policy(path: Path | None) -> Policy:
+def load_policy(path: Path | None, calendars: Path | None = None) -> Policy:
     """The policy of a file; None gives the built-in one, which is what an empty file means: everybody is filtered as a child of 8 to 12.
 
     Raises PolicyError with every mistake, or with the one that the file cannot be read.
@@ -42,16 +42,16 @@ def load_policy(path: Path | None) -> Policy:
         data = path.read_bytes()
     except OSError as error:
         raise PolicyError((Problem(str(path), None, None, f"cannot be read: {error.strerror}"),)) from error
-    return parse_policy(data, path)
+    return parse_policy(data, path, calendars)
 
 
-def parse_policy(data: bytes, path: Path | None) -> Policy:
+def parse_policy(data: bytes, path: Path | None, calendars: Path | None = None) -> Policy:
     """As `load_policy`, of bytes in memory. `path` is where they are from: lists given by a relative path lie beside it."""
     tree = yaml_tree.read_tree(data, str(path) if path is not None else "built-in policy")
     if tree.problems and tree.value is None:
         raise PolicyError(tuple(tree.problems))
     included = includes.include(tree, path.parent if path is not None else Path())
-    policy = resolve(read_model(tree, RawPolicy), tree, path, included)
+    policy = resolve(read_model(tree, RawPolicy), tree, path, included, calendars)
     if tree.problems:
         files = {source: number for number, source in enumerate((tree.source, *included))}
         order = sorted(set(tree.problems), key=lambda each: (files.get(each.source, 0), each.line or 0, each.column or 0, each.message))

@@ -375,6 +375,7 @@ class Policy:
     categories: tuple[str, ...] = ()  # all that exist: the built-in ones and those that `lists` define
     path: str | None = None
     files: tuple[str, ...] = ()  # all that it was read from beside `path`: included files, calendars
+    calendars: tuple[str, ...] = ()  # URLs of calendars with holidays
     phrase_lists: tuple[str, ...] = ()  # files of weighted phrases beside the built-in ones; absolute
 
 

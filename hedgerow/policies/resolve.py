@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies import network_settings
 from hedgerow.policies.devices_reader import DevicesReader, known_profile
-from hedgerow.policies.holidays import read_holidays
+from hedgerow.policies.holidays import Calendars, read_holidays
 from hedgerow.policies.list_entries import check_categories_used, list_source
 from hedgerow.policies.model import Network, Person, Policy, Profile
 from hedgerow.policies.profiles import ProfileReader, builtin_profiles, profile_for_age
@@ -22,9 +22,12 @@ from hedgerow.policies.yaml_tree import Tree
 DEFAULT_PROFILE = "child-8-12"
 
 
-def resolve(raw: RawPolicy, tree: Tree, path: Path | None, included: Sequence[str] = ()) -> Policy:
-    """The policy that `raw` describes, which holds only if the tree then has no problems. `included`: the files that it was read from."""
-    base, files = (path.parent if path is not None else Path()), list(included)
+def resolve(
+    raw: RawPolicy, tree: Tree, path: Path | None, included: Sequence[str] = (), calendars: Path | None = None
+) -> Policy:  # fmt: skip
+    """The policy that `raw` describes, which holds only if the tree then has no problems. `included`: the files that it was read from;
+    `calendars`: the folder with the copies of calendars that are given by URL."""
+    sources = Calendars(path.parent if path is not None else Path(), calendars, list(included))
     listed = [list_source(tree, index, entry, path) for index, entry in enumerate(raw.lists)]
     lists = tuple(source for source in listed if source is not None)
     builtin = [category.name for category in builtin_categories()]
@@ -33,21 +36,21 @@ def resolve(raw: RawPolicy, tree: Tree, path: Path | None, included: Sequence[st
     reader.zone = _zone(raw.network.timezone)
     profiles = ProfileReader(reader, tree.value).read(raw.profiles, builtin_profiles())
     network = network_settings.read_network(raw.network, tree, profiles, DEFAULT_PROFILE)
-    network = replace(network, holidays=read_holidays(tree, ("network", "holidays"), raw.network.holidays, base, files))
+    network = replace(network, holidays=read_holidays(tree, ("network", "holidays"), raw.network.holidays, sources))
     household = reader.read(raw, ())
     people = {}
     for name, entry in raw.people.items():
         reader.zone = _zone(entry.timezone or network.timezone)
         people[name] = _person(reader, name, entry, profiles, network)
         if entry.holidays is not None:
-            own = read_holidays(tree, ("people", name, "holidays"), entry.holidays, base, files)
+            own = read_holidays(tree, ("people", name, "holidays"), entry.holidays, sources)
             people[name] = replace(people[name], holidays=own)
     reader.zone = _zone(network.timezone)
     devices = DevicesReader(reader, profiles, network, people).read(raw)
     check_categories_used(tree, listed, builtin, reader.used)
     return Policy(
         network, people, devices, profiles, household, lists, categories, str(path) if path is not None else None,
-        files=tuple(dict.fromkeys(files)),
+        files=tuple(dict.fromkeys(sources.files)), calendars=tuple(dict.fromkeys(sources.urls)),
         phrase_lists=tuple(_phrase_list(tree, index, name, path) for index, name in enumerate(raw.phrase_lists)),
     )  # fmt: skip
 

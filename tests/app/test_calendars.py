@@ -1,0 +1,105 @@
+"""Holidays from a URL: fetched, kept when something else comes, and taken up by the policy that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from hedgerow.app.calendars import CalendarKeeper
+from hedgerow.app.policy_file import PolicyFile
+from hedgerow.policies.holidays import MAX_CALENDAR_BYTES, copy_of
+from hedgerow.policies.load import load_policy
+
+CALENDAR = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//school//EN
+BEGIN:VEVENT
+UID:1
+DTSTAMP:20260101T000000Z
+DTSTART;VALUE=DATE:{first}
+SUMMARY:No school
+END:VEVENT
+END:VCALENDAR
+"""
+
+
+class Publisher:
+    """Serves `body` at every path; an empty one is a 404."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        publisher = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200 if publisher.body else 404)
+                self.send_header("Content-Length", str(len(publisher.body)))
+                self.end_headers()
+                with contextlib.suppress(ConnectionError):
+                    self.wfile.write(publisher.body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/school.ics"
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    made = Publisher()
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,))
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+def test_the_last_good_copy_stays(publisher: Publisher, tmp_path: Path) -> None:
+    folder, policy = tmp_path / "calendars", tmp_path / "hedgerow.yaml"
+    policy.write_text(f"network: {{holidays: [2026-12-24, '{publisher.url}']}}\n")
+    file = PolicyFile(policy, load_policy(policy, folder), 0.0, folder)
+    keeper = CalendarKeeper(folder, lambda: file.policy.calendars)
+    assert file.policy.calendars == (publisher.url,)
+    assert asyncio.run(file.reload())
+    assert file.policy.network.holidays == (date(2026, 12, 24),)
+
+    publisher.body = CALENDAR.format(first="20261208").encode()
+    assert asyncio.run(keeper.fetch(publisher.url))
+    assert file.has_changed(), "the follower of the policy file sees the copy"
+    assert asyncio.run(file.reload())
+    assert file.policy.network.holidays == (date(2026, 12, 8), date(2026, 12, 24))
+
+    for bad in (b"", b"<html>Sign in</html>", b"x" * (MAX_CALENDAR_BYTES + 1), b"BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"):
+        publisher.body = bad
+        assert not asyncio.run(keeper.fetch(publisher.url)), bad[:20]
+        assert copy_of(publisher.url, folder).read_text().startswith("BEGIN:VCALENDAR\nVERSION"), "the good copy"
+    assert asyncio.run(file.reload())
+    assert file.policy.network.holidays == (date(2026, 12, 8), date(2026, 12, 24))
+    assert [each.name for each in folder.iterdir()] == [copy_of(publisher.url, folder).name]
+
+
+def test_fetched_once_a_day(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.body = CALENDAR.format(first="20261208").encode()
+    fetched: list[str] = []
+
+    class Counted(CalendarKeeper):
+        async def fetch(self, url: str) -> bool:
+            fetched.append(url)
+            return await super().fetch(url)
+
+    async def run(keeper: CalendarKeeper) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(keeper.run(), 3 if not fetched else 0.3)
+
+    asyncio.run(run(Counted(tmp_path, lambda: (publisher.url,))))
+    asyncio.run(run(Counted(tmp_path, lambda: (publisher.url,))))
+    assert fetched == [publisher.url], "a copy of today is good enough, also after a restart"
