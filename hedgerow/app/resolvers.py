@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
+from hedgerow.app.own_addresses import own_addresses
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import View
 from hedgerow.dns.channels import open_upstreams
@@ -16,7 +18,7 @@ from hedgerow.dns.series import Histogram
 from hedgerow.dns.trust import Trust
 from hedgerow.policies.filtered import is_filtered, knows_addresses
 from hedgerow.policies.model import Network, Policy
-from hedgerow.policies.resolver_settings import Dnssec
+from hedgerow.policies.resolver_settings import Dnssec, LocalRecord
 
 log = logging.getLogger("hedgerow.resolvers")
 
@@ -57,9 +59,28 @@ class UpstreamMeter:
 def circumstances(view: View, decide: Decide, settings: Settings | None = None) -> Circumstances:
     """What a snapshot says about resolving, for a worker's resolver."""
     policy = view.policy
-    found = Circumstances.of(policy.network, decide, is_filtered, knows_addresses)
+    own = own_record(policy.network, settings) if settings is not None else None
+    found = Circumstances.of(policy.network, decide, is_filtered, knows_addresses, own)
     designation = _designation(policy, settings) if settings is not None else None
     return replace(found, lists_addresses=view.catalogue.has_addresses, designation=designation)
+
+
+def own_record(network: Network, settings: Settings) -> LocalRecord | None:
+    """Where our own server name leads to in this network, unless the policy says it: to the addresses on which encrypted DNS is served."""
+    name, resolver = network.server_name, network.resolver
+    places = [place for place in (settings.dot, settings.doh, settings.doq) if place is not None]
+    if name is None or not places or any(record.host == name for record in resolver.records):
+        return None
+    if any(name == zone.zone or name.endswith(f".{zone.zone}") for zone in resolver.forward):
+        return None
+    everywhere = any(ip_address(place.host).is_unspecified for place in places)
+    addresses = [text for text in own_addresses() if _is_in_lan(text, network)] if everywhere else [place.host for place in places]
+    return LocalRecord(name, tuple(dict.fromkeys(addresses))) if addresses else None
+
+
+def _is_in_lan(text: str, network: Network) -> bool:
+    address = ip_address(text)
+    return not address.is_loopback and any(address in lan for lan in network.lan)
 
 
 def _designation(policy: Policy, settings: Settings) -> Designation | None:

@@ -6,8 +6,10 @@ import socket
 from collections.abc import Collection, Iterable, Sequence
 from ipaddress import ip_address
 
+from hedgerow.dns.address_guard import is_private
 from hedgerow.dns.datagram_channel import UdpChannel
 from hedgerow.dns.inquiries import Bootstrap, Count, Upstreams
+from hedgerow.dns.private_zones import ZONES
 from hedgerow.dns.stream_channel import StreamChannel
 from hedgerow.dns.trust import Trust
 from hedgerow.dns.upstream import Channel, Resolve, UpstreamSpec, is_own, parse_upstream, system_upstreams
@@ -70,7 +72,12 @@ def open_upstreams(
         zone.zone: open_upstreams(zone.upstreams, resolv_conf=resolv_conf, own=own, count=count, trust=trust, records=records)
         for zone in forward
     }
-    return Upstreams(channels, count, bootstrap=bootstrap, strategy=strategy, secure_only=secure_only, zones=zones)
+    inner = [spec for spec in specs if spec.is_address and is_private(ip_address(spec.host.partition("%")[0]).packed)]
+    if inner and len(inner) < len(specs):  # the router knows the names of this network, and the others must not be asked for them
+        routers = Upstreams([open_channel(spec, bootstrap, trust) for spec in inner], count, strategy=strategy)
+        zones = dict.fromkeys(ZONES, routers) | zones
+    is_inner = len(inner) == len(specs) and bool(specs)
+    return Upstreams(channels, count, bootstrap=bootstrap, strategy=strategy, secure_only=secure_only, zones=zones, is_inner=is_inner)
 
 
 def _is_this_machine(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> bool:

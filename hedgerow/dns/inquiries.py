@@ -60,7 +60,8 @@ class Upstreams:
     """Asks the channels by a strategy; who failed is asked last for a while. With `secure_only` none are asked but those that are secure
     and prove that they validate DNSSEC.
 
-    Names beneath one of `zones` are asked of its upstreams, and of nobody else: what is of this network stays in it.
+    Names beneath one of `zones` are asked of its upstreams, and of nobody else: what is of this network stays in it. `is_inner`: all
+    channels lead into this network.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class Upstreams:
         strategy: Strategy = Strategy.STRICT,
         secure_only: bool = False,
         zones: Mapping[str, Upstreams] | None = None,
+        is_inner: bool = False,
     ) -> None:
+        self._is_inner = is_inner
         self.zones = {wire.name_of(zone): upstreams for zone, upstreams in (zones or {}).items()}
         self.names = tuple(channel.name for channel in channels)
         self.strategy = strategy
@@ -181,8 +184,12 @@ class Upstreams:
                 await channel.close()
         if self._bootstrap is not None:
             await self._bootstrap.close()
-        for upstreams in self.zones.values():
+        for upstreams in set(self.zones.values()):
             await upstreams.close()
+
+    def may_ask(self, name: bytes) -> bool:
+        """May a name that belongs into this network, in wire form, be asked of anybody?"""
+        return self._is_inner or (bool(self.zones) and self._elsewhere(name + bytes(4)) is not None)
 
     def _elsewhere(self, question: bytes) -> Upstreams | None:
         """Those who know the smallest zone that the name is in, if one is forwarded elsewhere."""

@@ -12,14 +12,16 @@ from hedgerow.dns.wire import Query
 from hedgerow.policies.resolver_settings import LocalRecord
 
 _TTL: Final = 300
+_OWN_TTL: Final = 60  # short: a phone takes it along, to where another address holds
 # Names that no public zone can have: RFC 6762, RFC 8375, ICANN's resolution of 2024 on "internal", and what routers make up.
 _LOCAL_SUFFIXES: Final = frozenset(("local", "home.arpa", "internal", "intranet", "private", "corp", "home", "lan"))
 
 
 class LocalNames:
-    """`zones` are those that are forwarded elsewhere."""
+    """`zones` are those that are forwarded elsewhere. `own` is our server name; a client's id may stand before it, as one more label."""
 
-    def __init__(self, records: Iterable[LocalRecord] = (), zones: Iterable[str] = ()) -> None:
+    def __init__(self, records: Iterable[LocalRecord] = (), zones: Iterable[str] = (), own: LocalRecord | None = None) -> None:
+        self._own = own
         self._records = {record.host: record.addresses for record in records}
         self._owners: dict[str, str] = {}
         for host, addresses in self._records.items():
@@ -35,6 +37,8 @@ class LocalNames:
             if query.qtype != wire.PTR:
                 return answers.no_such_data()
             return answers.pointer(wire.name_of(self._owners[host]), _TTL)
+        if self._own is not None and self._own.host in (host, host.partition(".")[2]):
+            return answers.addresses(query, self._own.addresses, _OWN_TTL)
         return None
 
     def zone_of(self, host: str) -> str | None:

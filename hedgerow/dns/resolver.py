@@ -19,6 +19,7 @@ from hedgerow.dns.answers import Draft
 from hedgerow.dns.cache import NEVER, ClockCache, Entry, Resolution, learn_suffix, resolution_key
 from hedgerow.dns.errands import Errand
 from hedgerow.dns.inquiries import Outcome, Upstreams, addresses_in
+from hedgerow.dns.private_zones import private_zone
 from hedgerow.dns.rulings import Circumstances, Decide
 from hedgerow.dns.series import SeriesTable, type_name
 from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, Special, special, special_answer
@@ -255,6 +256,9 @@ class Resolver:
         record = around.names.answer(host, query)
         if record is not None:
             return self._finish(case, decision, record)
+        zone = private_zone(host)
+        if zone is not None and not self.upstreams.may_ask(query.name):
+            return self._finish(case, decision, answers.no_such_data(wire.NOERROR if host == zone else wire.NXDOMAIN))
         if query.qtype == wire.ANY:
             return self._finish(case, decision, answers.any_refused())
         if not query.data[2] & 1:

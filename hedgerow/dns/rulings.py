@@ -12,7 +12,7 @@ from hedgerow.dns.cache import Resolution
 from hedgerow.dns.designation import Designation
 from hedgerow.dns.local_names import LocalNames
 from hedgerow.policies.model import Decision, DeviceId, Kind, Network, Reason, Request, Verdict
-from hedgerow.policies.resolver_settings import ResolverSettings
+from hedgerow.policies.resolver_settings import LocalRecord, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
 
 type Decide = Callable[[Ruleset, Request], Decision]
@@ -51,10 +51,11 @@ class Circumstances:
         decide: Decide,
         is_filtered: Callable[[Ruleset], bool] = _everybody,
         knows_addresses: Callable[[Ruleset], bool] = _nobody,
+        own: LocalRecord | None = None,
     ) -> Circumstances:
-        """As the policy says."""
+        """As the policy says; `own` is our server name in this network."""
         settings = network.resolver
-        names = LocalNames(settings.records, [forward.zone for forward in settings.forward])
+        names = LocalNames(settings.records, [forward.zone for forward in settings.forward], own)
         return cls(decide, settings, names, AddressGuard(network.lan, network.reachable), is_filtered, knows_addresses)
 
     def judge_found(

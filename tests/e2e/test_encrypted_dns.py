@@ -105,6 +105,10 @@ def test_plain_dns_designates_it(encrypted: Hedgerow) -> None:
     assert records[0].startswith(f'1 {NAME}. alpn="h2,http/1.1" port={doh} '), found.text
     assert "/dns-query{?dns}" in records[0]
     assert records[1:] == [f'2 {NAME}. alpn="dot" port={dot}', f'3 {NAME}. alpn="doq" port={doq}']
+    for name in (NAME, f"mia-phone-7f3a.{NAME}"):
+        here = kdig(encrypted.dns, name, source=TABLET)
+        assert here is not None
+        assert here.data("A") == ["127.0.0.1"]
     other = kdig(encrypted.dns, "_dns.resolver.arpa", "A", source=TABLET)
     assert other is not None
     assert (other.status, other.records) == ("NOERROR", ())
