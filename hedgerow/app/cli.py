@@ -105,9 +105,8 @@ def up(
         settings = Settings(
             state=state,
             policy=policy,
-            inspector=Endpoint("127.0.0.1", 0),
             workers=workers,
-            more_inspectors=(Endpoint("127.0.0.1", 0),) * (inspectors - 1),
+            inspectors=inspectors,
             log_level=log_level.value,
             log_json=log_json,
             upstream_ca=_authorities(upstream_ca) if upstream_ca else None,

@@ -19,7 +19,7 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
     """Listens on the settings' addresses for the proxy, of both families where one is `0.0.0.0`; raises OSError."""
     settings = worker.settings
     side = ProxySide(worker)
-    inspectors = [(endpoint.host, endpoint.port) for endpoint in settings.inspectors]
+    inspectors = [settings.inspector_socket(index) for index in range(settings.inspectors)]
     passes = PassThrough(settings.pass_through)
 
     def lenient(judge: Judge) -> Judge:

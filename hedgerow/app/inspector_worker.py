@@ -19,7 +19,7 @@ from hedgerow.proxy.pass_ticket import load_key
 
 @contextlib.asynccontextmanager
 async def serve_inspector(worker: Worker) -> AsyncIterator[None]:
-    """Runs the inspector on its loopback port; raises InspectorError."""
+    """Runs the inspector on its socket; raises InspectorError."""
     settings = worker.settings
     side = ProxySide(worker)
     authority = load_authority(settings.authority)
@@ -33,7 +33,7 @@ async def serve_inspector(worker: Worker) -> AsyncIterator[None]:
     worker.on_swap = lambda view: inspector.swap(side.swap(view))
     worker.counters = lambda: side.counters(inspector.counters)
     listening = asyncio.Event()
-    running = asyncio.create_task(inspector.run(settings.inspector.host, settings.inspector.port, lambda _port: listening.set()))
+    running = asyncio.create_task(inspector.run(settings.inspector_socket(worker.index), listening.set))
     waiting = asyncio.create_task(_until(listening))
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

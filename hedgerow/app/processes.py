@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -110,7 +109,7 @@ async def run_gate(settings: Settings, index: int) -> None:
 async def run_inspector(settings: Settings, index: int) -> None:
     from hedgerow.app.inspector_worker import serve_inspector
 
-    worker = make_worker("inspector", index, replace(settings, inspector=settings.inspectors[index]))
+    worker = make_worker("inspector", index, settings)
     async with serve_inspector(worker), in_background(worker.run()):
         say_ready()
         await until_told()

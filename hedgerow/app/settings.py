@@ -78,20 +78,15 @@ class Settings:
     dns: Endpoint
     proxy: Endpoint
     web: Endpoint
-    inspector: Endpoint
     workers: int = 1
     log_level: str = "info"
     log_json: bool = False
     upstream_ca: Path | None = None
-    more_inspectors: tuple[Endpoint, ...] = ()
+    inspectors: int = 1
     dot: Endpoint | None = None
     doh: Endpoint | None = None
     doq: Endpoint | None = None
     transparent: Endpoint | None = None  # where the network redirects web connections to
-
-    @property
-    def inspectors(self) -> tuple[Endpoint, ...]:
-        return (self.inspector, *self.more_inspectors)
 
     @property
     def run(self) -> Path:
@@ -105,6 +100,10 @@ class Settings:
     @property
     def courier_socket(self) -> Path:
         return self.run / "courier.sock"
+
+    def inspector_socket(self, index: int) -> Path:
+        """Where one inspector takes connections from the gates."""
+        return self.run / f"inspector-{index}.sock"
 
     @property
     def pass_key(self) -> Path:

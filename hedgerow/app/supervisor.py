@@ -113,8 +113,6 @@ def prepare(settings: Settings) -> tuple[Settings, FolderLock]:
         doh=claim(settings.doh, "doh", one) if settings.doh else None,
         doq=claim(settings.doq, "doq", (socket.SOCK_DGRAM,)) if settings.doq else None,
         transparent=claim(settings.transparent, "transparent", one) if settings.transparent else None,
-        inspector=claim(Endpoint("127.0.0.1", 0), "inspector", one),
-        more_inspectors=tuple(claim(Endpoint("127.0.0.1", 0), "inspector", one) for _ in settings.more_inspectors),
     )
     settings.save()
     return settings, lock
@@ -140,7 +138,7 @@ class Supervisor:
         self._settings = settings
         self._on_ready = on_ready
         self._control = Child("control", 0)
-        self._workers = [Child("inspector", index) for index in range(len(settings.inspectors))]
+        self._workers = [Child("inspector", index) for index in range(settings.inspectors)]
         self._workers += [Child(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
         self._stopping = asyncio.Event()
         self._status = 0

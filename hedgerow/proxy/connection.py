@@ -19,7 +19,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.answer import Answer, Form, form_of
 from hedgerow.proxy.block_page import ASK_PATH
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT, ClientHello, HelloError, HelloReader, looks_like_tls
-from hedgerow.proxy.dial import Places, dial_first
+from hedgerow.proxy.dial import dial, dial_socket
 from hedgerow.proxy.http_head import Authority, Head, HeadError, HeadReader
 from hedgerow.proxy.judge import Judge, strictest
 from hedgerow.proxy.pass_ticket import introduce
@@ -35,6 +35,9 @@ _MOST_DISCARDED = 64 * 1024 * 1024
 
 _KEPT_GOING = 1024 * 1024
 """Bytes of it for which a client gets the time of a head."""
+
+
+type Dialling = Coroutine[Any, Any, tuple[asyncio.Transport, End]]
 
 
 class Connection(asyncio.Protocol):
@@ -236,20 +239,20 @@ class Connection(asyncio.Protocol):
                 gate.drop("destination")
                 return self._deny()
         tunnel = Tunnel(gate, self.address, self._ruleset, requests, "tunnel", self._transport)
-        await self._join(tunnel, ((addresses, target.port),))
+        await self._join(tunnel, dial(lambda: End.towards_server(tunnel), addresses, target.port))
         return None
 
     async def _open_inspector(
         self, requests: tuple[Request, ...], prefix: bytes, lane: str, *, promise: bytes = b"", blocked: bool = False
     ) -> None:  # fmt: skip
         tunnel = Tunnel(self._gate, self.address, self._ruleset, requests, lane, self._transport, blocked=blocked)
-        await self._join(tunnel, self._gate.next_inspectors(), prefix, promise)
+        await self._join(tunnel, dial_socket(lambda: End.towards_server(tunnel), self._gate.next_inspectors()), prefix, promise)
 
-    async def _join(self, tunnel: Tunnel, places: Places, prefix: bytes = b"", promise: bytes = b"") -> None:
-        """Dial, and go on as a tunnel; `prefix` is said to the server before what the client said, `promise` to the client."""
+    async def _join(self, tunnel: Tunnel, dialling: Dialling, prefix: bytes = b"", promise: bytes = b"") -> None:
+        """Go on as a tunnel; `prefix` is said to the server before what the client said, `promise` to the client."""
         gate = self._gate
         try:
-            transport, server = await dial_first(lambda: End.towards_server(tunnel), places)
+            transport, server = await dialling
         except OSError:
             return self._fail("dial", is_promised=tunnel.lane != "http" and not promise)
         if self._is_gone or self._transport.is_closing() or server.closed:

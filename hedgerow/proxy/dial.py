@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-
-type Places = Sequence[tuple[Sequence[str], int]]
+from pathlib import Path
 
 STAGGER = 0.25
 """Seconds until the next address is tried beside the ones that have not answered yet."""
@@ -35,13 +34,13 @@ async def dial[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], addresse
     return await _race(loop, make_protocol, interleave(addresses), port)
 
 
-async def dial_first[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], places: Places) -> tuple[asyncio.Transport, P]:
-    """Connect to the first of several places (addresses and a port) that answers, one after another. Raises OSError as `dial` does."""
-    for addresses, port in places[:-1]:
+async def dial_socket[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], paths: Sequence[Path]) -> tuple[asyncio.Transport, P]:
+    """Connect to the first of several Unix sockets that answers, one after another. Raises OSError when none does."""
+    loop = asyncio.get_running_loop()
+    for path in paths[:-1]:
         with contextlib.suppress(OSError):
-            return await dial(make_protocol, addresses, port)
-    addresses, port = places[-1]
-    return await dial(make_protocol, addresses, port)
+            return await loop.create_unix_connection(make_protocol, str(path))
+    return await loop.create_unix_connection(make_protocol, str(paths[-1]))
 
 
 async def _race[P: asyncio.BaseProtocol](

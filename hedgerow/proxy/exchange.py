@@ -91,10 +91,10 @@ class Exchange:
             self._turn_away()
             return
         address, target = found
-        peer, own = (self.line.transport.get_extra_info(name) for name in ("peername", "sockname"))
         self.client = Client(
-            id=f"c{next(_numbers)}", peername=peer, sockname=own, state=ConnectionState.OPEN, timestamp_start=self._inspector.clock()
-        )
+            id=f"c{next(_numbers)}", peername=(address, 0), sockname=("", 0), state=ConnectionState.OPEN,
+            timestamp_start=self._inspector.clock(),
+        )  # fmt: skip
         self._lines[self.client], self._connections[self.line] = self.line, self.client
         self._is_introduced = True
         self._inspector.introduced(self, self.client, address)

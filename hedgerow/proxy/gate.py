@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvloop
 
@@ -54,7 +55,7 @@ class Gate:
     def __init__(
         self,
         judge: Judge,
-        inspectors: Sequence[tuple[str, int]],
+        inspectors: Sequence[Path],
         key: bytes,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
@@ -209,10 +210,10 @@ class Gate:
     def drop(self, cause: str) -> None:
         self._drop(cause)
 
-    def next_inspectors(self) -> tuple[tuple[tuple[str], int], ...]:
+    def next_inspectors(self) -> tuple[Path, ...]:
         """Where to go, in order: the next one's turn, and the others for when it is down."""
         self._next_inspector = turn = (self._next_inspector + 1) % len(self.inspectors)
-        return tuple(((host,), port) for host, port in (*self.inspectors[turn:], *self.inspectors[:turn]))
+        return (*self.inspectors[turn:], *self.inspectors[:turn])
 
     def _drop(self, cause: str) -> bool:
         self.counters.add("hedgerow_proxy_dropped_total", cause)

@@ -1,4 +1,4 @@
-"""The inspection lane's process: connections that the gate introduces over loopback, each request of them judged.
+"""The inspection lane's process: connections that the gate introduces over a Unix socket, each request of them judged.
 
 mitmproxy's HTTP layers are embedded, which keep no flows and stream every body; sockets, TLS and the event loop are ours
 (`exchange.py`). What is changed in mitmproxy holds for the process, so there is one inspector a process.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import tempfile
 import time
@@ -38,7 +39,7 @@ _END_GRACE = 1.0
 
 
 class InspectorError(Exception):
-    """The inspector cannot start: its port is taken."""
+    """The inspector cannot start: its socket cannot be made."""
 
 
 class Inspector:
@@ -68,19 +69,18 @@ class Inspector:
         self._by_client: dict[str, Exchange] = {}
         self._ending = asyncio.Event()
 
-    async def run(self, host: str, port: int, ready: Callable[[int], None] = lambda _: None) -> None:
-        """Serve until `stop`; `ready` is told the port once it listens. Raises InspectorError."""
+    async def run(self, path: Path, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve on the Unix socket `path` until `stop`, in place of whoever served there; `ready` is called once it listens.
+
+        Raises InspectorError.
+        """
         http_engine.install(self.inspection.explain)
         with _trust_file(self._upstream_ca) as trust:
             self.origins = Origins(trust)
-            try:
-                listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
-            except OSError as error:
-                raise InspectorError(f"the inspector cannot listen on {host}:{port}: {error.strerror}") from error
-            server = await asyncio.get_running_loop().create_server(self._accept, sock=listener)
+            server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=_listen(path))
             sweeping = asyncio.create_task(self._sweep())
             try:
-                ready(int(listener.getsockname()[1]))
+                ready()
                 await self._ending.wait()
             finally:
                 sweeping.cancel()
@@ -147,6 +147,22 @@ class Inspector:
                     exchange.abort()
             except Exception:
                 log.exception("the sweep of the inspector failed")
+
+
+def _listen(path: Path) -> socket.socket:
+    """A socket for our own user only, under whose name an older one goes on with what it has. Raises InspectorError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    fresh = path.with_name(f".{path.stem[-8:]}.{os.getpid()}")
+    try:
+        fresh.unlink(missing_ok=True)
+        listener.bind(str(fresh))
+        fresh.chmod(0o600)
+        listener.listen(1024)
+        fresh.replace(path)
+    except OSError as error:
+        listener.close()
+        raise InspectorError(f"the inspector cannot listen on {path}: {error.strerror or error}") from error
+    return listener
 
 
 @contextlib.contextmanager

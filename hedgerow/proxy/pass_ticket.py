@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from functools import lru_cache
 from pathlib import Path
 
 from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
@@ -19,6 +20,9 @@ MAX_INTRODUCTION = 1024
 
 LIFETIME = 30.0
 """Seconds from the moment the gate signs to the moment the inspector must have read it."""
+
+_ISSUED_FOR = 5.0
+"""Seconds for which one pass introduces all connections of a client: it opens many at a time."""
 
 _KEY_BYTES = 32
 
@@ -44,7 +48,7 @@ def load_key(path: Path) -> bytes:
 
 def introduce(key: bytes, address: str, target: Authority | None, now: float) -> bytes:
     """The line for the client at `address`: it goes to `target` with TLS or HTTP, or without one asks as of a proxy, by absolute URLs."""
-    return f"{issue_pass(key, address, now)} {target or '-'}\r\n".encode()
+    return f"{_issue_pass_again(key, address, now // _ISSUED_FOR * _ISSUED_FOR)} {target or '-'}\r\n".encode()
 
 
 def read_introduction(key: bytes, line: bytes, now: float) -> tuple[str, Authority | None] | None:
@@ -61,6 +65,11 @@ def read_introduction(key: bytes, line: bytes, now: float) -> tuple[str, Authori
         return address, None if target == "-" else parse_authority(target)
     except HeadError:
         return None
+
+
+@lru_cache(1024)
+def _issue_pass_again(key: bytes, address: str, now: float) -> str:
+    return issue_pass(key, address, now)
 
 
 def issue_pass(key: bytes, address: str, now: float) -> str:
@@ -87,6 +96,7 @@ def read_pass(key: bytes, ticket: str, now: float) -> str | None:
     return address if now < float(expires) else None
 
 
+@lru_cache(1024)
 def _sign(key: bytes, text: bytes) -> bytes:
     return hmac.digest(key, text, hashlib.sha256)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import stat
 import subprocess
 import threading
 import time
@@ -65,14 +66,18 @@ def test_case_and_a_dot_at_the_end_hide_nothing(family: Hedgerow, internet: Smal
 
 
 def test_the_inspector_answers_nobody_but_the_gate(family: Hedgerow, internet: SmallInternet) -> None:
-    for port in _listening_ports(family.pids("inspector")):
-        with socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(TABLET, 0)) as sock:
-            sock.sendall(b"GET http://bank.example/ HTTP/1.1\r\nHost: bank.example\r\n\r\n")
-            try:
-                answer = sock.recv(1000)
-            except ConnectionResetError:
-                answer = b""
-        assert not answer.startswith(b"HTTP/1.1 200"), answer
+    """It is in no network at all, and its socket is for the gate's user only; not even there it answers without an introduction."""
+    assert _listening_ports(family.pids("inspector")) == []
+    path = family.state / "run" / "inspector-0.sock"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        sock.sendall(b"GET http://bank.example/ HTTP/1.1\r\nHost: bank.example\r\n\r\n")
+        try:
+            answer = sock.recv(1000)
+        except ConnectionResetError:
+            answer = b""
+    assert answer == b""
     assert internet.origins.requests() == []
 
 
@@ -80,9 +85,9 @@ def _listening_ports(pids: list[int]) -> list[int]:
     found = []
     for pid in pids:
         inodes = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
-        rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
-        found += [int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes]
-    assert found, "the inspector listens nowhere"
+        for kind in ("tcp", "tcp6"):
+            rows = [line.split() for line in Path(f"/proc/{pid}/net/{kind}").read_text().splitlines()[1:]]
+            found += [int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes]
     return found
 
 

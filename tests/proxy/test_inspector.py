@@ -357,7 +357,9 @@ def test_nobody_gets_in_without_the_gates_word(stand: Stand, net: SmallInternet,
     if line == "port":
         line = introduce(key, "127.0.0.13", Authority("news.example", 1), now).decode()
     for first in (f"GET {net.url('news.example', '/', 'http')}", f"CONNECT news.example:{net.origins.https_port}"):
-        with socket.create_connection(("127.0.0.1", stand.inspector.port), 5) as client:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(str(stand.world.inspector_socket))
             client.sendall(f"{line}{first} HTTP/1.1\r\nHost: news.example\r\n\r\n".encode())
             with contextlib.suppress(OSError):
                 assert read_head(client) == b""

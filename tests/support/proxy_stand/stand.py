@@ -147,6 +147,6 @@ def proxy_stand(
         with contextlib.ExitStack() as stack:
             inspector = Worker(run_inspector, world)
             stack.callback(inspector.end)
-            gate = Worker(run_gate, replace(world, inspector_port=inspector.port))
+            gate = Worker(run_gate, world)
             stack.callback(gate.end)
-            yield Stand(replace(world, inspector_port=inspector.port), inspector, gate)
+            yield Stand(world, inspector, gate)

@@ -35,10 +35,13 @@ class World:
     state: Path
     upstream: str
     upstream_ca: Path
-    inspector_port: int = 0
     pauses: tuple[Pause, ...] = ()
     limits: Limits = field(default_factory=Limits)
     tells: bool = True
+
+    @property
+    def inspector_socket(self) -> Path:
+        return self.state / "inspector.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def run_gate(pipe: Pipe, world: World) -> None:
 async def _run_gate(pipe: Pipe, world: World) -> None:
     builder = Builder(world)
     key = load_key(world.state / "pass.key")
-    gate = Gate(builder.gate_judge(world), [("127.0.0.1", world.inspector_port)], key, world.limits)
+    gate = Gate(builder.gate_judge(world), [world.inspector_socket], key, world.limits)
     builder.judge = builder.gate_judge  # type: ignore[method-assign]
     port = await gate.listen("127.0.0.1", 0)
     await gate.listen("::1", port)
@@ -123,7 +126,7 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
     authority, key = ensure_authority(world.state / "ca"), load_key(world.state / "pass.key")
     refusals = Refusals(world.state / "pass-through")
     inspector = Inspector(builder.judge(world), key, authority, upstream_ca=world.upstream_ca, refusals=refusals)
-    running = asyncio.create_task(inspector.run("127.0.0.1", 0, pipe.send))
+    running = asyncio.create_task(inspector.run(world.inspector_socket, lambda: pipe.send(0)))
     await _obey(pipe, builder, inspector)
     inspector.stop()
     await running
