@@ -23,7 +23,18 @@ RESULT = ROOT / "bench" / "results" / "list_accidents.md"
 
 def run(rounds: int) -> list[str]:
     """The lines for people; ends the program where something was lost."""
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "tests/app/test_list_accidents.py"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pytest",
+        "-q",
+        "-s",
+        "-p",
+        "no:cacheprovider",
+        "--timeout=7200",
+        "tests/app/test_list_accidents.py",
+    ]
     started = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "HEDGEROW_ACCIDENTS": str(rounds)}, capture_output=True, text=True)
     if done.returncode != 0:

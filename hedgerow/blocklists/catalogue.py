@@ -10,6 +10,7 @@ from functools import lru_cache, reduce
 from pathlib import Path
 from typing import NamedTuple
 
+from hedgerow.blocklists.conditions import parse_conditions
 from hedgerow.blocklists.generation import ASKERS, EVERY, URLS, Meta, Part, SourceMeta, read_meta
 from hedgerow.blocklists.locate import Line, find_host, find_network
 from hedgerow.blocklists.mapped import Layer, open_name_patterns
@@ -50,10 +51,12 @@ class UrlMatch:
 
 
 class AskerRuling(NamedTuple):
-    """A rule about who asks that refuses a request, and the categories that an exception for who asks lifts from its host."""
+    """A rule about who asks that refuses a request, or with `target` answers a question with another address or host, and the
+    categories that an exception for who asks lifts from its host."""
 
     match: UrlMatch | None
     lifted: int
+    target: str = ""
 
 
 class Catalogue:
@@ -245,15 +248,17 @@ class Catalogue:
     def judge_asker(
         self, asker: Asker, host: str, url: str | None = None, resource: str = "", initiator: str = "", mask: int = -1
     ) -> AskerRuling:
-        """What the rules with $dnstype, $client and $ctag say, of the categories in `mask`: about the name, or a URL of it."""
+        """What the rules with $dnstype, $client, $ctag and $dnsrewrite say, of the categories in `mask`: about the name, or a URL of it."""
         parts = None if url is None else split_url(url)
         found = self._askers.find(Asked.about(*(parts or (f"dns://{host}/", host)), resource, initiator, asker), mask, mask)
         lifted = found.lifted & ~self._kept(host) if found.lifted else 0
         if not found.blocks:
             return AskerRuling(None, lifted)
         by_host = self._lifted(host)
-        matches = (self._match_of(rule) for rule in found.blocks if rule.important or not rule.mask & by_host)
-        return AskerRuling(next(matches, None), lifted)
+        rule = next((rule for rule in found.blocks if rule.important or not rule.mask & by_host), None)
+        if rule is None:
+            return AskerRuling(None, lifted)
+        return AskerRuling(self._match_of(rule), lifted, parse_conditions(rule.rule.options).rewrite)
 
     def _match_of(self, rule: Rule) -> UrlMatch:
         # A rule is decoded once and kept, so what it amounts to may be too.

@@ -13,12 +13,13 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.conditions import parse_conditions
 from hedgerow.blocklists.essential import essential_source
 from hedgerow.blocklists.generation import (
     ASKERS,
@@ -38,7 +39,7 @@ from hedgerow.blocklists.intake import RULES, Intake
 from hedgerow.blocklists.layers import Content, Plan, Totals, plan_reuse, write_change, write_whole
 from hedgerow.blocklists.parsed import ParsedLists, engine, flush_folder, link_or_copy, name_of
 from hedgerow.blocklists.rules import Kind, Problem, UrlRule
-from hedgerow.blocklists.sorted_rules import SortedRules, sort_rules
+from hedgerow.blocklists.sorted_rules import Owned, SortedRules, sort_rules
 from hedgerow.blocklists.sources import Source
 from hedgerow.blocklists.url_index import write_url_index
 
@@ -117,7 +118,7 @@ def _build(
         intakes.append(intake)
     progress("")
     categories = [meta.category for meta in metas]
-    rules = sort_rules(_url_rules(metas, lists), categories)
+    rules = sort_rules(_without_foreign_rewrites(_url_rules(metas, lists), sources, intakes), categories)
     _write_rules(rules, building)
     content = Content(intakes, categories, rules.taken_back)
     plan = _plan(metas, content, before)
@@ -179,6 +180,17 @@ def _url_rules(metas: Sequence[SourceMeta], lists: ParsedLists) -> Iterator[tupl
                 for line in lines:
                     data = json.loads(line)
                     yield index, UrlRule(**{**data, "kind": Kind(data["kind"])})
+
+
+def _without_foreign_rewrites(rules: Iterable[Owned], sources: Sequence[Source], intakes: Sequence[Intake]) -> Iterator[Owned]:
+    """Only a list of the owner's may say where names lead: one that is downloaded could lead people to any address."""
+    for index, rule in rules:
+        if not (rule.options and parse_conditions(rule.options).rewrite and index < len(sources) and sources[index].url):
+            yield index, rule
+            continue
+        message = "modifier not honoured: $dnsrewrite to another address, in a list that is downloaded"
+        intakes[index].report([Problem(sources[index].name, rule.line, None, message, rule.text[:200], rule.file)])
+        intakes[index].url_rules -= 1
 
 
 def _report(meta: Meta, intakes: Sequence[Intake], totals: Totals, index_bytes: int) -> CompileReport:

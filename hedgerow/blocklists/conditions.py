@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntFlag
 
-from hedgerow.blocklists.names import parse_host, registered_domain
+from hedgerow.blocklists.names import is_address, parse_host, registered_domain
 
 
 class NotHonoured(Exception):
@@ -158,7 +158,8 @@ def parties(host: str, initiator: str) -> Party:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """`types` are the resources named, None if none is; `excluded` those named with `~`. `party` holds all that must hold."""
+    """`types` are the resources named, None if none is; `excluded` those named with `~`. `party` holds all that must hold. `rewrite` is
+    the address or the host that a name is answered with, in place of a block."""
 
     types: Resource | None = None
     excluded: Resource = NO_RESOURCE
@@ -169,6 +170,7 @@ class Conditions:
     clients: Names = ANY
     tags: Names = ANY
     methods: Names = ANY
+    rewrite: str = ""
     match_case: bool = False
     important: bool = False
     badfilter: bool = False
@@ -182,8 +184,8 @@ class Conditions:
 
     @property
     def is_about_asker(self) -> bool:
-        """Whether something hangs on who asks, or on the type of record that is asked for."""
-        return bool(self.dns_types or self.clients or self.tags)
+        """Whether something hangs on who asks, or is about questions for names only."""
+        return bool(self.dns_types or self.clients or self.tags or self.rewrite)
 
     def types_in(self, by_default: Resource) -> Resource:
         """The resources that the rule is about, where a rule that names none is about `by_default`."""
@@ -246,8 +248,8 @@ def _read(option: str, draft: _Draft) -> None:
         draft.values[where] = read(name, value)
     elif name == "denyallow" and value:
         draft.denied = _host_names(name, value).wanted
-    elif name == "dnsrewrite" and value.rpartition(";")[2].lower() in _SINKS | {value.lower().partition(";")[0]} & _SINKS:
-        pass  # a rewrite to nowhere is a block; one to somewhere is not ours to follow
+    elif name == "dnsrewrite" and value:
+        draft.values["rewrite"] = _rewrite_of(value)
     elif name not in _AS_BLOCK:
         raise NotHonoured(bare)
 
@@ -271,6 +273,22 @@ def _host_names(modifier: str, value: str) -> Names:
             raise NotHonoured(f"{modifier}=/…/" if "/" in value else f"{modifier}={name}"[:60])
         (unwanted if part.startswith("~") else wanted).add(f"{host}.*" if entity else host)
     return Names(frozenset(wanted), frozenset(unwanted))
+
+
+def _rewrite_of(value: str) -> str:
+    """Where `ADDRESS`, `HOST` or `RCODE;TYPE;VALUE` leads; empty for nowhere, which is a block.
+
+    Source: https://adguard-dns.io/kb/general/dns-filtering-syntax/#dnsrewrite-modifier
+    """
+    rcode, *rest = value.lower().split(";")
+    kind, target = (rest[0], rest[-1]) if rest else ("", rcode)
+    if target in _SINKS or (rest and rcode in _SINKS and rcode != "noerror"):
+        return ""
+    host = parse_host(target)
+    is_meant = {"": True, "a": is_address(target) and ":" not in target, "aaaa": ":" in target, "cname": not is_address(target)}
+    if host is None or not is_meant.get(kind, False):
+        raise NotHonoured(f"dnsrewrite={rcode};{kind}"[:60] if rest else "dnsrewrite")
+    return host
 
 
 def _plain_names(modifier: str, value: str) -> Names:

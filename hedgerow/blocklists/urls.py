@@ -107,7 +107,8 @@ def _holds_for(conditions: Conditions, asked: Asked) -> bool:
     """The conditions that hang on who asks."""
     asker = asked.asker
     return (
-        (not conditions.dns_types or conditions.dns_types.admit(frozenset({asker.dns_type.lower()} - {""})))
+        (not conditions.rewrite or bool(asker.dns_type))
+        and (not conditions.dns_types or conditions.dns_types.admit(frozenset({asker.dns_type.lower()} - {""})))
         and (not conditions.clients or conditions.clients.admit(asker.client))
         and (not conditions.tags or conditions.tags.admit(asker.tags))
         and (not conditions.methods or conditions.methods.admit(frozenset({asker.method.lower()} - {""})))

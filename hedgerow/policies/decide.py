@@ -186,15 +186,17 @@ def _category(case: Case) -> Decision | None:
 
 
 def _by_list_rule(case: Case, asker: Asker, ruling: AskerRuling) -> Decision | None:
-    """By a rule of the lists about the URL, or about who asks for the name and how."""
+    """By a rule of the lists about the URL, or about who asks for the name and how; such a rule may also answer with another address."""
     request, rules = case.request, case.ruleset.rules
     mask, match = rules.blocked | rules.bypass, None
     if mask and request.url is not None:
         match = case.catalogue.match_url(request.url, request.resource, request.initiator, mask, asker, ruling.lifted)
+    target = "" if match else ruling.target
     match = match or ruling.match
     if match is None:
         return None
-    return Decision(Verdict.BLOCK, Reason.BYPASS if match.category == BYPASS else Reason.CATEGORY, match.category, match.origin)
+    reason = Reason.BYPASS if match.category == BYPASS else Reason.CATEGORY
+    return Decision(Verdict.REWRITE if target else Verdict.BLOCK, reason, match.category, match.origin, target=target)
 
 
 def _asker_of(case: Case) -> Asker:

@@ -90,7 +90,7 @@ def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
         host = parse_host(target)
         if host is None:
             raise ValueError(f"'{target}' is neither a host nor a URL")
-        return (Request(device, Kind.TUNNEL if is_address(host) else Kind.DNS, host),)
+        return (Request(device, Kind.TUNNEL, host) if is_address(host) else Request(device, Kind.DNS, host, dns_type="A"),)
     url = parse_url(target if "://" in target else f"https://{target}")
     if url is None:
         raise ValueError(f"'{target}' is not a URL")
@@ -101,7 +101,7 @@ def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
     if host is None or scheme not in {"http", "https"}:
         raise ValueError(f"'{target}' is not an http or https URL")
     port = int(port_text) if port_text else (443 if scheme == "https" else 80)
-    seen = [] if is_address(host) else [Request(device, Kind.DNS, host)]
+    seen = [] if is_address(host) else [Request(device, Kind.DNS, host, dns_type="A")]
     if scheme == "https":
         seen.append(Request(device, Kind.TUNNEL, host, port))
     return (*seen, Request(device, Kind.HTTP, host, port, url))
@@ -196,6 +196,8 @@ class _Words:
         return f"a part of {', '.join(owners)}, which nobody blocks for this device" if owners else "no part of a service"
 
     def category(self, decision: Decision | None) -> str:
+        if decision is not None and decision.verdict is Verdict.REWRITE:
+            return f"a rule about {decision.what} answers with {decision.target}{_where(decision)}"
         if decision is not None:
             return f"{decision.what} is blocked{_where(decision)}"
         if self.case.mask == 0:

@@ -27,7 +27,7 @@ from hedgerow.blocklists.sources import Source
 from hedgerow.blocklists.urls import Asker
 
 ROUNDS = int(os.environ.get("HEDGEROW_ACCIDENTS", "6"))
-NAMES = 20_000
+NAMES = 10_000
 
 Accident = Callable[[list[str], bytes], None]
 

@@ -250,7 +250,7 @@ def test_who_asks_may_be_excepted_from_what_is_blocked_as_a_whole(tmp_path: Path
         ("a.example", Asker(frozenset({"laptop"}), dns_type="AAAA"), adult),
         ("b.example", Asker(dns_type="A"), 0),
     ):
-        assert catalogue.judge_asker(asker, host) == (None, lifted), (host, asker)
+        assert catalogue.judge_asker(asker, host) == (None, lifted, ""), (host, asker)
     tablet = Asker(frozenset({"tablet"}))
     assert catalogue.judge_asker(tablet, "c.example", "https://c.example/album/").match is not None
     assert catalogue.judge_asker(Asker(), "c.example", "https://c.example/album/").match is None
@@ -285,6 +285,46 @@ def test_what_is_taken_back_brings_back_what_it_covered(tmp_path: Path) -> None:
     assert names(catalogue, "ok.i2.example") == {"adult"}
     assert report.domains == 4
     assert catalogue.host_sources("deep.a.example")[-1] == HostMatch("adult", "adult", "deep.a.example")
+
+
+REWRITES = """\
+||a.example^$dnsrewrite=192.0.2.7
+||b.example^$dnsrewrite=NOERROR;CNAME;safe.example
+||c.example^$dnsrewrite=NXDOMAIN
+||d.example^$dnsrewrite=NOERROR;A;0.0.0.0
+||e.example^$dnsrewrite=NOERROR;MX;10 mail.example
+||f.example^$dnsrewrite=NOERROR;A;2001:db8::1
+@@||c.example^$dnsrewrite
+@@||a.example^$dnsrewrite=192.0.2.7
+||g.example^$dnsrewrite=2001:db8::1,client=tablet
+"""
+
+
+def test_an_owners_list_may_say_where_names_lead_and_a_downloaded_one_may_not(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text(REWRITES)
+    own = Source("own", "adult", tmp_path / "list", format="adblock")
+    remote = Source("remote", "social", tmp_path / "list", "https://lists.example/list", format="adblock")
+    report = compile_generation([own, remote], tmp_path / "generation")
+    catalogue = Catalogue.open(tmp_path / "generation")
+    adult, social = (catalogue.mask_of([name]) for name in ("adult", "social"))
+    question = Asker(frozenset({"tablet"}), dns_type="A")
+    targets = {"a": "192.0.2.7", "b": "safe.example", "e": "", "f": "", "g": "2001:db8::1"}
+    for name, target in targets.items():
+        assert catalogue.judge_asker(question, f"www.{name}.example", mask=adult).target == target
+        assert catalogue.judge_asker(question, f"{name}.example", mask=social) == (None, 0, "")
+        assert catalogue.judge_asker(Asker(), f"{name}.example", mask=adult) == (None, 0, "")  # at the proxy it is no block
+    assert names(catalogue, "c.example") == names(catalogue, "d.example") == {"adult", "social"}
+    mine, theirs = report.sources
+    message = "modifier not honoured: $dnsrewrite to another address, in a list that is downloaded"
+    assert (mine.url_rules, theirs.url_rules, theirs.problems.get(message)) == (3, 0, 3)
+    assert mine.problems == {
+        "modifier not honoured: $dnsrewrite=noerror;mx": 1,
+        "modifier not honoured: $dnsrewrite=noerror;a": 1,
+        "modifier not honoured: $dnsrewrite of an exception": 1,
+        "modifier not honoured: $dnsrewrite": 1,
+    }
+    for told in report.sources:
+        assert told.lines == told.names + told.url_rules + sum(told.problems.values())
 
 
 def test_methods(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ LISTS = {
     "dating": (
         "adblock",
         "||six.example^$dnstype=AAAA\n||kid.example^$client=tablet\n||spared.example^$dnstype=A\n@@||spared.example^\n"
-        "||whole.example^\n@@||whole.example^$dnstype=A\n||young.example^$ctag=user_child\n@@||whole.example^$client=console\n",
+        "||whole.example^\n@@||whole.example^$dnstype=A\n||young.example^$ctag=user_child\n@@||whole.example^$client=console\n"
+        "||moved.example^$dnsrewrite=192.0.2.7\n",
     ),
     "malware": ("ips", "9.9.9.9\n8.8.4.0/24\n"),
 }
@@ -114,6 +115,17 @@ def test_an_address_is_blocked_by_the_list_that_holds_it(catalogue: Catalogue, r
 def test_what_no_list_has_costs_nothing(tmp_path: Path) -> None:
     found = compiled(tmp_path, {"games": ("adblock", "||games.example^\n||x.example/ads?client=$script\n")})
     assert (found.has_addresses, found.has_asker_rules, found.tells_clients) == (False, False, False)
+
+
+def test_a_list_of_the_owner_may_answer_with_another_address(catalogue: Catalogue, rulesets: Rulesets) -> None:
+    def verdict(device: str, request: Request) -> tuple[Verdict, str]:
+        decision = decide(ruleset_of(rulesets, device), catalogue, request)
+        return decision.verdict, decision.target
+
+    question = Request(DeviceId("tablet"), Kind.DNS, "www.moved.example", dns_type="A")
+    assert verdict("tablet", question) == (Verdict.REWRITE, "192.0.2.7")
+    assert verdict("laptop", question) == (Verdict.ALLOW, "")  # dating is open to adults
+    assert verdict("tablet", Request(DeviceId("tablet"), Kind.TUNNEL, "moved.example", 443)) == (Verdict.ALLOW, "")
 
 
 def test_a_rule_about_a_client_holds_at_the_proxy_too(catalogue: Catalogue, rulesets: Rulesets) -> None:

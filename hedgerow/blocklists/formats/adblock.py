@@ -88,6 +88,12 @@ def _parse_network_rule(line: str, number: int, source: str, parsed: Parsed) -> 
         else:
             parsed.problems.append(Problem(source, number, line.find("$") + 1, f"modifier not honoured: ${modifier}", line[:200]))
         return
+    if line.startswith("@@") and "dnsrewrite" in options:
+        # It would lift rewrites only, and never a block.
+        parsed.problems.append(
+            Problem(source, number, line.find("$") + 1, "modifier not honoured: $dnsrewrite of an exception", line[:200])
+        )
+        return
     one = _Line(line, number, source, body, line.startswith("@@"), options, conditions)
     problem = _add(one, parsed)
     if problem is not None:

@@ -121,7 +121,7 @@ def test_plain(line: str, expected: dict[str, str]) -> None:
         ("||example.com^$popup", {"problem": "$popup"}),
         ("||example.com^$removeparam=utm", {"problem": "$removeparam"}),
         ("||example.com^$script,csp=script-src 'none'", {"problem": "$csp"}),
-        ("||example.com^$dnsrewrite=192.0.2.1", {"problem": "$dnsrewrite"}),
+        ("||example.com^$dnsrewrite=NOERROR;TXT;hello", {"problem": "$dnsrewrite=noerror;txt"}),
         ("||example.com^$domain=/shop[0-9]/", {"problem": "$domain=/"}),
         ("||example.com^$no-such-modifier", {"problem": "$no-such-modifier"}),
         ("@@||example.com^$generichide", {"ignored": "cosmetic rules"}),
