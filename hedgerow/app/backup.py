@@ -1,4 +1,5 @@
-"""Backup and restore: the journal, the policy file, the CA and the command line's token in one file. Lists are fetched again anyway."""
+"""Backup and restore: the journal, the policy file, the CA, the addresses for
+notices and the command line's token in one file. Lists are fetched again anyway."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from typing import IO
 
 from hedgerow.app.files import FolderLock, make_private_folder
 
-JOURNAL, POLICY, TOKEN, CA = "journal.sqlite", "hedgerow.yaml", "admin-token", "ca/"
+JOURNAL, POLICY, TOKEN = "journal.sqlite", "hedgerow.yaml", "admin-token"
+FOLDERS = ("ca/", "notices/")
 
 
 class BackupError(Exception):
@@ -42,7 +44,7 @@ def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
 
 
 def _files(state: Path, policy: Path | None) -> list[tuple[Path, str]]:
-    found = [(path, CA + path.name) for path in sorted((state / "ca").glob("*")) if path.is_file()]
+    found = [(path, folder + path.name) for folder in FOLDERS for path in sorted((state / folder).glob("[!.]*")) if path.is_file()]
     found += [(state / TOKEN, TOKEN)] if (state / TOKEN).exists() else []
     return found + ([(policy, POLICY)] if policy is not None and policy.exists() else [])
 
@@ -86,7 +88,7 @@ def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path) -> tuple[str, 
 
 
 def _is_known(name: str) -> bool:
-    return name in {JOURNAL, POLICY, TOKEN} or (name.startswith(CA) and name.count("/") == 1 and not name.endswith(("/", "..")))
+    return name in {JOURNAL, POLICY, TOKEN} or (name.startswith(FOLDERS) and name.count("/") == 1 and not name.endswith(("/", "..")))
 
 
 def _replace(target: Path, content: IO[bytes], must_begin: bytes) -> None:

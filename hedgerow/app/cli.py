@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hedgerow import __version__
-from hedgerow.app import cli_ca, cli_doctor, cli_family, cli_gateway, cli_lists, cli_policy, cli_time
+from hedgerow.app import cli_ca, cli_doctor, cli_family, cli_gateway, cli_lists, cli_notices, cli_policy, cli_time
 from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, fail, find_policy
 from hedgerow.app.compile_job import CompileError
 from hedgerow.app.lists import place_of, prepare_generation
@@ -45,6 +45,7 @@ app.add_typer(cli_lists.app, name="lists")
 app.add_typer(cli_ca.app, name="ca")
 app.add_typer(cli_time.seat, name="seat")
 app.add_typer(cli_gateway.app, name="gateway")
+app.add_typer(cli_notices.app, name="notices")
 COMMANDS: tuple[Callable[..., None], ...] = (cli_doctor.doctor, *cli_family.COMMANDS, *cli_time.COMMANDS, *cli_policy.COMMANDS)
 for command in COMMANDS:
     app.command()(command)

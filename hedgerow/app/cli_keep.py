@@ -26,7 +26,7 @@ _ROWS = 12
 def report(
     out: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write.")] = Path("hedgerow-report.html"), state: StateDir = None
 ) -> None:
-    """Write the weekly report: what was closed by topic, what was asked for, and questions to begin a talk with."""
+    """Write the weekly report: time by topic, what was closed, what was asked for, and questions to begin a talk with."""
     try:
         out.write_text(call_text(state, "/report"), encoding="utf-8")
     except OSError as error:

@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from hedgerow.app.discovery import Discovery
 from hedgerow.app.files import write_atomically
 from hedgerow.app.gateway_keeper import GatewayKeeper
 from hedgerow.app.lists import ListKeeper
+from hedgerow.app.notifier import notices_of, send_apart, watch
 from hedgerow.app.policy_file import PolicyFile
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot, View
@@ -33,15 +35,19 @@ from hedgerow.app.warner import Warner
 from hedgerow.app.web_control import WebControl
 from hedgerow.app.web_tls import WebTls
 from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.dashboards.notices import NoticeDesk
 from hedgerow.dashboards.policy_desk import PolicyDesk
+from hedgerow.dashboards.reports import Report, weekly_report
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.changes import ChangeStore
 from hedgerow.journal.codes import CodeStore
 from hedgerow.journal.courier_server import CourierServer
 from hedgerow.journal.ledger import Ledger
-from hedgerow.journal.messages import CounterDelta, GaugeLevel
+from hedgerow.journal.messages import CounterDelta, GaugeLevel, Message
+from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Event, Recorder
 from hedgerow.journal.retention import forget_decisions
@@ -71,6 +77,10 @@ class ControlProcess:
         self.accounts = Accounts(AccountStore(engine))
         # Where a first policy is written: the place in which `hedgerow up` looks for one.
         self.desk = PolicyDesk(settings.policy or Path("hedgerow.yaml").absolute(), ChangeStore(engine), self._take_up)
+        self.notices = NoticeDesk(
+            Outbox(engine), AddressBook(settings.notices), lambda: self.policy_file.policy, send_apart, self._weekly_report,
+            link=lambda: f"http://{self.web.reached_at('localhost')}/",
+        )  # fmt: skip
         self.usage = UsageStore(engine)
         self.budgets = BudgetKeeper(self.usage)
         self._spent: tuple[Spent, ...] = ()
@@ -121,13 +131,23 @@ class ControlProcess:
             tasks.create_task(self._warner.run())
             tasks.create_task(CalendarKeeper(self.settings.calendars, lambda: self.policy_file.policy.calendars).run())
             tasks.create_task(self._watch_workers())
+            tasks.create_task(self.notices.run())
+            tasks.create_task(watch(self.web.status, self.time.budgets, self.notices.tell))
             tasks.create_task(GatewayKeeper(self.settings, lambda: self.view).run())
-            tasks.create_task(Discovery(self.reader, self.recorder, self.neighbours, lambda: self.view, self._hear_names).run())
+            tasks.create_task(Discovery(self.reader, self._remember, self.neighbours, lambda: self.view, self._hear_names).run())
 
     async def close(self) -> None:
         await self._courier.close()
         await asyncio.to_thread(self.recorder.flush)
         await asyncio.to_thread(self.budgets.save)
+
+    def _remember(self, messages: Sequence[Message | Event]) -> None:
+        """For the journal, and for whom it concerns."""
+        self.recorder.add(messages)
+        self.notices.tell(notices_of(messages))
+
+    def _weekly_report(self) -> Report:
+        return weekly_report(self.reader, self.policy_file.policy, time.time())
 
     def _want_reload(self) -> None:
         self._reload_wanted = True
@@ -224,6 +244,7 @@ class ControlProcess:
             try:
                 await asyncio.to_thread(self.usage.prune)
                 await asyncio.to_thread(self.codes.prune)
+                await asyncio.to_thread(self.notices.outbox.prune)
                 await asyncio.to_thread(forget_decisions, self._engine, people, profiles, time.time())
             except DatabaseError as error:
                 log.warning("Old entries of the journal can't be deleted: %s", error.orig)
@@ -265,7 +286,7 @@ class ControlProcess:
                     case _:
                         kept.append(message)
                         self._warner.seen(message.person, message.when)
-            self.recorder.add(kept)
+            self._remember(kept)
             await self._count(used)
             if delivery.left:
                 self.metrics.worker_left(delivery.worker)
@@ -287,7 +308,7 @@ class ControlProcess:
 
     async def _serve_web(self) -> None:
         token = self.settings.admin_token.read_text(encoding="ascii").strip()
-        parts = Parts(self.reader, self.web, self.metrics, self.accounts, self.desk, token, self.time, self.codes)
+        parts = Parts(self.reader, self.web, self.metrics, self.accounts, self.desk, token, self.time, self.codes, self.notices)
         server = web_server(create_app(parts), tls=WebTls(self.settings))
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
         await server.serve(sockets=sockets)

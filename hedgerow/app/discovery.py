@@ -15,7 +15,7 @@ from hedgerow.app.host_names import HostNames
 from hedgerow.app.snapshot import View
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.read import Reader
-from hedgerow.journal.record import Event, Recorder
+from hedgerow.journal.record import Event
 from hedgerow.network.leases import LEASE_FILES, Lease
 from hedgerow.network.neighbours import Neighbours
 
@@ -33,10 +33,10 @@ class Discovery:
     """
 
     def __init__(
-        self, reader: Reader, recorder: Recorder, neighbours: Neighbours, view: Callable[[], View | None],
+        self, reader: Reader, record: Callable[[list[DeviceSeen | Event]], None], neighbours: Neighbours, view: Callable[[], View | None],
         hear: Callable[[dict[str, str]], None],
     ) -> None:  # fmt: skip
-        self._reader, self._recorder, self._neighbours, self._view, self._hear = reader, recorder, neighbours, view, hear
+        self._reader, self._record, self._neighbours, self._view, self._hear = reader, record, neighbours, view, hear
         self._names = HostNames()
         self._known: set[str] | None = None
         self._told: set[tuple[str, str, str]] = set()
@@ -71,11 +71,11 @@ class Discovery:
                 self._told.clear()
             self._told.add((device.id, address, name))
             ruleset = view.rulesets.ruleset(device, now)
-            self._recorder.add([DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile, name)])
+            self._record([DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile, name)])
             if device.id not in known and not device.known:
                 detail = f"{name or 'a device without a name'} at {address}, filtered as {ruleset.profile}"
                 log.info("new on the network: %s (%s)", detail, device.id)
-                self._recorder.add([Event(now, "device", device.id, detail)])
+                self._record([Event(now, "device", device.id, detail)])
             known.add(device.id)
 
 

@@ -265,7 +265,8 @@ class ListKeeper:
 
     def _health(self, source: Source, now: Source, report: SourceReport | None) -> ListHealth:
         checked = self._copy(source).checked if source.url else _written(now)
-        trouble = self._trouble(source)
+        trouble, held = self._trouble(source), bool(source.url and self._copy(source).held)
+        is_failing = bool(trouble)
         problems = report.problems if report else {}
         if not trouble and problems:
             kind, count = next(iter(problems.items()))
@@ -281,7 +282,8 @@ class ListKeeper:
             format=report.format if report else "",
             problems=problems,
             ignored=report.ignored if report else {},
-            held=bool(source.url and self._copy(source).held),
+            held=held,
+            failed=is_failing and not held,
         )
 
     def prune(self, keep: Collection[Path | None]) -> None:

@@ -132,6 +132,11 @@ class Settings:
         return self.state / "admin-token"
 
     @property
+    def notices(self) -> Path:
+        """Where receivers of notices are reached: a file each."""
+        return self.state / "notices"
+
+    @property
     def workers_file(self) -> Path:
         return self.run / "workers.json"
 

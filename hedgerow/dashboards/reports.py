@@ -1,7 +1,7 @@
-"""The weekly report: one HTML file that asks nobody for anything. It speaks of topics and requests, not of pages.
+"""The weekly report: one HTML file that asks nobody for anything. It speaks of time, topics and requests, not of pages.
 
-It is made from the hourly sums and the requests, into which privacy was worked before they were written: of a person of whom nothing is
-kept, nothing is told.
+It is made from sums and requests, into which privacy was worked before they were written: of a person of whom nothing is kept, nothing is
+told. Its pictures are table cells of different widths, because programs for mail throw SVG away and ask before they show images.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hedgerow.dashboards.pages import words
-from hedgerow.dashboards.pages.charts import Bars, bars_of
 from hedgerow.dashboards.pages.site import HERE
-from hedgerow.journal.read import Reader, RequestRow, WhyCount
+from hedgerow.journal.read import Reader, RequestRow, UseCount, WhyCount
+from hedgerow.policies.activity import TOPICS
 from hedgerow.policies.model import Policy, Privacy, Reason, Verdict
 
 WEEK_S = 7 * 86400.0
@@ -25,42 +26,63 @@ _BACKGROUND = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining",
 """What programs ask for by themselves: it says nothing about a child."""
 
 
-@dataclass(frozen=True, slots=True)
-class TopicLine:
-    """How often something was blocked in this week and in the one before."""
+class Report(NamedTuple):
+    """The same twice: as plain text, for services that know nothing else, and as HTML."""
 
-    why: str
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Something in this week and in the one before, as minutes or as a count; `share` is this week's of the longest bar, 0 to 100."""
+
+    what: str
     now: int
     before: int
+    share: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PersonReport:
-    """One person's week."""
+    """One person's week. `time` is by topic, `total` in all (None: nobody counted); `days` are what was blocked on each day."""
 
     name: str
-    topics: tuple[TopicLine, ...]
+    total: Line | None
+    time: tuple[Line, ...]
+    blocked: tuple[Line, ...]
     background: int
     requests: tuple[RequestRow, ...]
-    bars: Bars
+    days: tuple[Line, ...]
     questions: tuple[str, ...]
 
 
-def weekly_report(reader: Reader, policy: Policy, now: float) -> str:
-    """The report on the seven days before `now`, as HTML."""
+def weekly_report(reader: Reader, policy: Policy, now: float) -> Report:
+    """The report on the seven days before `now`."""
     where = words.zone(policy.network.timezone)
-    counts = reader.why_counts(now - 2 * WEEK_S)
+    counts, use = reader.why_counts(now - 2 * WEEK_S), reader.use(now - 2 * WEEK_S)
     requests = [row for row in reader.requests(None, limit=1000) if row.last_at >= now - WEEK_S]
-    people = tuple(_person(name, policy, counts, requests, now) for name in policy.people if _may_be_told(policy, name))
     environment = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template("report.html").render(
-        people=people,
-        silent=[name for name in policy.people if not _may_be_told(policy, name)],
-        since=_day(now - WEEK_S, now, policy),
-        until=_day(now, now, policy),
-        clock=lambda at: words.clock_words(at, now, where),
-        css=(HERE / "static" / "hedgerow.css").read_text(encoding="utf-8"),
-    )
+    environment.globals |= {"minutes": minutes_words}
+    values = {
+        "people": [_person(name, policy, counts, use, requests, now) for name in policy.people if _may_be_told(policy, name)],
+        "silent": [name for name in policy.people if not _may_be_told(policy, name)],
+        "since": _day(now - WEEK_S, now, policy),
+        "until": _day(now, now, policy),
+        "clock": lambda at: words.clock_words(at, now, where),
+        "answers": {"open": "waits for an answer", "approved": "yes", "denied": "no"},
+    }
+    text = environment.overlay(autoescape=False).get_template("report.txt").render(values)
+    return Report(text, environment.get_template("report.html").render(values))
+
+
+def minutes_words(minutes: int) -> str:
+    """An amount of time.
+
+    >>> minutes_words(0), minutes_words(45), minutes_words(125)
+    ('0 min', '45 min', '2 h 05 min')
+    """
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _may_be_told(policy: Policy, name: str) -> bool:
@@ -70,7 +92,9 @@ def _may_be_told(policy: Policy, name: str) -> bool:
     return privacy is not Privacy.NONE
 
 
-def _person(name: str, policy: Policy, counts: Iterable[WhyCount], requests: list[RequestRow], now: float) -> PersonReport:
+def _person(
+    name: str, policy: Policy, counts: Iterable[WhyCount], use: Iterable[UseCount], requests: list[RequestRow], now: float
+) -> PersonReport:  # fmt: skip
     devices = {device.id for device in policy.devices.values() if device.person == name}
     border, midnight = int((now - WEEK_S) // 3600), words.midnight_before(now, words.zone(policy.network.timezone))
     this_week: Counter[tuple[Reason, str]] = Counter()
@@ -86,25 +110,51 @@ def _person(name: str, policy: Policy, counts: Iterable[WhyCount], requests: lis
         (this_week if row.hour >= border else last_week)[row.reason, row.what] += row.count
         if row.hour >= border:
             by_day[int((row.hour * 3600 - midnight) // 86400)] += row.count
-    topics = tuple(
-        TopicLine(words.reason_words(*key), this_week[key], last_week[key])
-        for key, _ in sorted((this_week + last_week).items(), key=lambda item: (-this_week[item[0]], -item[1]))[:_TOPICS]
-    )
-    days = [(_day(midnight + offset * 86400 + 43200, now, policy), by_day[offset]) for offset in range(-6, 1)]
+    keys = sorted((this_week + last_week), key=lambda key: (-this_week[key], -last_week[key]))[:_TOPICS]
+    blocked = with_shares([Line(words.reason_words(*key), this_week[key], last_week[key]) for key in keys])
+    days = [Line(_day(midnight + offset * 86400 + 43200, now, policy), by_day[offset], 0) for offset in range(-6, 1)]
     mine = tuple(row for row in requests if row.person == name or row.device in devices)
-    return PersonReport(name, topics, background, mine, bars_of(days), _questions(name, topics, mine))
+    total, time = _time(name, use, border)
+    return PersonReport(
+        name, total, time, blocked, background, mine, with_shares(days), questions(name, time, blocked, mine)
+    )  # fmt: skip
 
 
-def _questions(name: str, topics: tuple[TopicLine, ...], requests: tuple[RequestRow, ...]) -> tuple[str, ...]:
+def _time(name: str, use: Iterable[UseCount], border: int) -> tuple[Line | None, tuple[Line, ...]]:
+    """A person's minutes, in all and by topic."""
+    sums: Counter[tuple[str, bool]] = Counter()
+    for row in use:
+        if row.account == f"person:{name}":
+            sums[row.subject, row.hour >= border] += row.minutes
+    lines = [Line(topic, sums[f"category:{topic}", True], sums[f"category:{topic}", False]) for topic in TOPICS]
+    lines = sorted((line for line in lines if line.now or line.before), key=lambda line: (-line.now, -line.before))
+    total = Line("", sums["", True], sums["", False])
+    return (total if total.now or total.before else None), with_shares(lines)
+
+
+def with_shares(lines: list[Line]) -> tuple[Line, ...]:
+    """The lines with the lengths of their bars.
+
+    >>> [line.share for line in with_shares([Line("a", 10, 0), Line("b", 5, 20), Line("c", 0, 1)])]
+    [100, 50, 0]
+    """
+    longest = max((line.now for line in lines), default=0) or 1
+    return tuple(Line(line.what, line.now, line.before, round(100 * line.now / longest)) for line in lines)
+
+
+def questions(name: str, time: tuple[Line, ...], blocked: tuple[Line, ...], requests: tuple[RequestRow, ...]) -> tuple[str, ...]:
     """Three to begin a talk with: about wishes first, never about guilt."""
     found = []
     if requests:
         found.append(f"What did {name} want to do at {requests[0].host}, and is there a good way to it?")
-    grown = next((line for line in topics if line.now > 2 * max(line.before, 5)), None)
+    more = next((line for line in time if line.now > 2 * max(line.before, 30)), None)
+    if more is not None:
+        found.append(f"There was more time for {more.what} this week. What is good about it just now?")
+    grown = next((line for line in blocked if line.now > 2 * max(line.before, 5)), None)
     if grown is not None:
-        found.append(f"More was closed this week ({grown.why}). Did something new come up at school or among friends?")
-    if topics and topics[0].now:
-        found.append(f"Is what is closed most often ({topics[0].why}) closed for a reason that {name} understands?")
+        found.append(f"More was closed this week ({grown.what}). Did something new come up at school or among friends?")
+    if blocked and blocked[0].now:
+        found.append(f"Is what is closed most often ({blocked[0].what}) closed for a reason that {name} understands?")
     found += [
         f"What was the best thing that {name} saw or made on the internet this week?",
         f"Is there something that does not work for {name}, and should?",

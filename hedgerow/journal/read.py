@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, Row, Select, case, func, or_, select
 
 from hedgerow.journal.search import DecisionFilter, decisions_query, reversed_labels
-from hedgerow.journal.tables import access_requests, devices_seen, events, grants, hourly, pauses
+from hedgerow.journal.tables import access_requests, devices_seen, events, grants, hourly, pauses, usage
 from hedgerow.policies.model import DeviceId, Grant, Kind, Pause, Reason, Verdict
 
 PAGE_LIMIT = 1000
@@ -92,6 +92,16 @@ class WhyCount:
 
 
 @dataclass(frozen=True, slots=True)
+class UseCount:
+    """Minutes of one hour that somebody used: `account` is `person:NAME` or `device:ID`, `subject` empty for all use."""
+
+    hour: int
+    account: str
+    subject: str
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRow:
     """A request for access. `state` is open, approved or denied; `asked` is how often the device asked while it was open."""
 
@@ -168,6 +178,11 @@ class Reader:
         return tuple(
             WhyCount(**each | {"verdict": Verdict(each["verdict"]), "reason": Reason(each["reason"])}) for each in map(dict, fields)
         )
+
+    def use(self, since: float) -> tuple[UseCount, ...]:
+        """Minutes that were used, from the hour of `since` on."""
+        rows = self._all(select(usage).where(usage.c.hour >= int(since // 3600)))
+        return tuple(UseCount(row.hour, row.account, row.subject, int(row.minutes).bit_count()) for row in rows)
 
     def requests_of(self, device: str, limit: int = 10) -> tuple[RequestRow, ...]:
         """What one device asked for, the latest first, answered or not."""

@@ -214,3 +214,23 @@ codes = Table(
     Column("expires", Float, nullable=False),
     Column("used_at", Float),
 )
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("receiver", String, nullable=False),
+    Column("topic", String, nullable=False),
+    Column("key", String, nullable=False),  # what the notice is of: another one of the same adds to `count`
+    Column("text", String, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("state", String, nullable=False),  # waiting, sent, or given up
+    Column("tries", Integer, nullable=False),
+    Column("next_at", Float, nullable=False),  # not tried again before
+    Column("sent_at", Float),
+    Column("problem", String, nullable=False),
+    Index("notices_receiver", "receiver", "state", "id"),
+    Index("notices_key", "receiver", "topic", "key", "id"),
+    sqlite_autoincrement=True,
+)

@@ -1,6 +1,6 @@
 """Minutes that were used, minutes given on top, and sittings: what must be known again after a restart.
 
-Only minutes of a budget are ever written, as one number an hour: nothing of what was done in them.
+Minutes are those of a budget, or of a topic for the weekly report, as one number an hour: nothing of what was done in them.
 """
 
 from __future__ import annotations

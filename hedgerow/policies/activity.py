@@ -3,7 +3,7 @@
 The rule, as docs/policy.md tells it: a minute counts when in it something was allowed that is no background chatter. Helplines never
 count, nor what was blocked, nor hosts of `background.yaml` and of advertisements and trackers; a tunnel that runs counts as long as it
 moves data. By DNS alone a device that is left lying asks for something now and then: for all use, a minute counts from the second
-name on.
+name on. Minutes are counted for budgets, and of people about whom something may be kept, by topic for the weekly report.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from functools import cache
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.budget import minute_of
 from hedgerow.policies.data import read_data
-from hedgerow.policies.model import Activity, Decision, DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.model import Activity, Decision, DeviceId, Kind, Privacy, Reason, Request, Verdict
 from hedgerow.policies.parties import Meter
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.subjects import belongs_to
 
 CHATTER_CATEGORIES = ("ads-trackers", "malware", "crypto-mining")
+TOPICS = ("education", "kids", "games", "video", "social", "messaging", "ai-chat", "forums", "news", "shopping")
+"""What the weekly report tells the time of. What is nobody else's business (health, sexual education) is not among them."""
+
 NAMES_THAT_COUNT = 2
 REPEAT_S = 10.0
 """A report may be lost with the process it was for: while use goes on, it is made again."""
@@ -43,7 +46,7 @@ def is_background(host: str) -> bool:
 
 def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision) -> Iterator[Meter]:
     """The meters that a request moves: none for what was blocked, for helplines and for background chatter."""
-    if not ruleset.meters or decision.verdict is Verdict.BLOCK or decision.reason is Reason.LIFELINE or is_background(request.host):
+    if not is_metered(ruleset) or decision.verdict is Verdict.BLOCK or decision.reason is Reason.LIFELINE or is_background(request.host):
         return
     mask = catalogue.host_mask(request.host)
     if mask & catalogue.mask_of(CHATTER_CATEGORIES):
@@ -51,6 +54,20 @@ def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision
     for meter in ruleset.meters:
         if belongs_to(meter.subject, ruleset, catalogue, request.host, mask):
             yield meter
+    if tells_topics(ruleset):
+        account = f"person:{ruleset.person}"
+        yield Meter(account, "")
+        yield from (Meter(account, f"category:{topic}") for topic in TOPICS if mask & catalogue.mask_of((topic,)))
+
+
+def is_metered(ruleset: Ruleset) -> bool:
+    """Whether any minutes are counted under a ruleset."""
+    return bool(ruleset.meters) or tells_topics(ruleset)
+
+
+def tells_topics(ruleset: Ruleset) -> bool:
+    """Whether the weekly report may say for how long somebody did what."""
+    return ruleset.person is not None and ruleset.privacy is not Privacy.NONE
 
 
 class ActivityLog:
@@ -64,7 +81,7 @@ class ActivityLog:
 
     def note(self, ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, now: float) -> None:
         """A request was answered at `now` (seconds since the epoch)."""
-        if not ruleset.meters:
+        if not is_metered(ruleset):
             return
         minute = minute_of(now)
         if minute != self._minute:

@@ -13,6 +13,7 @@ from typing import NewType
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import ContentRules
+from hedgerow.policies.notices import Receiver
 from hedgerow.policies.resolver_settings import ResolverSettings
 from hedgerow.policies.timing import Activity, Allowance, Bonus, Schedule, Span, Spent
 
@@ -377,6 +378,7 @@ class Policy:
     files: tuple[str, ...] = ()  # all that it was read from beside `path`: included files, calendars
     calendars: tuple[str, ...] = ()  # URLs of calendars with holidays
     phrase_lists: tuple[str, ...] = ()  # files of weighted phrases beside the built-in ones; absolute
+    notices: dict[str, Receiver] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

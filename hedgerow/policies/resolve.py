@@ -13,6 +13,7 @@ from hedgerow.policies.devices_reader import DevicesReader, known_profile
 from hedgerow.policies.holidays import Calendars, read_holidays
 from hedgerow.policies.list_entries import check_categories_used, list_source
 from hedgerow.policies.model import Network, Person, Policy, Profile
+from hedgerow.policies.notices_reader import read_notices
 from hedgerow.policies.profiles import ProfileReader, builtin_profiles, profile_for_age
 from hedgerow.policies.rules_reader import RulesReader
 from hedgerow.policies.schema import RawPerson, RawPolicy
@@ -52,6 +53,7 @@ def resolve(
         network, people, devices, profiles, household, lists, categories, str(path) if path is not None else None,
         files=tuple(dict.fromkeys(sources.files)), calendars=tuple(dict.fromkeys(sources.urls)),
         phrase_lists=tuple(_phrase_list(tree, index, name, path) for index, name in enumerate(raw.phrase_lists)),
+        notices=read_notices(tree, reader.times, raw.notices),
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ class RulesReader:
         self.used: set[str] = set()
         self.zone = ZoneInfo("UTC")
         self._services, self._categories = services, categories
-        self._times = TimesReader(tree, self.origin, self.subject)
+        self.times = TimesReader(tree, self.origin, self.subject)
 
     def origin(self, path: yaml_tree.Path, key: bool = False) -> Origin:
         return self.tree.origin_of(path, key)
@@ -38,11 +38,11 @@ class RulesReader:
         return Rules(
             allow,
             block,
-            None if raw.bedtime is None else self._times.bedtime(raw.bedtime, (*path, "bedtime")),
+            None if raw.bedtime is None else self.times.bedtime(raw.bedtime, (*path, "bedtime")),
             raw.safe_search,
             raw.youtube,
             raw.privacy,
-            None if raw.budget is None else self._times.budget(raw.budget, (*path, "budget")),
+            None if raw.budget is None else self.times.budget(raw.budget, (*path, "budget")),
             tuple(self._timed(name, entry, (*path, "schedules", name)) for name, entry in raw.schedules.items()),
             raw.retention,
             read_content(self.tree, raw, path),
@@ -92,7 +92,7 @@ class RulesReader:
         return target
 
     def _timed(self, name: str, raw: RawSchedule, path: yaml_tree.Path) -> TimedRules:
-        when = self._times.schedule(raw.when, (*path, "when"))
+        when = self.times.schedule(raw.when, (*path, "when"))
         closes, opens = (any(item.what == INTERNET for item in items) for items in (raw.block, raw.allow))
         if not raw.allow and not raw.block:
             self.tree.add_problem(path, f"the schedule '{name}' neither allows nor blocks anything", key=True)

@@ -222,6 +222,15 @@ class RawList(Raw):
     refresh: str | None = None
 
 
+class RawReceiver(Raw):
+    """Somebody who gets notices: about what (all, unless said), when not, and when the daily digest and the weekly report."""
+
+    about: Texts | None = None
+    quiet: Times = None
+    digest: str | None = None
+    report: str | None = None
+
+
 class RawPolicy(RawRules):
     network: RawNetwork = RawNetwork()
     people: Annotated[dict[str, RawPerson], BeforeValidator(_nothing_said)] = {}
@@ -231,3 +240,4 @@ class RawPolicy(RawRules):
     seats: Annotated[dict[str, RawSeat], BeforeValidator(_nothing_said)] = {}
     include: Texts = []
     phrase_lists: Texts = []
+    notices: Annotated[dict[str, RawReceiver], BeforeValidator(_nothing_said)] = {}

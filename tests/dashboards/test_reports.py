@@ -1,5 +1,7 @@
 """The weekly report: topics against last week, what was asked for, and nothing that privacy forbids."""
 
+import re
+
 import pytest
 from web_server import NOW
 
@@ -30,13 +32,12 @@ def report(web):
         ]
     )
     web.recorder.flush()
-    return weekly_report(Reader(web.engine), POLICY, NOW)
+    return weekly_report(Reader(web.engine), POLICY, NOW).html
 
 
 def test_topics_this_week_and_the_one_before(report):
-    assert '<bdi>topic: social</bdi></th><td class="number">30</td><td class="number">4</td>' in report
+    assert re.search(r'topic: social</bdi></th>.*width="100%".*<td class="number">30</td><td class="number">4</td>', report)
     assert "900 times advertising" in report
-    assert report.count("<rect") == 7
 
 
 def test_no_page_is_named_and_nothing_of_whom_nothing_is_kept(report):
@@ -60,5 +61,5 @@ def test_it_asks_nobody_for_anything_and_runs_nothing(report):
 
 
 def test_an_empty_week(web):
-    assert "Nobody is named" in weekly_report(Reader(web.engine), parse_policy(b"", None), NOW)
-    assert "Nothing that says something about mia" in weekly_report(Reader(web.engine), POLICY, NOW)
+    assert "Nobody is named" in weekly_report(Reader(web.engine), parse_policy(b"", None), NOW).html
+    assert "Nothing that says something about mia" in weekly_report(Reader(web.engine), POLICY, NOW).html

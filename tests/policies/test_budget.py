@@ -70,6 +70,7 @@ class _Stand:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.told: list[Activity] = []
+        self.subjects = ("", "category:games")  # those of the policy's budget
         self._log, self._catalogue = ActivityLog(self.told.append), catalogue
         self._rulesets = Rulesets(parse_policy(POLICY, None), (), (), catalogue)
 
@@ -80,7 +81,7 @@ class _Stand:
         ruleset, request = self._rulesets.ruleset(device, at), Request(DeviceId(device.id), kind, host, 443)
         before = len(self.told)
         self._log.note(ruleset, self._catalogue, request, decide(ruleset, self._catalogue, request), at)
-        return [each.subject for each in self.told[before:]]
+        return [each.subject for each in self.told[before:] if each.subject in self.subjects]
 
 
 def test_by_dns_a_minute_counts_from_the_second_name_on(catalogue: Catalogue) -> None:
@@ -91,8 +92,24 @@ def test_by_dns_a_minute_counts_from_the_second_name_on(catalogue: Catalogue) ->
     assert stand.ask("www.wikidata.org") == [], "told once"
     assert stand.ask("www.wikidata.org", at=NOON + 15) == [""], "and again while use goes on, in case it was lost"
     assert stand.ask("en.wikipedia.org", at=NOON + 60) == [], "a new minute"
-    assert {each.minute for each in stand.told} == {NOON // 60}
+    assert {each.minute for each in stand.told if each.subject == ""} == {NOON // 60}
     assert {each.account for each in stand.told} == {"person:mia"}
+
+
+def test_time_by_topic_is_told_of_people_unless_nothing_may_be_kept(catalogue: Catalogue) -> None:
+    def told(policy: bytes, host: str) -> set[str]:
+        rulesets, seen = Rulesets(parse_policy(policy, None), (), (), catalogue), list[Activity]()
+        device = rulesets.device_at("192.168.1.9")
+        assert device is not None
+        ruleset, request = rulesets.ruleset(device, NOON), Request(device.id, Kind.TUNNEL, host, 443)
+        ActivityLog(seen.append).note(ruleset, catalogue, request, decide(ruleset, catalogue, request), NOON)
+        return {f"{each.account} {each.subject}".strip() for each in seen}
+
+    adult = b"people: {ada: {age: 40, devices: [192.168.1.9], privacy: %s}}"
+    assert told(adult % b"category", "en.wikipedia.org") == {"person:ada", "person:ada category:education"}
+    assert told(adult % b"none", "en.wikipedia.org") == set()
+    assert told(adult % b"category", "www.childline.org.uk") == set()
+    assert told(b"", "en.wikipedia.org") == set(), "a device of nobody"
 
 
 def test_a_page_or_a_tunnel_counts_at_once(catalogue: Catalogue) -> None:

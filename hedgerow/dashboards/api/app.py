@@ -24,11 +24,13 @@ from hedgerow.dashboards.api.front import FrontDoor, Tls
 from hedgerow.dashboards.api.guard import CONFIG_PATHS, Admission, Guard, GuardMiddleware, parse_address, peer_address
 from hedgerow.dashboards.api.household import add_household
 from hedgerow.dashboards.api.keys import add_keys
+from hedgerow.dashboards.api.notice_routes import make_notices_api
 from hedgerow.dashboards.api.problems import install_handlers, problem, wants_json
 from hedgerow.dashboards.api.routes import make_api
 from hedgerow.dashboards.api.streams import add_streams
 from hedgerow.dashboards.api.time_routes import TimeControl, make_time_api
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.dashboards.notices import NoticeDesk
 from hedgerow.dashboards.pages.site import Renderer, Site
 from hedgerow.dashboards.pages.views import make_pages
 from hedgerow.dashboards.policy_desk import PolicyDesk
@@ -47,6 +49,7 @@ class Parts:
     token: str
     time: TimeControl | None = None
     codes: CodeControl | None = None
+    notices: NoticeDesk | None = None
 
 
 def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
@@ -64,6 +67,8 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
         app.include_router(make_time_api(parts.time))
     if parts.codes is not None:
         app.include_router(make_code_api(parts.codes))
+    if parts.notices is not None:
+        app.include_router(make_notices_api(parts.notices))
     app.include_router(make_pages(site))
     _add_proxy_config(app, control)
     _add_machine_routes(app, reader, control, parts.metrics, clock)

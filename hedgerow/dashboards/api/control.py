@@ -41,7 +41,7 @@ class ListHealth:
     """One list: how many domains it names, when its server was last heard or its file written, and what is wrong with it.
 
     `unique` domains are in no other list. `problems` and what was `ignored` on purpose are counted by kind. `held`: a newer copy
-    is held back until somebody accepts it.
+    is held back until somebody accepts it. `failed`: its server gave nothing, or its copy is too old to be relied on.
     """
 
     source: str
@@ -55,6 +55,7 @@ class ListHealth:
     problems: Mapping[str, int] = field(default_factory=dict)
     ignored: Mapping[str, int] = field(default_factory=dict)
     held: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def _add_readings(api: APIRouter, reader: Reader, control: Control, desk: Policy
     @api.get("/report", response_class=HTMLResponse)
     async def report() -> HTMLResponse:
         """The weekly report as one HTML file."""
-        return HTMLResponse(await run_in_threadpool(weekly_report, reader, control.policy(), clock()))
+        return HTMLResponse((await run_in_threadpool(weekly_report, reader, control.policy(), clock())).html)
 
     @api.get("/changes")
     async def changes() -> tuple[ChangeView, ...]:

@@ -1,0 +1,255 @@
+"""Notices: what there is to tell, whom, and when one goes out. Nothing here talks to a service; `send` is passed in.
+
+A receiver gets one message at a time, with all that waits in it. The first one goes out at once; while more come, the gap between two
+messages doubles, up to an hour, so nothing that a child or a program does can flood anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.exc import DatabaseError
+
+from hedgerow.dashboards.address_book import AddressBook
+from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.reports import Report
+from hedgerow.journal.outbox import NoticeRow, Outbox
+from hedgerow.policies.model import Policy
+from hedgerow.policies.notices import Receiver, Topic
+from hedgerow.policies.schedule import state_at
+
+log = logging.getLogger("hedgerow.notices")
+
+REPORT = "report"
+GAP_S, LONGEST_GAP_S = 60.0, 3600.0
+RETRY_S, LONGEST_RETRY_S, GIVE_UP_S = 60.0, 3600.0, 2 * 86400.0
+LINES_LIMIT = 20
+
+SILENCE_S: Mapping[Topic, float] = {
+    Topic.REQUEST: 3600.0,
+    Topic.BYPASS: 86400.0,
+    Topic.NEW_DEVICE: 86400.0,
+    Topic.LIST_HELD: 7 * 86400.0,
+    Topic.UPDATE_FAILED: 86400.0,
+    Topic.BUDGET: 86400.0,
+    Topic.TROUBLE: 6 * 3600.0,
+}
+"""For how long the same is not told again: a program that tries a way round the filter does so every minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to tell. `key` says what it is of: equal ones are one notice."""
+
+    topic: Topic
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a service is given: plain text, or HTML with the same as a file beside it. `address` is a secret."""
+
+    address: str
+    title: str
+    body: str
+    html: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverView:
+    """A receiver as far as the pages may show it: of the address no more than the kind of service."""
+
+    name: str
+    about: tuple[str, ...]
+    service: str
+    waiting: int
+    last_sent: float | None
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """What came of a test; `problem` is empty where the service took it."""
+
+    name: str
+    problem: str
+
+
+type Send = Callable[[Message], Awaitable[str]]
+"""Gives a message to its service, within a time of its own; what went wrong in one sentence, empty for nothing."""
+
+type MakeReport = Callable[[], Report]
+"""Makes the weekly report; waits for the disk."""
+
+
+class NoticeDesk:
+    """Takes notices and sends them in time. `tell` only appends; `run` does the rest, on control's event loop."""
+
+    def __init__(
+        self, outbox: Outbox, book: AddressBook, policy: Callable[[], Policy], send: Send, report: MakeReport,
+        *, link: Callable[[], str] = str, clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self.outbox, self.book = outbox, book
+        self._policy, self._send, self._report, self._link, self._clock = policy, send, report, link, clock
+        self._told: list[Notice] = []
+        self._busy: dict[str, asyncio.Task[None]] = {}
+
+    def tell(self, notices: Iterable[Notice]) -> None:
+        """Takes what there is to tell, and never waits."""
+        self._told += notices
+        del self._told[:-1000]
+
+    async def run(self, interval: float = 1.0) -> None:
+        """Sends in time, until cancelled. A receiver whose service does not answer holds up nobody else."""
+        try:
+            while True:
+                await self.step()
+                await asyncio.sleep(interval)
+        finally:
+            for task in self._busy.values():
+                task.cancel()
+            await asyncio.gather(*self._busy.values(), return_exceptions=True)
+
+    async def step(self) -> None:
+        """Puts what was told into the outbox, and begins to send what is due."""
+        policy, told, self._told = self._policy(), self._told, []
+        try:
+            await asyncio.to_thread(self._put, policy, told)
+        except DatabaseError as error:
+            log.warning("%d notices can't be kept: %s", len(told), error.orig)
+        for receiver in policy.notices.values():
+            if receiver.name not in self._busy and self._has_address(receiver):
+                task = self._busy[receiver.name] = asyncio.create_task(self._serve(receiver, policy))
+                task.add_done_callback(lambda _task, name=receiver.name: self._busy.pop(name, None))  # type: ignore[misc]
+
+    async def settle(self) -> None:
+        """Waits until nothing is being sent."""
+        await asyncio.gather(*self._busy.values())
+
+    def _has_address(self, receiver: Receiver) -> bool:
+        return self.book.has(receiver.name)
+
+    def _put(self, policy: Policy, told: Iterable[Notice]) -> None:
+        for receiver in filter(self._has_address, policy.notices.values()):
+            for notice in told:
+                if notice.topic in receiver.about:
+                    self.outbox.put(receiver.name, notice.topic, notice.key, notice.text, SILENCE_S[notice.topic])
+            if receiver.report is not None:
+                due = receiver.report.last_before(self._clock(), ZoneInfo(policy.network.timezone))
+                last = self.outbox.last_of(receiver.name, REPORT)
+                # Somebody who was added today gets the first one on the day named, not at once.
+                if self._clock() - due < 86400 and (last is None or last < due):
+                    self.outbox.put(receiver.name, REPORT, REPORT, "The weekly report")
+
+    async def _serve(self, receiver: Receiver, policy: Policy) -> None:
+        try:
+            rows = await asyncio.to_thread(self._due, receiver, policy)
+            for batch in batches(rows):
+                await self._deliver(receiver, batch)
+        except DatabaseError as error:
+            log.warning("The notices for %s wait: %s", receiver.name, error.orig)
+
+    def _due(self, receiver: Receiver, policy: Policy) -> tuple[NoticeRow, ...]:
+        now = self._clock()
+        waiting = self.outbox.waiting(receiver.name)
+        return due(receiver, waiting, self.outbox.sent_at(receiver.name, now - 86400), ZoneInfo(policy.network.timezone), now)
+
+    async def _deliver(self, receiver: Receiver, rows: tuple[NoticeRow, ...]) -> None:
+        ids = [row.id for row in rows]
+        problem = await self._send(await self._message(self.book.address(receiver.name), rows))
+        if not problem:
+            await asyncio.to_thread(self.outbox.mark_sent, ids)
+            log.info("%s was sent %d notice(s)", receiver.name, len(rows))
+            return
+        tries = max(row.tries for row in rows)
+        next_at = self._clock() + min(RETRY_S * 2**tries, LONGEST_RETRY_S)
+        is_over = next_at - min(row.at for row in rows) > GIVE_UP_S
+        log.warning("%s could not be sent a notice: %s", receiver.name, problem)
+        await asyncio.to_thread(self.outbox.mark_failed, ids, problem, None if is_over else next_at)
+
+    async def _message(self, address: str, rows: tuple[NoticeRow, ...]) -> Message:
+        if rows[0].topic != REPORT:
+            return Message(address, title_of(rows), body_of(rows, self._link()))
+        text, html = await asyncio.to_thread(self._report)
+        return Message(address, "Hedgerow: the week at home", text, html)
+
+    async def test(self, name: str | None = None) -> tuple[TestResult, ...]:
+        """Sends one notice at once, to a receiver or to all of them, quiet hours or not. Raises `Unfit` for an unknown name."""
+        known = self._policy().notices
+        if name is not None:
+            self._check(name)
+        names = [name] if name is not None else list(known)
+        return tuple(await asyncio.gather(*map(self._test, names)))
+
+    async def _test(self, name: str) -> TestResult:
+        if not self.book.has(name):
+            return TestResult(name, "It has no address yet.")
+        text = f"This is a test: notices reach you here.\n{self._link()}"
+        return TestResult(name, await self._send(Message(self.book.address(name), "Hedgerow: a test", text)))
+
+    def set_address(self, name: str, address: str) -> None:
+        """Where a receiver is reached from now on; an empty address is none. Raises `Unfit`."""
+        self._check(name)
+        self.book.put(name, address)
+
+    def receivers(self) -> tuple[ReceiverView, ...]:
+        """Everybody who gets notices; waits for the disk."""
+        return tuple(self._view(receiver) for receiver in self._policy().notices.values())
+
+    def _view(self, receiver: Receiver) -> ReceiverView:
+        waiting = self.outbox.waiting(receiver.name)
+        sent = self.outbox.sent_at(receiver.name, 0.0)
+        problem = next((row.problem for row in reversed(waiting) if row.problem), "")
+        service, last = self.book.service(receiver.name), sent[0] if sent else None
+        return ReceiverView(receiver.name, tuple(receiver.about), service, len(waiting), last, problem)
+
+    def _check(self, name: str) -> None:
+        known = self._policy().notices
+        if name not in known:
+            raise Unfit(f"The policy has nobody called '{name}' under `notices`. There are: {', '.join(known) or 'none'}.")
+
+
+def due(receiver: Receiver, waiting: Iterable[NoticeRow], sent: tuple[float, ...], zone: ZoneInfo, now: float) -> tuple[NoticeRow, ...]:
+    """What goes out at `now`. `sent` is when messages went out in the last day, the latest first."""
+    if receiver.quiet is not None and state_at(receiver.quiet, zone, now).active:
+        return ()
+    if sent and now - sent[0] < gap(sum(now - at < LONGEST_GAP_S for at in sent)) and sent[0] <= now:
+        return ()
+    digested = receiver.digest.last_before(now, zone) if receiver.digest is not None else now
+    return tuple(
+        row for row in waiting if row.next_at <= now and (row.topic in (Topic.REQUEST, REPORT) or row.at <= digested)
+    )  # fmt: skip
+
+
+def gap(messages: int) -> float:
+    """Seconds until the next message, after so many in the last hour.
+
+    >>> [gap(number) for number in (1, 2, 3, 20)]
+    [60.0, 120.0, 240.0, 3600.0]
+    """
+    return min(GAP_S * 2.0 ** min(messages - 1, 10), LONGEST_GAP_S)
+
+
+def batches(rows: tuple[NoticeRow, ...]) -> list[tuple[NoticeRow, ...]]:
+    """The rows of each message: the report is one of its own."""
+    notices = tuple(row for row in rows if row.topic != REPORT)
+    reports = tuple(row for row in rows if row.topic == REPORT)
+    return [batch for batch in (notices, reports) if batch]
+
+
+def title_of(rows: tuple[NoticeRow, ...]) -> str:
+    first = rows[0].text.partition("\n")[0]
+    return f"Hedgerow: {first[:100]}" if len(rows) == 1 else f"Hedgerow: {len(rows)} notices"
+
+
+def body_of(rows: tuple[NoticeRow, ...], link: str) -> str:
+    """The texts as lines of plain text, and where to look."""
+    lines = [f"- {row.text}{f' ({row.count} times)' if row.count > 1 else ''}" for row in rows[:LINES_LIMIT]]
+    more = [f"and {len(rows) - LINES_LIMIT} more"] if len(rows) > LINES_LIMIT else []
+    return "\n".join([*lines, *more, *([f"\n{link}"] if link else [])])

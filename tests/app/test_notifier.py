@@ -1,0 +1,86 @@
+"""What there is to tell, as control sees it; and a service that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import replace
+
+import pytest
+
+from hedgerow.app.notifier import budget_warnings, notices_of, send_apart, troubles
+from hedgerow.blocklists.rules import Problem
+from hedgerow.dashboards.api.control import ListHealth, Status
+from hedgerow.dashboards.api.time_routes import BudgetRow
+from hedgerow.dashboards.notices import Message
+from hedgerow.journal.record import Event
+from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.policies.notices import Topic
+
+NOW = 1_780_056_000.0
+WELL = Status("0.1.0", NOW, "UTC")
+
+
+def seen(reason: Reason, verdict: Verdict = Verdict.BLOCK) -> Observation:
+    return Observation(NOW, DeviceId("tablet"), "mia", "child-8-12", Kind.DNS, verdict, reason, "", "secret.example")
+
+
+def test_of_decisions_only_ways_round_are_told_and_never_which() -> None:
+    told = list(notices_of([seen(reason) for reason in Reason] + [seen(Reason.BYPASS, Verdict.ALLOW)]))
+    assert [notice.topic for notice in told] == [Topic.BYPASS]
+    assert "secret.example" not in told[0].text
+
+
+def test_requests_and_new_devices_are_told() -> None:
+    asked = AccessRequest(NOW, DeviceId("tablet"), "mia", "scratch.example", note="please")
+    told = list(notices_of([asked, Event(NOW, "device", "aa:bb", "a phone at 192.168.1.9"), Event(NOW, "restart", "dns", "1")]))
+    assert [(notice.topic, notice.text) for notice in told] == [
+        (Topic.REQUEST, "mia asks for scratch.example. “please”"),
+        (Topic.NEW_DEVICE, "New on the network: a phone at 192.168.1.9."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("item", "topic"),
+    [
+        (ListHealth("ads", "ads-trackers", 9, NOW - 60, held=True), Topic.LIST_HELD),
+        (ListHealth("ads", "ads-trackers", 0, None, "no answer", failed=True), Topic.UPDATE_FAILED),
+        (ListHealth("ads", "ads-trackers", 9, NOW - 95_000.0, "no answer", failed=True), Topic.UPDATE_FAILED),
+        (ListHealth("ads", "ads-trackers", 9, NOW - 3600, "no answer", failed=True), None),
+        (ListHealth("ads", "ads-trackers", 9, NOW - 3600, "12 × no host", problems={"no host": 12}), None),
+    ],
+)
+def test_lists(item: ListHealth, topic: Topic | None) -> None:
+    assert [notice.topic for notice in troubles(replace(WELL, lists=(item,)), NOW)] == ([topic] if topic else [])
+
+
+def test_a_policy_with_mistakes_and_a_full_disk_are_trouble() -> None:
+    status = replace(WELL, policy_problems=(Problem("hedgerow.yaml", 3, 1, "unknown key"),), journal_problem="the disk is full")
+    assert [notice.topic for notice in troubles(status, NOW)] == [Topic.TROUBLE, Topic.TROUBLE]
+    assert list(troubles(WELL, NOW)) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        (BudgetRow("mia", "", 80, 90, 10, NOW), "mia has 10 minutes left."),
+        (BudgetRow("mia", "games", 45, 45, 0, NOW), "mia has used up the time of games."),
+        (BudgetRow("mia", "", 60, 90, 30, NOW), None),
+        (BudgetRow("mia", "", 0, 5, 5, NOW), None),
+        (BudgetRow("mia", "", 500, None, None, NOW), None),
+    ],
+)
+def test_budgets(row: BudgetRow, text: str | None) -> None:
+    assert [notice.text for notice in budget_warnings([row])] == ([text] if text else [])
+
+
+def test_a_service_that_hangs_is_given_up_and_its_process_ends() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        message = Message(f"json://secret-name:secret-word@127.0.0.1:{silent.getsockname()[1]}/?rto=900", "t", "b")
+        problem = asyncio.run(send_apart(message, limit=3))
+    assert problem == "The service did not answer within 3 seconds."
+
+
+@pytest.mark.parametrize("address", ["nothing://x", "", "mailto://"])
+def test_an_address_of_no_service_is_told_without_naming_it(address: str) -> None:
+    assert asyncio.run(send_apart(Message(address, "t", "b"))) == "The address is not one of a service that is known here."

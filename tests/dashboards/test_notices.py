@@ -1,0 +1,230 @@
+"""Who is told of what, and when: quiet hours, digests, floods, dead services. Sending for real is in tests/e2e/test_notices.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from hedgerow.dashboards.address_book import AddressBook
+from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.notices import Message, Notice, NoticeDesk
+from hedgerow.dashboards.reports import Report
+from hedgerow.journal.outbox import GIVEN_UP, SENT, WAITING_LIMIT, Outbox
+from hedgerow.journal.store import open_journal
+from hedgerow.policies.load import PolicyError, parse_policy
+from hedgerow.policies.notices import Topic
+
+NOON = 1_780_056_000.0  # 2026-05-29 12:00 UTC, a Friday
+HOUR = 3600.0
+SECRET = "json://mother:s3cret-w0rd@127.0.0.1/hook"
+
+
+def notice(topic: Topic = Topic.REQUEST, key: str = "1", text: str = "mia asks for scratch.example.") -> Notice:
+    return Notice(topic, key, text)
+
+
+@dataclass
+class Stand:
+    """A desk with a clock of its own, whose service is alive or dead."""
+
+    engine: Engine
+    folder: Path
+    text: str = "notices: {mother: {}}"
+    now: float = NOON
+    problem: str = ""
+    sent: list[Message] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.policy = parse_policy(b"network: {timezone: UTC}\n" + self.text.encode(), None)
+        self.outbox, book = Outbox(self.engine, clock=lambda: self.now), AddressBook(self.folder)
+        self.desk = NoticeDesk(
+            self.outbox, book, lambda: self.policy, self._send, lambda: Report("the week", "<p>the week</p>"),
+            link=lambda: "http://192.168.1.2:8053/", clock=lambda: self.now,
+        )  # fmt: skip
+        for name in self.policy.notices:
+            self.desk.set_address(name, SECRET)
+
+    async def _send(self, message: Message) -> str:
+        if not self.problem:
+            self.sent.append(message)
+        return self.problem
+
+    def at(self, now: float, *notices: Notice) -> list[str]:
+        """The titles of what goes out when the clock shows `now` and this was told."""
+        self.now = now
+        before = len(self.sent)
+
+        async def step() -> None:
+            self.desk.tell(notices)
+            await self.desk.step()
+            await self.desk.settle()
+
+        asyncio.run(step())
+        return [message.title for message in self.sent[before:]]
+
+
+type Make = Callable[..., Stand]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    engine = open_journal(tmp_path / "journal.sqlite")
+    yield lambda text="notices: {mother: {}}": Stand(engine, tmp_path / "notices", text)
+    engine.dispose()
+
+
+def test_a_notice_goes_out_at_once_with_a_link_to_the_answer(make: Make) -> None:
+    stand = make()
+    assert stand.at(NOON, notice()) == ["Hedgerow: mia asks for scratch.example."]
+    assert stand.sent[0].body == "- mia asks for scratch.example.\n\nhttp://192.168.1.2:8053/"
+    assert stand.at(NOON + 1) == []
+
+
+def test_the_same_is_not_told_again_for_a_while(make: Make) -> None:
+    stand = make()
+    bypass = notice(Topic.BYPASS, "tablet", "tablet: something tried a way round the filter.")
+    assert len(stand.at(NOON, bypass, bypass)) == 1
+    assert stand.sent[0].body.startswith("- tablet: something tried a way round the filter. (2 times)")
+    assert [stand.at(NOON + hours * HOUR, bypass) for hours in (1, 12, 23)] == [[], [], []]
+    assert len(stand.at(NOON + 25 * HOUR, bypass)) == 1
+
+
+def test_a_thousand_notices_are_a_handful_of_messages(make: Make) -> None:
+    stand = make()
+    titles: list[str] = []
+    for minute in range(120):
+        titles += stand.at(NOON + minute * 60, *(notice(key=f"{minute}-{number}", text="x") for number in range(8)))
+    assert 5 <= len(titles) <= 15
+    assert len(stand.sent[-1].body.splitlines()) < 30
+    assert "and " in stand.sent[-1].body
+    assert len(stand.outbox.waiting("mother")) <= WAITING_LIMIT
+
+
+def test_in_quiet_hours_it_waits(make: Make) -> None:
+    stand = make('notices: {mother: {quiet: "22:00-07:00"}}')
+    assert stand.at(NOON + 11 * HOUR, notice(key="1"), notice(key="2")) == []
+    assert stand.at(NOON + 18.9 * HOUR) == []
+    assert stand.at(NOON + 19.1 * HOUR) == ["Hedgerow: 2 notices"]
+
+
+def test_a_digest_comes_once_a_day_and_a_request_at_once(make: Make) -> None:
+    stand = make("notices: {mother: {digest: 18:00}}")
+    assert stand.at(NOON, notice(Topic.BYPASS, "a", "one"), notice(Topic.NEW_DEVICE, "b", "two")) == []
+    assert stand.at(NOON + 60, notice(text="mia asks")) == ["Hedgerow: mia asks"]
+    assert stand.at(NOON + 5.9 * HOUR) == []
+    assert stand.at(NOON + 6.1 * HOUR) == ["Hedgerow: 2 notices"]
+    assert stand.at(NOON + 7 * HOUR, notice(Topic.BYPASS, "c", "three")) == []
+    assert stand.at(NOON + 30.1 * HOUR) == ["Hedgerow: three"]
+
+
+def test_everybody_gets_what_concerns_them(make: Make) -> None:
+    stand = make("notices: {mother: {about: [request]}, admin: {about: [list-held, trouble]}}")
+    assert sorted(stand.at(NOON, notice(text="asks"), notice(Topic.LIST_HELD, "l", "held"))) == ["Hedgerow: asks", "Hedgerow: held"]
+
+
+def test_a_dead_service_is_tried_less_and_less_often_and_given_up_after_two_days(make: Make) -> None:
+    stand = make()
+    stand.problem = "The service did not answer within 30 seconds."
+    stand.at(NOON, notice())
+    tries = set()
+    for minute in range(0, 51 * 60, 7):
+        stand.at(NOON + minute * 60)
+        tries.add(stand.outbox.latest()[0].tries)
+    assert 40 < max(tries) < 70
+    assert stand.outbox.latest()[0].state == GIVEN_UP
+    stand.problem = ""
+    assert stand.at(NOON + 60 * HOUR, notice(key="2", text="later")) == ["Hedgerow: later"]
+    assert [row.state for row in stand.outbox.latest()] == [SENT, GIVEN_UP]
+
+
+def test_what_waits_survives_a_restart(make: Make) -> None:
+    stand = make()
+    stand.problem = "down"
+    stand.at(NOON, notice())
+    assert make().at(NOON + 120) == ["Hedgerow: mia asks for scratch.example."]
+
+
+def test_a_service_that_hangs_holds_up_nobody_else(make: Make) -> None:
+    stand = make("notices: {slow: {}, mother: {}}")
+    release, both = asyncio.Event(), asyncio.Event()
+
+    async def send(message: Message) -> str:
+        if not stand.sent:
+            stand.sent.append(message)
+            await release.wait()
+        stand.sent.append(message)
+        both.set()
+        return ""
+
+    async def run() -> None:
+        stand.desk._send = send  # type: ignore[method-assign, assignment]
+        stand.desk.tell([notice()])
+        await stand.desk.step()
+        async with asyncio.timeout(30):
+            await both.wait()
+        assert len(stand.sent) == 2
+        release.set()
+        await stand.desk.settle()
+
+    asyncio.run(run())
+    assert len(stand.sent) == 3
+
+
+def test_the_report_goes_out_once_a_week(make: Make) -> None:
+    stand = make("notices: {mother: {about: [], report: fri 18:00}}")
+    assert stand.at(NOON) == []
+    assert stand.at(NOON + 6.1 * HOUR) == ["Hedgerow: the week at home"]
+    assert stand.sent[0].html == "<p>the week</p>"
+    assert [stand.at(NOON + days * 24 * HOUR) for days in (1, 3, 6, 7)] == [[], [], [], []]
+    assert stand.at(NOON + 7 * 24 * HOUR + 6.1 * HOUR) == ["Hedgerow: the week at home"]
+
+
+def test_a_clock_that_goes_back_stops_nothing(make: Make) -> None:
+    stand = make()
+    stand.at(NOON, notice())
+    assert stand.at(NOON - 30 * 24 * HOUR, notice(key="2", text="after the battery was changed")) == [
+        "Hedgerow: after the battery was changed"
+    ]
+
+
+def test_an_address_is_private_and_is_never_told(make: Make, tmp_path: Path) -> None:
+    stand = make()
+    file = tmp_path / "notices" / "mother"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    (view,) = stand.desk.receivers()
+    assert view.service == "json://…"
+    assert "s3cret" not in repr((stand.desk.receivers(), stand.outbox.latest(), stand.policy))
+    stand.desk.set_address("mother", "")
+    assert not file.exists()
+    assert stand.at(NOON, notice()) == []
+    assert stand.outbox.latest() == (), "nothing is gathered for somebody who can't be reached"
+
+
+@pytest.mark.parametrize(("name", "address"), [("mother", "no address"), ("mother", "://x"), ("nobody", SECRET), ("../ca/key", SECRET)])
+def test_what_is_no_address(make: Make, name: str, address: str) -> None:
+    with pytest.raises(Unfit):
+        make().desk.set_address(name, address)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{mother: {about: [bypas]}}", "'bypas' is nothing that there are notices about. Did you mean bypass?"),
+        ("{Mother: {}}", "a receiver's name has small letters"),
+        ("{mother: {report: 18:00}}", "such as sun 18:00"),
+        ("{mother: {report: sat-sun 18:00}}", "such as sun 18:00"),
+        ("{mother: {digest: sun 18:00}}", "is not a time of day"),
+        ("{mother: {digest: 25:00}}", "there is no such time"),
+        ("{mother: {url: x}}", "url"),
+    ],
+)
+def test_mistakes_are_named(text: str, said: str) -> None:
+    with pytest.raises(PolicyError) as error:
+        parse_policy(b"notices: " + text.encode(), None)
+    assert said in str(error.value)
