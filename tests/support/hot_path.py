@@ -1,0 +1,126 @@
+"""Holds the path that answers from the cache without parsing against the one that parses: whatever the datagram, both must say the same.
+
+Used by hypothesis in `tests/dns/test_hot_path.py`, and by atheris, which is guided by coverage, on the command line (it is not among the
+locked libraries: `pip install atheris`; a corpus of datagrams, one a file, may be named):
+
+    .venv/bin/python tests/support/hot_path.py [-max_total_time=600] [FOLDER]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from struct import pack
+from typing import Any, cast
+
+from hedgerow.dns.clients import Client
+from hedgerow.dns.datagrams import BatchListener
+from hedgerow.dns.inquiries import Upstreams
+from hedgerow.dns.listeners import Server
+from hedgerow.dns.resolver import Clocks, Resolver
+from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+
+_SENDER = pack("=H", 2) + pack("!H", 5353) + bytes((127, 0, 0, 1)) + bytes(8)  # struct sockaddr_in
+
+
+class _Rules:
+    """What the resolver reads of a ruleset."""
+
+    id, until, profile, trusts_ca = 1, None, "child-8-12", False
+
+
+def _decide(_ruleset: Ruleset, request: Request) -> Decision:
+    """Blocks every host but those that begin like `allowed`; these are asked of upstreams, of which there are none."""
+    return Decision(Verdict.ALLOW if request.host < "b" else Verdict.BLOCK, Reason.CATEGORY, "adult")
+
+
+class OneServer:
+    """A server whose system calls are replaced: one datagram goes in, and what would be sent comes out."""
+
+    def __init__(self) -> None:
+        resolver = Resolver(Upstreams(()), _decide, clocks=Clocks(lambda: 1000.0, lambda: 2000.0))
+        client = Client(DeviceId("device"), cast(Ruleset, _Rules()))
+        self._server = Server(resolver, lambda _address: client, lambda *_: None)
+        self.hits = 0
+
+    async def start(self) -> None:
+        await self._server.listen("127.0.0.1", 0)
+        (listener,) = self._server._datagrams
+        assert isinstance(listener, BatchListener)
+        self._listener, self._memory, self._sent = cast(Any, listener), listener._memory, list[bytes]()
+        self._listener._recvmmsg, self._listener._sendmmsg = self._receive, self._send_hit
+        self._listener._send = lambda _peer, _ancillary, message: self._sent.append(message)
+
+    def feed(self, datagram: bytes) -> list[bytes | None]:
+        """The answers to one datagram: one, or none."""
+        self._datagram = datagram[:1232]
+        self._sent.clear()
+        self._listener._drain()
+        return [answer for answer in self._sent if answer is not None]
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._server.swap(lambda _address: Client(DeviceId("device"), cast(Ruleset, _Rules())), _decide)
+        self._server.resolver.suffixes.clear()
+
+    def _receive(self, *_: object) -> int:
+        self._memory.slots[: len(self._datagram)] = self._datagram
+        self._memory.names[: len(_SENDER)] = _SENDER
+        self._memory.headers[7] = len(self._datagram)
+        return 1
+
+    def _send_hit(self, *_: object) -> int:
+        self.hits += 1
+        self._sent.append(bytes(self._memory.slots[: self._memory.pieces[1]]))
+        return 1
+
+    async def stop(self) -> None:
+        await self._server.close()
+
+
+class HotPath:
+    """Two servers: `warm` remembers what the datagrams of one check have taught it, `cold` forgets before each."""
+
+    async def start(self) -> None:
+        self.warm, self._cold = OneServer(), OneServer()
+        await self.warm.start()
+        await self._cold.start()
+
+    def check(self, datagrams: list[bytes]) -> None:
+        """Raises AssertionError where the cache makes a difference. Each is asked twice, so that the second time may meet the cache."""
+        self.warm.forget()
+        for datagram in datagrams:
+            self._cold.forget()
+            wanted = self._cold.feed(datagram)
+            for _ in range(2):
+                answer = self.warm.feed(datagram)
+                assert answer == wanted, f"{datagram.hex()}: {answer} is not {wanted}"
+
+    async def stop(self) -> None:
+        await self.warm.stop()
+        await self._cold.stop()
+
+
+def split(data: bytes) -> Iterator[bytes]:
+    """Several datagrams in one input: each begins with its length. The first octet of a length is left out, so that mutations fit."""
+    while data:
+        size = data[0]
+        yield data[1 : 1 + size]
+        data = data[1 + size :]
+
+
+def main() -> None:
+    import atheris
+
+    both = HotPath()
+    runner = asyncio.Runner()
+    runner.run(both.start())
+    atheris.instrument_all()
+    atheris.Setup(sys.argv, lambda data: both.check(list(split(data))))
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
