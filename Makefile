@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: up test setup check fix lock bench-lists bench-dns bench-proxy bench-web bench-policy
+.PHONY: up test setup check fix lock bench-lists bench-dns soak-dns bench-proxy bench-web bench-policy
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -45,6 +45,10 @@ lock:
 # Needs unbound, dnsmasq, dnsperf, pdns-recursor, knot-resolver and openssl.
 bench-dns: setup
 	$(BIN)/python bench/dns.py --out bench/results/dns.md $(ARGS)
+
+# Needs dnsmasq and dnsperf; ten million queries take half a minute to several minutes.
+soak-dns: setup
+	$(BIN)/python bench/dns_soak.py --out bench/results/dns_soak.md $(ARGS)
 
 bench-web: setup
 	$(BIN)/python -P bench/web.py $(ARGS)

@@ -162,5 +162,5 @@ class Courier:
 async def end(writer: asyncio.StreamWriter) -> None:
     """Close a connection, whatever has become of it."""
     writer.close()
-    with contextlib.suppress(OSError, asyncio.CancelledError):
+    with contextlib.suppress(OSError):  # and not its own cancellation: whoever is told to end must
         await writer.wait_closed()

@@ -291,3 +291,25 @@ def _send_and_hang(path):
         line.sendall(encode(Hello("gate-1", "gate")) + encode(seen()) + b'{"observation": {"half')
         time.sleep(30)
     return 0
+
+
+def test_a_worker_that_ends_together_with_control_ends(tmp_path):
+    """Told to stop in any moment of a connection's end, the courier stops."""
+
+    async def main(pauses: int) -> None:
+        path = tmp_path / f"{pauses}.sock"
+        server = CourierServer(path)
+        await server.start()
+        courier = make(path)
+        task = asyncio.create_task(courier.run())
+        async with asyncio.timeout(30):
+            while not courier.connected:
+                await asyncio.sleep(0.001)
+            await server.close()
+            for _ in range(pauses):
+                await asyncio.sleep(0.001)
+            task.cancel()
+            await asyncio.wait([task])
+
+    for pauses in range(15):
+        asyncio.run(main(pauses))

@@ -1,0 +1,107 @@
+"""Ten million queries of an hour's mix at one DNS worker: is memory flat, is any query lost, does the log stay empty?
+
+    .venv/bin/python bench/dns_soak.py [--millions 10] [--out FILE]
+
+The mix is that of a home: 3 of 10 are blocked, most of the others are names of a popular few, and one in a hundred is a name that nobody
+has asked for before. It is sent as fast as dnsperf sends with 200 queries under way, in ten equal parts; after each the worker's private
+memory is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))  # which Python leaves out where it runs safely
+import dns_sides
+
+import dns
+
+PARTS = 10
+
+
+def write_mix(path: Path, blocked: list[str], count: int, part: int) -> None:
+    rng = random.Random(part)
+    popular = [f"host{number}.example.net" for number in range(2000)]
+    weights = [1 / (rank + 1) for rank in range(len(popular))]
+    names = iter(rng.choices(popular, weights, k=count))
+    with path.open("w") as file:
+        for number, name in enumerate(names):
+            chance = rng.random()
+            if chance < 0.3:
+                name = f"www.{rng.choice(blocked)}"
+            elif chance < 0.31:
+                name = f"once{part}x{number}.example.net"
+            file.write(f"{name} {'AAAA' if chance > 0.8 else 'A'}\n")
+
+
+def ask(side: dns_sides.Side, queries: Path) -> tuple[int, int, float]:
+    """Sends the file once; returns how many were answered and lost, and in how many seconds."""
+    command = [
+        "taskset",
+        "-c",
+        "1",
+        "dnsperf",
+        "-s",
+        "127.0.0.1",
+        "-p",
+        str(side.port),
+        "-d",
+        str(queries),
+        "-n",
+        "1",
+        "-c",
+        "8",
+        "-q",
+        "200",
+    ]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    counted = {key: float(value) for key, value in re.findall(r"(completed|lost|Run time \(s\)):\s+([\d.]+)", text)}
+    return int(counted["completed"]), int(counted["lost"]), counted["Run time (s)"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--millions", type=float, default=10.0)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    each = int(options.millions * 1e6 / PARTS)
+    lines = [
+        "# Ten million queries at one DNS worker"
+        if options.millions == 10
+        else f"# {options.millions:g} million queries at one DNS worker",
+        "",
+        "By `bench/dns_soak.py`: 30 % blocked, 1 % never asked before, the rest of 2,000 names by popularity.",
+        "",
+        "| answered | lost | queries a second | CPU a query | private memory |",
+        "|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        folder, real = Path(place), dns.blocked_names()
+        dns.compile_lists(folder)
+        stand = dns_sides.Stand(folder, real, stack.enter_context(dns_sides.upstream()))
+        side = stack.enter_context(dns_sides.hedgerow(stand))
+        blocked, total = random.Random(3).sample(real, 2000), 0
+        for part in range(PARTS):
+            write_mix(folder / "mix.txt", blocked, each, part)
+            before = dns.cpu_seconds(side)
+            answered, lost, seconds = ask(side, folder / "mix.txt")
+            cpu = (dns.cpu_seconds(side) - before) / answered * 1e6
+            total += answered
+            time.sleep(2)  # what is to be reported is
+            memory = dns.private_megabytes(side)
+            lines.append(f"| {total:,} | {lost} | {answered / seconds:,.0f} | {cpu:.2f} µs | {memory:.1f} MB |")
+            print(lines[-1], flush=True)
+    if options.out:
+        options.out.write_text("\n".join([*lines, ""]))
+
+
+if __name__ == "__main__":
+    main()
