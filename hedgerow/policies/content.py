@@ -12,6 +12,7 @@ from functools import cache
 from urllib.parse import parse_qsl, urlsplit
 
 from hedgerow.policies.data import read_data
+from hedgerow.policies.tenants import Tenants
 
 FILE_KINDS = ("executables", "archives", "torrents", "macros")
 
@@ -28,6 +29,7 @@ class ContentRules:
     everywhere: bool | None = None
     searches: tuple[str, ...] = ()
     files: tuple[str, ...] | None = None
+    tenants: Tenants | None = None
 
     def over(self, wider: ContentRules) -> ContentRules:
         """These rules with what they leave open taken from a wider scope; blocked searches add up."""
@@ -37,6 +39,7 @@ class ContentRules:
             wider.everywhere if self.everywhere is None else self.everywhere,
             tuple(dict.fromkeys((*self.searches, *wider.searches))),
             wider.files if self.files is None else self.files,
+            wider.tenants if self.tenants is None else self.tenants,
         )
 
     @property

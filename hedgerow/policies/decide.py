@@ -35,6 +35,7 @@ class Case:
     `lifeline` and `unsafe_engine` are the domain by which the host is one. `rule` is the strongest allow or block that names the
     host, its URL or its service; `urls` are all rules about URLs of the host. `mask` holds the host's categories. `level` is the
     engine's, OFF without one. `inspectable`: this device's HTTPS to this host can be looked into.
+    `names_tenants`: the policy says whose accounts may be used there.
     """
 
     ruleset: Ruleset
@@ -48,6 +49,7 @@ class Case:
     engine: Engine | None = None
     level: SafeSearch = SafeSearch.OFF
     inspectable: bool = False
+    names_tenants: bool = False
 
 
 def open_case(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Case:
@@ -71,7 +73,9 @@ def open_case(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Case:
             if services:
                 _weigh_services(case, mark.services, mark.shared)
         domain = domain.partition(".")[2]
-    case.inspectable = ruleset.trusts_ca and not ruleset.never_inspect and not never_inspect
+    # Whoever says whose accounts may be used means the very pages where people sign in, which are left alone otherwise.
+    case.names_tenants = ruleset.content.tenants is not None and bool(ruleset.content.tenants.fields_for(request.host))
+    case.inspectable = ruleset.trusts_ca and not ruleset.never_inspect and (case.names_tenants or not never_inspect)
     if case.urls:
         _weigh_urls(case)
     case.mask = catalogue.host_mask(request.host)
@@ -338,7 +342,7 @@ def _held_to_safe_search(case: Case, engine: Engine, allowed: Decision) -> Decis
 
 def _urls_matter(case: Case) -> bool:
     content = case.ruleset.content
-    if case.urls or (content.searches and case.engine is not None):
+    if case.urls or case.names_tenants or (content.searches and case.engine is not None):
         return True
     rules = case.ruleset.rules
     excepted = case.rule is not None and case.rule.allow

@@ -166,6 +166,7 @@ def content_of(parties: Sequence[Party]) -> ContentRules:
         any(each.opens_pages for each in found),
         tuple(dict.fromkeys(term for each in found for term in each.searches)),
         tuple(dict.fromkeys(kind for each in found for kind in each.files or ())),
+        next((each.tenants for each in found if each.tenants is not None), None),
     )
 
 

@@ -116,6 +116,14 @@ class RawPageScan(Raw):
     everywhere: Switch | None = None
 
 
+class RawTenants(Raw):
+    """Whose accounts may be used: domains of Google's and Microsoft's organisations; `directory`: the id of your own at Microsoft."""
+
+    google: Texts = []
+    microsoft: Texts = []
+    directory: str | None = None
+
+
 class RawRules(Raw):
     """What can be said at every level: for the whole network, a profile, a person and a device."""
 
@@ -132,6 +140,7 @@ class RawRules(Raw):
     page_scan: Annotated[RawPageScan, BeforeValidator(_off_is_nought)] | None = None
     block_searches: Texts = []
     block_files: Texts | None = None
+    tenants: RawTenants | None = None
 
 
 class RawListen(Raw):

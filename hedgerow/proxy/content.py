@@ -28,6 +28,10 @@ def prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
         wishes = fields.get("prefer", "")
         if "safe" not in [each.strip().lower() for each in wishes.split(",")]:
             fields["Prefer"] = f"{wishes}, safe" if wishes else "safe"
+    if ruleset.content.tenants is not None:
+        for host in {flow.request.host, flow.request.pretty_host}:
+            for name, value in ruleset.content.tenants.fields_for(host.lower().rstrip(".")):
+                fields[name] = value
     codings = fields.get("accept-encoding", "")
     if codings and (ruleset.content.files or (ruleset.content.page_limit and form(flow) in {Form.PAGE, Form.FRAME})):
         readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in READABLE]

@@ -111,6 +111,26 @@ def test_origins_are_asked_to_be_careful_and_for_what_can_be_read(stand: Stand, 
     assert sent["accept-encoding"] == "br"
 
 
+def test_only_an_organisations_accounts_are_let_in(stand: Stand, net: SmallInternet, policy: str) -> None:
+    directory = "00000000-1111-2222-3333-444444444444"
+    rules = f"    age: 9\n    tenants: {{google: [school.example, club.example], microsoft: [school.example], directory: {directory}}}\n"
+    forged = ("--header", "X-GoogApps-Allowed-Domains: mine.example", "--header", "restrict-access-to-tenants: mine.example")
+    try:
+        stand.swap(policy=policy.replace("    age: 9\n", rules))
+        for host, expected in (
+            ("accounts.google.com", {"x-googapps-allowed-domains": "school.example,club.example"}),
+            ("login.microsoftonline.com", {"restrict-access-to-tenants": "school.example", "restrict-access-context": directory}),
+            ("login.live.com", {"sec-restrict-tenant-access-policy": "restrict-msa"}),
+        ):
+            for version in VERSIONS:
+                told = fetch(stand, net.url(host, "/signin"), version, *forged).json()["headers"]
+                sent = [(name.lower(), value) for name, value in told]
+                for name, value in expected.items():
+                    assert [each for each in sent if each[0] == name] == [(name, value)], host
+    finally:
+        stand.swap(policy=policy)
+
+
 @pytest.fixture
 def searching(stand: Stand, policy: str) -> Iterator[Stand]:
     stand.swap(policy=policy.replace("    age: 9\n", '    age: 9\n    block_searches: ["vape pen", "pro ana"]\n'))
