@@ -302,9 +302,9 @@ def test_a_worker_that_ends_together_with_control_ends(tmp_path):
         await server.start()
         courier = make(path)
         task = asyncio.create_task(courier.run())
+        courier.send(seen())
         async with asyncio.timeout(30):
-            while not courier.connected:
-                await asyncio.sleep(0.001)
+            await receive(server, bool, 30.0)
             await server.close()
             for _ in range(pauses):
                 await asyncio.sleep(0.001)
