@@ -13,7 +13,8 @@ from typing import NamedTuple
 from hedgerow.blocklists.conditions import parse_conditions
 from hedgerow.blocklists.generation import ASKERS, EVERY, URLS, Meta, Part, SourceMeta, read_meta
 from hedgerow.blocklists.locate import Line, find_host, find_network
-from hedgerow.blocklists.mapped import Layer, open_name_patterns
+from hedgerow.blocklists.mapped import Layer
+from hedgerow.blocklists.name_patterns import NamePatterns
 from hedgerow.blocklists.names import (
     embedded_ipv4,
     host_of_key,
@@ -25,7 +26,6 @@ from hedgerow.blocklists.names import (
     rule_key,
     split_url,
 )
-from hedgerow.blocklists.patterns import compile_set
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.seals import host_expressions, seal, seal_key, url_expressions
 from hedgerow.blocklists.urls import NOTHING, UNKNOWN, Asked, Asker, Found, Rule, UrlMatcher
@@ -78,8 +78,7 @@ class Catalogue:
         self._askers = UrlMatcher(generation / ASKERS, masks, loaded_only)
         # Whether there are rules for `judge_asker`, and some that tell clients apart.
         self.has_asker_rules, self.tells_clients = len(self._askers) > 0, self._askers.tells_clients
-        self._patterns = open_name_patterns(generation, masks)
-        self._patterns_in = compile_set([each.pattern for each in self._patterns])
+        self._patterns = NamePatterns.open(generation, masks)
         self._sealed_by = {source.category: source.name for source in meta.sources if source.format == "sealed"}
         self._sealing = self.mask_of(self._sealed_by)
         self._has_networks = self._has_keys("!")
@@ -124,9 +123,9 @@ class Catalogue:
         """The same with what only some lists have: important names, patterns of names, networks and seals."""
         if lift:
             block, lift = self._walk(key)
-        for number in self._patterns_in(host) if self._patterns else ():
-            block |= self._patterns[number].blocks
-            lift |= self._patterns[number].lifts
+        for pattern in self._patterns.matching(host) if self._patterns else ():
+            block |= pattern.blocks
+            lift |= pattern.lifts
         if self._has_networks and is_address(host):
             block |= self._networks_of(host)
         if ":" in host and (inner := embedded_ipv4(host)) is not None:
@@ -301,7 +300,7 @@ class Catalogue:
                 source = next(source for source in self._meta.sources if source.name == match.source)
                 return _origin(source, find_host(self._generation / source.text, source.format, match.domain))
         mask = self._bits.get(category, 0) & self.host_mask(host)
-        for pattern in (self._patterns[number] for number in self._patterns_in(host)):
+        for pattern in self._patterns.matching(host):
             if pattern.blocks & mask:
                 name = self._meta.sources[pattern.source].name
                 return Origin(f"{name}: {pattern.file}" if pattern.file else name, pattern.line, pattern.text)

@@ -1,19 +1,17 @@
-"""A generation's names, mapped into memory: the layers with their sets as masks of categories, and the patterns of names."""
+"""A generation's names, mapped into memory: its layers, with the sets of their keys as masks of categories."""
 
 from __future__ import annotations
 
-import json
 import mmap
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import marisa_trie
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
-from hedgerow.blocklists.generation import EVERY, NAMES, SETS, LayerMeta, Meta, Part
+from hedgerow.blocklists.generation import EVERY, SETS, LayerMeta, Meta, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +50,6 @@ class Layer:
 
     def has_keys(self, prefix: str) -> bool:
         return any(True for shard in self.shards for _key in shard.trie.iterkeys(prefix))
-
-
-@dataclass(frozen=True, slots=True)
-class NamePattern:
-    """A rule about names that no index can hold: `blocks` or `lifts` is its category."""
-
-    source: int
-    line: int
-    pattern: str
-    text: str
-    file: str
-    blocks: int
-    lifts: int
-
-
-def open_name_patterns(generation: Path, masks: Sequence[int]) -> list[NamePattern]:
-    """`masks` are the bits of the sources' categories. Raises OSError or ValueError."""
-    rows: list[list[Any]] = json.loads((generation / NAMES).read_text(encoding="utf-8"))
-    return [
-        NamePattern(source, line, pattern, text, file, 0 if exception else masks[source], masks[source] if exception else 0)
-        for source, line, exception, pattern, text, file in rows
-    ]
 
 
 def _masks_of_sets(meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> tuple[list[int], list[int], list[int], list[int]]:

@@ -1,0 +1,37 @@
+"""Patterns of names: what one pass picks out is what each pattern by itself would match."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.name_patterns import NamePattern, NamePatterns
+from hedgerow.blocklists.patterns import compile_regex
+from hedgerow.blocklists.sources import Source
+
+PATTERNS = (
+    r"(?:^|\.)ads?[0-9]+\.", r"casino", r"(?:^|\.)porn.*\.example$", r"^(a|b)x\.", r"[0-9]{4,}", r"x|yy", r"(?:^|\.)cdn-.*\.ads\.example$",
+    r"ab+c\.example", r"a.c\.example", r"(casino)?bet\.example$", r"casino-?bet",
+)  # fmt: skip
+PIECES = ("ad", "ads", "1", "casino", "-", "bet", ".", "porn", "example", "x", "yy", "cdn-", "abc", "a", "2345", "ax", "bx")
+HOSTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
+FOUND = NamePatterns(NamePattern(0, line, pattern, pattern, "", 1, 0) for line, pattern in enumerate(PATTERNS))
+
+
+@given(HOSTS)
+def test_no_pattern_is_lost(host: str) -> None:
+    expected = {pattern for pattern in PATTERNS if compile_regex(pattern).search(host)}
+    assert {pattern.pattern for pattern in FOUND.matching(host)} == expected
+
+
+def test_none_at_all_costs_nothing(tmp_path: Path) -> None:
+    assert not NamePatterns(())
+    assert NamePatterns(()).matching("a.example") == []
+    (tmp_path / "list").write_text("||casino*.example^\n||*bet.example^\n")
+    compile_generation([Source("list", "gambling", tmp_path / "list")], tmp_path / "generation")
+    catalogue = Catalogue.open(tmp_path / "generation")
+    assert [bool(catalogue.host_mask(host)) for host in ("casino1.example", "my-bet.example", "other.example")] == [True, True, False]
