@@ -65,11 +65,11 @@ class Courier:
             if not series[0].endswith(_COUNTER_ENDINGS):
                 self._set_level(series, total)
                 continue
-            before = self._reported.get(series, 0.0)
+            before = self._reported.get(series)  # None: told for the first time, also if it is zero, so that histograms are whole
             if total != before:
                 self._reported[series] = total
                 # A part that began again from zero has counted `total` since then.
-                self.count(series, total - before if total > before else total)
+                self.count(series, total - before if before is not None and total > before else total)
 
     async def run(self) -> None:
         """Connects, sends and reconnects until cancelled; what is left is sent once more on the way out if that takes no time."""
