@@ -142,16 +142,7 @@ def _publish(stand: Stand, state: Path, ports: tuple[int, int, int]) -> None:
     text += "".join(f"  {name}: {{ip: 127.0.1.{number}}}\n" for number, name in enumerate(DEVICES, 1))
     nowhere = Endpoint("127.0.0.1", 1)
     dns, dot, doh = (Endpoint("127.0.0.1", port) if port else nowhere for port in ports)
-    settings = Settings(
-        state=state,
-        policy=None,
-        dns=dns,
-        proxy=nowhere,
-        web=nowhere,
-        inspector=nowhere,
-        dot=dot if ports[1] else None,
-        doh=doh if ports[2] else None,
-    )
+    settings = Settings(state, None, dns, nowhere, nowhere, dot=dot if ports[1] else None, doh=doh if ports[2] else None)
     (state / "run").mkdir()
     settings.save()
     Snapshot(1, time.time(), parse_policy(text.encode(), state / "hedgerow.yaml"), stand.folder / "generation").save(state)
