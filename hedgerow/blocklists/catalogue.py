@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hedgerow.blocklists.conditions import parse_conditions
-from hedgerow.blocklists.generation import ASKERS, EVERY, URLS, Meta, Part, SourceMeta, read_meta
+from hedgerow.blocklists.generation import ASKERS, URLS, Meta, Part, SourceMeta, read_meta
 from hedgerow.blocklists.locate import Line, find_host, find_network
 from hedgerow.blocklists.mapped import Layer
 from hedgerow.blocklists.name_patterns import NamePatterns
@@ -139,10 +139,8 @@ class Catalogue:
         for _found, layer, number in self._keys_with(key):
             block |= layer.blocks[number]
             keep |= layer.keeps[number]
-            for entry in layer.sets[number]:
-                if entry % len(Part) == Part.EXCEPT and self._meta.sources[entry // len(Part)].category == EVERY:
-                    never = layer.lifts[number]
             lift |= layer.lifts[number]
+            never |= layer.spares[number]
         return block, (lift & ~keep) | never
 
     def _networks_of(self, address: str) -> int:
@@ -213,7 +211,7 @@ class Catalogue:
         if not found.blocks and not sealed:
             return ()
         lifted |= self._lifted(host)
-        matches = [(rule.mask, self._match_of(rule)) for rule in found.blocks if rule.important or not rule.mask & lifted]
+        matches = [(rule.mask, self._match_of(rule)) for rule in found.blocks if self._stands(rule, host, lifted)]
         # Nothing lifts what is sealed, and nothing says where it stands.
         matches += [(bit, UrlMatch(name, Origin(self._sealed_by[name]))) for name, bit in self._bits.items() if sealed & bit]
         return tuple(match for _mask, match in sorted(matches, key=lambda pair: pair[0]))
@@ -234,7 +232,7 @@ class Catalogue:
         if self._sealing & mask:
             return next(iter(self._matches(url, host, found, mask)), None)
         for rule in found.blocks:
-            if rule.important or not rule.mask & self._lifted(host):
+            if self._stands(rule, host, self._lifted(host)):
                 return self._match_of(rule)
         return None
 
@@ -254,10 +252,16 @@ class Catalogue:
         if not found.blocks:
             return AskerRuling(None, lifted)
         by_host = self._lifted(host)
-        rule = next((rule for rule in found.blocks if rule.important or not rule.mask & by_host), None)
+        rule = next((rule for rule in found.blocks if self._stands(rule, host, by_host)), None)
         if rule is None:
             return AskerRuling(None, lifted)
         return AskerRuling(self._match_of(rule), lifted, parse_conditions(rule.rule.options).rewrite)
+
+    def _stands(self, rule: Rule, host: str, lifted: int) -> bool:
+        """Whether a rule holds for a host of which exceptions lift these categories: an important one does, but for essential names."""
+        if not rule.important:
+            return not rule.mask & lifted
+        return not any(rule.mask & layer.spares[number] for _key, layer, number in self._keys_of(host))
 
     def _match_of(self, rule: Rule) -> UrlMatch:
         # A rule is decoded once and kept, so what it amounts to may be too.

@@ -24,8 +24,8 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer, mapped. `blocks`, `lifts`, `urls` and `keeps` say for each set's number which categories it gives, which it takes
-    away, for which there are rules about URLs, and which no exception of a list takes away."""
+    """A layer, mapped. `blocks`, `lifts`, `urls`, `keeps` and `spares` say for each set's number which categories it gives, which it
+    takes away, for which there are rules about URLs, which no exception of a list takes away, and which no list may give."""
 
     shards: list[Shard]
     borders: list[str]
@@ -35,6 +35,7 @@ class Layer:
     lifts: list[int]
     urls: list[int]
     keeps: list[int]
+    spares: list[int]
 
     @classmethod
     def open(cls, folder: Path, meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> Layer:
@@ -52,21 +53,24 @@ class Layer:
         return any(True for shard in self.shards for _key in shard.trie.iterkeys(prefix))
 
 
-def _masks_of_sets(meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> tuple[list[int], list[int], list[int], list[int]]:
-    """For each set which categories it blocks, lifts, has rules about URLs of, and keeps from being lifted."""
+def _masks_of_sets(meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> tuple[list[int], ...]:
+    """For each set which categories it blocks, lifts, has rules about URLs of, keeps from being lifted and from being blocked."""
     good = {category.name for category in builtin_categories() if category.kind == CategoryKind.GOOD}
     masks = {**bits, EVERY: sum(bit for name, bit in bits.items() if name not in good)}
-    blocks, lifts, urls, keeps = [], [], [], []
+    columns: tuple[list[int], ...] = ([], [], [], [], [])
     for entries in layer.sets:
-        found = dict.fromkeys(Part, 0)
+        found, spared = dict.fromkeys(Part, 0), 0
         for entry in entries:
             index, part = divmod(entry, len(Part))
-            found[Part(part)] |= masks[meta.sources[index].category]
-        blocks.append(found[Part.BLOCK])
-        lifts.append(found[Part.EXCEPT])
-        urls.append(found[Part.URL])
-        keeps.append(found[Part.IMPORTANT])
-    return blocks, lifts, urls, keeps
+            category = meta.sources[index].category
+            found[Part(part)] |= masks[category]
+            spared |= masks[EVERY] if category == EVERY and part == Part.EXCEPT else 0
+        for column, mask in zip(columns, (*(found[part] for part in _COLUMNS), spared), strict=True):
+            column.append(mask)
+    return columns
+
+
+_COLUMNS = (Part.BLOCK, Part.EXCEPT, Part.URL, Part.IMPORTANT)
 
 
 def _map_numbers(path: Path, item_bytes: int) -> Sequence[int]:

@@ -180,6 +180,24 @@ def test_badfilter_takes_a_host_back(tmp_path: Path) -> None:
     assert names(catalogue, "b.example") == {"adult"}
 
 
+def test_no_rule_of_any_kind_blocks_essential_names(tmp_path: Path) -> None:
+    rules = (
+        "||{0}^$dnstype=A,important",
+        "||{0}^$client=tablet",
+        "||{0}^$important,image",
+        "||{0}/x$important",
+        "||{0}^$dnsrewrite=192.0.2.1",
+    )
+    host = "captive.apple.com"
+    catalogue, _ = build(tmp_path, adult="\n".join(rule.format(name) for rule in rules for name in (host, "b.example")) + "\n")
+    asker = Asker(frozenset({"tablet"}), dns_type="A")
+    for name, blocked in ((host, False), (f"www.{host}", False), ("b.example", True)):
+        assert (catalogue.judge_asker(asker, name).match is not None) == blocked
+        for url in (f"http://{name}/", f"http://{name}/x"):
+            assert (catalogue.match_url(url, "image") is not None) == blocked
+            assert (catalogue.judge(url, "image") is not None) == blocked
+
+
 def test_patterns_of_names(tmp_path: Path) -> None:
     catalogue, report = build(
         tmp_path,
