@@ -33,6 +33,7 @@ from hedgerow.policies.explain import Explanation, find_device
 from hedgerow.policies.explain import explain as explain_request
 from hedgerow.policies.load import PolicyError, load_policy
 from hedgerow.policies.model import Policy, Verdict
+from hedgerow.policies.resolver_settings import BlockedAnswer, ResolverSettings
 
 app = typer.Typer(
     name="hedgerow",
@@ -100,7 +101,8 @@ def up(
     policy = find_policy(policy)
     start_logs("supervisor", log_level.value, log_json)
     os.umask(0o077)
-    listen = _policy_in_force(policy, state).network.listen
+    network = _policy_in_force(policy, state).network
+    listen = network.listen
     try:
         chosen = {name: _endpoint(name, option or getattr(listen, name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
         settings = Settings(
@@ -115,6 +117,7 @@ def up(
             dot=parse_endpoint(found) if (found := dot or listen.dot) else None,
             doh=parse_endpoint(found) if (found := doh or listen.doh) else None,
             doq=parse_endpoint(found) if (found := doq or listen.doq) else None,
+            page=_page_places(network.resolver),
             **chosen,
         )
         settings, lock = prepare(settings)
@@ -129,6 +132,12 @@ def _endpoint(name: str, text: str | None) -> Endpoint:
         return parse_endpoint(text)
     privileged, otherwise = DEFAULTS[name]
     return Endpoint("0.0.0.0", privileged if may_use_low_ports() else otherwise)  # noqa: S104 (clients outside the LAN are refused)
+
+
+def _page_places(resolver: ResolverSettings) -> tuple[Endpoint, ...]:
+    """Where devices look for blocked sites: at the block page's addresses, by HTTP and by HTTPS."""
+    addresses = resolver.block_page if resolver.blocked_answer is BlockedAnswer.PAGE else ()
+    return tuple(Endpoint(address, port) for address in addresses for port in (80, 443))
 
 
 def _authorities(path: Path) -> Path:

@@ -33,6 +33,8 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
             await gate.listen(endpoint.host, endpoint.port)
         for endpoint in settings.transparent.every_family() if settings.transparent else ():
             await gate.listen(endpoint.host, endpoint.port, transparent=True)
+        for endpoint in settings.page:
+            await gate.listen(endpoint.host, endpoint.port, page=True)
         yield
     finally:
         await gate.close()

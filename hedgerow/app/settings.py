@@ -86,6 +86,7 @@ class Settings:
     dot: Endpoint | None = None
     doh: Endpoint | None = None
     doq: Endpoint | None = None
+    page: tuple[Endpoint, ...] = ()  # where blocked names lead to
     transparent: Endpoint | None = None  # where the network redirects web connections to
 
     @property

@@ -113,9 +113,24 @@ def prepare(settings: Settings) -> tuple[Settings, FolderLock]:
         doh=claim(settings.doh, "doh", one) if settings.doh else None,
         doq=claim(settings.doq, "doq", (socket.SOCK_DGRAM,)) if settings.doq else None,
         transparent=claim(settings.transparent, "transparent", one) if settings.transparent else None,
+        page=tuple(place for place in settings.page if _is_free_for_page(place, settings)),
     )
     settings.save()
     return settings, lock
+
+
+def _is_free_for_page(place: Endpoint, settings: Settings) -> bool:
+    """Can the block page be shown there? Filtering goes on without it, and another server may be meant to show one."""
+    others = (settings.web, settings.proxy, settings.doh, settings.dot, settings.transparent)
+    if any(other and other.port == place.port and other.host in (place.host, "0.0.0.0", "::") for other in others):  # noqa: S104
+        log.warning("No block page at %s: another part of Hedgerow listens there. Give block_page an address of its own.", place)
+        return False
+    try:
+        _claim_port(place, (socket.SOCK_STREAM,))
+    except OSError as error:
+        log.warning("No block page at %s: %s. Something else must show one there.", place, error.strerror)
+        return False
+    return True
 
 
 @dataclass

@@ -34,7 +34,7 @@ def read_resolver(raw: RawNetwork, tree: Tree, check_upstream: CheckUpstream) ->
 
 def _is_secure(upstream: str) -> bool:
     """Can nobody change on the way what this upstream says? One on this machine is as good as an encrypted one."""
-    return upstream.startswith(("tls://", "https://")) or upstream.rpartition("//")[2].startswith(("127.", "[::1]", "::1"))
+    return upstream.startswith(("tls://", "https://", "quic://")) or upstream.rpartition("//")[2].startswith(("127.", "[::1]", "::1"))
 
 
 def reverse_zone(network: IPv4Network | IPv6Network) -> str:

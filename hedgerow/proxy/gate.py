@@ -24,7 +24,7 @@ from hedgerow.proxy.connection import Connection
 from hedgerow.proxy.explicit import ExplicitConnection
 from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, KnownDecisions
 from hedgerow.proxy.sign_in import SignIns
-from hedgerow.proxy.transparent import TransparentConnection, allow_foreign_addresses
+from hedgerow.proxy.transparent import PageConnection, TransparentConnection, allow_foreign_addresses
 from hedgerow.proxy.tunnel import Tunnel, Tunnels
 from hedgerow.proxy.use import TunnelUse
 
@@ -80,12 +80,13 @@ class Gate:
         self._known = KnownAddresses()
         self._decisions = KnownDecisions(judge.decide)
 
-    async def listen(self, host: str, port: int, *, transparent: bool = False) -> int:
+    async def listen(self, host: str, port: int, *, transparent: bool = False, page: bool = False) -> int:
         """Accept connections; returns the port. Several workers may listen on the same one. Raises OSError.
 
-        A `transparent` port is for connections that the network redirects here, the others for clients that know of the proxy.
+        A `transparent` port is for connections that the network redirects here, one for the `page` for those to a blocked name's
+        address, the others for clients that know of the proxy.
         """
-        kind = TransparentConnection if transparent else ExplicitConnection
+        kind = PageConnection if page else TransparentConnection if transparent else ExplicitConnection
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)

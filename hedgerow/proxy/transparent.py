@@ -39,12 +39,15 @@ class TransparentConnection(Connection):
         super().connection_made(transport)
         if self._is_gone:
             return
-        target = original_destination(transport.get_extra_info("socket"))
+        target = self._destination(transport.get_extra_info("socket"))
         if target is None:
             self._gate.drop("direct")
             self.abort()
         else:
             self._target = target
+
+    def _destination(self, sock: socket.socket) -> Authority | None:
+        return original_destination(sock)
 
     def _read_first(self, data: bytes) -> None:
         self._first += data
@@ -90,6 +93,19 @@ class TransparentConnection(Connection):
         )  # fmt: skip
         if not self._is_refused(head, request):
             self._inspect((request,), Verdict.ALLOW, lane="http")
+
+
+class PageConnection(TransparentConnection):
+    """A connection to the address that our resolver gives for blocked names: its client believes that the blocked site is here.
+
+    What it names is judged as ever. Blocked names get the page; one that has been opened since is fetched from where it really is.
+    """
+
+    __slots__ = ()
+
+    def _destination(self, sock: socket.socket) -> Authority | None:
+        local = sock.getsockname()
+        return Authority(local[0].partition("%")[0], local[1])
 
 
 def original_destination(sock: socket.socket) -> Authority | None:
