@@ -81,7 +81,8 @@ async def serve_dns(worker: Worker) -> AsyncIterator[None]:
 
 def _encrypted(worker: Worker, server: Server) -> contextlib.AbstractAsyncContextManager[None]:
     """Encrypted DNS where the settings ask for any: HTTP/2 and certificates weigh six megabytes, so that nobody else loads them."""
-    if worker.settings.dot is None and worker.settings.doh is None:
+    settings = worker.settings
+    if settings.dot is None and settings.doh is None and settings.doq is None:
         return contextlib.nullcontext()
     from hedgerow.app.encrypted_dns import serve_encrypted
 
