@@ -38,7 +38,12 @@ _LABEL = "\n"
 _INNER = 8
 """What a fragment that begins inside a word loses against one that does not."""
 CROWD = 6
-"""A host with more rules than this has them found by fragments, where they have some."""
+"""A host with more rules than this has them found by the sites that ask or by fragments, where they have some; a fragment with more, by
+the sites."""
+SITES = "<"
+"""Stands before the key of a site that asks."""
+NOBODY = "null"
+"""Stands for a site that is not known."""
 _COMMON = frozenset(
     {"http", "https", "http://", "https://", "://", "://www.", "www.", "/www.", ".js", ".css", ".html", ".php", ".gif", ".png", ".jpg"}
     | {f".{suffix}{end}" for suffix in ("com", "net", "org", "ru", "de", "io", "co") for end in ("", "/")}
@@ -110,17 +115,26 @@ def _place(number: int, rule: UrlRule, crowds: Counter[str], weights: Counter[st
     fragment = _choose(rule, weights)
     is_telling = len(fragment) > 4 and not fragment[0].isalnum()
     conditions = parse_conditions(rule.options)
+    sites = _places_of_sites(rule, conditions.initiators.wanted)
     places: list[str] = []
-    if rule.host and (crowds[rule.host] <= CROWD or not is_telling):
+    if sites and (crowds[rule.host] > CROWD or weights[fragment] > CROWD):
+        places = sites
+    elif rule.host and (crowds[rule.host] <= CROWD or not is_telling):
         places = [rule_key(rule.host)]
     elif not is_telling:
-        places = _places_of(conditions.initiators.wanted, "<") or _places_of(conditions.targets.wanted, "")
+        places = sites or _places_of(conditions.targets.wanted, "")
     for place in places:
         buckets.places[place].append(number)
     if not places:
         for text in _texts(fragment):
             (buckets.fragments[rule.exception][text] if text else buckets.anywhere).append(number)
     return "" if places else fragment
+
+
+def _places_of_sites(rule: UrlRule, sites: frozenset[str]) -> list[str]:
+    """By the sites that ask, where a rule is for these only. An exception for several also holds when nobody is known to ask."""
+    places = _places_of(sites, SITES)
+    return [*places, SITES + rule_key(NOBODY)] if places and rule.exception and len(sites) > 1 else places
 
 
 def _places_of(names: frozenset[str], mark: str) -> list[str]:

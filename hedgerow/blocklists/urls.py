@@ -21,12 +21,12 @@ from hedgerow.blocklists.conditions import EVERYTHING, LOADED, Conditions, Resou
 from hedgerow.blocklists.names import rule_key, unescape
 from hedgerow.blocklists.patterns import compile_pattern, compile_rest, compile_set
 from hedgerow.blocklists.rules import Kind, UrlRule
-from hedgerow.blocklists.url_index import BUCKETS, FRAGMENTS, META, OFFSETS, PLACES, ROWS
+from hedgerow.blocklists.url_index import BUCKETS, FRAGMENTS, META, NOBODY, OFFSETS, PLACES, ROWS, SITES
 
 REMEMBERED = 8192
 """Pairs of hosts whose rules are remembered: pages ask the same few hosts again and again."""
 
-NOBODY = frozenset({"", "null"})
+UNKNOWN_SITES = frozenset({"", NOBODY})
 """Initiators that are not known: none was told, or it is an opaque origin, which is a third party to everybody."""
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.%-")
 _PLAIN = re.compile(r"[^*^|]+")
@@ -100,7 +100,9 @@ def _holds(rule: Rule, conditions: Conditions, host: str, initiator: str) -> boo
 def _is_in_doubt(rule: Rule, initiator: str) -> bool:
     """A block must be known to hold. An exception also holds where it well may, or the block would be applied more widely than was
     meant: from nobody that is known, if it is for several sites. That it is just the one site would be a chance."""
-    return rule.rule.exception and initiator in NOBODY and rule.conditions is not None and len(rule.conditions.initiators.wanted) != 1
+    return (
+        rule.rule.exception and initiator in UNKNOWN_SITES and rule.conditions is not None and len(rule.conditions.initiators.wanted) != 1
+    )
 
 
 def _holds_for(conditions: Conditions, asked: Asked) -> bool:
@@ -115,12 +117,12 @@ def _holds_for(conditions: Conditions, asked: Asked) -> bool:
     )
 
 
-def _add_test(rule: Rule, by_place: bool) -> None:
+def _add_test(rule: Rule, by_host: bool) -> None:
     """Gives a rule a test that is made when it is first needed: most rules are candidates seldom or never."""
 
     def first(asked: Asked) -> bool:
         conditions = parse_conditions(rule.rule.options)
-        test = _make_test(rule.rule, by_place)
+        test = _make_test(rule.rule, by_host)
         if conditions.is_about_asker or conditions.methods:
             rule.test = lambda asked: _holds_for(conditions, asked) and (test is None or test(asked))
         else:
@@ -130,7 +132,7 @@ def _add_test(rule: Rule, by_place: bool) -> None:
     rule.test = first
 
 
-def _make_test(rule: UrlRule, by_place: bool) -> Test | None:
+def _make_test(rule: UrlRule, by_host: bool) -> Test | None:
     match_case = bool(rule.options) and parse_conditions(rule.options).match_case
     match rule.kind:
         case Kind.REGEX:
@@ -140,12 +142,12 @@ def _make_test(rule: UrlRule, by_place: bool) -> Test | None:
             test = compile_set([rule.pattern])
             return lambda asked: test(asked.text.partition("://")[2])
         case _:
-            return _make_pattern_test(rule, by_place, match_case)
+            return _make_pattern_test(rule, by_host, match_case)
 
 
-def _make_pattern_test(rule: UrlRule, by_place: bool, match_case: bool) -> Test | None:
+def _make_pattern_test(rule: UrlRule, by_host: bool, match_case: bool) -> Test | None:
     pattern = rule.pattern if match_case else rule.pattern.lower()
-    if by_place and rule.host and pattern.startswith("||"):
+    if by_host and rule.host and pattern.startswith("||"):
         return _test_rest(pattern[2 + len(rule.host) :], match_case)
     search = compile_pattern(pattern, match_case).search
     if match_case:
@@ -290,7 +292,7 @@ class UrlMatcher:
         if len(self._near) >= REMEMBERED:
             self._near.clear()
         blocks, exceptions = list[Rule](), list[Rule]()
-        for bucket in (*self._found_by("", host), *self._found_by("<", initiator), *self._always):
+        for bucket in (*self._found_by("", host), *self._found_by(SITES, initiator or NOBODY), *self._always):
             for rules, kept in ((bucket.blocks, blocks), (bucket.exceptions, exceptions)):
                 for rule in rules:
                     if rule.types & resource and (rule.conditions is None or _holds(rule, rule.conditions, host, initiator)):
@@ -304,11 +306,11 @@ class UrlMatcher:
         return tuple(self._opened[number] for _key, number in prefixes)
 
     def _open_bucket(self, number: int) -> Bucket:
-        by_place = number < self._places
-        rules = [self._decode(rule, by_place) for rule in self._flat[self._starts[number] : self._starts[number + 1]]]
+        by_host = number < self._places and not self._trie.restore_key(number).startswith(SITES)
+        rules = [self._decode(rule, by_host) for rule in self._flat[self._starts[number] : self._starts[number + 1]]]
         return _bucket((rule for rule in rules if not rule.rule.exception), (rule for rule in rules if rule.rule.exception))
 
-    def _decode(self, number: int, by_place: bool) -> Rule:
+    def _decode(self, number: int, by_host: bool) -> Rule:
         row = bytes(self._rows[self._offsets[number] : self._offsets[number + 1]])
         source, line, exception, kind, pattern, host, options, text, file, whole = json.loads(row)
         conditions = parse_conditions(options)
@@ -317,7 +319,7 @@ class UrlMatcher:
         written = UrlRule(pattern, host, line, text, exception, options, Kind(kind), file)
         rule = Rule(written, source, self._columns.masks[source], types, static, conditions.important)
         if not whole or conditions.match_case or conditions.is_about_asker or conditions.methods:
-            _add_test(rule, by_place)
+            _add_test(rule, by_host)
         return rule
 
 

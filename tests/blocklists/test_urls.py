@@ -145,6 +145,27 @@ def test_modifiers(line: str, url: str, resource: str, initiator: str, expected:
     assert bool(find(matcher, url, resource, initiator).blocks) is expected
 
 
+def test_rules_of_a_crowded_host_are_found_by_the_sites_that_ask(tmp_path: Path) -> None:
+    """And held to its host there too; an exception for several sites also when nobody is known to ask."""
+    lines = [f"||crowd.example/gtm.js$script,domain=s{number}.example" for number in range(20)]
+    lines += [f"@@||crowd.example/gtm.js?x{number}$domain=a{number}.example|b{number}.example" for number in range(10)]
+    lines += ["||crowd.example/gtm.js$image", "@@||crowd.example/gtm.js?y$domain=only.example"]
+    matcher = open_matcher(tmp_path, "\n".join(lines))
+    url = "https://www.crowd.example/gtm.js?x1"
+    for asked, initiator, blocked in (
+        (url, "www.s3.example", True),
+        (url, "s33.example", False),
+        ("https://other.example/gtm.js?x1", "s3.example", False),
+        ("https://crowd.example/gtm.jsx", "s3.example", True),
+        ("https://crowd.example/other.js", "s3.example", False),
+    ):
+        assert bool(find(matcher, asked, "script", initiator).blocks) == blocked, (asked, initiator)
+    for initiator, lifted in (("a1.example", True), ("b1.example", True), ("a2.example", False), ("", True), ("null", True)):
+        assert (find(matcher, url, "image", initiator).blocks == ()) == lifted, initiator
+    for initiator, lifted in (("only.example", True), ("", False), ("null", False)):
+        assert (find(matcher, "https://crowd.example/gtm.js?y", "image", initiator).blocks == ()) == lifted, initiator
+
+
 def test_important_stands_against_exceptions_but_for_important_ones(tmp_path: Path) -> None:
     text = "/adverts/x\n/adverts/*$important,script\n@@||good.example/adverts/$image,script\n@@||best.example/adverts/$important"
     matcher = open_matcher(tmp_path, text)
