@@ -115,7 +115,7 @@ class CodeDesk:
         if code.minutes:
             await process.time.give_time(code.person or code.device or "", code.subject, code.minutes, code.giver)
             return
-        ends = process.web.end_of(now, HowLong(code.how_long))
+        ends = process.web.within_session(code.device, process.web.end_of(now, HowLong(code.how_long)))
         device = DeviceId(code.device) if code.device else None
         subject = process.web.check_subject(code.subject)
         grant = Grant(secrets.token_hex(6), subject, code.giver, now, ends, device, code.person, "by a code")

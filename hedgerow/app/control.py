@@ -55,7 +55,7 @@ from hedgerow.journal.store import open_journal
 from hedgerow.journal.usage import UsageStore
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.load import load_policy
-from hedgerow.policies.model import Activity, CodeTyped, Grant, Pause, Policy, Sitting, Spent
+from hedgerow.policies.model import Activity, CodeTyped, ConductAccepted, Grant, Pause, Policy, Sitting, Spent
 from hedgerow.policies.parties import retention_of
 from hedgerow.proxy.authority import ensure_authority
 
@@ -283,6 +283,8 @@ class ControlProcess:
                         used.append(message)
                     case CodeTyped():
                         await self.codes.take(message)
+                    case ConductAccepted():
+                        await self.time.accept(message.sitting)
                     case _:
                         kept.append(message)
                         self._warner.seen(message.person, message.when)

@@ -36,12 +36,23 @@ class ProxySide:
         own = {endpoint.host for listen in (settings.dns, settings.proxy, settings.web) for endpoint in listen.every_family()}
         guard = Guard(network.reachable, frozenset(network.ports), frozenset(own))
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
-        page = BlockPage.load(network.country, network.timezone, ages)
+        page = BlockPage.load(network.country, network.timezone, ages, view.policy.conduct.text if view.policy.conduct else "")
         worker, phrases = self._worker, view.policy.phrase_lists
         passwords = {user: each.proxy_password for each in view.policy.devices.values() if each.proxy_password for user in each.proxy_users}
         sign_in = SignInRules(network.proxy_sign_in, passwords)
         return Judge(
-            *(self.client_of, worker.decide, self.resolve, self.observe, worker.ask, guard, page, worker.use, worker.type_code),
+            *(
+                self.client_of,
+                worker.decide,
+                self.resolve,
+                self.observe,
+                worker.ask,
+                guard,
+                page,
+                worker.use,
+                worker.type_code,
+                worker.accept,
+            ),
             sign_in=sign_in,
             phrase_lists=phrases,
         )

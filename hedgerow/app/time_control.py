@@ -76,6 +76,8 @@ class RunningTime:
         now = time.time()
         profile = SEAT_PROFILES[band] if band is not None else None
         sitting = Sitting(secrets.token_hex(6), found.id, giver, now, now + minutes * 60 if minutes else None, person, profile, name)
+        if found.is_seat:
+            await asyncio.to_thread(self._process.ledger.clear, found.id, giver)
         await asyncio.to_thread(self._process.usage.sit, sitting)
         await self._process.publish()
         return sitting
@@ -84,7 +86,20 @@ class RunningTime:
         found = self._device(device)
         end = time.time() + minutes * 60 if minutes is not None else None
         await asyncio.to_thread(self._process.usage.end_sitting, found.id, end)
+        if found.is_seat and end is None:
+            await asyncio.to_thread(self._process.ledger.clear, found.id, "the end of the session")
         await self._process.publish()
+
+    async def accept(self, sitting_id: str) -> None:
+        if await asyncio.to_thread(self._process.usage.accept, sitting_id):
+            await self._process.publish()
+
+    def seat_since(self, device: str) -> float:
+        found = self._policy.devices.get(device)
+        if found is None or not found.is_seat:
+            return 0.0
+        here = [each.starts for each in self.sittings() if each.device == found.id and each.starts <= time.time()]
+        return max(here) if here else self._process.usage.last_end(found.id) or 0.0
 
     @property
     def _policy(self) -> Policy:

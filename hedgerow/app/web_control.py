@@ -20,7 +20,7 @@ from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.lifelines import Lifelines
-from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Person, Policy, Request
+from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Person, Policy, Reason, Request
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.services import Service, Services
 from hedgerow.policies.targets import parse_target
@@ -102,14 +102,17 @@ class WebControl:
             return None
         ruleset = view.rulesets.ruleset(device, time.time())
         closed = ruleset.closed
+        conduct = view.policy.conduct if closed is not None and closed.reason is Reason.CONDUCT else None
         return DeviceView(
             device=device.id,
             person=device.person,
             profile=ruleset.profile,
             lifelines=self._lifelines.for_country(view.policy.network.country),
-            held=closed.what or closed.reason.value if closed else "",
+            held=closed.what or closed.reason.value if closed and conduct is None else "",
             held_until=closed.until if closed else None,
             may_sign_in=ruleset.profile == "adult",
+            conduct=conduct.text if conduct is not None else "",
+            sitting=ruleset.sitting,
         )
 
     async def approve(self, request_id: int, how_long: HowLong, giver: str) -> Grant:
@@ -120,7 +123,7 @@ class WebControl:
             subject=request.host,
             giver=giver,
             starts=now,
-            ends=self.end_of(now, how_long),
+            ends=self.within_session(request.device, self.end_of(now, how_long)),
             device=DeviceId(request.device),
             note=request.note,
         )
@@ -134,7 +137,7 @@ class WebControl:
     async def give(self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None) -> Grant:
         """A grant that nobody asked for. Raises `Unfit` for an unknown name or subject."""
         self.check_whose(device, person)
-        subject = self.check_subject(subject)
+        subject, ends = self.check_subject(subject), self.within_session(device, ends)
         grant = Grant(secrets.token_hex(6), subject, giver, time.time(), ends, DeviceId(device) if device else None, person)
         await asyncio.to_thread(self._process.ledger.give, grant)
         await self._process.publish()
@@ -193,6 +196,14 @@ class WebControl:
                 return next_midnight(now, self._view().policy.network.timezone)
             case HowLong.GOOD:
                 return None
+
+    def within_session(self, device: str | None, ends: float | None) -> float | None:
+        """When a grant ends that would last until `ends`: what a guest at a seat was granted is not for the next."""
+        known, now = self._view().policy.devices.get(device or ""), time.time()
+        if known is None or not known.is_seat:
+            return ends
+        limits = [each.ends for each in self._view().rulesets.sittings if each.device == known.id and each.starts <= now]
+        return min((each for each in (ends, *limits) if each is not None and each > now), default=None)
 
     def check_whose(self, device: str | None, person: str | None) -> None:
         policy = self._view().policy

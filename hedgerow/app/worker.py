@@ -18,7 +18,7 @@ from hedgerow.journal.messages import DeviceSeen
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import AccessRequest, CodeTyped, Decision, Device, DeviceId, Request
+from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, Decision, Device, DeviceId, Request
 from hedgerow.policies.observe import observe
 from hedgerow.policies.ruleset import Ruleset
 
@@ -104,6 +104,9 @@ class Worker:
 
     def ask(self, request: AccessRequest) -> None:
         self.courier.send(request)
+
+    def accept(self, accepted: ConductAccepted) -> None:
+        self.courier.send(accepted)
 
     def type_code(self, typed: CodeTyped) -> None:
         self.courier.send(typed)

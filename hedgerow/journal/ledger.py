@@ -79,6 +79,15 @@ class Ledger:
         with self._engine.begin() as connection:
             connection.execute(grants.insert().values(_grant_row(grant)))
 
+    def clear(self, device: DeviceId, giver: str) -> None:
+        """Ends what was granted to a device, and closes what was asked for there: the next who sits at it is somebody else."""
+        now = self._clock()
+        with self._engine.begin() as connection:
+            mine = (_GRANT.device == device) & _GRANT.revoked_at.is_(None) & (_GRANT.ends.is_(None) | (_GRANT.ends > now))
+            connection.execute(grants.update().where(mine).values(revoked_at=now, revoked_by=giver))
+            asked = (_REQUEST.device == device) & (_REQUEST.state == "open")
+            connection.execute(access_requests.update().where(asked).values(state="denied", answered_at=now, answered_by=giver))
+
     def revoke(self, grant_id: str, giver: str) -> None:
         """Ends a grant now. Raises `NoSuchEntry`."""
         with self._engine.begin() as connection:

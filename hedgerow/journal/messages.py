@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
-from hedgerow.policies.model import AccessRequest, Activity, CodeTyped, DeviceId, Observation, Reason
+from hedgerow.policies.model import AccessRequest, Activity, CodeTyped, ConductAccepted, DeviceId, Observation, Reason
 
 LINE_LIMIT = 64 * 1024
 """Bytes of one line; a longer one is malformed."""
@@ -57,12 +57,13 @@ class DeviceSeen:
     name: str = ""
 
 
-type Message = Observation | AccessRequest | CodeTyped | Activity | CounterDelta | GaugeLevel | DeviceSeen
+type Message = Observation | AccessRequest | CodeTyped | ConductAccepted | Activity | CounterDelta | GaugeLevel | DeviceSeen
 
 KIND_OF: dict[type, str] = {
     Observation: "observation",
     AccessRequest: "access_request",
     CodeTyped: "code_typed",
+    ConductAccepted: "conduct_accepted",
     Activity: "activity",
     CounterDelta: "counter",
     GaugeLevel: "gauge",

@@ -196,6 +196,7 @@ sittings = Table(
     Column("profile", String),
     Column("starts", Float, nullable=False),
     Column("ends", Float),
+    Column("accepted", Float),  # when the guest accepted the code of conduct
 )
 
 codes = Table(

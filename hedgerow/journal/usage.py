@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from sqlalchemy import Engine, Update, or_, select
+from sqlalchemy import Engine, Update, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from hedgerow.journal.ledger import NoSuchEntry
@@ -85,13 +85,29 @@ class UsageStore:
             if not connection.execute(_open_at(device, now).values(ends=now if at is None else at)).rowcount:
                 raise NoSuchEntry(f"nobody sits at {device}")
 
+    def accept(self, sitting_id: str) -> bool:
+        """The guest of a sitting accepts the code of conduct; False where that is over, or was done before."""
+        now, its = self._clock(), sittings.c
+        with self._engine.begin() as connection:
+            open_one = (its.id == sitting_id) & its.accepted.is_(None) & or_(its.ends.is_(None), its.ends > now)
+            return bool(connection.execute(sittings.update().where(open_one).values(accepted=now)).rowcount)
+
+    def last_end(self, device: DeviceId) -> float | None:
+        """When the last sitting at a device that is over ended."""
+        with self._engine.connect() as connection:
+            found: float | None = connection.scalar(
+                select(func.max(sittings.c.ends)).where(sittings.c.device == device, sittings.c.ends <= self._clock())
+            )
+        return found
+
     def sittings(self, now: float) -> tuple[Sitting, ...]:
         """Those that hold at `now` or will hold."""
         holds = or_(sittings.c.ends.is_(None), sittings.c.ends > now)
         with self._engine.connect() as connection:
             rows = connection.execute(select(sittings).where(holds).order_by(sittings.c.starts)).all()
         return tuple(
-            Sitting(row.id, DeviceId(row.device), row.giver, row.starts, row.ends, row.person, row.profile, row.name) for row in rows
+            Sitting(row.id, DeviceId(row.device), row.giver, row.starts, row.ends, row.person, row.profile, row.name, row.accepted)
+            for row in rows
         )
 
 

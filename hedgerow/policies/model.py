@@ -43,6 +43,7 @@ class Reason(StrEnum):
 
     LIFELINE = "lifeline"
     PAUSE = "pause"
+    CONDUCT = "code-of-conduct"  # a café's guest has not accepted it yet
     BEDTIME = "bedtime"
     SCHEDULE = "schedule"  # the internet is closed at this time
     BUDGET = "budget"
@@ -364,6 +365,14 @@ class ListSource:
 
 
 @dataclass(frozen=True, slots=True)
+class Conduct:
+    """A café's code of conduct: its text as it was read, and where the policy names its file."""
+
+    text: str
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The whole validated configuration. Every name in it is known to exist. `household` holds for everybody."""
 
@@ -377,6 +386,7 @@ class Policy:
     path: str | None = None
     files: tuple[str, ...] = ()  # all that it was read from beside `path`: included files, calendars
     calendars: tuple[str, ...] = ()  # URLs of calendars with holidays
+    conduct: Conduct | None = None
     phrase_lists: tuple[str, ...] = ()  # files of weighted phrases beside the built-in ones; absolute
     notices: dict[str, Receiver] = field(default_factory=dict)
 
@@ -385,7 +395,7 @@ class Policy:
 class Sitting:
     """Somebody at a device for a while: who signed in at one that several share, or a guest at a seat, under `profile`.
 
-    A later sitting of the same device counts over an earlier one.
+    A later sitting of the same device counts over an earlier one. `accepted`: when the guest accepted the code of conduct.
     """
 
     id: str
@@ -396,6 +406,15 @@ class Sitting:
     person: str | None = None
     profile: str | None = None
     name: str = ""
+    accepted: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConductAccepted:
+    """The guest of a sitting accepts the café's code of conduct."""
+
+    when: float
+    sitting: str
 
 
 @dataclass(frozen=True, slots=True)

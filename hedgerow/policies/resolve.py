@@ -12,7 +12,7 @@ from hedgerow.policies import network_settings
 from hedgerow.policies.devices_reader import DevicesReader, known_profile
 from hedgerow.policies.holidays import Calendars, read_holidays
 from hedgerow.policies.list_entries import check_categories_used, list_source
-from hedgerow.policies.model import Network, Person, Policy, Profile
+from hedgerow.policies.model import Conduct, Network, Person, Policy, Profile
 from hedgerow.policies.notices_reader import read_notices
 from hedgerow.policies.profiles import ProfileReader, builtin_profiles, profile_for_age
 from hedgerow.policies.rules_reader import RulesReader
@@ -21,6 +21,7 @@ from hedgerow.policies.services import Services
 from hedgerow.policies.yaml_tree import Tree
 
 DEFAULT_PROFILE = "child-8-12"
+MAX_CONDUCT = 10_000
 
 
 def resolve(
@@ -48,10 +49,12 @@ def resolve(
             people[name] = replace(people[name], holidays=own)
     reader.zone = _zone(network.timezone)
     devices = DevicesReader(reader, profiles, network, people).read(raw)
+    conduct = _conduct(tree, raw.code_of_conduct, sources)
     check_categories_used(tree, listed, builtin, reader.used)
     return Policy(
         network, people, devices, profiles, household, lists, categories, str(path) if path is not None else None,
-        files=tuple(dict.fromkeys(sources.files)), calendars=tuple(dict.fromkeys(sources.urls)),
+        calendars=tuple(dict.fromkeys(sources.urls)),
+        conduct=conduct, files=tuple(dict.fromkeys(sources.files)),
         phrase_lists=tuple(_phrase_list(tree, index, name, path) for index, name in enumerate(raw.phrase_lists)),
         notices=read_notices(tree, reader.times, raw.notices),
     )  # fmt: skip
@@ -61,6 +64,22 @@ def _zone(name: str | None) -> ZoneInfo:
     """The zone of a name; a mistaken one is told where it is checked."""
     name = name or network_settings.local_timezone()
     return ZoneInfo(name if network_settings.is_timezone(name) else "UTC")
+
+
+def _conduct(tree: Tree, name: str | None, sources: Calendars) -> Conduct | None:
+    """The café's text, which is followed as the policy file is."""
+    if name is None:
+        return None
+    file, path = (sources.base / name).absolute(), ("code_of_conduct",)
+    sources.files.append(str(file))
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        tree.add_problem(path, f"'{file}' cannot be read as text: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
+        return None
+    if not text or len(text) > MAX_CONDUCT:
+        tree.add_problem(path, f"'{file}' is {'empty' if not text else f'longer than {MAX_CONDUCT} characters'}")
+    return Conduct(text, tree.origin_of(path))
 
 
 def _phrase_list(tree: Tree, index: int, name: str, policy_path: Path | None) -> str:

@@ -248,5 +248,6 @@ class RawPolicy(RawRules):
     lists: list[RawList] = []
     seats: Annotated[dict[str, RawSeat], BeforeValidator(_nothing_said)] = {}
     include: Texts = []
+    code_of_conduct: str | None = None
     phrase_lists: Texts = []
     notices: Annotated[dict[str, RawReceiver], BeforeValidator(_nothing_said)] = {}

@@ -45,6 +45,11 @@ def read_form(body: bytes, host: str, fallback: str) -> tuple[str, str]:
     return (url if is_ours else fallback), note
 
 
+def says_yes(body: bytes) -> bool:
+    """Whether a form accepts the code of conduct."""
+    return len(body) <= MAX_FORM and parse_qs(body.decode("utf-8", "replace"), max_num_fields=8, errors="replace").get("accept") == ["yes"]
+
+
 def read_code(body: bytes) -> str:
     """The code of a form, empty where it has none."""
     fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8, errors="replace") if len(body) <= MAX_FORM else {}

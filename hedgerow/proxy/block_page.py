@@ -52,12 +52,14 @@ class BlockPage:
         lifelines: Sequence[Lifeline],
         abouts: Mapping[str, str],
         ages: Mapping[str, int],
+        conduct: str = "",
     ) -> None:
         self._template = environment.get_template("page.html")
         self._style = Markup(style)  # noqa: S704  our own file
         self._wordings = wordings
         self._abouts = abouts
         self._ages = ages
+        self._conduct = conduct
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self._policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         # The same on every page, and the longest part of it: made once.
@@ -65,7 +67,9 @@ class BlockPage:
         self._care_of_illegal = _render_care(environment, wordings, *choose_lines(lifelines, to_report=True))
 
     @staticmethod
-    def load(country: str | None = None, timezone: str = "UTC", ages: Mapping[str, int] | None = None) -> BlockPage:
+    def load(
+        country: str | None = None, timezone: str = "UTC", ages: Mapping[str, int] | None = None, conduct: str = ""
+    ) -> BlockPage:  # fmt: skip
         """The pages of this package, with the lifelines of a country and times as its clocks show them."""
         categories = builtin_categories()
         titles = {category.name: category.title for category in categories}
@@ -77,6 +81,7 @@ class BlockPage:
             Lifelines.load().for_country(country),
             {category.name: category.description for category in categories},
             ages or {},
+            conduct,
         )
 
     def reader_of(self, ruleset: Ruleset, accept_language: str) -> Reader:
@@ -130,6 +135,8 @@ class BlockPage:
         ask = None if is_closed_to_asking(decision) else {"path": ASK_PATH, "url": url, "note_limit": NOTE_LIMIT}
         about = self._abouts.get(decision.what, "") if decision.reason is Reason.CATEGORY and reader.language == "en" else ""
         parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
+        if decision.reason is Reason.CONDUCT:
+            parts |= {"conduct": self._conduct, "accept": {"path": ASK_PATH, "url": url}}
         if decision.what == ILLEGAL:
             parts["care"] = self._care_of_illegal[reader]
         if reader.young:
@@ -141,7 +148,17 @@ class BlockPage:
     def _page(self, status: int, reader: Reader, parts: dict[str, Any]) -> Answer:
         words = self._wordings[reader.language].words
         common = {"words": words, "style": self._style, "care": self._care[reader], "young": reader.young}
-        empty = {"about": "", "facts": (), "ask": None, "link": "", "link_label": "", "opens": "", "full_why": ""}
+        empty = {
+            "about": "",
+            "facts": (),
+            "ask": None,
+            "link": "",
+            "link_label": "",
+            "opens": "",
+            "full_why": "",
+            "conduct": "",
+            "accept": None,
+        }
         return self._answer(status, self._template.render({**empty, **common, **parts}), "text/html")
 
     def _answer(self, status: int, body: str, kind: str, extra: tuple[tuple[str, str], ...] = ()) -> Answer:
@@ -174,9 +191,10 @@ def _facts(wording: Wording, decision: Decision, host: str, now: float) -> dict[
 def is_closed_to_asking(decision: Decision) -> bool:
     """Nobody is asked to open a hole in the filter from the page that closed it; a bare address may be somebody's own server.
 
-    Nor is illegal material asked for: a request would write down where it is.
+    Nor is illegal material asked for: a request would write down where it is. And a code of conduct is accepted, not asked about.
     """
-    return (decision.reason is Reason.BYPASS and decision.what != IP_ADDRESS) or decision.what == ILLEGAL
+    is_a_way_round = decision.reason is Reason.BYPASS and decision.what != IP_ADDRESS
+    return is_a_way_round or decision.what == ILLEGAL or decision.reason is Reason.CONDUCT
 
 
 def _render_care(

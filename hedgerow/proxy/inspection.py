@@ -19,11 +19,11 @@ from urllib.parse import urlsplit
 from mitmproxy import connection, http
 
 from hedgerow.blocklists.names import is_address
-from hedgerow.policies.model import AccessRequest, CodeTyped, Decision, Device, DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, Decision, Device, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
 from hedgerow.proxy import content
-from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_code, read_form
+from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_code, read_form, says_yes
 from hedgerow.proxy.block_page import ASK_PATH, Answer, Form, form_of, is_closed_to_asking
 from hedgerow.proxy.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
 from hedgerow.proxy.hidden_blocks import HiddenBlock, HiddenBlocks
@@ -353,6 +353,8 @@ class Inspection:
             return self._answer(flow, page.told("open", 200, url, reader))
         if digits := read_code(flow.request.raw_content or b""):
             return await self._take_code(flow, device, request, digits, reader)
+        if decision.reason is Reason.CONDUCT and says_yes(flow.request.raw_content or b""):
+            return await self._take_consent(flow, request, reader)
         if is_closed_to_asking(decision):
             return self._answer(flow, page.blocked(decision, authority.host, fallback, self._clock(), reader=reader))
         if not self._asked.allows(device.id, self._clock()):
@@ -374,6 +376,18 @@ class Inspection:
             if self.judge.decide(self._client(flow)[1], request).verdict is not Verdict.BLOCK:
                 return self._answer(flow, self.judge.page.told("open", 200, request.url or "", reader))
         return self._answer(flow, page.told("code-wrong", 403, reader=reader))
+
+    async def _take_consent(self, flow: http.HTTPFlow, request: Request, reader: Reader) -> None:
+        """A guest accepts the code of conduct; then the page is as open as it is for the guest."""
+        self.judge.accept(ConductAccepted(self._clock(), self._client(flow)[1].sitting))
+        for _ in range(_CODE_LOOKS):
+            await asyncio.sleep(_CODE_LOOK_S)
+            decision = self.judge.decide(self._client(flow)[1], request)
+            if decision.verdict is not Verdict.BLOCK:
+                return self._answer(flow, self.judge.page.told("open", 200, request.url or "", reader))
+            if decision.reason is not Reason.CONDUCT:
+                break
+        return self._answer(flow, self.judge.page.blocked(decision, request.host, request.url or "", self._clock(), reader=reader))
 
     def explain(self, status: int, message: str, request: http.Request | None, client: str) -> Answer:
         """What somebody is told when a request could not be carried out, in the form that suits the one who asked."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hedgerow.policies.model import AccessRequest, CodeTyped, Decision, Device, DeviceId, Request, Verdict
+from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, Decision, Device, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.block_page import BlockPage
 from hedgerow.proxy.guard import Guard
@@ -37,7 +37,7 @@ class Judge:
     `decide` has the catalogue bound.
 
     `observe` and `ask` hand on and never block; `use` is told, again and again, of a tunnel that is busy; `code` of a code that
-    was typed.
+    was typed, `accept` of a guest who accepts the code of conduct.
     """
 
     client_of: Callable[[str], tuple[Device, Ruleset] | None]
@@ -49,6 +49,7 @@ class Judge:
     page: BlockPage
     use: Callable[[Ruleset, Request], None] = lambda _ruleset, _request: None
     code: Callable[[CodeTyped], None] = lambda _typed: None
+    accept: Callable[[ConductAccepted], None] = lambda _accepted: None
     sign_in: SignInRules = field(default_factory=SignInRules)
     phrase_lists: tuple[str, ...] = ()  # files of weighted phrases, beside our own
 

@@ -71,8 +71,9 @@ def test_a_code_opens_what_it_is_for_at_both_points_once(running: Hedgerow, inte
     status, text = _type(running, internet, "news.example", f"{digits[:3]} {digits[3:]}")
     assert status == 200, text
     assert "open now" in text
-    wait_until(lambda: not _is_blocked(running, "news.example"), 2, "DNS")
-    assert curl(internet.url("news.example", scheme="http"), proxy=running.proxy, source=TABLET).status == 200
+    wait_until(lambda: not _is_blocked(running, "news.example"), 30, "DNS")
+    url = internet.url("news.example", scheme="http")
+    wait_until(lambda: curl(url, proxy=running.proxy, source=TABLET).status == 200, 30, "the proxy")
     assert _is_blocked(running, "news.example", OTHER)
     assert _type_at_own_page(running, digits)[0] == 403, "a code is for one use"
 
@@ -85,7 +86,7 @@ def test_a_code_answers_a_request(running: Hedgerow, internet: SmallInternet) ->
     (request,) = wait_until(lambda: json.loads(running.run("requests", "--json").stdout), 10, "the request")
     digits = _make(running, "--request", str(request["id"]))
     assert _type_at_own_page(running, digits)[0] == 303
-    wait_until(lambda: not _is_blocked(running, "bank.example"), 2, "DNS")
+    wait_until(lambda: not _is_blocked(running, "bank.example"), 30, "DNS")
     assert json.loads(running.run("requests", "--json").stdout) == []
 
 

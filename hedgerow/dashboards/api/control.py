@@ -88,6 +88,7 @@ class DeviceView:
     """What a device may know of itself. `held` says in words that a pause or bedtime holds now, empty otherwise.
 
     `may_sign_in`: the sign-in page is shown to this device; the filtered devices of children get no more than their own page.
+    `conduct`: the café's code of conduct, where the guest of the session `sitting` has yet to accept it.
     """
 
     device: DeviceId
@@ -97,6 +98,8 @@ class DeviceView:
     held: str = ""
     held_until: float | None = None
     may_sign_in: bool = False
+    conduct: str = ""
+    sitting: str = ""
 
 
 @dataclass(frozen=True, slots=True)

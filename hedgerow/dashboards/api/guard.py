@@ -28,7 +28,16 @@ BODY_LIMIT = 64 * 1024
 """Bytes of a request's body; no form or JSON here needs more."""
 
 DEVICE_PATHS = frozenset(
-    {"/device", "/device/time", "/device/code", "/static/hedgerow.css", "/static/hedgerow.svg", "/certificate", "/certificate/trusted.svg"}
+    {
+        "/device",
+        "/device/time",
+        "/device/code",
+        "/device/conduct",
+        "/static/hedgerow.css",
+        "/static/hedgerow.svg",
+        "/certificate",
+        "/certificate/trusted.svg",
+    }
     | {f"/certificate/hedgerow-ca.{form}" for form in ("mobileconfig", "crt", "pem")}
 )
 """What every device of the network may have: its own page, and the certificate of the CA, which is no secret."""

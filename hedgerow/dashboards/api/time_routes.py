@@ -43,6 +43,14 @@ class TimeControl(Protocol):
         """Who sits at seats and shared devices now."""
         ...
 
+    async def accept(self, sitting_id: str) -> None:
+        """The guest of a sitting accepts the code of conduct; nothing where that is over."""
+        ...
+
+    def seat_since(self, device: str) -> float:
+        """Since when who sits at a seat sits there, 0 for what is no seat: what was before is somebody else's. Waits for the disk."""
+        ...
+
     async def give_time(self, name: str, subject: str, minutes: int, giver: str) -> Bonus:
         """Gives a person or a device minutes on top, today."""
         ...

@@ -38,6 +38,7 @@ class OwnPages:
     def add_to(self, router: APIRouter) -> None:
         router.add_api_route("/device", self.device, methods=["GET"])
         router.add_api_route("/device/time", self.time, methods=["GET"])
+        router.add_api_route("/device/conduct", self.accept, methods=["POST"])
         router.add_api_route("/device/code", self.code, methods=["POST"])
 
     async def device(self, request: Request) -> Response:
@@ -62,6 +63,16 @@ class OwnPages:
         endings = [{"says": told(ending), **asdict(ending)} for ending in site.endings(view.device)]
         return JSONResponse({"held": view.held, "held_until": view.held_until, "budgets": budgets, "endings": endings})
 
+    async def accept(self, request: Request) -> Response:
+        """A café's guest accepts the code of conduct."""
+        site = self._site
+        view = site.control.device_at(peer_address(request.scope))
+        if view is None or site.time is None:
+            return site.renderer.error(403, "This device is not part of this network.")
+        if view.sitting:
+            await site.time.accept(view.sitting)
+        return back_to("/device")
+
     async def code(self, request: Request, code: Annotated[str, Form(max_length=20)]) -> Response:
         """A code that was read out over the phone."""
         site = self._site
@@ -78,9 +89,12 @@ class OwnPages:
         reader, now = self._site.reader, self._site.clock()
         midnight = words.midnight_before(now, words.zone(self._site.control.status().timezone))
         grants = tuple(grant for grant in reader.grants(now) if grant.device == device or (person is not None and grant.person == person))
+        # What was before somebody sat down at a seat is the guest's before.
+        since = self._site.time.seat_since(device) if self._site.time is not None else 0.0
+        counts = () if since > midnight else reader.reasons(midnight, device)
         return _Mine(
-            page=reader.decisions(DecisionFilter(device=device, verdict=Verdict.BLOCK), limit=20),
-            requests=reader.requests_of(device),
-            grants=grants,
-            counts=tuple(item for item in reader.reasons(midnight, device) if item.verdict is Verdict.BLOCK)[:8],
+            page=reader.decisions(DecisionFilter(device=device, verdict=Verdict.BLOCK, since=since or None), limit=20),
+            requests=tuple(request for request in reader.requests_of(device) if request.at >= since),
+            grants=tuple(grant for grant in grants if grant.starts >= since or grant.device is None),
+            counts=tuple(item for item in counts if item.verdict is Verdict.BLOCK)[:8],
         )

@@ -29,6 +29,8 @@ def reason_words(reason: Reason, what: str) -> str:
             return "a helpline"
         case Reason.PAUSE:
             return "the network is paused"
+        case Reason.CONDUCT:
+            return "the code of conduct was not accepted yet"
         case Reason.BEDTIME:
             return f"bedtime ({what})" if what else "bedtime"
         case Reason.SCHEDULE:

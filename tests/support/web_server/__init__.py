@@ -112,6 +112,8 @@ class CountedTime:
     rows: tuple[BudgetRow, ...] = ()
     given: list[tuple[str, str, int, str]] = field(default_factory=list)
     ending: tuple[Ending, ...] = ()
+    accepted: list[str] = field(default_factory=list)
+    since: dict[str, float] = field(default_factory=dict)
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         return self.rows
@@ -121,6 +123,12 @@ class CountedTime:
 
     def sittings(self) -> tuple[Sitting, ...]:
         return ()
+
+    async def accept(self, sitting_id: str) -> None:
+        self.accepted.append(sitting_id)
+
+    def seat_since(self, device: str) -> float:
+        return self.since.get(device, 0.0)
 
     async def give_time(self, name: str, subject: str, minutes: int, giver: str) -> Bonus:
         if name not in {row.whose for row in self.rows}:
