@@ -98,6 +98,7 @@ class ControlProcess:
         self._restarts: Counter[str] = Counter()
         self._courier = CourierServer(settings.courier_socket)
         self.web, self.time = WebControl(self), RunningTime(self)
+        self.tls = WebTls(settings, lambda: self.policy_file.policy.network)
         self.codes = CodeDesk(self, CodeStore(engine))
         self._warner = Warner(lambda: self.view, self.budgets.balances, lambda event: self.recorder.add([event]))
 
@@ -311,7 +312,7 @@ class ControlProcess:
     async def _serve_web(self) -> None:
         token = self.settings.admin_token.read_text(encoding="ascii").strip()
         parts = Parts(self.reader, self.web, self.metrics, self.accounts, self.desk, token, self.time, self.codes, self.notices)
-        server = web_server(create_app(parts), tls=WebTls(self.settings))
+        server = web_server(create_app(parts), tls=self.tls)
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
         await server.serve(sockets=sockets)
 

@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 from hedgerow import __version__
 from hedgerow.app.own_addresses import address_for_others, own_addresses
 from hedgerow.app.settings import Endpoint
+from hedgerow.app.web_tls import own_names
 from hedgerow.blocklists.rules import Origin
-from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, Reach, Status, Unfit, WorkerHealth
+from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit, WorkerHealth
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.lifelines import Lifelines
@@ -59,8 +60,12 @@ class WebControl:
             journal_problem=process.recorder.problem,
             dropped=process.recorder.dropped,
             free_bytes=shutil.disk_usage(process.settings.state).free,
-            ca_expires=self._authority().expires.timestamp(),
+            certificates={"ca": self._authority().expires.timestamp()} | process.tls.expires,
         )
+
+    def names(self) -> OwnNames:
+        network = self.policy().network
+        return OwnNames(frozenset(own_names(network)), network.server_name if network.certificate is not None else None)
 
     def policy(self) -> Policy:
         return self._process.policy_file.policy

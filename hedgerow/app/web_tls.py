@@ -1,14 +1,21 @@
-"""The certificate under which the pages are served over TLS: one of our own CA, so that a device can see whether it trusts that."""
+"""The certificates under which the pages are served over TLS: one of our own CA, and for the policy's `server_name` its files."""
 
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography import x509
 
 from hedgerow.app.files import write_atomically
 from hedgerow.app.own_addresses import own_addresses
 from hedgerow.app.settings import Settings
+from hedgerow.blocklists.names import parse_host
+from hedgerow.policies.model import CertificateFiles, Network
 from hedgerow.proxy.authority import SERVER_VALIDITY, AuthorityError, issue_server, load_authority
 
 log = logging.getLogger("hedgerow.web")
@@ -16,35 +23,82 @@ log = logging.getLogger("hedgerow.web")
 _RENEW_AFTER_S = SERVER_VALIDITY.total_seconds() / 2
 
 
+def own_names(network: Network) -> tuple[str, ...]:
+    """The names by which the pages may be reached beside addresses: the machine's, alone and under `.local`, and the policy's."""
+    name = (parse_host(socket.gethostname()) or "localhost").partition(".")[0]
+    said = [network.server_name] if network.server_name is not None else []
+    return tuple(dict.fromkeys(["localhost", name, f"{name}.local", *said]))
+
+
 class WebTls:
     """Called for every connection: the context in force, None where there is no certificate to show.
 
-    Another CA, another address of the machine, or half of its time is over: another certificate.
+    Another CA, another name or address of the machine, or half of its time is over: another certificate. Whoever asks for the policy's
+    `server_name` is shown its files, which are read again when they were renewed; by all other names our own CA is to be seen, so that a
+    device learns whether it trusts that.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, network: Callable[[], Network]) -> None:
+        self._settings, self._network = settings, network
         self._issued: tuple[object, float] | None = None
         self._context: ssl.SSLContext | None = None
+        self._files: tuple[object, ssl.SSLContext] | None = None
+        self._refused: object = None
+        self.expires: dict[str, float] = {}
 
     def __call__(self) -> ssl.SSLContext | None:
         try:
             web, folder = self._settings.web, self._settings.authority
             addresses = sorted(own_addresses()) if web.host in {"0.0.0.0", "::"} else [web.host]  # noqa: S104
-            reason = (addresses, max(path.stat().st_mtime_ns for path in folder.iterdir()))
+            names = own_names(self._network())
+            reason = (addresses, names, max(path.stat().st_mtime_ns for path in folder.iterdir()))
             if self._issued is None or self._issued[0] != reason or time.time() - self._issued[1] > _RENEW_AFTER_S:
-                self._context = self._issue(addresses)
+                self._context = self._issue(names, addresses)
                 self._issued = (reason, time.time())
         except (OSError, ValueError, AuthorityError) as error:
             log.error("There is no new certificate for the pages, the last one stays: %s", error)
         return self._context
 
-    def _issue(self, addresses: list[str]) -> ssl.SSLContext:
-        pem = issue_server(load_authority(self._settings.authority), ["localhost"], addresses)
+    def _issue(self, names: tuple[str, ...], addresses: list[str]) -> ssl.SSLContext:
+        pem = issue_server(load_authority(self._settings.authority), names, addresses)
         path = self._settings.run / "web.pem"
         write_atomically(path, pem)  # for the owner alone; Python reads certificates from files only
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(path)
+        context = _context(path, path)
         path.unlink()
+        context.sni_callback = self._choose
+        self.expires["pages"] = _end(pem)
         return context
+
+    def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
+        network = self._network()
+        if network.certificate is not None and name is not None and name.lower() == network.server_name:
+            chosen = self._of_files(network.certificate)
+            if chosen is not None:
+                connection.context = chosen
+
+    def _of_files(self, files: CertificateFiles) -> ssl.SSLContext | None:
+        """The files' context. Ones that can't be used, such as a chain whose key is still to be written, leave the last one in force."""
+        chain, key = Path(files.chain), Path(files.key)
+        try:
+            reason = (chain, key, chain.stat().st_mtime_ns, key.stat().st_mtime_ns)
+            if reason != self._refused and (self._files is None or self._files[0] != reason):
+                self._refused = reason
+                self._files = (reason, _context(chain, key))
+                self.expires["files"] = _end(chain.read_bytes())
+                self._refused = None
+        except (OSError, ValueError) as error:
+            log.error("The policy's certificate can't be used for the pages: %s", error)
+        return self._files[1] if self._files is not None else None
+
+
+def _context(chain: Path, key: Path) -> ssl.SSLContext:
+    """Raises OSError, of which ssl.SSLError is one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(chain, key)
+    return context
+
+
+def _end(pem: bytes) -> float:
+    """When the first certificate of a PEM text ends. Raises ValueError."""
+    return x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc.timestamp()

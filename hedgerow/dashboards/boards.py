@@ -113,7 +113,7 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel("Policy in force for", (("time() - max(hedgerow_policy_loaded_timestamp_seconds > 0)", ""),), 4, "s", "stat"),
             Panel("Policy loads refused (1 d)", ((_REFUSED_LOADS, ""),), 4, kind="stat"),
             Panel("Disk left for the state", (("min(hedgerow_state_free_bytes)", ""),), 4, "bytes", "stat"),
-            Panel("CA certificate expires in", (("min(hedgerow_ca_expires_timestamp_seconds) - time()", ""),), 4, "s", "stat"),
+            Panel("A certificate expires in", (("min(hedgerow_certificate_expires_timestamp_seconds) - time()", ""),), 4, "s", "stat"),
             Panel("Domains by category", (("sort_desc(sum by (category) (hedgerow_list_domains))", "{{category}}"),), 12, kind="bargauge"),
             Panel("Age of the lists", (("sort_desc(max by (source) (hedgerow_list_age_seconds))", "{{source}}"),), 12, "s", "bargauge"),
             Panel(
@@ -122,7 +122,15 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                     ("sum by (role) (increase(hedgerow_worker_restarts_total[5m]))", "restarts: {{role}}"),
                     ("sum by (role) (increase(hedgerow_events_dropped_total[5m]))", "events dropped: {{role}}"),
                 ),
-                24,
+                16,
+            ),
+            Panel(
+                "Budgets, and notices that wait",
+                (
+                    ("sum by (state) (hedgerow_budgets)", "budgets with time left: {{state}}"),
+                    ("sum(hedgerow_notices_waiting)", "notices waiting"),
+                ),
+                8,
             ),
         ),
     ),

@@ -90,7 +90,14 @@ METRICS: tuple[Metric, ...] = (
     Metric("hedgerow_list_age_seconds", Type.GAUGE, "Seconds since a list was last fetched or written.", ("source",)),
     Metric("hedgerow_access_requests_open", Type.GAUGE, "Requests for access that wait for an answer."),
     Metric("hedgerow_state_free_bytes", Type.GAUGE, "Bytes left on the disk that holds the state."),
-    Metric("hedgerow_ca_expires_timestamp_seconds", Type.GAUGE, "When the CA's certificate expires, in seconds since the epoch."),
+    Metric(
+        "hedgerow_certificate_expires_timestamp_seconds",
+        Type.GAUGE,
+        "When a certificate expires, in seconds since the epoch: the CA's (ca), the pages' under it (pages), the policy's own (files).",
+        ("certificate",),
+    ),
+    Metric("hedgerow_budgets", Type.GAUGE, "Budgets of today, by what is left: plenty, little (15 minutes or less), none.", ("state",)),
+    Metric("hedgerow_notices_waiting", Type.GAUGE, "Notices that wait to be sent."),
     Metric("hedgerow_metrics_ignored_total", Type.COUNTER, "Reports of an undeclared metric, wrong labels or too many series."),
 )
 

@@ -77,6 +77,11 @@ class Outbox:
         with self._engine.connect() as connection:
             return tuple(connection.scalars(query.order_by(_C.sent_at.desc())))
 
+    def count_waiting(self) -> int:
+        """How many notices wait, for whomever."""
+        with self._engine.connect() as connection:
+            return int(connection.scalar(select(func.count()).where(_C.state == WAITING)) or 0)
+
     def last_of(self, receiver: str, topic: str) -> float | None:
         """When the receiver was last told, or is to be told, something of a topic."""
         with self._engine.connect() as connection:

@@ -6,7 +6,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from hedgerow.dashboards.accounts import SCOPES, TOKEN_SCOPES, Role, Visitor
-from hedgerow.dashboards.api.guard import Guard, host_name, load_token
+from hedgerow.dashboards.api.guard import Guard, host_name, load_token, secure_url
 
 TOKEN = "the-token"
 HERE = "127.0.0.1:8053"
@@ -35,7 +35,7 @@ class SomeDoors:
 
 
 def guard(has_any=False):
-    return Guard(TOKEN, SomeDoors(has_any), frozenset({"hedgerow.home"}))
+    return Guard(TOKEN, SomeDoors(has_any), lambda: {"hedgerow.home"})
 
 
 def admit(peer, host, method="GET", path="/", headers=None, may_sign_in=False, has_any=False):
@@ -228,3 +228,22 @@ def test_the_token_is_made_once_and_for_the_owner_only(tmp_path):
 
 def test_the_token_does_not_show_in_logs():
     assert TOKEN not in repr(guard())
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "scheme", "method", "leads"),
+    [
+        ("pages.home.example:8053", "/log", "http", "GET", "https://pages.home.example:8053/log"),
+        ("Pages.Home.Example", "/a b", "http", "GET", "https://pages.home.example/a%20b"),
+        ("pages.home.example:8053", "/log", "https", "GET", None),
+        ("pages.home.example:8053", "/log", "http", "POST", None),
+        ("192.168.1.2:8053", "/log", "http", "GET", None),
+        ("pages.home.example.evil.example", "/log", "http", "GET", None),
+        ("pages.home.example:8053", "/device", "http", "GET", None),
+        ("pages.home.example:8053", "/api/v1/status", "http", "GET", None),
+    ],
+)
+def test_what_is_to_be_had_by_https_instead(host, path, scheme, method, leads):
+    scope = {"type": "http", "scheme": scheme, "method": method, "path": path, "query_string": b""}
+    assert secure_url(scope, Headers({"host": host}), "pages.home.example") == leads
+    assert secure_url(scope, Headers({"host": host}), None) is None

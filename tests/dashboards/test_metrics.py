@@ -27,7 +27,7 @@ IGNORED = "hedgerow_metrics_ignored_total"
 # Labels whose values are few and known beforehand, or are names from the policy file (a list's name, a category).
 BOUNDED_LABELS = {
     *("version", "verdict", "reason", "transport", "cause", "lane", "direction", "role", "result", "category", "source"),
-    *("type", "profile", "cache", "upstream", "outcome"),
+    *("type", "profile", "cache", "upstream", "outcome", "certificate", "state"),
 }
 
 
@@ -237,7 +237,8 @@ SERIES = {
     "HedgerowEventsDropped": ('hedgerow_events_dropped_total{role="dns"}', "0+1x30"),
     "HedgerowPolicyBroken": ('hedgerow_policy_loads_total{result="failure"}', "0+1x30"),
     "HedgerowUpstreamDown": ('hedgerow_dns_upstream_errors_total{upstream="a",outcome="timeout"}', "0+9x60"),
-    "HedgerowCertificateExpires": ("hedgerow_ca_expires_timestamp_seconds", "86400x60"),
+    "HedgerowCertificateExpires": ('hedgerow_certificate_expires_timestamp_seconds{certificate="ca"}', "86400x60"),
+    "HedgerowOwnCertificateExpires": ('hedgerow_certificate_expires_timestamp_seconds{certificate="files"}', "86400x60"),
 }
 
 

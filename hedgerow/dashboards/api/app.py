@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +28,14 @@ from hedgerow.dashboards.api.notice_routes import make_notices_api
 from hedgerow.dashboards.api.problems import install_handlers, problem, wants_json
 from hedgerow.dashboards.api.routes import make_api
 from hedgerow.dashboards.api.streams import add_streams
-from hedgerow.dashboards.api.time_routes import TimeControl, make_time_api
+from hedgerow.dashboards.api.time_routes import BudgetRow, TimeControl, make_time_api
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDesk
 from hedgerow.dashboards.pages.site import Renderer, Site
 from hedgerow.dashboards.pages.views import make_pages
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.read import Reader
+from hedgerow.policies.endings import WARN_MINUTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
         app.include_router(make_notices_api(parts.notices))
     app.include_router(make_pages(site))
     _add_proxy_config(app, control)
-    _add_machine_routes(app, reader, control, parts.metrics, clock)
+    _add_machine_routes(app, parts, clock)
     install_handlers(app, site.renderer.error)
 
     def refuse(scope: Scope, admission: Admission) -> Response:
@@ -85,7 +86,9 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
         device = control.device_at(address)
         return device is not None and device.may_sign_in
 
-    app.add_middleware(GuardMiddleware, guard=Guard(parts.token, parts.accounts), may_sign_in=may_sign_in, refuse=refuse)
+    guard = Guard(parts.token, parts.accounts, lambda: control.names().known)
+    rooms = {"may_sign_in": may_sign_in, "refuse": refuse, "secure_name": lambda: control.names().secure}
+    app.add_middleware(GuardMiddleware, guard=guard, **rooms)  # type: ignore[arg-type]
     return app
 
 
@@ -153,7 +156,9 @@ def _add_proxy_config(app: FastAPI, control: Control) -> None:
         app.add_api_route(path, proxy_config, methods=["GET", "HEAD"], include_in_schema=False)
 
 
-def _add_machine_routes(app: FastAPI, reader: Reader, control: Control, metrics: Metrics, clock: Callable[[], float]) -> None:
+def _add_machine_routes(app: FastAPI, parts: Parts, clock: Callable[[], float]) -> None:
+    reader, control, metrics = parts.reader, parts.control, parts.metrics
+
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
         is_well = all(worker.state == "running" for worker in control.status().workers)
@@ -163,8 +168,20 @@ def _add_machine_routes(app: FastAPI, reader: Reader, control: Control, metrics:
     async def scrape(request: Request) -> Response:
         open_requests = await run_in_threadpool(reader.count_open_requests)
         fill_metrics(metrics, control.status(), open_requests, clock())
+        metrics.set_all("hedgerow_budgets", budget_states(parts.time.budgets() if parts.time is not None else ()))
+        if parts.notices is not None:
+            metrics.set("hedgerow_notices_waiting", (), float(await run_in_threadpool(parts.notices.outbox.count_waiting)))
         body, content_type = metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
+
+
+def budget_states(rows: Iterable[BudgetRow]) -> dict[tuple[str, ...], float]:
+    """How many of today's budgets have plenty left, little, and nothing."""
+    states = {"plenty": 0.0, "little": 0.0, "none": 0.0}
+    for row in rows:
+        if row.left is not None:
+            states["none" if not row.left else "little" if row.left <= WARN_MINUTES[0] else "plenty"] += 1
+    return {(state,): number for state, number in states.items()}
 
 
 def fill_metrics(metrics: Metrics, status: Status, open_requests: int, now: float) -> None:
@@ -180,5 +197,5 @@ def fill_metrics(metrics: Metrics, status: Status, open_requests: int, now: floa
     metrics.set("hedgerow_policy_loaded_timestamp_seconds", (), status.policy_loaded or 0.0)
     metrics.set_total("hedgerow_events_dropped_total", ("control",), float(status.dropped))
     metrics.set("hedgerow_state_free_bytes", (), float(status.free_bytes))
-    metrics.set("hedgerow_ca_expires_timestamp_seconds", (), status.ca_expires)
+    metrics.set_all("hedgerow_certificate_expires_timestamp_seconds", {(name,): end for name, end in status.certificates.items()})
     metrics.set("hedgerow_access_requests_open", (), float(open_requests))

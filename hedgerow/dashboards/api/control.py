@@ -64,7 +64,8 @@ class Status:
 
     `people` are the names that the policy knows. `policy` is the path of the file in force, empty for the built-in default;
     `policy_problems` are those of a newer file that was not taken; `journal_problem` is `Recorder.problem`; `dropped` counts
-    decisions that were not remembered; `free_bytes` are left on the disk of the state.
+    decisions that were not remembered; `free_bytes` are left on the disk of the state;
+    `certificates` are the instants at which they end: of the `ca`, of the `pages` under it, and of the policy's `files`.
     """
 
     version: str
@@ -80,7 +81,15 @@ class Status:
     journal_problem: str = ""
     dropped: int = 0
     free_bytes: int = 0
-    ca_expires: float = 0.0
+    certificates: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnNames:
+    """The names, beside addresses and localhost, by which the pages are reached. `secure`: one whose certificate everybody can check."""
+
+    known: frozenset[str] = frozenset()
+    secure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +152,10 @@ class Control(Protocol):
 
     def status(self) -> Status:
         """How everything is now."""
+        ...
+
+    def names(self) -> OwnNames:
+        """By which names the pages are reached, from memory."""
         ...
 
     def policy(self) -> Policy:

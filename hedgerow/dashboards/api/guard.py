@@ -9,14 +9,15 @@ import hmac
 import ipaddress
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
@@ -93,14 +94,14 @@ class Doors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """`token` opens everything; `hosts` are names, beside IP addresses and localhost, by which the page may be reached.
+    """`token` opens everything; `hosts` tells names, beside IP addresses and localhost, by which the page may be reached.
 
     Until somebody has set a password, whoever sits at the machine is in charge; from then on he signs in as everybody does.
     """
 
     token: str = field(repr=False)
     doors: Doors = field(repr=False)
-    hosts: frozenset[str] = frozenset()
+    hosts: Callable[[], Collection[str]] = frozenset
 
     def admit(self, peer: str, method: str, path: str, headers: Headers, may_sign_in: Callable[[str], bool]) -> Admission:
         """Judges a request by its head. `peer` is the address at the other end of the connection, as the kernel tells it."""
@@ -136,7 +137,7 @@ class Guard:
         return Visitor("this machine", frozenset({Scope.METRICS})) if path in _MACHINE_PATHS else None
 
     def _is_own_name(self, host: str) -> bool:
-        return host == "localhost" or host in self.hosts or parse_address(host) is not None
+        return host == "localhost" or host in self.hosts() or parse_address(host) is not None
 
     def _visitor_of_bearer(self, headers: Headers) -> Visitor | None:
         scheme, _, credential = headers.get("authorization", "").partition(" ")
@@ -215,9 +216,10 @@ class GuardMiddleware:
     """Refuses what the guard does not admit, bounds bodies, and puts the security headers on every answer."""
 
     def __init__(
-        self, app: ASGIApp, guard: Guard, may_sign_in: Callable[[str], bool], refuse: Callable[[AsgiScope, Admission], Response]
-    ) -> None:
-        self._app, self._guard, self._may_sign_in, self._refuse = app, guard, may_sign_in, refuse
+        self, app: ASGIApp, guard: Guard, may_sign_in: Callable[[str], bool], refuse: Callable[[AsgiScope, Admission], Response],
+        secure_name: Callable[[], str | None],
+    ) -> None:  # fmt: skip
+        self._app, self._guard, self._may_sign_in, self._refuse, self._secure_name = app, guard, may_sign_in, refuse, secure_name
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -239,11 +241,28 @@ class GuardMiddleware:
         admission = self._guard.admit(peer, scope["method"], scope["path"], headers, self._may_sign_in)
         if admission.status == 200 and not _has_small_body(headers):
             admission = Admission(admission.visitor, 413, "That is more than any form here needs.")
+        if (better := secure_url(scope, headers, self._secure_name())) is not None and admission.status in (200, 303):
+            await RedirectResponse(better, 308)(scope, receive, send_guarded)
+            return
         if admission.status != 200:
             await self._refuse(scope, admission)(scope, receive, send_guarded)
             return
         scope.setdefault("state", {})["visitor"] = admission.visitor
         await self._app(scope, receive, send_guarded)
+
+
+def secure_url(scope: AsgiScope, headers: Headers, secure_name: str | None) -> str | None:
+    """Where a page that was asked for by HTTP is to be had by HTTPS, under a certificate that everybody can check; None: it stays.
+
+    A device's own page stays: it must be reached whatever a device thinks of certificates.
+    """
+    path, host = scope["path"], headers.get("host", "")
+    if scope["scheme"] != "http" or scope["method"] != "GET" or path in DEVICE_PATHS | CONFIG_PATHS or _is_for_scripts(path):
+        return None
+    if secure_name is None or host_name(host) != secure_name:
+        return None
+    query = scope["query_string"].decode("ascii", "replace")
+    return f"https://{host.strip().lower()}{quote(path)}{f'?{query}' if query else ''}"
 
 
 def peer_address(scope: AsgiScope) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
-from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, Reach, Status, Unfit
+from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit
 from hedgerow.dashboards.api.time_routes import BudgetRow
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.policy_desk import PolicyDesk
@@ -47,6 +47,9 @@ class LedgerControl:
 
     def status(self) -> Status:
         return self.state
+
+    def names(self) -> OwnNames:
+        return OwnNames(frozenset({"pages.home.example"}), "pages.home.example")
 
     def policy(self) -> Policy:
         return load_policy(self.policy_path if self.policy_path.exists() else None)

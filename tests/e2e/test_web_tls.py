@@ -1,0 +1,109 @@
+"""The pages over TLS: the network's own authority for whoever comes by address, the policy's files for whoever comes by its name."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import HttpAnswer, curl
+from small_internet.family import LISTS, TABLET, family_policy
+from small_internet.running import Hedgerow, parse_address, running_hedgerow, wait_until
+
+from hedgerow.proxy.authority import Authority, ensure_authority, issue_server, load_authority
+
+NAME = "hedgerow.home.example"
+CSS = "/static/hedgerow.css"  # everybody may have it
+PHONE = "127.0.0.7"
+"""Ann's, who is grown up."""
+
+
+def write_certificate(authority: Authority, folder: Path) -> None:
+    """As a renewal does: the key first, then the chain, each renamed into place."""
+    pem = issue_server(authority, [NAME], [])
+    end = b"-----END PRIVATE KEY-----\n"
+    key, _, chain = pem.partition(end)
+    for name, content in (("key.pem", key + end), ("chain.pem", chain)):
+        fresh = folder / f"{name}.new"
+        fresh.write_bytes(content)
+        fresh.replace(folder / name)
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an authority that everybody trusts, and a certificate of it."""
+    folder = tmp_path_factory.mktemp("public")
+    ensure_authority(folder / "ca")
+    (folder / "ca.pem").write_bytes(load_authority(folder / "ca").pem)
+    write_certificate(load_authority(folder / "ca"), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def house(whole_internet: SmallInternet, public: Path) -> Iterator[Hedgerow]:
+    said = f"  server_name: {NAME}\n  certificate: {{chain: {public}/chain.pem, key: {public}/key.pem}}\n"
+    policy = family_policy(whole_internet).replace("  country: GB\n", "  country: GB\n" + said)
+    policy = policy.replace("people:\n", f"people:\n  ann: {{age: 40, devices: [{PHONE}]}}\n")
+    with running_hedgerow(policy, lists=LISTS) as running:
+        yield running
+
+
+def fetch(running: Hedgerow, path: str, *, scheme: str = "https", ca: Path | None = None, **more: object) -> HttpAnswer:
+    """By the policy's name."""
+    host, port = parse_address(running.web.removeprefix("http://"))
+    resolve = [f"{NAME}:{port}:{host}"]
+    return curl(f"{scheme}://{NAME}:{port}{path}", resolve=resolve, ca=ca, **more)  # type: ignore[arg-type]
+
+
+def test_by_the_policys_name_the_files_are_shown_and_renewed_ones_at_once(house: Hedgerow, public: Path) -> None:
+    first = fetch(house, CSS, ca=public / "ca.pem")
+    assert (first.exit_code, first.status) == (0, 200), first.error
+    other = public / "other"
+    ensure_authority(other)
+    write_certificate(load_authority(other), public)
+    (public / "other.pem").write_bytes(load_authority(other).pem)
+    wait_until(lambda: fetch(house, CSS, ca=public / "other.pem").exit_code == 0, 30, "the renewed certificate")
+    assert fetch(house, CSS, ca=public / "ca.pem").exit_code == 60, "the old one is gone"
+
+
+def test_files_that_are_broken_leave_the_last_good_ones_in_force(house: Hedgerow, public: Path) -> None:
+    ca = public / ("other.pem" if (public / "other.pem").exists() else "ca.pem")
+    assert fetch(house, CSS, ca=ca).exit_code == 0
+    before = (public / "chain.pem").read_bytes()
+    (public / "chain.pem").write_text("-----BEGIN CERTIFICATE-----\nhalf of it")
+    try:
+        assert fetch(house, CSS, ca=ca).exit_code == 0
+        wait_until(lambda: "certificate can't be used for the pages" in house.stderr, 30, "the warning")
+    finally:
+        (public / "chain.pem").write_bytes(before)
+
+
+def test_by_address_and_by_the_machines_name_it_is_the_networks_own_authority(house: Hedgerow) -> None:
+    host, port = parse_address(house.web.removeprefix("http://"))
+    for name in (host, "localhost", socket.gethostname().partition(".")[0].lower()):
+        answer = curl(f"https://{name}:{port}{CSS}", ca=house.authority, resolve=[f"{name}:{port}:{host}"])
+        assert (answer.exit_code, answer.status) == (0, 200), (name, answer.error)
+    strange = curl(f"https://evil.example:{port}/", insecure=True, resolve=[f"evil.example:{port}:{host}"])
+    assert strange.status == 421, "a name that somebody else pointed at us"
+
+
+def test_http_by_that_name_leads_to_https_but_for_what_devices_need(house: Hedgerow) -> None:
+    port = parse_address(house.web.removeprefix("http://"))[1]
+    moved = fetch(house, "/log?host=a%20b", scheme="http", source=PHONE)
+    assert (moved.status, moved.headers["location"]) == (308, [f"https://{NAME}:{port}/log?host=a%20b"])
+    assert fetch(house, "/device", scheme="http", source=TABLET).status == 200
+    assert fetch(house, "/proxy.pac", scheme="http", source=TABLET).status == 200
+    assert curl(house.web + "/healthz").status == 200, "at the machine itself nothing changes"
+
+
+def test_a_session_made_over_tls_is_never_sent_without(house: Hedgerow) -> None:
+    site = house.web.replace("http:", "https:")
+    password = f"four words {os.getpid()} more"
+    form = ["--data-urlencode", "name=ann", "--data-urlencode", f"password={password}", "--data-urlencode", f"again={password}"]
+    made = curl(f"{site}/start/password", ca=house.authority, headers=[f"Origin: {site}"], options=form)
+    cookie = made.headers.get("set-cookie", [""])[0].lower()
+    assert "hedgerow_session=" in cookie, (made.status, made.text)
+    assert {"secure", "httponly", "samesite=strict"} <= {part.strip() for part in cookie.split(";")}
