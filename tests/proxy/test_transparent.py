@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -96,6 +97,37 @@ class TestInTheLaboratory:
         assert status == "000"
         assert "access denied" in complaint.lower(), complaint
         assert seconds < 1.5
+
+    def test_whose_the_refusal_was_and_why_is_in_the_journal_and_on_the_devices_page(self, home: House) -> None:
+        host = "adult.example"
+        wanted = ("tablet", host, "tunnel", "block", "category")
+
+        def is_told() -> bool:
+            assert fetch(home, "tablet", f"https://{host}/", *at(host, 443, address4(host)))[0] == "000"
+            rows = [json.loads(line) for line in home.hedgerow("log", "--json").stdout.splitlines()]
+            return any((row["device"], row["host"], row["kind"], row["verdict"], row["reason"]) == wanted for row in rows)
+
+        wait_until(is_told, 30, "the journal has it")
+        page = home.devices["tablet"].run("curl", "-sS", "http://192.168.50.1:8053/device").stdout
+        assert "What was blocked here" in page
+        assert host in page
+
+    @pytest.mark.browser
+    def test_chromium_that_knows_of_no_proxy(self, home: House) -> None:
+        if shutil.which("chromium") is None:
+            pytest.skip("Chromium is not installed")
+        if "tproxy" in home.folder.name:
+            pytest.skip("a browser sees no difference between redirect and tproxy, and takes long to start")
+        options = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--ignore-certificate-errors", "--dump-dom"]
+
+        def shown(url: str) -> str:
+            return home.devices["tablet"].run(*options, f"--user-data-dir={home.folder / 'chromium'}", url, seconds=60).stdout
+
+        assert "page of www.school.example" in shown("https://www.school.example/open")
+        address = address4("adult.example")  # the resolver would not even tell it
+        options.append(f"--host-resolver-rules=MAP adult.example {address}")
+        assert "This site is not open here" in shown("http://adult.example/")
+        assert "page of" not in shown("https://adult.example/")
 
     @pytest.mark.parametrize("place", [address4, address6])
     def test_blocked_http_gets_the_page(self, home: House, place) -> None:  # type: ignore[no-untyped-def]

@@ -1,0 +1,115 @@
+"""Chromium on a device that trusts our CA, and on one that is pinned to the origin's: HTTP/2, WebSocket, events, ranges, uploads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from proxy_stand import Stand
+from small_internet.bodies import body
+from small_internet.whole import SmallInternet
+
+CHROMIUM = Path("/usr/bin/chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists() or shutil.which("certutil") is None, reason="needs Debian's chromium and libnss3-tools"),
+]
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+# All in one page, as a site would do it: what each kind of exchange brought.
+SCRIPT = """async () => {
+  const events = await new Promise(done => { const found = [], source = new EventSource('/sse/3');
+    source.onmessage = each => { found.push(each.data); if (found.length === 3) { source.close(); done(found); } }; });
+  const echoed = await new Promise((done, fail) => { const socket = new WebSocket('wss://' + location.host + '/websocket');
+    socket.binaryType = 'arraybuffer'; socket.onerror = fail; const found = [];
+    socket.onopen = () => { socket.send('hello'); socket.send(new Uint8Array([1, 2, 3])); };
+    socket.onmessage = each => { found.push(typeof each.data === 'string' ? each.data : [...new Uint8Array(each.data)].join());
+      if (found.length === 2) { socket.close(); done(found); } }; });
+  const part = await fetch('/bytes/1000000', {headers: {Range: 'bytes=500000-500099'}});
+  const hash = async data => [...new Uint8Array(await crypto.subtle.digest('SHA-256', data))]
+    .map(each => each.toString(16).padStart(2, '0')).join('');
+  const whole = await hash(await (await fetch('/bytes/20000000')).arrayBuffer());
+  const sent = new Uint8Array(5000000).fill(7);
+  const upload = await (await fetch('/upload', {method: 'POST', body: sent})).json();
+  const blocked = await fetch('/secret/x');
+  return {events, echoed, part: [part.status, part.headers.get('content-range'), await hash(await part.arrayBuffer())], whole,
+    upload: [upload.length, upload.sha256 === await hash(sent)], blocked: [blocked.status, (await blocked.json()).reason],
+    protocol: performance.getEntriesByType('navigation')[0].nextHopProtocol};
+}"""
+
+
+@pytest.fixture
+def as_this_machine(stand: Stand, policy: str) -> Iterator[Stand]:
+    """Chromium comes from 127.0.0.1, which is Mia's tablet here."""
+    stand.swap(policy=policy.replace("ip: 127.0.0.11", "ip: 127.0.0.1"))
+    (stand.world.state / "pass-through").unlink(missing_ok=True)
+    yield stand
+    (stand.world.state / "pass-through").unlink(missing_ok=True)
+    stand.swap(policy=policy)
+
+
+def launched(playwright: Any, stand: Stand, home: Path, authorities: list[Path]) -> Any:
+    """A browser whose user has installed these authorities."""
+    keys = home / ".pki" / "nssdb"
+    keys.mkdir(parents=True)
+    subprocess.run(["certutil", "-d", f"sql:{keys}", "-N", "--empty-password"], check=True)
+    for number, authority in enumerate(authorities):
+        subprocess.run(["certutil", "-d", f"sql:{keys}", "-A", "-t", "C,,", "-n", f"ca {number}", "-i", str(authority)], check=True)
+    proxy = {"server": f"http://127.0.0.1:{stand.gate.port}"}
+    environment = {**os.environ, "HOME": str(home)}
+    options = {"executable_path": str(CHROMIUM), "args": ["--no-sandbox", "--disable-gpu"], "env": environment}
+    return playwright.chromium.launch(proxy=proxy, **options)
+
+
+def sha256(start: int, end: int) -> str:
+    return hashlib.sha256(b"".join(body(end))[start:end]).hexdigest()
+
+
+def test_all_kinds_of_exchange_through_the_inspector(as_this_machine: Stand, net: SmallInternet, tmp_path: Path) -> None:
+    with sync_api.sync_playwright() as playwright:
+        browser = launched(playwright, as_this_machine, tmp_path, [as_this_machine.ca])
+        try:
+            page = browser.new_page()
+            opened = page.goto(net.url("www.school.example", "/page"))
+            assert opened.status == 200
+            assert "Hedgerow" in opened.security_details()["issuer"]
+            found = page.evaluate(SCRIPT)
+            assert found["protocol"] == "h2"
+            assert len(found["events"]) == 3
+            assert found["echoed"] == ["hello", "1,2,3"]
+            assert found["part"] == [206, "bytes 500000-500099/1000000", sha256(500_000, 500_100)]
+            assert found["whole"] == sha256(0, 20_000_000)
+            assert found["upload"] == [5_000_000, True]
+            assert found["blocked"] == [403, "rule"]
+            blocked = page.goto(net.url("www.school.example", "/secret"))
+            assert (blocked.status, page.get_by_role("heading", level=1).inner_text()) == (403, "This site is not open here")
+            assert page.goto(net.url("adult.example", "/")).status == 403
+        finally:
+            browser.close()
+
+
+def test_a_browser_that_is_pinned_gets_through_the_second_time(as_this_machine: Stand, net: SmallInternet, tmp_path: Path) -> None:
+    """It accepts the origin's certificate and not ours: as a pinned app it is passed through, unread, and what is blocked stays blocked."""
+    with sync_api.sync_playwright() as playwright:
+        browser = launched(playwright, as_this_machine, tmp_path, [net.authority.root])
+        try:
+            page = browser.new_page()
+            with pytest.raises(sync_api.Error, match="ERR_CERT_AUTHORITY_INVALID"):
+                page.goto(net.url("www.school.example", "/page"))
+            for _ in range(5):
+                try:
+                    opened = page.goto(net.url("www.school.example", "/page"))
+                    break
+                except sync_api.Error:  # any of the first tries may end in the browser's own page about certificates
+                    page = browser.new_page()
+            assert (opened.status, opened.security_details()["issuer"]) == (200, "Small Internet test root")
+            with pytest.raises(sync_api.Error, match="ERR_"):
+                page.goto(net.url("adult.example", "/"))
+        finally:
+            browser.close()
