@@ -96,6 +96,7 @@ class ControlProcess:
         self._publishing = asyncio.Lock()
         self._reload_wanted = True
         self._restarts: Counter[str] = Counter()
+        self._renewals: Counter[str] = Counter()
         self._courier = CourierServer(settings.courier_socket)
         self.web, self.time = WebControl(self), RunningTime(self)
         self.tls = WebTls(settings, lambda: self.policy_file.policy.network)
@@ -300,13 +301,16 @@ class ControlProcess:
                 self.workers = json.loads(self.settings.workers_file.read_bytes())["workers"]
             except (OSError, ValueError, KeyError):
                 self.workers = []
-            restarts: Counter[str] = Counter()
+            restarts, renewals = Counter[str](), Counter[str]()
             for row in self.workers:
                 restarts[str(row["role"])] += int(str(row["restarts"]))
+                renewals[str(row["role"])] += int(str(row["renewals"]))
+            for role, number in (renewals - self._renewals).items():
+                self.metrics.add("hedgerow_worker_renewals_total", (role,), number)
             for role, number in (restarts - self._restarts).items():
                 self.metrics.add("hedgerow_worker_restarts_total", (role,), number)
                 self.recorder.add([Event(time.time(), "restart", role, f"{number} since the last look")])
-            self._restarts = restarts
+            self._restarts, self._renewals = restarts, renewals
             await asyncio.sleep(1)
 
     async def _serve_web(self) -> None:

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 from hedgerow.app.proxy_side import ProxySide
 from hedgerow.app.worker import Worker
@@ -16,9 +20,35 @@ from hedgerow.proxy.inspector import Inspector
 from hedgerow.proxy.pass_through import Refusals
 from hedgerow.proxy.pass_ticket import load_key
 
+log = logging.getLogger(__name__)
+
+OLD_AFTER_S = 24 * 3600.0
+GROWN_BY = 150 * 1024 * 1024
+"""Bytes beyond what it was when it began to serve."""
+
+_LOOK_EVERY_S = 5.0
+
+
+async def want_successor(ask: Callable[[], None]) -> None:
+    """Calls `ask` once this process is old, has grown, or gets SIGUSR1: a leak in a library then costs nobody a connection."""
+    loop, wanted = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, wanted.set)
+    deadline, limit = loop.time() + OLD_AFTER_S, resident_bytes() + GROWN_BY
+    while not wanted.is_set() and loop.time() < deadline and resident_bytes() < limit:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(wanted.wait(), _LOOK_EVERY_S)
+    log.info("the inspector wants a successor after %.0f MB", resident_bytes() / 1e6)
+    ask()
+    await asyncio.Event().wait()
+
+
+def resident_bytes() -> int:
+    """How much memory this process holds."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
 
 @contextlib.asynccontextmanager
-async def serve_inspector(worker: Worker) -> AsyncIterator[None]:
+async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
     """Runs the inspector on its socket; raises InspectorError."""
     settings = worker.settings
     side = ProxySide(worker)
@@ -40,7 +70,7 @@ async def serve_inspector(worker: Worker) -> AsyncIterator[None]:
     if running.done():
         running.result()
     try:
-        yield
+        yield inspector
     finally:
         inspector.stop()
         await running

@@ -20,6 +20,7 @@ import uvloop
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import SnapshotWatch
+from hedgerow.app.words import READY, RENEW, RETIRE
 from hedgerow.app.worker import Worker
 
 log = logging.getLogger("hedgerow.processes")
@@ -32,7 +33,12 @@ def say_ready() -> None:
     """Tells the supervisor that this process serves. What is loaded by now stays: there is nothing in it for the collector to find."""
     gc.collect()
     gc.freeze()
-    os.write(sys.stdout.fileno(), b"ready\n")
+    say(READY)
+
+
+def say(word: bytes) -> None:
+    """Tells the supervisor."""
+    os.write(sys.stdout.fileno(), word)
 
 
 def spare_collections() -> None:
@@ -40,15 +46,23 @@ def spare_collections() -> None:
     gc.set_threshold(2000, 2, 1000)
 
 
-async def until_told() -> None:
-    """Waits for SIGTERM, or for the supervisor's end."""
+async def until_told() -> bytes:
+    """Waits for a word of the supervisor's, and returns it; for SIGTERM, or the supervisor's end, which are the empty word."""
     loop = asyncio.get_running_loop()
-    told = asyncio.Event()
+    told = loop.create_future()
+
+    def tell(word: bytes) -> None:
+        if not told.done():
+            told.set_result(word)
+
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, told.set)
-    loop.add_reader(sys.stdin.fileno(), told.set)
-    await told.wait()
-    loop.remove_reader(sys.stdin.fileno())
+        loop.add_signal_handler(name, tell, b"")
+    descriptor = sys.stdin.fileno()
+    loop.add_reader(descriptor, lambda: tell(os.read(descriptor, 100)))
+    try:
+        return bytes(await told)
+    finally:
+        loop.remove_reader(descriptor)
 
 
 @contextlib.asynccontextmanager
@@ -107,12 +121,18 @@ async def run_gate(settings: Settings, index: int) -> None:
 
 
 async def run_inspector(settings: Settings, index: int) -> None:
-    from hedgerow.app.inspector_worker import serve_inspector
+    from hedgerow.app.inspector_worker import serve_inspector, want_successor
 
     worker = make_worker("inspector", index, settings)
-    async with serve_inspector(worker), in_background(worker.run()):
+    async with serve_inspector(worker) as inspector, in_background(worker.run()):
         say_ready()
-        await until_told()
+        async with in_background(want_successor(lambda: say(RENEW))):
+            word = await until_told()
+        if word == RETIRE:
+            told, retired = asyncio.create_task(until_told()), asyncio.create_task(inspector.retire())
+            await asyncio.wait({told, retired}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (told, retired):
+                task.cancel()
 
 
 ROLES: dict[str, Callable[[Settings, int], Awaitable[None]]] = {

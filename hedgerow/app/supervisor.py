@@ -28,10 +28,10 @@ from typing import NoReturn
 from hedgerow.app.files import FolderLock, make_private_folder, write_atomically
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.words import READY, RENEW, RETIRE
 
 log = logging.getLogger("hedgerow.supervisor")
 
-READY = b"ready\n"
 GRACE_S = 5.0
 FIRST_START_S = 60.0
 LONGEST_PAUSE_S = 1.0
@@ -144,6 +144,9 @@ class Child:
     since: float = 0.0
     is_serving: bool = False
     ready: asyncio.Event = field(default_factory=asyncio.Event)  # was so once
+    renewals: int = 0
+    # Who served here before, and end by themselves.
+    elders: dict[asyncio.subprocess.Process, asyncio.Task[int]] = field(default_factory=dict)
 
 
 class Supervisor:
@@ -215,6 +218,9 @@ class Supervisor:
             status = await self._wait(child)
             if self._stopping.is_set():
                 return
+            if status is None:
+                self._make_elder(child)
+                continue
             if status == 2 and not child.ready.is_set():
                 self._status = 2
                 self._stopping.set()
@@ -235,7 +241,8 @@ class Supervisor:
         child.since = time.time()
         self._write_workers()
 
-    async def _wait(self, child: Child) -> int:
+    async def _wait(self, child: Child) -> int | None:
+        """The exit status of the child's process; None when it serves on and wants a successor."""
         process = child.process
         assert process is not None
         assert process.stdout is not None
@@ -244,11 +251,27 @@ class Supervisor:
                 child.is_serving = True
                 child.ready.set()
                 self._write_workers()
-        child.is_serving = False
+                for elder in child.elders:
+                    if elder.stdin is not None:
+                        elder.stdin.write(RETIRE)
+            elif line == RENEW:
+                return None
+        child.is_serving = any(elder.returncode is None for elder in child.elders)
         return await process.wait()
 
+    def _make_elder(self, child: Child) -> None:
+        """Its process serves until its successor does, and then ends with its last connection."""
+        elder = child.process
+        assert elder is not None
+        child.renewals += 1
+        child.elders[elder] = task = asyncio.create_task(elder.wait())
+        task.add_done_callback(lambda _: child.elders.pop(elder, None))
+        log.info("%s %d gets a successor", child.role, child.index)
+
     async def _end(self, child: Child) -> None:
-        process = child.process
+        await asyncio.gather(*(self._end_process(child, process) for process in (child.process, *child.elders)))
+
+    async def _end_process(self, child: Child, process: asyncio.subprocess.Process | None) -> None:
         if process is None or process.returncode is not None:
             return
         process.terminate()
@@ -269,6 +292,7 @@ class Supervisor:
                 "since": child.since,
                 "ready": child.is_serving,
                 "restarts": child.restarts,
+                "renewals": child.renewals,
             }
             for child in (self._control, *self._workers)
         ]

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 IDLE_LIMIT = 1800.0
 """Seconds after which a connection on which nothing moves is ended."""
 
+RETIRED_FOR = 3600.0
+"""Seconds that an inspector whose successor serves gives to what is still open."""
+
 _SWEEP = 0.5
 _END_GRACE = 1.0
 
@@ -68,6 +71,8 @@ class Inspector:
         self._exchanges: set[Exchange] = set()
         self._by_client: dict[str, Exchange] = {}
         self._ending = asyncio.Event()
+        self._ebb = asyncio.Event()
+        self._server: asyncio.Server | None = None
 
     async def run(self, path: Path, ready: Callable[[], None] = lambda: None) -> None:
         """Serve on the Unix socket `path` until `stop`, in place of whoever served there; `ready` is called once it listens.
@@ -77,7 +82,7 @@ class Inspector:
         http_engine.install(self.inspection.explain)
         with _trust_file(self._upstream_ca) as trust:
             self.origins = Origins(trust)
-            server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=_listen(path))
+            self._server = server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=_listen(path))
             sweeping = asyncio.create_task(self._sweep())
             try:
                 ready()
@@ -90,6 +95,16 @@ class Inspector:
     def stop(self) -> None:
         """End `run`; may be called from its loop only."""
         self._ending.set()
+
+    async def retire(self, limit: float = RETIRED_FOR) -> None:
+        """Take no new connection, and wait until the last one is over, at most `limit` seconds. Another serves on the path already."""
+        await asyncio.sleep(_SWEEP)  # what had been dialled before is accepted
+        if self._server is not None:
+            self._server.close()
+        self._ebb.clear()
+        if self._exchanges:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ebb.wait(), limit)
 
     def swap(self, judge: Judge) -> None:
         """A new snapshot holds from now on; running requests that it does not allow are cut."""
@@ -111,6 +126,8 @@ class Inspector:
 
     def left(self, exchange: Exchange, client: connection.Client | None) -> None:
         self._exchanges.discard(exchange)
+        if not self._exchanges:
+            self._ebb.set()
         if client is not None:
             self._by_client.pop(client.id, None)
             self.inspection.leave(client)

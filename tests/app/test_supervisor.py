@@ -21,7 +21,7 @@ ANY = Endpoint("127.0.0.1", 0)
 
 
 def settings_in(state: Path) -> Settings:
-    return Settings(state, None, ANY, ANY, ANY, ANY, log_level="error")
+    return Settings(state, None, ANY, ANY, ANY, log_level="error")
 
 
 def test_any_port_becomes_a_real_one() -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from small_internet import SmallInternet
 from small_internet.clients import curl
 from small_internet.family import COMPUTER, LISTS, family_policy
-from small_internet.running import running_hedgerow, wait_until
+from small_internet.running import Hedgerow, running_hedgerow, wait_until
 
 
 def test_the_next_inspector_is_asked_when_one_is_down(internet: SmallInternet) -> None:
@@ -23,3 +31,49 @@ def test_the_next_inspector_is_asked_when_one_is_down(internet: SmallInternet) -
         os.kill(pids[0], signal.SIGKILL)
         assert [status(path) for path in ("/secret/x", "/open") * 4] == [403, 200] * 4
         wait_until(lambda: len(set(running.pids("inspector"))) == 2 and pids[0] not in running.pids("inspector"), 30)
+
+
+@contextlib.contextmanager
+def downloading(running: Hedgerow, authority: Path, internet: SmallInternet) -> Iterator[ssl.SSLSocket]:
+    """An inspected connection of the computer's on which an answer has begun that never ends."""
+    host, proxy = "www.school.example", running.proxy
+    with socket.create_connection(proxy, 10, (COMPUTER, 0)) as client:
+        client.sendall(f"CONNECT {host}:{internet.origins.https_port} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        context = ssl.create_default_context(cafile=str(authority))
+        with context.wrap_socket(client, server_hostname=host) as secured:
+            secured.sendall(f"GET /endless HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert secured.recv(1000).startswith(b"HTTP/1.1 200")
+            yield secured
+
+
+def test_a_successor_takes_over_and_nothing_is_cut(internet: SmallInternet) -> None:
+    """A download that began before goes on in the elder; requests all the while are served; the elder ends with the download."""
+    with running_hedgerow(family_policy(internet), lists=LISTS, upstream_authority=internet.authority.root) as running:
+        (elder,), authority = running.pids("inspector"), running.authority
+        over = threading.Event()
+
+        def ask() -> list[int]:
+            found = list[int]()
+            while not over.is_set():
+                urls = [internet.url("www.school.example", path) for path in ("/open", "/secret/x")]
+                found += [curl(url, proxy=running.proxy, source=COMPUTER, ca=authority).status for url in urls]
+            return found
+
+        with ThreadPoolExecutor(1) as pool, downloading(running, authority, internet) as download:
+            asking = pool.submit(ask)
+            try:
+                os.kill(elder, signal.SIGUSR1)
+                wait_until(lambda: is_replaced(running, elder), 30, "the successor serves")
+                assert Path(f"/proc/{elder}").exists()
+                assert sum(len(download.recv(65536)) for _ in range(2000)) > 20_000_000, "more than what was on its way"
+            finally:
+                over.set()
+            assert set(asking.result()) == {200, 403}
+        wait_until(lambda: not Path(f"/proc/{elder}").exists(), 30, "the elder ends")
+        wait_until(lambda: 'hedgerow_worker_renewals_total{role="inspector"} 1.0' in curl(f"{running.web}/metrics").text, 30, "counted")
+
+
+def is_replaced(running: Hedgerow, elder: int) -> bool:
+    rows = json.loads((running.state / "run" / "workers.json").read_bytes())["workers"]
+    return any(row["role"] == "inspector" and row["ready"] and row["pid"] != elder for row in rows)
