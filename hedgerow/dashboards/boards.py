@@ -120,6 +120,7 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 "Restarts, and events not remembered",
                 (
                     ("sum by (role) (increase(hedgerow_worker_restarts_total[5m]))", "restarts: {{role}}"),
+                    ("sum by (role) (increase(hedgerow_worker_renewals_total[5m]))", "successors: {{role}}"),
                     ("sum by (role) (increase(hedgerow_events_dropped_total[5m]))", "events dropped: {{role}}"),
                 ),
                 16,
