@@ -23,6 +23,7 @@ from struct import pack
 import httpx
 from pyroute2 import IPRoute
 
+from hedgerow.app.encrypted_check import try_encrypted
 from hedgerow.app.gateway_keeper import Choice
 from hedgerow.app.resolvers import upstreams_of
 from hedgerow.app.settings import Endpoint, Settings
@@ -117,6 +118,15 @@ def check_running(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             name, Health.GOOD if opens else Health.BAD, f"{'takes' if opens else 'no'} connections at {endpoint}", "" if opens else restart
         )
+
+
+def check_encrypted(patient: Patient) -> Iterator[Finding]:
+    """Our own DNS over TLS, HTTPS and QUIC, with its certificate."""
+    if patient.settings is None or patient.policy is None:
+        return
+    mend = "see the log (journalctl -u hedgerow) for its certificate, and network.server_name and network.certificate in the policy"
+    for what, endpoint, error in try_encrypted(patient.settings, patient.policy.network):
+        yield Finding(what, Health.BAD, f"at {endpoint}: {error}", mend) if error else good(what, f"takes connections at {endpoint}")
 
 
 def check_status(patient: Patient) -> Iterator[Finding]:
@@ -299,7 +309,7 @@ def check_clock(patient: Patient) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
-    *(check_running, check_status, check_policy, check_upstreams, check_gateway, check_clock, check_files),
+    *(check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_clock, check_files),
 )
 
 

@@ -77,6 +77,10 @@ class KeptChannel(ABC):
         task.add_done_callback(done)
         return lambda: _cancel(task)
 
+    async def connect(self) -> None:
+        """Connect and check the certificate, without asking anything. Raises UpstreamError."""
+        await self._connected()
+
     async def close(self) -> None:
         if self._opening is not None:
             self._opening.cancel()

@@ -11,6 +11,7 @@ from lab import House
 from lab import house as build_house
 
 TOOLS = ("nft", "unbound", "nginx", "kdig", "curl", "openssl", "nsenter", "unshare", "wireguard-go", "wg")
+ENCRYPTED = ("--dot", "0.0.0.0:853", "--doh", "0.0.0.0:443", "--doq", "0.0.0.0:853")
 
 
 @pytest.fixture(scope="session")
@@ -21,5 +22,5 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder: Path = tmp_path_factory.mktemp("house")
     for parent in (folder, folder.parent, folder.parent.parent):
         parent.chmod(0o755)
-    with build_house(folder) as whole:
+    with build_house(folder, options=ENCRYPTED) as whole:
         yield whole
