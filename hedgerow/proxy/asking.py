@@ -45,6 +45,18 @@ def read_form(body: bytes, host: str, fallback: str) -> tuple[str, str]:
     return (url if is_ours else fallback), note
 
 
+def read_times(query: str) -> int:
+    """How often the page that waits for an answer has looked; what is no number counts as too often.
+
+    >>> read_times("url=x&times=3"), read_times("url=x") > 1000
+    (3, True)
+    """
+    try:
+        return int(parse_qs(query, max_num_fields=8).get("times", ["x"])[0][:4])
+    except ValueError:
+        return 9999
+
+
 def says_yes(body: bytes) -> bool:
     """Whether a form accepts the code of conduct."""
     return len(body) <= MAX_FORM and parse_qs(body.decode("utf-8", "replace"), max_num_fields=8, errors="replace").get("accept") == ["yes"]

@@ -10,8 +10,10 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -32,6 +34,8 @@ __all__ = ["ASK_PATH", "NOTE_LIMIT", "Answer", "BlockPage", "Form", "form_of", "
 
 ASK_PATH = "/.well-known/hedgerow/ask"
 NOTE_LIMIT = 300
+LOOK_AGAIN_S = 10
+_MOST_LOOKS = 180
 
 _YOUNG_UNTIL = 8
 _YOUNG_PROFILE = "child-under-8"
@@ -119,6 +123,17 @@ class BlockPage:
         own = (words["young"].get(key) if reader.young else None) or words[key]
         label = own.get("link", "")
         return self._page(status, reader, {"heading": own["heading"], "why": own["why"], "link": link, "link_label": label})
+
+    def waiting(self, url: str, times: int, reader: Reader = _ANYBODY) -> Answer:
+        """That the question was sent; the page looks by itself, half an hour long, whether somebody has opened `url`.
+
+        `times`: how often it has looked. Browsers obey the field without any script.
+        """
+        answer = self.told("asked", 200, reader=reader)
+        if times >= _MOST_LOOKS:
+            return answer
+        again = f"{ASK_PATH}?{urlencode({'url': url, 'times': times + 1})}"
+        return replace(answer, headers=(*answer.headers, ("Refresh", f"{LOOK_AGAIN_S}; url={again}")))
 
     def error(self, status: int, message: str) -> Answer:
         """The answer to what is no proper request or cannot be served."""

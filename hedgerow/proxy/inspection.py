@@ -23,7 +23,7 @@ from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, D
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
 from hedgerow.proxy import content
-from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_code, read_form, says_yes
+from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_code, read_form, read_times, says_yes
 from hedgerow.proxy.block_page import ASK_PATH, Answer, Form, form_of, is_closed_to_asking
 from hedgerow.proxy.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
 from hedgerow.proxy.hidden_blocks import HiddenBlock, HiddenBlocks
@@ -342,6 +342,12 @@ class Inspection:
         fallback = _url(flow.request.scheme, authority, "/")
         fields = flow.request.headers
         reader = page.reader_of(ruleset, fields.get("accept-language", ""))
+        query = urlsplit(flow.request.path).query
+        if flow.request.method == "GET" and query:
+            url = read_form(query.encode(), authority.host, fallback)[0]
+            decision = self.judge.decide(ruleset, Request(device.id, Kind.HTTP, authority.host, authority.port, url))
+            is_open = decision.verdict is not Verdict.BLOCK
+            return self._answer(flow, page.told("open", 200, url, reader) if is_open else page.waiting(url, read_times(query), reader))
         if flow.request.method != "POST":
             return self._answer(flow, page.error(405, "this address only takes the block page's question"))
         if not is_from_same_origin(flow.request.scheme, authority.host, authority.port, lambda name: str(fields.get(name, ""))):
@@ -362,7 +368,7 @@ class Inspection:
             return self._answer(flow, page.told("too-often", 429, reader=reader))
         asked = AccessRequest(self._clock(), device.id, ruleset.person, authority.host, url, _why(decision), note)
         self.judge.ask(asked)
-        return self._answer(flow, page.told("asked", 200, reader=reader))
+        return self._answer(flow, page.waiting(url, 0, reader))
 
     async def _take_code(self, flow: http.HTTPFlow, device: Device, request: Request, digits: str, reader: Reader) -> None:
         """Control takes the code in; that it was right shows in that the page is open with the next snapshot."""

@@ -46,6 +46,22 @@ def test_the_block_page_and_its_button(browser, stand: Stand, net: SmallInternet
     assert [(each.url, each.note) for each in asked] == [(net.url("adult.example", "/some/page", "http"), "homework & <b>biology</b>")]
 
 
+def test_the_question_is_answered_on_the_page(browser, stand: Stand, net: SmallInternet, policy: str) -> None:  # type: ignore[no-untyped-def]
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto(net.url("gambling.example", "/poker", "http"))
+        page.get_by_role("button", name="Ask for access").click()
+        assert page.get_by_role("heading", level=1).inner_text() == "Your question was sent"
+        stand.swap(policy=policy.replace("unknown_devices: child-8-12", "").replace("network:\n", "network:\n  unknown_devices: adult\n"))
+        page.get_by_role("heading", name="This page is open now").wait_for(timeout=30_000)
+        page.get_by_role("link", name="Go to the page").click()
+        assert page.url == net.url("gambling.example", "/poker", "http")
+    finally:
+        stand.swap(policy=policy)
+        context.close()
+
+
 def test_websites_work_through_the_gate(browser, stand: Stand, net: SmallInternet) -> None:  # type: ignore[no-untyped-def]
     context = browser.new_context(ignore_https_errors=True)  # the origin's own certificate is from the test's authority
     try:

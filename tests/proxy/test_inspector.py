@@ -308,6 +308,33 @@ def test_asking_for_a_blocked_page(stand: Stand, net: SmallInternet) -> None:
     assert net.origins.connections() == []
 
 
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_the_page_that_waits_sees_by_itself_that_it_was_opened(stand: Stand, net: SmallInternet, policy: str, scheme: str) -> None:
+    page, origin = net.url(INSPECTED, "/secret/plan?x=1&y=2", scheme), net.url(INSPECTED, "", scheme)
+
+    def refreshed(answer: HttpAnswer) -> HttpAnswer:
+        seconds, _, path = answer.headers["refresh"][0].partition("; url=")
+        assert seconds == "10"
+        return curl(origin + path, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
+
+    answer = ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", "Sec-Fetch-Site: same-origin")
+    again = refreshed(answer)
+    assert (again.status, "Your question was sent" in again.text) == (200, True)
+    assert len([each for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]) == 1
+    try:
+        stand.swap(policy=policy.replace('"www.school.example/secret"', '"www.school.example/other"'))
+        opened = refreshed(again)
+    finally:
+        stand.swap(policy=policy)
+    assert (opened.status, "This page is open now" in opened.text) == (200, True)
+    assert page.replace("&", "&amp;") in opened.text
+    assert "refresh" not in opened.headers
+    last = curl(f"{origin}{ASK_PATH}?url={page}&times=180", proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
+    assert "refresh" not in last.headers
+    forged = curl(f"{origin}{ASK_PATH}?url=https://evil.example/%0d%0aX:y&times=1", proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
+    assert "evil" not in str(forged.headers) + forged.text
+
+
 def test_asking_over_plain_http_needs_no_ca(stand: Stand, net: SmallInternet) -> None:
     origin = net.url("adult.example", "", "http")
     answer = ask(stand, origin + ASK_PATH, origin + "/", f"Referer: {origin}/", source=CHILD)
