@@ -1,18 +1,22 @@
 """Writes what happened, in batches, without ever holding up the one who tells it.
 
 `Recorder.add` only appends to a bounded buffer; `flush` writes it in one transaction, and `run` does so twice a second in a thread.
-On a full disk detail is dropped before requests and events are, and `problem` says so until writing works again.
+On a full disk the oldest detail goes first, then the newest, then requests and events wait; `problem` says so until all is well again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.dialects.sqlite import insert
@@ -25,6 +29,9 @@ from hedgerow.journal.tables import access_requests, decisions, devices_seen, ev
 from hedgerow.policies.model import AccessRequest, Observation
 
 log = logging.getLogger("hedgerow.journal")
+
+RESERVE = 32 * 1024 * 1024
+"""Enough for what SQLite writes beside the journal while rows are deleted, and for control's other small files."""
 
 _DAY = 86400.0
 _CHUNK = 5000  # rows deleted a transaction, so that pruning never keeps the writer waiting
@@ -53,9 +60,13 @@ class Recorder:
     """Buffers and writes. `add` may be called from any thread; one thread at a time flushes."""
 
     def __init__(
-        self, engine: Engine, *, retention: Retention | None = None, limit: int = 50_000, clock: Callable[[], float] = time.time
-    ) -> None:
-        """`limit`: observations buffered; more than that drops the oldest and counts them in `dropped`."""
+        self, engine: Engine, *, retention: Retention | None = None, limit: int = 50_000, clock: Callable[[], float] = time.time,
+        reserve: int = RESERVE, free: Callable[[], int] | None = None,
+    ) -> None:  # fmt: skip
+        """`limit`: observations buffered; more than that drops the oldest and counts them in `dropped`.
+
+        `reserve`: octets that stay free on the disk: with less, the oldest decisions are deleted for newer ones. `free` tells how many are.
+        """
         self._engine = engine
         self._retention = retention or Retention()
         self._limit = limit
@@ -65,7 +76,8 @@ class Recorder:
         self._observations: list[Observation] = []
         self._kept: list[AccessRequest | Event] = []
         self._seen: dict[str, DeviceSeen] = {}
-        self.dropped = 0
+        self._reserve, self._free = reserve, free or self._free_octets
+        self.dropped = self.forgotten = 0
         self.problem = ""
 
     def add(self, messages: Iterable[Message | Event]) -> None:
@@ -86,7 +98,8 @@ class Recorder:
     def flush(self) -> int:
         """Writes the buffer in one transaction and returns the number of rows. Never raises for the database's sake:
 
-        what cannot be written is kept (requests, events) or dropped (observations), and `problem` says why in one sentence.
+        on a full disk the oldest decisions make room for the newer ones; what cannot be written even so is kept (requests, events) or
+        dropped (observations). `problem` says why in one sentence.
         """
         with self._writing:
             with self._guard:
@@ -95,34 +108,43 @@ class Recorder:
             if not batch:
                 return 0
             try:
-                return self._write(batch)
+                made_room = self._free() < self._reserve and self._make_room(batch) > 0
+                rows = self._write(batch)
             except DatabaseError as error:
                 return self._write_less(batch, error)
+            self._tell(made_room)
+            return rows
 
     def prune(self) -> int:
-        """Deletes what is older than the retention allows; returns the number of decisions deleted. Never raises for the disk's sake."""
-        with self._writing:
-            try:
-                deleted = self._prune_decisions()
-                with self._engine.begin() as connection:
-                    _prune_summaries(connection, self._clock() - self._retention.summary_days * _DAY)
-            except DatabaseError as error:
-                log.warning("The journal's old entries can't be deleted: %s", error.orig)
-                return 0
+        """Deletes what is older than the retention allows; returns the number of decisions deleted. Never raises for the disk's sake.
+
+        In many small transactions, between which `flush` goes on.
+        """
+        try:
+            deleted = self._prune_decisions()
+            with self._writing, self._engine.begin() as connection:
+                _prune_summaries(connection, self._clock() - self._retention.summary_days * _DAY)
+        except DatabaseError as error:
+            log.warning("The journal's old entries can't be deleted: %s", error.orig)
+            return 0
         return deleted
 
     async def run(self, interval: float = 0.5) -> None:
-        """Flushes every `interval` seconds and prunes every hour, in a thread, until cancelled; flushes once more then."""
-        next_prune = time.monotonic() + 60
+        """Flushes every `interval` seconds and prunes every hour, in threads, until cancelled; flushes once more then."""
+        pruning = asyncio.create_task(self._prune_in_time())
         try:
             while True:
                 await asyncio.sleep(interval)
                 await asyncio.to_thread(self.flush)
-                if time.monotonic() >= next_prune:
-                    await asyncio.to_thread(self.prune)
-                    next_prune = time.monotonic() + 3600
         finally:
+            pruning.cancel()
             self.flush()
+
+    async def _prune_in_time(self) -> None:
+        await asyncio.sleep(60)
+        while True:
+            await asyncio.to_thread(self.prune)
+            await asyncio.sleep(3600)
 
     def _prune_decisions(self) -> int:
         with self._engine.connect() as connection:
@@ -131,7 +153,7 @@ class Recorder:
         old = (decisions.c.at < too_old) | (decisions.c.id <= newest - self._retention.rows)
         deleted = 0
         while True:
-            with self._engine.begin() as connection:
+            with self._writing, self._engine.begin() as connection:
                 chunk = select(decisions.c.id).where(old).limit(_CHUNK)
                 gone = connection.execute(decisions.delete().where(decisions.c.id.in_(chunk))).rowcount
             deleted += gone
@@ -140,24 +162,54 @@ class Recorder:
 
     def _write(self, batch: _Batch) -> int:
         with self._engine.begin() as connection:
-            rows = batch.write(connection)
-        if self.problem:
+            return batch.write(connection)
+
+    def _make_room(self, batch: _Batch) -> int:
+        """Deletes the oldest decisions, twice as many as are to be written: SQLite writes into their place. Returns how many.
+
+        Raises DatabaseError.
+        """
+        oldest = select(decisions.c.id).order_by(decisions.c.id).limit(2 * len(batch.observations) + 100)
+        with self._engine.begin() as connection:
+            gone = connection.execute(decisions.delete().where(decisions.c.id.in_(oldest))).rowcount
+        self.forgotten += gone
+        return gone
+
+    def _tell(self, made_room: bool) -> None:
+        """After a batch was written."""
+        if made_room:
+            self.problem = f"the disk is full: the oldest decisions are deleted to keep the newer ones, {self.forgotten} so far"
+        elif self.problem:
             self.problem = ""
-            self.add([Event(self._clock(), "journal", "recorder", f"writing again; {self.dropped} decisions were not kept")])
-        return rows
+            detail = f"writing again; {self.dropped} decisions were not kept, {self.forgotten} of the oldest were deleted to make room"
+            self.add([Event(self._clock(), "journal", "recorder", detail)])
 
     def _write_less(self, batch: _Batch, error: DatabaseError) -> int:
-        """The detail is given up, so that the little that matters has a chance; if even that fails, it waits for the next time."""
+        """On a full disk old detail goes before new. Else the detail is given up, so that the little that matters has a chance; if even
+        that fails, it waits for the next time."""
+        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            with contextlib.suppress(DatabaseError):
+                made_room = self._make_room(batch) > 0
+                rows = self._write(batch)
+                self._tell(made_room)
+                return rows
         self.problem = f"the journal cannot be written: {error.orig}"
         self.dropped += len(batch.observations)
         essential = _Batch([], batch.kept, [])
         try:
-            with self._engine.begin() as connection:
-                return essential.write(connection)
+            return self._write(essential)
         except DatabaseError:
             with self._guard:
                 self._kept[:0] = batch.kept
             return 0
+
+    def _free_octets(self) -> int:
+        """What is left on the journal's disk."""
+        try:
+            status = os.statvfs(Path(self._engine.url.database or ".").parent)
+        except OSError:
+            return self._reserve
+        return status.f_bavail * status.f_frsize
 
     def _shed(self, limit: int) -> None:
         excess = len(self._observations) - limit

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -152,6 +153,57 @@ def test_when_a_little_room_is_left_it_is_for_requests(journal):
     assert "full" in recorder.problem
     assert [row.host for row in Reader(journal).requests()] == ["example.org"]
     assert rows(journal) == 0
+
+
+def test_on_a_full_disk_the_oldest_detail_goes_first(journal):
+    recorder = Recorder(journal, clock=lambda: NOW)
+    for hundred in range(30):
+        recorder.add(seen(NOW + hundred, host=f"{hundred}-{number}.{'x' * 200}.example") for number in range(100))
+        recorder.flush()
+    limit_pages(journal, more=0)
+    recorder.add(seen(NOW + 99, host=f"new-{number}.{'x' * 200}.example") for number in range(100))
+    assert recorder.flush() == 100
+    assert recorder.dropped == 0
+    assert recorder.forgotten == 300
+    assert "the oldest decisions are deleted" in recorder.problem
+    hosts = [row.host for row in Reader(journal).decisions(limit=1000).rows]
+    assert hosts[0].startswith("new-99.")
+    with journal.connect() as connection:
+        assert connection.scalar(select(func.min(decisions.c.at))) == NOW + 3
+
+
+def test_a_nearly_full_disk_is_left_as_it_is(journal):
+    left = [10_000_000]
+    recorder = Recorder(journal, clock=lambda: NOW, reserve=1_000_000, free=lambda: left[0])
+    recorder.add(seen(host=f"{number}.example") for number in range(2000))
+    recorder.flush()
+    left[0] = 999_999
+    for _ in range(20):
+        recorder.add(seen(host=f"new-{number}.example") for number in range(100))
+        assert recorder.flush() == 100
+    assert rows(journal) < 1000
+    assert "the disk is full" in recorder.problem
+    left[0] = 10_000_000
+    recorder.add([seen()])
+    recorder.flush()
+    assert recorder.problem == ""
+    recorder.flush()
+    assert "of the oldest were deleted" in Reader(journal).events("journal")[0].detail
+
+
+def test_while_much_is_forgotten_writing_goes_on(journal):
+    recorder = Recorder(journal, clock=lambda: NOW)
+    recorder.add(seen(NOW - 40 * DAY) for _ in range(40_000))
+    recorder.flush()
+    pruning = threading.Thread(target=recorder.prune)
+    pruning.start()
+    written = 0
+    while pruning.is_alive():
+        recorder.add([seen()])
+        written += recorder.flush()
+    pruning.join()
+    assert written >= 2, "nothing was written between the pieces"
+    assert rows(journal) == written
 
 
 @pytest.mark.root
