@@ -94,6 +94,12 @@ def slowest_ms(dnsperf: str) -> float:
     return float(found[1]) * 1000 if found else 0.0
 
 
+def are_in_force(log: str, count: int) -> bool:
+    """Whether so many domains were compiled, and a snapshot was published after that."""
+    compiled = [found for found in re.finditer(r"(\d+) domains compiled", log) if int(found[1]) >= count]
+    return bool(compiled) and "published" in log[compiled[-1].end() :]
+
+
 def measure(count: int) -> dict[str, float]:
     running.START_SECONDS = 300.0
     with tempfile.TemporaryDirectory() as name, small_internet() as internet:
@@ -101,7 +107,10 @@ def measure(count: int) -> dict[str, float]:
         lists = "".join(f'  - {{category: adult, path: "{path}"}}\n' for path in paths)
         policy = running.network_section(internet) + "lists:\n" + lists
         with running.running_hedgerow(policy) as hedgerow:
+            # It is ready on the starter lists, and takes the others up when they are compiled.
+            running.wait_until(lambda: are_in_force(hedgerow.stderr, count), 300, "the lists of the start")
             time.sleep(3)
+            published = hedgerow.stderr.count("published")
             result: dict[str, float] = {"domains": count, "steady_mb": steady_kb(hedgerow) / 1024}
             sampler = Sampler(hedgerow)
             load = start_dnsperf(hedgerow.dns, list(questions(paths)), seconds=SECONDS, rate=RATE)
@@ -109,7 +118,7 @@ def measure(count: int) -> dict[str, float]:
             time.sleep(3)
             change_all(paths)
             started = time.monotonic()
-            running.wait_until(lambda: "snapshot 2 published" in hedgerow.stderr, SECONDS + 60, "the new generation")
+            running.wait_until(lambda: hedgerow.stderr.count("published") > published, SECONDS + 60, "the new generation")
             result["seconds_to_swap"] = time.monotonic() - started
             counted = load.result()
             sampler.is_over.set()

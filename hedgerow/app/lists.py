@@ -39,8 +39,8 @@ from hedgerow.policies.model import Lists, Policy
 
 log = logging.getLogger("hedgerow.lists")
 
-AT_ONCE_BYTES = 4 << 20
-"""Lists on disk up to this size are compiled before anybody is served: that is done in a second or two."""
+AT_ONCE_BYTES = 16 << 20
+"""Lists on disk up to this size are compiled before anybody is served: that is done in a few seconds."""
 SETTLED_S = 3600.0
 """After so long without a change, lists in two layers are compiled to one, whose look-ups are faster."""
 FETCH_EVERY_S = 24 * 3600.0
