@@ -37,6 +37,7 @@ bench-lists: setup
 bench-proxy: setup
 	$(BIN)/python bench/proxy_tunnel.py --write
 	$(BIN)/python bench/proxy_inspect.py --write
+	$(BIN)/python bench/proxy_bodies.py --write
 
 # Needs uv; the lock names no index.
 lock:
