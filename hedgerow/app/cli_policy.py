@@ -99,6 +99,8 @@ def _print_service(service: Service) -> None:
             print(f"{title}: {', '.join(names)}")
     if service.part_of:
         print(f"a part of: {service.part_of}")
+    if service.note:
+        print(f"mind: {service.note}")
 
 
 COMMANDS = (check, services)

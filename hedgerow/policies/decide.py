@@ -16,6 +16,7 @@ from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.urls import UNKNOWN, Asker
 from hedgerow.policies.content import blocked_search, words_of_search
+from hedgerow.policies.landmarks import Landmark
 from hedgerow.policies.model import Decision, Kind, Reason, Request, SafeSearch, TargetKind, Verdict
 from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, Rule, RuleIndex, Scope, UrlRule
 from hedgerow.policies.ruleset import Ruleset
@@ -71,7 +72,7 @@ def open_case(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Case:
             if mark.unsafe_search:
                 case.unsafe_engine = domain
             if services:
-                _weigh_services(case, mark.services, mark.shared)
+                _weigh_services(case, mark)
         domain = domain.partition(".")[2]
     # Whoever says whose accounts may be used means the very pages where people sign in, which are left alone otherwise.
     case.names_tenants = ruleset.content.tenants is not None and bool(ruleset.content.tenants.fields_for(request.host))
@@ -85,18 +86,24 @@ def open_case(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Case:
     return case
 
 
-def _weigh_services(case: Case, owners: tuple[str, ...], sharers: tuple[str, ...]) -> None:
+def _weigh_services(case: Case, mark: Landmark) -> None:
     services = case.ruleset.rules.services
-    for id in owners:
+    for id in mark.services:
         rule = services.get(id)
         if rule is not None and (case.rule is None or rule.rank < case.rule.rank):
             case.rule = rule
-    if owners:
+    if mark.services and not mark.yields:
         return  # allowing Messenger, which needs facebook.com, does not allow Facebook
-    for id in sharers:
+    for id in mark.shared:
         rule = services.get(id)
-        if rule is not None and rule.allow and (case.rule is None or rule.rank < case.rule.rank):
+        if rule is not None and rule.allow and (case.rule is None or rule.rank < case.rule.rank or _is_yielded(case.rule, rule, mark)):
             case.rule = rule
+
+
+def _is_yielded(owners: Rule, other: Rule, mark: Landmark) -> bool:
+    """YouTube Kids, allowed beside a blocked YouTube, has the names that it can't do without."""
+    is_block_of_owner = not owners.allow and owners.target.kind is TargetKind.SERVICE and owners.target.name in mark.services
+    return is_block_of_owner and other.rank == owners.rank
 
 
 def _weigh_urls(case: Case) -> None:

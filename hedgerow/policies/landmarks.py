@@ -18,13 +18,15 @@ from hedgerow.policies.services import Services
 
 @dataclass(frozen=True, slots=True)
 class Landmark:
-    """What a host and everything beneath it is. `shared` names services that need the host without owning it."""
+    """What a host and everything beneath it is. `shared` names services that need the host without owning it; `yields`: an allowed one of
+    them has it from a blocked owner."""
 
     lifeline: bool = False
     never_inspect: bool = False
     unsafe_search: bool = False
     services: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    yields: bool = False
 
 
 class Landmarks:
@@ -39,6 +41,7 @@ class Landmarks:
                 owned[host].append(service.id)
             for host in service.shared:
                 shared[host].append(service.id)
+        yielded = {host for service in services.by_id.values() for host in service.yields}
         kept_closed = frozenset(never_inspect)
         hosts = owned.keys() | shared.keys() | lifelines.hosts | engines.without_safe_mode | kept_closed
         self.by_host = {
@@ -48,6 +51,7 @@ class Landmarks:
                 unsafe_search=host in engines.without_safe_mode,
                 services=tuple(owned[host]) if host in owned else (),
                 shared=tuple(shared[host]) if host in shared else (),
+                yields=host in yielded,
             )
             for host in hosts
         }

@@ -14,7 +14,8 @@ class Service:
     """`domains` cover the names beneath them; `urls` are `host/path` patterns of a service that is only part of a site.
 
     `shared` are names that it needs and others need too: allowed with the service, never blocked with it.
-    `part_of` names the service whose domains may cover its own.
+    `part_of` names the service whose domains may cover its own. `yields` are those of its `domains` that others need too: blocked with
+    it, but given up to a service that needs them (has them in `shared`) and is allowed by as near a scope. `note`: what is good to know.
     """
 
     id: str
@@ -24,6 +25,8 @@ class Service:
     urls: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     part_of: str | None = None
+    yields: tuple[str, ...] = ()
+    note: str = ""
 
 
 class Services:
@@ -50,4 +53,8 @@ def _service(id: str, group: str, entry: dict[str, object]) -> Service:
         return tuple(str(name) for name in value)
 
     part_of = entry.get("part_of")
-    return Service(id, group, str(entry["title"]), names("domains"), names("urls"), names("shared"), str(part_of) if part_of else None)
+    return Service(
+        *(id, group, str(entry["title"]), names("domains"), names("urls"), names("shared"), str(part_of) if part_of else None),
+        yields=names("yields"),
+        note=str(entry.get("note") or ""),
+    )

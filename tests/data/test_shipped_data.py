@@ -380,3 +380,12 @@ def test_names_that_must_not_resolve_are_in_bypass() -> None:
     assert {"mask.icloud.com", "mask-h2.icloud.com", "use-application-dns.net", "dns.google", "torproject.org", "nordvpn.com"} <= bypass
     # icloud.com itself is mail and photographs.
     assert not {"icloud.com", "google.com", "translate.google.com"} & bypass
+
+
+def test_what_a_service_yields_is_its_own_and_somebody_needs_it() -> None:
+    services = Services.load().by_id.values()
+    for service in services:
+        for name in service.yields:
+            assert name in service.domains, (service.id, name)
+            assert any(name in other.shared for other in services if other is not service), (service.id, name)
+            assert service.note, "what others lose by it, and how to give it back"

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
-import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from small_internet import SmallInternet
+from small_internet.browser import CHROMIUM, pin_of
 from small_internet.family import LISTS, OWN_LISTS
 from small_internet.running import network_section, parse_address, running_hedgerow
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")]
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -26,13 +20,6 @@ PEOPLE = """
 people: {mia: {age: 9, devices: [mia-laptop]}}
 devices: {mia-laptop: {client_id: mia-laptop}}
 """
-
-
-def pin_of(address: tuple[str, int]) -> str:
-    """The hash of a server's public key, as Chromium's command line takes it."""
-    certificate = x509.load_pem_x509_certificate(ssl.get_server_certificate(address).encode())
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return base64.b64encode(hashlib.sha256(spki).digest()).decode()
 
 
 @pytest.mark.root  # without, the origins listen at 127.0.0.1 too, which is where 0.0.0.0, the blocked answer, leads
