@@ -10,6 +10,7 @@ question of the pages is asked many times, the pages are fetched from the web se
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import random
 import sqlite3
@@ -23,6 +24,8 @@ from pathlib import Path
 
 import httpx
 
+from hedgerow.journal.courier import Courier
+from hedgerow.journal.courier_server import CourierServer
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Recorder
 from hedgerow.journal.search import DecisionFilter
@@ -138,6 +141,73 @@ def measure_recorder(engine: object, seconds: float) -> None:
     )
 
 
+async def receive(folder: Path) -> None:
+    """Control's share: what the courier brings goes to the recorder."""
+    server = CourierServer(folder / "courier.sock")
+    recorder = Recorder(open_journal(folder / "journal.sqlite"))
+    await server.start()
+    print("ready", flush=True)
+    writing = asyncio.create_task(recorder.run())
+    reading = asyncio.create_task(_hand_over(server, recorder))
+    await asyncio.to_thread(sys.stdin.read)
+    await server.close()
+    for task in (reading, writing):
+        task.cancel()
+    await asyncio.gather(reading, writing, return_exceptions=True)
+    print(recorder.dropped, flush=True)
+
+
+async def _hand_over(server: CourierServer, recorder: Recorder) -> None:
+    async for delivery in server.deliveries():
+        recorder.add(delivery.messages)
+
+
+async def send(folder: Path, seconds: float) -> tuple[Courier, int, list[float]]:
+    """A worker's share: 5,000 observations a second, and how late its loop was whenever it looked."""
+    courier = Courier(folder / "courier.sock", "dns-0", "dns")
+    talking = asyncio.create_task(courier.run())
+    rng, sent, late = random.Random(3), 0, list[float]()
+    start = time.monotonic()
+    while (now := time.monotonic()) - start < seconds:
+        for _ in range(int((now - start) * 5000) - sent):
+            courier.send(
+                Observation(
+                    time.time(), DeviceId("bench-worker"), None, "child-8-12", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, "ads-trackers",
+                    f"www.site-{rng.randrange(HOSTS)}.com",
+                )
+            )  # fmt: skip
+            sent += 1
+        due = time.monotonic() + 0.01
+        await asyncio.sleep(0.01)
+        late.append(time.monotonic() - due)
+    await asyncio.sleep(2)
+    talking.cancel()
+    await asyncio.gather(talking, return_exceptions=True)
+    return courier, sent, sorted(late)
+
+
+def measure_courier(journal: Path, seconds: float) -> None:
+    """From a worker's loop over the courier into a journal that is as large as it gets: nothing may be lost, nor the loop held up."""
+    command = [sys.executable, "-P", __file__, "--receive", str(journal.parent)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as control:
+        assert control.stdout is not None
+        control.stdout.readline()
+        before = time.process_time()
+        courier, sent, late = asyncio.run(send(journal.parent, seconds))
+        worker_cpu = time.process_time() - before
+        told, _ = control.communicate("")
+    with contextlib.closing(sqlite3.connect(journal)) as db:
+        kept = db.execute("SELECT count(*) FROM decisions WHERE device = 'bench-worker'").fetchone()[0]
+        db.execute("DELETE FROM decisions WHERE device = 'bench-worker'")
+        db.commit()
+    print(
+        f"courier: {sent:,} events in {seconds:g} s, {kept:,} in the journal, {courier.dropped + int(told)} dropped; worker: "
+        f"{worker_cpu / sent * 1e6:.1f} us CPU an event, loop late by {late[len(late) // 2] * 1e3:.1f} ms (median), "
+        f"{late[int(len(late) * 0.99)] * 1e3:.1f} ms (99 %), {late[-1] * 1e3:.0f} ms (worst)",
+        flush=True,
+    )
+
+
 @contextlib.contextmanager
 def served(journal: Path) -> Iterator[tuple[httpx.Client, int]]:
     """The web server over the journal, in a process of its own."""
@@ -184,10 +254,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--decisions", type=int, default=20_000_000)
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long events are recorded")
-    parser.add_argument("--only", choices=["questions", "recorder", "pages"])
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long events are recorded")
+    parser.add_argument("--only", choices=["questions", "recorder", "courier", "pages"])
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--receive", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.receive:
+        asyncio.run(receive(chosen.receive))
+        return
     if chosen.serve:
         serve(chosen.serve)
         return
@@ -206,6 +280,8 @@ def main() -> None:
             measure_questions(Reader(engine))
         if chosen.only in (None, "recorder"):
             measure_recorder(engine, chosen.seconds)
+        if chosen.only in (None, "courier"):
+            measure_courier(journal, chosen.seconds)
         if chosen.only in (None, "pages"):
             measure_pages(journal)
         engine.dispose()

@@ -101,11 +101,11 @@ def requests(
 ) -> None:
     """What was asked for on block pages; answer with --approve or --deny."""
     if approve is not None:
-        call(state, "POST", f"/requests/{approve}/approve", how_long=how_long.value)
-        print(f"Approved request {approve}.")
+        given = call(state, "POST", f"/requests/{approve}/approve", how_long=how_long.value)
+        print(json.dumps(given, ensure_ascii=False) if as_json else f"Approved request {approve}.")
     if deny is not None:
         call(state, "POST", f"/requests/{deny}/deny")
-        print(f"Denied request {deny}.")
+        print(json.dumps({"denied": deny}) if as_json else f"Denied request {deny}.")
     if approve is not None or deny is not None:
         return None
     rows = call(state, "GET", "/requests")

@@ -24,9 +24,14 @@ _ROWS = 12
 
 
 def report(
-    out: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write.")] = Path("hedgerow-report.html"), state: StateDir = None
+    out: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write.")] = Path("hedgerow-report.html"),
+    state: StateDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the weekly report: time by topic, what was closed, what was asked for, and questions to begin a talk with."""
+    if as_json:
+        print(json.dumps(call(state, "GET", "/report/people"), ensure_ascii=False, indent=1))
+        return
     try:
         out.write_text(call_text(state, "/report"), encoding="utf-8")
     except OSError as error:
@@ -75,13 +80,17 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `hedgerow backup` wrote.")],
     state: StateDir = None,
     policy: Annotated[Path, typer.Option(metavar="FILE", help="Where the policy file goes, if none is there.")] = Path("hedgerow.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """Bring a backup back. Hedgerow must not be running."""
     try:
         names = restore_backup(file, (state or default_state()).absolute(), policy.absolute())
     except BackupError as error:
         fail(str(error))
-    print(f"Restored {', '.join(names)}.")
+    if as_json:
+        print(json.dumps({"file": str(file), "restored": names}))
+    else:
+        print(f"Restored {', '.join(names)}.")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (report, top, backup, restore)

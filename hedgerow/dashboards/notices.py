@@ -176,8 +176,8 @@ class NoticeDesk:
     async def _message(self, address: str, rows: tuple[NoticeRow, ...]) -> Message:
         if rows[0].topic != REPORT:
             return Message(address, title_of(rows), body_of(rows, self._link()))
-        text, html = await asyncio.to_thread(self._report)
-        return Message(address, "Hedgerow: the week at home", text, html)
+        report = await asyncio.to_thread(self._report)
+        return Message(address, "Hedgerow: the week at home", report.text, report.html)
 
     async def test(self, name: str | None = None) -> tuple[TestResult, ...]:
         """Sends one notice at once, to a receiver or to all of them, quiet hours or not. Raises `Unfit` for an unknown name."""

@@ -27,10 +27,11 @@ _BACKGROUND = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining",
 
 
 class Report(NamedTuple):
-    """The same twice: as plain text, for services that know nothing else, and as HTML."""
+    """The same thrice: as plain text, for services that know nothing else, as HTML, and as data for scripts."""
 
     text: str
     html: str
+    people: tuple[PersonReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,10 @@ def weekly_report(reader: Reader, policy: Policy, now: float) -> Report:
     requests = [row for row in reader.requests(None, limit=1000) if row.last_at >= now - WEEK_S]
     environment = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.globals |= {"minutes": minutes_words}
+    told = [name for name in policy.people if _may_be_told(policy, name)]
+    people = tuple(_person(name, policy, counts, use, requests, now) for name in told)
     values = {
-        "people": [_person(name, policy, counts, use, requests, now) for name in policy.people if _may_be_told(policy, name)],
+        "people": people,
         "silent": [name for name in policy.people if not _may_be_told(policy, name)],
         "since": _day(now - WEEK_S, now, policy),
         "until": _day(now, now, policy),
@@ -73,7 +76,7 @@ def weekly_report(reader: Reader, policy: Policy, now: float) -> Report:
         "answers": {"open": "waits for an answer", "approved": "yes", "denied": "no"},
     }
     text = environment.overlay(autoescape=False).get_template("report.txt").render(values)
-    return Report(text, environment.get_template("report.html").render(values))
+    return Report(text, environment.get_template("report.html").render(values), people)
 
 
 def minutes_words(minutes: int) -> str:

@@ -7,8 +7,9 @@ from web_server import NOW
 
 from hedgerow.dashboards.reports import weekly_report
 from hedgerow.journal.read import Reader
+from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.load import parse_policy
-from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.policies.model import AccessRequest, Activity, DeviceId, Kind, Observation, Reason, Verdict
 
 POLICY = parse_policy(b"people:\n  mia: {age: 9, devices: [192.168.1.5]}\n  tom: {age: 15, devices: [192.168.1.6], privacy: none}\n", None)
 DAY = 86400
@@ -58,6 +59,22 @@ def test_it_asks_nobody_for_anything_and_runs_nothing(report):
     assert "default-src 'none'" in report
     assert "http://" not in report.replace("http://www.w3.org", "")
     assert "src=" not in report
+
+
+def test_time_by_topic_and_the_same_as_text_and_as_data(web):
+    hour = int(NOW // 3600) - 24
+    minutes = [Activity((hour * 60) + minute, "person:mia", subject) for minute in range(45) for subject in ("", "category:games")]
+    before = [Activity(((hour - 7 * 24) * 60) + minute, "person:mia", "category:games") for minute in range(10)]
+    nobody = [Activity((hour * 60) + minute, "person:tom", "category:video") for minute in range(50)]
+    UsageStore(web.engine).add([*minutes, *before, *nobody])
+    report = weekly_report(Reader(web.engine), POLICY, NOW)
+    assert "45 min of use this week, 0 min the week before." in report.html
+    assert re.search(r'games</bdi></th>.*<td class="number">45 min</td><td class="number">10 min</td>', report.html)
+    assert "- games: 45 min (before: 10 min)" in report.text
+    assert "There was more time for games this week." not in report.text
+    assert "video" not in report.html + report.text
+    (mia,) = report.people
+    assert [(line.what, line.now, line.before) for line in mia.time] == [("games", 45, 10)]
 
 
 def test_an_empty_week(web):

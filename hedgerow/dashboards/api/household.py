@@ -17,7 +17,7 @@ from hedgerow.dashboards.pages.people import checked_name
 from hedgerow.dashboards.pages.site import visitor_of
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.dashboards.policy_text import diff, exclude, include, put, remove
-from hedgerow.dashboards.reports import weekly_report
+from hedgerow.dashboards.reports import PersonReport, weekly_report
 from hedgerow.journal.changes import PolicyChange
 from hedgerow.journal.read import Reader
 from hedgerow.policies.model import Policy, Verdict
@@ -137,6 +137,11 @@ def _add_readings(api: APIRouter, reader: Reader, control: Control, desk: Policy
     async def report() -> HTMLResponse:
         """The weekly report as one HTML file."""
         return HTMLResponse((await run_in_threadpool(weekly_report, reader, control.policy(), clock())).html)
+
+    @api.get("/report/people")
+    async def report_of_people() -> tuple[PersonReport, ...]:
+        """The weekly report as data: of those about whom something may be told."""
+        return (await run_in_threadpool(weekly_report, reader, control.policy(), clock())).people
 
     @api.get("/changes")
     async def changes() -> tuple[ChangeView, ...]:
