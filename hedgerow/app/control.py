@@ -101,7 +101,7 @@ class ControlProcess:
         self.web, self.time = WebControl(self), RunningTime(self)
         self.tls = WebTls(settings, lambda: self.policy_file.policy.network)
         self.codes = CodeDesk(self, CodeStore(engine))
-        self._warner = Warner(lambda: self.view, self.budgets.balances, lambda event: self.recorder.add([event]))
+        self._warner = Warner(lambda: self.view, self.budgets.balances, lambda event: self._remember([event]))
 
     async def start(self) -> None:
         """Publishes the first snapshot; raises OSError, or CompileError where there is nothing to filter with."""

@@ -18,7 +18,6 @@ from hedgerow.dashboards.api.time_routes import BudgetRow
 from hedgerow.dashboards.notices import Message, Notice
 from hedgerow.journal.messages import Message as Told
 from hedgerow.journal.record import Event
-from hedgerow.policies.endings import WARN_MINUTES
 from hedgerow.policies.model import AccessRequest, Observation, Reason, Verdict
 from hedgerow.policies.notices import Topic
 
@@ -68,6 +67,8 @@ def notices_of(messages: Iterable[Told | Event]) -> Iterator[Notice]:
                 note = f" “{message.note}”" if message.note else ""
                 whose = message.person or message.device
                 yield Notice(Topic.REQUEST, f"{message.device} {message.host}", f"{whose} asks for {message.host}.{note}")
+            case Event(kind="ending"):
+                yield Notice(Topic.BUDGET, f"{message.subject} {message.detail}", f"{message.subject}: {message.detail}.")
             case Event(kind="device"):
                 yield Notice(Topic.NEW_DEVICE, message.subject, f"New on the network: {message.detail}.")
 
@@ -87,13 +88,12 @@ def troubles(status: Status, now: float) -> Iterator[Notice]:
 
 
 def budget_warnings(rows: Iterable[BudgetRow]) -> Iterator[Notice]:
-    """Budgets that are used up, or nearly."""
+    """Budgets that are used up; that they soon will be is told by events."""
     for row in rows:
-        if row.limit is None or row.left is None or row.used == 0 or row.left > WARN_MINUTES[0]:
+        if row.limit is None or row.left != 0 or row.used == 0:
             continue
         of = f" of {row.subject}" if row.subject else ""
-        left = f"has {row.left} minutes{of} left" if row.left else f"has used up the time{of}"
-        yield Notice(Topic.BUDGET, f"{row.whose} {row.subject} {row.until:.0f} {bool(row.left)}", f"{row.whose} {left}.")
+        yield Notice(Topic.BUDGET, f"{row.whose} {row.subject} {row.until:.0f}", f"{row.whose} has used up the time{of}.")
 
 
 async def watch(status: Callable[[], Status], budgets: Callable[[], tuple[BudgetRow, ...]], tell: Callable[[list[Notice]], None]) -> None:

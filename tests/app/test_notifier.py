@@ -63,7 +63,7 @@ def test_a_policy_with_mistakes_and_a_full_disk_are_trouble() -> None:
 @pytest.mark.parametrize(
     ("row", "text"),
     [
-        (BudgetRow("mia", "", 80, 90, 10, NOW), "mia has 10 minutes left."),
+        (BudgetRow("mia", "", 80, 90, 10, NOW), None),  # an event tells that
         (BudgetRow("mia", "games", 45, 45, 0, NOW), "mia has used up the time of games."),
         (BudgetRow("mia", "", 60, 90, 30, NOW), None),
         (BudgetRow("mia", "", 0, 5, 5, NOW), None),
@@ -72,6 +72,11 @@ def test_a_policy_with_mistakes_and_a_full_disk_are_trouble() -> None:
 )
 def test_budgets(row: BudgetRow, text: str | None) -> None:
     assert [notice.text for notice in budget_warnings([row])] == ([text] if text else [])
+
+
+def test_what_ends_soon_is_told() -> None:
+    (notice,) = notices_of([Event(NOW, "ending", "mia", "5 minutes until bedtime")])
+    assert (notice.topic, notice.text) == (Topic.BUDGET, "mia: 5 minutes until bedtime.")
 
 
 def test_a_service_that_hangs_is_given_up_and_its_process_ends() -> None:
