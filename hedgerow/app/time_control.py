@@ -61,18 +61,19 @@ class RunningTime:
         account = self._account(name)
         known = [each.subject for each in self._process.budgets.balances(self._policy, time.time()) if each.account == account]
         if not known:
-            raise Unfit(f"{name} has no budget, so there is nothing to add minutes to.")
+            raise Unfit("%(name)s has no budget, so there is nothing to add minutes to.", name=name)
         if self._subject(subject) not in known:
             of = ", ".join(each.partition(":")[2] or "all use" for each in known)
-            raise Unfit(f"{name} has a budget for {of}, and none for {subject or 'all use'}.")
+            raise Unfit("%(name)s has a budget for %(of)s, and none for %(subject)s.", name=name, of=of, subject=subject or "all use")
 
     async def sit(self, device: str, giver: str, *, person: str | None, band: str | None, minutes: float | None, name: str) -> Sitting:
         found = self._device(device)
         if found.is_seat == (person is not None) or (band is None) == (person is None):
-            raise Unfit(f"{device} is a seat: say whether a child or an adult sits there." if found.is_seat else
-                        f"{device} is no seat: say which of its people signs in.")  # fmt: skip
+            if found.is_seat:
+                raise Unfit("%(device)s is a seat: say whether a child or an adult sits there.", device=device)
+            raise Unfit("%(device)s is no seat: say which of its people signs in.", device=device)
         if person is not None and person not in found.sharers:
-            raise Unfit(f"{device} is not shared by {person}: in the policy it belongs to {', '.join(found.sharers) or 'one person'}.")
+            raise Unfit("%(device)s is not shared by %(person)s.", device=device, person=person)
         now = time.time()
         profile = SEAT_PROFILES[band] if band is not None else None
         sitting = Sitting(secrets.token_hex(6), found.id, giver, now, now + minutes * 60 if minutes else None, person, profile, name)
@@ -113,7 +114,7 @@ class RunningTime:
     def _device(self, name: str) -> Device:
         device = self._policy.devices.get(name)
         if device is None:
-            raise Unfit(f"The policy knows nobody and nothing called '{name}'.")
+            raise Unfit("The policy knows nobody and nothing called '%(name)s'.", name=name)
         return device
 
     def _subject(self, subject: str) -> str:

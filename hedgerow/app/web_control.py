@@ -97,7 +97,7 @@ class WebControl:
         view = self._view()
         known = view.policy.people.get(person)
         if known is None:
-            raise Unfit(f"The policy knows nobody called '{person}'.")
+            raise Unfit("The policy knows nobody called '%(person)s'.", person=person)
         return services_reach(view, known, self._services)
 
     def device_at(self, address: str) -> DeviceView | None:
@@ -170,7 +170,7 @@ class WebControl:
         view = self._view()
         found = find_device(view.rulesets, device)
         if found is None:
-            raise Unfit(f"There is no device '{device}', and it is not an address of this network.")
+            raise Unfit("There is no device '%(device)s', and it is not an address of this network.", device=device)
         try:
             told = explain(view.rulesets, view.catalogue, found, target, time.time() if at is None else at)
         except ValueError as error:
@@ -213,9 +213,9 @@ class WebControl:
     def check_whose(self, device: str | None, person: str | None) -> None:
         policy = self._view().policy
         if person is not None and person not in policy.people:
-            raise Unfit(f"The policy knows nobody called '{person}'.")
+            raise Unfit("The policy knows nobody called '%(person)s'.", person=person)
         if device is not None and find_device(self._view().rulesets, device) is None:
-            raise Unfit(f"There is no device '{device}', and it is not an address of this network.")
+            raise Unfit("There is no device '%(device)s', and it is not an address of this network.", device=device)
 
     def check_subject(self, subject: str) -> str:
         try:

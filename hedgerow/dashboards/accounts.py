@@ -82,8 +82,9 @@ class Visitor:
 class SignInRefused(Exception):
     """The sentence for the one who tried. `status` is 403 for a wrong password and 429 for a wait."""
 
-    def __init__(self, message: str, status: int = 403, needs_code: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, text: str, status: int = 403, needs_code: bool = False, **values: object) -> None:
+        super().__init__(text % values if values else text)
+        self.text, self.values = text, values
         self.status, self.needs_code = status, needs_code
 
 
@@ -147,16 +148,19 @@ class Accounts:
         tries = self._tries.setdefault(_source(address), _Tries())
         wait = tries.next_at - self.clock()
         if wait > 0:
-            raise SignInRefused(f"Too many wrong tries from this device. Try again in {max(1, round(wait))} seconds.", 429)
+            raise SignInRefused(
+                "Too many wrong tries from this device. Try again in %(seconds)s seconds.", 429, seconds=max(1, round(wait))
+            )
         account = self._accounts.get(name)
         is_right = await self._is_password(account.password if account else self._dummy, password)
         if account is None or not is_right:
             self._count_failure(tries, address)
             raise SignInRefused("Name and password do not fit together.")
         if account.totp and not await self._take_code(account, code.replace(" ", "")):
-            if code:
-                self._count_failure(tries, address)
-            raise SignInRefused("That code is not right." if code else "Now the code of your authenticator app.", needs_code=True)
+            if not code:
+                raise SignInRefused("Now the code of your authenticator app.", needs_code=True)
+            self._count_failure(tries, address)
+            raise SignInRefused("That code is not right.", needs_code=True)
         self._tries.pop(_source(address), None)
         return await self._begin_session(account.name, address, agent)
 
@@ -262,7 +266,7 @@ class Accounts:
         try:
             return self._accounts[name]
         except KeyError:
-            raise Unfit(f"There is no account called '{name}'.") from None
+            raise Unfit("There is no account called '%(name)s'.", name=name) from None
 
     async def _hash(self, name: str, password: str) -> str:
         check_strength(name, password)
@@ -306,7 +310,7 @@ class Accounts:
 def check_strength(name: str, password: str) -> None:
     """Raises `Unfit` for what would be guessed at once. Length is what counts; no rule about signs (NIST SP 800-63B, 3.1.1)."""
     if len(password) < MIN_LENGTH:
-        raise Unfit(f"A password has at least {MIN_LENGTH} signs. Four words that do not belong together are a good one.")
+        raise Unfit("A password has at least %(least)s signs. Four words that do not belong together are a good one.", least=MIN_LENGTH)
     if len(password) > 500:
         raise Unfit("A password has at most 500 signs.")
     plain = password.lower()

@@ -1,6 +1,7 @@
-"""Where the pages change the policy file: edit, check, write, remember. The file stays the truth.
+"""Where the pages change the policy: edit, check, write, remember. The files stay the truth.
 
-A change is written only if the whole file is good after it, and only over the file that was read; what others wrote meanwhile stays.
+A change is written only if the whole policy is good after it, and only over the files that were read; what others wrote meanwhile stays.
+What stands in an included file is changed there; what is new goes to the main file.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.api.control import Unfit
-from hedgerow.dashboards.policy_text import EMPTY, Edit, edited
+from hedgerow.dashboards.policy_text import EMPTY, Edit, edited_together
 from hedgerow.journal.changes import ChangeStore, PolicyChange
+from hedgerow.policies.includes import included_files
 from hedgerow.policies.load import PolicyError, parse_policy
 
 type TakeUp = Callable[[Path], Awaitable[None]]
-"""Puts the file into force; returns when it holds."""
+"""Puts the policy into force; returns when it holds."""
+
+type Texts = dict[str, str]
+"""What stands in files, by their name from the main file's folder; a file that is not there yet is empty."""
 
 
 class PolicyDesk:
@@ -37,28 +42,33 @@ class PolicyDesk:
     async def change(self, giver: str, summary: str, *edits: Edit) -> PolicyChange | None:
         """Makes the edits; None where nothing had to change. Raises `Unfit`."""
         async with self._lock:
-            before = await run_in_threadpool(self._read)
+            before = await run_in_threadpool(self._read_all)
+            texts = {name: text or EMPTY for name, text in before.items()}
             try:
-                after = edited(before or EMPTY, edits)
+                after = await run_in_threadpool(edited_together, texts, edits)
             except ValueError as error:
                 raise Unfit(str(error)) from None
-            if after == (before or EMPTY):
+            changed = [name for name in texts if after[name] != texts[name]]
+            if not changed:
                 return None
-            return await self._write(giver, summary, before, after)
+            return await self._write(giver, summary, {name: before[name] for name in changed}, {name: after[name] for name in changed})
 
-    async def undo(self, change_id: int, giver: str) -> PolicyChange:
-        """Brings back the file before a change, if nothing was changed since. Raises `Unfit` and `NoSuchEntry`."""
+    async def undo(self, change_id: int, giver: str, wording: str = "Undone: %(summary)s") -> PolicyChange:
+        """Brings back the files before a change, if nothing was changed since. Raises `Unfit` and `NoSuchEntry`."""
         async with self._lock:
             change = await run_in_threadpool(self.store.change, change_id)
-            if await run_in_threadpool(self._read) != change.after:
+            now = await run_in_threadpool(lambda: {name: self._read(name) for name in change.after})
+            if now != change.after:
                 raise Unfit("The file was changed again after that. Undo the later changes first, the newest before the others.")
-            return await self._write(giver, f"Undone: {change.summary}", change.after, change.before, undoes=change.id)
+            summary = wording % {"summary": change.summary}
+            return await self._write(giver, summary, dict(change.after), dict(change.before), undoes=change.id)
 
-    async def _write(self, giver: str, summary: str, before: str, after: str, undoes: int | None = None) -> PolicyChange:
+    async def _write(self, giver: str, summary: str, before: Texts, after: Texts, undoes: int | None = None) -> PolicyChange:
         try:
-            await run_in_threadpool(parse_policy, after.encode(), self.path)
+            await run_in_threadpool(self._check, after)
         except PolicyError as error:
-            raise Unfit("That would not be a good policy: " + "; ".join(problem.message for problem in error.problems[:3])) from None
+            told = "; ".join(problem.message for problem in error.problems[:3])
+            raise Unfit("That would not be a good policy: %(problems)s", problems=told) from None
         # Remembered first: one that is in the file and that nobody knows of could not be undone.
         change = await run_in_threadpool(self.store.add, self._clock(), giver, summary, before, after, undoes)
         try:
@@ -69,29 +79,67 @@ class PolicyDesk:
         await self._take_up(self.path)
         return change
 
-    def _read(self) -> str:
+    def _check(self, after: Mapping[str, str]) -> None:
+        main = after[self.path.name] if self.path.name in after else self._read(self.path.name)
+        parse_policy(main.encode(), self.path, texts={str(self._place(name)): text.encode() for name, text in after.items()})
+
+    def _place(self, name: str) -> Path:
+        return (self.path.parent / name).absolute()
+
+    def _read_all(self) -> Texts:
+        """The main file first, then those that it includes, in their order."""
+        main = self._read(self.path.name)
+        folder = self.path.parent.absolute()
+        names = [str(file.relative_to(folder, walk_up=True)) for file in included_files(main.encode(), folder)]
+        return {self.path.name: main} | {name: self._read(name) for name in names}
+
+    def _read(self, name: str) -> str:
+        place = self._place(name)
         try:
-            return self.path.read_bytes().decode("utf-8-sig")
+            return place.read_bytes().decode("utf-8-sig")
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:
-            raise Unfit(f"{self.path} cannot be read: {getattr(error, 'strerror', 'it is not UTF-8')}.") from None
+            raise Unfit("%(file)s cannot be read: %(why)s.", file=place, why=getattr(error, "strerror", "it is not UTF-8")) from None
 
-    def _replace(self, before: str, after: str) -> None:
-        target = self.path.resolve()  # a link stays a link
+    def _replace(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+        """All files are written beside their places first; if one cannot take its place, those that have taken theirs go back."""
+        with contextlib.ExitStack() as cleaning:
+            fresh = {}
+            for name, text in after.items():
+                fresh[name] = self._write_beside(name, text)
+                cleaning.callback(_remove, fresh[name])
+            if any(self._read(name) != before[name] for name in after):
+                raise Unfit("Somebody else changed the file just now. Look at it, and try again.")
+            done: list[str] = []
+            try:
+                for name, file in fresh.items():
+                    file.replace(self._place(name).resolve())
+                    done.append(name)
+            except OSError as error:
+                for name in done:
+                    self._write_beside(name, before[name]).replace(self._place(name).resolve())
+                raise self._unwritable(name, error) from None
+
+    def _write_beside(self, name: str, text: str) -> Path:
+        target = self._place(name).resolve()  # a link stays a link
         fresh = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
             with fresh.open("w", encoding="utf-8", newline="") as file:
                 os.fchmod(file.fileno(), mode)
-                file.write(after)
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            if self._read() != before:
-                raise Unfit("Somebody else changed the file just now. Look at it, and try again.")
-            fresh.replace(target)
         except OSError as error:
-            raise Unfit(f"{self.path} cannot be written: {error.strerror}. Nothing was changed.") from None
-        finally:
-            with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
+            _remove(fresh)
+            raise self._unwritable(name, error) from None
+        return fresh
+
+    def _unwritable(self, name: str, error: OSError) -> Unfit:
+        return Unfit("%(file)s cannot be written: %(why)s. Nothing was changed.", file=self._place(name), why=error.strerror)
+
+
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink(missing_ok=True)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -18,8 +20,15 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ruamel.yaml.util import load_yaml_guess_indent
 
-type Edit = Callable[[CommentedMap], None]
-"""Changes a document in place; raises ValueError with a sentence where that cannot be."""
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of a document, at `path`. `make` changes the document in place; raises ValueError with a sentence where that cannot be."""
+
+    path: tuple[str, ...]
+    make: Callable[[CommentedMap], None]
+    adds: bool = False
+
 
 EMPTY = "# Written by Hedgerow's pages; yours to edit. `hedgerow check` explains every mistake.\n"
 
@@ -32,7 +41,7 @@ def edited(text: str, edits: Iterable[Edit]) -> str:
         raise ValueError("The policy file cannot be read as YAML: correct it first.") from error
     before = _dump(yaml, document)
     for edit in edits:
-        edit(document)
+        edit.make(document)
     after = _dump(yaml, document)
     if before == after:
         return text
@@ -44,10 +53,35 @@ def edited(text: str, edits: Iterable[Edit]) -> str:
     return _with_lost_comments(text, header + after if header and header not in after else after)
 
 
+def edited_together(texts: Mapping[str, str], edits: Iterable[Edit]) -> dict[str, str]:
+    """The texts of several files, the main one first, after edits: each is made where what it is about is written.
+
+    What none of them has yet goes to the main file. An entry of `lists` has no name to find it by: such an edit is tried in every file,
+    but what it adds is added in the main one only. Raises ValueError as `edited`.
+    """
+    main = next(iter(texts))
+    named = {name: _names_in(text) for name, text in texts.items()}
+    groups: dict[str, list[Edit]] = {name: [] for name in texts}
+    for edit in edits:
+        homes = [name for name in texts if edit.path[:2] in named[name]] if len(edit.path) > 1 else []
+        if edit.path == ("lists",) and not edit.adds:
+            homes = [name for name in texts if ("lists",) in named[name]]
+        for home in homes or [main]:
+            groups[home].append(edit)
+    return {name: edited(text, groups[name]) if groups[name] else text for name, text in texts.items()}
+
+
 def diff(before: str, after: str) -> tuple[str, ...]:
     """The lines that differ, with two lines around each, as `diff -u` writes them without its head."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm="")
     return tuple(lines)[2:]
+
+
+def diff_of_files(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+    """The diffs of several files, each under its name; of one file without it."""
+    if len(after) == 1:
+        return next(diff(before[name], after[name]) for name in after)
+    return tuple(line for name in after for line in (f"@@ {name} @@", *diff(before[name], after[name])))
 
 
 def put(path: tuple[str, ...], value: object) -> Edit:
@@ -62,20 +96,20 @@ def put(path: tuple[str, ...], value: object) -> Edit:
         elif holder.get(path[-1]) != value:
             holder[path[-1]] = _plain(value)
 
-    return edit
+    return Edit(path, edit)
 
 
-def put_times(path: tuple[str, ...], value: str | Mapping[str, str] | None) -> Edit:
+def put_times(path: tuple[str, ...], value: str | list[str] | Mapping[str, str | list[str]] | None) -> Edit:
     """Sets the times of ordinary weeks; what the file says there of holidays and dates stays."""
 
     def edit(document: CommentedMap) -> None:
         holder = _holder(document, path[:-1], make=False)
         old = holder.get(path[-1]) if holder is not None else None
         kept = {key: each for key, each in old.items() if key == "holidays" or key[:1].isdigit()} if isinstance(old, CommentedMap) else {}
-        ordinary = {"every-day": value} if isinstance(value, str) else dict(value or {})
-        put(path, {**ordinary, **kept} if kept else value)(document)
+        ordinary = {"every-day": value} if isinstance(value, str | list) else dict(value or {})
+        put(path, {**ordinary, **kept} if kept else value).make(document)
 
-    return edit
+    return Edit(path, edit)
 
 
 def remove(path: tuple[str, ...]) -> Edit:
@@ -93,7 +127,7 @@ def include(path: tuple[str, ...], item: object) -> Edit:
         if not any(_names(each, item) for each in items):
             items.append(_plain(item))
 
-    return edit
+    return Edit(path, edit, adds=True)
 
 
 def exclude(path: tuple[str, ...], item: object) -> Edit:
@@ -109,7 +143,7 @@ def exclude(path: tuple[str, ...], item: object) -> Edit:
         if not items:
             del holder[path[-1]]
 
-    return edit
+    return Edit(path, edit)
 
 
 def rename(path: tuple[str, ...], new: str) -> Edit:
@@ -125,7 +159,7 @@ def rename(path: tuple[str, ...], new: str) -> Edit:
         if comments is not None:
             holder.ca.items[new] = comments
 
-    return edit
+    return Edit(path, edit)
 
 
 def _parse(text: str) -> tuple[CommentedMap, YAML]:
@@ -140,6 +174,15 @@ def _parse(text: str) -> tuple[CommentedMap, YAML]:
     if not isinstance(document, CommentedMap):
         raise ValueError("The policy file is not a mapping of keys to values.")
     return document, yaml
+
+
+def _names_in(text: str) -> set[tuple[str, ...]]:
+    """The keys of a text and what stands in them, such as `("people", "mia")`; nothing where it cannot be read."""
+    value = _value(text)
+    found: set[tuple[str, ...]] = set()
+    for key, inner in value.items() if isinstance(value, Mapping) else ():
+        found |= {(key,), *((key, name) for name in (inner if isinstance(inner, Mapping) else ()))}
+    return found
 
 
 def _value(text: str) -> object:
@@ -223,12 +266,34 @@ def _transplant(text: str, before: str, after: str) -> str:
 
 
 def _with_lost_comments(before: str, after: str) -> str:
-    """Puts lines that are only a comment back where the edit took them along with what stood before them."""
+    """Puts comments back where the edit took them along, as lines of their own: those of other lines, and those of lines that went."""
+    missing = Counter(map(_comment_of, before.splitlines()))
+    missing.subtract(map(_comment_of, after.splitlines()))
     old, new = before.splitlines(True), after.splitlines(True)
     result: list[str] = []
     for tag, start, end, new_start, new_end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         result += new[new_start:new_end]
-        if tag in {"delete", "replace"}:
-            here = {line.strip() for line in new[new_start:new_end]}
-            result += [line for line in old[start:end] if line.lstrip().startswith("#") and line.strip() not in here]
-    return "".join(result)
+        for line in old[start:end] if tag in {"delete", "replace"} else ():
+            comment = _comment_of(line)
+            if comment and missing[comment] > 0:
+                missing[comment] -= 1
+                result.append(f"{line[: len(line) - len(line.lstrip())]}{comment}\n")
+    kept = "".join(result)
+    return kept if _value(kept) == _value(after) else after
+
+
+def _comment_of(line: str) -> str:
+    """The comment of a line, empty where it has none; a sign in quotes begins none.
+
+    >>> _comment_of('  - "a # b"  # why'), _comment_of("a: b#c")
+    ('# why', '')
+    """
+    quote = ""
+    for place, sign in enumerate(line):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "\"'" and (not place or line[place - 1] in " [{,:"):
+            quote = sign
+        elif sign == "#" and (not place or line[place - 1].isspace()):
+            return line[place:].rstrip()
+    return ""

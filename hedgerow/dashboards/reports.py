@@ -15,6 +15,7 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hedgerow.dashboards.pages import words
+from hedgerow.dashboards.pages.languages import language
 from hedgerow.dashboards.pages.site import HERE
 from hedgerow.journal.read import Reader, RequestRow, UseCount, WhyCount
 from hedgerow.policies.activity import TOPICS
@@ -72,7 +73,7 @@ def weekly_report(reader: Reader, policy: Policy, now: float) -> Report:
         "silent": [name for name in policy.people if not _may_be_told(policy, name)],
         "since": _day(now - WEEK_S, now, policy),
         "until": _day(now, now, policy),
-        "clock": lambda at: words.clock_words(at, now, where),
+        "clock": lambda at: language("en").clock(at, now, where),
         "answers": {"open": "waits for an answer", "approved": "yes", "denied": "no"},
     }
     text = environment.overlay(autoescape=False).get_template("report.txt").render(values)

@@ -1,7 +1,9 @@
-"""What was changed in the policy file through the pages: the file before and after, so that each change can be shown and undone."""
+"""What was changed in the policy files through the pages: the files before and after, so that each change can be shown and undone."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, Row, func, select
@@ -17,14 +19,14 @@ _C = policy_changes.c
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """One change. `before` and `after` are the whole text of the file; `undone_at` is None while it holds."""
+    """One change. `before` and `after` are the whole texts of the files that changed, by name; `undone_at` is None while it holds."""
 
     id: int
     at: float
     giver: str
     summary: str
-    before: str
-    after: str
+    before: Mapping[str, str]
+    after: Mapping[str, str]
     undone_at: float | None = None
 
 
@@ -34,9 +36,11 @@ class ChangeStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def add(self, at: float, giver: str, summary: str, before: str, after: str, undoes: int | None = None) -> PolicyChange:
+    def add(
+        self, at: float, giver: str, summary: str, before: Mapping[str, str], after: Mapping[str, str], undoes: int | None = None
+    ) -> PolicyChange:
         """Remembers a change that was made, and with `undoes` that an earlier one holds no longer."""
-        row = {"at": at, "giver": giver, "summary": summary, "before": before, "after": after}
+        row = {"at": at, "giver": giver, "summary": summary, "before": json.dumps(dict(before)), "after": json.dumps(dict(after))}
         with self._engine.begin() as connection:
             made = connection.execute(policy_changes.insert().values(row).returning(policy_changes)).one()
             if undoes is not None:
@@ -71,4 +75,4 @@ def _forget_old(connection: Connection) -> None:
 
 
 def _change(row: Row[tuple[object, ...]]) -> PolicyChange:
-    return PolicyChange(**row._mapping)
+    return PolicyChange(**{**row._mapping, "before": json.loads(row.before), "after": json.loads(row.after)})

@@ -158,7 +158,7 @@ policy_changes = Table(
     Column("at", Float, nullable=False),
     Column("giver", String, nullable=False),
     Column("summary", String, nullable=False),
-    Column("before", String, nullable=False),  # the whole file, so that undoing needs nothing else
+    Column("before", String, nullable=False),  # JSON: the whole texts of the files that changed, so that undoing needs nothing else
     Column("after", String, nullable=False),
     Column("undone_at", Float),
     sqlite_autoincrement=True,

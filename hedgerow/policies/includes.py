@@ -6,6 +6,7 @@ An included file adds people, devices, seats, profiles and lists. What holds for
 from __future__ import annotations
 
 import glob
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hedgerow.policies import yaml_tree
@@ -16,33 +17,44 @@ LISTS = "lists"
 MAX_FILES = 500
 
 
-def include(tree: Tree, base: Path) -> list[str]:
-    """Adds to `tree` what its `include` names; returns the files that were read, in order. What is wrong becomes a problem at its place."""
-    if not isinstance(tree.value, dict):
-        return []
-    said = tree.value.get("include")
-    patterns = [said] if isinstance(said, str) else said if isinstance(said, list) else []
+def included_files(data: bytes, folder: Path) -> list[Path]:
+    """The files that a main file in `folder` includes, in order; none where it cannot be read as YAML."""
+    value = yaml_tree.read_tree(data, "").value
+    return list(dict.fromkeys(file for _, files in _named(value, folder) for file in files))[:MAX_FILES]
+
+
+def include(tree: Tree, base: Path, texts: Mapping[str, bytes]) -> list[str]:
+    """Adds to `tree` what its `include` names; returns the files that were read, in order. What is wrong becomes a problem at its place.
+
+    `texts` stand for files that would have these bytes.
+    """
     read: list[str] = []
-    for index, pattern in enumerate(patterns):
-        place: yaml_tree.Path = ("include", index) if isinstance(said, list) else ("include",)
-        if not isinstance(pattern, str):
-            continue  # the schema tells
-        files = sorted(glob.glob(str((base / pattern).absolute()), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    for (place, pattern), files in _named(tree.value, base):
         if not files:
             tree.add_problem(place, f"no file is called '{pattern}' in {base.absolute()}")
-        for file in files:
+        for file in map(str, files):
             if len(read) >= MAX_FILES:
                 tree.add_problem(place, f"more than {MAX_FILES} files are included")
                 return read
             if file not in read:
                 read.append(file)
-                _add_file(tree, Path(file), place)
+                _add_file(tree, Path(file), place, texts.get(file))
     return read
 
 
-def _add_file(tree: Tree, file: Path, place: yaml_tree.Path) -> None:
+def _named(value: Plain, base: Path) -> Iterator[tuple[tuple[yaml_tree.Path, str], list[Path]]]:
+    """What `include` says, each with its place and the files that it stands for. What is no text the schema tells of."""
+    said = value.get("include") if isinstance(value, dict) else None
+    for index, pattern in enumerate([said] if isinstance(said, str) else said if isinstance(said, list) else []):
+        if isinstance(pattern, str):
+            # Path.glob takes no absolute pattern.
+            found = sorted(glob.glob(str((base / pattern).absolute()), recursive=True))  # noqa: PTH207
+            yield (("include", index) if isinstance(said, list) else ("include",), pattern), [Path(file) for file in found]
+
+
+def _add_file(tree: Tree, file: Path, place: yaml_tree.Path, data: bytes | None) -> None:
     try:
-        data = file.read_bytes()
+        data = file.read_bytes() if data is None else data
     except OSError as error:
         tree.add_problem(place, f"'{file}' cannot be read: {error.strerror}")
         return

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -45,12 +46,17 @@ def load_policy(path: Path | None, calendars: Path | None = None) -> Policy:
     return parse_policy(data, path, calendars)
 
 
-def parse_policy(data: bytes, path: Path | None, calendars: Path | None = None) -> Policy:
-    """As `load_policy`, of bytes in memory. `path` is where they are from: lists given by a relative path lie beside it."""
+def parse_policy(
+    data: bytes, path: Path | None, calendars: Path | None = None, texts: Mapping[str, bytes] = MappingProxyType({})
+) -> Policy:
+    """As `load_policy`, of bytes in memory. `path` is where they are from: lists given by a relative path lie beside it.
+
+    `texts` stand for included files, by their absolute path, that would have these bytes.
+    """
     tree = yaml_tree.read_tree(data, str(path) if path is not None else "built-in policy")
     if tree.problems and tree.value is None:
         raise PolicyError(tuple(tree.problems))
-    included = includes.include(tree, path.parent if path is not None else Path())
+    included = includes.include(tree, path.parent if path is not None else Path(), texts)
     policy = resolve(read_model(tree, RawPolicy), tree, path, included, calendars)
     if tree.problems:
         files = {source: number for number, source in enumerate((tree.source, *included))}

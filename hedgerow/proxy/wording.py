@@ -86,6 +86,12 @@ def load_wordings(titles: Mapping[str, str], timezone: ZoneInfo) -> dict[str, Wo
     return {language: Wording(_read_words(language), titles, timezone) for language in LANGUAGES}
 
 
+def category_titles(language: str) -> Mapping[str, str]:
+    """What the categories are called in a language of ours; those that are missing have their English titles."""
+    titles: Mapping[str, str] = _read_words(language)["categories"]
+    return titles
+
+
 @cache
 def _read_words(language: str) -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

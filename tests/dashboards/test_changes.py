@@ -248,6 +248,47 @@ def test_twenty_changes_through_the_pages_keep_every_comment(web):
     policy(web)
 
 
+def test_twenty_changes_of_included_files_keep_every_comment_and_are_undone(web):
+    """People in a file each: what is said of mia changes in mia's file, and a change of two files is undone in both."""
+    folder = web.policy_path.parent
+    (folder / "people").mkdir()
+    main = "# The house\ninclude: people/*.yaml   # one for each\nnetwork: {timezone: Europe/Lisbon}   # since 2019\n"
+    mia = "# Mia's file\npeople:\n  mia:\n    age: 9   # ten in May\n"
+    mia += "    devices: [mia-tablet]   # the old one\n    block: [roblox]   # June\n"
+    tom = "people:\n  tom: {age: 15}   # every other week\n"
+    tablet = "# Things\ndevices:\n  mia-tablet: {ip: 192.168.1.3}   # with a crack\n"
+    files = {folder / "people" / f"{name}.yaml": text for name, text in (("mia", mia), ("tom", tom), ("things", tablet))}
+    files[web.policy_path] = main
+    for path, text in files.items():
+        path.write_text(text)
+    with client(web) as browser:
+        saved = []
+        for path, form, _ in CHANGES:
+            if not path.endswith("/remove"):
+                location = post(browser, path, **form).headers["location"]
+                saved += re.findall(r"saved=(\d+)", location)
+        assert len(saved) >= 15
+        assert "mia" not in web.policy_path.read_text().replace("mia-", "")
+        for path, text in files.items():
+            now = path.read_text()
+            assert [part for part in re.findall("#.*", text) if part not in now] == [], path
+        for change in reversed(saved):
+            post(browser, f"/changes/{change}/undo")
+    assert {path: path.read_text() for path in files} == files
+
+
+def test_if_one_of_two_files_cannot_be_written_neither_is(web):
+    folder = web.policy_path.parent
+    (folder / "mia.yaml").write_text("people: {mia: {age: 9, devices: [tablet]}}\n")
+    web.policy_path.write_text("include: mia.yaml\npeople: {tom: {age: 15}}\ndevices: {tablet: {ip: 192.168.1.3}}\n")
+    before = {path: path.read_text() for path in (folder / "mia.yaml", web.policy_path)}
+    (folder / f".mia.yaml.{os.getpid()}").mkdir()
+    with client(web) as browser:
+        answer = browser.post("/devices/give", data={"device": "tablet", "person": "tom"})
+    assert (answer.status_code, "cannot be written" in answer.text) == (422, True)
+    assert {path: path.read_text() for path in before} == before
+
+
 def test_switching_there_and_back_leaves_no_trace(web):
     before = web.policy_path.read_text()
     with client(web) as browser:

@@ -79,9 +79,9 @@ def test_the_first_page_shows_devices_decisions_requests_and_health(web):
     assert page.status_code == 200
     text = " ".join(Tags(page.text).text.split())
     for part in (
-        *("mia-tablet", "192.168.1.31", "child-8-12", "www.bet.example", "topic: gambling", "starter/gambling:12"),
+        *("mia-tablet", "192.168.1.31", "Child of 8 to 12", "www.bet.example", "topic: Gambling", "starter/gambling:12"),
         *("mia asks for scratch.example", "for school", "chess.example", "tom is paused"),
-        *("gate-0 is restarting", "hedgerow.yaml:12:5: unknown key 'bedtimes'", "disk full", "21:26"),
+        *("The process gate-0 is not running just now.", "hedgerow.yaml:12:5: unknown key 'bedtimes'", "disk full", "21:26"),
     ):
         assert part in text, part
 
@@ -280,7 +280,7 @@ def test_a_filtered_device_sees_its_own_page_and_nothing_else(web):
         page = child.get("/device")
         text = " ".join(Tags(page.text).text.split())
         for part in (
-            "mia-tablet belongs to mia and follows the rules of child-8-12",
+            "mia-tablet belongs to mia and follows the rules of Child of 8 to 12",
             "www.bet.example",
             "Bedtime until 22:26",
             "0800 11 11",
@@ -435,7 +435,7 @@ def test_time_against_budget_for_the_parent_and_for_the_child(web):
     web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12")
     with client(web) as browser:
         page = " ".join(Tags(browser.get("/").text).text.split())
-        assert "mia all use: 70 of 90 minutes, 20 left" in page
+        assert "mia 20 minutes left 70 of 90 minutes used" in page
         assert "video" not in page
         assert browser.post("/bonus", data={"name": "mia", "subject": "games", "minutes": "15"}, headers=own(web)).status_code == 303
         assert browser.post("/bonus", data={"name": "nobody", "minutes": "15"}, headers=own(web)).status_code == 422
@@ -443,7 +443,7 @@ def test_time_against_budget_for_the_parent_and_for_the_child(web):
     assert web.time.given == [("mia", "games", 15, "this machine")]
     with client(web, "127.0.0.2") as child:
         page = " ".join(Tags(child.get("/device").text).text.split())
-    assert "games: 45 of 45 minutes, 0 left" in page
+    assert "Games: 0 minutes left 45 of 45 minutes used" in page
     assert "60 minutes" not in page, "tom's"
 
 
@@ -454,7 +454,7 @@ def test_what_ends_soon_stands_on_the_childs_own_page_and_for_programs(web):
     with client(web, "127.0.0.2") as child:
         page = " ".join(Tags(child.get("/device").text).text.split())
         told = child.get("/device/time").json()
-    assert "5 minutes of games are left." in page
+    assert "5 minutes of Games are left." in page
     assert "until bedtime" not in page, "tom's"
     assert [(each["says"], each["minutes"], each["at"]) for each in told["endings"]] == [("5 minutes of games are left", 5, None)]
     assert [each["whose"] for each in told["budgets"]] == ["mia"]

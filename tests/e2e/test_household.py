@@ -65,7 +65,7 @@ def test_allow_this_at_a_row_of_the_log_opens_it(house: Hedgerow, whole_internet
     assert told(house, "gambling.example", TABLET) == ["0.0.0.0"]
     with browser(house.web) as page:
         wait_until(lambda: "gambling.example" in page.get("/log?person=mia").text, 5, "the row")
-        assert "topic: gambling" in page.get("/why", params={"device": "mia-tablet", "target": "gambling.example"}).text
+        assert "topic: Gambling" in page.get("/why", params={"device": "mia-tablet", "target": "gambling.example"}).text
         post(page, "/grants/new", subject="gambling.example", device="mia-tablet", person="mia", **{"for": "hour"})
     wait_until(lambda: told(house, "gambling.example", TABLET) != ["0.0.0.0"], 2, "the permission")
 

@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import Scope
 
@@ -80,7 +81,7 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
             return RedirectResponse("/sign-in", 303)
         if wants_json(scope["path"]):
             return problem(admission.status, admission.why)
-        return site.renderer.error(admission.status, admission.why)
+        return site.renderer.error(HTTPConnection(scope), admission.status, admission.why)
 
     def may_sign_in(address: str) -> bool:
         device = control.device_at(address)

@@ -21,7 +21,14 @@ class HowLong(StrEnum):
 
 
 class Unfit(ValueError):
-    """What was asked cannot be: no such device or person, not a host, a time that is over. The message is one sentence for the asker."""
+    """What was asked cannot be: no such device or person, not a host, a time that is over.
+
+    `text` is one English sentence for the asker, with `%(name)s` where one of `values` goes, so that pages can say it in other languages.
+    """
+
+    def __init__(self, text: str, **values: object) -> None:
+        super().__init__(text % values if values else text)
+        self.text, self.values = text, values
 
 
 @dataclass(frozen=True, slots=True)

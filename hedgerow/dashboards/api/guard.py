@@ -29,19 +29,11 @@ BODY_LIMIT = 64 * 1024
 """Bytes of a request's body; no form or JSON here needs more."""
 
 DEVICE_PATHS = frozenset(
-    {
-        "/device",
-        "/device/time",
-        "/device/code",
-        "/device/conduct",
-        "/static/hedgerow.css",
-        "/static/hedgerow.svg",
-        "/certificate",
-        "/certificate/trusted.svg",
-    }
+    {"/device", "/device/time", "/device/code", "/device/conduct", "/language", "/certificate", "/certificate/trusted.svg"}
+    | {f"/static/hedgerow.{form}" for form in ("css", "js", "svg")}
     | {f"/certificate/hedgerow-ca.{form}" for form in ("mobileconfig", "crt", "pem")}
 )
-"""What every device of the network may have: its own page, and the certificate of the CA, which is no secret."""
+"""What every device of the network may have: its own page in its own language, and the certificate of the CA, which is no secret."""
 
 CONFIG_PATHS = frozenset({"/proxy.pac", "/wpad.dat"})
 """What browsers look for under any name (RFC draft WPAD: `http://wpad.DOMAIN/wpad.dat`), to configure themselves for the proxy."""
@@ -53,12 +45,12 @@ START_PATH = "/start"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MACHINE_PATHS = frozenset({"/metrics", "/healthz"})
 _ADMIN_PREFIXES = ("/accounts", "/tokens", "/sessions")
-_OPERATE_READS = frozenset({"/", "/start", "/devices", "/requests", "/grants", "/status", "/budgets", "/sittings", "/codes"})
-_OPERATE_CHANGES = ("/requests/", "/grants", "/pause", "/resume", "/bonus", "/sittings/", "/codes")
+_OPERATE_READS = frozenset({"/", "/start", "/devices", "/requests", "/grants", "/status", "/budgets", "/sittings", "/codes", "/counter"})
+_OPERATE_CHANGES = ("/requests/", "/grants", "/pause", "/resume", "/bonus", "/sittings/", "/codes", "/counter/")
 _FORWARDED = ("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",

@@ -16,7 +16,7 @@ from hedgerow.dashboards.api.control import Control, ListHealth, Unfit
 from hedgerow.dashboards.pages.people import checked_name
 from hedgerow.dashboards.pages.site import visitor_of
 from hedgerow.dashboards.policy_desk import PolicyDesk
-from hedgerow.dashboards.policy_text import diff, exclude, include, put, remove
+from hedgerow.dashboards.policy_text import diff_of_files, exclude, include, put, remove
 from hedgerow.dashboards.reports import PersonReport, weekly_report
 from hedgerow.journal.changes import PolicyChange
 from hedgerow.journal.read import Reader
@@ -180,7 +180,7 @@ def _add_changes(api: APIRouter, control: Control, desk: PolicyDesk) -> None:
 
 def _known(policy: Policy, name: str) -> None:
     if name not in policy.people:
-        raise Unfit(f"The policy knows nobody called '{name}'.")
+        raise Unfit("The policy knows nobody called '%(name)s'.", name=name)
 
 
 def _person(policy: Policy, name: str) -> PersonView:
@@ -196,4 +196,4 @@ def _person(policy: Policy, name: str) -> PersonView:
 
 
 def _change(change: PolicyChange) -> ChangeView:
-    return ChangeView(change.id, change.at, change.giver, change.summary, change.undone_at, diff(change.before, change.after))
+    return ChangeView(change.id, change.at, change.giver, change.summary, change.undone_at, diff_of_files(change.before, change.after))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.api.guard import SECURITY_HEADERS
+from hedgerow.dashboards.pages.languages import message
 from hedgerow.journal.ledger import NoSuchEntry
 
 log = logging.getLogger("hedgerow.web")
@@ -30,7 +31,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 """What every call may answer instead, for the OpenAPI description."""
 
-type ErrorPage = Callable[[int, str], Response]
+type ErrorPage = Callable[[Request, int, str, Mapping[str, object]], Response]
+
+_ON_PAGES = {404: message("There is no such page."), 405: message("This page takes nothing of that kind.")}
 
 
 def problem(status: int, detail: str, **more: object) -> JSONResponse:
@@ -47,36 +50,39 @@ def wants_json(path: str) -> bool:
 def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
     """Makes every error of `app` a problem or a page."""
 
-    def answer(request: Request, status: int, detail: str, **more: object) -> Response:
-        return problem(status, detail, **more) if wants_json(request.url.path) else error_page(status, detail)
+    def answer(request: Request, status: int, text: str, values: Mapping[str, object] | None = None, **more: object) -> Response:
+        if wants_json(request.url.path):
+            return problem(status, text % values if values else text, **more)
+        return error_page(request, status, text, values or {})
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
-        response = answer(request, error.status_code, str(error.detail))
+        text = str(error.detail)
+        response = answer(request, error.status_code, text if wants_json(request.url.path) else _ON_PAGES.get(error.status_code, text))
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(NoSuchEntry)
     async def _missing(request: Request, error: NoSuchEntry) -> Response:
-        return answer(request, 404, str(error))
+        return answer(request, 404, str(error) if wants_json(request.url.path) else message("That is not there any more."))
 
     @app.exception_handler(Unfit)
     async def _unfit(request: Request, error: Unfit) -> Response:
-        return answer(request, 422, str(error))
+        return answer(request, 422, error.text, error.values)
 
     @app.exception_handler(DatabaseError)
     async def _journal(request: Request, error: DatabaseError) -> Response:
         log.error("The journal can't be used: %s", error.orig)
-        return answer(request, 503, "The journal can't be used just now; Hedgerow goes on filtering.")
+        return answer(request, 503, message("The journal can't be used just now; Hedgerow goes on filtering."))
 
     @app.exception_handler(Exception)
     async def _ours(request: Request, _error: Exception) -> Response:
         # Made outside of the guard's middleware, so it brings the headers itself.
-        response = answer(request, 500, "Something went wrong inside Hedgerow; its log says what.")
+        response = answer(request, 500, message("Something went wrong inside Hedgerow; its log says what."))
         response.headers.update(SECURITY_HEADERS)
         return response
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
         wrong = [{"field": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
-        return answer(request, 422, "The request does not fit.", errors=wrong)
+        return answer(request, 422, message("What was sent does not fit the form."), errors=wrong)

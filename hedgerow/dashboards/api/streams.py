@@ -69,7 +69,7 @@ def add_streams(api: APIRouter, reader: Reader) -> None:
     async def events() -> Response:
         """Decisions and requests for access from now on, as server-sent events."""
         if len(listening) >= LISTENERS:
-            raise Unfit(f"{LISTENERS} are listening already.")
+            raise Unfit("%(LISTENERS)s are listening already.", LISTENERS=LISTENERS)
         mark = object()
         listening.add(mark)
 

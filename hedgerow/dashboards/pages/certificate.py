@@ -11,6 +11,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.guard import peer_address
+from hedgerow.dashboards.pages.languages import language_of, message
 from hedgerow.dashboards.pages.site import Site
 
 TRUSTED_PATH = "/certificate/trusted.svg"
@@ -56,7 +57,7 @@ class CertificatePages:
 
     async def page(self, request: Request) -> Response:
         if self._is_stranger(request):
-            return self._refusal()
+            return self._refusal(request)
         control = self._site.control
         place = control.reached_at(request.url.hostname or "")
         check = f"https://{place}{TRUSTED_PATH}"
@@ -77,10 +78,10 @@ class CertificatePages:
 
     async def file(self, request: Request, name: str) -> Response:
         if self._is_stranger(request):
-            return self._refusal()
+            return self._refusal(request)
         found = self._site.control.certificate().files.get(name)
         if found is None:
-            return self._site.renderer.error(404, "There is no such file.")
+            return self._site.renderer.error(request, 404, message("There is no such page."))
         kind, data = found
         # Apple's and Android's systems open a profile or certificate by its type; a browser would only show what is text.
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
@@ -89,20 +90,21 @@ class CertificatePages:
     async def trusted(self, request: Request) -> Response:
         """A sign that only a device that trusts the CA gets to see: it is linked to over TLS, and belongs to a page that is not."""
         if self._is_stranger(request):
-            return self._refusal()
+            return self._refusal(request)
         if request.url.scheme != "https":
-            return self._site.renderer.error(404, "Over TLS only: otherwise it would say nothing.")
+            return self._site.renderer.error(request, 404, message("Over TLS only: otherwise it would say nothing."))
         headers = {
             "Cross-Origin-Resource-Policy": "cross-origin",
             "Content-Security-Policy": "default-src 'none'; frame-ancestors *",  # which counts more than X-Frame-Options
         }
-        return Response(_SIGN.format(title="This device trusts the certificate."), media_type="image/svg+xml", headers=headers)
+        title = language_of(request).gettext("This device trusts the certificate.")
+        return Response(_SIGN.format(title=title), media_type="image/svg+xml", headers=headers)
 
     def _is_stranger(self, request: Request) -> bool:
         return self._site.control.device_at(peer_address(request.scope)) is None
 
-    def _refusal(self) -> Response:
-        return self._site.renderer.error(403, "This device is not part of this network.")
+    def _refusal(self, request: Request) -> Response:
+        return self._site.renderer.error(request, 403, message("This device is not part of this network."))
 
 
 def _qr_code(text: str) -> Markup:

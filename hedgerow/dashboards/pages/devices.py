@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.pages import words
+from hedgerow.dashboards.pages.languages import language_of, message
 from hedgerow.dashboards.pages.people import checked_name
 from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include, put, remove
@@ -65,26 +66,29 @@ class DevicePages:
     async def name(self, request: Request, device: FormText, name: FormText, person: FormText = "") -> Response:
         """A device that was seen gets a name, and a person if one is chosen."""
         edits = naming_edits(self._site.policy(), device, name, person)
-        change = await self._site.desk.change(
-            visitor_of(request).name, f"Name a device: {name}{f', of {person}' if person else ''}", *edits
-        )
+        text = message("Name a device: %(name)s, of %(person)s") if person else message("Name a device: %(name)s")
+        said = language_of(request).gettext(text, name=name, person=person)
+        change = await self._site.desk.change(visitor_of(request).name, said, *edits)
         return back_to("/devices", change)
 
     async def give(self, request: Request, device: FormText, person: FormText = "") -> Response:
         """To somebody, or to nobody."""
         policy = self._site.policy()
         if device not in policy.devices:
-            raise Unfit(f"There is no device '{device}' in the policy.")
+            raise Unfit("There is no device '%(device)s' in the policy.", device=device)
         edits = giving_edits(policy, device, person)
-        change = await self._site.desk.change(visitor_of(request).name, f"Give {device} to {person or 'nobody'}", *edits)
+        text = message("Give %(device)s to %(person)s") if person else message("%(device)s is nobody's")
+        said = language_of(request).gettext(text, device=device, person=person)
+        change = await self._site.desk.change(visitor_of(request).name, said, *edits)
         return back_to("/devices", change)
 
     async def remove(self, request: Request, device: FormText) -> Response:
         policy = self._site.policy()
         if device not in policy.devices:
-            raise Unfit(f"There is no device '{device}' in the policy.")
+            raise Unfit("There is no device '%(device)s' in the policy.", device=device)
         edits = [*giving_edits(policy, device, ""), remove(("devices", device))]
-        change = await self._site.desk.change(visitor_of(request).name, f"Forget the device {device}", *edits)
+        said = language_of(request).gettext("Forget the device %(device)s", device=device)
+        change = await self._site.desk.change(visitor_of(request).name, said, *edits)
         return back_to("/devices", change)
 
 
@@ -93,7 +97,7 @@ def naming_edits(policy: Policy, seen_as: str, name: str, person: str) -> list[E
     name = checked_name(name, policy.devices)
     mac = parse_mac(seen_as)
     if mac is None and parse_network(seen_as) is None:
-        raise Unfit(f"'{seen_as}' is neither a MAC nor an IP address.")
+        raise Unfit("'%(seen_as)s' is neither a MAC nor an IP address.", seen_as=seen_as)
     edits = [put(("devices", name), {"mac": mac} if mac else {"ip": seen_as})]
     edits += [exclude(("people", other, "devices"), seen_as) for other in policy.people]
     return edits + (giving_edits(policy, name, person) if person else [])
@@ -102,6 +106,6 @@ def naming_edits(policy: Policy, seen_as: str, name: str, person: str) -> list[E
 def giving_edits(policy: Policy, device: str, person: str) -> list[Edit]:
     """What takes a device from whoever has it, and gives it to `person` if there is one. Raises `Unfit`."""
     if person and person not in policy.people:
-        raise Unfit(f"The policy knows nobody called '{person}'.")
+        raise Unfit("The policy knows nobody called '%(person)s'.", person=person)
     edits = [exclude(("people", other, "devices"), device) for other in policy.people if other != person]
     return [*edits, include(("people", person, "devices"), device)] if person else edits

@@ -13,10 +13,10 @@ from hedgerow.dashboards.accounts import SignInRefused
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.api.guard import SESSION_COOKIE, peer_address
 from hedgerow.dashboards.pages.devices import naming_edits
+from hedgerow.dashboards.pages.languages import language_of
 from hedgerow.dashboards.pages.people import checked_age, checked_name
-from hedgerow.dashboards.pages.site import SEE_OTHER, Site, back_to, visitor_of
+from hedgerow.dashboards.pages.site import SEE_OTHER, Site, back_to, named_countries, visitor_of
 from hedgerow.dashboards.policy_text import Edit, put
-from hedgerow.policies.network_settings import COUNTRIES
 
 SESSION_SECONDS = 180 * 86400
 PEOPLE_ROWS = 8
@@ -59,7 +59,7 @@ class EntryPages:
             network=policy.network,
             people=list(policy.people.values()),
             rows=range(PEOPLE_ROWS),
-            countries=sorted(COUNTRIES),
+            countries=named_countries(language_of(request)),
             zones=sorted(available_timezones()),
             devices=[row for row in seen if row.device not in policy.devices][:DEVICE_ROWS],
             named=list(policy.devices.values()),
@@ -75,7 +75,7 @@ class EntryPages:
 
     async def set_place(self, request: Request, country: FormText, zone: FormText) -> Response:
         edits = [put(("network", "country"), country or None), put(("network", "timezone"), zone)]
-        await self._site.desk.change(visitor_of(request).name, "Where this network is", *edits)
+        await self._site.desk.change(visitor_of(request).name, language_of(request).gettext("Where this network is"), *edits)
         return RedirectResponse("/start?step=3", SEE_OTHER)
 
     async def set_people(self, request: Request) -> Response:
@@ -88,10 +88,10 @@ class EntryPages:
                 continue
             name = checked_name(name, known)
             if age is None:
-                raise Unfit(f"How old is {name}? The age picks what is open.")
+                raise Unfit("How old is %(name)s? The age picks what is open.", name=name)
             known[name] = None
             edits.append(put(("people", name), {"age": age}))
-        await self._site.desk.change(visitor_of(request).name, "Who lives here", *edits)
+        await self._site.desk.change(visitor_of(request).name, language_of(request).gettext("Who lives here"), *edits)
         return RedirectResponse("/start?step=4", SEE_OTHER)
 
     async def set_devices(self, request: Request) -> Response:
@@ -105,10 +105,10 @@ class EntryPages:
                 continue
             called = called or _free_name(person, {*policy.devices, *names})
             if called in names:
-                raise Unfit(f"Two devices cannot both be called '{called}'.")
+                raise Unfit("Two devices cannot both be called '%(called)s'.", called=called)
             names.add(called)
             edits += naming_edits(policy, device, called, person)
-        await self._site.desk.change(visitor_of(request).name, "Which device is whose", *edits)
+        await self._site.desk.change(visitor_of(request).name, language_of(request).gettext("Which device is whose"), *edits)
         return RedirectResponse("/start?step=5", SEE_OTHER)
 
     async def sign_in_form(self, request: Request) -> Response:
@@ -121,7 +121,7 @@ class EntryPages:
         try:
             cookie = await self._site.accounts.sign_in(name.strip(), password, code.strip(), *_whence(request))
         except SignInRefused as refused:
-            return self._sign_in_page(request, refused.status, str(refused), name, refused.needs_code)
+            return self._sign_in_page(request, refused, name)
         before = visitor_of(request).session
         if before:
             await self._site.accounts.end_session(before)
@@ -135,9 +135,15 @@ class EntryPages:
         response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict")
         return response
 
-    def _sign_in_page(self, request: Request, status: int = 200, refused: str = "", name: str = "", needs_code: bool = False) -> Response:
+    def _sign_in_page(self, request: Request, refused: SignInRefused | None = None, name: str = "") -> Response:
         return self._site.renderer.page(
-            request, "sign_in.html", status, refused=refused, name=name, needs_code=needs_code, has_password=self._site.accounts.has_any
+            request,
+            "sign_in.html",
+            refused.status if refused else 200,
+            refused=language_of(request).gettext(refused.text, **refused.values) if refused else "",
+            name=name,
+            needs_code=refused is not None and refused.needs_code,
+            has_password=self._site.accounts.has_any,
         )
 
 

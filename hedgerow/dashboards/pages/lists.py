@@ -10,6 +10,7 @@ from starlette.responses import Response
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.pages.languages import language_of
 from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include
 
@@ -29,15 +30,16 @@ class ListPages:
 
     async def lists(self, request: Request) -> Response:
         status, policy = self._site.control.status(), self._site.policy()
-        own = {source.name for source in policy.lists}
+        own, reader = {source.name for source in policy.lists}, language_of(request)
         public = [name for name in public_sources() if name not in own]
+        titles = {topic.name: reader.category(topic.name, topic.title) for topic in builtin_categories()}
         return self._site.renderer.page(
-            request, "lists.html", status=status, own=own, categories=builtin_categories(), public=public, problems=status.list_problems
+            request, "lists.html", status=status, own=own, titles=titles, public=public, problems=status.list_problems
         )
 
     async def add(self, request: Request, source: FormText = "", url: FormText = "", category: FormText = "") -> Response:
         entry: dict[str, str] = {"source": source} if source else {"category": category, "url": url.strip()}
-        said = f"Add the list {source or url.strip()}"
+        said = language_of(request).gettext("Add the list %(name)s", name=source or url.strip())
         change = await self._site.desk.change(visitor_of(request).name, said, include(("lists",), entry))
         return back_to("/lists", change)
 
@@ -45,8 +47,10 @@ class ListPages:
         """By the name that it has on the page: its own, or its address."""
         own = next((source for source in self._site.policy().lists if source.name == name), None)
         if own is None:
-            raise Unfit(f"The policy file names no list '{name}'.")
-        change = await self._site.desk.change(visitor_of(request).name, f"Remove the list {name}", *_every_spelling(name))
+            raise Unfit("The policy file names no list '%(name)s'.", name=name)
+        change = await self._site.desk.change(
+            visitor_of(request).name, language_of(request).gettext("Remove the list %(name)s", name=name), *_every_spelling(name)
+        )
         return back_to("/lists", change)
 
 

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from hedgerow.dashboards.api.control import HowLong, Unfit
 from hedgerow.dashboards.pages import words
+from hedgerow.dashboards.pages.languages import language_of
 from hedgerow.dashboards.pages.site import SEE_OTHER, Site, visitor_of
 from hedgerow.dashboards.policy_text import exclude, include
 from hedgerow.journal.search import DecisionFilter
@@ -91,9 +92,8 @@ class LogPages:
             if person not in site.policy().people:
                 raise Unfit("This device is nobody's yet: give it to somebody first.")
             path = ("people", person)
-            change = await site.desk.change(
-                giver, f"Allow {subject} for {person}", exclude((*path, "block"), subject), include((*path, "allow"), subject)
-            )
+            said = language_of(request).gettext("Allow %(what)s for %(name)s", what=subject, name=person)
+            change = await site.desk.change(giver, said, exclude((*path, "block"), subject), include((*path, "allow"), subject))
             where = {"saved": change.id} if change else {}
             return RedirectResponse(f"/log?{urlencode({'host': subject, **where})}", SEE_OTHER)
         ends = words.end_of(_how_long(how_long), site.clock(), site.control.status().timezone)

@@ -13,12 +13,15 @@ from hedgerow.dashboards.api.codes import WrongCode
 from hedgerow.dashboards.api.guard import peer_address
 from hedgerow.dashboards.api.problems import problem
 from hedgerow.dashboards.pages import words
+from hedgerow.dashboards.pages.languages import language_of, message
 from hedgerow.dashboards.pages.rules_words import rules_in_words
 from hedgerow.dashboards.pages.site import Site, back_to
 from hedgerow.journal.read import DecisionPage, ReasonCount, RequestRow
 from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.endings import told
 from hedgerow.policies.model import Grant, Verdict
+
+_NOT_OURS = message("This device is not part of this network.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,19 @@ class OwnPages:
         site = self._site
         view = site.control.device_at(peer_address(request.scope))
         if view is None:
-            return site.renderer.error(403, "This device is not part of this network.")
+            return site.renderer.error(request, 403, _NOT_OURS)
         mine = await run_in_threadpool(self._read, view.device, view.person)
         policy = site.policy()
-        rules = rules_in_words(policy, view.profile, view.person, view.device) if view.profile in policy.profiles else None
+        rules = (
+            rules_in_words(policy, view.profile, view.person, view.device, language_of(request))
+            if view.profile in policy.profiles
+            else None
+        )
+        near = [line for line in view.lifelines if line.country == (policy.network.country or "").lower()]
         budgets = [row for row in site.budgets() if row.whose in (view.person, view.device)]
-        endings = [(ending.minutes, told(ending)) for ending in site.endings(view.device)]
-        return site.renderer.page(request, "device.html", view=view, mine=mine, rules=rules, budgets=budgets, endings=endings)
+        reader = language_of(request)
+        endings = [words.ending_words(ending, reader) for ending in site.endings(view.device)]
+        return site.renderer.page(request, "device.html", view=view, mine=mine, rules=rules, budgets=budgets, endings=endings, near=near)
 
     async def time(self, request: Request) -> Response:
         """The same as JSON, for a clock on the child's own desk: what is left, and what ends soon."""
@@ -68,7 +77,7 @@ class OwnPages:
         site = self._site
         view = site.control.device_at(peer_address(request.scope))
         if view is None or site.time is None:
-            return site.renderer.error(403, "This device is not part of this network.")
+            return site.renderer.error(request, 403, _NOT_OURS)
         if view.sitting:
             await site.time.accept(view.sitting)
         return back_to("/device")
@@ -78,11 +87,11 @@ class OwnPages:
         site = self._site
         view = site.control.device_at(peer_address(request.scope))
         if view is None or site.codes is None:
-            return site.renderer.error(403, "This device is not part of this network.")
+            return site.renderer.error(request, 403, _NOT_OURS)
         try:
             await site.codes.redeem(view.device, code)
         except WrongCode as wrong:
-            return site.renderer.error(403, str(wrong))
+            return site.renderer.error(request, 403, str(wrong))
         return back_to("/device")
 
     def _read(self, device: str, person: str | None) -> _Mine:

@@ -12,10 +12,13 @@ from starlette.responses import Response
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.dashboards.api.control import Unfit
-from hedgerow.dashboards.pages.rules_words import rules_in_words
+from hedgerow.dashboards.pages.languages import Language, language_of, message
+from hedgerow.dashboards.pages.rules_words import rules_in_words, schedule_in_words
 from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
-from hedgerow.dashboards.pages.week import DAY_TITLES, NIGHTS, bedtime_value, night_times
+from hedgerow.dashboards.pages.week import bedtime_value, day_times, night_times, schedule_value
+from hedgerow.dashboards.pages.words import title_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include, put, put_times, remove
+from hedgerow.policies.days import DAY_NAMES
 from hedgerow.policies.model import Person, TargetKind, Verdict
 from hedgerow.policies.services import Services
 
@@ -31,7 +34,9 @@ class Switch:
     title: str
     is_open: bool
     is_own: bool
-    help: str = ""
+
+
+_GROUPS = {"app-stores": message("App stores"), "music": message("Music"), "vpn": message("VPN")}
 
 
 class PeoplePages:
@@ -50,6 +55,8 @@ class PeoplePages:
             ("site", self.add_site),
             ("site/remove", self.remove_site),
             ("nights", self.set_nights),
+            ("schedule", self.set_schedule),
+            ("schedule/remove", self.remove_schedule),
             ("remove", self.remove),
         ):
             router.add_api_route(f"/people/{{name}}/{part}", change, methods=["POST"])
@@ -65,22 +72,25 @@ class PeoplePages:
 
     async def person(self, request: Request, name: Name) -> Response:
         person = self._person(name)
-        policy = self._site.policy()
+        policy, reader = self._site.policy(), language_of(request)
         pauses = await run_in_threadpool(self._site.reader.pauses, self._site.clock())
+        topics, services = self._topics(person, reader), self._services(name, reader)
         return self._site.renderer.page(
             request,
             "person.html",
             person=person,
             profiles=policy.profiles,
-            rules=rules_in_words(policy, person.profile, name, None),
+            rules=rules_in_words(policy, person.profile, name, None, reader),
             devices=[device for device in policy.devices.values() if device.person == name],
-            services=self._services(name),
-            topics=self._topics(person),
+            services=services,
+            topics=topics,
+            subjects=[(each.id, each.title) for each in (*topics, *(switch for _, group in services for switch in group))],
             own=[target for target in (*person.rules.allow, *person.rules.block) if target.kind in (TargetKind.HOST, TargetKind.URL)],
             allowed={target.name for target in person.rules.allow},
-            nights=NIGHTS,
+            days=DAY_NAMES,
             times=night_times(person.rules.bedtime),
-            day_titles=DAY_TITLES,
+            schedules=[(schedule_in_words(each, reader), day_times(each.when), each.note) for each in person.rules.schedules],
+            budgets=[row for row in self._site.budgets() if row.whose == name],
             is_paused=any(pause.person == name for pause in pauses),
         )
 
@@ -88,30 +98,35 @@ class PeoplePages:
         name = checked_name(name, self._site.policy().people)
         years = checked_age(age)
         value = {} if years is None else {"age": years}
-        change = await self._site.desk.change(visitor_of(request).name, f"Add {name}", put(("people", name), value))
+        change = await self._site.desk.change(
+            visitor_of(request).name, language_of(request).gettext("Add %(name)s", name=name), put(("people", name), value)
+        )
         return back_to("/people", change)
 
     async def set_age(self, request: Request, name: Name, age: FormText = "", profile: FormText = "") -> Response:
         self._person(name)
-        path = ("people", name)
+        path, reader = ("people", name), language_of(request)
         if profile:
-            edits, said = [remove((*path, "age")), put((*path, "profile"), profile)], f"{name} follows {profile}"
+            edits = [remove((*path, "age")), put((*path, "profile"), profile)]
+            said = reader.gettext("%(name)s follows %(profile)s", name=name, profile=profile)
         else:
-            edits, said = [remove((*path, "profile")), put((*path, "age"), checked_age(age))], f"{name} is {age} years old"
+            edits = [remove((*path, "profile")), put((*path, "age"), checked_age(age))]
+            said = reader.gettext("%(name)s is %(age)s years old", name=name, age=age)
         return await self._change(request, name, said, *edits)
 
     async def switch(self, request: Request, name: Name, close: FormText = "", open: FormText = "") -> Response:
         """One service or topic closed or opened; a rule of the person's own only where the profile says otherwise."""
-        person, item = self._person(name), close or open
-        switches = {each.id: each for each in (*(switch for _, group in self._services(name) for switch in group), *self._topics(person))}
+        person, item, reader = self._person(name), close or open, language_of(request)
+        services = (switch for _, group in self._services(name, reader) for switch in group)
+        switches = {each.id: each for each in (*services, *self._topics(person, reader))}
         if item not in switches:
-            raise Unfit(f"There is no service or topic '{item}'.")
+            raise Unfit("There is no service or topic '%(item)s'.", item=item)
         path, wanted = ("people", name), bool(open)
         edits: list[Edit] = [exclude((*path, "allow"), item), exclude((*path, "block"), item)]
         if self._by_default(person, item) != wanted:
             edits.append(include((*path, "allow" if wanted else "block"), item))
-        said = f"{'Open' if wanted else 'Close'} {switches[item].title} for {name}"
-        return await self._change(request, name, said, *edits)
+        said = message("Open %(what)s for %(name)s") if wanted else message("Close %(what)s for %(name)s")
+        return await self._change(request, name, reader.gettext(said, what=switches[item].title, name=name), *edits)
 
     async def add_site(self, request: Request, name: Name, site: FormText, stance: FormText) -> Response:
         self._person(name)
@@ -119,9 +134,9 @@ class PeoplePages:
             raise Unfit("A site is allowed or blocked.")
         other = "block" if stance == "allow" else "allow"
         path, site = ("people", name), site.strip()
-        return await self._change(
-            request, name, f"{stance.capitalize()} {site} for {name}", exclude((*path, other), site), include((*path, stance), site)
-        )
+        text = message("Allow %(what)s for %(name)s") if stance == "allow" else message("Block %(what)s for %(name)s")
+        said = language_of(request).gettext(text, what=site, name=name)
+        return await self._change(request, name, said, exclude((*path, other), site), include((*path, stance), site))
 
     async def remove_site(self, request: Request, name: Name, site: FormText) -> Response:
         """By the name that the policy has, whatever its spelling in the file."""
@@ -130,16 +145,50 @@ class PeoplePages:
         for key, targets in (("allow", person.rules.allow), ("block", person.rules.block)):
             edits += [exclude(("people", name, key), target.origin.text or target.name) for target in targets if target.name == site]
             edits.append(exclude(("people", name, key), site))
-        return await self._change(request, name, f"No rule for {site} for {name}", *edits)
+        said = language_of(request).gettext("No rule for %(what)s for %(name)s", what=site, name=name)
+        return await self._change(request, name, said, *edits)
 
     async def set_nights(self, request: Request, name: Name) -> Response:
-        self._person(name)
+        """The evenings of ordinary weeks; where none was changed, the file keeps its own way of saying them."""
+        person = self._person(name)
         form = {key: str(value) for key, value in (await request.form()).items()}
-        return await self._change(request, name, f"The nights of {name}", put_times(("people", name, "bedtime"), bedtime_value(form)))
+        value = bedtime_value(form)
+        said = language_of(request).gettext("The nights of %(name)s", name=name)
+        now = night_times(person.rules.bedtime)
+        is_same = all((form.get(f"{day}-from", ""), form.get(f"{day}-to", "")) == times for day, times in now.items())
+        return await self._change(request, name, said, *([] if is_same else [put_times(("people", name, "bedtime"), value)]))
+
+    async def set_schedule(self, request: Request, name: Name, schedule: FormText, what: FormText = "") -> Response:
+        """When an existing schedule holds, or a new one that closes `what` then."""
+        person = self._person(name)
+        form = {key: str(value) for key, value in (await request.form()).items()}
+        value = schedule_value(form)
+        schedule = checked_name(schedule)
+        known = next((each for each in person.rules.schedules if each.name == schedule), None)
+        path = ("people", name, "schedules", schedule)
+        if known is None:
+            edits = [put(path, {"block": what or "internet", "when": value})]
+        else:
+            is_same = all(form.get(day, "").strip() == times for day, times in day_times(known.when).items())
+            edits = [] if is_same else [put_times((*path, "when"), value)]
+        said = language_of(request).gettext("The times of %(schedule)s for %(name)s", schedule=schedule, name=name)
+        return await self._change(request, name, said, *edits)
+
+    async def remove_schedule(self, request: Request, name: Name, schedule: FormText) -> Response:
+        person = self._person(name)
+        if schedule not in {each.name for each in person.rules.schedules}:
+            raise Unfit("There is no such schedule.")
+        edits = [remove(("people", name, "schedules", schedule))]
+        if len(person.rules.schedules) == 1:
+            edits = [remove(("people", name, "schedules"))]
+        said = language_of(request).gettext("Without %(schedule)s for %(name)s", schedule=schedule, name=name)
+        return await self._change(request, name, said, *edits)
 
     async def remove(self, request: Request, name: Name) -> Response:
         self._person(name)
-        change = await self._site.desk.change(visitor_of(request).name, f"Remove {name}", remove(("people", name)))
+        change = await self._site.desk.change(
+            visitor_of(request).name, language_of(request).gettext("Remove %(name)s", name=name), remove(("people", name))
+        )
         return back_to("/people", change)
 
     async def _change(self, request: Request, name: str, summary: str, *edits: Edit) -> Response:
@@ -150,27 +199,26 @@ class PeoplePages:
         try:
             return self._site.policy().people[name]
         except KeyError:
-            raise Unfit(f"The policy knows nobody called '{name}'.") from None
+            raise Unfit("The policy knows nobody called '%(name)s'.", name=name) from None
 
-    def _services(self, name: str) -> list[tuple[str, list[Switch]]]:
-        """The switches of all services, by group."""
+    def _services(self, name: str, reader: Language) -> list[tuple[str, list[Switch]]]:
+        """The switches of all services, by the title of their group."""
         groups: dict[str, list[Switch]] = {}
         reach = self._site.control.reach(name)
         for id, service in Services.load().by_id.items():
             is_open = reach[id].now.verdict is not Verdict.BLOCK
             by_default = reach[id].by_default.verdict is not Verdict.BLOCK
-            groups.setdefault(service.group, []).append(Switch(id, service.title, is_open, is_open != by_default))
+            groups.setdefault(_group_title(service.group, reader), []).append(Switch(id, service.title, is_open, is_open != by_default))
         return sorted(groups.items())
 
-    def _topics(self, person: Person) -> list[Switch]:
+    def _topics(self, person: Person, reader: Language) -> list[Switch]:
         own = {target.name: True for target in person.rules.allow} | {target.name: False for target in person.rules.block}
         return [
             Switch(
                 topic.name,
-                topic.title,
+                reader.category(topic.name, topic.title),
                 own.get(topic.name, self._topic_by_default(person, topic.name)),
                 topic.name in own,
-                topic.description,
             )
             for topic in builtin_categories()
             if topic.kind is CategoryKind.BLOCK
@@ -192,13 +240,18 @@ class PeoplePages:
         return self._topic_by_default(person, item)
 
 
+def _group_title(group: str, reader: Language) -> str:
+    """Most groups of services are categories as well."""
+    return reader.gettext(_GROUPS[group]) if group in _GROUPS else title_of(group, reader)
+
+
 def checked_name(text: str, taken: object = ()) -> str:
     """A name for a person or device, as it may stand in the file. Raises `Unfit`."""
     name = " ".join(text.split())
     if not re.fullmatch(r"[^\W_][\w .'’-]{0,39}", name):
         raise Unfit("A name is up to 40 letters, digits, spaces, dots and dashes, and begins with a letter or digit.")
     if name in taken:  # type: ignore[operator]
-        raise Unfit(f"'{name}' is taken already.")
+        raise Unfit("'%(name)s' is taken already.", name=name)
     return name
 
 

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.dashboards.pages.week import DAY_TITLES, night_times
-from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, TargetKind
-from hedgerow.policies.services import Services
+from hedgerow.dashboards.pages.languages import Language, message
+from hedgerow.dashboards.pages.week import day_times, night_times
+from hedgerow.dashboards.pages.words import title_of
+from hedgerow.policies.days import DAY_NAMES
+from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, TargetKind, TimedRules, Verdict
 
 _PRIVACY = {
-    Privacy.FULL: "The sites and pages that are asked for, and what was decided.",
-    Privacy.DOMAIN: "The names of sites that are asked for, not the pages, and what was decided.",
-    Privacy.CATEGORY: "Only the topic or service that something was blocked for. No names of sites, no pages.",
-    Privacy.NONE: "Nothing.",
+    Privacy.FULL: message("The sites and pages that are asked for, and what was decided."),
+    Privacy.DOMAIN: message("The names of sites that are asked for, not the pages, and what was decided."),
+    Privacy.CATEGORY: message("Only the topic or service that something was blocked for. No names of sites, no pages."),
+    Privacy.NONE: message("Nothing."),
 }
 _SAFE_SEARCH = {
-    SafeSearch.STRICT: "Search engines leave out everything that is not for children.",
-    SafeSearch.MODERATE: "Search engines leave out what is most explicit.",
-    SafeSearch.OFF: "Search engines show everything.",
+    SafeSearch.STRICT: message("Search engines leave out everything that is not for children."),
+    SafeSearch.MODERATE: message("Search engines leave out what is most explicit."),
+    SafeSearch.OFF: message("Search engines show everything."),
 }
 _YOUTUBE = {
-    SafeSearch.STRICT: "YouTube shows only what its strict mode lets through, and no comments.",
-    SafeSearch.MODERATE: "YouTube leaves out what its moderate mode takes for mature.",
-    SafeSearch.OFF: "YouTube shows everything.",
+    SafeSearch.STRICT: message("YouTube shows only what its strict mode lets through, and no comments."),
+    SafeSearch.MODERATE: message("YouTube leaves out what its moderate mode takes for mature."),
+    SafeSearch.OFF: message("YouTube shows everything."),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleInWords:
+    """What a schedule closes (or opens), and when: pairs of days and times. `is_all`: the whole internet."""
+
+    name: str
+    closes: bool
+    is_all: bool
+    targets: tuple[str, ...]
+    when: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +49,34 @@ class RulesInWords:
     sites: tuple[str, ...]
     allowed: tuple[str, ...]
     nights: tuple[tuple[str, str], ...]
+    schedules: tuple[ScheduleInWords, ...]
     searches: str
     youtube: str
     kept: str
 
 
-def rules_in_words(policy: Policy, profile: str, person: str | None, device: str | None) -> RulesInWords:
+def rules_in_words(policy: Policy, profile: str, person: str | None, device: str | None, reader: Language) -> RulesInWords:
     """What holds for a device, for a person (device None), or for a device of nobody (person None)."""
-    layers = _layers(policy, profile, person, device)
+    layers = layers_of(policy, profile, person, device)
     allowed = {target.name: target for rules in layers for target in rules.allow}
     blocked = {target.name: target for rules in layers for target in rules.block if target.name not in allowed}
     safe = next((rules.safe_search for rules in layers if rules.safe_search is not None), SafeSearch.OFF)
     bedtime = next((rules.bedtime for rules in layers if rules.bedtime is not None), None)
     return RulesInWords(
-        title=policy.profiles[profile].title,
-        topics=_titles(blocked, TargetKind.CATEGORY),
-        services=_titles(blocked, TargetKind.SERVICE),
-        sites=_titles(blocked, TargetKind.HOST, TargetKind.URL),
-        allowed=_titles(allowed, *TargetKind),
-        nights=_nights(night_times(bedtime)),
-        searches=_SAFE_SEARCH[safe],
-        youtube=_YOUTUBE[next((rules.youtube for rules in layers if rules.youtube is not None), safe)],
-        kept=_PRIVACY[next((rules.privacy for rules in layers if rules.privacy is not None), Privacy.CATEGORY)],
+        title=reader.gettext(policy.profiles[profile].title),
+        topics=_titles(reader, blocked, TargetKind.CATEGORY),
+        services=_titles(reader, blocked, TargetKind.SERVICE),
+        sites=_titles(reader, blocked, TargetKind.HOST, TargetKind.URL),
+        allowed=_titles(reader, allowed, *TargetKind),
+        nights=_grouped(night_times(bedtime), reader, reader.gettext("every night")),
+        schedules=tuple(schedule_in_words(each, reader) for rules in layers for each in rules.schedules),
+        searches=reader.gettext(_SAFE_SEARCH[safe]),
+        youtube=reader.gettext(_YOUTUBE[next((rules.youtube for rules in layers if rules.youtube is not None), safe)]),
+        kept=reader.gettext(_PRIVACY[next((rules.privacy for rules in layers if rules.privacy is not None), Privacy.CATEGORY)]),
     )
 
 
-def _layers(policy: Policy, profile: str, person: str | None, device: str | None) -> list[Rules]:
+def layers_of(policy: Policy, profile: str, person: str | None, device: str | None) -> list[Rules]:
     """The nearest scope first, as `policies.ruleset` has it."""
     known = policy.devices.get(device) if device else None
     owner = policy.people.get(person) if person else None
@@ -70,27 +84,31 @@ def _layers(policy: Policy, profile: str, person: str | None, device: str | None
     return [*own, *([owner.rules] if owner else []), policy.household, policy.profiles[profile].rules]
 
 
-def _titles(targets: dict[str, Target], *kinds: TargetKind) -> tuple[str, ...]:
-    categories = {category.name: category.title for category in builtin_categories()}
-    services = Services.load().by_id
-    found = []
-    for target in targets.values():
-        if target.kind not in kinds:
-            continue
-        if target.kind is TargetKind.SERVICE:
-            found.append(services[target.name].title)
-        else:
-            found.append(categories.get(target.name, target.name) if target.kind is TargetKind.CATEGORY else target.name)
-    return tuple(sorted(found, key=str.lower))
+def _titles(reader: Language, targets: dict[str, Target], *kinds: TargetKind) -> tuple[str, ...]:
+    return tuple(sorted((title_of(target.name, reader) for target in targets.values() if target.kind in kinds), key=str.lower))
 
 
-def _nights(times: dict[str, tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Evenings with the same times together."""
-    groups: dict[tuple[str, str], list[str]] = {}
+def schedule_in_words(schedule: TimedRules, reader: Language) -> ScheduleInWords:
+    """One schedule, ready to be shown."""
+    targets = tuple(title_of(target.name, reader) for target in (*schedule.block, *schedule.allow))
+    closes = bool(schedule.block) or schedule.internet is Verdict.BLOCK
+    times = {day: (text.replace("-", "–"), "") for day, text in day_times(schedule.when).items()}
+    when = _grouped(times, reader, reader.gettext("every day"))
+    return ScheduleInWords(schedule.name, closes, schedule.internet is not None, targets, when)
+
+
+def _grouped(times: dict[str, tuple[str, str]], reader: Language, always: str) -> tuple[tuple[str, str], ...]:
+    """Days with the same times together; `always` is said of all seven."""
+    groups: dict[str, list[int]] = {}
     for day, both in times.items():
-        if both[0]:
-            groups.setdefault(both, []).append(DAY_TITLES[day])
-    if len(groups) == 1 and len(next(iter(groups.values()))) == 7:
-        (start, end), _ = next(iter(groups.items()))
-        return (("Every night", f"{start} to {end}"),)
-    return tuple((", ".join(days), f"{start} to {end}") for (start, end), days in groups.items())
+        if any(both):
+            groups.setdefault("–".join(filter(None, both)), []).append(DAY_NAMES.index(day))
+    return tuple((_days(days, reader, always), text) for text, days in groups.items())
+
+
+def _days(days: list[int], reader: Language, always: str) -> str:
+    if len(days) == 7:
+        return always
+    if len(days) > 2 and days == list(range(days[0], days[-1] + 1)):
+        return f"{reader.day(days[0])}–{reader.day(days[-1])}"
+    return reader.listed(reader.day(day) for day in days)

@@ -12,12 +12,19 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.accounts import TOKEN_SCOPES, Role, Scope
 from hedgerow.dashboards.api.control import Unfit
-from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
-from hedgerow.dashboards.policy_text import diff, put
-from hedgerow.policies.network_settings import COUNTRIES
+from hedgerow.dashboards.pages.languages import COOKIE, language_of, message
+from hedgerow.dashboards.pages.site import Site, back_to, named_countries, visitor_of
+from hedgerow.dashboards.policy_text import diff_of_files, put
 
 type FormText = Annotated[str, Form(max_length=600)]
 type ChangeId = Annotated[int, Path(ge=1, le=2**62)]
+
+# What accounts are for, what tokens may, and how processes are.
+_NAMES = {
+    "admin": message("admin"), "parent": message("parent"), "operator": message("operator"),
+    "read": message("read"), "metrics": message("metrics"), "manage": message("manage"),
+    "running": message("running"), "starting": message("starting"), "restarting": message("restarting"), "stopped": message("stopped"),
+}  # fmt: skip
 
 
 class SettingsPages:
@@ -59,7 +66,7 @@ class SettingsPages:
             "settings.html",
             network=policy.network,
             profiles=policy.profiles,
-            countries=sorted(COUNTRIES),
+            countries=named_countries(language_of(request)),
             zones=sorted(available_timezones()),
             file=site.desk.path,
             status=site.control.status(),
@@ -67,7 +74,9 @@ class SettingsPages:
             tokens=site.accounts.tokens() if is_admin else (),
             roles=list(Role),
             scopes=list(TOKEN_SCOPES),
+            names=_NAMES,
             new_token=new_token,
+            chosen_language=request.cookies.get(COOKIE, ""),
         )
 
     async def set_network(self, request: Request, country: FormText, zone: FormText, unknown: FormText) -> Response:
@@ -76,7 +85,7 @@ class SettingsPages:
             put(("network", "timezone"), zone),
             put(("network", "unknown_devices"), unknown),
         ]
-        change = await self._site.desk.change(visitor_of(request).name, "The network's settings", *edits)
+        change = await self._site.desk.change(visitor_of(request).name, language_of(request).gettext("The network's settings"), *edits)
         return back_to("/settings", change)
 
     async def changes(self, request: Request) -> Response:
@@ -85,10 +94,10 @@ class SettingsPages:
 
     async def change(self, request: Request, change_id: ChangeId) -> Response:
         change = await run_in_threadpool(self._site.desk.store.change, change_id)
-        return self._site.renderer.page(request, "change.html", change=change, lines=diff(change.before, change.after))
+        return self._site.renderer.page(request, "change.html", change=change, lines=diff_of_files(change.before, change.after))
 
     async def undo(self, request: Request, change_id: ChangeId) -> Response:
-        change = await self._site.desk.undo(change_id, visitor_of(request).name)
+        change = await self._site.desk.undo(change_id, visitor_of(request).name, language_of(request).gettext("Undone: %(summary)s"))
         return back_to("/changes", change)
 
     async def account(self, request: Request) -> Response:
@@ -102,7 +111,9 @@ class SettingsPages:
         secret = pyotp.random_base32()
         sessions = sorted(accounts.sessions(name), key=lambda row: row.seen_at, reverse=True)
         link = pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name="Hedgerow")
-        return self._site.renderer.page(request, "account.html", mine=mine, sessions=sessions, secret=secret, link=link, codes=codes)
+        return self._site.renderer.page(
+            request, "account.html", names=_NAMES, mine=mine, sessions=sessions, secret=secret, link=link, codes=codes
+        )
 
     async def set_password(self, request: Request, old: FormText, new: FormText) -> Response:
         """All sessions end with it, this one too: whoever knows the new password signs in again."""

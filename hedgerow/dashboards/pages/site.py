@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import urlencode
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hedgerow.dashboards.accounts import Accounts, Scope, Visitor
 from hedgerow.dashboards.api.codes import CodeControl
-from hedgerow.dashboards.api.control import Control, Status
+from hedgerow.dashboards.api.control import Control
 from hedgerow.dashboards.api.time_routes import BudgetRow, TimeControl
 from hedgerow.dashboards.pages import words
+from hedgerow.dashboards.pages.languages import Language, language, language_of, message
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.changes import PolicyChange
 from hedgerow.journal.read import Reader
 from hedgerow.policies.endings import Ending
-from hedgerow.policies.model import Policy
+from hedgerow.policies.model import Policy, Reason
+from hedgerow.policies.network_settings import COUNTRIES
+from hedgerow.proxy.wording import LANGUAGES
 
 HERE = pathlib.Path(__file__).parent
 SEE_OTHER = 303
+COUNTER = "/counter"
 
 _NAV = (
-    ("/", "Today", frozenset({Scope.OPERATE, Scope.READ})),
-    ("/people", "People", frozenset({Scope.READ})),
-    ("/devices", "Devices", frozenset({Scope.OPERATE, Scope.READ})),
-    ("/log", "Log", frozenset({Scope.READ})),
-    ("/lists", "Lists", frozenset({Scope.READ})),
-    ("/settings", "Settings", frozenset({Scope.READ})),
+    ("/", message("Today"), frozenset({Scope.OPERATE, Scope.READ})),
+    (COUNTER, message("Counter"), frozenset({Scope.OPERATE})),
+    ("/people", message("People"), frozenset({Scope.READ})),
+    ("/devices", message("Devices"), frozenset({Scope.OPERATE, Scope.READ})),
+    ("/log", message("Log"), frozenset({Scope.READ})),
+    ("/lists", message("Lists"), frozenset({Scope.READ})),
+    ("/settings", message("Settings"), frozenset({Scope.READ})),
 )
 _NOBODY = Visitor("", frozenset())
 
@@ -64,51 +71,85 @@ class Site:
 
 
 class Renderer:
-    """Templates and what they all know."""
+    """Templates and what they all know, in each language."""
 
     def __init__(self, control: Control, clock: Callable[[], float]) -> None:
         self._control, self._clock = control, clock
-        self.css = (HERE / "static" / "hedgerow.css").read_bytes()
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-        )
-        self._templates.globals |= {
-            "css_version": hashlib.sha256(self.css).hexdigest()[:12],
-            "reason_words": words.reason_words,
-            "verdict_words": words.verdict_words,
-            "ago": words.ago_words,
-            "iso": words.iso,
-        }
+        self.files = {path.name: path.read_bytes() for path in (HERE / "static").iterdir()}
+        self._versions = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self.files.items()}
+        self._templates: dict[str, Environment] = {}
 
     def page(self, request: Request, template: str, code_of_answer: int = 200, **values: Any) -> Response:
-        """A page for who asks."""
-        return self._render(template, code_of_answer, visitor_of(request), request.url.path, request.query_params.get("saved", ""), values)
+        """A page for who asks, in their language."""
+        return self._render(request, template, code_of_answer, visitor_of(request), values)
 
-    def error(self, status: int, message: str) -> Response:
-        """A refusal or an error as a page."""
-        return self._render("error.html", status, _NOBODY, "", "", {"code": status, "message": message})
+    def error(self, request: HTTPConnection, status: int, text: str, values: Mapping[str, object] | None = None) -> Response:
+        """A refusal or an error as a page; `text` and `values` are as `Unfit` has them."""
+        told = language_of(request).gettext(text, **values or {})
+        return self._render(request, "error.html", status, _NOBODY, {"code": status, "message": told})
 
-    def _render(self, template: str, code: int, visitor: Visitor, path: str, saved: str, values: dict[str, Any]) -> Response:
-        now, status = self._clock(), self._status_for_page()
-        where = words.zone(status.timezone)
+    def _render(self, request: HTTPConnection, template: str, code: int, visitor: Visitor, values: dict[str, Any]) -> Response:
+        now, status, reader = self._clock(), self._control.status(), language_of(request)
+        where, path, saved = words.zone(status.timezone), request.url.path, request.query_params.get("saved", "")
         values = {
             "now": now,
             "timezone": status.timezone,
-            "clock": lambda at: words.clock_words(at, now, where),
+            "clock": lambda at: reader.clock(at, now, where),
             "visitor": visitor,
             "may": {scope.value: scope in visitor.scopes for scope in Scope},
-            "nav": [(href, label, _is_current(href, path)) for href, label, scopes in _NAV if scopes & visitor.scopes],
+            "nav": self._nav(visitor, path),
+            "path": path,
+            "profile_titles": {name: reader.gettext(profile.title) for name, profile in self._control.policy().profiles.items()},
             "saved": saved if saved.isdecimal() and len(saved) < 19 else "",
         } | values
-        return HTMLResponse(self._templates.get_template(template).render(values), code)
+        text = self._environment(reader).get_template(template).render(values)
+        return HTMLResponse(text, code, {"Content-Language": reader.code, "Vary": "Accept-Language, Cookie"})
 
-    def _status_for_page(self) -> Status:
-        return self._control.status()
+    def _nav(self, visitor: Visitor, path: str) -> list[tuple[str, str, bool]]:
+        """Where this visitor may go. A counter is for those who have seats."""
+        has_seats = any(device.is_seat for device in self._control.policy().devices.values())
+        allowed = [(href, label) for href, label, scopes in _NAV if scopes & visitor.scopes]
+        return [(href, label, _is_current(href, path)) for href, label in allowed if has_seats or href != COUNTER]
+
+    def _environment(self, reader: Language) -> Environment:
+        if reader.code not in self._templates:
+            self._templates[reader.code] = self._new_environment(reader)
+        return self._templates[reader.code]
+
+    def _new_environment(self, reader: Language) -> Environment:
+        made = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n"],
+        )
+        made.policies["ext.i18n.trimmed"] = True
+        made.install_gettext_translations(reader.translations, newstyle=True)  # type: ignore[attr-defined]
+        made.globals |= {
+            "static": lambda name: f"/static/{name}?{self._versions[name]}",
+            "language": reader,
+            "languages": [language(code) for code in LANGUAGES],
+            "ngettext": reader.ngettext,
+            "number": reader.number,
+            "reason_words": lambda reason, what: words.reason_words(reason, what, reader),
+            "reason_alone": lambda reason: words.reason_words(Reason(reason), "", reader) if reason in set(Reason) else reason,
+            "title_of": lambda name: words.title_of(name, reader),
+            "verdict_words": lambda verdict: words.verdict_words(verdict, reader),
+            "iso": words.iso,
+        }
+        return made
 
 
 def visitor_of(request: Request) -> Visitor:
     """Who asks, as the guard found; somebody who may do nothing for a device."""
     return getattr(request.state, "visitor", None) or _NOBODY
+
+
+def named_countries(reader: Language) -> list[tuple[str, str]]:
+    """Codes and names, in the order of the names."""
+    return sorted(((code, reader.country(code)) for code in COUNTRIES), key=lambda pair: normalize("NFD", pair[1]).casefold())
 
 
 def back_to(path: str, change: PolicyChange | None = None) -> RedirectResponse:

@@ -14,6 +14,7 @@ from hedgerow.dashboards.api.control import HowLong, Unfit
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.charts import Bars, blocked_by_hour
 from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
+from hedgerow.dashboards.pages.timeline import PersonDay, days_of
 from hedgerow.journal.read import DecisionPage, DeviceRow, ReasonCount, RequestRow
 from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.model import Grant, Pause, Verdict
@@ -34,6 +35,7 @@ class _Today:
     grants: tuple[Grant, ...]
     pauses: tuple[Pause, ...]
     bars: Bars
+    days: tuple[PersonDay, ...]
 
 
 class TodayPages:
@@ -109,6 +111,7 @@ class TodayPages:
 
     def _read(self, midnight: float, now: float) -> _Today:
         reader = self._site.reader
+        hours = reader.hours(midnight)
         return _Today(
             devices=reader.devices(midnight),
             page=reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_ROWS),
@@ -116,5 +119,6 @@ class TodayPages:
             requests=reader.requests(),
             grants=reader.grants(now),
             pauses=reader.pauses(now),
-            bars=blocked_by_hour(reader.hours(midnight), midnight, now),
+            bars=blocked_by_hour(hours, midnight, now),
+            days=days_of(self._site.policy(), hours, midnight, now),
         )

@@ -1,14 +1,18 @@
-"""All pages, and the two files that they load."""
+"""All pages, and the files that they load."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter
 from starlette.responses import HTMLResponse, Response
 
 from hedgerow.dashboards.pages.certificate import CertificatePages
 from hedgerow.dashboards.pages.codes import CodePages
+from hedgerow.dashboards.pages.counter import CounterPages
 from hedgerow.dashboards.pages.devices import DevicePages
 from hedgerow.dashboards.pages.entry import EntryPages
+from hedgerow.dashboards.pages.language_choice import LanguagePages
 from hedgerow.dashboards.pages.lists import ListPages
 from hedgerow.dashboards.pages.log import LogPages
 from hedgerow.dashboards.pages.own import OwnPages
@@ -26,17 +30,25 @@ _ICON = (
 def make_pages(site: Site) -> APIRouter:
     """The routes of all pages."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-    groups = (TodayPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages, CertificatePages, CodePages)
-    for pages in groups:
+    for pages in (
+        *(TodayPages, CounterPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages),
+        *(CertificatePages, CodePages, LanguagePages),
+    ):
         pages(site).add_to(router)
-
-    @router.get("/static/hedgerow.css")
-    async def css() -> Response:
-        """Its address changes when it does."""
-        return Response(site.renderer.css, media_type="text/css", headers={"Cache-Control": "max-age=31536000, immutable"})
+    for name, kind in (("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript")):
+        router.add_api_route(f"/static/{name}", _file(site.renderer.files[name], kind), methods=["GET"])
 
     @router.get("/static/hedgerow.svg")
     async def icon() -> Response:
         return Response(_ICON, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
     return router
+
+
+def _file(content: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
+    """Its address changes when it does."""
+
+    async def answer() -> Response:
+        return Response(content, media_type=kind, headers={"Cache-Control": "max-age=31536000, immutable"})
+
+    return answer

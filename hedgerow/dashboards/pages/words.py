@@ -1,13 +1,39 @@
-"""Decisions, times and numbers in plain words. Pure."""
+"""Decisions and instants in plain words. Pure."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import assert_never
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.api.control import HowLong
+from hedgerow.dashboards.pages.languages import Language, language, message
+from hedgerow.policies.endings import Ending
 from hedgerow.policies.model import Reason, Verdict
+from hedgerow.policies.services import Services
+
+# How a reason is said alone, and with what decided.
+_REASONS: dict[Reason, tuple[str, str]] = {
+    Reason.LIFELINE: (message("a helpline"), message("a helpline")),
+    Reason.PAUSE: (message("the network is paused"), message("the network is paused")),
+    Reason.CONDUCT: (message("the code of conduct was not accepted yet"), message("the code of conduct was not accepted yet")),
+    Reason.BEDTIME: (message("bedtime"), message("bedtime (%(what)s)")),
+    Reason.SCHEDULE: (message("closed at this time"), message("closed at this time (%(what)s)")),
+    Reason.BUDGET: (message("time is used up"), message("time is used up (%(what)s)")),
+    Reason.GRANT: (message("granted"), message("granted: %(what)s")),
+    Reason.EXCEPTION: (message("allowed by the policy"), message("allowed by the policy: %(what)s")),
+    Reason.RULE: (message("blocked by the policy"), message("blocked by the policy: %(what)s")),
+    Reason.BYPASS: (message("a way round the filter"), message("a way round the filter")),
+    Reason.SERVICE: (message("a service"), message("service: %(what)s")),
+    Reason.CATEGORY: (message("a topic"), message("topic: %(what)s")),
+    Reason.SAFE_SEARCH: (message("safe search"), message("safe search: %(what)s")),
+    Reason.SEARCH: (message("words of a search"), message("words of a search: %(what)s")),
+    Reason.PAGE: (message("words of the page"), message("words of the page: %(what)s")),
+    Reason.FILE: (message("kind of file"), message("kind of file: %(what)s")),
+    Reason.DEFAULT: (message("no rule against it"), message("no rule against it")),
+}
 
 
 def zone(name: str) -> ZoneInfo:
@@ -18,92 +44,58 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def reason_words(reason: Reason, what: str) -> str:
-    """Why, as the end of a sentence.
+def reason_words(reason: Reason, what: str, reader: Language | None = None) -> str:
+    """Why, as the end of a sentence; in English where no language is given.
 
     >>> reason_words(Reason.CATEGORY, "gambling"), reason_words(Reason.DEFAULT, "")
-    ('topic: gambling', 'no rule against it')
+    ('topic: Gambling', 'no rule against it')
     """
-    match reason:
-        case Reason.LIFELINE:
-            return "a helpline"
-        case Reason.PAUSE:
-            return "the network is paused"
-        case Reason.CONDUCT:
-            return "the code of conduct was not accepted yet"
-        case Reason.BEDTIME:
-            return f"bedtime ({what})" if what else "bedtime"
-        case Reason.SCHEDULE:
-            return f"closed at this time ({what})" if what else "closed at this time"
-        case Reason.BUDGET:
-            return f"time is used up ({what})" if what else "time is used up"
-        case Reason.GRANT:
-            return f"granted: {what}" if what else "granted"
-        case Reason.EXCEPTION:
-            return f"allowed by the policy: {what}" if what else "allowed by the policy"
-        case Reason.RULE:
-            return f"blocked by the policy: {what}" if what else "blocked by the policy"
-        case Reason.BYPASS:
-            return "a way round the filter"
-        case Reason.SERVICE:
-            return f"service: {what}"
-        case Reason.CATEGORY:
-            return f"topic: {what}"
-        case Reason.SAFE_SEARCH:
-            return f"safe search: {what}" if what else "safe search"
-        case Reason.SEARCH:
-            return f"words of a search: {what}" if what else "words of a search"
-        case Reason.PAGE:
-            return f"words of the page: {what}" if what else "words of the page"
-        case Reason.FILE:
-            return f"kind of file: {what}" if what else "kind of file"
-        case Reason.DEFAULT:
-            return "no rule against it"
-        case _:
-            assert_never(reason)
+    reader = reader or language("en")
+    alone, with_what = _REASONS[reason]
+    return reader.gettext(with_what, what=title_of(what, reader)) if what else reader.gettext(alone)
 
 
-def verdict_words(verdict: Verdict) -> str:
+def title_of(name: str, reader: Language) -> str:
+    """What a category or service is called; any other text as it is."""
+    return reader.category(name, _titles().get(name, name))
+
+
+@cache
+def _titles() -> dict[str, str]:
+    services = {id: service.title for id, service in Services.load().by_id.items()}
+    return services | {category.name: category.title for category in builtin_categories()}
+
+
+def verdict_words(verdict: Verdict, reader: Language) -> str:
     """What happened to it, in one word."""
     match verdict:
         case Verdict.ALLOW | Verdict.INSPECT:
-            return "allowed"
+            return reader.gettext("allowed")
         case Verdict.BLOCK:
-            return "blocked"
+            return reader.gettext("blocked")
         case Verdict.REWRITE:
-            return "made safe"
+            return reader.gettext("made safe")
         case _:
             assert_never(verdict)
 
 
-def clock_words(at: float, now: float, where: ZoneInfo) -> str:
-    """An instant as people say it: the time today, the day and time this year, the date before that."""
-    moment, today = datetime.fromtimestamp(at, where), datetime.fromtimestamp(now, where)
-    if moment.date() == today.date():
-        return moment.strftime("%H:%M")
-    if moment.year == today.year:
-        return f"{moment.day} {moment:%b %H:%M}"
-    return f"{moment.day} {moment:%b %Y}"
+def ending_words(ending: Ending, reader: Language) -> str:
+    """What ends soon, as a sentence."""
+    what = title_of(ending.what.rpartition(":")[2], reader)
+    if ending.reason is not Reason.BUDGET:
+        return reader.ngettext(
+            "%(count)s minute until the internet closes.", "%(count)s minutes until the internet closes.", ending.minutes
+        )
+    if what:
+        return reader.ngettext(
+            "%(count)s minute of %(what)s is left.", "%(count)s minutes of %(what)s are left.", ending.minutes, what=what
+        )
+    return reader.ngettext("%(count)s minute is left.", "%(count)s minutes are left.", ending.minutes)
 
 
 def iso(at: float) -> str:
     """An instant for machines, in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
-
-
-def ago_words(seconds: float) -> str:
-    """How long something took or is past, in its largest fitting unit.
-
-    >>> ago_words(5), ago_words(90), ago_words(7200), ago_words(200000), ago_words(-3)
-    ('moments', '1 min', '2 h', '2 days', 'moments')
-    """
-    if seconds < 60:
-        return "moments"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min"
-    if seconds < 2 * 86400:
-        return f"{int(seconds // 3600)} h"
-    return f"{int(seconds // 86400)} days"
 
 
 def midnight_before(now: float, where: ZoneInfo) -> float:

@@ -110,13 +110,14 @@ class LedgerControl:
 
 @dataclass
 class CountedTime:
-    """`TimeControl` whose budgets are what the test says; it remembers what was given."""
+    """`TimeControl` whose budgets are what the test says; it remembers what was given, and who sits where."""
 
     rows: tuple[BudgetRow, ...] = ()
     given: list[tuple[str, str, int, str]] = field(default_factory=list)
     ending: tuple[Ending, ...] = ()
     accepted: list[str] = field(default_factory=list)
     since: dict[str, float] = field(default_factory=dict)
+    seated: dict[str, Sitting] = field(default_factory=dict)
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         return self.rows
@@ -125,7 +126,7 @@ class CountedTime:
         return tuple(each for each in self.ending if each.whose == device)
 
     def sittings(self) -> tuple[Sitting, ...]:
-        return ()
+        return tuple(self.seated.values())
 
     async def accept(self, sitting_id: str) -> None:
         self.accepted.append(sitting_id)
@@ -140,10 +141,19 @@ class CountedTime:
         return Bonus("b", f"person:{name}", subject, minutes, giver, NOW)
 
     async def sit(self, device: str, giver: str, *, person: str | None, band: str | None, minutes: float | None, name: str) -> Sitting:
-        raise Unfit("There are no seats.")
+        if not device.startswith("seat"):
+            raise Unfit("%(device)s is no seat: say which of its people signs in.", device=device)
+        ends = NOW + minutes * 60 if minutes else None
+        self.seated[device] = Sitting("s", DeviceId(device), giver, NOW, ends, person, f"seat-{band}", name)
+        return self.seated[device]
 
     async def stand_up(self, device: str, minutes: float | None) -> None:
-        raise Unfit("There are no seats.")
+        if device not in self.seated:
+            raise Unfit("Nobody sits there for whom an end is set.")
+        if minutes is None:
+            del self.seated[device]
+        else:
+            self.seated[device] = replace(self.seated[device], ends=NOW + minutes * 60)
 
 
 @dataclass(frozen=True)

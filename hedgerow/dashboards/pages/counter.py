@@ -1,0 +1,79 @@
+"""The counter of a café: seats as tiles, who sits there for how much longer, and the buttons that open, extend and end a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import Response
+
+from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.api.time_routes import TimeControl
+from hedgerow.dashboards.pages.site import COUNTER, Site, back_to, visitor_of
+from hedgerow.policies.model import Sitting
+
+type Seat = Annotated[str, Form(max_length=253)]
+type Minutes = Annotated[int, Form(ge=1, le=1440)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A seat. `sitting` is None where it is free; `left` are whole minutes, None where no end is set."""
+
+    seat: str
+    sitting: Sitting | None
+    left: int | None
+
+
+class CounterPages:
+    """`/counter` and its buttons."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def add_to(self, router: APIRouter) -> None:
+        router.add_api_route(COUNTER, self.counter, methods=["GET"])
+        router.add_api_route(f"{COUNTER}/open", self.open, methods=["POST"])
+        router.add_api_route(f"{COUNTER}/extend", self.extend, methods=["POST"])
+        router.add_api_route(f"{COUNTER}/end", self.end, methods=["POST"])
+
+    async def counter(self, request: Request) -> Response:
+        tiles = self._tiles()
+        free = sum(1 for tile in tiles if tile.sitting is None)
+        return self._site.renderer.page(request, "counter.html", tiles=tiles, free=free)
+
+    async def open(self, request: Request, seat: Seat, band: Annotated[Literal["child", "adult"], Form()], minutes: Minutes) -> Response:
+        """A guest sits down."""
+        await self._time().sit(seat, visitor_of(request).name, person=None, band=band, minutes=minutes, name="")
+        return back_to(COUNTER)
+
+    async def extend(self, seat: Seat, minutes: Minutes) -> Response:
+        """So many minutes on top of what is left."""
+        tile = next((tile for tile in self._tiles() if tile.seat == seat), None)
+        if tile is None or tile.sitting is None or tile.sitting.ends is None:
+            raise Unfit("Nobody sits there for whom an end is set.")
+        left = max(0.0, tile.sitting.ends - self._site.clock()) / 60
+        await self._time().stand_up(seat, left + minutes)
+        return back_to(COUNTER)
+
+    async def end(self, seat: Seat) -> Response:
+        await self._time().stand_up(seat, None)
+        return back_to(COUNTER)
+
+    def _time(self) -> TimeControl:
+        if self._site.time is None:
+            raise Unfit("No time is counted here.")
+        return self._site.time
+
+    def _tiles(self) -> list[Tile]:
+        now = self._site.clock()
+        sitting = {each.device: each for each in self._time().sittings()}  # a later one counts over an earlier
+        seats = [device for device in self._site.policy().devices.values() if device.is_seat]
+        return [Tile(str(seat.id), found := sitting.get(seat.id), _minutes_left(found, now)) for seat in seats]
+
+
+def _minutes_left(sitting: Sitting | None, now: float) -> int | None:
+    if sitting is None or sitting.ends is None:
+        return None
+    return max(0, int((sitting.ends - now + 59) // 60))

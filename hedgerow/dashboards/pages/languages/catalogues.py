@@ -1,0 +1,94 @@
+"""Keeps the catalogues in step with what the pages say: `python -m hedgerow.dashboards.pages.languages.catalogues`.
+
+New messages get an empty translation, those that nobody says any more go. Needs nothing but what the pages need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po, write_po
+
+from hedgerow.dashboards.pages.languages import HERE
+from hedgerow.policies.load import parse_policy
+from hedgerow.proxy.wording import LANGUAGES
+
+PACKAGE = Path(__file__).parents[3]
+TRANSLATED = tuple(code for code in LANGUAGES if code != "en")
+
+# The report is a file in English, and these calls are for scripts.
+_PASSED_OVER = (
+    "**/templates/report.html",
+    "api/household.py",
+    "api/keys.py",
+    "api/routes.py",
+    "api/streams.py",
+    "notices.py",
+    "address_book.py",
+)
+_METHODS = [
+    *((pattern, "ignore") for pattern in _PASSED_OVER),
+    ("**/templates/**.html", "jinja2.ext:babel_extract"),
+    ("**.py", "python"),
+]
+_JINJA = {"**/templates/**.html": {"trimmed": "true", "silent": "false", "newstyle_gettext": "true"}}
+# Where in the arguments the text for a person stands.
+_KEYWORDS = {
+    "_": None, "gettext": None, "ngettext": (1, 2), "message": None,
+    "Unfit": None, "WrongCode": None, "SignInRefused": None, "Admission": (3,),
+}  # fmt: skip
+_BORN = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+def messages() -> Catalog:
+    """All that the pages say, in English."""
+    found = Catalog(project="Hedgerow", creation_date=_BORN, fuzzy=False)
+    for folder in (PACKAGE / "dashboards", PACKAGE / "app"):
+        for _file, _line, text, _comments, context in extract_from_dir(str(folder), _METHODS, _JINJA, _KEYWORDS):
+            found.add(text, context=context)
+    for text in _in_data():
+        found.add(text)
+    return found
+
+
+def updated(code: str) -> Catalog:
+    """The catalogue of a language as it should be: what there is of it, and empty places for the rest."""
+    path = HERE / f"{code}.po"
+    with path.open("rb") as file:
+        catalogue = read_po(file, locale=code)
+    catalogue.update(messages(), no_fuzzy_matching=True)
+    catalogue.project, catalogue.version, catalogue.revision_date = "Hedgerow", "1", _BORN
+    catalogue.last_translator = catalogue.language_team = catalogue.msgid_bugs_address = "Hedgerow"
+    catalogue.obsolete.clear()
+    return catalogue
+
+
+def missing(catalogue: Catalog) -> list[str]:
+    """The messages of a catalogue that have no translation, or not in every plural form."""
+    return [
+        str(each.id)
+        for each in catalogue
+        if each.id and not all(each.string if isinstance(each.string, list | tuple) else [each.string])
+    ]  # fmt: skip
+
+
+def _in_data() -> Iterator[str]:
+    """What the data of other packages says and the pages show; categories have their translations beside the block page."""
+    yield from (profile.title for profile in parse_policy(b"", None).profiles.values())
+
+
+def main() -> None:
+    """Writes every catalogue, and says what is missing in it."""
+    for code in TRANSLATED:
+        catalogue = updated(code)
+        with (HERE / f"{code}.po").open("wb") as file:
+            write_po(file, catalogue, width=140, no_location=True, sort_output=True)
+        print(f"{code}: {len(catalogue)} messages, {len(missing(catalogue))} without a translation")
+
+
+if __name__ == "__main__":
+    main()

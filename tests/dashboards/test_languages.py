@@ -1,0 +1,182 @@
+"""Five languages: nothing is left untranslated, plural forms and dates are right, and everybody gets the one they read."""
+
+import gettext
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from web_server import NOW
+from web_server.household import fill
+
+from hedgerow.dashboards.pages.languages import HERE, language
+from hedgerow.dashboards.pages.languages.catalogues import TRANSLATED, messages, missing, updated
+from hedgerow.policies.days import DAY_NAMES
+from hedgerow.policies.services import Services
+from hedgerow.proxy.wording import category_titles
+
+PAGES = (
+    *("/", "/counter", "/people", "/people/mia", "/devices", "/log", "/lists", "/settings", "/changes", "/changes/1", "/account"),
+    *("/certificate", "/device", "/start", "/start?step=2", "/start?step=3", "/start?step=4", "/start?step=5", "/nowhere"),
+    "/why?device=mia-tablet&target=x.example",
+)
+
+
+def forms(each):
+    """Pairs of English and translation, a pair for every plural form."""
+    if isinstance(each.id, tuple):
+        return [(each.id[min(place, 1)], text) for place, text in enumerate(each.string)]
+    return [(each.id, each.string)]
+
+
+@pytest.mark.parametrize("code", TRANSLATED)
+def test_every_message_is_translated_and_no_other(code):
+    catalogue = updated(code)
+    assert missing(catalogue) == []
+    said = (HERE / f"{code}.po").read_text(encoding="utf-8")
+    assert len(re.findall(r"^msgid ", said, re.MULTILINE)) - 1 == len([each for each in messages() if each.id]), "run catalogues"
+
+
+@pytest.mark.parametrize("code", TRANSLATED)
+def test_translations_say_the_same_values_and_tags(code):
+    for each in updated(code):
+        for english, text in forms(each) if each.id else ():
+            for pattern in (r"%\(\w+\)s", r"<[^>]+>"):
+                names = re.findall(pattern, english)
+                # A menu's entries may be named in other words, values and the rest of the tags may not.
+                kept = [name for name in re.findall(pattern, text) if name not in {"<i>", "</i>"}]
+                assert sorted(kept) == sorted(name for name in names if name not in {"<i>", "</i>"}), (english, text)
+            if "<" not in english:
+                assert '"' not in text, text  # it may stand in an attribute
+                assert "<" not in text, text
+
+
+@pytest.mark.parametrize(
+    ("code", "count", "said"),
+    [
+        ("en", 0, "0 devices"),
+        ("en", 1, "1 device"),
+        ("de", 0, "0 Geräte"),
+        ("de", 1, "1 Gerät"),
+        ("fr", 0, "0 appareil"),
+        ("fr", 1, "1 appareil"),
+        ("fr", 2, "2 appareils"),
+        ("es", 1, "1 dispositivo"),
+        ("es", 12000, "12.000 dispositivos"),
+        ("pt", 0, "0 dispositivos"),
+        ("de", 12000, "12.000 Geräte"),
+    ],
+)
+def test_plural_forms_and_numbers(code, count, said):
+    assert language(code).ngettext("%(count)s device", "%(count)s devices", count) == said
+
+
+@pytest.mark.parametrize(
+    ("code", "today", "this_year", "earlier", "ago"),
+    [
+        ("en", "21:26", "3 Feb 09:05", "3 Feb 2025", "3 hours ago"),
+        ("de", "21:26", "3. Feb. 09:05", "3. Feb. 2025", "vor 3 Stunden"),
+        ("fr", "21:26", "3 févr. 09:05", "3 févr. 2025", "il y a 3 heures"),
+        ("es", "21:26", "3 feb 9:05", "3 feb 2025", "hace 3 horas"),
+        ("pt", "21:26", "3/02 09:05", "3/02/2025", "há 3 horas"),
+    ],
+)
+def test_dates_times_and_durations_are_those_of_the_language(code, today, this_year, earlier, ago):
+    reader, where = language(code), ZoneInfo("Europe/Lisbon")
+    assert reader.clock(NOW, NOW, where) == today
+    assert reader.clock(datetime(2026, 2, 3, 9, 5, tzinfo=UTC).timestamp(), NOW, where) == this_year
+    assert reader.clock(datetime(2025, 2, 3, 9, 5, tzinfo=UTC).timestamp(), NOW, where) == earlier
+    assert reader.ago(3 * 3600) == ago
+
+
+def browser(web, **headers):
+    return httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url} | headers)
+
+
+def test_the_browser_decides_until_somebody_chooses(web):
+    with browser(web, **{"accept-language": "nl,fr;q=0.8,de;q=0.5"}) as person:
+        page = person.get("/settings")
+        assert '<html lang="fr">' in page.text
+        assert page.headers["content-language"] == "fr"
+        answer = person.post("/language", data={"language": "de", "back": "/settings"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/settings")
+        assert all(flag in answer.headers["set-cookie"].lower() for flag in ("httponly", "samesite=strict"))
+        assert "Einstellungen" in person.get("/settings").text
+        person.post("/language", data={"language": "", "back": "/settings"})
+        assert "Réglages" in person.get("/settings").text
+        assert person.post("/language", data={"language": "xx", "back": "//evil.example"}).headers["location"] == "/"
+
+
+def test_refusals_and_changes_speak_the_language_too(web):
+    with browser(web, **{"accept-language": "es"}) as person:
+        refused = person.post("/people", data={"name": "zoe", "age": "three"})
+        assert (refused.status_code, "Una edad es un número de años." in refused.text) == (422, True)
+        person.post("/people", data={"name": "zoe", "age": "3"})
+        assert "Añadir a zoe" in person.get("/changes").text
+        assert person.get("/api/v1/changes").json()[0]["summary"] == "Añadir a zoe"
+        problem = person.delete("/api/v1/people/nobody")
+        assert problem.json()["detail"] == "The policy knows nobody called 'nobody'.", "scripts are answered in English"
+
+
+class Marked(gettext.NullTranslations):
+    """Puts brackets around whatever is translated."""
+
+    def gettext(self, message):
+        return f"⟦{message}⟧"
+
+    def ngettext(self, msgid1, msgid2, n):
+        return f"⟦{msgid1 if n == 1 else msgid2}⟧"
+
+
+class Unmarked(HTMLParser):
+    """The texts of a page that no catalogue was asked for; what people and data say stands in `bdi` and the like."""
+
+    DATA = frozenset({"bdi", "code", "option", "time", "pre", "script", "svg"})
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self._inside, self._depth = [], [], 0
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        if tag in self.DATA:
+            self._inside.append(tag)
+        for name, value in attrs:
+            if name in {"aria-label", "title", "placeholder", "alt"} and re.search(r"[^\W\d_]{3}", value or "") and "⟦" not in value:
+                self.found.append(value)
+
+    def handle_endtag(self, tag):
+        if self._inside and tag == self._inside[-1]:
+            self._inside.pop()
+
+    def handle_data(self, data):
+        outside = ""
+        for part in re.split(r"([⟦⟧])", data):
+            if part in "⟦⟧":
+                self._depth += {"⟦": 1, "⟧": -1}.get(part, 0)
+            elif not self._depth:
+                outside += part
+        if not self._inside and re.search(r"[^\W\d_]{3}", outside):
+            self.found.append(outside.strip())
+
+
+def test_no_page_says_anything_that_no_catalogue_knows(web, monkeypatch):
+    fill(web)
+    marked = language("de")
+    monkeypatch.setattr(marked, "translations", Marked())
+    days = [marked.day(day, width) for day in range(7) for width in ("wide", "abbreviated")]
+    names = [language(code).name for code in ("en", "de", "fr", "es", "pt")]
+    services = [service.title for service in Services.load().by_id.values()]
+    words = "Hedgerow mia tom Ana Europe Lisbon Android Windows Mac Linux Firefox Debian Ubuntu Fedora CSV homework und example org games"
+    words += " https list txt vor Stunden Tagen Tage Minuten"
+    data = {*days, *names, *services, *category_titles("de").values(), *DAY_NAMES, "SHA-256", *words.split()}
+    pattern = "|".join(sorted((re.escape(word) for word in data), key=len, reverse=True))
+    with browser(web, **{"accept-language": "de"}) as person:
+        person.post("/start/password", data={"name": "ana", "password": "four words and more", "again": "four words and more"})
+        person.post("/people", data={"name": "zoe", "age": "3"})
+        for path in PAGES:
+            page = person.get(path)
+            left = [text for text in Unmarked(page.text).found if re.search(r"[^\W\d_]{3}", re.sub(pattern, "", text))]
+            assert left == [], path
