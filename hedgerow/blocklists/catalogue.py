@@ -95,7 +95,10 @@ class Catalogue:
     @classmethod
     def open(cls, generation: Path) -> Catalogue:
         """Raises OSError or ValueError for a directory that is no generation."""
-        return cls(generation, read_meta(generation))
+        try:
+            return cls(generation, read_meta(generation))
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ValueError(f"{generation}: not a generation of this version: {error}") from error
 
     def mask_of(self, names: Iterable[str]) -> int:
         """The mask of categories; a name that no list and no taxonomy knows stands for nothing."""

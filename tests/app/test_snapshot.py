@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,4 +69,18 @@ def test_lists_that_are_gone_leave_the_snapshot_in_force(tmp_path: Path, generat
     make(generation).save(tmp_path)
     assert watch.open_if_new() is not None
     make(generation / "gone", 2).save(tmp_path)
+    assert watch.open_if_new() is None
+
+
+@pytest.mark.parametrize("damage", [{}, {"sources": 5}, {"categories": None}, {"layers": [1]}])
+def test_lists_of_another_make_leave_the_snapshot_in_force(tmp_path: Path, generation: Path, damage: dict[str, object]) -> None:
+    watch = SnapshotWatch(tmp_path)
+    make(generation).save(tmp_path)
+    assert watch.open_if_new() is not None
+    other = tmp_path / "other"
+    shutil.copytree(generation, other)
+    meta = json.loads((other / "meta.json").read_text())
+    kept = meta if damage else {"layout": meta["layout"]}
+    (other / "meta.json").write_text(json.dumps(kept | damage))
+    make(other, 2).save(tmp_path)
     assert watch.open_if_new() is None
