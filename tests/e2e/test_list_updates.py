@@ -79,11 +79,12 @@ def is_blocked(running: Hedgerow, name: str) -> bool:
 
 def update(running: Hedgerow, *command: str) -> str:
     arguments = ("lists", *(command or ("update",)), "--state", str(running.state), "--policy", str(running.policy_path))
-    done = hedgerow_command(*arguments, timeout=100)
+    done = hedgerow_command(*arguments, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
 
+@pytest.mark.timeout(400)  # a bomb of 420 MB is unpacked twice
 def test_every_outcome_is_shown_and_the_index_is_never_worse(internet: SmallInternet, publisher: ListServer, impostor: ListServer) -> None:
     with running_hedgerow(policy_of(internet, publisher, impostor)) as running:
         assert is_blocked(running, "pornhub.com"), "the starter lists hold before anything is fetched"
