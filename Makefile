@@ -33,11 +33,12 @@ bench-lists: setup
 	$(BIN)/python bench/lists.py --write
 	$(BIN)/python bench/urls.py --write
 
-# Needs squid-openssl, nginx, hey and curl.
+# Needs squid-openssl, e2guardian, nginx, hey, curl and Chromium.
 bench-proxy: setup
 	$(BIN)/python bench/proxy_tunnel.py --write
 	$(BIN)/python bench/proxy_inspect.py --write
 	$(BIN)/python bench/proxy_bodies.py --write
+	$(BIN)/python bench/proxy_page.py --write
 
 # Needs uv; the lock names no index.
 lock:

@@ -1,4 +1,5 @@
-"""Measures the inspection lane beside its peers in the same run: a page weighed by its words, a small request, a new TLS connection.
+"""Measures the inspection lane beside its peers in the same run: a page weighed by its words, a small request, a new TLS connection,
+a refusal; and what the inspector's memory does over many requests.
 
     .venv/bin/python bench/proxy_inspect.py [--pairs 5] [--requests 1500] [--out FILE]
 
@@ -159,12 +160,12 @@ def mitmdump(directory: Path) -> Iterator[Side]:
         yield Side("mitmdump", (process.pid,), port)
 
 
-def request_cpu(side: Side, url: str, requests: int, *, kept: bool) -> float:
-    """Microseconds of CPU a request."""
+def request_cpu(side: Side, url: str, requests: int, *, kept: bool, status: int = 200) -> float:
+    """Microseconds of CPU a request that is answered with `status`."""
     command = ["taskset", "-c", "1", "hey", "-n", str(requests), "-c", "10", *([] if kept else ["-disable-keepalive"])]
     before = side.cpu()
     done = subprocess.run([*command, "-x", f"http://127.0.0.1:{side.port}", url], capture_output=True, text=True, check=True)
-    served = sum(int(count) for count in re.findall(r"\[200\]\s+(\d+) responses", done.stdout))
+    served = sum(int(count) for count in re.findall(rf"\[{status}\]\s+(\d+) responses", done.stdout))
     assert served >= requests - 20, f"{side.name}: {done.stdout}"
     time.sleep(0.1)
     return (side.cpu() - before) / served * 1e6
@@ -195,6 +196,31 @@ def compare(name: str, sides: Sequence[tuple[Side, str]], pairs: int, requests: 
     return results
 
 
+def blocked(side: Side, name: str, url: str, pairs: int, requests: int, *, kept: bool) -> dict[str, object]:
+    """What it costs to refuse: the block page, made anew for each."""
+    request_cpu(side, url, 200, kept=kept, status=403)
+    found = sorted(request_cpu(side, url, requests, kept=kept, status=403) for _ in range(pairs))
+    row = {"measure": name, "hedgerow_us": round(statistics.median(found)), "spread": [round(found[0]), round(found[-1])]}
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def growth(side: Side, inspector: int, url: str, requests: int) -> dict[str, object]:
+    """By how much the inspector's memory grows over many requests, a fifth of them on connections of their own."""
+
+    def resident() -> float:
+        return int(Path(f"/proc/{inspector}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    request_cpu(side, url, 2000, kept=True)
+    request_cpu(side, url, 1000, kept=False)
+    before = resident()
+    request_cpu(side, url, requests * 4 // 5, kept=True)
+    request_cpu(side, url, requests // 5, kept=False)
+    row = {"measure": "inspector's memory", "requests": requests, "before_mb": round(before), "growth_mb": round(resident() - before, 1)}
+    print(json.dumps(row), flush=True)
+    return row
+
+
 def policy_of(net: SmallInternet, ports: Sequence[int]) -> str:
     lists = sorted((E2GUARDIAN / "lists" / "phraselists" / "ukenglish").glob("*/weighted"))
     section = network_section(net).replace("  ports: [", "  ports: [" + "".join(f"{port}, " for port in ports))
@@ -204,8 +230,8 @@ def policy_of(net: SmallInternet, ports: Sequence[int]) -> str:
     return section + people + f"phrase_lists: [{', '.join(map(str, lists))}]\n"
 
 
-def report(results: Sequence[dict[str, object]], pairs: int) -> str:
-    """The figures as a page. The ratio is Hedgerow's CPU over the peer's: below 1 it needs less."""
+def report(results: Sequence[dict[str, object]], alone: Sequence[dict[str, object]], pairs: int) -> str:
+    """The figures as a page. The ratio is Hedgerow's CPU over the peer's: below 1 it needs less. `alone` are figures without a peer."""
     keys = ("measure", "peer", "hedgerow_us", "peer_us", "ratio")
     lines = [
         "# The inspection lane beside its peers, measured by `make bench-proxy`",
@@ -219,12 +245,19 @@ def report(results: Sequence[dict[str, object]], pairs: int) -> str:
     for row in results:
         low, high = row["spread"]  # type: ignore[misc]
         lines.append("| " + " | ".join(str(row[key]) for key in keys) + f" | {low}–{high} |")
+    lines += ["", "| figure without a peer | Hedgerow | spread |", "|---|---:|---:|"]
+    for row in alone:
+        if "growth_mb" in row:
+            lines.append(f"| {row['measure']} over {row['requests']:,} requests, from {row['before_mb']} MB | {row['growth_mb']:+} MB | |")
+        else:
+            low, high = row["spread"]  # type: ignore[misc]
+            lines.append(f"| {row['measure']} | {row['hedgerow_us']} µs | {low}–{high} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("pairs", 5), ("requests", 1500)):
+    for name, default in (("pairs", 5), ("requests", 1500), ("growth", 100_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--out", type=Path, help="a file for the figures in JSON")
     parser.add_argument("--write", action="store_true", help="write bench/results/proxy_inspect.md")
@@ -252,10 +285,15 @@ def main() -> None:
         ]
         results += compare("small inspected request, connection kept", both, *runs, kept=True)
         results += compare("inspected, new TLS connection", [(ours, small), (bump, small)], chosen.pairs, chosen.requests // 3, kept=False)
+        alone = [
+            blocked(ours, "blocked page, plain HTTP, new connection", f"http://adult.example:{plain}/", *runs, kept=False),
+            blocked(ours, "blocked URL, inspected, connection kept", f"https://{HOST}:{secure}/secret", *runs, kept=True),
+            growth(ours, stand.inspector.pid, small, chosen.growth),
+        ]
     if chosen.write:
-        RESULTS.write_text(report(results, chosen.pairs), encoding="utf-8")
+        RESULTS.write_text(report(results, alone, chosen.pairs), encoding="utf-8")
     if chosen.out:
-        chosen.out.write_text(json.dumps(results, indent=1) + "\n")
+        chosen.out.write_text(json.dumps([*results, *alone], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""Measures how long Chromium loads a page of 40 requests to 12 hosts, 2 of them inspected, through the proxy and without one.
+
+    .venv/bin/python bench/proxy_page.py [--loads 20] [--write]
+
+Both ways in turn, each load in a fresh browser context, so that nothing is cached and every connection is new. All is on one machine:
+no network takes any time, so that what the proxy adds is all there is to see; over a line it is a smaller part. Needs nginx and Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from playwright.sync_api import sync_playwright
+from proxy_inspect import child, free_port
+from proxy_stand import proxy_stand
+from small_internet.running import network_section
+from small_internet.whole import SmallInternet, small_internet
+from small_internet.zones import HOSTS
+
+RESULTS = Path(__file__).parent / "results" / "proxy_page.md"
+REQUESTS, COUNT = 40, 12
+_UNFIT = ("google", "youtube", "bing", "duckduckgo", "adult", "gambling", "signed", "expired", "wrong", "broken", "search")
+
+
+def hosts() -> list[str]:
+    """Twelve hosts that nothing is said about; the last two are inspected."""
+    return [host for host in HOSTS if host.endswith(".example") and not any(part in host for part in _UNFIT)][:COUNT]
+
+
+def page(names: list[str], port: int) -> str:
+    sources = [f"https://{names[number % len(names)]}:{port}/{number}.svg" for number in range(1, REQUESTS)]
+    return "<!doctype html><title>A page</title>" + "".join(f'<img src="{source}" alt="" width="9" height="9">' for source in sources)
+
+
+@contextlib.contextmanager
+def nginx(net: SmallInternet, directory: Path, names: list[str], port: int) -> Iterator[None]:
+    picture = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><!--' + "x" * 3000 + "--></svg>"
+    for number in range(1, REQUESTS):
+        (directory / f"{number}.svg").write_text(picture)
+    (directory / "index.html").write_text(page(names, port))
+    servers = []
+    for name in names:
+        leaf = net.authority.leaf(name)
+        servers.append(
+            f"server {{ listen {net.address_of(name)}:{port} ssl; http2 on; root {directory};\n"
+            f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key}; }}\n"
+        )
+    (directory / "nginx.conf").write_text(
+        f"daemon off; pid {directory}/nginx.pid; error_log /dev/null; events {{ }}\n"
+        f"http {{ types {{ text/html html; image/svg+xml svg; }} access_log off;\n{''.join(servers)} }}\n"
+    )
+    directory.chmod(0o755)
+    with child(["nginx", "-c", str(directory / "nginx.conf")], port, net.address_of(names[0]), core=1):
+        yield
+
+
+def load(browser: Any, url: str) -> float:
+    """Milliseconds until the page and all of its pictures are there."""
+    context = browser.new_context(ignore_https_errors=True)
+    try:
+        tab = context.new_page()
+        tab.goto(url, wait_until="load", timeout=60_000)
+        seen = tab.evaluate("[...document.images].filter(image => image.naturalWidth > 0).length")
+        assert seen == REQUESTS - 1, f"{seen} of {REQUESTS - 1} pictures came"
+        return float(tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventStart"))
+    finally:
+        context.close()
+
+
+def measure(net: SmallInternet, proxy: int, names: list[str], url: str, loads: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {"no proxy": [], "hedgerow": []}
+    rules = ", ".join(f"MAP {name} {net.address_of(name)}" for name in names)
+    basic = ["--no-sandbox", "--disable-gpu"]
+    with sync_playwright() as playwright:
+        launch = playwright.chromium.launch
+        browsers = {
+            "no proxy": launch(executable_path="/usr/bin/chromium", args=[*basic, f"--host-resolver-rules={rules}"]),
+            "hedgerow": launch(executable_path="/usr/bin/chromium", args=basic, proxy={"server": f"http://127.0.0.1:{proxy}"}),
+        }
+        for browser in browsers.values():
+            load(browser, url)
+        for number in range(loads):
+            for name in sorted(browsers, reverse=number % 2 == 0):
+                found[name].append(load(browsers[name], url))
+        for browser in browsers.values():
+            browser.close()
+    return found
+
+
+def report(found: dict[str, list[float]], loads: int) -> str:
+    rows = []
+    for name, times in found.items():
+        cuts = statistics.quantiles(times, n=20, method="inclusive")
+        rows.append(f"| {name} | {statistics.median(times):.0f} | {cuts[18]:.0f} |")
+    ratio = statistics.median(found["hedgerow"]) / statistics.median(found["no proxy"])
+    return (
+        "# A page through the proxy and without one, measured by `make bench-proxy`\n\n"
+        f"{platform.machine()}, {os.cpu_count()} cores, {loads} loads each in turn. {REQUESTS} requests to {COUNT} hosts, 2 of them\n"
+        "inspected, in Chromium on the same machine, without any network's delay: milliseconds until all is there.\n\n"
+        "| way | p50 | p95 |\n|---|---:|---:|\n" + "\n".join(rows) + f"\n\nRatio of the medians: {ratio:.2f}.\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--loads", type=int, default=20)
+    parser.add_argument("--write", action="store_true")
+    chosen = parser.parse_args()
+    names, port = hosts(), free_port()
+    with contextlib.ExitStack() as stack:
+        net = stack.enter_context(small_internet())
+        stack.enter_context(nginx(net, Path(stack.enter_context(tempfile.TemporaryDirectory())), names, port))
+        rules = ", ".join(f'"{name}/secret"' for name in names[-2:])
+        policy = network_section(net).replace("  ports: [", f"  ports: [{port}, ")
+        policy += f"people:\n  mia: {{age: 9, devices: [here], block: [{rules}]}}\ndevices:\n  here: {{ip: 127.0.0.1, trusts_ca: true}}\n"
+        stand = stack.enter_context(proxy_stand(net, policy, {"adult": "adult.example\n"}, tells=False))
+        found = measure(net, stand.gate.port, names, f"https://{names[0]}:{port}/index.html", chosen.loads)
+        lanes = {key[1]: count for key, count in stand.counters().items() if key[0] == "hedgerow_proxy_connections_total"}
+        assert {"inspect", "tunnel"} <= set(lanes), lanes
+    text = report(found, chosen.loads)
+    print(json.dumps({"connections": lanes}))
+    print(text)
+    if chosen.write:
+        RESULTS.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
