@@ -390,3 +390,12 @@ def test_a_broken_reporter_complains_once_and_filtering_goes_on(internet: SmallI
 
     asyncio.run(main())
     assert len(caplog.records) == 1
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("host", "level", "option"), [("127.0.0.1", socket.IPPROTO_IP, 10), ("::1", socket.IPPROTO_IPV6, 23)])
+def test_bursts_may_wait_and_answers_are_never_fragmented(host: str, level: int, option: int) -> None:
+    """By SO_RCVBUFFORCE, past what net.core.rmem_max allows; IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE."""
+    with listeners.open_socket(host, 0, socket.SOCK_DGRAM) as sock:
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 4 << 20
+        assert sock.getsockopt(level, option) == 3
