@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -17,7 +18,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies.decide import IP_ADDRESS
@@ -36,6 +37,8 @@ ASK_PATH = "/.well-known/hedgerow/ask"
 NOTE_LIMIT = 300
 LOOK_AGAIN_S = 10
 _MOST_LOOKS = 180
+_MOST_MADE = 128
+"""Rendered pages that are kept, of some 15 kB each."""
 
 _YOUNG_UNTIL = 8
 _YOUNG_PROFILE = "child-under-8"
@@ -66,6 +69,9 @@ class BlockPage:
         self._conduct = conduct
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self._policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        # No address holds what nobody can guess.
+        self._hole = secrets.token_hex(16)
+        self._made: dict[tuple[Decision, str, str, Reader], tuple[tuple[tuple[str, str], ...], tuple[bytes, ...]]] = {}
         # The same on every page, and the longest part of it: made once.
         self._care = _render_care(environment, wordings, *choose_lines(lifelines))
         self._care_of_illegal = _render_care(environment, wordings, *choose_lines(lifelines, to_report=True))
@@ -99,7 +105,7 @@ class BlockPage:
         wording = self._wordings[reader.language]
         match form:
             case Form.PAGE:
-                return self._page(403, reader, self._blocked_parts(decision, host, url, now, reader))
+                return self._blocked_page(decision, host, url, now, reader)
             case Form.FRAME:
                 heading = wording.reason(decision, young=reader.young)[0]
                 return self._answer(403, Markup("<!doctype html><title>{0}</title><p>{0}</p>").format(heading), "text/html")
@@ -138,6 +144,20 @@ class BlockPage:
     def error(self, status: int, message: str) -> Answer:
         """The answer to what is no proper request or cannot be served."""
         return self._answer(status, f"Hedgerow: {message}.\n", "text/plain")
+
+    def _blocked_page(self, decision: Decision, host: str, url: str, now: float, reader: Reader) -> Answer:
+        """The page is the same for every address of a host, but for the address: it is rendered once, with a hole in it."""
+        until = "" if decision.until is None else self._wordings[reader.language].until(decision.until, now)
+        key = (decision, host, until, reader)
+        made = self._made.get(key)
+        if made is None:
+            page = self._page(403, reader, self._blocked_parts(decision, host, self._hole, now, reader))
+            made = (page.headers, tuple(page.body.split(self._hole.encode())))
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
+            self._made[key] = made
+        headers, pieces = made
+        return Answer(403, headers, str(escape(url)).encode().join(pieces))
 
     def _blocked_parts(self, decision: Decision, host: str, url: str, now: float, reader: Reader) -> dict[str, Any]:
         wording = self._wordings[reader.language]

@@ -40,7 +40,7 @@ _OPENED_BY_HAND = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _CODE_LOOKS, _CODE_LOOK_S = 25, 0.1
 _HOOKS = ("requestheaders", "request", "responseheaders", "response", "error", "websocket_message", "websocket_end")
-_BETWEEN_CLIENT_AND_PROXY = ("Proxy-Connection", "Proxy-Authorization", "Keep-Alive")
+_BETWEEN_CLIENT_AND_PROXY = frozenset({b"proxy-connection", b"proxy-authorization", b"keep-alive"})
 
 
 class Refused(Exception):
@@ -275,8 +275,8 @@ class Inspection:
 
     def _judge(self, flow: http.HTTPFlow) -> None:
         device, ruleset = self._client(flow)
-        for name in _BETWEEN_CLIENT_AND_PROXY:
-            flow.request.headers.pop(name, None)
+        fields = flow.request.headers
+        fields.fields = tuple(field for field in fields.fields if field[0].lower() not in _BETWEEN_CLIENT_AND_PROXY)
         authorities = _authorities(flow)
         if any(each.port not in self.judge.guard.ports for each in authorities):
             raise HeadError(403, "this port is not served")

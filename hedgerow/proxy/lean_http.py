@@ -34,16 +34,9 @@ def _contains(self: http.Headers, name: object) -> bool:
     return any(each.lower() == key for each, _ in self.fields)
 
 
-def _pop(self: http.Headers, name: str | bytes, default: Any = None) -> Any:
-    found = _get(self, name, default)
-    if _contains(self, name):
-        del self[name]
-    return found
-
-
 def install() -> None:
     """Make all header fields and messages of this process lean. Call it once."""
     headers: Any = http.Headers
-    headers.get_all, headers.get, headers.__contains__, headers.pop = _get_all, _get, _contains, _pop
+    headers.get_all, headers.get, headers.__contains__ = _get_all, _get, _contains
     data: Any = http.MessageData
     data.__post_init__ = lambda _self: None

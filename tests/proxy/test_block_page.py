@@ -319,3 +319,15 @@ def test_illegal_material_is_reported_not_asked_for(country: str | None, hotline
     at_once, _ = choose_lines(Lifelines.load().for_country(country), to_report=True)
     assert at_once[0].url in text
     assert hotline in at_once[0].url
+
+
+def test_a_page_that_was_made_before_names_the_address_that_is_asked_for_now() -> None:
+    page, reader = BlockPage.load("GB"), Reader()
+    decision = Decision(Verdict.BLOCK, Reason.CATEGORY, "adult")
+    first, second = (page.blocked(decision, "a.example", f"http://a.example/{path}", NOW, reader=reader) for path in ("one", 'two?"><b>'))
+    assert b"http://a.example/one" in first.body
+    assert b"http://a.example/one" not in second.body
+    assert b"http://a.example/two?&#34;&gt;&lt;b&gt;" in second.body
+    other = page.blocked(decision, "b.example", "http://b.example/", NOW, reader=reader)
+    assert b"b.example" in other.body
+    assert b"a.example" not in other.body
