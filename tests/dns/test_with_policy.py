@@ -17,10 +17,13 @@ from hedgerow.dns.channels import open_upstreams
 from hedgerow.dns.clients import Client
 from hedgerow.dns.listeners import Server
 from hedgerow.dns.resolver import Resolver
+from hedgerow.dns.rulings import Circumstances
+from hedgerow.dns.wire import parse_response, parse_svcb
 from hedgerow.policies.decide import decide
+from hedgerow.policies.filtered import is_filtered, knows_addresses
 from hedgerow.policies.load import load_policy
 from hedgerow.policies.model import Decision, Request
-from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.ruleset import Ruleset, Rulesets
 
 from .conftest import ask
 
@@ -91,3 +94,52 @@ def test_two_devices_are_answered_each_by_its_own_rules(internet: SmallInternet,
         (child, "mask.icloud.com"): ["NXDOMAIN"],
     }
     assert dict(zip(expected, asked(internet, catalogue, policy, *expected), strict=True)) == expected
+
+
+OPEN_AND_GUARDED = """
+network: {reachable: [127.0.0.0/8]}
+profiles:
+  open: {extends: adult, allow: [illegal, malware, phishing, crypto-mining]}
+people:
+  mia: {age: 9, devices: [tablet]}
+  ana: {profile: open, devices: [laptop]}
+devices:
+  tablet: {ip: 127.0.0.2}
+  laptop: {ip: 127.0.0.3}
+"""
+
+
+def rdata_of(message: bytes, question: bytes) -> bytes:
+    response = parse_response(message, question[12:])
+    return message[response.answers[0].start : response.answers[0].end]
+
+
+def test_who_is_not_filtered_keeps_encrypted_hellos(internet: SmallInternet, catalogue: Catalogue, tmp_path: Path) -> None:
+    """The keys for them (ECH) are taken from whoever is filtered, whoever asked first; addresses stay."""
+    (tmp_path / "hedgerow.yaml").write_text(OPEN_AND_GUARDED)
+    policy = load_policy(tmp_path / "hedgerow.yaml")
+    rulesets = Rulesets(policy, (), (), catalogue)
+    question = bytes(dnslib.DNSRecord.question("with-ech.oddities.example", "HTTPS").pack())
+
+    def judge(ruleset: Ruleset, request: Request) -> Decision:
+        return decide(ruleset, catalogue, request)
+
+    async def run(order: tuple[str, ...]) -> dict[str, bytes]:
+        upstreams = open_upstreams([internet.nameserver.upstream])
+        resolver = Resolver(upstreams, judge, circumstances=Circumstances.of(policy.network, judge, is_filtered, knows_addresses))
+        try:
+            found = {}
+            for address in order:
+                device = rulesets.device_at(address)
+                assert device is not None
+                answer = await resolver.answer(rulesets.ruleset(device, time.time()), device.id, question, "udp")
+                found[address] = answer.message or b""
+            return found
+        finally:
+            await upstreams.close()
+
+    child, adult = "127.0.0.2", "127.0.0.3"
+    for order in ((child, adult), (adult, child)):
+        found = asyncio.run(run(order))
+        keys = {who: {key for key, _ in parse_svcb(rdata_of(message, question))[1]} for who, message in found.items()}
+        assert keys == {child: {1, 4, 6}, adult: {1, 4, 5, 6}}
