@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Iterable
 from typing import Final
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol
@@ -53,21 +54,14 @@ class DoqServer:
         self._listening.append(listener)
 
     def admits(self, address: str) -> bool:
-        """May another connection begin? Counts who is turned away; where all places are taken, a stranger gives way, or who is idle."""
-        mine = sum(other.address == address for other in self.open)
-        handshakes = sum(not other.is_ready for other in self.open)
-        if mine < MAX_CONNECTIONS_OF_ONE and handshakes < MAX_HANDSHAKES and (len(self.open) < MAX_CONNECTIONS or self._make_room()):
-            return True
-        self.side.server.count("hedgerow_dns_dropped_total", "connections")
-        return False
-
-    def _make_room(self) -> bool:
-        idle = [connection for connection in self.open if not connection.is_known or not connection.outstanding]
-        if idle:
-            longest = min(idle, key=lambda connection: (connection.is_known, connection.active_at))
-            self.open.discard(longest)
-            longest.close(EXCESSIVE_LOAD)
-        return bool(idle)
+        """May another connection begin? Counts who is turned away; where places are taken, a stranger gives way, or who is idle."""
+        mine = [other for other in self.open if other.address == address]
+        has_room = len(mine) < MAX_CONNECTIONS_OF_ONE or _end_longest_idle(mine)
+        has_room = has_room and sum(not other.is_ready for other in self.open) < MAX_HANDSHAKES
+        has_room = has_room and (len(self.open) < MAX_CONNECTIONS or _end_longest_idle(self.open))
+        if not has_room:
+            self.side.server.count("hedgerow_dns_dropped_total", "connections")
+        return has_room
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -82,6 +76,14 @@ class DoqServer:
         self._timer.cancel()
         for listener in self._listening:
             listener.close()
+
+
+def _end_longest_idle(connections: Iterable[DoqConnection]) -> bool:
+    """End one that is owed nothing, strangers first; False where there is none."""
+    idle = [connection for connection in connections if connection.is_ready and not (connection.is_known and connection.outstanding)]
+    if idle:
+        min(idle, key=lambda connection: (connection.is_known, connection.active_at)).close(EXCESSIVE_LOAD)
+    return bool(idle)
 
 
 class DoqConnection(QuicConnectionProtocol):
@@ -103,7 +105,9 @@ class DoqConnection(QuicConnectionProtocol):
     def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
         self.address = self.address or addr[0]
         super().datagram_received(data, addr)
-        if self._bounded.is_flooding:
+        if self._bounded.is_ending:
+            self._doq.open.discard(self)
+        elif self._bounded.is_flooding:
             self.close(PROTOCOL_ERROR)
         elif self._bounded.owes_credit:
             self._transmit_soon()

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 from aioquic.asyncio.protocol import QuicConnectionProtocol
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
@@ -15,6 +15,8 @@ from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_retry, e
 
 from hedgerow.dns.quic_windows import BoundedConnection
 from hedgerow.dns.retry_tokens import RetryTokens
+
+_MAX_IDS: Final = 4096  # of connections, those that are closing and have eight each included
 
 type Begin = Callable[[BoundedConnection], QuicConnectionProtocol]
 
@@ -72,7 +74,7 @@ class QuicListener(asyncio.DatagramProtocol):
             original, retried = self._tokens.validate_token(addr, header.token)
         except ValueError:
             return None
-        if not self._admits(addr[0]):
+        if len(self._connections) >= _MAX_IDS or not self._admits(addr[0]):
             return None
         quic = BoundedConnection(
             configuration=configuration, original_destination_connection_id=original, retry_source_connection_id=retried

@@ -67,6 +67,11 @@ class BoundedConnection(QuicConnection):
         return limit.value - limit.sent >= MAX_STREAMS // 4
 
     @property
+    def is_ending(self) -> bool:
+        """Has either side closed it? aioquic tells of it only when nothing can come any more, seconds later."""
+        return self._close_event is not None
+
+    @property
     def is_flooding(self) -> bool:
         """Does the client send a message of its handshake that has no end?"""
         return hasattr(self, "tls") and len(self.tls._receive_buffer) > _MAX_HANDSHAKE_OCTETS

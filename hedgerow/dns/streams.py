@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
+from hedgerow.dns.arrivals import Arrivals
 from hedgerow.dns.clients import Known
 from hedgerow.dns.wire import SUFFIX_OCTETS
 
@@ -19,7 +20,6 @@ MAX_CONNECTIONS_OF_ONE: Final = 64
 MAX_STRANGERS: Final = 16
 MAX_OUTSTANDING: Final = 128  # queries of one connection that wait for upstreams
 IDLE_SECONDS: Final = 15.0
-HANDSHAKE_SECONDS: Final = 5.0
 _BACKLOG: Final = 256
 
 
@@ -31,15 +31,18 @@ class StreamServer:
         self._listening: list[asyncio.Server] = []
         self._open: dict[str, set[StreamConnection]] = {}
         self._strangers: set[StreamConnection] = set()
+        self._arrivals = Arrivals(lambda: server.count("hedgerow_dns_dropped_total", "handshakes"))
 
     async def listen(self, sock: socket.socket) -> None:
         await self.serve(sock, lambda: StreamConnection(self))
 
     async def serve(self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None) -> None:
         """Accept connections of another protocol too, over TLS where there is a context. They end with this server."""
-        wait = HANDSHAKE_SECONDS if tls is not None else None
-        loop = asyncio.get_running_loop()
-        self._listening.append(await loop.create_server(protocol, sock=sock, backlog=_BACKLOG, ssl=tls, ssl_handshake_timeout=wait))
+        if tls is None:
+            self._listening.append(await asyncio.get_running_loop().create_server(protocol, sock=sock, backlog=_BACKLOG))
+        else:
+            sock.listen(_BACKLOG)
+            self._arrivals.listen(sock, tls, protocol)
 
     def admit(self, connection: StreamConnection) -> bool:
         """Count a new connection, or say that there are too many. Where all places are taken, who has long been idle gives way.
@@ -90,6 +93,7 @@ class StreamServer:
             listening.close()
         for connection in [connection for mine in self._open.values() for connection in mine]:
             connection.abort()
+        await self._arrivals.close()
         for listening in self._listening:
             await listening.wait_closed()
 

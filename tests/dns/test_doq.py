@@ -177,6 +177,25 @@ def test_places_are_bounded_and_are_free_again(internet: SmallInternet, monkeypa
     with_server(internet, use)
 
 
+def test_one_address_may_come_again_and_again(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that connect anew for each question leave connections behind: some closed, some not even that."""
+    monkeypatch.setattr(doq, "MAX_CONNECTIONS_OF_ONE", 2)
+
+    async def use(stand: Stand) -> None:
+        for _ in range(5):
+            async with stand.client() as client:
+                client.write(framed())
+                await client.answer()
+        async with contextlib.AsyncExitStack() as left_open:
+            for _ in range(5):
+                client = await left_open.enter_async_context(stand.client())
+                client.write(framed())
+                await client.answer()
+                assert len(stand.server.open) <= 2
+
+    with_server(internet, use)
+
+
 def test_who_asks_nothing_is_disconnected(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doq, "UNKNOWN_SECONDS", 0.1)
     monkeypatch.setattr(doq, "_SWEEP_SECONDS", 0.05)
