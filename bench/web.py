@@ -67,6 +67,7 @@ def make_journal(path: Path, decisions: int) -> None:
             db.execute(statement)
         hour = "CAST(at / 3600 AS INTEGER)"
         db.execute(f"INSERT INTO hourly SELECT {hour}, device, verdict, reason, what, sum(count) FROM decisions GROUP BY 1, 2, 3, 4, 5")
+        db.execute("INSERT INTO daily SELECT hour / 24, device, verdict, reason, what, sum(count) FROM hourly GROUP BY 1, 2, 3, 4, 5")
         seen = [(name, "192.168.1.9", "", "child-8-12", None, None, start, time.time()) for name in DEVICES]
         db.executemany(
             "INSERT INTO devices_seen(device, address, name, profile, mac, person, first_seen, last_seen) VALUES (?,?,?,?,?,?,?,?)", seen

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, case, func, or_, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, Table, case, func, or_, select
 
 from hedgerow.journal.search import DecisionFilter, decisions_query, reversed_labels
-from hedgerow.journal.tables import access_requests, devices_seen, events, grants, hourly, pauses, usage
+from hedgerow.journal.tables import access_requests, daily, devices_seen, events, grants, hourly, pauses, usage
 from hedgerow.policies.model import DeviceId, Grant, Kind, Pause, Reason, Verdict
 
 PAGE_LIMIT = 1000
@@ -156,12 +157,11 @@ class Reader:
 
     def reasons(self, since: float, device: str | None = None) -> tuple[ReasonCount, ...]:
         """How often what was decided and why, from the hour of `since` on; the most frequent first."""
-        total = func.sum(hourly.c.count).label("total")
-        query = select(hourly.c.verdict, hourly.c.reason, hourly.c.what, total).where(hourly.c.hour >= int(since // 3600))
-        if device is not None:
-            query = query.where(hourly.c.device == device)
-        query = query.group_by(hourly.c.verdict, hourly.c.reason, hourly.c.what).order_by(total.desc(), hourly.c.what)
-        return tuple(ReasonCount(Verdict(row.verdict), Reason(row.reason), row.what, row.total) for row in self._all(query))
+        sums: Counter[tuple[str, str, str]] = Counter()
+        for query in _sums_since(since, device):
+            sums.update({(row.verdict, row.reason, row.what): int(row.total) for row in self._all(query)})
+        ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0][2]))
+        return tuple(ReasonCount(Verdict(verdict), Reason(reason), what, total) for (verdict, reason, what), total in ordered)
 
     def hours(self, since: float) -> tuple[HourCount, ...]:
         """What was decided for each device in each hour, from the hour of `since` on."""
@@ -227,6 +227,23 @@ class Reader:
     def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
         with self._engine.connect() as connection:
             return connection.execute(query).all()
+
+
+def _sums_since(since: float, device: str | None) -> list[Select[Any]]:
+    """Sums by verdict, reason and what, from the hour of `since` on: whole days from the sums by day, the hours before them."""
+    first_hour = int(since // 3600)
+    first_day = -(-first_hour // 24)
+    parts: list[tuple[Table, ColumnElement[bool]]] = [
+        (hourly, (hourly.c.hour >= first_hour) & (hourly.c.hour < first_day * 24)),
+        (daily, daily.c.day >= first_day),
+    ]
+    queries = []
+    for table, when in parts:
+        total = func.sum(table.c.count).label("total")
+        query = select(table.c.verdict, table.c.reason, table.c.what, total).where(when)
+        query = query if device is None else query.where(table.c.device == device)
+        queries.append(query.group_by(table.c.verdict, table.c.reason, table.c.what))
+    return queries
 
 
 def _decision(row: Row[Any]) -> DecisionRow:

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.journal.ledger import file_request
 from hedgerow.journal.messages import DeviceSeen, Message, may_be_remembered
 from hedgerow.journal.search import reversed_labels
-from hedgerow.journal.tables import access_requests, decisions, devices_seen, events, grants, hourly, pauses
+from hedgerow.journal.tables import access_requests, daily, decisions, devices_seen, events, grants, hourly, pauses
 from hedgerow.policies.model import AccessRequest, Observation
 
 log = logging.getLogger("hedgerow.journal")
@@ -232,7 +232,7 @@ class _Batch:
     def write(self, connection: Connection) -> int:
         if self.observations:
             connection.execute(decisions.insert(), [_decision_row(item) for item in self.observations])
-            _add_hourly(connection, self.observations)
+            _add_sums(connection, self.observations)
         if self.seen or self.observations:
             _mark_seen(connection, self.seen, self.observations)
         for item in self.kept:
@@ -260,16 +260,18 @@ def _decision_row(item: Observation) -> dict[str, object]:
     }
 
 
-def _add_hourly(connection: Connection, observations: list[Observation]) -> None:
-    sums: Counter[tuple[int, str, str, str, str]] = Counter()
-    for item in observations:
-        sums[int(item.when // 3600), item.device, item.verdict.value, item.reason.value, item.what] += item.count
-    statement = insert(hourly)
-    statement = statement.on_conflict_do_update(
-        index_elements=list(hourly.primary_key), set_={"count": hourly.c.count + statement.excluded.count}
-    )
-    names = ("hour", "device", "verdict", "reason", "what")
-    connection.execute(statement, [dict(zip(names, key, strict=True)) | {"count": number} for key, number in sums.items()])
+def _add_sums(connection: Connection, observations: list[Observation]) -> None:
+    """To the sums by hour and by day."""
+    for table, seconds in ((hourly, 3600), (daily, 86400)):
+        sums: Counter[tuple[int, str, str, str, str]] = Counter()
+        for item in observations:
+            sums[int(item.when // seconds), item.device, item.verdict.value, item.reason.value, item.what] += item.count
+        statement = insert(table)
+        statement = statement.on_conflict_do_update(
+            index_elements=list(table.primary_key), set_={"count": table.c.count + statement.excluded.count}
+        )
+        names = [column.name for column in table.primary_key]
+        connection.execute(statement, [dict(zip(names, key, strict=True)) | {"count": number} for key, number in sums.items()])
 
 
 def _mark_seen(connection: Connection, seen: list[DeviceSeen], observations: list[Observation]) -> None:
@@ -308,6 +310,7 @@ def _seen_row(item: DeviceSeen) -> dict[str, object]:
 
 def _prune_summaries(connection: Connection, before: float) -> None:
     connection.execute(hourly.delete().where(hourly.c.hour < before / 3600))
+    connection.execute(daily.delete().where(daily.c.day < before // 86400))
     connection.execute(events.delete().where(events.c.at < before))
     connection.execute(devices_seen.delete().where(devices_seen.c.last_seen < before))
     connection.execute(access_requests.delete().where(access_requests.c.last_at < before, access_requests.c.state != "open"))

@@ -43,6 +43,17 @@ hourly = Table(
     Column("count", Integer, nullable=False),
 )
 
+daily = Table(
+    "daily",
+    metadata,
+    Column("day", Integer, primary_key=True),  # 24 hours of `hourly`, so days of UTC since the epoch
+    Column("device", String, primary_key=True),
+    Column("verdict", String, primary_key=True),
+    Column("reason", String, primary_key=True),
+    Column("what", String, primary_key=True),
+    Column("count", Integer, nullable=False),
+)
+
 devices_seen = Table(
     "devices_seen",
     metadata,

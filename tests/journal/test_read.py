@@ -1,10 +1,17 @@
 """Questions to the journal."""
 
+import tempfile
+from collections import Counter
+from pathlib import Path
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Recorder
 from hedgerow.journal.search import DecisionFilter
+from hedgerow.journal.store import open_journal
 from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Verdict
 
 NOW = 1_780_000_000.0
@@ -77,3 +84,41 @@ def test_counts_by_reason_and_device(reader):
         ("192.168.1.9", 0, 2),
     }
     assert [row.device for row in reader.devices(0)] == ["192.168.1.9", "tom-laptop", "mia-tablet"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5 * 86400), st.sampled_from(["adult", "games"]), st.integers(1, 9)), max_size=30),
+    st.integers(0, 5 * 86400),
+)
+@settings(max_examples=25, deadline=None)
+def test_sums_by_day_and_by_hour_say_the_same(told, since):
+    with tempfile.TemporaryDirectory() as folder:
+        engine = open_journal(Path(folder) / "journal.sqlite")
+        start = NOW // 86400 * 86400
+        recorder = Recorder(engine)
+        recorder.add(
+            Observation(start + at, DeviceId("d"), None, "p", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, what, "", count=count)
+            for at, what, count in told
+        )
+        recorder.flush()
+        expected = Counter()
+        for at, what, count in told:
+            if (start + at) // 3600 >= (start + since) // 3600:
+                expected[what] += count
+        assert {row.what: row.count for row in Reader(engine).reasons(start + since)} == expected
+        engine.dispose()
+
+
+def test_a_journal_from_before_the_sums_by_day_gets_them(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    engine = open_journal(path)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE daily")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0006'")
+        for hour, count in ((24 * 20_000, 3), (24 * 20_000 + 23, 4), (24 * 20_001, 5)):
+            connection.exec_driver_sql("INSERT INTO hourly VALUES (?, 'd', 'block', 'category', 'adult', ?)", (hour, count))
+    engine.dispose()
+    engine = open_journal(path)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT day, count FROM daily ORDER BY day").all() == [(20_000, 7), (20_001, 5)]
+    engine.dispose()
