@@ -31,7 +31,10 @@ def _contains(self: http.Headers, name: object) -> bool:
     if not isinstance(name, str | bytes):
         return False
     key = _key(name)
-    return any(each.lower() == key for each, _ in self.fields)
+    for each, _ in self.fields:  # noqa: SIM110  any() takes twice as long
+        if each.lower() == key:
+            return True
+    return False
 
 
 def install() -> None:
