@@ -104,7 +104,7 @@ class Tags(html.parser.HTMLParser):
 
 def client(web, address="127.0.0.1", **headers):
     transport = httpx.HTTPTransport(local_address=address)
-    return httpx.Client(base_url=web.url, transport=transport, trust_env=False, headers={"origin": web.url} | headers)
+    return httpx.Client(base_url=web.url, transport=transport, trust_env=False, timeout=30, headers={"origin": web.url} | headers)
 
 
 @pytest.fixture

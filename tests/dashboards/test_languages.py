@@ -92,7 +92,7 @@ def test_dates_times_and_durations_are_those_of_the_language(code, today, this_y
 
 
 def browser(web, **headers):
-    return httpx.Client(base_url=web.url, trust_env=False, headers={"origin": web.url} | headers)
+    return httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url} | headers)
 
 
 def test_the_browser_decides_until_somebody_chooses(web):

@@ -27,7 +27,7 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 
 
 def client(web, address="127.0.0.1", **more):
-    return httpx.Client(base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, **more)
+    return httpx.Client(base_url=web.url, transport=httpx.HTTPTransport(local_address=address), trust_env=False, timeout=30, **more)
 
 
 def seen(host="www.bet.example", device=MIA, person="mia", verdict=Verdict.BLOCK, reason=Reason.CATEGORY, what="gambling", **more):

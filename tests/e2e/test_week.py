@@ -1,0 +1,49 @@
+"""Times drawn on the week in Chromium, and what the resolver answers from then on."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import kdig
+from small_internet.family import LISTS, TABLET, family_policy
+from small_internet.running import Hedgerow, running_hedgerow, wait_until
+
+CHROMIUM = shutil.which("chromium")
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+
+def told(running: Hedgerow, name: str) -> list[str]:
+    answer = kdig(running.dns, name, source=TABLET)
+    return answer.data("A") if answer is not None else []
+
+
+def test_a_week_closed_by_drag_closes_dns_and_undo_opens_it(whole_internet: SmallInternet) -> None:
+    """Over all days and hours, so that it holds whenever this runs."""
+    there = [whole_internet.address_of("files.example")]
+    with running_hedgerow(family_policy(whole_internet), lists=LISTS) as running, sync_api.sync_playwright() as playwright:
+        assert told(running, "files.example") == there
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = chromium.new_page(viewport={"width": 1200, "height": 1000}, locale="en-GB")
+        page.goto(f"{running.web}/people/mia")
+        page.get_by_text("Add another").click()
+        form = page.locator("form[action$='/schedule']").last
+        form.get_by_role("textbox", name="Name").fill("camping")
+        form.get_by_role("button", name="Clear all").scroll_into_view_if_needed()
+        first, last = (form.get_by_role("group", name=day, exact=True).bounding_box() for day in ("Monday", "Sunday"))
+        page.mouse.move(first["x"] + 1, first["y"] + first["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(last["x"] + last["width"] / 2, last["y"] + 5)
+        page.mouse.move(last["x"] + last["width"] + 5, last["y"] + last["height"] / 2)
+        page.mouse.up()
+        form.get_by_role("button", name="Add", exact=True).click()
+        page.get_by_role("status").wait_for()
+        wait_until(lambda: told(running, "files.example") == ["0.0.0.0"], 30, "the drawn time at the resolver")
+        assert 'camping: {block: internet, when: "00:00-24:00"}' in running.policy_path.read_text()
+        page.get_by_role("button", name="Undo").click()
+        page.wait_for_url("**/changes?saved=*")
+        wait_until(lambda: told(running, "files.example") == there, 30, "the undoing at the resolver")
+        chromium.close()
