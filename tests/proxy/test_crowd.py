@@ -29,6 +29,8 @@ def test_the_good_do_not_notice_the_hostile(net: SmallInternet, policy: str) -> 
         with proxy_stand(net, policy, limits=Limits(head=5.0)) as stand:
             alone = asyncio.run(_all_at_once(stand, net, hostile=0))
             beside = asyncio.run(_all_at_once(stand, net, hostile=HOSTILE))
+            for name, times in (("alone", alone), (f"beside {HOSTILE} hostile ones", beside)):
+                print(f"{len(times)} clients {name}: {statistics.median(times):.2f} s each by the median, {max(times):.2f} s at most")
             assert len(alone) == len(beside) == CROWD - HOSTILE  # every one of them was served
             # Both runs share two cores with the origins and ourselves: what is shown is that nobody starves or waits for a time-out.
             assert statistics.median(beside) < 3 * statistics.median(alone) + 1
