@@ -28,9 +28,14 @@ SESSION_COOKIE = "hedgerow_session"
 BODY_LIMIT = 64 * 1024
 """Bytes of a request's body; no form or JSON here needs more."""
 
+CHECK_ZONE = "check.hedgerow.internal"
+HERE_PATH = "/check/here.svg"
+"""What a device loads under a name of that zone, which nobody but our resolver answers (`dns.check_names`)."""
+
 DEVICE_PATHS = frozenset(
     {"/device", "/device/time", "/device/code", "/device/conduct", "/language", "/certificate", "/certificate/trusted.svg"}
     | {f"/static/hedgerow.{form}" for form in ("css", "js", "svg")}
+    | {"/check", "/static/check.js", HERE_PATH}
     | {f"/certificate/hedgerow-ca.{form}" for form in ("mobileconfig", "crt", "pem")}
 )
 """What every device of the network may have: its own page in its own language, and the certificate of the CA, which is no secret."""
@@ -100,6 +105,8 @@ class Guard:
         names = headers.getlist("host")
         host = host_name(names[0]) if len(names) == 1 else None
         if path in CONFIG_PATHS and method in {"GET", "HEAD"}:
+            return Admission(None)
+        if path == HERE_PATH and method == "GET" and host is not None and host.endswith(f".{CHECK_ZONE}"):
             return Admission(None)
         if host is None or not self._is_own_name(host):
             return Admission(None, 421, "Open this page by the address of the machine that runs Hedgerow.")

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import HTMLResponse, Response
 
 from hedgerow.dashboards.pages.certificate import CertificatePages
+from hedgerow.dashboards.pages.check import CheckPages
 from hedgerow.dashboards.pages.codes import CodePages
 from hedgerow.dashboards.pages.counter import CounterPages
 from hedgerow.dashboards.pages.devices import DevicePages
@@ -32,7 +33,7 @@ def make_pages(site: Site) -> APIRouter:
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     for pages in (
         *(TodayPages, CounterPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages),
-        *(CertificatePages, CodePages, LanguagePages),
+        *(CertificatePages, CheckPages, CodePages, LanguagePages),
     ):
         pages(site).add_to(router)
     for name, kind in (("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript")):
