@@ -55,6 +55,11 @@ DEFAULTS = {"dns": (53, 5300), "proxy": (3128, 3128), "web": (8053, 8053)}
 """The port with the right to those below 1024, and without."""
 
 
+class Profile(StrEnum):
+    STANDARD = "standard"
+    SMALL = "small"
+
+
 class LogLevel(StrEnum):
     DEBUG = "debug"
     INFO = "info"
@@ -90,6 +95,9 @@ def up(
     doq: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over QUIC (default: nowhere).")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes for DNS, and as many for the proxy.")] = 1,
     inspectors: Annotated[int, typer.Option(min=1, max=64, help="Processes that inspect pages.")] = 1,
+    profile: Annotated[Profile, typer.Option(help="`small` for machines with little memory: one process of each kind, small caches.")] = (
+        Profile.STANDARD
+    ),
     log_level: Annotated[LogLevel, typer.Option(help="What is logged to standard error.")] = LogLevel.INFO,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
     upstream_ca: Annotated[
@@ -103,6 +111,8 @@ def up(
     os.umask(0o077)
     network = _policy_in_force(policy, state).network
     listen = network.listen
+    if profile is Profile.SMALL and max(workers, inspectors) > 1:
+        fail("--profile small runs one process of each kind: leave out --workers and --inspectors, or the profile.")
     try:
         chosen = {name: _endpoint(name, option or getattr(listen, name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
         settings = Settings(
@@ -110,6 +120,7 @@ def up(
             policy=policy,
             workers=workers,
             inspectors=inspectors,
+            profile=profile.value,
             log_level=log_level.value,
             log_json=log_json,
             upstream_ca=_authorities(upstream_ca) if upstream_ca else None,

@@ -26,7 +26,9 @@ class DnsWorker:
         self._meter = UpstreamMeter()
         self._choice = UpstreamChoice(worker.settings, worker.view.policy, self._meter)
         self.upstreams = self._choice.open()
-        resolver = Resolver(self.upstreams, worker.decide, circumstances=circumstances(worker.view, worker.decide, worker.settings))
+        around = circumstances(worker.view, worker.decide, worker.settings)
+        cache_octets = worker.settings.footprint.cache_octets
+        resolver = Resolver(self.upstreams, worker.decide, circumstances=around, cache_octets=cache_octets)
         self.server = Server(resolver, self.client_of, self.observe)
         self._limit = worker.view.policy.network.resolver.limit
         self.server.limit(self._limit)

@@ -23,17 +23,17 @@ from hedgerow.proxy.pass_ticket import load_key
 log = logging.getLogger(__name__)
 
 OLD_AFTER_S = 24 * 3600.0
-GROWN_BY = 150 * 1024 * 1024
-"""Bytes beyond what it was when it began to serve."""
-
 _LOOK_EVERY_S = 5.0
 
 
-async def want_successor(ask: Callable[[], None]) -> None:
-    """Calls `ask` once this process is old, has grown, or gets SIGUSR1: a leak in a library then costs nobody a connection."""
+async def want_successor(ask: Callable[[], None], growth: int) -> None:
+    """Calls `ask` once this process is old, holds `growth` bytes more than at its start, or gets SIGUSR1.
+
+    A leak in a library then costs nobody a connection.
+    """
     loop, wanted = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGUSR1, wanted.set)
-    deadline, limit = loop.time() + OLD_AFTER_S, resident_bytes() + GROWN_BY
+    deadline, limit = loop.time() + OLD_AFTER_S, resident_bytes() + growth
     while not wanted.is_set() and loop.time() < deadline and resident_bytes() < limit:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(wanted.wait(), _LOOK_EVERY_S)

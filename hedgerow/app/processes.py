@@ -126,7 +126,7 @@ async def run_inspector(settings: Settings, index: int) -> None:
     worker = make_worker("inspector", index, settings)
     async with serve_inspector(worker) as inspector, in_background(worker.run()):
         say_ready()
-        async with in_background(want_successor(lambda: say(RENEW))):
+        async with in_background(want_successor(lambda: say(RENEW), settings.footprint.inspector_growth)):
             word = await until_told()
         if word == RETIRE:
             told, retired = asyncio.create_task(until_told()), asyncio.create_task(inspector.retire())

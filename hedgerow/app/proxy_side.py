@@ -27,7 +27,8 @@ class ProxySide:
         self._meter = UpstreamMeter()
         self._choice = UpstreamChoice(worker.settings, worker.view.policy, self._meter)
         self.upstreams = self._choice.open()
-        self._resolver = Resolver(self.upstreams, worker.decide, circumstances=circumstances(worker.view, worker.decide))
+        around, cache_octets = circumstances(worker.view, worker.decide), worker.settings.footprint.cache_octets
+        self._resolver = Resolver(self.upstreams, worker.decide, circumstances=around, cache_octets=cache_octets)
         self._retired: set[asyncio.Task[None]] = set()
 
     def judge(self, view: View) -> Judge:

@@ -70,6 +70,17 @@ def default_state() -> Path:
 
 
 @dataclass(frozen=True, slots=True)
+class Footprint:
+    """How much memory a run may take. `cache_octets`: of answers in each resolver; `inspector_growth`: bytes until it is replaced."""
+
+    cache_octets: int
+    inspector_growth: int
+
+
+FOOTPRINTS = {"standard": Footprint(20 << 20, 150 << 20), "small": Footprint(5 << 20, 40 << 20)}
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One run. `policy` None means the built-in default policy; ports are the real ones, never 0."""
 
@@ -83,11 +94,16 @@ class Settings:
     log_json: bool = False
     upstream_ca: Path | None = None
     inspectors: int = 1
+    profile: str = "standard"
     dot: Endpoint | None = None
     doh: Endpoint | None = None
     doq: Endpoint | None = None
     page: tuple[Endpoint, ...] = ()  # where blocked names lead to
     transparent: Endpoint | None = None  # where the network redirects web connections to
+
+    @property
+    def footprint(self) -> Footprint:
+        return FOOTPRINTS[self.profile]
 
     @property
     def run(self) -> Path:

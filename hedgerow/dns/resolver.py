@@ -32,9 +32,9 @@ from hedgerow.policies.ruleset import Ruleset
 log = logging.getLogger(__name__)
 
 MAX_ANSWERS: Final = 10_000
-MAX_ANSWER_OCTETS: Final = 8 << 20
 MAX_RESOLUTIONS: Final = 10_000
-MAX_RESOLUTION_OCTETS: Final = 12 << 20
+CACHE_OCTETS: Final = 20 << 20
+_ANSWERS_SHARE: Final = 0.4  # of the cache; the rest is for what upstreams said
 _RENEWED_AT: Final = 0.9  # the part of its life after which a popular answer is asked for anew
 _WORTH_RENEWING: Final = 10.0  # seconds
 
@@ -87,12 +87,19 @@ class Resolver:
     """Answers queries under rulesets. Its sockets are those of its upstreams; close it to end them."""
 
     def __init__(
-        self, upstreams: Upstreams, decide: Decide, *, clocks: Clocks | None = None, circumstances: Circumstances | None = None
+        self,
+        upstreams: Upstreams,
+        decide: Decide,
+        *,
+        clocks: Clocks | None = None,
+        circumstances: Circumstances | None = None,
+        cache_octets: int = CACHE_OCTETS,
     ) -> None:
+        for_answers = int(cache_octets * _ANSWERS_SHARE)
         self.upstreams = upstreams
         self.clocks = clocks or Clocks()
-        self.answers: ClockCache[Entry] = ClockCache(MAX_ANSWERS, MAX_ANSWER_OCTETS)
-        self.resolutions: ClockCache[Resolution] = ClockCache(MAX_RESOLUTIONS, MAX_RESOLUTION_OCTETS)
+        self.answers: ClockCache[Entry] = ClockCache(MAX_ANSWERS, for_answers)
+        self.resolutions: ClockCache[Resolution] = ClockCache(MAX_RESOLUTIONS, cache_octets - for_answers)
         self.suffixes: dict[bytes, bytes] = {}  # for datagrams: see `cache.learn_suffix`
         self.stream_suffixes: dict[bytes, bytes] = {}
         self._circumstances = circumstances or Circumstances(decide)

@@ -105,11 +105,17 @@ def test_a_policy_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_small_run_has_one_process_of_each_kind(tmp_path: Path) -> None:
+    done = hedgerow_command("up", "--profile", "small", "--workers", "2", "--state", str(tmp_path / "state"), *FREE_PORTS)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "leave out --workers" in done.stderr
+
+
 def test_an_empty_policy_is_a_safe_network(internet: SmallInternet, tmp_path: Path) -> None:
     (tmp_path / "hedgerow.yaml").write_text("")
     done = hedgerow_command("check", str(tmp_path / "hedgerow.yaml"))
     assert done.returncode == 0, done.stdout + done.stderr
-    with running_hedgerow("", options=()) as running:
+    with running_hedgerow("", options=("--profile", "small")) as running:
         assert addresses(running, "www.pornhub.com") == ["0.0.0.0"]
 
 
