@@ -28,7 +28,8 @@ def test_all_addresses_means_both_families() -> None:
 
 def test_settings_survive_the_file(tmp_path: Path) -> None:
     place = Endpoint("::1", 53)
-    settings = Settings(tmp_path, tmp_path / "hedgerow.yaml", place, place, place, workers=3, profile="small", transparent=place, page=(place,), log_json=True)
+    chosen = {"workers": 3, "profile": "small", "transparent": place, "page": (place,), "log_json": True}
+    settings = Settings(tmp_path, tmp_path / "hedgerow.yaml", place, place, place, **chosen)
     settings.run.mkdir()
     settings.save()
     assert Settings.load(tmp_path) == settings
