@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.guard import CHECK_ZONE, HERE_PATH, peer_address
+from hedgerow.dashboards.pages.languages import message
 from hedgerow.dashboards.pages.site import HERE, Site
 
 _SIGN = (
@@ -60,7 +61,7 @@ class CheckPages:
     async def page(self, request: Request) -> Response:
         view = self._site.control.device_at(peer_address(request.scope))
         if view is None:
-            return self._site.renderer.error(403, "This device is not part of this network.")
+            return self._site.renderer.error(request, 403, message("This device is not part of this network."))
         place = urlsplit(f"http://{self._site.control.reached_at(request.url.hostname or '')}")
         here = _check_url(place.hostname or "", place.port)
         answer = self._site.renderer.page(request, "check.html", view=view, here=here, ways=WAYS)
