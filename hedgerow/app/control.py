@@ -28,6 +28,7 @@ from hedgerow.app.gateway_keeper import GatewayKeeper
 from hedgerow.app.lists import ListKeeper
 from hedgerow.app.notifier import notices_of, send_apart, watch
 from hedgerow.app.policy_file import PolicyFile
+from hedgerow.app.safe_names import SafeNamesWatch
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.app.time_control import RunningTime
@@ -133,6 +134,7 @@ class ControlProcess:
             tasks.create_task(self._warner.run())
             tasks.create_task(CalendarKeeper(self.settings.calendars, lambda: self.policy_file.policy.calendars).run())
             tasks.create_task(self._watch_workers())
+            tasks.create_task(SafeNamesWatch(self.settings, lambda: self.policy_file.policy.network, self._remember).run())
             tasks.create_task(self.notices.run())
             tasks.create_task(watch(self.web.status, self.time.budgets, self.notices.tell))
             tasks.create_task(GatewayKeeper(self.settings, lambda: self.view).run())

@@ -26,15 +26,15 @@ from pyroute2 import IPRoute
 from hedgerow.app.encrypted_check import try_encrypted
 from hedgerow.app.gateway_keeper import Choice
 from hedgerow.app.resolvers import upstreams_of
+from hedgerow.app.safe_names import safe_names, unresolved
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.dns import wire
-from hedgerow.dns.inquiries import Bootstrap, Upstreams
+from hedgerow.dns.inquiries import Upstreams
 from hedgerow.dns.upstream import Ask, UpstreamError
 from hedgerow.network import gateway as nftables
 from hedgerow.policies.load import PolicyError, load_policy
-from hedgerow.policies.model import Policy, SafeSearch
-from hedgerow.policies.safe_search import Engines
+from hedgerow.policies.model import Policy
 from hedgerow.proxy.authority import AuthorityError, load_authority
 
 PATIENCE_S = 3.0
@@ -222,25 +222,13 @@ async def _try(open_it: Callable[[], Upstreams]) -> tuple[str, float]:
 
 
 def _safe_search_targets(open_it: Callable[[], Upstreams]) -> Iterator[Finding]:
-    levels = (SafeSearch.MODERATE, SafeSearch.STRICT)
-    targets = sorted({target for engine in Engines.load().by_id.values() for level in levels if (target := engine.dns_target(level))})
-    failed = asyncio.run(_unresolved(open_it, targets))
+    targets = safe_names()
+    failed = asyncio.run(unresolved(open_it, targets))
     if failed:
         mend = "nothing: these engines are closed where safe search is on, until their safe names resolve again"
         yield Finding("safe search", Health.UNSURE, f"safe names that do not resolve: {', '.join(failed)}", mend)
     else:
         yield good("safe search", f"all {len(targets)} safe names of search engines resolve")
-
-
-async def _unresolved(open_it: Callable[[], Upstreams], hosts: list[str]) -> list[str]:
-    """Those of the hosts that have no address."""
-    opened = open_it()
-    resolve = Bootstrap(opened)
-    try:
-        answers = await asyncio.gather(*(resolve(host) for host in hosts), return_exceptions=True)
-    finally:
-        await opened.close()
-    return [host for host, answer in zip(hosts, answers, strict=True) if isinstance(answer, BaseException)]
 
 
 def check_gateway(patient: Patient) -> Iterator[Finding]:
