@@ -114,7 +114,7 @@ def shape(message: bytes | None) -> object:
 async def over_tcp(port: int, message: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(len(message).to_bytes(2) + message)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         found = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
     writer.close()
     await writer.wait_closed()
