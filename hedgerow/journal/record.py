@@ -34,7 +34,8 @@ RESERVE = 32 * 1024 * 1024
 """Enough for what SQLite writes beside the journal while rows are deleted, and for control's other small files."""
 
 _DAY = 86400.0
-_CHUNK = 5000  # rows deleted a transaction, so that pruning never keeps the writer waiting
+_CHUNK = 1000  # rows deleted a transaction, so that pruning never keeps the writer waiting
+_BREATH_S = 0.05  # between two of them: a lock alone would be taken again before the writer wakes up
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ class Recorder:
             deleted += gone
             if gone < _CHUNK:
                 return deleted
+            time.sleep(_BREATH_S)
 
     def _write(self, batch: _Batch) -> int:
         with self._engine.begin() as connection:

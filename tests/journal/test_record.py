@@ -193,7 +193,7 @@ def test_a_nearly_full_disk_is_left_as_it_is(journal):
 
 def test_while_much_is_forgotten_writing_goes_on(journal):
     recorder = Recorder(journal, clock=lambda: NOW)
-    recorder.add(seen(NOW - 40 * DAY) for _ in range(40_000))
+    recorder.add(seen(NOW - 40 * DAY) for _ in range(10_000))
     recorder.flush()
     pruning = threading.Thread(target=recorder.prune)
     pruning.start()
