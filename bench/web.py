@@ -203,7 +203,8 @@ def measure_courier(journal: Path, seconds: float) -> None:
         db.commit()
     print(
         f"courier: {sent:,} events in {seconds:g} s, {kept:,} in the journal; dropped: {courier.dropped} by the worker, "
-        f"{int(told)} by control; worker: {worker_cpu / sent * 1e6:.1f} us CPU an event, loop late by {late[len(late) // 2] * 1e3:.1f} ms (median), "
+        f"{int(told)} by control; worker: {worker_cpu / sent * 1e6:.1f} us CPU an event, "
+        f"loop late by {late[len(late) // 2] * 1e3:.1f} ms (median), "
         f"{late[int(len(late) * 0.99)] * 1e3:.1f} ms (99 %), {late[-1] * 1e3:.0f} ms (worst)",
         flush=True,
     )

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, func, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
@@ -151,7 +151,10 @@ class Recorder:
         with self._engine.connect() as connection:
             newest = connection.scalar(select(func.max(decisions.c.id))) or 0
         too_old = self._clock() - self._retention.days * _DAY
-        old = (decisions.c.at < too_old) | (decisions.c.id <= newest - self._retention.rows)
+        # One after the other: of the two at once SQLite would gather all rows before it deletes the first.
+        return sum(self._delete_in_pieces(old) for old in (decisions.c.id <= newest - self._retention.rows, decisions.c.at < too_old))
+
+    def _delete_in_pieces(self, old: ColumnElement[bool]) -> int:
         deleted = 0
         while True:
             with self._writing, self._engine.begin() as connection:
