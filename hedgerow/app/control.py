@@ -23,6 +23,7 @@ from hedgerow.app.budgets import BudgetKeeper
 from hedgerow.app.calendars import CalendarKeeper
 from hedgerow.app.code_desk import CodeDesk
 from hedgerow.app.discovery import Discovery
+from hedgerow.app.dns_certificate import DnsCertificate
 from hedgerow.app.files import write_atomically
 from hedgerow.app.gateway_keeper import GatewayKeeper
 from hedgerow.app.lists import ListKeeper
@@ -101,6 +102,7 @@ class ControlProcess:
         self._courier = CourierServer(settings.courier_socket)
         self.web, self.time = WebControl(self), RunningTime(self)
         self.tls = WebTls(settings, lambda: self.policy_file.policy.network)
+        self._dns_certificate = DnsCertificate(settings, lambda: self.policy_file.policy.network)
         self.codes = CodeDesk(self, CodeStore(engine))
         self._warner = Warner(lambda: self.view, self.budgets.balances, lambda event: self._remember([event]))
 
@@ -110,6 +112,7 @@ class ControlProcess:
         ensure_token(self.settings)
         await self._courier.start()
         await self._follow_policy()
+        self._dns_certificate.issue_if_due()
         await self.lists.take_up(self.policy_file.policy, self._last_generation())
         await self.publish()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._want_reload)
@@ -134,6 +137,7 @@ class ControlProcess:
             tasks.create_task(self._warner.run())
             tasks.create_task(CalendarKeeper(self.settings.calendars, lambda: self.policy_file.policy.calendars).run())
             tasks.create_task(self._watch_workers())
+            tasks.create_task(self._dns_certificate.run())
             tasks.create_task(SafeNamesWatch(self.settings, lambda: self.policy_file.policy.network, self._remember).run())
             tasks.create_task(self.notices.run())
             tasks.create_task(watch(self.web.status, self.time.budgets, self.notices.tell))

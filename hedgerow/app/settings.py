@@ -135,9 +135,10 @@ class Settings:
     def authority(self) -> Path:
         return self.state / "ca"
 
-    def dns_certificate(self, worker: int) -> Path:
-        """Certificate and key of one worker's encrypted DNS, where they are of our own CA."""
-        return self.run / f"dns-{worker}.pem"
+    @property
+    def dns_certificate(self) -> Path:
+        """Certificate and key of encrypted DNS, where they are of our own CA."""
+        return self.run / "dns.pem"
 
     @property
     def calendars(self) -> Path:
