@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import urllib.parse
 from collections.abc import Iterator
@@ -54,7 +55,9 @@ def _on_page(cafe: Hedgerow, net: SmallInternet, host: str, form: dict[str, str]
 
 
 def _own_page(cafe: Hedgerow, source: str = SEAT) -> str:
-    return subprocess.run(["curl", "-s", "--interface", source, f"{cafe.web}/device"], capture_output=True, text=True, check=True).stdout
+    """Without the rules, which are the café's and name its sites for everybody."""
+    done = subprocess.run(["curl", "-s", "--interface", source, f"{cafe.web}/device"], capture_output=True, text=True, check=True)
+    return re.sub('<dl class="rules">.*?</dl>', "", done.stdout, flags=re.DOTALL)
 
 
 def test_the_code_of_conduct_comes_first_in_every_session(cafe: Hedgerow, internet: SmallInternet) -> None:
@@ -99,7 +102,7 @@ def test_of_one_guest_nothing_is_left_for_the_next(cafe: Hedgerow, internet: Sma
     wait_until(lambda: not _is_blocked(cafe, "news.example", OTHER), 30)
     page = _own_page(cafe, OTHER)
     assert "Open for now" in page
-    assert "news.example" in page.partition("What I asked for")[2]
+    assert "news.example" in page
     assert _on_page(cafe, internet, "www.tiktok.com", {"note": "bored"}, OTHER)[0] == 200
     wait_until(lambda: json.loads(cafe.run("requests", "--json").stdout), 30, "one that stays open")
 
@@ -110,5 +113,5 @@ def test_of_one_guest_nothing_is_left_for_the_next(cafe: Hedgerow, internet: Sma
     page = _own_page(cafe, OTHER)
     assert "Open for now" not in page
     for trace in ("news.example", "tiktok", "homework", "Ana Guest"):
-        assert trace not in page.partition("What I asked for")[2]
+        assert trace not in page
     assert json.loads(cafe.run("requests", "--json").stdout) == []
