@@ -160,7 +160,8 @@ class Connection(asyncio.Protocol):
     def _discard(self, data: bytes) -> None:
         """Take in what is still on its way, or the kernel would answer it with a reset that overtakes the refusal."""
         before, self._discarded = self._discarded, self._discarded + len(data)
-        if self._discarded > _MOST_DISCARDED:
+        # Who never said what he sends gets no more patience than for a head.
+        if self._discarded > (_KEPT_GOING if self._head is None else _MOST_DISCARDED):
             self.abort()
         elif before // _KEPT_GOING != self._discarded // _KEPT_GOING:
             self._gate.wait(self)

@@ -91,7 +91,7 @@ def test_four_minutes_of_two_devices(internet: SmallInternet, tmp_path: Path) ->
         clock.set(FOUR + 185)
         _use_both(running, internet)
         wait_until(lambda: _used(running) == 4, PATIENCE)
-        assert "mia: 1 minute is left" in running.stderr
+        wait_until(lambda: "mia: 1 minute is left" in running.stderr, PATIENCE, "the warning")
         _until_the_end(running, internet, clock)
         _a_minute_more(running, clock)
 

@@ -230,7 +230,9 @@ def test_a_stopped_hedgerow_leaves_children_closed_and_adults_online(gateway: Ho
         assert reads(f"http://{address4('www.wikipedia.org')}/", page="www.wikipedia.org")(gateway, parent)
         doctor = gateway.hedgerow("doctor", "--json", must=False)
         bad = {row["what"] for row in json.loads(doctor.stdout) if row["health"] == "bad"}
-        assert bad == {"dns over UDP", "dns over TCP", "proxy", "web", "control"}
+        assert bad == {"proxy", "web", "control"} | {f"dns over {kind}" for kind in ("UDP", "TCP")} | {
+            f"DNS over {kind}" for kind in ("TLS", "HTTPS", "QUIC")
+        }
         gateway.hedgerow("gateway", "remove")
         assert asks("8.8.8.8")(gateway, tablet), "the emergency switch works without Hedgerow"
     finally:
