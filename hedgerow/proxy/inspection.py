@@ -9,7 +9,6 @@ connection when it fails: an error must never let something through.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,26 +18,26 @@ from urllib.parse import urlsplit
 from mitmproxy import connection, http
 
 from hedgerow.blocklists.names import is_address
-from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, Decision, Device, DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
 from hedgerow.proxy import content
-from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_code, read_form, read_times, says_yes
-from hedgerow.proxy.block_page import ASK_PATH, Answer, Form, form_of, is_closed_to_asking
+from hedgerow.proxy.asking import MAX_FORM
+from hedgerow.proxy.block_page import ASK_PATH, Answer, Form, form_of
 from hedgerow.proxy.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
+from hedgerow.proxy.flow_request import lane_of, named_authorities, request_of, url_of
 from hedgerow.proxy.hidden_blocks import HiddenBlock, HiddenBlocks
-from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
+from hedgerow.proxy.http_head import HeadError, parse_authority
 from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, strictest
 from hedgerow.proxy.origins import OriginError
 from hedgerow.proxy.page_scan import PhraseBook
 from hedgerow.proxy.pass_through import PASSED, Refusals, is_refusal, may_pass
+from hedgerow.proxy.question_desk import Question, QuestionDesk
 from hedgerow.proxy.wording import Reader, choose_language
 
 log = logging.getLogger(__name__)
 
 _OPENED_BY_HAND = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_CODE_LOOKS, _CODE_LOOK_S = 25, 0.1
 _HOOKS = ("requestheaders", "request", "responseheaders", "response", "error", "websocket_message", "websocket_end")
 _BETWEEN_CLIENT_AND_PROXY = frozenset({b"proxy-connection", b"proxy-authorization", b"keep-alive"})
 
@@ -81,8 +80,7 @@ class Inspection:
         self._refusals = refusals
         self._addresses: dict[str, str] = {}
         self._hidden = HiddenBlocks()
-        self._asked = AskLimit()
-        self._typed = AskLimit()
+        self._desk = QuestionDesk(lambda: self.judge, counters, clock)
         self._engines = Engines.load()
         self._book: tuple[Judge, PhraseBook] | None = None
         self._known = (judge, KnownAddresses())
@@ -201,9 +199,17 @@ class Inspection:
 
     async def _hear_question(self, flow: http.HTTPFlow) -> None:
         try:
-            await self._ask(flow)
+            self._answer(flow, await self._desk.answer(self._question_of(flow)))
         except Exception as error:
             self._end(flow, error)
+
+    def _question_of(self, flow: http.HTTPFlow) -> Question:
+        device, ruleset = self._client(flow)
+        request, authority = flow.request, named_authorities(flow)[-1]
+        return Question(
+            self._addresses[flow.client_conn.id], device, ruleset, request.scheme, authority, request.method, urlsplit(request.path).query,
+            request.raw_content or b"", url_of(request.scheme, authority, "/"), lambda name: str(request.headers.get(name, "")),
+        )  # fmt: skip
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         running = self.running.get(flow.id)
@@ -221,7 +227,7 @@ class Inspection:
             found = self.judge.client_of(running.address)
             if found is not None:
                 self.judge.observe(found[0], running.ruleset, running.requests[0], decision)
-            self._counters.add("hedgerow_proxy_requests_total", _lane(flow), decision.verdict.value, decision.reason.value)
+            self._counters.add("hedgerow_proxy_requests_total", lane_of(flow), decision.verdict.value, decision.reason.value)
             return self._blocked(flow, running.ruleset, running.requests[0], decision)
 
         def weighed(verdict: str) -> None:
@@ -277,20 +283,20 @@ class Inspection:
         device, ruleset = self._client(flow)
         fields = flow.request.headers
         fields.fields = tuple(field for field in fields.fields if field[0].lower() not in _BETWEEN_CLIENT_AND_PROXY)
-        authorities = _authorities(flow)
+        authorities = named_authorities(flow)
         if any(each.port not in self.judge.guard.ports for each in authorities):
             raise HeadError(403, "this port is not served")
         if flow.request.path.startswith(ASK_PATH):
             _require_small_body(flow, MAX_FORM)
             return
         was_helped = content.take_off_mark(flow)
-        requests = tuple(_request_of(flow, device, authority) for authority in authorities)
+        requests = tuple(request_of(flow, device, authority) for authority in authorities)
         judged = [(each, self.judge.decide(ruleset, each)) for each in requests]
         request, decision = strictest(judged)
         is_private = any(content.is_private_search(each) for each in requests)
         if not is_private:
             self.judge.observe(device, ruleset, request, decision)
-        self._counters.add("hedgerow_proxy_requests_total", _lane(flow), decision.verdict.value, decision.reason.value)
+        self._counters.add("hedgerow_proxy_requests_total", lane_of(flow), decision.verdict.value, decision.reason.value)
         if is_private and not was_helped and self._offer_help(flow, ruleset, request, decision):
             return
         if decision.verdict is Verdict.BLOCK:
@@ -335,66 +341,6 @@ class Inspection:
             if (name, value) not in fields:
                 flow.request.headers[name] = value
 
-    async def _ask(self, flow: http.HTTPFlow) -> None:
-        """The button of the block page: the question goes to the people in charge, unless it is none."""
-        device, ruleset = self._client(flow)
-        authority, page = _authorities(flow)[-1], self.judge.page
-        fallback = _url(flow.request.scheme, authority, "/")
-        fields = flow.request.headers
-        reader = page.reader_of(ruleset, fields.get("accept-language", ""))
-        query = urlsplit(flow.request.path).query
-        if flow.request.method == "GET" and query:
-            url = read_form(query.encode(), authority.host, fallback)[0]
-            decision = self.judge.decide(ruleset, Request(device.id, Kind.HTTP, authority.host, authority.port, url))
-            is_open = decision.verdict is not Verdict.BLOCK
-            return self._answer(flow, page.told("open", 200, url, reader) if is_open else page.waiting(url, read_times(query), reader))
-        if flow.request.method != "POST":
-            return self._answer(flow, page.error(405, "this address only takes the block page's question"))
-        if not is_from_same_origin(flow.request.scheme, authority.host, authority.port, lambda name: str(fields.get(name, ""))):
-            return self._answer(flow, page.told("not-from-here", 403, reader=reader))
-        url, note = read_form(flow.request.raw_content or b"", authority.host, fallback)
-        request = Request(device.id, Kind.HTTP, authority.host, authority.port, url)
-        decision = self.judge.decide(ruleset, request)
-        if decision.verdict is not Verdict.BLOCK:
-            return self._answer(flow, page.told("open", 200, url, reader))
-        if digits := read_code(flow.request.raw_content or b""):
-            return await self._take_code(flow, device, request, digits, reader)
-        if decision.reason is Reason.CONDUCT and says_yes(flow.request.raw_content or b""):
-            return await self._take_consent(flow, request, reader)
-        if is_closed_to_asking(decision):
-            return self._answer(flow, page.blocked(decision, authority.host, fallback, self._clock(), reader=reader))
-        if not self._asked.allows(device.id, self._clock()):
-            self._counters.add("hedgerow_proxy_dropped_total", "ask")
-            return self._answer(flow, page.told("too-often", 429, reader=reader))
-        asked = AccessRequest(self._clock(), device.id, ruleset.person, authority.host, url, _why(decision), note)
-        self.judge.ask(asked)
-        return self._answer(flow, page.waiting(url, 0, reader))
-
-    async def _take_code(self, flow: http.HTTPFlow, device: Device, request: Request, digits: str, reader: Reader) -> None:
-        """Control takes the code in; that it was right shows in that the page is open with the next snapshot."""
-        page, now = self.judge.page, self._clock()
-        if not self._typed.allows(device.id, now):
-            self._counters.add("hedgerow_proxy_dropped_total", "code")
-            return self._answer(flow, page.told("code-wrong", 429, reader=reader))
-        self.judge.code(CodeTyped(now, device.id, digits))
-        for _ in range(_CODE_LOOKS):
-            await asyncio.sleep(_CODE_LOOK_S)
-            if self.judge.decide(self._client(flow)[1], request).verdict is not Verdict.BLOCK:
-                return self._answer(flow, self.judge.page.told("open", 200, request.url or "", reader))
-        return self._answer(flow, page.told("code-wrong", 403, reader=reader))
-
-    async def _take_consent(self, flow: http.HTTPFlow, request: Request, reader: Reader) -> None:
-        """A guest accepts the code of conduct; then the page is as open as it is for the guest."""
-        self.judge.accept(ConductAccepted(self._clock(), self._client(flow)[1].sitting))
-        for _ in range(_CODE_LOOKS):
-            await asyncio.sleep(_CODE_LOOK_S)
-            decision = self.judge.decide(self._client(flow)[1], request)
-            if decision.verdict is not Verdict.BLOCK:
-                return self._answer(flow, self.judge.page.told("open", 200, request.url or "", reader))
-            if decision.reason is not Reason.CONDUCT:
-                break
-        return self._answer(flow, self.judge.page.blocked(decision, request.host, request.url or "", self._clock(), reader=reader))
-
     def explain(self, status: int, message: str, request: http.Request | None, client: str) -> Answer:
         """What somebody is told when a request could not be carried out, in the form that suits the one who asked."""
         fields = request.headers if request is not None else http.Headers()
@@ -433,51 +379,9 @@ class Inspection:
         self._close(flow.client_conn)
 
 
-def _lane(flow: http.HTTPFlow) -> str:
-    return "inspect" if flow.request.scheme == "https" else "http"
-
-
-def _authorities(flow: http.HTTPFlow) -> tuple[Authority, ...]:
-    """Every host that the request names: where it goes, its SNI, its :authority and its Host field. Raises HeadError.
-
-    The last one is what the client calls the host.
-    """
-    request = flow.request
-    default = request.port
-    named = [request.host if ":" not in request.host else f"[{request.host}]", flow.client_conn.sni or "", request.authority]
-    named.append(request.host_header or "")
-    authorities = [parse_authority(name, default) for name in named if name]
-    return tuple(dict.fromkeys(authorities))
-
-
-def _request_of(flow: http.HTTPFlow, device: Device, authority: Authority) -> Request:
-    fields = flow.request.headers
-    return Request(
-        device=device.id,
-        kind=Kind.HTTP,
-        host=authority.host,
-        port=authority.port,
-        url=_url(flow.request.scheme, authority, flow.request.path),
-        method=flow.request.method,
-        resource=fields.get("sec-fetch-dest", ""),
-        initiator=host_of_url(fields.get("referer", "") or fields.get("origin", "")),
-    )
-
-
-def _url(scheme: str, authority: Authority, path: str) -> str:
-    name = str(authority)
-    if authority.port == _DEFAULT_PORTS.get(scheme):
-        name = name.rpartition(":")[0]
-    return f"{scheme}://{name}{path if path.startswith('/') else '/' + path}"
-
-
 def _require_small_body(flow: http.HTTPFlow, limit: int) -> None:
     """mitmproxy buffers the body of what an addon answers. One that is too long, or of unknown length, is not worth it."""
     fields = flow.request.headers
     length = fields.get("content-length", "0")
     if "transfer-encoding" in fields or not length.isdigit() or int(length) > limit:
         raise Refused("a blocked request has too long a body")
-
-
-def _why(decision: Decision) -> str:
-    return f"{decision.reason.value}: {decision.what}" if decision.what else decision.reason.value

@@ -1,0 +1,55 @@
+"""What a request of mitmproxy's says that it wants, in our nouns. Pure."""
+
+from __future__ import annotations
+
+from mitmproxy import http
+
+from hedgerow.policies.model import Device, Kind, Request
+from hedgerow.proxy.asking import host_of_url
+from hedgerow.proxy.http_head import Authority, parse_authority
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def named_authorities(flow: http.HTTPFlow) -> tuple[Authority, ...]:
+    """Every host that the request names: where it goes, its SNI, its :authority and its Host field. Raises HeadError.
+
+    The last one is what the client calls the host.
+    """
+    request = flow.request
+    named = [request.host if ":" not in request.host else f"[{request.host}]", flow.client_conn.sni or "", request.authority]
+    named.append(request.host_header or "")
+    authorities = [parse_authority(name, request.port) for name in named if name]
+    return tuple(dict.fromkeys(authorities))
+
+
+def request_of(flow: http.HTTPFlow, device: Device, authority: Authority) -> Request:
+    """The request as one for `authority`, which is one of those that it names."""
+    fields = flow.request.headers
+    return Request(
+        device=device.id,
+        kind=Kind.HTTP,
+        host=authority.host,
+        port=authority.port,
+        url=url_of(flow.request.scheme, authority, flow.request.path),
+        method=flow.request.method,
+        resource=fields.get("sec-fetch-dest", ""),
+        initiator=host_of_url(fields.get("referer", "") or fields.get("origin", "")),
+    )
+
+
+def url_of(scheme: str, authority: Authority, path: str) -> str:
+    """The URL, without the port that the scheme implies.
+
+    >>> url_of("https", Authority("a.example", 443), "/x")
+    'https://a.example/x'
+    """
+    name = str(authority)
+    if authority.port == _DEFAULT_PORTS.get(scheme):
+        name = name.rpartition(":")[0]
+    return f"{scheme}://{name}{path if path.startswith('/') else '/' + path}"
+
+
+def lane_of(flow: http.HTTPFlow) -> str:
+    """The lane under which the request is counted."""
+    return "inspect" if flow.request.scheme == "https" else "http"
