@@ -10,7 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from hedgerow.blocklists.names import is_address
@@ -21,12 +22,10 @@ from hedgerow.proxy.block_page import ASK_PATH
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT, ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.dial import dial, dial_socket
 from hedgerow.proxy.http_head import Authority, Head, HeadError, HeadReader
-from hedgerow.proxy.judge import Judge, strictest
+from hedgerow.proxy.judge import Addresses, Counters, Judge, strictest
 from hedgerow.proxy.pass_ticket import introduce
+from hedgerow.proxy.sign_in import SignIns
 from hedgerow.proxy.tunnel import End, Tunnel
-
-if TYPE_CHECKING:
-    from hedgerow.proxy.gate import Gate
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +37,34 @@ _KEPT_GOING = 1024 * 1024
 
 
 type Dialling = Coroutine[Any, Any, tuple[asyncio.Transport, End]]
+
+
+class Door(Protocol):
+    """What connections need of their gate; `gate.Gate` says what each of these does."""
+
+    judge: Judge
+    tasks: set[asyncio.Task[None]]
+
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def clock(self) -> Callable[[], float]: ...
+    @property
+    def counters(self) -> Counters: ...
+    @property
+    def sign_ins(self) -> SignIns: ...
+    def entered(self, connection: Connection) -> bool: ...
+    def signed_in(self, connection: Connection, device: DeviceId) -> bool: ...
+    def left(self, connection: Connection) -> None: ...
+    def wait(self, connection: Connection) -> None: ...
+    def opens(self, connection: Connection) -> None: ...
+    def became(self, connection: Connection, tunnel: Tunnel) -> None: ...
+    def finished(self, tunnel: Tunnel) -> None: ...
+    def decide(self, ruleset: Ruleset, request: Request) -> Decision: ...
+    async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses: ...
+    def is_forbidden(self, tunnel: Tunnel) -> bool: ...
+    def next_inspectors(self) -> tuple[Path, ...]: ...
+    def drop(self, cause: str) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -62,7 +89,7 @@ class Connection(asyncio.Protocol):
         "device",
     )
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Door) -> None:
         self.address = ""
         self.device = DeviceId("")
         self._gate = gate

@@ -1,4 +1,4 @@
-"""One inspected connection: the gate's introduction, TLS with the client, and mitmproxy's HTTP layers driven from here.
+"""One inspected connection: mitmproxy's HTTP layers, driven from here, between the client's line and those to its origins.
 
 mitmproxy's layers are protocol code: events go in, commands come out. Its own way of running them costs several tasks and a dozen turns
 of the event loop a request; here a hook is a call, and what is written is written once, after all layers have had their say. Whatever
@@ -15,22 +15,18 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Callable, Coroutine
-from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mitmproxy.connection import Client, Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 
-from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
-from hedgerow.proxy.http_engine import OPTIONS, HttpLayer, HTTPMode, OriginServer
+from hedgerow.proxy.http_engine import HttpLayer, HTTPMode, OriginServer
+from hedgerow.proxy.inspection import Inspection
+from hedgerow.proxy.judge import Counters
+from hedgerow.proxy.leaves import LeafStore
 from hedgerow.proxy.line import Line
-from hedgerow.proxy.origins import Origin, OriginError, Waiting
-from hedgerow.proxy.pass_ticket import MAX_INTRODUCTION, read_introduction
-from hedgerow.proxy.tls_session import TlsSession
-
-if TYPE_CHECKING:
-    from hedgerow.proxy.inspector import Inspector
+from hedgerow.proxy.origins import Origin, OriginError, Origins, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -38,29 +34,52 @@ _MOST_HELD = 64 * 1024
 """Bytes of a client that are kept while it is waited for something, such as its origin; then it is not read."""
 
 _MOST_TO_ONE_ORIGIN = 6
-_numbers = count(1)
+
+
+class Guest(Protocol):
+    """Somebody who is at the inspector: a connection that begins, or an exchange. `seen` is when it last moved, in the loop's time."""
+
+    seen: float
+
+    def abort(self) -> None: ...
+
+
+class Office(Protocol):
+    """What a connection needs of its inspector."""
+
+    @property
+    def counters(self) -> Counters: ...
+    @property
+    def clock(self) -> Callable[[], float]: ...
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def leaves(self) -> LeafStore: ...
+    @property
+    def inspection(self) -> Inspection: ...
+    @property
+    def origins(self) -> Origins: ...
+    def entered(self, guest: Guest) -> None: ...
+    def introduced(self, client: Client, address: str) -> None: ...
+    def left(self, guest: Guest, client: Client | None) -> None: ...
 
 
 class Exchange:
-    """Owns the client's line and those to its origins. `seen` is when something last moved, in the loop's time."""
+    """Owns the client's line and those to its origins. `offers` are the protocols that the client offered with TLS."""
 
-    def __init__(self, inspector: Inspector) -> None:
-        self.line = Line(self)
+    def __init__(self, office: Office, line: Line, context: Context, offers: tuple[str, ...]) -> None:
+        self.line = line
         self.seen = asyncio.get_running_loop().time()
-        self.client: Client
+        self.client = context.client
         self.is_over = False
-        self._is_introduced = False
-        self._inspector = inspector
-        self._receive: Callable[[bytes], None] = self._read_introduction
-        self._first = b""
-        self._hello = HelloReader()
-        self._offers: tuple[str, ...] = ()
-        self._context: Context
-        self._layer: HttpLayer | None = None
+        self._office = office
+        self._offers = offers
+        self._context = context
+        self._layer: HttpLayer
         self._events: deque[events.Event] = deque()
         self._is_busy = False
-        self._lines: dict[Connection, Line] = {}
-        self._connections: dict[Line, Connection] = {}
+        self._lines: dict[Connection, Line] = {self.client: line}
+        self._connections: dict[Line, Connection] = {line: self.client}
         self._origins: dict[Line, Origin] = {}
         self._dirty: dict[Line, None] = {}
         self._closed: set[Connection] = set()
@@ -71,91 +90,20 @@ class Exchange:
         self._stalled: set[Line] = set()
         self._clogged: frozenset[Connection] = frozenset()
         self._held = bytearray()
-        inspector.entered(self)
+        line.owner = self
+        office.entered(self)
+
+    def begin(self, mode: HTTPMode) -> None:
+        self._layer = HttpLayer(self._context, mode)
+        self._handle(events.Start())
 
     def abort(self) -> None:
         """End it at once, with what was still to be sent."""
         self.line.abort()
 
-    # Who is it, and what is spoken?
-
-    def _read_introduction(self, data: bytes) -> None:
-        self._first += data
-        text, end, rest = self._first.partition(b"\r\n")
-        if not end:
-            if len(text) > MAX_INTRODUCTION:
-                self._turn_away()
-            return
-        found = read_introduction(self._inspector.key, text, self._inspector.clock())
-        if found is None or (found[1] is not None and not self._inspector.inspection.serves(found[1].port)):
-            self._turn_away()
-            return
-        address, target = found
-        self.client = Client(
-            id=f"c{next(_numbers)}", peername=(address, 0), sockname=("", 0), state=ConnectionState.OPEN,
-            timestamp_start=self._inspector.clock(),
-        )  # fmt: skip
-        self._lines[self.client], self._connections[self.line] = self.line, self.client
-        self._is_introduced = True
-        self._inspector.introduced(self, self.client, address)
-        self._context = Context(self.client, OPTIONS)
-        self._first = b""
-        if target is None:
-            self._converse(HTTPMode.regular)
-        else:
-            self._context.server.address = (target.host, target.port)
-            self._receive = self._choose
-        if rest:
-            self._receive(rest)
-
-    def _turn_away(self) -> None:
-        self._inspector.counters.add("hedgerow_proxy_dropped_total", "inspector")
-        self.abort()
-
-    def _choose(self, data: bytes) -> None:
-        self._first += data
-        match looks_like_tls(self._first):
-            case True:
-                self._receive = self._read_hello
-            case False:
-                self._converse(HTTPMode.transparent)
-            case None:
-                return
-        first, self._first = self._first, b""
-        self._receive(first)
-
-    def _read_hello(self, data: bytes) -> None:
-        self._first += data
-        try:
-            hello = self._hello.feed(data)
-        except HelloError:
-            self._turn_away()
-            return
-        if hello is not None:
-            self._secure(hello)
-
-    def _secure(self, hello: ClientHello) -> None:
-        assert self._context.server.address is not None
-        self._context.server.tls = self.client.tls = True
-        self.client.sni = hello.sni
-        self._offers = hello.alpn
-        self._receive = self._handle_data
-        context = self._inspector.leaves.context(hello.sni or self._context.server.address[0])
-        self.line.secure(TlsSession(context, is_server=True), self._first)
-
-    def _converse(self, mode: HTTPMode) -> None:
-        self._receive = self._handle_data
-        self._layer = HttpLayer(self._context, mode)
-        self._handle(events.Start())
-
     # What happens on lines.
 
-    def secured(self, line: Line) -> None:
-        assert line.tls is not None
-        alpn = line.tls.alpn
-        self.client.alpn = alpn.encode() if alpn else None
-        self.client.timestamp_tls_setup = self._inspector.clock()
-        self._converse(HTTPMode.transparent)
+    def secured(self, line: Line) -> None: ...
 
     def received(self, line: Line, data: bytes) -> None:
         if line is not self.line:
@@ -164,15 +112,10 @@ class Exchange:
             self._held += data
             self._regulate()
         else:
-            self._receive(data)
-
-    def _handle_data(self, data: bytes) -> None:
-        self._handle(events.DataReceived(self.client, data))
+            self._handle(events.DataReceived(self.client, data))
 
     def ended(self, line: Line) -> None:
-        if self._layer is None:
-            self.abort()
-        elif line is not self.line or not self._held:
+        if line is not self.line or not self._held:
             self._end(line)
 
     def _end(self, line: Line) -> None:
@@ -182,7 +125,7 @@ class Exchange:
 
     def failed(self, line: Line, error: ssl.SSLError | None) -> None:
         if line is self.line:
-            self._inspector.inspection.certificate_refused(self.client, self._context.server.address, error.reason if error else None)
+            self._office.inspection.certificate_refused(self.client, self._context.server.address, error.reason if error else None)
         line.abort()
 
     def lost(self, line: Line) -> None:
@@ -190,8 +133,7 @@ class Exchange:
         if connection is not None:
             self._lines.pop(connection, None)
             connection.state = ConnectionState.CLOSED
-            if self._layer is not None:
-                self._tell_closed(connection)
+            self._tell_closed(connection)
         self._stalled.discard(line)
         if line is self.line:
             self._finish()
@@ -230,19 +172,18 @@ class Exchange:
             timer.cancel()
         for line, origin in tuple(self._origins.items()):
             connection = self._connections.pop(line)
-            if self._layer is not None and self._layer.is_idle(connection) and connection.id not in self._inspector.inspection.bound:
-                self._inspector.origins.keep(origin, line)
+            if self._layer.is_idle(connection) and connection.id not in self._office.inspection.bound:
+                self._office.origins.keep(origin, line)
             else:
-                self._inspector.inspection.bound.discard(connection.id)
+                self._office.inspection.bound.discard(connection.id)
                 line.abort()
         self._origins.clear()
-        self._inspector.left(self, self.client if self._is_introduced else None)
+        self._office.left(self, self.client)
 
     # mitmproxy's layers.
 
     def _handle(self, event: events.Event) -> None:
         pending, layer = self._events, self._layer
-        assert layer is not None
         pending.append(event)
         if self._is_busy:
             return
@@ -275,7 +216,7 @@ class Exchange:
                     line.put(command.data)
                     self._dirty[line] = None
             case commands.StartHook():
-                answer = self._inspector.inspection.hear(command.name, command.args())
+                answer = self._office.inspection.hear(command.name, command.args())
                 if answer is not None:
                     self._start(self._wait_for(answer, command))
                 elif command.blocking:
@@ -356,16 +297,16 @@ class Exchange:
 
     async def _reach(self, server: Server) -> Waiting:
         """Open a line to `server`, which is ours then. Raises OriginError."""
-        inspector, address = self._inspector, server.address
+        office, address = self._office, server.address
         assert address is not None
         slots = self._slots.setdefault(address, asyncio.Semaphore(_MOST_TO_ONE_ORIGIN))
         await slots.acquire()
         line = None
         try:
-            device, addresses = await inspector.inspection.addresses_for(self.client, *address)
+            device, addresses = await office.inspection.addresses_for(self.client, *address)
             alpn = () if not server.tls or not self._offers else ("h2", "http/1.1") if self.client.alpn == b"h2" else ("http/1.1",)
             origin = Origin(device, *address, server.sni if server.tls else None, alpn)
-            line, waiting = await inspector.origins.open(origin, addresses)
+            line, waiting = await office.origins.open(origin, addresses)
         finally:
             if line is None:
                 slots.release()
@@ -380,7 +321,7 @@ class Exchange:
         line.owner = self
         server.state = ConnectionState.OPEN
         server.peername, server.sockname = (line.transport.get_extra_info(name) for name in ("peername", "sockname"))
-        server.timestamp_tcp_setup = self._inspector.clock()
+        server.timestamp_tcp_setup = self._office.clock()
         if line.tls is not None:
             server.alpn = (line.tls.alpn or "").encode()
             server.timestamp_tls_setup = server.timestamp_tcp_setup
@@ -390,6 +331,6 @@ class Exchange:
         held, self._held = bytes(self._held), bytearray()
         self._regulate()
         if held:
-            self._receive(held)
+            self._handle(events.DataReceived(self.client, held))
         if self.line.has_ended and not self._working:
             self._end(self.line)

@@ -5,22 +5,17 @@ Two paths of our own are answered too: the file by which browsers configure them
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hedgerow.blocklists.names import is_address
 from hedgerow.policies.model import Decision, Kind, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.asking import host_of_url
 from hedgerow.proxy.auto_config import CONFIG_PATHS, auto_config
 from hedgerow.proxy.client_hello import ClientHello, hides_behind
-from hedgerow.proxy.connection import Connection
+from hedgerow.proxy.connection import Connection, Door
 from hedgerow.proxy.http_head import Authority, Head, HeadError, forward_head, parse_authority, parse_target
 from hedgerow.proxy.judge import Judge
 from hedgerow.proxy.pass_ticket import introduce
 from hedgerow.proxy.sign_in import USER
-
-if TYPE_CHECKING:
-    from hedgerow.proxy.gate import Gate
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -30,7 +25,7 @@ class ExplicitConnection(Connection):
 
     __slots__ = ("_connected",)
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Door) -> None:
         super().__init__(gate)
         self._receive = self._read_head
         self._connected: tuple[Judge, Ruleset, Request, Decision]

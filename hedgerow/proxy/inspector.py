@@ -1,7 +1,7 @@
 """The inspection lane's process: connections that the gate introduces over a Unix socket, each request of them judged.
 
 mitmproxy's HTTP layers are embedded, which keep no flows and stream every body; sockets, TLS and the event loop are ours
-(`exchange.py`). What is changed in mitmproxy holds for the process, so there is one inspector a process.
+(`introduction.py`, `exchange.py`). What is changed in mitmproxy holds for the process, so there is one inspector a process.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from mitmproxy import connection
 
 from hedgerow.proxy import http_engine
 from hedgerow.proxy.authority import Authority
-from hedgerow.proxy.exchange import Exchange
+from hedgerow.proxy.exchange import Exchange, Guest
 from hedgerow.proxy.inspection import Inspection, Running
+from hedgerow.proxy.introduction import Introduction
 from hedgerow.proxy.judge import Counters, Judge
 from hedgerow.proxy.leaves import LeafStore
 from hedgerow.proxy.line import Line
@@ -68,7 +69,7 @@ class Inspector:
         self.inspection = Inspection(judge, self.counters, clock, self._close, refusals)
         self.origins: Origins
         self._upstream_ca = upstream_ca
-        self._exchanges: set[Exchange] = set()
+        self._guests: set[Guest] = set()
         self._by_client: dict[str, Exchange] = {}
         self._ending = asyncio.Event()
         self._ebb = asyncio.Event()
@@ -102,7 +103,7 @@ class Inspector:
         if self._server is not None:
             self._server.close()
         self._ebb.clear()
-        if self._exchanges:
+        if self._guests:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ebb.wait(), limit)
 
@@ -111,22 +112,24 @@ class Inspector:
         self.inspection.judge = judge
         self._cut(lambda _: True)
 
-    # What exchanges need of their inspector.
+    # What connections need of their inspector.
 
     def _accept(self) -> Line:
-        return Exchange(self).line
+        return Introduction(self).line
 
-    def entered(self, exchange: Exchange) -> None:
-        self._exchanges.add(exchange)
+    def entered(self, guest: Guest) -> None:
+        self._guests.add(guest)
+        if isinstance(guest, Exchange):
+            self._by_client[guest.client.id] = guest
 
-    def introduced(self, exchange: Exchange, client: connection.Client, address: str) -> None:
-        """The exchange is one of this client, whom the gate vouches for."""
-        self._by_client[client.id] = exchange
+    def introduced(self, client: connection.Client, address: str) -> None:
+        """The gate vouches for this client."""
         self.inspection.admit(client, address)
 
-    def left(self, exchange: Exchange, client: connection.Client | None) -> None:
-        self._exchanges.discard(exchange)
-        if not self._exchanges:
+    def left(self, guest: Guest, client: connection.Client | None) -> None:
+        """The guest is gone, and with it `client`, if it was known who that is."""
+        self._guests.discard(guest)
+        if not self._guests:
             self._ebb.set()
         if client is not None:
             self._by_client.pop(client.id, None)
@@ -138,11 +141,11 @@ class Inspector:
             exchange.abort()
 
     async def _end(self) -> None:
-        for exchange in tuple(self._exchanges):
-            exchange.abort()
+        for guest in tuple(self._guests):
+            guest.abort()
         self.origins.close()
         deadline = time.monotonic() + _END_GRACE
-        while self._exchanges and time.monotonic() < deadline:  # noqa: ASYNC110  nothing tells
+        while self._guests and time.monotonic() < deadline:  # noqa: ASYNC110  nothing tells
             await asyncio.sleep(0.01)  # lets the transports tell their lines
 
     # What happens by time.
@@ -160,8 +163,8 @@ class Inspector:
                 self._cut(lambda running: running.ruleset.until is not None and running.ruleset.until <= now)  # noqa: B023
                 self.origins.sweep()
                 oldest = asyncio.get_running_loop().time() - IDLE_LIMIT
-                for exchange in [each for each in self._exchanges if each.seen < oldest]:
-                    exchange.abort()
+                for guest in [each for each in self._guests if each.seen < oldest]:
+                    guest.abort()
             except Exception:
                 log.exception("the sweep of the inspector failed")
 

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 from hedgerow.policies.model import Kind, Request, Verdict
 from hedgerow.proxy.client_hello import ClientHello, hides_behind, looks_like_tls
-from hedgerow.proxy.connection import Connection
+from hedgerow.proxy.connection import Connection, Door
 from hedgerow.proxy.explicit import initiator
 from hedgerow.proxy.http_head import Authority, Head, HeadError, Target, parse_authority
 
 if TYPE_CHECKING:
     import asyncio
-
-    from hedgerow.proxy.gate import Gate
 
 _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h, and the same number in linux/netfilter_ipv6/ip6_tables.h
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75  # linux/in.h, linux/in6.h
@@ -31,7 +29,7 @@ class TransparentConnection(Connection):
 
     __slots__ = ()
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Door) -> None:
         super().__init__(gate)
         self._receive = self._read_first
 
