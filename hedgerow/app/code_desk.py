@@ -9,19 +9,18 @@ import asyncio
 import re
 import secrets
 import time
-from typing import TYPE_CHECKING
 
+from hedgerow.app.publisher import Publisher
+from hedgerow.app.time_control import RunningTime
+from hedgerow.app.web_control import WebControl
 from hedgerow.dashboards.api.codes import CodeOrder, MadeCode, WrongCode
 from hedgerow.dashboards.api.control import HowLong, Unfit
 from hedgerow.journal.codes import Code, CodeStore
 from hedgerow.journal.ledger import NoSuchEntry
-from hedgerow.journal.record import Event
+from hedgerow.journal.record import Event, Recorder
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.model import CodeTyped, Device, DeviceId, Grant
 from hedgerow.proxy.asking import AskLimit
-
-if TYPE_CHECKING:
-    from hedgerow.app.control import ControlProcess
 
 DIGITS = 6
 TRIES, TRIES_IN_S = 5, 900.0
@@ -29,10 +28,10 @@ _HOW_LONG = {"hour": "an hour", "today": "today", "good": "good"}
 
 
 class CodeDesk:
-    """Implements `dashboards.api.codes.CodeControl` over the control process."""
+    """Implements `dashboards.api.codes.CodeControl` over what is in force."""
 
-    def __init__(self, process: ControlProcess, store: CodeStore) -> None:
-        self._process, self._store = process, store
+    def __init__(self, publisher: Publisher, web: WebControl, times: RunningTime, recorder: Recorder, store: CodeStore) -> None:
+        self._publisher, self._web, self._times, self._recorder, self._store = publisher, web, times, recorder, store
         self._tries = AskLimit(TRIES, TRIES_IN_S)
 
     async def make(self, order: CodeOrder, giver: str) -> MadeCode:
@@ -40,7 +39,7 @@ class CodeDesk:
         ends = now + order.valid_minutes * 60
         device, person, subject, how_long = order.device, order.person, order.subject, order.how_long
         if order.request is not None:
-            request = await asyncio.to_thread(self._process.ledger.request, order.request)
+            request = await asyncio.to_thread(self._publisher.ledger.request, order.request)
             if request.state != "open":
                 raise NoSuchEntry(f"there is no open request {order.request}")
             device, person, subject, minutes = request.device, None, request.host, 0
@@ -65,7 +64,7 @@ class CodeDesk:
 
     async def redeem(self, device_id: str, typed: str) -> Code:
         """Takes a code that was typed at a device. Raises `WrongCode`, with a sentence for who typed it."""
-        view = self._process.view
+        view = self._publisher.view
         device = find_device(view.rulesets, device_id) if view is not None else None
         if device is None:
             raise WrongCode("This device is not part of this network.")
@@ -95,35 +94,34 @@ class CodeDesk:
     def _check(self, device: str | None, person: str | None, subject: str, minutes: int) -> None:
         if (device is None) == (person is None):
             raise Unfit("Say for which person or which device the code is.")
-        self._process.web.check_whose(device, person)
+        self._web.check_whose(device, person)
         if minutes:
-            self._process.time.check_bonus(person or device or "", subject)
+            self._times.check_bonus(person or device or "", subject)
         elif subject:
-            self._process.web.check_subject(subject)
+            self._web.check_subject(subject)
         else:
             raise Unfit("Say what the code opens, or how many minutes it gives.")
 
     def _fits(self, code: Code, device: Device, now: float) -> bool:
         if code.device is not None:
             return code.device == device.id
-        view = self._process.view
+        view = self._publisher.view
         parties = view.rulesets.parties_of(device, now) if view is not None else ()
         return len(parties) == 1 and parties[0].name == code.person
 
     async def _give(self, code: Code, now: float) -> None:
-        process = self._process
         if code.minutes:
-            await process.time.give_time(code.person or code.device or "", code.subject, code.minutes, code.giver)
+            await self._times.give_time(code.person or code.device or "", code.subject, code.minutes, code.giver)
             return
-        ends = process.web.within_session(code.device, process.web.end_of(now, HowLong(code.how_long)))
+        ends = self._web.within_session(code.device, self._web.end_of(now, HowLong(code.how_long)))
         device = DeviceId(code.device) if code.device else None
-        subject = process.web.check_subject(code.subject)
+        subject = self._web.check_subject(code.subject)
         grant = Grant(secrets.token_hex(6), subject, code.giver, now, ends, device, code.person, "by a code")
         if code.request_id is not None:
-            await asyncio.to_thread(process.ledger.approve, code.request_id, grant)
+            await asyncio.to_thread(self._publisher.ledger.approve, code.request_id, grant)
         else:
-            await asyncio.to_thread(process.ledger.give, grant)
-        await process.publish()
+            await asyncio.to_thread(self._publisher.ledger.give, grant)
+        await self._publisher.publish()
 
     async def _fresh_digits(self) -> str:
         while True:
@@ -132,7 +130,7 @@ class CodeDesk:
                 return digits
 
     def _tell(self, now: float, device: Device, detail: str) -> None:
-        self._process.recorder.add([Event(now, "code", device.person or device.id, detail)])
+        self._recorder.add([Event(now, "code", device.person or device.id, detail)])
 
 
 def told(code: Code) -> str:

@@ -9,15 +9,19 @@ import secrets
 import shutil
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from hedgerow import __version__
 from hedgerow.app.own_addresses import address_for_others, own_addresses
-from hedgerow.app.settings import Endpoint
-from hedgerow.app.web_tls import own_names
+from hedgerow.app.publisher import Publisher
+from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.snapshot import View
+from hedgerow.app.web_tls import WebTls, own_names
+from hedgerow.app.worker_watch import WorkerWatch
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit, WorkerHealth
+from hedgerow.journal.record import Recorder
+from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.lifelines import Lifelines
@@ -30,37 +34,36 @@ from hedgerow.proxy.auto_config import auto_config
 from hedgerow.proxy.certificate_files import CertificateForm, certificate_file
 from hedgerow.proxy.http_head import Authority as HttpAuthority
 
-if TYPE_CHECKING:
-    from hedgerow.app.control import ControlProcess
-    from hedgerow.app.snapshot import View
-
 
 class WebControl:
-    """Implements `dashboards.api.control.Control` over the control process."""
+    """Implements `dashboards.api.control.Control` over what is in force."""
 
-    def __init__(self, process: ControlProcess) -> None:
-        self._process = process
+    def __init__(
+        self, settings: Settings, publisher: Publisher, workers: WorkerWatch, recorder: Recorder, neighbours: Neighbours, tls: WebTls
+    ) -> None:
+        self._settings, self._publisher, self._workers, self._recorder = settings, publisher, workers, recorder
+        self._neighbours, self._tls = neighbours, tls
+        self._started = time.time()
         self._lifelines = Lifelines.load()
         self._services = Services.load()
 
     def status(self) -> Status:
-        process = self._process
-        policy = process.policy_file
+        policy, lists = self._publisher.policy_file, self._publisher.lists
         return Status(
             version=__version__,
-            started=process.started,
+            started=self._started,
             timezone=policy.policy.network.timezone,
             people=tuple(policy.policy.people),
             policy=str(policy.path or ""),
             policy_loaded=policy.loaded,
             policy_problems=policy.problems,
-            list_problems=process.lists.problems(policy.policy),
-            lists=process.lists.health(policy.policy),
-            workers=tuple(_health(row) for row in process.workers),
-            journal_problem=process.recorder.problem,
-            dropped=process.recorder.dropped,
-            free_bytes=shutil.disk_usage(process.settings.state).free,
-            certificates={"ca": self._authority().expires.timestamp()} | process.tls.expires,
+            list_problems=lists.problems(policy.policy),
+            lists=lists.health(policy.policy),
+            workers=tuple(_health(row) for row in self._workers.rows),
+            journal_problem=self._recorder.problem,
+            dropped=self._recorder.dropped,
+            free_bytes=shutil.disk_usage(self._settings.state).free,
+            certificates={"ca": self._authority().expires.timestamp()} | self._tls.expires,
         )
 
     def names(self) -> OwnNames:
@@ -68,7 +71,7 @@ class WebControl:
         return OwnNames(frozenset(own_names(network)), network.server_name if network.certificate is not None else None)
 
     def policy(self) -> Policy:
-        return self._process.policy_file.policy
+        return self._publisher.policy
 
     def certificate(self) -> Certificate:
         authority = self._authority()
@@ -81,10 +84,10 @@ class WebControl:
         )
 
     def reached_at(self, host: str) -> str:
-        return str(Endpoint(self._known_as(host), self._process.settings.web.port))
+        return str(Endpoint(self._known_as(host), self._settings.web.port))
 
     def proxy_config(self, host: str) -> tuple[str, bytes]:
-        answer = auto_config(HttpAuthority(self._known_as(host), self._process.settings.proxy.port))
+        answer = auto_config(HttpAuthority(self._known_as(host), self._settings.proxy.port))
         return dict(answer.headers)["Content-Type"], answer.body
 
     def _known_as(self, host: str) -> str:
@@ -102,7 +105,7 @@ class WebControl:
 
     def device_at(self, address: str) -> DeviceView | None:
         view = self._view()
-        device = view.rulesets.device_at(address, self._process.neighbours.mac_of(address))
+        device = view.rulesets.device_at(address, self._neighbours.mac_of(address))
         if device is None:
             return None
         ruleset = view.rulesets.ruleset(device, time.time())
@@ -121,7 +124,7 @@ class WebControl:
         )
 
     async def approve(self, request_id: int, how_long: HowLong, giver: str) -> Grant:
-        request = await asyncio.to_thread(self._process.ledger.request, request_id)
+        request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
         now = time.time()
         grant = Grant(
             id=secrets.token_hex(6),
@@ -132,39 +135,39 @@ class WebControl:
             device=DeviceId(request.device),
             note=request.note,
         )
-        await asyncio.to_thread(self._process.ledger.approve, request_id, grant)
-        await self._process.publish()
+        await asyncio.to_thread(self._publisher.ledger.approve, request_id, grant)
+        await self._publisher.publish()
         return grant
 
     async def deny(self, request_id: int, giver: str) -> None:
-        await asyncio.to_thread(self._process.ledger.deny, request_id, giver)
+        await asyncio.to_thread(self._publisher.ledger.deny, request_id, giver)
 
     async def give(self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None) -> Grant:
         """A grant that nobody asked for. Raises `Unfit` for an unknown name or subject."""
         self.check_whose(device, person)
         subject, ends = self.check_subject(subject), self.within_session(device, ends)
         grant = Grant(secrets.token_hex(6), subject, giver, time.time(), ends, DeviceId(device) if device else None, person)
-        await asyncio.to_thread(self._process.ledger.give, grant)
-        await self._process.publish()
+        await asyncio.to_thread(self._publisher.ledger.give, grant)
+        await self._publisher.publish()
         return grant
 
     async def revoke(self, grant_id: str, giver: str) -> None:
-        await asyncio.to_thread(self._process.ledger.revoke, grant_id, giver)
-        await self._process.publish()
+        await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, giver)
+        await self._publisher.publish()
 
     async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> None:
         self.check_whose(device, person)
         if ends is not None and ends <= time.time():
             raise Unfit("The time at which the pause ends is over.")
         device_id = DeviceId(device) if device else None
-        await asyncio.to_thread(lambda: self._process.ledger.pause(giver, device=device_id, person=person, ends=ends))
-        await self._process.publish()
+        await asyncio.to_thread(lambda: self._publisher.ledger.pause(giver, device=device_id, person=person, ends=ends))
+        await self._publisher.publish()
 
     async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
         self.check_whose(device, person)
         device_id = DeviceId(device) if device else None
-        await asyncio.to_thread(lambda: self._process.ledger.resume(giver, device=device_id, person=person))
-        await self._process.publish()
+        await asyncio.to_thread(lambda: self._publisher.ledger.resume(giver, device=device_id, person=person))
+        await self._publisher.publish()
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[Explanation, ...]:
         view = self._view()
@@ -185,10 +188,10 @@ class WebControl:
 
     def _authority(self) -> Authority:
         """As it is now: `hedgerow ca rotate` may have replaced it."""
-        return load_authority(self._process.settings.authority)
+        return load_authority(self._settings.authority)
 
     def _view(self) -> View:
-        view = self._process.view
+        view = self._publisher.view
         if view is None:
             raise Unfit("Hedgerow is still starting.")
         return view
