@@ -34,6 +34,7 @@ def profiles_table() -> str:
     for title, value in (("safe search", "safe_search"), ("YouTube", "youtube"), ("what is remembered", "privacy")):
         rows.append([title, *(str(getattr(profiles[each].rules, value) or "") for each in BUILTIN)])
     rows.append(["pages from this score are blocked", *(_page_limit(profiles[each]) for each in BUILTIN)])
+    rows.append(["kinds of files that are blocked", *(", ".join(profiles[each].rules.content.files or ()) or "·" for each in BUILTIN)])
     rows.append(["bedtime, budget", *(_times(profiles[each]) for each in BUILTIN)])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     why = "\n".join(f"- `{name}`: {profiles[name].why.strip()} Source: {profiles[name].source.strip()}" for name in BUILTIN)

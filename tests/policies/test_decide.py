@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.catalogue import Catalogue
@@ -15,16 +16,19 @@ from hedgerow.policies.lifelines import Lifelines
 from hedgerow.policies.load import load_policy, parse_policy
 from hedgerow.policies.model import Device, DeviceId, Grant, Kind, Pause, Policy, Privacy, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.schedule import state_at
 
 RELAXED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
 HOSTS = (
     "adult.example", "gambling.example", "social.example", "vpn.example", "both.example", "mixed.example", "news.example", "www.google.com",
     "search.yahoo.com", "metager.de", "www.youtube.com", "www.instagram.com", "www.roblox.com", "en.wikipedia.org", "www.chase.com",
+    "discord.com", "web.telegram.org", "www.youtube-nocookie.com", "youtubei.googleapis.com", "www.tiktok.com",
     "93.184.216.34", "2001:db8::1", "localhost", "a.b.c.d.e.f.example", "xn--bcher-kva.example",
 )  # fmt: skip
 SUBJECTS = (
-    "roblox", "instagram", "youtube", "social", "gambling", "adult", "bypass", "unsafe-search", "adult.example", ".example",
+    "roblox", "instagram", "youtube", "youtube-kids", "discord", "telegram", "social", "messaging", "gambling", "adult",
+    "bypass", "unsafe-search", "adult.example", ".example",
     "google.com", "metager.de", "mixed.example/weapons", "www.youtube.com", "youtube.com/shorts", "childline.org.uk", "org.uk",
 )  # fmt: skip
 BEDTIMES = (
@@ -64,15 +68,12 @@ def scopes(draw: st.DrawFn) -> str:
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
     age, trusts = draw(st.integers(4, 40)), draw(st.booleans())
-    return parse_policy(
-        f"""
-people:
-  mia: {{age: {age}, devices: [tablet], {draw(scopes())}}}
-devices:
-  tablet: {{ip: 192.168.1.9, trusts_ca: {str(trusts).lower()}, {draw(scopes())}}}
-""".encode(),
-        None,
-    )
+    return _policy_of(f"age: {age}, {draw(scopes())}", f"trusts_ca: {str(trusts).lower()}, {draw(scopes())}")
+
+
+def _policy_of(person: str, device: str) -> Policy:
+    text = f"people: {{mia: {{devices: [tablet], {person}}}}}\ndevices: {{tablet: {{ip: 192.168.1.9, {device}}}}}\n"
+    return parse_policy(text.encode(), None)
 
 
 @st.composite
@@ -153,8 +154,20 @@ def test_nothing_changes_before_until(
         fresh = Rulesets(policy, given_grants, given_pauses, catalogue)
         assert decide(fresh.ruleset(device, later), catalogue, request_) == decide(ruleset, catalogue, request_)
         assert rulesets.ruleset(device, later) is ruleset
+    told = [given_grants, given_pauses]
+    assert _in_force(rulesets, device, until - 0.001, *told) == _in_force(rulesets, device, now, *told)
     if ruleset.until is not None:
         assert rulesets.ruleset(device, ruleset.until) is not ruleset
+        assert _in_force(rulesets, device, ruleset.until, *told) != _in_force(rulesets, device, now, *told)
+
+
+def _in_force(rulesets: Rulesets, device: Device, now: float, given_grants: Iterable[Grant], given_pauses: Iterable[Pause]) -> list[bool]:
+    """Which of all that comes and goes with time holds, each by itself."""
+    (party,) = rulesets.parties_of(device, now)
+    schedules = [bedtime for rules in party.layers.values() if (bedtime := rules.bedtime) is not None][:1]
+    schedules += [timed.when for rules in party.layers.values() for timed in rules.schedules]
+    given = [each.starts <= now < (each.ends or float("inf")) for each in (*given_grants, *given_pauses)]
+    return [state_at(each, party.zone, now).active for each in schedules] + given
 
 
 @RELAXED
@@ -173,13 +186,19 @@ def test_an_unrelated_rule_changes_nothing(catalogue: Catalogue, policy: Policy,
 AGES = (5, 10, 14, 16, 30)
 
 
-@RELAXED
-@given(hosts, st.sampled_from((Kind.DNS, Kind.TUNNEL)), st.sampled_from(range(len(AGES) - 1)))
-def test_a_stricter_age_never_allows_more(catalogue: Catalogue, host: str, kind: Kind, younger: int) -> None:
+@settings(RELAXED, max_examples=400)
+@given(scopes(), scopes(), grants(), pauses(), requests, moments, st.integers(0, len(AGES) - 2))
+@example("allow: [messaging]", "", (), (), Request(DeviceId("tablet"), Kind.DNS, "discord.com"), NOON, 0)
+def test_a_stricter_age_never_allows_more(
+    catalogue: Catalogue, person: str, device: str, given_grants: tuple[Grant, ...], given_pauses: tuple[Pause, ...], request_: Request,
+    now: float, younger: int,
+) -> None:  # fmt: skip
+    """Whatever else the policy says, and whatever was granted."""
+
     def blocked(age: int) -> bool:
-        rulesets = Rulesets(parse_policy(f"people: {{mia: {{age: {age}, devices: [192.168.1.9]}}}}".encode(), None), (), (), catalogue)
-        ruleset = rulesets.ruleset(_tablet(rulesets), NOON)
-        return decide(ruleset, catalogue, Request(DeviceId("tablet"), kind, host)).verdict is Verdict.BLOCK
+        policy = _policy_of(f"age: {age}, {person}", device)
+        rulesets = Rulesets(policy, given_grants, given_pauses, catalogue)
+        return decide(rulesets.ruleset(_tablet(rulesets), now), catalogue, request_).verdict is Verdict.BLOCK
 
     assert blocked(AGES[younger]) >= blocked(AGES[younger + 1])
 
@@ -190,7 +209,7 @@ def test_built_in_profiles_loosen_with_age() -> None:
     levels = {"strict": 0, "moderate": 1, "off": 2}
     privacy = [Privacy.FULL, Privacy.DOMAIN, Privacy.CATEGORY, Privacy.NONE]
     for younger, older in pairwise(ordered):
-        blocked = [{target.name for target in rules.block if target.kind == "category"} for rules in (younger, older)]
+        blocked = [{(target.kind, target.name) for target in rules.block} for rules in (younger, older)]
         assert blocked[0] >= blocked[1]
         assert younger.safe_search is not None
         assert older.safe_search is not None
