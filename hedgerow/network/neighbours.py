@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -28,7 +29,7 @@ def read_neighbours() -> dict[str, str]:
 
 
 class Neighbours:
-    """A copy of the table, refreshed on a timer and soon after an address is met that is not in it."""
+    """A copy of the table, refreshed on a timer, and at once when an address is met that is not in it, but at most every `soonest_s`."""
 
     def __init__(self, on_change: Callable[[], None], every_s: float = 10.0, soonest_s: float = 0.5) -> None:
         self._on_change = on_change
@@ -38,14 +39,19 @@ class Neighbours:
         self._missed: set[str] = set()
         self._absent: set[str] = set()
         self._wanted = asyncio.Event()
+        self._read_at = -math.inf
 
     def mac_of(self, address: str) -> str | None:
         """The MAC address behind `address`; None while unknown, in which case the table is read again shortly."""
         mac = self._table.get(address)
-        if mac is None and address not in self._absent and len(self._missed) < _MISSED_MOST:
-            self._missed.add(address)
+        if mac is not None or address in self._absent or len(self._missed) >= _MISSED_MOST:
+            return mac
+        self._missed.add(address)
+        if time.monotonic() - self._read_at < self._soonest_s:
             self._wanted.set()
-        return mac
+            return None
+        self._read()
+        return self._table.get(address)
 
     def entries(self) -> dict[str, str]:
         """IP address → MAC address of all that is known now; a copy."""
@@ -54,20 +60,24 @@ class Neighbours:
     async def keep_fresh(self) -> None:
         """Runs until cancelled."""
         while True:
-            started = time.monotonic()
             self._wanted.clear()
-            try:
-                table = read_neighbours()  # the kernel answers while it is asked: no time to wait for
-            except OSError as error:
-                log.warning("%s", error)
-                table = self._table
-            self._absent = self._missed - table.keys()
-            self._missed = set()
-            if table != self._table:
-                self._table = table
-                self._on_change()
-            await asyncio.sleep(max(0.0, self._soonest_s - (time.monotonic() - started)))
+            self._read()
+            await asyncio.sleep(self._soonest_s)
             try:
                 await asyncio.wait_for(self._wanted.wait(), self._every_s)
             except TimeoutError:
                 continue
+
+    def _read(self) -> None:
+        """The kernel answers while it is asked: there is no time to wait for."""
+        self._read_at = time.monotonic()
+        try:
+            table = read_neighbours()
+        except OSError as error:
+            log.warning("%s", error)
+            table = self._table
+        self._absent = self._missed - table.keys()
+        self._missed = set()
+        if table != self._table:
+            self._table = table
+            self._on_change()

@@ -8,6 +8,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from struct import pack
 
 import pytest
@@ -18,6 +20,16 @@ from hedgerow.network.neighbours import Neighbours, read_neighbours
 from hedgerow.network.netlink import Neighbour, parse_dump
 
 MAC = "02:00:00:00:00:2a"
+MEET = """
+import subprocess
+from hedgerow.network.neighbours import Neighbours
+changes = []
+neighbours = Neighbours(lambda: changes.append(1), soonest_s=0.0)
+assert neighbours.mac_of("192.0.2.7") is None
+subprocess.run("ip neigh add 192.0.2.7 lladdr 02:00:00:00:00:2a dev lan0 nud permanent".split(), check=True)
+assert neighbours.mac_of("192.0.2.9") is None
+print(neighbours.mac_of("192.0.2.7"), len(changes))
+"""
 SHOW = "import json; from hedgerow.network.neighbours import read_neighbours; print(json.dumps(read_neighbours()))"
 
 
@@ -25,20 +37,33 @@ def run(*words: str) -> str:
     return subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.root
-def test_both_families_of_one_device_have_its_mac() -> None:
+@contextmanager
+def a_network() -> Iterator[tuple[str, ...]]:
+    """A network namespace with the interface `lan0`; yields the words that run a command in it."""
     space = f"hedgerow-{os.getpid()}"
     run("ip", "netns", "add", space)
     try:
         inside = ("ip", "netns", "exec", space)
         run(*inside, "ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1")
         run(*inside, "ip", "link", "set", "lan0", "up")
+        yield inside
+    finally:
+        run("ip", "netns", "delete", space)
+
+
+@pytest.mark.root
+def test_both_families_of_one_device_have_its_mac() -> None:
+    with a_network() as inside:
         for address in ("192.0.2.7", "2001:db8::7"):
             run(*inside, "ip", "neigh", "add", address, "lladdr", MAC, "dev", "lan0", "nud", "permanent")
         table = json.loads(run(*inside, sys.executable, "-c", SHOW))
-    finally:
-        run("ip", "netns", "delete", space)
     assert table == {"192.0.2.7": MAC, "2001:db8::7": MAC}
+
+
+@pytest.mark.root
+def test_a_device_is_known_from_its_first_packet_on() -> None:
+    with a_network() as inside:
+        assert run(*inside, sys.executable, "-c", MEET).split() == [MAC, "1"]
 
 
 def test_an_address_nobody_has_is_asked_for_once() -> None:
