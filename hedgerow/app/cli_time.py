@@ -14,6 +14,7 @@ from rich.table import Table
 from hedgerow.app.cli_family import HowLong
 from hedgerow.app.cli_options import AsJson, StateDir, call, fail
 from hedgerow.dashboards.api.codes import VALID_MINUTES
+from hedgerow.dashboards.api.vouchers import AuditRow, audit_csv
 
 seat = typer.Typer(help="Who sits at a café's seats, or is signed in at a device that several share.", no_args_is_help=True)
 
@@ -96,6 +97,36 @@ def list_seats(state: StateDir = None, as_json: AsJson = False) -> None:
         who = row["person"] or f"{row['profile']}{f' ({row["name"]})' if row['name'] else ''}"
         table.add_row(row["device"], who, _clock(row["ends"]) if row["ends"] else "ended by hand")
     Console().print(table)
+
+
+@seat.command()
+def vouchers(
+    count: Annotated[int, typer.Argument(metavar="COUNT", min=1, max=200)],
+    minutes: Annotated[int, typer.Option(min=1, max=1440, help="How long each session is.")],
+    band: Annotated[Band, typer.Option("--as", help="Who sits down with one.")],
+    days: Annotated[int, typer.Option(min=1, max=366, help="Days within which they must be used.")] = 30,
+    state: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make printed codes, each of which opens a seat once."""
+    made = call(state, "POST", "/vouchers", count=count, minutes=minutes, band=band.value, valid_days=days)
+    if as_json:
+        print(json.dumps(made, ensure_ascii=False, indent=1))
+        return
+    for each in made["codes"]:
+        print(each)
+
+
+@seat.command()
+def audit(
+    first: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="Default: a month ago.")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Default: today.")] = None,
+    state: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """For an inspection: what was blocked at the seats, day by day, without names (CSV)."""
+    rows = call(state, "GET", "/audit", **{name: day for name, day in (("first", first), ("last", last)) if day})
+    print(json.dumps(rows, indent=1) if as_json else audit_csv(AuditRow(**row) for row in rows), end="")
 
 
 def code(

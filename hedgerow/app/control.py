@@ -28,6 +28,7 @@ from hedgerow.app.publisher import Publisher
 from hedgerow.app.safe_names import SafeNamesWatch
 from hedgerow.app.settings import Settings
 from hedgerow.app.time_control import RunningTime
+from hedgerow.app.voucher_desk import VoucherDesk
 from hedgerow.app.warner import Warner
 from hedgerow.app.web_control import WebControl
 from hedgerow.app.web_tls import WebTls
@@ -48,6 +49,7 @@ from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.record import Event, Recorder
 from hedgerow.journal.retention import forget_decisions
 from hedgerow.journal.store import open_journal
+from hedgerow.journal.vouchers import VoucherStore
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.model import Activity, CodeTyped, ConductAccepted
 from hedgerow.policies.parties import retention_of
@@ -85,6 +87,7 @@ class ControlProcess:
         self.time = RunningTime(self._publisher)
         self._dns_certificate = DnsCertificate(settings, lambda: self._publisher.policy.network)
         self.codes = CodeDesk(self._publisher, self.web, self.time, self.recorder, CodeStore(engine))
+        self.vouchers = VoucherDesk(self._publisher, self.time, self.recorder, VoucherStore(engine))
         self._warner = Warner(lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event]))
 
     async def start(self) -> None:
@@ -171,6 +174,7 @@ class ControlProcess:
             try:
                 await asyncio.to_thread(self._publisher.usage.prune)
                 await asyncio.to_thread(self.codes.prune)
+                await asyncio.to_thread(self.vouchers.prune)
                 await asyncio.to_thread(self.notices.outbox.prune)
                 await asyncio.to_thread(forget_decisions, self._engine, people, profiles, time.time())
             except DatabaseError as error:
@@ -216,7 +220,8 @@ class ControlProcess:
 
     async def _serve_web(self) -> None:
         token = self.settings.admin_token.read_text(encoding="ascii").strip()
-        parts = Parts(self._publisher.reader, self.web, self.metrics, self.accounts, self.desk, token, self.time, self.codes, self.notices)
+        desks = (self.time, self.codes, self.vouchers, self.notices)
+        parts = Parts(self._publisher.reader, self.web, self.metrics, self.accounts, self.desk, token, *desks)
         server = web_server(create_app(parts), tls=self.tls)
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
         await server.serve(sockets=sockets)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from hedgerow.app.gateway_keeper import EVERYWHERE
+from hedgerow.app.own_addresses import address_for_others, own_addresses
 from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter, circumstances
+from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.snapshot import View
 from hedgerow.app.worker import Worker
 from hedgerow.dns.resolver import Addresses, Resolver
-from hedgerow.policies.model import Decision, Device, DeviceId, Request
+from hedgerow.policies.model import Decision, Device, DeviceId, Network, Request
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.block_page import BlockPage
 from hedgerow.proxy.guard import Guard
@@ -17,6 +20,14 @@ from hedgerow.proxy.judge import Judge
 from hedgerow.proxy.sign_in import USER, SignInRules
 
 CLOSE_GRACE_S = 5.0
+
+
+def portal_url(network: Network, settings: Settings) -> str:
+    """The own page of whoever asks, as devices of the network reach it; empty where none of our addresses is among theirs."""
+    host: str | None = settings.web.host
+    if host in EVERYWHERE:
+        host = address_for_others(own_addresses(), network.lan)
+    return f"http://{Endpoint(host, settings.web.port)}/device" if host is not None else ""
 
 
 class ProxySide:
@@ -37,7 +48,8 @@ class ProxySide:
         own = {endpoint.host for listen in (settings.dns, settings.proxy, settings.web) for endpoint in listen.every_family()}
         guard = Guard(network.reachable, frozenset(network.ports), frozenset(own))
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
-        page = BlockPage.load(network.country, network.timezone, ages, view.policy.conduct.text if view.policy.conduct else "")
+        conduct = view.policy.conduct.text if view.policy.conduct else ""
+        page = BlockPage.load(network.country, network.timezone, ages, conduct, portal_url(network, settings))
         worker, phrases = self._worker, view.policy.phrase_lists
         passwords = {user: each.proxy_password for each in view.policy.devices.values() if each.proxy_password for user in each.proxy_users}
         sign_in = SignInRules(network.proxy_sign_in, passwords)

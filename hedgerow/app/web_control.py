@@ -22,7 +22,7 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit, WorkerHealth
 from hedgerow.journal.record import Recorder
 from hedgerow.network.neighbours import Neighbours
-from hedgerow.policies.decide import decide
+from hedgerow.policies.decide import WELCOMED, decide
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.lifelines import Lifelines
 from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Person, Policy, Reason, Request
@@ -110,17 +110,22 @@ class WebControl:
             return None
         ruleset = view.rulesets.ruleset(device, time.time())
         closed = ruleset.closed
+        is_captive = closed is not None and closed.reason in WELCOMED
         conduct = view.policy.conduct if closed is not None and closed.reason is Reason.CONDUCT else None
+        sitting = next((each for each in view.rulesets.sittings if each.id == ruleset.sitting), None)
         return DeviceView(
             device=device.id,
             person=device.person,
             profile=ruleset.profile,
             lifelines=self._lifelines.for_country(view.policy.network.country),
-            held=closed.what or closed.reason.value if closed and conduct is None else "",
+            held=closed.what or closed.reason.value if closed and not is_captive else "",
             held_until=closed.until if closed else None,
             may_sign_in=ruleset.profile == "adult",
             conduct=conduct.text if conduct is not None else "",
             sitting=ruleset.sitting,
+            is_seat=device.is_seat,
+            is_captive=is_captive,
+            session_ends=sitting.ends if sitting is not None else None,
         )
 
     async def approve(self, request_id: int, how_long: HowLong, giver: str) -> Grant:

@@ -24,6 +24,7 @@ _LAW: Final = frozenset(("illegal",))
 
 _WORDS: Final = {
     Reason.PAUSE: "the internet is paused",
+    Reason.NO_SESSION: "open any page, and type the code of your voucher",
     Reason.CONDUCT: "open any page to read the code of conduct first",
     Reason.BEDTIME: "it is bedtime",
     Reason.SCHEDULE: "closed at this time",

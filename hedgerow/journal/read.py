@@ -71,6 +71,16 @@ class ReasonCount:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockedCount:
+    """How often something was blocked for a reason on one day; `day` counts from the epoch."""
+
+    day: int
+    reason: Reason
+    what: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class HourCount:
     """What was decided for one device in one hour; `hour` counts from the epoch."""
 
@@ -162,6 +172,13 @@ class Reader:
             sums.update({(row.verdict, row.reason, row.what): int(row.total) for row in self._all(query)})
         ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0][2]))
         return tuple(ReasonCount(Verdict(verdict), Reason(reason), what, total) for (verdict, reason, what), total in ordered)
+
+    def blocked_by_day(self, devices: Sequence[str], first: int, last: int) -> tuple[BlockedCount, ...]:
+        """What was blocked at these devices together, from the day `first` to the day `last`."""
+        key = (daily.c.day, daily.c.reason, daily.c.what)
+        query = select(*key, func.sum(daily.c.count).label("total")).group_by(*key).order_by(*key)
+        query = query.where(daily.c.device.in_(devices), daily.c.day.between(first, last), daily.c.verdict == Verdict.BLOCK.value)
+        return tuple(BlockedCount(row.day, Reason(row.reason), row.what, int(row.total)) for row in self._all(query))
 
     def hours(self, since: float) -> tuple[HourCount, ...]:
         """What was decided for each device in each hour, from the hour of `since` on."""

@@ -227,6 +227,18 @@ codes = Table(
     Column("used_at", Float),
 )
 
+vouchers = Table(
+    "vouchers",
+    metadata,
+    Column("digest", String, primary_key=True),  # of the code, which nobody can read again
+    Column("band", String, nullable=False),  # child or adult
+    Column("minutes", Integer, nullable=False),
+    Column("giver", String, nullable=False),
+    Column("made_at", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("used_at", Float),
+)
+
 notices = Table(
     "notices",
     metadata,

@@ -34,9 +34,19 @@ def background_hosts() -> frozenset[str]:
     return frozenset(host for group in read_data("background.yaml").values() for host in group)
 
 
+@cache
+def connectivity_checks() -> frozenset[str]:
+    """Hosts that devices ask whether the internet is there, or first a page of the network's own (RFC 8952)."""
+    return frozenset(read_data("background.yaml")["connectivity-checks"])
+
+
 def is_background(host: str) -> bool:
     """Whether a device asks for this host by itself."""
-    hosts = background_hosts()
+    return is_beneath(host, background_hosts())
+
+
+def is_beneath(host: str, hosts: frozenset[str]) -> bool:
+    """Whether a host, or a domain that it is in, is one of `hosts`."""
     while host:
         if host in hosts:
             return True

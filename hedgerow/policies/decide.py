@@ -15,6 +15,7 @@ from hedgerow.blocklists.catalogue import AskerRuling, Catalogue
 from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.urls import UNKNOWN, Asker
+from hedgerow.policies.activity import connectivity_checks, is_beneath
 from hedgerow.policies.content import blocked_search, words_of_search
 from hedgerow.policies.landmarks import Landmark
 from hedgerow.policies.model import Decision, Kind, Reason, Request, SafeSearch, TargetKind, Verdict
@@ -26,6 +27,8 @@ from hedgerow.policies.targets import path_of
 
 IP_ADDRESS = "ip-address"
 HIDDEN_NAME = "ech"
+WELCOMED = frozenset((Reason.NO_SESSION, Reason.CONDUCT))
+"""Why a café's seat is closed before its guest can begin."""
 """What a BYPASS decision names when no list does: a bare address as host; a host that the client hides."""
 
 
@@ -120,8 +123,12 @@ def _lifeline(case: Case) -> Decision | None:
 
 
 def _closed(case: Case) -> Decision | None:
-    closed = case.ruleset.closed
-    return None if closed is None else Decision(Verdict.BLOCK, closed.reason, closed.what, closed.rule, closed.until)
+    closed, request = case.ruleset.closed, case.request
+    if closed is None:
+        return None
+    # A guest's device finds the welcome page by asking for such a page (RFC 8952): its name leads on, to the proxy, which sends it there.
+    asks_the_way = request.kind is Kind.DNS and closed.reason in WELCOMED and is_beneath(request.host, connectivity_checks())
+    return Decision(Verdict.ALLOW if asks_the_way else Verdict.BLOCK, closed.reason, closed.what, closed.rule, closed.until)
 
 
 def _budget(case: Case) -> Decision | None:

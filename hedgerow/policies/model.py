@@ -43,6 +43,7 @@ class Reason(StrEnum):
 
     LIFELINE = "lifeline"
     PAUSE = "pause"
+    NO_SESSION = "no-session"  # a café's seat that nobody has opened yet
     CONDUCT = "code-of-conduct"  # a café's guest has not accepted it yet
     BEDTIME = "bedtime"
     SCHEDULE = "schedule"  # the internet is closed at this time
@@ -318,6 +319,13 @@ class ProxySignIn(StrEnum):
     ALWAYS = "always"
 
 
+class UnopenedSeats(StrEnum):
+    """What a café's seat is before somebody opens it."""
+
+    CHILD = "child"  # open, with a child's rules
+    CLOSED = "closed"  # shows the welcome page, which takes vouchers
+
+
 class Lists(StrEnum):
     """Which lists are used beside those that the policy names."""
 
@@ -387,6 +395,7 @@ class Policy:
     files: tuple[str, ...] = ()  # all that it was read from beside `path`: included files, calendars
     calendars: tuple[str, ...] = ()  # URLs of calendars with holidays
     conduct: Conduct | None = None
+    closes_unopened: Origin | None = None  # where it says that seats are closed until somebody opens them; None: they are a child's
     phrase_lists: tuple[str, ...] = ()  # files of weighted phrases beside the built-in ones; absolute
     notices: dict[str, Receiver] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ from hedgerow.policies import network_settings
 from hedgerow.policies.devices_reader import DevicesReader, known_profile
 from hedgerow.policies.holidays import Calendars, read_holidays
 from hedgerow.policies.list_entries import check_categories_used, list_source
-from hedgerow.policies.model import Conduct, Network, Person, Policy, Profile
+from hedgerow.policies.model import Conduct, Network, Person, Policy, Profile, UnopenedSeats
 from hedgerow.policies.notices_reader import read_notices
 from hedgerow.policies.profiles import ProfileReader, builtin_profiles, profile_for_age
 from hedgerow.policies.rules_reader import RulesReader
@@ -54,7 +54,9 @@ def resolve(
     return Policy(
         network, people, devices, profiles, household, lists, categories, str(path) if path is not None else None,
         calendars=tuple(dict.fromkeys(sources.urls)),
-        conduct=conduct, files=tuple(dict.fromkeys(sources.files)),
+        conduct=conduct,
+        closes_unopened=tree.origin_of(("unopened_seats",)) if raw.unopened_seats is UnopenedSeats.CLOSED else None,
+        files=tuple(dict.fromkeys(sources.files)),
         phrase_lists=tuple(_phrase_list(tree, index, name, path) for index, name in enumerate(raw.phrase_lists)),
         notices=read_notices(tree, reader.times, raw.notices),
     )  # fmt: skip

@@ -136,10 +136,14 @@ class Rulesets:
         here = [sitting for sitting in self.sittings if sitting.device == device.id and holds(sitting, now)]
         return max(here, key=lambda sitting: sitting.starts, default=None)
 
-    def _unaccepted(self, device: Device, sitting: Sitting | None) -> Closed | None:
-        """A guest's session begins with the café's code of conduct."""
-        conduct = self.policy.conduct
-        if conduct is None or not device.is_seat or sitting is None or sitting.accepted is not None:
+    def _before_begin(self, device: Device, sitting: Sitting | None) -> Closed | None:
+        """A seat may wait for a session, and a session for its guest to accept the café's code of conduct."""
+        conduct, waits = self.policy.conduct, self.policy.closes_unopened
+        if not device.is_seat:
+            return None
+        if sitting is None:
+            return None if waits is None else Closed(Reason.NO_SESSION, "", waits, None)
+        if conduct is None or sitting.accepted is not None:
             return None
         return Closed(Reason.CONDUCT, "", conduct.origin, sitting.ends)
 
@@ -153,7 +157,7 @@ class Rulesets:
         until = min(self._edges(device, layers, concerned, hours, now), default=None)
         settings = settings_of(parties)
         content = content_of(parties)
-        closed = next((hour.closed for hour in hours if hour.closed is not None), None) or self._unaccepted(device, sitting)
+        closed = next((hour.closed for hour in hours if hour.closed is not None), None) or self._before_begin(device, sitting)
         used_up = tuple(dict.fromkeys(each for hour in hours for each in hour.used_up))
         meters = tuple(dict.fromkeys(meter for party in parties for meter in party.meters))
         person = parties[0].name if len(parties) == 1 else None

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, model_validator
 
-from hedgerow.policies.model import Lists, Privacy, ProxySignIn, SafeSearch
+from hedgerow.policies.model import Lists, Privacy, ProxySignIn, SafeSearch, UnopenedSeats
 from hedgerow.policies.resolver_settings import BlockedAnswer, Dnssec, Strategy
 
 
@@ -249,5 +249,6 @@ class RawPolicy(RawRules):
     seats: Annotated[dict[str, RawSeat], BeforeValidator(_nothing_said)] = {}
     include: Texts = []
     code_of_conduct: str | None = None
+    unopened_seats: UnopenedSeats | None = None
     phrase_lists: Texts = []
     notices: Annotated[dict[str, RawReceiver], BeforeValidator(_nothing_said)] = {}

@@ -21,7 +21,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.policies.decide import IP_ADDRESS
+from hedgerow.policies.activity import connectivity_checks, is_beneath
+from hedgerow.policies.decide import IP_ADDRESS, WELCOMED
 from hedgerow.policies.lifelines import Lifeline, Lifelines
 from hedgerow.policies.model import Decision, Reason
 from hedgerow.policies.observe import ILLEGAL
@@ -48,7 +49,8 @@ _ANYBODY = Reader()
 class BlockPage:
     """Renders every answer of the proxy that is its own, for whoever reads it.
 
-    `abouts` explain categories in people's words (English ones). `ages` are those of the people whom the policy names.
+    `abouts` explain categories in people's words (English ones). `ages` are those of the people whom the policy names. `portal` is the
+    page on which a café's guest begins, empty where nobody knows how devices reach it.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class BlockPage:
         abouts: Mapping[str, str],
         ages: Mapping[str, int],
         conduct: str = "",
+        portal: str = "",
     ) -> None:
         self._template = environment.get_template("page.html")
         self._style = Markup(style)  # noqa: S704  our own file
@@ -67,6 +70,7 @@ class BlockPage:
         self._abouts = abouts
         self._ages = ages
         self._conduct = conduct
+        self._portal = portal
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self._policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         # No address holds what nobody can guess.
@@ -78,7 +82,8 @@ class BlockPage:
 
     @staticmethod
     def load(
-        country: str | None = None, timezone: str = "UTC", ages: Mapping[str, int] | None = None, conduct: str = ""
+        country: str | None = None, timezone: str = "UTC", ages: Mapping[str, int] | None = None, conduct: str = "",
+        portal: str = "",
     ) -> BlockPage:  # fmt: skip
         """The pages of this package, with the lifelines of a country and times as its clocks show them."""
         categories = builtin_categories()
@@ -92,6 +97,7 @@ class BlockPage:
             {category.name: category.description for category in categories},
             ages or {},
             conduct,
+            portal,
         )
 
     def reader_of(self, ruleset: Ruleset, accept_language: str) -> Reader:
@@ -103,6 +109,8 @@ class BlockPage:
     def blocked(self, decision: Decision, host: str, url: str, now: float, form: Form = Form.PAGE, reader: Reader = _ANYBODY) -> Answer:
         """The answer to a blocked request, in the form that suits the one who asked."""
         wording = self._wordings[reader.language]
+        if self._leads_to_portal(decision, host, form):
+            return self._answer(302, "", "text/plain", (("Location", self._portal),))
         match form:
             case Form.PAGE:
                 return self._blocked_page(decision, host, url, now, reader)
@@ -113,6 +121,13 @@ class BlockPage:
                 return self._answer(403, json.dumps(_facts(wording, decision, host, now), ensure_ascii=False), "application/json")
             case Form.NOTHING:
                 return self._answer(403, "", "text/plain")
+
+    def _leads_to_portal(self, decision: Decision, host: str, form: Form) -> bool:
+        """Phones and laptops show a page of the network's own if what they ask leads elsewhere (RFC 8952)."""
+        if not self._portal or decision.reason not in WELCOMED:
+            return False
+        is_check = is_beneath(host, connectivity_checks())
+        return is_check or (decision.reason is Reason.NO_SESSION and form is Form.PAGE)
 
     def refused_tunnel(self, decision: Decision, host: str, now: float, reader: Reader = _ANYBODY) -> Answer:
         """The answer to a CONNECT that was blocked: a few words, since browsers show none and programs log them."""
@@ -226,10 +241,11 @@ def _facts(wording: Wording, decision: Decision, host: str, now: float) -> dict[
 def is_closed_to_asking(decision: Decision) -> bool:
     """Nobody is asked to open a hole in the filter from the page that closed it; a bare address may be somebody's own server.
 
-    Nor is illegal material asked for: a request would write down where it is. And a code of conduct is accepted, not asked about.
+    Nor is illegal material asked for: a request would write down where it is. And a café's guest begins at the counter or by a voucher,
+    and accepts a code of conduct.
     """
     is_a_way_round = decision.reason is Reason.BYPASS and decision.what != IP_ADDRESS
-    return is_a_way_round or decision.what == ILLEGAL or decision.reason is Reason.CONDUCT
+    return is_a_way_round or decision.what == ILLEGAL or decision.reason in WELCOMED
 
 
 def _render_care(

@@ -37,7 +37,7 @@ PAGES = (
     "/why?device=mia-tablet&target=x.example",
 )
 MACHINE_PATHS = ("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat")
-OWN_FORMS = ("/device/code", "/device/conduct", "/language")
+OWN_FORMS = ("/device/code", "/device/conduct", "/device/voucher", "/language")
 """Those of a device's own page."""
 FORMS = {
     "/pause": {"person": "mia"},
@@ -47,6 +47,9 @@ FORMS = {
     "/requests/1/deny": {},
     "/requests/1/code": {},
     "/device/conduct": {},
+    "/device/voucher": {"code": "ABCD-EFGH"},
+    "/counter/vouchers": {"count": "5", "minutes": "60", "band": "child"},
+    "/counter/vouchers/withdraw": {},
     "/device/code": {"code": "123456"},
     "/codes": {"person": "mia", "minutes": "15"},
     "/grants/g/revoke": {},

@@ -114,6 +114,7 @@ def test_a_journal_from_before_the_sums_by_day_gets_them(tmp_path):
     engine = open_journal(path)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE daily")
+        connection.exec_driver_sql("DROP TABLE vouchers")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0006'")
         for hour, count in ((24 * 20_000, 3), (24 * 20_000 + 23, 4), (24 * 20_001, 5)):
             connection.exec_driver_sql("INSERT INTO hourly VALUES (?, 'd', 'block', 'category', 'adult', ?)", (hour, count))

@@ -30,6 +30,7 @@ from hedgerow.dashboards.api.problems import install_handlers, problem, wants_js
 from hedgerow.dashboards.api.routes import make_api
 from hedgerow.dashboards.api.streams import add_streams
 from hedgerow.dashboards.api.time_routes import BudgetRow, TimeControl, make_time_api
+from hedgerow.dashboards.api.vouchers import VoucherControl, add_audit, make_voucher_api
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDesk
 from hedgerow.dashboards.pages.site import Renderer, Site
@@ -51,6 +52,7 @@ class Parts:
     token: str
     time: TimeControl | None = None
     codes: CodeControl | None = None
+    vouchers: VoucherControl | None = None
     notices: NoticeDesk | None = None
 
 
@@ -59,16 +61,19 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     reader, control = parts.reader, parts.control
     # No docs_url: FastAPI's own pages load scripts from the outside.
     app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
-    site = Site(reader, control, parts.accounts, parts.desk, clock, Renderer(control, clock), parts.time, parts.codes)
+    site = Site(reader, control, parts.accounts, parts.desk, clock, Renderer(control, clock), parts.time, parts.codes, parts.vouchers)
     api = make_api(reader, control, clock)
     add_household(api, reader, control, parts.desk, clock)
     add_streams(api, reader)
+    add_audit(api, reader, control.policy, clock)
     add_keys(api, parts.accounts)
     app.include_router(api)
     if parts.time is not None:
         app.include_router(make_time_api(parts.time))
     if parts.codes is not None:
         app.include_router(make_code_api(parts.codes))
+    if parts.vouchers is not None:
+        app.include_router(make_voucher_api(parts.vouchers))
     if parts.notices is not None:
         app.include_router(make_notices_api(parts.notices))
     app.include_router(make_pages(site))

@@ -104,7 +104,8 @@ class DeviceView:
     """What a device may know of itself. `held` says in words that a pause or bedtime holds now, empty otherwise.
 
     `may_sign_in`: the sign-in page is shown to this device; the filtered devices of children get no more than their own page.
-    `conduct`: the café's code of conduct, where the guest of the session `sitting` has yet to accept it.
+    `conduct`: the café's code of conduct, where the guest of the session `sitting` has yet to accept it. `is_seat`: vouchers are taken
+    here; `is_captive`: nothing but this page is open before a guest has begun; `session_ends`: when the session here does.
     """
 
     device: DeviceId
@@ -116,6 +117,9 @@ class DeviceView:
     may_sign_in: bool = False
     conduct: str = ""
     sitting: str = ""
+    is_seat: bool = False
+    is_captive: bool = False
+    session_ends: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

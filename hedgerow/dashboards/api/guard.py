@@ -32,8 +32,20 @@ CHECK_ZONE = "check.hedgerow.internal"
 HERE_PATH = "/check/here.svg"
 """What a device loads under a name of that zone, which nobody but our resolver answers (`dns.check_names`)."""
 
+PORTAL_PATH = "/captive-portal"
+
 DEVICE_PATHS = frozenset(
-    {"/device", "/device/time", "/device/code", "/device/conduct", "/language", "/certificate", "/certificate/trusted.svg"}
+    {
+        PORTAL_PATH,
+        "/device",
+        "/device/time",
+        "/device/code",
+        "/device/voucher",
+        "/device/conduct",
+        "/language",
+        "/certificate",
+        "/certificate/trusted.svg",
+    }
     | {f"/static/hedgerow.{form}" for form in ("css", "js", "svg")}
     | {"/check", "/static/check.js", HERE_PATH}
     | {f"/certificate/hedgerow-ca.{form}" for form in ("mobileconfig", "crt", "pem")}
@@ -50,8 +62,11 @@ START_PATH = "/start"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MACHINE_PATHS = frozenset({"/metrics", "/healthz"})
 _ADMIN_PREFIXES = ("/accounts", "/tokens", "/sessions")
-_OPERATE_READS = frozenset({"/", "/start", "/devices", "/requests", "/grants", "/status", "/budgets", "/sittings", "/codes", "/counter"})
-_OPERATE_CHANGES = ("/requests/", "/grants", "/pause", "/resume", "/bonus", "/sittings/", "/codes", "/counter/")
+_OPERATE_READS = frozenset(
+    {"/", "/start", "/devices", "/requests", "/grants", "/status", "/budgets", "/sittings", "/codes", "/vouchers", "/audit"}
+    | {"/counter", "/counter/audit.csv"}
+)
+_OPERATE_CHANGES = ("/requests/", "/grants", "/pause", "/resume", "/bonus", "/sittings/", "/codes", "/vouchers", "/counter/")
 _FORWARDED = ("via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 SECURITY_HEADERS = {

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.api.time_routes import TimeControl
+from hedgerow.dashboards.api.vouchers import MOST_AT_ONCE, VoucherControl, VoucherOrder, audit, audit_csv, last_days
 from hedgerow.dashboards.pages.site import COUNTER, Site, back_to, visitor_of
 from hedgerow.policies.model import Sitting
 
@@ -37,11 +39,39 @@ class CounterPages:
         router.add_api_route(f"{COUNTER}/open", self.open, methods=["POST"])
         router.add_api_route(f"{COUNTER}/extend", self.extend, methods=["POST"])
         router.add_api_route(f"{COUNTER}/end", self.end, methods=["POST"])
+        router.add_api_route(f"{COUNTER}/vouchers", self.print_vouchers, methods=["POST"])
+        router.add_api_route(f"{COUNTER}/vouchers/withdraw", self.withdraw_vouchers, methods=["POST"])
+        router.add_api_route(f"{COUNTER}/audit.csv", self.audit, methods=["GET"])
 
     async def counter(self, request: Request) -> Response:
         tiles = self._tiles()
         free = sum(1 for tile in tiles if tile.sitting is None)
-        return self._site.renderer.page(request, "counter.html", tiles=tiles, free=free)
+        vouchers = await self._site.vouchers.open() if self._site.vouchers is not None else ()
+        return self._site.renderer.page(request, "counter.html", tiles=tiles, free=free, vouchers=vouchers)
+
+    async def print_vouchers(
+        self, request: Request, count: Annotated[int, Form(ge=1, le=MOST_AT_ONCE)], band: Annotated[Literal["child", "adult"], Form()],
+        minutes: Minutes, valid_days: Annotated[int, Form(ge=1, le=366)] = 30,
+    ) -> Response:  # fmt: skip
+        """A sheet of codes, shown once."""
+        order = VoucherOrder(count=count, band=band, minutes=minutes, valid_days=valid_days)
+        made = await self._vouchers().make(order, visitor_of(request).name)
+        return self._site.renderer.page(request, "vouchers.html", codes=made.codes, voucher=made.voucher)
+
+    async def withdraw_vouchers(self) -> Response:
+        await self._vouchers().withdraw()
+        return back_to(COUNTER)
+
+    async def audit(self) -> Response:
+        """What was blocked at the seats in the last month, for an inspection: counts by day, without names."""
+        rows = await run_in_threadpool(audit, self._site.reader, self._site.policy(), *last_days(self._site.clock()))
+        headers = {"Content-Disposition": 'attachment; filename="hedgerow-audit.csv"'}
+        return Response(audit_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
+
+    def _vouchers(self) -> VoucherControl:
+        if self._site.vouchers is None:
+            raise Unfit("No vouchers are made here.")
+        return self._site.vouchers
 
     async def open(self, request: Request, seat: Seat, band: Annotated[Literal["child", "adult"], Form()], minutes: Minutes) -> Response:
         """A guest sits down."""

@@ -19,6 +19,7 @@ from hedgerow.dashboards.accounts import Accounts, Scope, Visitor
 from hedgerow.dashboards.api.codes import CodeControl
 from hedgerow.dashboards.api.control import Control
 from hedgerow.dashboards.api.time_routes import BudgetRow, TimeControl
+from hedgerow.dashboards.api.vouchers import VoucherControl
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.languages import Language, language, language_of, message
 from hedgerow.dashboards.policy_desk import PolicyDesk
@@ -57,6 +58,7 @@ class Site:
     renderer: Renderer
     time: TimeControl | None = None
     codes: CodeControl | None = None
+    vouchers: VoucherControl | None = None
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         """How everybody's time stands; those that nothing limits today are left out."""

@@ -18,6 +18,7 @@ from hedgerow.dashboards.pages.lists import ListPages
 from hedgerow.dashboards.pages.log import LogPages
 from hedgerow.dashboards.pages.own import OwnPages
 from hedgerow.dashboards.pages.people import PeoplePages
+from hedgerow.dashboards.pages.portal import PortalPages
 from hedgerow.dashboards.pages.settings import SettingsPages
 from hedgerow.dashboards.pages.site import Site
 from hedgerow.dashboards.pages.today import TodayPages
@@ -33,7 +34,7 @@ def make_pages(site: Site) -> APIRouter:
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     for pages in (
         *(TodayPages, CounterPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages),
-        *(CertificatePages, CheckPages, CodePages, LanguagePages),
+        *(CertificatePages, CheckPages, CodePages, LanguagePages, PortalPages),
     ):
         pages(site).add_to(router)
     for name, kind in (("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript")):

@@ -18,6 +18,7 @@ from hedgerow.policies.services import Services
 _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.LIFELINE: (message("a helpline"), message("a helpline")),
     Reason.PAUSE: (message("the network is paused"), message("the network is paused")),
+    Reason.NO_SESSION: (message("nobody has opened this seat yet"), message("nobody has opened this seat yet")),
     Reason.CONDUCT: (message("the code of conduct was not accepted yet"), message("the code of conduct was not accepted yet")),
     Reason.BEDTIME: (message("bedtime"), message("bedtime (%(what)s)")),
     Reason.SCHEDULE: (message("closed at this time"), message("closed at this time (%(what)s)")),

@@ -1,0 +1,123 @@
+"""A café whose seats are closed until a voucher is typed at the welcome page, and what an inspection is told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import time
+import urllib.parse
+from collections.abc import Iterator
+
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import curl, kdig
+from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
+
+SEAT, OTHER, COUNTER = "127.0.0.6", "127.0.0.7", "127.0.0.8"
+POLICY = """
+unopened_seats: closed
+block: [news.example]
+seats:
+  seat-1: {ip: 127.0.0.6}
+  seat-2: {ip: 127.0.0.7}
+devices:
+  counter: {ip: 127.0.0.8, profile: adult}
+"""
+
+
+@pytest.fixture(scope="module")
+def cafe(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
+    with running_hedgerow(network_section(whole_internet) + POLICY) as each:
+        yield each
+
+
+def seat_command(cafe: Hedgerow, *words: str) -> str:
+    done = hedgerow_command("seat", *words, "--state", str(cafe.state))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def vouchers(cafe: Hedgerow, count: int, minutes: int, band: str) -> list[str]:
+    return seat_command(cafe, "vouchers", str(count), "--minutes", str(minutes), "--as", band).split()
+
+
+def is_open(cafe: Hedgerow, name: str, source: str) -> bool:
+    return kdig(cafe.dns, name, source=source).data("A") != ["0.0.0.0"]
+
+
+def type_code(cafe: Hedgerow, code: str, source: str) -> tuple[int, str]:
+    command = ["curl", "-s", "-w", "\n%{http_code}", "--interface", source, "-H", f"Origin: {cafe.web}"]
+    command += ["-d", urllib.parse.urlencode({"code": code}), f"{cafe.web}/device/voucher"]
+    text, _, status = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.rpartition("\n")
+    return int(status), text
+
+
+def own_page(cafe: Hedgerow, source: str) -> str:
+    return subprocess.run(["curl", "-s", "--interface", source, f"{cafe.web}/device"], capture_output=True, text=True, check=True).stdout
+
+
+def portal(cafe: Hedgerow, source: str) -> tuple[str, dict[str, object]]:
+    """Content type and facts of the API of RFC 8908."""
+    words = ["curl", "-s", "-w", "\n%{content_type}", "--interface", source, f"{cafe.web}/captive-portal"]
+    text, _, kind = subprocess.run(words, capture_output=True, text=True, check=True).stdout.rpartition("\n")
+    return kind, json.loads(text)
+
+
+def test_a_guest_with_a_voucher(cafe: Hedgerow, internet: SmallInternet) -> None:
+    wait_until(lambda: not is_open(cafe, "school.example", SEAT), 30, "nobody has opened it")
+    assert is_open(cafe, "school.example", COUNTER)
+    assert is_open(cafe, "www.childline.org.uk", SEAT)
+    page = curl(internet.url("school.example", scheme="http"), proxy=cafe.proxy, source=SEAT)
+    assert (page.status, page.headers["location"]) == (302, [f"{cafe.web}/device"])
+    assert "The code of your voucher" in own_page(cafe, SEAT)
+    assert portal(cafe, SEAT) == ("application/captive+json", {"captive": True, "user-portal-url": f"{cafe.web}/device"})
+
+    first, second = vouchers(cafe, 2, 60, "child")
+    status, text = type_code(cafe, "AAAA-AAAA", SEAT)
+    assert status == 403
+    assert "That is no voucher that can be used" in text
+    assert type_code(cafe, f" {first.lower()} ", SEAT)[0] == 303
+    wait_until(lambda: is_open(cafe, "school.example", SEAT), 30, "the seat is open")
+    assert not is_open(cafe, "news.example", SEAT), "under the café's rules"
+    assert not is_open(cafe, "school.example", OTHER)
+    facts = portal(cafe, SEAT)[1]
+    assert not facts["captive"]
+    assert 3500 < int(str(facts["seconds-remaining"])) <= 3600
+
+    assert type_code(cafe, first, OTHER)[0] == 403, "it was used"
+    assert type_code(cafe, second, SEAT)[0] == 303, "more time"
+    wait_until(lambda: 7100 < int(str(portal(cafe, SEAT)[1]["seconds-remaining"])) <= 7200, 30)
+    (adults,) = vouchers(cafe, 1, 60, "adult")
+    assert "another kind" in type_code(cafe, adults, SEAT)[1], "a child's session does not become an adult's"
+    seat_command(cafe, "end", "seat-1")
+    wait_until(lambda: not is_open(cafe, "school.example", SEAT), 30, "closed again")
+    assert type_code(cafe, adults, OTHER)[0] == 303
+    wait_until(lambda: is_open(cafe, "www.tiktok.com", OTHER), 30, "an adult sits there")
+
+
+def test_guessing_is_in_vain(cafe: Hedgerow) -> None:
+    answers = [type_code(cafe, f"GUESS{number:03}", OTHER)[1] for number in range(6)]
+    assert "Too many codes were tried here" in answers[-1]
+    (good,) = vouchers(cafe, 1, 60, "adult")
+    assert type_code(cafe, good, OTHER)[0] == 403
+    assert type_code(cafe, good, COUNTER)[0] == 403, "that is no seat"
+
+
+def test_what_an_inspection_is_told(cafe: Hedgerow) -> None:
+    seat_command(cafe, "open", "seat-1", "--as", "child")
+    wait_until(lambda: is_open(cafe, "school.example", SEAT), 30)
+    for _ in range(3):
+        assert not is_open(cafe, "news.example", SEAT)
+        assert not is_open(cafe, "www.tiktok.com", SEAT)
+
+    def told() -> dict[tuple[str, str], int]:
+        rows = list(csv.DictReader(seat_command(cafe, "audit").splitlines()))
+        assert {row["day"] for row in rows} <= {time.strftime("%Y-%m-%d", time.gmtime(time.time() - back)) for back in (0, 3600)}
+        return {(row["reason"], row["what"]): int(row["count"]) for row in rows}
+
+    wait_until(lambda: sum(told().values()) >= 6, 60, "the journal has written it")
+    assert told()[("category", "social")] >= 3
+    text = seat_command(cafe, "audit")
+    assert "seat-1" not in text
+    assert "127.0.0" not in text
