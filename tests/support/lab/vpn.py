@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.spaces import Space, connect
@@ -16,6 +16,9 @@ _MORE_PORTS = (53, 123, 443, 40000)
 _PATIENCE_S = 12.0
 """A first message that went astray is sent again after five seconds (the WireGuard paper, section 6.1, Rekey-Timeout)."""
 
+# The sockets of all namespaces are in one folder, and a peer that ends leaves its own behind: no name is used twice.
+_NUMBERS = itertools.count(1)
+
 
 @dataclass
 class Vpn:
@@ -24,11 +27,10 @@ class Vpn:
     space: Space
     folder: Path
     interface: str
-    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(2))
 
     def carries(self, device: Space, address: str, port: int) -> bool:
         """Whether a tunnel from `device` to the peer at `address` and `port` comes about: the handshake is done by both."""
-        number = next(self._numbers)
+        number = next(_NUMBERS)
         name = f"wg{os.getpid()}-{number}"
         private, public = _new_keys(device, self.folder / f"{name}.key")
         self.space.must("wg", "set", self.interface, "peer", public, "allowed-ips", f"10.99.{number >> 8}.{number & 255}/32")
@@ -63,7 +65,7 @@ def vpn(space: Space, outside: Space, folder: Path) -> Vpn:
     chain = f"type nat hook prerouting priority dstnat; udp dport {{ {ports} }} redirect to :{_PORT};"
     done = space.run("nft", "-f", "-", text=f"table inet ports {{\nchain in {{\n{chain}\n}}\n}}\n")
     assert done.returncode == 0, done.stderr
-    interface = f"wg{os.getpid()}-1"
+    interface = f"wg{os.getpid()}-{next(_NUMBERS)}"
     private, _public = _new_keys(space, folder / f"{interface}.key")
     space.start("wireguard-go", "-f", interface)
     _wait_for_interface(interface)
@@ -81,7 +83,6 @@ def _new_keys(space: Space, path: Path) -> tuple[Path, str]:
 
 
 def _wait_for_interface(name: str) -> None:
-    """The socket's folder is one for all namespaces, hence names that nobody else has."""
     deadline = time.monotonic() + 10
     while not Path(f"/var/run/wireguard/{name}.sock").exists():
         assert time.monotonic() < deadline, f"wireguard-go did not make {name}"
