@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import h11
 from h11._readers import ChunkedReader
-from h11._receivebuffer import ReceiveBuffer
+from h11._receivebuffer import ReceiveBuffer, blank_line_regex
 from mitmproxy import http
 from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events
@@ -29,6 +29,7 @@ from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 from hedgerow.proxy import lean_http
 from hedgerow.proxy.block_page import Answer
 from hedgerow.proxy.held_stream import ConnectionWasStale, Stream
+from hedgerow.proxy.request_fault import is_unclear_head, request_fault, response_fault
 
 MAX_PENDING = 256 * 1024
 """Bytes of a head, a chunk's head, trailers or pipelined requests that may wait for their end."""
@@ -37,7 +38,7 @@ MAX_BACKLOG = 16 * 1024 * 1024
 """Bytes of answers that wait for one HTTP/2 client, of all its streams together."""
 
 _NOT_IN_TRAILERS = frozenset(
-    b"authorization connection content-encoding content-length content-range content-type cookie host hedgerow-pass keep-alive "
+    b"authorization connection content-encoding content-length content-range content-type cookie host keep-alive "
     b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
 )
 
@@ -139,6 +140,15 @@ def make_server(voice: Voice) -> type[_http1.Http1Server]:
 
     class Server(_Bounded, _http1.Http1Server):
         trailers_of = layers.RequestTrailers
+
+        def read_headers(self, event: events.ConnectionEvent) -> Commands:
+            buffer = self.buf
+            end = blank_line_regex.search(buffer._data, buffer._multiple_lines_search)  # from where h11 will go on
+            if end is not None and is_unclear_head(buffer._data[: end.end()]):
+                self.state = self.done
+                yield from self._say(400, "the head holds a bare CR or LF, or another control character")
+                return
+            yield from super().read_headers(event)
 
         def send(self, event: Any) -> Commands:
             if isinstance(event, layers.ResponseTrailers):
@@ -349,12 +359,29 @@ class HttpLayer(_layers.HttpLayer):
         return isinstance(last, Client) and connection.connected and last.is_idle
 
 
+_validate_request, _validate_headers = layers.validate_request, layers.validate_headers
+
+
+def _stricter_request(mode: HTTPMode, request: http.Request, validate_inbound_headers: bool) -> str | None:
+    """As mitmproxy's `validate_request`, and what it lets through."""
+    fault: str | None = _validate_request(mode, request, validate_inbound_headers)
+    return fault or request_fault(request, names_whole_url=mode is HTTPMode.regular)
+
+
+def _stricter_headers(message: http.Message) -> None:
+    """As mitmproxy's `validate_headers`, which raises ValueError."""
+    _validate_headers(message)
+    if isinstance(message, http.Response) and (fault := response_fault(message)) is not None:
+        raise ValueError(fault)
+
+
 def install(voice: Voice) -> None:
     """From now on every connection of this process speaks HTTP as described here. Call it once."""
     lean_http.install()
     layers.Http1Server = make_server(voice)
     layers.Http1Client = Client
     layers.HttpStream = Stream
+    layers.validate_request, layers.validate_headers = _stricter_request, _stricter_headers
     layers.Http2Server = make_http2_server(voice)
     _http1.make_body_reader = _make_body_reader
     _http1.make_error_response = lambda status_code, message="": voice(status_code, message, None, "").to_bytes()
