@@ -1,4 +1,4 @@
-"""Commands that keep and look: the weekly report, a live view, backup and restore."""
+"""Commands that keep and look: the weekly report, what is kept about somebody, a live view, backup and restore."""
 
 from __future__ import annotations
 
@@ -37,6 +37,33 @@ def report(
     except OSError as error:
         fail(f"Can't write {out}: {error.strerror}.")
     print(f"Wrote {out}.")
+
+
+def kept(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A person or a device, also one that the policy knows no longer.")],
+    state: StateDir = None,
+) -> None:
+    """Print all that is kept about somebody, a row of JSON a line."""
+    print(call_text(state, "/kept", name=name), end="")
+
+
+def erase(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A person or a device, also one that the policy knows no longer.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    state: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase what is kept about somebody, for good; what holds now stays: rules, open grants, this week's minutes."""
+    if not yes:
+        typer.confirm(f"Erase what is kept about {name}? It cannot be brought back.", abort=True, err=True)
+    done = call(state, "POST", "/kept/erase", name=name)
+    if as_json:
+        print(json.dumps(done, ensure_ascii=False))
+    else:
+        told = ", ".join(f"{number} {kind}" for kind, number in done["rows"].items())
+        print(f"Erased of {name}: {told}." if told else f"Nothing was kept about {name}.")
+    if done["problem"]:
+        fail(f"It is erased, but traces of it may be left in the journal's file. {done['problem']}")
 
 
 def top(
@@ -93,7 +120,7 @@ def restore(
         print(f"Restored {', '.join(names)}.")
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (report, top, backup, restore)
+COMMANDS: tuple[Callable[..., None], ...] = (report, kept, erase, top, backup, restore)
 
 
 def _look(state: Path | None) -> dict[str, Any]:

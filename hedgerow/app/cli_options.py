@@ -15,6 +15,8 @@ PolicyFile = Annotated[Path | None, typer.Option("--policy", metavar="FILE", hel
 StateDir = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where Hedgerow keeps its state.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+_PATIENCE_S = 600.0  # a long journal is not written anew in a minute
+
 
 def fail(message: str) -> NoReturn:
     """Ends the command with one sentence on standard error and exit status 2."""
@@ -36,9 +38,9 @@ def call(state: Path | None, method: str, path: str, **body: Any) -> Any:
     return answer.json() if answer.content else None
 
 
-def call_text(state: Path | None, path: str) -> str:
+def call_text(state: Path | None, path: str, **query: Any) -> str:
     """As `call`, for what is no JSON."""
-    return _ask(state, "GET", path).text
+    return _ask(state, "GET", path, **query).text
 
 
 def _ask(state: Path | None, method: str, path: str, **body: Any) -> httpx.Response:
@@ -53,7 +55,7 @@ def _ask(state: Path | None, method: str, path: str, **body: Any) -> httpx.Respo
     headers = {"Authorization": f"Bearer {token}"}
     query = body if method == "GET" else None
     try:
-        with httpx.Client(trust_env=False, timeout=30) as client:
+        with httpx.Client(trust_env=False, timeout=_PATIENCE_S) as client:
             answer = client.request(method, url, headers=headers, params=query, json=None if method == "GET" else body)
     except httpx.HTTPError:
         fail(f"Hedgerow does not answer at {url.removesuffix(path)}: is it running?")

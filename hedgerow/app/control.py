@@ -36,6 +36,7 @@ from hedgerow.app.worker_watch import WorkerWatch
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
+from hedgerow.dashboards.kept_desk import KeptDesk
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDesk
 from hedgerow.dashboards.policy_desk import PolicyDesk
@@ -44,6 +45,7 @@ from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.changes import ChangeStore
 from hedgerow.journal.codes import CodeStore
 from hedgerow.journal.courier_server import CourierServer
+from hedgerow.journal.kept import KeptStore
 from hedgerow.journal.messages import CounterDelta, GaugeLevel, Message
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.record import Event, Recorder
@@ -77,6 +79,7 @@ class ControlProcess:
             Outbox(engine), AddressBook(settings.notices), lambda: self._publisher.policy, send_apart, self._weekly_report,
             link=lambda: f"http://{self.web.reached_at('localhost')}/",
         )  # fmt: skip
+        self.kept = KeptDesk(KeptStore(engine), self.recorder, lambda: self._publisher.policy)
         self.metrics = Metrics()
         self.neighbours = Neighbours(lambda: None)
         self.workers = WorkerWatch(settings.workers_file, self.metrics, self.recorder)
@@ -221,7 +224,7 @@ class ControlProcess:
     async def _serve_web(self) -> None:
         token = self.settings.admin_token.read_text(encoding="ascii").strip()
         desks = (self.time, self.codes, self.vouchers, self.notices)
-        parts = Parts(self._publisher.reader, self.web, self.metrics, self.accounts, self.desk, token, *desks)
+        parts = Parts(self._publisher.reader, self.web, self.metrics, self.accounts, self.desk, self.kept, token, *desks)
         server = web_server(create_app(parts), tls=self.tls)
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
         await server.serve(sockets=sockets)

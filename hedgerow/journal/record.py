@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ RESERVE = 32 * 1024 * 1024
 
 _DAY = 86400.0
 _CHUNK = 1000  # rows deleted a transaction, so that pruning never keeps the writer waiting
+_LATE_S = 600.0  # no worker keeps a report back for as long
 _BREATH_S = 0.05  # between two of them: a lock alone would be taken again before the writer wakes up
 
 
@@ -78,6 +79,7 @@ class Recorder:
         self._kept: list[AccessRequest | Event] = []
         self._seen: dict[str, DeviceSeen] = {}
         self._reserve, self._free = reserve, free or self._free_octets
+        self._erased: list[tuple[frozenset[str], float]] = []
         self.dropped = self.forgotten = 0
         self.problem = ""
 
@@ -87,7 +89,7 @@ class Recorder:
             for message in messages:
                 match message:
                     case Observation():
-                        if may_be_remembered(message):
+                        if may_be_remembered(message) and not self._is_erased(message):
                             self._observations.append(message)
                     case AccessRequest() | Event():
                         self._kept.append(message)
@@ -115,6 +117,17 @@ class Recorder:
                 return self._write_less(batch, error)
             self._tell(made_room)
             return rows
+
+    @contextlib.contextmanager
+    def at_rest(self, erasing: frozenset[str]) -> Iterator[None]:
+        """Writes what is buffered, and then nothing until the block ends. What workers tell later of the time before, about these
+        people and devices, is not remembered any more."""
+        with self._guard:
+            now = self._clock()
+            self._erased = [each for each in self._erased if each[1] > now - _LATE_S] + [(erasing, now)]
+        self.flush()
+        with self._writing:
+            yield
 
     def prune(self) -> int:
         """Deletes what is older than the retention allows; returns the number of decisions deleted. Never raises for the disk's sake.
@@ -215,6 +228,9 @@ class Recorder:
         except OSError:
             return self._reserve
         return status.f_bavail * status.f_frsize
+
+    def _is_erased(self, message: Observation) -> bool:
+        return any(message.when < until and (message.device in names or message.person in names) for names, until in self._erased)
 
     def _shed(self, limit: int) -> None:
         excess = len(self._observations) - limit

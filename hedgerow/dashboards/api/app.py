@@ -24,6 +24,7 @@ from hedgerow.dashboards.api.control import Control, Status
 from hedgerow.dashboards.api.front import FrontDoor, Tls
 from hedgerow.dashboards.api.guard import CONFIG_PATHS, Admission, Guard, GuardMiddleware, parse_address, peer_address
 from hedgerow.dashboards.api.household import add_household
+from hedgerow.dashboards.api.kept_routes import make_kept_api
 from hedgerow.dashboards.api.keys import add_keys
 from hedgerow.dashboards.api.notice_routes import make_notices_api
 from hedgerow.dashboards.api.problems import install_handlers, problem, wants_json
@@ -31,6 +32,7 @@ from hedgerow.dashboards.api.routes import make_api
 from hedgerow.dashboards.api.streams import add_streams
 from hedgerow.dashboards.api.time_routes import BudgetRow, TimeControl, make_time_api
 from hedgerow.dashboards.api.vouchers import VoucherControl, add_audit, make_voucher_api
+from hedgerow.dashboards.kept_desk import KeptDesk
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDesk
 from hedgerow.dashboards.pages.site import Renderer, Site
@@ -49,6 +51,7 @@ class Parts:
     metrics: Metrics
     accounts: Accounts
     desk: PolicyDesk
+    kept: KeptDesk
     token: str
     time: TimeControl | None = None
     codes: CodeControl | None = None
@@ -61,7 +64,9 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     reader, control = parts.reader, parts.control
     # No docs_url: FastAPI's own pages load scripts from the outside.
     app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
-    site = Site(reader, control, parts.accounts, parts.desk, clock, Renderer(control, clock), parts.time, parts.codes, parts.vouchers)
+    site = Site(
+        reader, control, parts.accounts, parts.desk, parts.kept, clock, Renderer(control, clock), parts.time, parts.codes, parts.vouchers
+    )
     api = make_api(reader, control, clock)
     add_household(api, reader, control, parts.desk, clock)
     add_streams(api, reader)
@@ -76,6 +81,7 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
         app.include_router(make_voucher_api(parts.vouchers))
     if parts.notices is not None:
         app.include_router(make_notices_api(parts.notices))
+    app.include_router(make_kept_api(parts.kept))
     app.include_router(make_pages(site))
     _add_proxy_config(app, control)
     _add_machine_routes(app, parts, clock)

@@ -42,6 +42,7 @@ DEVICE_PATHS = frozenset(
         "/device/code",
         "/device/voucher",
         "/device/conduct",
+        "/device/kept",
         "/language",
         "/certificate",
         "/certificate/trusted.svg",

@@ -21,7 +21,7 @@ from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.endings import told
 from hedgerow.policies.model import Grant, Verdict
 
-_NOT_OURS = message("This device is not part of this network.")
+NOT_OURS = message("This device is not part of this network.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class OwnPages:
         site = self._site
         view = site.control.device_at(peer_address(request.scope))
         if view is None:
-            return site.renderer.error(request, 403, _NOT_OURS)
+            return site.renderer.error(request, 403, NOT_OURS)
         mine = await run_in_threadpool(self._read, view.device, view.person)
         policy = site.policy()
         rules = (
@@ -77,7 +77,7 @@ class OwnPages:
         site = self._site
         view = site.control.device_at(peer_address(request.scope))
         if view is None or site.time is None:
-            return site.renderer.error(request, 403, _NOT_OURS)
+            return site.renderer.error(request, 403, NOT_OURS)
         if view.sitting:
             await site.time.accept(view.sitting)
         return back_to("/device")
@@ -87,7 +87,7 @@ class OwnPages:
         site = self._site
         view = site.control.device_at(peer_address(request.scope))
         if view is None or site.codes is None:
-            return site.renderer.error(request, 403, _NOT_OURS)
+            return site.renderer.error(request, 403, NOT_OURS)
         try:
             await site.codes.redeem(view.device, code)
         except WrongCode as wrong:

@@ -20,6 +20,7 @@ from hedgerow.dashboards.api.codes import CodeControl
 from hedgerow.dashboards.api.control import Control
 from hedgerow.dashboards.api.time_routes import BudgetRow, TimeControl
 from hedgerow.dashboards.api.vouchers import VoucherControl
+from hedgerow.dashboards.kept_desk import KeptDesk
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.languages import Language, language, language_of, message
 from hedgerow.dashboards.policy_desk import PolicyDesk
@@ -54,6 +55,7 @@ class Site:
     control: Control
     accounts: Accounts
     desk: PolicyDesk
+    kept: KeptDesk
     clock: Callable[[], float]
     renderer: Renderer
     time: TimeControl | None = None

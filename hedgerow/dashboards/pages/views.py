@@ -13,6 +13,7 @@ from hedgerow.dashboards.pages.codes import CodePages
 from hedgerow.dashboards.pages.counter import CounterPages
 from hedgerow.dashboards.pages.devices import DevicePages
 from hedgerow.dashboards.pages.entry import EntryPages
+from hedgerow.dashboards.pages.kept import KeptPages
 from hedgerow.dashboards.pages.language_choice import LanguagePages
 from hedgerow.dashboards.pages.lists import ListPages
 from hedgerow.dashboards.pages.log import LogPages
@@ -34,7 +35,7 @@ def make_pages(site: Site) -> APIRouter:
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     for pages in (
         *(TodayPages, CounterPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages),
-        *(CertificatePages, CheckPages, CodePages, LanguagePages, PortalPages),
+        *(CertificatePages, CheckPages, CodePages, LanguagePages, PortalPages, KeptPages),
     ):
         pages(site).add_to(router)
     for name, kind in (("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript")):

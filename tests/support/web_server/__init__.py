@@ -19,10 +19,12 @@ from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
 from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit
 from hedgerow.dashboards.api.time_routes import BudgetRow
+from hedgerow.dashboards.kept_desk import KeptDesk
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.changes import ChangeStore
+from hedgerow.journal.kept import KeptStore
 from hedgerow.journal.ledger import Ledger
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Recorder
@@ -193,15 +195,16 @@ def running_web(
     metrics = Metrics(strict=True)
     accounts = Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     desk = PolicyDesk(policy_path, ChangeStore(engine), _nothing_to_do, clock)
+    recorder = Recorder(engine, clock=clock)
+    kept = KeptDesk(KeptStore(engine, clock=clock), recorder, control.policy, clock)
     counted = CountedTime()
-    app = create_app(Parts(Reader(engine), control, metrics, accounts, desk, token, counted), clock)
+    app = create_app(Parts(Reader(engine), control, metrics, accounts, desk, kept, token, counted), clock)
     routes = frozenset((method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods)
     server = web_server(app)
     with socket.create_server((listen, port)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:
-            recorder = Recorder(engine, clock=clock)
             yield Web(listener.getsockname()[1], engine, recorder, ledger, control, metrics, accounts, policy_path, routes, counted)
         finally:
             server.should_exit = True
