@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter, circumstances
 from hedgerow.app.snapshot import View
 from hedgerow.app.worker import Worker
-from hedgerow.dns.client_ids import PREFIX
+from hedgerow.dns.client_ids import MAC, PREFIX
 from hedgerow.dns.clients import Client
 from hedgerow.dns.listeners import Server
 from hedgerow.dns.resolver import Resolver
@@ -38,9 +38,13 @@ class DnsWorker:
         worker.counters = self.counters
 
     def client_of(self, address: str) -> Client | None:
-        """By address, or by the id that a client of encrypted DNS gives."""
-        client_id = address.removeprefix(PREFIX) if address.startswith(PREFIX) else None
-        found = self._worker.client(address) if client_id is None else self._worker.client_of_id(client_id)
+        """By address, by the id that a client of encrypted DNS gives, or by the MAC address that a forwarder gives."""
+        if address.startswith(PREFIX):
+            found = self._worker.client_of_id(address.removeprefix(PREFIX))
+        elif address.startswith(MAC):
+            found = self._worker.client_of_mac(address.removeprefix(MAC))
+        else:
+            found = self._worker.client(address)
         return Client(found[0].id, found[1]) if found else None
 
     def observe(self, client: Client, request: Request, decision: Decision, count: int) -> None:
@@ -60,7 +64,7 @@ class DnsWorker:
             self.upstreams = fresh
 
     def counters(self) -> Mapping[tuple[str, ...], float]:
-        counters = self.server.all_counters() | self._meter.counters
+        counters = self.server.responder.all_counters() | self._meter.counters
         resolver = self.server.resolver
         counters["hedgerow_dns_cache_octets",] = float(resolver.answers.octets + resolver.resolutions.octets)
         counters["hedgerow_dns_cache_entries",] = float(len(resolver.answers.entries))

@@ -43,7 +43,9 @@ async def serve_encrypted(worker: Worker, server: Server) -> AsyncIterator[None]
         yield
         return
     try:
-        transports = _Transports(EncryptedSide(server, worker.view.policy.network.server_name), settings, *certificate_files(worker))
+        transports = _Transports(
+            EncryptedSide(server.streams, worker.view.policy.network.server_name), settings, *certificate_files(worker)
+        )
     except (OSError, ssl.SSLError) as error:
         # The rest of the family's names must go on.
         log.error("Encrypted DNS is not served, for want of a certificate: %s", error)

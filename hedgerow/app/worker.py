@@ -65,7 +65,7 @@ class Worker:
             if ruleset.until is not None:
                 self._horizon = min(self._horizon, ruleset.until)
             found = (device, ruleset)
-            self._report_seen(now, device, ruleset, address)
+            self._report_seen(now, device, ruleset, address, self.neighbours.mac_of(address))
         if len(self._clients) >= 65536:
             self._clients.clear()
         self._clients[address] = found
@@ -74,6 +74,13 @@ class Worker:
     def client_of_id(self, client_id: str) -> tuple[Device, Ruleset] | None:
         """The device that calls itself so over encrypted DNS, and what holds for it now; None where the policy names none."""
         return self._known_client(self.view.rulesets.device_of_client(client_id))
+
+    def client_of_mac(self, mac: str) -> tuple[Device, Ruleset] | None:
+        """The device for which a forwarder asks, by its MAC address, and what holds for it now."""
+        found = self._known_client(self.view.rulesets.device_of_mac(mac))
+        if found is not None:
+            self._report_seen(time.time(), *found, "", mac)
+        return found
 
     def client_of_user(self, user: str) -> tuple[Device, Ruleset] | None:
         """The device that signs in to the proxy as `user`, and what holds for it now; None where the policy names none."""
@@ -146,12 +153,11 @@ class Worker:
             await asyncio.sleep(COUNTERS_EVERY_S)
             self.courier.report_totals(self.counters())
 
-    def _report_seen(self, now: float, device: Device, ruleset: Ruleset, address: str) -> None:
+    def _report_seen(self, now: float, device: Device, ruleset: Ruleset, address: str, mac: str | None) -> None:
         last, last_address = self._seen.get(device.id, (0.0, ""))
         if now - last < SEEN_AGAIN_S and address == last_address:
             return
         if len(self._seen) >= 65536:
             self._seen.clear()
         self._seen[device.id] = (now, address)
-        mac = self.neighbours.mac_of(address)
         self.courier.send(DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile))

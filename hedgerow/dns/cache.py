@@ -6,19 +6,18 @@ Both are bounded in number and in octets, and forget by the clock algorithm: wha
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from functools import lru_cache
-from struct import Struct, pack
+from struct import pack
 from typing import Final, Protocol
 
 from hedgerow.dns.answers import Draft, Rendered
 from hedgerow.dns.series import Series
-from hedgerow.dns.wire import DNSSEC_SHAPE, Query, host_of, query_of
+from hedgerow.dns.wire import DNSSEC_SHAPE, OPT_OCTETS, Query, host_of, query_of
 from hedgerow.policies.model import Decision
 
 STALE_SECONDS: Final = 86_400.0  # RFC 8767, section 5: one to three days
 NEVER: Final = float("inf")
 _RULESET_OCTETS: Final = 8  # of a key: which ruleset it is for, see `Resolver.prefix`
+_WITHOUT_OPTIONS: Final = (4, 4 + OPT_OCTETS)  # octets of a query behind its name
 _ENTRY_OVERHEAD: Final = 600  # octets of Python objects around an entry's own bytes, measured with tracemalloc
 
 
@@ -35,9 +34,8 @@ class Cached(Protocol):
 
 
 class Entry:
-    """One finished answer, with what was decided: `id + head + question + tail` is the message, of `length` octets.
-
-    `write(memory, at, head, question, tail)` puts all but the id into memory, in one call.
+    """One finished answer, with what was decided: the asker's id and `rest` are the message, of `length` octets, where the question was
+    written in small letters; who wrote it otherwise gets the letters back (`message`).
 
     TTLs are patched at most once a second, and never show an instant past `expires`. Not frozen: it is the one thing that the
     hot path changes. Whoever asks for it after `renew_at` has the same sent upstream again. Ten thousand of them are kept, so that
@@ -45,8 +43,7 @@ class Entry:
     """
 
     __slots__ = (
-        "born", "ceiling", "decision", "due", "expires", "head", "key", "length", "renew_at", "seen", "series", "tail", "ttls", "until",
-        "write",
+        "born", "ceiling", "decision", "due", "expires", "key", "length", "renew_at", "rest", "seen", "series", "ttls", "until",
     )  # fmt: skip
 
     def __init__(
@@ -60,8 +57,9 @@ class Entry:
         decision: Decision | None,
         series: Series,
     ) -> None:
-        self.head, self.tail, self.ttls = rendered
-        self.write, self.length = _layout(len(key) - _RULESET_OCTETS - 11, len(self.tail))
+        self.rest = rendered.head + key[_RULESET_OCTETS + 10 : -1] + rendered.tail
+        self.length = 2 + len(self.rest)
+        self.ttls = rendered.ttls
         self.ceiling = draft.ceiling
         self.born, self.until = born, until
         self.expires = min(born + draft.lifetime, until)
@@ -82,7 +80,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        return len(self.tail) + _ENTRY_OVERHEAD
+        return len(self.rest) + _ENTRY_OVERHEAD
 
     def refresh(self, now: float) -> bool:
         """Patch the TTLs for the second that begins at `now` (monotonic); False if the answer has expired.
@@ -93,21 +91,17 @@ class Entry:
         left = int(self.expires - now)
         self.due = self.expires - min(left, self.ceiling)
         if self.ttls:
-            tail = bytearray(self.tail)
+            rest = bytearray(self.rest)
+            start = len(self.key) - _RULESET_OCTETS - 1  # of what follows the question
             for offset, ttl in self.ttls:
                 end = min(self.born + ttl, self.until)
-                tail[offset : offset + 4] = pack("!I", min(max(int(end - self.due), 0), self.ceiling))
-            self.tail = bytes(tail)
+                at = start + offset
+                rest[at : at + 4] = pack("!I", min(max(int(end - self.due), 0), self.ceiling))
+            self.rest = bytes(rest)
         return now < self.expires
 
     def message(self, query: bytes, question_end: int) -> bytes:
-        return query[:2] + self.head + query[12:question_end] + self.tail
-
-
-@lru_cache(maxsize=1024)
-def _layout(question: int, tail: int) -> tuple[Callable[..., None], int]:
-    """How to write an answer with a question and a tail of so many octets, and its length; one pair for all answers of one shape."""
-    return Struct(f"10s{question}s{tail}s").pack_into, 12 + question + tail
+        return query[:2] + self.rest[:10] + query[12:question_end] + self.rest[question_end - 2 :]
 
 
 class Resolution:
@@ -211,3 +205,15 @@ def learn_suffix(table: dict[bytes, bytes], query: Query, limit: int = 4096) -> 
     if len(table) >= limit:
         table.clear()
     table[query.suffix_key] = query.suffix
+
+
+def learn_wording(table: dict[bytes, Entry], prefix: bytes, words: bytes, name_end: int, entry: Entry, limit: int = 4096) -> None:
+    """Teach the hot path which answer a query has that is written in small letters and without options, as most are: it finds it at once
+    by all its octets but the id (`words`, with the name ending at `name_end`). Bounded: senders choose these bytes.
+
+    Who looks an entry up here must see to its `due`.
+    """
+    if len(words) - name_end in _WITHOUT_OPTIONS:
+        if len(table) >= limit:
+            table.clear()
+        table[prefix + words] = entry

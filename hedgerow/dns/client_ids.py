@@ -1,4 +1,5 @@
-"""Who a client of encrypted DNS says that it is: by the server name it asks for, or by the path. Pure.
+"""Who a client of encrypted DNS says that it is: by the server name it asks for, or by the path; and how clients are called that are not
+known by their address. Pure.
 
 An id makes a device known wherever it asks from, so it is as good as a password: whoever has it gets that device's answers.
 """
@@ -9,7 +10,10 @@ import re
 from typing import Final
 
 PREFIX: Final = "id:"
-"""A client is looked up under its address, or under its id with this before it; no address begins so."""
+MAC: Final = "mac:"
+FORWARDER: Final = "forwarder:"
+"""A client is looked up under its address, or under its id or the MAC address that a forwarder gives with this before it; a forwarder that
+asks for itself is kept under its address with this before it. No address begins so."""
 
 _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PATH: Final = "/dns-query"

@@ -31,6 +31,8 @@ class Client:
 
 
 type ClientOf = Callable[[str], Client | None]
+type Key = int | str | bytes
+"""What a listener finds in a datagram or about a connection that tells clients apart."""
 type Observe = Callable[[Client, Request, Decision, int], None]
 
 
@@ -39,7 +41,7 @@ class Known:
 
     __slots__ = ("bucket", "client", "hits", "key", "prefix")
 
-    def __init__(self, key: str | bytes, client: Client, prefix: bytes, bucket: Bucket) -> None:
+    def __init__(self, key: Key, client: Client, prefix: bytes, bucket: Bucket) -> None:
         self.key = key
         self.bucket = bucket
         self.client = client
@@ -48,7 +50,7 @@ class Known:
 
 
 class Clients:
-    """The clients of one worker. `known` may be read directly; its keys are whatever a listener finds in a datagram.
+    """The clients of one worker. `known` may be read directly.
 
     A ruleset is never used past its `until`: a listener calls `keep_time` before it looks anybody up.
     """
@@ -64,7 +66,7 @@ class Clients:
     ) -> None:
         self.limits = Limits()
         self._renew = renew
-        self.known: dict[str | bytes, Known] = {}
+        self.known: dict[Key, Known] = {}
         self.client_of = client_of
         self._prefix_of, self._observe, self._counters, self._clocks = prefix_of, observe, counters, clocks
         self._boundary = float("inf")  # on the wall clock: the first `until` of those who are known
@@ -78,7 +80,7 @@ class Clients:
         if now >= self._stale_at or self._clocks.wall() >= self._boundary:
             self.forget()
 
-    def find(self, key: str | bytes, address: str) -> Known | None:
+    def find(self, key: Key, address: str) -> Known | None:
         """The client at `address`, kept under `key`; None for one that may not ask, who is not kept: strangers are without number."""
         client = self.client_of(address.partition("%")[0])
         if client is None:

@@ -10,18 +10,20 @@ import asyncio
 import ctypes
 import errno
 import logging
+import mmap
 import socket
 import sys
 from array import array
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from itertools import chain
+from typing import Final
 
-from hedgerow.dns.clients import Known
+from hedgerow.dns.cache import learn_wording
+from hedgerow.dns.clients import Key, Known
 from hedgerow.dns.later import LATER
+from hedgerow.dns.responder import DROPPED, Responder
 from hedgerow.dns.wire import SUFFIX_OCTETS
-
-if TYPE_CHECKING:
-    from hedgerow.dns.listeners import Server
 
 log = logging.getLogger(__name__)
 
@@ -29,22 +31,23 @@ DRAIN: Final = 64  # datagrams taken at one wake-up, so that other sockets get t
 _DRAIN_OF_MISSES: Final = 16  # the same after a wake-up with many misses, each of which takes as long as twenty hits
 _SLOT: Final = 1232  # octets of a datagram's memory: the longest answer, and no sensible query is longer
 _NAME: Final = 28  # struct sockaddr_in6, the longer of the two
-_INDEXES: Final = range(DRAIN)
-_SLOTS_AT: Final = tuple(_SLOT * index for index in _INDEXES)
+_SLOTS_AT: Final = tuple(_SLOT * index for index in range(DRAIN))
+_LENGTHS_AT: Final = tuple(2 * index + 1 for index in range(DRAIN))  # of iovecs, in words
 _CONTROL: Final = 64  # room for one packet-info message
 _PACKET_INFO: Final = {socket.AF_INET: (12, 16), socket.AF_INET6: (20, 16)}  # octets of the info, and where it starts
-_DROPPED: Final = "hedgerow_dns_dropped_total"
+
+_FORBIDDEN: Final = (errno.ENOSYS, errno.EPERM)  # by an old kernel, or by a sandbox
 
 type Ancillary = list[tuple[int, int, bytes]]
 
 
-def listen_on(server: Server, sock: socket.socket) -> Listener:
+def listen_on(responder: Responder, sock: socket.socket) -> Listener:
     """The fastest listener that this system has."""
     try:
-        return BatchListener(server, sock)
+        return BatchListener(responder, sock)
     except (OSError, AttributeError, NotImplementedError) as reason:
         log.info("datagrams are taken one by one: %s", reason)
-        return DatagramListener(server, sock)
+        return DatagramListener(responder, sock)
 
 
 def note_packet_info(sock: socket.socket) -> bool:
@@ -64,27 +67,29 @@ _IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named since Python 3.14
 class Listener:
     """What both have in common: the slow path, and the end."""
 
-    def __init__(self, server: Server, sock: socket.socket) -> None:
-        self._server, self._socket = server, sock
-        self._known = server.clients.known
-        self._entries = server.resolver.answers.entries
-        self._suffixes = server.resolver.suffixes
+    def __init__(self, responder: Responder, sock: socket.socket) -> None:
+        self._responder, self._socket = responder, sock
+        self._known = responder.clients.known
+        self._entries = responder.resolver.answers.entries
+        self._suffixes = responder.resolver.suffixes
         self._several_addresses = note_packet_info(sock)
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
 
-    def _slow(self, data: bytes, key: str | bytes, known: Known | None, peer: tuple[str, int], ancillary: Ancillary) -> None:
+    def _slow(self, data: bytes, key: Key, known: Known | None, peer: tuple[str, int], ancillary: Ancillary) -> None:
         """Answer what the cache did not."""
+        answer = self._responder.miss
         if known is None:
-            known = self._server.clients.find(key, peer[0])
+            known = self._responder.asker(key, peer[0], data)
             if known is None:
-                self._send(peer, ancillary, self._server.refuse(data))
+                self._send(peer, ancillary, self._responder.refuse(data))
                 return
-            if not self._server.admits(known):
+            if not self._responder.admits(known):
                 return
-        message = self._server.miss(known, data, "udp", partial(self._send, peer, ancillary))
+            answer = self._responder.answer  # what a forwarder passes on may well be known
+        message = answer(known, data, "udp", partial(self._send, peer, ancillary))
         if message is not LATER:
             self._send(peer, ancillary, message)
 
@@ -96,32 +101,33 @@ class Listener:
                 else:
                     self._socket.sendto(message, peer)
             except OSError:
-                self._server.count(_DROPPED, "send")
+                self._responder.count(DROPPED, "send")
 
     def _count(self, began: float, hits: int, metered: int, over: int) -> None:
         """Count answers from the cache, queries of clients that have limits, and those that were over them."""
-        server = self._server
+        responder = self._responder
         if hits:
-            server.hit_seconds(server.resolver.clocks.steady() - began, hits)
+            responder.hit_seconds(responder.resolver.clocks.steady() - began, hits)
         if metered:
-            server.clients.limits.total.left -= metered
+            responder.clients.limits.total.left -= metered
         if over:
-            server.counters[_DROPPED, "limit"] = server.counters.get((_DROPPED, "limit"), 0.0) + over
+            responder.count(DROPPED, "limit", by=over)
 
 
 class DatagramListener(Listener):
     """Takes datagrams one by one."""
 
-    def __init__(self, server: Server, sock: socket.socket) -> None:
-        super().__init__(server, sock)
+    def __init__(self, responder: Responder, sock: socket.socket) -> None:
+        super().__init__(responder, sock)
         asyncio.get_running_loop().add_reader(sock, self._drain)
 
     def _drain(self) -> None:
-        now = self._server.resolver.clocks.steady()
-        self._server.clients.keep_time(now)
+        clients = self._responder.clients
+        now = self._responder.resolver.clocks.steady()
+        clients.keep_time(now)
         receive, room = self._socket.recvmsg, _CONTROL if self._several_addresses else 0
         known_at, entries, suffixes = self._known, self._entries, self._suffixes
-        free, spent = self._server.clients.limits.free, self._server.clients.limits.total.left <= 0
+        free, spent = clients.limits.free, clients.limits.total.left <= 0
         hits = metered = over = 0
         for _ in range(DRAIN):
             try:
@@ -152,53 +158,64 @@ class DatagramListener(Listener):
 
 
 class Memory:
-    """Memory for one batch, laid out as recvmmsg and sendmmsg want it (64-bit Linux); `headers` and `pieces` are words of 8 octets.
+    """Memory for one batch, laid out as recvmmsg and sendmmsg want it (64-bit Linux).
 
-    A struct mmsghdr is eight words: address, its length, iovec, 1, control, its length, flags, octets received. A struct iovec is two:
-    address, length.
+    A struct mmsghdr (`headers`) is eight words of 8 octets: address, its length, iovec, 1, control, its length, flags, octets received. A
+    struct iovec (`pieces`) is two: address, length. `slots` hold the datagrams: of the kinds of memory that Python has, an mmap is the one
+    whose slices are bytes.
     """
 
     def __init__(self) -> None:
-        self._raw = [ctypes.create_string_buffer(size * DRAIN) for size in (_SLOT, _NAME, _CONTROL, 64, 16, 64)]
-        slots, names, controls, headers, pieces, outgoing = (ctypes.addressof(raw) for raw in self._raw)
-        views = [memoryview(raw).cast("B") for raw in self._raw]
-        self.slots, self.names, self.controls = views[:3]
-        self.headers, self.pieces, self.outgoing = (view.cast("Q") for view in views[3:])
-        self.headers_at, self.outgoing_at = headers, outgoing
-        for index in range(DRAIN):
-            self.pieces[2 * index : 2 * index + 2] = memoryview(array("Q", (slots + _SLOT * index, _SLOT)))
-            name, control, piece = names + _NAME * index, controls + _CONTROL * index, pieces + 16 * index
-            self.headers[8 * index : 8 * index + 8] = memoryview(array("Q", (name, _NAME, piece, 1, control, _CONTROL, 0, 0)))
-        self._fresh_headers, self._fresh_pieces = memoryview(bytes(self.headers)).cast("Q"), memoryview(bytes(self.pieces)).cast("Q")
+        self.slots = mmap.mmap(-1, _SLOT * DRAIN)
+        self.names, self.controls = bytearray(_NAME * DRAIN), bytearray(_CONTROL * DRAIN)
+        slots, names, controls = (_address_of(memory) for memory in (self.slots, self.names, self.controls))
+        self.pieces = array("Q", chain.from_iterable((slots + _SLOT * index, _SLOT) for index in range(DRAIN)))
+        pieces = _address_of(self.pieces)
+        self.headers = array(
+            "Q",
+            chain.from_iterable(
+                (names + _NAME * index, _NAME, pieces + 16 * index, 1, controls + _CONTROL * index, _CONTROL, 0, 0)
+                for index in range(DRAIN)
+            ),
+        )
+        self.outgoing = array("Q", bytes(64 * DRAIN))
+        self.headers_at, self.outgoing_at = _address_of(self.headers), _address_of(self.outgoing)
+        self._fresh_headers, self._fresh_pieces = self.headers[:], self.pieces[:]
 
     def reset(self) -> None:
         """Make all of it ready to receive."""
         self.headers[:] = self._fresh_headers
         self.pieces[:] = self._fresh_pieces
 
-    def gather(self, indexes: list[int]) -> None:
+    def gather(self, indexes: Sequence[int]) -> None:
         """Put the headers of these datagrams side by side into `outgoing`."""
         for place, index in enumerate(indexes):
             self.outgoing[8 * place : 8 * place + 8] = self.headers[8 * index : 8 * index + 8]
 
 
+def _address_of(memory: mmap.mmap | bytearray | array[int]) -> int:
+    """Where it begins; it must never grow."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
 class BatchListener(Listener):
     """Takes and answers up to `DRAIN` datagrams with two system calls. Raises NotImplementedError where that is not to be had."""
 
-    def __init__(self, server: Server, sock: socket.socket) -> None:
+    def __init__(self, responder: Responder, sock: socket.socket) -> None:
         if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
             raise NotImplementedError("not a 64-bit little-endian Linux")
-        super().__init__(server, sock)
         libc = ctypes.CDLL(None, use_errno=True)
         self._recvmmsg, self._sendmmsg = libc.recvmmsg, libc.sendmmsg
         self._recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
         self._sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
-        self._memory = Memory()
-        self._room = DRAIN
         self._file = sock.fileno()
-        # Where a sockaddr holds what tells clients apart: the address, for IPv6 with its scope.
-        start, stop = (8, 28) if sock.family == socket.AF_INET6 else (4, 8)
-        self._keys = tuple(slice(_NAME * index + start, _NAME * index + stop) for index in range(DRAIN))
+        self._memory = Memory()
+        if self._recvmmsg(self._file, self._memory.headers_at, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _FORBIDDEN:
+            raise NotImplementedError("this system forbids recvmmsg")
+        super().__init__(responder, sock)
+        self._room = DRAIN
+        self._wordings = responder.resolver.wordings
+        self._keys = _keys_of(self._memory, sock.family)
         asyncio.get_running_loop().add_reader(sock, self._drain)
 
     def _drain(self) -> None:
@@ -206,57 +223,68 @@ class BatchListener(Listener):
         memory.reset()
         count = self._recvmmsg(self._file, memory.headers_at, self._room, socket.MSG_DONTWAIT, None)
         if count <= 0:
-            self._nothing_received()
             return
-        now = self._server.resolver.clocks.steady()
-        self._server.clients.keep_time(now)
-        known_at, entries, suffixes = self._known, self._entries, self._suffixes
+        clients = self._responder.clients
+        now = self._responder.resolver.clocks.steady()
+        clients.keep_time(now)
+        known_at, entries, suffixes, wordings = self._known, self._entries, self._suffixes, self._wordings
         slots, pieces = memory.slots, memory.pieces
-        received, names = bytes(slots[: count * _SLOT]), bytes(memory.names[: count * _NAME])
-        answered: list[int] = []
-        missed: list[tuple[int, bytes, bytes, Known | None]] = []
-        free, spent = self._server.clients.limits.free, self._server.clients.limits.total.left <= 0
-        metered = over = 0
-        for index, at, name, size in zip(_INDEXES, _SLOTS_AT, self._keys, memory.headers[7 : 8 * count : 8].tolist(), strict=False):
-            data = received[at : at + size]
-            key = names[name]
+        missed: list[tuple[int, bytes, Key, Known | None]] = []
+        free, spent = clients.limits.free, clients.limits.total.left <= 0
+        metered = 0
+        over: list[int] = []
+        for at, length_at, key, size in zip(_SLOTS_AT, _LENGTHS_AT, self._keys(count), memory.headers[7 : 8 * count : 8], strict=False):
+            words = slots[at + 2 : at + size]  # all but the id
             known = known_at.get(key)
-            end = data.find(0, 12) + 1  # as above
-            if known is not None:
-                bucket = known.bucket
-                if bucket is not free:
-                    if spent or bucket.left <= 0:
-                        over += 1
-                        continue
-                    bucket.left -= 1
-                    metered += 1
-                entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + SUFFIX_OCTETS], b""))
-                if entry is not None and (now < entry.due or entry.refresh(now)):
-                    entry.write(slots, at + 2, entry.head, data[12 : end + 4], entry.tail)
-                    pieces[2 * index + 1] = entry.length
-                    known.hits[entry] += 1
-                    answered.append(index)
+            if known is None:
+                missed.append((at, words, key, known))
+                continue
+            bucket = known.bucket
+            if bucket is not free:
+                if spent or bucket.left <= 0:
+                    over.append(at)
                     continue
-            missed.append((index, data, key, known))
-        if answered:
-            self._send_batch(answered, count)
-        self._count(now, len(answered), metered, over)
+                bucket.left -= 1
+                metered += 1
+            prefix = known.prefix
+            entry = wordings.get(prefix + words)
+            if entry is not None and now < entry.due:
+                slots[at + 2 : at + entry.length] = entry.rest
+            else:
+                end = words.find(0, 10) + 1  # as above
+                folded = words[:end].lower()
+                entry = entries.get(prefix + folded + suffixes.get(words[end : end + SUFFIX_OCTETS], b""))
+                if entry is None or not (now < entry.due or entry.refresh(now)):
+                    missed.append((at, words, key, known))
+                    continue
+                slots[at + 2 : at + entry.length] = entry.rest
+                if words.startswith(folded):
+                    learn_wording(wordings, prefix, words, end, entry)
+                else:
+                    slots[at + 2 + 10 : at + 2 + end] = words[10:end]  # the asker's own letters
+            pieces[length_at] = entry.length
+            known.hits[entry] += 1
+        hits = count - len(missed) - len(over)
+        if hits:
+            self._send_batch(hits, count, {*over, *[each[0] for each in missed]})
+        self._count(now, hits, metered, len(over))
         self._room = DRAIN if len(missed) < _DRAIN_OF_MISSES else _DRAIN_OF_MISSES
-        for index, data, key, known in missed:
-            self._slow(data, key, known, *self._sender(index))
+        for at, words, key, known in missed:
+            self._slow(slots[at : at + 2] + words, key, known, *self._sender(at // _SLOT))
 
-    def _send_batch(self, answered: list[int], count: int) -> None:
-        at, left = self._memory.headers_at, len(answered)
-        if left < count:
-            self._memory.gather(answered)
+    def _send_batch(self, hits: int, count: int, unanswered: set[int]) -> None:
+        """Send what has been written into the slots, but for those at `unanswered`."""
+        at = self._memory.headers_at
+        if unanswered:
+            self._memory.gather([index for index in range(count) if _SLOTS_AT[index] not in unanswered])
             at = self._memory.outgoing_at
-        while left:
-            sent = self._sendmmsg(self._file, at, left, socket.MSG_DONTWAIT)
+        while hits:
+            sent = self._sendmmsg(self._file, at, hits, socket.MSG_DONTWAIT)
             if sent <= 0:  # the first of them could not be sent
-                self._server.count(_DROPPED, "send")
+                self._responder.count(DROPPED, "send")
                 sent = 1
             at += 64 * sent
-            left -= sent
+            hits -= sent
 
     def _sender(self, index: int) -> tuple[tuple[str, int], Ancillary]:
         """Who sent a datagram, and what makes the answer leave from the address that it came to."""
@@ -273,8 +301,12 @@ class BatchListener(Listener):
         peer = (socket.inet_ntop(socket.AF_INET6, name[8:24]), port, 0, scope)
         return peer, ancillary  # type: ignore[return-value]  # the address family decides how long it is
 
-    def _nothing_received(self) -> None:
-        if ctypes.get_errno() in (errno.ENOSYS, errno.EPERM):
-            log.info("this system forbids recvmmsg: datagrams are taken one by one")
-            asyncio.get_running_loop().remove_reader(self._socket)
-            self._server.replace(self, DatagramListener(self._server, self._socket))
+
+def _keys_of(memory: Memory, family: socket.AddressFamily) -> Callable[[int], Sequence[Key]]:
+    """What tells the senders of so many datagrams apart: the address in each sockaddr, for IPv6 with its scope."""
+    if family == socket.AF_INET:
+        words = memoryview(memory.names).cast("I")
+        return lambda count: words[1 : 7 * count : 7].tolist()
+    names = memory.names
+    places = tuple(slice(_NAME * index + 8, _NAME * index + 28) for index in range(DRAIN))
+    return lambda count: [bytes(names[place]) for place in places[:count]]

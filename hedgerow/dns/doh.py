@@ -16,6 +16,7 @@ from hedgerow.dns.client_ids import id_of_path
 from hedgerow.dns.encrypted import EncryptedSide
 from hedgerow.dns.http_codec import MAX_BODY, MAX_STREAMS, Broken, Codec, Exchange, Http1, Http2
 from hedgerow.dns.later import Later
+from hedgerow.dns.responder import DROPPED
 
 PROTOCOLS: Final = ("h2", "http/1.1")
 MAX_CONNECTIONS: Final = 256
@@ -36,7 +37,7 @@ class DohServer:
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
     async def listen(self, sock: socket.socket, tls: ServerTls) -> None:
-        await self.side.server.streams.serve(sock, lambda: DohConnection(self, tls), tls.context)
+        await self.side.streams.serve(sock, lambda: DohConnection(self, tls), tls.context)
 
     def admit(self, connection: DohConnection) -> bool:
         """Count a new connection, or say that there are too many. Where all places are taken, a stranger gives way, or who is idle."""
@@ -44,7 +45,7 @@ class DohServer:
         if mine < MAX_CONNECTIONS_OF_ONE and (len(self.open) < MAX_CONNECTIONS or self._make_room()):
             self.open.add(connection)
             return True
-        self.side.server.count("hedgerow_dns_dropped_total", "connections")
+        self.side.responder.count(DROPPED, "connections")
         return False
 
     def _make_room(self) -> bool:

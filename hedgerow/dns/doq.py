@@ -22,6 +22,7 @@ from hedgerow.dns.later import Later
 from hedgerow.dns.quic_listener import QuicListener
 from hedgerow.dns.quic_tls import IDLE_SECONDS, QuicTls
 from hedgerow.dns.quic_windows import MAX_STREAM_OCTETS, BoundedConnection
+from hedgerow.dns.responder import DROPPED
 
 MAX_CONNECTIONS: Final = 128
 MAX_CONNECTIONS_OF_ONE: Final = 16
@@ -30,7 +31,7 @@ HANDSHAKE_SECONDS: Final = 5.0
 UNKNOWN_SECONDS: Final = 10.0  # for who has not yet asked anything that was answered
 MAX_UNSENT: Final = 512 << 10  # octets of one connection's answers that the client has not acknowledged
 _SWEEP_SECONDS: Final = 1.0
-_KEEPALIVE: Final = b"\0\x0b"  # the option edns-tcp-keepalive, which must not be sent over QUIC (RFC 9250, section 5.5.2)
+_KEEPALIVE: Final = 11  # the option edns-tcp-keepalive, which must not be sent over QUIC (RFC 9250, section 5.5.2)
 
 NO_ERROR, INTERNAL_ERROR, PROTOCOL_ERROR, _CANCELLED, EXCESSIVE_LOAD = range(5)
 """Error codes (RFC 9250, section 4.3)."""
@@ -60,7 +61,7 @@ class DoqServer:
         has_room = has_room and sum(not other.is_ready for other in self.open) < MAX_HANDSHAKES
         has_room = has_room and (len(self.open) < MAX_CONNECTIONS or _end_longest_idle(self.open))
         if not has_room:
-            self.side.server.count("hedgerow_dns_dropped_total", "connections")
+            self.side.responder.count(DROPPED, "connections")
         return has_room
 
     def _sweep(self) -> None:
@@ -178,10 +179,10 @@ class DoqConnection(QuicConnectionProtocol):
 
 
 def _keeps_alive(query: bytes) -> bool:
-    if _KEEPALIVE not in query:
+    if _KEEPALIVE.to_bytes(2) not in query:
         return False
     try:
         edns = wire.parse_query(query, stream=True).edns
     except wire.Malformed:
         return False  # answered with FORMERR
-    return edns is not None and wire.has_option(edns.options, _KEEPALIVE)
+    return edns is not None and wire.option_of(edns.options, _KEEPALIVE) is not None

@@ -26,7 +26,7 @@ from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, Special, special, 
 from hedgerow.dns.upstream import Ask, UpstreamError
 from hedgerow.dns.wire import Malformed, Query, Response
 from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
-from hedgerow.policies.resolver_settings import BlockedAnswer
+from hedgerow.policies.resolver_settings import BlockedAnswer, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,8 @@ class Resolver:
         self.answers: ClockCache[Entry] = ClockCache(MAX_ANSWERS, for_answers)
         self.resolutions: ClockCache[Resolution] = ClockCache(MAX_RESOLUTIONS, cache_octets - for_answers)
         self.suffixes: dict[bytes, bytes] = {}  # for datagrams: see `cache.learn_suffix`
-        self.stream_suffixes: dict[bytes, bytes] = {}
+        self._stream_suffixes: dict[bytes, bytes] = {}
+        self.wordings: dict[bytes, Entry] = {}  # for datagrams: see `cache.learn_wording`
         self._circumstances = circumstances or Circumstances(decide)
         self._epoch = 0
         self._series = SeriesTable()
@@ -115,9 +116,24 @@ class Resolver:
         self._circumstances = circumstances or Circumstances(decide)
         self._epoch += 1
         self.answers.clear()
+        self.wordings.clear()
         if upstreams is not None:
             self.upstreams = upstreams
             self.resolutions.clear()
+
+    @property
+    def settings(self) -> ResolverSettings:
+        return self._circumstances.settings
+
+    def suffixes_for(self, transport: str) -> dict[bytes, bytes]:
+        """The table of `cache.learn_suffix` for what comes over a transport."""
+        return self.suffixes if transport == "udp" else self._stream_suffixes
+
+    def sweep(self, now: float, steps: int) -> None:
+        """Forget what has expired; to be called about once a second."""
+        self.answers.sweep(now, steps)
+        self.resolutions.sweep(now, steps)
+        self.wordings.clear()  # so that it keeps nothing alive that the cache has given up
 
     def prefix(self, ruleset: Ruleset) -> bytes:
         """The first part of cache keys: ids of rulesets are unique within one snapshot only."""
@@ -368,8 +384,7 @@ class Resolver:
         entry.refresh(now)
         if query.cacheable and entry.expires > now and case.decision is not _OPEN_PAGE:
             self.answers.put(key, entry, now)
-            table = self.suffixes if case.transport == "udp" else self.stream_suffixes
-            learn_suffix(table, query)
+            learn_suffix(self.suffixes_for(case.transport), query)
         return Answer(entry.message(query.data, query.end), entry)
 
     def _once(self, query: Query, draft: Draft) -> bytes:

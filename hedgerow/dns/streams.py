@@ -6,14 +6,10 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from hedgerow.dns.arrivals import Arrivals
-from hedgerow.dns.clients import Known
-from hedgerow.dns.wire import SUFFIX_OCTETS
-
-if TYPE_CHECKING:
-    from hedgerow.dns.listeners import Server
+from hedgerow.dns.responder import DROPPED, Responder
 
 MAX_CONNECTIONS: Final = 512
 MAX_CONNECTIONS_OF_ONE: Final = 64
@@ -26,12 +22,12 @@ _BACKLOG: Final = 256
 class StreamServer:
     """The TCP side of a server: listening sockets and open connections, bounded in all and for each address."""
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
+    def __init__(self, responder: Responder) -> None:
+        self.responder = responder
         self._listening: list[asyncio.Server] = []
         self._open: dict[str, set[StreamConnection]] = {}
         self._strangers: set[StreamConnection] = set()
-        self._arrivals = Arrivals(lambda: server.count("hedgerow_dns_dropped_total", "handshakes"))
+        self._arrivals = Arrivals(lambda: responder.count(DROPPED, "handshakes"))
 
     async def listen(self, sock: socket.socket) -> None:
         await self.serve(sock, lambda: StreamConnection(self))
@@ -50,7 +46,7 @@ class StreamServer:
         Strangers may only be told that they are refused: a few places must do for that.
         """
         mine = self._open.setdefault(connection.address, set())
-        known = self.server.clients.known.get(connection.address) or self.server.clients.find(connection.address, connection.address)
+        known = self.responder.asker(connection.address, connection.address, b"")
         if known is None:
             self._strangers = {stranger for stranger in self._strangers if stranger.is_open}
             too_many = len(self._strangers) >= MAX_STRANGERS
@@ -58,7 +54,7 @@ class StreamServer:
         else:
             too_many = len(mine) >= MAX_CONNECTIONS_OF_ONE or (self.count >= MAX_CONNECTIONS and not self._make_room())
         if too_many:
-            self.server.count("hedgerow_dns_dropped_total", "connections")
+            self.responder.count(DROPPED, "connections")
             return False
         mine.add(connection)
         return True
@@ -107,7 +103,7 @@ class StreamConnection(asyncio.Protocol):
         self.address = ""  # as `Clients` knows who asks
         self.active_at = asyncio.get_running_loop().time()
         self._streams = streams
-        self._server = streams.server
+        self._responder = streams.responder
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._outstanding = 0
@@ -168,35 +164,21 @@ class StreamConnection(asyncio.Protocol):
         self._steer()
 
     def _answer(self, data: bytes) -> None:
-        server = self._server
-        now = server.resolver.clocks.steady()
-        server.clients.keep_time(now)
-        known = server.clients.known.get(self.address) or server.clients.find(self.address, self.address)
+        responder = self._responder
+        known = responder.asker(self.address, self.address, data)
         if known is None:
-            refusal = server.refuse(data)
+            refusal = responder.refuse(data)
             if refusal is not None:
                 self._send(refusal)
             self._finish()
-        elif not server.admits(known):
+        elif not responder.admits(known):
             self._finish()  # over a stream there is somebody real, who may as well hear of it
-        elif not self._hit(known, data, now):
-            message = server.miss(known, data, self.kind, self._send_late)
+        else:
+            message = responder.answer(known, data, self.kind, self._send_late)
             if isinstance(message, bytes):
                 self._send(message)
             elif message is not None:
                 self._outstanding += 1
-
-    def _hit(self, known: Known, data: bytes, now: float) -> bool:
-        resolver = self._server.resolver
-        end = data.find(0, 12) + 1
-        key = known.prefix + data[2:end].lower() + resolver.stream_suffixes.get(data[end : end + SUFFIX_OCTETS], b"")
-        entry = resolver.answers.entries.get(key)
-        if entry is None or not (now < entry.due or entry.refresh(now)):
-            return False
-        self._send(entry.message(data, end + 4))
-        known.hits[entry] += 1
-        self._server.hit_seconds(resolver.clocks.steady() - now, 1)
-        return True
 
     def _send_late(self, message: bytes | None) -> None:
         self._outstanding -= 1

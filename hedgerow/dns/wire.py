@@ -34,6 +34,8 @@ BADVERS: Final = 16
 HEADER: Final = 12
 QUESTION_POINTER: Final = b"\xc0\x0c"  # compression pointer to the name in the question
 EXTENDED_ERROR: Final = 15  # the EDNS option (RFC 8914)
+_MAC_OPTION: Final = 65_001  # the EDNS option in which forwarders hand on who asks, from the range for local use
+_MAC_OCTETS: Final = 6
 UDP_SIZE: Final = 1232  # the largest datagram that we send or accept (DNS flag day 2020)
 
 # Bits of the byte that says in which shape an answer is wanted; the last part of a cache key.
@@ -46,6 +48,7 @@ STRUCTURED_SHAPE: Final = 16  # the asker can read a structured error
 # Octets of a query behind its name that tell the shape: type and class, the OPT record up to the header of its first option. What the
 # options hold (cookies, padding) does not matter.
 SUFFIX_OCTETS: Final = 19
+OPT_OCTETS: Final = 11  # of an OPT record without options
 
 # How a client says that it can read a structured error: an extended error without content (draft-ietf-dnsop-structured-dns-error).
 # It counts as the first option only: the hot path looks no further.
@@ -380,14 +383,25 @@ def option_bytes(code: int, value: bytes) -> bytes:
     return pack("!HH", code, len(value)) + value
 
 
-def has_option(options: bytes, code: bytes) -> bool:
-    """Is an option with this code, two octets, among the options of an OPT record that was read?"""
+def option_of(options: bytes, code: int) -> bytes | None:
+    """The content of the first option with this code among the options of an OPT record that was read."""
     at = 0
     while at < len(options):
-        if options[at : at + 2] == code:
-            return True
-        at += 4 + int.from_bytes(options[at + 2 : at + 4])
-    return False
+        found, size = unpack_from("!HH", options, at)
+        if found == code:
+            return options[at + 4 : at + 4 + size]
+        at += 4 + size
+    return None
+
+
+def forwarded_mac(data: bytes) -> str | None:
+    """The MAC address of the device for which a forwarder asks, where it hands it on as dnsmasq's `add-mac` does."""
+    try:
+        edns = parse_query(data).edns
+    except Malformed:
+        return None
+    value = option_of(edns.options, _MAC_OPTION) if edns is not None else None
+    return value.hex(":") if value is not None and len(value) == _MAC_OCTETS else None
 
 
 def opt_bytes(rcode: int, dnssec: bool, options: bytes = b"") -> bytes:

@@ -44,6 +44,11 @@ class Recogniser:
         """The device that calls itself so over encrypted DNS, wherever it is."""
         return self._clients.get(client_id)
 
+    def find_mac(self, mac: str) -> Device:
+        """The device with this MAC address, in small letters, named by the policy or not, whatever its address is."""
+        named = self._macs.get(mac) or self._hosts.get(self._names.get(mac, ""))
+        return named or Device(DeviceId(mac), self._network.unknown_devices, known=False)
+
     def named(self) -> tuple[tuple[str, Device], ...]:
         """The MAC and IP addresses whose host name is a device's, with that device; it may be another's by its address all the same."""
         return tuple((key, self._hosts[name]) for key, name in self._names.items())

@@ -29,6 +29,7 @@ def read_resolver(raw: RawNetwork, tree: Tree, check_upstream: CheckUpstream) ->
         records=tuple(_read_records(raw, tree)),
         dnssec=raw.dnssec or Dnssec.OFF,
         limit=_read_limit(raw.query_limit, tree),
+        forwarders=_addresses(tree, ("network", "forwarders"), raw.forwarders),
     )
 
 

@@ -76,3 +76,4 @@ class ResolverSettings:
     records: tuple[LocalRecord, ...] = ()
     dnssec: Dnssec = Dnssec.OFF
     limit: QueryLimit = field(default_factory=QueryLimit)
+    forwarders: tuple[str, ...] = ()  # addresses of resolvers that say for whom they ask, and are believed

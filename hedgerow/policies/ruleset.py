@@ -86,6 +86,10 @@ class Rulesets:
         """The device with this id of encrypted DNS, lower case, wherever it asks from; None if the policy names none."""
         return self._recogniser.find_client(client_id)
 
+    def device_of_mac(self, mac: str) -> Device:
+        """The device with this MAC address, as another resolver of the network tells it, named by the policy or not."""
+        return self._recogniser.find_mac(mac)
+
     def devices_by_name(self) -> tuple[tuple[str, Device], ...]:
         """MAC and IP addresses of devices that the policy knows by their host names."""
         return self._recogniser.named()

@@ -183,6 +183,7 @@ class RawNetwork(Raw):
     blocked_answer: BlockedAnswer | None = None
     block_page: Texts = []
     dnssec: Dnssec | None = None
+    forwarders: Texts = []
     query_limit: RawQueryLimit = RawQueryLimit()
     lists: Lists | None = None
     holidays: Texts = []

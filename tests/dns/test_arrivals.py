@@ -57,7 +57,7 @@ def test_handshakes_are_bounded(internet: SmallInternet, run: Callable[[Any], An
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            side = EncryptedSide(server.server, NAME)
+            side = EncryptedSide(server.server.streams, NAME)
             leaf = internet.authority.leaf(NAME)
             sock = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
             port = sock.getsockname()[1]
@@ -72,7 +72,7 @@ def test_handshakes_are_bounded(internet: SmallInternet, run: Callable[[Any], An
                     writer.close()
                 while not await ask(internet, port):  # noqa: ASYNC110 (a place is free a moment after its connection has ended)
                     await asyncio.sleep(0.05)
-            assert server.server.counters["hedgerow_dns_dropped_total", "handshakes"] >= 4
+            assert server.server.responder.counters["hedgerow_dns_dropped_total", "handshakes"] >= 4
 
     run(main())
 
@@ -83,7 +83,7 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_heard(internet: S
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            web = DohServer(EncryptedSide(server.server, NAME))
+            web = DohServer(EncryptedSide(server.server.streams, NAME))
             leaf = internet.authority.leaf(NAME)
             sock = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
             await web.listen(sock, ServerTls(leaf.certificate, leaf.key, PROTOCOLS))

@@ -11,7 +11,7 @@ import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns import limits, listeners, streams
+from hedgerow.dns import limits, responder, streams
 from hedgerow.dns.limits import Limits
 from hedgerow.policies.resolver_settings import QueryLimit
 
@@ -72,7 +72,7 @@ def test_one_client_over_its_limit_does_not_silence_another(internet: SmallInter
             exempt = asyncio.create_task(burst(server, 90, "127.0.0.2"))
             assert await exempt == 90
             assert 40 <= await loud <= 60  # its burst, and what came back while it waited
-            assert server.server.counters["hedgerow_dns_dropped_total", "limit"] >= 30
+            assert server.server.responder.counters["hedgerow_dns_dropped_total", "limit"] >= 30
 
     asyncio.run(main())
 
@@ -105,7 +105,7 @@ def test_looking_a_client_up_anew_does_not_fill_its_bucket(internet: SmallIntern
 def test_a_flood_of_strangers_is_met_with_silence_and_never_with_more_than_it_sent(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            server.server.clients.limits.strangers.left = 20
+            server.server.responder.clients.limits.strangers.left = 20
             sent = query("news.example")
             found = await asyncio.gather(*(ask(server.port, sent, source="127.0.0.9", wait=0.5) for _ in range(60)))
             refusals = [answer for answer in found if answer is not None]
@@ -116,7 +116,7 @@ def test_a_flood_of_strangers_is_met_with_silence_and_never_with_more_than_it_se
 
 
 def test_one_clients_unanswered_queries_leave_room_for_others(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "MAX_WAITING_OF_ONE", 5)
+    monkeypatch.setattr(responder, "MAX_WAITING_OF_ONE", 5)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:

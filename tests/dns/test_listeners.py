@@ -15,7 +15,7 @@ import pytest
 import uvloop
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns import listeners, streams
+from hedgerow.dns import listeners, responder, streams
 from hedgerow.dns.clients import Client
 from hedgerow.policies.model import DeviceId
 
@@ -118,7 +118,7 @@ def test_a_hit_needs_no_parsing_and_answers_in_the_askers_own_case_and_id(intern
         async with running(internet.nameserver.upstream) as server:
             for cookie in (b"", b"12345678", b"16 octets, 16 ok"):  # each length is parsed once
                 await ask(server.port, query("news.example", edns=cookie))
-            misses = server.server.counters["hedgerow_dns_cache_misses_total",]
+            misses = server.server.responder.counters["hedgerow_dns_cache_misses_total",]
             for id, (name, cookie) in enumerate(
                 [("NEWS.example", b""), ("nEwS.ExAmPlE", b"8 octets"), ("news.EXAMPLE", b"sixteen octets!!")]
             ):
@@ -128,8 +128,8 @@ def test_a_hit_needs_no_parsing_and_answers_in_the_askers_own_case_and_id(intern
                 assert answer[:2] == sent[:2]
                 assert answer[12:29] == sent[12:29]
                 assert rdatas(answer) == [internet.address_of("news.example")]
-            assert server.server.counters["hedgerow_dns_cache_misses_total",] == misses
-            assert server.server.counters["hedgerow_dns_cache_hits_total",] == 3
+            assert server.server.responder.counters["hedgerow_dns_cache_misses_total",] == misses
+            assert server.server.responder.counters["hedgerow_dns_cache_hits_total",] == 3
             assert internet.nameserver.queries("news.example") == 1
 
     asyncio.run(main())
@@ -147,8 +147,8 @@ def test_what_is_answered_is_reported_with_its_count(internet: SmallInternet) ->
                 assert device == "tablet"
                 counts[host, decision.verdict] = counts.get((host, decision.verdict), 0) + count
             assert counts == {("adult.example", "block"): 5, ("news.example", "allow"): 1}
-            assert server.server.counters["hedgerow_dns_queries_total", "block", "category", "udp"] == 5
-            assert server.server.counters["hedgerow_dns_cache_hits_total",] == 4
+            assert server.server.responder.counters["hedgerow_dns_queries_total", "block", "category", "udp"] == 5
+            assert server.server.responder.counters["hedgerow_dns_cache_hits_total",] == 4
 
     asyncio.run(main())
 
@@ -164,7 +164,7 @@ def test_strangers_are_refused_and_nothing_is_looked_up_for_them(internet: Small
                 assert (dnslib.DNSRecord.parse(answer).header.rcode, rdatas(answer)) == (5, [])
             assert internet.nameserver.queries() == 0
             assert not server.seen
-            assert "127.0.0.9" not in server.server.clients.known
+            assert "127.0.0.9" not in server.server.responder.clients.known
 
     asyncio.run(main())
 
@@ -280,20 +280,20 @@ def test_one_address_has_only_so_many_connections(internet: SmallInternet, monke
                     pass
                 writer.close()
             assert answered == 4
-            assert server.server.counters["hedgerow_dns_dropped_total", "connections"] == 4
+            assert server.server.responder.counters["hedgerow_dns_dropped_total", "connections"] == 4
 
     asyncio.run(main())
 
 
 def test_too_many_waiting_queries_are_dropped_and_counted(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "MAX_MISSES", 3)
+    monkeypatch.setattr(responder, "MAX_MISSES", 3)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             with internet.nameserver.misbehaving(Fault.SLOW, delay=0.5):
                 answers = await asyncio.gather(*(ask(server.port, query(f"n{number}.wild.example"), wait=1.5) for number in range(6)))
             assert sum(answer is not None for answer in answers) == 3
-            assert server.server.counters["hedgerow_dns_dropped_total", "overload"] == 3
+            assert server.server.responder.counters["hedgerow_dns_dropped_total", "overload"] == 3
 
     asyncio.run(main())
 
@@ -381,12 +381,12 @@ def test_a_broken_reporter_complains_once_and_filtering_goes_on(internet: SmallI
             def refuse(*_: object) -> None:
                 raise OSError("the journal is gone")
 
-            server.server.clients._observe = refuse
+            server.server.responder.clients._observe = refuse
             for host in ("adult.example", "news.example"):
                 await ask(server.port, query(host))
                 server.server.flush()
             assert rdatas(await ask(server.port, query("adult.example"))) == ["0.0.0.0"]
-            assert server.server.counters["hedgerow_events_dropped_total", "dns"] == 2
+            assert server.server.responder.counters["hedgerow_events_dropped_total", "dns"] == 2
 
     asyncio.run(main())
     assert len(caplog.records) == 1

@@ -21,6 +21,7 @@ FULL = b"""network:
   block_page: 192.168.1.2
   dnssec: validate
   query_limit: {per_client: 50, total: 0, exempt: [192.168.1.9]}
+  forwarders: [192.168.1.3, "FD00::3"]
 """
 
 
@@ -34,6 +35,7 @@ def test_all_of_it_is_read_and_survives_the_journey_to_a_worker() -> None:
         (LocalRecord("nas.lan", ("192.168.1.5", "fd00::5")),),
         Dnssec.VALIDATE,
         QueryLimit(50, 0, (ip_network("192.168.1.9"),)),
+        ("192.168.1.3", "fd00::3"),
     )
     adapter = TypeAdapter(Policy)
     assert adapter.validate_json(adapter.dump_json(policy)) == policy

@@ -1,0 +1,52 @@
+"""dnsmasq, the engine of Pi-hole, stands before Hedgerow, and hands on who asks."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from lab import House
+from lab.house import LAN4
+from lab.internet import address4
+from small_internet.running import wait_until
+
+pytestmark = pytest.mark.root
+PORT = "5353"
+
+
+@pytest.fixture
+def behind_dnsmasq(house: House) -> Iterator[House]:
+    if shutil.which("dnsmasq", path="/usr/sbin:/usr/bin") is None:
+        pytest.skip("dnsmasq is not installed")
+    before = house.policy.read_text()
+    house.policy.write_text(before.replace("  upstream:", "  forwarders: [127.0.0.1]\n  upstream:"))
+    words = ["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file=", "--no-hosts", "--no-resolv"]
+    words += [
+        f"--port={PORT}",
+        f"--listen-address={LAN4}.1",
+        "--bind-interfaces",
+        "--server=127.0.0.1#53",
+        "--add-mac",
+        "--cache-size=1000",
+    ]
+    dnsmasq = house.router.start("dnsmasq", *words, stderr=house.folder / "forwarder.log")
+    try:
+        yield house
+    finally:
+        dnsmasq.terminate()
+        dnsmasq.wait(10)
+        house.policy.write_text(before)
+
+
+def test_a_forwarder_does_not_mix_devices_up(behind_dnsmasq: House) -> None:
+    """Nor does it give one what it has kept of another."""
+    expected = {"parent": address4("adult.example"), "tablet": "0.0.0.0", "phone": "0.0.0.0"}
+    wait_until(lambda: asked(behind_dnsmasq, "parent") == expected["parent"], 10)
+    for _ in range(3):
+        assert {who: asked(behind_dnsmasq, who) for who in expected} == expected
+
+
+def asked(house: House, who: str) -> str:
+    words = ("kdig", "+short", "+time=2", "-p", PORT, f"@{LAN4}.1", "adult.example")
+    return house.devices[who].run(*words).stdout.strip()
