@@ -35,10 +35,10 @@ from hedgerow.blocklists.generation import (
     read_meta,
     write_meta,
 )
-from hedgerow.blocklists.intake import RULES, Intake
+from hedgerow.blocklists.intake import Intake, read_rules
 from hedgerow.blocklists.layers import Content, Plan, Totals, plan_reuse, write_change, write_whole
 from hedgerow.blocklists.parsed import ParsedLists, engine, flush_folder, link_or_copy, name_of
-from hedgerow.blocklists.rules import Kind, Problem, UrlRule
+from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sorted_rules import Owned, SortedRules, sort_rules
 from hedgerow.blocklists.sources import Source
 from hedgerow.blocklists.url_index import write_url_index
@@ -172,14 +172,10 @@ def _category_names(sources: Sequence[Source]) -> tuple[str, ...]:
     return (*known, *sorted({source.category for source in sources}.difference(known)))
 
 
-def _url_rules(metas: Sequence[SourceMeta], lists: ParsedLists) -> Iterator[tuple[int, UrlRule]]:
+def _url_rules(metas: Sequence[SourceMeta], lists: ParsedLists) -> Iterator[Owned]:
     for index, meta in enumerate(metas):
-        rules = lists.folder / meta.parsed / RULES
-        if meta.parsed and rules.exists():
-            with rules.open(encoding="utf-8") as lines:
-                for line in lines:
-                    data = json.loads(line)
-                    yield index, UrlRule(**{**data, "kind": Kind(data["kind"])})
+        for rule in read_rules(lists.folder / meta.parsed) if meta.parsed else ():
+            yield index, rule
 
 
 def _without_foreign_rewrites(rules: Iterable[Owned], sources: Sequence[Source], intakes: Sequence[Intake]) -> Iterator[Owned]:

@@ -270,7 +270,7 @@ def _host_names(modifier: str, value: str) -> Names:
         entity = name.endswith(".*")
         host = parse_host(name.removesuffix(".*"))
         if host is None:
-            raise NotHonoured(f"{modifier}=/…/" if "/" in value else f"{modifier}={name}"[:60])
+            raise NotHonoured(f"{modifier}=/…/" if "/" in value else f"{modifier}= with what is no host")
         (unwanted if part.startswith("~") else wanted).add(f"{host}.*" if entity else host)
     return Names(frozenset(wanted), frozenset(unwanted))
 

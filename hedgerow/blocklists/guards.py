@@ -7,16 +7,22 @@ of one's own are not judged.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hedgerow.blocklists.categories import CategoryKind, builtin_categories
+from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.essential import ESSENTIAL_PROBLEM, essential_hosts, popular_hosts
 from hedgerow.blocklists.generation import Part
-from hedgerow.blocklists.intake import Intake
+from hedgerow.blocklists.intake import Intake, read_rules
+from hedgerow.blocklists.name_patterns import NamePattern, NamePatterns
 from hedgerow.blocklists.names import rule_key
 from hedgerow.blocklists.parsed import ParsedLists
+from hedgerow.blocklists.rules import UrlRule
+from hedgerow.blocklists.sorted_rules import sort_rules
 from hedgerow.blocklists.sources import Source
+from hedgerow.blocklists.url_index import NOBODY, write_url_index
+from hedgerow.blocklists.urls import Asked, UrlMatcher
 
 SMALLEST_SHARE = 0.6
 """Of the rules of the last good copy, and of the entries that a list says it has: with fewer something is missing."""
@@ -44,7 +50,7 @@ def judge_copy(lists: ParsedLists, new: Source, good: Source | None) -> str:
     promised = _promised(lists.text_of(name))
     if _rules(intake) < SMALLEST_SHARE * promised:
         return f"it says that it has {promised:,} entries, but {_rules(intake):,} came"
-    return _judge_names(new.category, intake)
+    return _judge_names(new.category, intake, read_rules(lists.folder / name) if intake.url_rules else ())
 
 
 def _rules(intake: Intake) -> int:
@@ -58,11 +64,11 @@ def _promised(text: Path) -> int:
     return int(re.sub(r"\D", "", match[1]) or 0) if match else 0
 
 
-def _judge_names(category: str, intake: Intake) -> str:
-    if any(known.name == category and known.kind == CategoryKind.GOOD for known in builtin_categories()):
+def _judge_names(category: str, intake: Intake, rules: Iterable[UrlRule]) -> str:
+    if is_good(category):
         return ""
     sample = popular_hosts() | essential_hosts()
-    blocked = sorted(blocked_of(intake, popular_hosts()))
+    blocked = sorted(blocked_of(intake, popular_hosts()) | blocked_by_rules(rules, popular_hosts()))
     count = len(blocked) + intake.problem_counts[ESSENTIAL_PROBLEM]
     if count <= LARGEST_SHARE * len(sample):
         return ""
@@ -80,6 +86,22 @@ def blocked_of(intake: Intake, hosts: frozenset[str]) -> set[str]:
                 while block := file.read(_BLOCK) + file.readline():
                     found |= {wanted[key] for key in wanted.keys() & block.decode("ascii").split("\n")}
     return found
+
+
+def blocked_by_rules(rules: Iterable[UrlRule], hosts: frozenset[str]) -> set[str]:
+    """Those of `hosts` whose names the rules of a list block, or whose front pages, when somebody opens them or a page loads them."""
+    found = sort_rules(((0, rule) for rule in rules), ("",))
+    patterns = NamePatterns(
+        NamePattern(0, rule.line, rule.pattern, rule.text, rule.file, 1, 0) for _, rule in found.names if not rule.exception
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_url_index(found.urls, Path(folder))
+        matcher = UrlMatcher(Path(folder), (1,), (False,))
+        return {host for host in hosts if patterns.matching(host) or any(matcher.find(asked).blocks for asked in _front_page(host))}
+
+
+def _front_page(host: str) -> tuple[Asked, ...]:
+    return tuple(Asked.about(f"https://{host}/", host, resource, NOBODY) for resource in ("document", "script"))
 
 
 def _matching_keys(host: str) -> Iterator[str]:

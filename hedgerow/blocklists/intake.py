@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections import Counter
@@ -14,7 +15,7 @@ from hedgerow.blocklists.essential import ESSENTIAL_PROBLEM, essential_hosts
 from hedgerow.blocklists.formats import ListFormat, detect, format_named
 from hedgerow.blocklists.generation import EVERY, Part
 from hedgerow.blocklists.names import load_public_suffixes, rule_key
-from hedgerow.blocklists.rules import Parsed, Problem, UrlRule
+from hedgerow.blocklists.rules import Kind, Parsed, Problem, UrlRule
 from hedgerow.blocklists.seals import seal_key
 from hedgerow.blocklists.text import Stretch, read_stretches
 
@@ -24,6 +25,10 @@ RUN = 200_000
 
 KEPT_PROBLEMS = 100
 """Problems of one source that are reported in full; all are counted."""
+
+MOST_KINDS = 200
+"""Kinds of problems that are counted by name: what a list makes up must not fill the memory."""
+OTHER_KINDS = "problems of other kinds"
 
 THREATS = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining", "new-domains"})
 """Categories whose lists name single bad sites: a hoster's whole domain among them is a mistake. A list of, say, dynamic-DNS
@@ -56,7 +61,9 @@ class Intake:
     kept: int = KEPT_PROBLEMS
 
     def report(self, problems: list[Problem]) -> None:
-        self.problem_counts.update(problem.message for problem in problems)
+        for problem in problems:
+            is_named = problem.message in self.problem_counts or len(self.problem_counts) < MOST_KINDS
+            self.problem_counts[problem.message if is_named else OTHER_KINDS] += 1
         self.problems += problems[: max(0, self.kept - len(self.problems))]
 
 
@@ -75,16 +82,22 @@ def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path
             intake.lines += len(stretch.lines)
             _refuse_names(parsed, known, stretch, name, refused)
             writer.add(parsed, stretch.file)
-            parsed.problems += trouble
+            problems = sorted(parsed.problems + trouble, key=lambda problem: problem.line or 0)
             trouble.clear()
-            problems = parsed.problems
             intake.report([replace(problem, file=stretch.file) for problem in problems] if stretch.file else problems)
             intake.ignored += parsed.ignored
-        intake.report(trouble)
     except OSError as error:
         intake.report([Problem(name, None, None, f"cannot be read: {error.strerror}")])
     writer.close()
     return intake
+
+
+def read_rules(folder: Path) -> Iterator[UrlRule]:
+    """The URL rules that `take_in` wrote into a folder."""
+    with contextlib.suppress(FileNotFoundError), (folder / RULES).open(encoding="utf-8") as lines:
+        for line in lines:
+            data = json.loads(line)
+            yield UrlRule(**{**data, "kind": Kind(data["kind"])})
 
 
 def _with_formats(
@@ -99,8 +112,11 @@ def _with_formats(
             known = _choose_format(stretch, form, trouble, name, intake)
         if known is not None:
             yield stretch, known
+        else:
+            trouble.clear()  # of a file that is no list, that it is none says it all
     if file is None:
         intake.report([Problem(name, None, None, "is empty")])
+    intake.report(trouble)
 
 
 def _choose_format(stretch: Stretch, wanted: str, trouble: list[Problem], name: str, intake: Intake) -> ListFormat | None:
@@ -111,7 +127,9 @@ def _choose_format(stretch: Stretch, wanted: str, trouble: list[Problem], name: 
             intake.report([Problem(name, None, None, "is binary data, not a list" if trouble else "is empty")])
         return None
     if known is None:
-        what = "is in no format that is known" if wanted == "auto" else f"no such format: {wanted}"
+        what = f"no such format: {wanted}"
+        if wanted == "auto":
+            what = "is binary data, not a list" if trouble else "is in no format that is known"
         shown = ascii(next(filter(str.strip, sample), ""))[:80]
         intake.report([Problem(name, None, None, f"{stretch.file} {what}".strip(), shown)])
         return None

@@ -79,7 +79,9 @@ class ParsedLists:
         unpacked = _unpack(source, path, half / TEXT)
         after = content_digest(path, source.format)
         name = _name(source, before if before == after else f"{before} {after}")
-        intake = take_in(half / TEXT, source.name, source.category, source.format, half, self._kept)
+        # Why nothing could be unpacked, or all was left out, says more than that nothing is there.
+        is_refused = unpacked.problems and not (half / TEXT).stat().st_size
+        intake = Intake() if is_refused else take_in(half / TEXT, source.name, source.category, source.format, half, self._kept)
         intake.report(problems_of(unpacked, source.name))
         intake.ignored.update(unpacked.left_out)
         (half / _INTAKE).write_text(json.dumps(_plain(intake), ensure_ascii=False), encoding="utf-8")

@@ -160,7 +160,7 @@ def test_public_suffixes_are_problems(tmp_path: Path) -> None:
         adult="good.example\nco.uk\ncom\nblogspot.com\n",
         malware="||github.io^\n||bad.github.io^\n||ck^\n||www.ck^\n",
     )
-    assert [(problem.source, problem.line) for problem in report.problems] == [("adult", 3), ("adult", 2), ("malware", 3), ("malware", 1)]
+    assert [(problem.source, problem.line) for problem in report.problems] == [("adult", 2), ("adult", 3), ("malware", 1), ("malware", 3)]
     assert names(catalogue, "any.co.uk") == names(catalogue, "any.github.io") == set()
     assert names(catalogue, "bad.github.io") == {"malware"}
     # A threat list that names a hoster is wrong; a list of a subject that names one means it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ def judge(folder: Path, new: str, good: str | None = None, category: str = "adul
 SAMPLE = sorted(popular_hosts() | essential_hosts())
 TOLERATED = int(LARGEST_SHARE * len(SAMPLE))
 POPULAR = sorted(popular_hosts())
+SHORT = [host for host in POPULAR if re.fullmatch(r"(www\.)?[a-z]+\.(com|org)", host)]
+ORGS = [host for host in POPULAR if re.fullmatch(r"[a-z.]+\.org", host)]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,10 @@ POPULAR = sorted(popular_hosts())
         ("\n".join(POPULAR[: TOLERATED + 1]) + "\n", None, f"it blocks {TOLERATED + 1} of {len(SAMPLE)} essential"),
         ("\n".join(sorted(essential_hosts())) + "\n", None, "it has no rules"),
         (names(9) + "\n".join(sorted(essential_hosts())[:9]) + "\n", None, f"it blocks 9 of {len(SAMPLE)} essential"),
+        ("/^(www\\.)?[a-z]+\\.(com|org)$/\n||ads.example^\n", None, f"it blocks {len(SHORT)} of {len(SAMPLE)} essential"),
+        ("||ads.example^\n/^https:\\/\\/[a-z.]+\\.org\\//\n", None, f"it blocks {len(ORGS)} of {len(SAMPLE)} essential"),
+        ("||ads.example^\n/^https:\\/\\/[a-z.]+\\.org\\//$script\n", None, f"it blocks {len(ORGS)} of {len(SAMPLE)} essential"),
+        ("||ads.example^\n/^https:\\/\\/ads[a-z.]+\\.org\\//\n||example.org/ads\n", None, ""),
         ("com\norg\nnet\nint\ngov\nedu\n" + names(30), None, ""),  # suffixes are taken out before anything is judged
     ],
 )

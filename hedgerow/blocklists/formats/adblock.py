@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from hedgerow.blocklists.breadth import is_too_wide
 from hedgerow.blocklists.conditions import NONE, Conditions, NotHonoured, parse_conditions
+from hedgerow.blocklists.formats.regex import TOO_WIDE
 from hedgerow.blocklists.names import HOST, load_public_suffixes, parse_host
-from hedgerow.blocklists.patterns import BadRegex, check_regex, fragments
+from hedgerow.blocklists.patterns import BadRegex, compile_regex, fragments
 from hedgerow.blocklists.rules import Kind, Parsed, Problem, UrlRule
 
 _COSMETIC = re.compile(r"#[@?$%]{0,3}#|\$\$|\$@\$|#@?\$\??#")
@@ -151,16 +154,18 @@ def _add_host(host: str, line: _Line, parsed: Parsed) -> str | None:
 
 
 def _add_regex(line: _Line, parsed: Parsed) -> str | None:
-    pattern = line.body[1:-1]
-    try:
-        check_regex(pattern)
-    except BadRegex as reason:
-        return str(reason)
+    pattern, is_confined = line.body[1:-1], _is_confined(line.conditions)
     rule = UrlRule(pattern, "", line.number, line.text[:1000], line.exception, line.options, Kind.REGEX)
-    is_vague = not _is_confined(line.conditions) and not any(len(run) >= _SHORTEST for run in fragments(rule))
+    is_vague = not is_confined and not any(len(run) >= _SHORTEST for run in fragments(rule))
     if is_vague and not line.options and ("^" in pattern or "$" in pattern) and "/" not in pattern:
         # Nearly always from a list for DNS, whose patterns are about names: against a whole URL they say something else.
-        rule = UrlRule(pattern, "", line.number, line.text[:1000], line.exception, "", Kind.HOST_REGEX)
+        rule = replace(rule, kind=Kind.HOST_REGEX)
+    try:
+        compile_regex(pattern)
+        if not is_confined and is_too_wide(rule):
+            return TOO_WIDE
+    except BadRegex as reason:
+        return str(reason)
     parsed.urls.append(rule)
     return None
 
@@ -187,17 +192,20 @@ def _add_url_rule(line: _Line, parsed: Parsed) -> str | None:
     pattern = f"||{host}{anchored[2]}" if anchored and line.body.startswith("||") else line.body
     if host in load_public_suffixes().registries and not line.exception:
         return _SUFFIX
-    problem = None if host or _is_confined(line.conditions) else _too_wide(pattern.lower())
+    rule = UrlRule(pattern, host, line.number, line.text[:1000], line.exception, line.options)
+    problem = None if host or _is_confined(line.conditions) else _breadth_of(rule)
     if problem is None:
-        parsed.urls.append(UrlRule(pattern, host, line.number, line.text[:1000], line.exception, line.options))
+        parsed.urls.append(rule)
     return problem
 
 
-def _too_wide(pattern: str) -> str | None:
+def _breadth_of(rule: UrlRule) -> str | None:
     """What is wrong with a pattern without a host that would match nearly everything, or all sites under a public suffix."""
-    telling = re.sub(r"https?:|www\.", "", pattern)
+    telling = re.sub(r"https?:|www\.", "", rule.pattern.lower())
     letters = sum(character.isalnum() for character in telling)
     if letters < _SHORTEST and (letters < _SHORTEST - 1 or len(telling.strip("*|")) < _SHORTEST + 1):
         return "too short: it would match nearly every URL"
+    if is_too_wide(rule):
+        return "too wide: it would match nearly every URL"
     ending = _ENDING.fullmatch(telling)
     return _SUFFIX if ending and (ending[1] or ending[2]).strip(".") in load_public_suffixes().registries else None

@@ -51,12 +51,12 @@ def _parse_other(line: str, number: int, source: str, parsed: Parsed) -> None:
     address, *names = rule.lower().split() or [""]
     if not address:
         parsed.ignored["comments"] += 1
-    elif not names:
-        parsed.problems.append(Problem(source, number, 1, "a line without a name after the address", line[:200]))
     elif _SINK.fullmatch(address) is None:
         known = parse_host(address.partition("%")[0])
         what = "points to an address that is no sink: not a block" if known and is_address(known) else "does not begin with an address"
         parsed.problems.append(Problem(source, number, 1, what, line[:200]))
+    elif not names:
+        parsed.problems.append(Problem(source, number, 1, "a line without a name after the address", line[:200]))
     else:
         for name in names:
             _add_name(name, line, number, source, parsed)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ipaddress
+from collections.abc import Callable, Iterable, Sequence
 
-from hedgerow.blocklists.names import parse_host
+from hedgerow.blocklists.names import network_key, parse_host
 from hedgerow.blocklists.rules import Parsed, Problem
 
 SINGLE_LABEL = "a single label would block a whole top-level domain"
 NOT_A_HOST = "not a host name"
 SINKS = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "0", "::0", "#", ""})  # noqa: S104 (an answer)
 LOCAL = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "localhost", "localhost.localdomain", "local"})  # noqa: S104 (an entry)
+_WIDEST = {4: 8, 6: 16}
+"""Shorter prefixes are a great part of the internet: a mistake, or a way to break somebody's network."""
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Add = Callable[[str, int, Parsed], str | None]
 """Adds what a stripped line with its number says. Returns what is wrong with the line instead, if something is."""
 
@@ -39,4 +43,20 @@ def add_host(name: str, parsed: Parsed, to: list[str] | None = None) -> str | No
     if "." not in host and ":" not in host:
         return SINGLE_LABEL
     (parsed.hosts if to is None else to).append(host)
+    return None
+
+
+def add_networks(networks: Iterable[Network], parsed: Parsed) -> str | None:
+    """Adds addresses and networks of the internet, all or none. Returns what is wrong with them instead, if something is."""
+    found = list(networks)
+    if any(network.prefixlen < _WIDEST[network.version] for network in found):
+        return "too wide: a great part of the internet"
+    if any(not network.is_global and not network.is_multicast for network in found):
+        parsed.ignored["private networks"] += 1
+        return None
+    for network in found:
+        if network.prefixlen == network.max_prefixlen:
+            parsed.hosts.append(str(network.network_address))
+        else:
+            parsed.networks.append(network_key(network))
     return None

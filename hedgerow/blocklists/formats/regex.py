@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from hedgerow.blocklists.breadth import is_too_wide
 from hedgerow.blocklists.formats.lines import parse_lines
-from hedgerow.blocklists.patterns import BadRegex, check_regex
+from hedgerow.blocklists.patterns import BadRegex
 from hedgerow.blocklists.rules import Kind, Parsed, UrlRule
 
+TOO_WIDE = "a regular expression that would match nearly everything"
 _TYPICAL = re.compile(r"\^.*|.*\$|.*\\[.dw].*|.*[\[(].*[\])].*")
 
 
@@ -32,11 +34,13 @@ def parse_expressions(lines: Sequence[str], first: int, source: str) -> Parsed:
 
 def add_regex(pattern: str, kind: Kind, number: int, line: str, parsed: Parsed) -> str | None:
     """Adds an expression. Returns what is wrong with it instead, if something is."""
+    rule = UrlRule(pattern, "", number, line[:1000], kind=kind)
     try:
-        check_regex(pattern)
+        if is_too_wide(rule):
+            return TOO_WIDE
     except BadRegex as reason:
         return str(reason)
-    parsed.urls.append(UrlRule(pattern, "", number, line[:1000], kind=kind))
+    parsed.urls.append(rule)
     return None
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hedgerow.blocklists.formats.lines import SINKS, add_host, parse_lines
-from hedgerow.blocklists.names import network_key, parse_host, parse_network
+from hedgerow.blocklists.formats.lines import SINKS, add_host, add_networks, parse_lines
+from hedgerow.blocklists.names import parse_network
 from hedgerow.blocklists.rules import Parsed
 
 _RECORD = re.compile(r"(\S+)\s+(?:\d+\s+)?(?:IN\s+)?(?:\d+\s+)?(CNAME|A|AAAA)\s+(\S+)", re.IGNORECASE)
@@ -69,11 +69,4 @@ def _add_trigger(labels: str, kind: str, passes: bool, parsed: Parsed) -> str | 
         text = ":".join("" if part == "zz" else part for part in parts[::-1])
         text = re.sub(r"^:(?!:)|(?<!:):$", "::", text)
     network = parse_network(f"{text}/{length}")
-    if network is None:
-        return "not an address of a trigger"
-    if network.prefixlen == network.max_prefixlen:
-        host = parse_host(str(network.network_address))
-        parsed.hosts += [host] if host else []
-    else:
-        parsed.networks.append(network_key(network))
-    return None
+    return "not an address of a trigger" if network is None else add_networks([network], parsed)

@@ -137,6 +137,15 @@ def test_plain(line: str, expected: dict[str, str]) -> None:
         ("*", {"problem": "too short"}),
         ("|http://*", {"problem": "too short"}),
         ("||*.info^", {"problem": "too short"}),
+        ("|http", {"problem": "too wide"}),
+        ("@@*http*", {"problem": "too wide"}),
+        ("|http$script,domain=a.example", {"url": "|http"}),
+        (r"/^https?:\/\//", {"problem": "nearly everything"}),
+        (r"/^https?:\/\/[^\/]+\/$/", {"problem": "nearly everything"}),
+        (r"@@/\/\//", {"problem": "nearly everything"}),
+        (r"/^https?:\/\//$script,domain=a.example", {"url": r"^https?:\/\/"}),
+        (r"/^https?:\/\/[a-z]{8}\.com\//", {"url": r"^https?:\/\/[a-z]{8}\.com\/"}),
+        ("||example.com^$domain=[x]", {"problem": "$domain= with what is no host"}),
     ],
 )
 def test_adblock(line: str, expected: dict[str, str]) -> None:
@@ -172,8 +181,10 @@ def test_adblock(line: str, expected: dict[str, str]) -> None:
         ("rpz", "*.a.example A 0.0.0.0 ; why", {"hosts": "a.example"}),
         ("rpz", "a.example CNAME rpz-passthru.", {"excepted": "a.example"}),
         ("rpz", "*.a.example CNAME safe.example.", {"problem": "elsewhere"}),
-        ("rpz", "32.1.2.0.192.rpz-ip CNAME .", {"hosts": "192.0.2.1"}),
-        ("rpz", "128.1.zz.db8.2001.rpz-ip CNAME .", {"hosts": "2001:db8::1"}),
+        ("rpz", "32.8.8.8.8.rpz-ip CNAME .", {"hosts": "8.8.8.8"}),
+        ("rpz", "128.fe.zz.fe.2620.rpz-ip CNAME .", {"hosts": "2620:fe::fe"}),
+        ("rpz", "8.0.0.0.10.rpz-ip CNAME .", {"ignored": "private networks"}),
+        ("rpz", "0.0.0.0.0.rpz-ip CNAME .", {"problem": "too wide"}),
         ("rpz", "a.example.rpz-nsdname CNAME .", {"problem": "rpz-nsdname"}),
         ("rpz", "@ SOA localhost. root.localhost. 1 2 3 4 5", {"ignored": "comments"}),
         ("rpz", "  NS  localhost.", {"ignored": "zone data"}),
@@ -189,6 +200,7 @@ def test_adblock(line: str, expected: dict[str, str]) -> None:
         ("v2fly", "domain:a.example @ads @cn", {"hosts": "a.example"}),
         ("v2fly", "a.example # why", {"hosts": "a.example"}),
         ("v2fly", "keyword:casino", {"url": "casino"}),
+        ("v2fly", "keyword:exam", {"url": "exam"}),
         ("v2fly", "keyword:ab", {"problem": "too short"}),
         ("v2fly", r"regexp:(^|\.)x[0-9]\.example$ @cn", {"url": r"(^|\.)x[0-9]\.example$"}),
         ("v2fly", "include:other @cn", {"ignored": "included files"}),
@@ -198,6 +210,7 @@ def test_adblock(line: str, expected: dict[str, str]) -> None:
         ("v2fly@ads@-cn", "a.example", {"ignored": "comments"}),
         ("sealed", "what was to be sealed", {"problem": "not a SHA-256"}),
         ("urls", "a.example/x*y|z/", {"url": r"^[a-z]+://(?:[^/:]*\.)?a\.example(?::\d+)?/x\*y\|z/"}),
+        ("expressions", "^[^/]+/$", {"problem": "nearly everything"}),
         ("expressions", "^[0-9.]+/search$", {"url": "^[0-9.]+/search$"}),
     ],
 )
@@ -213,7 +226,7 @@ def test_what_is_no_name() -> None:
     assert parse("ips", "8.8.4.0/22\n2620:fe::/48\n8.8.8.8-8.8.8.9").networks == [
         network_key(ipaddress.ip_network(network)) for network in ("8.8.4.0/22", "2620:fe::/48", "8.8.8.8/31")
     ]
-    assert parse("rpz", "24.0.2.0.192.rpz-ip CNAME .").networks == ["!4." + f"{0xC00002:024b}"]
+    assert parse("rpz", "24.0.8.8.8.rpz-ip CNAME .").networks == ["!4." + f"{0x080808:024b}"]
     assert parse("sealed", "sha256:" + "AB" * 32).sealed == ["ab" * 32]
     assert parse("sealed", "https://secret.example/").problems[0].text == ""
     assert parse("adblock", "||a.example^$important").important == ["a.example"]
