@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import functools
 import gzip
 import hashlib
 import json
@@ -16,7 +17,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -28,6 +29,9 @@ from hedgerow.blocklists.text import CHUNK, MEMBER
 LARGEST = 1 << 30
 """Bytes that a list may unpack to: more is a mistake or a bomb."""
 MOST_FILES = 5000
+_TOO_LARGE = f"unpacks to more than {LARGEST >> 20} MB"
+_ABOUT = ("global_usage", "README", "LICENSE", "CATEGORIES", ".")
+"""How the names of files about the lists begin."""
 
 _PARTS = {"domains": "plain", "urls": "urls", "expressions": "expressions"}
 _INCLUDE = re.compile(r"include:(\S+)(.*)")
@@ -52,10 +56,14 @@ class Unpacked:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A file of a folder or an archive, by its path there, and its text."""
+    """A file of a folder or an archive, by its path there; `file` can be read until the next one is asked for."""
 
     name: str
-    data: bytes
+    file: IO[bytes]
+
+
+_Members = Callable[[Unpacked], Iterator[_Member]]
+"""Begins to walk through a folder or an archive, always in one order; what is left out is told to the `Unpacked`."""
 
 
 class _Writer:
@@ -67,7 +75,7 @@ class _Writer:
     def write(self, data: bytes) -> None:
         self._left -= len(data)
         if self._left < 0:
-            raise NotUnpacked(f"unpacks to more than {LARGEST >> 20} MB")
+            raise NotUnpacked(_TOO_LARGE)
         self._file.write(data)
 
 
@@ -79,7 +87,7 @@ def unpack(path: Path, out: Path, wanted_format: str = "auto", to_allow: bool = 
         writer = _Writer(file)
         try:
             if path.is_dir():
-                _write_bundle(_folder_members(path, unpacked), writer, unpacked)
+                _write_bundle(functools.partial(_folder_members, path), writer, unpacked)
             elif _is_to_include(path, wanted_format):
                 _write_includes(path, writer, unpacked)
             else:
@@ -120,9 +128,9 @@ def _write_file(path: Path, writer: _Writer, unpacked: Unpacked) -> None:
     with path.open("rb") as file:
         start = file.read(512)
     if zipfile.is_zipfile(path) and start.startswith(b"PK"):
-        _write_bundle(_zip_members(path, unpacked), writer, unpacked)
+        _write_bundle(functools.partial(_zip_members, path), writer, unpacked)
     elif tarfile.is_tarfile(path):
-        _write_bundle(_tar_members(path, unpacked), writer, unpacked)
+        _write_bundle(functools.partial(_tar_members, path), writer, unpacked)
     else:
         with _open_packed(path, start) as packed:
             while block := packed.read(CHUNK):
@@ -145,7 +153,8 @@ def _folder_members(folder: Path, unpacked: Unpacked) -> Iterator[_Member]:
         if path.is_symlink() or any(parent.is_symlink() for parent in path.parents if root in parent.parents):
             unpacked.leave_out("aliases")
         elif path.is_file():
-            yield _Member(str(path.relative_to(root)), path.read_bytes())
+            with path.open("rb") as file:
+                yield _Member(str(path.relative_to(root)), file)
 
 
 def _tar_members(path: Path, unpacked: Unpacked) -> Iterator[_Member]:
@@ -156,7 +165,7 @@ def _tar_members(path: Path, unpacked: Unpacked) -> Iterator[_Member]:
             if member.issym() or member.islnk():
                 unpacked.leave_out("aliases")
             elif member.isfile() and (file := archive.extractfile(member)) is not None:
-                yield _Member(member.name, _read_limited(file))
+                yield _Member(member.name, file)
 
 
 def _zip_members(path: Path, unpacked: Unpacked) -> Iterator[_Member]:
@@ -169,42 +178,75 @@ def _zip_members(path: Path, unpacked: Unpacked) -> Iterator[_Member]:
                 unpacked.leave_out("aliases")
             else:
                 with archive.open(info) as file:
-                    yield _Member(info.filename, _read_limited(file))
+                    yield _Member(info.filename, file)
 
 
-def _read_limited(file: IO[bytes]) -> bytes:
-    data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise NotUnpacked(f"unpacks to more than {LARGEST >> 20} MB")
-    return data
+def _write_bundle(members: _Members, writer: _Writer, unpacked: Unpacked) -> None:
+    """squidGuard's folders (`domains`, `urls`, `expressions`, beside them `usage`), or any texts, each read by its own content.
+
+    It is walked through twice, to choose and to write, so that nothing large is held in memory.
+    """
+    chosen = _choose_members(members(unpacked), unpacked)
+    for number, member in enumerate(members(Unpacked())):
+        if number in chosen:
+            writer.write(chosen[number])
+            _copy(member.file, writer)
 
 
-def _write_bundle(members: Iterator[_Member], writer: _Writer, unpacked: Unpacked) -> None:
-    """squidGuard's folders (`domains`, `urls`, `expressions`, beside them `usage`), or any texts, each read by its own content."""
+def _choose_members(members: Iterable[_Member], unpacked: Unpacked) -> dict[int, bytes]:
+    """The numbers of the files that are lists, each with the line that stands before it."""
     seen: set[bytes] = set()
-    texts, usages = [], {}
-    for member in members:
+    texts, usages, left = dict[int, str](), dict[str, bytes](), LARGEST
+    for number, member in enumerate(members):
         folder, _, name = member.name.rpartition("/")
         if name == "usage":
-            usages[folder] = member.data
-        elif name in _PARTS or not name.startswith(("global_usage", "README", "LICENSE", "CATEGORIES", ".")):
-            digest = hashlib.sha256(name.encode() + member.data).digest()
-            if member.data.strip() and digest in seen:
+            usages[folder] = member.file.read(CHUNK)
+        elif name in _PARTS or not name.startswith(_ABOUT):
+            digest, size = _digest_of_text(name, member.file, left)
+            left -= size
+            if size and digest in seen:
                 unpacked.leave_out("aliases")
             else:
-                texts.append(member)
+                texts[number] = member.name
             seen.add(digest)
-    is_squidguard = any(member.name.rpartition("/")[2] in _PARTS for member in texts)
-    texts = [member for member in texts if member.name.rpartition("/")[2] in _PARTS] if is_squidguard else texts
-    for member in texts:
-        folder, _, name = member.name.rpartition("/")
-        if not unpacked.to_allow and _is_white(usages.get(folder, b"")):
-            unpacked.problems.append(f"{member.name} is for allowing, by its `usage`: left out")
-            continue
-        if len(texts) > 1 or is_squidguard:
-            writer.write(f"{MEMBER}{_PARTS.get(name, 'auto')} {member.name.replace(chr(10), ' ')}\n".encode())
-        writer.write(member.data.removeprefix(b"\xef\xbb\xbf"))
-        writer.write(b"" if member.data.endswith(b"\n") else b"\n")
+    return _with_marks(texts, usages, unpacked)
+
+
+def _with_marks(texts: dict[int, str], usages: dict[str, bytes], unpacked: Unpacked) -> dict[int, bytes]:
+    is_squidguard = any(path.rpartition("/")[2] in _PARTS for path in texts.values())
+    chosen = {}
+    for number, path in texts.items():
+        folder, _, name = path.rpartition("/")
+        if is_squidguard and name not in _PARTS:
+            unpacked.leave_out("files that are no lists")
+        elif not unpacked.to_allow and _is_white(usages.get(folder, b"")):
+            unpacked.problems.append(f"{path} is for allowing, by its `usage`: left out")
+        else:
+            chosen[number] = f"{MEMBER}{_PARTS.get(name, 'auto')} {path.replace(chr(10), ' ')}\n".encode(errors="replace")
+    return chosen if is_squidguard or len(texts) > 1 else dict.fromkeys(chosen, b"")
+
+
+def _digest_of_text(name: str, file: IO[bytes], left: int) -> tuple[bytes, int]:
+    """The digest of a file with its name, and its size, 0 if it is blank. Raises NotUnpacked if it has more than `left` bytes."""
+    digest, size, is_blank = hashlib.sha256(name.encode(errors="replace")), 0, True
+    while block := file.read(CHUNK):
+        digest.update(block)
+        size += len(block)
+        is_blank = is_blank and not block.strip()
+        if size > left:
+            raise NotUnpacked(_TOO_LARGE)
+    return digest.digest(), 0 if is_blank else size
+
+
+def _copy(file: IO[bytes], writer: _Writer) -> None:
+    """Without a byte order mark, and with an end to its last line."""
+    block = file.read(CHUNK).removeprefix(b"\xef\xbb\xbf")
+    last = b"\n"
+    while block:
+        writer.write(block)
+        last = block[-1:]
+        block = file.read(CHUNK)
+    writer.write(b"" if last == b"\n" else b"\n")
 
 
 def _is_white(usage: bytes) -> bool:

@@ -79,6 +79,15 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, name: str, monkeypatch: pytest.M
         unpack(pack(tmp_path, name), tmp_path / "out")
 
 
+def test_many_files_are_together_no_larger_than_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack_module, "LARGEST", 100)
+    with zipfile.ZipFile(tmp_path / "list.zip", "w") as archive:
+        for number in range(9):
+            archive.writestr(f"{number}.txt", f"{number}.a.example\n")
+    with pytest.raises(NotUnpacked, match="unpacks to more"):
+        unpack(tmp_path / "list.zip", tmp_path / "out")
+
+
 def squidguard(folder: Path) -> Path:
     """A folder as of UT1, with an alias, an exact copy, a white category and expressions."""
     root = folder / "blacklists"
@@ -89,6 +98,7 @@ def squidguard(folder: Path) -> Path:
         (root / name / "usage").write_text(usage)
     (root / "adult" / "expressions").write_text("(^|/)xxx[0-9]+\\.html$\n")
     (root / "porn").symlink_to("adult")
+    (root / "adult" / "very_restrictive_expression").write_text("sex\n")
     (root / "global_usage").write_text("NAME: adult\n")
     return root
 
@@ -96,7 +106,7 @@ def squidguard(folder: Path) -> Path:
 def test_a_squidguard_folder(tmp_path: Path) -> None:
     catalogue, report = compiled(tmp_path, squidguard(tmp_path))
     (told,) = report.sources
-    assert (told.format, told.names, told.url_rules, told.ignored) == ("squidguard", 1, 2, {"aliases": 1})
+    assert (told.format, told.names, told.url_rules, told.ignored) == ("squidguard", 1, 2, {"aliases": 1, "files that are no lists": 1})
     assert {problem.message for problem in report.problems} == {
         "kids/domains is for allowing, by its `usage`: left out",
         "kids/urls is for allowing, by its `usage`: left out",
@@ -116,7 +126,8 @@ def test_a_squidguard_archive_counts_aliases_once(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "blacklists.tar.gz", "w:gz") as archive:
         archive.add(root, "blacklists")
     _, report = compiled(tmp_path, tmp_path / "blacklists.tar.gz")
-    assert (report.sources[0].names, report.sources[0].url_rules, report.sources[0].ignored) == (1, 2, {"aliases": 1})
+    told = report.sources[0]
+    assert (told.names, told.url_rules, told.ignored) == (1, 2, {"aliases": 1, "files that are no lists": 1})
 
 
 def test_a_good_category_takes_what_is_for_allowing(tmp_path: Path) -> None:
