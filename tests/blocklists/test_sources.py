@@ -70,7 +70,7 @@ def test_the_public_lists() -> None:
         assert source.size > 0
     # Of these nobody publishes a list that could be named here; `illegal` is entrusted to operators, not published.
     assert known - {source.category for source in sources.values()} == {
-        "illegal", "health", "new-domains", "self-harm", "ai-chat",
+        "illegal", "health", "self-harm",
     }  # fmt: skip
 
 
