@@ -238,7 +238,7 @@ def _print_explanation(told: Explanation, policy: Policy, zone: ZoneInfo) -> Non
     console = Console(highlight=False)
     console.print(f"{told.device} ({told.person or 'nobody in particular'}, {told.profile}) at {_clock(told.at, zone)}")
     for point in told.points:
-        console.print(f"\n[bold]{point.request.kind.value}[/] {point.request.url or point.request.host}", soft_wrap=True)
+        console.print(f"\n[bold]{point.request.kind.value}[/] {escape(point.request.url or point.request.host)}", soft_wrap=True)
         for step in point.steps:
             mark = "[bold]→[/]" if step.decided else " "
             console.print(f" {mark} {step.name}: {escape(step.why)}", soft_wrap=True)

@@ -13,10 +13,12 @@ from urllib.parse import quote
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hedgerow.app import cli_keep
 from hedgerow.app.cli_options import AsJson, StateDir, call, fail
+from hedgerow.app.cli_tables import add_row, printable
 
 Whom = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A person, a device or an address; nobody named means everybody.")]
 
@@ -35,7 +37,7 @@ def devices(state: StateDir = None, as_json: AsJson = False) -> None:
     table = Table("device", "calls itself", "address", "person", "profile", "last seen", "allowed", "blocked")
     for row in rows:
         who = (row["device"], row["name"], row["address"], row["person"] or "", row["profile"])
-        table.add_row(*who, _when(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
+        add_row(table, *who, _when(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
     Console().print(table)
     return None
 
@@ -114,7 +116,7 @@ def requests(
     table = Table("id", "when", "who", "what", "why it was blocked", "note")
     for row in rows:
         who = row["person"] or row["device"]
-        table.add_row(str(row["id"]), _when(row["last_at"]), who, row["url"] or row["host"], row["reason"], row["note"])
+        add_row(table, str(row["id"]), _when(row["last_at"]), who, row["url"] or row["host"], row["reason"], row["note"])
     Console().print(table)
     return None
 
@@ -164,8 +166,9 @@ def _print_decision(row: dict[str, Any]) -> None:
     colour = {"block": "red", "rewrite": "yellow", "inspect": "cyan"}.get(row["verdict"], "green")
     times = f" ×{row['count']}" if row["count"] > 1 else ""
     who = row["person"] or row["device"]
-    text = f"{_when(row['at'])} [{colour}]{row['verdict']:7}[/] {who}: {row['url'] or row['host'] or '(private)'}{times}"
-    Console(highlight=False).print(f"{text} ({row['reason']}{f': {row["what"]}' if row['what'] else ''})", soft_wrap=True)
+    why = f"{row['reason']}{f': {row["what"]}' if row['what'] else ''}"
+    what = printable(f"{who}: {row['url'] or row['host'] or '(private)'}{times} ({why})")
+    Console(highlight=False).print(f"{_when(row['at'])} [{colour}]{row['verdict']:7}[/] {escape(what)}", soft_wrap=True)
 
 
 def _when(instant: float) -> str:

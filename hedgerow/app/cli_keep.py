@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 
 from hedgerow.app.backup import BackupError, back_up
 from hedgerow.app.backup import restore as restore_backup
 from hedgerow.app.cli_options import AsJson, StateDir, call, call_text, fail, find_policy
+from hedgerow.app.cli_tables import add_row
 from hedgerow.app.settings import Settings, default_state
 
 _ROWS = 12
@@ -139,16 +139,16 @@ def _view(look: dict[str, Any]) -> Group:
         "process", "state", "restarts", title=f"Hedgerow {look['status']['version']} · {len(look['requests'])} requests waiting"
     )
     for row in look["status"]["workers"]:
-        workers.add_row(row["name"], row["state"], str(row["restarts"]))
+        add_row(workers, row["name"], row["state"], str(row["restarts"]))
     devices = Table("device", "person", "last seen", "allowed", "blocked", title="Devices, counts of a day")
     for row in look["devices"]:
         cells = (row["device"], row["person"] or "", _when(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
-        devices.add_row(*map(escape, cells))
+        add_row(devices, *cells)
     decisions = Table("when", "who", "verdict", "what", "why", title="Last decisions")
     for row in look["decisions"]:
         why = f"{row['reason']}{f': {row["what"]}' if row['what'] else ''}"
         cells = (_when(row["at"]), row["person"] or row["device"], row["verdict"], row["host"] or "(private)", why)
-        decisions.add_row(*map(escape, cells), style="red" if row["verdict"] == "block" else "")
+        add_row(decisions, *cells, style="red" if row["verdict"] == "block" else "")
     return Group(workers, devices, decisions)
 
 

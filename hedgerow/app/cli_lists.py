@@ -8,6 +8,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,24 +16,30 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, call, fail, find_policy
+from hedgerow.app.cli_tables import add_row, printable
 from hedgerow.app.compile_job import CompileError, ListFolders
 from hedgerow.app.lists import ListProgress, prepare_generation, sources_of
 from hedgerow.app.settings import Settings, default_state
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.compile import CompileReport, compile_generation
 from hedgerow.blocklists.fetch import Fetched, accept_held
-from hedgerow.blocklists.names import parse_host
+from hedgerow.blocklists.intake import Intake
+from hedgerow.blocklists.names import host_of_url, parse_host
 from hedgerow.blocklists.parsed import ParsedLists
+from hedgerow.blocklists.rules import Origin, Problem
 from hedgerow.blocklists.sources import Source, public_sources
 from hedgerow.policies.load import PolicyError, load_policy
 from hedgerow.policies.targets import suggest
 
 SHOWN_PROBLEMS = 10_000
+FEW = 20
+"""Problems that need no summary."""
 
 app = typer.Typer(help="The lists: fetch, compile, look up.", no_args_is_help=True)
 
@@ -44,15 +51,23 @@ def status(state: StateDir = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"lists": found["lists"], "problems": found["list_problems"]}, ensure_ascii=False, indent=1))
         return
-    table = Table("list", "category", "format", "names", "unique", "URL rules", "seen", "problem")
+    table = Table("list", "category", "format", *(Column(title, justify="right") for title in _NUMBERS.values()), "seen", "problem")
     for row in found["lists"]:
         seen = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["fetched"])) if row["fetched"] else "never"
-        numbers = (f"{row[key]:,}" for key in ("domains", "unique", "url_rules"))
-        table.add_row(row["source"], row["category"], row["format"], *numbers, seen, row["problem"])
+        numbers = (f"{row[key]:,}" for key in _NUMBERS)
+        add_row(table, row["source"], row["category"], row["format"], *numbers, seen, row["problem"], style=_style(row))
     Console().print(table)
     for row in found["lists"]:
-        for kind, count in (*row["problems"].items(), *((f"left out: {kind}", count) for kind, count in row["ignored"].items())):
-            print(f"{row['source']}: {count:,} × {kind}")
+        left_out = ((f"left out: {kind}", count) for kind, count in row["ignored"].items() if kind != "comments")
+        for kind, count in (*row["problems"].items(), *left_out):
+            print(printable(f"{row['source']}: {count:,} × {kind}"))
+
+
+_NUMBERS = {"domains": "names", "unique": "unique", "url_rules": "URL rules"}
+
+
+def _style(row: dict[str, Any]) -> str:
+    return "red" if row["failed"] else "yellow" if row["held"] else ""
 
 
 @app.command()
@@ -62,10 +77,14 @@ def public(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps([asdict(source) for source in known], ensure_ascii=False, indent=1))
         return
-    table = Table("name", "category", "size", "licence", "recommended for", "homepage")
+    category = ""
     for source in sorted(known, key=lambda each: (each.category, -each.size)):
-        table.add_row(source.name, source.category, f"{source.size:,}", source.licence, ", ".join(source.default_for), source.homepage)
-    Console().print(table)
+        if source.category != category:
+            category = source.category
+            print(category)
+        print(f"  {source.name}: about {source.size:,} names and rules, licence: {source.licence}, {source.homepage}")
+        if source.default_for:
+            print(f"    recommended for {', '.join(source.default_for)}")
 
 
 @app.command()
@@ -101,6 +120,7 @@ def compile(
     """Compile lists without a running Hedgerow."""
     started = time.monotonic()
     wanted = [_source(text) for text in sources]
+    _warn_of_categories(wanted)
     with _progress() as progress:
         task = progress.add_task("compiling", total=None)
         try:
@@ -110,12 +130,9 @@ def compile(
         except OSError as error:
             fail(f"Can't compile into {out}: {error.strerror}.")
     figures = _figures(report, time.monotonic() - started)
-    if as_json:
-        print(json.dumps(figures))
-        return
     for problem in report.problems[:50]:
-        print(problem)
-    Console().print(", ".join(f"{name} {value}" for name, value in figures.items()))
+        print(printable(_told(problem)), file=sys.stderr)
+    print(json.dumps(figures) if as_json else ", ".join(f"{name} {value}" for name, value in figures.items()))
 
 
 @app.command()
@@ -133,11 +150,7 @@ def check(
         problems = [asdict(problem) for problem in intake.problems]
         print(json.dumps({**counts, "ignored": intake.ignored, "counts": intake.problem_counts, "problems": problems}, indent=1))
     else:
-        for problem in intake.problems:
-            print(f"{problem}{f': {problem.text}' if problem.text else ''}")
-        for kind, count in intake.ignored.items():
-            print(f"{file}: {count:,} lines left out on purpose: {kind}")
-        print(", ".join(f"{name} {value}" for name, value in counts.items()))
+        _print_check(file, intake)
     raise typer.Exit(0 if intake.names or intake.url_rules else 1)
 
 
@@ -159,23 +172,28 @@ def lookup(
         print(json.dumps(found, ensure_ascii=False, indent=1))
         return
     for target, rows in found.items():
-        print(f"{target}: {'not on any list' if not rows else ''}")
+        is_none = parse_host(target) is None and host_of_url(_as_url(target)) is None
+        print(printable(f"{target}: {'neither a host nor a URL' if is_none else 'not on any list'}" if not rows else target))
         for row in rows:
-            place = row["source"] if row["line"] is None else f"{row['source']} line {row['line']}"
-            print(f"  {row['category']}: {place}: {row['text']}")
+            print(printable(f"  {row['category']}: {Origin(row['source'], row['line'])}{f': {row["text"]}' if row['text'] else ''}"))
 
 
 @app.command()
-def update(policy: PolicyFile = None, state: StateDir = None) -> None:
+def update(policy: PolicyFile = None, state: StateDir = None, as_json: AsJson = False) -> None:
     """Fetch and compile the lists of a policy now, also without a running Hedgerow."""
-    folder = (state or default_state()).absolute()
+    folder, results = (state or default_state()).absolute(), list[Fetched]()
     try:
         wanted = load_policy(_policy_in_force(policy, folder))
         with _progress(BarColumn(), _Sizes()) as progress:
-            generation = asyncio.run(prepare_generation(wanted, folder, fetch=True, progress=_watch(progress)))
+            generation = asyncio.run(prepare_generation(wanted, folder, fetch=True, progress=_watch(progress, results)))
     except (PolicyError, CompileError) as error:
         fail(str(error))
-    print(f"Compiled into {generation}; a running Hedgerow takes it over by itself.")
+    if as_json:
+        rows = [{"source": each.source.name, "outcome": each.outcome, "problem": str(each.problem or "")} for each in results]
+        print(json.dumps({"generation": str(generation), "lists": rows}, ensure_ascii=False, indent=1))
+        return
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in Counter(each.outcome for each in results).items())
+    print(f"{counts or 'Nothing to fetch'}. Compiled into {generation}; a running Hedgerow takes it over by itself.")
 
 
 def _policy_in_force(path: Path | None, state: Path) -> Path | None:
@@ -202,8 +220,8 @@ class _Sizes(DownloadColumn):
         return Text() if task.fields.get("compiles") else super().render(task)
 
 
-def _watch(progress: Progress) -> ListProgress:
-    """A bar for each download, what came of it, and a line for the compiler."""
+def _watch(progress: Progress, results: list[Fetched]) -> ListProgress:
+    """A bar for each download, what came of it, and a line for the compiler; `results` gets each download."""
     bars: dict[str, TaskID] = {}
     compiling: list[TaskID] = []
 
@@ -215,7 +233,8 @@ def _watch(progress: Progress) -> ListProgress:
     def fetched(each: Fetched) -> None:
         if (bar := bars.pop(each.source.name, None)) is not None:
             progress.remove_task(bar)
-        print(each.problem or f"{each.source.name}: {each.outcome}", file=sys.stderr)
+        results.append(each)
+        print(printable(str(each.problem or f"{each.source.name}: {each.outcome}")), file=sys.stderr)
 
     def compiled(name: str) -> None:
         if not compiling:
@@ -229,11 +248,35 @@ def _doing(name: str) -> str:
     return f"reading {name}" if name else "putting all together"
 
 
+def _told(problem: Problem) -> str:
+    return f"{problem}{f': {problem.text}' if problem.text else ''}"
+
+
+def _print_check(file: Path, intake: Intake) -> None:
+    for problem in intake.problems:
+        print(printable(_told(problem)))
+    for kind, count in intake.problem_counts.most_common() if len(intake.problems) > FEW else ():
+        print(printable(f"{file}: {count:,} × {kind}"))
+    for kind, count in intake.ignored.items():
+        print(printable(f"{file}: {count:,} × left out: {kind}"))
+    if intake.format:
+        counts = f"lines {intake.lines:,}, names {intake.names:,}, URL rules {intake.url_rules:,}"
+        print(printable(f"{file} is read as {intake.format}: {counts}"))
+
+
 def _source(text: str) -> Source:
     category, equals, path = text.partition("=")
     if not equals or not category or not path:
         fail(f"'{text}' is not CATEGORY=PATH, such as adult=lists/adult.txt.")
+    if not Path(path).exists():
+        fail(f"{path} does not exist.")
     return Source(name=path, category=category, path=Path(path))
+
+
+def _warn_of_categories(sources: list[Source]) -> None:
+    known = [category.name for category in builtin_categories()]
+    for name in dict.fromkeys(source.category for source in sources if source.category not in known):
+        print(printable(f"{name} is none of Hedgerow's categories.{suggest(name, known)}"), file=sys.stderr)
 
 
 def _figures(report: CompileReport, seconds: float) -> dict[str, Any]:
@@ -256,14 +299,17 @@ def _generation_in_force(state: Path) -> Path:
         fail(f"No Hedgerow has run with the state directory {state}: name compiled lists with --index DIR.")
 
 
+def _as_url(target: str) -> str:
+    return target if "://" in target else f"http://{target}"
+
+
 def _look_up(catalogue: Catalogue, target: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     seen = set()
     host = parse_host(target)
     names = list(catalogue.names_of(catalogue.host_mask(host))) if host is not None else []
-    if "://" in target or "/" in target:
-        url = target if "://" in target else f"http://{target}"
-        names += [match.category for match in catalogue.match_urls(url)]
+    if "/" in target:
+        names += [match.category for match in catalogue.match_urls(_as_url(target))]
     for category in names:
         if category in seen:
             continue

@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from hedgerow.app.cli_options import AsJson, StateDir, call
+from hedgerow.app.cli_tables import add_row
 
 app = typer.Typer(help="Notices: who gets them, where, and whether they arrive.", no_args_is_help=True)
 
@@ -31,11 +31,11 @@ def list_(state: StateDir = None, as_json: AsJson = False) -> None:
     for row in told["receivers"]:
         sent = _when(row["last_sent"]) if row["last_sent"] else ""
         cells = (row["name"], ", ".join(row["about"]), row["service"] or "no address yet", str(row["waiting"]), sent, row["problem"])
-        receivers.add_row(*map(escape, cells))
+        add_row(receivers, *cells)
     latest = Table("when", "to", "what", "times", "state", "problem")
     for row in told["latest"]:
         cells = (_when(row["at"]), row["receiver"], row["text"], str(row["count"]), row["state"], row["problem"])
-        latest.add_row(*map(escape, cells))
+        add_row(latest, *cells)
     Console().print(receivers, *([latest] if told["latest"] else []))
 
 

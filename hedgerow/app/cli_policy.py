@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hedgerow.app.cli_options import AsJson, StateDir, fail
+from hedgerow.app.cli_tables import add_row
 from hedgerow.app.settings import default_state
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.policies.compare import Change, compare
@@ -88,7 +89,7 @@ def services(
     else:
         table = Table("group", "name", "title", "domains")
         for service in chosen:
-            table.add_row(service.group, service.id, service.title, ", ".join([*service.domains, *service.urls]))
+            add_row(table, service.group, service.id, service.title, ", ".join([*service.domains, *service.urls]))
         Console().print(table)
 
 

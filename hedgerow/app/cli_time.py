@@ -13,6 +13,7 @@ from rich.table import Table
 
 from hedgerow.app.cli_family import HowLong
 from hedgerow.app.cli_options import AsJson, StateDir, call, fail
+from hedgerow.app.cli_tables import add_row
 from hedgerow.dashboards.api.codes import VALID_MINUTES
 from hedgerow.dashboards.api.vouchers import AuditRow, audit_csv
 
@@ -35,7 +36,7 @@ def budgets(state: StateDir = None, as_json: AsJson = False) -> None:
     table = Table("who", "of what", "used", "left", "begins anew")
     for row in rows:
         left = "no limit today" if row["left"] is None else f"{row['left']} min of {row['limit']}"
-        table.add_row(row["whose"], row["subject"] or "all use", f"{row['used']} min", left, _clock(row["until"]))
+        add_row(table, row["whose"], row["subject"] or "all use", f"{row['used']} min", left, _clock(row["until"]))
     Console().print(table)
 
 
@@ -95,7 +96,7 @@ def list_seats(state: StateDir = None, as_json: AsJson = False) -> None:
     table = Table("where", "who", "until")
     for row in rows:
         who = row["person"] or f"{row['profile']}{f' ({row["name"]})' if row['name'] else ''}"
-        table.add_row(row["device"], who, _clock(row["ends"]) if row["ends"] else "ended by hand")
+        add_row(table, row["device"], who, _clock(row["ends"]) if row["ends"] else "ended by hand")
     Console().print(table)
 
 

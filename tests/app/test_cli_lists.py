@@ -1,0 +1,85 @@
+"""`hedgerow lists` as it is typed: what is printed where, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+COMMAND = (str(Path(sys.executable).with_name("hedgerow")), "lists")
+
+
+def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
+    done = subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "shown"),
+    [
+        (b"0.0.0.0 a.example\nwhat\n0.0.0.0 b.example\n", 0, ["list.txt:2:1: does not begin with an", "read as hosts: lines 3, names 2"]),
+        (b"||google.com^$domain=[/x]\n||b.example^\n", 0, ["list.txt:1:14: modifier not honoured: $domain="]),
+        (b"a.example\n\xc2\x9b31mred.example\nb.example\n", 0, [r"list.txt:2:1: neither a domain nor an address: \x9b31mred.example"]),
+        (bytes(range(256)) * 400, 1, ["list.txt: is binary data, not a list"]),
+        ("a.example\r\n".encode("utf-16"), 0, ["read as plain: lines 1, names 1"]),
+        (b"<!doctype html><html>\n", 1, ["list.txt: is in no format that is known"]),
+        (b"", 1, ["list.txt: is empty"]),
+    ],
+)  # fmt: skip
+def test_check(content: bytes, status: int, shown: list[str], tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(content)
+    found, output, errors = run("check", "list.txt", cwd=tmp_path)
+    assert (found, errors) == (status, "")
+    assert [line for line in shown if line not in output] == [], output
+    assert len(output.splitlines()) < 10
+    as_json = json.loads(run("check", "--json", "list.txt", cwd=tmp_path)[1])
+    assert sum(as_json["counts"].values()) == len(as_json["problems"])
+
+
+def test_a_bundle_writes_nothing_elsewhere(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "list.zip", "w") as archive:
+        archive.writestr("../../escaped/domains", "a.example\n")
+        archive.writestr(f"{tmp_path}/absolute.txt", "b.example\n")
+    before = set(tmp_path.parent.rglob("*"))
+    status, output, _errors = run("check", "list.zip", cwd=tmp_path)
+    assert (status, set(tmp_path.parent.rglob("*"))) == (0, before)
+    assert "list.zip: 1 × left out: files that are no lists" in output
+
+
+def test_compile_and_lookup(tmp_path: Path) -> None:
+    (tmp_path / "adult.txt").write_text("a.example\nb.example/[/path]\nbad line\n")
+    status, output, errors = run("compile", "--out", "index", "--json", "adlut=adult.txt", cwd=tmp_path)
+    figures = json.loads(output)
+    assert (status, figures["domains"], figures["url_rules"], figures["skipped"]) == (0, 1, 1, 1)
+    assert errors.splitlines() == [
+        "adlut is none of Hedgerow's categories. Did you mean adult?",
+        "adult.txt:3:1: neither a domain nor an address: bad line",
+    ]
+    status, output, errors = run(
+        "lookup", "--index", "index", "www.a.example", "http://b.example/[/path]", "c.example", "a b", cwd=tmp_path
+    )
+    assert (status, errors) == (0, "")
+    assert output.splitlines() == [
+        "www.a.example",
+        "  adlut: adult.txt:1: a.example",
+        "http://b.example/[/path]",
+        "  adlut: adult.txt:2: b.example/[/path]",
+        "c.example: not on any list",
+        "a b: neither a host nor a URL",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [(["adult=no-such-file"], "no-such-file does not exist."), (["adult.txt"], "'adult.txt' is not CATEGORY=PATH")],
+)
+def test_what_cannot_be_compiled_is_said_at_once(sources: list[str], message: str, tmp_path: Path) -> None:
+    status, output, errors = run("compile", "--out", "index", *sources, cwd=tmp_path)
+    assert (status, output) == (2, "")
+    assert errors.startswith(f"hedgerow: {message}")
+    assert not (tmp_path / "index").exists()
