@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -17,6 +18,22 @@ def own_addresses(proc: Path = Path("/proc/net")) -> list[str]:
         found = {*map(ipaddress.ip_address, local), *map(ipaddress.ip_address, six)}
         return [str(address) for address in found if not address.is_link_local]
     return ["127.0.0.1"]
+
+
+class KnownOwn:
+    """`own_addresses`, looked up again after a few seconds: a provider may give the house another prefix at any time."""
+
+    def __init__(self, look_up: Callable[[], Sequence[str]] = own_addresses, seconds: float = 10.0) -> None:
+        self._look_up = look_up
+        self._seconds = seconds
+        self._until = 0.0
+        self._known: frozenset[str] = frozenset()
+
+    def __call__(self) -> frozenset[str]:
+        now = time.monotonic()
+        if now >= self._until:
+            self._known, self._until = frozenset(self._look_up()), now + self._seconds
+        return self._known
 
 
 def _lines(path: Path) -> list[str]:

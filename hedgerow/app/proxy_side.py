@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from hedgerow.app.gateway_keeper import EVERYWHERE
-from hedgerow.app.own_addresses import address_for_others, own_addresses
+from hedgerow.app.own_addresses import KnownOwn, address_for_others, own_addresses
 from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter, circumstances
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.snapshot import View
@@ -36,6 +36,7 @@ class ProxySide:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._meter = UpstreamMeter()
+        self._own = KnownOwn()
         self._choice = UpstreamChoice(worker.settings, worker.view.policy, self._meter)
         self.upstreams = self._choice.open()
         around, cache_octets = circumstances(worker.view, worker.decide), worker.settings.footprint.cache_octets
@@ -44,12 +45,11 @@ class ProxySide:
 
     def judge(self, view: View) -> Judge:
         """All that a snapshot tells the proxy."""
-        network, settings = view.policy.network, self._worker.settings
-        own = {endpoint.host for listen in (settings.dns, settings.proxy, settings.web) for endpoint in listen.every_family()}
-        guard = Guard(network.reachable, frozenset(network.ports), frozenset(own))
+        network = view.policy.network
+        guard = Guard(network.reachable, frozenset(network.ports), network.lan, self._own)
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
         conduct = view.policy.conduct.text if view.policy.conduct else ""
-        page = BlockPage.load(network.country, network.timezone, ages, conduct, portal_url(network, settings))
+        page = BlockPage.load(network.country, network.timezone, ages, conduct, portal_url(network, self._worker.settings))
         worker, phrases = self._worker, view.policy.phrase_lists
         passwords = {user: each.proxy_password for each in view.policy.devices.values() if each.proxy_password for user in each.proxy_users}
         sign_in = SignInRules(network.proxy_sign_in, passwords)

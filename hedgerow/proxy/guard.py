@@ -6,7 +6,7 @@ Without this, the proxy would be a way round every firewall rule: it stands insi
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -15,13 +15,21 @@ type Network = IPv4Network | IPv6Network
 _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 
+_HOUSE = {4: 8, 6: 16}
+"""The shortest prefix of a network that can be somebody's own: a `lan` of all addresses says who is served, not what is at home."""
+
+
 @dataclass(frozen=True)
 class Guard:
-    """`reachable` are networks that are open although private, `ports` the destination ports served, `own` our own addresses."""
+    """`reachable` are networks that are open although private, `ports` the destination ports served.
+
+    `lan` is the house's own, which may have public addresses too (of IPv6 it mostly has). `own` gives this machine's addresses.
+    """
 
     reachable: tuple[Network, ...] = ()
     ports: frozenset[int] = frozenset({80, 443})
-    own: frozenset[str] = frozenset()
+    lan: tuple[Network, ...] = ()
+    own: Callable[[], frozenset[str]] = frozenset
     _known: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def allows(self, address: str) -> bool:
@@ -37,16 +45,17 @@ class Guard:
         return tuple(address for address in addresses if self.allows(address))
 
     def _judge(self, address: str) -> bool:
-        parsed = ip_address(address)
-        if any(parsed in network for network in self.reachable):
+        meant = _meant(ip_address(address))
+        if any(each in network for each in meant[:1] for network in self.reachable):
             return True
-        if address in self.own:
-            return False
-        return all(_is_public(each) for each in _meant(parsed))
+        return all(_is_public(each) and not self._is_ours(each) for each in meant)
+
+    def _is_ours(self, address: IPv4Address | IPv6Address) -> bool:
+        return str(address) in self.own() or any(address in each for each in self.lan if each.prefixlen >= _HOUSE[each.version])
 
 
 def _meant(address: IPv4Address | IPv6Address) -> tuple[IPv4Address | IPv6Address, ...]:
-    """The address and every IPv4 address that is hidden in it."""
+    """The address and every IPv4 address that is hidden in it, that first which it stands for."""
     if isinstance(address, IPv4Address):
         return (address,)
     hidden = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
@@ -59,7 +68,7 @@ def _meant(address: IPv4Address | IPv6Address) -> tuple[IPv4Address | IPv6Addres
 @functools.cache
 def _never() -> tuple[Network, ...]:
     """What `is_global` calls global although no web server lives there."""
-    return tuple(ip_network(text) for text in ("224.0.0.0/4", "ff00::/8", "192.88.99.0/24"))
+    return tuple(ip_network(text) for text in ("224.0.0.0/4", "ff00::/8", "192.88.99.0/24", "fec0::/10", "::/96"))
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -8,6 +8,8 @@ import pytest
 
 from hedgerow.proxy.guard import Guard
 
+LAN = (ip_network("192.168.1.0/24"), ip_network("2a00:1450:4001::/64"))
+
 
 @pytest.mark.parametrize(
     ("address", "allowed"),
@@ -39,10 +41,19 @@ from hedgerow.proxy.guard import Guard
         ("2002:c0a8:101::1", False),
         ("203.0.113.9", False),
         ("8.8.8.8", False),  # stands for our own public address here
+        ("::ffff:8.8.8.8", False),
+        ("64:ff9b::808:808", False),
+        ("2a00:1450:4001::5", False),  # stands for a machine of the house with an address of the whole internet
+        ("2a00:1450:4002::5", True),
+        ("fec0::1", False),
+        ("::127.0.0.1", False),
+        ("::93.184.215.14", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("2001:0:7f00:1::", False),
     ],
 )
 def test_addresses(address: str, allowed: bool) -> None:
-    guard = Guard(own=frozenset({"8.8.8.8"}))
+    guard = Guard(lan=LAN, own=lambda: frozenset({"8.8.8.8"}))
     assert guard.allows(address) is allowed
     assert guard.allows(address) is allowed  # the second time from memory
 
@@ -58,3 +69,16 @@ def test_memory_is_bounded() -> None:
     for number in range(10_000):
         guard.allows(f"10.0.{number // 256}.{number % 256}")
     assert len(guard._known) <= 4096
+
+
+def test_a_lan_of_everybody_closes_nothing() -> None:
+    guard = Guard(lan=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+    assert guard.allows("93.184.215.14")
+    assert guard.allows("2606:2800:21f:cb07:6820:80da:af6b:8b2c")
+
+
+def test_what_is_reachable_of_the_house_is_open_in_every_spelling() -> None:
+    guard = Guard((ip_network("192.168.1.20/32"), ip_network("2a00:1450:4001::5/128")), lan=LAN)
+    for address, allowed in (("192.168.1.20", True), ("::ffff:192.168.1.20", True), ("192.168.1.21", False), ("2a00:1450:4001::5", True)):
+        assert guard.allows(address) is allowed
+    assert not guard.allows("2002:c0a8:114::"), "6to4 leads elsewhere first"

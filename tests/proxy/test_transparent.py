@@ -172,6 +172,13 @@ class TestInTheLaboratory:
             assert status == "000"
             assert seconds < 3
 
+    def test_machines_of_the_house_are_out_of_reach_under_public_addresses_too(self, home: House) -> None:
+        """Of IPv6 a house mostly has addresses of the whole internet; the proxy must be no way round the firewall to them."""
+        for address in ("[2600:9000:5400::1]", "[2600:9000:5400::77]", "192.168.50.1", "[::ffff:192.168.50.1]"):
+            for device in ("tablet", "parent"):
+                status, body, _ = fetch(home, device, f"http://{address}/", "--proxy", "http://192.168.50.1:3128")
+                assert (status, "not open here" in body) == ("403", True), (device, address, body[-300:])
+
     def test_what_is_neither_tls_nor_http_does_not_pass(self, home: House) -> None:
         target = f"{address4('www.school.example')}"
         script = f"import socket; s = socket.create_connection(('{target}', 443), 5); s.sendall(b'SSH-2.0-x\\r\\n'); print(s.recv(99)[:12])"
