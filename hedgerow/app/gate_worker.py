@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hedgerow.app.proxy_side import ProxySide
 from hedgerow.app.worker import Worker
-from hedgerow.proxy.gate import Gate
+from hedgerow.proxy.gate import Gate, Limits
 from hedgerow.proxy.judge import Judge
 from hedgerow.proxy.pass_through import PassThrough
 from hedgerow.proxy.pass_ticket import load_key
@@ -25,7 +25,8 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
     def lenient(judge: Judge) -> Judge:
         return replace(judge, decide=passes.lenient(judge.decide))
 
-    gate = Gate(lenient(side.judge(worker.view)), inspectors, load_key(settings.pass_key))
+    limits = Limits().shared_by(settings.workers)
+    gate = Gate(lenient(side.judge(worker.view)), inspectors, load_key(settings.pass_key), limits)
     worker.on_swap = lambda view: gate.swap(lenient(side.swap(view)))
     worker.counters = lambda: side.counters(gate.counters)
     try:

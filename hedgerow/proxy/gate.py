@@ -13,7 +13,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvloop
@@ -45,8 +45,17 @@ class Limits:
     dial: float = 15.0  # until a destination answers
     idle: float = 1800.0  # a tunnel without a byte
     half_closed: float = 120.0  # a tunnel of which one side is done, without a byte
-    device: int = 512  # connections of one device to one worker
-    total: int = 16384  # connections to one worker
+    lifetime: float = 24 * 3600.0  # a tunnel, however busy it is
+    device: int = 512  # connections of one device
+    total: int = 16384  # connections
+
+    def shared_by(self, workers: int) -> Limits:
+        """One worker's part: the kernel spreads connections over the workers that listen on one port.
+
+        >>> Limits().shared_by(4).device
+        128
+        """
+        return replace(self, device=-(-self.device // workers), total=-(-self.total // workers))
 
 
 class Gate:
@@ -182,7 +191,7 @@ class Gate:
 
     def became(self, connection: Connection, tunnel: Tunnel) -> None:
         """The connection goes on as a tunnel, and is counted as one device's until that is over."""
-        tunnel.device = connection.device
+        tunnel.device, tunnel.began = connection.device, self.clock()
         self._connections.discard(connection)
         self._opening.pop(connection, None)
         self.tunnels.add(tunnel)
@@ -232,7 +241,7 @@ class Gate:
         now = self.clock()
         try:
             self._end_the_slow(now)
-            self.cut(lambda tunnel: self._is_idle(tunnel, now))
+            self.cut(lambda tunnel: self._is_over(tunnel, now))
             self.cut(lambda tunnel: tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self.is_forbidden(tunnel))
             for tunnel in self._use.busy(self.tunnels, now):
                 self.judge.use(tunnel.ruleset, tunnel.requests[-1])
@@ -252,9 +261,10 @@ class Gate:
                 break
             connection.give_up()
 
-    def _is_idle(self, tunnel: Tunnel, now: float) -> bool:
+    def _is_over(self, tunnel: Tunnel, now: float) -> bool:
+        """Whether its time is over, be it idle or not."""
         limit = self.limits.half_closed if tunnel.half_closed else self.limits.idle
-        return tunnel.idle_for(now) > limit
+        return tunnel.idle_for(now) > limit or now - tunnel.began > self.limits.lifetime
 
     def is_forbidden(self, tunnel: Tunnel) -> bool:
         """Judge a running tunnel again; it takes on the ruleset under which it may go on."""

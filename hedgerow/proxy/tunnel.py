@@ -86,6 +86,7 @@ class Tunnel:
         "_owner",
         "_seen",
         "address",
+        "began",
         "blocked",
         "client",
         "device",
@@ -104,6 +105,7 @@ class Tunnel:
         self._owner: Owner | None = owner
         self._seen = -1
         self.idle_since = 0.0
+        self.began = 0.0  # by the gate's clock
         self.address = address
         self.ruleset = ruleset
         self.requests = requests

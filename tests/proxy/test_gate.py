@@ -397,6 +397,25 @@ def test_idle_and_half_closed_tunnels_are_ended(net: SmallInternet, policy: str)
 
 
 @pytest.mark.parametrize(("source", "lane"), [(CHILD, "tunnel"), (CHILD_WITH_CA, "inspect")])
+def test_a_tunnel_ends_after_its_time_however_busy(net: SmallInternet, policy: str) -> None:
+    question = b"GET /page HTTP/1.1\r\nHost: files.example\r\n\r\n"
+    with proxy_stand(net, policy, limits=Limits(lifetime=1.0)) as stand, connected(stand) as client:
+        open_tunnel(client, "files.example", net.origins.https_port)
+        with client_context(net.authority.root).wrap_socket(client, server_hostname="files.example") as tls, contextlib.suppress(OSError):
+            while True:  # the test ends with the tunnel
+                tls.sendall(question)
+                assert tls.recv(65536)
+        assert stand.counters()["hedgerow_proxy_cut_total",] == 1
+
+
+def test_workers_share_the_limits() -> None:
+    whole = Limits()
+    for workers in (1, 2, 3, 8):
+        part = whole.shared_by(workers)
+        assert whole.device <= part.device * workers < whole.device + workers
+        assert whole.total <= part.total * workers < whole.total + workers
+
+
 def test_a_pause_cuts_what_is_running(stand: Stand, net: SmallInternet, source: str, lane: str) -> None:
     host = "www.school.example"  # has URL rules, so it is inspected where it can be
     authority = stand.ca if lane == "inspect" else net.authority.root
