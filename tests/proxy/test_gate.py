@@ -396,7 +396,6 @@ def test_idle_and_half_closed_tunnels_are_ended(net: SmallInternet, policy: str)
 # Cutting.
 
 
-@pytest.mark.parametrize(("source", "lane"), [(CHILD, "tunnel"), (CHILD_WITH_CA, "inspect")])
 def test_a_tunnel_ends_after_its_time_however_busy(net: SmallInternet, policy: str) -> None:
     question = b"GET /page HTTP/1.1\r\nHost: files.example\r\n\r\n"
     with proxy_stand(net, policy, limits=Limits(lifetime=1.0)) as stand, connected(stand) as client:
@@ -416,6 +415,7 @@ def test_workers_share_the_limits() -> None:
         assert whole.total <= part.total * workers < whole.total + workers
 
 
+@pytest.mark.parametrize(("source", "lane"), [(CHILD, "tunnel"), (CHILD_WITH_CA, "inspect")])
 def test_a_pause_cuts_what_is_running(stand: Stand, net: SmallInternet, source: str, lane: str) -> None:
     host = "www.school.example"  # has URL rules, so it is inspected where it can be
     authority = stand.ca if lane == "inspect" else net.authority.root
