@@ -35,6 +35,9 @@ _MOST_HELD = 64 * 1024
 
 _MOST_TO_ONE_ORIGIN = 6
 
+_ON_SECOND_THOUGHTS = 2.0
+"""Seconds after a handshake within which an app that is pinned to another certificate has looked at ours, and is gone."""
+
 
 class Guest(Protocol):
     """Somebody who is at the inspector: a connection that begins, or an exchange. `seen` is when it last moved, in the loop's time."""
@@ -72,6 +75,7 @@ class Exchange:
         self.seen = asyncio.get_running_loop().time()
         self.client = context.client
         self.is_over = False
+        self._has_spoken = False
         self._office = office
         self._offers = offers
         self._context = context
@@ -108,7 +112,12 @@ class Exchange:
     def received(self, line: Line, data: bytes) -> None:
         if line is not self.line:
             self._handle(events.DataReceived(self._connections[line], data))
-        elif self._working:
+            return
+        if not self._has_spoken:
+            self._has_spoken = True
+            if self.client.tls:
+                self._office.inspection.certificate_accepted(self.client, self._context.server.address)
+        if self._working:
             self._held += data
             self._regulate()
         else:
@@ -120,8 +129,13 @@ class Exchange:
 
     def _end(self, line: Line) -> None:
         connection = self._connections[line]
+        if connection is self.client and self.client.tls and not self._has_spoken and self._has_just_begun():
+            self._office.inspection.certificate_refused(self.client, self._context.server.address, None)
         connection.state &= ~ConnectionState.CAN_READ
         self._tell_closed(connection)
+
+    def _has_just_begun(self) -> bool:
+        return asyncio.get_running_loop().time() - self.seen < _ON_SECOND_THOUGHTS
 
     def failed(self, line: Line, error: ssl.SSLError | None) -> None:
         if line is self.line:

@@ -157,6 +157,13 @@ class Inspection:
         except Exception:
             log.exception("a refused certificate could not be noted")
 
+    def certificate_accepted(self, client: connection.Client, target: tuple[str, int] | None) -> None:
+        """The client speaks under our certificate."""
+        found = self.judge.client_of(self._addresses[client.id])
+        if self._refusals is not None and found is not None and target is not None:
+            for host in {target[0], client.sni or target[0]}:
+                self._refusals.accepted(found[0].id, host, self._clock())
+
     def _pass_through(self, refusals: Refusals, client: connection.Client, target: tuple[str, int], *, in_words: bool) -> None:
         """Have the hosts that this connection named passed through, if inspecting them is all that the policy wants."""
         found = self.judge.client_of(self._addresses[client.id])

@@ -25,6 +25,7 @@ PASSED = "pass-through"
 
 _SILENT_REFUSALS = 3
 _SILENT_WITHIN = 60.0
+_TRUSTED_FOR = 600.0
 _LONGEST_FILE = 256 * 1024
 _MOST_REMEMBERED = 4096
 
@@ -37,13 +38,23 @@ class Refusals:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._silent: dict[tuple[DeviceId, str], list[float]] = {}
+        self._accepted: dict[tuple[DeviceId, str], float] = {}
+
+    def accepted(self, device: DeviceId, host: str, now: float) -> None:
+        """A client went on under our certificate."""
+        if len(self._accepted) >= _MOST_REMEMBERED:
+            self._accepted.clear()
+        self._accepted[device, host] = now
 
     def refused(self, device: DeviceId, host: str, now: float, *, in_words: bool) -> bool:
-        """A client ended the handshake, with a TLS alert about the certificate or without a word; whether it is passed through now.
+        """A client left on seeing our certificate, with a TLS alert about it or without a word; whether it is passed through now.
 
-        Without a word it may have changed its mind, so that counts the third time within a minute.
+        Without a word it may have changed its mind, so that counts the third time within a minute, and not where the device has
+        accepted our certificate for the host lately: browsers open connections that they then do not need.
         """
         if not in_words:
+            if now - self._accepted.get((device, host), -_TRUSTED_FOR) < _TRUSTED_FOR:
+                return False
             if len(self._silent) >= _MOST_REMEMBERED:
                 self._silent.clear()
             recent = [each for each in self._silent.get((device, host), ()) if each > now - _SILENT_WITHIN]

@@ -19,7 +19,7 @@ people:
   mia:
     age: 9
     devices: [mia-tablet, mia-phone]
-    block: ["www.school.example/secret", "h2.example/secret", "chat.example/websocket/forbidden"]
+    block: ["www.school.example/secret", "h2.example/secret", "chat.example/websocket/forbidden", "mixed.test/secret"]
   ana: {profile: adult, devices: [ana-laptop]}
 devices:
   mia-tablet: {ip: 127.0.0.11, trusts_ca: true}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from proxy_stand import Stand
 from small_internet.clients import HttpAnswer, curl
+from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
 from hedgerow.policies.model import DeviceId
@@ -40,6 +43,34 @@ def test_a_pinned_app_gets_through_the_second_time(forgetful: Stand, net: SmallI
     answer = fetch(forgetful, net)
     assert (answer.status, "Small Internet" in answer.certificate) == (200, True)
     assert fetch(forgetful, net, "h2.example").status == 0, "another host is another matter"
+
+
+def handshake_alone(stand: Stand, net: SmallInternet, host: str = INSPECTED) -> None:
+    """As an app that looks at the certificate after the handshake, and hangs up: what pinning libraries on phones do."""
+    with socket.create_connection(stand.proxy, 5, source_address=(CHILD_WITH_CA, 0)) as sock:
+        sock.sendall(f"CONNECT {host}:{net.origins.https_port} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert b" 200 " in sock.recv(999)
+        context = ssl.create_default_context(cafile=str(stand.ca))
+        with context.wrap_socket(sock, server_hostname=host):
+            pass
+
+
+def test_an_app_that_hangs_up_after_the_handshake_gets_through_the_fourth_time(forgetful: Stand, net: SmallInternet) -> None:
+    host = "mixed.test"  # which no other test has been to: who went on once is trusted for a while
+    for _ in range(3):
+        assert PassThrough(forgetful.world.state / "pass-through").holds(MIA, host) is False
+        handshake_alone(forgetful, net, host)
+    forgetful.wait_for(lambda found: any(each.decision and each.decision.what == PASSED for each in found))
+    assert PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
+
+
+def test_connections_that_a_browser_does_not_need_are_no_refusals(forgetful: Stand, net: SmallInternet) -> None:
+    assert curl(net.url("h2.example", "/open"), proxy=forgetful.proxy, source=CHILD_WITH_CA, ca=forgetful.ca).status == 200
+    refused = forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0)
+    for _ in range(4):
+        handshake_alone(forgetful, net, "h2.example")
+    wait_until(lambda: forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0) == refused + 4, 5)
+    assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, "h2.example")
 
 
 def test_what_is_blocked_stays_blocked(forgetful: Stand, net: SmallInternet) -> None:
