@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from small_internet import SmallInternet
+from small_internet.browser import CAN_TRUST, CHROMIUM, trusting
 from small_internet.clients import curl, kdig
 from small_internet.family import LAPTOP, LISTS, OWN_LISTS, TABLET
 from small_internet.running import Hedgerow, network_section, running_hedgerow
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="ports 80 and 443 need root")]
 PAGE = "127.80.44.3"
+COMPUTER = "127.0.0.1"
 PEOPLE = f"""
 people:
-  mia: {{age: 9, devices: [tablet, laptop]}}
+  mia: {{age: 9, devices: [tablet, laptop, computer]}}
 devices:
+  computer: {{ip: {COMPUTER}, client_id: mia-computer, trusts_ca: true}}
   tablet: {{ip: {TABLET}, trusts_ca: true}}
   laptop: {{ip: {LAPTOP}}}
 """
@@ -25,7 +31,9 @@ devices:
 @pytest.fixture(scope="module")
 def home(whole_internet: SmallInternet) -> Iterator[Hedgerow]:
     policy = network_section(whole_internet) + f"  blocked_answer: page\n  block_page: {PAGE}\n" + PEOPLE + OWN_LISTS
-    with running_hedgerow(policy, lists=LISTS, upstream_authority=whole_internet.authority.root) as running:
+    with running_hedgerow(
+        policy, lists=LISTS, options=("--doh", "127.0.0.1:0"), upstream_authority=whole_internet.authority.root
+    ) as running:
         yield running
 
 
@@ -55,3 +63,33 @@ def test_the_address_serves_nobody_else(home: Hedgerow, whole_internet: SmallInt
     assert resolved(home, "bank.example", TABLET) == [whole_internet.address_of("bank.example")]
     found = curl("http://bank.example/", source=TABLET, resolve=[f"bank.example:80:{PAGE}"])
     assert b"not open here" not in found.body
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not CAN_TRUST, reason="needs Debian's chromium and libnss3-tools")
+def test_a_browser_that_trusts_the_authority_is_shown_why(home: Hedgerow, tmp_path: Path) -> None:
+    """It resolves through us only, and says that the connection is secure: the words are read by whoever asked for the site."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = re.search(r" doh=(\S+)", home.ready_line)
+    assert found
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    template = f"https://{found[1]}/dns-query/mia-computer"
+    (profile / "Local State").write_text(json.dumps({"dns_over_https": {"mode": "secure", "templates": template}}))
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(profile),
+            executable_path=str(CHROMIUM),
+            args=["--no-sandbox", "--disable-gpu"],
+            env=trusting(home.authority, tmp_path / "home"),
+        )
+        try:
+            page = context.new_page()
+            answer = page.goto("https://adult.example/")
+            assert answer.status == 403, home.stderr
+            assert answer.security_details()["subjectName"] == "adult.example"
+            assert answer.server_addr()["ipAddress"] == PAGE
+            assert page.get_by_role("heading", name="This site is not open here").is_visible()
+            assert page.get_by_text("adult.example").first.is_visible()
+        finally:
+            context.close()
