@@ -21,14 +21,16 @@ HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 """A canonical host but for its whole length and for addresses: hyphens and underscores stand anywhere, as they do in the wild."""
 
 _NUMERIC_END = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
-# Only escapes that are not canonical: of unreserved characters (letters, digits, - . _ ~), or with small hex digits.
+# Only escapes that are not canonical: of unreserved characters (letters, digits, - . _ ~), or with small hex digits. The commonest
+# canonical ones are let go at once.
 _ESCAPE = re.compile(
-    "%(?:2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|[0-9A-Fa-f][a-f]|[a-f][0-9A-Fa-f])",
+    "%(?!2[0-9A-CF]|3[A-F])(?:2[DEa-f]|3[0-9a-f]|[46][1-9A-Fa-f]|5[0-9AFa-f]|7[0-9AEa-f]|[0189A-F][a-f]|[a-f][0-9A-Fa-f])",
 )
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _COMMON_START = re.compile(r"https?://((?:[a-z0-9_-]{1,63}\.)*[a-z][a-z0-9_-]{0,62})/")
+_UNCOMMON = bytes([*range(0x21), 0x7F]) + b"\\#"
 _COMMON_URL = re.compile(_COMMON_START.pattern + r"[!\"$-\[\]-~]*")  # the rest is ASCII without space, backslash and fragment
 
 
@@ -192,8 +194,8 @@ def split_url(text: str) -> tuple[str, str] | None:
     """
     end = text.find("/", 8)
     host = _common_host(text[:end]) if end > 0 else None
-    # The same as _COMMON_URL says, by methods of str, which are several times faster.
-    if host is None or not text.isascii() or not text.isprintable() or " " in text or "\\" in text or "#" in text:
+    # The same as _COMMON_URL says, in a way that is several times faster.
+    if host is None or not text.isascii() or len((written := text.encode()).translate(None, _UNCOMMON)) != len(written):
         canonical = parse_url(text)
         found = host_of_url(canonical) if canonical is not None else None
         return None if canonical is None or found is None else (canonical, found)

@@ -48,11 +48,12 @@ UNKNOWN = Asker()
 
 @dataclass(slots=True)
 class Asked:
-    """A request: its canonical URL, as it is and in lower case, its host, and what is known beside."""
+    """A request: its canonical URL, as it is and in lower case, its host and where that ends in the URL, and what is known beside."""
 
     url: str
     text: str
     host: str
+    host_end: int
     resource: int
     initiator: str
     asker: Asker
@@ -62,13 +63,8 @@ class Asked:
         """For a canonical URL and its host; `resource` is the request's Sec-Fetch-Dest."""
         text = url.lower()
         # A plain number: flags would be combined by methods of `enum`, which cost more than the rest of a look-up.
-        return cls(url, text, host, number_of_resource(resource, text), initiator, asker)
-
-    @property
-    def host_end(self) -> int:
-        """Where the host ends in the URL."""
-        end = self.text.find("://") + 3 + len(self.host)
-        return end + 2 if ":" in self.host else end
+        end = url.find("/") + 2 + len(host)
+        return cls(url, text, host, end + 2 if ":" in host else end, number_of_resource(resource, text), initiator, asker)
 
 
 Test = Callable[[Asked], object]
