@@ -176,22 +176,19 @@ class BlockPage:
 
     def _blocked_parts(self, decision: Decision, host: str, url: str, now: float, reader: Reader) -> dict[str, Any]:
         wording = self._wordings[reader.language]
-        labels, (heading, why) = wording.words["labels"], wording.reason(decision)
-        facts = [(labels["address"], host)]
-        if decision.rule is not None:
-            facts.append((labels["rule"], _rule_name(decision)))
-        until = wording.words["until"]["none"] if decision.until is None else wording.until(decision.until, now)
-        facts.append((labels["until"], until))
+        heading, why = wording.reason(decision)
+        facts = _facts_for_people(wording, decision, host, now)
         ask = None if is_closed_to_asking(decision) else {"path": ASK_PATH, "url": url, "note_limit": NOTE_LIMIT}
         about = self._abouts.get(decision.what, "") if decision.reason is Reason.CATEGORY and reader.language == "en" else ""
         parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
         if decision.reason is Reason.CONDUCT:
             parts |= {"conduct": self._conduct, "accept": {"path": ASK_PATH, "url": url}}
-        if decision.what == ILLEGAL:
+        if decision.what == ILLEGAL and not reader.young:
             parts["care"] = self._care_of_illegal[reader]
         if reader.young:
             simple, sentence = wording.reason(decision, young=True)
-            opens = "" if decision.until is None else wording.words["young"]["until"].format(until=until)
+            until = decision.until
+            opens = "" if until is None else wording.words["young"]["until"].format(until=wording.until(until, now))
             parts |= {"heading": simple, "why": sentence, "opens": opens, "full_why": why}
         return parts
 
@@ -229,6 +226,20 @@ def _environment() -> Environment:
     return Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 
 
+def _facts_for_people(wording: Wording, decision: Decision, host: str, now: float) -> list[tuple[str, str]]:
+    labels = wording.words["labels"]
+    facts = [(labels["address"], host)]
+    if detail := wording.detail(decision):
+        facts.append((labels["why"], detail))
+    if decision.rule is not None:
+        facts.append((labels["rule"], _rule_name(decision, labels["line"])))
+    if decision.until is not None:
+        facts.append((labels["until"], wording.until(decision.until, now)))
+    elif decision.reason not in {Reason.CONDUCT, Reason.NO_SESSION}:  # the sentence says what ends these
+        facts.append((labels["until"], wording.words["until"]["none"]))
+    return facts
+
+
 def _facts(wording: Wording, decision: Decision, host: str, now: float) -> dict[str, Any]:
     heading, why = wording.reason(decision)
     until = None if decision.until is None else wording.until(decision.until, now)
@@ -260,13 +271,13 @@ def _render_care(
     }
 
 
-def _rule_name(decision: Decision) -> str:
-    """Where the rule is written, without the folders of this machine, which are nobody's business."""
+def _rule_name(decision: Decision, line: str) -> str:
+    """Where the rule is written (`line` is what a line is called), without the folders of this machine, which are nobody's business."""
     rule = decision.rule
     assert rule is not None
     name = rule.source.rsplit("/", 1)[-1]
     if rule.line is None:
         return f"{name}: {rule.text}" if rule.text else name
     # Not the text of the line: it may hold other rules too, and whose they are.
-    place = f"{name}, line {rule.line}"
+    place = f"{name}, {line.format(line=rule.line)}"
     return f"{place}: {decision.what}" if decision.reason is Reason.RULE else place

@@ -22,6 +22,7 @@ PAGES = Path(__file__).parent / "pages"
 LANGUAGES = ("en", "de", "fr", "es", "pt")
 _RANGE = re.compile(r"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]*)?\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
 _MOST_RANGES = 20
+_WEIGHT = re.compile(r"(\d+) of (\d+)")  # how `body_watch` says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,18 @@ class Wording:
         words = detail or reasons.get(decision.reason.value) or reasons["default"]
         title = self._titles.get(decision.what, decision.what)
         return words["heading"].format(title=title), words["why"].format(title=title)
+
+    def detail(self, decision: Decision) -> str:
+        """What can be said beyond the reason: how heavy a page's words are, or which kind of file it is; mostly nothing."""
+        details: Mapping[str, str] = self.words["details"]
+        match decision.reason:
+            case Reason.FILE:
+                return details.get(decision.what, "")
+            case Reason.PAGE:
+                weight = _WEIGHT.fullmatch(decision.what)
+                return details["too-long"] if weight is None else details["page"].format(score=weight[1], limit=weight[2])
+            case _:
+                return ""
 
     def until(self, until: float, now: float) -> str:
         """An instant as the clock on the wall shows it, rounded up to the minute."""

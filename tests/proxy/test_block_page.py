@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.content import FILE_KINDS
 from hedgerow.policies.decide import HIDDEN_NAME, IP_ADDRESS
 from hedgerow.policies.lifelines import INTERNATIONAL, Lifelines
 from hedgerow.policies.load import parse_policy
@@ -85,11 +86,34 @@ def test_what_why_and_until_when() -> None:
         (NOW + 24 * 3600, "tomorrow, 15:14"),
         (NOW + 3 * 24 * 3600, "Thursday, 15:14"),
         (NOW + 30 * 24 * 3600, "2026-10-21, 15:14"),
-        (None, "Until somebody changes the rule"),
+        (None, "somebody changes the rule"),
     ],
 )
 def test_until_as_the_clock_on_the_wall_shows_it(until: float | None, text: str) -> None:
     assert text in Text(page(decision(Reason.BEDTIME, "bedtime", until))).text
+
+
+def test_a_page_says_how_heavy_it_is_and_a_file_what_it_is() -> None:
+    assert "Its words weigh 210 here, and a page of up to 100 is shown" in Text(page(decision(Reason.PAGE, "210 of 100"))).text
+    assert "cannot be weighed" in Text(page(decision(Reason.PAGE, "too long to be weighed"))).text
+    for kind in FILE_KINDS:
+        given = [
+            PAGE.blocked(decision(Reason.FILE, kind), "a.example", "", NOW, Form.PAGE, Reader(each)).body.decode() for each in LANGUAGES
+        ]
+        assert all(kind not in Text(each).text.lower().split() for each in given[1:]), "in words of the language"
+        assert len(set(given)) == len(LANGUAGES)
+
+
+def test_every_language_says_line_in_its_words() -> None:
+    rule = Origin("hedgerow.yaml", 12, "")
+    given = decision(Reason.RULE, "games.example", None, rule)
+    pages = [Text(PAGE.blocked(given, "a.example", "", NOW, Form.PAGE, Reader(each)).body.decode()).text for each in LANGUAGES]
+    found = [re.search(r"hedgerow\.yaml, (\S+) 12", text) for text in pages]
+    assert [match and match[1] for match in found] == ["line", "Zeile", "ligne", "línea", "linha"]
+
+
+def test_french_signs_stand_on_no_line_of_their_own() -> None:
+    assert not re.search(r" [?!;»]|« ", (PAGES / "fr.yaml").read_text(encoding="utf-8"))
 
 
 def test_lifelines_of_the_country_with_telephone_and_link() -> None:
