@@ -19,21 +19,25 @@ from hedgerow.app.backup import restore as restore_backup
 from hedgerow.app.cli_options import AsJson, StateDir, call, call_text, fail, find_policy
 from hedgerow.app.cli_tables import add_row
 from hedgerow.app.settings import Settings, default_state
+from hedgerow.policies.languages import LANGUAGES
 
 _ROWS = 12
 
 
 def report(
     out: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write.")] = Path("hedgerow-report.html"),
+    language: Annotated[str, typer.Option("--language", help="One of en, de, fr, es and pt.")] = "en",
     state: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the weekly report: time by topic, what was closed, what was asked for, and questions to begin a talk with."""
+    if language not in LANGUAGES:
+        fail(f"Reports are written in {', '.join(LANGUAGES)}, not in '{language}'.")
     if as_json:
-        print(json.dumps(call(state, "GET", "/report/people"), ensure_ascii=False, indent=1))
+        print(json.dumps(call(state, "GET", f"/report/people?language={language}"), ensure_ascii=False, indent=1))
         return
     try:
-        out.write_text(call_text(state, "/report"), encoding="utf-8")
+        out.write_text(call_text(state, f"/report?language={language}"), encoding="utf-8")
     except OSError as error:
         fail(f"Can't write {out}: {error.strerror}.")
     print(f"Wrote {out}.")

@@ -39,6 +39,7 @@ from hedgerow.dashboards.api.app import Parts, create_app, web_server
 from hedgerow.dashboards.kept_desk import KeptDesk
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDesk
+from hedgerow.dashboards.pages.languages import Language
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.dashboards.reports import Report, weekly_report
 from hedgerow.journal.accounts import AccountStore
@@ -136,10 +137,10 @@ class ControlProcess:
     def _remember(self, messages: Sequence[Message | Event]) -> None:
         """For the journal, and for whom it concerns."""
         self.recorder.add(messages)
-        self.notices.tell(notices_of(messages))
+        self.notices.tell(notices_of(messages, self._publisher.policy))
 
-    def _weekly_report(self) -> Report:
-        return weekly_report(self._publisher.reader, self._publisher.policy, time.time())
+    def _weekly_report(self, reader: Language) -> Report:
+        return weekly_report(self._publisher.reader, self._publisher.policy, time.time(), reader)
 
     def _want_reload(self) -> None:
         self._reload_wanted = True

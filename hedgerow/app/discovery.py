@@ -71,11 +71,12 @@ class Discovery:
                 self._told.clear()
             self._told.add((device.id, address, name))
             ruleset = view.rulesets.ruleset(device, now)
-            self._record([DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile, name)])
+            seen = DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile, name)
+            self._record([seen])
             if device.id not in known and not device.known:
                 detail = f"{name or 'a device without a name'} at {address}, filtered as {ruleset.profile}"
                 log.info("new on the network: %s (%s)", detail, device.id)
-                self._record([Event(now, "device", device.id, detail)])
+                self._record([Event(now, "device", device.id, detail, seen)])
             known.add(device.id)
 
 

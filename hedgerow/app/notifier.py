@@ -15,10 +15,14 @@ from dataclasses import asdict
 from hedgerow.app.notice_job import REFUSED, UNKNOWN
 from hedgerow.dashboards.api.control import Status
 from hedgerow.dashboards.api.time_routes import BudgetRow
-from hedgerow.dashboards.notices import Message, Notice
+from hedgerow.dashboards.notices import Message, Notice, Say, sentence
+from hedgerow.dashboards.pages.languages import Language, message
+from hedgerow.dashboards.pages.words import ending_words, title_of
+from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.messages import Message as Told
 from hedgerow.journal.record import Event
-from hedgerow.policies.model import AccessRequest, Observation, Reason, Verdict
+from hedgerow.policies.endings import Ending
+from hedgerow.policies.model import AccessRequest, Observation, Policy, Reason, Verdict
 from hedgerow.policies.notices import Topic
 
 LOOK_EVERY_S = 15.0
@@ -28,12 +32,14 @@ OLD_LIST_S = 25 * 3600.0
 
 _PROBLEMS = {
     0: "",
-    UNKNOWN: "The address is not one of a service that is known here.",
-    REFUSED: "The service could not be reached, or did not take it.",
+    UNKNOWN: message("The address is not one of a service that is known here."),
+    REFUSED: message("The service could not be reached, or did not take it."),
 }
+_SILENT = message("The service did not answer in time.")
+_FAILED = message("Sending it failed.")
 
 
-async def send_apart(message: Message, limit: float = SEND_LIMIT_S) -> str:
+async def send_apart(what: Message, limit: float = SEND_LIMIT_S) -> str:
     """What went wrong in one sentence, which never holds any part of the address; empty where the service took the message."""
     try:
         process = await asyncio.create_subprocess_exec(
@@ -46,45 +52,69 @@ async def send_apart(message: Message, limit: float = SEND_LIMIT_S) -> str:
         return f"No process could be started to send it: {error.strerror}."
     try:
         async with asyncio.timeout(limit):
-            await process.communicate(json.dumps(asdict(message)).encode())
+            await process.communicate(json.dumps(asdict(what)).encode())
     except TimeoutError:
-        return f"The service did not answer within {limit:g} seconds."
+        return _SILENT
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return _PROBLEMS.get(process.returncode or 0, "Sending it failed.")
+    return _PROBLEMS.get(process.returncode or 0, _FAILED)
 
 
-def notices_of(messages: Iterable[Told | Event]) -> Iterator[Notice]:
+def notices_of(messages: Iterable[Told | Event], policy: Policy) -> Iterator[Notice]:
     """What is worth a notice among what goes to the journal: privacy has been applied, and helplines are not there."""
-    for message in messages:
-        match message:
+    for told in messages:
+        match told:
             case Observation(reason=Reason.BYPASS, verdict=Verdict.BLOCK):
-                who = f"{message.person} ({message.device})" if message.person else message.device
-                yield Notice(Topic.BYPASS, message.device, f"{who}: something tried a way round the filter, and was stopped.")
+                who = f"{told.person} ({told.device})" if told.person else told.device
+                yield Notice(
+                    Topic.BYPASS, told.device, sentence("%(who)s: something tried a way round the filter, and was stopped.", who=who)
+                )
             case AccessRequest():
-                note = f" “{message.note}”" if message.note else ""
-                whose = message.person or message.device
-                yield Notice(Topic.REQUEST, f"{message.device} {message.host}", f"{whose} asks for {message.host}.{note}")
-            case Event(kind="ending"):
-                yield Notice(Topic.BUDGET, f"{message.subject} {message.detail}", f"{message.subject}: {message.detail}.")
-            case Event(kind="device"):
-                yield Notice(Topic.NEW_DEVICE, message.subject, f"New on the network: {message.detail}.")
+                yield Notice(Topic.REQUEST, f"{told.device} {told.host}", _asked(told))
+            case Event(about=Ending() as ending):
+                yield Notice(Topic.BUDGET, f"{ending.whose} {told.detail}", _ends(ending))
+            case Event(about=DeviceSeen() as device):
+                yield Notice(Topic.NEW_DEVICE, device.device, _new(device, policy))
+
+
+def _asked(request: AccessRequest) -> Say:
+    asks = sentence("%(who)s asks for %(what)s.", who=request.person or request.device, what=request.host)
+    return lambda reader: f"{asks(reader)}{f' “{request.note}”' if request.note else ''}"
+
+
+def _ends(ending: Ending) -> Say:
+    return lambda reader: f"{ending.whose}: {ending_words(ending, reader)}"
+
+
+def _new(device: DeviceSeen, policy: Policy) -> Say:
+    profile = policy.profiles.get(device.profile)
+    title = profile.title if profile is not None else device.profile
+
+    def say(reader: Language) -> str:
+        name = device.name or reader.gettext("a device without a name")
+        text = message("New on the network: %(name)s at %(address)s, filtered by the rules for: %(profile)s.")
+        return reader.gettext(text, name=name, address=device.address, profile=reader.gettext(title))
+
+    return say
 
 
 def troubles(status: Status, now: float) -> Iterator[Notice]:
     """What is wrong now."""
     for item in status.lists:
         if item.held:
-            yield Notice(Topic.LIST_HELD, item.source, f"The list {item.source} changed so much that its new copy is held back.")
+            text = message("The list %(name)s changed so much that its new copy is held back.")
+            yield Notice(Topic.LIST_HELD, item.source, sentence(text, name=item.source))
         elif item.failed and (item.fetched is None or now - item.fetched > OLD_LIST_S):
-            yield Notice(Topic.UPDATE_FAILED, item.source, f"The list {item.source} can't be updated: {item.problem}.")
+            text = message("The list %(name)s can't be updated: %(problem)s.")
+            yield Notice(Topic.UPDATE_FAILED, item.source, sentence(text, name=item.source, problem=item.problem))
     if status.policy_problems:
         first = status.policy_problems[0]
-        yield Notice(Topic.TROUBLE, "policy", f"The policy file has mistakes, and the one before stays in force: {first}")
+        text = message("The policy file has mistakes, and the one before stays in force: %(problem)s")
+        yield Notice(Topic.TROUBLE, "policy", sentence(text, problem=first))
     if status.journal_problem:
-        yield Notice(Topic.TROUBLE, "journal", f"Not everything is remembered: {status.journal_problem}.")
+        yield Notice(Topic.TROUBLE, "journal", sentence("Not everything is remembered: %(problem)s.", problem=status.journal_problem))
 
 
 def budget_warnings(rows: Iterable[BudgetRow]) -> Iterator[Notice]:
@@ -92,8 +122,12 @@ def budget_warnings(rows: Iterable[BudgetRow]) -> Iterator[Notice]:
     for row in rows:
         if row.limit is None or row.left != 0 or row.used == 0:
             continue
-        of = f" of {row.subject}" if row.subject else ""
-        yield Notice(Topic.BUDGET, f"{row.whose} {row.subject} {row.until:.0f}", f"{row.whose} has used up the time{of}.")
+        yield Notice(Topic.BUDGET, f"{row.whose} {row.subject} {row.until:.0f}", _used_up(row))
+
+
+def _used_up(row: BudgetRow) -> Say:
+    text = message("%(who)s has used up the time of: %(what)s.") if row.subject else message("%(who)s has used up the time.")
+    return lambda reader: reader.gettext(text, who=row.whose, what=title_of(row.subject, reader))
 
 
 async def watch(status: Callable[[], Status], budgets: Callable[[], tuple[BudgetRow, ...]], tell: Callable[[list[Notice]], None]) -> None:

@@ -58,7 +58,7 @@ class Warner:
             mark = min(mark for mark in WARN_MINUTES if ending.minutes <= mark)
             if mark < self._told.get(key, WARN_MINUTES[0] + 1):
                 log.info("%s: %s", key[0], told(ending))
-                self._tell(Event(now, KIND, key[0], told(ending)))
+                self._tell(Event(now, KIND, key[0], told(ending), ending))
             self._told[key] = mark
         # What is no longer near was lengthened, or has ended: it is told of anew when it comes near again.
         self._told = {key: mark for key, mark in self._told.items() if key in near}

@@ -310,9 +310,11 @@ class Accounts:
 def check_strength(name: str, password: str) -> None:
     """Raises `Unfit` for what would be guessed at once. Length is what counts; no rule about signs (NIST SP 800-63B, 3.1.1)."""
     if len(password) < MIN_LENGTH:
-        raise Unfit("A password has at least %(least)s signs. Four words that do not belong together are a good one.", least=MIN_LENGTH)
+        raise Unfit(
+            "A password has at least %(least)s characters. Four words that do not belong together are a good one.", least=MIN_LENGTH
+        )
     if len(password) > 500:
-        raise Unfit("A password has at most 500 signs.")
+        raise Unfit("A password has at most 500 characters.")
     plain = password.lower()
     if (
         len(set(plain)) < 5

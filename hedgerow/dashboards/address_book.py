@@ -53,9 +53,9 @@ class AddressBook:
                 file.write(address + "\n")
             fresh.replace(self._path(name))
         except OSError as error:
-            raise Unfit(f"The address can't be kept: {error.strerror}.") from None
+            raise Unfit("The address can't be kept: %(why)s.", why=error.strerror) from None
 
     def _path(self, name: str) -> Path:
         if NAME.fullmatch(name) is None:
-            raise Unfit(f"'{name}' is not a receiver's name.")
+            raise Unfit("'%(name)s': the name of who gets notices has small letters, digits and hyphens.", name=name)
         return self._folder / name

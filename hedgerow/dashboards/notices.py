@@ -17,6 +17,7 @@ from sqlalchemy.exc import DatabaseError
 
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.pages.languages import Language, language, message
 from hedgerow.dashboards.reports import Report
 from hedgerow.journal.outbox import NoticeRow, Outbox
 from hedgerow.policies.model import Policy
@@ -42,13 +43,22 @@ SILENCE_S: Mapping[Topic, float] = {
 """For how long the same is not told again: a program that tries a way round the filter does so every minute."""
 
 
+type Say = Callable[[Language], str]
+"""What a notice says to somebody who reads a language."""
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """Something to tell. `key` says what it is of: equal ones are one notice."""
 
     topic: Topic
     key: str
-    text: str
+    say: Say
+
+
+def sentence(text: str, /, **values: object) -> Say:
+    """A message of the catalogues with its values."""
+    return lambda reader: reader.gettext(text, **values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +94,8 @@ class TestResult:
 type Send = Callable[[Message], Awaitable[str]]
 """Gives a message to its service, within a time of its own; what went wrong in one sentence, empty for nothing."""
 
-type MakeReport = Callable[[], Report]
-"""Makes the weekly report; waits for the disk."""
+type MakeReport = Callable[[Language], Report]
+"""Makes the weekly report in a language; waits for the disk."""
 
 
 class NoticeDesk:
@@ -139,13 +149,14 @@ class NoticeDesk:
         for receiver in filter(self._has_address, policy.notices.values()):
             for notice in told:
                 if notice.topic in receiver.about:
-                    self.outbox.put(receiver.name, notice.topic, notice.key, notice.text, SILENCE_S[notice.topic])
+                    text = notice.say(language(receiver.language))
+                    self.outbox.put(receiver.name, notice.topic, notice.key, text, SILENCE_S[notice.topic])
             if receiver.report is not None:
                 due = receiver.report.last_before(self._clock(), ZoneInfo(policy.network.timezone))
                 last = self.outbox.last_of(receiver.name, REPORT)
                 # Somebody who was added today gets the first one on the day named, not at once.
                 if self._clock() - due < 86400 and (last is None or last < due):
-                    self.outbox.put(receiver.name, REPORT, REPORT, "The weekly report")
+                    self.outbox.put(receiver.name, REPORT, REPORT, language(receiver.language).gettext("The week at home"))
 
     async def _serve(self, receiver: Receiver, policy: Policy) -> None:
         try:
@@ -162,7 +173,7 @@ class NoticeDesk:
 
     async def _deliver(self, receiver: Receiver, rows: tuple[NoticeRow, ...]) -> None:
         ids = [row.id for row in rows]
-        problem = await self._send(await self._message(self.book.address(receiver.name), rows))
+        problem = await self._send(await self._message(receiver, rows))
         if not problem:
             await asyncio.to_thread(self.outbox.mark_sent, ids)
             log.info("%s was sent %d notice(s)", receiver.name, len(rows))
@@ -173,11 +184,12 @@ class NoticeDesk:
         log.warning("%s could not be sent a notice: %s", receiver.name, problem)
         await asyncio.to_thread(self.outbox.mark_failed, ids, problem, None if is_over else next_at)
 
-    async def _message(self, address: str, rows: tuple[NoticeRow, ...]) -> Message:
+    async def _message(self, receiver: Receiver, rows: tuple[NoticeRow, ...]) -> Message:
+        address, reader = self.book.address(receiver.name), language(receiver.language)
         if rows[0].topic != REPORT:
-            return Message(address, title_of(rows), body_of(rows, self._link()))
-        report = await asyncio.to_thread(self._report)
-        return Message(address, "Hedgerow: the week at home", report.text, report.html)
+            return Message(address, title_of(rows, reader), body_of(rows, self._link(), reader))
+        report = await asyncio.to_thread(self._report, reader)
+        return Message(address, f"Hedgerow: {reader.gettext('The week at home')}", report.text, report.html)
 
     async def test(self, name: str | None = None) -> tuple[TestResult, ...]:
         """Sends one notice at once, to a receiver or to all of them, quiet hours or not. Raises `Unfit` for an unknown name."""
@@ -189,9 +201,10 @@ class NoticeDesk:
 
     async def _test(self, name: str) -> TestResult:
         if not self.book.has(name):
-            return TestResult(name, "It has no address yet.")
-        text = f"This is a test: notices reach you here.\n{self._link()}"
-        return TestResult(name, await self._send(Message(self.book.address(name), "Hedgerow: a test", text)))
+            return TestResult(name, message("It has no address yet."))
+        reader = language(self._policy().notices[name].language)
+        title, text = reader.gettext("A test"), reader.gettext("This is a test: notices reach you here.")
+        return TestResult(name, await self._send(Message(self.book.address(name), f"Hedgerow: {title}", f"{text}\n{self._link()}")))
 
     def set_address(self, name: str, address: str) -> None:
         """Where a receiver is reached from now on; an empty address is none. Raises `Unfit`."""
@@ -212,7 +225,7 @@ class NoticeDesk:
     def _check(self, name: str) -> None:
         known = self._policy().notices
         if name not in known:
-            raise Unfit(f"The policy has nobody called '{name}' under `notices`. There are: {', '.join(known) or 'none'}.")
+            raise Unfit("Nobody called '%(name)s' gets notices.", name=name)
 
 
 def due(receiver: Receiver, waiting: Iterable[NoticeRow], sent: tuple[float, ...], zone: ZoneInfo, now: float) -> tuple[NoticeRow, ...]:
@@ -243,13 +256,18 @@ def batches(rows: tuple[NoticeRow, ...]) -> list[tuple[NoticeRow, ...]]:
     return [batch for batch in (notices, reports) if batch]
 
 
-def title_of(rows: tuple[NoticeRow, ...]) -> str:
+def title_of(rows: tuple[NoticeRow, ...], reader: Language) -> str:
     first = rows[0].text.partition("\n")[0]
-    return f"Hedgerow: {first[:100]}" if len(rows) == 1 else f"Hedgerow: {len(rows)} notices"
+    several = reader.ngettext("%(count)s notice", "%(count)s notices", len(rows))
+    return f"Hedgerow: {first[:100] if len(rows) == 1 else several}"
 
 
-def body_of(rows: tuple[NoticeRow, ...], link: str) -> str:
+def body_of(rows: tuple[NoticeRow, ...], link: str, reader: Language) -> str:
     """The texts as lines of plain text, and where to look."""
-    lines = [f"- {row.text}{f' ({row.count} times)' if row.count > 1 else ''}" for row in rows[:LINES_LIMIT]]
-    more = [f"and {len(rows) - LINES_LIMIT} more"] if len(rows) > LINES_LIMIT else []
+    lines = [f"- {row.text}{_times(row.count, reader)}" for row in rows[:LINES_LIMIT]]
+    more = [reader.gettext("and %(count)s more.", count=len(rows) - LINES_LIMIT)] if len(rows) > LINES_LIMIT else []
     return "\n".join([*lines, *more, *([f"\n{link}"] if link else [])])
+
+
+def _times(count: int, reader: Language) -> str:
+    return f" ({reader.ngettext('%(count)s time', '%(count)s times', count)})" if count > 1 else ""

@@ -210,6 +210,13 @@ def _dump(yaml: YAML, document: CommentedMap) -> str:
     return out.getvalue()
 
 
+def holder_of(document: CommentedMap, path: tuple[str, ...]) -> CommentedMap:
+    """The mapping at `path`, made where there is none. Raises ValueError."""
+    found = _holder(document, path, make=True)
+    assert found is not None
+    return found
+
+
 def _holder(document: CommentedMap, path: tuple[str, ...], make: bool) -> CommentedMap | None:
     current = document
     for key in path:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from babel.dates import format_skeleton
 
 from hedgerow.dashboards.pages import words
-from hedgerow.dashboards.pages.languages import language
-from hedgerow.dashboards.pages.site import HERE
+from hedgerow.dashboards.pages.languages import Language, message
+from hedgerow.dashboards.pages.templating import environment
 from hedgerow.journal.read import Reader, RequestRow, UseCount, WhyCount
 from hedgerow.policies.activity import TOPICS
 from hedgerow.policies.model import Policy, Privacy, Reason, Verdict
@@ -25,6 +25,14 @@ WEEK_S = 7 * 86400.0
 _TOPICS = 6
 _BACKGROUND = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining", "new-domains"})
 """What programs ask for by themselves: it says nothing about a child."""
+
+
+_ANSWERS = {"open": message("waits for an answer"), "approved": message("yes"), "denied": message("no")}
+_QUESTIONS = (
+    message("What was the best thing that %(name)s saw or made on the internet this week?"),
+    message("Is there something that does not work for %(name)s, and should?"),
+    message("Whom would %(name)s tell if something on the internet felt wrong?"),
+)
 
 
 class Report(NamedTuple):
@@ -59,25 +67,25 @@ class PersonReport:
     questions: tuple[str, ...]
 
 
-def weekly_report(reader: Reader, policy: Policy, now: float) -> Report:
-    """The report on the seven days before `now`."""
+def weekly_report(journal: Reader, policy: Policy, now: float, reader: Language) -> Report:
+    """The report on the seven days before `now`, for somebody who reads this language."""
     where = words.zone(policy.network.timezone)
-    counts, use = reader.why_counts(now - 2 * WEEK_S), reader.use(now - 2 * WEEK_S)
-    requests = [row for row in reader.requests(None, limit=1000) if row.last_at >= now - WEEK_S]
-    environment = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals |= {"minutes": minutes_words}
+    counts, use = journal.why_counts(now - 2 * WEEK_S), journal.use(now - 2 * WEEK_S)
+    requests = [row for row in journal.requests(None, limit=1000) if row.last_at >= now - WEEK_S]
     told = [name for name in policy.people if _may_be_told(policy, name)]
-    people = tuple(_person(name, policy, counts, use, requests, now) for name in told)
+    people = tuple(_person(name, policy, counts, use, requests, now, reader) for name in told)
+    templates = environment(reader)
     values = {
         "people": people,
         "silent": [name for name in policy.people if not _may_be_told(policy, name)],
-        "since": _day(now - WEEK_S, now, policy),
-        "until": _day(now, now, policy),
-        "clock": lambda at: language("en").clock(at, now, where),
-        "answers": {"open": "waits for an answer", "approved": "yes", "denied": "no"},
+        "since": _day(now - WEEK_S, policy, reader),
+        "until": _day(now, policy, reader),
+        "clock": lambda at: reader.clock(at, now, where),
+        "minutes": minutes_words,
+        "answers": {state: reader.gettext(text) for state, text in _ANSWERS.items()},
     }
-    text = environment.overlay(autoescape=False).get_template("report.txt").render(values)
-    return Report(text, environment.get_template("report.html").render(values), people)
+    text = templates.overlay(autoescape=False).get_template("report.txt").render(values)
+    return Report(text, templates.get_template("report.html").render(values), people)
 
 
 def minutes_words(minutes: int) -> str:
@@ -97,7 +105,8 @@ def _may_be_told(policy: Policy, name: str) -> bool:
 
 
 def _person(
-    name: str, policy: Policy, counts: Iterable[WhyCount], use: Iterable[UseCount], requests: list[RequestRow], now: float
+    name: str, policy: Policy, counts: Iterable[WhyCount], use: Iterable[UseCount], requests: list[RequestRow], now: float,
+    reader: Language,
 ) -> PersonReport:  # fmt: skip
     devices = {device.id for device in policy.devices.values() if device.person == name}
     border, midnight = int((now - WEEK_S) // 3600), words.midnight_before(now, words.zone(policy.network.timezone))
@@ -115,22 +124,22 @@ def _person(
         if row.hour >= border:
             by_day[int((row.hour * 3600 - midnight) // 86400)] += row.count
     keys = sorted((this_week + last_week), key=lambda key: (-this_week[key], -last_week[key]))[:_TOPICS]
-    blocked = with_shares([Line(words.reason_words(*key), this_week[key], last_week[key]) for key in keys])
-    days = [Line(_day(midnight + offset * 86400 + 43200, now, policy), by_day[offset], 0) for offset in range(-6, 1)]
+    blocked = with_shares([Line(words.reason_words(*key, reader), this_week[key], last_week[key]) for key in keys])
+    days = [Line(_day(midnight + offset * 86400 + 43200, policy, reader), by_day[offset], 0) for offset in range(-6, 1)]
     mine = tuple(row for row in requests if row.person == name or row.device in devices)
-    total, time = _time(name, use, border)
+    total, time = _time(name, use, border, reader)
     return PersonReport(
-        name, total, time, blocked, background, mine, with_shares(days), questions(name, time, blocked, mine)
+        name, total, time, blocked, background, mine, with_shares(days), questions(name, time, blocked, mine, reader)
     )  # fmt: skip
 
 
-def _time(name: str, use: Iterable[UseCount], border: int) -> tuple[Line | None, tuple[Line, ...]]:
+def _time(name: str, use: Iterable[UseCount], border: int, reader: Language) -> tuple[Line | None, tuple[Line, ...]]:
     """A person's minutes, in all and by topic."""
     sums: Counter[tuple[str, bool]] = Counter()
     for row in use:
         if row.account == f"person:{name}":
             sums[row.subject, row.hour >= border] += row.minutes
-    lines = [Line(topic, sums[f"category:{topic}", True], sums[f"category:{topic}", False]) for topic in TOPICS]
+    lines = [Line(words.title_of(topic, reader), sums[f"category:{topic}", True], sums[f"category:{topic}", False]) for topic in TOPICS]
     lines = sorted((line for line in lines if line.now or line.before), key=lambda line: (-line.now, -line.before))
     total = Line("", sums["", True], sums["", False])
     return (total if total.now or total.before else None), with_shares(lines)
@@ -146,27 +155,29 @@ def with_shares(lines: list[Line]) -> tuple[Line, ...]:
     return tuple(Line(line.what, line.now, line.before, round(100 * line.now / longest)) for line in lines)
 
 
-def questions(name: str, time: tuple[Line, ...], blocked: tuple[Line, ...], requests: tuple[RequestRow, ...]) -> tuple[str, ...]:
+def questions(
+    name: str, time: tuple[Line, ...], blocked: tuple[Line, ...], requests: tuple[RequestRow, ...], reader: Language
+) -> tuple[str, ...]:
     """Three to begin a talk with: about wishes first, never about guilt."""
     found = []
     if requests:
-        found.append(f"What did {name} want to do at {requests[0].host}, and is there a good way to it?")
+        text = message("What did %(name)s want to do at %(what)s, and is there a good way to it?")
+        found.append(reader.gettext(text, name=name, what=requests[0].host))
     more = next((line for line in time if line.now > 2 * max(line.before, 30)), None)
     if more is not None:
-        found.append(f"There was more time for {more.what} this week. What is good about it just now?")
+        text = message("There was more time for this than in other weeks: %(what)s. What is good about it just now?")
+        found.append(reader.gettext(text, what=more.what))
     grown = next((line for line in blocked if line.now > 2 * max(line.before, 5)), None)
     if grown is not None:
-        found.append(f"More was closed this week ({grown.what}). Did something new come up at school or among friends?")
+        text = message("More was closed this week (%(what)s). Did something new come up at school or among friends?")
+        found.append(reader.gettext(text, what=grown.what))
     if blocked and blocked[0].now:
-        found.append(f"Is what is closed most often ({blocked[0].what}) closed for a reason that {name} understands?")
-    found += [
-        f"What was the best thing that {name} saw or made on the internet this week?",
-        f"Is there something that does not work for {name}, and should?",
-        f"Whom would {name} tell if something on the internet felt wrong?",
-    ]
+        text = message("Is what is closed most often (%(what)s) closed for a reason that %(name)s understands?")
+        found.append(reader.gettext(text, name=name, what=blocked[0].what))
+    found += [reader.gettext(text, name=name) for text in _QUESTIONS]
     return tuple(found[:3])
 
 
-def _day(at: float, now: float, policy: Policy) -> str:
+def _day(at: float, policy: Policy, reader: Language) -> str:
     moment = datetime.fromtimestamp(at, words.zone(policy.network.timezone))
-    return f"{moment:%a} {moment.day} {moment:%b}" if abs(at - now) < 300 * 86400 else f"{moment:%Y-%m-%d}"
+    return str(format_skeleton("MMMEd", moment, locale=reader.locale))

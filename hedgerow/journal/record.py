@@ -26,6 +26,7 @@ from hedgerow.journal.ledger import file_request
 from hedgerow.journal.messages import DeviceSeen, Message, may_be_remembered
 from hedgerow.journal.search import reversed_labels
 from hedgerow.journal.tables import access_requests, daily, decisions, devices_seen, events, grants, hourly, pauses
+from hedgerow.policies.endings import Ending
 from hedgerow.policies.model import AccessRequest, Observation
 
 log = logging.getLogger("hedgerow.journal")
@@ -50,12 +51,16 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to Hedgerow itself: `kind` such as restart, policy, list, journal; `subject` such as dns-1."""
+    """Something that happened to Hedgerow itself: `kind` such as restart, policy, list, journal; `subject` such as dns-1.
+
+    `detail` is what the journal keeps. `about` is the same as data, where notices tell it in another language.
+    """
 
     when: float
     kind: str
     subject: str
     detail: str = ""
+    about: DeviceSeen | Ending | None = None
 
 
 class Recorder:

@@ -52,6 +52,7 @@ class Receiver:
     """Somebody who is told `about` some topics: not in the hours of `quiet`, and with a `digest` once a day in one notice.
 
     A request is never kept for the digest, because somebody waits. `report` is when the weekly report is sent, None for never.
+    `language` is one of `languages.LANGUAGES`.
     """
 
     name: str
@@ -59,3 +60,4 @@ class Receiver:
     quiet: Schedule | None = None
     digest: Moment | None = None
     report: Moment | None = None
+    language: str = "en"

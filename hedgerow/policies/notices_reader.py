@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from hedgerow.policies import yaml_tree
 from hedgerow.policies.days import DAY_GROUPS, DAY_NAMES, parse_days
+from hedgerow.policies.languages import LANGUAGES
 from hedgerow.policies.notices import Moment, Receiver, Topic
 from hedgerow.policies.schedule import parse_clock
 from hedgerow.policies.schema import RawReceiver
@@ -33,7 +34,14 @@ def _receiver(tree: Tree, times: TimesReader, name: str, raw: RawReceiver) -> Re
         None if raw.quiet is None else times.schedule(raw.quiet, (*path, "quiet")),
         None if raw.digest is None else _moment(tree, (*path, "digest"), raw.digest, weekly=False),
         None if raw.report is None else _moment(tree, (*path, "report"), raw.report, weekly=True),
+        "en" if raw.language is None else _language(tree, (*path, "language"), raw.language),
     )
+
+
+def _language(tree: Tree, path: yaml_tree.Path, text: str) -> str:
+    if text not in LANGUAGES:
+        tree.add_problem(path, f"'{text}' is not a language that Hedgerow speaks. There are {', '.join(LANGUAGES)}.")
+    return text
 
 
 def _topics(tree: Tree, path: yaml_tree.Path, texts: list[str]) -> tuple[Topic, ...]:

@@ -233,9 +233,10 @@ class RawList(Raw):
 
 
 class RawReceiver(Raw):
-    """Somebody who gets notices: about what (all, unless said), when not, and when the daily digest and the weekly report."""
+    """Somebody who gets notices: about what (all, unless said), in which language, when not, and when the digest and the weekly report."""
 
     about: Texts | None = None
+    language: str | None = None
     quiet: Times = None
     digest: str | None = None
     report: str | None = None

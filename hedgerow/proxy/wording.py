@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from hedgerow.policies.languages import LANGUAGES
 from hedgerow.policies.model import Decision, Reason
 
 PAGES = Path(__file__).parent / "pages"
-LANGUAGES = ("en", "de", "fr", "es", "pt")
 _RANGE = re.compile(r"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]*)?\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
 _MOST_RANGES = 20
 _WEIGHT = re.compile(r"(\d+) of (\d+)")  # how `body_watch` says it

@@ -12,12 +12,17 @@ from hedgerow.app.notifier import budget_warnings, notices_of, send_apart, troub
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.api.control import ListHealth, Status
 from hedgerow.dashboards.api.time_routes import BudgetRow
-from hedgerow.dashboards.notices import Message
+from hedgerow.dashboards.notices import Message, Notice
+from hedgerow.dashboards.pages.languages import language
+from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.record import Event
+from hedgerow.policies.endings import Ending
+from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
 from hedgerow.policies.notices import Topic
 
 NOW = 1_780_056_000.0
+POLICY = parse_policy(b"", None)
 WELL = Status("0.1.0", NOW, "UTC")
 
 
@@ -25,18 +30,28 @@ def seen(reason: Reason, verdict: Verdict = Verdict.BLOCK) -> Observation:
     return Observation(NOW, DeviceId("tablet"), "mia", "child-8-12", Kind.DNS, verdict, reason, "", "secret.example")
 
 
+def said(notice: Notice, code: str = "en") -> str:
+    return notice.say(language(code))
+
+
 def test_of_decisions_only_ways_round_are_told_and_never_which() -> None:
-    told = list(notices_of([seen(reason) for reason in Reason] + [seen(Reason.BYPASS, Verdict.ALLOW)]))
+    told = list(notices_of([seen(reason) for reason in Reason] + [seen(Reason.BYPASS, Verdict.ALLOW)], POLICY))
     assert [notice.topic for notice in told] == [Topic.BYPASS]
-    assert "secret.example" not in told[0].text
+    assert "secret.example" not in said(told[0])
 
 
 def test_requests_and_new_devices_are_told() -> None:
     asked = AccessRequest(NOW, DeviceId("tablet"), "mia", "scratch.example", note="please")
-    told = list(notices_of([asked, Event(NOW, "device", "aa:bb", "a phone at 192.168.1.9"), Event(NOW, "restart", "dns", "1")]))
-    assert [(notice.topic, notice.text) for notice in told] == [
+    new = DeviceSeen(NOW, DeviceId("aa:bb"), "192.168.1.9", "aa:bb", None, "child-8-12")
+    events = [Event(NOW, "device", "aa:bb", "a device without a name at 192.168.1.9", new), Event(NOW, "restart", "dns", "1")]
+    told = list(notices_of([asked, *events], POLICY))
+    assert [(notice.topic, said(notice)) for notice in told] == [
         (Topic.REQUEST, "mia asks for scratch.example. “please”"),
-        (Topic.NEW_DEVICE, "New on the network: a phone at 192.168.1.9."),
+        (Topic.NEW_DEVICE, "New on the network: a device without a name at 192.168.1.9, filtered by the rules for: Child of 8 to 12."),
+    ]
+    assert [said(notice, "de") for notice in told] == [
+        "mia bittet um scratch.example. “please”",
+        "Neu im Netz: ein Gerät ohne Namen unter 192.168.1.9, gefiltert nach den Regeln für: Kind von 8 bis 12.",
     ]
 
 
@@ -64,26 +79,28 @@ def test_a_policy_with_mistakes_and_a_full_disk_are_trouble() -> None:
     ("row", "text"),
     [
         (BudgetRow("mia", "", 80, 90, 10, NOW), None),  # an event tells that
-        (BudgetRow("mia", "games", 45, 45, 0, NOW), "mia has used up the time of games."),
+        (BudgetRow("mia", "games", 45, 45, 0, NOW), "mia has used up the time of: Games."),
         (BudgetRow("mia", "", 60, 90, 30, NOW), None),
         (BudgetRow("mia", "", 0, 5, 5, NOW), None),
         (BudgetRow("mia", "", 500, None, None, NOW), None),
     ],
 )
 def test_budgets(row: BudgetRow, text: str | None) -> None:
-    assert [notice.text for notice in budget_warnings([row])] == ([text] if text else [])
+    assert [said(notice) for notice in budget_warnings([row])] == ([text] if text else [])
 
 
 def test_what_ends_soon_is_told() -> None:
-    (notice,) = notices_of([Event(NOW, "ending", "mia", "5 minutes until bedtime")])
-    assert (notice.topic, notice.text) == (Topic.BUDGET, "mia: 5 minutes until bedtime.")
+    ending = Ending("mia", Reason.BEDTIME, "", 5, NOW + 300)
+    (notice,) = notices_of([Event(NOW, "ending", "mia", "5 minutes until bedtime", ending)], POLICY)
+    assert (notice.topic, said(notice)) == (Topic.BUDGET, "mia: 5 minutes until the internet closes.")
+    assert said(notice, "fr") == "mia: Encore 5 minutes avant qu’Internet ferme."
 
 
 def test_a_service_that_hangs_is_given_up_and_its_process_ends() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         message = Message(f"json://secret-name:secret-word@127.0.0.1:{silent.getsockname()[1]}/?rto=900", "t", "b")
         problem = asyncio.run(send_apart(message, limit=3))
-    assert problem == "The service did not answer within 3 seconds."
+    assert problem == "The service did not answer in time."
 
 
 @pytest.mark.parametrize("address", ["nothing://x", "", "mailto://"])

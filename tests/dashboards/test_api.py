@@ -53,9 +53,44 @@ def test_a_person_is_added_ruled_and_removed(web, script):
     assert set(load_policy(web.policy_path).people) == {"mia", "tom"}
 
 
+def test_settings_devices_lists_and_receivers_are_changed(web, script):
+    assert script.get("/settings").json() == {"country": "PT", "timezone": "Europe/Lisbon", "unknown_devices": "child-8-12"}
+    assert script.put("/settings", json={"country": "FR", "unknown_devices": "teen-13-15"}).json()["country"] == "FR"
+    assert "country: FR          # whose helplines are shown" in web.policy_path.read_text()
+    named = script.post("/devices", json={"seen_as": "192.168.1.9", "name": "telly", "person": "tom"})
+    assert (named.status_code, named.json()) == (201, {"device": "telly", "person": "tom", "trusts_ca": False})
+    assert script.put("/devices/telly", json={"person": "mia", "trusts_ca": True}).json()["person"] == "mia"
+    assert load_policy(web.policy_path).devices["telly"].trusts_ca
+    assert script.put("/devices/telly", json={"person": "", "trusts_ca": False}).json()["person"] is None
+    assert script.delete("/devices/telly").status_code == 204
+    assert script.post("/lists", json={"url": "https://lists.example/a.txt", "category": "adult"}).status_code == 204
+    assert [source.category for source in load_policy(web.policy_path).lists] == ["adult"]
+    assert script.delete("/lists", params={"name": "https://lists.example/a.txt"}).status_code == 204
+    wishes = {"about": ["request"], "language": "fr", "quiet": "22:00-07:00", "report": "sun 18:00"}
+    assert script.put("/notices/ana", json=wishes).status_code == 204
+    assert script.put("/notices/ana", json={"language": "de"}).status_code == 204
+    assert "notices:\n  ana: {language: de}\n" in web.policy_path.read_text()
+    assert script.delete("/notices/ana").status_code == 204
+    assert not load_policy(web.policy_path).lists
+    assert not load_policy(web.policy_path).notices
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
+        ("PUT", "/settings", {"timezone": "Mars/Olympus"}),
+        ("PUT", "/settings", {"unknown_devices": "no-such"}),
+        ("POST", "/devices", {"seen_as": "the telly", "name": "telly"}),
+        ("POST", "/devices", {"seen_as": "192.168.1.9", "name": "mia-tablet"}),
+        ("PUT", "/devices/nobody", {"person": "mia"}),
+        ("PUT", "/devices/mia-tablet", {"person": "nobody"}),
+        ("DELETE", "/devices/nobody", None),
+        ("POST", "/lists", {"url": "https://lists.example/a.txt"}),
+        ("POST", "/lists", {"source": "x", "url": "https://lists.example/a.txt", "category": "adult"}),
+        ("DELETE", "/lists?name=nothing", None),
+        ("PUT", "/notices/Ana", {}),
+        ("PUT", "/notices/ana", {"quiet": "whenever"}),
+        ("DELETE", "/notices/nobody", None),
         ("POST", "/people", {"name": "zoe"}),
         ("POST", "/people", {"name": "zoe", "age": 3, "profile": "adult"}),
         ("POST", "/people", {"name": "zoe", "profile": "no-such"}),

@@ -21,7 +21,18 @@ EVIL = "<img src=/static/x onerror=document.title='caught'><script>document.titl
 
 PAGES = (
     *("/", "/counter", "/people", "/people/mia", "/devices", "/log", "/why?device=mia-tablet&target=x.example", "/lists", "/settings"),
-    *("/changes", "/changes/1", "/account", "/certificate", "/device", "/start?step=2", "/start?step=3", "/start?step=4", "/nowhere"),
+    *(
+        "/settings/notices",
+        "/changes",
+        "/changes/1",
+        "/account",
+        "/certificate",
+        "/device",
+        "/start?step=2",
+        "/start?step=3",
+        "/start?step=4",
+        "/nowhere",
+    ),
 )
 SHOTS = Path(__file__).parents[2] / "artefacts" / "pages"
 """Where pictures of all pages are left, to be looked at."""

@@ -18,7 +18,20 @@ from hedgerow.policies.services import Services
 from hedgerow.proxy.wording import category_titles
 
 PAGES = (
-    *("/", "/counter", "/people", "/people/mia", "/devices", "/log", "/lists", "/settings", "/changes", "/changes/1", "/account"),
+    *(
+        "/",
+        "/counter",
+        "/people",
+        "/people/mia",
+        "/devices",
+        "/log",
+        "/lists",
+        "/settings",
+        "/settings/notices",
+        "/changes",
+        "/changes/1",
+        "/account",
+    ),
     *("/certificate", "/device", "/start", "/start?step=2", "/start?step=3", "/start?step=4", "/start?step=5", "/nowhere"),
     "/why?device=mia-tablet&target=x.example",
 )
@@ -170,7 +183,7 @@ def test_no_page_says_anything_that_no_catalogue_knows(web, monkeypatch):
     names = [language(code).name for code in ("en", "de", "fr", "es", "pt")]
     services = [service.title for service in Services.load().by_id.values()]
     words = "Hedgerow mia tom Ana Europe Lisbon Android Windows Mac Linux Firefox Debian Ubuntu Fedora CSV homework und example org games"
-    words += " https list txt vor Stunden Tagen Tage Minuten"
+    words += " https list txt vor Stunden Tagen Tage Minuten ana@mail.example smtp.mail.example ntfy:// mother admin"
     data = {*days, *names, *services, *category_titles("de").values(), *DAY_NAMES, "SHA-256", *words.split()}
     pattern = "|".join(sorted((re.escape(word) for word in data), key=len, reverse=True))
     with browser(web, **{"accept-language": "de"}) as person:

@@ -25,7 +25,7 @@ SECRET = "json://mother:s3cret-w0rd@127.0.0.1/hook"
 
 
 def notice(topic: Topic = Topic.REQUEST, key: str = "1", text: str = "mia asks for scratch.example.") -> Notice:
-    return Notice(topic, key, text)
+    return Notice(topic, key, lambda _reader: text)
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Stand:
         self.policy = parse_policy(b"network: {timezone: UTC}\n" + self.text.encode(), None)
         self.outbox, book = Outbox(self.engine, clock=lambda: self.now), AddressBook(self.folder)
         self.desk = NoticeDesk(
-            self.outbox, book, lambda: self.policy, self._send, lambda: Report("the week", "<p>the week</p>"),
+            self.outbox, book, lambda: self.policy, self._send, lambda reader: Report("the week", f"<p>the week in {reader.code}</p>"),
             link=lambda: "http://192.168.1.2:8053/", clock=lambda: self.now,
         )  # fmt: skip
         for name in self.policy.notices:
@@ -178,10 +178,10 @@ def test_a_service_that_hangs_holds_up_nobody_else(make: Make) -> None:
 def test_the_report_goes_out_once_a_week(make: Make) -> None:
     stand = make("notices: {mother: {about: [], report: fri 18:00}}")
     assert stand.at(NOON) == []
-    assert stand.at(NOON + 6.1 * HOUR) == ["Hedgerow: the week at home"]
-    assert stand.sent[0].html == "<p>the week</p>"
+    assert stand.at(NOON + 6.1 * HOUR) == ["Hedgerow: The week at home"]
+    assert stand.sent[0].html == "<p>the week in en</p>"
     assert [stand.at(NOON + days * 24 * HOUR) for days in (1, 3, 6, 7)] == [[], [], [], []]
-    assert stand.at(NOON + 7 * 24 * HOUR + 6.1 * HOUR) == ["Hedgerow: the week at home"]
+    assert stand.at(NOON + 7 * 24 * HOUR + 6.1 * HOUR) == ["Hedgerow: The week at home"]
 
 
 def test_a_clock_that_goes_back_stops_nothing(make: Make) -> None:
@@ -222,6 +222,7 @@ def test_what_is_no_address(make: Make, name: str, address: str) -> None:
         ("{mother: {digest: sun 18:00}}", "is not a time of day"),
         ("{mother: {digest: 25:00}}", "there is no such time"),
         ("{mother: {url: x}}", "url"),
+        ("{mother: {language: nl}}", "'nl' is not a language that Hedgerow speaks. There are en, de, fr, es, pt."),
     ],
 )
 def test_mistakes_are_named(text: str, said: str) -> None:

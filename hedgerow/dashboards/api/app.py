@@ -26,6 +26,7 @@ from hedgerow.dashboards.api.guard import CONFIG_PATHS, Admission, Guard, GuardM
 from hedgerow.dashboards.api.household import add_household
 from hedgerow.dashboards.api.kept_routes import make_kept_api
 from hedgerow.dashboards.api.keys import add_keys
+from hedgerow.dashboards.api.network_routes import add_network
 from hedgerow.dashboards.api.notice_routes import make_notices_api
 from hedgerow.dashboards.api.problems import install_handlers, problem, wants_json
 from hedgerow.dashboards.api.routes import make_api
@@ -65,10 +66,12 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     # No docs_url: FastAPI's own pages load scripts from the outside.
     app = FastAPI(title="Hedgerow", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     site = Site(
-        reader, control, parts.accounts, parts.desk, parts.kept, clock, Renderer(control, clock), parts.time, parts.codes, parts.vouchers
-    )
+        reader, control, parts.accounts, parts.desk, parts.kept, clock, Renderer(control, clock), parts.time, parts.codes,
+        parts.vouchers, parts.notices,
+    )  # fmt: skip
     api = make_api(reader, control, clock)
     add_household(api, reader, control, parts.desk, clock)
+    add_network(api, control, parts.desk)
     add_streams(api, reader)
     add_audit(api, reader, control.policy, clock)
     add_keys(api, parts.accounts)
@@ -80,7 +83,7 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     if parts.vouchers is not None:
         app.include_router(make_voucher_api(parts.vouchers))
     if parts.notices is not None:
-        app.include_router(make_notices_api(parts.notices))
+        app.include_router(make_notices_api(parts.notices, control, parts.desk))
     app.include_router(make_kept_api(parts.kept))
     app.include_router(make_pages(site))
     _add_proxy_config(app, control)

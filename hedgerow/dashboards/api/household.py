@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,11 +13,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
 from hedgerow.dashboards.api.control import Control, ListHealth, Unfit
+from hedgerow.dashboards.pages.languages import language, language_of
 from hedgerow.dashboards.pages.people import checked_name
 from hedgerow.dashboards.pages.site import visitor_of
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.dashboards.policy_text import diff_of_files, exclude, include, put, remove
-from hedgerow.dashboards.reports import PersonReport, weekly_report
+from hedgerow.dashboards.reports import PersonReport, Report, weekly_report
 from hedgerow.journal.changes import PolicyChange
 from hedgerow.journal.read import Reader
 from hedgerow.policies.model import Policy, Verdict
@@ -98,6 +99,9 @@ class OwnRule(_Body):
 
 
 type PersonName = Annotated[str, Path(max_length=60)]
+type Code = Annotated[Literal["en", "de", "fr", "es", "pt"] | None, Query(description="else as Accept-Language asks")]
+
+_REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
 def add_household(api: APIRouter, reader: Reader, control: Control, desk: PolicyDesk, clock: Callable[[], float]) -> None:
@@ -133,15 +137,19 @@ def _add_readings(api: APIRouter, reader: Reader, control: Control, desk: Policy
     async def lists() -> tuple[ListHealth, ...]:
         return control.status().lists
 
+    async def weekly(code: str | None, request: Request) -> Report:
+        said = language_of(request) if code is None else language(code)
+        return await run_in_threadpool(weekly_report, reader, control.policy(), clock(), said)
+
     @api.get("/report", response_class=HTMLResponse)
-    async def report() -> HTMLResponse:
-        """The weekly report as one HTML file."""
-        return HTMLResponse((await run_in_threadpool(weekly_report, reader, control.policy(), clock())).html)
+    async def report(request: Request, language: Code = None) -> HTMLResponse:
+        """The weekly report as one HTML file. It brings its style with it."""
+        return HTMLResponse((await weekly(language, request)).html, headers={"Content-Security-Policy": _REPORT_POLICY})
 
     @api.get("/report/people")
-    async def report_of_people() -> tuple[PersonReport, ...]:
+    async def report_of_people(request: Request, language: Code = None) -> tuple[PersonReport, ...]:
         """The weekly report as data: of those about whom something may be told."""
-        return (await run_in_threadpool(weekly_report, reader, control.policy(), clock())).people
+        return (await weekly(language, request)).people
 
     @api.get("/changes")
     async def changes() -> tuple[ChangeView, ...]:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.address_book import ADDRESS_LIMIT
+from hedgerow.dashboards.api.control import Control, Unfit
 from hedgerow.dashboards.api.problems import PROBLEMS
 from hedgerow.dashboards.notices import NoticeDesk, ReceiverView, TestResult
+from hedgerow.dashboards.pages.site import visitor_of
+from hedgerow.dashboards.policy_desk import PolicyDesk
+from hedgerow.dashboards.policy_text import put, remove
 from hedgerow.journal.outbox import NoticeRow
+from hedgerow.policies.notices import Topic
+from hedgerow.policies.notices_reader import NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +37,47 @@ class Address(BaseModel):
     address: str = Field(max_length=ADDRESS_LIMIT)
 
 
+class Wishes(BaseModel):
+    """As in the policy file: all topics where none is named; `quiet` such as 22:00-07:00, `digest` 18:00, `report` sun 18:00."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    about: list[Topic] | None = None
+    language: Literal["en", "de", "fr", "es", "pt"] | None = None
+    quiet: str | None = Field(None, max_length=40)
+    digest: str | None = Field(None, max_length=20)
+    report: str | None = Field(None, max_length=20)
+
+
 type ReceiverName = Annotated[str, Path(max_length=60)]
 
 
-def make_notices_api(desk: NoticeDesk) -> APIRouter:
+def make_notices_api(desk: NoticeDesk, control: Control, policy_desk: PolicyDesk) -> APIRouter:
     """The routes under /api/v1/notices."""
     api = APIRouter(prefix="/api/v1/notices", responses=PROBLEMS)
 
     @api.get("")
     async def notices() -> Notices:
         return Notices(await run_in_threadpool(desk.receivers), await run_in_threadpool(desk.outbox.latest))
+
+    @api.put("/{name}", status_code=204)
+    async def set_receiver(request: Request, name: ReceiverName, order: Wishes) -> None:
+        """Adds somebody, or says anew about what and when they are told."""
+        if NAME.fullmatch(name) is None:
+            raise Unfit("'%(name)s': the name of who gets notices has small letters, digits and hyphens.", name=name)
+        said = order.model_dump(exclude_none=True, mode="json")
+        edits = [put(("notices", name), said)] if name not in control.policy().notices else [
+            put(("notices", name, key), said.get(key)) for key in Wishes.model_fields
+        ]  # fmt: skip
+        await policy_desk.change(visitor_of(request).name, f"The notices of {name}", *edits)
+
+    @api.delete("/{name}", status_code=204)
+    async def remove_receiver(request: Request, name: ReceiverName) -> None:
+        """The address goes with it."""
+        if name not in control.policy().notices:
+            raise Unfit("Nobody called '%(name)s' gets notices.", name=name)
+        await policy_desk.change(visitor_of(request).name, f"No notices to {name}", remove(("notices", name)))
+        await run_in_threadpool(desk.book.put, name, "")
 
     @api.put("/{name}/address", status_code=204)
     async def set_address(name: ReceiverName, order: Address) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from hedgerow.dashboards.policy_text import Edit, exclude, include, put, remove
 from hedgerow.journal.read import DeviceRow
 from hedgerow.policies.model import Device, Policy
 from hedgerow.policies.network_settings import parse_mac, parse_network
+from hedgerow.policies.recognise import Recogniser
 
 type FormText = Annotated[str, Form(max_length=300)]
 
@@ -42,6 +44,7 @@ class DevicePages:
         router.add_api_route("/devices/name", self.name, methods=["POST"])
         router.add_api_route("/devices/give", self.give, methods=["POST"])
         router.add_api_route("/devices/remove", self.remove, methods=["POST"])
+        router.add_api_route("/devices/look", self.look, methods=["POST"])
 
     async def devices(self, request: Request) -> Response:
         site = self._site
@@ -52,7 +55,7 @@ class DevicePages:
         }
         pauses = await run_in_threadpool(site.reader.pauses, now)
         known = [DeviceLine(name, device, seen.get(device.id)) for name, device in policy.devices.items()]
-        new = [DeviceLine(row.device, None, row) for row in seen.values() if row.device not in policy.devices]
+        new = [DeviceLine(row.device, None, row) for row in strangers(policy, seen.values())]
         return site.renderer.page(
             request,
             "devices.html",
@@ -60,7 +63,8 @@ class DevicePages:
             new=new[:100],
             people=list(policy.people),
             paused={pause.device for pause in pauses if pause.device},
-            unknown_profile=policy.profiles[policy.network.unknown_devices].title,
+            can_be_looked_into=can_be_looked_into,
+            unknown_profile=language_of(request).gettext(policy.profiles[policy.network.unknown_devices].title),
         )
 
     async def name(self, request: Request, device: FormText, name: FormText, person: FormText = "") -> Response:
@@ -82,6 +86,13 @@ class DevicePages:
         change = await self._site.desk.change(visitor_of(request).name, said, *edits)
         return back_to("/devices", change)
 
+    async def look(self, request: Request, device: FormText, on: FormText = "") -> Response:
+        """Whether pages are looked into: on for a device that trusts the certificate."""
+        edit = trust_edit(self._site.policy(), device, bool(on))
+        text = message("Look into the pages of %(device)s") if on else message("No look into the pages of %(device)s")
+        said = language_of(request).gettext(text, device=device)
+        return back_to("/devices", await self._site.desk.change(visitor_of(request).name, said, edit))
+
     async def remove(self, request: Request, device: FormText) -> Response:
         policy = self._site.policy()
         if device not in policy.devices:
@@ -90,6 +101,17 @@ class DevicePages:
         said = language_of(request).gettext("Forget the device %(device)s", device=device)
         change = await self._site.desk.change(visitor_of(request).name, said, *edits)
         return back_to("/devices", change)
+
+
+def strangers(policy: Policy, rows: Iterable[DeviceRow]) -> list[DeviceRow]:
+    """The devices that nobody has named; not what a named one was seen as before it had its name."""
+    find = Recogniser(policy).find
+    found = []
+    for row in rows:
+        device = find(row.address or row.device, row.mac or parse_mac(row.device))
+        if row.device not in policy.devices and (device is None or not device.known):
+            found.append(row)
+    return found
 
 
 def naming_edits(policy: Policy, seen_as: str, name: str, person: str) -> list[Edit]:
@@ -101,6 +123,20 @@ def naming_edits(policy: Policy, seen_as: str, name: str, person: str) -> list[E
     edits = [put(("devices", name), {"mac": mac} if mac else {"ip": seen_as})]
     edits += [exclude(("people", other, "devices"), seen_as) for other in policy.people]
     return edits + (giving_edits(policy, name, person) if person else [])
+
+
+def trust_edit(policy: Policy, device: str, on: bool) -> Edit:
+    """Says of a named device whether it trusts the certificate. Raises `Unfit`."""
+    if device not in policy.devices:
+        raise Unfit("There is no device '%(device)s' in the policy.", device=device)
+    if not can_be_looked_into(policy.devices[device]):
+        raise Unfit("Give the device a name first.")
+    return put(("devices", device, "trusts_ca"), True if on else None)
+
+
+def can_be_looked_into(device: Device) -> bool:
+    """Not a seat, and not one that the file knows by nothing but its address: it has no entry to say it in."""
+    return not device.is_seat and parse_mac(device.id) is None and parse_network(device.id) is None
 
 
 def giving_edits(policy: Policy, device: str, person: str) -> list[Edit]:

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from hedgerow.dashboards.pages.languages import COOKIE
 from hedgerow.dashboards.pages.site import SEE_OTHER, Site
-from hedgerow.proxy.wording import LANGUAGES
+from hedgerow.policies.languages import LANGUAGES
 
 _YEAR_S = 365 * 86400
 _OWN_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?", re.ASCII)

@@ -13,6 +13,7 @@ from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.pages.languages import language_of
 from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include
+from hedgerow.policies.model import Policy
 
 type FormText = Annotated[str, Form(max_length=2000)]
 
@@ -38,24 +39,27 @@ class ListPages:
         )
 
     async def add(self, request: Request, source: FormText = "", url: FormText = "", category: FormText = "") -> Response:
-        entry: dict[str, str] = {"source": source} if source else {"category": category, "url": url.strip()}
         said = language_of(request).gettext("Add the list %(name)s", name=source or url.strip())
-        change = await self._site.desk.change(visitor_of(request).name, said, include(("lists",), entry))
+        change = await self._site.desk.change(visitor_of(request).name, said, adding_edit(source, url.strip(), category))
         return back_to("/lists", change)
 
     async def remove(self, request: Request, name: FormText) -> Response:
         """By the name that it has on the page: its own, or its address."""
-        own = next((source for source in self._site.policy().lists if source.name == name), None)
-        if own is None:
-            raise Unfit("The policy file names no list '%(name)s'.", name=name)
-        change = await self._site.desk.change(
-            visitor_of(request).name, language_of(request).gettext("Remove the list %(name)s", name=name), *_every_spelling(name)
-        )
-        return back_to("/lists", change)
+        edit = removing_edit(self._site.policy(), name)
+        said = language_of(request).gettext("Remove the list %(name)s", name=name)
+        return back_to("/lists", await self._site.desk.change(visitor_of(request).name, said, edit))
 
 
-def _every_spelling(name: str) -> list[Edit]:
-    return [exclude(("lists",), _Entry(name))]
+def adding_edit(source: str, url: str, category: str) -> Edit:
+    """What adds a public list by its name, or one by its address."""
+    return include(("lists",), {"source": source} if source else {"category": category, "url": url})
+
+
+def removing_edit(policy: Policy, name: str) -> Edit:
+    """What takes a list of the policy file out, however it is written there. Raises `Unfit`."""
+    if all(source.name != name for source in policy.lists):
+        raise Unfit("The policy file names no list '%(name)s'.", name=name)
+    return exclude(("lists",), _Entry(name))
 
 
 class _Entry:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.pages.budgets import Limit, budget_edit, checked_minutes, limits_of
 from hedgerow.dashboards.pages.languages import Language, language_of, message
 from hedgerow.dashboards.pages.rules_words import rules_in_words, schedule_in_words
 from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
@@ -55,6 +56,7 @@ class PeoplePages:
             ("site", self.add_site),
             ("site/remove", self.remove_site),
             ("nights", self.set_nights),
+            ("budget", self.set_budget),
             ("schedule", self.set_schedule),
             ("schedule/remove", self.remove_schedule),
             ("remove", self.remove),
@@ -91,6 +93,8 @@ class PeoplePages:
             times=night_times(person.rules.bedtime),
             schedules=[(schedule_in_words(each, reader), day_times(each.when), each.note) for each in person.rules.schedules],
             budgets=[row for row in self._site.budgets() if row.whose == name],
+            limits=limits_of(person.rules.budget),
+            is_anothers=person.rules.budget is None and any(row.whose == name for row in self._site.budgets()),
             is_paused=any(pause.person == name for pause in pauses),
         )
 
@@ -157,6 +161,19 @@ class PeoplePages:
         now = night_times(person.rules.bedtime)
         is_same = all((form.get(f"{day}-from", ""), form.get(f"{day}-to", "")) == times for day, times in now.items())
         return await self._change(request, name, said, *([] if is_same else [put_times(("people", name, "bedtime"), value)]))
+
+    async def set_budget(
+        self, request: Request, name: Name, what: FormText = "", school: FormText = "", weekend: FormText = ""
+    ) -> Response:
+        """Minutes a day, of all use or of one thing; where none was changed, the file keeps its own way of saying them."""
+        person, reader = self._person(name), language_of(request)
+        known = next((limit for limit in limits_of(person.rules.budget) if limit.what == what), None)
+        limit = Limit(what, checked_minutes(school), checked_minutes(weekend))
+        is_same = known is not None and (known.school, known.weekend) == (limit.school, limit.weekend)
+        said = reader.gettext("The time of %(name)s", name=name)
+        if what:
+            said = reader.gettext("The time of %(name)s for %(what)s", name=name, what=title_of(what, reader))
+        return await self._change(request, name, said, *([] if is_same else [budget_edit(name, limit)]))
 
     async def set_schedule(self, request: Request, name: Name, schedule: FormText, what: FormText = "") -> Response:
         """When an existing schedule holds, or a new one that closes `what` then."""

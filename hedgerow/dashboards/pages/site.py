@@ -11,7 +11,7 @@ from unicodedata import normalize
 from urllib.parse import urlencode
 
 from fastapi import Request
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -21,15 +21,17 @@ from hedgerow.dashboards.api.control import Control
 from hedgerow.dashboards.api.time_routes import BudgetRow, TimeControl
 from hedgerow.dashboards.api.vouchers import VoucherControl
 from hedgerow.dashboards.kept_desk import KeptDesk
+from hedgerow.dashboards.notices import NoticeDesk
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.languages import Language, language, language_of, message
+from hedgerow.dashboards.pages.templating import environment
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.changes import PolicyChange
 from hedgerow.journal.read import Reader
 from hedgerow.policies.endings import Ending
-from hedgerow.policies.model import Policy, Reason
+from hedgerow.policies.languages import LANGUAGES
+from hedgerow.policies.model import Policy
 from hedgerow.policies.network_settings import COUNTRIES
-from hedgerow.proxy.wording import LANGUAGES
 
 HERE = pathlib.Path(__file__).parent
 SEE_OTHER = 303
@@ -61,6 +63,7 @@ class Site:
     time: TimeControl | None = None
     codes: CodeControl | None = None
     vouchers: VoucherControl | None = None
+    notices: NoticeDesk | None = None
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         """How everybody's time stands; those that nothing limits today are left out."""
@@ -121,27 +124,10 @@ class Renderer:
         return self._templates[reader.code]
 
     def _new_environment(self, reader: Language) -> Environment:
-        made = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            extensions=["jinja2.ext.i18n"],
-        )
-        made.policies["ext.i18n.trimmed"] = True
-        made.install_gettext_translations(reader.translations, newstyle=True)  # type: ignore[attr-defined]
+        made = environment(reader)
         made.globals |= {
             "static": lambda name: f"/static/{name}?{self._versions[name]}",
-            "language": reader,
             "languages": [language(code) for code in LANGUAGES],
-            "ngettext": reader.ngettext,
-            "number": reader.number,
-            "reason_words": lambda reason, what: words.reason_words(reason, what, reader),
-            "reason_alone": lambda reason: words.reason_words(Reason(reason), "", reader) if reason in set(Reason) else reason,
-            "title_of": lambda name: words.title_of(name, reader),
-            "verdict_words": lambda verdict: words.verdict_words(verdict, reader),
-            "iso": words.iso,
         }
         return made
 

@@ -13,6 +13,7 @@ from hedgerow.dashboards.accounts import Scope
 from hedgerow.dashboards.api.control import HowLong, Unfit
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.charts import Bars, blocked_by_hour
+from hedgerow.dashboards.pages.devices import strangers
 from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
 from hedgerow.dashboards.pages.timeline import PersonDay, days_of
 from hedgerow.journal.read import DecisionPage, DeviceRow, ReasonCount, RequestRow
@@ -65,8 +66,10 @@ class TodayPages:
         midnight = words.midnight_before(now, words.zone(status.timezone))
         today = await run_in_threadpool(self._read, midnight, now)
         people = sorted({*policy.people, *(device.person for device in today.devices if device.person)})
-        online = [device for device in today.devices if now - device.last_seen < ONLINE_S]
-        unnamed = [device for device in today.devices if device.device not in policy.devices]
+        unnamed = strangers(policy, today.devices)
+        known = [device for device in today.devices if device.device in policy.devices]
+        devices = sorted((*known, *unnamed), key=lambda device: -device.last_seen)
+        online = [device for device in devices if now - device.last_seen < ONLINE_S]
         return site.renderer.page(
             request,
             "today.html",
@@ -74,6 +77,7 @@ class TodayPages:
             today=today,
             people=people,
             online=online,
+            devices=devices,
             unnamed=unnamed,
             has_password=site.accounts.has_any,
             budgets=site.budgets(),

@@ -17,6 +17,7 @@ from hedgerow.dashboards.pages.kept import KeptPages
 from hedgerow.dashboards.pages.language_choice import LanguagePages
 from hedgerow.dashboards.pages.lists import ListPages
 from hedgerow.dashboards.pages.log import LogPages
+from hedgerow.dashboards.pages.notices import NoticePages
 from hedgerow.dashboards.pages.own import OwnPages
 from hedgerow.dashboards.pages.people import PeoplePages
 from hedgerow.dashboards.pages.portal import PortalPages
@@ -35,7 +36,7 @@ def make_pages(site: Site) -> APIRouter:
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     for pages in (
         *(TodayPages, CounterPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages),
-        *(CertificatePages, CheckPages, CodePages, LanguagePages, PortalPages, KeptPages),
+        *(CertificatePages, CheckPages, CodePages, LanguagePages, PortalPages, KeptPages, NoticePages),
     ):
         pages(site).add_to(router)
     for name, kind in (("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript")):

@@ -56,6 +56,16 @@ def reason_words(reason: Reason, what: str, reader: Language | None = None) -> s
     return reader.gettext(with_what, what=title_of(what, reader)) if what else reader.gettext(alone)
 
 
+def told_reason_words(text: str, reader: Language) -> str:
+    """Why, where the journal has it as text: a reason, or a reason and what decided.
+
+    >>> told_reason_words("category: gambling", language("en")), told_reason_words("bedtime", language("en"))
+    ('topic: Gambling', 'bedtime')
+    """
+    reason, _, what = text.partition(": ")
+    return reason_words(Reason(reason), what, reader) if reason in set(Reason) else text
+
+
 def title_of(name: str, reader: Language) -> str:
     """What a category or service is called; any other text as it is."""
     return reader.category(name, _titles().get(name, name))

@@ -16,16 +16,20 @@ from fastapi.routing import APIRoute
 from sqlalchemy import Engine
 
 from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
 from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit
 from hedgerow.dashboards.api.time_routes import BudgetRow
 from hedgerow.dashboards.kept_desk import KeptDesk
 from hedgerow.dashboards.metrics import Metrics
+from hedgerow.dashboards.notices import Message, NoticeDesk
 from hedgerow.dashboards.policy_desk import PolicyDesk
+from hedgerow.dashboards.reports import weekly_report
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.changes import ChangeStore
 from hedgerow.journal.kept import KeptStore
 from hedgerow.journal.ledger import Ledger
+from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Recorder
 from hedgerow.journal.store import open_journal
@@ -158,6 +162,19 @@ class CountedTime:
             self.seated[device] = replace(self.seated[device], ends=NOW + minutes * 60)
 
 
+@dataclass
+class Post:
+    """The services that notices go to: they take everything, or have the problem that the test gives them."""
+
+    problem: str = ""
+    sent: list[Message] = field(default_factory=list)
+
+    async def send(self, message: Message) -> str:
+        if not self.problem:
+            self.sent.append(message)
+        return self.problem
+
+
 @dataclass(frozen=True)
 class Web:
     """A running web and what stands behind it."""
@@ -172,6 +189,7 @@ class Web:
     policy_path: Path
     routes: frozenset[tuple[str, str]]
     time: CountedTime
+    post: Post
 
     @property
     def url(self) -> str:
@@ -198,14 +216,19 @@ def running_web(
     recorder = Recorder(engine, clock=clock)
     kept = KeptDesk(KeptStore(engine, clock=clock), recorder, control.policy, clock)
     counted = CountedTime()
-    app = create_app(Parts(Reader(engine), control, metrics, accounts, desk, kept, token, counted), clock)
+    reader, post = Reader(engine), Post()
+    notices = NoticeDesk(
+        Outbox(engine, clock=clock), AddressBook(state / "notices"), control.policy, post.send,
+        lambda said: weekly_report(reader, control.policy(), clock(), said), clock=clock,
+    )  # fmt: skip
+    app = create_app(Parts(reader, control, metrics, accounts, desk, kept, token, counted, notices=notices), clock)
     routes = frozenset((method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods)
     server = web_server(app)
     with socket.create_server((listen, port)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:
-            yield Web(listener.getsockname()[1], engine, recorder, ledger, control, metrics, accounts, policy_path, routes, counted)
+            yield Web(listener.getsockname()[1], engine, recorder, ledger, control, metrics, accounts, policy_path, routes, counted, post)
         finally:
             server.should_exit = True
             thread.join(10)

@@ -34,6 +34,9 @@ seats:
   seat-1: {ip: 192.168.1.51}
   seat-2: {ip: 192.168.1.52}
   seat-3: {ip: 192.168.1.53}
+notices:
+  mother: {about: [request, budget], language: pt, quiet: "22:00-07:00", report: sun 18:00}
+  admin: {about: [list-held, update-failed, trouble]}
 lists:
   - {category: adult, url: "https://lists.example/adult.txt"}
 """

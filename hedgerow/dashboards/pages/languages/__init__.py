@@ -22,7 +22,8 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 from starlette.requests import HTTPConnection
 
-from hedgerow.proxy.wording import LANGUAGES, category_titles, choose_language
+from hedgerow.policies.languages import LANGUAGES
+from hedgerow.proxy.wording import category_titles, choose_language
 
 HERE = Path(__file__).parent
 COOKIE = "hedgerow_language"

@@ -14,31 +14,24 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 from hedgerow.dashboards.pages.languages import HERE
+from hedgerow.policies.languages import LANGUAGES
 from hedgerow.policies.load import parse_policy
-from hedgerow.proxy.wording import LANGUAGES
 
 PACKAGE = Path(__file__).parents[3]
 TRANSLATED = tuple(code for code in LANGUAGES if code != "en")
 
-# The report is a file in English, and these calls are for scripts.
-_PASSED_OVER = (
-    "**/templates/report.html",
-    "api/household.py",
-    "api/keys.py",
-    "api/routes.py",
-    "api/streams.py",
-    "notices.py",
-    "address_book.py",
-)
+# Scripts are answered in English.
+_PASSED_OVER = ("api/household.py", "api/keys.py", "api/network_routes.py", "api/notice_routes.py", "api/routes.py", "api/streams.py")
+_TEMPLATES = "**/templates/**.*"
 _METHODS = [
     *((pattern, "ignore") for pattern in _PASSED_OVER),
-    ("**/templates/**.html", "jinja2.ext:babel_extract"),
+    (_TEMPLATES, "jinja2.ext:babel_extract"),
     ("**.py", "python"),
 ]
-_JINJA = {"**/templates/**.html": {"trimmed": "true", "silent": "false", "newstyle_gettext": "true"}}
+_JINJA = {_TEMPLATES: {"trimmed": "true", "silent": "false", "newstyle_gettext": "true"}}
 # Where in the arguments the text for a person stands.
 _KEYWORDS = {
-    "_": None, "gettext": None, "ngettext": (1, 2), "message": None,
+    "_": None, "gettext": None, "ngettext": (1, 2), "message": None, "sentence": None,
     "Unfit": None, "WrongCode": None, "SignInRefused": None, "Admission": (3,),
 }  # fmt: skip
 _BORN = datetime(2026, 11, 25, tzinfo=UTC)

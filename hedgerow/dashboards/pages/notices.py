@@ -1,0 +1,208 @@
+"""Who gets notices, about what and where: set up without the policy file, which keeps all of it but the addresses."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.mail_address import mail_address
+from hedgerow.dashboards.notices import NoticeDesk, ReceiverView
+from hedgerow.dashboards.pages.languages import language_of, message
+from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
+from hedgerow.dashboards.pages.week import night_times
+from hedgerow.dashboards.policy_text import Edit, put, put_times
+from hedgerow.policies.days import DAY_NAMES
+from hedgerow.policies.languages import LANGUAGES
+from hedgerow.policies.notices import Moment, Receiver, Topic
+from hedgerow.policies.notices_reader import NAME
+from hedgerow.policies.schedule import parse_clock
+
+type FormText = Annotated[str, Form(max_length=2000)]
+
+HERE = "/settings/notices"
+
+TOPICS = {
+    Topic.REQUEST: message("Somebody asks for something that is closed"),
+    Topic.NEW_DEVICE: message("A device that nobody has named is on the network"),
+    Topic.BYPASS: message("Something tried a way round the filter"),
+    Topic.BUDGET: message("Time is used up, or a bedtime begins soon"),
+    Topic.LIST_HELD: message("A list's new copy is held back"),
+    Topic.UPDATE_FAILED: message("A list could not be updated for a day"),
+    Topic.TROUBLE: message("The policy file has mistakes, or the disk is full"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A receiver as the form shows it: `quiet` from and until (empty texts: never, or not the same every day), times as `HH:MM`."""
+
+    receiver: Receiver
+    view: ReceiverView
+    quiet: tuple[str, str]
+    quiet_differs: bool
+    digest: str
+    report_day: str
+    report: str
+
+
+class NoticePages:
+    """`/settings/notices` and its forms."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def add_to(self, router: APIRouter) -> None:
+        router.add_api_route(HERE, self.notices, methods=["GET"])
+        for part, change in (
+            ("", self.add),
+            ("/change", self.change),
+            ("/mail", self.set_mail),
+            ("/address", self.set_address),
+            ("/test", self.test),
+            ("/remove", self.remove),
+        ):
+            router.add_api_route(f"{HERE}{part}", change, methods=["POST"])
+
+    async def notices(self, request: Request) -> Response:
+        return await self._page(request)
+
+    async def _page(self, request: Request, tried: str = "", problem: str = "") -> Response:
+        views = {view.name: view for view in await run_in_threadpool(self._desk().receivers)}
+        cards = [_card(receiver, views[name]) for name, receiver in self._site.policy().notices.items() if name in views]
+        return self._site.renderer.page(
+            request, "notices.html", cards=cards, topics=TOPICS, days=DAY_NAMES, tried=tried, problem=problem
+        )  # fmt: skip
+
+    async def add(self, request: Request, name: FormText) -> Response:
+        """All topics, in the language of who adds; where they are reached comes next."""
+        reader, name = language_of(request), receiver_name(name)
+        if name in self._site.policy().notices:
+            raise Unfit("'%(name)s' is taken already.", name=name)
+        said = reader.gettext("Send notices to %(name)s", name=name)
+        change = await self._site.desk.change(visitor_of(request).name, said, put(("notices", name), {"language": reader.code}))
+        return back_to(HERE, change)
+
+    async def change(
+        self, request: Request, name: FormText, language: FormText, about: Annotated[list[str] | None, Form()] = None,
+        quiet_from: FormText = "", quiet_to: FormText = "", digest: FormText = "", report: FormText = "", report_day: FormText = "",
+    ) -> Response:  # fmt: skip
+        receiver = self._receiver(name)
+        wanted = [topic.value for topic in Topic if topic.value in (about or ())]
+        edits = [
+            put(("notices", name, "about"), None if len(wanted) == len(Topic) else wanted),
+            put(("notices", name, "language"), checked_language(language)),
+            put(("notices", name, "digest"), checked_time(digest) or None),
+            put(("notices", name, "report"), f"{report_day} {checked_time(report)}" if report_day else None),
+            *quiet_edits(receiver, quiet_from, quiet_to),
+        ]
+        said = language_of(request).gettext("The notices of %(name)s", name=name)
+        return back_to(HERE, await self._site.desk.change(visitor_of(request).name, said, *edits))
+
+    async def set_mail(
+        self, request: Request, name: FormText, mailbox: FormText, password: FormText, server: FormText = "", to: FormText = ""
+    ) -> Response:  # fmt: skip
+        self._receiver(name)
+        return await self._reach(request, name, mail_address(mailbox, password, server, to))
+
+    async def set_address(self, request: Request, name: FormText, address: FormText) -> Response:
+        self._receiver(name)
+        if not address.strip():
+            raise Unfit("An address begins with the kind of service and ://, such as mailto:// or ntfy://.")
+        return await self._reach(request, name, address)
+
+    async def _reach(self, request: Request, name: str, address: str) -> Response:
+        """Whether it arrives is known at once."""
+        await run_in_threadpool(self._desk().set_address, name, address)
+        return await self._test(request, name)
+
+    async def test(self, request: Request, name: FormText) -> Response:
+        self._receiver(name)
+        return await self._test(request, name)
+
+    async def _test(self, request: Request, name: str) -> Response:
+        (result,) = await self._desk().test(name)
+        return await self._page(request, name, result.problem)
+
+    async def remove(self, request: Request, name: FormText) -> Response:
+        """The address goes too: nobody is to be surprised by it when somebody of that name is added again."""
+        self._receiver(name)
+        is_last = len(self._site.policy().notices) == 1
+        said = language_of(request).gettext("No notices to %(name)s", name=name)
+        change = await self._site.desk.change(visitor_of(request).name, said, put(("notices",) if is_last else ("notices", name), None))
+        await run_in_threadpool(self._desk().book.put, name, "")
+        return back_to(HERE, change)
+
+    def _receiver(self, name: str) -> Receiver:
+        try:
+            return self._site.policy().notices[name]
+        except KeyError:
+            raise Unfit("Nobody called '%(name)s' gets notices.", name=name) from None
+
+    def _desk(self) -> NoticeDesk:
+        if self._site.notices is None:
+            raise Unfit("Notices are not sent here.")
+        return self._site.notices
+
+
+def receiver_name(text: str) -> str:
+    """A name as the policy file takes it, from what somebody is called. Raises `Unfit`.
+
+    >>> receiver_name("Großmutter José")
+    'grossmutter-jose'
+    """
+    plain = unicodedata.normalize("NFKD", text.strip().casefold()).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if NAME.fullmatch(name) is None:
+        raise Unfit("Write a name of letters, such as mother.")
+    return name
+
+
+def checked_language(text: str) -> str:
+    """Raises `Unfit`."""
+    if text not in LANGUAGES:
+        raise Unfit("There is no such language here.")
+    return text
+
+
+def checked_time(text: str) -> str:
+    """`HH:MM`, or an empty text. Raises `Unfit`."""
+    text = text.strip()
+    try:
+        if text:
+            parse_clock(text)
+    except ValueError:
+        raise Unfit("A time of day is written as 18:00.") from None
+    return text
+
+
+def quiet_edits(receiver: Receiver | None, start: str, end: str) -> list[Edit]:
+    """None where the form says what holds already: the file may say more than the form can show. Raises `Unfit`."""
+    start, end = checked_time(start), checked_time(end)
+    if bool(start) != bool(end):
+        raise Unfit("A night has a beginning and an end, such as 20:30 and 07:00.")
+    if receiver is None or (start, end) == _quiet(receiver)[0]:
+        return []
+    return [put_times(("notices", receiver.name, "quiet"), f"{start}-{end}" if start else None)]
+
+
+def _card(receiver: Receiver, view: ReceiverView) -> Card:
+    (quiet, differs), report = _quiet(receiver), receiver.report
+    day = DAY_NAMES[report.weekday] if report is not None and report.weekday is not None else ""
+    return Card(receiver, view, quiet, differs, _clock(receiver.digest), day, _clock(report) or "18:00")
+
+
+def _quiet(receiver: Receiver) -> tuple[tuple[str, str], bool]:
+    """From and until, where they are the same every day; else whether there are others."""
+    times = set(night_times(receiver.quiet).values())
+    return (times.pop(), False) if len(times) == 1 else (("", ""), True)
+
+
+def _clock(moment: Moment | None) -> str:
+    return f"{moment.minute // 60:02d}:{moment.minute % 60:02d}" if moment is not None else ""

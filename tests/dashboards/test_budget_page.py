@@ -1,0 +1,71 @@
+"""Minutes a day set on the page of a person: what the file says afterwards, and what of it stays."""
+
+import httpx
+import pytest
+
+from hedgerow.dashboards.pages.budgets import Limit, budget_edit, limits_of
+from hedgerow.dashboards.policy_text import edited
+from hedgerow.policies.load import load_policy, parse_policy
+
+
+def text_of(budget):
+    said = f"    budget: {budget}\n" if budget else ""
+    return f"people:\n  mia:\n    age: 9   # nearly ten\n{said}"
+
+
+@pytest.mark.parametrize(
+    ("before", "limit", "after"),
+    [
+        ("", Limit("", 90, 180), "{school-days: 1h30m, weekend: 3h}"),
+        ("", Limit("", 60, 60), "{every-day: 1h}"),
+        ("", Limit("games", 45, 45), "{games: 45m}"),
+        ("", Limit("games", None, 0), "{games: {weekend: 0m}}"),
+        ("2h", Limit("games", 30, 45), "{every-day: 2h, games: {school-days: 30m, weekend: 45m}}"),
+        ("2h", Limit("", 90, 120), "{school-days: 1h30m, weekend: 2h}"),
+        ("none", Limit("", 90, None), "{school-days: 1h30m}"),
+        ("{mon-fri: 1h, weekend: 2h, games: 45m}", Limit("", 90, 120), "{weekend: 2h, games: 45m, school-days: 1h30m}"),
+        ("{weekdays: 1h, week: 10h, holidays: 4h}", Limit("", None, None), "{week: 10h, holidays: 4h}"),
+        ("{school-days: 1h, games: 45m}", Limit("games", None, None), "{school-days: 1h}"),
+        ("{games: {weekend: 20m, week: 2h}}", Limit("games", 10, 20), "{games: {weekend: 20m, week: 2h, school-days: 10m}}"),
+        ("{games: 45m}", Limit("games", None, None), ""),
+        ("1h", Limit("", None, None), ""),
+    ],
+)
+def test_what_is_written(before, limit, after):
+    text = edited(text_of(before), [budget_edit("mia", limit)])
+    assert text == text_of(after)
+    (found,) = [each for each in limits_of(parse_policy(text.encode(), None).people["mia"].rules.budget) if each.what == limit.what] or [
+        Limit(limit.what, None, None)
+    ]
+    assert (found.school, found.weekend) == (limit.school, limit.weekend)
+
+
+def test_days_that_differ_are_not_shown_as_something_else():
+    budget = parse_policy(text_of("{mon: 1h, tue: 2h, weekend: 3h}").encode(), None).people["mia"].rules.budget
+    assert limits_of(budget) == (Limit("", None, None, differs=True),)
+
+
+def test_a_parent_limits_the_time_and_takes_the_limit_back(web):
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url}) as browser:
+        before = web.policy_path.read_text()
+
+        def save(status=303, **form):
+            answer = browser.post("/people/mia/budget", data=form)
+            assert answer.status_code == status, answer.text
+            return answer.text
+
+        save(what="", school="90", weekend="180")
+        save(what="games", school="45", weekend="45")
+        page = browser.get("/people/mia").text
+        assert 'value="90"' in page
+        assert "Save the time for Games" in page
+        (all_use, games) = load_policy(web.policy_path).people["mia"].rules.budget
+        assert (all_use.daily[0], all_use.daily[6], games.subject, games.daily[2]) == (90, 180, "category:games", 45)
+        written = web.policy_path.read_text()
+        for wrong in ({"school": "many"}, {"school": "1441"}, {"school": "-1"}, {"what": "no such thing", "school": "1"}):
+            save(422, **{"what": "", "weekend": "", **wrong})
+        save(what="", school="90", weekend="180")
+        assert web.policy_path.read_text() == written
+        save(what="games")
+        save(what="")
+        assert web.policy_path.read_text() == before
