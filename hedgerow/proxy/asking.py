@@ -34,9 +34,9 @@ def is_from_same_origin(scheme: str, host: str, port: int, field: Callable[[str]
 
 def read_form(body: bytes, host: str, fallback: str) -> tuple[str, str]:
     """The URL that is asked for and the note, from a form. A URL of another host than the one asked is not believed."""
-    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8, errors="replace") if len(body) <= MAX_FORM else {}
-    url = fields.get("url", [""])[0][:_MAX_URL]
-    note = " ".join("".join(c if c.isprintable() else " " for c in fields.get("note", [""])[0]).split())[:NOTE_LIMIT]
+    fields = _fields(body)
+    url = fields.get("url", "")[:_MAX_URL]
+    note = " ".join("".join(c if c.isprintable() else " " for c in fields.get("note", "")).split())[:NOTE_LIMIT]
     try:
         parts = urlsplit(url)
         is_ours = parts.scheme in {"http", "https"} and parse_host(parts.hostname or "") == host
@@ -51,21 +51,29 @@ def read_times(query: str) -> int:
     >>> read_times("url=x&times=3"), read_times("url=x") > 1000
     (3, True)
     """
-    try:
-        return int(parse_qs(query, max_num_fields=8).get("times", ["x"])[0][:4])
-    except ValueError:
-        return 9999
+    times = _fields(query.encode()).get("times", "")[:4]
+    return int(times) if times.isascii() and times.isdigit() else 9999
 
 
 def says_yes(body: bytes) -> bool:
     """Whether a form accepts the code of conduct."""
-    return len(body) <= MAX_FORM and parse_qs(body.decode("utf-8", "replace"), max_num_fields=8, errors="replace").get("accept") == ["yes"]
+    return _fields(body).get("accept") == "yes"
 
 
 def read_code(body: bytes) -> str:
     """The code of a form, empty where it has none."""
-    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8, errors="replace") if len(body) <= MAX_FORM else {}
-    return fields.get("code", [""])[0].strip()[:_MAX_CODE]
+    return _fields(body).get("code", "").strip()[:_MAX_CODE]
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    """The first value of each field; a form that is none of ours has none."""
+    if len(body) > MAX_FORM:
+        return {}
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8, errors="replace")
+    except ValueError:  # more fields than any page of ours has
+        return {}
+    return {name: values[0] for name, values in fields.items()}
 
 
 def host_of_url(url: str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.policies.model import DeviceId
-from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_form
+from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_code, read_form, read_times, says_yes
 from hedgerow.proxy.block_page import NOTE_LIMIT
 
 
@@ -72,3 +72,14 @@ def test_the_memory_of_askers_is_bounded() -> None:
     for number in range(100):
         limit.allows(DeviceId(str(number)), 0.0)
     assert len(limit._asked) == 10
+
+
+def test_a_form_with_too_many_fields_is_none_of_ours() -> None:
+    body = b"url=https://a.example/x&code=123&accept=yes&times=1&" + b"&".join(b"x%d=1" % number for number in range(20))
+    assert read_form(body, "a.example", "https://a.example/") == ("https://a.example/", "")
+    assert (read_code(body), says_yes(body), read_times(body.decode())) == ("", False, 9999)
+
+
+@given(st.binary(max_size=200))
+def test_no_form_upsets_any_reader(body: bytes) -> None:
+    read_code(body), says_yes(body), read_times(body.decode("latin-1"))
