@@ -35,7 +35,7 @@ from hedgerow.blocklists.parsed import ParsedLists
 from hedgerow.blocklists.rules import Origin, Problem
 from hedgerow.blocklists.sources import Source, public_sources
 from hedgerow.policies.load import PolicyError, load_policy
-from hedgerow.policies.targets import suggest
+from hedgerow.policies.suggestions import suggest
 
 SHOWN_PROBLEMS = 10_000
 FEW = 20

@@ -16,6 +16,7 @@ from hedgerow.app.cli_options import AsJson, StateDir, fail
 from hedgerow.app.cli_tables import add_row
 from hedgerow.app.settings import default_state
 from hedgerow.app.snapshot import Snapshot
+from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.compare import Change, compare
 from hedgerow.policies.load import PolicyError, load_policy
 from hedgerow.policies.recognise import named_by_hearsay
@@ -52,6 +53,7 @@ def check(
         console.print(f"{change.whose}: {change.sentence}", soft_wrap=True, markup=False)
 
 
+_WIDTH, _BEFORE = 120, 40  # how much of a long line is shown, and from how far before the mistake
 _CHANGES = TypeAdapter(tuple[Change, ...])
 
 
@@ -65,12 +67,24 @@ def _running(state: Path | None) -> Snapshot:
 
 def _print_mistakes(error: PolicyError, as_json: bool) -> None:
     if as_json:
-        rows = [{"source": p.source, "line": p.line, "column": p.column, "message": p.message} for p in error.problems]
+        rows = [{"source": p.source, "line": p.line, "column": p.column, "path": p.path, "message": p.message} for p in error.problems]
         print(json.dumps({"ok": False, "problems": rows}, ensure_ascii=False, indent=1))
         return
     for problem in error.problems:
-        print(problem, file=sys.stderr)
+        print(problem, *_line_of(problem), sep="\n", file=sys.stderr)
     print(f"{len(error.problems)} mistake{'s' if len(error.problems) != 1 else ''}", file=sys.stderr)
+
+
+def _line_of(problem: Problem) -> tuple[str, ...]:
+    """The line as it stands in the file, with a mark beneath the mistake."""
+    if problem.line is None or problem.column is None or not problem.text:
+        return ()
+    try:
+        line = Path(problem.source).read_text(encoding="utf-8-sig").splitlines()[problem.line - 1].expandtabs(1)
+    except (OSError, UnicodeDecodeError, IndexError):
+        return ()
+    start = max(0, problem.column - 1 - _BEFORE) if problem.column > _WIDTH else 0
+    return (f"    {line[start : start + _WIDTH]}", " " * (4 + problem.column - 1 - start) + "^")
 
 
 def services(

@@ -27,7 +27,7 @@ class Origin:
 class Problem:
     """One thing wrong in a list or a policy file: where it is (line and column from 1), what it is, what to do.
 
-    `file` is the file of a list that is a folder or an archive.
+    `file` is the file of a list that is a folder or an archive. `path` leads to it in a policy file: `people.mia.block`.
     """
 
     source: str
@@ -36,11 +36,12 @@ class Problem:
     message: str
     text: str = ""
     file: str = ""
+    path: str = ""
 
     def __str__(self) -> str:
         source = f"{self.source}: {self.file}" if self.file else self.source
         place = ":".join(str(part) for part in (source, self.line, self.column) if part is not None)
-        return f"{place}: {self.message}"
+        return ": ".join(part for part in (place, self.path, self.message) if part)
 
 
 class Kind(StrEnum):

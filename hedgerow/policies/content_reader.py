@@ -8,7 +8,7 @@ from hedgerow.blocklists.names import parse_host
 from hedgerow.policies import yaml_tree
 from hedgerow.policies.content import FILE_KINDS, ContentRules, plain_words
 from hedgerow.policies.schema import RawRules, RawTenants
-from hedgerow.policies.targets import suggest
+from hedgerow.policies.suggestions import suggest
 from hedgerow.policies.tenants import Tenants
 from hedgerow.policies.yaml_tree import Tree
 

@@ -10,7 +10,7 @@ from hedgerow.policies.network_settings import Networks
 from hedgerow.policies.profiles import BUILTIN
 from hedgerow.policies.rules_reader import RulesReader
 from hedgerow.policies.schema import RawDevice, RawPolicy
-from hedgerow.policies.targets import suggest
+from hedgerow.policies.suggestions import suggest
 from hedgerow.policies.yaml_tree import Tree
 
 SEAT_PROFILE = "seat-child"
@@ -58,7 +58,8 @@ class DevicesReader:
         if item not in names:
             address = network_settings.parse_mac(item) or network_settings.parse_network(item)
             if address is None:
-                message = f"unknown device '{item}': neither named under devices nor a MAC or IP address.{suggest(item, names)}"
+                hint = suggest(item, names) or f' Name it there, such as: {item}: {{mac: "aa:bb:cc:dd:ee:ff"}}'
+                message = f"unknown device '{item}': neither named under devices nor a MAC or IP address.{hint}"
                 self._tree.add_problem(path, message)
                 return
             item = address if isinstance(address, str) else network_settings.shown_network(address)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from hedgerow.policies import yaml_tree
 from hedgerow.policies.days import MAX_STRETCH_DAYS, parse_dates
+from hedgerow.policies.suggestions import did_you_mean, meant_date, with_hint
 from hedgerow.policies.yaml_tree import Tree
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def read_holidays(tree: Tree, path: yaml_tree.Path, texts: list[str], calendars:
             else:
                 found.update(parse_dates(text) if text[:1].isdigit() else _unread(text))
         except ValueError as error:
-            tree.add_problem((*path, index), str(error))
+            tree.add_problem((*path, index), with_hint(error, did_you_mean(meant_date(text))))
     return tuple(sorted(found))
 
 

@@ -12,7 +12,7 @@ from hedgerow.blocklists.sources import parse_span, public_sources
 from hedgerow.policies import yaml_tree
 from hedgerow.policies.model import ListSource
 from hedgerow.policies.schema import RawList
-from hedgerow.policies.targets import suggest
+from hedgerow.policies.suggestions import suggest
 from hedgerow.policies.yaml_tree import Tree
 
 

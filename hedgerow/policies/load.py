@@ -6,9 +6,7 @@ before it could make sense of, so that one report names the mistakes of all thre
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,7 +18,7 @@ from hedgerow.policies import includes, yaml_tree
 from hedgerow.policies.model import Policy
 from hedgerow.policies.resolve import resolve
 from hedgerow.policies.schema import RawPolicy
-from hedgerow.policies.targets import suggest
+from hedgerow.policies.schema_words import plain_words
 from hedgerow.policies.yaml_tree import Plain, Tree
 
 
@@ -78,7 +76,7 @@ def read_model[Model: BaseModel](tree: Tree, model: type[Model]) -> Model:
             for path, detail in sorted(faults, key=lambda fault: [(isinstance(step, int), step) for step in fault[0]], reverse=True):
                 is_told = path in tree.unreadable or (detail["type"] == "missing" and detail["loc"] in left_out)
                 if not is_told:
-                    tree.add_problem(path, _plain_words(detail, model), key=detail["type"] == "extra_forbidden")
+                    tree.add_problem(path, plain_words(detail, model), key=detail["type"] == "extra_forbidden")
                 value = _without(value, path)
                 left_out.add(path)
                 if path:
@@ -105,59 +103,3 @@ def _without(value: Plain, path: yaml_tree.Path) -> Plain:
         changed = [_without(value[first], rest)] if rest else []
         return [*value[:first], *changed, *value[first + 1 :]]
     return value
-
-
-def _plain_words(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    path, given = detail["loc"], detail["input"]
-    match detail["type"]:
-        case "extra_forbidden":
-            keys = _keys_at(model, path[:-1])
-            return f"unknown key '{path[-1]}'.{suggest(str(path[-1]), keys)} Keys here: {', '.join(sorted(keys))}."
-        case "missing":
-            return f"'{path[-1]}' is missing"
-        case "enum":
-            expected = str(detail["ctx"]["expected"]).replace("'", "")
-            return f"'{path[-1]}' is {expected}, not {_shown(given)}"
-        case "string_type":
-            return f"{_shown(given)} is not text" + (": put it in quotes" if isinstance(given, int) else "")
-        case "list_type":
-            return f"'{path[-1]}' is a list, such as [a, b], not {_shown(given)}"
-        case "dict_type" | "model_type" | "model_attributes_type":
-            return f"{repr(path[-1]) if path else 'a policy'} is a mapping of keys to values, not {_shown(given)}"
-        case "int_type":
-            return f"{_shown(given)} is not a whole number"
-        case "bool_type" | "bool_parsing":
-            return f"'{path[-1]}' is true or false, not {_shown(given)}"
-        case "greater_than_equal" | "less_than_equal":
-            return f"{_shown(given)} is no {path[-1]}: {detail['msg'].lower().replace('input should be ', '')}"
-        case _:
-            return detail["msg"]
-
-
-def _shown(value: object) -> str:
-    match value:
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case None:
-            return "nothing"
-        case _:
-            return repr(value)
-
-
-def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """The keys of the mapping at `path`."""
-    current: type[BaseModel] | None = model
-    for step in path:
-        if current is not None and isinstance(step, str) and step in current.model_fields:
-            current = next(_models_in(current.model_fields[step].annotation), None)
-        # Other steps (a person's name, a place in a list) lead to the model that the annotation holds.
-    return list(current.model_fields) if current is not None else []
-
-
-def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from _models_in(argument)

@@ -7,14 +7,15 @@ import re
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 from pathlib import Path
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies import yaml_tree
 from hedgerow.policies.model import LOCAL_NETWORKS, CertificateFiles, Listen, Lists, Network, Profile, ProxySignIn
+from hedgerow.policies.places import meant_country, suggest_timezone
 from hedgerow.policies.resolver_reader import read_resolver
 from hedgerow.policies.schema import RawNetwork
-from hedgerow.policies.targets import suggest
+from hedgerow.policies.suggestions import did_you_mean, suggest, with_hint
 from hedgerow.policies.yaml_tree import Tree
 
 Networks = IPv4Network | IPv6Network
@@ -29,7 +30,6 @@ PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX
 UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
 """
 COUNTRIES = frozenset(_COUNTRY_CODES.split())
-_OFTEN_SAID = {"UK": "GB", "EL": "GR", "EN": "GB"}
 
 UPSTREAM_SCHEMES = ("udp", "tcp", "tls", "https", "quic")
 SYSTEM_UPSTREAMS = "system"
@@ -96,11 +96,7 @@ def check_timezone(tree: Tree, path: yaml_tree.Path, name: str) -> None:
     """Adds a problem for a zone that there is not."""
     if is_timezone(name):
         return
-    zones = available_timezones()
-    city = {zone.rpartition("/")[2].lower(): zone for zone in sorted(zones)}
-    near = city.get(name.rpartition("/")[2].lower().replace(" ", "_"))
-    hint = f" Did you mean {near}?" if near else suggest(name, zones)
-    tree.add_problem(path, f"unknown time zone '{name}'.{hint} Zones are written like Europe/Lisbon.")
+    tree.add_problem(path, f"unknown time zone '{name}'.{suggest_timezone(name) or ' Zones are written like Europe/Lisbon.'}")
 
 
 def _country(tree: Tree, text: str | None) -> str | None:
@@ -108,7 +104,7 @@ def _country(tree: Tree, text: str | None) -> str | None:
         return None
     code = text.upper()
     if code not in COUNTRIES:
-        hint = f" Did you mean {_OFTEN_SAID[code]}?" if code in _OFTEN_SAID else ""
+        hint = did_you_mean(meant_country(text))
         tree.add_problem(("network", "country"), f"'{text}' is not a country's two-letter code, such as PT (ISO 3166).{hint}")
     return code
 
@@ -222,7 +218,20 @@ def _not_a_network(text: str) -> str:
     try:
         return f"'{text}' is an address inside a network. Did you mean {ip_interface(text).network}?"
     except ValueError:
-        return f"'{text}' is not an IP address or network, such as 192.168.1.0/24"
+        return with_hint(f"'{text}' is not an IP address or network, such as 192.168.1.0/24", did_you_mean(_meant_network(text)))
+
+
+def _meant_network(text: str) -> str | None:
+    """
+    >>> _meant_network("192.168.1.*"), _meant_network("10.0.*.*"), _meant_network("192,168,1,9"), _meant_network("home")
+    ('192.168.1.0/24', '10.0.0.0/16', '192.168.1.9', None)
+    """
+    parts = re.split(r"[.,]", text.strip())
+    named = [part for part in parts if part != "*"]
+    if len(parts) != 4 or parts[: len(named)] != named or not all(re.fullmatch(r"\d{1,3}", part) for part in named):
+        return None
+    meant = ".".join([*named, *["0"] * (4 - len(named))]) + (f"/{8 * len(named)}" if len(named) < 4 else "")
+    return meant if meant != text and parse_network(meant) is not None else None
 
 
 def read_device_address(tree: Tree, path: yaml_tree.Path, text: str, key: str) -> Networks | None:

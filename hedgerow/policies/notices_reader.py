@@ -11,7 +11,7 @@ from hedgerow.policies.languages import LANGUAGES
 from hedgerow.policies.notices import Moment, Receiver, Topic
 from hedgerow.policies.schedule import parse_clock
 from hedgerow.policies.schema import RawReceiver
-from hedgerow.policies.targets import suggest
+from hedgerow.policies.suggestions import suggest
 from hedgerow.policies.times_reader import TimesReader
 from hedgerow.policies.yaml_tree import Tree
 

@@ -12,11 +12,10 @@ from hedgerow.policies import yaml_tree
 from hedgerow.policies.content_reader import read_content
 from hedgerow.policies.model import Rules, Target, TargetKind, TimedRules, Verdict
 from hedgerow.policies.schema import RawItem, RawRules, RawSchedule
-from hedgerow.policies.targets import parse_target
+from hedgerow.policies.suggestions import did_you_mean, meant_date, with_hint
+from hedgerow.policies.targets import INTERNET, parse_target
 from hedgerow.policies.times_reader import TimesReader
 from hedgerow.policies.yaml_tree import Tree
-
-INTERNET = "internet"
 
 
 class RulesReader:
@@ -60,12 +59,12 @@ class RulesReader:
                 self.tree.add_problem((*path, "block", index), f"'{target.name}' is both allowed (line {both.origin.line}) and blocked")
         return allowed, blocked
 
-    def targets(self, items: Iterable[tuple[int, RawItem]], path: yaml_tree.Path) -> tuple[Target, ...]:
-        """The items of a list at `path`, each with its place in that list."""
+    def targets(self, items: Iterable[tuple[int, RawItem]], path: yaml_tree.Path, *others: str) -> tuple[Target, ...]:
+        """The items of a list at `path`, each with its place in that list. `others` are words that may stand there too."""
         found = []
         for index, item in items:
             place = (*path, index)
-            target = self._target(item.what, place)
+            target = self._target(item.what, place, others)
             if target is not None:
                 until = None if item.until is None else self._instant(item.until, (*place, "until"))
                 found.append(replace(target, until=until, note=item.note))
@@ -81,9 +80,9 @@ class RulesReader:
             return None
         return f"{target.kind.value}:{target.name}"
 
-    def _target(self, text: str, path: yaml_tree.Path) -> Target | None:
+    def _target(self, text: str, path: yaml_tree.Path, others: Collection[str] = ()) -> Target | None:
         try:
-            target = parse_target(text, self._services, self._categories, self.origin(path))
+            target = parse_target(text, self._services, self._categories, self.origin(path), others)
         except ValueError as error:
             self.tree.add_problem(path, str(error))
             return None
@@ -100,7 +99,7 @@ class RulesReader:
             self.tree.add_problem(path, f"the schedule '{name}' both allows and blocks the internet", key=True)
         # Indexes must stay those of the file, so that a problem is told at its line.
         allow, block = (
-            self.targets(((n, item) for n, item in enumerate(items) if item.what != INTERNET), (*path, key))
+            self.targets(((n, item) for n, item in enumerate(items) if item.what != INTERNET), (*path, key), INTERNET)
             for key, items in (("allow", raw.allow), ("block", raw.block))
         )
         verdict = Verdict.BLOCK if closes else Verdict.ALLOW if opens else None
@@ -114,5 +113,6 @@ class RulesReader:
                 return datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
             return datetime.fromisoformat(text).replace(tzinfo=self.zone).timestamp()
         except (ValueError, OverflowError):
-            self.tree.add_problem(path, f"'{text}' is not a date or a time of one, such as 2026-12-01 or 2026-12-01 18:00")
+            say = f"'{text}' is not a date or a time of one, such as 2026-12-01 or 2026-12-01 18:00"
+            self.tree.add_problem(path, with_hint(say, did_you_mean(meant_date(text))))
             return None

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Target, TargetKind
+from hedgerow.policies.suggestions import did_you_mean, meant_list, suggest
+
+INTERNET = "internet"
+"""What a schedule may name beside all the others: the whole of it."""
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """` Did you mean …?` for a mistyped name, empty where nothing is near.
-
-    >>> suggest("tik-tok", ["tiktok", "twitch"])
-    ' Did you mean tiktok?'
-    """
-    candidates = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), candidates, n=1, cutoff=0.6)
-    return f" Did you mean {candidates[near[0]]}?" if near else ""
-
-
-def parse_target(text: str, services: Collection[str], categories: Collection[str], origin: Origin) -> Target:
+def parse_target(
+    text: str, services: Collection[str], categories: Collection[str], origin: Origin, others: Collection[str] = ()
+) -> Target:  # fmt: skip
     """Reads one item. A service's or category's name comes first; anything else needs a dot, so a misspelt name is never taken for a host.
 
     A host covers everything beneath it; `.zone` stands for a whole top-level domain; `host/path` covers that path and what lies beneath,
-    `*` in a path stands for anything. Raises ValueError with a plain sentence and a suggestion.
+    `*` in a path stands for anything. Raises ValueError with a plain sentence and a suggestion, which may be one of `others`.
 
     >>> parse_target("https://youtube.com/shorts/", (), (), Origin("x")).name
     'youtube.com/shorts'
@@ -37,8 +31,12 @@ def parse_target(text: str, services: Collection[str], categories: Collection[st
         return Target(TargetKind.SERVICE, name, origin)
     if name in categories:
         return Target(TargetKind.CATEGORY, name, origin)
+    if name == INTERNET:
+        raise ValueError("all of the internet is closed by a bedtime, or by a schedule that says when; `hedgerow pause` closes it now")
     if re.fullmatch(r"[\w -]+", item):
-        raise ValueError(f"unknown name '{item}': no service, category or domain.{suggest(name, [*services, *categories])}")
+        raise ValueError(f"unknown name '{item}': no service, category or domain.{_meant(item, [*services, *categories, *others])}")
+    if several := meant_list(item, {*services, *categories, *others}.__contains__):
+        raise ValueError(f"'{item}' is not one name.{did_you_mean(several)}")
     location = re.sub(r"^[a-z][a-z+.-]*://", "", item, flags=re.IGNORECASE)
     host_text, slash, path = location.partition("/")
     host = _parse_host_item(host_text, item)
@@ -49,6 +47,14 @@ def parse_target(text: str, services: Collection[str], categories: Collection[st
         raise ValueError(f"'{item}' is not a URL")
     _, _, canonical = url.removeprefix("http://").partition("/")
     return Target(TargetKind.URL, f"{host}/{canonical.rstrip('/')}", origin)
+
+
+def _meant(item: str, known: list[str]) -> str:
+    """What an unknown name may stand for; where nothing is near, how a site is written."""
+    if limited := re.fullmatch(r"(.+?)\s+until\s+(.+)", item):
+        return did_you_mean(f"{{what: {limited[1]}, until: {limited[2]}}}")
+    several = meant_list(item, set(known).__contains__)
+    return did_you_mean(several) or suggest(item, known) or " A site is written as its domain, such as example.org."
 
 
 def _parse_host_item(text: str, item: str) -> str:

@@ -9,6 +9,7 @@ from hedgerow.policies import yaml_tree
 from hedgerow.policies.budget import parse_minutes
 from hedgerow.policies.days import DAY_GROUPS, NIGHT_GROUPS, Days, DayTable, parse_days
 from hedgerow.policies.schedule import night_stretch, parse_interval
+from hedgerow.policies.suggestions import did_you_mean, meant_amount, meant_days, meant_stretch, suggest, with_hint
 from hedgerow.policies.timing import UNLIMITED, Allowance, DatedSpan, Schedule, Span, Week
 from hedgerow.policies.yaml_tree import Tree
 
@@ -63,7 +64,8 @@ class TimesReader:
         try:
             return parse_days(key, groups)
         except ValueError as error:
-            self.tree.add_problem(path, str(error), key=True)
+            hint = did_you_mean(meant_days(key)) or suggest(key, groups)
+            self.tree.add_problem(path, f"'{key}' names no days.{hint}" if hint else str(error), key=True)
             return None
 
     def _enter[Value](self, table: DayTable[Value], key: str, days: Days, value: Value, path: yaml_tree.Path) -> None:
@@ -81,7 +83,7 @@ class TimesReader:
             try:
                 found.append(parse_interval(item))
             except ValueError as error:
-                self.tree.add_problem(place, str(error))
+                self.tree.add_problem(place, with_hint(error, did_you_mean(meant_stretch(item)) or suggest(item, [NEVER])))
         return found
 
     def budget(self, raw: object, path: yaml_tree.Path) -> tuple[Allowance, ...]:
@@ -104,6 +106,9 @@ class TimesReader:
     def _subject_of_budget(self, key: str, path: yaml_tree.Path) -> str | None:
         if "." in key or "/" in key or key[:1].isdigit():
             self.tree.add_problem(path, f"'{key}' is no day, category or service: minutes are counted for those only", key=True)
+            return None
+        if days := meant_days(key):
+            self.tree.add_problem(path, f"'{key}' names no days.{did_you_mean(days)}", key=True)
             return None
         return self._subject_of(key, path)
 
@@ -138,7 +143,7 @@ class TimesReader:
         try:
             return parse_minutes(str(raw))
         except ValueError as error:
-            self.tree.add_problem(path, str(error))
+            self.tree.add_problem(path, with_hint(error, did_you_mean(meant_amount(str(raw))) or suggest(str(raw), [NEVER])))
             return None
 
 

@@ -39,6 +39,8 @@ _ADVICE = (
     ("expected a single document", "a second document (---): a policy is one document"),
 )  # fmt: skip
 
+_OF_THE_LINE_ABOVE = ("mapping values are not allowed", "could not find expected ':'", "did not find expected key")
+
 
 @dataclass(slots=True)
 class Tree:
@@ -90,11 +92,26 @@ class Tree:
         line, column = self.place_of(path, key)
         source, lines = self.text_of(path)
         text = lines[line - 1].strip() if line <= len(lines) else ""
-        self.problems.append(Problem(source, line, column, message, text))
+        if _begins_with_curly_quotes(lines, line, column):
+            message += ". The quotes there are printers' ones, and part of the text: use straight ones, \" or '"
+        self.problems.append(Problem(source, line, column, message, text, path=shown_path(path)))
 
     def add_problem_at(self, line: int, column: int, message: str) -> None:
         text = self.lines[line - 1].strip() if line <= len(self.lines) else ""
         self.problems.append(Problem(self.source, line, column, message, text))
+
+
+def shown_path(path: Path) -> str:
+    """The keys that lead to something. Where in a list it stands tells its line, and no number: others may have been left out before it.
+
+    >>> shown_path(("people", "mia", "block", 2))
+    'people.mia.block'
+    """
+    return ".".join(step for step in path if isinstance(step, str))
+
+
+def _begins_with_curly_quotes(lines: list[str], line: int, column: int) -> bool:
+    return line <= len(lines) and lines[line - 1][column - 1 : column] in set("“”„‘’‚«»")
 
 
 def _forget[Known](known: dict[Path, Known], path: Path) -> None:
@@ -147,10 +164,28 @@ def _compose(tree: Tree, text: str) -> None:
         said = f"{error.problem or ''} {error.context or ''}".replace("\\\\t", "\\t")
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         tree.value = None
-        tree.add_problem_at(min(line, max(len(tree.lines), 1)), column, _advise(said, tree.lines, line))
+        above = _told_above(tree.lines, line) if any(pattern in said for pattern in _OF_THE_LINE_ABOVE) else None
+        tree.add_problem_at(*(above or (min(line, max(len(tree.lines), 1)), column, _advise(said, tree.lines, line))))
     except yaml.YAMLError as error:
         tree.value = None
         tree.add_problem_at(1, 1, f"not YAML: {' '.join(str(error).split())}")
+
+
+def _told_above(lines: list[str], line: int) -> tuple[int, int, str] | None:
+    """Where the parser stumbles over a line because of the one above it: the mistake there, by line and column."""
+    for number in range(min(line, len(lines)), 0, -1):
+        text = lines[number - 1]
+        indent = len(text) - len(text.lstrip())
+        words = re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()
+        if not words:
+            continue
+        if dash := re.match(r"-(?=[^\s\d-])", words):
+            return number, indent + 1, f"a dash needs a space after it: - {words[dash.end() :]}"
+        if number < line and re.fullmatch(r"[\w .'-]+", words) and not words.startswith("- "):
+            return number, indent + len(words) + 1, f"'{words}' has no colon after it"
+        if number < line:
+            return None
+    return None
 
 
 def _advise(said: str, lines: list[str], line: int) -> str:
@@ -213,11 +248,12 @@ class _Builder:
         try:
             if isinstance(node, yaml.SequenceNode):
                 return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
+            assert isinstance(node, yaml.MappingNode)
             return dict(self._pairs(node, path))
         finally:
             self._open.pop()
 
-    def _pairs(self, node: yaml.Node, path: Path) -> Iterator[tuple[str, Plain]]:
+    def _pairs(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Plain]]:
         for key_node, value_node in node.value:
             line, column = _place(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
@@ -230,7 +266,16 @@ class _Builder:
                 self._tree.add_problem_at(line, column, f"'{key}' stands here twice: the first is in line {first[0]}")
                 continue
             self._tree.keys[inner] = (line, column)
+            if node.flow_style and self._is_alone(key_node):
+                say = f"'{key}' has no value: a comma begins a new entry here. Put a value with a comma in quotes, and several in [ ]"
+                self._tree.add_problem_at(line, column, say)
+                return
             yield key, self._value(value_node, inner)
+
+    def _is_alone(self, key_node: yaml.Node) -> bool:
+        """Whether no colon follows a key in braces."""
+        rest = self._tree.lines[key_node.end_mark.line][key_node.end_mark.column :].lstrip()
+        return rest[:1] in {",", "}"}
 
 
 def _place(node: yaml.Node) -> tuple[int, int]:

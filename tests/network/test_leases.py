@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.network import leases
 from hedgerow.network.leases import LEASE_FILES, Lease, parse_dnsmasq, parse_isc, parse_kea
 
 DNSMASQ = """\
@@ -87,7 +84,3 @@ def test_anything_is_survived(noise: str, parse: object, cut: int) -> None:
         for lease in parse(text):  # type: ignore[operator]
             assert len(lease.mac) == 17
             assert "<" not in lease.name
-
-
-def test_the_examples_in_the_source_hold() -> None:
-    assert doctest.testmod(leases).failed == 0

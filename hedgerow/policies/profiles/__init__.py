@@ -12,7 +12,7 @@ from hedgerow.policies.model import Profile, Rules, Target
 from hedgerow.policies.rules_reader import RulesReader
 from hedgerow.policies.schema import RawItem, RawProfile
 from hedgerow.policies.services import Services
-from hedgerow.policies.targets import suggest
+from hedgerow.policies.suggestions import suggest
 from hedgerow.policies.yaml_tree import Plain, Tree
 
 _OF_GROWN_UPS = ("adult", "seat-adult", "guest")

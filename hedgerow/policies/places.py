@@ -1,0 +1,51 @@
+"""What country or time zone somebody meant who wrote it in words."""
+
+from __future__ import annotations
+
+from functools import cache
+from zoneinfo import available_timezones
+
+from hedgerow.policies.suggestions import did_you_mean, suggest
+
+_LANGUAGES = ("en", "de", "fr", "es", "pt")
+_OFTEN_SAID = {"uk": "GB", "el": "GR", "en": "GB", "usa": "US", "england": "GB", "america": "US", "scotland": "GB", "wales": "GB"}
+_FEW = 4
+
+
+def meant_country(text: str) -> str | None:
+    """The code of a country that is written as its name, in a language of the pages.
+
+    >>> meant_country("Deutschland"), meant_country("UK"), meant_country("France"), meant_country("Narnia")
+    ('DE', 'GB', 'FR', None)
+    """
+    return _OFTEN_SAID.get(text.casefold()) or _names().get(text.casefold())
+
+
+def suggest_timezone(text: str) -> str:
+    """` Did you mean …?` for a zone that is none: by its city, by its country, or by its letters.
+
+    >>> suggest_timezone("lisbon"), suggest_timezone("Germany").endswith(" Did you mean Europe/Berlin?"), suggest_timezone("qqq")
+    (' Did you mean Europe/Lisbon?', True, '')
+    """
+    zones = available_timezones()
+    cities = {zone.rpartition("/")[2].casefold(): zone for zone in sorted(zones)}
+    city = cities.get(text.rpartition("/")[2].casefold().replace(" ", "_"))
+    if city is not None:
+        return did_you_mean(city)
+    country = meant_country(text)
+    of_country = [zone for zone in sorted(_zones_of(country)) if zone in zones] if country else []
+    return did_you_mean(" or ".join(of_country)) if 0 < len(of_country) <= _FEW else suggest(text, zones)
+
+
+@cache
+def _names() -> dict[str, str]:
+    from babel import Locale  # weighs more than all of this package, and is needed for a mistake only
+
+    return {name.casefold(): code for each in _LANGUAGES for code, name in Locale(each).territories.items() if len(code) == 2}
+
+
+def _zones_of(country: str) -> tuple[str, ...]:
+    from babel.core import get_global
+
+    # Büsingen is a village.
+    return tuple(zone for zone in get_global("territory_zones").get(country, ()) if zone != "Europe/Busingen")

@@ -1,0 +1,53 @@
+"""More than a hundred mistakes, each written over the policy of a running Hedgerow: each is told, and none changes what holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import kdig
+from small_internet.family import LISTS, TABLET, family_policy
+from small_internet.running import Hedgerow, running_hedgerow, wait_until
+
+from hedgerow.policies.load import PolicyError, parse_policy
+
+SECTIONS = Path(__file__).parents[1] / "policies" / "mistakes.txt"
+
+
+def _status(running: Hedgerow) -> dict[str, Any]:
+    token = (running.state / "admin-token").read_text().strip()
+    answer = httpx.get(f"{running.web}/api/v1/status", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    return dict(answer.json())
+
+
+def _mistakes_of(text: str, path: Path) -> list[tuple[int | None, str]]:
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(text.encode(), path)
+    return [(problem.line, problem.message) for problem in caught.value.problems]
+
+
+@pytest.mark.timeout(300)
+def test_no_mistake_changes_the_running_policy(internet: SmallInternet) -> None:
+    texts = [section.partition("\n")[2] for section in re.split(r"^=== ", SECTIONS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]]
+    assert len(texts) > 100
+    with running_hedgerow(family_policy(internet), lists=LISTS) as running:
+        before = _status(running)["policy_loaded"]
+        snapshot = (running.state / "snapshot.json").read_bytes()
+        for text in texts:
+            expected = _mistakes_of(text, running.policy_path)
+            running.edit_policy(text)
+
+            def is_told(wanted: list[tuple[int | None, str]] = expected) -> bool:
+                return [(each["line"], each["message"]) for each in _status(running)["policy_problems"]] == wanted
+
+            wait_until(is_told, 10, f"the mistakes of {text!r}")
+            assert _status(running)["policy_loaded"] == before
+        assert (running.state / "snapshot.json").read_bytes() == snapshot
+        assert kdig(running.dns, "news.example", source=TABLET).data("A") == ["0.0.0.0"]
+        running.edit_policy(family_policy(internet).replace("news.example", "bank.example"))
+        wait_until(lambda: kdig(running.dns, "bank.example", source=TABLET).data("A") == ["0.0.0.0"], 10, "a good edit after all of them")
+        assert _status(running)["policy_problems"] == []
