@@ -81,7 +81,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("hedgerow_proxy_pages_scanned_total", Type.COUNTER, "Pages whose words were weighed.", ("verdict",)),
     Metric("hedgerow_proxy_cut_total", Type.COUNTER, "Open connections cut because the rules for them changed."),
     Metric("hedgerow_proxy_bytes_total", Type.COUNTER, "Bytes from (in) and to (out) the clients.", ("lane", "direction")),
-    Metric("hedgerow_proxy_open_tunnels", Type.GAUGE, "Tunnels that are open now."),
+    Metric("hedgerow_proxy_open_tunnels", Type.GAUGE, "Tunnels and inspected connections that are open now."),
     Metric("hedgerow_worker_restarts_total", Type.COUNTER, "Workers that ended and were started anew.", ("role",)),
     Metric("hedgerow_worker_renewals_total", Type.COUNTER, "Workers that grew old or large and handed over to a new one.", ("role",)),
     Metric("hedgerow_events_dropped_total", Type.COUNTER, "Events not remembered: a queue or the disk was full.", ("role",)),

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -20,10 +19,10 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.answer import Answer, Form, form_of
 from hedgerow.proxy.block_page import ASK_PATH
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT, ClientHello, HelloError, HelloReader, looks_like_tls
-from hedgerow.proxy.dial import dial, dial_socket
+from hedgerow.proxy.dial import dial
 from hedgerow.proxy.http_head import Authority, Head, HeadError, HeadReader
 from hedgerow.proxy.judge import Addresses, Counters, Judge, strictest
-from hedgerow.proxy.pass_ticket import introduce
+from hedgerow.proxy.pass_ticket import Introduced, introduce
 from hedgerow.proxy.sign_in import SignIns
 from hedgerow.proxy.tunnel import End, Tunnel
 
@@ -35,8 +34,8 @@ _MOST_DISCARDED = 64 * 1024 * 1024
 _KEPT_GOING = 1024 * 1024
 """Bytes of it for which a client gets the time of a head."""
 
-
-type Dialling = Coroutine[Any, Any, tuple[asyncio.Transport, End]]
+_INSPECTORS_FULL_S = 0.003
+"""Until inspectors that had no room for another connection are asked again."""
 
 
 class Door(Protocol):
@@ -63,7 +62,7 @@ class Door(Protocol):
     def decide(self, ruleset: Ruleset, request: Request) -> Decision: ...
     async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses: ...
     def is_forbidden(self, tunnel: Tunnel) -> bool: ...
-    def next_inspectors(self) -> tuple[Path, ...]: ...
+    def hand_over(self, client: int, message: bytes) -> bool: ...
     def drop(self, cause: str) -> None: ...
 
 
@@ -216,22 +215,47 @@ class Connection(asyncio.Protocol):
             request, decision = requests[0], known
         match decision.verdict:
             case Verdict.BLOCK if shows_page and self._can_inspect():
-                self._inspect(requests, Verdict.BLOCK)
+                self._inspect(Verdict.BLOCK)
             case Verdict.BLOCK:
                 self._note("refuse", request, decision)
                 self._deny()
             case Verdict.INSPECT:
-                self._inspect(requests, Verdict.INSPECT)
+                self._inspect(Verdict.INSPECT)
             case Verdict.ALLOW | Verdict.REWRITE:
                 self._note("tunnel", request, decision)
                 self._start(self._open_tunnel(requests))
 
-    def _inspect(self, requests: tuple[Request, ...], verdict: Verdict, *, lane: str = "inspect", promise: bytes = b"") -> None:
-        """Hand the connection over; `promise` is said to the client once the inspector is there."""
-        gate = self._gate
-        gate.counters.add("hedgerow_proxy_connections_total", lane, verdict.value)
-        line = introduce(gate.key, self.address, self._target, gate.clock())
-        self._start(self._open_inspector(requests, line, lane, promise=promise, blocked=verdict is Verdict.BLOCK))
+    def _inspect(self, verdict: Verdict, *, lane: str = "inspect", waits: bool = False) -> None:
+        """An inspector goes on with what the client has said; a client that `waits` is told by it that its CONNECT leads somewhere."""
+        self._gate.counters.add("hedgerow_proxy_connections_total", lane, verdict.value)
+        self._introduce(Introduced(self.address, self._target, waits), is_promised=lane != "http" and not waits)
+
+    def _introduce(self, who: Introduced, head: bytes = b"", *, is_promised: bool = False) -> None:
+        """Hand the connection over; `head` is said in place of what the gate has read of it, before what the client said then."""
+        message = introduce(self._gate.key, who, self._gate.clock()) + head
+        try:
+            if not self._hand_over(message):
+                self._start(self._wait_for_inspector(message, is_promised=is_promised))
+        except OSError:
+            self._fail("dial", is_promised=is_promised)
+
+    def _hand_over(self, message: bytes) -> bool:
+        """Whether the connection is an inspector's now. What we said ourselves must be sent before."""
+        if self._transport.get_write_buffer_size():
+            return False
+        if not self._gate.hand_over(self._transport.get_extra_info("socket").fileno(), message + self._first):
+            return False
+        self._is_gone = True
+        self._gate.left(self)
+        self._transport.abort()
+        return True
+
+    async def _wait_for_inspector(self, message: bytes, *, is_promised: bool) -> None:
+        try:
+            while not self._transport.is_closing() and not self._hand_over(message):  # noqa: ASYNC110  nothing tells
+                await asyncio.sleep(_INSPECTORS_FULL_S)
+        except OSError:
+            self._fail("dial", is_promised=is_promised)
 
     # Dialling.
 
@@ -266,23 +290,11 @@ class Connection(asyncio.Protocol):
             if resolved.addresses and not addresses:
                 gate.drop("destination")
                 return self._deny()
-        tunnel = Tunnel(gate, self.address, self._ruleset, requests, "tunnel", self._transport)
-        await self._join(tunnel, dial(lambda: End.towards_server(tunnel), addresses, target.port))
-        return None
-
-    async def _open_inspector(
-        self, requests: tuple[Request, ...], prefix: bytes, lane: str, *, promise: bytes = b"", blocked: bool = False
-    ) -> None:  # fmt: skip
-        tunnel = Tunnel(self._gate, self.address, self._ruleset, requests, lane, self._transport, blocked=blocked)
-        await self._join(tunnel, dial_socket(lambda: End.towards_server(tunnel), self._gate.next_inspectors()), prefix, promise)
-
-    async def _join(self, tunnel: Tunnel, dialling: Dialling, prefix: bytes = b"", promise: bytes = b"") -> None:
-        """Go on as a tunnel; `prefix` is said to the server before what the client said, `promise` to the client."""
-        gate = self._gate
+        tunnel = Tunnel(gate, self.address, self._ruleset, requests, self._transport)
         try:
-            transport, server = await dialling
+            transport, server = await dial(lambda: End.towards_server(tunnel), addresses, target.port)
         except OSError:
-            return self._fail("dial", is_promised=tunnel.lane != "http" and not promise)
+            return self._fail("dial")
         if self._is_gone or self._transport.is_closing() or server.closed:
             transport.abort()
             return self._fail("dial")
@@ -291,9 +303,7 @@ class Connection(asyncio.Protocol):
             return self._fail("swap")
         self._is_gone = True  # for this protocol; the connection lives on as the tunnel's end
         gate.became(self, tunnel)
-        if promise:
-            self._transport.write(promise)
-        tunnel.join(server, self._first, prefix)
+        tunnel.join(server, self._first)
         return None
 
     # Ends.

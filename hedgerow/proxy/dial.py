@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from pathlib import Path
 
 STAGGER = 0.25
 """Seconds until the next address is tried beside the ones that have not answered yet."""
@@ -32,15 +30,6 @@ async def dial[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], addresse
     if len(addresses) == 1:
         return await loop.create_connection(make_protocol, addresses[0], port)
     return await _race(loop, make_protocol, interleave(addresses), port)
-
-
-async def dial_socket[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], paths: Sequence[Path]) -> tuple[asyncio.Transport, P]:
-    """Connect to the first of several Unix sockets that answers, one after another. Raises OSError when none does."""
-    loop = asyncio.get_running_loop()
-    for path in paths[:-1]:
-        with contextlib.suppress(OSError):
-            return await loop.create_unix_connection(make_protocol, str(path))
-    return await loop.create_unix_connection(make_protocol, str(paths[-1]))
 
 
 async def _race[P: asyncio.BaseProtocol](

@@ -44,6 +44,9 @@ class Guest(Protocol):
 
     seen: float
 
+    @property
+    def line(self) -> Line: ...
+
     def abort(self) -> None: ...
 
 
@@ -55,15 +58,12 @@ class Office(Protocol):
     @property
     def clock(self) -> Callable[[], float]: ...
     @property
-    def key(self) -> bytes: ...
-    @property
     def leaves(self) -> LeafStore: ...
     @property
     def inspection(self) -> Inspection: ...
     @property
     def origins(self) -> Origins: ...
     def entered(self, guest: Guest) -> None: ...
-    def introduced(self, client: Client, address: str) -> None: ...
     def left(self, guest: Guest, client: Client | None) -> None: ...
 
 
@@ -104,6 +104,11 @@ class Exchange:
     def abort(self) -> None:
         """End it at once, with what was still to be sent."""
         self.line.abort()
+
+    @property
+    def moved(self) -> int:
+        """Bytes between us and the client, in both directions together."""
+        return self.line.taken + self.line.sent
 
     # What happens on lines.
 

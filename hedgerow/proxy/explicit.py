@@ -12,12 +12,10 @@ from hedgerow.proxy.asking import host_of_url
 from hedgerow.proxy.auto_config import CONFIG_PATHS, auto_config
 from hedgerow.proxy.client_hello import ClientHello, hides_behind
 from hedgerow.proxy.connection import Connection, Door
-from hedgerow.proxy.http_head import Authority, Head, HeadError, forward_head, parse_authority, parse_target
+from hedgerow.proxy.http_head import ESTABLISHED, Authority, Head, HeadError, forward_head, parse_authority, parse_target
 from hedgerow.proxy.judge import Judge
-from hedgerow.proxy.pass_ticket import introduce
+from hedgerow.proxy.pass_ticket import Introduced
 from hedgerow.proxy.sign_in import USER
-
-_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class ExplicitConnection(Connection):
@@ -92,7 +90,7 @@ class ExplicitConnection(Connection):
     # Plain HTTP.
 
     def _request(self, head: Head) -> None:
-        gate, now = self._gate, self._gate.clock()
+        gate = self._gate
         target = parse_target(head.target)
         request = Request(
             device=self.device, kind=Kind.HTTP, host=target.authority.host, port=target.authority.port, url=target.url,
@@ -103,9 +101,8 @@ class ExplicitConnection(Connection):
         # The inspector judges this request again, as it does all that follow on the connection, and observes it.
         gate.counters.add("hedgerow_proxy_connections_total", "http", "allow")
         host = str(target.authority) if target.authority.port != 80 else str(target.authority).removesuffix(":80")
-        prefix = introduce(gate.key, self.address, None, now) + forward_head(head, target.url, host)
         self._first = self._reader.rest
-        self._start(self._open_inspector((request,), prefix, "http"))
+        self._introduce(Introduced(self.address, None), forward_head(head, target.url, host))
 
     # CONNECT.
 
@@ -120,10 +117,10 @@ class ExplicitConnection(Connection):
             self._note("refuse", request, decision)
             self._refuse(self._gate.judge.page.refused_tunnel(decision, request.host, self._gate.clock()))
         elif decision.verdict in {Verdict.BLOCK, Verdict.INSPECT}:
-            self._inspect((request,), decision.verdict, promise=_ESTABLISHED)
+            self._inspect(decision.verdict, waits=True)
         else:
             self._connected = (self._gate.judge, self._ruleset, request, decision)
-            self._transport.write(_ESTABLISHED)
+            self._transport.write(ESTABLISHED)
             self._receive = self._read_hello
             self._gate.wait(self)
             first, self._first = self._first, b""
@@ -147,7 +144,7 @@ class ExplicitConnection(Connection):
         """What is no TLS can be read: if it is HTTP (as WebSocket without TLS is), every request of it is judged by its URL."""
         if self._look_up():
             request = self._tunnel_request(self._target.host)
-            self._inspect((request,), self._gate.decide(self._ruleset, request).verdict)
+            self._inspect(self._gate.decide(self._ruleset, request).verdict)
 
     def _own_authority(self, head: Head) -> Authority:
         """Where this client reaches us: the address that it has used, or else the one on which the connection came."""

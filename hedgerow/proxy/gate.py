@@ -1,7 +1,7 @@
 """The proxy's front door: read the head, decide, choose a lane. Nothing is dialled before it was judged.
 
 The lanes: *refuse* (a page, or a few words for a refused CONNECT), *tunnel* (bytes relayed unread to the origin) and *inspect* (the
-connection is handed to the inspector with a signed pass; plain HTTP goes there too, so that every request of a connection is judged).
+socket is handed over to an inspector with a signed pass; plain HTTP goes there too, so that every request of a connection is judged).
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.connection import Connection
 from hedgerow.proxy.explicit import ExplicitConnection
+from hedgerow.proxy.handover import Messenger
 from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, KnownDecisions
 from hedgerow.proxy.sign_in import SignIns
 from hedgerow.proxy.transparent import PageConnection, TransparentConnection, allow_foreign_addresses
 from hedgerow.proxy.tunnel import Tunnel, Tunnels
-from hedgerow.proxy.use import TunnelUse
+from hedgerow.proxy.use import Use
 
 log = logging.getLogger(__name__)
 
@@ -70,14 +71,13 @@ class Gate:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.judge = judge
-        self.inspectors = tuple(inspectors)
         self.key = key
         self.limits = limits or Limits()
         self.clock = clock
         self.counters = Counters()
         self.sign_ins = SignIns(clock)
         self.tunnels = Tunnels()
-        self._use = TunnelUse()
+        self._use = Use[Tunnel]()
         self.tasks: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
         self._waiting: dict[Connection, float] = {}
@@ -85,7 +85,7 @@ class Gate:
         self._by_device: Counter[DeviceId] = Counter()
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None
-        self._next_inspector = 0
+        self._messenger = Messenger(inspectors)
         self._known = KnownAddresses()
         self._decisions = KnownDecisions(judge.decide)
 
@@ -128,6 +128,7 @@ class Gate:
         for connection in tuple(self._connections):
             connection.abort()
         self.tunnels.cut(lambda _: True)
+        self._messenger.close()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await asyncio.sleep(0)  # lets the transports tell their protocols
 
@@ -201,8 +202,8 @@ class Gate:
             return  # its server hung up before the client was joined to it
         self.tunnels.remove(tunnel)
         self._release(tunnel.device)
-        self.counters.add("hedgerow_proxy_bytes_total", tunnel.lane, "in", count=tunnel.client.count)
-        self.counters.add("hedgerow_proxy_bytes_total", tunnel.lane, "out", count=tunnel.server.count)
+        self.counters.add("hedgerow_proxy_bytes_total", "tunnel", "in", count=tunnel.client.count)
+        self.counters.add("hedgerow_proxy_bytes_total", "tunnel", "out", count=tunnel.server.count)
 
     def decide(self, ruleset: Ruleset, request: Request) -> Decision:
         """What is decided on a tunnel, remembered for as long as it holds."""
@@ -220,10 +221,9 @@ class Gate:
     def drop(self, cause: str) -> None:
         self._drop(cause)
 
-    def next_inspectors(self) -> tuple[Path, ...]:
-        """Where to go, in order: the next one's turn, and the others for when it is down."""
-        self._next_inspector = turn = (self._next_inspector + 1) % len(self.inspectors)
-        return (*self.inspectors[turn:], *self.inspectors[:turn])
+    def hand_over(self, client: int, message: bytes) -> bool:
+        """Whether an inspector has the client's socket now, or else none has room at the moment. Raises OSError when none is up."""
+        return self._messenger.hand_over(client, message)
 
     def _drop(self, cause: str) -> bool:
         self.counters.add("hedgerow_proxy_dropped_total", cause)
@@ -272,10 +272,7 @@ class Gate:
         if found is None:
             return True
         ruleset = found[1]
-        verdicts = {self.judge.decide(ruleset, request).verdict for request in tunnel.requests}
-        if Verdict.BLOCK in verdicts:
-            return not tunnel.blocked  # one that only shows the block page may go on showing it
-        if tunnel.lane == "tunnel" and Verdict.INSPECT in verdicts:
+        if any(self.judge.decide(ruleset, request).verdict in {Verdict.BLOCK, Verdict.INSPECT} for request in tunnel.requests):
             return True
         tunnel.ruleset = ruleset
-        return tunnel.blocked
+        return False

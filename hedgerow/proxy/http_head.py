@@ -18,6 +18,9 @@ MAX_TARGET = 16 * 1024
 MAX_FIELDS = 128
 _SHORT = 1024
 
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+"""The answer to a CONNECT that leads somewhere."""
+
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_NAME}) ([\x21-\x7e]+) HTTP/1\.([01])")
 _FIELD = re.compile(rf"({_NAME}):[ \t]*(.*?)[ \t]*")

@@ -1,4 +1,4 @@
-"""The inspection lane's process: connections that the gate introduces over a Unix socket, each request of them judged.
+"""The inspection lane's process: connections that gates hand over on a Unix socket, each request of them judged.
 
 mitmproxy's HTTP layers are embedded, which keep no flows and stream every body; sockets, TLS and the event loop are ours
 (`introduction.py`, `exchange.py`). What is changed in mitmproxy holds for the process, so there is one inspector a process.
@@ -9,26 +9,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import certifi
 from mitmproxy import connection
 
-from hedgerow.proxy import http_engine
+from hedgerow.policies.model import DeviceId
+from hedgerow.proxy import handover, http_engine
 from hedgerow.proxy.authority import Authority
 from hedgerow.proxy.exchange import Exchange, Guest
 from hedgerow.proxy.inspection import Inspection, Running
 from hedgerow.proxy.introduction import Introduction
 from hedgerow.proxy.judge import Counters, Judge
 from hedgerow.proxy.leaves import LeafStore
-from hedgerow.proxy.line import Line
 from hedgerow.proxy.origins import Origins
 from hedgerow.proxy.pass_through import Refusals
+from hedgerow.proxy.pass_ticket import read_introduction
+from hedgerow.proxy.use import Use
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,12 @@ IDLE_LIMIT = 1800.0
 
 RETIRED_FOR = 3600.0
 """Seconds that an inspector whose successor serves gives to what is still open."""
+
+DEVICE_LIMIT = 512
+"""Connections of one device to one inspector."""
+
+_AT_ONCE = 16
+"""Connections that are taken over before others are looked after."""
 
 _SWEEP = 0.5
 _END_GRACE = 1.0
@@ -61,6 +69,7 @@ class Inspector:
         upstream_ca: Path | None = None,
         clock: Callable[[], float] = time.time,
         refusals: Refusals | None = None,
+        device_limit: int = DEVICE_LIMIT,
     ) -> None:
         self.counters = Counters()
         self.clock = clock
@@ -71,9 +80,14 @@ class Inspector:
         self._upstream_ca = upstream_ca
         self._guests: set[Guest] = set()
         self._by_client: dict[str, Exchange] = {}
+        self._device_limit = device_limit
+        self._by_device: Counter[DeviceId] = Counter()
+        self._device_of: dict[str, DeviceId] = {}
+        self._use = Use[Exchange]()
+        self._arriving: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Event()
         self._ebb = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
 
     async def run(self, path: Path, ready: Callable[[], None] = lambda: None) -> None:
         """Serve on the Unix socket `path` until `stop`, in place of whoever served there; `ready` is called once it listens.
@@ -83,14 +97,14 @@ class Inspector:
         http_engine.install(self.inspection.explain)
         with _trust_file(self._upstream_ca) as trust:
             self.origins = Origins(trust)
-            self._server = server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=_listen(path))
+            self._listen(path)
             sweeping = asyncio.create_task(self._sweep())
             try:
                 ready()
                 await self._ending.wait()
             finally:
                 sweeping.cancel()
-                server.close()
+                self._stop_listening()
                 await self._end()
 
     def stop(self) -> None:
@@ -99,9 +113,8 @@ class Inspector:
 
     async def retire(self, limit: float = RETIRED_FOR) -> None:
         """Take no new connection, and wait until the last one is over, at most `limit` seconds. Another serves on the path already."""
-        await asyncio.sleep(_SWEEP)  # what had been dialled before is accepted
-        if self._server is not None:
-            self._server.close()
+        await asyncio.sleep(_SWEEP)  # what was handed over before is taken
+        self._stop_listening()
         self._ebb.clear()
         if self._guests:
             with contextlib.suppress(TimeoutError):
@@ -112,28 +125,87 @@ class Inspector:
         self.inspection.judge = judge
         self._cut(lambda _: True)
 
-    # What connections need of their inspector.
+    # Taking over.
 
-    def _accept(self) -> Line:
-        return Introduction(self).line
+    def _listen(self, path: Path) -> None:
+        try:
+            self._listener = listener = handover.listen(path)
+        except OSError as error:
+            raise InspectorError(f"the inspector cannot listen on {path}: {error.strerror or error}") from error
+        asyncio.get_running_loop().add_reader(listener, self._take_over, listener)
+
+    def _stop_listening(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+
+    def _take_over(self, listener: socket.socket) -> None:
+        for _ in range(_AT_ONCE):
+            found = handover.take_over(listener)
+            if found is None:
+                return
+            try:
+                self._admit(*found)
+            except Exception:
+                log.exception("a connection could not be taken over")
+                found[0].close()
+
+    def _admit(self, client: socket.socket, message: bytes) -> None:
+        line, _, first = message.partition(b"\r\n")
+        who = read_introduction(self.key, line, self.clock())
+        found = self.inspection.judge.client_of(who.address) if who is not None else None
+        if who is None or found is None or (who.target is not None and not self.inspection.serves(who.target.port)):
+            return self._turn_away(client, "inspector")
+        device = found[0].id
+        if self._by_device[device] >= self._device_limit:
+            return self._turn_away(client, "device")
+        introduction = Introduction(self, who, first)
+        self._by_device[device] += 1
+        self._device_of[introduction.client.id] = device
+        self.inspection.admit(introduction.client, who.address)
+        arriving = asyncio.get_running_loop().create_task(self._connect(introduction, client))
+        self._arriving.add(arriving)
+        arriving.add_done_callback(self._arriving.discard)
+        return None
+
+    def _turn_away(self, client: socket.socket, cause: str) -> None:
+        self.counters.add("hedgerow_proxy_dropped_total", cause)
+        client.close()
+
+    async def _connect(self, introduction: Introduction, client: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: introduction.line, client)
+        except OSError:
+            client.close()
+            self.left(introduction, introduction.client)
+
+    # What connections need of their inspector.
 
     def entered(self, guest: Guest) -> None:
         self._guests.add(guest)
         if isinstance(guest, Exchange):
             self._by_client[guest.client.id] = guest
 
-    def introduced(self, client: connection.Client, address: str) -> None:
-        """The gate vouches for this client."""
-        self.inspection.admit(client, address)
-
     def left(self, guest: Guest, client: connection.Client | None) -> None:
-        """The guest is gone, and with it `client`, if it was known who that is."""
+        """The guest is gone, and with it `client`, unless another guest has taken it over."""
         self._guests.discard(guest)
         if not self._guests:
             self._ebb.set()
         if client is not None:
             self._by_client.pop(client.id, None)
             self.inspection.leave(client)
+            self._release(client)
+            lane = "inspect" if client.tls else "http"
+            self.counters.add("hedgerow_proxy_bytes_total", lane, "in", count=guest.line.taken)
+            self.counters.add("hedgerow_proxy_bytes_total", lane, "out", count=guest.line.sent)
+
+    def _release(self, client: connection.Client) -> None:
+        device = self._device_of.pop(client.id, None)
+        if device is not None:
+            self._by_device[device] -= 1
+            if self._by_device[device] <= 0:
+                del self._by_device[device]
 
     def _close(self, client: connection.Client) -> None:
         exchange = self._by_client.get(client.id)
@@ -155,6 +227,13 @@ class Inspector:
         if count:
             self.counters.add("hedgerow_proxy_cut_total", count=count)
 
+    def _note_use(self, now: float) -> None:
+        """Whose long answers keep a connection busy; each request was observed when it came."""
+        judge = self.inspection.judge
+        for exchange in self._use.busy(tuple(self._by_client.values()), now):
+            for running in [each for each in self.inspection.running.values() if each.client is exchange.client]:
+                judge.use(running.ruleset, running.requests[-1])
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
@@ -162,27 +241,13 @@ class Inspector:
             try:
                 self._cut(lambda running: running.ruleset.until is not None and running.ruleset.until <= now)  # noqa: B023
                 self.origins.sweep()
+                self._note_use(now)
+                self.counters["hedgerow_proxy_open_tunnels",] = len(self._guests)
                 oldest = asyncio.get_running_loop().time() - IDLE_LIMIT
                 for guest in [each for each in self._guests if each.seen < oldest]:
                     guest.abort()
             except Exception:
                 log.exception("the sweep of the inspector failed")
-
-
-def _listen(path: Path) -> socket.socket:
-    """A socket for our own user only, under whose name an older one goes on with what it has. Raises InspectorError."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    fresh = path.with_name(f".{path.stem[-8:]}.{os.getpid()}")
-    try:
-        fresh.unlink(missing_ok=True)
-        listener.bind(str(fresh))
-        fresh.chmod(0o600)
-        listener.listen(1024)
-        fresh.replace(path)
-    except OSError as error:
-        listener.close()
-        raise InspectorError(f"the inspector cannot listen on {path}: {error.strerror or error}") from error
-    return listener
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""How an inspected connection begins: the gate's introduction, then TLS with the client where the client speaks it.
+"""How an inspected connection begins: the gate has introduced a client, who then speaks TLS or HTTP.
 
 When that is done an `Exchange` owns the client's line. Whatever fails ends it.
 """
@@ -19,27 +19,49 @@ from mitmproxy.proxy.context import Context
 from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.exchange import Exchange, Office
 from hedgerow.proxy.http_engine import OPTIONS, HTTPMode
+from hedgerow.proxy.http_head import ESTABLISHED
 from hedgerow.proxy.line import Line
-from hedgerow.proxy.pass_ticket import MAX_INTRODUCTION, read_introduction
+from hedgerow.proxy.pass_ticket import Introduced
 from hedgerow.proxy.tls_session import TlsSession
 
 _numbers = count(1)
 
 
 class Introduction:
-    """Owns a line until it is known whose it is and what is spoken. `seen` is when it came, in the loop's time."""
+    """Owns a client's line until it is known what is spoken. `first` is what the client has said to the gate after its CONNECT, if any.
 
-    def __init__(self, office: Office) -> None:
-        self.line = Line(self)
+    `seen` is when it came, in the loop's time.
+    """
+
+    def __init__(self, office: Office, who: Introduced, first: bytes) -> None:
+        self.line = _FreshLine(self)
         self.seen = asyncio.get_running_loop().time()
+        self.client = Client(
+            id=f"c{next(_numbers)}", peername=(who.address, 0), sockname=("", 0), state=ConnectionState.OPEN,
+            timestamp_start=office.clock(),
+        )  # fmt: skip
         self._office = office
-        self._receive: Callable[[bytes], None] = self._read_line
-        self._first = b""
+        self._who = who
+        self._receive: Callable[[bytes], None] = self._choose
+        self._first = first
         self._hello = HelloReader()
         self._offers: tuple[str, ...] = ()
-        self._client: Client | None = None
-        self._context: Context
-        office.entered(self)
+        self._context = Context(self.client, OPTIONS)
+
+    def begin(self) -> None:
+        """The line stands."""
+        self._office.entered(self)
+        self.line.taken = len(self._first)
+        if self._who.waits:
+            self.line.put(ESTABLISHED)
+            self.line.flush()
+        first, self._first = self._first, b""
+        if self._who.target is None:
+            self._hand_over(HTTPMode.regular, first)
+            return
+        self._context.server.address = (self._who.target.host, self._who.target.port)
+        if first:
+            self._choose(first)
 
     def abort(self) -> None:
         self.line.abort()
@@ -51,59 +73,26 @@ class Introduction:
 
     def secured(self, line: Line) -> None:
         assert line.tls is not None
-        assert self._client is not None
         alpn = line.tls.alpn
-        self._client.alpn = alpn.encode() if alpn else None
-        self._client.timestamp_tls_setup = self._office.clock()
+        self.client.alpn = alpn.encode() if alpn else None
+        self.client.timestamp_tls_setup = self._office.clock()
         self._hand_over(HTTPMode.transparent)
 
     def failed(self, line: Line, error: ssl.SSLError | None) -> None:
-        assert self._client is not None
-        self._office.inspection.certificate_refused(self._client, self._context.server.address, error.reason if error else None)
+        self._office.inspection.certificate_refused(self.client, self._context.server.address, error.reason if error else None)
         line.abort()
 
     def ended(self, line: Line) -> None:
         line.abort()
 
     def lost(self, line: Line) -> None:  # noqa: ARG002
-        self._office.left(self, self._client)
+        self._office.left(self, self.client)
 
     def stalled(self, line: Line) -> None: ...
 
     def flows(self, line: Line) -> None: ...
 
-    # Who is it, and what is spoken?
-
-    def _read_line(self, data: bytes) -> None:
-        self._first += data
-        text, end, rest = self._first.partition(b"\r\n")
-        if not end:
-            if len(text) > MAX_INTRODUCTION:
-                self._turn_away()
-            return
-        found = read_introduction(self._office.key, text, self._office.clock())
-        if found is None or (found[1] is not None and not self._office.inspection.serves(found[1].port)):
-            self._turn_away()
-            return
-        address, target = found
-        self._client = Client(
-            id=f"c{next(_numbers)}", peername=(address, 0), sockname=("", 0), state=ConnectionState.OPEN,
-            timestamp_start=self._office.clock(),
-        )  # fmt: skip
-        self._office.introduced(self._client, address)
-        self._context = Context(self._client, OPTIONS)
-        self._first = b""
-        if target is None:
-            self._hand_over(HTTPMode.regular, rest)
-            return
-        self._context.server.address = (target.host, target.port)
-        self._receive = self._choose
-        if rest:
-            self._choose(rest)
-
-    def _turn_away(self) -> None:
-        self._office.counters.add("hedgerow_proxy_dropped_total", "inspector")
-        self.abort()
+    # What is spoken?
 
     def _choose(self, data: bytes) -> None:
         self._first += data
@@ -122,15 +111,15 @@ class Introduction:
         try:
             hello = self._hello.feed(data)
         except HelloError:
-            self._turn_away()
+            self._office.counters.add("hedgerow_proxy_dropped_total", "inspector")
+            self.abort()
             return
         if hello is not None:
             self._secure(hello)
 
     def _secure(self, hello: ClientHello) -> None:
-        server, client = self._context.server, self._client
+        server, client = self._context.server, self.client
         assert server.address is not None
-        assert client is not None
         server.tls = client.tls = True
         client.sni = hello.sni
         self._offers = hello.alpn
@@ -144,3 +133,19 @@ class Introduction:
         exchange.begin(mode)
         if first:
             exchange.received(self.line, first)
+
+
+class _FreshLine(Line):
+    """Tells its introduction, who owns it, when it stands: what the gate has read comes before what is read now."""
+
+    __slots__ = ("_introduction",)
+
+    def __init__(self, introduction: Introduction) -> None:
+        super().__init__(introduction)
+        self._introduction: Introduction | None = introduction
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        introduction, self._introduction = self._introduction, None
+        assert introduction is not None
+        introduction.begin()

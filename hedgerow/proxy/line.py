@@ -22,9 +22,9 @@ class LineOwner(Protocol):
 
 
 class Line(asyncio.Protocol):
-    """`owner` may be replaced; what came in meanwhile is the new owner's."""
+    """`owner` may be replaced; what came in meanwhile is the new owner's. `taken` and `sent` count bytes as they are on the wire."""
 
-    __slots__ = ("_is_paused", "_pending", "has_ended", "is_lost", "owner", "tls", "transport")
+    __slots__ = ("_is_paused", "_pending", "has_ended", "is_lost", "owner", "sent", "taken", "tls", "transport")
 
     def __init__(self, owner: LineOwner) -> None:
         self.owner = owner
@@ -32,6 +32,7 @@ class Line(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.has_ended = False
         self.is_lost = False
+        self.taken = self.sent = 0
         self._is_paused = False
         self._pending: list[bytes] = []
 
@@ -41,10 +42,13 @@ class Line(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        tls = self.tls
-        if tls is None:
+        self.taken += len(data)
+        if self.tls is None:
             self.owner.received(self, data)
-            return
+        else:
+            self._decrypt(self.tls, data)
+
+    def _decrypt(self, tls: TlsSession, data: bytes) -> None:
         was_established = tls.is_established
         try:
             data = tls.feed(data)
@@ -87,7 +91,7 @@ class Line(asyncio.Protocol):
     def secure(self, tls: TlsSession, first: bytes = b"") -> None:
         """Speak TLS from now on; `first` is what came of it already. A client's side begins by itself."""
         self.tls = tls
-        self.data_received(first)
+        self._decrypt(tls, first)
 
     def put(self, data: bytes) -> None:
         """Send with the next `flush`."""
@@ -101,7 +105,7 @@ class Line(asyncio.Protocol):
         self._pending.clear()
         if self.is_open:
             if self.tls is None:
-                self.transport.write(data)
+                self._write(data)
                 return
             try:
                 self.tls.write(data)
@@ -112,7 +116,11 @@ class Line(asyncio.Protocol):
 
     def _push(self, tls: TlsSession) -> None:
         if (data := tls.take()) and self.is_open:
-            self.transport.write(data)
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        self.sent += len(data)
+        self.transport.write(data)
 
     def end(self) -> None:
         """Say that nothing follows; what the peer sends is still taken in."""

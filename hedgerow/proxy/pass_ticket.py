@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,23 +47,38 @@ def load_key(path: Path) -> bytes:
     return key
 
 
-def introduce(key: bytes, address: str, target: Authority | None, now: float) -> bytes:
-    """The line for the client at `address`: it goes to `target` with TLS or HTTP, or without one asks as of a proxy, by absolute URLs."""
-    return f"{_issue_pass_again(key, address, now // _ISSUED_FOR * _ISSUED_FOR)} {target or '-'}\r\n".encode()
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """The client at `address`. It goes to `target` with TLS or HTTP, or without one asks as of a proxy, by absolute URLs.
 
-
-def read_introduction(key: bytes, line: bytes, now: float) -> tuple[str, Authority | None] | None:
-    """What `introduce` was told, from its line without the end; None when it is not the gate that speaks.
-
-    >>> read_introduction(b"k" * 32, introduce(b"k" * 32, "192.0.2.7", Authority("a.example", 443), 1000.0)[:-2], 1010.0)
-    ('192.0.2.7', Authority(host='a.example', port=443))
+    One that `waits` has sent a CONNECT and no answer to it was given yet.
     """
-    ticket, _, target = line.decode("latin-1").partition(" ")
+
+    address: str
+    target: Authority | None
+    waits: bool = False
+
+
+def introduce(key: bytes, who: Introduced, now: float) -> bytes:
+    """The line that introduces a client."""
+    ticket = _issue_pass_again(key, who.address, now // _ISSUED_FOR * _ISSUED_FOR)
+    return f"{ticket} {who.target or '-'} {'waits' if who.waits else '-'}\r\n".encode()
+
+
+def read_introduction(key: bytes, line: bytes, now: float) -> Introduced | None:
+    """Whom `introduce` was told of, from its line without the end; None when it is not the gate that speaks.
+
+    >>> who = Introduced("192.0.2.7", Authority("a.example", 443))
+    >>> read_introduction(b"k" * 32, introduce(b"k" * 32, who, 1000.0)[:-2], 1010.0) == who
+    True
+    """
+    ticket, _, rest = line.decode("latin-1").partition(" ")
+    target, _, word = rest.partition(" ")
     address = read_pass(key, ticket, now)
     if address is None:
         return None
     try:
-        return address, None if target == "-" else parse_authority(target)
+        return Introduced(address, None if target == "-" else parse_authority(target), word == "waits")
     except HeadError:
         return None
 

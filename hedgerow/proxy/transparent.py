@@ -90,7 +90,7 @@ class TransparentConnection(Connection):
             initiator=initiator(head),
         )  # fmt: skip
         if not self._is_refused(head, request):
-            self._inspect((request,), Verdict.ALLOW, lane="http")
+            self._inspect(Verdict.ALLOW, lane="http")
 
 
 class PageConnection(TransparentConnection):

@@ -78,8 +78,7 @@ class Owner(Protocol):
 class Tunnel:
     """Two joined connections, with what is needed to judge them again.
 
-    `requests` are the stories the connection told (CONNECT host, SNI), judged under `ruleset`; `blocked` says that the verdict was to
-    block, and that the inspector shows the page that explains it.
+    `requests` are the stories the connection told (CONNECT host, SNI), judged under `ruleset`.
     """
 
     __slots__ = (
@@ -87,20 +86,17 @@ class Tunnel:
         "_seen",
         "address",
         "began",
-        "blocked",
         "client",
         "device",
         "idle_since",
         "is_joined",
-        "lane",
         "requests",
         "ruleset",
         "server",
     )
 
     def __init__(
-        self, owner: Owner, address: str, ruleset: Ruleset, requests: tuple[Request, ...], lane: str, client: asyncio.Transport, *,
-        blocked: bool = False,
+        self, owner: Owner, address: str, ruleset: Ruleset, requests: tuple[Request, ...], client: asyncio.Transport
     ) -> None:  # fmt: skip
         self._owner: Owner | None = owner
         self._seen = -1
@@ -109,22 +105,17 @@ class Tunnel:
         self.address = address
         self.ruleset = ruleset
         self.requests = requests
-        self.lane = lane
-        self.blocked = blocked
         self.is_joined = False
         self.device = DeviceId("")
         self.client = End(self)
         self.client.transport = client
         self.server: End
 
-    def join(self, server: End, first: bytes, prefix: bytes = b"") -> None:
-        """Take over the client's (paused) transport now that the server's stands.
-
-        `first` is what was read from the client before; `prefix`, of our own, is said to the server before it.
-        """
+    def join(self, server: End, first: bytes) -> None:
+        """Take over the client's (paused) transport now that the server's stands; `first` is what was read from the client before."""
         self.server = self.client.peer = server
         self.is_joined = True
-        server.transport.write(prefix + first)
+        server.transport.write(first)
         self.client.count += len(first)
         self.client.transport.set_protocol(self.client)
         self.client.transport.resume_reading()
@@ -141,10 +132,14 @@ class Tunnel:
 
     def idle_for(self, now: float) -> float:
         """Seconds without a byte in either direction, as seen by calls of this method."""
-        count = self.client.count + self.server.count
-        if count != self._seen:
-            self._seen, self.idle_since = count, now
+        if self.moved != self._seen:
+            self._seen, self.idle_since = self.moved, now
         return now - self.idle_since
+
+    @property
+    def moved(self) -> int:
+        """Bytes, in both directions together."""
+        return self.client.count + self.server.count
 
     @property
     def half_closed(self) -> bool:

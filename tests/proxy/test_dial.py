@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from pathlib import Path
 
 import pytest
 
-from hedgerow.proxy.dial import dial, dial_socket
+from hedgerow.proxy.dial import dial
 
 
 async def dialled(addresses: list[str], port: int) -> str:
@@ -66,21 +65,3 @@ def test_each_attempt_has_a_protocol_of_its_own_and_the_late_one_is_dropped() ->
 
     with socket.create_server(("127.0.0.9", 0)) as first, socket.create_server(("127.0.0.8", first.getsockname()[1])):
         asyncio.run(race(first.getsockname()[1]))
-
-
-def test_the_next_socket_is_tried_when_one_is_down(tmp_path: Path) -> None:
-    async def go(*paths: Path) -> str:
-        transport, _ = await dial_socket(asyncio.Protocol, paths)
-        peer: str = transport.get_extra_info("peername")
-        transport.abort()
-        await asyncio.sleep(0.01)
-        return peer
-
-    up, down = tmp_path / "up", tmp_path / "down"
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(up))
-        server.listen()
-        assert asyncio.run(go(down, up)) == str(up)
-        assert asyncio.run(go(up, down)) == str(up)
-        with pytest.raises(OSError):
-            asyncio.run(go(down, down))

@@ -382,6 +382,20 @@ def test_one_device_cannot_take_all_connections(net: SmallInternet, policy: str)
         wait_until(lambda: curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 200, 5)
 
 
+def test_one_device_cannot_take_all_of_an_inspector(net: SmallInternet, policy: str) -> None:
+    """The gate counts no longer what it has handed over."""
+    with proxy_stand(net, policy, limits=Limits(device=5)) as stand:
+        with contextlib.ExitStack() as stack:
+            for _ in range(5):
+                open_tunnel(stack.enter_context(connected(stand, CHILD_WITH_CA)), "www.school.example", net.origins.https_port)
+            answer = curl(net.url("www.school.example"), proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
+            assert answer.connect_status == 0
+            assert stand.counters()["hedgerow_proxy_dropped_total", "device"] == 1
+            assert curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=ADULT).status == 200
+        url = net.url("www.school.example")
+        wait_until(lambda: curl(url, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca).status == 200, 5)
+
+
 def test_idle_and_half_closed_tunnels_are_ended(net: SmallInternet, policy: str) -> None:
     with proxy_stand(net, policy, limits=Limits(idle=1.0)) as stand, connected(stand) as client:
         open_tunnel(client, "files.example", net.origins.https_port)
@@ -480,10 +494,15 @@ def test_many_at_once_with_the_hostile_among_them(stand: Stand, net: SmallIntern
             assert set(pool.map(good, range(60))) == {200}
 
 
-def test_bytes_are_counted(stand: Stand, net: SmallInternet) -> None:
-    key = ("hedgerow_proxy_bytes_total", "tunnel", "out")
+@pytest.mark.parametrize(
+    ("lane", "host", "scheme"),
+    [("tunnel", "files.example", "https"), ("http", "files.example", "http"), ("inspect", "www.school.example", "https")],
+)
+def test_bytes_are_counted(stand: Stand, net: SmallInternet, lane: str, host: str, scheme: str) -> None:
+    source, authority = (CHILD_WITH_CA, stand.ca) if lane == "inspect" else (CHILD, net.authority.root)
+    key = ("hedgerow_proxy_bytes_total", lane, "out")
     before = stand.counters().get(key, 0)
-    curl(net.url("files.example", "/bytes/1000000"), proxy=stand.proxy, source=CHILD, ca=net.authority.root)
+    curl(net.url(host, "/bytes/1000000", scheme), proxy=stand.proxy, source=source, ca=authority)
     counted = wait_until(lambda: stand.counters().get(key, 0) - before, 5)
     assert 1_000_000 < counted < 1_100_000
 

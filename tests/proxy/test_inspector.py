@@ -21,8 +21,9 @@ from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, 
 
 from hedgerow.policies.model import Pause, Reason, Verdict
 from hedgerow.proxy.block_page import ASK_PATH
+from hedgerow.proxy.handover import Messenger
 from hedgerow.proxy.http_head import Authority
-from hedgerow.proxy.pass_ticket import introduce, load_key
+from hedgerow.proxy.pass_ticket import Introduced, introduce, load_key
 
 CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"
@@ -380,14 +381,16 @@ def test_asking_too_often_is_stopped(stand: Stand, net: SmallInternet) -> None:
 def test_nobody_gets_in_without_the_gates_word(stand: Stand, net: SmallInternet, line: str) -> None:
     key, now = load_key(stand.world.state / "pass.key"), time.time()
     if line == "stale":
-        line = introduce(key, "127.0.0.13", None, now - 60).decode()
+        line = introduce(key, Introduced("127.0.0.13", None), now - 60).decode()
     if line == "port":
-        line = introduce(key, "127.0.0.13", Authority("news.example", 1), now).decode()
+        line = introduce(key, Introduced("127.0.0.13", Authority("news.example", 1)), now).decode()
     for first in (f"GET {net.url('news.example', '/', 'http')}", f"CONNECT news.example:{net.origins.https_port}"):
-        with socket.socket(socket.AF_UNIX) as client:
+        theirs, client = socket.socketpair()
+        message = f"{line}{first} HTTP/1.1\r\nHost: news.example\r\n\r\n".encode()
+        with client:
             client.settimeout(5)
-            client.connect(str(stand.world.inspector_socket))
-            client.sendall(f"{line}{first} HTTP/1.1\r\nHost: news.example\r\n\r\n".encode())
+            with theirs, contextlib.closing(Messenger([stand.world.inspector_socket])) as gate:
+                assert gate.hand_over(theirs.fileno(), message)
             with contextlib.suppress(OSError):
                 assert read_head(client) == b""
     assert net.origins.connections() == []
@@ -395,7 +398,7 @@ def test_nobody_gets_in_without_the_gates_word(stand: Stand, net: SmallInternet,
 
 def test_a_client_cannot_introduce_itself(stand: Stand, net: SmallInternet) -> None:
     """Neither in place of a request to the gate, nor as the first thing in a tunnel."""
-    forged = introduce(load_key(stand.world.state / "pass.key"), "127.0.0.13", None, time.time())
+    forged = introduce(load_key(stand.world.state / "pass.key"), Introduced("127.0.0.13", None), time.time())
     request = f"GET {net.url('adult.example', '/', 'http')} HTTP/1.1\r\nHost: adult.example\r\n\r\n".encode()
     with socket.create_connection(stand.proxy, 10, (CHILD, 0)) as client:
         client.sendall(forged + request)

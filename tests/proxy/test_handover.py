@@ -1,0 +1,86 @@
+"""Sockets change hands whole: with all that was read of them, to an inspector that has room, and to a successor without a loss."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hedgerow.proxy.handover import Messenger, listen, take_over
+
+
+@contextlib.contextmanager
+def messenger(*paths: Path) -> Iterator[Messenger]:
+    found = Messenger(paths)
+    yield found
+    found.close()
+
+
+def give(gate: Messenger, message: bytes = b"x") -> bool:
+    """Hand one end of a pair over whose other end says what is read there."""
+    theirs, ours = socket.socketpair()
+    with theirs, ours:
+        ours.sendall(b"from the client")
+        return gate.hand_over(theirs.fileno(), message)
+
+
+@pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 600_000])
+def test_the_socket_comes_with_its_message(tmp_path: Path, size: int) -> None:
+    message = bytes(number % 251 for number in range(size))
+    with listen(tmp_path / "a") as inspector, messenger(tmp_path / "a") as gate:
+        assert take_over(inspector) is None
+        assert give(gate, message)
+        found = take_over(inspector)
+        assert found is not None
+        with found[0] as client:
+            assert (client.recv(100), client.recv(100), found[1]) == (b"from the client", b"", message)
+            assert not client.get_inheritable()
+
+
+def test_only_our_own_user_may_hand_over(tmp_path: Path) -> None:
+    with listen(tmp_path / "a"):
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+
+
+def test_the_next_inspector_is_asked_when_one_is_down_or_full(tmp_path: Path) -> None:
+    down, up, other = (tmp_path / name for name in ("down", "up", "other"))
+    listen(down).close()
+    with messenger(down, down) as gate, pytest.raises(OSError):
+        give(gate)
+    with listen(up) as first, listen(other) as second, messenger(down, up, other) as gate:
+        given = 0
+        while give(gate):
+            given += 1
+            assert given < 100_000
+        taken = [sum(1 for found in iter(lambda each=each: take_over(each), None) if not found[0].close()) for each in (first, second)]
+        assert sum(taken) == given
+        assert min(taken) > 0
+        assert give(gate)
+
+
+def test_a_message_without_a_socket_is_passed_over(tmp_path: Path) -> None:
+    with listen(tmp_path / "a") as inspector, messenger(tmp_path / "a") as gate, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.sendto(b"nothing", str(tmp_path / "a"))
+        assert give(gate, b"something")
+        found = take_over(inspector)
+        assert found is not None
+        found[0].close()
+        assert found[1] == b"something"
+        assert take_over(inspector) is None
+
+
+def test_what_was_sent_before_a_successor_came_is_the_elders(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with listen(path) as elder, messenger(path) as gate:
+        give(gate, b"1")
+        with listen(path) as successor:
+            give(gate, b"2")
+            for inspector, message in ((elder, b"1"), (successor, b"2")):
+                found = take_over(inspector)
+                assert found is not None
+                found[0].close()
+                assert found[1] == message
