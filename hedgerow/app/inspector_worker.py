@@ -16,7 +16,7 @@ from pathlib import Path
 from hedgerow.app.proxy_side import ProxySide
 from hedgerow.app.worker import Worker
 from hedgerow.proxy.authority import load_authority
-from hedgerow.proxy.inspector import Inspector
+from hedgerow.proxy.inspector import DEVICE_LIMIT, Inspector
 from hedgerow.proxy.pass_through import Refusals
 from hedgerow.proxy.pass_ticket import load_key
 
@@ -59,6 +59,7 @@ async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
         authority,
         upstream_ca=settings.upstream_ca,
         refusals=Refusals(settings.pass_through),
+        device_limit=-(-DEVICE_LIMIT // settings.inspectors),
     )
     worker.on_swap = lambda view: inspector.swap(side.swap(view))
     worker.counters = lambda: side.counters(inspector.counters)

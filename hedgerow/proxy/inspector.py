@@ -41,7 +41,7 @@ RETIRED_FOR = 3600.0
 """Seconds that an inspector whose successor serves gives to what is still open."""
 
 DEVICE_LIMIT = 512
-"""Connections of one device to one inspector."""
+"""Connections of one device that are inspected; of several inspectors each has its part."""
 
 _AT_ONCE = 16
 """Connections that are taken over before others are looked after."""
