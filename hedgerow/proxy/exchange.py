@@ -134,13 +134,17 @@ class Exchange:
 
     def _end(self, line: Line) -> None:
         connection = self._connections[line]
-        if connection is self.client and self.client.tls and not self._has_spoken and self._has_just_begun():
-            self._office.inspection.certificate_refused(self.client, self._context.server.address, None)
+        if connection is self.client:
+            self._note_second_thoughts()
         connection.state &= ~ConnectionState.CAN_READ
         self._tell_closed(connection)
 
-    def _has_just_begun(self) -> bool:
-        return asyncio.get_running_loop().time() - self.seen < _ON_SECOND_THOUGHTS
+    def _note_second_thoughts(self) -> None:
+        """The client has left: if without a word, it may have disliked our certificate."""
+        has_just_begun = asyncio.get_running_loop().time() - self.seen < _ON_SECOND_THOUGHTS
+        if self.client.tls and not self._has_spoken and has_just_begun:
+            self._has_spoken = True
+            self._office.inspection.certificate_refused(self.client, self._context.server.address, None)
 
     def failed(self, line: Line, error: ssl.SSLError | None) -> None:
         if line is self.line:
@@ -155,6 +159,8 @@ class Exchange:
             self._tell_closed(connection)
         self._stalled.discard(line)
         if line is self.line:
+            if line.was_reset:
+                self._note_second_thoughts()
             self._finish()
         else:
             self._leave(line)

@@ -24,7 +24,7 @@ class LineOwner(Protocol):
 class Line(asyncio.Protocol):
     """`owner` may be replaced; what came in meanwhile is the new owner's. `taken` and `sent` count bytes as they are on the wire."""
 
-    __slots__ = ("_is_paused", "_pending", "has_ended", "is_lost", "owner", "sent", "taken", "tls", "transport")
+    __slots__ = ("_is_paused", "_pending", "has_ended", "is_lost", "owner", "sent", "taken", "tls", "transport", "was_reset")
 
     def __init__(self, owner: LineOwner) -> None:
         self.owner = owner
@@ -32,6 +32,7 @@ class Line(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.has_ended = False
         self.is_lost = False
+        self.was_reset = False
         self.taken = self.sent = 0
         self._is_paused = False
         self._pending: list[bytes] = []
@@ -71,8 +72,11 @@ class Line(asyncio.Protocol):
             self._end()
         return True
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
+        self.was_reset = error is not None
+        if self.was_reset and self.tls is not None and not self.tls.is_established:
+            self.owner.failed(self, None)
         self.owner.lost(self)
 
     def pause_writing(self) -> None:
