@@ -17,12 +17,12 @@ from hedgerow.dashboards.api.control import Status
 from hedgerow.dashboards.api.time_routes import BudgetRow
 from hedgerow.dashboards.notices import Message, Notice, Say, sentence
 from hedgerow.dashboards.pages.languages import Language, message
-from hedgerow.dashboards.pages.words import ending_words, title_of
+from hedgerow.dashboards.pages.words import ending_words, reason_words, title_of
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.messages import Message as Told
 from hedgerow.journal.record import Event
 from hedgerow.policies.endings import Ending
-from hedgerow.policies.model import AccessRequest, Observation, Policy, Reason, Verdict
+from hedgerow.policies.model import AccessRequest, Kind, Observation, Policy, Reason, Verdict
 from hedgerow.policies.notices import Topic
 
 LOOK_EVERY_S = 15.0
@@ -35,6 +35,9 @@ _PROBLEMS = {
     UNKNOWN: message("The address is not one of a service that is known here."),
     REFUSED: message("The service could not be reached, or did not take it."),
 }
+_NEEDS_SAYING = frozenset({Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.SAFE_SEARCH})
+"""Of what is refused without a page. When time is up or the network is paused, everybody knows why."""
+
 _SILENT = message("The service did not answer in time.")
 _FAILED = message("Sending it failed.")
 
@@ -67,16 +70,30 @@ def notices_of(messages: Iterable[Told | Event], policy: Policy) -> Iterator[Not
     for told in messages:
         match told:
             case Observation(reason=Reason.BYPASS, verdict=Verdict.BLOCK):
-                who = f"{told.person} ({told.device})" if told.person else told.device
-                yield Notice(
-                    Topic.BYPASS, told.device, sentence("%(who)s: something tried a way round the filter, and was stopped.", who=who)
-                )
+                text = message("%(who)s: something tried a way round the filter, and was stopped.")
+                yield Notice(Topic.BYPASS, told.device, sentence(text, who=_whose(told)))
+            case Observation(kind=Kind.TUNNEL, verdict=Verdict.BLOCK) if told.reason in _NEEDS_SAYING:
+                yield Notice(Topic.REFUSED, f"{told.device} {told.reason.value} {_topic(told)}", _refused(told))
             case AccessRequest():
                 yield Notice(Topic.REQUEST, f"{told.device} {told.host}", _asked(told))
             case Event(about=Ending() as ending):
                 yield Notice(Topic.BUDGET, f"{ending.whose} {told.detail}", _ends(ending))
             case Event(about=DeviceSeen() as device):
                 yield Notice(Topic.NEW_DEVICE, device.device, _new(device, policy))
+
+
+def _whose(seen: Observation) -> str:
+    return f"{seen.person} ({seen.device})" if seen.person else seen.device
+
+
+def _topic(seen: Observation) -> str:
+    """What was decided on, where that is a topic or a service: a notice names no site."""
+    return seen.what if seen.reason in {Reason.CATEGORY, Reason.SERVICE} else ""
+
+
+def _refused(seen: Observation) -> Say:
+    text = message("%(who)s: a site was refused where no page could say why: %(why)s.")
+    return lambda reader: reader.gettext(text, who=_whose(seen), why=reason_words(seen.reason, _topic(seen), reader))
 
 
 def _asked(request: AccessRequest) -> Say:

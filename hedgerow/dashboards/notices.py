@@ -34,6 +34,7 @@ LINES_LIMIT = 20
 SILENCE_S: Mapping[Topic, float] = {
     Topic.REQUEST: 3600.0,
     Topic.BYPASS: 86400.0,
+    Topic.REFUSED: 86400.0,
     Topic.NEW_DEVICE: 86400.0,
     Topic.LIST_HELD: 7 * 86400.0,
     Topic.UPDATE_FAILED: 86400.0,

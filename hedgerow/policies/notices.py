@@ -19,10 +19,15 @@ class Topic(StrEnum):
     REQUEST = "request"
     NEW_DEVICE = "new-device"
     BYPASS = "bypass"
+    REFUSED = "refused"
     LIST_HELD = "list-held"
     UPDATE_FAILED = "update-failed"
     BUDGET = "budget"
     TROUBLE = "trouble"
+
+
+USUAL = tuple(topic for topic in Topic if topic is not Topic.REFUSED)
+"""What somebody is told who has not said otherwise. What was refused is for those who ask for it: a notice for each is surveillance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Receiver:
     """
 
     name: str
-    about: tuple[Topic, ...] = tuple(Topic)
+    about: tuple[Topic, ...] = USUAL
     quiet: Schedule | None = None
     digest: Moment | None = None
     report: Moment | None = None

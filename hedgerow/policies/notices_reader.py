@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from hedgerow.policies import yaml_tree
 from hedgerow.policies.days import DAY_GROUPS, DAY_NAMES, parse_days
 from hedgerow.policies.languages import LANGUAGES
-from hedgerow.policies.notices import Moment, Receiver, Topic
+from hedgerow.policies.notices import USUAL, Moment, Receiver, Topic
 from hedgerow.policies.schedule import parse_clock
 from hedgerow.policies.schema import RawReceiver
 from hedgerow.policies.suggestions import suggest
@@ -30,7 +30,7 @@ def _receiver(tree: Tree, times: TimesReader, name: str, raw: RawReceiver) -> Re
         tree.add_problem(path, f"'{name}': a receiver's name has small letters, digits and hyphens, such as mother", key=True)
     return Receiver(
         name,
-        tuple(Topic) if raw.about is None else _topics(tree, (*path, "about"), raw.about),
+        USUAL if raw.about is None else _topics(tree, (*path, "about"), raw.about),
         None if raw.quiet is None else times.schedule(raw.quiet, (*path, "quiet")),
         None if raw.digest is None else _moment(tree, (*path, "digest"), raw.digest, weekly=False),
         None if raw.report is None else _moment(tree, (*path, "report"), raw.report, weekly=True),

@@ -40,6 +40,24 @@ def test_of_decisions_only_ways_round_are_told_and_never_which() -> None:
     assert "secret.example" not in said(told[0])
 
 
+def test_what_was_refused_without_a_page_is_told_by_its_reason_and_never_by_its_name() -> None:
+    seen_in_tunnels = [replace(seen(reason), kind=Kind.TUNNEL, what="gambling") for reason in Reason]
+    told = [each for each in notices_of(seen_in_tunnels, POLICY) if each.topic is Topic.REFUSED]
+    assert [said(notice) for notice in told] == [
+        "mia (tablet): a site was refused where no page could say why: blocked by the policy.",
+        "mia (tablet): a site was refused where no page could say why: service: Gambling.",
+        "mia (tablet): a site was refused where no page could say why: topic: Gambling.",
+        "mia (tablet): a site was refused where no page could say why: safe search.",
+    ]
+    assert len({notice.key for notice in told}) == 4
+    assert all("secret.example" not in said(notice, code) for notice in told for code in ("en", "de", "fr", "es", "pt"))
+
+
+def test_nobody_is_told_of_refusals_unasked() -> None:
+    policy = parse_policy(b"notices:\n  ana: {}\n  tom: {about: [refused]}\n", None)
+    assert [Topic.REFUSED in policy.notices[name].about for name in ("ana", "tom")] == [False, True]
+
+
 def test_requests_and_new_devices_are_told() -> None:
     asked = AccessRequest(NOW, DeviceId("tablet"), "mia", "scratch.example", note="please")
     new = DeviceSeen(NOW, DeviceId("aa:bb"), "192.168.1.9", "aa:bb", None, "child-8-12")

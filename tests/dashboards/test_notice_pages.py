@@ -12,7 +12,7 @@ from web_server import Web
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.mail_address import mail_address
 from hedgerow.policies.load import load_policy
-from hedgerow.policies.notices import Moment, Receiver, Topic
+from hedgerow.policies.notices import USUAL, Moment, Receiver, Topic
 
 PASSWORD = "a b/c?&@:%é"
 PAGE = "/settings/notices"
@@ -74,7 +74,7 @@ def test_an_address_is_written_and_never_shown(web: Web, parent: httpx.Client) -
 def test_what_the_file_says_beyond_the_form_stays(web: Web, parent: httpx.Client) -> None:
     told = 'notices:\n  ana:\n    quiet: {weekdays: "22:00-07:00", weekend: "23:00-09:00"}   # we sleep\n    language: en\n'
     web.policy_path.write_text(web.policy_path.read_text() + told)
-    post(parent, f"{PAGE}/change", name="ana", language="en", about=[topic.value for topic in Topic], report_day="", report="18:00")
+    post(parent, f"{PAGE}/change", name="ana", language="en", about=[topic.value for topic in USUAL], report_day="", report="18:00")
     assert web.policy_path.read_text().endswith(told)
 
 

@@ -38,7 +38,7 @@ class Address(BaseModel):
 
 
 class Wishes(BaseModel):
-    """As in the policy file: all topics where none is named; `quiet` such as 22:00-07:00, `digest` 18:00, `report` sun 18:00."""
+    """As in the policy file: all but `refused` where none is named; `quiet` such as 22:00-07:00, `digest` 18:00, `report` sun 18:00."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -20,7 +20,7 @@ from hedgerow.dashboards.pages.week import night_times
 from hedgerow.dashboards.policy_text import Edit, put, put_times
 from hedgerow.policies.days import DAY_NAMES
 from hedgerow.policies.languages import LANGUAGES
-from hedgerow.policies.notices import Moment, Receiver, Topic
+from hedgerow.policies.notices import USUAL, Moment, Receiver, Topic
 from hedgerow.policies.notices_reader import NAME
 from hedgerow.policies.schedule import parse_clock
 
@@ -32,6 +32,7 @@ TOPICS = {
     Topic.REQUEST: message("Somebody asks for something that is closed"),
     Topic.NEW_DEVICE: message("A device that nobody has named is on the network"),
     Topic.BYPASS: message("Something tried a way round the filter"),
+    Topic.REFUSED: message("A site was refused where no page could say why (HTTPS)"),
     Topic.BUDGET: message("Time is used up, or a bedtime begins soon"),
     Topic.LIST_HELD: message("A list's new copy is held back"),
     Topic.UPDATE_FAILED: message("A list could not be updated for a day"),
@@ -96,7 +97,7 @@ class NoticePages:
         receiver = self._receiver(name)
         wanted = [topic.value for topic in Topic if topic.value in (about or ())]
         edits = [
-            put(("notices", name, "about"), None if len(wanted) == len(Topic) else wanted),
+            put(("notices", name, "about"), None if wanted == list(USUAL) else wanted),
             put(("notices", name, "language"), checked_language(language)),
             put(("notices", name, "digest"), checked_time(digest) or None),
             put(("notices", name, "report"), f"{report_day} {checked_time(report)}" if report_day else None),
