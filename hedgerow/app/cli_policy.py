@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +18,9 @@ from hedgerow.app.cli_tables import add_row
 from hedgerow.app.settings import default_state
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.rules import Problem
+from hedgerow.policies.cautions import cautions
 from hedgerow.policies.compare import Change, compare
 from hedgerow.policies.load import PolicyError, load_policy
-from hedgerow.policies.recognise import named_by_hearsay
 from hedgerow.policies.services import Service, Services
 
 
@@ -36,17 +37,20 @@ def check(
         _print_mistakes(error, as_json)
         raise typer.Exit(1) from None
     changes = compare(_running(state).policy, policy) if diff else ()
+    minds = cautions(policy, time.time())
     if as_json:
-        told = {"ok": True, "people": list(policy.people), "devices": list(policy.devices)}
+        told = {"ok": True, "people": list(policy.people), "devices": list(policy.devices), "mind": minds}
         print(json.dumps(told | ({"changes": _CHANGES.dump_python(changes)} if diff else {}), ensure_ascii=False))
         return
     console = Console(highlight=False)
-    console.print(f"[green]{file} is good[/]: {len(policy.people)} people, {len(policy.devices)} devices, {len(policy.lists)} lists.")
-    for device in named_by_hearsay(policy):
-        warning = (
-            f"{device.id} gets {device.profile} for its host name alone, which any device can take: a mac, ip or client_id proves more."
-        )
-        console.print(f"Mind: {warning}", soft_wrap=True, markup=False)
+    counts = (
+        _counted(len(policy.people), "person", "people"),
+        _counted(len(policy.devices), "device"),
+        _counted(len(policy.lists), "list"),
+    )
+    console.print(f"[green]{file} is good[/]: {', '.join(counts)}.")
+    for sentence in minds:
+        console.print(f"Mind: {sentence}.", soft_wrap=True, markup=False)
     if diff and not changes:
         console.print("It changes nothing for anybody.")
     for change in changes:
@@ -55,6 +59,10 @@ def check(
 
 _WIDTH, _BEFORE = 120, 40  # how much of a long line is shown, and from how far before the mistake
 _CHANGES = TypeAdapter(tuple[Change, ...])
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _running(state: Path | None) -> Snapshot:

@@ -77,20 +77,6 @@ class Recogniser:
         return Device(DeviceId(mac or str(parsed)), self._network.unknown_devices, known=False)
 
 
-def named_by_hearsay(policy: Policy) -> tuple[Device, ...]:
-    """Devices that a host name alone lets out of what holds for unknown ones: whoever takes that name has the same."""
-    strangers = _blocked(policy, policy.network.unknown_devices)
-    return tuple(
-        device
-        for device in policy.devices.values()
-        if device.hostnames and not (device.macs or device.networks) and not strangers <= _blocked(policy, device.profile)
-    )
-
-
-def _blocked(policy: Policy, profile: str) -> set[tuple[str, str]]:
-    return {(target.kind.value, target.name) for target in policy.profiles[profile].rules.block}
-
-
 def parse_client_address(text: str) -> IPv4Address | IPv6Address | None:
     """A client's address as sockets give it: without the zone of a link-local one, and IPv4 behind ::ffff: as IPv4."""
     try:

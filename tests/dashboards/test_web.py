@@ -460,3 +460,26 @@ def test_what_ends_soon_stands_on_the_childs_own_page_and_for_programs(web):
     assert [each["whose"] for each in told["budgets"]] == ["mia"]
     with client(web, "127.0.9.9") as outsider:
         assert outsider.get("/device/time").status_code == 403
+
+
+def test_rules_that_end_by_themselves_are_shown_when_they_are_due_and_are_no_rules_afterwards(web):
+    day = [time.strftime("%Y-%m-%d", time.gmtime(NOW + days * 86400)) for days in (-3, 0, 30)]
+    web.policy_path.write_text(f"""
+network: {{timezone: Europe/Lisbon}}
+people:
+  mia:
+    age: 15
+    devices: [mia-tablet]
+    block:
+      - {{what: roblox, until: {day[0]}, note: a break that is over}}
+      - {{what: fortnite, until: {day[1]}, note: only for today}}
+      - {{what: minecraft, until: {day[2]}, note: for a month}}
+devices: {{mia-tablet: {{ip: 127.0.0.2}}}}
+""")
+    web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "teen-13-15")
+    with client(web) as parent, client(web, "127.0.0.2") as child:
+        today, person, own = (Tags(page).text for page in (parent.get("/").text, parent.get("/people/mia").text, child.get("/device").text))
+    assert [note in today for note in ("a break that is over", "only for today", "for a month")] == [True, True, False]
+    assert [note in person for note in ("a break that is over", "only for today", "for a month")] == [True, True, True]
+    assert [note in own for note in ("a break that is over", "only for today", "for a month")] == [False, True, True]
+    assert ["Roblox" in own, "Fortnite" in own, "Minecraft" in own] == [False, True, True]

@@ -6,7 +6,6 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.load import parse_policy
-from hedgerow.policies.recognise import named_by_hearsay
 from hedgerow.policies.ruleset import Rulesets
 
 POLICY = b"""
@@ -64,7 +63,3 @@ def test_a_phone_that_made_up_a_new_address_is_a_new_device(rulesets: Rulesets) 
 def test_who_signs_in_to_the_proxy(rulesets: Rulesets) -> None:
     assert {(found := rulesets.device_of_user(user)) and found.id for user in ("ana", "ANA", "ana.work")} == {"laptop"}
     assert rulesets.device_of_user("mia") is None
-
-
-def test_a_name_that_would_open_something_is_pointed_out() -> None:
-    assert [device.id for device in named_by_hearsay(parse_policy(POLICY, None))] == ["laptop"]

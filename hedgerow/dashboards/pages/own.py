@@ -18,6 +18,7 @@ from hedgerow.dashboards.pages.rules_words import rules_in_words
 from hedgerow.dashboards.pages.site import Site, back_to
 from hedgerow.journal.read import DecisionPage, ReasonCount, RequestRow
 from hedgerow.journal.search import DecisionFilter
+from hedgerow.policies.dues import dues
 from hedgerow.policies.endings import told
 from hedgerow.policies.model import Grant, Verdict
 
@@ -52,7 +53,7 @@ class OwnPages:
         mine = await run_in_threadpool(self._read, view.device, view.person)
         policy = site.policy()
         rules = (
-            rules_in_words(policy, view.profile, view.person, view.device, language_of(request))
+            rules_in_words(policy, view.profile, view.person, view.device, language_of(request), site.clock())
             if view.profile in policy.profiles
             else None
         )
@@ -60,7 +61,11 @@ class OwnPages:
         budgets = [row for row in site.budgets() if row.whose in (view.person, view.device)]
         reader = language_of(request)
         endings = [words.ending_words(ending, reader) for ending in site.endings(view.device)]
-        return site.renderer.page(request, "device.html", view=view, mine=mine, rules=rules, budgets=budgets, endings=endings, near=near)
+        whose = {"", view.device, *([view.person] if view.person else [])}
+        ending = [due for due in dues(policy) if due.whose in whose and due.until > site.clock()]
+        return site.renderer.page(
+            request, "device.html", view=view, mine=mine, rules=rules, budgets=budgets, endings=endings, near=near, dues=ending
+        )  # fmt: skip
 
     async def time(self, request: Request) -> Response:
         """The same as JSON, for a clock on the child's own desk: what is left, and what ends soon."""

@@ -20,6 +20,7 @@ from hedgerow.dashboards.pages.week import bedtime_value, day_times, night_times
 from hedgerow.dashboards.pages.words import title_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include, put, put_times, remove
 from hedgerow.policies.days import DAY_NAMES
+from hedgerow.policies.dues import dues
 from hedgerow.policies.model import Person, TargetKind, Verdict
 from hedgerow.policies.services import Services
 
@@ -82,7 +83,7 @@ class PeoplePages:
             "person.html",
             person=person,
             profiles=policy.profiles,
-            rules=rules_in_words(policy, person.profile, name, None, reader),
+            rules=rules_in_words(policy, person.profile, name, None, reader, self._site.clock()),
             devices=[device for device in policy.devices.values() if device.person == name],
             services=services,
             topics=topics,
@@ -95,6 +96,7 @@ class PeoplePages:
             budgets=[row for row in self._site.budgets() if row.whose == name],
             limits=limits_of(person.rules.budget),
             is_anothers=person.rules.budget is None and any(row.whose == name for row in self._site.budgets()),
+            dues=[due for due in dues(policy) if due.whose == name],
             is_paused=any(pause.person == name for pause in pauses),
         )
 

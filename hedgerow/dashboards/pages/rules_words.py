@@ -8,6 +8,7 @@ from hedgerow.dashboards.pages.languages import Language, message
 from hedgerow.dashboards.pages.week import day_times, night_times
 from hedgerow.dashboards.pages.words import title_of
 from hedgerow.policies.days import DAY_NAMES
+from hedgerow.policies.dues import in_force
 from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, TargetKind, TimedRules, Verdict
 
 _PRIVACY = {
@@ -55,11 +56,13 @@ class RulesInWords:
     kept: str
 
 
-def rules_in_words(policy: Policy, profile: str, person: str | None, device: str | None, reader: Language) -> RulesInWords:
-    """What holds for a device, for a person (device None), or for a device of nobody (person None)."""
+def rules_in_words(
+    policy: Policy, profile: str, person: str | None, device: str | None, reader: Language, now: float
+) -> RulesInWords:  # fmt: skip
+    """What holds at `now` for a device, for a person (device None), or for a device of nobody (person None)."""
     layers = layers_of(policy, profile, person, device)
-    allowed = {target.name: target for rules in layers for target in rules.allow}
-    blocked = {target.name: target for rules in layers for target in rules.block if target.name not in allowed}
+    allowed = {target.name: target for rules in layers for target in in_force(rules.allow, now)}
+    blocked = {target.name: target for rules in layers for target in in_force(rules.block, now) if target.name not in allowed}
     safe = next((rules.safe_search for rules in layers if rules.safe_search is not None), SafeSearch.OFF)
     bedtime = next((rules.bedtime for rules in layers if rules.bedtime is not None), None)
     return RulesInWords(

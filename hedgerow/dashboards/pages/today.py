@@ -18,6 +18,7 @@ from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
 from hedgerow.dashboards.pages.timeline import PersonDay, days_of
 from hedgerow.journal.read import DecisionPage, DeviceRow, ReasonCount, RequestRow
 from hedgerow.journal.search import DecisionFilter
+from hedgerow.policies.dues import dues
 from hedgerow.policies.model import Grant, Pause, Verdict
 
 ONLINE_S = 900.0
@@ -81,6 +82,7 @@ class TodayPages:
             unnamed=unnamed,
             has_password=site.accounts.has_any,
             budgets=site.budgets(),
+            dues=[due for due in dues(policy) if due.is_due(now)],
         )
 
     async def approve(self, request: Request, request_id: RequestId, how_long: Annotated[HowLong, Form(alias="for")]) -> Response:

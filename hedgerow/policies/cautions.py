@@ -1,0 +1,46 @@
+"""What a policy without mistakes should still be looked at for: sentences without a full stop, for who wrote it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hedgerow.policies.dues import Due, dues
+from hedgerow.policies.model import Policy
+from hedgerow.policies.network_settings import shown_network
+
+
+def cautions(policy: Policy, now: float) -> tuple[str, ...]:
+    """What should be minded at `now`."""
+    return (*_named_by_hearsay(policy), *_overlaps(policy), *(_told(due, now) for due in dues(policy) if due.is_due(now)))
+
+
+def _named_by_hearsay(policy: Policy) -> Iterator[str]:
+    """Devices that a host name alone lets out of what holds for unknown ones: whoever takes that name has the same."""
+    strangers = _blocked(policy, policy.network.unknown_devices)
+    for device in policy.devices.values():
+        if device.hostnames and not (device.macs or device.networks) and not strangers <= _blocked(policy, device.profile):
+            because = "which any device can take: a mac, ip or client_id proves more"
+            yield f"{device.id} gets {device.profile} for its host name alone, {because}"
+
+
+def _blocked(policy: Policy, profile: str) -> set[tuple[str, str]]:
+    return {(target.kind.value, target.name) for target in policy.profiles[profile].rules.block}
+
+
+def _overlaps(policy: Policy) -> Iterator[str]:
+    """Addresses that are in the networks of two devices, where the closer network decides."""
+    pairs = [(network, device) for device in policy.devices.values() for network in device.networks]
+    for around, outer in pairs:
+        for network, inner in pairs if around.num_addresses > 1 else ():
+            if inner is outer or network == around or network.version != around.version:
+                continue
+            if network.subnet_of(around):  # type: ignore[arg-type]
+                where = f"{inner.id} ({shown_network(network)}) lies inside {outer.id} ({around})"
+                yield f"{where}: what is said for {inner.id} holds there"
+
+
+def _told(due: Due, now: float) -> str:
+    kind = "allow" if due.allows else "block"
+    note = f" ({due.target.note})" if due.target.note else ""
+    end = "has ended, and the line can go" if due.until <= now else "ends within a day"
+    return f"{due.target.origin}: the {kind} of {due.target.name} for {due.whose or 'everybody'}{note} {end}"
