@@ -274,6 +274,26 @@ def test_private_addresses_are_out_of_reach(stand: Stand, target: str) -> None:
         assert read_all(client).startswith(b"HTTP/1.1 403 ")
 
 
+def test_no_name_leads_into_the_house(stand: Stand, net: SmallInternet, policy: str) -> None:
+    """Every name of the small internet is one of an attacker here, with an address of the house: in no lane anything is dialled.
+
+    A connection that is open to an origin from before is not used again either.
+    """
+    warm = [curl(net.url("www.school.example", "/open"), proxy=stand.proxy, source=source, ca=stand.ca) for source in (CHILD_WITH_CA,)]
+    assert [each.status for each in warm] == [200]
+    before = len(net.origins.connections())
+    try:
+        stand.swap(policy=policy.replace("  reachable: [127.0.0.0/8]\n", ""))
+        for source in (CHILD, CHILD_WITH_CA, ADULT):
+            for host in ("www.school.example", "news.example", "dual.example"):
+                for scheme in ("http", "https"):
+                    answer = curl(net.url(host, "/open", scheme), proxy=stand.proxy, source=source, insecure=True)
+                    assert answer.status in {0, 502}, (source, host, scheme)
+        assert len(net.origins.connections()) == before
+    finally:
+        stand.swap(policy=policy)
+
+
 def test_ports_that_are_not_served(stand: Stand) -> None:
     plain = b"GET http://files.example:25/ HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n"
     for request in (b"CONNECT files.example:22 HTTP/1.1\r\nHost: x\r\n\r\n", plain):
