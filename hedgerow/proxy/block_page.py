@@ -41,6 +41,9 @@ _MOST_LOOKS = 180
 _MOST_MADE = 128
 """Rendered pages that are kept, of some 15 kB each."""
 
+_NOTHING = "default-src 'none'"
+"""A content security policy for what has no style and no form; unlike the page's it lets the small answer be shown in its frame."""
+
 _YOUNG_UNTIL = 8
 _YOUNG_PROFILE = "child-under-8"
 _ANYBODY = Reader()
@@ -116,7 +119,8 @@ class BlockPage:
                 return self._blocked_page(decision, host, url, now, reader)
             case Form.FRAME:
                 heading = wording.reason(decision, young=reader.young)[0]
-                return self._answer(403, Markup("<!doctype html><title>{0}</title><p>{0}</p>").format(heading), "text/html")
+                small = Markup("<!doctype html><title>{0}</title><p>{0}</p>").format(heading)
+                return self._answer(403, small, "text/html", policy=_NOTHING)
             case Form.DATA:
                 return self._answer(403, json.dumps(_facts(wording, decision, host, now), ensure_ascii=False), "application/json")
             case Form.NOTHING:
@@ -208,11 +212,13 @@ class BlockPage:
         }
         return self._answer(status, self._template.render({**empty, **common, **parts}), "text/html")
 
-    def _answer(self, status: int, body: str, kind: str, extra: tuple[tuple[str, str], ...] = ()) -> Answer:
+    def _answer(
+        self, status: int, body: str, kind: str, extra: tuple[tuple[str, str], ...] = (), policy: str | None = None
+    ) -> Answer:  # fmt: skip
         headers = (
             ("Content-Type", f"{kind}; charset=utf-8"),
             ("Cache-Control", "no-store"),
-            ("Content-Security-Policy", self._policy if kind == "text/html" else "default-src 'none'"),
+            ("Content-Security-Policy", policy or (self._policy if kind == "text/html" else _NOTHING)),
             # Not no-referrer: then the browser would send `Origin: null` with the form, and the ask would look forged.
             ("Referrer-Policy", "same-origin"),
             ("X-Content-Type-Options", "nosniff"),

@@ -94,6 +94,21 @@ def test_all_kinds_of_exchange_through_the_inspector(as_this_machine: Stand, net
             browser.close()
 
 
+def test_what_a_page_embeds_is_refused_in_its_own_size(as_this_machine: Stand, net: SmallInternet, tmp_path: Path) -> None:
+    with sync_api.sync_playwright() as playwright:
+        browser = launched(playwright, as_this_machine, tmp_path, [as_this_machine.ca])
+        try:
+            page = browser.new_page()
+            page.goto(net.url("www.school.example", "/page"))
+            page.evaluate("url => { const frame = document.createElement('iframe'); frame.src = url; document.body.append(frame); }",
+                          net.url("adult.example", "/"))  # fmt: skip
+            page.frame_locator("iframe").get_by_text("This site is not open here").wait_for(timeout=10_000)
+            image = "url => new Promise(done => { const image = new Image(); image.onerror = () => done('broken'); image.src = url; })"
+            assert page.evaluate(image, net.url("adult.example", "/x.png")) == "broken"
+        finally:
+            browser.close()
+
+
 def test_a_browser_that_is_pinned_gets_through_the_second_time(as_this_machine: Stand, net: SmallInternet, tmp_path: Path) -> None:
     """It accepts the origin's certificate and not ours: as a pinned app it is passed through, unread, and what is blocked stays blocked."""
     with sync_api.sync_playwright() as playwright:
