@@ -122,6 +122,9 @@ def _print_service(service: Service) -> None:
             print(f"{title}: {', '.join(names)}")
     if service.part_of:
         print(f"a part of: {service.part_of}")
+    for other, names in Services.load().needed_by(service.id).items():
+        given = f"; `allow: [{other}]` beside the block gives it back" if set(names) <= set(service.yields) else ""
+        print(f"needed by {other}, and closed to it with this: {', '.join(names)}{given}")
     if service.note:
         print(f"mind: {service.note}")
 

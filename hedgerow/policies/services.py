@@ -35,6 +35,12 @@ class Services:
     def __init__(self, services: Iterable[Service]) -> None:
         self.by_id = {service.id: service for service in services}
 
+    def needed_by(self, id: str) -> dict[str, tuple[str, ...]]:
+        """The other services that need some of a service's own names, and which of them: what they lack while it is blocked."""
+        own = self.by_id[id].domains
+        needs = {other.id: tuple(name for name in other.shared if name in own) for other in self.by_id.values() if other.id != id}
+        return {other: names for other, names in needs.items() if names}
+
     @staticmethod
     @cache
     def load() -> Services:

@@ -388,4 +388,3 @@ def test_what_a_service_yields_is_its_own_and_somebody_needs_it() -> None:
         for name in service.yields:
             assert name in service.domains, (service.id, name)
             assert any(name in other.shared for other in services if other is not service), (service.id, name)
-            assert service.note, "what others lose by it, and how to give it back"
