@@ -90,7 +90,7 @@ def set_address(running: Hedgerow, name: str, address: str) -> None:
 
 NOTICES = """
 notices:
-  mother: {about: [request]}
+  mother: {about: [request], language: de}
   admin: {about: [bypass]}
   gone: {}
 """
@@ -112,7 +112,7 @@ def test_a_request_reaches_a_mail_box_and_an_attempt_a_web_hook(house: Hedgerow,
         set_address(house, "admin", f"json://admin:{SECRET}@127.0.0.1:{hook_port}/hook")
         shown = _run(house, "test", "admin")
         assert shown.returncode == 0, shown.stderr
-        assert told.pop()["title"] == "Hedgerow: a test"
+        assert told.pop()["title"] == "Hedgerow: A test"
         assert _run(house, "test", "gone").returncode == 1
 
         kdig(house.dns, "cloudflare-dns.com", source=TABLET)
@@ -120,7 +120,7 @@ def test_a_request_reaches_a_mail_box_and_an_attempt_a_web_hook(house: Hedgerow,
         form = ["--data-urlencode", f"url={site}/poker", "--data-urlencode", "note=please"]
         options = {"proxy": house.proxy, "source": TABLET, "headers": [f"Origin: {site}"], "options": form}
         assert curl(f"{site}/.well-known/hedgerow/ask", **options).status == 200  # type: ignore[arg-type]
-        (mail,) = wait_until(lambda: [each for each in box.mails if "asks for gambling.example" in subject(each)], 30, "the mail")
+        (mail,) = wait_until(lambda: [each for each in box.mails if "mia bittet um gambling.example" in subject(each)], 30, "the mail")
         assert "mum@house.example" in str(mail["to"])
         (attempt,) = wait_until(lambda: [each for each in told if "test" not in each["title"]], 30, "the web hook")
         assert "mia (mia-tablet): something tried a way round the filter" in attempt["message"]
@@ -134,14 +134,14 @@ def test_a_request_reaches_a_mail_box_and_an_attempt_a_web_hook(house: Hedgerow,
 def test_the_weekly_report_comes_as_html_with_a_file(house: Hedgerow, whole_internet: SmallInternet) -> None:
     with mail_server() as (box, port):
         today = f"{datetime.now(UTC):%a}".lower()
-        house.edit_policy(family_policy(whole_internet) + f"notices: {{father: {{about: [], report: {today} 00:00}}}}\n")
+        house.edit_policy(family_policy(whole_internet) + f"notices: {{father: {{about: [], report: {today} 00:00, language: fr}}}}\n")
         wait_until(lambda: "father" in _run(house, "list").stdout, 30, "the new receiver")
         set_address(house, "father", f"mailto://home:{SECRET}@127.0.0.1:{port}/?from=home@house.example&to=mum@house.example&mode=insecure")
-        (mail,) = wait_until(lambda: [each for each in box.mails if "week" in subject(each)], 30, "the report")
+        (mail,) = wait_until(lambda: [each for each in box.mails if "semaine" in subject(each)], 30, "the report")
     parts = {part.get_content_type(): part for part in mail.walk()}
     html = parts["text/html"].get_payload(decode=True)
     assert isinstance(html, bytes)
-    assert b"The week at home" in html
+    assert "La semaine à la maison" in html.decode()
     assert b"<svg" not in html
     assert any(part.get_filename() == "the-week-at-home.html" for part in mail.walk())
 
