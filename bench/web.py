@@ -87,7 +87,7 @@ def timed(name: str, ask: Callable[[], object], times: int = 7) -> None:
         started = time.perf_counter()
         ask()
         seconds.append(time.perf_counter() - started)
-    print(f"{name:46} median {statistics.median(seconds) * 1000:8.1f} ms   worst {max(seconds) * 1000:8.1f} ms", flush=True)
+    print(f"{name:66} median {statistics.median(seconds) * 1000:8.1f} ms   worst {max(seconds) * 1000:8.1f} ms", flush=True)
 
 
 def measure_questions(reader: Reader) -> None:
@@ -245,9 +245,12 @@ def measure_pages(journal: Path) -> None:
             "/people",
             "/metrics",
         ):
+            started = time.perf_counter()
             answer = client.get(path)
             answer.raise_for_status()
-            timed(f"GET {path} ({len(answer.content) / 1000:.0f} kB)", lambda path=path: client.get(path).raise_for_status())
+            first = (time.perf_counter() - started) * 1000
+            name = f"GET {path} ({len(answer.content) / 1000:.0f} kB, first look {first:.0f} ms)"
+            timed(name, lambda path=path: client.get(path).raise_for_status())
         peak = next(line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
         print(f"web process: {int(peak) / 1024:.0f} MB at the peak", flush=True)
 

@@ -162,7 +162,10 @@ def test_accounts_sessions_and_tokens(web, script):
     assert script.get("/people", headers=reader).status_code == 200
     assert script.post("/people", json={"name": "zoe", "age": 3}, headers=reader).status_code == 403
     assert script.get("/tokens", headers=reader).status_code == 403
-    (row,) = script.get("/tokens").json()
+    manager = {"authorization": f"Bearer {script.post('/tokens', json={'name': 'homework', 'scopes': ['manage']}).json()['token']}"}
+    given = script.post("/grants", json={"subject": "x.example", "how_long": "hour", "person": "mia"}, headers=manager)
+    assert given.json()["giver"] == "token homework"
+    row = next(row for row in script.get("/tokens").json() if row["name"] == "backup")
     assert script.delete(f"/tokens/{row['id']}").status_code == 204
     assert script.get("/people", headers=reader).status_code == 401
 

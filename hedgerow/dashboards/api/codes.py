@@ -9,10 +9,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from hedgerow.dashboards.api.control import HowLong
+from hedgerow.dashboards.api.giver import Giver
 from hedgerow.dashboards.api.problems import PROBLEMS
 from hedgerow.journal.codes import Code
 
-GIVER = "api"
 VALID_MINUTES = 15
 
 
@@ -67,8 +67,8 @@ def make_code_api(control: CodeControl) -> APIRouter:
     api = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 
     @api.post("/codes", status_code=201)
-    async def make(order: CodeOrder) -> MadeCode:
-        return await control.make(order, GIVER)
+    async def make(giver: Giver, order: CodeOrder) -> MadeCode:
+        return await control.make(order, giver)
 
     @api.get("/codes")
     async def codes() -> tuple[Code, ...]:

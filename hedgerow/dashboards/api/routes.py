@@ -12,13 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.api.control import Control, Explanation, HowLong, Status, Unfit
+from hedgerow.dashboards.api.giver import Giver
 from hedgerow.dashboards.api.problems import PROBLEMS
 from hedgerow.dashboards.pages.words import end_of
 from hedgerow.journal.read import DecisionPage, DeviceRow, Reader, RequestRow
 from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.model import Grant, Kind, Pause, Reason, Verdict
-
-GIVER = "api"
 
 _DAY = 86400.0
 
@@ -117,33 +116,33 @@ def _add_readings(api: APIRouter, reader: Reader, control: Control, clock: Calla
 
 def _add_changes(api: APIRouter, control: Control, clock: Callable[[], float]) -> None:
     @api.post("/requests/{request_id}/approve")
-    async def approve(request_id: RequestId, approval: Approval) -> Grant:
-        return await control.approve(request_id, approval.how_long, GIVER)
+    async def approve(giver: Giver, request_id: RequestId, approval: Approval) -> Grant:
+        return await control.approve(request_id, approval.how_long, giver)
 
     @api.post("/requests/{request_id}/deny", status_code=204)
-    async def deny(request_id: RequestId) -> None:
-        await control.deny(request_id, GIVER)
+    async def deny(giver: Giver, request_id: RequestId) -> None:
+        await control.deny(request_id, giver)
 
     @api.post("/grants", status_code=201)
-    async def give(order: GrantOrder) -> Grant:
+    async def give(giver: Giver, order: GrantOrder) -> Grant:
         _check_one(order)
         ends = end_of(order.how_long, clock(), control.status().timezone)
-        return await control.give(order.subject, GIVER, device=order.device, person=order.person, ends=ends)
+        return await control.give(order.subject, giver, device=order.device, person=order.person, ends=ends)
 
     @api.delete("/grants/{grant_id}", status_code=204)
-    async def revoke(grant_id: str) -> None:
-        await control.revoke(grant_id, GIVER)
+    async def revoke(giver: Giver, grant_id: str) -> None:
+        await control.revoke(grant_id, giver)
 
     @api.post("/pause", status_code=204)
-    async def pause(whom: PauseOrder) -> None:
+    async def pause(giver: Giver, whom: PauseOrder) -> None:
         _check_one(whom)
         ends = None if whom.minutes is None else clock() + whom.minutes * 60
-        await control.pause(GIVER, device=whom.device, person=whom.person, ends=ends)
+        await control.pause(giver, device=whom.device, person=whom.person, ends=ends)
 
     @api.post("/resume", status_code=204)
-    async def resume(whom: Whom) -> None:
+    async def resume(giver: Giver, whom: Whom) -> None:
         _check_one(whom)
-        await control.resume(GIVER, device=whom.device, person=whom.person)
+        await control.resume(giver, device=whom.device, person=whom.person)
 
 
 def _check_one(whom: Whom) -> None:

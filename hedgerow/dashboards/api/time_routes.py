@@ -8,11 +8,11 @@ from typing import Annotated, Literal, Protocol
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
+from hedgerow.dashboards.api.giver import Giver
 from hedgerow.dashboards.api.problems import PROBLEMS
 from hedgerow.policies.endings import Ending
 from hedgerow.policies.model import Bonus, Sitting
 
-GIVER = "api"
 _NAME_LIMIT = 253
 
 
@@ -103,8 +103,8 @@ def make_time_api(control: TimeControl) -> APIRouter:
         return control.budgets()
 
     @api.post("/bonus", status_code=201)
-    async def bonus(order: BonusOrder) -> Bonus:
-        return await control.give_time(order.name, order.subject, order.minutes, GIVER)
+    async def bonus(giver: Giver, order: BonusOrder) -> Bonus:
+        return await control.give_time(order.name, order.subject, order.minutes, giver)
 
     @api.get("/endings/{device}")
     async def endings(device: Device) -> tuple[Ending, ...]:
@@ -115,8 +115,8 @@ def make_time_api(control: TimeControl) -> APIRouter:
         return control.sittings()
 
     @api.post("/sittings/{device}", status_code=201)
-    async def sit(device: Device, order: SitOrder) -> Sitting:
-        return await control.sit(device, GIVER, person=order.person, band=order.band, minutes=order.minutes, name=order.name)
+    async def sit(giver: Giver, device: Device, order: SitOrder) -> Sitting:
+        return await control.sit(device, giver, person=order.person, band=order.band, minutes=order.minutes, name=order.name)
 
     @api.post("/sittings/{device}/end", status_code=204)
     async def stand_up(device: Device, order: EndOrder) -> None:

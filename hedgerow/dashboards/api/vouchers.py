@@ -13,12 +13,12 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from hedgerow.dashboards.api.giver import Giver
 from hedgerow.dashboards.api.problems import PROBLEMS
 from hedgerow.journal.read import BlockedCount, Reader
 from hedgerow.journal.vouchers import Voucher, VoucherCount
 from hedgerow.policies.model import Policy
 
-GIVER = "api"
 MOST_AT_ONCE = 200
 AUDIT_DAYS = 31
 
@@ -113,8 +113,8 @@ def make_voucher_api(control: VoucherControl) -> APIRouter:
     api = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 
     @api.post("/vouchers", status_code=201)
-    async def make(order: VoucherOrder) -> MadeVouchers:
-        return await control.make(order, GIVER)
+    async def make(giver: Giver, order: VoucherOrder) -> MadeVouchers:
+        return await control.make(order, giver)
 
     @api.get("/vouchers")
     async def vouchers() -> tuple[VoucherCount, ...]:

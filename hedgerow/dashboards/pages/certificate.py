@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import enum
-import io
 
-import segno
 from fastapi import APIRouter, Request
-from markupsafe import Markup
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.guard import peer_address
 from hedgerow.dashboards.pages.languages import language_of, message
+from hedgerow.dashboards.pages.qr_code import qr_code
 from hedgerow.dashboards.pages.site import Site
 
 TRUSTED_PATH = "/certificate/trusted.svg"
@@ -67,7 +65,7 @@ class CertificatePages:
             certificate=control.certificate(),
             kind=kind_of(request.headers.get("user-agent", "")),
             place=f"http://{place}/certificate",
-            code=_qr_code(f"http://{place}/certificate"),
+            code=qr_code(f"http://{place}/certificate"),
             check=check,
         )
         answer.headers["Content-Security-Policy"] = (
@@ -105,12 +103,3 @@ class CertificatePages:
 
     def _refusal(self, request: Request) -> Response:
         return self._site.renderer.error(request, 403, message("This device is not part of this network."))
-
-
-def _qr_code(text: str) -> Markup:
-    """Black on white in both themes, which cameras need; with the quiet zone of ISO/IEC 18004."""
-    out = io.BytesIO()
-    segno.make(text, error="m", micro=False).save(
-        out, kind="svg", xmldecl=False, svgns=False, scale=4, border=4, dark="#000", light="#fff", svgclass=None, lineclass=None
-    )
-    return Markup(out.getvalue().decode())  # noqa: S704  all of it is the library's

@@ -12,7 +12,9 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.accounts import TOKEN_SCOPES, Role, Scope
 from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.pages.agents import agent_words
 from hedgerow.dashboards.pages.languages import COOKIE, language_of, message
+from hedgerow.dashboards.pages.qr_code import qr_code
 from hedgerow.dashboards.pages.site import Site, back_to, named_countries, visitor_of
 from hedgerow.dashboards.policy_text import diff_of_files, put
 
@@ -112,7 +114,15 @@ class SettingsPages:
         sessions = sorted(accounts.sessions(name), key=lambda row: row.seen_at, reverse=True)
         link = pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name="Hedgerow")
         return self._site.renderer.page(
-            request, "account.html", names=_NAMES, mine=mine, sessions=sessions, secret=secret, link=link, codes=codes
+            request,
+            "account.html",
+            names=_NAMES,
+            mine=mine,
+            sessions=[(row, agent_words(row.agent)) for row in sessions],
+            secret=secret,
+            link=link,
+            code=qr_code(link),
+            codes=codes,
         )
 
     async def set_password(self, request: Request, old: FormText, new: FormText) -> Response:
