@@ -90,7 +90,7 @@ class Clients:
         until = client.ruleset.until
         if until is not None:
             self._boundary = min(self._boundary, until)
-        found = self.known[key] = Known(key, client, self._prefix_of(client.ruleset), self.limits.bucket(address))
+        found = self.known[key] = Known(key, client, self._prefix_of(client.ruleset), self.limits.bucket(address, client.device))
         return found
 
     def tally(self, known: Known, entry: Entry) -> None:

@@ -17,18 +17,18 @@ from array import array
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from hedgerow.dns.cache import learn_wording
 from hedgerow.dns.clients import Key, Known
 from hedgerow.dns.later import LATER
+from hedgerow.dns.lines import Lines
 from hedgerow.dns.responder import DROPPED, Responder
 from hedgerow.dns.wire import SUFFIX_OCTETS
 
 log = logging.getLogger(__name__)
 
 DRAIN: Final = 64  # datagrams taken at one wake-up, so that other sockets get their turn
-_DRAIN_OF_MISSES: Final = 16  # the same after a wake-up with many misses, each of which takes as long as twenty hits
 _SLOT: Final = 1232  # octets of a datagram's memory: the longest answer, and no sensible query is longer
 _NAME: Final = 28  # struct sockaddr_in6, the longer of the two
 _SLOTS_AT: Final = tuple(_SLOT * index for index in range(DRAIN))
@@ -39,6 +39,14 @@ _PACKET_INFO: Final = {socket.AF_INET: (12, 16), socket.AF_INET6: (20, 16)}  # o
 _FORBIDDEN: Final = (errno.ENOSYS, errno.EPERM)  # by an old kernel, or by a sandbox
 
 type Ancillary = list[tuple[int, int, bytes]]
+type Peer = tuple[str, int]
+
+
+class _Miss(NamedTuple):
+    known: Known
+    data: bytes
+    peer: Peer
+    ancillary: Ancillary
 
 
 def listen_on(responder: Responder, sock: socket.socket) -> Listener:
@@ -73,14 +81,15 @@ class Listener:
         self._entries = responder.resolver.answers.entries
         self._suffixes = responder.resolver.suffixes
         self._several_addresses = note_packet_info(sock)
+        self._misses: Lines[_Miss] = Lines(self._work, lambda: responder.count(DROPPED, "overload"))
 
     def close(self) -> None:
+        self._misses.close()
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
 
-    def _slow(self, data: bytes, key: Key, known: Known | None, peer: tuple[str, int], ancillary: Ancillary) -> None:
-        """Answer what the cache did not."""
-        answer = self._responder.miss
+    def _slow(self, data: bytes, key: Key, known: Known | None, peer: Peer, ancillary: Ancillary) -> None:
+        """Answer what the cache did not, or put it into its line."""
         if known is None:
             known = self._responder.asker(key, peer[0], data)
             if known is None:
@@ -88,12 +97,19 @@ class Listener:
                 return
             if not self._responder.admits(known):
                 return
-            answer = self._responder.answer  # what a forwarder passes on may well be known
-        message = answer(known, data, "udp", partial(self._send, peer, ancillary))
-        if message is not LATER:
-            self._send(peer, ancillary, message)
+            message = self._responder.cached(known, data, "udp")
+            if message is not None:
+                self._send(peer, ancillary, message)
+                return
+        self._misses.add(known.bucket, _Miss(known, data, peer, ancillary))
 
-    def _send(self, peer: tuple[str, int], ancillary: Ancillary, message: bytes | None) -> None:
+    def _work(self, miss: _Miss) -> None:
+        send = partial(self._send, miss.peer, miss.ancillary)
+        message = self._responder.miss(miss.known, miss.data, "udp", send)
+        if message is not LATER:
+            send(message)
+
+    def _send(self, peer: Peer, ancillary: Ancillary, message: bytes | None) -> None:
         if message is not None and self._socket.fileno() >= 0:
             try:
                 if ancillary:
@@ -155,6 +171,7 @@ class DatagramListener(Listener):
                     continue
             self._slow(data, peer[0], known, peer, ancillary)
         self._count(now, hits, metered, over)
+        self._misses.turn()
 
 
 class Memory:
@@ -213,7 +230,6 @@ class BatchListener(Listener):
         if self._recvmmsg(self._file, self._memory.headers_at, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _FORBIDDEN:
             raise NotImplementedError("this system forbids recvmmsg")
         super().__init__(responder, sock)
-        self._room = DRAIN
         self._wordings = responder.resolver.wordings
         self._keys = _keys_of(self._memory, sock.family)
         asyncio.get_running_loop().add_reader(sock, self._drain)
@@ -221,7 +237,7 @@ class BatchListener(Listener):
     def _drain(self) -> None:
         memory = self._memory
         memory.reset()
-        count = self._recvmmsg(self._file, memory.headers_at, self._room, socket.MSG_DONTWAIT, None)
+        count = self._recvmmsg(self._file, memory.headers_at, DRAIN, socket.MSG_DONTWAIT, None)
         if count <= 0:
             return
         clients = self._responder.clients
@@ -268,9 +284,10 @@ class BatchListener(Listener):
         if hits:
             self._send_batch(hits, count, {*over, *[each[0] for each in missed]})
         self._count(now, hits, metered, len(over))
-        self._room = DRAIN if len(missed) < _DRAIN_OF_MISSES else _DRAIN_OF_MISSES
         for at, words, key, known in missed:
             self._slow(slots[at : at + 2] + words, key, known, *self._sender(at // _SLOT))
+        if missed:
+            self._misses.turn()
 
     def _send_batch(self, hits: int, count: int, unanswered: set[int]) -> None:
         """Send what has been written into the slots, but for those at `unanswered`."""
@@ -286,7 +303,7 @@ class BatchListener(Listener):
             at += 64 * sent
             hits -= sent
 
-    def _sender(self, index: int) -> tuple[tuple[str, int], Ancillary]:
+    def _sender(self, index: int) -> tuple[Peer, Ancillary]:
         """Who sent a datagram, and what makes the answer leave from the address that it came to."""
         name = bytes(self._memory.names[index * _NAME : (index + 1) * _NAME])
         port = int.from_bytes(name[2:4])

@@ -14,8 +14,9 @@ from hedgerow.dns import wire
 from hedgerow.dns.certificates import ServerTls
 from hedgerow.dns.client_ids import id_of_path
 from hedgerow.dns.encrypted import EncryptedSide
-from hedgerow.dns.http_codec import MAX_BODY, MAX_STREAMS, Broken, Codec, Exchange, Http1, Http2
+from hedgerow.dns.http_codec import MAX_STREAMS, Broken, Codec, Exchange, Http1, Http2
 from hedgerow.dns.later import Later
+from hedgerow.dns.limits import MAX_QUERY
 from hedgerow.dns.responder import DROPPED
 
 PROTOCOLS: Final = ("h2", "http/1.1")
@@ -41,7 +42,7 @@ class DohServer:
 
     def admit(self, connection: DohConnection) -> bool:
         """Count a new connection, or say that there are too many. Where all places are taken, a stranger gives way, or who is idle."""
-        mine = sum(other.address == connection.address for other in self.open)
+        mine = sum(other.owner == connection.owner for other in self.open)
         if mine < MAX_CONNECTIONS_OF_ONE and (len(self.open) < MAX_CONNECTIONS or self._make_room()):
             self.open.add(connection)
             return True
@@ -74,7 +75,7 @@ class DohConnection(asyncio.Protocol):
     """One client's connection. It is not read while too much of it is unanswered or unsent."""
 
     def __init__(self, doh: DohServer, tls: ServerTls) -> None:
-        self.address = ""
+        self.address = self.owner = ""
         self.active_at = asyncio.get_running_loop().time()  # when it last asked something that was answered
         self.is_known = False
         self.outstanding = 0
@@ -88,6 +89,7 @@ class DohConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if peer else ""
+        self.owner = self._side.owner(self.address)
         if not self._doh.admit(self):
             self._transport.abort()
             return
@@ -107,7 +109,8 @@ class DohConnection(asyncio.Protocol):
                 self._end()
                 return
             for exchange in exchanges:
-                self._serve(exchange)
+                if self._codec is not None:  # else an answer to one before it was the last
+                    self._serve(exchange)
             data = b""
             if not exchanges or self.outstanding or isinstance(self._codec, Http2):
                 break
@@ -169,6 +172,8 @@ class DohConnection(asyncio.Protocol):
             self._end()
 
     def _end(self) -> None:
+        """What was written is sent; nothing more is."""
+        self._codec = None
         if self._transport is not None:
             self._transport.close()
 
@@ -201,7 +206,7 @@ def _decoded(parameters: str) -> bytes | int:
     """The query in `dns=`: base64url without padding, though some pad it."""
     try:
         text = parse_qs(parameters, max_num_fields=8).get("dns", [""])[0].rstrip("=")
-        if len(text) > MAX_BODY * 4 // 3 + 4:
+        if len(text) > MAX_QUERY * 4 // 3 + 4:
             return 414
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) if _BASE64.fullmatch(text) else 400
     except (ValueError, binascii.Error):

@@ -19,6 +19,7 @@ from hedgerow.dns import wire
 from hedgerow.dns.client_ids import id_of_server_name
 from hedgerow.dns.encrypted import EncryptedSide
 from hedgerow.dns.later import Later
+from hedgerow.dns.limits import MAX_UNSENT
 from hedgerow.dns.quic_listener import QuicListener
 from hedgerow.dns.quic_tls import IDLE_SECONDS, QuicTls
 from hedgerow.dns.quic_windows import MAX_STREAM_OCTETS, BoundedConnection
@@ -29,7 +30,6 @@ MAX_CONNECTIONS_OF_ONE: Final = 16
 MAX_HANDSHAKES: Final = 32
 HANDSHAKE_SECONDS: Final = 5.0
 UNKNOWN_SECONDS: Final = 10.0  # for who has not yet asked anything that was answered
-MAX_UNSENT: Final = 512 << 10  # octets of one connection's answers that the client has not acknowledged
 _SWEEP_SECONDS: Final = 1.0
 _KEEPALIVE: Final = 11  # the option edns-tcp-keepalive, which must not be sent over QUIC (RFC 9250, section 5.5.2)
 
@@ -56,7 +56,8 @@ class DoqServer:
 
     def admits(self, address: str) -> bool:
         """May another connection begin? Counts who is turned away; where places are taken, a stranger gives way, or who is idle."""
-        mine = [other for other in self.open if other.address == address]
+        owner = self.side.owner(address)
+        mine = [other for other in self.open if other.owner == owner]
         has_room = len(mine) < MAX_CONNECTIONS_OF_ONE or _end_longest_idle(mine)
         has_room = has_room and sum(not other.is_ready for other in self.open) < MAX_HANDSHAKES
         has_room = has_room and (len(self.open) < MAX_CONNECTIONS or _end_longest_idle(self.open))
@@ -93,7 +94,7 @@ class DoqConnection(QuicConnectionProtocol):
     def __init__(self, doq: DoqServer, quic: BoundedConnection) -> None:
         super().__init__(quic)
         self._bounded = quic
-        self.address = ""
+        self.address = self.owner = ""
         self.active_at = asyncio.get_running_loop().time()  # when it last asked something that was answered
         self.is_known = self.is_ready = False
         self.outstanding = 0
@@ -104,7 +105,8 @@ class DoqConnection(QuicConnectionProtocol):
         doq.open.add(self)
 
     def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
-        self.address = self.address or addr[0]
+        if not self.address:
+            self.address, self.owner = addr[0], self._side.owner(addr[0])
         super().datagram_received(data, addr)
         if self._bounded.is_ending:
             self._doq.open.discard(self)

@@ -11,6 +11,7 @@ from hedgerow.dns.certificates import ServerTls
 from hedgerow.dns.client_ids import PREFIX, id_of_server_name
 from hedgerow.dns.clients import Known
 from hedgerow.dns.later import Later
+from hedgerow.dns.limits import owner_of
 from hedgerow.dns.streams import StreamConnection, StreamServer
 from hedgerow.dns.wire import HEADER
 
@@ -39,6 +40,11 @@ class EncryptedSide:
 
     def find(self, key: str, data: bytes = b"") -> Known | None:
         return self.responder.asker(key, key, data)
+
+    def owner(self, address: str) -> str:
+        """For whom connections from an address count."""
+        known = self.find(address)
+        return address if known is None else owner_of(address, known.client.device)
 
     def answer(self, key: str, data: bytes, transport: str, later: Callable[[bytes | None], None]) -> bytes | Later | None:
         """Answer one query of a client: now, not at all, or by calling `later` once."""

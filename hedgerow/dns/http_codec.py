@@ -14,11 +14,11 @@ import h2.exceptions
 import h2.settings
 import h11
 
-MAX_BODY: Final = 4096  # a query with every option that there is has a few hundred octets
+from hedgerow.dns.limits import MAX_QUERY, MAX_UNSENT
+
 MAX_HEAD: Final = 12 << 10  # a GET carries the query in its path
 MAX_STREAMS: Final = 100
 MAX_RESETS: Final = 200  # of one connection: asking and cancelling in one breath is an attack (CVE-2023-44487)
-MAX_UNSENT: Final = 512 << 10  # of one connection: a client that opens no window must not make us keep its answers
 
 type Headers = Sequence[tuple[str, str]]
 
@@ -40,7 +40,7 @@ class Exchange:
 
     def add(self, data: bytes) -> None:
         """Keep what came of the body, as long as it may be that of a query."""
-        if len(self.body) + len(data) > MAX_BODY:
+        if len(self.body) + len(data) > MAX_QUERY:
             self.too_long = True
             self.body.clear()
         elif not self.too_long:

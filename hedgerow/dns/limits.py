@@ -11,9 +11,12 @@ from hedgerow.policies.resolver_settings import QueryLimit
 
 _MAX_BUCKETS: Final = 4096
 _BURST_SECONDS: Final = 4  # a phone that wakes up asks for a hundred names at once
-MAX_WAITING_OF_ONE: Final = 512  # queries of one client that wait for upstreams
+MAX_WAITING_OF_ONE: Final = 512  # queries of one client that wait for upstreams,
+FEW_WAITING: Final = 32  # and when many others' do
 _STRANGERS: Final = 500  # refusals a second; more than that is an attack, and silence the better answer
 _UNLIMITED: Final = 1 << 60
+MAX_QUERY: Final = 4096  # octets over a connection: a query with every option that there is has a few hundred
+MAX_UNSENT: Final = 256 << 10  # octets of answers that the client of one connection does not take
 
 
 class Bucket:
@@ -48,17 +51,18 @@ class Limits:
         self._buckets.clear()
         self._crowd.left = self._per_client
 
-    def bucket(self, address: str) -> Bucket:
+    def bucket(self, address: str, device: str) -> Bucket:
         """The bucket of a client; that of the crowd where there are too many."""
         if self._limit is None or self._limit.exempts(address):
             return self.free
-        found = self._buckets.get(address)
+        owner = owner_of(address, device)
+        found = self._buckets.get(owner)
         if found is None:
             if len(self._buckets) >= _MAX_BUCKETS:
                 self._drop_full()
             if len(self._buckets) >= _MAX_BUCKETS:
                 return self._crowd
-            found = self._buckets[address] = Bucket(self._full)
+            found = self._buckets[owner] = Bucket(self._full)
         return found
 
     def refill(self) -> None:
@@ -78,3 +82,12 @@ class Limits:
         """Forget who has not asked for a while."""
         for address in [address for address, bucket in self._buckets.items() if bucket.left >= self._full and not bucket.waiting]:
             del self._buckets[address]
+
+
+def owner_of(address: str, device: str) -> str:
+    """Whom a client's queries and connections count for: a device may take IPv6 addresses without number, so that they count together.
+
+    >>> owner_of("192.0.2.1", "tablet"), owner_of("2001:db8::7", "tablet"), owner_of("id:mia", "tablet")
+    ('192.0.2.1', 'tablet', 'tablet')
+    """
+    return device if ":" in address else address

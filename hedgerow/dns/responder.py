@@ -10,7 +10,7 @@ from hedgerow.dns import answers, wire
 from hedgerow.dns.client_ids import FORWARDER, MAC
 from hedgerow.dns.clients import ClientOf, Clients, Key, Known, Observe
 from hedgerow.dns.later import LATER, Later
-from hedgerow.dns.limits import MAX_WAITING_OF_ONE
+from hedgerow.dns.limits import FEW_WAITING, MAX_WAITING_OF_ONE
 from hedgerow.dns.resolver import Answer, Resolver
 from hedgerow.dns.series import Histogram
 
@@ -64,10 +64,10 @@ class Responder:
 
     def answer(self, known: Known, data: bytes, transport: str, later: Callable[[bytes | None], None]) -> bytes | Later | None:
         """Answer a query: now, not at all, or by calling `later` once (`Later`)."""
-        return self._cached(known, data, transport) or self.miss(known, data, transport, later)
+        return self.cached(known, data, transport) or self.miss(known, data, transport, later)
 
-    def _cached(self, known: Known, data: bytes, transport: str) -> bytes | None:
-        """As the datagram listeners do it by themselves, without parsing; None where the cache has nothing."""
+    def cached(self, known: Known, data: bytes, transport: str) -> bytes | None:
+        """The answer where the cache has one, found without parsing, as the datagram listeners do it by themselves."""
         resolver = self.resolver
         now = resolver.clocks.steady()
         end = data.find(0, wire.HEADER) + 1
@@ -92,7 +92,8 @@ class Responder:
             self._miss_seconds.observe(self.resolver.clocks.steady() - began)
             return self._told(known, found)
         bucket = known.bucket
-        if self._waiting >= MAX_MISSES or bucket.waiting >= MAX_WAITING_OF_ONE:
+        most = MAX_WAITING_OF_ONE if self._waiting < MAX_MISSES // 2 else FEW_WAITING
+        if self._waiting >= MAX_MISSES or bucket.waiting >= most:
             self.count(DROPPED, "overload")
             return None
         self._waiting += 1

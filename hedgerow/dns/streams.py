@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from hedgerow.dns.arrivals import Arrivals
+from hedgerow.dns.limits import MAX_QUERY, MAX_UNSENT, owner_of
 from hedgerow.dns.responder import DROPPED, Responder
+from hedgerow.dns.wire import HEADER
 
 MAX_CONNECTIONS: Final = 512
 MAX_CONNECTIONS_OF_ONE: Final = 64
@@ -20,7 +22,7 @@ _BACKLOG: Final = 256
 
 
 class StreamServer:
-    """The TCP side of a server: listening sockets and open connections, bounded in all and for each address."""
+    """The TCP side of a server: listening sockets and open connections, bounded in all and for each client."""
 
     def __init__(self, responder: Responder) -> None:
         self.responder = responder
@@ -45,8 +47,9 @@ class StreamServer:
 
         Strangers may only be told that they are refused: a few places must do for that.
         """
-        mine = self._open.setdefault(connection.address, set())
         known = self.responder.asker(connection.address, connection.address, b"")
+        connection.owner = owner_of(connection.address, known.client.device) if known else connection.address
+        mine = self._open.setdefault(connection.owner, set())
         if known is None:
             self._strangers = {stranger for stranger in self._strangers if stranger.is_open}
             too_many = len(self._strangers) >= MAX_STRANGERS
@@ -73,10 +76,10 @@ class StreamServer:
         return True
 
     def leave(self, connection: StreamConnection) -> None:
-        mine = self._open.get(connection.address, set())
+        mine = self._open.get(connection.owner, set())
         mine.discard(connection)
         if not mine:
-            self._open.pop(connection.address, None)
+            self._open.pop(connection.owner, None)
 
     def close_idle(self, now: float) -> None:
         """Close who has not asked and is not waiting for anything. `now` is the loop's time."""
@@ -101,11 +104,13 @@ class StreamConnection(asyncio.Protocol):
 
     def __init__(self, streams: StreamServer) -> None:
         self.address = ""  # as `Clients` knows who asks
+        self.owner = ""  # for whom it counts
         self.active_at = asyncio.get_running_loop().time()
         self._streams = streams
         self._responder = streams.responder
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
+        self._ignored = 0  # octets that are still to come of a query that is too long
         self._outstanding = 0
         self._stuck = False
 
@@ -153,15 +158,26 @@ class StreamConnection(asyncio.Protocol):
 
     def _work(self) -> None:
         """Take whole queries off the buffer as long as there is room for their answers."""
-        while self._has_room() and len(self._buffer) >= 2:
-            size = int.from_bytes(self._buffer[:2])
-            if len(self._buffer) < 2 + size:
-                break
-            query = bytes(self._buffer[2 : 2 + size])
-            del self._buffer[: 2 + size]
+        while self._has_room() and (query := self._next_query()) is not None:
             self.active_at = asyncio.get_running_loop().time()
             self._answer(query)
         self._steer()
+
+    def _next_query(self) -> bytes | None:
+        """Off the buffer; None where it is not whole yet. Of what is longer than any query the header is enough to say so."""
+        passed = min(self._ignored, len(self._buffer))
+        del self._buffer[:passed]
+        self._ignored -= passed
+        if len(self._buffer) < 2:
+            return None
+        size = int.from_bytes(self._buffer[:2])
+        taken = size if size <= MAX_QUERY else HEADER
+        if len(self._buffer) < 2 + taken:
+            return None
+        query = bytes(self._buffer[2 : 2 + taken])
+        del self._buffer[: 2 + taken]
+        self._ignored = size - taken
+        return query
 
     def _answer(self, data: bytes) -> None:
         responder = self._responder
@@ -189,13 +205,17 @@ class StreamConnection(asyncio.Protocol):
     def _send(self, message: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(len(message).to_bytes(2) + message)
+            if self._transport.get_write_buffer_size() > MAX_UNSENT:
+                self._responder.count(DROPPED, "send")
+                self.abort()
 
     def _finish(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
     def _has_room(self) -> bool:
-        return self._transport is not None and not self._stuck and self._outstanding < MAX_OUTSTANDING
+        is_there = self._transport is not None and not self._transport.is_closing()
+        return is_there and not self._stuck and self._outstanding < MAX_OUTSTANDING
 
     def _steer(self) -> None:
         if self._transport is None or self._transport.is_closing():

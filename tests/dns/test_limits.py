@@ -26,7 +26,7 @@ def query(name: str, qtype: str = "A") -> bytes:
 
 def test_a_bucket_holds_a_burst_and_fills_up_each_second() -> None:
     held = Limits(LIMIT)
-    bucket = held.bucket("192.0.2.1")
+    bucket = held.bucket("192.0.2.1", "tablet")
     assert bucket.left == 40
     bucket.left = -5
     held.refill()
@@ -34,15 +34,22 @@ def test_a_bucket_holds_a_burst_and_fills_up_each_second() -> None:
     for _ in range(9):
         held.refill()
     assert bucket.left == 40
-    assert held.bucket("192.0.2.1") is bucket
-    assert held.bucket("127.0.0.2") is held.free
+    assert held.bucket("192.0.2.1", "tablet") is bucket
+    assert held.bucket("127.0.0.2", "tablet") is held.free
+
+
+def test_a_devices_addresses_count_together_where_it_may_have_any_number_of_them() -> None:
+    held = Limits(LIMIT)
+    assert held.bucket("2001:db8::1", "tablet") is held.bucket("2001:db8::2", "tablet")
+    assert held.bucket("2001:db8::1", "tablet") is not held.bucket("2001:db8::3", "laptop")
+    assert held.bucket("192.0.2.1", "guests") is not held.bucket("192.0.2.2", "guests")
 
 
 def test_clients_without_number_share_what_is_left() -> None:
     held = Limits(LIMIT)
     tracemalloc.start()
     for number in range(50_000):
-        held.bucket(f"2001:db8::{number:x}").left -= 1
+        held.bucket(f"10.0.{number >> 8}.{number & 255}", "tablet").left -= 1
     assert tracemalloc.get_traced_memory()[0] < 2_000_000
     tracemalloc.stop()
 
@@ -50,11 +57,11 @@ def test_clients_without_number_share_what_is_left() -> None:
 def test_who_is_quiet_makes_room_for_others() -> None:
     held = Limits(LIMIT)
     for number in range(limits._MAX_BUCKETS):
-        held.bucket(str(number)).left -= 1
-    crowd = held.bucket("one more")
-    assert held.bucket("another") is crowd
+        held.bucket(str(number), "tablet").left -= 1
+    crowd = held.bucket("one more", "tablet")
+    assert held.bucket("another", "tablet") is crowd
     held.refill()
-    assert held.bucket("another") is not crowd
+    assert held.bucket("another", "tablet") is not crowd
 
 
 async def burst(server: Running, count: int, source: str) -> int:

@@ -250,6 +250,57 @@ def test_a_frame_may_come_octet_by_octet(internet: SmallInternet) -> None:
     asyncio.run(main())
 
 
+def test_what_is_longer_than_any_query_is_not_kept(internet: SmallInternet) -> None:
+    """It is answered by its header, and what comes behind it is heard."""
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            question = query("adult.example")
+            writer.write(b"\xff\xff" + question[:12])
+            async with asyncio.timeout(3):
+                refused = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+                assert (refused[:2], refused[3] & 15) == (question[:2], 1)
+                writer.write(bytes(0xFFFF - 12) + len(question).to_bytes(2) + question)
+                answer = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+            assert dnslib.DNSRecord.parse(answer).rr
+            (connection,) = next(iter(server.server.streams._open.values()))
+            assert connection._buffer == b""
+            writer.close()
+
+    asyncio.run(main())
+
+
+def test_answers_that_nobody_takes_end_the_connection(internet: SmallInternet) -> None:
+    """They come all at once, when the upstream has said what it is that so many have asked for."""
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            with internet.nameserver.misbehaving(Fault.SLOW, delay=0.3):
+                greedy = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+                greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                await asyncio.get_running_loop().sock_connect(greedy, ("127.0.0.1", server.port))
+                question = query("huge-text.oddities.example", "TXT")
+                unchecked = question[:3] + b"\x10" + question[4:]
+                for each in (
+                    question,
+                    unchecked,
+                    question[:3] + b"\x30" + question[4:],
+                ):  # what the kernel keeps of them is not ours to bound
+                    frames = (len(each).to_bytes(2) + each) * streams.MAX_OUTSTANDING
+                    await asyncio.get_running_loop().sock_sendall(greedy, frames)
+                await asyncio.sleep(0.1)
+                for _ in range(500):
+                    await asyncio.sleep(0.01)
+                    if not server.server.streams.count:
+                        break
+            assert server.server.responder.counters["hedgerow_dns_dropped_total", "send"] == 1
+            greedy.close()
+            assert await ask(server.port, query("adult.example")) is not None
+
+    asyncio.run(main())
+
+
 def test_idle_connections_are_closed(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "IDLE_SECONDS", 0.5)
 

@@ -1,0 +1,47 @@
+"""Who asks for much waits behind itself, not before others."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from hedgerow.dns import lines
+from hedgerow.dns.lines import Lines
+
+
+def test_one_of_each_in_turn() -> None:
+    done: list[str] = []
+
+    async def main() -> None:
+        held: Lines[str] = Lines(done.append, lambda: None)
+        for number in range(100):
+            held.add("greedy", f"greedy {number}")
+        held.add("modest", "modest 0")
+        held.turn()
+        assert done.index("modest 0") == 1
+        assert len(done) < 101
+        held.add("later", "later 0")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(done) == 102
+        assert done.index("later 0") <= done.index("greedy 40")
+        held.close()
+
+    asyncio.run(main())
+    assert [each for each in done if each.startswith("greedy")] == [f"greedy {number}" for number in range(100)]
+
+
+def test_lines_are_bounded_and_who_has_none_still_gets_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "MAX_LINE", 5)
+    monkeypatch.setattr(lines, "MAX_LINES", 8)
+    away: list[None] = []
+    held: Lines[int] = Lines(lambda _: None, lambda: away.append(None))
+    for number in range(10):
+        held.add("a", number)
+        held.add("b", number)
+    assert len(away) == 20 - 8
+    held.add("c", 0)
+    assert len(away) == 20 - 8
+    held.add("c", 1)
+    assert len(away) == 20 - 7
