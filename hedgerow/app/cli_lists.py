@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,8 @@ from hedgerow.policies.suggestions import suggest
 SHOWN_PROBLEMS = 10_000
 FEW = 20
 """Problems that need no summary."""
+WIDE = 100
+"""Columns of a terminal that also has room for what each list was read as."""
 
 app = typer.Typer(help="The lists: fetch, compile, look up.", no_args_is_help=True)
 
@@ -51,23 +54,38 @@ def status(state: StateDir = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"lists": found["lists"], "problems": found["list_problems"]}, ensure_ascii=False, indent=1))
         return
-    table = Table("list", "category", "format", *(Column(title, justify="right") for title in _NUMBERS.values()), "seen", "problem")
-    for row in found["lists"]:
-        seen = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["fetched"])) if row["fetched"] else "never"
-        numbers = (f"{row[key]:,}" for key in _NUMBERS)
-        add_row(table, row["source"], row["category"], row["format"], *numbers, seen, row["problem"], style=_style(row))
-    Console().print(table)
-    for row in found["lists"]:
-        left_out = ((f"left out: {kind}", count) for kind, count in row["ignored"].items() if kind != "comments")
-        for kind, count in (*row["problems"].items(), *left_out):
-            print(printable(f"{row['source']}: {count:,} × {kind}"))
+    _print_status(found["lists"])
 
 
-_NUMBERS = {"domains": "names", "unique": "unique", "url_rules": "URL rules"}
+def _print_status(rows: list[dict[str, Any]]) -> None:
+    """A line for each list, in columns that fit a terminal of eighty characters; below it what is wrong and what was left out."""
+    console = Console()
+    is_wide = console.width >= WIDE
+    numbers = [Column(title, justify="right", no_wrap=True) for title in _NUMBERS.values()]
+    table = Table(Column("list", overflow="fold"), Column("category", no_wrap=True), *numbers, box=None, padding=(0, 1, 0, 0))
+    for title in ("seen", *(["format"] if is_wide else [])):
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        seen = time.strftime("%m-%d %H:%M", time.localtime(row["fetched"])) if row["fetched"] else "never"
+        cells = (row["source"], row["category"], *(f"{row[key]:,}" for key in _NUMBERS), seen, *([row["format"]] if is_wide else []))
+        add_row(table, *cells, style="red" if row["failed"] else "yellow" if row["held"] else "")
+    console.print(table)
+    for row in rows:
+        for line in _explained(row):
+            print(printable(f"{row['source']}: {line}"))
 
 
-def _style(row: dict[str, Any]) -> str:
-    return "red" if row["failed"] else "yellow" if row["held"] else ""
+def _explained(row: dict[str, Any]) -> Iterator[str]:
+    if row["failed"] or row["held"]:
+        yield row["problem"]
+    for kind, count in row["problems"].items():
+        yield f"{count:,} × {kind}"
+    for kind, count in row["ignored"].items():
+        if kind != "comments":
+            yield f"{count:,} × left out: {kind}"
+
+
+_NUMBERS = {"domains": "names", "unique": "unique", "url_rules": "rules"}
 
 
 @app.command()
