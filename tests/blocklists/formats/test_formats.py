@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists.formats import FORMATS, detect, format_named
 from hedgerow.blocklists.names import network_key
-from hedgerow.blocklists.rules import Parsed
+from hedgerow.blocklists.patterns import compile_rule
+from hedgerow.blocklists.rules import Kind, Parsed
 
 
 def parse(format_name: str, text: str) -> Parsed:
@@ -285,7 +286,10 @@ LINES = st.lists(
 )
 
 
-@given(st.sampled_from(FORMATS), LINES)
+FORMS = (*FORMATS, *(known for name in ("urls", "expressions", "v2fly@ads@-cn") if (known := format_named(name))))
+
+
+@given(st.sampled_from(FORMS), LINES)
 def test_every_line_is_accounted_for_and_has_its_own_place(known, lines) -> None:
     """No parser raises, loses a line or depends on its neighbours."""
     whole = known.parse(lines, 5, "list")
@@ -301,3 +305,21 @@ def test_every_line_is_accounted_for_and_has_its_own_place(known, lines) -> None
 @given(LINES)
 def test_detection_never_raises(lines: list[str]) -> None:
     detect(lines)
+
+
+HOSTS_OF_PAGES = ("zoo.site.test", "shop9.example.net", "my-school.example.org", "b.invalid", "cdn.img7.example.com", "x--y.kids.test")
+PAGES = tuple(f"https://{host}{path}" for host in HOSTS_OF_PAGES for path in ("/", "/a/b.css", "/q?id=7&k=v", "/v/k.jpg", "/1/2/3"))
+PIECES = (
+    "http", "https", "s?", ":", "/", r"\/", "://", ".", "*", "+", "?", "^", "$", "|", "[a-z]", r"[^\/]", r"\w", "(", ")", "e", "com",
+)  # fmt: skip
+WIDE = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
+
+
+@given(WIDE)
+def test_no_rule_that_is_let_in_matches_nearly_all_pages(text: str) -> None:
+    """Held against other pages than those that the parsers look at."""
+    for found in (parse("adblock", text), parse("adblock", f"/{text}/"), parse("regex", text), parse("expressions", text)):
+        for rule in found.urls:
+            texts = {Kind.HOST_REGEX: HOSTS_OF_PAGES, Kind.EXPRESSION: [page.partition("://")[2] for page in PAGES]}.get(rule.kind, PAGES)
+            matches = compile_rule(rule)
+            assert rule.host or sum(bool(matches(each)) for each in texts) < 0.9 * len(texts), rule
