@@ -29,6 +29,7 @@ from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 from hedgerow.proxy import lean_http
 from hedgerow.proxy.block_page import Answer
 from hedgerow.proxy.held_stream import ConnectionWasStale, Stream
+from hedgerow.proxy.relay import Relay
 from hedgerow.proxy.request_fault import is_unclear_head, request_fault, response_fault
 
 MAX_PENDING = 256 * 1024
@@ -381,6 +382,7 @@ def install(voice: Voice) -> None:
     layers.Http1Server = make_server(voice)
     layers.Http1Client = Client
     layers.HttpStream = Stream
+    layers.websocket = SimpleNamespace(WebsocketLayer=Relay)
     layers.validate_request, layers.validate_headers = _stricter_request, _stricter_headers
     layers.Http2Server = make_http2_server(voice)
     _http1.make_body_reader = _make_body_reader

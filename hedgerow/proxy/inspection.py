@@ -38,7 +38,7 @@ from hedgerow.proxy.wording import Reader, choose_language
 log = logging.getLogger(__name__)
 
 _OPENED_BY_HAND = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
-_HOOKS = ("requestheaders", "request", "responseheaders", "response", "error", "websocket_message", "websocket_end")
+_HOOKS = ("requestheaders", "request", "responseheaders", "response", "error")
 _BETWEEN_CLIENT_AND_PROXY = frozenset({b"proxy-connection", b"proxy-authorization", b"keep-alive"})
 
 
@@ -258,18 +258,10 @@ class Inspection:
     def response(self, flow: http.HTTPFlow) -> None:
         if flow.request.headers.get("authorization", "")[:9].lower().startswith(("ntlm", "negotiate")):
             self.bound.add(flow.server_conn.id)
-        if flow.websocket is None:
+        if flow.websocket is None:  # else it runs until its connection ends
             self.running.pop(flow.id, None)
 
     def error(self, flow: http.HTTPFlow) -> None:
-        self.running.pop(flow.id, None)
-
-    def websocket_message(self, flow: http.HTTPFlow) -> None:
-        """mitmproxy keeps every message for the life of the connection; nobody here reads them."""
-        if flow.websocket is not None:
-            flow.websocket.messages.clear()
-
-    def websocket_end(self, flow: http.HTTPFlow) -> None:
         self.running.pop(flow.id, None)
 
     def judge_running(self, is_due: Callable[[Running], bool]) -> int:

@@ -15,6 +15,7 @@ import pytest
 from proxy_stand import Stand
 from small_internet.bodies import body
 from small_internet.clients import HttpAnswer, curl, curl_sha256
+from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, Request, TextMessage
@@ -278,6 +279,20 @@ def test_websocket_through_inspection(stand: Stand, net: SmallInternet) -> None:
             context = ssl.create_default_context(cafile=str(stand.ca))
             with context.wrap_socket(client, server_hostname="chat.example") as tls:
                 assert websocket(tls, "chat.example", path, 20) == expected
+
+
+def test_a_websockets_message_goes_by_before_it_is_whole(stand: Stand, net: SmallInternet) -> None:
+    """However long it is: neither memory nor time may grow with what is not finished."""
+    with socket.create_connection(stand.proxy, 10, (CHILD_WITH_CA, 0)) as client:
+        connect(client, "chat.example", net.origins.https_port)
+        with ssl.create_default_context(cafile=str(stand.ca)).wrap_socket(client, server_hostname="chat.example") as tls:
+            connection = WSConnection(ConnectionType.CLIENT)
+            assert isinstance(
+                exchange(tls, connection, connection.send(Request(host="chat.example", target="/websocket")))[0], AcceptConnection
+            )
+            before = net.origins.bytes_received(net.address_of("chat.example"))
+            tls.sendall(bytes((0x82, 0xFF)) + (1 << 30).to_bytes(8, "big") + bytes(4) + bytes(100_000))
+            wait_until(lambda: net.origins.bytes_received(net.address_of("chat.example")) - before > 100_000, 10)
 
 
 def test_websocket_without_tls_is_judged_without_a_ca(stand: Stand, net: SmallInternet) -> None:
