@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 IDLE_LIMIT = 1800.0
 """Seconds after which a connection on which nothing moves is ended."""
 
+HELLO_LIMIT = 10.0
+"""Seconds from when a connection is taken over until its handshake is done, or its first words show that there will be none."""
+
 RETIRED_FOR = 3600.0
 """Seconds that an inspector whose successor serves gives to what is still open."""
 
@@ -70,6 +73,7 @@ class Inspector:
         clock: Callable[[], float] = time.time,
         refusals: Refusals | None = None,
         device_limit: int = DEVICE_LIMIT,
+        hello_limit: float = HELLO_LIMIT,
     ) -> None:
         self.counters = Counters()
         self.clock = clock
@@ -81,6 +85,7 @@ class Inspector:
         self._guests: set[Guest] = set()
         self._by_client: dict[str, Exchange] = {}
         self._device_limit = device_limit
+        self._hello_limit = hello_limit
         self._by_device: Counter[DeviceId] = Counter()
         self._device_of: dict[str, DeviceId] = {}
         self._use = Use[Exchange]()
@@ -234,6 +239,12 @@ class Inspector:
             for running in [each for each in self.inspection.running.values() if each.client is exchange.client]:
                 judge.use(running.ruleset, running.requests[-1])
 
+    def _end_the_slow(self, now: float) -> None:
+        """Who does not say what he wants, and who has said nothing for long; `now` in the loop's time."""
+        for guest in tuple(self._guests):
+            if now - guest.seen > (IDLE_LIMIT if isinstance(guest, Exchange) else self._hello_limit):
+                guest.abort()
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
@@ -243,9 +254,7 @@ class Inspector:
                 self.origins.sweep()
                 self._note_use(now)
                 self.counters["hedgerow_proxy_open_tunnels",] = len(self._guests)
-                oldest = asyncio.get_running_loop().time() - IDLE_LIMIT
-                for guest in [each for each in self._guests if each.seen < oldest]:
-                    guest.abort()
+                self._end_the_slow(asyncio.get_running_loop().time())
             except Exception:
                 log.exception("the sweep of the inspector failed")
 

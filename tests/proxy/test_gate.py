@@ -357,6 +357,9 @@ def test_what_is_neither_tls_nor_http_does_not_pass(stand: Stand, net: SmallInte
 def test_the_slow_and_the_silent_are_ended(net: SmallInternet, policy: str) -> None:
     with proxy_stand(net, policy, limits=Limits(head=1.0, device=40)) as stand, contextlib.ExitStack() as stack:
         silent, slow, opened = (stack.enter_context(connected(stand)) for _ in range(3))
+        inspected = stack.enter_context(connected(stand, CHILD_WITH_CA))
+        open_tunnel(inspected, "www.school.example", net.origins.https_port)
+        inspected.sendall(b"\x16\x03\x01")
         slow.sendall(b"GET http://news.example/ HTTP/1.1\r\n")
         open_tunnel(opened, "news.example", net.origins.https_port)
         opened.sendall(b"\x16\x03\x01")
@@ -368,6 +371,7 @@ def test_the_slow_and_the_silent_are_ended(net: SmallInternet, policy: str) -> N
         assert read_all(slow).startswith(b"HTTP/1.1 408 ")
         assert read_all(silent).startswith(b"HTTP/1.1 408 ")
         assert read_all(opened) == b""
+        assert read_all(inspected) == b""
         assert time.monotonic() - start < 4
         assert curl(net.url("news.example", "/", "http"), proxy=stand.proxy, source=CHILD).status == 200
 

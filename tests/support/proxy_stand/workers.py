@@ -126,8 +126,9 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
     authority, key = ensure_authority(world.state / "ca"), load_key(world.state / "pass.key")
     refusals = Refusals(world.state / "pass-through")
     inspector = Inspector(
-        builder.judge(world), key, authority, upstream_ca=world.upstream_ca, refusals=refusals, device_limit=world.limits.device
-    )
+        builder.judge(world), key, authority, upstream_ca=world.upstream_ca, refusals=refusals, device_limit=world.limits.device,
+        hello_limit=world.limits.head,
+    )  # fmt: skip
     running = asyncio.create_task(inspector.run(world.inspector_socket, lambda: pipe.send(0)))
     await _obey(pipe, builder, inspector)
     inspector.stop()
