@@ -26,6 +26,7 @@ from hedgerow.app.compile_job import (
     run_compile,
     run_fetch,
 )
+from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.compile import CompileReport, SourceReport
 from hedgerow.blocklists.fetch import Copy, Fetched, Received, copy_of, pointer_of
@@ -162,10 +163,10 @@ class ListKeeper:
         sources = self._sources(policy)
         size = sum(size for source in sources for _name, _date, size in _identities(source))
         name = fingerprint(sources)
-        is_known = any(read_report(self._folders.generations / each) for each in (name, f"{name}{_WHOLE}"))
+        is_known = any(_sound_report(self._folders.generations / each) for each in (name, f"{name}{_WHOLE}"))
         if is_known or size - _size_of_starter_lists() <= AT_ONCE_BYTES:
             return await self.compile(policy)
-        if before is not None and _is_usable(before):
+        if before is not None and _is_sound(before):
             self.generation = before
             return True
         return await self._compile(starter_sources())
@@ -179,15 +180,14 @@ class ListKeeper:
         in_one_layer = self._folders.generations / f"{name}{_WHOLE}"
         out = in_one_layer if whole or in_one_layer.exists() else self._folders.generations / name
         started = time.monotonic()
-        report = read_report(out)
+        report = _sound_report(out)
         if report is None:
             shutil.rmtree(out, ignore_errors=True)
             job = CompileJob(sources, out, self._folders.state, None if whole else self.generation or self._newest())
             try:
                 report = run_compile(job, self._progress.compiled) if self._progress else await compile_apart(job)
             except (CompileError, OSError) as error:
-                self.problem = str(error)
-                log.error("%s", error)
+                self._fail(error)
                 return False
             log.info("%d domains compiled in %.1f s", report.domains, time.monotonic() - started)
         # Of a list that could not be fetched the fetcher has told.
@@ -202,7 +202,7 @@ class ListKeeper:
     def _newest(self) -> Path | None:
         """Of a start before this one: most of its lists will be the same."""
         with suppress(OSError):
-            found = [path for path in self._folders.generations.iterdir() if not path.name.startswith(".")]
+            found = [path for path in self._folders.generations.iterdir() if not path.name.startswith(".") and _is_sound(path)]
             return max(found, key=lambda path: path.stat().st_mtime, default=None)
         return None
 
@@ -216,8 +216,7 @@ class ListKeeper:
         try:
             fetched = run_fetch(job, self._progress.fetched, self._progress.received) if self._progress else await fetch_apart(job)
         except (CompileError, OSError) as error:
-            self.problem = str(error)
-            log.error("%s", self.problem)
+            self._fail(error)
             self._failed |= {each: (time.monotonic(), Problem(each.name, None, None, self.problem, each.url or "")) for each in wanted}
             return
         finally:
@@ -225,8 +224,14 @@ class ListKeeper:
         for source, each in zip(wanted, fetched, strict=True):
             self._failed.pop(source, None)
             if each.problem:
-                log.warning("%s", each.problem)
+                if self._progress is None:  # who else wants to hear of it has been told
+                    log.warning("%s", each.problem)
                 self._failed[source] = (time.monotonic(), each.problem)
+
+    def _fail(self, error: CompileError | OSError) -> None:
+        self.problem = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
+        if self._progress is None:
+            log.error("%s", self.problem)
 
     def _is_due(self, source: Source) -> bool:
         copy = self._copy(source)
@@ -306,10 +311,16 @@ def _size_of_starter_lists() -> int:
     return sum(source.path.stat().st_size for source in starter_sources() if source.path)
 
 
-def _is_usable(generation: Path) -> bool:
+def _sound_report(generation: Path) -> CompileReport | None:
+    """What the compiler said of a generation that can be opened; None where it must be compiled again."""
+    return read_report(generation) if _is_sound(generation) else None
+
+
+def _is_sound(generation: Path) -> bool:
+    """Whether a generation can be opened: a damaged disk must not keep Hedgerow from starting."""
     try:
-        read_meta(generation)
-    except (OSError, ValueError, KeyError, TypeError):
+        Catalogue.open(generation)
+    except (OSError, ValueError):
         return False
     return True
 

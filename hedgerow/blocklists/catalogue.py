@@ -97,7 +97,7 @@ class Catalogue:
         """Raises OSError or ValueError for a directory that is no generation."""
         try:
             return cls(generation, read_meta(generation))
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
+        except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:  # a trie raises the last
             raise ValueError(f"{generation}: not a generation of this version: {error}") from error
 
     def mask_of(self, names: Iterable[str]) -> int:

@@ -41,7 +41,10 @@ class Layer:
     def open(cls, folder: Path, meta: Meta, layer: LayerMeta, bits: dict[str, int]) -> Layer:
         shards = [Shard(marisa_trie.Trie().mmap(str(folder / shard.trie)), shard.offset) for shard in layer.shards]
         borders = [shard.first for shard in layer.shards[1:]]
-        return cls(shards, borders, _map_numbers(folder / SETS, layer.set_bytes), layer.sets, *_masks_of_sets(meta, layer, bits))
+        numbers = _map_numbers(folder / SETS, layer.set_bytes)
+        if len(numbers) != layer.keys:
+            raise ValueError(f"{folder / SETS}: {len(numbers)} numbers for {layer.keys} keys")
+        return cls(shards, borders, numbers, layer.sets, *_masks_of_sets(meta, layer, bits))
 
     def keys_with(self, key: str) -> Iterator[tuple[str, int]]:
         """The keys that a key begins with, the shortest first, each with the number of its set."""

@@ -221,6 +221,8 @@ class UrlMatcher:
         buckets = _map(folder / BUCKETS).cast("I")
         self._starts, self._flat = buckets[: count + 1], buckets[count + 1 :]
         self._offsets, self._rows = _map(folder / OFFSETS).cast("Q"), _map(folder / ROWS)
+        if self._starts[count] != len(self._flat) or self._offsets[-1] != len(self._rows):
+            raise ValueError(f"{folder}: its files do not belong together")
         self._trie = marisa_trie.Trie().mmap(str(folder / PLACES))
         self._blocks, self._exceptions = (
             ahocorasick.load(str(folder / file), _no_values) if found else None

@@ -16,7 +16,7 @@ from hedgerow.app.lists import ListKeeper, fingerprint, recommended_sources, sou
 from hedgerow.blocklists import layers
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import CompileReport
-from hedgerow.blocklists.generation import read_meta
+from hedgerow.blocklists.generation import REPORT, read_meta
 from hedgerow.blocklists.sources import Source
 from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import Policy
@@ -100,6 +100,19 @@ def test_large_lists_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
     assert (names_of(again, "a.example"), again.is_stale(policy)) == ({"gambling"}, True)
     assert asyncio.run(again.compile(policy))
     assert (names_of(again, "a.example"), names_of(again, "another.example")) == (set(), {"gambling"})
+
+
+@pytest.mark.parametrize(("file", "size"), [("layer-0/hosts-000.trie", 100), ("layer-0/sets.bin", 1), ("urls/rules.bin", 8), (REPORT, 3)])
+def test_what_a_bad_disk_damaged_is_compiled_again(tmp_path: Path, file: str, size: int) -> None:
+    (tmp_path / "list.txt").write_text("||a.example^\n||b.example/ads^\n")
+    policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
+    keeper = ListKeeper(tmp_path / "state")
+    assert asyncio.run(keeper.take_up(policy, None))
+    assert keeper.generation is not None
+    os.truncate(keeper.generation / file, size)
+    again = ListKeeper(tmp_path / "state")
+    assert asyncio.run(again.take_up(policy, keeper.generation))
+    assert (names_of(again, "a.example"), names_of(again, "www.tiktok.com")) == ({"gambling"}, {"social"})
 
 
 def test_two_layers_become_one_when_lists_have_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -483,6 +484,16 @@ def test_what_is_no_generation_is_refused(tmp_path: Path) -> None:
     meta = tmp_path / "generation" / META
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "layout": 0}))
     with pytest.raises(ValueError, match="layout"):
+        Catalogue.open(tmp_path / "generation")
+
+
+@pytest.mark.parametrize("file", ["layer-0/hosts-000.trie", "layer-0/sets.bin", "urls/rules.bin", "urls/rules.jsonl", "urls/buckets.bin"])
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_what_was_cut_off_is_refused(tmp_path: Path, file: str, share: float) -> None:
+    build(tmp_path, adult="".join(f"||n{number}.example^\n||u.example/{number}^\n" for number in range(20)))
+    path = tmp_path / "generation" / file
+    os.truncate(path, int(share * path.stat().st_size))
+    with pytest.raises((OSError, ValueError)):
         Catalogue.open(tmp_path / "generation")
 
 
