@@ -483,3 +483,14 @@ devices: {{mia-tablet: {{ip: 127.0.0.2}}}}
     assert [note in person for note in ("a break that is over", "only for today", "for a month")] == [True, True, True]
     assert [note in own for note in ("a break that is over", "only for today", "for a month")] == [False, True, True]
     assert ["Roblox" in own, "Fortnite" in own, "Minecraft" in own] == [False, True, True]
+
+
+def test_the_log_is_exported_with_the_filters_that_are_shown(web):
+    write(web, seen("old.example"), seen("www.bet.example"), seen("other.example", person="tom"))
+    with client(web) as browser:
+        page = Tags(browser.get("/log?person=mia&days=7&host=bet.example").text)
+        (link,) = [attributes["href"] for tag, attributes in page.tags if tag == "a" and "export" in attributes.get("href", "")]
+        lines = browser.get(link).text.splitlines()
+    assert len(lines) == 2
+    assert "www.bet.example" in lines[1]
+    assert f"since={round(NOW - 7 * 86400)}" in link

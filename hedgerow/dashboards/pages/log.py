@@ -60,6 +60,8 @@ class LogPages:
         page = await run_in_threadpool(site.reader.decisions, wanted, cursor=cursor, limit=_ROWS)
         devices = await run_in_threadpool(site.reader.devices, site.clock())
         older = urlencode({**filters, "cursor": page.older}) if page.older else ""
+        same = {name: filters[name] for name in ("device", "person", "verdict", "host")}
+        export = urlencode({"format": "csv", **same} | ({} if wanted.since is None else {"since": round(wanted.since)}))
         return site.renderer.page(
             request,
             "log.html",
@@ -69,6 +71,7 @@ class LogPages:
             filters=filters,
             cursor=cursor,
             older=older,
+            export=export,
         )
 
     async def why(
