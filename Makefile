@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: up test setup check fix lock bench-lists bench-dns soak-dns bench-proxy bench-web bench-policy
+.PHONY: up test setup check fix lock bench-lists bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -57,3 +57,7 @@ bench-web: setup
 
 bench-policy: setup
 	$(BIN)/python -P bench/policy.py --out bench/results/policy.md $(ARGS)
+
+# Needs root, and what the laboratory needs.
+bench-gateway: setup
+	$(BIN)/python bench/gateway.py --write $(ARGS)

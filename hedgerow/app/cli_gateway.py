@@ -16,6 +16,7 @@ from hedgerow.app.gateway_keeper import Choice, census_of, choice_file, gateway_
 from hedgerow.app.settings import Settings, default_state
 from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.network import gateway as nftables
+from hedgerow.network.gateway import BRIDGE_MEND
 from hedgerow.network.gateway_rules import Gateway, render_table
 from hedgerow.network.standing import Census, Standing
 
@@ -154,6 +155,19 @@ def _described(gateway: Gateway, census: Census) -> Iterator[str]:
 def _warnings(gateway: Gateway) -> Iterator[str]:
     if gateway.doors.https is None:
         yield "pages come to Hedgerow only where a device names it as its proxy: start it with `hedgerow up --transparent 0.0.0.0:3129`"
+    others = sorted({*nftables.interfaces()} - {*gateway.lan} - nftables.interfaces_to_the_internet())
+    if others:
+        yield f"devices on {', '.join(others)} are not kept on the path: if there are any, name it with --lan too"
+    yield from _path_warnings(gateway)
+
+
+def _path_warnings(gateway: Gateway) -> Iterator[str]:
+    """Whether packets of devices come by at all."""
+    if nftables.bridges_to_the_internet() & set(gateway.lan):
+        for family, looks in nftables.looks_into_bridges().items():
+            if not looks:
+                yield f"{family} that crosses the bridge is not looked at: {BRIDGE_MEND}"
+        return
     for family, passes_on in nftables.forwards().items():
         if not passes_on:
             yield f"this machine does not forward {family}, so devices have another router for it and are not kept on the path"

@@ -18,6 +18,7 @@ from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Event
 from hedgerow.network.leases import LEASE_FILES, Lease
 from hedgerow.network.neighbours import Neighbours
+from hedgerow.network.vendors import Vendors
 
 log = logging.getLogger("hedgerow.discovery")
 
@@ -38,11 +39,18 @@ class Discovery:
     ) -> None:  # fmt: skip
         self._reader, self._record, self._neighbours, self._view, self._hear = reader, record, neighbours, view, hear
         self._names = HostNames()
+        self._vendors = Vendors()
+        self._called: dict[str, str] = {}
         self._known: set[str] | None = None
         self._told: set[tuple[str, str, str]] = set()
 
     async def run(self) -> None:
         """Runs until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_looking())
+            tasks.create_task(self._keep_naming())
+
+    async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             view = self._view()
@@ -51,10 +59,22 @@ class Discovery:
             if self._known is None:
                 rows = await asyncio.to_thread(self._reader.devices, time.time())
                 self._known = {row.device for row in rows}
-            leases = await asyncio.to_thread(read_leases)
-            self.look(view, leases, self._known)
-            if any(device.hostnames for device in view.policy.devices.values()):
-                self._hear(await self._names.find(leases, self._neighbours.entries(), time.time()))
+            await asyncio.to_thread(self._find_vendors)
+            self.look(view, await asyncio.to_thread(read_leases), self._known)
+
+    async def _keep_naming(self) -> None:
+        """Asks for names, which takes as long as whoever is asked likes."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            view, leases = self._view(), await asyncio.to_thread(read_leases)
+            self._called = await self._names.find(leases, self._neighbours.entries(), time.time())
+            if view is not None and any(device.hostnames for device in view.policy.devices.values()):
+                self._hear(self._called)
+
+    def _find_vendors(self) -> None:
+        """So that the look itself waits for no disk."""
+        for mac in set(self._neighbours.entries().values()):
+            self._vendors.vendor(mac)
 
     def look(self, view: View, leases: Iterable[Lease], known: set[str]) -> None:
         """One look; `known` are the ids of devices that were told of before."""
@@ -64,7 +84,7 @@ class Discovery:
             if address.startswith("fe80:"):
                 continue  # every device has another one too, and so has the provider's router
             device = view.rulesets.device_at(address, mac)
-            name = names.get(mac, "")
+            name = names.get(mac) or self._called.get(mac, "")
             if device is None or (device.id, address, name) in self._told:
                 continue
             if len(self._told) >= MOST_TOLD:
@@ -74,7 +94,9 @@ class Discovery:
             seen = DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile, name)
             self._record([seen])
             if device.id not in known and not device.known:
-                detail = f"{name or 'a device without a name'} at {address}, filtered as {ruleset.profile}"
+                maker = self._vendors.vendor(mac)
+                called = (name or "a device without a name") + (f" ({maker})" if maker else "")
+                detail = f"{called} at {address}, filtered as {ruleset.profile}"
                 log.info("new on the network: %s (%s)", detail, device.id)
                 self._record([Event(now, "device", device.id, detail, seen)])
             known.add(device.id)

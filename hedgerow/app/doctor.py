@@ -244,7 +244,15 @@ def check_gateway(patient: Patient) -> Iterator[Finding]:
     except nftables.GatewayError as error:
         yield Finding("gateway", Health.UNSURE, str(error), "run hedgerow doctor as root")
         return
-    idle = [family for family, forwards in nftables.forwards().items() if not forwards]
+    if nftables.bridges_to_the_internet() & set(choice.lan):
+        blind = [family for family, looks in nftables.looks_into_bridges().items() if not looks]
+        if blind:
+            found = f"in place, but {' and '.join(blind)} that crosses the bridge is not looked at"
+            yield Finding("gateway", Health.BAD, found, nftables.BRIDGE_MEND)
+            return
+        idle = []
+    else:
+        idle = [family for family, forwards in nftables.forwards().items() if not forwards]
     if idle:
         mend = "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, or mind that devices have another router for it"
         yield Finding("gateway", Health.UNSURE, f"in place, but this machine does not forward {' and '.join(idle)}", mend)

@@ -1,4 +1,5 @@
-"""What devices call themselves: by the leases of DHCP servers here, else by the reverse name that the system's resolver gives.
+"""What devices call themselves: by the leases of DHCP servers here, else by the reverse name that the system's resolver gives, else by what
+they answer to multicast DNS.
 
 Names are claims, so all that is done with them is to look them up in the policy (`policies.recognise`).
 """
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from hedgerow.network.leases import Lease
+from hedgerow.network.mdns import ask_name
 
 ASK_AGAIN_S = 300.0
 MOST_ASKED = 64
@@ -18,11 +20,11 @@ MOST_ASKED = 64
 
 
 def reverse_name(address: str) -> str:
-    """The name of an address by hosts file and DNS (PTR), empty where there is none. Waits for the resolver."""
+    """The name of an address by hosts file and DNS (PTR), else by the device itself; empty where there is none. Waits for the resolver."""
     try:
         return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
     except OSError:
-        return ""
+        return ask_name(address)
 
 
 def first_label(name: str) -> str:

@@ -15,6 +15,7 @@ from hedgerow.network.gateway_rules import FAMILY, TABLE, Command, Gateway, coun
 from hedgerow.network.standing import Census
 
 NFT_SECONDS = 20
+BRIDGE_MEND = "modprobe br_netfilter, and sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1"
 
 
 class GatewayError(Exception):
@@ -77,6 +78,19 @@ def interfaces() -> tuple[str, ...]:
     with IPRoute() as netlink:
         links = [link for link in netlink.get_links() if link.get("ifname") != "lo" and link.get("master") is None]
         return tuple(link.get("ifname") for link in links)
+
+
+def bridges_to_the_internet() -> frozenset[str]:
+    """Bridges that lead to the internet: devices may be on one side of them and their router on the other. Raises OSError."""
+    with IPRoute() as netlink:
+        bridges = {link.get("ifname") for link in netlink.get_links() if link.get(("linkinfo", "kind")) == "bridge"}
+    return interfaces_to_the_internet() & bridges
+
+
+def looks_into_bridges() -> dict[str, bool]:
+    """Whether nftables sees what crosses a bridge of this machine, by family (br_netfilter)."""
+    files = {"IPv4": "/proc/sys/net/bridge/bridge-nf-call-iptables", "IPv6": "/proc/sys/net/bridge/bridge-nf-call-ip6tables"}
+    return {family: _reads_one(Path(file)) for family, file in files.items()}
 
 
 def forwards() -> dict[str, bool]:

@@ -34,14 +34,48 @@ TO_US, STEER_OTHERS, FENCE_OTHERS = "to_us", "steer_others", "fence_others"
 
 ENCRYPTED_DNS_PORTS = (853, 784, 8853)  # RFC 7858, RFC 9250; the last two from drafts, still served by some
 PLAIN_DNS_PORTS = (53, 5353)  # OpenDNS answers at 5353 as well
-TUNNEL_UDP_PORTS = (1194, 1701, 51820, 51821, 41641)  # OpenVPN, L2TP, WireGuard (twice), Tailscale
+TUNNEL_UDP_PORTS = (1194, 1701, 3544, 9993, 51820, 51821, 41641)  # OpenVPN, L2TP, Teredo, ZeroTier, WireGuard (twice), Tailscale
 TUNNEL_TCP_PORTS = (1080, 1194, 1723, 3128, 8118, 9001, 9030, 9050, 9150)  # SOCKS, OpenVPN, PPTP, HTTP proxies, Tor
-TUNNEL_PROTOCOLS = (4, 41, 47, 115)  # IPIP, 6in4, GRE, L2TP
+TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
 IPSEC_PROTOCOLS, IPSEC_PORTS = (50, 51), (500, 4500)
+MOST_OF_A_PING = 128  # octets of the whole packet; what people and games send is 60 to 104
 UDP_HEADER_OCTETS = 8
-WIREGUARD_FIRST_OCTETS, WIREGUARD_FIRST_TYPE = 148, 0x01000000
 NTP_PORT, NTP_LENGTH = 123, "56-76"  # bytes of UDP: header and message, with or without authentication (RFC 5905)
+NTP_RATE, NTP_BURST = 5, 60  # packets a second of the whole house: enough for clocks, little for a tunnel
 CUT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FirstMessage:
+    """How a protocol begins, at whatever port: what its first datagram says at some offsets, and how long that is.
+
+    `octets` and the offsets of `says` count from the end of the UDP header; each of `says` is (offset, octets, value), or the lowest and
+    the highest value.
+    """
+
+    what: str
+    says: tuple[tuple[int, int, int | tuple[int, int]], ...]
+    octets: int | None = None
+    at_least: int = 0
+
+
+def _openvpn(operation: int, at: int, octets: int | None = None, at_least: int = 0) -> FirstMessage:
+    """A reset with protection against replays: at `at` a counter of few tries, and the time (of 2021 to 2038)."""
+    return FirstMessage("tunnel", ((0, 1, operation), (at, 3, 0), (at + 4, 1, (0x60, 0x7F))), octets, at_least)
+
+
+_RESET_V2, _RESET_V3 = 0x38, 0x50  # P_CONTROL_HARD_RESET_CLIENT_V2 and _V3, with the id of key 0
+FIRST_MESSAGES = (
+    # The WireGuard paper, section 5.4.2: 148 octets, of which the first four are 1, 0, 0, 0.
+    FirstMessage("tunnel", ((0, 4, 0x01000000),), octets=148),
+    # OpenVPN (its document "Network protocol"): operation, session (8), no acknowledgements (1), packet 0 (4).
+    FirstMessage("tunnel", ((0, 1, _RESET_V2), (9, 4, 0)), octets=14),
+    # The same with tls-crypt, and with tls-auth by SHA-1, SHA-256 and SHA-512, whose digests stand before the counter.
+    *(_openvpn(_RESET_V2, at, octets) for at, octets in ((9, 54), (29, 42), (41, 54), (73, 86))),
+    _openvpn(_RESET_V3, 9, at_least=54),
+    # QUIC's Initial of versions 1 and 2 (RFC 9000 §17.2.2, RFC 9369), which fills at least 1,200 octets.
+    *(FirstMessage("quic", ((1, 4, version),), at_least=1200) for version in (0x00000001, 0x6B3343CF)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +196,11 @@ def _guarded_rules(gateway: Gateway) -> list[Command]:
         ("other resolver", [_either(), _port(*PLAIN_DNS_PORTS)]),
         ("encrypted dns", [_either(), _port(*ENCRYPTED_DNS_PORTS)]),
         ("quic", [_protocol("udp"), _port(80, 443)]),
-        ("tunnel", [_protocol(*TUNNEL_PROTOCOLS)]),
+        ("tunnel", [_meta("l4proto", [TCP, UDP, ICMP, ICMP6, *IPSEC_PROTOCOLS], "!=")]),
+        ("tunnel", [_protocol(ICMP, ICMP6), _match({"meta": {"key": "length"}}, MOST_OF_A_PING, ">"), _no_error_message()]),
         ("tunnel", [_protocol("udp"), _port(*TUNNEL_UDP_PORTS)]),
         ("tunnel", [_protocol("tcp"), _port(*TUNNEL_TCP_PORTS)]),
-        ("tunnel", _first_of_wireguard()),
+        *((first.what, _begins(first)) for first in FIRST_MESSAGES),
     ]
     if not gateway.allow_ipsec:
         refused += [("ipsec", [_protocol(*IPSEC_PROTOCOLS)]), ("ipsec", [_protocol("udp"), _port(*IPSEC_PORTS)])]
@@ -203,25 +238,37 @@ def _refuse_rules() -> list[Command]:
 
 
 def _error_messages(chain: str) -> list[Command]:
-    """Without them connections that we do allow would hang (path MTU discovery)."""
-    errors = ["destination-unreachable", "time-exceeded", "parameter-problem"]
-    return [
-        _rule(chain, [_match(_payload("icmp", "type"), {"set": errors}), _accept()]),
-        _rule(chain, [_match(_payload("icmpv6", "type"), {"set": [*errors, "packet-too-big"]}), _accept()]),
-    ]
+    """Without them connections that we do allow would hang (path MTU discovery). Those about no connection are no such thing."""
+    return [_rule(chain, [_protocol(ICMP, ICMP6), _state("related"), _accept()])]
 
 
 def _ntp() -> list[Expression]:
     low, high = (int(text) for text in NTP_LENGTH.split("-"))
     length = _match(_payload("udp", "length"), {"range": [low, high]})
-    return [_protocol("udp"), _port(NTP_PORT), length]
+    return [_protocol("udp"), _port(NTP_PORT), length, {"limit": {"rate": NTP_RATE, "burst": NTP_BURST, "per": "second"}}]
 
 
-def _first_of_wireguard() -> list[Expression]:
-    """WireGuard's handshake initiation at whatever port: 148 octets, of which the first four are 1, 0, 0, 0 (its paper, section 5.4.2)."""
-    length = _match(_payload("udp", "length"), UDP_HEADER_OCTETS + WIREGUARD_FIRST_OCTETS)
-    start = _match({"payload": {"base": "th", "offset": 8 * UDP_HEADER_OCTETS, "len": 32}}, WIREGUARD_FIRST_TYPE)
-    return [_protocol("udp"), length, start]
+def _begins(first: FirstMessage) -> list[Expression]:
+    length = _payload("udp", "length")
+    lengths = [_match(length, UDP_HEADER_OCTETS + first.octets)] if first.octets is not None else []
+    lengths += [_match(length, UDP_HEADER_OCTETS + first.at_least, ">=")] if first.at_least else []
+    says = [
+        _match(
+            {"payload": {"base": "th", "offset": 8 * (UDP_HEADER_OCTETS + offset), "len": 8 * octets}},
+            value if isinstance(value, int) else {"range": list(value)},
+        )
+        for offset, octets, value in first.says
+    ]
+    return [_protocol("udp"), *lengths, *says]
+
+
+def _no_error_message() -> Expression:
+    """Error messages are as long as what they are about."""
+    return _state("related", "!=")
+
+
+def _state(name: str, operator: str = "in") -> Expression:
+    return _match({"ct": {"key": "state"}}, name, operator)
 
 
 def _not_ntp_answer() -> Expression:

@@ -6,12 +6,14 @@ A device is its MAC address; its IP addresses come and go.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
+import socket
 import time
 from collections.abc import Callable
 
-from hedgerow.network.netlink import read_table
+from hedgerow.network.netlink import Neighbour, drain, open_events, read_table
 
 log = logging.getLogger("hedgerow.neighbours")
 
@@ -24,8 +26,11 @@ _MISSED_MOST = 4096
 
 def read_neighbours() -> dict[str, str]:
     """IP address → MAC address (lower case, colons) of all the kernel knows now; raises OSError."""
-    usable = (entry for entry in read_table() if entry.state & _USABLE and entry.mac != "00:00:00:00:00:00")
-    return {entry.address: entry.mac for entry in usable}
+    return {entry.address: entry.mac for entry in read_table() if _is_usable(entry)}
+
+
+def _is_usable(entry: Neighbour) -> bool:
+    return bool(entry.state & _USABLE) and entry.mac != "00:00:00:00:00:00"
 
 
 class Neighbours:
@@ -59,20 +64,25 @@ class Neighbours:
 
     async def keep_fresh(self) -> None:
         """Runs until cancelled."""
-        while True:
-            self._wanted.clear()
-            self._read()
-            await asyncio.sleep(self._soonest_s)
-            try:
-                await asyncio.wait_for(self._wanted.wait(), self._every_s)
-            except TimeoutError:
-                continue
+        loop, events = asyncio.get_running_loop(), _events()
+        if events is not None:
+            loop.add_reader(events, self._hear, events)
+        try:
+            while True:
+                started = time.monotonic()
+                self._wanted.clear()
+                self._read()
+                await asyncio.sleep(max(0.0, self._soonest_s - (time.monotonic() - started)))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wanted.wait(), self._every_s)
+        finally:
+            if events is not None:
+                loop.remove_reader(events)
+                events.close()
 
     def _read(self) -> None:
-        """The kernel answers while it is asked: there is no time to wait for."""
-        self._read_at = time.monotonic()
         try:
-            table = read_neighbours()
+            table = read_neighbours()  # the kernel answers while it is asked: no time to wait for
         except OSError as error:
             log.warning("%s", error)
             table = self._table
@@ -81,3 +91,22 @@ class Neighbours:
         if table != self._table:
             self._table = table
             self._on_change()
+
+    def _hear(self, events: socket.socket) -> None:
+        told = drain(events)
+        if told is None:
+            self._wanted.set()
+            return
+        news = {entry.address: entry.mac for entry in told if _is_usable(entry)}
+        if any(self._table.get(address) != mac for address, mac in news.items()):
+            self._table = self._table | news
+            self._absent -= news.keys()
+            self._on_change()
+
+
+def _events() -> socket.socket | None:
+    try:
+        return open_events()
+    except OSError as error:
+        log.warning("The kernel does not tell changes of the neighbour table, so they are seen seconds later: %s", error)
+        return None

@@ -17,6 +17,7 @@ _HEADER: Final = Struct("=IHHII")  # struct nlmsghdr: length, type, flags, seque
 _NEIGHBOUR: Final = Struct("=BxxxiHBB")  # struct ndmsg: family, interface, state, flags, type
 _ATTRIBUTE: Final = Struct("=HH")  # struct rtattr: length, type
 _DONE, _ERROR, _NEW, _GET = 3, 2, 28, 30  # NLMSG_DONE, NLMSG_ERROR, RTM_NEWNEIGH, RTM_GETNEIGH
+_NEIGHBOUR_GROUP: Final = 1 << 2  # RTNLGRP_NEIGH is 3
 _DUMP_REQUEST: Final = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
 _ADDRESS, _LINK_ADDRESS = 1, 2  # NDA_DST, NDA_LLADDR
 _BUFFER: Final = 1 << 16  # the kernel fills 32 kB at the most
@@ -43,6 +44,29 @@ def read_table() -> list[Neighbour]:
             found += neighbours
             if is_last:
                 return found
+
+
+def open_events() -> socket.socket:
+    """A socket, which does not block, on which the kernel tells each change of the table (RTNLGRP_NEIGH). Raises OSError."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+    try:
+        sock.bind((0, _NEIGHBOUR_GROUP))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def drain(sock: socket.socket) -> list[Neighbour] | None:
+    """What the kernel has told since; None where it had more to tell than the socket holds, or says what can't be read."""
+    found: list[Neighbour] = []
+    while True:
+        try:
+            found += parse_dump(sock.recv(_BUFFER))[0]
+        except BlockingIOError:
+            return found
+        except OSError:  # ENOBUFS: some of it is lost
+            return None
 
 
 def parse_dump(datagram: bytes) -> tuple[list[Neighbour], bool]:

@@ -10,13 +10,14 @@ import pytest
 from lab import House
 from lab import house as build_house
 
-TOOLS = ("nft", "unbound", "nginx", "kdig", "curl", "openssl", "nsenter", "unshare", "wireguard-go", "wg")
+TOOLS = ("nft", "unbound", "nginx", "kdig", "curl", "openssl", "nsenter", "unshare", "wireguard-go", "wg", "knotd")
+TUNNELS = ("microsocks", "iodine", "openvpn", "ssh", "sshd", "ping", "chromium")
 ENCRYPTED = ("--dot", "0.0.0.0:853", "--doh", "0.0.0.0:443", "--doq", "0.0.0.0:853")
 
 
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    missing = [tool for tool in TOOLS if shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin") is None]
+    missing = [tool for tool in (*TOOLS, *TUNNELS) if shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin") is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     folder: Path = tmp_path_factory.mktemp("house")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from lab import House, Space
-from lab.attempts import asks
+from lab.aims import asks
 from lab.house import LAN4, LAN6, NUMBERS, give_address
 
 pytestmark = pytest.mark.root

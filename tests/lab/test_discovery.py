@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from lab import House
 from lab.house import MACS
 
 pytestmark = pytest.mark.root
+ASK = (sys.executable, "-P", "-c", "import sys; from hedgerow.network.mdns import ask_name; print(ask_name(sys.argv[1]))")
 
 
 def test_a_new_phone_is_announced_by_the_name_it_gives_itself(house: House) -> None:
@@ -25,6 +29,36 @@ def test_a_new_phone_is_announced_by_the_name_it_gives_itself(house: House) -> N
         time.sleep(0.5)
     assert rows[MACS["phone"]]["profile"] == "child-8-12"
     assert f"new on the network: lunas-phone at 192.168.50.12, filtered as child-8-12 ({MACS['phone']})" in house.log
+
+
+AVAHI = """[server]
+host-name=lunas-phone
+enable-dbus=no
+use-ipv6=no
+allow-interfaces=eth0
+[publish]
+publish-workstation=no
+"""
+
+
+def test_a_phone_that_took_no_lease_is_asked_for_its_name(house: House) -> None:
+    """By multicast DNS, as most phones and computers speak it; Avahi answers here."""
+    if shutil.which("avahi-daemon", path="/usr/sbin:/usr/bin") is None:
+        pytest.skip("not installed: avahi-daemon")
+    phone, settings = house.devices["phone"], house.folder / "avahi.conf"
+    settings.write_text(AVAHI)
+    Path("/run/avahi-daemon").mkdir(exist_ok=True)  # for its number, which it keeps nowhere else
+    words = ("avahi-daemon", "-f", str(settings), "--no-drop-root", "--no-rlimits", "--no-chroot")
+    server = phone.start(*words, stderr=house.folder / "avahi.log")
+    try:
+        deadline = time.monotonic() + 30
+        while house.router.run(*ASK, "192.168.50.12").stdout.strip() != "lunas-phone":
+            assert time.monotonic() < deadline, (house.folder / "avahi.log").read_text()
+            time.sleep(0.3)
+    finally:
+        server.terminate()
+        server.wait(10)
+    assert house.router.run(*ASK, "192.168.50.12").stdout.strip() == "", "nobody answers any more"
 
 
 def test_a_phone_is_known_by_its_host_name_until_it_takes_another(house: House) -> None:

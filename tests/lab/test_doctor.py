@@ -63,6 +63,29 @@ def test_each_trouble_is_named_with_its_mending(house: House) -> None:
     assert found["dns over UDP"][0] == "good", "what is well is said to be"
 
 
+def test_the_ways_round_of_a_device(house: House) -> None:
+    """As `test_ways_round` sees them from the device."""
+
+    def ways(device: str) -> dict[str, str]:
+        done = house.hedgerow("doctor", device, "--json", must=False)
+        return {row["what"]: row["health"] for row in json.loads(done.stdout)}
+
+    house.hedgerow("gateway", "apply", "--no-strict")
+    child = ways("tablet")
+    assert child.pop("tunnels that no rule knows") == "unsure"
+    assert set(child.values()) == {"good"}
+    assert ways("laptop").keys() == ways("tablet").keys()
+    assert ways("parent")["another resolver"] == "bad", "an adult's is left alone"
+    house.hedgerow("gateway", "apply", "--strict")
+    assert ways("tablet")["tunnels that no rule knows"] == "good"
+    house.hedgerow("gateway", "remove")
+    alone = ways("tablet")
+    assert (alone["another resolver"], alone["encrypted DNS by name"], alone["a page by its address"]) == ("bad", "good", "unsure")
+    done = house.hedgerow("doctor", "nobodys-thing", must=False)
+    assert done.returncode == 2
+    assert "There is no device 'nobodys-thing'" in done.stderr
+
+
 def _bring_up(house: House) -> None:
     house.router.ip("link", "set", "wan", "up")
     house.router.ip("address", "replace", "2600:9000:5500::2/64", "dev", "wan", "nodad")

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from lab import House, Space
-from lab.attempts import ALLOWED, asks, datagram, reads
+from lab.aims import asks, datagram, reads
+from lab.attempts import ALLOWED
 from lab.house import LAN4, LAN6
 from lab.internet import PEER4, PEER6, address4
 

@@ -27,6 +27,7 @@ def got_through(house: House, who: str, attempts: Sequence[Attempt]) -> dict[Att
     return found | {attempt: attempt.aim(house, device) for attempt in alone}
 
 
+@pytest.mark.timeout(600)
 def test_ways_round(house: House) -> None:
     house.hedgerow("gateway", "apply")
     house.meet("tablet")
@@ -45,6 +46,7 @@ def test_ways_round(house: House) -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == text
 
 
+@pytest.mark.timeout(600)
 def test_an_adult_is_left_alone(house: House) -> None:
     house.hedgerow("gateway", "apply", "--strict")
     house.meet("parent")

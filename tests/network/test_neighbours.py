@@ -51,6 +51,36 @@ def a_network() -> Iterator[tuple[str, ...]]:
         run("ip", "netns", "delete", space)
 
 
+WATCH = """
+import asyncio, subprocess
+from hedgerow.network.neighbours import Neighbours
+
+async def change(neighbours, changed, words):
+    changed.clear()
+    subprocess.run(f"ip neigh replace 192.0.2.7 {words} dev lan0".split(), check=True)
+    await asyncio.wait_for(changed.wait(), 20)
+    return neighbours.mac_of("192.0.2.7")
+
+async def main():
+    changed = asyncio.Event()
+    neighbours = Neighbours(changed.set, every_s=3600.0, soonest_s=3600.0)
+    task = asyncio.create_task(neighbours.keep_fresh())
+    await asyncio.sleep(0)  # the table was read; from now on only the kernel's word counts
+    first = await change(neighbours, changed, "lladdr 02:00:00:00:00:2a nud stale")
+    print(first, await change(neighbours, changed, "lladdr 02:00:00:00:00:2b nud reachable"))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.root
+def test_who_takes_anothers_address_is_told_by_the_kernel() -> None:
+    with a_network() as inside:
+        assert run(*inside, sys.executable, "-c", WATCH).split() == [MAC, "02:00:00:00:00:2b"]
+
+
 @pytest.mark.root
 def test_both_families_of_one_device_have_its_mac() -> None:
     with a_network() as inside:

@@ -6,41 +6,38 @@ what could be a tunnel.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from lab.house import LAN4, LAN6, MACS, NUMBERS, House, give_address
+from lab.aims import (
+    CLOSED,
+    OPEN_SITE,
+    Aim,
+    asks,
+    asks_in_fragments,
+    at,
+    browser_with_secure_dns,
+    datagram,
+    datagram_with_options,
+    lies_about_the_name,
+    openvpn,
+    pings,
+    raw,
+    reads,
+    stream,
+    through_socks,
+    through_ssh,
+    tunnels_by_iodine,
+    tunnels_in_names,
+    wears_the_parents_address,
+    wireguard,
+    with_a_private_address,
+    with_another_address,
+    with_another_mac,
+)
+from lab.house import LAN4, LAN6, ROUTER_OUTSIDE
 from lab.internet import KNOWN4, KNOWN6, OWN4, OWN6, PEER4, PEER6, RESOLVER, SITES, address4, address6
-from lab.spaces import Space
+from lab.tunnels import AUTH_PORT, CRYPT_PORT, OWN_PORT, PLAIN_PORT
 from lab.vpn import VPN4, VPN6
-
-CLOSED, OPEN_SITE = "adult.example", "www.school.example"
-OTHER_MAC = "02:00:00:00:77:01"
-DATAGRAM = """
-import socket, sys
-address, port, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-peer = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-peer.settimeout(1)
-peer.connect((address, port))
-peer.send(bytes(size))
-sys.exit(len(peer.recv(65536)) != size)
-"""
-STREAM = """
-import socket, sys
-peer = socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)
-peer.settimeout(2)
-peer.sendall(b"SSH-2.0-tunnel\\r\\n")
-sys.exit(not peer.recv(100).startswith(b"SSH-2.0-tunnel"))
-"""
-RAW = """
-import socket, sys
-peer = socket.socket(socket.AF_INET, socket.SOCK_RAW, int(sys.argv[2]))
-peer.settimeout(1)
-peer.connect((sys.argv[1], 0))
-peer.send(b"a packet inside a packet")
-sys.exit(b"a packet inside" not in peer.recv(65536))
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,102 +49,11 @@ class Attempt:
 
     what: str
     tool: str
-    aim: Callable[[House, Space], bool]
+    aim: Aim
     why: str
     normally: bool = False
     strictly: bool = False
     pages: bool = False
-
-
-def asks(server: str, *options: str, name: str = CLOSED) -> Callable[[House, Space], bool]:
-    """Whether `server` itself tells where a closed site is."""
-
-    def aim(_house: House, device: Space) -> bool:
-        words = ("kdig", "+short", "+time=1", "+retry=0", f"@{server}", *options, name)
-        return address4(CLOSED) in device.run(*words).stdout
-
-    return aim
-
-
-def reads(*words: str, page: str = CLOSED) -> Callable[[House, Space], bool]:
-    """Whether curl shows a page."""
-
-    def aim(_house: House, device: Space) -> bool:
-        return f"page of {page}" in device.run("curl", "-sk", "--max-time", "3", *words).stdout
-
-    return aim
-
-
-def wireguard(address: str, port: int) -> Callable[[House, Space], bool]:
-    """Whether a tunnel comes about."""
-    return lambda house, device: house.vpn.carries(device, address, port)
-
-
-def datagram(address: str, port: int, size: int = 148) -> Callable[[House, Space], bool]:
-    """Whether a datagram of `size` comes back."""
-    return lambda _house, device: device.run(sys.executable, "-c", DATAGRAM, address, str(port), str(size)).returncode == 0
-
-
-def stream(address: str, port: int) -> Callable[[House, Space], bool]:
-    return lambda _house, device: device.run(sys.executable, "-c", STREAM, address, str(port)).returncode == 0
-
-
-def raw(number: int) -> Callable[[House, Space], bool]:
-    return lambda _house, device: device.run(sys.executable, "-c", RAW, PEER4, str(number)).returncode == 0
-
-
-def tunnels_in_names(_house: House, device: Space) -> bool:
-    """Whether what a stranger's own nameserver says reaches the device."""
-    return "hello" in device.run("kdig", "+short", "+time=2", f"@{LAN4}.1", "data.tunnel.example", "TXT").stdout
-
-
-def lies_about_the_name(_house: House, device: Space) -> bool:
-    """A handshake that names an open site, with the address of a closed one, and then a request for the closed one."""
-    words = ("openssl", "s_client", "-quiet", "-connect", f"{address4(CLOSED)}:443", "-servername", OPEN_SITE)
-    request = f"GET / HTTP/1.1\r\nHost: {CLOSED}\r\nConnection: close\r\n\r\n"
-    return f"page of {CLOSED}" in device.run(*words, text=request, seconds=3).stdout
-
-
-def with_another_mac(_house: House, device: Space) -> bool:
-    own = MACS["tablet"]
-    try:
-        _set_mac(device, OTHER_MAC, 10)
-        return asks("8.8.8.8")(_house, device) or asks(f"{LAN4}.1")(_house, device)
-    finally:
-        _set_mac(device, own, 10)
-
-
-def with_another_address(house: House, device: Space) -> bool:
-    """The address that the parent's device has at other times."""
-    try:
-        give_address(device, 77)
-        return asks("8.8.8.8")(house, device) or asks("2001:4860:4860::8888")(house, device) or asks(f"{LAN4}.1")(house, device)
-    finally:
-        give_address(device, NUMBERS["tablet"])
-
-
-def with_a_private_address(house: House, device: Space) -> bool:
-    """A temporary IPv6 address (RFC 8981), used as the source."""
-    fresh = f"{LAN6}:dead:beef:1:2"
-    device.ip("address", "add", f"{fresh}/64", "dev", "eth0", "nodad")
-    try:
-        return asks("2001:4860:4860::8888", "-b", fresh)(house, device) or asks(f"{LAN6}:1", "-b", fresh)(house, device)
-    finally:
-        device.ip("address", "delete", f"{fresh}/64", "dev", "eth0")
-
-
-def _set_mac(device: Space, mac: str, number: int) -> None:
-    device.ip("link", "set", "eth0", "down")
-    device.ip("link", "set", "eth0", "address", mac)
-    device.ip("link", "set", "eth0", "up")
-    give_address(device, number)
-
-
-def at(host: str, place: Callable[[str], str] = address4) -> tuple[str, ...]:
-    """For curl: what an edited hosts file would do."""
-    where = place(host)
-    shown = f"[{where}]" if ":" in where else where
-    return ("--resolve", f"{host}:80:{shown}", "--resolve", f"{host}:443:{shown}")
 
 
 _NAMES = "the question is answered by Hedgerow, whoever it was sent to"
@@ -169,7 +75,12 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("DNS over TLS, a known resolver", "kdig +tls", asks(KNOWN4, "+tls"), _REFUSED),
     Attempt("DNS over TLS, over IPv6", "kdig +tls", asks(KNOWN6, "+tls"), _REFUSED),
     Attempt("DNS over TLS, a resolver that no list knows", "kdig +tls", asks(OWN4, "+tls"), _REFUSED),
-    Attempt("DNS over QUIC (853/udp)", "a datagram", datagram(PEER4, 853), _REFUSED),
+    Attempt("DNS over QUIC", "kdig +quic", asks(KNOWN4, "+quic"), _REFUSED),
+    Attempt("DNS over QUIC, over IPv6", "kdig +quic", asks(KNOWN6, "+quic"), _REFUSED),
+    Attempt("A question in fragments", "a datagram", asks_in_fragments("8.8.8.8"), _NAMES),
+    Attempt("A question in fragments, over IPv6", "a datagram", asks_in_fragments("2001:4860:4860::8888"), _NAMES),
+    Attempt("Ask the router at its address on the internet's side", "kdig", asks(ROUTER_OUTSIDE), "Hedgerow answers at every address"),
+    Attempt("Secure DNS in the browser, a resolver that no list knows", "Chromium", browser_with_secure_dns, _JUDGED, pages=True),
     Attempt("DNS over HTTPS by address, a known resolver", "kdig +https", asks(KNOWN4, "+https"), _REFUSED),
     Attempt("DNS over HTTPS by address, over IPv6", "kdig +https", asks(KNOWN6, "+https"), _REFUSED),
     Attempt("DNS over HTTPS by address, a resolver that no list knows", "kdig +https", asks(OWN4, "+https"), _JUDGED, pages=True),
@@ -185,9 +96,25 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("The address instead of the name, plain HTTP", "curl", reads(f"http://{address4(CLOSED)}/"), _JUDGED, pages=True),
     Attempt("The address instead of the name, HTTPS", "curl", reads(f"https://{address4(CLOSED)}/"), _JUDGED, pages=True),
     Attempt("The address instead of the name, IPv6", "curl", reads(f"https://[{address6(CLOSED)}]/"), _JUDGED, pages=True),
+    Attempt(
+        *("Safe search off, by an edited hosts file", "curl --resolve"),
+        reads(*at("www.google.com"), "https://www.google.com/", page="www.google.com"),
+        "carried to the proxy, which dials the engine's safe side",
+        pages=True,
+    ),
     Attempt("HTTP/3 to a closed site", "curl --http3-only", reads("--http3-only", *at(CLOSED), f"https://{CLOSED}/"), _REFUSED),
     Attempt(
         "HTTP/3 to a closed site, IPv6", "curl --http3-only", reads("--http3-only", *at(CLOSED, address6), f"https://{CLOSED}/"), _REFUSED
+    ),
+    Attempt(
+        *("HTTP/3 at another port", "curl --http3-only", reads("--http3-only", *at(CLOSED), f"https://{CLOSED}:8443/")),
+        "its first message is refused at whatever port",
+    ),
+    Attempt(
+        *("A closed site that serves HTTPS at another port, by an edited hosts file", "curl --resolve"),
+        reads("--resolve", f"{CLOSED}:8443:{address4(CLOSED)}", f"https://{CLOSED}:8443/"),
+        _UNLISTED,
+        normally=True,
     ),
     Attempt("A handshake that names an open site", "openssl -servername", lies_about_the_name, _JUDGED, pages=True),
     Attempt(
@@ -210,6 +137,7 @@ ATTEMPTS: tuple[Attempt, ...] = (
     ),
     Attempt("Another MAC address", "ip link set address", with_another_mac, "a device that nobody has named is filtered as a child's"),
     Attempt("Another address, set by hand", "ip address", with_another_address, "the MAC address decides"),
+    Attempt("The address that the parent's device has right now", "ip address", wears_the_parents_address, "the MAC address decides"),
     Attempt("An IPv6 privacy address", "ip address", with_a_private_address, "the MAC address decides"),
     Attempt("WireGuard at its usual port", "wireguard-go", wireguard(VPN4, 51820), _REFUSED),
     Attempt("WireGuard at its usual port, IPv6", "wireguard-go", wireguard(VPN6, 51820), _REFUSED),
@@ -217,19 +145,26 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("WireGuard at port 53", "wireguard-go", wireguard(VPN4, 53), "carried to Hedgerow's resolver, where it is no question"),
     Attempt("WireGuard at port 123", "wireguard-go", wireguard(VPN4, 123), _HANDSHAKE),
     Attempt("WireGuard at a port of its own", "wireguard-go", wireguard(VPN4, 40000), _HANDSHAKE),
-    Attempt("OpenVPN over UDP", "a datagram", datagram(PEER4, 1194), _REFUSED),
-    Attempt("OpenVPN over TCP", "a connection", stream(PEER4, 1194), _REFUSED),
+    Attempt("WireGuard behind IPv6 options", "a datagram", datagram_with_options(PEER6, 51820), _REFUSED),
+    Attempt("OpenVPN over UDP", "openvpn", openvpn(PEER4, PLAIN_PORT), _REFUSED),
+    Attempt("OpenVPN over TCP", "openvpn", openvpn(PEER4, PLAIN_PORT, "tcp-client"), _REFUSED),
+    Attempt("OpenVPN at a port of its own", "openvpn", openvpn(PEER4, OWN_PORT), _HANDSHAKE),
+    Attempt("OpenVPN at a port of its own, tls-crypt", "openvpn", openvpn(PEER4, CRYPT_PORT), _HANDSHAKE),
+    Attempt("OpenVPN at a port of its own, tls-auth", "openvpn", openvpn(PEER4, AUTH_PORT), _HANDSHAKE),
+    Attempt("A tunnel in pings", "ping -s 1000", pings(PEER4, 1000), "echo requests are let through up to the size that people send"),
+    Attempt("A tunnel in pings, IPv6", "ping -s 1000", pings(PEER6, 1000), "echo requests are let through up to the size that people send"),
     Attempt(
         "A tunnel in questions for names", "kdig TXT", tunnels_in_names, "a name like any other, slowly; the journal shows it", True, True
     ),
+    Attempt("IP in questions for names", "iodine", tunnels_by_iodine, "names like any other, slowly; the journal shows them", True, True),
     Attempt("IPsec (IKEv2)", "a datagram", datagram(PEER4, 500), f"{_REFUSED}, unless it was applied with --allow-ipsec"),
     Attempt("IPsec (ESP)", "a raw packet", raw(50), f"{_REFUSED}, unless it was applied with --allow-ipsec"),
     Attempt("PPTP (GRE)", "a raw packet", raw(47), _REFUSED),
-    Attempt("A SOCKS proxy", "a connection", stream(PEER4, 1080), _REFUSED),
-    Attempt("A SOCKS proxy, IPv6", "a connection", stream(PEER6, 1080), _REFUSED),
+    Attempt("A SOCKS proxy", "curl --socks5", through_socks(PEER4), _REFUSED),
+    Attempt("A SOCKS proxy, IPv6", "curl --socks5", through_socks(PEER6), _REFUSED),
     Attempt("A Tor relay", "a connection", stream(PEER4, 9001), _REFUSED),
-    Attempt("A tunnel through SSH", "a connection", stream(PEER4, 22), _UNLISTED, normally=True),
-    Attempt("SSH at port 443", "a connection", stream(PEER4, 443), "carried to the proxy, where it is no handshake", pages=True),
+    Attempt("A tunnel through SSH", "ssh -W", through_ssh(PEER4, 22), _UNLISTED, normally=True),
+    Attempt("SSH at port 443", "ssh -W", through_ssh(PEER4, 443), "carried to the proxy, where it is no handshake", pages=True),
     Attempt("A web proxy at port 8080", "a connection", stream(PEER4, 8080), _UNLISTED, normally=True),
     Attempt("DNS over TLS at port 5222", "a connection", stream(PEER4, 5222), _UNLISTED, normally=True),
 )

@@ -16,6 +16,9 @@ from lab.spaces import Space, connect, spaces
 from lab.vpn import Vpn, vpn
 
 LAN4, LAN6 = "192.168.50", "2600:9000:5400:"
+ROUTER_OUTSIDE = "100.64.0.2"
+BOX = 254
+"""The provider's box, where it is the router and Hedgerow's machine a bridge before it."""
 MACS = {"tablet": "02:00:00:00:50:0a", "laptop": "02:00:00:00:50:0b", "phone": "02:00:00:00:50:0c", "parent": "02:00:00:00:50:0d"}
 """tablet: Mia's, who is nine. laptop: Tom's, who is fifteen. phone: nobody has named it. parent: an adult's."""
 NUMBERS = {"tablet": 10, "laptop": 11, "phone": 12, "parent": 13}
@@ -129,17 +132,22 @@ def command() -> list[str]:
 
 
 @contextlib.contextmanager
-def house(folder: Path, lan: str = "lan", options: tuple[str, ...] = ()) -> Iterator[House]:
-    """The house with its devices connected and Hedgerow running (`up` with these `options` too), no gateway applied yet."""
+def house(
+    folder: Path, lan: str = "lan", options: tuple[str, ...] = (), *, policy: str = POLICY, bridged: bool = False
+) -> Iterator[House]:  # fmt: skip
+    """The house with its devices connected and Hedgerow running (`up` with these `options` too), no gateway applied yet.
+
+    `bridged`: Hedgerow's machine is no router but a bridge between the devices and the provider's box, which is their router.
+    """
     folder.chmod(0o755)
     with spaces("internet", "vpn", "router", *MACS) as made:
         outside, peer, router, *rest = made
         devices = dict(zip(MACS, rest, strict=True))
-        _wire_up(outside, router, devices, lan)
+        (_bridge if bridged else _wire_up)(outside, router, devices, lan)
         for name, device in devices.items():
             (folder / f"{name}.resolv.conf").write_text(f"nameserver {LAN4}.1\noptions timeout:2 attempts:1\n")
             device.files["/etc/resolv.conf"] = folder / f"{name}.resolv.conf"
-        (folder / "hedgerow.yaml").write_text(POLICY)
+        (folder / "hedgerow.yaml").write_text(policy)
         (folder / "adult.txt").write_text("adult.example\n")
         (folder / "dnsmasq.leases").touch()
         router.files["/var/lib/misc"] = folder  # where dnsmasq would keep its leases
@@ -168,16 +176,35 @@ def _wire_up(outside: Space, router: Space, devices: dict[str, Space], lan: str)
     router.must("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
     done = router.run("nft", "-f", "-", text=HOST_RULES)
     assert done.returncode == 0, done.stderr
+    _plug_in(router, devices, lan, 1)
+
+
+def _bridge(outside: Space, middle: Space, devices: dict[str, Space], lan: str) -> None:
+    """Hedgerow's machine with the address of the LAN that others have as their router's; the router is the provider's box, at .254."""
+    middle.ip("link", "add", lan, "type", "bridge")
+    connect(outside, "eth0", middle, "wan")
+    middle.ip("link", "set", "wan", "master", lan)
+    outside.ip("address", "add", f"{LAN4}.{BOX}/24", "dev", "eth0")
+    outside.ip("address", "add", f"{LAN6}:{BOX}/64", "dev", "eth0", "nodad")
+    middle.ip("address", "add", f"{LAN4}.1/24", "dev", lan)
+    middle.ip("address", "add", f"{LAN6}:1/64", "dev", lan, "nodad")
+    middle.ip("link", "set", lan, "up")
+    middle.ip("route", "add", "default", "via", f"{LAN4}.{BOX}")
+    middle.ip("route", "add", "default", "via", f"{LAN6}:{BOX}")
+    _plug_in(middle, devices, lan, BOX)
+
+
+def _plug_in(router: Space, devices: dict[str, Space], lan: str, gateway: int) -> None:
     for name, device in devices.items():
         connect(router, name, device, "eth0", MACS[name])
         router.ip("link", "set", name, "master", lan)
-        give_address(device, NUMBERS[name])
+        give_address(device, NUMBERS[name], gateway)
 
 
-def give_address(device: Space, number: int) -> None:
+def give_address(device: Space, number: int, gateway: int = 1) -> None:
     """Sets a device's addresses of both families, instead of what it had, as somebody would by hand."""
     device.ip("address", "flush", "dev", "eth0", "scope", "global")
     device.ip("address", "add", f"{LAN4}.{number}/24", "dev", "eth0")
     device.ip("address", "add", f"{LAN6}:{number}/64", "dev", "eth0", "nodad")
-    device.ip("route", "replace", "default", "via", f"{LAN4}.1")
-    device.ip("-6", "route", "replace", "default", "via", f"{LAN6}:1")
+    device.ip("route", "replace", "default", "via", f"{LAN4}.{gateway}")
+    device.ip("-6", "route", "replace", "default", "via", f"{LAN6}:{gateway}")

@@ -1,4 +1,5 @@
-"""The small internet of the laboratory: Unbound as every public resolver (plain, DoT, DoH), nginx as every site (HTTP/1 to 3), echoes."""
+"""The small internet of the laboratory: Knot as the root and all zones (and as DNS over QUIC), Unbound as every public resolver (plain,
+DoT, DoH), which asks them, nginx as every site (HTTP/1 to 3), servers of tunnels, and echoes."""
 
 from __future__ import annotations
 
@@ -9,9 +10,19 @@ from pathlib import Path
 
 from small_internet.authority import Authority, Leaf
 
+from lab.nameservers import AUTHORITY4, ROOT4, TUNNEL4, nameservers
 from lab.spaces import Space
+from lab.tunnels import Tunnels, tunnels
 
-SITES = {"www.school.example": 10, "adult.example": 13, "www.wikipedia.org": 14, "www.childline.org.uk": 19}
+SITES = {
+    "www.school.example": 10,
+    "adult.example": 13,
+    "www.wikipedia.org": 14,
+    "www.childline.org.uk": 19,
+    "www.google.com": 20,
+    "forcesafesearch.google.com": 21,
+    "captive.apple.com": 22,
+}
 RESOLVER = "cloudflare-dns.com"
 """The name of a resolver that everybody knows, at `KNOWN4` and `KNOWN6`."""
 PREFIX4, PREFIX6 = "45.55.10", "2600:9000:5300:"
@@ -24,8 +35,12 @@ OWN4, OWN6 = f"{PREFIX4}.53", f"{PREFIX6}:53"
 """A resolver that no list knows."""
 PEER4, PEER6 = f"{PREFIX4}.70", f"{PREFIX6}:70"
 """A machine that echoes what it gets, at every port of `UDP_PORTS` and `TCP_PORTS`: a game's server, a VPN, a proxy."""
-UDP_PORTS = (53, 80, 123, 443, 500, 853, 1194, 4500, 27015, 40000, 51820)
-TCP_PORTS = (22, 443, 853, 1080, 1194, 5222, 8080, 9001)
+UDP_PORTS = (53, 80, 123, 443, 500, 853, 4500, 27015, 40000, 51820)
+TCP_PORTS = (853, 5222, 8080, 9001)
+
+
+BIG_FILE, BIG_OCTETS = "/big", 2_000_000_000
+"""A file that every site has, for who measures; it takes no room."""
 
 
 def address4(host: str) -> str:
@@ -40,17 +55,24 @@ def address6(host: str) -> str:
 class Internet:
     space: Space
     authority: Authority
+    tunnels: Tunnels
 
 
 def internet(space: Space, folder: Path) -> Internet:
     """Starts every server in `space`, whose interface `eth0` is connected already. Returns once they answer."""
     resolvers = (UPSTREAM, KNOWN4, KNOWN6, "8.8.8.8", "2001:4860:4860::8888", "208.67.222.222", OWN4, OWN6)
     sites = [place(host) for host in SITES for place in (address4, address6)]
-    for address in (*resolvers, *sites, PEER4, PEER6):
+    for address in (*resolvers, *sites, PEER4, PEER6, ROOT4, AUTHORITY4, TUNNEL4):
         space.ip("address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
     authority = Authority(folder, "Laboratory root")
     leaf = authority.leaf(*SITES, RESOLVER, *sites, *resolvers)
-    (folder / "unbound.conf").write_text(_unbound(resolvers, leaf))
+    hosts = {host: [address4(host), address6(host)] for host in SITES} | {RESOLVER: [KNOWN4, KNOWN6]}
+    hints = nameservers(space, folder, hosts, leaf, (KNOWN4, KNOWN6))
+    (folder / "internet.resolv.conf").write_text(f"nameserver {UPSTREAM}\n")
+    space.files["/etc/resolv.conf"] = folder / "internet.resolv.conf"
+    (folder / "unbound.conf").write_text(_unbound(resolvers, leaf, hints))
+    with (folder / "big").open("wb") as big:
+        big.truncate(BIG_OCTETS)
     (folder / "nginx.conf").write_text(_nginx(leaf, folder))
     space.start("unbound", "-d", "-c", str(folder / "unbound.conf"), stderr=folder / "unbound.log")
     space.start("nginx", "-c", str(folder / "nginx.conf"), "-e", "stderr", "-g", "daemon off;", stderr=folder / "nginx.log")
@@ -59,7 +81,7 @@ def internet(space: Space, folder: Path) -> Internet:
     assert echo.stdout
     assert echo.stdout.readline() == "ready\n", (folder / "echo.log").read_text()
     _wait_for_servers(space, folder)
-    return Internet(space, authority)
+    return Internet(space, authority, tunnels(space, folder, PEER4, PEER6))
 
 
 def _wait_for_servers(space: Space, folder: Path) -> None:
@@ -74,13 +96,9 @@ def _wait_for_servers(space: Space, folder: Path) -> None:
         time.sleep(0.1)
 
 
-def _unbound(resolvers: tuple[str, ...], leaf: Leaf) -> str:
+def _unbound(resolvers: tuple[str, ...], leaf: Leaf, hints: Path) -> str:
     ports = [f"  interface: {address}@{port}" for address in resolvers for port in (53, 443, 853)]
     ports.append("  interface: 208.67.222.222@5353")
-    records = [
-        f'  local-data: "{host}. 300 IN {kind} {place(host)}"' for host in SITES for kind, place in (("A", address4), ("AAAA", address6))
-    ]
-    records += [f'  local-data: "{RESOLVER}. 300 IN {kind} {address}"' for kind, address in (("A", KNOWN4), ("AAAA", KNOWN6))]
     settings = (
         *(
             "server:",
@@ -92,17 +110,19 @@ def _unbound(resolvers: tuple[str, ...], leaf: Leaf) -> str:
             "  access-control: 0.0.0.0/0 allow",
         ),
         *("  access-control: ::/0 allow", "  https-port: 443", "  tls-port: 853", f"  tls-service-key: {leaf.key}", "  num-threads: 1"),
-        *(f"  tls-service-pem: {leaf.certificate}", '  local-zone: "." static', '  local-data: "data.tunnel.example. 1 IN TXT hello"'),
+        *(f"  tls-service-pem: {leaf.certificate}", f"  root-hints: {hints}", "  qname-minimisation: no"),
         *("  module-config: iterator", "remote-control:", "  control-enable: no"),
     )
-    return "\n".join([*settings[:-2], *ports, *records, *settings[-2:]]) + "\n"
+    return "\n".join([*settings[:-2], *ports, *settings[-2:]]) + "\n"
 
 
 def _nginx(leaf: Leaf, folder: Path) -> str:
     servers = []
     for host in SITES:
-        listens = [f"listen {where}:{rest};" for where in (address4(host), f"[{address6(host)}]") for rest in ("80", "443 ssl", "443 quic")]
+        places = (address4(host), f"[{address6(host)}]")
+        listens = [f"listen {where}:{rest};" for where in places for rest in ("80", "443 ssl", "443 quic", "8443 ssl", "8443 quic")]
         page = f'location / {{ default_type text/plain; return 200 "page of {host}\\n"; }}'
+        page += f" location = {BIG_FILE} {{ alias {folder}/big; }}"
         servers.append(f"server {{ {' '.join(listens)} http2 on; server_name {host}; {page} }}")
     paths = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     tls = f"ssl_certificate {leaf.certificate}; ssl_certificate_key {leaf.key};"

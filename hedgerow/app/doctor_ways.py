@@ -1,0 +1,156 @@
+"""`hedgerow doctor DEVICE`: each known way round the filter, and whether it is closed to this device now.
+
+What is decided about names is decided here by the same `decide` that resolver and proxy ask; what happens to packets is the gateway's, if
+it is in place. From the device itself, its browser tries some of it for real at `/check`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hedgerow.app.doctor import Finding, Health, good
+from hedgerow.app.gateway_keeper import Choice, gateway_of
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import Snapshot, View
+from hedgerow.network import gateway as nftables
+from hedgerow.network.gateway_rules import Gateway
+from hedgerow.policies.decide import decide
+from hedgerow.policies.explain import find_device
+from hedgerow.policies.model import Device, Kind, Request, SafeSearch, Verdict
+from hedgerow.policies.ruleset import Ruleset
+
+RESOLVERS = ("dns.google", "cloudflare-dns.com", "mozilla.cloudflare-dns.com", "dns.quad9.net", "dns.nextdns.io", "doh.opendns.com")
+PROXIES = ("nordvpn.com", "expressvpn.com", "protonvpn.com", "surfshark.com", "mullvad.net", "torproject.org", "proxysite.com")
+ENGINES = ("www.google.com", "www.bing.com", "duckduckgo.com", "www.youtube.com")
+ADDRESS = "1.1.1.1"
+_BLOCK_BYPASS = "in the policy, for this person or device: block: [bypass], and another profile than adult"
+_GATEWAY = "on the machine that is the devices' router: hedgerow gateway apply (docs/install/router.md)"
+
+
+class UnknownDevice(ValueError):
+    """There is no such device in the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The device that is looked at, what holds for it now, and the gateway, None where there is none that keeps it on the path."""
+
+    view: View
+    device: Device
+    ruleset: Ruleset
+    gateway: Gateway | None
+
+    def is_blocked(self, host: str, kind: Kind = Kind.DNS, *, hides_host: bool = False) -> bool:
+        request = Request(self.device.id, kind, host, hides_host=hides_host)
+        return decide(self.ruleset, self.view.catalogue, request).verdict is Verdict.BLOCK
+
+
+def examine_device(state: Path, name: str) -> list[Finding]:
+    """Raises UnknownDevice; OSError or ValueError where no Hedgerow has run with this state directory."""
+    view = View(Snapshot.load(state))
+    device = find_device(view.rulesets, name)
+    if device is None:
+        raise UnknownDevice(f"There is no device '{name}', and it is not an address of this network.")
+    subject = Subject(view, device, view.rulesets.ruleset(device, time.time()), _gateway(state))
+    return [_who(subject), *(finding for check in CHECKS for finding in check(subject))]
+
+
+def _gateway(state: Path) -> Gateway | None:
+    choice = Choice.load(state)
+    if choice is None or not nftables.is_in_place():
+        return None
+    return gateway_of(choice, Settings.load(state))
+
+
+def _who(subject: Subject) -> Finding:
+    whose = f" of {subject.device.person}" if subject.device.person else ""
+    held = f"; closed now ({subject.ruleset.closed.reason})" if subject.ruleset.closed else ""
+    return good("device", f"{subject.device.id}{whose}, filtered as {subject.ruleset.profile}{held}")
+
+
+def _names(what: str, hosts: tuple[str, ...], mend: str) -> Callable[[Subject], Iterator[Finding]]:
+    def check(subject: Subject) -> Iterator[Finding]:
+        through = [host for host in hosts if not subject.is_blocked(host)]
+        if not through:
+            yield good(what, f"closed: {', '.join(hosts[:3])} and the like")
+        else:
+            yield Finding(what, Health.BAD, f"open: {', '.join(through)}", mend)
+
+    return check
+
+
+def _addresses(subject: Subject) -> Iterator[Finding]:
+    """An address in place of a name, and a name that is hidden."""
+    for what, shut in (
+        ("a page by its address", subject.is_blocked(ADDRESS, Kind.TUNNEL)),
+        ("a page behind a hidden name (ECH)", subject.is_blocked("public.example", Kind.TUNNEL, hides_host=True)),
+    ):
+        if not shut:
+            yield Finding(what, Health.BAD, "open", _BLOCK_BYPASS)
+        elif subject.gateway is None or subject.gateway.doors.https is None:
+            yield Finding(what, Health.UNSURE, "closed at the proxy, which a device may leave alone here", _GATEWAY)
+        else:
+            yield good(what, "closed at the proxy, where the gateway brings all pages")
+
+
+def _search(subject: Subject) -> Iterator[Finding]:
+    ruleset = subject.ruleset
+    if SafeSearch.OFF in (ruleset.safe_search, ruleset.youtube):
+        yield Finding(
+            "safe search", Health.UNSURE, "off, as this person's rules say", "safe_search: strict and youtube: strict, if it shall be on"
+        )
+        return
+    requests = (Request(subject.device.id, Kind.DNS, host) for host in ENGINES)
+    bare = [each.host for each in requests if decide(ruleset, subject.view.catalogue, each).verdict is Verdict.ALLOW]
+    if bare:
+        yield Finding("safe search", Health.BAD, f"not kept at {', '.join(bare)}", f"hedgerow explain {subject.device.id} {bare[0]}")
+    else:
+        yield good("safe search", "kept at Google, Bing, DuckDuckGo and YouTube, by name and through the proxy")
+
+
+def _packets(subject: Subject) -> Iterator[Finding]:
+    """What names do not decide."""
+    ways = (
+        "another resolver",
+        "DNS over TLS and QUIC",
+        "DNS over HTTPS by address",
+        "HTTP/3 (QUIC)",
+        "WireGuard, OpenVPN and other tunnels",
+    )
+    if not subject.ruleset.rules.bypass:
+        for way in ways:
+            yield Finding(way, Health.BAD, "open: the gateway leaves this device alone", _BLOCK_BYPASS)
+        return
+    if subject.gateway is None:
+        for way in ways:
+            yield Finding(way, Health.BAD, "open: no gateway keeps this device on the path", _GATEWAY)
+        return
+    for way in ways:
+        yield good(way, "refused, or carried to Hedgerow, by the gateway")
+    yield from _rest(subject.gateway)
+
+
+def _rest(gateway: Gateway) -> Iterator[Finding]:
+    if gateway.strict:
+        yield good("tunnels that no rule knows", "refused: names, pages and the time pass, and nothing else")
+    else:
+        found = "open: they look like a game or a call"
+        yield Finding("tunnels that no rule knows", Health.UNSURE, found, "hedgerow gateway apply --strict, if calls and games may go")
+    if nftables.bridges_to_the_internet() & set(gateway.lan):
+        blind = [family for family, looks in nftables.looks_into_bridges().items() if not looks]
+        mend = nftables.BRIDGE_MEND
+    else:
+        blind = [family for family, forwards in nftables.forwards().items() if not forwards]
+        mend = "have this machine forward it, or switch it off at the device's other router"
+    for family in blind:
+        yield Finding(family, Health.BAD, "does not come by here: whoever has another way by it goes round", mend)
+
+
+CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    _names("encrypted DNS by name", RESOLVERS, _BLOCK_BYPASS),
+    _names("sites of proxies and VPNs", PROXIES, f"{_BLOCK_BYPASS}; more lists: network: lists: recommended"),
+    *(_addresses, _search, _packets),
+)

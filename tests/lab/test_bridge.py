@@ -1,0 +1,78 @@
+"""Hedgerow on a bridge between the devices and the provider's box: no device's settings change, and none gets past."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import House
+from lab import house as build_house
+from lab.aims import asks, datagram, pings
+from lab.attempts import ALLOWED, ATTEMPTS
+from lab.internet import PEER4, PEER6
+
+pytestmark = pytest.mark.root
+SWITCHES = [f"net.bridge.bridge-nf-call-{name}" for name in ("iptables", "ip6tables")]
+DEAR = ("WireGuard", "OpenVPN", "IP in questions", "in the browser", "set by hand", "privacy address", "right now", "MAC address")
+"""Ways that take seconds, or that set a router of their own: they are tried where Hedgerow is the router."""
+
+
+@pytest.fixture(scope="module")
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("bridge")
+    for parent in (folder, folder.parent, folder.parent.parent):
+        parent.chmod(0o755)
+    with build_house(folder, bridged=True) as whole:
+        if not all(Path("/proc/sys", switch.replace(".", "/")).exists() for switch in SWITCHES):
+            pytest.skip("the kernel has no br_netfilter")
+        _look_into_it(whole, "1")
+        yield whole
+
+
+def _look_into_it(house: House, value: str) -> None:
+    house.router.must("sysctl", "-qw", *(f"{switch}={value}" for switch in SWITCHES))
+
+
+def test_ways_round_on_a_bridge(bridge: House) -> None:
+    said = bridge.hedgerow("gateway", "apply", "--lan", "lan").stdout
+    assert "warning" not in said
+    tried = [attempt for attempt in ATTEMPTS if not any(words in attempt.what for words in DEAR)]
+    assert len(tried) > 35
+    for who in ("tablet", "parent"):
+        bridge.meet(who)
+        shut = [attempt.what for attempt in ALLOWED if not attempt.aim(bridge, bridge.devices[who])]
+        assert not shut, who
+    tablet = bridge.devices["tablet"]
+    wrong = [attempt.what for attempt in tried if attempt.aim(bridge, tablet) != attempt.normally]
+    assert not wrong
+    parent = bridge.devices["parent"]
+    assert all(aim(bridge, parent) for aim in (asks("8.8.8.8"), asks("1.1.1.1", "+tls"), datagram(PEER6, 443), pings(PEER4, 1000)))
+
+
+def test_a_pause_cuts_what_crosses_the_bridge(bridge: House) -> None:
+    bridge.hedgerow("gateway", "apply", "--lan", "lan")
+    tablet, parent = bridge.devices["tablet"], bridge.devices["parent"]
+    bridge.meet("tablet")
+    assert datagram(PEER4, 27015)(bridge, tablet)
+    bridge.hedgerow("pause", "mia")
+    deadline = time.monotonic() + 5
+    while datagram(PEER4, 27015)(bridge, tablet):
+        assert time.monotonic() < deadline
+    assert datagram(PEER4, 27015)(bridge, parent)
+    bridge.hedgerow("resume", "mia")
+
+
+def test_a_bridge_that_is_not_looked_into_is_told(bridge: House) -> None:
+    _look_into_it(bridge, "0")
+    try:
+        assert "crosses the bridge is not looked at: modprobe br_netfilter" in bridge.hedgerow("gateway", "apply", "--lan", "lan").stdout
+        doctor = json.loads(bridge.hedgerow("doctor", "--json", must=False).stdout)
+        (gateway,) = [row for row in doctor if row["what"] == "gateway"]
+        assert (gateway["health"], "br_netfilter" in gateway["mend"]) == ("bad", True)
+        assert asks("8.8.8.8")(bridge, bridge.devices["tablet"]), "so it is"
+    finally:
+        _look_into_it(bridge, "1")
+        bridge.hedgerow("gateway", "remove")

@@ -1,0 +1,95 @@
+"""A café's guest with a phone: DHCP names the portal, the phone's own check leads to the welcome page, and a voucher opens the seat."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from lab import House, Space
+from lab import house as build_house
+from lab.aims import asks, datagram, reads
+from lab.house import LAN4, MACS, POLICY, give_address
+from lab.internet import PEER4
+
+pytestmark = pytest.mark.root
+PORTAL = f"http://{LAN4}.1:8053/device"
+API = "https://hedgerow.cafe.example:8053/captive-portal"
+CAFE = f'{POLICY}unopened_seats: closed\nseats:\n  seat-1: {{mac: "{MACS["phone"]}"}}\n'
+CLIENT = """#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip address add "$ip/$mask" dev "$interface"
+ip route replace default via "$router"
+echo "$opt114" > "$PLACE"
+"""
+
+
+@pytest.fixture(scope="module")
+def cafe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("cafe")
+    for parent in (folder, folder.parent, folder.parent.parent):
+        parent.chmod(0o755)
+    with build_house(folder, policy=CAFE) as whole:
+        whole.hedgerow("gateway", "apply", "--no-strict")
+        yield whole
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def checked(phone: Space) -> str:
+    """What a phone makes of its maker's page: status and where it leads."""
+    words = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "--max-time", "5")
+    return phone.run(*words, "-A", "CaptiveNetworkSupport", "http://captive.apple.com/hotspot-detect.html").stdout.strip()
+
+
+def portal_state(phone: Space) -> dict[str, object]:
+    told: dict[str, object] = json.loads(phone.must("curl", "-sk", f"https://{LAN4}.1:8053/captive-portal"))
+    return told
+
+
+def test_a_guest_from_the_door_to_the_end(cafe: House) -> None:
+    phone = cafe.devices["phone"]
+    cafe.meet("phone")
+    until(lambda: checked(phone) == f"302 {PORTAL}", "the phone finds the welcome page")
+    assert portal_state(phone) == {"captive": True, "user-portal-url": f"https://{LAN4}.1:8053/device"}
+    assert "The code of your voucher" in phone.must("curl", "-s", PORTAL)
+    assert reads("https://www.childline.org.uk/", page="www.childline.org.uk")(cafe, phone)
+    for aim in (datagram(PEER4, 27015), asks("8.8.8.8"), reads("https://www.school.example/", page="www.school.example")):
+        assert not aim(cafe, phone)
+
+    (code,) = cafe.hedgerow("seat", "vouchers", "1", "--minutes", "60", "--as", "child").stdout.split()
+    phone.must("curl", "-sf", "-H", f"Origin: http://{LAN4}.1:8053", "-d", f"code={code}", f"http://{LAN4}.1:8053/device/voucher")
+    until(lambda: datagram(PEER4, 27015)(cafe, phone), "the seat is open")
+    until(lambda: checked(phone) == "200", "the phone sees the internet")
+    assert "page of captive.apple.com" in phone.must("curl", "-s", "http://captive.apple.com/")
+    assert not asks("8.8.8.8")(cafe, phone), "as a child's seat"
+    assert not portal_state(phone)["captive"]
+
+    cafe.hedgerow("seat", "end", "seat-1")
+    until(lambda: not datagram(PEER4, 27015)(cafe, phone), "what ran is cut")
+    until(lambda: checked(phone) == f"302 {PORTAL}", "the welcome page again")
+
+
+def test_dhcp_tells_where_the_portal_is(cafe: House) -> None:
+    """Option 114 of RFC 8910, by dnsmasq as the documents show it."""
+    phone, place = cafe.devices["phone"], cafe.folder / "option114"
+    words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--interface=lan"]
+    words += ["--bind-interfaces", f"--dhcp-range={LAN4}.100,{LAN4}.109,2m", f"--dhcp-option=114,{API}"]
+    server = cafe.router.start(*words, stderr=cafe.folder / "dnsmasq.log")
+    script = cafe.folder / "udhcpc.sh"
+    script.write_text(CLIENT.replace("$PLACE", str(place)))
+    script.chmod(0o755)
+    try:
+        phone.ip("address", "flush", "dev", "eth0", "scope", "global")
+        phone.must("busybox", "udhcpc", "-n", "-q", "-i", "eth0", "-s", str(script), "-O", "114", "-t", "10")
+        assert bytes.fromhex(place.read_text().strip()).decode() == API
+    finally:
+        server.terminate()
+        server.wait(10)
+        give_address(phone, 12)

@@ -1,0 +1,229 @@
+"""What somebody would reach by a way round: each aim says whether it was reached, by a real tool run on a device."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+from lab.house import LAN4, LAN6, MACS, NUMBERS, House, give_address
+from lab.internet import OWN4, PEER4, address4
+from lab.spaces import Space
+
+type Aim = Callable[[House, Space], bool]
+
+CLOSED, OPEN_SITE = "adult.example", "www.school.example"
+OTHER_MAC = "02:00:00:00:77:01"
+DATAGRAM = """
+import socket, sys
+address, port, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+peer = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+peer.settimeout(1)
+peer.connect((address, port))
+peer.send(bytes(size))
+sys.exit(len(peer.recv(65536)) != size)
+"""
+STREAM = """
+import socket, sys
+peer = socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)
+peer.settimeout(2)
+peer.sendall(b"SSH-2.0-tunnel\\r\\n")
+sys.exit(not peer.recv(100).startswith(b"SSH-2.0-tunnel"))
+"""
+OPTIONS = """
+import socket, sys
+peer = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+peer.settimeout(1)
+peer.setsockopt(socket.IPPROTO_IPV6, 59, bytes([0, 0, 1, 4, 0, 0, 0, 0]))  # IPV6_DSTOPTS, one PadN (RFC 8200)
+peer.connect((sys.argv[1], int(sys.argv[2])))
+peer.send(bytes(100))
+sys.exit(len(peer.recv(65536)) != 100)
+"""
+FRAGMENTS = """
+import socket, struct, sys
+option = struct.pack("!HH", 65001, 2500) + bytes(2500)
+question = struct.pack("!6H", 7, 0x100, 1, 0, 0, 1) + b"\\5adult\\7example\\0" + struct.pack("!2H", 1, 1)
+peer = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+peer.settimeout(2)
+peer.sendto(question + b"\\0" + struct.pack("!HHIH", 41, 1232, 0, len(option)) + option, (sys.argv[1], 53))
+sys.exit(socket.inet_aton(sys.argv[2]) not in peer.recv(65536))
+"""
+RAW = """
+import socket, sys
+peer = socket.socket(socket.AF_INET, socket.SOCK_RAW, int(sys.argv[2]))
+peer.settimeout(1)
+peer.connect((sys.argv[1], 0))
+peer.send(b"a packet inside a packet")
+sys.exit(b"a packet inside" not in peer.recv(65536))
+"""
+
+
+def asks(server: str, *options: str, name: str = CLOSED) -> Aim:
+    """Whether `server` itself tells where a closed site is."""
+
+    def aim(_house: House, device: Space) -> bool:
+        words = ("kdig", "+short", "+time=1", "+retry=0", f"@{server}", *options, name)
+        return address4(CLOSED) in device.run(*words).stdout
+
+    return aim
+
+
+def reads(*words: str, page: str = CLOSED) -> Aim:
+    """Whether curl shows a page."""
+
+    def aim(_house: House, device: Space) -> bool:
+        return f"page of {page}" in device.run("curl", "-sk", "--max-time", "3", *words).stdout
+
+    return aim
+
+
+def wireguard(address: str, port: int) -> Aim:
+    """Whether a tunnel comes about."""
+    return lambda house, device: house.vpn.carries(device, address, port)
+
+
+def datagram(address: str, port: int, size: int = 148) -> Aim:
+    """Whether a datagram of `size` comes back."""
+    return lambda _house, device: device.run(sys.executable, "-c", DATAGRAM, address, str(port), str(size)).returncode == 0
+
+
+def stream(address: str, port: int) -> Aim:
+    return lambda _house, device: device.run(sys.executable, "-c", STREAM, address, str(port)).returncode == 0
+
+
+def raw(number: int) -> Aim:
+    return lambda _house, device: device.run(sys.executable, "-c", RAW, PEER4, str(number)).returncode == 0
+
+
+def tunnels_in_names(_house: House, device: Space) -> bool:
+    """Whether what a stranger's own nameserver says reaches the device."""
+    return "hello" in device.run("kdig", "+short", "+time=2", f"@{LAN4}.1", "data.tunnel.example", "TXT").stdout
+
+
+def lies_about_the_name(_house: House, device: Space) -> bool:
+    """A handshake that names an open site, with the address of a closed one, and then a request for the closed one."""
+    words = ("openssl", "s_client", "-quiet", "-connect", f"{address4(CLOSED)}:443", "-servername", OPEN_SITE)
+    request = f"GET / HTTP/1.1\r\nHost: {CLOSED}\r\nConnection: close\r\n\r\n"
+    return f"page of {CLOSED}" in device.run(*words, text=request, seconds=3).stdout
+
+
+def with_another_mac(_house: House, device: Space) -> bool:
+    own = MACS["tablet"]
+    try:
+        _set_mac(device, OTHER_MAC, 10)
+        return asks("8.8.8.8")(_house, device) or asks(f"{LAN4}.1")(_house, device)
+    finally:
+        _set_mac(device, own, 10)
+
+
+def with_another_address(house: House, device: Space) -> bool:
+    """The address that the parent's device has at other times."""
+    try:
+        give_address(device, 77)
+        return asks("8.8.8.8")(house, device) or asks("2001:4860:4860::8888")(house, device) or asks(f"{LAN4}.1")(house, device)
+    finally:
+        give_address(device, _own_number(device))
+
+
+def _own_number(device: Space) -> int:
+    return next(number for name, number in NUMBERS.items() if device.name.endswith(f"-{name}"))
+
+
+def with_a_private_address(house: House, device: Space) -> bool:
+    """A temporary IPv6 address (RFC 8981), used as the source."""
+    fresh = f"{LAN6}:dead:beef:1:2"
+    device.ip("address", "add", f"{fresh}/64", "dev", "eth0", "nodad")
+    try:
+        return asks("2001:4860:4860::8888", "-b", fresh)(house, device) or asks(f"{LAN6}:1", "-b", fresh)(house, device)
+    finally:
+        device.ip("address", "delete", f"{fresh}/64", "dev", "eth0")
+
+
+def _set_mac(device: Space, mac: str, number: int) -> None:
+    device.ip("link", "set", "eth0", "down")
+    device.ip("link", "set", "eth0", "address", mac)
+    device.ip("link", "set", "eth0", "up")
+    give_address(device, number)
+
+
+def at(host: str, place: Callable[[str], str] = address4) -> tuple[str, ...]:
+    """For curl: what an edited hosts file would do."""
+    where = place(host)
+    shown = f"[{where}]" if ":" in where else where
+    return ("--resolve", f"{host}:80:{shown}", "--resolve", f"{host}:443:{shown}")
+
+
+def wears_the_parents_address(house: House, device: Space) -> bool:
+    """The very address of the parent's device, which is on line, with the device's own MAC."""
+    try:
+        give_address(device, NUMBERS["parent"])
+        return any(asks(server)(house, device) for server in ("8.8.8.8", "2001:4860:4860::8888", f"{LAN4}.1"))
+    finally:
+        give_address(device, _own_number(device))
+
+
+def datagram_with_options(address: str, port: int) -> Aim:
+    """As `datagram` over IPv6, with destination options before the UDP header, for a filter that looks in a fixed place."""
+    return lambda _house, device: device.run(sys.executable, "-c", OPTIONS, address, str(port)).returncode == 0
+
+
+def asks_in_fragments(server: str) -> Aim:
+    """Whether `server` itself answers a question that comes in three fragments (padded by an option of EDNS, RFC 6891)."""
+    return lambda _house, device: device.run(sys.executable, "-c", FRAGMENTS, server, address4(CLOSED)).returncode == 0
+
+
+def pings(address: str, octets: int) -> Aim:
+    """Whether what was put into an echo request comes back: enough for a tunnel (ICMP echo carries any payload)."""
+    return lambda _house, device: device.run("ping", "-c", "1", "-W", "2", "-s", str(octets), address).returncode == 0
+
+
+def through_socks(host: str, *, port: int = 1080) -> Aim:
+    """Whether a closed page comes through a SOCKS server, which looks up the name itself."""
+    server = f"[{host}]" if ":" in host else host
+    return reads("--socks5-hostname", f"{server}:{port}", f"http://{CLOSED}/")
+
+
+def through_ssh(address: str, port: int) -> Aim:
+    """Whether a closed page comes through an SSH server (`ssh -W`, as with `ssh -D`)."""
+
+    def aim(house: House, device: Space) -> bool:
+        words = ("ssh", "-F", "none", "-i", str(house.net.tunnels.ssh_key), "-p", str(port), "-W", f"{address4(CLOSED)}:80")
+        words += ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=3", f"root@{address}")
+        return f"page of {CLOSED}" in device.run(*words, text=f"GET / HTTP/1.0\r\nHost: {CLOSED}\r\n\r\n", seconds=6).stdout
+
+    return aim
+
+
+def openvpn(address: str, port: int, protocol: str = "udp") -> Aim:
+    """Whether an OpenVPN session comes about: certificates, tls-crypt or not as the server of that port has it."""
+
+    def aim(house: House, device: Space) -> bool:
+        words = ["openvpn", "--dev", "null", "--ifconfig-noexec", "--tls-client", "--proto", protocol, "--remote", address, str(port)]
+        words += ["--nobind", "--verb", "3", "--connect-timeout", "4", "--hand-window", "8", *house.net.tunnels.openvpn_client(port)]
+        return "Peer Connection Initiated" in device.run(*words, seconds=6).stdout
+
+    return aim
+
+
+def tunnels_by_iodine(house: House, device: Space) -> bool:
+    """Whether an IP tunnel in DNS comes about, by way of the router's resolver."""
+    interface = f"dns{device.name.split('-')[2]}"
+    words = ("iodine", "-f", "-r", "-I", "1", "-P", "secret", "-d", interface, f"{LAN4}.1", "t.tunnel.example")
+    process = device.start(*words, stderr=house.folder / "iodine.log")
+    try:
+        once = f"ping -I {interface} -c 1 -W 1 10.98.0.1"
+        return device.run("sh", "-c", f"for _ in $(seq 40); do {once} && exit 0; sleep 0.5; done; exit 1", seconds=40).returncode == 0
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def browser_with_secure_dns(house: House, device: Space) -> bool:
+    """Chromium with secure DNS set to a resolver that no list knows, without falling back, and the name of a closed site."""
+    folder = house.folder / f"chromium-{device.name}"
+    folder.mkdir(exist_ok=True)
+    settings = {"dns_over_https": {"mode": "secure", "templates": f"https://{OWN4}/dns-query"}}
+    (folder / "Local State").write_text(json.dumps(settings))
+    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--ignore-certificate-errors"]
+    words += [f"--user-data-dir={folder}", "--timeout=8000"]
+    return f"page of {CLOSED}" in device.run(*words, "--dump-dom", f"https://{CLOSED}/", seconds=25).stdout

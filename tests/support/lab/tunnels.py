@@ -1,0 +1,82 @@
+"""What somebody outside keeps for those who want to go round a filter: SSH, a SOCKS server, OpenVPN, and IP in questions for names."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.nameservers import TUNNEL4
+from lab.spaces import Space
+
+PLAIN_PORT, CRYPT_PORT, AUTH_PORT = 1194, 40002, 40003
+"""Of OpenVPN: its own, over UDP and TCP; a port of somebody's own with tls-crypt; with tls-auth. 40001 is plain too."""
+OWN_PORT = 40001
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnels:
+    """The servers at one address, and what their clients need."""
+
+    folder: Path
+    ssh_key: Path
+
+    def openvpn_client(self, port: int) -> list[str]:
+        """What a client of that port's server has to say."""
+        return [*_identity(self.folder), *_wrapping(self.folder, port, "1")]
+
+
+def tunnels(space: Space, folder: Path, address4: str, address6: str) -> Tunnels:
+    """Starts them all in `space`, which has both addresses."""
+    for address in (address4, address6):
+        space.start("microsocks", "-i", address, "-p", "1080")
+    _start_ssh(space, folder, address4)
+    _start_openvpn(space, folder, address4)
+    iodined = ("iodined", "-f", "-c", "-P", "secret", "-l", TUNNEL4, "-d", "dns0", "10.98.0.1/24", "t.tunnel.example")
+    space.start(*iodined, stderr=folder / "iodined.log")
+    return Tunnels(folder, folder / "ssh_key")
+
+
+def _start_ssh(space: Space, folder: Path, address: str) -> None:
+    for name in ("ssh_host", "ssh_key"):
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
+    (folder / "ssh_key.pub").rename(folder / "authorized_keys")
+    settings = [f"HostKey {folder / 'ssh_host'}", f"AuthorizedKeysFile {folder / 'authorized_keys'}", "StrictModes no", "UsePAM no"]
+    settings += ["PermitRootLogin yes", "PidFile none", *(f"ListenAddress {address}:{port}" for port in (22, 443))]
+    (folder / "sshd.conf").write_text("\n".join(settings) + "\n")
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where its unprivileged half is locked up; the path is built in
+    space.start("/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd.conf"), stderr=folder / "sshd.log")
+
+
+def _start_openvpn(space: Space, folder: Path, address: str) -> None:
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=peer"]
+    _run(*words, "-days", "30", "-keyout", str(folder / "openvpn.key"), "-out", str(folder / "openvpn.pem"))
+    _run("openvpn", "--genkey", "tls-crypt", str(folder / "crypt.key"))
+    _run("openvpn", "--genkey", "secret", str(folder / "auth.key"))
+    for port, protocol in ((PLAIN_PORT, "udp"), (PLAIN_PORT, "tcp-server"), (OWN_PORT, "udp"), (CRYPT_PORT, "udp"), (AUTH_PORT, "udp")):
+        words = ["openvpn", "--dev", "null", "--ifconfig-noexec", "--tls-server", "--dh", "none", "--proto", protocol, "--local", address]
+        words += ["--lport", str(port), "--verb", "1", *_identity(folder), *_wrapping(folder, port, "0")]
+        space.start(*words, stderr=folder / f"openvpn-{port}-{protocol}.log")
+
+
+def _identity(folder: Path) -> list[str]:
+    """One certificate for both ends, known to each by its fingerprint."""
+    shown = _run("openssl", "x509", "-in", str(folder / "openvpn.pem"), "-noout", "-fingerprint", "-sha256")
+    return [
+        "--peer-fingerprint",
+        shown.strip().rpartition("=")[2],
+        "--cert",
+        str(folder / "openvpn.pem"),
+        "--key",
+        str(folder / "openvpn.key"),
+    ]
+
+
+def _wrapping(folder: Path, port: int, direction: str) -> list[str]:
+    if port == CRYPT_PORT:
+        return ["--tls-crypt", str(folder / "crypt.key")]
+    return ["--tls-auth", str(folder / "auth.key"), direction] if port == AUTH_PORT else []
+
+
+def _run(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
