@@ -41,7 +41,6 @@ class Discovery:
         self._names = HostNames()
         self._vendors = Vendors()
         self._called: dict[str, str] = {}
-        self._known: set[str] | None = None
         self._told: set[tuple[str, str, str]] = set()
 
     async def run(self) -> None:
@@ -51,16 +50,15 @@ class Discovery:
             tasks.create_task(self._keep_naming())
 
     async def _keep_looking(self) -> None:
+        # Before the workers tell of whom they serve: those are new.
+        known: set[str] = {row.device for row in await asyncio.to_thread(self._reader.devices, time.time())}
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             view = self._view()
             if view is None:
                 continue
-            if self._known is None:
-                rows = await asyncio.to_thread(self._reader.devices, time.time())
-                self._known = {row.device for row in rows}
             await asyncio.to_thread(self._find_vendors)
-            self.look(view, await asyncio.to_thread(read_leases), self._known)
+            self.look(view, await asyncio.to_thread(read_leases), known)
 
     async def _keep_naming(self) -> None:
         """Asks for names, which takes as long as whoever is asked likes."""
