@@ -33,6 +33,37 @@ def test_the_next_inspector_is_asked_when_one_is_down(internet: SmallInternet) -
         wait_until(lambda: len(set(running.pids("inspector"))) == 2 and pids[0] not in running.pids("inspector"), 30)
 
 
+def test_kills_under_load_let_nothing_through_and_are_over_soon(internet: SmallInternet) -> None:
+    """Gates and inspectors are killed while requests go on: what is blocked is never shown, and what is open soon opens again."""
+    with running_hedgerow(family_policy(internet), lists=LISTS, upstream_authority=internet.authority.root, workers=2) as running:
+        over = threading.Event()
+
+        def status(path: str) -> int:
+            url = internet.url("www.school.example", path)
+            return curl(url, proxy=running.proxy, source=COMPUTER, ca=running.authority, timeout=5).status
+
+        def ask(path: str) -> list[int]:
+            found = list[int]()
+            while not over.is_set():
+                found.append(status(path))
+            return found
+
+        with ThreadPoolExecutor(3) as pool:
+            asking = [pool.submit(ask, path) for path in ("/secret/x", "/secret/y", "/open")]
+            try:
+                for role in ("inspector", "gate") * 3:
+                    (pid, *_) = running.pids(role)
+                    os.kill(pid, signal.SIGKILL)
+                    wait_until(lambda role=role, pid=pid: pid not in running.pids(role) and len(running.pids(role)) > 0, 30)
+                    wait_until(lambda: [status(path) for path in ("/open", "/secret/x")] == [200, 403], 30, "it serves again")
+            finally:
+                over.set()
+            refused, refused_too, opened = (each.result() for each in asking)
+        assert 403 in refused
+        assert {*refused, *refused_too} <= {403, 503, 0}
+        assert {200} <= {*opened} <= {200, 503, 0}
+
+
 @contextlib.contextmanager
 def downloading(running: Hedgerow, authority: Path, internet: SmallInternet) -> Iterator[ssl.SSLSocket]:
     """An inspected connection of the computer's on which an answer has begun that never ends."""
