@@ -11,7 +11,8 @@ from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter, circumstances
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.snapshot import View
 from hedgerow.app.worker import Worker
-from hedgerow.dns.resolver import Addresses, Resolver
+from hedgerow.dns.host_addresses import Addresses, HostAddresses
+from hedgerow.dns.resolver import Resolver
 from hedgerow.policies.model import Decision, Device, DeviceId, Network, Request
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.block_page import BlockPage
@@ -41,6 +42,7 @@ class ProxySide:
         self.upstreams = self._choice.open()
         around, cache_octets = circumstances(worker.view, worker.decide), worker.settings.footprint.cache_octets
         self._resolver = Resolver(self.upstreams, worker.decide, circumstances=around, cache_octets=cache_octets)
+        self._addresses = HostAddresses(self._resolver)
         self._retired: set[asyncio.Task[None]] = set()
 
     def judge(self, view: View) -> Judge:
@@ -76,7 +78,7 @@ class ProxySide:
 
     async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str, *, page_is_open: bool = False) -> Addresses:
         """The addresses that DNS would give this device, so that both points agree."""
-        return await self._resolver.addresses(ruleset, device, host, page_is_open=page_is_open)
+        return await self._addresses.find(ruleset, device, host, page_is_open=page_is_open)
 
     def observe(self, _device: Device, ruleset: Ruleset, request: Request, decision: Decision) -> None:
         self._worker.observe(ruleset, request, decision)

@@ -34,7 +34,7 @@ def safe_names() -> list[str]:
 
 async def unresolved(open_upstreams: Callable[[], Upstreams], hosts: list[str]) -> list[str]:
     """Those of the hosts that have no address."""
-    from hedgerow.dns.inquiries import Bootstrap  # control does without a resolver but for this, once a day
+    from hedgerow.dns.bootstrap import Bootstrap  # control does without a resolver but for this, once a day
 
     opened = open_upstreams()
     resolve = Bootstrap(opened)

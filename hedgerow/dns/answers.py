@@ -11,9 +11,10 @@ from ipaddress import ip_address
 from struct import pack
 from typing import Final, NamedTuple
 
-from hedgerow.dns import wire
+from hedgerow.dns import responses, wire
 from hedgerow.dns.explanations import NO_REACHABLE_AUTHORITY, STALE, STALE_NXDOMAIN, Explanation, explain_block
-from hedgerow.dns.wire import Query, Record, Response
+from hedgerow.dns.responses import Response
+from hedgerow.dns.wire import Query, Record
 from hedgerow.policies.model import Decision
 from hedgerow.policies.resolver_settings import BlockedAnswer
 
@@ -199,7 +200,7 @@ def rewritten(query: Query, target: bytes, response: Response | None) -> Draft:
     if response is not None:
         belongs = {target, *chain(response, target)}
         records += [
-            (record.owner, record.rtype, min(record.ttl, ttl), wire.expand_rdata(response.data, record))
+            (record.owner, record.rtype, min(record.ttl, ttl), responses.expand_rdata(response.data, record))
             for record in response.answers
             if record.owner in belongs and record.rtype in (query.qtype, wire.CNAME)
         ]
@@ -217,7 +218,7 @@ def has_type(response: Response, rtype: int) -> bool:
 
 def without_ech(rdata: bytes) -> bytes:
     """SVCB or HTTPS rdata without the `ech` parameter, also where it is called mandatory (RFC 9460, section 8)."""
-    target, params = wire.parse_svcb(rdata)
+    target, params = responses.parse_svcb(rdata)
     kept = bytearray(target)
     for key, value in params:
         if key == _MANDATORY:
@@ -234,7 +235,7 @@ def has_ech(response: Response) -> bool:
     if response.kinds.isdisjoint(_SERVICES):
         return False
     services = (record for record in response.answers if record.rtype in _SERVICES)
-    return any(key == _ECH for record in services for key, _ in wire.parse_svcb(response.data[record.start : record.end])[1])
+    return any(key == _ECH for record in services for key, _ in responses.parse_svcb(response.data[record.start : record.end])[1])
 
 
 def _flags(data: bytes, rcode: int, *, truncated: bool = False, authentic: bool = False) -> bytes:
@@ -265,7 +266,7 @@ def _rebuilt(
 ) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     written = []
     for record in records:
-        rdata = wire.expand_rdata(response.data, record)
+        rdata = responses.expand_rdata(response.data, record)
         if record.rtype in _SERVICES and not keep_ech:
             rdata = without_ech(rdata)
         owner = wire.QUESTION_POINTER if record.owner == query.name else record.owner

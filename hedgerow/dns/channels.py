@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from ipaddress import ip_address
 
 from hedgerow.dns.address_guard import is_private
+from hedgerow.dns.bootstrap import Bootstrap
 from hedgerow.dns.datagram_channel import UdpChannel
-from hedgerow.dns.inquiries import Bootstrap, Count, Upstreams
+from hedgerow.dns.inquiries import Count, Upstreams
 from hedgerow.dns.private_zones import ZONES
 from hedgerow.dns.stream_channel import StreamChannel
 from hedgerow.dns.trust import Trust

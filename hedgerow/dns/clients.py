@@ -10,8 +10,8 @@ from itertools import islice
 from typing import Final
 
 from hedgerow.dns.cache import NEVER, Entry
+from hedgerow.dns.cases import Clocks
 from hedgerow.dns.limits import Bucket, Limits
-from hedgerow.dns.resolver import Clocks
 from hedgerow.policies.model import Decision, DeviceId, Kind, Request
 from hedgerow.policies.ruleset import Ruleset
 

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from struct import pack
 from typing import Final
 
-from hedgerow.dns import wire
+from hedgerow.dns import responses, wire
 from hedgerow.dns.upstream import Ask, Channel, Told, UpstreamError, UpstreamSpec
 from hedgerow.dns.waiting import Waiting, random_numbers
 
@@ -78,13 +78,13 @@ class _Datagram:
             raise
 
     def deliver(self, message: bytes) -> None:
-        if not wire.answers_question(message, self.ask.question):
+        if not responses.answers_question(message, self.ask.question):
             return  # somebody's guess: the right one may still come
         end = wire.HEADER + len(self.question)
         if message[wire.HEADER : end] != self.question and self.channel.keeps_case:
             self._leave()
             self.stop = self.channel.stream.send(self.ask, self.question, self._told_about_case)
-        elif wire.is_truncated(message):
+        elif responses.is_truncated(message):
             self._leave()
             self.stop = self.channel.stream.send(self.ask, self.question, self.told)
         else:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from hedgerow.dns.answers import STALE_TTL
-from hedgerow.dns.cache import Resolution, resolution_key
-from hedgerow.dns.inquiries import Outcome, is_bogus
+from hedgerow.dns.cache import ClockCache, Resolution, resolution_key
+from hedgerow.dns.cases import Answer, Case, Clocks, Done
+from hedgerow.dns.deadlines import Handle
+from hedgerow.dns.inquiries import Outcome, Upstreams, is_bogus
+from hedgerow.dns.responses import Response
 from hedgerow.dns.upstream import Ask, UpstreamError
-from hedgerow.dns.wire import HEADER
-
-if TYPE_CHECKING:
-    from hedgerow.dns.deadlines import Handle
-    from hedgerow.dns.resolver import Answer, Case, Done, Resolver
+from hedgerow.dns.wire import HEADER, Query
 
 STALE_AFTER_SECONDS: Final = 1.8  # how long a client waits for the upstreams where an old answer is at hand (RFC 8767, section 5)
+
+
+class Sender(Protocol):
+    """Who sends on errands: where things are kept, and what is made of what was brought."""
+
+    clocks: Clocks
+    upstreams: Upstreams
+    resolutions: ClockCache[Resolution]
+
+    def learn(self, query: Query, response: Response) -> Resolution: ...
+
+    def conclude(self, case: Case, resolution: Resolution, done: Done) -> None: ...
+
+    def give_stale(self, case: Case, resolution: Resolution, done: Done, *, keep: bool) -> None: ...
+
+    def give_up(self, case: Case, fault: UpstreamError, done: Done) -> None: ...
+
+    def give_in(self, case: Case, done: Done) -> None: ...
 
 
 class Errand:
@@ -22,7 +39,7 @@ class Errand:
 
     __slots__ = ("_case", "_deadline", "_done", "_key", "_old", "_resolver", "_upstreams")
 
-    def __init__(self, resolver: Resolver, case: Case, done: Done) -> None:
+    def __init__(self, resolver: Sender, case: Case, done: Done) -> None:
         self._resolver, self._case, self._done = resolver, case, done
         self._upstreams = resolver.upstreams
         self._key = resolution_key(case.query)

@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import ip_address
-from struct import pack
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
-from hedgerow.dns import wire
+from hedgerow.dns import responses, wire
 from hedgerow.dns.deadlines import Deadlines, Handle
-from hedgerow.dns.upstream import Ask, Channel, UpstreamError, is_address
+from hedgerow.dns.responses import Response
+from hedgerow.dns.upstream import Ask, Channel, UpstreamError
 from hedgerow.dns.validation import Validators
 from hedgerow.dns.waiting import RandomOctets
-from hedgerow.dns.wire import Malformed, Response
+from hedgerow.dns.wire import Malformed
 from hedgerow.policies.resolver_settings import Strategy
 
 _ATTEMPT_SECONDS: Final = (1.0, 1.5, 2.0)  # in all less than the five seconds that a stub resolver waits
@@ -34,6 +33,12 @@ type Outcome = Response | UpstreamError
 type Hear = Callable[[Outcome], None]
 type Count = Callable[[str, str, float], None]
 """Told of each attempt: the upstream, "answered", "refused", "timeout" or "error", and the seconds that it took."""
+
+
+class Closing(Protocol):
+    """What ends with the upstreams that were made with it."""
+
+    async def close(self) -> None: ...
 
 
 class _Health:
@@ -69,7 +74,7 @@ class Upstreams:
         channels: Sequence[Channel],
         count: Count | None = None,
         clock: Callable[[], float] = time.monotonic,
-        bootstrap: Bootstrap | None = None,
+        bootstrap: Closing | None = None,
         *,
         strategy: Strategy = Strategy.STRICT,
         secure_only: bool = False,
@@ -305,7 +310,7 @@ class _Attempt:
             self._failed("error")
             return
         try:
-            response = wire.parse_response(message, inquiry.ask.question, checked=True)
+            response = responses.parse_response(message, inquiry.ask.question, checked=True)
         except Malformed:
             self._failed("error")
             return
@@ -340,51 +345,7 @@ def is_bogus(fault: UpstreamError) -> bool:
 
 def _refusal(response: Response) -> UpstreamError:
     words = {wire.SERVFAIL: "failed", wire.REFUSED: "refuses"}.get(response.rcode, f"answers with code {response.rcode}")
-    return UpstreamError(f"the upstream {words}", wire.extended_error(response))
-
-
-class Bootstrap:
-    """Finds the addresses of upstreams that are given by name, through plain resolvers, and keeps them for a while.
-
-    `written` are names whose addresses are known without asking.
-    """
-
-    def __init__(
-        self,
-        plain: Upstreams,
-        written: Mapping[str, tuple[str, ...]] | None = None,
-        seconds: float = 300.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._plain, self._written, self._seconds, self._clock = plain, written or {}, seconds, clock
-        self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
-
-    async def __call__(self, host: str) -> tuple[str, ...]:
-        """Addresses of `host`, IPv4 first. Raises UpstreamError if it has none; an old answer is better than none."""
-        if is_address(host):
-            return (host,)
-        if host in self._written:
-            return self._written[host]
-        expires, known = self._known.get(host, (0.0, ()))
-        if known and self._clock() < expires:
-            return known
-        asks = [Ask(wire.name_of(host) + pack("!HH", rtype, wire.IN)) for rtype in (wire.A, wire.AAAA)]
-        responses = await asyncio.gather(*(self._plain.ask(ask) for ask in asks), return_exceptions=True)
-        found = tuple(text for response in responses if isinstance(response, Response) for text in addresses_in(response))
-        if not found and not known:
-            raise UpstreamError(f"the upstream's name {host} does not resolve")
-        self._known[host] = (self._clock() + self._seconds, found or known)
-        return found or known
-
-    async def close(self) -> None:
-        await self._plain.close()
-
-
-def addresses_in(response: Response) -> Iterable[str]:
-    """The A and AAAA records of an answer as text."""
-    for record in response.answers:
-        if record.rtype in (wire.A, wire.AAAA):
-            yield str(ip_address(response.data[record.start : record.end]))
+    return UpstreamError(f"the upstream {words}", responses.extended_error(response))
 
 
 def _count_nothing(_name: str, _outcome: str, _seconds: float) -> None:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from itertools import chain, zip_longest
 from typing import Any, Final, Protocol
 
-from hedgerow.dns import wire
+from hedgerow.dns import responses
 from hedgerow.dns.upstream import Ask, Resolve, Told, UpstreamError, UpstreamSpec
 
 IDLE_SECONDS: Final = 20.0
@@ -28,7 +28,7 @@ class Awaited:
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def deliver(self, message: bytes) -> None:
-        if not self.answer.done() and wire.answers_question(message, self.question):
+        if not self.answer.done() and responses.answers_question(message, self.question):
             self.answer.set_result(message)
 
     def fail(self, fault: Exception) -> None:

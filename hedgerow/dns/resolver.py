@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from ipaddress import ip_address
 from struct import pack
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from hedgerow.dns import answers, designation, wire
+from hedgerow.dns import answers, designation, responses, wire
 from hedgerow.dns.answers import Draft
 from hedgerow.dns.cache import NEVER, ClockCache, Entry, Resolution, learn_suffix, resolution_key
+from hedgerow.dns.cases import Answer, Case, Clocks, Done
 from hedgerow.dns.errands import Errand
-from hedgerow.dns.inquiries import Outcome, Upstreams, addresses_in
+from hedgerow.dns.inquiries import Outcome, Upstreams
 from hedgerow.dns.private_zones import private_zone
+from hedgerow.dns.responses import Response
 from hedgerow.dns.rulings import Circumstances, Decide
 from hedgerow.dns.series import SeriesTable, type_name
 from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, Special, special, special_answer
 from hedgerow.dns.upstream import Ask, UpstreamError
-from hedgerow.dns.wire import Malformed, Query, Response
+from hedgerow.dns.wire import Malformed, Query
 from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.resolver_settings import BlockedAnswer, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
@@ -40,47 +41,10 @@ _WORTH_RENEWING: Final = 10.0  # seconds
 
 _CANARY: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "canary")
 _SPECIAL: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
-_OPEN_PAGE: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
+OPEN_PAGE: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
+"""About a name whose page was judged and found open: what holds for it then is no answer for anybody else."""
 _TRANSFERS: Final = (251, 252)  # IXFR, AXFR
 _NEVER_ASKED: Final = (0, wire.OPT, 128, 249, 250)  # and NXNAME, TKEY, TSIG: not types that a question may have
-
-
-class Answer(NamedTuple):
-    """What to send (None: nothing) and the entry that says what was decided (None: nothing was)."""
-
-    message: bytes | None
-    entry: Entry | None = None
-
-
-class Addresses(NamedTuple):
-    """Where a host is for a device: none if it is blocked, or does not exist, or `failed` (no upstream answered)."""
-
-    addresses: tuple[str, ...]
-    decision: Decision
-    failed: bool = False
-
-
-class Clocks(NamedTuple):
-    """Both clocks: TTLs run by the steady one, rulesets end by the one on the wall."""
-
-    steady: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
-
-
-class Case(NamedTuple):
-    """A query that must be forwarded, with who asks and what was decided about its name."""
-
-    ruleset: Ruleset
-    device: DeviceId
-    query: Query
-    host: str
-    transport: str
-    decision: Decision
-    prefix: bytes
-    circumstances: Circumstances  # of the snapshot that the ruleset belongs to
-
-
-type Done = Callable[[Answer], None]
 
 
 class Resolver:
@@ -120,6 +84,10 @@ class Resolver:
         if upstreams is not None:
             self.upstreams = upstreams
             self.resolutions.clear()
+
+    @property
+    def decide(self) -> Decide:
+        return self._circumstances.decide
 
     @property
     def settings(self) -> ResolverSettings:
@@ -190,7 +158,7 @@ class Resolver:
         resolution = Resolution(
             answers.forwarded(query, response, targets),
             tuple(map(wire.host_of, stands_for)),
-            wire.addresses_of(response),
+            responses.addresses_of(response),
             self.clocks.steady(),
             unfiltered=_with_ech(query, response, targets),
         )
@@ -219,50 +187,6 @@ class Resolver:
         """Something is wrong with ourselves."""
         log.exception("a query could not be answered")
         done(Answer(answers.error(case.query.data, wire.SERVFAIL, case.query.end)))
-
-    async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str, *, page_is_open: bool = False) -> Addresses:
-        """The addresses that the device would get for `host` by DNS, IPv4 first; an address is its own address.
-
-        `page_is_open`: whoever asks has judged the URL that is wanted, so that the name as such does not count; what it stands for does.
-        """
-        try:
-            return Addresses((str(ip_address(host)),), _SPECIAL)
-        except ValueError:
-            pass
-        try:
-            name = wire.name_of(host)
-        except ValueError:
-            return Addresses((), _SPECIAL)
-        known = _OPEN_PAGE if page_is_open else None
-        four, six = await asyncio.gather(*(self._address(ruleset, device, name, rtype, known) for rtype in (wire.A, wire.AAAA)))
-        both = self._without_refused_type(ruleset, device, host, four, six)
-        decision = next((found.decision for found in both if found.decision.verdict is Verdict.BLOCK), both[0].decision)
-        if decision.verdict is Verdict.BLOCK:
-            return Addresses((), decision)
-        texts = tuple(text for found in both for text in found.addresses)
-        return Addresses(texts, decision, failed=not texts and any(found.failed for found in both))
-
-    def _without_refused_type(
-        self, ruleset: Ruleset, device: DeviceId, host: str, four: Addresses, six: Addresses
-    ) -> tuple[Addresses, ...]:
-        """Only the other, where the question for one type of address is refused as such: that is no block of the host."""
-        for kind, found, other in (("A", four, six), ("AAAA", six, four)):
-            if found.decision.verdict is Verdict.BLOCK and other.addresses:
-                question = Request(device, Kind.DNS, host, dns_type=kind)
-                if self._circumstances.decide(ruleset, question).verdict is Verdict.BLOCK:
-                    return (other,)
-        return four, six
-
-    async def _address(self, ruleset: Ruleset, device: DeviceId, name: bytes, rtype: int, known: Decision | None) -> Addresses:
-        data = b"\0\0\x01\0" + pack("!HHHH", 1, 0, 0, 0) + name + pack("!HH", rtype, wire.IN)
-        answer = await self.answer(ruleset, device, data, "gate", known)
-        if answer.message is None or answer.entry is None or answer.entry.decision is None:
-            return Addresses((), _SPECIAL, failed=True)
-        decision = answer.entry.decision
-        if decision.verdict is Verdict.BLOCK:
-            return Addresses((), decision)
-        response = wire.parse_response(answer.message, data[wire.HEADER :])
-        return Addresses(tuple(addresses_in(response)), decision, failed=response.rcode == wire.SERVFAIL)
 
     def _judge(self, ruleset: Ruleset, device: DeviceId, query: Query, transport: str, decided: Decision | None = None) -> Answer | Case:
         host, around = query.host, self._circumstances
@@ -382,7 +306,7 @@ class Resolver:
         if query.cacheable and born is not None and entry.expires - born >= _WORTH_RENEWING:
             entry.renew_at = born + _RENEWED_AT * (entry.expires - born)
         entry.refresh(now)
-        if query.cacheable and entry.expires > now and case.decision is not _OPEN_PAGE:
+        if query.cacheable and entry.expires > now and case.decision is not OPEN_PAGE:
             self.answers.put(key, entry, now)
             learn_suffix(self.suffixes_for(case.transport), query)
         return Answer(entry.message(query.data, query.end), entry)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Final
 
 from hedgerow.dns import answers, wire
+from hedgerow.dns.cases import Answer
 from hedgerow.dns.client_ids import FORWARDER, MAC
 from hedgerow.dns.clients import ClientOf, Clients, Key, Known, Observe
 from hedgerow.dns.later import LATER, Later
 from hedgerow.dns.limits import FEW_WAITING, MAX_WAITING_OF_ONE
-from hedgerow.dns.resolver import Answer, Resolver
+from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.series import Histogram
 
 log = logging.getLogger(__name__)

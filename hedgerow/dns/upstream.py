@@ -96,7 +96,7 @@ _BODIES: Final = {
 
 type Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
 type Told = Callable[[bytes | Exception], None]
-"""Called once, with a message that was found to answer the question (`wire.answers_question`) or with what went wrong; never before
+"""Called once, with a message that was found to answer the question (`responses.answers_question`) or with what went wrong; never before
 `send` has returned."""
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from struct import pack
 from typing import Final
 
-from hedgerow.dns import wire
+from hedgerow.dns import responses, wire
 from hedgerow.dns.upstream import Ask, Channel
 from hedgerow.dns.wire import Malformed
 
@@ -69,7 +69,7 @@ async def _validates(channel: Channel) -> bool:
     if isinstance(message, Exception):
         return False
     try:
-        response = wire.parse_response(message, _PROOF.question)
+        response = responses.parse_response(message, _PROOF.question)
     except Malformed:
         return False
     return response.rcode == wire.NOERROR and response.authentic

@@ -12,6 +12,7 @@ from small_internet.records import parse_zone
 
 from hedgerow.dns.address_guard import AddressGuard, is_private
 from hedgerow.dns.explanations import PRIVATE_ADDRESS, UPSTREAM_BLOCKS
+from hedgerow.dns.host_addresses import HostAddresses
 from hedgerow.dns.rulings import Circumstances
 from hedgerow.policies.model import Decision, DeviceId, Network, Request, Verdict
 from hedgerow.policies.resolver_settings import BlockedAnswer, Forward, LocalRecord, ResolverSettings
@@ -132,7 +133,7 @@ def test_lists_judge_the_addresses_of_the_internet_however_they_are_written(inte
                 answer = await server.resolver.answer(rules(), DeviceId("tablet"), question, "udp")
                 assert answer.message is not None
                 assert shown(dnslib.DNSRecord.parse(answer.message)) == expected
-            rebound = await server.resolver.addresses(rules(), DeviceId("tablet"), "printer.attack.example")
+            rebound = await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), "printer.attack.example")
             assert rebound.addresses == ("192.168.1.20",), "no list is asked about addresses of networks of their own"
 
     asyncio.run(run())
@@ -148,9 +149,9 @@ def test_a_type_that_is_refused_does_not_close_the_host(internet: SmallInternet)
                 return BLOCK if request.dns_type == "AAAA" else server.judge(ruleset, request)
 
             server.resolver.swap(decide, None, Circumstances(decide))
-            found = await server.resolver.addresses(rules(), DeviceId("tablet"), "bank.example")
+            found = await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), "bank.example")
             assert (found.addresses, found.decision.verdict) == ((internet.address_of("bank.example"),), Verdict.ALLOW)
-            closed = await server.resolver.addresses(rules(), DeviceId("tablet"), "adult.example")
+            closed = await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), "adult.example")
             assert (closed.addresses, closed.decision) == ((), BLOCK)
 
     asyncio.run(run())

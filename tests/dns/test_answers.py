@@ -7,7 +7,7 @@ from struct import pack
 import dnslib
 import pytest
 
-from hedgerow.dns import answers, wire
+from hedgerow.dns import answers, responses, wire
 from hedgerow.policies.model import Decision, Reason, Verdict
 
 DECISION = Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
@@ -23,18 +23,18 @@ def query(name: str, qtype: str, *, edns: int = 0, dnssec: bool = False) -> wire
 def read(asked: wire.Query, draft: answers.Draft) -> dnslib.DNSRecord:
     rendered = answers.render(asked, draft)
     message = asked.data[:2] + rendered.head + asked.data[12 : asked.end] + rendered.tail
-    wire.parse_response(message, asked.name + asked.suffix[:4])
+    responses.parse_response(message, asked.name + asked.suffix[:4])
     return dnslib.DNSRecord.parse(message)
 
 
-def response(asked: wire.Query, *zone: str, authority: str = "", ad: int = 0, rcode: int = 0) -> wire.Response:
+def response(asked: wire.Query, *zone: str, authority: str = "", ad: int = 0, rcode: int = 0) -> responses.Response:
     reply = dnslib.DNSRecord.parse(asked.data).reply()
     reply.header.ad, reply.header.rcode = ad, rcode
     for line in zone:
         reply.add_answer(*dnslib.RR.fromZone(line))
     if authority:
         reply.add_auth(*dnslib.RR.fromZone(authority))
-    return wire.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
+    return responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
 
 
 @pytest.mark.parametrize(("qtype", "shown"), [("A", "0.0.0.0"), ("AAAA", "::")])
@@ -95,7 +95,7 @@ def test_ech_is_taken_out_and_the_rest_is_kept() -> None:
 def test_ech_is_no_longer_mandatory(before: list[tuple[int, bytes]], after: list[tuple[int, bytes]]) -> None:
     head = b"\0\1\3www\0"
     rdata = head + b"".join(wire.option_bytes(key, value) for key, value in before)
-    assert wire.parse_svcb(answers.without_ech(rdata)) == (head, after)
+    assert responses.parse_svcb(answers.without_ech(rdata)) == (head, after)
 
 
 def test_negative_answers_last_as_long_as_their_soa_says() -> None:

@@ -17,7 +17,8 @@ from small_internet import SmallInternet
 
 from hedgerow.dns import kept_channel, wire
 from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.inquiries import Upstreams, addresses_in
+from hedgerow.dns.inquiries import Upstreams
+from hedgerow.dns.responses import addresses_in
 from hedgerow.dns.trust import Trust
 from hedgerow.dns.upstream import Ask, UpstreamError
 from hedgerow.policies.resolver_settings import LocalRecord

@@ -11,9 +11,10 @@ import pytest
 from small_internet import Fault, SmallInternet
 
 from hedgerow.dns import errands, inquiries
+from hedgerow.dns.cases import Clocks
 from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.inquiries import Upstreams, addresses_in
-from hedgerow.dns.resolver import Clocks
+from hedgerow.dns.inquiries import Upstreams
+from hedgerow.dns.responses import addresses_in
 from hedgerow.dns.upstream import Ask, UpstreamError, is_own, parse_upstream
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.resolver_settings import Strategy

@@ -13,7 +13,7 @@ import dnslib
 import pytest
 from small_internet import SmallInternet
 
-from hedgerow.dns import wire
+from hedgerow.dns import responses, wire
 
 from .conftest import Running, ask, running
 
@@ -43,7 +43,7 @@ def check_answer(sent: bytes, answer: bytes) -> None:
     if answer[4:6] == b"\0\1":
         name, end = wire.read_name(answer, 12)
         assert answer[12 : end + 4] == sent[12 : end + 4]
-        wire.parse_response(answer, name.lower() + answer[end : end + 4])
+        responses.parse_response(answer, name.lower() + answer[end : end + 4])
     else:
         assert len(answer) == 12
         assert answer[6:12] == bytes(6)

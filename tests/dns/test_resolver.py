@@ -10,8 +10,9 @@ import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
+from hedgerow.dns.cases import Clocks
 from hedgerow.dns.explanations import explain_block
-from hedgerow.dns.resolver import Clocks
+from hedgerow.dns.host_addresses import HostAddresses
 from hedgerow.policies.model import Decision, DeviceId, Reason, Verdict
 
 from .conftest import BLOCK, EXCEPTION, rules, running
@@ -238,7 +239,7 @@ def test_a_decision_of_the_old_snapshot_is_not_kept_for_the_new_one(internet: Sm
 def test_the_gate_gets_the_same_as_dns_says(internet: SmallInternet, host: str, verdict: Verdict, found: list[str]) -> None:
     async def run() -> None:
         async with running(internet.nameserver.upstream) as server:
-            got = await server.resolver.addresses(rules(), DeviceId("tablet"), host)
+            got = await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), host)
             wanted = tuple(text.replace("127.0.1.", internet.prefix + ".") for text in found)
             assert (got.addresses, got.decision.verdict, got.failed) == (wanted, verdict, False)
 
@@ -248,7 +249,7 @@ def test_the_gate_gets_the_same_as_dns_says(internet: SmallInternet, host: str, 
 def test_the_gate_is_told_when_nobody_answers() -> None:
     async def run() -> None:
         async with running("udp://127.0.0.1:1") as server:
-            got = await server.resolver.addresses(rules(), DeviceId("tablet"), "news.example")
+            got = await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), "news.example")
             assert (got.addresses, got.failed) == ((), True)
 
     asyncio.run(run())

@@ -15,7 +15,8 @@ from small_internet.authority import server_context
 
 from hedgerow.dns import inquiries, wire
 from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.inquiries import Upstreams, addresses_in
+from hedgerow.dns.inquiries import Upstreams
+from hedgerow.dns.responses import addresses_in
 from hedgerow.dns.trust import Trust
 from hedgerow.dns.upstream import Ask, UpstreamError, parse_upstream, system_upstreams
 

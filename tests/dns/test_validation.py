@@ -8,7 +8,7 @@ import dnslib
 import pytest
 
 from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.inquiries import addresses_in
+from hedgerow.dns.responses import addresses_in
 from hedgerow.dns.upstream import Ask, UpstreamError
 
 from .test_upstream import ask as question

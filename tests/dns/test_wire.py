@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.dns import wire
+from hedgerow.dns import responses, wire
 from hedgerow.dns.wire import Malformed
 
 labels = st.binary(min_size=1, max_size=63)
@@ -43,7 +43,7 @@ def test_mutated_queries_are_queries_or_malformed(name: bytes, data: st.DataObje
 
 
 def check_only_malformed(data: bytes) -> None:
-    for parse in (wire.parse_query, lambda message: wire.parse_response(message, message[12:-4] or b"\0\0\1\0\1")):
+    for parse in (wire.parse_query, lambda message: responses.parse_response(message, message[12:-4] or b"\0\0\1\0\1")):
         try:
             parse(data)
         except Malformed:
@@ -153,10 +153,10 @@ def test_a_response_must_answer_the_question_asked() -> None:
     record = dnslib.DNSRecord.question("A.").reply()
     record.add_answer(dnslib.RR("A.", dnslib.QTYPE.A, rdata=dnslib.A("192.0.2.1"), ttl=60))
     packed = record.pack()
-    assert wire.parse_response(packed, question).answers[0].ttl == 60
+    assert responses.parse_response(packed, question).answers[0].ttl == 60
     for wrong in (b"\x01b\0\0\1\0\1", b"\x01a\0\0\x1c\0\1", b"\x01a\0\0\1\0\3"):
         with pytest.raises(Malformed):
-            wire.parse_response(packed, wrong)
+            responses.parse_response(packed, wrong)
 
 
 @pytest.mark.shared
@@ -174,7 +174,7 @@ def test_real_and_mutated_packets_are_read_or_malformed(shared_data: Path) -> No
 def is_well_formed_response(data: bytes) -> bool:
     try:
         name, end = wire.read_name(data, 12)
-        wire.parse_response(data, name.lower() + data[end : end + 4])
+        responses.parse_response(data, name.lower() + data[end : end + 4])
     except Malformed:
         return False
     return True
@@ -188,7 +188,7 @@ def test_svcb_vectors_of_the_rfc(shared_data: Path) -> None:
     assert len(vectors) >= 5
     for vector in vectors:
         rdata = bytes.fromhex(re.sub(r";.*", "", vector))
-        target, params = wire.parse_svcb(rdata)
+        target, params = responses.parse_svcb(rdata)
         assert target + b"".join(wire.option_bytes(key, value) for key, value in params) == rdata
 
 

@@ -17,8 +17,8 @@ from hedgerow.dns.channels import open_upstreams
 from hedgerow.dns.clients import Client
 from hedgerow.dns.listeners import Server
 from hedgerow.dns.resolver import Resolver
+from hedgerow.dns.responses import parse_response, parse_svcb
 from hedgerow.dns.rulings import Circumstances
-from hedgerow.dns.wire import parse_response, parse_svcb
 from hedgerow.policies.decide import decide
 from hedgerow.policies.filtered import is_filtered, knows_addresses
 from hedgerow.policies.load import load_policy

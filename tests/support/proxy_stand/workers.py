@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.dns.bootstrap import Bootstrap
 from hedgerow.dns.channels import open_channel
-from hedgerow.dns.inquiries import Bootstrap, Upstreams
+from hedgerow.dns.host_addresses import HostAddresses
+from hedgerow.dns.inquiries import Upstreams
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.upstream import parse_upstream
 from hedgerow.policies.decide import decide
@@ -80,7 +82,7 @@ class Builder:
         return Judge(
             client_of=client_of,
             decide=judged,
-            resolve=self.resolver.addresses,
+            resolve=HostAddresses(self.resolver).find,
             observe=lambda device, _ruleset, request, decision: self._tell(world, Told(device.id, request, decision)),
             ask=lambda asked: self._tell(world, Told(asked.device, None, None, asked)),
             guard=Guard(network.reachable, frozenset(network.ports)),

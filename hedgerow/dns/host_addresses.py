@@ -1,0 +1,75 @@
+"""Where a host is for a device: the addresses that it would get by DNS, for who connects in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+from struct import pack
+from typing import Final, NamedTuple
+
+from hedgerow.dns import wire
+from hedgerow.dns.resolver import OPEN_PAGE, Resolver
+from hedgerow.dns.responses import addresses_in, parse_response
+from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+
+_PLAIN: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
+
+
+class Addresses(NamedTuple):
+    """Where a host is for a device: none if it is blocked, or does not exist, or `failed` (no upstream answered)."""
+
+    addresses: tuple[str, ...]
+    decision: Decision
+    failed: bool = False
+
+
+class HostAddresses:
+    """Asks a resolver, under a device's rules."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    async def find(self, ruleset: Ruleset, device: DeviceId, host: str, *, page_is_open: bool = False) -> Addresses:
+        """The addresses that the device would get for `host` by DNS, IPv4 first; an address is its own address.
+
+        `page_is_open`: whoever asks has judged the URL that is wanted, so that the name as such does not count; what it stands for does.
+        """
+        try:
+            return Addresses((str(ip_address(host)),), _PLAIN)
+        except ValueError:
+            pass
+        try:
+            name = wire.name_of(host)
+        except ValueError:
+            return Addresses((), _PLAIN)
+        known = OPEN_PAGE if page_is_open else None
+        four, six = await asyncio.gather(*(self._address(ruleset, device, name, rtype, known) for rtype in (wire.A, wire.AAAA)))
+        both = self._without_refused_type(ruleset, device, host, four, six)
+        decision = next((found.decision for found in both if found.decision.verdict is Verdict.BLOCK), both[0].decision)
+        if decision.verdict is Verdict.BLOCK:
+            return Addresses((), decision)
+        texts = tuple(text for found in both for text in found.addresses)
+        return Addresses(texts, decision, failed=not texts and any(found.failed for found in both))
+
+    def _without_refused_type(
+        self, ruleset: Ruleset, device: DeviceId, host: str, four: Addresses, six: Addresses
+    ) -> tuple[Addresses, ...]:
+        """Only the other, where the question for one type of address is refused as such: that is no block of the host."""
+        for kind, found, other in (("A", four, six), ("AAAA", six, four)):
+            if found.decision.verdict is Verdict.BLOCK and other.addresses:
+                question = Request(device, Kind.DNS, host, dns_type=kind)
+                if self._resolver.decide(ruleset, question).verdict is Verdict.BLOCK:
+                    return (other,)
+        return four, six
+
+    async def _address(self, ruleset: Ruleset, device: DeviceId, name: bytes, rtype: int, known: Decision | None) -> Addresses:
+        data = b"\0\0\x01\0" + pack("!HHHH", 1, 0, 0, 0) + name + pack("!HH", rtype, wire.IN)
+        answer = await self._resolver.answer(ruleset, device, data, "gate", known)
+        if answer.message is None or answer.entry is None or answer.entry.decision is None:
+            return Addresses((), _PLAIN, failed=True)
+        decision = answer.entry.decision
+        if decision.verdict is Verdict.BLOCK:
+            return Addresses((), decision)
+        response = parse_response(answer.message, data[wire.HEADER :])
+        return Addresses(tuple(addresses_in(response)), decision, failed=response.rcode == wire.SERVFAIL)

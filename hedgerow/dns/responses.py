@@ -1,0 +1,183 @@
+"""Answers of upstreams as bytes: walk the records, and check what is in them. Pure, and never trusting the sender."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from struct import unpack_from
+from typing import Final, NamedTuple
+
+from hedgerow.dns.wire import (
+    AAAA,
+    CNAME,
+    DNAME,
+    EXTENDED_ERROR,
+    HEADER,
+    HTTPS,
+    MX,
+    NS,
+    OPT,
+    PTR,
+    SOA,
+    SRV,
+    SVCB,
+    A,
+    Malformed,
+    Record,
+    read_name,
+    read_record,
+)  # fmt: skip
+
+_HINTS: Final = {4: 4, 6: 16}  # SvcParamKeys ipv4hint and ipv6hint, and the octets of an address
+# Types whose rdata may hold compressed names (RFC 1035, 1183, 2163): octets before the names, number of names, octets after them.
+_NAMES_INSIDE: Final = {
+    **dict.fromkeys((NS, CNAME, 7, 8, 9, PTR, DNAME), (0, 1, 0)),
+    **dict.fromkeys((MX, 18, 21, 36), (2, 1, 0)),
+    SOA: (0, 2, 20),
+    **dict.fromkeys((14, 17), (0, 2, 0)),
+    26: (2, 2, 0),
+    SRV: (6, 1, 0),
+}
+
+
+class Response(NamedTuple):
+    """An upstream's answer, walked from end to end. `rcode` includes the bits from the OPT record, `options` are that record's.
+
+    `kinds` are the types of the records in the answer section.
+    """
+
+    data: bytes
+    question_end: int
+    rcode: int
+    authentic: bool
+    answers: tuple[Record, ...]
+    authority: tuple[Record, ...]
+    kinds: frozenset[int]
+    options: bytes
+
+
+def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Response:
+    """An upstream's answer to `question` (name in lower case, type, class). Raises Malformed, also if it answers something else.
+
+    `checked`: the caller has seen to that already.
+    """
+    if not checked and not answers_question(data, question):
+        raise Malformed("not an answer to the question")
+    flags, _, an, ns, ar = unpack_from("!HHHHH", data, 2)
+    at = end = HEADER + len(question)
+    owner = question[:-4]
+    sections: list[tuple[Record, ...]] = []
+    for count in (an, ns, ar):
+        records = []
+        for _ in range(count):
+            record = read_record(data, at, owner)
+            check_rdata(data, record)
+            at = record.end
+            records.append(record)
+        sections.append(tuple(records))
+    if at != len(data):
+        raise Malformed("octets after the end")
+    rcode = flags & 15
+    options = b""
+    for record in sections[2]:
+        if record.rtype == OPT:
+            rcode |= (record.ttl >> 24) << 4
+            options = data[record.start : record.end]
+    kinds = frozenset([record.rtype for record in sections[0]])
+    return Response(data, end, rcode, bool(flags & 0x20), sections[0], sections[1], kinds, options)
+
+
+def answers_question(data: bytes, question: bytes) -> bool:
+    """Is this a response (QR, opcode QUERY) with exactly this question? The records are not looked at.
+
+    >>> answers_question(b"\\x00" * 12, b"\\x00\\x00\\x01\\x00\\x01")
+    False
+    """
+    if len(data) < HEADER + len(question) or data[2] & 0xF8 != 0x80 or data[4:6] != b"\0\x01":
+        return False
+    end = HEADER + len(question)
+    return data[end - 4 : end] == question[-4:] and data[HEADER : end - 4].lower() == question[:-4]
+
+
+def extended_error(response: Response) -> int | None:
+    """The code of the first extended error (RFC 8914) that an upstream gives, None without one."""
+    options = response.options
+    while len(options) >= 6:
+        code, size = unpack_from("!HH", options)
+        if code == EXTENDED_ERROR and size >= 2:
+            return int.from_bytes(options[4:6])
+        options = options[4 + size :]
+    return None
+
+
+def is_truncated(data: bytes) -> bool:
+    return bool(data[2] & 2)
+
+
+def check_rdata(data: bytes, record: Record) -> None:
+    """Raises Malformed unless the rdata of the well-known types is what it should be; other types are opaque (RFC 3597)."""
+    if record.rtype in (A, AAAA):
+        if record.end - record.start != (4 if record.rtype == A else 16):
+            raise Malformed("address of a wrong length")
+    elif record.rtype in _NAMES_INSIDE:
+        expand_rdata(data, record)
+    elif record.rtype in (SVCB, HTTPS):
+        parse_svcb(data[record.start : record.end])
+
+
+def expand_rdata(data: bytes, record: Record) -> bytes:
+    """The rdata with its names uncompressed, so that it can be put into another message. Raises Malformed."""
+    if record.rtype not in _NAMES_INSIDE:
+        return data[record.start : record.end]
+    before, names, after = _NAMES_INSIDE[record.rtype]
+    at = record.start + before
+    parts = [data[record.start : at]]
+    for _ in range(names):
+        name, at = read_name(data, at)
+        parts.append(name)
+    if at + after != record.end:
+        raise Malformed("rdata of a wrong length")
+    parts.append(data[at : record.end])
+    return b"".join(parts)
+
+
+def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """SVCB and HTTPS (RFC 9460): priority with target name, and the parameters as (key, value). Raises Malformed."""
+    if len(rdata) < 3:
+        raise Malformed("SVCB cut short")
+    name, at = read_name(rdata, 2)
+    if at - 2 != len(name):
+        raise Malformed("SVCB target is compressed")
+    target, params, last = rdata[:at], [], -1
+    while at < len(rdata):
+        if at + 4 > len(rdata):
+            raise Malformed("SVCB parameter cut short")
+        key, size = unpack_from("!HH", rdata, at)
+        value = rdata[at + 4 : at + 4 + size]
+        if len(value) != size or key <= last:
+            raise Malformed("SVCB parameter cut short or out of order")
+        params.append((key, value))
+        last = key
+        at += 4 + size
+    return target, params
+
+
+def addresses_of(response: Response) -> tuple[bytes, ...]:
+    """All addresses in the answer section, packed: those of A and AAAA records and the hints of SVCB and HTTPS."""
+    found: list[bytes] = []
+    for record in response.answers:
+        if record.rtype in (A, AAAA):
+            found.append(response.data[record.start : record.end])
+        elif record.rtype in (SVCB, HTTPS):
+            for key, value in parse_svcb(response.data[record.start : record.end])[1]:
+                size = _HINTS.get(key)
+                if size:
+                    found += (value[at : at + size] for at in range(0, len(value) - size + 1, size))
+    return tuple(found)
+
+
+def addresses_in(response: Response) -> Iterable[str]:
+    """The A and AAAA records of an answer as text."""
+    for record in response.answers:
+        if record.rtype in (A, AAAA):
+            yield str(ip_address(response.data[record.start : record.end]))
