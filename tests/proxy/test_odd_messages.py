@@ -119,3 +119,31 @@ def test_the_next_request_is_not_answered_with_what_was_left(odd: Stand, origin:
     words = ["curl", "-sS", "--max-time", "20", "-x", f"http://127.0.0.1:{odd.gate.port}", "--interface", CHILD, *urls]
     done = subprocess.run(words, capture_output=True, check=False, env={"PATH": "/usr/bin:/bin"})
     assert done.stdout == b"hellohello world"
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "tcp", "TLS/1.0"])
+def test_no_upgrade_leads_past_the_filter(net: SmallInternet, policy: str, protocol: str) -> None:
+    """An origin and a client that agree on another protocol could say anything in it: nothing follows the answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port, heard = server.getsockname()[1], list[bytes]()
+
+        def agree() -> None:
+            origin, _ = server.accept()
+            with origin, contextlib.suppress(OSError):
+                origin.settimeout(10)
+                origin.recv(65536)
+                origin.sendall(f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode())
+                while data := origin.recv(65536):
+                    heard.append(data)
+
+        agreeing = threading.Thread(target=agree, daemon=True)
+        agreeing.start()
+        with proxy_stand(net, policy.replace("  ports: [", f"  ports: [{port}, ")) as stand:
+            with socket.create_connection(stand.proxy, 10, source_address=(CHILD, 0)) as client:
+                url, host = f"http://127.0.0.1:{port}/", f"127.0.0.1:{port}"
+                client.sendall(f"GET {url} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n".encode())
+                with contextlib.suppress(OSError):
+                    while client.recv(65536):
+                        client.sendall(b"GET http://adult.example/ HTTP/1.1\r\n\r\n")
+            agreeing.join(10)
+        assert heard == []
