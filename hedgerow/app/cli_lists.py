@@ -35,6 +35,7 @@ from hedgerow.blocklists.names import host_of_url, parse_host
 from hedgerow.blocklists.parsed import ParsedLists
 from hedgerow.blocklists.rules import Origin, Problem
 from hedgerow.blocklists.sources import Source, public_sources
+from hedgerow.blocklists.url_index import NOBODY
 from hedgerow.policies.load import PolicyError, load_policy
 from hedgerow.policies.suggestions import suggest
 
@@ -321,24 +322,25 @@ def _as_url(target: str) -> str:
     return target if "://" in target else f"http://{target}"
 
 
+def _rules_about(catalogue: Catalogue, url: str) -> Iterator[tuple[str, Origin]]:
+    """The rules that would match a URL, whatever it is asked for: opened, or loaded by a page of another site."""
+    loaded = ((kind, NOBODY) for kind in ("script", "image", "xhr", "iframe", "media"))
+    for kind, initiator in (("", ""), ("document", ""), *loaded):
+        for match in catalogue.match_urls(url, kind, initiator):
+            yield match.category, match.origin
+
+
 def _look_up(catalogue: Catalogue, target: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    seen = set()
-    host = parse_host(target)
-    names = list(catalogue.names_of(catalogue.host_mask(host))) if host is not None else []
-    if "/" in target:
-        names += [match.category for match in catalogue.match_urls(_as_url(target))]
-    for category in names:
-        if category in seen:
-            continue
-        seen.add(category)
-        origin = catalogue.locate(target, category)
-        rows.append(
-            {
-                "category": category,
-                "source": origin.source if origin else "",
-                "line": origin.line if origin else None,
-                "text": origin.text if origin else "",
-            }
-        )
-    return rows
+    """A row for each line of a list that gives the host, or this URL of it, a category; none for what exceptions lift."""
+    host, url = parse_host(target), _as_url(target) if "/" in target else ""
+    host = host_of_url(url) if host is None and url else host
+    if host is None:
+        return []
+    mask = catalogue.host_mask(host)
+    mask &= ~catalogue.lifted_by_url(url, mask=mask) if url else mask
+    found = [(category, origin) for category in catalogue.names_of(mask) for origin in catalogue.locate_all(host, category)]
+    found += _rules_about(catalogue, url) if url else []
+    return [
+        {"category": category, "source": origin.source, "line": origin.line, "text": origin.text}
+        for category, origin in dict.fromkeys(found)
+    ]

@@ -299,28 +299,28 @@ class Catalogue:
             if match is not None:
                 return match.origin
             host = host_of_url(host_or_url)
-        return self._locate_host(host, category) if host else None
+        return next(self.locate_all(host, category), None) if host else None
 
-    def _locate_host(self, host: str, category: str) -> Origin | None:
+    def locate_all(self, host: str, category: str) -> Iterator[Origin]:
+        """Every line by which lists give a canonical host its category. Slow, as `locate` is."""
         for match in self.host_sources(host):
             if match.category == category:
                 source = next(source for source in self._meta.sources if source.name == match.source)
-                return _origin(source, find_host(self._generation / source.text, source.format, match.domain))
+                yield _origin(source, find_host(self._generation / source.text, source.format, match.domain))
         mask = self._bits.get(category, 0) & self.host_mask(host)
         for pattern in self._patterns.matching(host):
             if pattern.blocks & mask:
                 name = self._meta.sources[pattern.source].name
-                return Origin(f"{name}: {pattern.file}" if pattern.file else name, pattern.line, pattern.text)
-        if mask & self._sealing:
-            return Origin(self._sealed_by[category])
+                yield Origin(f"{name}: {pattern.file}" if pattern.file else name, pattern.line, pattern.text)
+        if mask & self._sealing & self._sealed_mask(host_expressions(host)):
+            yield Origin(self._sealed_by[category])
         found = self._source_of_address(host, category) if mask and is_address(host) else None
-        if found is None:
-            return None
-        source, key = found
-        text = self._generation / source.text
-        return _origin(
-            source, find_network(text, source.format, key) if key[0] == "!" else find_host(text, source.format, host_of_key(key))
-        )
+        if found is not None:
+            source, key = found
+            text, is_network = self._generation / source.text, key.startswith("!")
+            yield _origin(
+                source, find_network(text, source.format, key) if is_network else find_host(text, source.format, host_of_key(key))
+            )
 
     def _source_of_address(self, address: str, category: str) -> tuple[SourceMeta, str] | None:
         """A list of the category that names an address, what it merely writes in another way, or a network of it; and its key there."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-COMMAND = (str(Path(sys.executable).with_name("hedgerow")), "lists")
+from hedgerow.app.cli_lists import app
 
 
 def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    done = subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr
+    with contextlib.chdir(cwd):
+        done = CliRunner().invoke(app, arguments)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,26 @@ def test_what_cannot_be_compiled_is_said_at_once(sources: list[str], message: st
     assert (status, output) == (2, "")
     assert errors.startswith(f"hedgerow: {message}")
     assert not (tmp_path / "index").exists()
+
+
+def test_lookup_names_every_line_that_knows_a_host_or_a_url(tmp_path: Path) -> None:
+    lists = {
+        "one.txt": "# one\na.example\n",
+        "two.txt": "0.0.0.0 a.example\n",
+        "ads.txt": "||b.example^\n@@||b.example/help^\n||c.example/ads/$script,third-party\n/^x[0-9]+\\./\n",
+    }
+    for name, content in lists.items():
+        (tmp_path / name).write_text(content)
+    sources = ("adult=one.txt", "adult=two.txt", "ads-trackers=ads.txt")
+    assert run("compile", "--out", "index", *sources, cwd=tmp_path)[0] == 0
+
+    def check(target: str, *expected: str) -> None:
+        rows = json.loads(run("lookup", "--index", "index", "--json", target, cwd=tmp_path)[1])[target]
+        assert [f"{row['category']} {row['source']}:{row['line']}" for row in rows] == list(expected)
+
+    check("https://www.a.example/page", "adult one.txt:2", "adult two.txt:1")
+    check("a.example/page", "adult one.txt:2", "adult two.txt:1")
+    check("http://b.example/", "ads-trackers ads.txt:1")
+    check("http://b.example/help/x", *())
+    check("http://c.example/ads/x.js", "ads-trackers ads.txt:3")
+    check("http://x12.example/", "ads-trackers ads.txt:4")
