@@ -23,7 +23,7 @@ from rich.text import Text
 from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, call, fail, find_policy
 from hedgerow.app.cli_tables import add_row, printable
 from hedgerow.app.compile_job import CompileError, ListFolders
-from hedgerow.app.lists import ListProgress, prepare_generation, sources_of
+from hedgerow.app.lists import ListProgress, newest_generation, prepare_generation, sources_of
 from hedgerow.app.settings import Settings, default_state
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import Catalogue
@@ -312,10 +312,12 @@ def _figures(report: CompileReport, seconds: float) -> dict[str, Any]:
 
 
 def _generation_in_force(state: Path) -> Path:
+    """Of the Hedgerow of this state directory; where none has run yet, what `hedgerow lists update` compiled."""
     try:
         return Snapshot.load(state).generation
     except (OSError, ValueError):
-        fail(f"No Hedgerow has run with the state directory {state}: name compiled lists with --index DIR.")
+        found = newest_generation(ListFolders(state))
+    return found or fail(f"The state directory {state} holds no compiled lists: name some with --index DIR.")
 
 
 def _as_url(target: str) -> str:

@@ -183,7 +183,7 @@ class ListKeeper:
         report = _sound_report(out)
         if report is None:
             shutil.rmtree(out, ignore_errors=True)
-            job = CompileJob(sources, out, self._folders.state, None if whole else self.generation or self._newest())
+            job = CompileJob(sources, out, self._folders.state, None if whole else self.generation or newest_generation(self._folders))
             try:
                 report = run_compile(job, self._progress.compiled) if self._progress else await compile_apart(job)
             except (CompileError, OSError) as error:
@@ -198,13 +198,6 @@ class ListKeeper:
         self.generation, self.report, self._compiled, self._compiled_at = out, report, sources, time.monotonic()
         self._is_layered = len(read_meta(out).layers) > 1
         return True
-
-    def _newest(self) -> Path | None:
-        """Of a start before this one: most of its lists will be the same."""
-        with suppress(OSError):
-            found = [path for path in self._folders.generations.iterdir() if not path.name.startswith(".") and _is_sound(path)]
-            return max(found, key=lambda path: path.stat().st_mtime, default=None)
-        return None
 
     async def fetch_if_due(self, policy: Policy, every: bool = False) -> None:
         """Downloads the lists whose time has come, or `every` one that has a URL."""
@@ -305,6 +298,14 @@ class ListKeeper:
                 with suppress(OSError, ValueError, KeyError, TypeError):
                     used.update(source.parsed for source in read_meta(generation).sources) if generation else None
             ParsedLists(self._folders.parsed).prune(used)
+
+
+def newest_generation(folders: ListFolders) -> Path | None:
+    """The latest that can be opened, of whichever run: most of its lists will be those of the next."""
+    with suppress(OSError):
+        found = [path for path in folders.generations.iterdir() if not path.name.startswith(".") and _is_sound(path)]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return None
 
 
 def _size_of_starter_lists() -> int:

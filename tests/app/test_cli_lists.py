@@ -75,6 +75,16 @@ def test_compile_and_lookup(tmp_path: Path) -> None:
     ]
 
 
+def test_what_was_updated_is_looked_up_before_anything_has_run(tmp_path: Path) -> None:
+    (tmp_path / "hedgerow.yaml").write_text("lists: [{category: gambling, path: list.txt}]\n")
+    (tmp_path / "list.txt").write_text("a.example\n")
+    status, _output, errors = run("lookup", "--state", "state", "a.example", cwd=tmp_path)
+    assert (status, "holds no compiled lists" in errors) == (2, True)
+    status, output, _errors = run("update", "--state", "state", "--json", cwd=tmp_path)
+    assert (status, json.loads(output)["lists"]) == (0, [])
+    assert run("lookup", "--state", "state", "a.example", cwd=tmp_path)[1].splitlines()[1] == "  gambling: list.txt:1: a.example"
+
+
 @pytest.mark.parametrize(
     ("sources", "message"),
     [(["adult=no-such-file"], "no-such-file does not exist."), (["adult.txt"], "'adult.txt' is not CATEGORY=PATH")],
