@@ -82,11 +82,12 @@ def grant(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A person, a device or an address.")],
     subject: Annotated[str, typer.Argument(metavar="WHAT", help="A site, a service or a category.")],
     how_long: Annotated[HowLong, typer.Option("--for", help="For how long.")] = HowLong.HOUR,
+    note: Annotated[str, typer.Option(help="Why, for those who see it.")] = "",
     state: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Allow something for a while."""
-    given = call(state, "POST", "/grants", subject=subject, how_long=how_long.value, **_whom(state, name))
+    given = call(state, "POST", "/grants", subject=subject, how_long=how_long.value, note=note, **_whom(state, name))
     if as_json:
         return _print_json(given)
     end = f"until {_when(given['ends'])}" if given["ends"] else "for good"

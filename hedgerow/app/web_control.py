@@ -147,11 +147,13 @@ class WebControl:
     async def deny(self, request_id: int, giver: str) -> None:
         await asyncio.to_thread(self._publisher.ledger.deny, request_id, giver)
 
-    async def give(self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None) -> Grant:
+    async def give(
+        self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
+    ) -> Grant:  # fmt: skip
         """A grant that nobody asked for. Raises `Unfit` for an unknown name or subject."""
         self.check_whose(device, person)
         subject, ends = self.check_subject(subject), self.within_session(device, ends)
-        grant = Grant(secrets.token_hex(6), subject, giver, time.time(), ends, DeviceId(device) if device else None, person)
+        grant = Grant(secrets.token_hex(6), subject, giver, time.time(), ends, DeviceId(device) if device else None, person, note)
         await asyncio.to_thread(self._publisher.ledger.give, grant)
         await self._publisher.publish()
         return grant

@@ -494,3 +494,14 @@ def test_the_log_is_exported_with_the_filters_that_are_shown(web):
     assert len(lines) == 2
     assert "www.bet.example" in lines[1]
     assert f"since={round(NOW - 7 * 86400)}" in link
+
+
+def test_a_grant_says_who_gave_it_and_why(web):
+    web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12")
+    with client(web) as parent, client(web, "127.0.0.2") as child:
+        order = {"subject": "chess.example", "how_long": "hour", "person": "mia", "note": "for the club"}
+        given = parent.post("/api/v1/grants", json=order, headers=BEARER).json()
+        assert (given["giver"], given["note"]) == ("api", "for the club")
+        for page in (parent.get("/"), child.get("/device")):
+            text = " ".join(Tags(page.text).text.split())
+            assert re.search(r"chess.example [^.]*until [^.]*, by api · for the club", text), text

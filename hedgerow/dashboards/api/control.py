@@ -201,7 +201,9 @@ class Control(Protocol):
         """Answers an open request with no. Raises `journal.ledger.NoSuchEntry`."""
         ...
 
-    async def give(self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None) -> Grant:
+    async def give(
+        self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
+    ) -> Grant:  # fmt: skip
         """A grant that nobody asked for, for a device, a person or everybody. Raises `Unfit` for an unknown name or subject."""
         ...
 

@@ -54,9 +54,10 @@ class PauseOrder(Whom):
 
 
 class GrantOrder(Whom, Approval):
-    """What is to be allowed: a site, a URL pattern, a service or a category."""
+    """What is to be allowed: a site, a URL pattern, a service or a category; and why, for those who see it."""
 
     subject: str = Field(min_length=1, max_length=2048)
+    note: str = Field("", max_length=300)
 
 
 Cursor = Annotated[int | None, Query(ge=1, le=2**62, description="the `older` of the page before")]
@@ -127,7 +128,7 @@ def _add_changes(api: APIRouter, control: Control, clock: Callable[[], float]) -
     async def give(giver: Giver, order: GrantOrder) -> Grant:
         _check_one(order)
         ends = end_of(order.how_long, clock(), control.status().timezone)
-        return await control.give(order.subject, giver, device=order.device, person=order.person, ends=ends)
+        return await control.give(order.subject, giver, device=order.device, person=order.person, ends=ends, note=order.note)
 
     @api.delete("/grants/{grant_id}", status_code=204)
     async def revoke(giver: Giver, grant_id: str) -> None:

@@ -93,8 +93,10 @@ class LedgerControl:
     async def deny(self, request_id: int, giver: str) -> None:
         await asyncio.to_thread(self.ledger.deny, request_id, giver)
 
-    async def give(self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None) -> Grant:
-        grant = Grant(secrets.token_hex(4), subject, giver, NOW, ends, DeviceId(device) if device else None, person)
+    async def give(
+        self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
+    ) -> Grant:  # fmt: skip
+        grant = Grant(secrets.token_hex(4), subject, giver, NOW, ends, DeviceId(device) if device else None, person, note)
         await asyncio.to_thread(self.ledger.give, grant)
         return grant
 
