@@ -24,7 +24,7 @@ ip link add lan0 type veth peer name lan1
 ip address add 192.168.9.1/24 dev lan0
 ip link set lan0 up
 ip link set lan1 up
-check() { if "$@" >/tmp/said 2>&1; then echo "good: $*"; else echo "BAD: $*"; cat /tmp/said; exit 1; fi; }
+check() { if "$@" >/tmp/said 2>&1; then echo "good: $*"; else echo "BAD: $*"; cat /tmp/said; tail -n 40 /tmp/err 2>/dev/null; exit 1; fi; }
 serves() { grep -q '^hedgerow ready' /tmp/out; }
 wait_for() { for _ in $(seq 300); do if "$@"; then return 0; fi; sleep 0.2; done; return 1; }
 rights=+net_admin,+net_bind_service
@@ -39,7 +39,7 @@ setpriv --reuid=hedgerow --regid=hedgerow --init-groups --no-new-privs --boundin
     --transparent 0.0.0.0:3129 >/tmp/out 2>/tmp/err &
 process=$!
 cd /
-check wait_for serves || cat /tmp/err
+check wait_for serves
 check hedgerow gateway apply --lan lan0
 check hedgerow pause
 check hedgerow gateway status

@@ -11,8 +11,8 @@ import pytest
 from lab import House, Space
 from lab.aims import asks, datagram, reads
 from lab.attempts import ALLOWED
-from lab.house import LAN4, LAN6
-from lab.internet import PEER4, PEER6, address4
+from lab.house import LAN4, LAN6, NUMBERS
+from lab.internet import BIG_FILE, PEER4, PEER6, address4
 
 pytestmark = pytest.mark.root
 
@@ -202,6 +202,22 @@ def test_one_arm_for_devices_and_internet(house: House) -> None:
             assert not aim(house, house.devices["tablet"])
     finally:
         house.hedgerow("gateway", "remove")
+
+
+def test_what_an_exempt_device_fetches_the_kernel_forwards(gateway: House) -> None:
+    """A filtered one's bytes come by Hedgerow; `bench/gateway.py` measures both."""
+    for who, comes_by in (("parent", False), ("tablet", True)):
+        device = gateway.devices[who]
+        gateway.meet(who)
+        fetch = device.start("curl", "-4sk", "--limit-rate", "1M", "-o", "/dev/null", f"https://www.school.example{BIG_FILE}")
+        try:
+            opened = ("ss", "-Htn", "state", "established", "dport", "=", ":443")
+            wait_until(lambda: device.must(*opened).strip(), 10, "the fetch goes on")  # noqa: B023
+            ours = gateway.router.must("ss", "-Htn", "state", "established", "dst", f"{LAN4}.{NUMBERS[who]}")
+            assert bool(ours.strip()) == comes_by, who
+        finally:
+            fetch.terminate()
+            fetch.wait(10)
 
 
 def test_at_boot_the_gateway_is_there_before_the_interface(house: House) -> None:
