@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from proxy_stand import Stand
 from small_internet.bodies import body
+from small_internet.browser import EVERY_KIND
 from small_internet.whole import SmallInternet
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -21,27 +22,6 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists() or shutil.which("certutil") is None, reason="needs Debian's chromium and libnss3-tools"),
 ]
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-# All in one page, as a site would do it: what each kind of exchange brought.
-SCRIPT = """async () => {
-  const events = await new Promise(done => { const found = [], source = new EventSource('/sse/3');
-    source.onmessage = each => { found.push(each.data); if (found.length === 3) { source.close(); done(found); } }; });
-  const echoed = await new Promise((done, fail) => { const socket = new WebSocket('wss://' + location.host + '/websocket');
-    socket.binaryType = 'arraybuffer'; socket.onerror = fail; const found = [];
-    socket.onopen = () => { socket.send('hello'); socket.send(new Uint8Array([1, 2, 3])); };
-    socket.onmessage = each => { found.push(typeof each.data === 'string' ? each.data : [...new Uint8Array(each.data)].join());
-      if (found.length === 2) { socket.close(); done(found); } }; });
-  const part = await fetch('/bytes/1000000', {headers: {Range: 'bytes=500000-500099'}});
-  const hash = async data => [...new Uint8Array(await crypto.subtle.digest('SHA-256', data))]
-    .map(each => each.toString(16).padStart(2, '0')).join('');
-  const whole = await hash(await (await fetch('/bytes/20000000')).arrayBuffer());
-  const sent = new Uint8Array(5000000).fill(7);
-  const upload = await (await fetch('/upload', {method: 'POST', body: sent})).json();
-  const blocked = await fetch('/secret/x');
-  return {events, echoed, part: [part.status, part.headers.get('content-range'), await hash(await part.arrayBuffer())], whole,
-    upload: [upload.length, upload.sha256 === await hash(sent)], blocked: [blocked.status, (await blocked.json()).reason],
-    protocol: performance.getEntriesByType('navigation')[0].nextHopProtocol};
-}"""
 
 
 @pytest.fixture
@@ -79,7 +59,7 @@ def test_all_kinds_of_exchange_through_the_inspector(as_this_machine: Stand, net
             opened = page.goto(net.url("www.school.example", "/page"))
             assert opened.status == 200
             assert "Hedgerow" in opened.security_details()["issuer"]
-            found = page.evaluate(SCRIPT)
+            found = page.evaluate(EVERY_KIND)
             assert found["protocol"] == "h2"
             assert len(found["events"]) == 3
             assert found["echoed"] == ["hello", "1,2,3"]

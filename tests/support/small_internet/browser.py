@@ -23,6 +23,27 @@ def pin_of(address: tuple[str, int]) -> str:
     return base64.b64encode(hashlib.sha256(spki).digest()).decode()
 
 
+EVERY_KIND = """async () => {
+  const events = await new Promise(done => { const found = [], source = new EventSource('/sse/3');
+    source.onmessage = each => { found.push(each.data); if (found.length === 3) { source.close(); done(found); } }; });
+  const echoed = await new Promise((done, fail) => { const socket = new WebSocket('wss://' + location.host + '/websocket');
+    socket.binaryType = 'arraybuffer'; socket.onerror = fail; const found = [];
+    socket.onopen = () => { socket.send('hello'); socket.send(new Uint8Array([1, 2, 3])); };
+    socket.onmessage = each => { found.push(typeof each.data === 'string' ? each.data : [...new Uint8Array(each.data)].join());
+      if (found.length === 2) { socket.close(); done(found); } }; });
+  const part = await fetch('/bytes/1000000', {headers: {Range: 'bytes=500000-500099'}});
+  const hash = async data => [...new Uint8Array(await crypto.subtle.digest('SHA-256', data))]
+    .map(each => each.toString(16).padStart(2, '0')).join('');
+  const whole = await hash(await (await fetch('/bytes/20000000')).arrayBuffer());
+  const sent = new Uint8Array(5000000).fill(7);
+  const upload = await (await fetch('/upload', {method: 'POST', body: sent})).json();
+  const blocked = await fetch('/secret/x');
+  return {events, echoed, part: [part.status, part.headers.get('content-range'), await hash(await part.arrayBuffer())], whole,
+    upload: [upload.length, upload.sha256 === await hash(sent)], blocked: [blocked.status, (await blocked.json()).reason],
+    protocol: performance.getEntriesByType('navigation')[0].nextHopProtocol};
+}"""
+"""Every kind of exchange in one page, as a site would do it: events, a WebSocket, a part, a download, an upload, and what is blocked."""
+
 CAN_TRUST = CHROMIUM.exists() and shutil.which("certutil") is not None
 
 

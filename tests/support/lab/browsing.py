@@ -1,0 +1,68 @@
+"""A program for one namespace of its own: a small internet, Hedgerow, and Chromium, whose connections the kernel redirects there.
+
+`python browsing.py FOLDER HOST` prints what `EVERY_KIND` has found on HOST as JSON, with who issued the certificate. The browser believes
+that every name is at one address where nobody is; what the names say is all that Hedgerow has to go by.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import sync_playwright
+from small_internet.browser import CHROMIUM, EVERY_KIND, trusting
+from small_internet.running import network_section, running_hedgerow
+from small_internet.whole import SmallInternet, small_internet
+
+NOWHERE, PORT = "127.77.7.7", 3129
+REDIRECT = f"""
+table ip browsing {{
+    chain output {{
+        type nat hook output priority -100
+        ip daddr {NOWHERE} tcp dport {{ 80, 443 }} redirect to :{PORT}
+    }}
+}}
+"""
+INSPECTED = "www.school.example"
+POLICY = f"""
+people:
+  mia: {{age: 9, devices: [tablet], block: ["{INSPECTED}/secret", "h2.example/secret"]}}
+devices:
+  tablet: {{ip: 127.0.0.1, trusts_ca: TRUSTS}}
+"""
+
+
+def browse(net: SmallInternet, host: str, home: Path, authority: Path) -> dict[str, Any]:
+    """What Chromium finds on a host, and what becomes of a blocked one."""
+    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", f"--host-resolver-rules=MAP * {NOWHERE}"]
+    with sync_playwright() as playwright:
+        environment: Any = trusting(authority, home)
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=options, env=environment)
+        page = browser.new_page()
+        opened = page.goto(net.url(host, "/page"))
+        assert opened is not None
+        issuer = (opened.security_details() or {}).get("issuer", "")
+        found: dict[str, Any] = page.evaluate(EVERY_KIND)
+        found |= {"issuer": issuer, "blocked page": page.goto(net.url("adult.example", "/", "http")).status}  # type: ignore[union-attr]
+        browser.close()
+    return found
+
+
+def main(folder: Path, host: str) -> None:
+    subprocess.run(["nft", "-f", "-"], input=REDIRECT, text=True, check=True)
+    is_inspected = host == INSPECTED
+    with small_internet() as net:
+        policy = network_section(net) + POLICY.removeprefix("\n").replace("TRUSTS", str(is_inspected).lower())
+        options = ("--transparent", f"127.0.0.1:{PORT}")
+        lists = {"lists/adult.txt": "adult.example\n"}
+        policy += "lists:\n  - {category: adult, path: lists/adult.txt}\n"
+        with running_hedgerow(policy, lists=lists, options=options, upstream_authority=net.authority.root) as running:
+            authority = running.authority if is_inspected else net.authority.root
+            print(json.dumps(browse(net, host, folder / "home", authority)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
