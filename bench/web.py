@@ -228,7 +228,7 @@ def serve(journal: Path) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
     from web_server import running_web
 
-    with running_web(journal.parent, token=TOKEN, clock=time.time) as web:
+    with running_web(journal.parent, token=TOKEN, clock=time.time, warm=True) as web:
         print(web.port, flush=True)
         time.sleep(3600)
 

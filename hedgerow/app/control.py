@@ -226,7 +226,8 @@ class ControlProcess:
         token = self.settings.admin_token.read_text(encoding="ascii").strip()
         desks = (self.time, self.codes, self.vouchers, self.notices)
         parts = Parts(self._publisher.reader, self.web, self.metrics, self.accounts, self.desk, self.kept, token, *desks)
-        server = web_server(create_app(parts), tls=self.tls)
+        app = create_app(parts)
+        server = web_server(app, tls=self.tls, prepare=app.state.warm)
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
         await server.serve(sockets=sockets)
 

@@ -86,6 +86,7 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
         app.include_router(make_notices_api(parts.notices, control, parts.desk))
     app.include_router(make_kept_api(parts.kept))
     app.include_router(make_pages(site))
+    app.state.warm = site.renderer.warm
     _add_proxy_config(app, control)
     _add_machine_routes(app, parts, clock)
     install_handlers(app, site.renderer.error)
@@ -110,9 +111,10 @@ def create_app(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
 class WebServer(uvicorn.Server):
     """uvicorn's server as a part of a larger process: signals are that process' own, and one port speaks HTTP and HTTPS."""
 
-    def __init__(self, config: uvicorn.Config, tls: Tls) -> None:
+    def __init__(self, config: uvicorn.Config, tls: Tls, prepare: Callable[[], None]) -> None:
         super().__init__(config)
-        self._tls = tls
+        self._tls, self._prepare = tls, prepare
+        self._preparing: asyncio.Future[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -129,6 +131,7 @@ class WebServer(uvicorn.Server):
         await super().startup(sockets=[])
         most = self.config.limit_concurrency or 200
         self.servers = [FrontDoor(listener, self._protocol, self._tls, most) for listener in sockets or []]  # type: ignore[misc]
+        self._preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare))
 
     def _protocol(self) -> asyncio.Protocol:
         kind: Any = self.config.http_protocol_class
@@ -136,8 +139,12 @@ class WebServer(uvicorn.Server):
         return protocol
 
 
-def web_server(app: FastAPI, *, connections: int = 200, tls: Tls = lambda: None) -> WebServer:
+def web_server(
+    app: FastAPI, *, connections: int = 200, tls: Tls = lambda: None, prepare: Callable[[], None] = lambda: None
+) -> WebServer:  # fmt: skip
     """A server for `create_app`'s app; `await server.serve(sockets=[...])` with listening sockets that the caller bound.
+
+    `prepare` is done in a thread as soon as it serves.
 
     Forwarded headers are not believed: a device could write any address into them.
     """
@@ -155,7 +162,7 @@ def web_server(app: FastAPI, *, connections: int = 200, tls: Tls = lambda: None)
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=16 * 1024,
     )
-    return WebServer(config, tls)
+    return WebServer(config, tls, prepare)
 
 
 def _add_proxy_config(app: FastAPI, control: Control) -> None:

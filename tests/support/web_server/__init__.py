@@ -203,7 +203,7 @@ class Web:
 
 @contextlib.contextmanager
 def running_web(
-    state: Path, listen: str = "0.0.0.0", port: int = 0, *, token: str = TOKEN, clock: Callable[[], float] = lambda: NOW
+    state: Path, listen: str = "0.0.0.0", port: int = 0, *, token: str = TOKEN, clock: Callable[[], float] = lambda: NOW, warm: bool = False
 ) -> Iterator[Web]:
     """Serves on every IPv4 address of the loopback, so that a test can come as any device of 127.0.0.0/8.
 
@@ -225,6 +225,8 @@ def running_web(
     )  # fmt: skip
     app = create_app(Parts(reader, control, metrics, accounts, desk, kept, token, counted, notices=notices), clock)
     routes = frozenset((method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods)
+    if warm:
+        app.state.warm()
     server = web_server(app)
     with socket.create_server((listen, port)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)

@@ -1,0 +1,18 @@
+"""Templates are compiled once for all languages, and say in each what they say there."""
+
+from hedgerow.dashboards.pages.languages import language
+from hedgerow.dashboards.pages.templating import environment
+
+
+def test_what_one_language_compiled_another_fills_in_its_own_words():
+    values = {"people": (), "silent": (), "since": "", "until": ""}
+    said = {"en": "The week at home", "de": "Die Woche zu Hause", "fr": "La semaine à la maison"}
+    for code in ("en", "de", "fr", "en"):
+        report = environment(language(code)).get_template("report.txt").render(values)
+        assert report.startswith(said[code])
+
+
+def test_plain_text_is_not_escaped_and_pages_are():
+    made = environment(language("en"))
+    assert made.overlay(autoescape=False).from_string("{{ what }}").render(what="<b>") == "<b>"
+    assert made.from_string("{{ what }}").render(what="<b>") == "&lt;b&gt;"
