@@ -10,7 +10,7 @@ from collections.abc import Callable
 from hedgerow.app.files import write_atomically
 from hedgerow.app.own_addresses import own_addresses
 from hedgerow.app.settings import Endpoint, Settings
-from hedgerow.policies.model import Network
+from hedgerow.policies.network import Network
 from hedgerow.proxy.authority import SERVER_VALIDITY, AuthorityError, issue_server, load_authority
 
 log = logging.getLogger("hedgerow.encrypted")

@@ -12,7 +12,7 @@ from hedgerow.dns.channels import open_channel
 from hedgerow.dns.kept_channel import KeptChannel
 from hedgerow.dns.trust import Trust
 from hedgerow.dns.upstream import UpstreamError, UpstreamSpec
-from hedgerow.policies.model import Network
+from hedgerow.policies.network import Network
 from hedgerow.proxy.authority import AuthorityError, load_authority
 
 KINDS = (("dot", "tls", "DNS over TLS"), ("doh", "https", "DNS over HTTPS"), ("doq", "quic", "DNS over QUIC"))

@@ -36,7 +36,8 @@ from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sources import Source, public_sources, starter_sources
 from hedgerow.blocklists.unpack import files_of
 from hedgerow.dashboards.api.control import ListHealth
-from hedgerow.policies.model import Lists, Policy
+from hedgerow.policies.model import Policy
+from hedgerow.policies.network import Lists
 
 log = logging.getLogger("hedgerow.lists")
 

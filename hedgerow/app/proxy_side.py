@@ -13,7 +13,8 @@ from hedgerow.app.snapshot import View
 from hedgerow.app.worker import Worker
 from hedgerow.dns.host_addresses import Addresses, HostAddresses
 from hedgerow.dns.resolver import Resolver
-from hedgerow.policies.model import Decision, Device, DeviceId, Network, Request
+from hedgerow.policies.model import Decision, Device, DeviceId, Request
+from hedgerow.policies.network import Network
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.block_page import BlockPage
 from hedgerow.proxy.guard import Guard

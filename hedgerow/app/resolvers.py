@@ -17,7 +17,8 @@ from hedgerow.dns.rulings import Circumstances, Decide
 from hedgerow.dns.series import Histogram
 from hedgerow.dns.trust import Trust
 from hedgerow.policies.filtered import is_filtered, knows_addresses
-from hedgerow.policies.model import Network, Policy
+from hedgerow.policies.model import Policy
+from hedgerow.policies.network import Network
 from hedgerow.policies.resolver_settings import Dnssec, LocalRecord
 
 log = logging.getLogger("hedgerow.resolvers")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from hedgerow.app.settings import Settings
 from hedgerow.journal.record import Event
-from hedgerow.policies.model import Network, SafeSearch
+from hedgerow.policies.model import SafeSearch
+from hedgerow.policies.network import Network
 from hedgerow.policies.safe_search import Engines
 
 if TYPE_CHECKING:

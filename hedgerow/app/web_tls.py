@@ -15,7 +15,7 @@ from hedgerow.app.files import write_atomically
 from hedgerow.app.own_addresses import own_addresses
 from hedgerow.app.settings import Settings
 from hedgerow.blocklists.names import parse_host
-from hedgerow.policies.model import CertificateFiles, Network
+from hedgerow.policies.network import CertificateFiles, Network
 from hedgerow.proxy.authority import SERVER_VALIDITY, AuthorityError, issue_server, load_authority
 
 log = logging.getLogger("hedgerow.web")

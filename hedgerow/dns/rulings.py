@@ -11,7 +11,8 @@ from hedgerow.dns.address_guard import AddressGuard, is_private, meant
 from hedgerow.dns.cache import Resolution
 from hedgerow.dns.designation import Designation
 from hedgerow.dns.local_names import LocalNames
-from hedgerow.policies.model import Decision, DeviceId, Kind, Network, Reason, Request, Verdict
+from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.network import Network
 from hedgerow.policies.resolver_settings import LocalRecord, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
 

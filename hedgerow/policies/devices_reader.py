@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from hedgerow.policies import network_settings, yaml_tree
-from hedgerow.policies.model import Device, DeviceId, Network, Person, Profile
+from hedgerow.policies.model import Device, DeviceId, Person, Profile
+from hedgerow.policies.network import Network
 from hedgerow.policies.network_settings import Networks
 from hedgerow.policies.profiles import BUILTIN
 from hedgerow.policies.rules_reader import RulesReader

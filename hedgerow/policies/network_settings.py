@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies import yaml_tree
-from hedgerow.policies.model import LOCAL_NETWORKS, CertificateFiles, Listen, Lists, Network, Profile, ProxySignIn
+from hedgerow.policies.model import Profile
+from hedgerow.policies.network import LOCAL_NETWORKS, CertificateFiles, Listen, Lists, Network, ProxySignIn
 from hedgerow.policies.places import meant_country, suggest_timezone
 from hedgerow.policies.resolver_reader import read_resolver
 from hedgerow.policies.schema import RawNetwork

@@ -12,7 +12,8 @@ from hedgerow.policies import network_settings
 from hedgerow.policies.devices_reader import DevicesReader, known_profile
 from hedgerow.policies.holidays import Calendars, read_holidays
 from hedgerow.policies.list_entries import check_categories_used, list_source
-from hedgerow.policies.model import Conduct, Network, Person, Policy, Profile, UnopenedSeats
+from hedgerow.policies.model import Conduct, Person, Policy, Profile
+from hedgerow.policies.network import Network, UnopenedSeats
 from hedgerow.policies.notices_reader import read_notices
 from hedgerow.policies.profiles import ProfileReader, builtin_profiles, profile_for_age
 from hedgerow.policies.rules_reader import RulesReader

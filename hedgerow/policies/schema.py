@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, model_validator
 
-from hedgerow.policies.model import Lists, Privacy, ProxySignIn, SafeSearch, UnopenedSeats
+from hedgerow.policies.model import Privacy, SafeSearch
+from hedgerow.policies.network import Lists, ProxySignIn, UnopenedSeats
 from hedgerow.policies.resolver_settings import BlockedAnswer, Dnssec, Strategy
 
 

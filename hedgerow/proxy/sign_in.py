@@ -16,7 +16,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from hedgerow.policies.model import Device, DeviceId, ProxySignIn
+from hedgerow.policies.model import Device, DeviceId
+from hedgerow.policies.network import ProxySignIn
 from hedgerow.proxy.asking import AskLimit
 
 USER = "user:"

@@ -11,7 +11,7 @@ from small_internet import Fault, SmallInternet
 from hedgerow.app.safe_names import SafeNamesWatch
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.journal.record import Event
-from hedgerow.policies.model import Network
+from hedgerow.policies.network import Network
 
 
 def test_what_has_changed_is_told_once(internet: SmallInternet, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hedgerow.dns.address_guard import AddressGuard, is_private
 from hedgerow.dns.explanations import PRIVATE_ADDRESS, UPSTREAM_BLOCKS
 from hedgerow.dns.host_addresses import HostAddresses
 from hedgerow.dns.rulings import Circumstances
-from hedgerow.policies.model import Decision, DeviceId, Network, Request, Verdict
+from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
+from hedgerow.policies.network import Network
 from hedgerow.policies.resolver_settings import BlockedAnswer, Forward, LocalRecord, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
 

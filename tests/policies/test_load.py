@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.load import PolicyError, load_policy, parse_policy
-from hedgerow.policies.model import LOCAL_NETWORKS, Policy, Privacy, SafeSearch, Span, TargetKind
+from hedgerow.policies.model import Policy, Privacy, SafeSearch, Span, TargetKind
+from hedgerow.policies.network import LOCAL_NETWORKS
 from hedgerow.policies.profiles import BUILTIN
 from hedgerow.policies.schema import RawDevice, RawList, RawNetwork, RawPerson, RawPolicy
 

@@ -1,0 +1,83 @@
+"""What a policy says of the network as a whole: where it is, where Hedgerow listens, whom it asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from hedgerow.policies.resolver_settings import ResolverSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen, each as ADDR:PORT or [ADDR]:PORT; None leaves it to the program's defaults, which for
+    `dot`, `doh`, `doq` and `transparent` (where the network redirects web connections to) is nowhere."""
+
+    dns: str | None = None
+    proxy: str | None = None
+    web: str | None = None
+    dot: str | None = None
+    doh: str | None = None
+    doq: str | None = None
+    transparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """Absolute paths of a certificate with its chain, and of its key, both PEM."""
+
+    chain: str
+    key: str
+
+
+LOCAL_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = tuple(
+    ip_network(text)
+    for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10")
+)
+
+
+class ProxySignIn(StrEnum):
+    """Who must sign in to the proxy before it serves them."""
+
+    NEVER = "never"
+    UNKNOWN = "unknown"  # devices that the policy does not know by anything else
+    ALWAYS = "always"
+
+
+class UnopenedSeats(StrEnum):
+    """What a café's seat is before somebody opens it."""
+
+    CHILD = "child"  # open, with a child's rules
+    CLOSED = "closed"  # shows the welcome page, which takes vouchers
+
+
+class Lists(StrEnum):
+    """Which lists are used beside those that the policy names."""
+
+    STARTER = "starter"  # those that come with Hedgerow: nobody is asked for anything
+    RECOMMENDED = "recommended"  # also the public ones that are recommended for the profiles in use
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network as a whole. `lan`: clients outside it are refused. `upstream` empty: the system's resolvers.
+
+    `server_name`: what encrypted DNS is called here; `certificate` None: one of our own CA.
+    """
+
+    timezone: str = "UTC"
+    country: str | None = None  # ISO 3166 alpha-2, upper case: whose helplines a block page shows
+    unknown_devices: str = "child-8-12"
+    lan: tuple[IPv4Network | IPv6Network, ...] = LOCAL_NETWORKS
+    listen: Listen = field(default_factory=Listen)
+    reachable: tuple[IPv4Network | IPv6Network, ...] = ()
+    ports: tuple[int, ...] = (80, 443)
+    upstream: tuple[str, ...] = ()
+    lists: Lists = Lists.STARTER
+    resolver: ResolverSettings = field(default_factory=ResolverSettings)
+    holidays: tuple[date, ...] = ()
+    server_name: str | None = None
+    certificate: CertificateFiles | None = None
+    proxy_sign_in: ProxySignIn = ProxySignIn.NEVER
