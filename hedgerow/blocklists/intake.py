@@ -30,6 +30,11 @@ MOST_KINDS = 200
 """Kinds of problems that are counted by name: what a list makes up must not fill the memory."""
 OTHER_KINDS = "problems of other kinds"
 
+MOST_PATTERNS = 20_000
+"""Patterns of names in one list: every worker holds them all, and is busy for a second when it takes so many up. Lists that are
+published have some hundred."""
+TOO_MANY = f"more than {MOST_PATTERNS:,} patterns of names in one list"
+
 THREATS = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining", "new-domains"})
 """Categories whose lists name single bad sites: a hoster's whole domain among them is a mistake. A list of, say, dynamic-DNS
 or social services names hosters because it means them."""
@@ -74,13 +79,14 @@ def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path
     """
     intake = Intake(kept=kept)
     writer = _RunWriter(work, intake, Part.EXCEPT if category == EVERY else Part.BLOCK)
-    refused = _refused_names(category)
+    refused, room = _refused_names(category), MOST_PATTERNS
     try:
         trouble: list[Problem] = []
         for stretch, known in _with_formats(read_stretches(text, name, trouble), trouble, name, wanted_format, intake):
             parsed = known.parse(stretch.lines, stretch.first, name)
             intake.lines += len(stretch.lines)
             _refuse_names(parsed, known, stretch, name, refused)
+            room -= _cut_patterns(parsed, room, name)
             writer.add(parsed, stretch.file)
             problems = sorted(parsed.problems + trouble, key=lambda problem: problem.line or 0)
             trouble.clear()
@@ -160,6 +166,16 @@ def _refuse_names(parsed: Parsed, known: ListFormat, stretch: Stretch, name: str
         for host in dict.fromkeys((*found.hosts, *found.exact)):
             if host in refused:
                 parsed.problems.append(Problem(name, number, 1, reasons[host], line.strip()[:200]))
+
+
+def _cut_patterns(parsed: Parsed, room: int, name: str) -> int:
+    """Takes the patterns of names beyond `room` out of what was parsed. Returns how many there are then."""
+    patterns = [rule for rule in parsed.urls if rule.kind is Kind.HOST_REGEX]
+    cut = set(patterns[room:])
+    if cut:
+        parsed.urls = [rule for rule in parsed.urls if rule not in cut]
+        parsed.problems += [Problem(name, rule.line, 1, TOO_MANY, rule.text[:200]) for rule in patterns[room:]]
+    return min(len(patterns), room)
 
 
 class _RunWriter:

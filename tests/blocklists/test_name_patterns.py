@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.blocklists import intake
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import compile_generation
 from hedgerow.blocklists.name_patterns import NamePattern, NamePatterns
@@ -26,6 +28,15 @@ FOUND = NamePatterns(NamePattern(0, line, pattern, pattern, "", 1, 0) for line, 
 def test_no_pattern_is_lost(host: str) -> None:
     expected = {pattern for pattern in PATTERNS if compile_regex(pattern).search(host)}
     assert {pattern.pattern for pattern in FOUND.matching(host)} == expected
+
+
+def test_a_list_has_no_more_patterns_than_a_worker_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MOST_PATTERNS", 2)
+    (tmp_path / "list.txt").write_text("".join(f"(^|\\.)ads{number}\\.\n" for number in range(5)))
+    report = compile_generation([Source("list", "adult", tmp_path / "list.txt")], tmp_path / "generation")
+    assert [(problem.line, problem.message) for problem in report.problems] == [(line, intake.TOO_MANY) for line in (3, 4, 5)]
+    catalogue = Catalogue.open(tmp_path / "generation")
+    assert [bool(catalogue.host_mask(f"ads{number}.example")) for number in range(5)] == [True, True, False, False, False]
 
 
 def test_none_at_all_costs_nothing(tmp_path: Path) -> None:
