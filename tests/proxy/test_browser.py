@@ -9,9 +9,15 @@ import pytest
 from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
+from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.proxy.block_page import BlockPage, Form
+from hedgerow.proxy.wording import LANGUAGES, Reader
+
 CHROMIUM = Path("/usr/bin/chromium")
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")]
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 
@@ -44,6 +50,27 @@ def test_the_block_page_and_its_button(browser, stand: Stand, net: SmallInternet
         context.close()
     asked = [each.asked for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]
     assert [(each.url, each.note) for each in asked] == [(net.url("adult.example", "/some/page", "http"), "homework & <b>biology</b>")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_block_page_shuts_nobody_out(browser, scheme: str) -> None:  # type: ignore[no-untyped-def]
+    """Every reason, and every language for every age, at a phone's width, all of it open: looked through by axe-core."""
+    pages = BlockPage.load("GB", conduct="Be kind.")
+    reasons = [each for each in Reason if each not in {Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION}]
+    decisions = [(Decision(Verdict.BLOCK, each, "gambling", Origin("hedgerow.yaml", 12), 1.8e9), Reader()) for each in reasons]
+    decisions += [(decisions[0][0], Reader(language, young)) for language in LANGUAGES for young in (False, True)]
+    context = browser.new_context(viewport={"width": 360, "height": 800}, color_scheme=scheme)
+    try:
+        page = context.new_page()
+        for decision, reader in decisions:
+            answer = pages.blocked(decision, "games.example", "https://games.example/", 1.7e9, Form.PAGE, reader)
+            page.set_content(answer.body.decode())
+            page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+            found = axe.Axe().run(page)
+            assert found.violations_count == 0, (decision.reason, reader, found.generate_report())
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    finally:
+        context.close()
 
 
 def test_the_question_is_answered_on_the_page(browser, stand: Stand, net: SmallInternet, policy: str) -> None:  # type: ignore[no-untyped-def]
