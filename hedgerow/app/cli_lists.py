@@ -29,7 +29,7 @@ from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.compile import CompileReport, compile_generation
-from hedgerow.blocklists.fetch import Fetched, accept_held
+from hedgerow.blocklists.fetch import Fetched, Outcome, accept_held
 from hedgerow.blocklists.intake import Intake
 from hedgerow.blocklists.names import host_of_url, parse_host
 from hedgerow.blocklists.parsed import ParsedLists
@@ -253,7 +253,8 @@ def _watch(progress: Progress, results: list[Fetched]) -> ListProgress:
         if (bar := bars.pop(each.source.name, None)) is not None:
             progress.remove_task(bar)
         results.append(each)
-        print(printable(str(each.problem or f"{each.source.name}: {each.outcome}")), file=sys.stderr)
+        how = f" (`hedgerow lists accept '{each.source.name}'` takes it)" if each.outcome is Outcome.HELD else ""
+        print(printable(f"{each.problem or f'{each.source.name}: {each.outcome}'}{how}"), file=sys.stderr)
 
     def compiled(name: str) -> None:
         if not compiling:
