@@ -49,7 +49,7 @@ class ProxySide:
     def judge(self, view: View) -> Judge:
         """All that a snapshot tells the proxy."""
         network = view.policy.network
-        guard = Guard(network.reachable, frozenset(network.ports), network.lan, self._own)
+        guard = Guard(network.reachable, frozenset(network.ports), network.house, self._own)
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
         conduct = view.policy.conduct.text if view.policy.conduct else ""
         page = BlockPage.load(network.country, network.timezone, ages, conduct, portal_url(network, self._worker.settings))

@@ -57,7 +57,7 @@ class Circumstances:
         """As the policy says; `own` is our server name in this network."""
         settings = network.resolver
         names = LocalNames(settings.records, [forward.zone for forward in settings.forward], own)
-        return cls(decide, settings, names, AddressGuard(network.lan, network.reachable), is_filtered, knows_addresses)
+        return cls(decide, settings, names, AddressGuard(network.house, network.reachable), is_filtered, knows_addresses)
 
     def judge_found(
         self, ruleset: Ruleset, device: DeviceId, host: str, decision: Decision, found: Resolution, dns_type: str = ""

@@ -32,6 +32,9 @@ class CertificateFiles:
     key: str
 
 
+_SHORTEST_PREFIX = {4: 8, 6: 8}
+"""Of a network that somebody can have for himself."""
+
 LOCAL_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = tuple(
     ip_network(text)
     for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10")
@@ -81,3 +84,12 @@ class Network:
     server_name: str | None = None
     certificate: CertificateFiles | None = None
     proxy_sign_in: ProxySignIn = ProxySignIn.NEVER
+
+    @property
+    def house(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Those of `lan` that can be somebody's own network: one of all addresses says who is served, not what is at home.
+
+        >>> len(Network(lan=(ip_network("0.0.0.0/0"), ip_network("192.168.1.0/24"))).house)
+        1
+        """
+        return tuple(each for each in self.lan if each.prefixlen >= _SHORTEST_PREFIX[each.version])

@@ -15,20 +15,16 @@ type Network = IPv4Network | IPv6Network
 _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 
-_HOUSE = {4: 8, 6: 16}
-"""The shortest prefix of a network that can be somebody's own: a `lan` of all addresses says who is served, not what is at home."""
-
-
 @dataclass(frozen=True)
 class Guard:
     """`reachable` are networks that are open although private, `ports` the destination ports served.
 
-    `lan` is the house's own, which may have public addresses too (of IPv6 it mostly has). `own` gives this machine's addresses.
+    `house` are the networks at home, which may have public addresses too (of IPv6 it mostly has). `own` gives this machine's addresses.
     """
 
     reachable: tuple[Network, ...] = ()
     ports: frozenset[int] = frozenset({80, 443})
-    lan: tuple[Network, ...] = ()
+    house: tuple[Network, ...] = ()
     own: Callable[[], frozenset[str]] = frozenset
     _known: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
@@ -51,7 +47,7 @@ class Guard:
         return all(_is_public(each) and not self._is_ours(each) for each in meant)
 
     def _is_ours(self, address: IPv4Address | IPv6Address) -> bool:
-        return str(address) in self.own() or any(address in each for each in self.lan if each.prefixlen >= _HOUSE[each.version])
+        return str(address) in self.own() or any(address in each for each in self.house)
 
 
 def _meant(address: IPv4Address | IPv6Address) -> tuple[IPv4Address | IPv6Address, ...]:
