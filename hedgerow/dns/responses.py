@@ -28,6 +28,10 @@ from hedgerow.dns.wire import (
     read_record,
 )  # fmt: skip
 
+_MAX_RECORDS: Final = 512  # of a section; each is read and judged while everybody waits
+_MAX_ALIASES: Final = 32
+_MAX_SERVICE: Final = 8192  # octets of an SVCB record
+_MAX_HINTS: Final = 1024  # octets of addresses in one
 _HINTS: Final = {4: 4, 6: 16}  # SvcParamKeys ipv4hint and ipv6hint, and the octets of an address
 # Types whose rdata may hold compressed names (RFC 1035, 1183, 2163): octets before the names, number of names, octets after them.
 _NAMES_INSIDE: Final = {
@@ -66,12 +70,15 @@ def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Re
     flags, _, an, ns, ar = unpack_from("!HHHHH", data, 2)
     at = end = HEADER + len(question)
     owner = question[:-4]
+    names: dict[int, bytes] = {}
     sections: list[tuple[Record, ...]] = []
     for count in (an, ns, ar):
+        if count > _MAX_RECORDS:
+            raise Malformed("more records than any name has")
         records = []
         for _ in range(count):
-            record = read_record(data, at, owner)
-            check_rdata(data, record)
+            record = read_record(data, at, owner, names)
+            check_rdata(data, record, names)
             at = record.end
             records.append(record)
         sections.append(tuple(records))
@@ -83,7 +90,10 @@ def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Re
         if record.rtype == OPT:
             rcode |= (record.ttl >> 24) << 4
             options = data[record.start : record.end]
-    kinds = frozenset([record.rtype for record in sections[0]])
+    types = [record.rtype for record in sections[0]]
+    if types.count(CNAME) > _MAX_ALIASES:
+        raise Malformed("more aliases than any name has")
+    kinds = frozenset(types)
     return Response(data, end, rcode, bool(flags & 0x20), sections[0], sections[1], kinds, options)
 
 
@@ -114,18 +124,18 @@ def is_truncated(data: bytes) -> bool:
     return bool(data[2] & 2)
 
 
-def check_rdata(data: bytes, record: Record) -> None:
+def check_rdata(data: bytes, record: Record, known: dict[int, bytes] | None = None) -> None:
     """Raises Malformed unless the rdata of the well-known types is what it should be; other types are opaque (RFC 3597)."""
     if record.rtype in (A, AAAA):
         if record.end - record.start != (4 if record.rtype == A else 16):
             raise Malformed("address of a wrong length")
     elif record.rtype in _NAMES_INSIDE:
-        expand_rdata(data, record)
+        expand_rdata(data, record, known)
     elif record.rtype in (SVCB, HTTPS):
         parse_svcb(data[record.start : record.end])
 
 
-def expand_rdata(data: bytes, record: Record) -> bytes:
+def expand_rdata(data: bytes, record: Record, known: dict[int, bytes] | None = None) -> bytes:
     """The rdata with its names uncompressed, so that it can be put into another message. Raises Malformed."""
     if record.rtype not in _NAMES_INSIDE:
         return data[record.start : record.end]
@@ -133,7 +143,7 @@ def expand_rdata(data: bytes, record: Record) -> bytes:
     at = record.start + before
     parts = [data[record.start : at]]
     for _ in range(names):
-        name, at = read_name(data, at)
+        name, at = read_name(data, at, known)
         parts.append(name)
     if at + after != record.end:
         raise Malformed("rdata of a wrong length")
@@ -143,8 +153,8 @@ def expand_rdata(data: bytes, record: Record) -> bytes:
 
 def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
     """SVCB and HTTPS (RFC 9460): priority with target name, and the parameters as (key, value). Raises Malformed."""
-    if len(rdata) < 3:
-        raise Malformed("SVCB cut short")
+    if not 3 <= len(rdata) <= _MAX_SERVICE:
+        raise Malformed("SVCB cut short, or without end")
     name, at = read_name(rdata, 2)
     if at - 2 != len(name):
         raise Malformed("SVCB target is compressed")
@@ -154,8 +164,8 @@ def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
             raise Malformed("SVCB parameter cut short")
         key, size = unpack_from("!HH", rdata, at)
         value = rdata[at + 4 : at + 4 + size]
-        if len(value) != size or key <= last:
-            raise Malformed("SVCB parameter cut short or out of order")
+        if len(value) != size or key <= last or (key in _HINTS and size > _MAX_HINTS):
+            raise Malformed("SVCB parameter cut short, out of order or too long")
         params.append((key, value))
         last = key
         at += 4 + size

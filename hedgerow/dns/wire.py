@@ -127,36 +127,47 @@ class Record(NamedTuple):
     end: int
 
 
-def read_name(message: bytes, at: int) -> tuple[bytes, int]:
+def read_name(message: bytes, at: int, known: dict[int, bytes] | None = None) -> tuple[bytes, int]:
     """The name at `at`, uncompressed and in wire form, and where it ends in the message.
 
-    Pointers must point backwards, so that no chain of them is endless. Raises Malformed.
+    Pointers must point backwards, so that no chain of them is endless. `known` is what earlier pointers of the message led to, and is added
+    to: read with it, a message takes time by its length, whatever its pointers are like. Raises Malformed.
 
     >>> read_name(b"\\x03www\\x07example\\x00", 0)
     (b'\\x03www\\x07example\\x00', 13)
     """
     labels: list[bytes] = []
-    total, end, floor = 1, 0, at
+    passed: list[tuple[int, int]] = []  # where pointers led to, and how many octets of the name came before
+    total, end, floor, rest = 1, 0, at, b"\0"
     try:
         while size := message[at]:
             if size < 64:
-                label = message[at : at + 1 + size]
+                labels.append(message[at : at + 1 + size])
                 at += 1 + size
                 total += 1 + size
                 if total > 255:
                     raise Malformed("name longer than 255 octets")
-                labels.append(label)
             elif size >= 192:
                 target = (size & 63) << 8 | message[at + 1]
                 end = end or at + 2
                 if not HEADER <= target < floor:
                     raise Malformed("compression pointer that does not point backwards")
+                if known is not None and target in known:
+                    rest = known[target]
+                    break
+                passed.append((target, total - 1))
                 at = floor = target
             else:
                 raise Malformed("unknown label type")
     except IndexError:
         raise Malformed("name runs over the end") from None
-    return b"".join(labels) + b"\0", end or at + 1
+    if total - 1 + len(rest) > 255:
+        raise Malformed("name longer than 255 octets")
+    name = b"".join(labels) + rest
+    if known is not None:
+        for target, before in passed:
+            known[target] = name[before:]
+    return name, end or at + 1
 
 
 def host_of(name: bytes) -> str:
@@ -277,11 +288,11 @@ def opt_bytes(rcode: int, dnssec: bool, options: bytes = b"") -> bytes:
     return b"\0" + pack("!HHBBHH", OPT, UDP_SIZE, rcode >> 4, 0, 0x8000 if dnssec else 0, len(options)) + options
 
 
-def read_record(data: bytes, at: int, question_name: bytes = b"") -> Record:
+def read_record(data: bytes, at: int, question_name: bytes = b"", known: dict[int, bytes] | None = None) -> Record:
     if question_name and data[at : at + 2] == QUESTION_POINTER:
         owner, name_end = question_name, at + 2
     else:
-        owner, name_end = read_name(data, at)
+        owner, name_end = read_name(data, at, known)
         owner = owner.lower()
     start = name_end + 10
     if len(data) < start:

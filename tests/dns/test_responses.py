@@ -38,6 +38,22 @@ def test_real_and_mutated_packets_are_read_or_malformed(shared_data: Path) -> No
     assert read > 100  # or the check says nothing about good packets
 
 
+@pytest.mark.shared
+def test_a_name_is_the_same_with_what_is_known_of_others(shared_data: Path) -> None:
+    lines = (shared_data / "dns" / "fuzz-packets-a.jsonl").read_text().splitlines()
+    for data in [bytes.fromhex(json.loads(line)["hex"]) for line in lines[::10]]:
+        known: dict[int, bytes] = {}
+        for at in range(12, min(len(data), 400)):
+            assert name_at(data, at, known) == name_at(data, at, None)
+
+
+def name_at(data: bytes, at: int, known: dict[int, bytes] | None) -> tuple[bytes, int] | None:
+    try:
+        return wire.read_name(data, at, known)
+    except Malformed:
+        return None
+
+
 def is_well_formed_response(data: bytes) -> bool:
     try:
         name, end = wire.read_name(data, 12)
@@ -57,3 +73,31 @@ def test_svcb_vectors_of_the_rfc(shared_data: Path) -> None:
         rdata = bytes.fromhex(re.sub(r";.*", "", vector))
         target, params = responses.parse_svcb(rdata)
         assert target + b"".join(wire.option_bytes(key, value) for key, value in params) == rdata
+
+
+QUESTION = b"\1q\7example\0\0\1\0\1"
+ALIAS, ADDRESS, SERVICE = b"\0\5\0\1", b"\0\1\0\1", b"\0\x41\0\1"
+
+
+def response(records: list[bytes]) -> bytes:
+    return b"\0\1\x81\x80\0\1" + len(records).to_bytes(2) + b"\0\0\0\0" + QUESTION + b"".join(records)
+
+
+def record(rtype: bytes, rdata: bytes, owner: bytes = b"\xc0\x0c") -> bytes:
+    return owner + rtype + bytes(4) + len(rdata).to_bytes(2) + rdata
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ([record(ADDRESS, bytes(4))] * 512, [record(ADDRESS, bytes(4))] * 513),
+        ([record(ALIAS, b"\1%c\0" % n) for n in range(32)], [record(ALIAS, b"\1%c\0" % n) for n in range(33)]),
+        ([record(SERVICE, b"\0\1\0\0\4\4\0" + bytes(1024))], [record(SERVICE, b"\0\1\0\0\4\4\4" + bytes(1028))]),
+        ([record(SERVICE, b"\0\1\0\0\5\x1f\0" + bytes(0x1F00))], [record(SERVICE, b"\0\1\0\0\5\x1f\xfa" + bytes(0x1FFA))]),
+    ],
+)
+def test_what_would_take_long_to_judge_is_refused(good: list[bytes], bad: list[bytes]) -> None:
+    """A stranger's own nameserver chooses these bytes, and each name and address in them is judged while everybody waits."""
+    assert len(responses.parse_response(response(good), QUESTION).answers) == len(good)
+    with pytest.raises(Malformed):
+        responses.parse_response(response(bad), QUESTION)
