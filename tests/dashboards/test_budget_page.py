@@ -1,5 +1,7 @@
 """Minutes a day set on the page of a person: what the file says afterwards, and what of it stays."""
 
+import re
+
 import httpx
 import pytest
 
@@ -38,6 +40,42 @@ def test_what_is_written(before, limit, after):
         Limit(limit.what, None, None)
     ]
     assert (found.school, found.weekend) == (limit.school, limit.weekend)
+
+
+COMMENTED = """\
+# top
+people:
+  mia:
+    age: 9   # nine
+    # before the budget
+    budget:   # on the budget
+      # first
+      school-days: 1h   # sd
+      weekend: 2h  # we
+      week: 10h   # wk
+      # games
+      games:  # g
+        weekend: 20m  # gw
+        # inner
+        holidays: 1h  # gh
+      # video
+      video: 30m  # v
+    # after the budget
+    bedtime: "20:00-07:00"  # bed
+  tom:
+    age: 15
+    budget: 2h   # two hours
+# end
+"""
+
+
+@pytest.mark.parametrize("person", ["mia", "tom"])
+@pytest.mark.parametrize("what", ["", "games", "video", "tiktok"])
+@pytest.mark.parametrize("minutes", [(45, 45), (30, 60), (None, None), (None, 60)])
+def test_every_comment_stays(person, what, minutes):
+    after = edited(COMMENTED, [budget_edit(person, Limit(what, *minutes))])
+    assert [comment for comment in re.findall("#.*", COMMENTED) if comment not in after] == []
+    parse_policy(after.encode(), None)
 
 
 def test_days_that_differ_are_not_shown_as_something_else():
