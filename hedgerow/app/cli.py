@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import ssl
 import sys
 import tempfile
@@ -32,8 +33,9 @@ from hedgerow.app.supervisor import StartError, become_supervisor, prepare
 from hedgerow.policies.explain import Explanation, find_device
 from hedgerow.policies.explain import explain as explain_request
 from hedgerow.policies.load import PolicyError, load_policy
-from hedgerow.policies.model import Policy, Verdict
+from hedgerow.policies.model import Device, Policy, Verdict
 from hedgerow.policies.resolver_settings import BlockedAnswer, ResolverSettings
+from hedgerow.policies.suggestions import suggest
 
 app = typer.Typer(
     name="hedgerow",
@@ -183,11 +185,11 @@ def _print_problems(error: PolicyError) -> None:
 
 @app.command()
 def explain(
-    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name, address or MAC.")],
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name, address or MAC; or whose it is.")],
     target: Annotated[str, typer.Argument(metavar="HOST-OR-URL")],
     policy: PolicyFile = None,
     state: StateDir = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="At this moment, such as 2026-01-31T20:45 (default: now).")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="When, such as 20:45 or 2026-01-31T20:45 (default: now).")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Why a device may or may not have something: every step that was considered, with file and line."""
@@ -196,13 +198,10 @@ def explain(
 
 
 def _explain(view: View, device: str, target: str, at: str | None, as_json: bool) -> None:
-    found = find_device(view.rulesets, device)
-    if found is None:
-        fail(f"There is no device '{device}', and it is not an address of this network.")
+    found = _device_to_explain(view, device)
     zone = view.rulesets.zone_of(found)
     try:
-        moment = datetime.fromisoformat(at) if at else datetime.now(zone)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        moment = parse_moment(at, datetime.now(zone)) if at else datetime.now(zone)
         told = explain_request(view.rulesets, view.catalogue, found, target, moment.timestamp())
     except ValueError as error:
         fail(f"{error}.")
@@ -210,6 +209,33 @@ def _explain(view: View, device: str, target: str, at: str | None, as_json: bool
         print(TypeAdapter(Explanation).dump_json(told, indent=1).decode())
     else:
         _print_explanation(told, view.policy, zone)
+
+
+def _device_to_explain(view: View, name: str) -> Device:
+    """A device, or the first that a person has; the explanation names it."""
+    devices = view.policy.devices
+    found = find_device(view.rulesets, name)
+    found = found or next((each for each in devices.values() if name in (each.person, *each.sharers)), None)
+    if found is None and name in view.policy.people:
+        fail(f"{name} has no device yet.")
+    if found is None:
+        hint = suggest(name, [*devices, *view.policy.people])
+        fail(f"There is no device '{name}', and it is not an address of this network.{hint}")
+    return found
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """A time of a date, or of today, on the clocks of `now`'s zone unless it says another. Raises ValueError with a plain sentence.
+
+    >>> now = datetime(2026, 11, 25, 8)
+    >>> str(parse_moment("20:45", now)), str(parse_moment("2026-12-24 18:00", now))
+    ('2026-11-25 20:45:00', '2026-12-24 18:00:00')
+    """
+    try:
+        moment = datetime.fromisoformat(f"{now:%Y-%m-%d} {text:0>5}" if re.fullmatch(r"\d{1,2}:\d{2}", text) else text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a moment, such as 20:45 for today or 2026-01-31T20:45") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
 from hedgerow.policies.decide import STEPS, Case, carry_out, decide, open_case
 from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, SafeSearch, Verdict
@@ -70,7 +71,7 @@ def explain(rulesets: Rulesets, catalogue: Catalogue, device: Device, target: st
     A host is judged as DNS judges it. Of an https URL no more is judged than the wire shows: its path only if this device's HTTPS is
     inspected.
     """
-    ruleset = rulesets.ruleset(device, at)
+    _check_is_site(target, ruleset := rulesets.ruleset(device, at))
     points = []
     for request in requests_for(device.id, target):
         points.append(_explain_point(rulesets, ruleset, catalogue, device, request, at))
@@ -78,6 +79,16 @@ def explain(rulesets: Rulesets, catalogue: Catalogue, device: Device, target: st
         if verdict is Verdict.BLOCK or (request.kind is Kind.TUNNEL and verdict is not Verdict.INSPECT):
             break
     return Explanation(device.id, device.person, ruleset.profile, at, ruleset.until, tuple(points), points[-1].decision)
+
+
+def _check_is_site(target: str, ruleset: Ruleset) -> None:
+    """A service's or a topic's name would be taken for a host that nobody knows. Raises ValueError."""
+    service = ruleset.landmarks.services.by_id.get(target.lower())
+    if service is not None:
+        names = (*service.domains, *service.urls)
+        raise ValueError(f"'{target}' is a service: ask for one of its sites, such as {names[0]}")
+    if target.lower() in {category.name for category in builtin_categories()}:
+        raise ValueError(f"'{target}' is a topic: ask for a site")
 
 
 def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
@@ -152,7 +163,8 @@ class _Words:
     def closed(self, decision: Decision | None) -> str:
         if decision is not None:
             end = "until somebody resumes" if decision.until is None else f"until {self.clock(decision.until)}"
-            return f"all is closed by {decision.reason.value} {end}{_where(decision)}"
+            by = f"the schedule {decision.what}" if decision.reason is Reason.SCHEDULE else decision.reason.value
+            return f"all is closed by {by} {end}{_where(decision)}"
         parties = self.rulesets.parties_of(self.device, self.at)
         bedtimes = [(party, bedtime) for party in parties if (bedtime := bedtime_of(party.layers)[1]) is not None]
         if not bedtimes:

@@ -54,6 +54,24 @@ def test_a_time_is_told_as_clocks_show_it(catalogue: Catalogue) -> None:
     assert "until Wed 25 Nov 07:00" in _last_why(_explain(catalogue, "pc", "example.org", NOON + 9 * 3600))
 
 
+@pytest.mark.parametrize(
+    ("target", "said"), [("tiktok", "is a service: ask for one of its sites, such as tiktok.com"), ("Social", "is a topic")]
+)
+def test_services_and_topics_are_not_taken_for_hosts(catalogue: Catalogue, target: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        _explain(catalogue, "pc", target)
+
+
+def test_a_schedule_is_named(catalogue: Catalogue) -> None:
+    policy = parse_policy(b"network: {timezone: UTC}\nschedules: {dinner: {block: internet, when: '12:00-13:00'}}", None)
+    rulesets = Rulesets(policy, (), (), catalogue)
+    device = find_device(rulesets, "192.168.1.9")
+    assert device is not None
+    assert _last_why(explain(rulesets, catalogue, device, "example.org", NOON)).startswith(
+        "all is closed by the schedule dinner until Tue 24 Nov"
+    )
+
+
 def test_the_points_that_a_url_passes(catalogue: Catalogue) -> None:
     def points(device: str, url: str) -> list[tuple[Kind, Verdict]]:
         return [(point.request.kind, point.decision.verdict) for point in _explain(catalogue, device, url).points]

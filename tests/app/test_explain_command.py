@@ -1,0 +1,59 @@
+"""`hedgerow explain` as a parent types it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_internet.running import hedgerow_command
+
+POLICY = """
+network: {timezone: Europe/Lisbon}
+people:
+  mia: {age: 9, devices: [tablet], bedtime: "20:30-07:00"}
+  tom: {age: 15}
+devices: {tablet: {ip: 192.168.1.9}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("home")
+    (made / "hedgerow.yaml").write_text(POLICY)
+    return made
+
+
+def _explain(folder: Path, *words: str) -> tuple[int, str]:
+    done = hedgerow_command("explain", "--policy", str(folder / "hedgerow.yaml"), "--state", str(folder / "state"), *words)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("mia", "www.tiktok.com", "--at", "12:00"), "block: category (social)"),
+        (("tablet", "example.org", "--at", "21:45"), "all is closed by bedtime"),
+        (("tablet", "example.org", "--at", "2026-11-25 12:00"), "tablet (mia, child-8-12) at Wed 2026-11-25 12:00"),
+    ],
+)
+def test_what_is_explained(folder: Path, words: tuple[str, ...], said: str) -> None:
+    status, text = _explain(folder, *words)
+    assert status == 0, text
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("tablt", "example.org"), "There is no device 'tablt', and it is not an address of this network. Did you mean tablet?"),
+        (("tom", "example.org"), "tom has no device yet."),
+        (("tablet", "example.org", "--at", "tomorrow"), "'tomorrow' is not a moment, such as 20:45 for today or 2026-01-31T20:45."),
+        (("tablet", "tiktok"), "'tiktok' is a service: ask for one of its sites, such as tiktok.com."),
+        (("tablet", "not a host"), "'not a host' is neither a host nor a URL."),
+    ],
+)
+def test_what_cannot_be_explained_says_why(folder: Path, words: tuple[str, ...], said: str) -> None:
+    status, text = _explain(folder, *words)
+    assert status == 2
+    assert said in text
+    assert "Traceback" not in text
