@@ -43,7 +43,7 @@ type Peer = tuple[str, int]
 
 
 class _Miss(NamedTuple):
-    known: Known
+    key: Key
     data: bytes
     peer: Peer
     ancillary: Ancillary
@@ -101,11 +101,14 @@ class Listener:
             if message is not None:
                 self._send(peer, ancillary, message)
                 return
-        self._misses.add(known.bucket, _Miss(known, data, peer, ancillary))
+        self._misses.add(known.bucket, _Miss(key, data, peer, ancillary))
 
     def _work(self, miss: _Miss) -> None:
+        known = self._responder.asker(miss.key, miss.peer[0], miss.data)  # while it stood in line, other rules may have come
+        if known is None:
+            return
         send = partial(self._send, miss.peer, miss.ancillary)
-        message = self._responder.miss(miss.known, miss.data, "udp", send)
+        message = self._responder.miss(known, miss.data, "udp", send)
         if message is not LATER:
             send(message)
 

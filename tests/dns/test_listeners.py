@@ -17,9 +17,10 @@ from small_internet import Fault, SmallInternet
 
 from hedgerow.dns import listeners, responder, streams
 from hedgerow.dns.clients import Client
-from hedgerow.policies.model import DeviceId
+from hedgerow.policies.model import Decision, DeviceId, Request
+from hedgerow.policies.ruleset import Ruleset
 
-from .conftest import BLOCK, Running, ask, rules, running
+from .conftest import ALLOW, BLOCK, Running, ask, rules, running
 
 RUNNERS: list[Callable[[Any], Any]] = [asyncio.run, uvloop.run]
 
@@ -396,6 +397,36 @@ def test_workers_share_a_port(internet: SmallInternet) -> None:
             other.close()
             with pytest.raises(OSError, match="assign"):
                 await server.server.listen("192.0.2.1", 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("each_listener")
+def test_who_stood_in_line_is_judged_by_the_rules_that_have_come(internet: SmallInternet) -> None:
+    """Ids of rulesets are those of one snapshot: an answer under another's rules would be everybody's."""
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            day, night = Client(DeviceId("tablet"), rules(1)), Client(DeviceId("tablet"), rules(1))
+            clients = {"127.0.0.1": day}
+
+            def decide(ruleset: Ruleset, _request: Request) -> Decision:
+                return ALLOW if ruleset is day.ruleset else BLOCK
+
+            server.server.swap(clients.get, decide)
+            names = [f"n{number}.wild.example" for number in range(60)]
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as asker:
+                asker.connect(("127.0.0.1", server.port))
+                for name in names:
+                    asker.send(query(name))
+                (listener, _) = server.server._datagrams
+                while not listener._misses._count:  # noqa: ASYNC110 (some of them stand in line, in the next turn of the loop)
+                    await asyncio.sleep(0)
+                clients["127.0.0.1"] = night
+                server.server.swap(clients.get, decide)
+            found = [await ask(server.port, query(name)) for name in names]
+            shown = {str(dnslib.DNSRecord.parse(answer).rr[0].rdata) for answer in found if answer is not None}
+            assert shown == {"0.0.0.0"}
 
     asyncio.run(main())
 
