@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hedgerow.dashboards.pages.languages import Language, message
@@ -61,8 +62,7 @@ def rules_in_words(
 ) -> RulesInWords:  # fmt: skip
     """What holds at `now` for a device, for a person (device None), or for a device of nobody (person None)."""
     layers = layers_of(policy, profile, person, device)
-    allowed = {target.name: target for rules in layers for target in in_force(rules.allow, now)}
-    blocked = {target.name: target for rules in layers for target in in_force(rules.block, now) if target.name not in allowed}
+    allowed, blocked = _settled(layers, now)
     safe = next((rules.safe_search for rules in layers if rules.safe_search is not None), SafeSearch.OFF)
     bedtime = next((rules.bedtime for rules in layers if rules.bedtime is not None), None)
     return RulesInWords(
@@ -77,6 +77,17 @@ def rules_in_words(
         youtube=reader.gettext(_YOUTUBE[next((rules.youtube for rules in layers if rules.youtube is not None), safe)]),
         kept=reader.gettext(_PRIVACY[next((rules.privacy for rules in layers if rules.privacy is not None), Privacy.CATEGORY)]),
     )
+
+
+def _settled(layers: Iterable[Rules], now: float) -> tuple[dict[str, Target], dict[str, Target]]:
+    """What is allowed and what is blocked, by name: the nearest layer that names a thing decides, as in `policies.rule_index`."""
+    said: dict[str, tuple[bool, Target]] = {}
+    for rules in layers:
+        for allows, targets in ((False, rules.block), (True, rules.allow)):
+            for target in in_force(targets, now):
+                said.setdefault(target.name, (allows, target))
+    allowed, blocked = ({name: target for name, (allows, target) in said.items() if allows is wanted} for wanted in (True, False))
+    return allowed, blocked
 
 
 def layers_of(policy: Policy, profile: str, person: str | None, device: str | None) -> list[Rules]:
