@@ -36,6 +36,7 @@ def _look_into_it(house: House, value: str) -> None:
     house.router.must("sysctl", "-qw", *(f"{switch}={value}" for switch in SWITCHES))
 
 
+@pytest.mark.timeout(400)
 def test_ways_round_on_a_bridge(bridge: House) -> None:
     said = bridge.hedgerow("gateway", "apply", "--lan", "lan").stdout
     assert "warning" not in said

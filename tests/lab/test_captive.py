@@ -53,6 +53,7 @@ def portal_state(phone: Space) -> dict[str, object]:
     return told
 
 
+@pytest.mark.timeout(300)
 def test_a_guest_from_the_door_to_the_end(cafe: House) -> None:
     phone = cafe.devices["phone"]
     cafe.meet("phone")
