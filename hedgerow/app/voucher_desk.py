@@ -54,7 +54,7 @@ class VoucherDesk:
             raise WrongCode("Vouchers are for the seats of a café, and this is none.")
         if not self._tries.allows(device.id, now):
             raise WrongCode("Too many codes were tried here. Wait a quarter of an hour.")
-        code = re.sub(r"[\s.-]", "", typed).upper()
+        code = re.sub(r"[\W_]", "", typed).upper()
         voucher = await asyncio.to_thread(self._store.find, code)
         here = next((each for each in self._time.sittings() if each.device == device.id), None)
         if voucher is not None and here is not None:
