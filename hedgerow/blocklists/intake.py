@@ -8,13 +8,15 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.blocklists.essential import ESSENTIAL_PROBLEM, essential_hosts
 from hedgerow.blocklists.formats import ListFormat, detect, format_named
+from hedgerow.blocklists.formats.lines import PRIVATE
 from hedgerow.blocklists.generation import EVERY, Part
-from hedgerow.blocklists.names import load_public_suffixes, rule_key
+from hedgerow.blocklists.names import is_address, load_public_suffixes, rule_key
 from hedgerow.blocklists.rules import Kind, Parsed, Problem, UrlRule
 from hedgerow.blocklists.seals import seal_key
 from hedgerow.blocklists.text import Stretch, read_stretches
@@ -38,6 +40,11 @@ TOO_MANY = f"more than {MOST_PATTERNS:,} patterns of names in one list"
 THREATS = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining", "new-domains"})
 """Categories whose lists name single bad sites: a hoster's whole domain among them is a mistake. A list of, say, dynamic-DNS
 or social services names hosters because it means them."""
+
+
+_OWN_NETWORKS = tuple(
+    map(ip_network, ("10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7", "fe80::/10"))
+)
 
 
 @dataclass(slots=True)
@@ -86,6 +93,7 @@ def take_in(text: Path, name: str, category: str, wanted_format: str, work: Path
             parsed = known.parse(stretch.lines, stretch.first, name)
             intake.lines += len(stretch.lines)
             _refuse_names(parsed, known, stretch, name, refused)
+            _leave_out_private(parsed)
             room -= _cut_patterns(parsed, room, name)
             writer.add(parsed, stretch.file)
             problems = sorted(parsed.problems + trouble, key=lambda problem: problem.line or 0)
@@ -166,6 +174,20 @@ def _refuse_names(parsed: Parsed, known: ListFormat, stretch: Stretch, name: str
         for host in dict.fromkeys((*found.hosts, *found.exact)):
             if host in refused:
                 parsed.problems.append(Problem(name, number, 1, reasons[host], line.strip()[:200]))
+
+
+def _leave_out_private(parsed: Parsed) -> None:
+    """Addresses of one's own network among the names of a list: it may not close the router or the printer."""
+    private = {host for host in parsed.hosts if (host[-1] <= "9" or ":" in host) and is_address(host) and _is_own(host)}
+    if private:
+        kept = [host for host in parsed.hosts if host not in private]
+        parsed.ignored[PRIVATE] += len(parsed.hosts) - len(kept)
+        parsed.hosts = kept
+
+
+def _is_own(address: str) -> bool:
+    found = ip_address(address)
+    return any(found in network for network in _OWN_NETWORKS)
 
 
 def _cut_patterns(parsed: Parsed, room: int, name: str) -> int:

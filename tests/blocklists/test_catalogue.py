@@ -155,6 +155,15 @@ def test_an_exception_lifts_its_category_only(tmp_path: Path) -> None:
     assert {match.category for match in catalogue.host_sources("good.a.example")} == {"social"}
 
 
+def test_no_list_of_names_closes_ones_own_network(tmp_path: Path) -> None:
+    catalogue, report = build(
+        tmp_path, adult="192.168.1.1\nfd00::1\n8.8.8.8\na.example\nb.example\nc.example\n", malware="||10.0.0.1^\n||10.example^\n"
+    )
+    asked = ("192.168.1.1", "fd00::1", "8.8.8.8", "a.example", "10.0.0.1", "www.10.example")
+    assert [bool(catalogue.host_mask(host)) for host in asked] == [False, False, True, True, False, True]
+    assert [source.ignored for source in report.sources] == [{"private networks": 2}, {"private networks": 1}]
+
+
 def test_public_suffixes_are_problems(tmp_path: Path) -> None:
     catalogue, report = build(
         tmp_path,

@@ -12,6 +12,7 @@ SINGLE_LABEL = "a single label would block a whole top-level domain"
 NOT_A_HOST = "not a host name"
 SINKS = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "0", "::0", "#", ""})  # noqa: S104 (an answer)
 LOCAL = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "localhost", "localhost.localdomain", "local"})  # noqa: S104 (an entry)
+PRIVATE = "private networks"
 _WIDEST = {4: 8, 6: 16}
 """Shorter prefixes are a great part of the internet: a mistake, or a way to break somebody's network."""
 
@@ -52,7 +53,7 @@ def add_networks(networks: Iterable[Network], parsed: Parsed) -> str | None:
     if any(network.prefixlen < _WIDEST[network.version] for network in found):
         return "too wide: a great part of the internet"
     if any(not network.is_global and not network.is_multicast for network in found):
-        parsed.ignored["private networks"] += 1
+        parsed.ignored[PRIVATE] += 1
         return None
     for network in found:
         if network.prefixlen == network.max_prefixlen:
