@@ -29,7 +29,7 @@ from hedgerow.app.compile_job import (
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.compile import CompileReport, SourceReport
-from hedgerow.blocklists.fetch import Copy, Fetched, Received, copy_of, pointer_of
+from hedgerow.blocklists.fetch import Copy, Fetched, Received, accept_held, copy_of, pointer_of
 from hedgerow.blocklists.generation import LAYOUT, read_meta
 from hedgerow.blocklists.parsed import ParsedLists, engine
 from hedgerow.blocklists.rules import Problem
@@ -221,6 +221,19 @@ class ListKeeper:
                 if self._progress is None:  # who else wants to hear of it has been told
                     log.warning("%s", each.problem)
                 self._failed[source] = (time.monotonic(), each.problem)
+
+    def accept(self, policy: Policy, name: str) -> bool:
+        """Takes the copy of a list that is held back into use; False where none is held back.
+
+        Waits for the disk. Raises OSError; BlockingIOError where lists are being fetched or compiled just now.
+        """
+        source = next((each for each in sources_of(policy) if each.url and each.name == name), None)
+        if source is None:
+            return False
+        with self._folders.locked(wait=False) as alone:
+            if not alone:
+                raise BlockingIOError
+            return accept_held(source, self._folders.downloads)
 
     def _fail(self, error: CompileError | OSError) -> None:
         self.problem = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)

@@ -103,6 +103,16 @@ class WebControl:
             raise Unfit("The policy knows nobody called '%(person)s'.", person=person)
         return services_reach(view, known, self._services)
 
+    async def accept_list(self, name: str) -> None:
+        try:
+            is_taken = await asyncio.to_thread(self._publisher.lists.accept, self.policy(), name)
+        except BlockingIOError:
+            raise Unfit("The lists are being worked on just now. Try again in a minute.") from None
+        except OSError as error:
+            raise Unfit("The list can't be taken: %(why)s.", why=error.strerror) from None
+        if not is_taken:
+            raise Unfit("No newer copy of '%(name)s' is held back.", name=name)
+
     def device_at(self, address: str) -> DeviceView | None:
         view = self._view()
         device = view.rulesets.device_at(address, self._neighbours.mac_of(address))

@@ -81,6 +81,7 @@ FORMS = {
     "/devices/remove": {"device": "mia-tablet"},
     "/lists": {"url": "https://x.example/l.txt", "category": "adult"},
     "/lists/remove": {"name": "x"},
+    "/lists/accept": {"name": "x"},
     "/settings/network": {"country": "PT", "zone": "UTC", "unknown": "adult"},
     "/changes/1/undo": {},
     "/account/password": {"old": PASSWORD, "new": "another good password"},

@@ -485,6 +485,15 @@ devices: {{mia-tablet: {{ip: 127.0.0.2}}}}
     assert ["Roblox" in own, "Fortnite" in own, "Minecraft" in own] == [False, True, True]
 
 
+def test_the_newer_copy_of_a_list_is_taken(web):
+    web.change_status(lists=(ListHealth("ads", "ads-trackers", 9, NOW, "held back: it shrank", held=True),))
+    with client(web) as browser:
+        assert "Use the newer copy of ads" in browser.get("/lists").text
+        assert browser.post("/lists/accept", data={"name": "ads"}, headers=own(web)).status_code == 303
+        assert "Use the newer copy" not in browser.get("/lists").text
+        assert browser.post("/lists/accept", data={"name": "ads"}, headers=own(web)).status_code == 422
+
+
 def test_the_log_is_exported_with_the_filters_that_are_shown(web):
     write(web, seen("old.example"), seen("www.bet.example"), seen("other.example", person="tom"))
     with client(web) as browser:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from list_server import ListServer, bomb, send, slowly, text, tls_context
 from small_internet import SmallInternet
@@ -122,6 +123,21 @@ def test_every_outcome_is_shown_and_the_index_is_never_worse(internet: SmallInte
         wait_until(lambda: not is_blocked(running, "shrinks-199.example"), 20, "the accepted copy holds")
         assert is_blocked(running, "shrinks-49.example")
         assert not status(running)["shrinks"]["held"]
+        _press(running, "grows-wild")
+        wait_until(lambda: is_blocked(running, "www.wikipedia.org"), 20, "the copy that was accepted on the page holds")
+        assert not status(running)["grows-wild"]["held"]
+
+
+def _press(running: Hedgerow, name: str) -> None:
+    """The button on the page of lists, again where lists are being compiled at the moment."""
+    token = (running.state / "admin-token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+
+    def is_taken() -> bool:
+        return httpx.post(f"{running.web}/lists/accept", data={"name": name}, headers=headers, trust_env=False).status_code == 303
+
+    assert "Use the newer copy" in httpx.get(f"{running.web}/lists", headers=headers, trust_env=False).text
+    wait_until(is_taken, 20, "the held copy is accepted")
 
 
 def test_a_slow_server_keeps_no_other_list_from_being_used(internet: SmallInternet, publisher: ListServer) -> None:

@@ -219,6 +219,10 @@ class Control(Protocol):
         """Ends the pauses of exactly this device or person (neither given: those of everybody). Raises `Unfit` for an unknown name."""
         ...
 
+    async def accept_list(self, name: str) -> None:
+        """Takes the newer copy of a list that is held back into use. Raises `Unfit`."""
+        ...
+
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[Explanation, ...]:
         """What each enforcement point would decide for a host or URL, at `at` or now. Raises `Unfit`."""
         ...

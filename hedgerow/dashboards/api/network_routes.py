@@ -131,6 +131,11 @@ def _add_lists(api: APIRouter, desk: PolicyDesk, control: Control) -> None:
         edit = adding_edit(new.source or "", new.url or "", new.category or "")
         await desk.change(visitor_of(request).name, f"Add the list {name}", edit)
 
+    @api.post("/lists/accept", status_code=204)
+    async def accept_list(name: Annotated[str, Query(max_length=2000)]) -> None:
+        """Takes the newer copy of a list that is held back into use."""
+        await control.accept_list(name)
+
     @api.delete("/lists", status_code=204)
     async def remove_list(request: Request, name: Annotated[str, Query(max_length=2000)]) -> None:
         """By the name that it has in `GET /lists`."""

@@ -28,6 +28,7 @@ class ListPages:
         router.add_api_route("/lists", self.lists, methods=["GET"])
         router.add_api_route("/lists", self.add, methods=["POST"])
         router.add_api_route("/lists/remove", self.remove, methods=["POST"])
+        router.add_api_route("/lists/accept", self.accept, methods=["POST"])
 
     async def lists(self, request: Request) -> Response:
         status, policy = self._site.control.status(), self._site.policy()
@@ -42,6 +43,11 @@ class ListPages:
         said = language_of(request).gettext("Add the list %(name)s", name=source or url.strip())
         change = await self._site.desk.change(visitor_of(request).name, said, adding_edit(source, url.strip(), category))
         return back_to("/lists", change)
+
+    async def accept(self, name: FormText) -> Response:
+        """The newer copy that was held back."""
+        await self._site.control.accept_list(name)
+        return back_to("/lists")
 
     async def remove(self, request: Request, name: FormText) -> Response:
         """By the name that it has on the page: its own, or its address."""

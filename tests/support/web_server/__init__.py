@@ -111,6 +111,12 @@ class LedgerControl:
     async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
         await asyncio.to_thread(self.ledger.resume, giver, device=DeviceId(device) if device else None, person=person)
 
+    async def accept_list(self, name: str) -> None:
+        held = [each for each in self.state.lists if each.held and each.source == name]
+        if not held:
+            raise Unfit("No newer copy of '%(name)s' is held back.", name=name)
+        self.state = replace(self.state, lists=tuple(replace(each, held=False) if each in held else each for each in self.state.lists))
+
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[Explanation, ...]:
         decision = Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
         return (Explanation(DeviceId(device), "mia", "child-8-12", at or NOW, Kind.DNS, target, None, decision),)
