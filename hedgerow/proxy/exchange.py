@@ -286,7 +286,10 @@ class Exchange:
     # What takes time: its client is not read meanwhile.
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)  # what need not wait is done in it
+        if task.done():
+            self._worked(task)
+            return
         self._working.add(task)
         task.add_done_callback(self._worked)
 

@@ -1,14 +1,20 @@
-"""mitmproxy's header fields and messages, the same to whoever uses them, without what costs most in them.
+"""mitmproxy's header fields, messages and the objects around them, the same to whoever uses them, without what costs most in them.
 
-They convert every name of every field at each look-up, and check the type of every attribute of each message. A request takes dozens
-of look-ups.
+They convert every name of every field at each look-up, and check the type of every attribute of each message; a request takes dozens
+of look-ups. Random numbers from the kernel name what never leaves the process, a connection that nobody opens is made for each layer, and
+every hook looks up what its own fields are called.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
-from mitmproxy import http
+from mitmproxy import connection, flow, http
+from mitmproxy.proxy import commands
+from mitmproxy.proxy.context import Context
 
 _HOW = ("utf-8", "surrogateescape")
 
@@ -37,9 +43,34 @@ def _contains(self: http.Headers, name: object) -> bool:
     return False
 
 
+def _fork(self: Context) -> Context:
+    context = Context.__new__(Context)
+    context.client, context.server, context.options, context.layers = self.client, self.server, self.options, self.layers.copy()
+    return context
+
+
+@cache
+def _names(hook: Any) -> tuple[str, ...]:
+    return tuple(hook.__dataclass_fields__)
+
+
+def _args(self: commands.StartHook) -> list[Any]:
+    hook: Any = type(self)
+    return [getattr(self, name) for name in _names(hook)]
+
+
 def install() -> None:
-    """Make all header fields and messages of this process lean. Call it once."""
+    """Make all header fields, messages and what goes with them in this process lean. Call it once."""
     headers: Any = http.Headers
     headers.get_all, headers.get, headers.__contains__ = _get_all, _get, _contains
     data: Any = http.MessageData
     data.__post_init__ = lambda _self: None
+    numbers = count(1)
+    modules: Any = (connection, flow)
+    for module in modules:
+        module.uuid = SimpleNamespace(uuid4=lambda: next(numbers))
+    Context.fork = _fork  # type: ignore[method-assign]
+    hook: Any = commands.StartHook
+    hook.args, hook.__new__ = _args, lambda cls, *_args, **_named: object.__new__(cls)
+    server: Any = connection.Server
+    del server.__setattr__

@@ -57,8 +57,11 @@ class Line(asyncio.Protocol):
             self._push(tls)
             self.owner.failed(self, error)
             return
-        self._push(tls)
-        if not was_established and tls.is_established:
+        if was_established or not tls.is_established:
+            self._push(tls)
+        else:
+            if not tls.can_wait:
+                self._push(tls)
             self.owner.secured(self)
         if data:
             self.owner.received(self, data)

@@ -13,13 +13,14 @@ _RECORD = 16 * 1024
 class TlsSession:
     """One side of a TLS connection; a client's side names the `host` that it wants, and may go on with an earlier `session`."""
 
-    __slots__ = ("_incoming", "_outgoing", "_tls", "is_closed", "is_established")
+    __slots__ = ("_incoming", "_is_server", "_outgoing", "_tls", "is_closed", "is_established")
 
     def __init__(
         self, context: ssl.SSLContext, *, is_server: bool = False, host: str | None = None, session: ssl.SSLSession | None = None
     ) -> None:  # fmt: skip
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server, server_hostname=host, session=session)
+        self._is_server = is_server
         self.is_established = False
         self.is_closed = False  # the peer has said that nothing follows
 
@@ -56,6 +57,11 @@ class TlsSession:
     def take(self) -> bytes:
         """What must be sent to the peer now."""
         return self._outgoing.read()
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether what must be sent when the handshake is done can go with what follows: in TLS 1.3 a server has only tickets left."""
+        return self._is_server and self._tls.version() == "TLSv1.3"
 
     @property
     def alpn(self) -> str | None:

@@ -389,6 +389,22 @@ def test_asking_too_often_is_stopped(stand: Stand, net: SmallInternet) -> None:
     assert statuses.count(200) <= 5
 
 
+def test_a_client_may_go_on_with_an_earlier_session(stand: Stand, net: SmallInternet) -> None:
+    """The ticket comes with the first answer, in both versions of TLS."""
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = ssl.create_default_context(cafile=str(stand.ca))
+        context.maximum_version = version
+        session: ssl.SSLSession | None = None
+        for is_known in (False, True):
+            with socket.create_connection(stand.proxy, 10, (CHILD_WITH_CA, 0)) as client:
+                connect(client, INSPECTED, net.origins.https_port)
+                with context.wrap_socket(client, server_hostname=INSPECTED, session=session) as tls:
+                    tls.sendall(f"GET /open HTTP/1.1\r\nHost: {INSPECTED}\r\n\r\n".encode())
+                    assert tls.recv(1000).startswith(b"HTTP/1.1 200")
+                    assert tls.session_reused is is_known, version
+                    session = tls.session
+
+
 # Getting in.
 
 
