@@ -31,12 +31,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from proxy_inspect import against, cpu_of
 from proxy_stand import proxy_stand
 from small_internet.running import network_section, wait_until
 from small_internet.whole import SmallInternet, small_internet
 
 HOST = "news.example"
-TICK = os.sysconf("SC_CLK_TCK")
+MUST = {("new tunnel", "squid"): 1.0, ("new tunnel", "squid splice"): 1.0, ("bytes", "squid"): 1.1}
+"""The ratio that must not be exceeded."""
+
+MUST_KB = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,7 @@ class Side:
 
     def cpu(self) -> float:
         """Seconds of CPU used so far, user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
+        return cpu_of(self.pid)
 
     def memory(self) -> int:
         """Bytes of memory that are its own."""
@@ -228,13 +233,15 @@ def write(results: list[dict[str, object]], pairs: int) -> None:
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {pairs} pairs in a run,"
         " the proxy pinned to one core, the load to the other. What each figure is stands in `bench/proxy_tunnel.py`.",
         "",
-        "| figure | unit | peer | Hedgerow | peer | ratio (median of pairs) | spread |",
-        "|---|---|---|---:|---:|---:|---:|",
+        "| figure | unit | peer | Hedgerow | peer | ratio (median of pairs) | spread | must | |",
+        "|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
     for each in results:
         low, high = each["spread"]  # type: ignore[misc]
         cells = (each["measure"], each["unit"], each["peer"], each["hedgerow"], each["squid"], each["ratio"], f"{low}–{high}")
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        limit = MUST.get((str(each["measure"]), str(each["peer"])))
+        must = against(each["hedgerow"], MUST_KB).replace("| ≤ 30", "| ≤ 30 kB") if limit is None else against(each["ratio"], limit)
+        lines.append("| " + " | ".join(map(str, cells)) + f" {must}")
     (Path(__file__).parent / "results" / "proxy_tunnel.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection as Pipe
@@ -110,6 +111,7 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
     builder.judge = builder.gate_judge  # type: ignore[method-assign]
     port = await gate.listen("127.0.0.1", 0)
     await gate.listen("::1", port)
+    _settle()
     pipe.send(port)
     await _obey(pipe, builder, gate)
     await gate.close()
@@ -131,11 +133,22 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
         builder.judge(world), key, authority, upstream_ca=world.upstream_ca, refusals=refusals, device_limit=world.limits.device,
         hello_limit=world.limits.head,
     )  # fmt: skip
-    running = asyncio.create_task(inspector.run(world.inspector_socket, lambda: pipe.send(0)))
+
+    def ready() -> None:
+        _settle()
+        pipe.send(0)
+
+    running = asyncio.create_task(inspector.run(world.inspector_socket, ready))
     await _obey(pipe, builder, inspector)
     inspector.stop()
     await running
     await builder.upstreams.close()
+
+
+def _settle() -> None:
+    """As every process of the application does when it serves."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _obey(pipe: Pipe, builder: Builder, worker: Any) -> None:
