@@ -46,7 +46,7 @@ def test_a_person_is_added_ruled_and_removed(web, script):
     assert script.put("/people/zoe/rules", json={"subject": "minecraft", "stance": "block"}).json()["block"] == ["minecraft"]
     assert script.put("/people/zoe/rules", json={"subject": "minecraft", "stance": "none"}).json()["block"] == []
     change = script.get("/changes").json()[0]
-    assert (change["giver"], change["undone_at"]) == ("api", None)
+    assert (change["giver"], change["undone_at"]) == ("the command line", None)
     assert any(line.startswith("-") and "minecraft" in line for line in change["diff"])
     assert script.post(f"/changes/{change['id']}/undo").status_code == 200
     assert script.delete("/people/zoe").status_code == 204

@@ -510,7 +510,7 @@ def test_a_grant_says_who_gave_it_and_why(web):
     with client(web) as parent, client(web, "127.0.0.2") as child:
         order = {"subject": "chess.example", "how_long": "hour", "person": "mia", "note": "for the club"}
         given = parent.post("/api/v1/grants", json=order, headers=BEARER).json()
-        assert (given["giver"], given["note"]) == ("api", "for the club")
+        assert (given["giver"], given["note"]) == ("the command line", "for the club")
         for page in (parent.get("/"), child.get("/device")):
             text = " ".join(Tags(page.text).text.split())
-            assert re.search(r"chess.example [^.]*until [^.]*, by api · for the club", text), text
+            assert re.search(r"chess.example [^.]*until [^.]*, by the command line · for the club", text), text

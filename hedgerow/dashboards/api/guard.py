@@ -159,7 +159,7 @@ class Guard:
         if scheme.lower() != "bearer":
             return None
         if hmac.compare_digest(credential.strip().encode(), self.token.encode()):
-            return Visitor("api", frozenset(Scope))
+            return Visitor("the command line", frozenset(Scope))
         return self.doors.visitor_of_token(credential.strip())
 
     def _visitor_of_cookie(self, headers: Headers) -> Visitor | None:
