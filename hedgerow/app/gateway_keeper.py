@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from hedgerow.app.files import write_atomically
-from hedgerow.app.settings import Settings
+from hedgerow.app.settings import EVERYWHERE, Settings
 from hedgerow.app.snapshot import View
 from hedgerow.network import gateway as nftables
 from hedgerow.network.gateway_rules import Doors, Gateway
@@ -27,7 +27,6 @@ log = logging.getLogger("hedgerow.gateway")
 
 TICK_S = 0.5
 LOOK_EVERY_S = 2.0  # a reload of the machine's own firewall may flush everything
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from hedgerow.app.gateway_keeper import EVERYWHERE
 from hedgerow.app.own_addresses import KnownOwn, address_for_others, own_addresses
 from hedgerow.app.resolvers import UpstreamChoice, UpstreamMeter, circumstances
-from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.settings import EVERYWHERE, Endpoint, Settings
 from hedgerow.app.snapshot import View
 from hedgerow.app.worker import Worker
 from hedgerow.dns.host_addresses import Addresses, HostAddresses

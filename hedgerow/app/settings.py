@@ -61,6 +61,10 @@ def may_use_low_ports() -> bool:
         return os.geteuid() == 0
 
 
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
+"""Hosts that mean every address of this machine."""
+
+
 def default_state() -> Path:
     """Where a run keeps its state unless told otherwise."""
     if os.geteuid() == 0:
