@@ -15,6 +15,7 @@ from hedgerow.journal.ledger import Ledger
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.record import Event, Recorder
+from hedgerow.journal.tables import metadata
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import AccessRequest, Activity, Bonus, DeviceId, Grant, Kind, Observation, Reason, Sitting, Verdict
 
@@ -146,3 +147,9 @@ def test_a_reader_who_does_not_go_is_told_of(journal: Engine, monkeypatch: pytes
         reader.exec_driver_sql("BEGIN")
         reader.exec_driver_sql("SELECT count(*) FROM decisions")
         assert "Somebody reads the journal" in KeptStore(journal, clock=lambda: NOW).erase(MIA, NOW, frozenset()).problem
+
+
+def test_no_table_about_somebody_is_forgotten() -> None:
+    about = {name for name, table in metadata.tables.items() if {"device", "person"} & set(table.columns.keys())}
+    about |= {"usage", "bonuses", "events", "notices", "hourly", "daily"}
+    assert about == {drawer.table.name for drawer in kept._DRAWERS}
