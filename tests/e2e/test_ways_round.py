@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -17,6 +18,8 @@ from small_internet.bodies import body, body_sha256
 from small_internet.clients import HttpAnswer, curl, kdig
 from small_internet.family import COMPUTER, LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, running_hedgerow, wait_until
+
+from hedgerow.proxy.pass_ticket import Introduced, introduce
 
 HEAD_LIMIT = 32_000_000
 """More than any head needs and than the sockets on the way hold; who has sent so much of one must have been cut off."""
@@ -70,14 +73,17 @@ def test_the_inspector_answers_nobody_but_the_gate(family: Hedgerow, internet: S
     assert _listening_ports(family.pids("inspector")) == []
     path = family.state / "run" / "inspector-0.sock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(str(path))
-        sock.sendall(b"GET http://bank.example/ HTTP/1.1\r\nHost: bank.example\r\n\r\n")
-        try:
-            answer = sock.recv(1000)
-        except ConnectionResetError:
-            answer = b""
-    assert answer == b""
+    request = b"GET http://bank.example/ HTTP/1.1\r\nHost: bank.example\r\n\r\n"
+    # A key of somebody else's; words that are no introduction at all.
+    for line in (introduce(b"k" * 32, Introduced(TABLET, None), time.time()), b"- - -\r\n", b""):
+        ours, theirs = socket.socketpair()
+        with ours, theirs, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as post:
+            post.connect(str(path))
+            socket.send_fds(post, [line + request], [theirs.fileno()])
+            theirs.close()
+            ours.settimeout(10)
+            with contextlib.suppress(ConnectionResetError):
+                assert ours.recv(1000) == b""
     assert internet.origins.requests() == []
 
 
