@@ -1,5 +1,8 @@
 """Templates are compiled once for all languages, and say in each what they say there."""
 
+import httpx
+from web_server import running_web
+
 from hedgerow.dashboards.pages.languages import language
 from hedgerow.dashboards.pages.templating import environment
 
@@ -16,3 +19,13 @@ def test_plain_text_is_not_escaped_and_pages_are():
     made = environment(language("en"))
     assert made.overlay(autoescape=False).from_string("{{ what }}").render(what="<b>") == "<b>"
     assert made.from_string("{{ what }}").render(what="<b>") == "&lt;b&gt;"
+
+
+def test_what_is_made_ready_is_not_made_ready_again_by_the_first_look(tmp_path, monkeypatch):
+    """Templates are compiled and routes prepared before somebody asks."""
+    compiled = []
+    real = environment(language("en")).__class__.compile
+    with running_web(tmp_path, warm=True) as web:
+        monkeypatch.setattr("jinja2.Environment.compile", lambda *given, **more: compiled.append(given) or real(*given, **more))
+        assert httpx.get(f"{web.url}/start", trust_env=False).status_code == 200
+    assert compiled == []

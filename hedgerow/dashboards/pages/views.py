@@ -25,6 +25,7 @@ from hedgerow.dashboards.pages.settings import SettingsPages
 from hedgerow.dashboards.pages.site import Site
 from hedgerow.dashboards.pages.today import TodayPages
 
+ICON_PATH = "/static/hedgerow.svg"
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#3c8f54"'
     ' d="M4 27V17c0-5 3-9 6-9s5 3 6 6c1-5 4-9 7-9 4 0 6 5 6 11v11z"/></svg>'
@@ -42,7 +43,7 @@ def make_pages(site: Site) -> APIRouter:
     for name, kind in (("hedgerow.css", "text/css"), ("hedgerow.js", "text/javascript")):
         router.add_api_route(f"/static/{name}", _file(site.renderer.files[name], kind), methods=["GET"])
 
-    @router.get("/static/hedgerow.svg")
+    @router.get(ICON_PATH)
     async def icon() -> Response:
         return Response(_ICON, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
