@@ -135,7 +135,7 @@ def _publish(stand: Stand, state: Path, ports: tuple[int, int, int]) -> None:
     """What supervisor and control would have left for a worker: settings and a snapshot."""
     from hedgerow.app.settings import Endpoint, Settings
     from hedgerow.app.snapshot import Snapshot
-    from hedgerow.policies.load import parse_policy
+    from hedgerow.policies.reading.load import parse_policy
 
     chain, key = stand.certificate
     text = POLICY.replace("UPSTREAM", f"127.0.0.1:{stand.upstream}").replace("CHAIN", str(chain)).replace("KEY", str(key))

@@ -23,8 +23,8 @@ from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.blocklists.compile import compile_generation
 from hedgerow.blocklists.sources import Source, starter_sources
 from hedgerow.policies.decide import decide
-from hedgerow.policies.load import load_policy
 from hedgerow.policies.model import DeviceId, Kind, Request
+from hedgerow.policies.reading.load import load_policy
 
 NOW = 1_795_521_600.0
 CATEGORIES = ("adult", "gambling", "social", "games", "malware", "ads-trackers", "news", "video")

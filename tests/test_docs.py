@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hedgerow.app.cli import app
-from hedgerow.policies.load import parse_policy
+from hedgerow.policies.reading.load import parse_policy
 
 ROOT = Path(__file__).parent.parent
 HEDGEROW = Path(sys.executable).with_name("hedgerow")

@@ -22,20 +22,27 @@ from rich.console import Console
 from rich.markup import escape
 
 from hedgerow import __version__
-from hedgerow.app import cli_ca, cli_doctor, cli_family, cli_gateway, cli_lists, cli_notices, cli_policy, cli_time
-from hedgerow.app.cli_options import AsJson, PolicyFile, StateDir, fail, find_policy
-from hedgerow.app.compile_job import CompileError
-from hedgerow.app.lists import place_of, prepare_generation
+from hedgerow.app.commands import ca as cli_ca
+from hedgerow.app.commands import doctor as cli_doctor
+from hedgerow.app.commands import family as cli_family
+from hedgerow.app.commands import gateway as cli_gateway
+from hedgerow.app.commands import lists as cli_lists
+from hedgerow.app.commands import notices as cli_notices
+from hedgerow.app.commands import policy as cli_policy
+from hedgerow.app.commands import time as cli_time
+from hedgerow.app.commands.options import AsJson, PolicyFile, StateDir, fail, find_policy
+from hedgerow.app.control.compile_job import CompileError
+from hedgerow.app.control.lists import place_of, prepare_generation
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Endpoint, Settings, default_state, may_use_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.app.supervisor import StartError, become_supervisor, prepare
 from hedgerow.policies.explain import Explanation, find_device
 from hedgerow.policies.explain import explain as explain_request
-from hedgerow.policies.load import PolicyError, load_policy
 from hedgerow.policies.model import Device, Policy, Verdict
+from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.reading.suggestions import suggest
 from hedgerow.policies.resolver_settings import BlockedAnswer, ResolverSettings
-from hedgerow.policies.suggestions import suggest
 
 app = typer.Typer(
     name="hedgerow",

@@ -23,18 +23,18 @@ from struct import pack
 import httpx
 from pyroute2 import IPRoute
 
+from hedgerow.app.control.gateway_keeper import Choice
+from hedgerow.app.control.safe_names import safe_names, unresolved
 from hedgerow.app.encrypted_check import try_encrypted
-from hedgerow.app.gateway_keeper import Choice
-from hedgerow.app.resolvers import upstreams_of
-from hedgerow.app.safe_names import safe_names, unresolved
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.snapshot import Snapshot
+from hedgerow.app.workers.resolvers import upstreams_of
 from hedgerow.dns import wire
-from hedgerow.dns.inquiries import Upstreams
-from hedgerow.dns.upstream import Ask, UpstreamError
+from hedgerow.dns.upstreams.inquiries import Upstreams
+from hedgerow.dns.upstreams.upstream import Ask, UpstreamError
 from hedgerow.network import gateway as nftables
-from hedgerow.policies.load import PolicyError, load_policy
 from hedgerow.policies.model import Policy
+from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.proxy.authority import AuthorityError, load_authority
 
 PATIENCE_S = 3.0

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hedgerow.app.control.gateway_keeper import Choice, gateway_of
 from hedgerow.app.doctor import Finding, Health, good
-from hedgerow.app.gateway_keeper import Choice, gateway_of
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.network import gateway as nftables

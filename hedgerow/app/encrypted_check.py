@@ -8,10 +8,10 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from hedgerow.app.settings import Endpoint, Settings
-from hedgerow.dns.channels import open_channel
-from hedgerow.dns.kept_channel import KeptChannel
-from hedgerow.dns.trust import Trust
-from hedgerow.dns.upstream import UpstreamError, UpstreamSpec
+from hedgerow.dns.upstreams.channels import open_channel
+from hedgerow.dns.upstreams.kept_channel import KeptChannel
+from hedgerow.dns.upstreams.trust import Trust
+from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamSpec
 from hedgerow.policies.network import Network
 from hedgerow.proxy.authority import AuthorityError, load_authority
 

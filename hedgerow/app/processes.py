@@ -21,7 +21,7 @@ from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import SnapshotWatch
 from hedgerow.app.words import READY, RENEW, RETIRE
-from hedgerow.app.worker import Worker
+from hedgerow.app.workers.worker import Worker
 
 log = logging.getLogger("hedgerow.processes")
 
@@ -91,7 +91,7 @@ def make_worker(role: str, index: int, settings: Settings) -> Worker:
 
 
 async def run_control(settings: Settings, _index: int) -> None:
-    from hedgerow.app.control import ControlProcess
+    from hedgerow.app.control.process import ControlProcess
 
     control = ControlProcess(settings)
     await control.start()
@@ -102,7 +102,7 @@ async def run_control(settings: Settings, _index: int) -> None:
 
 
 async def run_dns(settings: Settings, index: int) -> None:
-    from hedgerow.app.dns_worker import serve_dns
+    from hedgerow.app.workers.dns_worker import serve_dns
 
     worker = make_worker("dns", index, settings)
     async with serve_dns(worker), in_background(worker.run()):
@@ -112,7 +112,7 @@ async def run_dns(settings: Settings, index: int) -> None:
 
 
 async def run_gate(settings: Settings, index: int) -> None:
-    from hedgerow.app.gate_worker import serve_gate
+    from hedgerow.app.workers.gate_worker import serve_gate
 
     worker = make_worker("gate", index, settings)
     async with serve_gate(worker), in_background(worker.run()):
@@ -121,7 +121,7 @@ async def run_gate(settings: Settings, index: int) -> None:
 
 
 async def run_inspector(settings: Settings, index: int) -> None:
-    from hedgerow.app.inspector_worker import serve_inspector, want_successor
+    from hedgerow.app.workers.inspector_worker import serve_inspector, want_successor
 
     worker = make_worker("inspector", index, settings)
     async with serve_inspector(worker) as inspector, in_background(worker.run()):
@@ -153,7 +153,7 @@ def main() -> None:
         await ROLES[role](settings, index)
 
     if role in {"gate", "inspector"}:
-        from hedgerow.proxy.gate import new_loop
+        from hedgerow.proxy.gate.server import new_loop
 
         with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(run())

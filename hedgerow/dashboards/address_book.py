@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from hedgerow.dashboards.api.control import Unfit
-from hedgerow.policies.notices_reader import NAME
+from hedgerow.policies.reading.notices import NAME
 
 ADDRESS_LIMIT = 2000
 

@@ -22,7 +22,7 @@ from hedgerow.dashboards.reports import Report
 from hedgerow.journal.outbox import NoticeRow, Outbox
 from hedgerow.policies.model import Policy
 from hedgerow.policies.notices import Receiver, Topic
-from hedgerow.policies.schedule import state_at
+from hedgerow.policies.times.schedule import state_at
 
 log = logging.getLogger("hedgerow.notices")
 

@@ -18,8 +18,8 @@ from starlette.concurrency import run_in_threadpool
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.policy_text import EMPTY, Edit, edited_together
 from hedgerow.journal.changes import ChangeStore, PolicyChange
-from hedgerow.policies.includes import included_files
-from hedgerow.policies.load import PolicyError, parse_policy
+from hedgerow.policies.reading.includes import included_files
+from hedgerow.policies.reading.load import PolicyError, parse_policy
 
 type TakeUp = Callable[[Path], Awaitable[None]]
 """Puts the policy into force; returns when it holds."""

@@ -18,8 +18,8 @@ from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.languages import Language, message
 from hedgerow.dashboards.pages.templating import environment
 from hedgerow.journal.read import Reader, RequestRow, UseCount, WhyCount
-from hedgerow.policies.activity import TOPICS
 from hedgerow.policies.model import Policy, Privacy, Reason, Verdict
+from hedgerow.policies.times.activity import TOPICS
 
 WEEK_S = 7 * 86400.0
 _TOPICS = 6

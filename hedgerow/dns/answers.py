@@ -11,9 +11,10 @@ from ipaddress import ip_address
 from struct import pack
 from typing import Final, NamedTuple
 
-from hedgerow.dns import responses, wire
+from hedgerow.dns import wire
 from hedgerow.dns.explanations import NO_REACHABLE_AUTHORITY, STALE, STALE_NXDOMAIN, Explanation, explain_block
-from hedgerow.dns.responses import Response
+from hedgerow.dns.upstreams import responses
+from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.wire import Query, Record
 from hedgerow.policies.model import Decision
 from hedgerow.policies.resolver_settings import BlockedAnswer

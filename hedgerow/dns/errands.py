@@ -7,10 +7,10 @@ from typing import Final, Protocol
 from hedgerow.dns.answers import STALE_TTL
 from hedgerow.dns.cache import ClockCache, Resolution, resolution_key
 from hedgerow.dns.cases import Answer, Case, Clocks, Done
-from hedgerow.dns.deadlines import Handle
-from hedgerow.dns.inquiries import Outcome, Upstreams, is_bogus
-from hedgerow.dns.responses import Response
-from hedgerow.dns.upstream import Ask, UpstreamError
+from hedgerow.dns.upstreams.deadlines import Handle
+from hedgerow.dns.upstreams.inquiries import Outcome, Upstreams, is_bogus
+from hedgerow.dns.upstreams.responses import Response
+from hedgerow.dns.upstreams.upstream import Ask, UpstreamError
 from hedgerow.dns.wire import HEADER, Query
 
 STALE_AFTER_SECONDS: Final = 1.8  # how long a client waits for the upstreams where an old answer is at hand (RFC 8767, section 5)

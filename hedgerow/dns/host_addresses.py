@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from hedgerow.dns import wire
 from hedgerow.dns.resolver import OPEN_PAGE, Resolver
-from hedgerow.dns.responses import addresses_in, parse_response
+from hedgerow.dns.upstreams.responses import addresses_in, parse_response
 from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 

@@ -14,7 +14,7 @@ import h2.exceptions
 import h2.settings
 import h11
 
-from hedgerow.dns.limits import MAX_QUERY, MAX_UNSENT
+from hedgerow.dns.listening.limits import MAX_QUERY, MAX_UNSENT
 
 MAX_HEAD: Final = 12 << 10  # a GET carries the query in its path
 MAX_STREAMS: Final = 100

@@ -13,18 +13,19 @@ from ipaddress import ip_address
 from struct import pack
 from typing import Any, Final
 
-from hedgerow.dns import answers, designation, responses, wire
+from hedgerow.dns import answers, designation, wire
 from hedgerow.dns.answers import Draft
 from hedgerow.dns.cache import NEVER, ClockCache, Entry, Resolution, learn_suffix, resolution_key
 from hedgerow.dns.cases import Answer, Case, Clocks, Done
 from hedgerow.dns.errands import Errand
-from hedgerow.dns.inquiries import Outcome, Upstreams
 from hedgerow.dns.private_zones import private_zone
-from hedgerow.dns.responses import Response
 from hedgerow.dns.rulings import Circumstances, Decide
 from hedgerow.dns.series import SeriesTable, type_name
 from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, Special, special, special_answer
-from hedgerow.dns.upstream import Ask, UpstreamError
+from hedgerow.dns.upstreams import responses
+from hedgerow.dns.upstreams.inquiries import Outcome, Upstreams
+from hedgerow.dns.upstreams.responses import Response
+from hedgerow.dns.upstreams.upstream import Ask, UpstreamError
 from hedgerow.dns.wire import Malformed, Query
 from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.resolver_settings import BlockedAnswer, ResolverSettings

@@ -26,8 +26,8 @@ from hedgerow.journal.ledger import file_request
 from hedgerow.journal.messages import DeviceSeen, Message, may_be_remembered
 from hedgerow.journal.search import reversed_labels
 from hedgerow.journal.tables import access_requests, daily, decisions, devices_seen, events, grants, hourly, pauses
-from hedgerow.policies.endings import Ending
 from hedgerow.policies.model import AccessRequest, Observation
+from hedgerow.policies.times.endings import Ending
 
 log = logging.getLogger("hedgerow.journal")
 

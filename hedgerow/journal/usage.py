@@ -14,8 +14,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from hedgerow.journal.ledger import NoSuchEntry
 from hedgerow.journal.tables import bonuses, sittings, usage
-from hedgerow.policies.balances import Account
 from hedgerow.policies.model import Activity, Bonus, DeviceId, Sitting
+from hedgerow.policies.times.balances import Account
 
 KEPT_HOURS = 24 * 35
 """A week's budget needs the week; a report of a month needs the month."""

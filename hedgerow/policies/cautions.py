@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hedgerow.policies.dues import Due, dues
 from hedgerow.policies.model import Policy
-from hedgerow.policies.network_settings import shown_network
+from hedgerow.policies.reading.network_settings import shown_network
 
 
 def cautions(policy: Policy, now: float) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hedgerow.policies.model import Device, DeviceId, Policy
 from hedgerow.policies.parties import Parties, Party, content_of, settings_of, strictest_layers
-from hedgerow.policies.timing import Allowance, Schedule
+from hedgerow.policies.times.timing import Allowance, Schedule
 
 
 @dataclass(frozen=True, slots=True)

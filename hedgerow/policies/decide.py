@@ -15,7 +15,6 @@ from hedgerow.blocklists.catalogue import AskerRuling, Catalogue
 from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.urls import UNKNOWN, Asker
-from hedgerow.policies.activity import connectivity_checks, is_beneath
 from hedgerow.policies.content import blocked_search, words_of_search
 from hedgerow.policies.landmarks import Landmark
 from hedgerow.policies.model import Decision, Kind, Reason, Request, SafeSearch, TargetKind, Verdict
@@ -24,6 +23,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engine
 from hedgerow.policies.subjects import belongs_to
 from hedgerow.policies.targets import path_of
+from hedgerow.policies.times.activity import connectivity_checks, is_beneath
 
 IP_ADDRESS = "ip-address"
 HIDDEN_NAME = "ech"

@@ -14,11 +14,11 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
 from hedgerow.policies.decide import STEPS, Case, carry_out, decide, open_case
 from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, SafeSearch, Verdict
-from hedgerow.policies.network_settings import parse_mac
+from hedgerow.policies.reading.network_settings import parse_mac
 from hedgerow.policies.rule_index import BYPASS, Rule, Scope
 from hedgerow.policies.ruleset import Ruleset, Rulesets, bedtime_of
-from hedgerow.policies.schedule import state_at
 from hedgerow.policies.subjects import services_of
+from hedgerow.policies.times.schedule import state_at
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.network import Network
 from hedgerow.policies.notices import Receiver
-from hedgerow.policies.timing import Activity, Allowance, Bonus, Schedule, Span, Spent
+from hedgerow.policies.times.timing import Activity, Allowance, Bonus, Schedule, Span, Spent
 
 __all__ = ["Activity", "Allowance", "Bonus", "Schedule", "Span", "Spent"]
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from hedgerow.policies.timing import Schedule
+from hedgerow.policies.times.timing import Schedule
 
 
 class Topic(StrEnum):

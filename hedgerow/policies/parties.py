@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from hedgerow.policies.content import ContentRules, combine
 from hedgerow.policies.model import Device, DeviceId, Person, Policy, Privacy, Rules, SafeSearch, Sitting, Target
 from hedgerow.policies.rule_index import Scope
-from hedgerow.policies.timing import Allowance
+from hedgerow.policies.times.timing import Allowance
 
 _LEVELS = (SafeSearch.OFF, SafeSearch.MODERATE, SafeSearch.STRICT)
 _PRIVACIES = (Privacy.FULL, Privacy.DOMAIN, Privacy.CATEGORY, Privacy.NONE)

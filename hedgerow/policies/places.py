@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from zoneinfo import available_timezones
 
-from hedgerow.policies.suggestions import did_you_mean, suggest
+from hedgerow.policies.reading.suggestions import did_you_mean, suggest
 
 _LANGUAGES = ("en", "de", "fr", "es", "pt")
 _OFTEN_SAID = {"uk": "GB", "el": "GR", "en": "GB", "usa": "US", "england": "GB", "america": "US", "scotland": "GB", "wales": "GB"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hedgerow.policies.model import Profile, TargetKind
 from hedgerow.policies.profiles import BUILTIN, builtin_profiles
-from hedgerow.policies.schema import RawPolicy
+from hedgerow.policies.reading.schema import RawPolicy
 
 SCHEMA_FILE, POLICY_FILE = "hedgerow.schema.json", "policy.md"
 _BEGIN, _END = "<!-- made from the profiles: begin -->", "<!-- end -->"

@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.rules import Origin
-from hedgerow.policies.closing import Clockwork, Closed, Hour, UsedUp, bedtime_of, concerns, edges_of, holds
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.landmarks import Landmarks
 from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, SafeSearch, Sitting, Spent, Verdict
@@ -16,6 +15,7 @@ from hedgerow.policies.parties import Layers, Meter, Parties, Party, content_of,
 from hedgerow.policies.recognise import MAX_REMEMBERED, Recogniser, parse_client_address
 from hedgerow.policies.rule_index import Layer, RuleIndex, Scope
 from hedgerow.policies.targets import parse_target
+from hedgerow.policies.times.closing import Clockwork, Closed, Hour, UsedUp, bedtime_of, concerns, edges_of, holds
 
 __all__ = ["MAX_REMEMBERED", "Closed", "Ruleset", "Rulesets", "bedtime_of", "parse_client_address"]
 

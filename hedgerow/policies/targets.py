@@ -8,7 +8,7 @@ from collections.abc import Collection
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Target, TargetKind
-from hedgerow.policies.suggestions import did_you_mean, meant_list, suggest
+from hedgerow.policies.reading.suggestions import did_you_mean, meant_list, suggest
 
 INTERNET = "internet"
 """What a schedule may name beside all the others: the whole of it."""

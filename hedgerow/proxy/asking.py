@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.model import DeviceId
-from hedgerow.proxy.block_page import NOTE_LIMIT
+from hedgerow.proxy.pages.block_page import NOTE_LIMIT
 
 MAX_FORM = 16 * 1024
 _MAX_URL = 2000

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, Decision, Device, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.block_page import BlockPage
+from hedgerow.proxy.gate.sign_in import SignInRules
 from hedgerow.proxy.guard import Guard
+from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.pass_through import PASSED
-from hedgerow.proxy.sign_in import SignInRules
 
 
 class Addresses(Protocol):

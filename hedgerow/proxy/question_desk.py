@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, Decision, Device, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.answer import Answer
 from hedgerow.proxy.asking import AskLimit, is_from_same_origin, read_code, read_form, read_times, says_yes
-from hedgerow.proxy.block_page import is_closed_to_asking
 from hedgerow.proxy.http_head import Authority
 from hedgerow.proxy.judge import Counters, Judge
-from hedgerow.proxy.wording import Reader
+from hedgerow.proxy.pages.answer import Answer
+from hedgerow.proxy.pages.block_page import is_closed_to_asking
+from hedgerow.proxy.pages.wording import Reader
 
 _LOOKS, _LOOK_S = 25, 0.1
 """How often it is looked whether control's answer has come with a snapshot."""

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.calendars import CalendarKeeper
-from hedgerow.app.policy_file import PolicyFile
-from hedgerow.policies.holidays import MAX_CALENDAR_BYTES, copy_of
-from hedgerow.policies.load import load_policy
+from hedgerow.app.control.calendars import CalendarKeeper
+from hedgerow.app.control.policy_file import PolicyFile
+from hedgerow.policies.reading.holidays import MAX_CALENDAR_BYTES, copy_of
+from hedgerow.policies.reading.load import load_policy
 
 CALENDAR = """BEGIN:VCALENDAR
 VERSION:2.0

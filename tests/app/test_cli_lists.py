@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hedgerow.app.cli_lists import app
+from hedgerow.app.commands.lists import app
 
 
 def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from hedgerow.app.cli_tables import add_row, printable
+from hedgerow.app.commands.tables import add_row, printable
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hedgerow.app.host_names import HostNames, reverse_name
+from hedgerow.app.control.host_names import HostNames, reverse_name
 from hedgerow.network.leases import Lease
 
 A, B, C = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"

@@ -19,8 +19,8 @@ import pytest
 from list_server import ListServer, text
 from pydantic import TypeAdapter
 
-from hedgerow.app.compile_job import CompileJob, FetchJob, ListFolders, run_compile, run_fetch
-from hedgerow.app.lists import fingerprint
+from hedgerow.app.control.compile_job import CompileJob, FetchJob, ListFolders, run_compile, run_fetch
+from hedgerow.app.control.lists import fingerprint
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.fetch import Outcome, copy_of, kept_copies
 from hedgerow.blocklists.sources import Source
@@ -120,7 +120,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
 
 
 def spawn(what: str, job: bytes, **more: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "hedgerow.app.compile_job", what]
+    command = [sys.executable, "-P", "-m", "hedgerow.app.control.compile_job", what]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process: subprocess.Popen[bytes] = subprocess.Popen(command, **pipes, **more)  # type: ignore[call-overload]
     assert process.stdin

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from list_server import ListServer, text
 
-from hedgerow.app import lists as lists_module
-from hedgerow.app.compile_job import CompileJob, run_compile
-from hedgerow.app.lists import ListKeeper, fingerprint, recommended_sources, sources_of
+from hedgerow.app.control import lists as lists_module
+from hedgerow.app.control.compile_job import CompileJob, run_compile
+from hedgerow.app.control.lists import ListKeeper, fingerprint, recommended_sources, sources_of
 from hedgerow.blocklists import layers
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import CompileReport
 from hedgerow.blocklists.generation import REPORT, read_meta
 from hedgerow.blocklists.sources import Source
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import Policy
+from hedgerow.policies.reading.load import parse_policy
 
 
 def policy_of(folder: Path, body: str) -> Policy:
@@ -120,7 +120,7 @@ def test_two_layers_become_one_when_lists_have_settled(tmp_path: Path, monkeypat
     (tmp_path / "list.txt").write_text("a.example\n")
     policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
     keeper = ListKeeper(tmp_path / "state")
-    monkeypatch.setattr("hedgerow.app.lists.compile_apart", compile_here)
+    monkeypatch.setattr("hedgerow.app.control.lists.compile_apart", compile_here)
 
     def compiled(host: str) -> int:
         assert asyncio.run(keeper.compile(policy))

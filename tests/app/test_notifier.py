@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hedgerow.app.notifier import budget_warnings, notices_of, send_apart, troubles
+from hedgerow.app.control.notifier import budget_warnings, notices_of, send_apart, troubles
 from hedgerow.blocklists.rules import Problem
 from hedgerow.dashboards.api.control import ListHealth, Status
 from hedgerow.dashboards.api.time_routes import BudgetRow
@@ -16,10 +16,10 @@ from hedgerow.dashboards.notices import Message, Notice
 from hedgerow.dashboards.pages.languages import language
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.record import Event
-from hedgerow.policies.endings import Ending
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
 from hedgerow.policies.notices import Topic
+from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.times.endings import Ending
 
 NOW = 1_780_056_000.0
 POLICY = parse_policy(b"", None)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.plain_json import from_json, to_json
-from hedgerow.policies.load import load_policy
 from hedgerow.policies.model import Policy
+from hedgerow.policies.reading.load import load_policy
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 

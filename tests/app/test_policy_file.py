@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from hedgerow.app.policy_file import PolicyFile
-from hedgerow.policies.load import load_policy
+from hedgerow.app.control.policy_file import PolicyFile
+from hedgerow.policies.reading.load import load_policy
 
 
 def test_an_edit_is_taken_and_a_broken_one_is_not(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from small_internet import Fault, SmallInternet
 
-from hedgerow.app.safe_names import SafeNamesWatch
+from hedgerow.app.control.safe_names import SafeNamesWatch
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.journal.record import Event
 from hedgerow.policies.network import Network

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.lists import prepare_generation
+from hedgerow.app.control.lists import prepare_generation
 from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotWatch
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import DeviceId, Grant, Pause
+from hedgerow.policies.reading.load import parse_policy
 
 POLICY = b"""
 people:

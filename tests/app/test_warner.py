@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hedgerow.app.warner import Warner
+from hedgerow.app.control.warner import Warner
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import compile_generation
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.journal.record import Event
-from hedgerow.policies.balances import Balance, balances
-from hedgerow.policies.budget import mark
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import Bonus, Policy
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.times.balances import Balance, balances
+from hedgerow.policies.times.budget import mark
 
 POLICY = parse_policy(b"""
 network: {timezone: UTC}

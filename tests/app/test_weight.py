@@ -8,7 +8,7 @@ import sys
 import pytest
 
 HEAVY = ("pyroute2", "pydantic", "sqlalchemy", "fastapi", "httpx", "babel", "typer", "apprise")
-LOADED = "import sys; import hedgerow.app.{0}; print(*(name for name in {1} if name in sys.modules))"
+LOADED = "import sys; import hedgerow.app.workers.{0}; print(*(name for name in {1} if name in sys.modules))"
 
 
 @pytest.mark.parametrize("worker", ["dns_worker", "gate_worker", "inspector_worker"])

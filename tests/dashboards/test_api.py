@@ -13,8 +13,8 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 from web_server import NOW, TOKEN, running_web
 
-from hedgerow.policies.load import load_policy
 from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.policies.reading.load import load_policy
 
 PASSWORD = "four words and more"
 

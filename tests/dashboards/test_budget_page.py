@@ -7,7 +7,7 @@ import pytest
 
 from hedgerow.dashboards.pages.budgets import Limit, budget_edit, limits_of
 from hedgerow.dashboards.policy_text import edited
-from hedgerow.policies.load import load_policy, parse_policy
+from hedgerow.policies.reading.load import load_policy, parse_policy
 
 
 def text_of(budget):

@@ -9,8 +9,8 @@ from web_server import NOW
 
 from hedgerow.dashboards.api.control import DeviceView
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.policies.load import load_policy
 from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.policies.reading.load import load_policy
 
 PASSWORD = "four words and more"
 TV = DeviceId("b8:27:eb:11:22:33")

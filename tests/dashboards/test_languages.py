@@ -13,9 +13,9 @@ from web_server.household import fill
 
 from hedgerow.dashboards.pages.languages import HERE, language
 from hedgerow.dashboards.pages.languages.catalogues import TRANSLATED, messages, missing, updated
-from hedgerow.policies.days import DAY_NAMES
 from hedgerow.policies.services import Services
-from hedgerow.proxy.wording import category_titles
+from hedgerow.policies.times.days import DAY_NAMES
+from hedgerow.proxy.pages.wording import category_titles
 
 PAGES = (
     *(

@@ -11,8 +11,8 @@ from web_server import Web
 
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.mail_address import mail_address
-from hedgerow.policies.load import load_policy
 from hedgerow.policies.notices import USUAL, Moment, Receiver, Topic
+from hedgerow.policies.reading.load import load_policy
 
 PASSWORD = "a b/c?&@:%é"
 PAGE = "/settings/notices"

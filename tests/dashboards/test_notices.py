@@ -16,8 +16,8 @@ from hedgerow.dashboards.notices import Message, Notice, NoticeDesk
 from hedgerow.dashboards.reports import Report
 from hedgerow.journal.outbox import GIVEN_UP, SENT, WAITING_LIMIT, Outbox
 from hedgerow.journal.store import open_journal
-from hedgerow.policies.load import PolicyError, parse_policy
 from hedgerow.policies.notices import Topic
+from hedgerow.policies.reading.load import PolicyError, parse_policy
 
 NOON = 1_780_056_000.0  # 2026-05-29 12:00 UTC, a Friday
 HOUR = 3600.0

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.dashboards.policy_text import EMPTY, diff, edited, edited_together, exclude, include, put, put_times, remove, rename
-from hedgerow.policies.load import PolicyError, parse_policy
+from hedgerow.policies.reading.load import PolicyError, parse_policy
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

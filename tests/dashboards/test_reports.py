@@ -9,8 +9,8 @@ from hedgerow.dashboards.pages.languages import language
 from hedgerow.dashboards.reports import weekly_report
 from hedgerow.journal.read import Reader
 from hedgerow.journal.usage import UsageStore
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import AccessRequest, Activity, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.policies.reading.load import parse_policy
 
 POLICY = parse_policy(b"people:\n  mia: {age: 9, devices: [192.168.1.5]}\n  tom: {age: 15, devices: [192.168.1.6], privacy: none}\n", None)
 DAY = 86400

@@ -6,7 +6,7 @@ import pytest
 
 from hedgerow.dashboards.pages.languages import language
 from hedgerow.dashboards.pages.rules_words import rules_in_words
-from hedgerow.policies.load import parse_policy
+from hedgerow.policies.reading.load import parse_policy
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from hedgerow.dashboards.api.control import DeviceView, ListHealth, WorkerHealth
 from hedgerow.dashboards.api.time_routes import BudgetRow
 from hedgerow.dashboards.metrics import METRICS
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.policies.endings import Ending
 from hedgerow.policies.lifelines import Lifeline
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Kind, Observation, Reason, Verdict
+from hedgerow.policies.times.endings import Ending
 
 MIA = DeviceId("mia-tablet")
 HELPLINE = Lifeline("A helpline", "GB", "https://help.example/", ("help.example",), phone="0800 11 11")

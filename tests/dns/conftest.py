@@ -11,12 +11,12 @@ from typing import Any, cast
 import pytest
 
 from hedgerow.blocklists.rules import Origin
-from hedgerow.dns import datagrams
 from hedgerow.dns.cases import Clocks
-from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.clients import Client
-from hedgerow.dns.listeners import Server
+from hedgerow.dns.listening import datagrams
+from hedgerow.dns.listening.clients import Client
+from hedgerow.dns.listening.listeners import Server
 from hedgerow.dns.resolver import Resolver
+from hedgerow.dns.upstreams.channels import open_upstreams
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 

@@ -7,7 +7,8 @@ from struct import pack
 import dnslib
 import pytest
 
-from hedgerow.dns import answers, responses, wire
+from hedgerow.dns import answers, wire
+from hedgerow.dns.upstreams import responses
 from hedgerow.policies.model import Decision, Reason, Verdict
 
 DECISION = Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")

@@ -14,11 +14,11 @@ import pytest
 import uvloop
 from small_internet import SmallInternet
 
-from hedgerow.dns import arrivals
-from hedgerow.dns.certificates import ServerTls
-from hedgerow.dns.doh import PROTOCOLS, DohServer
-from hedgerow.dns.encrypted import DOT_PROTOCOLS, EncryptedSide
-from hedgerow.dns.listeners import open_socket
+from hedgerow.dns.listening import arrivals
+from hedgerow.dns.listening.certificates import ServerTls
+from hedgerow.dns.listening.doh import PROTOCOLS, DohServer
+from hedgerow.dns.listening.encrypted import DOT_PROTOCOLS, EncryptedSide
+from hedgerow.dns.listening.listeners import open_socket
 
 from .conftest import running
 

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from small_internet import SmallInternet
 
-from hedgerow.dns.clients import Client
+from hedgerow.dns.listening.clients import Client
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 

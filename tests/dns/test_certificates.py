@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.dns.certificates import ServerTls
+from hedgerow.dns.listening.certificates import ServerTls
 from hedgerow.proxy.authority import Authority, ensure_authority, issue_server
 
 NAME = "dns.home.example"

@@ -12,12 +12,12 @@ import h2.settings
 import uvloop
 from small_internet import SmallInternet
 
-from hedgerow.dns.certificates import ServerTls
-from hedgerow.dns.doh import PROTOCOLS, DohServer
-from hedgerow.dns.encrypted import EncryptedSide
 from hedgerow.dns.http_codec import MAX_STREAMS
-from hedgerow.dns.limits import MAX_UNSENT
-from hedgerow.dns.listeners import open_socket
+from hedgerow.dns.listening.certificates import ServerTls
+from hedgerow.dns.listening.doh import PROTOCOLS, DohServer
+from hedgerow.dns.listening.encrypted import EncryptedSide
+from hedgerow.dns.listening.limits import MAX_UNSENT
+from hedgerow.dns.listening.listeners import open_socket
 
 from .conftest import running
 

@@ -16,13 +16,13 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived
 from small_internet import SmallInternet
 
-from hedgerow.dns import doq
-from hedgerow.dns.doq import EXCESSIVE_LOAD, NO_ERROR, PROTOCOL_ERROR, DoqServer
-from hedgerow.dns.encrypted import EncryptedSide
-from hedgerow.dns.listeners import open_socket
-from hedgerow.dns.quic_tls import QuicTls
-from hedgerow.dns.quic_windows import MAX_STREAMS
-from hedgerow.dns.retry_tokens import RetryTokens
+from hedgerow.dns.listening import doq
+from hedgerow.dns.listening.doq import EXCESSIVE_LOAD, NO_ERROR, PROTOCOL_ERROR, DoqServer
+from hedgerow.dns.listening.encrypted import EncryptedSide
+from hedgerow.dns.listening.listeners import open_socket
+from hedgerow.dns.listening.quic_tls import QuicTls
+from hedgerow.dns.listening.quic_windows import MAX_STREAMS
+from hedgerow.dns.listening.retry_tokens import RetryTokens
 
 from .conftest import running
 

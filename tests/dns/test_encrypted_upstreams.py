@@ -15,12 +15,13 @@ from struct import pack
 import pytest
 from small_internet import SmallInternet
 
-from hedgerow.dns import kept_channel, wire
-from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.inquiries import Upstreams
-from hedgerow.dns.responses import addresses_in
-from hedgerow.dns.trust import Trust
-from hedgerow.dns.upstream import Ask, UpstreamError
+from hedgerow.dns import wire
+from hedgerow.dns.upstreams import kept_channel
+from hedgerow.dns.upstreams.channels import open_upstreams
+from hedgerow.dns.upstreams.inquiries import Upstreams
+from hedgerow.dns.upstreams.responses import addresses_in
+from hedgerow.dns.upstreams.trust import Trust
+from hedgerow.dns.upstreams.upstream import Ask, UpstreamError
 from hedgerow.policies.resolver_settings import LocalRecord
 
 NAME = "dns.elsewhere.example"

@@ -10,12 +10,13 @@ import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns import errands, inquiries
+from hedgerow.dns import errands
 from hedgerow.dns.cases import Clocks
-from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.inquiries import Upstreams
-from hedgerow.dns.responses import addresses_in
-from hedgerow.dns.upstream import Ask, UpstreamError, is_own, parse_upstream
+from hedgerow.dns.upstreams import inquiries
+from hedgerow.dns.upstreams.channels import open_upstreams
+from hedgerow.dns.upstreams.inquiries import Upstreams
+from hedgerow.dns.upstreams.responses import addresses_in
+from hedgerow.dns.upstreams.upstream import Ask, UpstreamError, is_own, parse_upstream
 from hedgerow.policies.model import DeviceId
 from hedgerow.policies.resolver_settings import Strategy
 

@@ -9,8 +9,8 @@ from struct import pack
 import pytest
 
 from hedgerow.dns import wire
-from hedgerow.dns.inquiries import Upstreams
-from hedgerow.dns.upstream import Ask, Told, UpstreamError
+from hedgerow.dns.upstreams.inquiries import Upstreams
+from hedgerow.dns.upstreams.upstream import Ask, Told, UpstreamError
 
 
 class Unreachable:

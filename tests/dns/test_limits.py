@@ -11,8 +11,8 @@ import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns import limits, responder, streams
-from hedgerow.dns.limits import Limits
+from hedgerow.dns.listening import limits, responder, streams
+from hedgerow.dns.listening.limits import Limits
 from hedgerow.policies.resolver_settings import QueryLimit
 
 from .conftest import Running, ask, running

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from hedgerow.dns import lines
-from hedgerow.dns.lines import Lines
+from hedgerow.dns.listening import lines
+from hedgerow.dns.listening.lines import Lines
 
 
 def test_one_of_each_in_turn() -> None:

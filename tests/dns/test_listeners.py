@@ -15,8 +15,8 @@ import pytest
 import uvloop
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns import listeners, responder, streams
-from hedgerow.dns.clients import Client
+from hedgerow.dns.listening import listeners, responder, streams
+from hedgerow.dns.listening.clients import Client
 from hedgerow.policies.model import Decision, DeviceId, Request
 from hedgerow.policies.ruleset import Ruleset
 

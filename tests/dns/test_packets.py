@@ -13,7 +13,8 @@ import dnslib
 import pytest
 from small_internet import SmallInternet
 
-from hedgerow.dns import responses, wire
+from hedgerow.dns import wire
+from hedgerow.dns.upstreams import responses
 
 from .conftest import Running, ask, running
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import dnslib
 import pytest
 
-from hedgerow.dns import responses, wire
+from hedgerow.dns import wire
+from hedgerow.dns.upstreams import responses
 from hedgerow.dns.wire import Malformed
 
 from .test_wire import check_only_malformed

@@ -13,12 +13,13 @@ import pytest
 from small_internet import Fault, SmallInternet
 from small_internet.authority import server_context
 
-from hedgerow.dns import inquiries, wire
-from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.inquiries import Upstreams
-from hedgerow.dns.responses import addresses_in
-from hedgerow.dns.trust import Trust
-from hedgerow.dns.upstream import Ask, UpstreamError, parse_upstream, system_upstreams
+from hedgerow.dns import wire
+from hedgerow.dns.upstreams import inquiries
+from hedgerow.dns.upstreams.channels import open_upstreams
+from hedgerow.dns.upstreams.inquiries import Upstreams
+from hedgerow.dns.upstreams.responses import addresses_in
+from hedgerow.dns.upstreams.trust import Trust
+from hedgerow.dns.upstreams.upstream import Ask, UpstreamError, parse_upstream, system_upstreams
 
 DEAD = "udp://127.0.0.1:1"  # nobody listens: the kernel says so at once
 

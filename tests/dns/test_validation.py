@@ -7,9 +7,9 @@ import asyncio
 import dnslib
 import pytest
 
-from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.responses import addresses_in
-from hedgerow.dns.upstream import Ask, UpstreamError
+from hedgerow.dns.upstreams.channels import open_upstreams
+from hedgerow.dns.upstreams.responses import addresses_in
+from hedgerow.dns.upstreams.upstream import Ask, UpstreamError
 
 from .test_upstream import ask as question
 

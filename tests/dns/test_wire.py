@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.dns import responses, wire
+from hedgerow.dns import wire
+from hedgerow.dns.upstreams import responses
 from hedgerow.dns.wire import Malformed
 
 labels = st.binary(min_size=1, max_size=63)

@@ -13,16 +13,16 @@ from small_internet import SmallInternet
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import compile_generation
 from hedgerow.blocklists.sources import starter_sources
-from hedgerow.dns.channels import open_upstreams
-from hedgerow.dns.clients import Client
-from hedgerow.dns.listeners import Server
+from hedgerow.dns.listening.clients import Client
+from hedgerow.dns.listening.listeners import Server
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.responses import parse_response, parse_svcb
 from hedgerow.dns.rulings import Circumstances
+from hedgerow.dns.upstreams.channels import open_upstreams
+from hedgerow.dns.upstreams.responses import parse_response, parse_svcb
 from hedgerow.policies.decide import decide
 from hedgerow.policies.filtered import is_filtered, knows_addresses
-from hedgerow.policies.load import load_policy
 from hedgerow.policies.model import Decision, Request
+from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 
 from .conftest import ask

@@ -13,7 +13,7 @@ from small_internet.clients import kdig
 from small_internet.family import LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, running_hedgerow, wait_until
 
-from hedgerow.policies.load import PolicyError, parse_policy
+from hedgerow.policies.reading.load import PolicyError, parse_policy
 
 SECTIONS = Path(__file__).parents[1] / "policies" / "mistakes.txt"
 

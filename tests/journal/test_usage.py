@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from hedgerow.app.budgets import FRESH_S, BudgetKeeper
+from hedgerow.app.control.budgets import FRESH_S, BudgetKeeper
 from hedgerow.journal.ledger import NoSuchEntry
 from hedgerow.journal.retention import forget_decisions
 from hedgerow.journal.usage import KEPT_HOURS, UsageStore
-from hedgerow.policies.budget import minutes_between
 from hedgerow.policies.model import Activity, Bonus, DeviceId, Sitting
+from hedgerow.policies.times.budget import minutes_between
 
 NOW = 1_795_521_600.0
 MINUTE = int(NOW // 60)

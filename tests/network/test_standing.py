@@ -14,10 +14,10 @@ from hedgerow.blocklists.compile import compile_generation
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.network.standing import Census, Standing, flatten, take_census
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import DeviceId, Grant, Pause
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.timing import Spent
+from hedgerow.policies.times.timing import Spent
 
 POLICY = b"""
 network: {timezone: UTC, unknown_devices: child-8-12, lan: [192.168.1.0/24, "fd00::/64"]}

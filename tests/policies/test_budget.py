@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.activity import ActivityLog, is_background
-from hedgerow.policies.balances import balances
-from hedgerow.policies.budget import BRIDGE, mark, minutes_between, parse_minutes, used_up
 from hedgerow.policies.decide import decide
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import Activity, DeviceId, Kind, Request
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.times.activity import ActivityLog, is_background
+from hedgerow.policies.times.balances import balances
+from hedgerow.policies.times.budget import BRIDGE, mark, minutes_between, parse_minutes, used_up
 
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
 POLICY = b"""

@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.balances import balances, spent_of
-from hedgerow.policies.budget import mark
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import explain, find_device, requests_for
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import Bonus, Decision, DeviceId, Grant, Kind, Pause, Policy, Sitting, Spent
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.times.balances import balances, spent_of
+from hedgerow.policies.times.budget import mark
 
 CASES = Path(__file__).parents[1] / "cases"
 

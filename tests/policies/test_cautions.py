@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.policies.cautions import cautions
-from hedgerow.policies.load import parse_policy
+from hedgerow.policies.reading.load import parse_policy
 
 NOW = datetime(2026, 12, 20, 12, tzinfo=UTC).timestamp()
 

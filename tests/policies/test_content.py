@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.policies.content import ContentRules, blocked_search, combine, is_about_self_harm, plain_words, words_of_search
-from hedgerow.policies.load import PolicyError, load_policy
+from hedgerow.policies.reading.load import PolicyError, load_policy
 
 
 def loaded(tmp_path: Path, text: str) -> ContentRules:

@@ -13,10 +13,10 @@ from hedgerow.blocklists.names import parse_host, parse_url
 from hedgerow.policies.decide import decide
 from hedgerow.policies.landmarks import Landmarks
 from hedgerow.policies.lifelines import Lifelines
-from hedgerow.policies.load import load_policy
 from hedgerow.policies.model import Device, DeviceId, Kind, Request, Verdict
-from hedgerow.policies.network_settings import COUNTRIES
 from hedgerow.policies.profiles import BUILTIN
+from hedgerow.policies.reading.load import load_policy
+from hedgerow.policies.reading.network_settings import COUNTRIES
 from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.safe_search import Engines

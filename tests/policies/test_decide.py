@@ -13,10 +13,10 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.decide import STEPS, decide
 from hedgerow.policies.explain import explain
 from hedgerow.policies.lifelines import Lifelines
-from hedgerow.policies.load import load_policy, parse_policy
 from hedgerow.policies.model import Device, DeviceId, Grant, Kind, Pause, Policy, Privacy, Reason, Request, Verdict
+from hedgerow.policies.reading.load import load_policy, parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.schedule import state_at
+from hedgerow.policies.times.schedule import state_at
 
 RELAXED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC

@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.balances import balances, spent_of
-from hedgerow.policies.budget import mark
-from hedgerow.policies.endings import endings_of, told
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import DeviceId, Pause
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.times.balances import balances, spent_of
+from hedgerow.policies.times.budget import mark
+from hedgerow.policies.times.endings import endings_of, told
 
 POLICY = b"""
 network: {timezone: Europe/Lisbon}

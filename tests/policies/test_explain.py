@@ -4,8 +4,8 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.explain import Explanation, explain, find_device, requests_for
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import DeviceId, Kind, Verdict
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 
 NOON = 1_795_521_600.0  # Tuesday 2026-11-24 12:00 UTC

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.policies.load import PolicyError, load_policy
+from hedgerow.policies.reading.load import PolicyError, load_policy
 
 CALENDAR = """BEGIN:VCALENDAR
 VERSION:2.0

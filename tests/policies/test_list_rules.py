@@ -11,8 +11,8 @@ from hedgerow.blocklists.compile import compile_generation
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import Source
 from hedgerow.policies.decide import decide
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 
 POLICY = b"""

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from hedgerow.blocklists.rules import Problem
-from hedgerow.policies.load import PolicyError, load_policy, parse_policy
 from hedgerow.policies.model import Policy, Privacy, SafeSearch, Span, TargetKind
 from hedgerow.policies.network import LOCAL_NETWORKS
 from hedgerow.policies.profiles import BUILTIN
-from hedgerow.policies.schema import RawDevice, RawList, RawNetwork, RawPerson, RawPolicy
+from hedgerow.policies.reading.load import PolicyError, load_policy, parse_policy
+from hedgerow.policies.reading.schema import RawDevice, RawList, RawNetwork, RawPerson, RawPolicy
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.policies.load import PolicyError, load_policy, parse_policy
+from hedgerow.policies.reading.load import PolicyError, load_policy, parse_policy
 
 SECTIONS = Path(__file__).with_name("mistakes.txt")
 

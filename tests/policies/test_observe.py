@@ -9,9 +9,9 @@ from hedgerow.blocklists.compile import compile_generation
 from hedgerow.blocklists.seals import seal
 from hedgerow.blocklists.sources import Source
 from hedgerow.policies.decide import decide
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Request, Verdict
 from hedgerow.policies.observe import observe
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 
 NOON = 1_795_521_600.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.load import parse_policy
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 
 POLICY = b"""

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from hedgerow.policies.profiles import BUILTIN, builtin_profiles
+from hedgerow.policies.reading.schema import RawPolicy, RawRules
 from hedgerow.policies.reference import POLICY_FILE, SCHEMA_FILE, profiles_table, schema_json, with_table
-from hedgerow.policies.schema import RawPolicy, RawRules
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -7,9 +7,9 @@ from ipaddress import ip_network
 import pytest
 from pydantic import TypeAdapter
 
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import Policy
-from hedgerow.policies.resolver_reader import reverse_zone
+from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.reading.resolving import reverse_zone
 from hedgerow.policies.resolver_settings import BlockedAnswer, Dnssec, Forward, LocalRecord, QueryLimit, ResolverSettings, Strategy
 
 FULL = b"""network:

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies import recognise
 from hedgerow.policies import ruleset as ruleset_module
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import Device, DeviceId, Grant, Pause, Privacy, SafeSearch
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.rules import Origin
-from hedgerow.policies.days import NIGHT_GROUPS, parse_days
 from hedgerow.policies.model import Schedule, Span
-from hedgerow.policies.schedule import night_stretch, parse_clock, parse_interval, state_at
+from hedgerow.policies.times.days import NIGHT_GROUPS, parse_days
+from hedgerow.policies.times.schedule import night_stretch, parse_clock, parse_interval, state_at
 
 ZONES = (
     "UTC",

@@ -8,8 +8,8 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.decide import decide
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import DeviceId, Kind, Request, Verdict
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.services import Service, Services
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_code, read_form, read_times, says_yes
-from hedgerow.proxy.block_page import NOTE_LIMIT
+from hedgerow.proxy.pages.block_page import NOTE_LIMIT
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.auto_config import auto_config
+from hedgerow.proxy.gate.auto_config import auto_config
 from hedgerow.proxy.http_head import Authority
 
 CHROMIUM = Path("/usr/bin/chromium")

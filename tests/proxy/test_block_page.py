@@ -21,12 +21,12 @@ from hedgerow.policies.content import FILE_KINDS
 from hedgerow.policies.decide import HIDDEN_NAME, IP_ADDRESS
 from hedgerow.policies.languages import LANGUAGES
 from hedgerow.policies.lifelines import INTERNATIONAL, Lifelines
-from hedgerow.policies.load import parse_policy
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Verdict
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.proxy.block_page import ASK_PATH, Answer, BlockPage, Form, form_of
-from hedgerow.proxy.help_lines import choose_lines
-from hedgerow.proxy.wording import PAGES, Reader, choose_language
+from hedgerow.proxy.pages.block_page import ASK_PATH, Answer, BlockPage, Form, form_of
+from hedgerow.proxy.pages.help_lines import choose_lines
+from hedgerow.proxy.pages.wording import PAGES, Reader, choose_language
 
 NOW = 1_790_000_000.0  # Monday, 21 September 2026, 15:13:20 in Lisbon
 PAGE = BlockPage.load("PT", "Europe/Lisbon")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.proxy.client_hello import MAX_HELLO, ClientHello, HelloError, HelloReader, hides_behind, looks_like_tls
+from hedgerow.proxy.gate.client_hello import MAX_HELLO, ClientHello, HelloError, HelloReader, hides_behind, looks_like_tls
 
 
 def real_hello(name: str | None, alpn: list[str] | None = None, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from hedgerow.proxy.dial import dial
+from hedgerow.proxy.gate.dial import dial
 
 
 async def dialled(addresses: list[str], port: int) -> str:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.policies.content import FILE_KINDS, ContentRules
-from hedgerow.proxy.body_watch import file_kind
-from hedgerow.proxy.file_kinds import kind_of_content, kind_of_name, kind_of_type
+from hedgerow.proxy.inspection.body_watch import file_kind
+from hedgerow.proxy.reading.file_kinds import kind_of_content, kind_of_name, kind_of_type
 
 
 def zipped(*names: str) -> bytes:

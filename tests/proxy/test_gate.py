@@ -19,8 +19,8 @@ from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
 from hedgerow.policies.model import DeviceId, Kind, Pause, Reason, Verdict
-from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT
-from hedgerow.proxy.gate import Limits
+from hedgerow.proxy.gate.client_hello import ACCESS_DENIED_ALERT
+from hedgerow.proxy.gate.server import Limits
 
 CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"

@@ -21,9 +21,9 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, Request, TextMessage
 
 from hedgerow.policies.model import Pause, Reason, Verdict
-from hedgerow.proxy.block_page import ASK_PATH
 from hedgerow.proxy.handover import Messenger
 from hedgerow.proxy.http_head import Authority
+from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pass_ticket import Introduced, introduce, load_key
 
 CHILD_WITH_CA = "127.0.0.11"

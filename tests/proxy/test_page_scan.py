@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.policies.profiles import builtin_profiles
-from hedgerow.proxy.page_scan import STARTER, PageScan, Phrase, PhraseBook, parse_phrases, score_of
+from hedgerow.proxy.reading.page_scan import STARTER, PageScan, Phrase, PhraseBook, parse_phrases, score_of
 
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8"))
 DOCUMENT = Path(__file__).parents[2] / "docs" / "content.md"

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision
-from hedgerow.proxy.answer import Answer
-from hedgerow.proxy.body_watch import MOST_UNPACKED, watch_of
-from hedgerow.proxy.page_scan import PhraseBook
-from hedgerow.proxy.page_text import BodyDecoder, PageText, find_charset, plain
+from hedgerow.proxy.inspection.body_watch import MOST_UNPACKED, watch_of
+from hedgerow.proxy.pages.answer import Answer
+from hedgerow.proxy.reading.page_scan import PhraseBook
+from hedgerow.proxy.reading.page_text import BodyDecoder, PageText, find_charset, plain
 
 if sys.version_info >= (3, 14):
     from compression import zstd

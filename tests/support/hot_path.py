@@ -15,11 +15,11 @@ from struct import pack
 from typing import Any, cast
 
 from hedgerow.dns.cases import Clocks
-from hedgerow.dns.clients import Client
-from hedgerow.dns.datagrams import BatchListener
-from hedgerow.dns.inquiries import Upstreams
-from hedgerow.dns.listeners import Server
+from hedgerow.dns.listening.clients import Client
+from hedgerow.dns.listening.datagrams import BatchListener
+from hedgerow.dns.listening.listeners import Server
 from hedgerow.dns.resolver import Resolver
+from hedgerow.dns.upstreams.inquiries import Upstreams
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 

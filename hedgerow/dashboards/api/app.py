@@ -40,7 +40,7 @@ from hedgerow.dashboards.pages.site import Renderer, Site
 from hedgerow.dashboards.pages.views import ICON_PATH, make_pages
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.read import Reader
-from hedgerow.policies.endings import WARN_MINUTES
+from hedgerow.policies.times.endings import WARN_MINUTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.dashboards.policy_text import put, remove
 from hedgerow.journal.outbox import NoticeRow
 from hedgerow.policies.notices import Topic
-from hedgerow.policies.notices_reader import NAME
+from hedgerow.policies.reading.notices import NAME
 
 
 @dataclass(frozen=True, slots=True)

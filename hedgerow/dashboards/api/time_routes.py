@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hedgerow.dashboards.api.giver import Giver
 from hedgerow.dashboards.api.problems import PROBLEMS
-from hedgerow.policies.endings import Ending
 from hedgerow.policies.model import Bonus, Sitting
+from hedgerow.policies.times.endings import Ending
 
 _NAME_LIMIT = 253
 

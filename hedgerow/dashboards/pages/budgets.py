@@ -9,8 +9,8 @@ from ruamel.yaml.comments import CommentedMap
 
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.policy_text import Edit, holder_of, put
-from hedgerow.policies.days import DAY_GROUPS, parse_days
-from hedgerow.policies.timing import Allowance
+from hedgerow.policies.times.days import DAY_GROUPS, parse_days
+from hedgerow.policies.times.timing import Allowance
 
 _LONGEST = 24 * 60
 _KEPT = frozenset({"week", "holidays"})

@@ -18,7 +18,7 @@ from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include, put, remove
 from hedgerow.journal.read import DeviceRow
 from hedgerow.policies.model import Device, Policy
-from hedgerow.policies.network_settings import parse_mac, parse_network
+from hedgerow.policies.reading.network_settings import parse_mac, parse_network
 from hedgerow.policies.recognise import Recogniser
 
 type FormText = Annotated[str, Form(max_length=300)]

@@ -18,11 +18,11 @@ from hedgerow.dashboards.pages.languages import language_of, message
 from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
 from hedgerow.dashboards.pages.week import night_times
 from hedgerow.dashboards.policy_text import Edit, put, put_times
-from hedgerow.policies.days import DAY_NAMES
 from hedgerow.policies.languages import LANGUAGES
 from hedgerow.policies.notices import USUAL, Moment, Receiver, Topic
-from hedgerow.policies.notices_reader import NAME
-from hedgerow.policies.schedule import parse_clock
+from hedgerow.policies.reading.notices import NAME
+from hedgerow.policies.times.days import DAY_NAMES
+from hedgerow.policies.times.schedule import parse_clock
 
 type FormText = Annotated[str, Form(max_length=2000)]
 

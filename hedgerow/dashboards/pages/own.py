@@ -19,8 +19,8 @@ from hedgerow.dashboards.pages.site import Site, back_to
 from hedgerow.journal.read import DecisionPage, ReasonCount, RequestRow
 from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.dues import dues
-from hedgerow.policies.endings import told
 from hedgerow.policies.model import Grant, Verdict
+from hedgerow.policies.times.endings import told
 
 NOT_OURS = message("This device is not part of this network.")
 

@@ -19,10 +19,10 @@ from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
 from hedgerow.dashboards.pages.week import bedtime_value, day_times, night_times, schedule_value
 from hedgerow.dashboards.pages.words import title_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include, put, put_times, remove
-from hedgerow.policies.days import DAY_NAMES
 from hedgerow.policies.dues import dues
 from hedgerow.policies.model import Person, TargetKind, Verdict
 from hedgerow.policies.services import Services
+from hedgerow.policies.times.days import DAY_NAMES
 
 type Name = Annotated[str, Path(max_length=60)]
 type FormText = Annotated[str, Form(max_length=300)]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from hedgerow.dashboards.pages.languages import Language, message
 from hedgerow.dashboards.pages.week import day_times, night_times
 from hedgerow.dashboards.pages.words import title_of
-from hedgerow.policies.days import DAY_NAMES
 from hedgerow.policies.dues import in_force
 from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, TargetKind, TimedRules, Verdict
+from hedgerow.policies.times.days import DAY_NAMES
 
 _PRIVACY = {
     Privacy.FULL: message("The sites and pages that are asked for, and what was decided."),

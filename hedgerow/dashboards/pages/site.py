@@ -28,10 +28,10 @@ from hedgerow.dashboards.pages.templating import environment
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.journal.changes import PolicyChange
 from hedgerow.journal.read import Reader
-from hedgerow.policies.endings import Ending
 from hedgerow.policies.languages import LANGUAGES
 from hedgerow.policies.model import Policy
-from hedgerow.policies.network_settings import COUNTRIES
+from hedgerow.policies.reading.network_settings import COUNTRIES
+from hedgerow.policies.times.endings import Ending
 
 HERE = pathlib.Path(__file__).parent
 SEE_OTHER = 303

@@ -10,7 +10,7 @@ from hedgerow.dashboards.pages.rules_words import layers_of
 from hedgerow.dashboards.pages.words import zone
 from hedgerow.journal.read import HourCount
 from hedgerow.policies.model import Person, Policy
-from hedgerow.policies.schedule import state_at
+from hedgerow.policies.times.schedule import state_at
 
 WIDTH, UP, DOWN = 480, 30, 14
 """Of the picture: allowed grows up from the line by at most `UP`, blocked down by at most `DOWN`."""

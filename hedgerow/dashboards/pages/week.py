@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hedgerow.dashboards.api.control import Unfit
-from hedgerow.policies.days import DAY_NAMES
-from hedgerow.policies.schedule import parse_clock, parse_interval
-from hedgerow.policies.timing import Schedule
+from hedgerow.policies.times.days import DAY_NAMES
+from hedgerow.policies.times.schedule import parse_clock, parse_interval
+from hedgerow.policies.times.timing import Schedule
 
 type Times = str | list[str]
 

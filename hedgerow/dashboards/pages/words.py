@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.api.control import HowLong
 from hedgerow.dashboards.pages.languages import Language, language, message
-from hedgerow.policies.endings import Ending
 from hedgerow.policies.model import Reason, Verdict
 from hedgerow.policies.services import Services
+from hedgerow.policies.times.endings import Ending
 
 # How a reason is said alone, and with what decided.
 _REASONS: dict[Reason, tuple[str, str]] = {

@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.policies import yaml_tree
 from hedgerow.policies.model import Profile, Rules, Target
-from hedgerow.policies.rules_reader import RulesReader
-from hedgerow.policies.schema import RawItem, RawProfile
+from hedgerow.policies.reading import yaml_tree
+from hedgerow.policies.reading.rules import RulesReader
+from hedgerow.policies.reading.schema import RawItem, RawProfile
+from hedgerow.policies.reading.suggestions import suggest
+from hedgerow.policies.reading.yaml_tree import Plain, Tree
 from hedgerow.policies.services import Services
-from hedgerow.policies.suggestions import suggest
-from hedgerow.policies.yaml_tree import Plain, Tree
 
 _OF_GROWN_UPS = ("adult", "seat-adult", "guest")
 BUILTIN = ("child-under-8", "child-8-12", "teen-13-15", "teen-16-17", "adult", "seat-child", "seat-adult", "guest")

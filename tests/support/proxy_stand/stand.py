@@ -16,10 +16,10 @@ from small_internet.whole import SmallInternet
 
 from hedgerow.blocklists.compile import compile_generation
 from hedgerow.blocklists.sources import Source
-from hedgerow.policies.load import load_policy
 from hedgerow.policies.model import Pause
+from hedgerow.policies.reading.load import load_policy
 from hedgerow.proxy.authority import ensure_authority
-from hedgerow.proxy.gate import Limits
+from hedgerow.proxy.gate.server import Limits
 from hedgerow.proxy.pass_ticket import create_key
 from proxy_stand.workers import Told, World, run_gate, run_inspector
 

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.dns.bootstrap import Bootstrap
-from hedgerow.dns.channels import open_channel
 from hedgerow.dns.host_addresses import HostAddresses
-from hedgerow.dns.inquiries import Upstreams
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.upstream import parse_upstream
+from hedgerow.dns.upstreams.bootstrap import Bootstrap
+from hedgerow.dns.upstreams.channels import open_channel
+from hedgerow.dns.upstreams.inquiries import Upstreams
+from hedgerow.dns.upstreams.upstream import parse_upstream
 from hedgerow.policies.decide import decide
 from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Policy, Request
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.proxy.authority import ensure_authority
-from hedgerow.proxy.block_page import BlockPage
-from hedgerow.proxy.gate import Gate, Limits, new_loop
+from hedgerow.proxy.gate.server import Gate, Limits, new_loop
 from hedgerow.proxy.guard import Guard
 from hedgerow.proxy.judge import Judge
+from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.pass_through import PassThrough, Refusals
 from hedgerow.proxy.pass_ticket import load_key
 
@@ -124,7 +124,7 @@ def run_inspector(pipe: Pipe, world: World) -> None:
 
 async def _run_inspector(pipe: Pipe, world: World) -> None:
     # mitmproxy is large and warns while it is imported: it is for this process alone.
-    from hedgerow.proxy.inspector import Inspector
+    from hedgerow.proxy.inspection.inspector import Inspector
 
     builder = Builder(world)
     authority, key = ensure_authority(world.state / "ca"), load_key(world.state / "pass.key")

@@ -33,10 +33,10 @@ from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Recorder
 from hedgerow.journal.store import open_journal
-from hedgerow.policies.endings import Ending
-from hedgerow.policies.load import load_policy
 from hedgerow.policies.model import Bonus, Decision, DeviceId, Grant, Kind, Policy, Reason, Sitting, Verdict
+from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.services import Services
+from hedgerow.policies.times.endings import Ending
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 TOKEN = "a-token-for-tests"

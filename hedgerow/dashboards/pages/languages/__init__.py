@@ -23,7 +23,7 @@ from babel.numbers import format_decimal
 from starlette.requests import HTTPConnection
 
 from hedgerow.policies.languages import LANGUAGES
-from hedgerow.proxy.wording import category_titles, choose_language
+from hedgerow.proxy.pages.wording import category_titles, choose_language
 
 HERE = Path(__file__).parent
 COOKIE = "hedgerow_language"

@@ -15,7 +15,7 @@ from babel.messages.pofile import read_po, write_po
 
 from hedgerow.dashboards.pages.languages import HERE
 from hedgerow.policies.languages import LANGUAGES
-from hedgerow.policies.load import parse_policy
+from hedgerow.policies.reading.load import parse_policy
 
 PACKAGE = Path(__file__).parents[3]
 TRANSLATED = tuple(code for code in LANGUAGES if code != "en")

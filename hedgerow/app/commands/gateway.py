@@ -1,0 +1,188 @@
+"""`hedgerow gateway`: keeps the traffic of children's devices on the path through Hedgerow, on the machine that is their router."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hedgerow.app.commands.options import AsJson, StateDir, fail
+from hedgerow.app.control.gateway_keeper import Choice, census_of, choice_file, gateway_of
+from hedgerow.app.settings import Settings, default_state
+from hedgerow.app.snapshot import Snapshot, View
+from hedgerow.network import gateway as nftables
+from hedgerow.network.gateway import BRIDGE_MEND
+from hedgerow.network.gateway_rules import Gateway, render_table
+from hedgerow.network.standing import Census, Standing
+
+app = typer.Typer(help="Keep devices on the path, on the machine that is their router (nftables).", no_args_is_help=True)
+
+Lan = Annotated[list[str] | None, typer.Option("--lan", metavar="INTERFACE", help="An interface with devices on it; may be repeated.")]
+Strict = Annotated[
+    bool | None,
+    typer.Option("--strict/--no-strict", help="Guarded devices get names, pages and the time, and nothing else (no calls, no games)."),
+]
+AllowIpsec = Annotated[
+    bool | None,
+    typer.Option("--allow-ipsec/--refuse-ipsec", help="Let phones call over Wi-Fi, which is IPsec; VPNs of that kind then work too."),
+]
+
+
+@app.command()
+def plan(lan: Lan = None, strict: Strict = None, allow_ipsec: AllowIpsec = None, state: StateDir = None, as_json: AsJson = False) -> None:
+    """Show what `apply` would do, and change nothing. With --json: the commands, as `nft -j -f -` takes them."""
+    folder = (state or default_state()).absolute()
+    with _plain_errors():
+        gateway, census = _gateway(_choice(folder, lan, strict, allow_ipsec), folder)
+    if as_json:
+        print(json.dumps({"nftables": render_table(gateway, census)}, indent=1))
+        return
+    for line in _described(gateway, census):
+        print(line)
+
+
+@app.command()
+def apply(lan: Lan = None, strict: Strict = None, allow_ipsec: AllowIpsec = None, state: StateDir = None) -> None:
+    """Put the gateway in place; a running Hedgerow then keeps it so. Without options: as it was chosen the last time."""
+    folder = (state or default_state()).absolute()
+    with _plain_errors():
+        choice = _choice(folder, lan, strict, allow_ipsec)
+        gateway, census = _gateway(choice, folder)
+        nftables.apply(gateway, census)
+        choice.save(folder)
+    print(f"The gateway is in place on {', '.join(choice.lan)}. To take it away: hedgerow gateway remove")
+    for warning in _warnings(gateway):
+        print(f"warning: {warning}")
+
+
+@app.command()
+def remove(state: StateDir = None) -> None:
+    """The emergency switch: take the gateway away, at once and without a trace, whether or not Hedgerow runs."""
+    folder = (state or default_state()).absolute()
+    with _plain_errors():
+        choice_file(folder).unlink(missing_ok=True)  # first, so that control does not put it back
+        nftables.remove()
+    print("The gateway is gone: devices reach the internet as the machine's other rules let them.")
+
+
+@app.command()
+def status(state: StateDir = None, as_json: AsJson = False) -> None:
+    """Whether the gateway is in place, for whom, and what it did. The exit status is 1 where it is chosen but not in place."""
+    folder = (state or default_state()).absolute()
+    with _plain_errors():
+        choice, found = Choice.load(folder), nftables.look()
+        census = census_of(_view(folder), time.time()) if choice else None
+    if as_json:
+        chosen = {"lan": choice.lan, "strict": choice.strict, "allow_ipsec": choice.allow_ipsec} if choice else None
+        facts = {"in_place": found is not None, "chosen": chosen, "packets": found.counters if found else {}}
+        print(json.dumps(facts | ({"devices": _by_standing(census)} if census else {}), indent=1))
+    else:
+        print("The gateway is in place." if found else "The gateway is not in place.")
+        for line in _standings(census) if census else ():
+            print(line)
+        for what, packets in sorted((found.counters if found else {}).items()):
+            print(f"{packets:8}  {what}")
+    if choice is not None and found is None:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except (nftables.GatewayError, ValueError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
+
+
+def _choice(state: Path, lan: list[str] | None, strict: bool | None, allow_ipsec: bool | None) -> Choice:
+    """What was asked for now over what was chosen before. Raises GatewayError, OSError, ValueError."""
+    before = Choice.load(state)
+    names = tuple(dict.fromkeys(lan)) if lan else before.lan if before else _only_lan()
+    # One that was chosen before may come later: at boot the gateway is in place before the network.
+    missing = [name for name in names if name not in nftables.interfaces()] if lan else []
+    if missing:
+        raise nftables.GatewayError(f"There is no interface {missing[0]}: there are {', '.join(nftables.interfaces()) or 'none'}.")
+    return Choice(
+        names,
+        (before.strict if before else False) if strict is None else strict,
+        (before.allow_ipsec if before else False) if allow_ipsec is None else allow_ipsec,
+    )
+
+
+def _only_lan() -> tuple[str, ...]:
+    """The one interface that does not lead to the internet; a guess among several would guard the wrong side."""
+    inner = [name for name in nftables.interfaces() if name not in nftables.interfaces_to_the_internet()]
+    if len(inner) != 1:
+        raise nftables.GatewayError(f"Say on which interface the devices are, with --lan. There are {', '.join(nftables.interfaces())}.")
+    return tuple(inner)
+
+
+def _gateway(choice: Choice, state: Path) -> tuple[Gateway, Census]:
+    try:
+        settings = Settings.load(state)
+    except OSError:
+        raise nftables.GatewayError(f"No Hedgerow has run with the state directory {state}: start it with `hedgerow up` first.") from None
+    return gateway_of(choice, settings), census_of(_view(state), time.time())
+
+
+def _view(state: Path) -> View:
+    return View(Snapshot.load(state))
+
+
+def _described(gateway: Gateway, census: Census) -> Iterator[str]:
+    pages = "names and pages" if gateway.doors.http else "names"
+    yield f"On {', '.join(gateway.lan)}{' (which leads to the internet as well)' if gateway.one_armed else ''}, in the table inet hedgerow:"
+    yield f"  guarded and closed devices: {pages} come to Hedgerow, whoever they were meant for"
+    yield "  guarded devices: other resolvers, encrypted DNS (ports 853, known addresses), QUIC and well-known tunnels are refused"
+    if gateway.allow_ipsec:
+        yield "  guarded devices: IPsec passes, for calls over Wi-Fi"
+    if gateway.strict:
+        yield "  guarded devices: anything that is no name, no page and not the time is refused"
+    yield "  closed devices: nothing leaves, and what was open is cut"
+    yield "  open devices: untouched"
+    yield from _standings(census)
+    for warning in _warnings(gateway):
+        yield f"warning: {warning}"
+
+
+def _warnings(gateway: Gateway) -> Iterator[str]:
+    if gateway.doors.https is None:
+        yield "pages come to Hedgerow only where a device names it as its proxy: start it with `hedgerow up --transparent 0.0.0.0:3129`"
+    others = sorted({*nftables.interfaces()} - {*gateway.lan} - nftables.interfaces_to_the_internet())
+    if others:
+        yield f"devices on {', '.join(others)} are not kept on the path: if there are any, name it with --lan too"
+    yield from _path_warnings(gateway)
+
+
+def _path_warnings(gateway: Gateway) -> Iterator[str]:
+    """Whether packets of devices come by at all."""
+    if nftables.bridges_to_the_internet() & set(gateway.lan):
+        for family, looks in nftables.looks_into_bridges().items():
+            if not looks:
+                yield f"{family} that crosses the bridge is not looked at: {BRIDGE_MEND}"
+        return
+    for family, passes_on in nftables.forwards().items():
+        if not passes_on:
+            yield f"this machine does not forward {family}, so devices have another router for it and are not kept on the path"
+    if gateway.one_armed:
+        yield "devices on the same wire as the internet's router can use that router instead: see docs/install/beside-a-router.md"
+
+
+def _standings(census: Census) -> Iterator[str]:
+    for standing, names in _by_standing(census).items():
+        yield f"{standing}: {', '.join(names) or 'nobody'}"
+
+
+def _by_standing(census: Census) -> dict[str, list[str]]:
+    found = {standing.value: list(census.macs_of(standing)) for standing in Standing}
+    for standing in Standing:
+        found[standing.value] += [str(network) for version in (4, 6) for network in census.networks_of(standing, version)]
+    found[census.others.value].append("all others")
+    return found

@@ -1,0 +1,349 @@
+"""`hedgerow lists`: the compiled lists and what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from hedgerow.app.commands.options import AsJson, PolicyFile, StateDir, call, fail, find_policy
+from hedgerow.app.commands.tables import add_row, printable
+from hedgerow.app.control.compile_job import CompileError, ListFolders
+from hedgerow.app.control.lists import ListProgress, newest_generation, prepare_generation, sources_of
+from hedgerow.app.settings import Settings, default_state
+from hedgerow.app.snapshot import Snapshot
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.compile import CompileReport, compile_generation
+from hedgerow.blocklists.fetch import Fetched, Outcome, accept_held
+from hedgerow.blocklists.intake import Intake
+from hedgerow.blocklists.names import host_of_url, parse_host
+from hedgerow.blocklists.parsed import ParsedLists
+from hedgerow.blocklists.rules import Origin, Problem
+from hedgerow.blocklists.sources import Source, public_sources
+from hedgerow.blocklists.url_index import NOBODY
+from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.reading.suggestions import suggest
+
+SHOWN_PROBLEMS = 10_000
+FEW = 20
+"""Problems that need no summary."""
+WIDE = 100
+"""Columns of a terminal that also has room for what each list was read as."""
+
+app = typer.Typer(help="The lists: fetch, compile, look up.", no_args_is_help=True)
+
+
+@app.command()
+def status(state: StateDir = None, as_json: AsJson = False) -> None:
+    """The lists in force, what each adds that no other has, and what is wrong with it."""
+    found = call(state, "GET", "/status")
+    if as_json:
+        print(json.dumps({"lists": found["lists"], "problems": found["list_problems"]}, ensure_ascii=False, indent=1))
+        return
+    _print_status(found["lists"])
+
+
+def _print_status(rows: list[dict[str, Any]]) -> None:
+    """A line for each list, in columns that fit a terminal of eighty characters; below it what is wrong and what was left out."""
+    console = Console()
+    is_wide = console.width >= WIDE
+    numbers = [Column(title, justify="right", no_wrap=True) for title in _NUMBERS.values()]
+    table = Table(Column("list", overflow="fold"), Column("category", no_wrap=True), *numbers, box=None, padding=(0, 1, 0, 0))
+    for title in ("seen", *(["format"] if is_wide else [])):
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        seen = time.strftime("%m-%d %H:%M", time.localtime(row["fetched"])) if row["fetched"] else "never"
+        cells = (row["source"], row["category"], *(f"{row[key]:,}" for key in _NUMBERS), seen, *([row["format"]] if is_wide else []))
+        add_row(table, *cells, style="red" if row["failed"] else "yellow" if row["held"] else "")
+    console.print(table)
+    for row in rows:
+        for line in _explained(row):
+            print(printable(f"{row['source']}: {line}"))
+
+
+def _explained(row: dict[str, Any]) -> Iterator[str]:
+    if row["failed"] or row["held"]:
+        yield row["problem"]
+    for kind, count in row["problems"].items():
+        yield f"{count:,} × {kind}"
+    for kind, count in row["ignored"].items():
+        if kind != "comments":
+            yield f"{count:,} × left out: {kind}"
+
+
+_NUMBERS = {"domains": "names", "unique": "unique", "url_rules": "rules"}
+
+
+@app.command()
+def public(as_json: AsJson = False) -> None:
+    """The public lists that a policy can name: `lists: [{source: NAME}]`."""
+    known = public_sources().values()
+    if as_json:
+        print(json.dumps([asdict(source) for source in known], ensure_ascii=False, indent=1))
+        return
+    category = ""
+    for source in sorted(known, key=lambda each: (each.category, -each.size)):
+        if source.category != category:
+            category = source.category
+            print(category)
+        print(f"  {source.name}: about {source.size:,} names and rules, licence: {source.licence}, {source.homepage}")
+        if source.default_for:
+            print(f"    recommended for {', '.join(source.default_for)}")
+
+
+@app.command()
+def accept(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The list, as `hedgerow lists status` calls it.")],
+    policy: PolicyFile = None,
+    state: StateDir = None,
+) -> None:
+    """Use a newer copy of a list that was held back. A running Hedgerow takes it over by itself."""
+    folders = ListFolders((state or default_state()).absolute())
+    try:
+        sources = [source for source in sources_of(load_policy(_policy_in_force(policy, folders.state))) if source.url]
+        source = next((source for source in sources if source.name == name), None)
+        if source is None:
+            fail(f"The policy has no list with a URL that is called '{name}'.{suggest(name, [each.name for each in sources])}")
+        with folders.locked():
+            accepted = accept_held(source, folders.downloads)
+    except PolicyError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"Can't accept it: {error.strerror}.")
+    if not accepted:
+        fail(f"No copy of '{name}' is held back.")
+    print(f"The newer copy of {name} is used from now on.")
+
+
+@app.command()
+def compile(
+    sources: Annotated[list[str], typer.Argument(metavar="CATEGORY=PATH…", help="What each list is about, and where it is.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the compiled lists go; must not exist.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compile lists without a running Hedgerow."""
+    started = time.monotonic()
+    wanted = [_source(text) for text in sources]
+    _warn_of_categories(wanted)
+    with _progress() as progress:
+        task = progress.add_task("compiling", total=None)
+        try:
+            report = compile_generation(wanted, out, lambda name: progress.update(task, description=_doing(name)))
+        except FileExistsError:
+            fail(f"{out} exists already: choose another folder.")
+        except OSError as error:
+            fail(f"Can't compile into {out}: {error.strerror}.")
+    figures = _figures(report, time.monotonic() - started)
+    for problem in report.problems[:50]:
+        print(printable(_told(problem)), file=sys.stderr)
+    print(json.dumps(figures) if as_json else ", ".join(f"{name} {value}" for name, value in figures.items()))
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A list: a file, an archive or a folder.")],
+    category: Annotated[str, typer.Option("--category", help="What the list is about; some names only some lists may hold.")] = "adult",
+    list_format: Annotated[str, typer.Option("--format", help="Read it as this format, whatever it looks like.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """What a list is read as, and each of its lines that is not used, with the reason. Exit status 1 if nothing in it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        _name, intake = ParsedLists(Path(folder), kept=SHOWN_PROBLEMS).take_in(Source(str(file), category, file, format=list_format))
+    counts = {"format": intake.format, "lines": intake.lines, "names": intake.names, "url_rules": intake.url_rules}
+    if as_json:
+        problems = [asdict(problem) for problem in intake.problems]
+        print(json.dumps({**counts, "ignored": intake.ignored, "counts": intake.problem_counts, "problems": problems}, indent=1))
+    else:
+        _print_check(file, intake)
+    raise typer.Exit(0 if intake.names or intake.url_rules else 1)
+
+
+@app.command()
+def lookup(
+    targets: Annotated[list[str], typer.Argument(metavar="HOST-OR-URL…")],
+    index: Annotated[Path | None, typer.Option("--index", metavar="DIR", help="Compiled lists (default: those in force).")] = None,
+    state: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which lists know a host or a URL, and where in them it stands."""
+    folder = index or _generation_in_force((state or default_state()).absolute())
+    try:
+        catalogue = Catalogue.open(folder)
+    except (OSError, ValueError) as error:
+        fail(f"{folder} holds no compiled lists: {error}")
+    found = {target: _look_up(catalogue, target) for target in targets}
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    for target, rows in found.items():
+        is_none = parse_host(target) is None and host_of_url(_as_url(target)) is None
+        print(printable(f"{target}: {'neither a host nor a URL' if is_none else 'not on any list'}" if not rows else target))
+        for row in rows:
+            print(printable(f"  {row['category']}: {Origin(row['source'], row['line'])}{f': {row["text"]}' if row['text'] else ''}"))
+
+
+@app.command()
+def update(policy: PolicyFile = None, state: StateDir = None, as_json: AsJson = False) -> None:
+    """Fetch and compile the lists of a policy now, also without a running Hedgerow."""
+    folder, results = (state or default_state()).absolute(), list[Fetched]()
+    try:
+        wanted = load_policy(_policy_in_force(policy, folder))
+        with _progress(BarColumn(), _Sizes()) as progress:
+            generation = asyncio.run(prepare_generation(wanted, folder, fetch=True, progress=_watch(progress, results)))
+    except (PolicyError, CompileError) as error:
+        fail(str(error))
+    if as_json:
+        rows = [{"source": each.source.name, "outcome": each.outcome, "problem": str(each.problem or "")} for each in results]
+        print(json.dumps({"generation": str(generation), "lists": rows}, ensure_ascii=False, indent=1))
+        return
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in Counter(each.outcome for each in results).items())
+    print(f"{counts or 'Nothing to fetch'}. Compiled into {generation}; a running Hedgerow takes it over by itself.")
+
+
+def _policy_in_force(path: Path | None, state: Path) -> Path | None:
+    """The file asked for, else that of the Hedgerow of this state directory, else `hedgerow.yaml` here."""
+    if path is None:
+        try:
+            return Settings.load(state).policy
+        except (OSError, ValueError):
+            pass
+    return find_policy(path)
+
+
+def _progress(*sizes: ProgressColumn) -> Progress:
+    """A line with the time for each task on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *sizes, TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+class _Sizes(DownloadColumn):
+    """How much of a download is there; nothing beside the compiler, which counts lists."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.fields.get("compiles") else super().render(task)
+
+
+def _watch(progress: Progress, results: list[Fetched]) -> ListProgress:
+    """A bar for each download, what came of it, and a line for the compiler; `results` gets each download."""
+    bars: dict[str, TaskID] = {}
+    compiling: list[TaskID] = []
+
+    def received(source: Source, size: int, total: int | None) -> None:
+        if source.name not in bars:
+            bars[source.name] = progress.add_task(source.name, total=total)
+        progress.update(bars[source.name], completed=size, total=total)
+
+    def fetched(each: Fetched) -> None:
+        if (bar := bars.pop(each.source.name, None)) is not None:
+            progress.remove_task(bar)
+        results.append(each)
+        how = f" (`hedgerow lists accept '{each.source.name}'` takes it)" if each.outcome is Outcome.HELD else ""
+        print(printable(f"{each.problem or f'{each.source.name}: {each.outcome}'}{how}"), file=sys.stderr)
+
+    def compiled(name: str) -> None:
+        if not compiling:
+            compiling.append(progress.add_task("", total=None, compiles=True))
+        progress.update(compiling[0], description=_doing(name))
+
+    return ListProgress(fetched, received, compiled)
+
+
+def _doing(name: str) -> str:
+    return f"reading {name}" if name else "putting all together"
+
+
+def _told(problem: Problem) -> str:
+    return f"{problem}{f': {problem.text}' if problem.text else ''}"
+
+
+def _print_check(file: Path, intake: Intake) -> None:
+    for problem in intake.problems:
+        print(printable(_told(problem)))
+    for kind, count in intake.problem_counts.most_common() if len(intake.problems) > FEW else ():
+        print(printable(f"{file}: {count:,} × {kind}"))
+    for kind, count in intake.ignored.items():
+        print(printable(f"{file}: {count:,} × left out: {kind}"))
+    if intake.format:
+        counts = f"lines {intake.lines:,}, names {intake.names:,}, URL rules {intake.url_rules:,}"
+        print(printable(f"{file} is read as {intake.format}: {counts}"))
+
+
+def _source(text: str) -> Source:
+    category, equals, path = text.partition("=")
+    if not equals or not category or not path:
+        fail(f"'{text}' is not CATEGORY=PATH, such as adult=lists/adult.txt.")
+    if not Path(path).exists():
+        fail(f"{path} does not exist.")
+    return Source(name=path, category=category, path=Path(path))
+
+
+def _warn_of_categories(sources: list[Source]) -> None:
+    known = [category.name for category in builtin_categories()]
+    for name in dict.fromkeys(source.category for source in sources if source.category not in known):
+        print(printable(f"{name} is none of Hedgerow's categories.{suggest(name, known)}"), file=sys.stderr)
+
+
+def _figures(report: CompileReport, seconds: float) -> dict[str, Any]:
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {
+        "domains": report.domains,
+        "url_rules": report.url_rules,
+        "skipped": report.skipped,
+        "seconds": round(seconds, 2),
+        "peak_rss_mb": round(peak / 1024, 1),
+        "index_bytes": report.index_bytes,
+        "bytes_per_domain": round(report.index_bytes / report.domains, 2) if report.domains else 0.0,
+    }
+
+
+def _generation_in_force(state: Path) -> Path:
+    """Of the Hedgerow of this state directory; where none has run yet, what `hedgerow lists update` compiled."""
+    try:
+        return Snapshot.load(state).generation
+    except (OSError, ValueError):
+        found = newest_generation(ListFolders(state))
+    return found or fail(f"The state directory {state} holds no compiled lists: name some with --index DIR.")
+
+
+def _as_url(target: str) -> str:
+    return target if "://" in target else f"http://{target}"
+
+
+def _rules_about(catalogue: Catalogue, url: str) -> Iterator[tuple[str, Origin]]:
+    """The rules that would match a URL, whatever it is asked for: opened, or loaded by a page of another site."""
+    loaded = ((kind, NOBODY) for kind in ("script", "image", "xhr", "iframe", "media"))
+    for kind, initiator in (("", ""), ("document", ""), *loaded):
+        for match in catalogue.match_urls(url, kind, initiator):
+            yield match.category, match.origin
+
+
+def _look_up(catalogue: Catalogue, target: str) -> list[dict[str, Any]]:
+    """A row for each line of a list that gives the host, or this URL of it, a category; none for what exceptions lift."""
+    host, url = parse_host(target), _as_url(target) if "/" in target else ""
+    host = host_of_url(url) if host is None and url else host
+    if host is None:
+        return []
+    mask = catalogue.host_mask(host)
+    mask &= ~catalogue.lifted_by_url(url, mask=mask) if url else mask
+    found = [(category, origin) for category in catalogue.names_of(mask) for origin in catalogue.locate_all(host, category)]
+    found += _rules_about(catalogue, url) if url else []
+    return [
+        {"category": category, "source": origin.source, "line": origin.line, "text": origin.text}
+        for category, origin in dict.fromkeys(found)
+    ]

@@ -1,0 +1,71 @@
+"""Commands about notices: who gets them, where, and whether they arrive."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hedgerow.app.commands.options import AsJson, StateDir, call
+from hedgerow.app.commands.tables import add_row
+
+app = typer.Typer(help="Notices: who gets them, where, and whether they arrive.", no_args_is_help=True)
+
+Receiver = Annotated[str, typer.Argument(metavar="NAME", help="A receiver, as `notices` in the policy file names it.")]
+
+
+@app.command(name="list")
+def list_(state: StateDir = None, as_json: AsJson = False) -> None:
+    """Who gets notices, and what was sent of late."""
+    told = call(state, "GET", "/notices")
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False, indent=1))
+        return
+    receivers = Table("receiver", "about", "reached by", "waiting", "last sent", "problem")
+    for row in told["receivers"]:
+        sent = _when(row["last_sent"]) if row["last_sent"] else ""
+        cells = (row["name"], ", ".join(row["about"]), row["service"] or "no address yet", str(row["waiting"]), sent, row["problem"])
+        add_row(receivers, *cells)
+    latest = Table("when", "to", "what", "times", "state", "problem")
+    for row in told["latest"]:
+        cells = (_when(row["at"]), row["receiver"], row["text"], str(row["count"]), row["state"], row["problem"])
+        add_row(latest, *cells)
+    Console().print(receivers, *([latest] if told["latest"] else []))
+
+
+@app.command(name="set")
+def set_(name: Receiver, state: StateDir = None) -> None:
+    """Say where a receiver is reached. Asks for the address, or reads it from a pipe, so that it stands in no history."""
+    address = typer.prompt("Address, such as mailto://… or ntfy://…", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+    call(state, "PUT", f"/notices/{quote(name, safe='')}/address", address=address.strip())
+    print(f"Kept. `hedgerow notices test {name}` shows whether it works." if address.strip() else f"{name} has no address now.")
+
+
+@app.command(name="test")
+def send_test(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Whom (default: all).")] = None,
+    state: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a notice now, to one receiver or to all; ends with status 1 where one does not arrive."""
+    path = f"/notices/{quote(name, safe='')}/test" if name is not None else "/notices/test"
+    results = call(state, "POST", path)
+    if as_json:
+        print(json.dumps(results, ensure_ascii=False, indent=1))
+    else:
+        for row in results:
+            print(f"{row['name']}: {row['problem'] or 'the service took it.'}")
+        if not results:
+            print("Nobody gets notices: name them under `notices` in the policy file.")
+    if any(row["problem"] for row in results):
+        raise typer.Exit(1)
+
+
+def _when(instant: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(instant))

@@ -1,0 +1,132 @@
+"""Commands about policies: what is wrong in a file, what would change, and which services there are."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.table import Table
+
+from hedgerow.app.commands.options import AsJson, StateDir, fail
+from hedgerow.app.commands.tables import add_row
+from hedgerow.app.settings import default_state
+from hedgerow.app.snapshot import Snapshot
+from hedgerow.blocklists.rules import Problem
+from hedgerow.policies.cautions import cautions
+from hedgerow.policies.compare import Change, compare
+from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.services import Service, Services
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The policy file.")],
+    diff: Annotated[bool, typer.Option("--diff", help="Also say what it would change, and for whom, in the running Hedgerow.")] = False,
+    state: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain every mistake in a policy file, with its line."""
+    try:
+        policy = load_policy(file.absolute())
+    except PolicyError as error:
+        _print_mistakes(error, as_json)
+        raise typer.Exit(1) from None
+    changes = compare(_running(state).policy, policy) if diff else ()
+    minds = cautions(policy, time.time())
+    if as_json:
+        told = {"ok": True, "people": list(policy.people), "devices": list(policy.devices), "mind": minds}
+        print(json.dumps(told | ({"changes": _CHANGES.dump_python(changes)} if diff else {}), ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    counts = (
+        _counted(len(policy.people), "person", "people"),
+        _counted(len(policy.devices), "device"),
+        _counted(len(policy.lists), "list"),
+    )
+    console.print(f"[green]{file} is good[/]: {', '.join(counts)}.")
+    for sentence in minds:
+        console.print(f"Mind: {sentence}.", soft_wrap=True, markup=False)
+    if diff and not changes:
+        console.print("It changes nothing for anybody.")
+    for change in changes:
+        console.print(f"{change.whose}: {change.sentence}", soft_wrap=True, markup=False)
+
+
+_WIDTH, _BEFORE = 120, 40  # how much of a long line is shown, and from how far before the mistake
+_CHANGES = TypeAdapter(tuple[Change, ...])
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def _running(state: Path | None) -> Snapshot:
+    folder = (state or default_state()).absolute()
+    try:
+        return Snapshot.load(folder)
+    except (OSError, ValueError) as error:
+        fail(f"Nothing has run with the state directory {folder} that could be compared with: {error}.")
+
+
+def _print_mistakes(error: PolicyError, as_json: bool) -> None:
+    if as_json:
+        rows = [{"source": p.source, "line": p.line, "column": p.column, "path": p.path, "message": p.message} for p in error.problems]
+        print(json.dumps({"ok": False, "problems": rows}, ensure_ascii=False, indent=1))
+        return
+    for problem in error.problems:
+        print(problem, *_line_of(problem), sep="\n", file=sys.stderr)
+    print(f"{len(error.problems)} mistake{'s' if len(error.problems) != 1 else ''}", file=sys.stderr)
+
+
+def _line_of(problem: Problem) -> tuple[str, ...]:
+    """The line as it stands in the file, with a mark beneath the mistake."""
+    if problem.line is None or problem.column is None or not problem.text:
+        return ()
+    try:
+        line = Path(problem.source).read_text(encoding="utf-8-sig").splitlines()[problem.line - 1].expandtabs(1)
+    except (OSError, UnicodeDecodeError, IndexError):
+        return ()
+    start = max(0, problem.column - 1 - _BEFORE) if problem.column > _WIDTH else 0
+    return (f"    {line[start : start + _WIDTH]}", " " * (4 + problem.column - 1 - start) + "^")
+
+
+def services(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A service or a group of them; nothing lists all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The services that a policy can name, and what each is made of."""
+    known = Services.load().by_id
+    chosen = [service for service in known.values() if name is None or name in (service.id, service.group)]
+    if not chosen:
+        fail(f"There is no service and no group '{name}'.")
+    if as_json:
+        print(TypeAdapter(list[Service]).dump_json(chosen, indent=1).decode())
+    elif len(chosen) == 1:
+        _print_service(chosen[0])
+    else:
+        table = Table("group", "name", "title", "domains")
+        for service in chosen:
+            add_row(table, service.group, service.id, service.title, ", ".join([*service.domains, *service.urls]))
+        Console().print(table)
+
+
+def _print_service(service: Service) -> None:
+    print(f"{service.title} ({service.id}), {service.group}")
+    for title, names in (("domains", service.domains), ("pages", service.urls), ("needs too, and never blocks", service.shared)):
+        if names:
+            print(f"{title}: {', '.join(names)}")
+    if service.part_of:
+        print(f"a part of: {service.part_of}")
+    for other, names in Services.load().needed_by(service.id).items():
+        given = f"; `allow: [{other}]` beside the block gives it back" if set(names) <= set(service.yields) else ""
+        print(f"needed by {other}, and closed to it with this: {', '.join(names)}{given}")
+    if service.note:
+        print(f"mind: {service.note}")
+
+
+COMMANDS = (check, services)

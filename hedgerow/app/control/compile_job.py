@@ -1,0 +1,164 @@
+"""Fetches and compiles lists in a process of its own, at low priority, so that neither its memory nor its work is felt by who
+answers queries.
+
+    python -m hedgerow.app.control.compile_job fetch|compile
+
+Standard input: a `FetchJob` or a `CompileJob` as JSON; standard output: the result, or nothing with exit status 1 and a sentence
+on standard error. One process of each kind at a time works in a state directory; the next one waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from hedgerow.blocklists.compile import CompileReport, compile_generation
+from hedgerow.blocklists.fetch import Fetched, Received, fetch_all, ignore_bytes
+from hedgerow.blocklists.guards import judge_copy
+from hedgerow.blocklists.parsed import ParsedLists
+from hedgerow.blocklists.sources import Source
+
+
+class CompileError(Exception):
+    """Lists could not be fetched or compiled: the disk's fault, or the process was killed. What was compiled before stays in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListFolders:
+    """Where a state directory keeps its lists."""
+
+    state: Path
+
+    @property
+    def downloads(self) -> Path:
+        return self.state / "lists"
+
+    @property
+    def parsed(self) -> Path:
+        return self.state / "parsed"
+
+    @property
+    def generations(self) -> Path:
+        return self.state / "generations"
+
+    @contextlib.contextmanager
+    def locked(self, wait: bool = True, what: str = "lists") -> Iterator[bool]:
+        """Alone in these folders, or alone with `what` in them, unless it yields False; the kernel opens the lock when the
+        process ends, however it ends."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.state / f"{what}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchJob:
+    sources: tuple[Source, ...]
+    state: Path
+
+
+@dataclass(frozen=True, slots=True)
+class CompileJob:
+    """`before` is a generation whose parts are used again where that saves work."""
+
+    sources: tuple[Source, ...]
+    out: Path
+    state: Path
+    before: Path | None = None
+
+
+_FETCH = TypeAdapter(FetchJob)
+_COMPILE = TypeAdapter(CompileJob)
+_FETCHED = TypeAdapter(tuple[Fetched, ...])
+_REPORT = TypeAdapter(CompileReport)
+
+
+async def fetch_apart(job: FetchJob) -> tuple[Fetched, ...]:
+    """`run_fetch` in another process; raises CompileError."""
+    return _FETCHED.validate_json(await _run_apart("fetch", _FETCH.dump_json(job)))
+
+
+async def compile_apart(job: CompileJob) -> CompileReport:
+    """`run_compile` in another process; raises CompileError."""
+    return _REPORT.validate_json(await _run_apart("compile", _COMPILE.dump_json(job)))
+
+
+def run_fetch(job: FetchJob, progress: Callable[[Fetched], None] | None = None, received: Received | None = None) -> tuple[Fetched, ...]:
+    """Downloads the sources; a copy that the guards do not trust is held back. Raises OSError."""
+    folders = ListFolders(job.state)
+    # A slow server must not keep the lists that have come from being compiled: all is locked only while a copy is put away.
+    with folders.locked(what="fetch"):
+        lists = ParsedLists(folders.parsed)
+        fetched = fetch_all(
+            job.sources, folders.downloads, progress=progress, judge=lambda new, good: judge_copy(lists, new, good),
+            received=received or ignore_bytes, alone=folders.locked,
+        )  # fmt: skip
+        return tuple(fetched)
+
+
+def run_compile(job: CompileJob, progress: Callable[[str], None] | None = None) -> CompileReport:
+    """Compiles the sources, unless that was done before. Raises OSError."""
+    folders = ListFolders(job.state)
+    with folders.locked():
+        known = read_report(job.out)
+        return known or compile_generation(job.sources, job.out, progress, folders.parsed, job.before)
+
+
+async def _run_apart(what: str, job: bytes) -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "hedgerow.app.control.compile_job", what),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, errors = await process.communicate(job)
+    except asyncio.CancelledError:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        raise
+    if process.returncode != 0:
+        reason = errors.decode("utf-8", "replace").strip().rpartition("\n")[2] or f"it ended with status {process.returncode}"
+        raise CompileError(f"The lists could not be {what}{'ed' if what == 'fetch' else 'd'}: {reason}")
+    return output
+
+
+def read_report(generation: Path) -> CompileReport | None:
+    """What the compiler said of a generation; None where that was lost."""
+    try:
+        return _REPORT.validate_json((generation / "report.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def main() -> None:
+    os.nice(10)
+    given = sys.stdin.buffer.read()
+    try:
+        if sys.argv[1:] == ["fetch"]:
+            output = _FETCHED.dump_json(run_fetch(_FETCH.validate_json(given)))
+        else:
+            output = _REPORT.dump_json(run_compile(_COMPILE.validate_json(given)))
+    except OSError as error:
+        sys.exit(f"{error.strerror or error}: {error.filename or ''}")
+    sys.stdout.buffer.write(output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Control's eye on the network: devices that show up in the neighbour table, with the names that they told the DHCP server.
+
+What is new is told once, in the log and in the journal's events. A device that nobody has named is filtered from its first packet on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from hedgerow.app.control.host_names import HostNames
+from hedgerow.app.snapshot import View
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.journal.read import Reader
+from hedgerow.journal.record import Event
+from hedgerow.network.leases import LEASE_FILES, Lease
+from hedgerow.network.neighbours import Neighbours
+from hedgerow.network.vendors import Vendors
+
+log = logging.getLogger("hedgerow.discovery")
+
+LOOK_EVERY_S = 5.0
+LARGEST_FILE = 4 * 1024 * 1024
+MOST_TOLD = 4096  # more sightings than a LAN has devices: somebody makes addresses up
+
+
+class Discovery:
+    """Looks every few seconds.
+
+    `view` tells what is in force, None before the start is over; `hear` is told what devices call themselves.
+    """
+
+    def __init__(
+        self, reader: Reader, record: Callable[[list[DeviceSeen | Event]], None], neighbours: Neighbours, view: Callable[[], View | None],
+        hear: Callable[[dict[str, str]], None],
+    ) -> None:  # fmt: skip
+        self._reader, self._record, self._neighbours, self._view, self._hear = reader, record, neighbours, view, hear
+        self._names = HostNames()
+        self._vendors = Vendors()
+        self._called: dict[str, str] = {}
+        self._told: set[tuple[str, str, str]] = set()
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_looking())
+            tasks.create_task(self._keep_naming())
+
+    async def _keep_looking(self) -> None:
+        # Before the workers tell of whom they serve: those are new.
+        known: set[str] = {row.device for row in await asyncio.to_thread(self._reader.devices, time.time())}
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            view = self._view()
+            if view is None:
+                continue
+            await asyncio.to_thread(self._find_vendors)
+            self.look(view, await asyncio.to_thread(read_leases), known)
+
+    async def _keep_naming(self) -> None:
+        """Asks for names, which takes as long as whoever is asked likes."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            view, leases = self._view(), await asyncio.to_thread(read_leases)
+            self._called = await self._names.find(leases, self._neighbours.entries(), time.time())
+            if view is not None and any(device.hostnames for device in view.policy.devices.values()):
+                self._hear(self._called)
+
+    def _find_vendors(self) -> None:
+        """So that the look itself waits for no disk."""
+        for mac in set(self._neighbours.entries().values()):
+            self._vendors.vendor(mac)
+
+    def look(self, view: View, leases: Iterable[Lease], known: set[str]) -> None:
+        """One look; `known` are the ids of devices that were told of before."""
+        now = time.time()
+        names = {lease.mac: lease.name for lease in leases if lease.name and (lease.until is None or lease.until > now)}
+        for address, mac in sorted(self._neighbours.entries().items(), key=lambda entry: ":" in entry[0]):
+            if address.startswith("fe80:"):
+                continue  # every device has another one too, and so has the provider's router
+            device = view.rulesets.device_at(address, mac)
+            name = names.get(mac) or self._called.get(mac, "")
+            if device is None or (device.id, address, name) in self._told:
+                continue
+            if len(self._told) >= MOST_TOLD:
+                self._told.clear()
+            self._told.add((device.id, address, name))
+            ruleset = view.rulesets.ruleset(device, now)
+            seen = DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile, name)
+            self._record([seen])
+            if device.id not in known and not device.known:
+                maker = self._vendors.vendor(mac)
+                called = (name or "a device without a name") + (f" ({maker})" if maker else "")
+                detail = f"{called} at {address}, filtered as {ruleset.profile}"
+                log.info("new on the network: %s (%s)", detail, device.id)
+                self._record([Event(now, "device", device.id, detail, seen)])
+            known.add(device.id)
+
+
+def read_leases(files: Iterable[tuple[str, Callable[[str], tuple[Lease, ...]]]] = LEASE_FILES) -> list[Lease]:
+    """All leases of the DHCP servers on this machine; what can't be read, or is far too large, has none."""
+    found: list[Lease] = []
+    for place, parse in files:
+        path = Path(place)
+        try:
+            if path.stat().st_size <= LARGEST_FILE:
+                found += parse(path.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            continue
+    return found

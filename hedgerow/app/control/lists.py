@@ -1,0 +1,354 @@
+"""Keeps the compiled lists in step with the policy and the files: when to fetch, when to compile, which generations to throw away.
+
+A generation's folder is named after all that went into it, so nothing is compiled twice, a restart finds what it needs, and a
+crash leaves the generations that were whole before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hedgerow.app.control.compile_job import (
+    CompileError,
+    CompileJob,
+    FetchJob,
+    ListFolders,
+    compile_apart,
+    fetch_apart,
+    read_report,
+    run_compile,
+    run_fetch,
+)
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.compile import CompileReport, SourceReport
+from hedgerow.blocklists.fetch import Copy, Fetched, Received, accept_held, copy_of, pointer_of
+from hedgerow.blocklists.generation import LAYOUT, read_meta
+from hedgerow.blocklists.parsed import ParsedLists, engine
+from hedgerow.blocklists.rules import Problem
+from hedgerow.blocklists.sources import Source, public_sources, starter_sources
+from hedgerow.blocklists.unpack import files_of
+from hedgerow.dashboards.api.control import ListHealth
+from hedgerow.policies.model import Policy
+from hedgerow.policies.network import Lists
+
+log = logging.getLogger("hedgerow.lists")
+
+AT_ONCE_BYTES = 16 << 20
+"""Lists on disk up to this size are compiled before anybody is served: that is done in a few seconds."""
+SETTLED_S = 3600.0
+"""After so long without a change, lists in two layers are compiled to one, whose look-ups are faster."""
+FETCH_EVERY_S = 24 * 3600.0
+FETCH_AGAIN_S = 15 * 60.0
+WHILE_FETCHING_S = 15.0
+_WHOLE = "-whole"
+ASKED_BEFORE = 0.75
+"""Of the time after which a list is too old: by then its server has been asked again."""
+
+
+def sources_of(policy: Policy) -> tuple[Source, ...]:
+    """The starter lists, those that the policy names, and the recommended ones where it asks for them."""
+    own = [
+        Source(each.name, each.category, Path(each.path) if each.path else None, each.url, each.format or "auto", each.refresh)
+        for each in policy.lists
+    ]
+    known = {source.url for source in own}
+    recommended = [source for source in recommended_sources(policy) if source.url not in known]
+    return (*starter_sources(), *own, *recommended)
+
+
+def place_of(name: str, policy: Policy) -> str:
+    """Where a list lies that is called otherwise, for people who look for it: its path, seen from here if it is below, or its URL."""
+    source = next((source for source in sources_of(policy) if source.name == name.partition(": ")[0]), None)
+    if source is None or source.name in (str(source.path), source.url):
+        return ""
+    if source.path is None:
+        return source.url or ""
+    return str(source.path.relative_to(Path.cwd()) if source.path.is_relative_to(Path.cwd()) else source.path)
+
+
+def recommended_sources(policy: Policy) -> list[Source]:
+    """The public lists that are meant for a profile in use, if the policy asks for them."""
+    if policy.network.lists != Lists.RECOMMENDED:
+        return []
+    people, devices = (person.profile for person in policy.people.values()), (device.profile for device in policy.devices.values())
+    used = {policy.network.unknown_devices, *people, *devices}
+    return [source.as_source() for source in public_sources().values() if used.intersection(source.default_for)]
+
+
+def fingerprint(sources: Sequence[Source]) -> str:
+    """Names what would be compiled: changes when a source, the file of one, the taxonomy or the list engine does."""
+    digest = hashlib.sha256(repr((LAYOUT, engine(), builtin_categories())).encode())
+    for source in sources:
+        digest.update(repr((source.name, source.category, source.format, source.url, str(source.path), _identities(source))).encode())
+    return digest.hexdigest()[:20]
+
+
+def _identities(source: Source) -> list[tuple[str, int, int]]:
+    """Name, date and size of all files that a source is read from; none if they cannot be read."""
+    try:
+        found = [(path, path.stat()) for path in files_of(source.path, source.format)] if source.path else []
+    except OSError:
+        return []
+    return [(str(path), status.st_mtime_ns, status.st_size) for path, status in found]
+
+
+def _written(source: Source) -> float | None:
+    """When the newest of a source's files was written, in seconds since the epoch; None if there is none."""
+    return max((date / 1e9 for _name, date, _size in _identities(source)), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ListProgress:
+    """Who wants to hear how it goes: each list that was fetched, the bytes of each download, the name of each list compiled."""
+
+    fetched: Callable[[Fetched], None]
+    received: Received
+    compiled: Callable[[str], None]
+
+
+class ListKeeper:
+    """`generation` is the folder in force, None until the first one is there. With `progress` it works in this process."""
+
+    def __init__(self, state: Path, progress: ListProgress | None = None) -> None:
+        self._folders = ListFolders(state)
+        self._progress = progress
+        self._copies: dict[Source, tuple[int, Copy]] = {}
+        self._failed: dict[Source, tuple[float, Problem]] = {}
+        self._compiled: tuple[Source, ...] = ()
+        self._compiled_at = 0.0
+        self._is_layered = False
+        self._is_fetching = False
+        self.generation: Path | None = None
+        self.report: CompileReport | None = None
+        self.problem = ""
+
+    def _copy(self, source: Source) -> Copy:
+        """What the store has of a source, looked up (and its checksum verified) again when that changed."""
+        try:
+            changed = pointer_of(source, self._folders.downloads).stat().st_mtime_ns
+        except OSError:
+            return Copy()
+        known = self._copies.get(source)
+        if known is None or known[0] != changed:
+            known = self._copies[source] = (changed, copy_of(source, self._folders.downloads))
+        return known[1]
+
+    def _sources(self, policy: Policy) -> tuple[Source, ...]:
+        """The policy's sources with the copies on disk."""
+        return tuple(_at(source, self._copy(source).path) if source.url else source for source in sources_of(policy))
+
+    def is_worth_compiling(self, policy: Policy) -> bool:
+        """Whether what is in force is stale. While lists are coming in one after the other, they are compiled some at a time."""
+        is_too_soon = self._is_fetching and time.monotonic() - self._compiled_at < WHILE_FETCHING_S
+        return not is_too_soon and (self.is_stale(policy) or self._is_settled())
+
+    def is_stale(self, policy: Policy) -> bool:
+        """Whether something else would be compiled now than what is in force."""
+        return self.generation is None or fingerprint(self._sources(policy)) != self.generation.name.removesuffix(_WHOLE)
+
+    def _is_settled(self) -> bool:
+        """Whether nothing has changed for so long that it is time to make one layer of two."""
+        return self._is_layered and time.monotonic() - self._compiled_at > SETTLED_S
+
+    async def take_up(self, policy: Policy, before: Path | None) -> bool:
+        """Something to start with: all lists if they are compiled in a moment, else the generation `before`, of an earlier run, or
+        else the starter lists; the others follow. False where that failed."""
+        sources = self._sources(policy)
+        size = sum(size for source in sources for _name, _date, size in _identities(source))
+        name = fingerprint(sources)
+        is_known = any(_sound_report(self._folders.generations / each) for each in (name, f"{name}{_WHOLE}"))
+        if is_known or size - _size_of_starter_lists() <= AT_ONCE_BYTES:
+            return await self.compile(policy)
+        if before is not None and _is_sound(before):
+            self.generation = before
+            return True
+        return await self._compile(starter_sources())
+
+    async def compile(self, policy: Policy) -> bool:
+        """Makes what `is_worth_compiling` asks for; False where that failed, and then all stays as it was."""
+        return await self._compile(self._sources(policy), whole=self._is_settled() and not self.is_stale(policy))
+
+    async def _compile(self, sources: tuple[Source, ...], *, whole: bool = False) -> bool:
+        name = fingerprint(sources)
+        in_one_layer = self._folders.generations / f"{name}{_WHOLE}"
+        out = in_one_layer if whole or in_one_layer.exists() else self._folders.generations / name
+        started = time.monotonic()
+        report = _sound_report(out)
+        if report is None:
+            shutil.rmtree(out, ignore_errors=True)
+            job = CompileJob(sources, out, self._folders.state, None if whole else self.generation or newest_generation(self._folders))
+            try:
+                report = run_compile(job, self._progress.compiled) if self._progress else await compile_apart(job)
+            except (CompileError, OSError) as error:
+                self._fail(error)
+                return False
+            log.info("%d domains compiled in %.1f s", report.domains, time.monotonic() - started)
+        # Of a list that could not be fetched the fetcher has told.
+        missing = {source.name for source in sources if source.url and source.path is None}
+        for problem in [problem for problem in report.problems if problem.source not in missing][:20]:
+            log.warning("%s", problem)
+        self.problem = ""
+        self.generation, self.report, self._compiled, self._compiled_at = out, report, sources, time.monotonic()
+        self._is_layered = len(read_meta(out).layers) > 1
+        return True
+
+    async def fetch_if_due(self, policy: Policy, every: bool = False) -> None:
+        """Downloads the lists whose time has come, or `every` one that has a URL."""
+        wanted = tuple(source for source in sources_of(policy) if source.url and (every or self._is_due(source)))
+        if not wanted:
+            return
+        job = FetchJob(wanted, self._folders.state)
+        self._is_fetching = True
+        try:
+            fetched = run_fetch(job, self._progress.fetched, self._progress.received) if self._progress else await fetch_apart(job)
+        except (CompileError, OSError) as error:
+            self._fail(error)
+            self._failed |= {each: (time.monotonic(), Problem(each.name, None, None, self.problem, each.url or "")) for each in wanted}
+            return
+        finally:
+            self._is_fetching = False
+        for source, each in zip(wanted, fetched, strict=True):
+            self._failed.pop(source, None)
+            if each.problem:
+                if self._progress is None:  # who else wants to hear of it has been told
+                    log.warning("%s", each.problem)
+                self._failed[source] = (time.monotonic(), each.problem)
+
+    def accept(self, policy: Policy, name: str) -> bool:
+        """Takes the copy of a list that is held back into use; False where none is held back.
+
+        Waits for the disk. Raises OSError; BlockingIOError where lists are being fetched or compiled just now.
+        """
+        source = next((each for each in sources_of(policy) if each.url and each.name == name), None)
+        if source is None:
+            return False
+        with self._folders.locked(wait=False) as alone:
+            if not alone:
+                raise BlockingIOError
+            return accept_held(source, self._folders.downloads)
+
+    def _fail(self, error: CompileError | OSError) -> None:
+        self.problem = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
+        if self._progress is None:
+            log.error("%s", self.problem)
+
+    def _is_due(self, source: Source) -> bool:
+        copy = self._copy(source)
+        if source in self._failed and not copy.held:
+            return time.monotonic() - self._failed[source][0] > FETCH_AGAIN_S
+        every = min(FETCH_EVERY_S, ASKED_BEFORE * source.refresh) if source.refresh else FETCH_EVERY_S
+        return copy.checked is None or time.time() - copy.checked > every
+
+    def problems(self, policy: Policy) -> tuple[Problem, ...]:
+        """What is wrong with the lists now."""
+        told = [Problem(each.name, None, None, text, each.url or "") for each in sources_of(policy) if (text := self._trouble(each))]
+        return (*told, *(self.report.problems if self.report else ()))
+
+    def _trouble(self, source: Source) -> str:
+        """What is wrong with a source apart from its lines."""
+        copy = self._copy(source) if source.url else Copy()
+        if copy.held:
+            return f"held back: {copy.held} (`hedgerow lists accept '{source.name}'` takes it)"
+        age = self._age(source, copy)
+        if source.refresh is not None and age is not None and age > source.refresh:
+            return f"not refreshed for {age / 3600:,.0f} hours, and good for {source.refresh / 3600:,.0f}"
+        return self._failed[source][1].message if source in self._failed else ""
+
+    def _age(self, source: Source, copy: Copy) -> float | None:
+        if source.url:
+            return time.time() - copy.checked if copy.checked else None
+        written = _written(source)
+        return None if written is None else time.time() - written
+
+    def health(self, policy: Policy) -> tuple[ListHealth, ...]:
+        """A line for each list."""
+        reports = dict(zip(self._compiled, self.report.sources, strict=False)) if self.report else {}
+        return tuple(
+            self._health(source, now, reports.get(now)) for source, now in zip(sources_of(policy), self._sources(policy), strict=True)
+        )
+
+    def _health(self, source: Source, now: Source, report: SourceReport | None) -> ListHealth:
+        checked = self._copy(source).checked if source.url else _written(now)
+        trouble, held = self._trouble(source), bool(source.url and self._copy(source).held)
+        is_failing = bool(trouble)
+        problems = report.problems if report else {}
+        if not trouble and problems:
+            kind, count = next(iter(problems.items()))
+            trouble = kind if count == 1 else f"{count:,} × {kind}"
+        return ListHealth(
+            source=source.name,
+            category=source.category,
+            domains=report.names if report else 0,
+            fetched=checked,
+            problem=trouble,
+            unique=report.unique if report else 0,
+            url_rules=report.url_rules if report else 0,
+            format=report.format if report else "",
+            problems=problems,
+            ignored=report.ignored if report else {},
+            held=held,
+            failed=is_failing and not held,
+        )
+
+    def prune(self, keep: Collection[Path | None]) -> None:
+        """Throws away all other generations and what they were parsed from; those that a worker still holds open live on until
+        it lets go. Does nothing while a compiler is at work."""
+        with self._folders.locked(wait=False) as alone:
+            if not alone:
+                return
+            for folder in self._folders.generations.iterdir():
+                if folder not in keep:
+                    shutil.rmtree(folder, ignore_errors=True)
+            used: set[str] = set()
+            for generation in keep:
+                with suppress(OSError, ValueError, KeyError, TypeError):
+                    used.update(source.parsed for source in read_meta(generation).sources) if generation else None
+            ParsedLists(self._folders.parsed).prune(used)
+
+
+def newest_generation(folders: ListFolders) -> Path | None:
+    """The latest that can be opened, of whichever run: most of its lists will be those of the next."""
+    with suppress(OSError):
+        found = [path for path in folders.generations.iterdir() if not path.name.startswith(".") and _is_sound(path)]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return None
+
+
+def _size_of_starter_lists() -> int:
+    return sum(source.path.stat().st_size for source in starter_sources() if source.path)
+
+
+def _sound_report(generation: Path) -> CompileReport | None:
+    """What the compiler said of a generation that can be opened; None where it must be compiled again."""
+    return read_report(generation) if _is_sound(generation) else None
+
+
+def _is_sound(generation: Path) -> bool:
+    """Whether a generation can be opened: a damaged disk must not keep Hedgerow from starting."""
+    try:
+        Catalogue.open(generation)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _at(source: Source, path: Path | None) -> Source:
+    return Source(source.name, source.category, path, source.url, source.format, source.refresh)
+
+
+async def prepare_generation(policy: Policy, state: Path, fetch: bool = False, progress: ListProgress | None = None) -> Path:
+    """A generation for a command that works without a running Hedgerow; raises CompileError."""
+    keeper = ListKeeper(state, progress)
+    if fetch:
+        await keeper.fetch_if_due(policy, every=True)
+    if not await keeper.compile(policy) or keeper.generation is None:
+        raise CompileError(keeper.problem)
+    return keeper.generation

@@ -1,0 +1,250 @@
+"""The control process: follows the policy file and the lists, keeps the journal, serves the pages, publishes snapshots.
+
+Workers do without it: they read the last snapshot and count what they could not report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy.exc import DatabaseError
+
+from hedgerow.app.control.calendars import CalendarKeeper
+from hedgerow.app.control.code_desk import CodeDesk
+from hedgerow.app.control.discovery import Discovery
+from hedgerow.app.control.dns_certificate import DnsCertificate
+from hedgerow.app.control.gateway_keeper import GatewayKeeper
+from hedgerow.app.control.notifier import notices_of, send_apart, watch
+from hedgerow.app.control.publisher import Publisher
+from hedgerow.app.control.safe_names import SafeNamesWatch
+from hedgerow.app.control.time_control import RunningTime
+from hedgerow.app.control.voucher_desk import VoucherDesk
+from hedgerow.app.control.warner import Warner
+from hedgerow.app.control.web_control import WebControl
+from hedgerow.app.control.web_tls import WebTls
+from hedgerow.app.control.worker_watch import WorkerWatch
+from hedgerow.app.files import write_atomically
+from hedgerow.app.settings import Settings
+from hedgerow.dashboards.accounts import Accounts
+from hedgerow.dashboards.address_book import AddressBook
+from hedgerow.dashboards.api.app import Parts, create_app, web_server
+from hedgerow.dashboards.kept_desk import KeptDesk
+from hedgerow.dashboards.metrics import Metrics
+from hedgerow.dashboards.notices import NoticeDesk
+from hedgerow.dashboards.pages.languages import Language
+from hedgerow.dashboards.policy_desk import PolicyDesk
+from hedgerow.dashboards.reports import Report, weekly_report
+from hedgerow.journal.accounts import AccountStore
+from hedgerow.journal.changes import ChangeStore
+from hedgerow.journal.codes import CodeStore
+from hedgerow.journal.courier_server import CourierServer
+from hedgerow.journal.kept import KeptStore
+from hedgerow.journal.messages import CounterDelta, GaugeLevel, Message
+from hedgerow.journal.outbox import Outbox
+from hedgerow.journal.record import Event, Recorder
+from hedgerow.journal.retention import forget_decisions
+from hedgerow.journal.store import open_journal
+from hedgerow.journal.vouchers import VoucherStore
+from hedgerow.network.neighbours import Neighbours
+from hedgerow.policies.model import Activity, CodeTyped, ConductAccepted
+from hedgerow.policies.parties import retention_of
+from hedgerow.proxy.authority import ensure_authority
+
+log = logging.getLogger("hedgerow.control")
+
+WATCH_S = 0.1
+LISTS_EVERY_S = 1.0
+FORGET_EVERY_S = 3600.0
+
+
+class ControlProcess:
+    """Everything that control holds; `run` serves until cancelled."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._engine = engine = open_journal(settings.journal)
+        self._publisher = Publisher(settings, engine)
+        self.recorder = Recorder(engine)
+        self.accounts = Accounts(AccountStore(engine))
+        # Where a first policy is written: the place in which `hedgerow up` looks for one.
+        self.desk = PolicyDesk(settings.policy or Path("hedgerow.yaml").absolute(), ChangeStore(engine), self._take_up)
+        self.notices = NoticeDesk(
+            Outbox(engine), AddressBook(settings.notices), lambda: self._publisher.policy, send_apart, self._weekly_report,
+            link=lambda: f"http://{self.web.reached_at('localhost')}/",
+        )  # fmt: skip
+        self.kept = KeptDesk(KeptStore(engine), self.recorder, lambda: self._publisher.policy)
+        self.metrics = Metrics()
+        self.neighbours = Neighbours(lambda: None)
+        self.workers = WorkerWatch(settings.workers_file, self.metrics, self.recorder)
+        self._reload_wanted = True
+        self._courier = CourierServer(settings.courier_socket)
+        self.tls = WebTls(settings, lambda: self._publisher.policy.network)
+        self.web = WebControl(settings, self._publisher, self.workers, self.recorder, self.neighbours, self.tls)
+        self.time = RunningTime(self._publisher)
+        self._dns_certificate = DnsCertificate(settings, lambda: self._publisher.policy.network)
+        self.codes = CodeDesk(self._publisher, self.web, self.time, self.recorder, CodeStore(engine))
+        self.vouchers = VoucherDesk(self._publisher, self.time, self.recorder, VoucherStore(engine))
+        self._warner = Warner(lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event]))
+
+    async def start(self) -> None:
+        """Publishes the first snapshot; raises OSError, or CompileError where there is nothing to filter with."""
+        ensure_authority(self.settings.authority)
+        ensure_token(self.settings)
+        await self._courier.start()
+        await self._follow_policy()
+        self._dns_certificate.issue_if_due()
+        await self._publisher.lists.take_up(self._publisher.policy, self._publisher.last_generation())
+        await self._publisher.publish()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._want_reload)
+
+    async def run(self) -> None:
+        publisher = self._publisher
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._serve_web())
+            tasks.create_task(self._receive())
+            tasks.create_task(self.recorder.run())
+            tasks.create_task(self.neighbours.keep_fresh())
+            tasks.create_task(self._keep_policy())
+            tasks.create_task(self._keep_lists())
+            tasks.create_task(publisher.publish_when_wanted())
+            tasks.create_task(self._forget_in_time())
+            tasks.create_task(self._fetch_lists())
+            tasks.create_task(self._warner.run())
+            tasks.create_task(CalendarKeeper(self.settings.calendars, lambda: publisher.policy.calendars).run())
+            tasks.create_task(self.workers.run())
+            tasks.create_task(self._dns_certificate.run())
+            tasks.create_task(SafeNamesWatch(self.settings, lambda: publisher.policy.network, self._remember).run())
+            tasks.create_task(self.notices.run())
+            tasks.create_task(watch(self.web.status, self.time.budgets, self.notices.tell))
+            tasks.create_task(GatewayKeeper(self.settings, lambda: publisher.view).run())
+            tasks.create_task(
+                Discovery(publisher.reader, self._remember, self.neighbours, lambda: publisher.view, publisher.hear_names).run()
+            )
+
+    async def close(self) -> None:
+        await self._courier.close()
+        await asyncio.to_thread(self.recorder.flush)
+        await asyncio.to_thread(self._publisher.budgets.save)
+
+    def _remember(self, messages: Sequence[Message | Event]) -> None:
+        """For the journal, and for whom it concerns."""
+        self.recorder.add(messages)
+        self.notices.tell(notices_of(messages, self._publisher.policy))
+
+    def _weekly_report(self, reader: Language) -> Report:
+        return weekly_report(self._publisher.reader, self._publisher.policy, time.time(), reader)
+
+    def _want_reload(self) -> None:
+        self._reload_wanted = True
+
+    async def _follow_policy(self) -> bool:
+        """Reads the policy file if it is new or somebody asked; True where another policy is in force now."""
+        if not (self._reload_wanted or self._publisher.policy_file.has_changed()):
+            return False
+        self._reload_wanted = False
+        good = await self._publisher.policy_file.reload()
+        self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
+        return good
+
+    async def _take_up(self, path: Path) -> None:
+        """Puts the file that was just written into force; the first one is the run's policy from then on, also after a restart."""
+        if self.settings.policy is None:
+            self.settings = replace(self.settings, policy=path)
+            await asyncio.to_thread(self.settings.save)
+            self._publisher.policy_file.path = path
+        self._reload_wanted = True
+        await self._follow_policy()
+        await self._publisher.publish_patiently()
+
+    async def _keep_policy(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if await self._follow_policy():
+                await self._publisher.publish_patiently()
+
+    async def _forget_in_time(self) -> None:
+        """Once an hour: the minutes that no budget asks for, and decisions that the policy keeps for fewer days than others."""
+        while True:
+            await asyncio.sleep(FORGET_EVERY_S)
+            people, profiles = retention_of(self._publisher.policy)
+            try:
+                await asyncio.to_thread(self._publisher.usage.prune)
+                await asyncio.to_thread(self.codes.prune)
+                await asyncio.to_thread(self.vouchers.prune)
+                await asyncio.to_thread(self.notices.outbox.prune)
+                await asyncio.to_thread(forget_decisions, self._engine, people, profiles, time.time())
+            except DatabaseError as error:
+                log.warning("Old entries of the journal can't be deleted: %s", error.orig)
+
+    async def _keep_lists(self) -> None:
+        """Compiles what changed; a new policy is in force with the old lists until its own are there."""
+        while True:
+            policy = self._publisher.policy
+            if self._publisher.lists.is_worth_compiling(policy) and await self._publisher.lists.compile(policy):
+                await self._publisher.publish_patiently()
+            await asyncio.sleep(LISTS_EVERY_S)
+
+    async def _fetch_lists(self) -> None:
+        while True:
+            await self._publisher.lists.fetch_if_due(self._publisher.policy)
+            await asyncio.sleep(LISTS_EVERY_S)
+
+    async def _receive(self) -> None:
+        """What workers report: metrics are summed up, the rest goes to the recorder, which waits out a full disk."""
+        async for delivery in self._courier.deliveries():
+            kept = []
+            used = []
+            for message in delivery.messages:
+                match message:
+                    case CounterDelta(name, labels, value):
+                        self.metrics.add(name, labels, value)
+                    case GaugeLevel(name, labels, value):
+                        self.metrics.set(name, labels, value, delivery.worker)
+                    case Activity():
+                        used.append(message)
+                    case CodeTyped():
+                        await self.codes.take(message)
+                    case ConductAccepted():
+                        await self.time.accept(message.sitting)
+                    case _:
+                        kept.append(message)
+                        self._warner.seen(message.person, message.when)
+            self._remember(kept)
+            await self._publisher.count(used)
+            if delivery.left:
+                self.metrics.worker_left(delivery.worker)
+
+    async def _serve_web(self) -> None:
+        token = self.settings.admin_token.read_text(encoding="ascii").strip()
+        desks = (self.time, self.codes, self.vouchers, self.notices)
+        parts = Parts(self._publisher.reader, self.web, self.metrics, self.accounts, self.desk, self.kept, token, *desks)
+        app = create_app(parts)
+        server = web_server(app, tls=self.tls, prepare=app.state.warm)
+        sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
+        await server.serve(sockets=sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listener.bind((host, port))
+    listener.listen(128)
+    return listener
+
+
+def ensure_token(settings: Settings) -> None:
+    """The secret by which the command line and scripts reach the pages; made once, for the owner's eyes only."""
+    if not settings.admin_token.exists():
+        write_atomically(settings.admin_token, secrets.token_urlsafe(32).encode())

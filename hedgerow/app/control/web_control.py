@@ -1,0 +1,280 @@
+"""What the web pages, the API and the command line may ask of the running Hedgerow."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import secrets
+import shutil
+import time
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+from hedgerow import __version__
+from hedgerow.app.control.publisher import Publisher
+from hedgerow.app.control.web_tls import WebTls, own_names
+from hedgerow.app.control.worker_watch import WorkerWatch
+from hedgerow.app.own_addresses import address_for_others, own_addresses
+from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.snapshot import View
+from hedgerow.blocklists.rules import Origin
+from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit, WorkerHealth
+from hedgerow.journal.record import Recorder
+from hedgerow.network.neighbours import Neighbours
+from hedgerow.policies.decide import WELCOMED, decide
+from hedgerow.policies.explain import explain, find_device
+from hedgerow.policies.lifelines import Lifelines
+from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Person, Policy, Reason, Request
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.services import Service, Services
+from hedgerow.policies.targets import parse_target
+from hedgerow.proxy.authority import Authority, load_authority
+from hedgerow.proxy.certificate_files import CertificateForm, certificate_file
+from hedgerow.proxy.gate.auto_config import auto_config
+from hedgerow.proxy.http_head import Authority as HttpAuthority
+
+
+class WebControl:
+    """Implements `dashboards.api.control.Control` over what is in force."""
+
+    def __init__(
+        self, settings: Settings, publisher: Publisher, workers: WorkerWatch, recorder: Recorder, neighbours: Neighbours, tls: WebTls
+    ) -> None:
+        self._settings, self._publisher, self._workers, self._recorder = settings, publisher, workers, recorder
+        self._neighbours, self._tls = neighbours, tls
+        self._started = time.time()
+        self._lifelines = Lifelines.load()
+        self._services = Services.load()
+
+    def status(self) -> Status:
+        policy, lists = self._publisher.policy_file, self._publisher.lists
+        return Status(
+            version=__version__,
+            started=self._started,
+            timezone=policy.policy.network.timezone,
+            people=tuple(policy.policy.people),
+            policy=str(policy.path or ""),
+            policy_loaded=policy.loaded,
+            policy_problems=policy.problems,
+            list_problems=lists.problems(policy.policy),
+            lists=lists.health(policy.policy),
+            workers=tuple(_health(row) for row in self._workers.rows),
+            journal_problem=self._recorder.problem,
+            dropped=self._recorder.dropped,
+            free_bytes=shutil.disk_usage(self._settings.state).free,
+            certificates={"ca": self._authority().expires.timestamp()} | self._tls.expires,
+        )
+
+    def names(self) -> OwnNames:
+        network = self.policy().network
+        return OwnNames(frozenset(own_names(network)), network.server_name if network.certificate is not None else None)
+
+    def policy(self) -> Policy:
+        return self._publisher.policy
+
+    def certificate(self) -> Certificate:
+        authority = self._authority()
+        files = [certificate_file(authority, form) for form in CertificateForm]
+        return Certificate(
+            authority.name,
+            authority.fingerprint,
+            f"{authority.expires:%Y-%m-%d}",
+            {file.name: (file.content_type, file.data) for file in files},
+        )
+
+    def reached_at(self, host: str) -> str:
+        return str(Endpoint(self._known_as(host), self._settings.web.port))
+
+    def proxy_config(self, host: str) -> tuple[str, bytes]:
+        answer = auto_config(HttpAuthority(self._known_as(host), self._settings.proxy.port))
+        return dict(answer.headers)["Content-Type"], answer.body
+
+    def _known_as(self, host: str) -> str:
+        """`host`, or where that means this machine alone, the address that others know."""
+        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+            return host
+        return address_for_others(own_addresses(), self.policy().network.lan) or host
+
+    def reach(self, person: str) -> dict[str, Reach]:
+        view = self._view()
+        known = view.policy.people.get(person)
+        if known is None:
+            raise Unfit("The policy knows nobody called '%(person)s'.", person=person)
+        return services_reach(view, known, self._services)
+
+    async def accept_list(self, name: str) -> None:
+        try:
+            is_taken = await asyncio.to_thread(self._publisher.lists.accept, self.policy(), name)
+        except BlockingIOError:
+            raise Unfit("The lists are being worked on just now. Try again in a minute.") from None
+        except OSError as error:
+            raise Unfit("The list can't be taken: %(why)s.", why=error.strerror) from None
+        if not is_taken:
+            raise Unfit("No newer copy of '%(name)s' is held back.", name=name)
+
+    def device_at(self, address: str) -> DeviceView | None:
+        view = self._view()
+        device = view.rulesets.device_at(address, self._neighbours.mac_of(address))
+        if device is None:
+            return None
+        ruleset = view.rulesets.ruleset(device, time.time())
+        closed = ruleset.closed
+        is_captive = closed is not None and closed.reason in WELCOMED
+        conduct = view.policy.conduct if closed is not None and closed.reason is Reason.CONDUCT else None
+        sitting = next((each for each in view.rulesets.sittings if each.id == ruleset.sitting), None)
+        return DeviceView(
+            device=device.id,
+            person=device.person,
+            profile=ruleset.profile,
+            lifelines=self._lifelines.for_country(view.policy.network.country),
+            held=closed.what or closed.reason.value if closed and not is_captive else "",
+            held_until=closed.until if closed else None,
+            may_sign_in=ruleset.profile == "adult",
+            conduct=conduct.text if conduct is not None else "",
+            sitting=ruleset.sitting,
+            is_seat=device.is_seat,
+            is_captive=is_captive,
+            session_ends=sitting.ends if sitting is not None else None,
+        )
+
+    async def approve(self, request_id: int, how_long: HowLong, giver: str) -> Grant:
+        request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
+        now = time.time()
+        grant = Grant(
+            id=secrets.token_hex(6),
+            subject=request.host,
+            giver=giver,
+            starts=now,
+            ends=self.within_session(request.device, self.end_of(now, how_long)),
+            device=DeviceId(request.device),
+            note=request.note,
+        )
+        await asyncio.to_thread(self._publisher.ledger.approve, request_id, grant)
+        await self._publisher.publish()
+        return grant
+
+    async def deny(self, request_id: int, giver: str) -> None:
+        await asyncio.to_thread(self._publisher.ledger.deny, request_id, giver)
+
+    async def give(
+        self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
+    ) -> Grant:  # fmt: skip
+        """A grant that nobody asked for. Raises `Unfit` for an unknown name or subject."""
+        self.check_whose(device, person)
+        subject, ends = self.check_subject(subject), self.within_session(device, ends)
+        grant = Grant(secrets.token_hex(6), subject, giver, time.time(), ends, DeviceId(device) if device else None, person, note)
+        await asyncio.to_thread(self._publisher.ledger.give, grant)
+        await self._publisher.publish()
+        return grant
+
+    async def revoke(self, grant_id: str, giver: str) -> None:
+        await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, giver)
+        await self._publisher.publish()
+
+    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> None:
+        self.check_whose(device, person)
+        if ends is not None and ends <= time.time():
+            raise Unfit("The time at which the pause ends is over.")
+        device_id = DeviceId(device) if device else None
+        await asyncio.to_thread(lambda: self._publisher.ledger.pause(giver, device=device_id, person=person, ends=ends))
+        await self._publisher.publish()
+
+    async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
+        self.check_whose(device, person)
+        device_id = DeviceId(device) if device else None
+        await asyncio.to_thread(lambda: self._publisher.ledger.resume(giver, device=device_id, person=person))
+        await self._publisher.publish()
+
+    async def explain(self, device: str, target: str, at: float | None = None) -> tuple[Explanation, ...]:
+        view = self._view()
+        found = find_device(view.rulesets, device)
+        if found is None:
+            raise Unfit("There is no device '%(device)s', and it is not an address of this network.", device=device)
+        try:
+            told = explain(view.rulesets, view.catalogue, found, target, time.time() if at is None else at)
+        except ValueError as error:
+            raise Unfit(f"{error}.") from None
+        return tuple(
+            Explanation(
+                *(found.id, found.person, told.profile, told.at),
+                *(point.request.kind, point.request.host, point.request.url, point.decision),
+            )
+            for point in told.points
+        )
+
+    def _authority(self) -> Authority:
+        """As it is now: `hedgerow ca rotate` may have replaced it."""
+        return load_authority(self._settings.authority)
+
+    def _view(self) -> View:
+        view = self._publisher.view
+        if view is None:
+            raise Unfit("Hedgerow is still starting.")
+        return view
+
+    def end_of(self, now: float, how_long: HowLong) -> float | None:
+        match how_long:
+            case HowLong.HOUR:
+                return now + 3600
+            case HowLong.TODAY:
+                return next_midnight(now, self._view().policy.network.timezone)
+            case HowLong.GOOD:
+                return None
+
+    def within_session(self, device: str | None, ends: float | None) -> float | None:
+        """When a grant ends that would last until `ends`: what a guest at a seat was granted is not for the next."""
+        known, now = self._view().policy.devices.get(device or ""), time.time()
+        if known is None or not known.is_seat:
+            return ends
+        limits = [each.ends for each in self._view().rulesets.sittings if each.device == known.id and each.starts <= now]
+        return min((each for each in (ends, *limits) if each is not None and each > now), default=None)
+
+    def check_whose(self, device: str | None, person: str | None) -> None:
+        policy = self._view().policy
+        if person is not None and person not in policy.people:
+            raise Unfit("The policy knows nobody called '%(person)s'.", person=person)
+        if device is not None and find_device(self._view().rulesets, device) is None:
+            raise Unfit("There is no device '%(device)s', and it is not an address of this network.", device=device)
+
+    def check_subject(self, subject: str) -> str:
+        try:
+            return parse_target(subject, self._services.by_id, self._view().policy.categories, Origin("grant", text=subject)).name
+        except ValueError as error:
+            raise Unfit(str(error)) from None
+
+
+def services_reach(view: View, person: Person, services: Services) -> dict[str, Reach]:
+    """What holds for each service of a person, and what would hold for somebody else of the same profile."""
+    now = time.time()
+    own, others = (
+        replace(view.rulesets.ruleset(Device(DeviceId(f"any device of {name}"), person.profile, name), now), closed=None)
+        for name in (person.name, None)
+    )
+
+    def judge(ruleset: Ruleset, service: Service) -> Decision:
+        if service.domains:
+            return decide(ruleset, view.catalogue, Request(DeviceId(""), Kind.DNS, service.domains[0]))
+        host, _, path = service.urls[0].partition("/")
+        return decide(ruleset, view.catalogue, Request(DeviceId(""), Kind.HTTP, host, url=f"https://{host}/{path}"))
+
+    return {id: Reach(judge(own, service), judge(others, service)) for id, service in services.by_id.items()}
+
+
+def next_midnight(now: float, timezone: str) -> float:
+    """The next midnight on the clocks of `timezone`, also on the days on which they change."""
+    local = datetime.datetime.fromtimestamp(now, ZoneInfo(timezone))
+    tomorrow = (local + datetime.timedelta(days=1)).date()
+    return datetime.datetime.combine(tomorrow, datetime.time(), ZoneInfo(timezone)).timestamp()
+
+
+def _health(row: dict[str, object]) -> WorkerHealth:
+    role, pid = str(row["role"]), row.get("pid")
+    return WorkerHealth(
+        name=f"{role}-{row['index']}",
+        role=role,
+        state="running" if row.get("ready") else "starting",
+        since=float(str(row.get("since") or 0.0)),
+        pid=int(str(pid)) if pid else None,
+        restarts=int(str(row["restarts"])),
+    )

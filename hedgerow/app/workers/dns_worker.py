@@ -1,0 +1,95 @@
+"""A dns worker put together: listeners over a resolver, under the newest snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+
+from hedgerow.app.snapshot import View
+from hedgerow.app.workers.resolvers import UpstreamChoice, UpstreamMeter, circumstances
+from hedgerow.app.workers.worker import Worker
+from hedgerow.dns.listening.client_ids import MAC, PREFIX
+from hedgerow.dns.listening.clients import Client
+from hedgerow.dns.listening.listeners import Server
+from hedgerow.dns.resolver import Resolver
+from hedgerow.policies.model import Decision, Request
+
+CLOSE_GRACE_S = 5.0
+
+
+class DnsWorker:
+    """Gives `dns` what it needs of a `Worker`."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._meter = UpstreamMeter()
+        self._choice = UpstreamChoice(worker.settings, worker.view.policy, self._meter)
+        self.upstreams = self._choice.open()
+        around = circumstances(worker.view, worker.decide, worker.settings)
+        cache_octets = worker.settings.footprint.cache_octets
+        resolver = Resolver(self.upstreams, worker.decide, circumstances=around, cache_octets=cache_octets)
+        self.server = Server(resolver, self.client_of, self.observe)
+        self._limit = worker.view.policy.network.resolver.limit
+        self.server.limit(self._limit)
+        self._retired: set[asyncio.Task[None]] = set()
+        worker.on_swap = self.swap
+        worker.on_forget = self.server.forget_clients
+        worker.counters = self.counters
+
+    def client_of(self, address: str) -> Client | None:
+        """By address, by the id that a client of encrypted DNS gives, or by the MAC address that a forwarder gives."""
+        if address.startswith(PREFIX):
+            found = self._worker.client_of_id(address.removeprefix(PREFIX))
+        elif address.startswith(MAC):
+            found = self._worker.client_of_mac(address.removeprefix(MAC))
+        else:
+            found = self._worker.client(address)
+        return Client(found[0].id, found[1]) if found else None
+
+    def observe(self, client: Client, request: Request, decision: Decision, count: int) -> None:
+        self._worker.observe(client.ruleset, request, decision, count)
+
+    def swap(self, view: View) -> None:
+        fresh = self._choice.open_if_changed(view.policy)
+        self.server.swap(self.client_of, self._worker.decide, fresh, circumstances(view, self._worker.decide, self._worker.settings))
+        if view.policy.network.resolver.limit != self._limit:
+            self._limit = view.policy.network.resolver.limit
+            self.server.limit(self._limit)
+        if fresh is not None:
+            # Questions in flight still get their answers from the old ones.
+            task = asyncio.get_running_loop().create_task(self.upstreams.close(CLOSE_GRACE_S))
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+            self.upstreams = fresh
+
+    def counters(self) -> Mapping[tuple[str, ...], float]:
+        counters = self.server.responder.all_counters() | self._meter.counters
+        resolver = self.server.resolver
+        counters["hedgerow_dns_cache_octets",] = float(resolver.answers.octets + resolver.resolutions.octets)
+        counters["hedgerow_dns_cache_entries",] = float(len(resolver.answers.entries))
+        return counters
+
+
+@contextlib.asynccontextmanager
+async def serve_dns(worker: Worker) -> AsyncIterator[None]:
+    """Listens on the settings' DNS address, of both families where it is `0.0.0.0`; raises OSError."""
+    dns = DnsWorker(worker)
+    try:
+        for endpoint in worker.settings.dns.every_family():
+            await dns.server.listen(endpoint.host, endpoint.port)
+        async with _encrypted(worker, dns.server):
+            yield
+    finally:
+        await dns.server.close()
+        await dns.upstreams.close()
+
+
+def _encrypted(worker: Worker, server: Server) -> contextlib.AbstractAsyncContextManager[None]:
+    """Encrypted DNS where the settings ask for any: HTTP/2 and certificates weigh six megabytes, so that nobody else loads them."""
+    settings = worker.settings
+    if settings.dot is None and settings.doh is None and settings.doq is None:
+        return contextlib.nullcontext()
+    from hedgerow.app.workers.encrypted_dns import serve_encrypted
+
+    return serve_encrypted(worker, server)

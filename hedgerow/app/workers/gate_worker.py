@@ -1,0 +1,42 @@
+"""A gate worker put together: the proxy's front door, under the newest snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from hedgerow.app.workers.proxy_side import ProxySide
+from hedgerow.app.workers.worker import Worker
+from hedgerow.proxy.gate.server import Gate, Limits
+from hedgerow.proxy.judge import Judge
+from hedgerow.proxy.pass_through import PassThrough
+from hedgerow.proxy.pass_ticket import load_key
+
+
+@contextlib.asynccontextmanager
+async def serve_gate(worker: Worker) -> AsyncIterator[None]:
+    """Listens on the settings' addresses for the proxy, of both families where one is `0.0.0.0`; raises OSError."""
+    settings = worker.settings
+    side = ProxySide(worker)
+    inspectors = [settings.inspector_socket(index) for index in range(settings.inspectors)]
+    passes = PassThrough(settings.pass_through)
+
+    def lenient(judge: Judge) -> Judge:
+        return replace(judge, decide=passes.lenient(judge.decide))
+
+    limits = Limits().shared_by(settings.workers)
+    gate = Gate(lenient(side.judge(worker.view)), inspectors, load_key(settings.pass_key), limits)
+    worker.on_swap = lambda view: gate.swap(lenient(side.swap(view)))
+    worker.counters = lambda: side.counters(gate.counters)
+    try:
+        for endpoint in settings.proxy.every_family():
+            await gate.listen(endpoint.host, endpoint.port)
+        for endpoint in settings.transparent.every_family() if settings.transparent else ():
+            await gate.listen(endpoint.host, endpoint.port, transparent=True)
+        for endpoint in settings.page:
+            await gate.listen(endpoint.host, endpoint.port, page=True)
+        yield
+    finally:
+        await gate.close()
+        await side.upstreams.close()

@@ -1,0 +1,82 @@
+"""An inspector worker put together: mitmproxy, under the newest snapshot.
+
+It is loaded by no other process: it would double what they weigh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from hedgerow.app.workers.proxy_side import ProxySide
+from hedgerow.app.workers.worker import Worker
+from hedgerow.proxy.authority import load_authority
+from hedgerow.proxy.inspection.inspector import DEVICE_LIMIT, Inspector
+from hedgerow.proxy.pass_through import Refusals
+from hedgerow.proxy.pass_ticket import load_key
+
+log = logging.getLogger(__name__)
+
+OLD_AFTER_S = 24 * 3600.0
+_LOOK_EVERY_S = 5.0
+
+
+async def want_successor(ask: Callable[[], None], growth: int) -> None:
+    """Calls `ask` once this process is old, holds `growth` bytes more than at its start, or gets SIGUSR1.
+
+    A leak in a library then costs nobody a connection.
+    """
+    loop, wanted = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, wanted.set)
+    deadline, limit = loop.time() + OLD_AFTER_S, resident_bytes() + growth
+    while not wanted.is_set() and loop.time() < deadline and resident_bytes() < limit:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(wanted.wait(), _LOOK_EVERY_S)
+    log.info("the inspector wants a successor after %.0f MB", resident_bytes() / 1e6)
+    ask()
+    await asyncio.Event().wait()
+
+
+def resident_bytes() -> int:
+    """How much memory this process holds."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextlib.asynccontextmanager
+async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
+    """Runs the inspector on its socket; raises InspectorError."""
+    settings = worker.settings
+    side = ProxySide(worker)
+    authority = load_authority(settings.authority)
+    inspector = Inspector(
+        side.judge(worker.view),
+        load_key(settings.pass_key),
+        authority,
+        upstream_ca=settings.upstream_ca,
+        refusals=Refusals(settings.pass_through),
+        device_limit=-(-DEVICE_LIMIT // settings.inspectors),
+    )
+    worker.on_swap = lambda view: inspector.swap(side.swap(view))
+    worker.counters = lambda: side.counters(inspector.counters)
+    listening = asyncio.Event()
+    running = asyncio.create_task(inspector.run(settings.inspector_socket(worker.index), listening.set))
+    waiting = asyncio.create_task(_until(listening))
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if running.done():
+        running.result()
+    try:
+        yield inspector
+    finally:
+        inspector.stop()
+        await running
+        await side.upstreams.close()
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()

@@ -1,0 +1,163 @@
+"""What dns, gate and inspector processes have in common: the newest view, who a client is, and the line to control.
+
+A worker's own code gets callables from here and never sees files: `client`, `decide`, `observe`, `ask`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import SnapshotWatch, View
+from hedgerow.journal.courier import Courier
+from hedgerow.journal.messages import DeviceSeen
+from hedgerow.network.neighbours import Neighbours
+from hedgerow.policies.decide import decide
+from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, Decision, Device, DeviceId, Request
+from hedgerow.policies.observe import observe
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.times.activity import ActivityLog
+
+log = logging.getLogger("hedgerow.worker")
+
+TICK_S = 0.1
+COUNTERS_EVERY_S = 1.0
+SEEN_AGAIN_S = 300.0
+FORGET_EVERY_S = 10.0  # an address may go to another device
+
+
+class Worker:
+    """One worker process's share. `on_swap` is told of a new view, `on_forget` that clients may have other rulesets from now on."""
+
+    def __init__(self, role: str, index: int, settings: Settings, view: View, watch: SnapshotWatch) -> None:
+        self.role = role
+        self.index = index
+        self.settings = settings
+        self.view = view
+        self.courier = Courier(settings.courier_socket, f"{role}-{index}", role)
+        self._activity = ActivityLog(self.courier.send)
+        self.neighbours = Neighbours(self._forget)
+        self.on_swap: Callable[[View], None] = lambda _view: None
+        self.on_forget: Callable[[], None] = lambda: None
+        self.counters: Callable[[], Mapping[tuple[str, ...], float]] = dict
+        self._watch = watch
+        self._clients: dict[str, tuple[Device, Ruleset] | None] = {}
+        self._horizon = math.inf
+        self._seen: dict[DeviceId, tuple[float, str]] = {}
+        self._last_tick = time.time()
+
+    def client(self, address: str) -> tuple[Device, Ruleset] | None:
+        """The device at `address` and what holds for it now; None for an address that gets no service."""
+        now = time.time()
+        if now >= self._horizon:
+            self._forget()
+        known = self._clients.get(address, self)
+        if not isinstance(known, Worker):
+            return known
+        device = self.view.rulesets.device_at(address, self.neighbours.mac_of(address))
+        found = None
+        if device is not None:
+            ruleset = self.view.rulesets.ruleset(device, now)
+            if ruleset.until is not None:
+                self._horizon = min(self._horizon, ruleset.until)
+            found = (device, ruleset)
+            self._report_seen(now, device, ruleset, address, self.neighbours.mac_of(address))
+        if len(self._clients) >= 65536:
+            self._clients.clear()
+        self._clients[address] = found
+        return found
+
+    def client_of_id(self, client_id: str) -> tuple[Device, Ruleset] | None:
+        """The device that calls itself so over encrypted DNS, and what holds for it now; None where the policy names none."""
+        return self._known_client(self.view.rulesets.device_of_client(client_id))
+
+    def client_of_mac(self, mac: str) -> tuple[Device, Ruleset] | None:
+        """The device for which a forwarder asks, by its MAC address, and what holds for it now."""
+        found = self._known_client(self.view.rulesets.device_of_mac(mac))
+        if found is not None:
+            self._report_seen(time.time(), *found, "", mac)
+        return found
+
+    def client_of_user(self, user: str) -> tuple[Device, Ruleset] | None:
+        """The device that signs in to the proxy as `user`, and what holds for it now; None where the policy names none."""
+        return self._known_client(self.view.rulesets.device_of_user(user))
+
+    def _known_client(self, device: Device | None) -> tuple[Device, Ruleset] | None:
+        if device is None:
+            return None
+        ruleset = self.view.rulesets.ruleset(device, time.time())
+        if ruleset.until is not None:
+            self._horizon = min(self._horizon, ruleset.until)
+        return device, ruleset
+
+    def decide(self, ruleset: Ruleset, request: Request) -> Decision:
+        return decide(ruleset, self.view.catalogue, request)
+
+    def observe(self, ruleset: Ruleset, request: Request, decision: Decision, count: int = 1) -> None:
+        """Sends on what the person's privacy lets through, and of a budget the minute that is used."""
+        now = time.time()
+        self._activity.note(ruleset, self.view.catalogue, request, decision, now)
+        seen = observe(ruleset, request, decision, now, count)
+        if seen is not None:
+            self.courier.send(seen)
+
+    def use(self, ruleset: Ruleset, request: Request) -> None:
+        """A tunnel goes on moving data."""
+        self._activity.note(ruleset, self.view.catalogue, request, ruleset.default, time.time())
+
+    def ask(self, request: AccessRequest) -> None:
+        self.courier.send(request)
+
+    def accept(self, accepted: ConductAccepted) -> None:
+        self.courier.send(accepted)
+
+    def type_code(self, typed: CodeTyped) -> None:
+        self.courier.send(typed)
+
+    async def run(self) -> None:
+        """Keeps the view fresh and control informed, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.courier.run())
+            tasks.create_task(self.neighbours.keep_fresh())
+            tasks.create_task(self._tick_for_ever())
+            tasks.create_task(self._report_counters())
+
+    async def _tick_for_ever(self) -> None:
+        forgotten = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.time()
+            view = self._watch.open_if_new()
+            if view is not None:
+                self.view = view
+                self._forget(tell=False)
+                self.on_swap(view)
+                log.info("snapshot %d in force, lists %s", view.snapshot.serial, view.catalogue.version)
+            elif now >= self._horizon or now < self._last_tick - 1 or time.monotonic() - forgotten > FORGET_EVERY_S:
+                self._forget()
+                forgotten = time.monotonic()
+            self._last_tick = now
+
+    def _forget(self, tell: bool = True) -> None:
+        self._clients.clear()
+        self._horizon = math.inf
+        if tell:
+            self.on_forget()
+
+    async def _report_counters(self) -> None:
+        while True:
+            await asyncio.sleep(COUNTERS_EVERY_S)
+            self.courier.report_totals(self.counters())
+
+    def _report_seen(self, now: float, device: Device, ruleset: Ruleset, address: str, mac: str | None) -> None:
+        last, last_address = self._seen.get(device.id, (0.0, ""))
+        if now - last < SEEN_AGAIN_S and address == last_address:
+            return
+        if len(self._seen) >= 65536:
+            self._seen.clear()
+        self._seen[device.id] = (now, address)
+        self.courier.send(DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile))

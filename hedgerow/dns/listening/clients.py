@@ -1,0 +1,164 @@
+"""Who asks: addresses that were looked up lately, what holds for them, and what they were answered since the last report."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from hedgerow.dns.cache import NEVER, Entry
+from hedgerow.dns.cases import Clocks
+from hedgerow.dns.listening.limits import Bucket, Limits
+from hedgerow.policies.model import Decision, DeviceId, Kind, Request
+from hedgerow.policies.ruleset import Ruleset
+
+log = logging.getLogger(__name__)
+
+MAX_CLIENTS: Final = 4096
+_REPORTS_AT_ONCE: Final = 32
+CLIENT_SECONDS: Final = 10.0  # an address may pass to another device; its new owner is seen at the latest after this
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A device that may ask, and what holds for it now."""
+
+    device: DeviceId
+    ruleset: Ruleset
+
+
+type ClientOf = Callable[[str], Client | None]
+type Key = int | str | bytes
+"""What a listener finds in a datagram or about a connection that tells clients apart."""
+type Observe = Callable[[Client, Request, Decision, int], None]
+
+
+class Known:
+    """A client as the hot path needs it: the first part of its cache keys, and a tally of answers."""
+
+    __slots__ = ("bucket", "client", "hits", "key", "prefix")
+
+    def __init__(self, key: Key, client: Client, prefix: bytes, bucket: Bucket) -> None:
+        self.key = key
+        self.bucket = bucket
+        self.client = client
+        self.prefix = prefix
+        self.hits: defaultdict[Entry, int] = defaultdict(int)
+
+
+class Clients:
+    """The clients of one worker. `known` may be read directly.
+
+    A ruleset is never used past its `until`: a listener calls `keep_time` before it looks anybody up.
+    """
+
+    def __init__(
+        self,
+        client_of: ClientOf,
+        prefix_of: Callable[[Ruleset], bytes],
+        observe: Observe,
+        counters: dict[tuple[str, ...], float],
+        clocks: Clocks,
+        renew: Callable[[Entry], None],
+    ) -> None:
+        self.limits = Limits()
+        self._renew = renew
+        self.known: dict[Key, Known] = {}
+        self.client_of = client_of
+        self._prefix_of, self._observe, self._counters, self._clocks = prefix_of, observe, counters, clocks
+        self._boundary = float("inf")  # on the wall clock: the first `until` of those who are known
+        self._stale_at = clocks.steady() + CLIENT_SECONDS
+        self._complained = False
+        self._aside: deque[tuple[Client, Iterator[tuple[Entry, int]]]] = deque()
+        self._pending = 0  # in `_aside`
+
+    def keep_time(self, now: float) -> None:
+        """Forget everybody when a ruleset has ended, or the look-ups are old. `now` is the steady clock's."""
+        if now >= self._stale_at or self._clocks.wall() >= self._boundary:
+            self.forget()
+
+    def find(self, key: Key, address: str) -> Known | None:
+        """The client at `address`, kept under `key`; None for one that may not ask, who is not kept: strangers are without number."""
+        client = self.client_of(address.partition("%")[0])
+        if client is None:
+            return None
+        if len(self.known) >= MAX_CLIENTS:
+            self.forget()
+        until = client.ruleset.until
+        if until is not None:
+            self._boundary = min(self._boundary, until)
+        found = self.known[key] = Known(key, client, self._prefix_of(client.ruleset), self.limits.bucket(address, client.device))
+        return found
+
+    def tally(self, known: Known, entry: Entry) -> None:
+        """Note an answer that came late: its client may have been forgotten meanwhile, and would not be flushed."""
+        if self.known.get(known.key) is known:
+            known.hits[entry] += 1
+        else:
+            self._report(known.client, entry, 1)
+
+    def forget(self) -> None:
+        """Look everybody up anew; what they were answered is set aside to be reported."""
+        self._set_aside()
+        self.known.clear()
+        self._boundary = float("inf")
+        self._stale_at = self._clocks.steady() + CLIENT_SECONDS
+
+    def flush(self) -> None:
+        """Report all that was answered since the last time."""
+        self._set_aside()
+        while self._aside:
+            self.report_some()
+
+    def begin_report(self) -> None:
+        """Set aside what was answered since the last time, unless there is still something to report of that."""
+        if not self._aside:
+            self._set_aside()
+
+    def report_some(self) -> bool:
+        """Report a few of the answers that were set aside, to the counters and to `observe`; renew what is popular and about to expire.
+
+        False when nothing is left. A few only, because queries wait meanwhile: a hundredth of them, and those of a third of a millisecond
+        at least.
+        """
+        now = self._clocks.steady()
+        left = _REPORTS_AT_ONCE + self._pending // 100
+        while self._aside:
+            client, hits = self._aside[0]
+            for entry, count in islice(hits, left):
+                left -= 1
+                self._pending -= 1
+                entry.seen = now
+                if now >= entry.renew_at:
+                    entry.renew_at = NEVER
+                    self._renew(entry)
+                self._report(client, entry, count)
+            if left <= 0:
+                return True
+            self._aside.popleft()
+        return False
+
+    def _set_aside(self) -> None:
+        for known in self.known.values():
+            if known.hits:
+                hits, known.hits = known.hits, defaultdict(int)
+                self._pending += len(hits)
+                self._aside.append((known.client, iter(hits.items())))
+
+    def _report(self, client: Client, entry: Entry, count: int) -> None:
+        for label in entry.series:
+            self._counters[label] = self._counters.get(label, 0.0) + count
+        if entry.decision is None:
+            return
+        try:
+            self._observe(client, Request(client.device, Kind.DNS, entry.host), entry.decision, count)
+        except Exception:
+            # Whatever is wrong with it concerns every report: one traceback says it, thousands would be the next trouble.
+            dropped = ("hedgerow_events_dropped_total", "dns")
+            self._counters[dropped] = self._counters.get(dropped, 0.0) + 1
+            if not self._complained:
+                self._complained = True
+                log.exception("DNS decisions cannot be reported")

@@ -1,0 +1,235 @@
+"""DNS over HTTPS (RFC 8484): GET and POST at `/dns-query` and `/dns-query/{client-id}`, over HTTP/2 and HTTP/1.1."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+import socket
+from typing import Final, cast
+from urllib.parse import parse_qs
+
+from hedgerow.dns import wire
+from hedgerow.dns.http_codec import MAX_STREAMS, Broken, Codec, Exchange, Http1, Http2
+from hedgerow.dns.later import Later
+from hedgerow.dns.listening.certificates import ServerTls
+from hedgerow.dns.listening.client_ids import id_of_path
+from hedgerow.dns.listening.encrypted import EncryptedSide
+from hedgerow.dns.listening.limits import MAX_QUERY
+from hedgerow.dns.listening.responder import DROPPED
+
+PROTOCOLS: Final = ("h2", "http/1.1")
+MAX_CONNECTIONS: Final = 256
+MAX_CONNECTIONS_OF_ONE: Final = 32
+IDLE_SECONDS: Final = 30.0
+UNKNOWN_SECONDS: Final = 10.0  # for who has not yet asked anything that was answered
+_SWEEP_SECONDS: Final = 1.0
+_MESSAGE: Final = "application/dns-message"
+_BASE64: Final = re.compile(r"[A-Za-z0-9_-]*")
+
+
+class DohServer:
+    """Serves DoH on any number of sockets. Connections are bounded in all and for each address."""
+
+    def __init__(self, side: EncryptedSide) -> None:
+        self.side = side
+        self.open: set[DohConnection] = set()
+        self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+    async def listen(self, sock: socket.socket, tls: ServerTls) -> None:
+        await self.side.streams.serve(sock, lambda: DohConnection(self, tls), tls.context)
+
+    def admit(self, connection: DohConnection) -> bool:
+        """Count a new connection, or say that there are too many. Where all places are taken, a stranger gives way, or who is idle."""
+        mine = sum(other.owner == connection.owner for other in self.open)
+        if mine < MAX_CONNECTIONS_OF_ONE and (len(self.open) < MAX_CONNECTIONS or self._make_room()):
+            self.open.add(connection)
+            return True
+        self.side.responder.count(DROPPED, "connections")
+        return False
+
+    def _make_room(self) -> bool:
+        idle = [connection for connection in self.open if not connection.is_known or not connection.outstanding]
+        if idle:
+            longest = min(idle, key=lambda connection: (connection.is_known, connection.active_at))
+            self.open.discard(longest)
+            longest.abort()
+        return bool(idle)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
+        for connection in list(self.open):
+            if loop.time() - connection.active_at > (IDLE_SECONDS if connection.is_known else UNKNOWN_SECONDS):
+                connection.abort()
+
+    def close(self) -> None:
+        """End all connections. To be called before the server's `close`, which waits for them."""
+        self._timer.cancel()
+        for connection in list(self.open):
+            connection.abort()
+
+
+class DohConnection(asyncio.Protocol):
+    """One client's connection. It is not read while too much of it is unanswered or unsent."""
+
+    def __init__(self, doh: DohServer, tls: ServerTls) -> None:
+        self.address = self.owner = ""
+        self.active_at = asyncio.get_running_loop().time()  # when it last asked something that was answered
+        self.is_known = False
+        self.outstanding = 0
+        self._doh, self._side, self._tls = doh, doh.side, tls
+        self._transport: asyncio.Transport | None = None
+        self._codec: Codec | None = None
+        self._client_id: str | None = None
+        self._stuck = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if peer else ""
+        self.owner = self._side.owner(self.address)
+        if not self._doh.admit(self):
+            self._transport.abort()
+            return
+        self._client_id = self._side.id_of(self._transport, self._tls)
+        chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
+        self._codec = (Http2 if chosen == "h2" else Http1)(self._transport.write)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._transport = self._codec = None
+        self._doh.open.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        while self._codec is not None:
+            try:
+                exchanges = self._codec.receive(data)
+            except Broken:
+                self._end()
+                return
+            for exchange in exchanges:
+                if self._codec is not None:  # else an answer to one before it was the last
+                    self._serve(exchange)
+            data = b""
+            if not exchanges or self.outstanding or isinstance(self._codec, Http2):
+                break
+        self._steer()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._stuck = True
+        self._steer()
+
+    def resume_writing(self) -> None:
+        self._stuck = False
+        self._steer()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _serve(self, exchange: Exchange) -> None:
+        path, _, parameters = exchange.target.partition("?")
+        is_ours, client_id = id_of_path(path)
+        if not is_ours:
+            self._refuse(exchange, 404)
+            return
+        query = _query_of(exchange, parameters)
+        if isinstance(query, int):
+            self._refuse(exchange, query)
+            return
+        key = self._side.who(self.address, client_id or self._client_id)
+        if self._side.find(key) is not None:
+            self.is_known = True
+            self.active_at = asyncio.get_running_loop().time()
+        message = self._side.answer(key, query, "doh", lambda late: self._answer_late(exchange, late))
+        if isinstance(message, Later):
+            self.outstanding += 1
+        else:
+            self._answer(exchange, message)
+
+    def _answer_late(self, exchange: Exchange, message: bytes | None) -> None:
+        self.outstanding -= 1
+        self._answer(exchange, message)
+        if isinstance(self._codec, Http1):
+            self.data_received(b"")  # what was sent behind the request
+        self._steer()
+
+    def _answer(self, exchange: Exchange, message: bytes | None) -> None:
+        if message is None:
+            self._refuse(exchange, 429 if self.is_known else 403)
+        elif self._codec is not None:
+            age = ("cache-control", f"max-age={lifetime(message)}")
+            if not self._codec.respond(exchange, 200, [("content-type", _MESSAGE), age], message):
+                self._end()
+
+    def _refuse(self, exchange: Exchange, status: int) -> None:
+        allowed = [("allow", "GET, POST")] if status == 405 else []
+        if self._codec is not None and not self._codec.respond(exchange, status, [("cache-control", "no-store"), *allowed], b""):
+            self._end()
+
+    def _end(self) -> None:
+        """What was written is sent; nothing more is."""
+        self._codec = None
+        if self._transport is not None:
+            self._transport.close()
+
+    def _steer(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        limit = MAX_STREAMS if isinstance(self._codec, Http2) else 1
+        if self._stuck or self.outstanding >= limit:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+
+def _query_of(exchange: Exchange, parameters: str) -> bytes | int:
+    """The query of a request, or the status that says what is wrong with it (RFC 8484, section 4.1)."""
+    if exchange.too_long:
+        return 413
+    match exchange.method:
+        case "POST":
+            kind = exchange.content_type.partition(";")[0].strip().lower()
+            query: bytes | int = bytes(exchange.body) if kind == _MESSAGE else 415
+        case "GET" | "HEAD":
+            query = _decoded(parameters)
+        case _:
+            return 405
+    return 400 if isinstance(query, bytes) and len(query) < wire.HEADER else query
+
+
+def _decoded(parameters: str) -> bytes | int:
+    """The query in `dns=`: base64url without padding, though some pad it."""
+    try:
+        text = parse_qs(parameters, max_num_fields=8).get("dns", [""])[0].rstrip("=")
+        if len(text) > MAX_QUERY * 4 // 3 + 4:
+            return 414
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) if _BASE64.fullmatch(text) else 400
+    except (ValueError, binascii.Error):
+        return 400
+
+
+def lifetime(message: bytes) -> int:
+    """For how many seconds an answer of ours may be kept: its lowest TTL, the OPT record's aside (RFC 8484, section 5.1)."""
+    questions, answers, authority = (int.from_bytes(message[at : at + 2]) for at in (4, 6, 8))
+    at = wire.HEADER
+    for _ in range(questions):
+        at = _after_name(message, at) + 4
+    ttls = []
+    for _ in range(answers + authority):
+        at = _after_name(message, at)
+        ttls.append(int.from_bytes(message[at + 4 : at + 8]))
+        at += 10 + int.from_bytes(message[at + 8 : at + 10])
+    return min(ttls, default=0)
+
+
+def _after_name(message: bytes, at: int) -> int:
+    while at < len(message) and (octet := message[at]):
+        if octet >= 0xC0:
+            return at + 2
+        at += 1 + octet
+    return at + 1

@@ -1,0 +1,50 @@
+"""Finds the addresses of upstreams that are given by name."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from struct import pack
+
+from hedgerow.dns import wire
+from hedgerow.dns.upstreams.inquiries import Upstreams
+from hedgerow.dns.upstreams.responses import Response, addresses_in
+from hedgerow.dns.upstreams.upstream import Ask, UpstreamError, is_address
+
+
+class Bootstrap:
+    """Finds the addresses of upstreams that are given by name, through plain resolvers, and keeps them for a while.
+
+    `written` are names whose addresses are known without asking.
+    """
+
+    def __init__(
+        self,
+        plain: Upstreams,
+        written: Mapping[str, tuple[str, ...]] | None = None,
+        seconds: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plain, self._written, self._seconds, self._clock = plain, written or {}, seconds, clock
+        self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
+
+    async def __call__(self, host: str) -> tuple[str, ...]:
+        """Addresses of `host`, IPv4 first. Raises UpstreamError if it has none; an old answer is better than none."""
+        if is_address(host):
+            return (host,)
+        if host in self._written:
+            return self._written[host]
+        expires, known = self._known.get(host, (0.0, ()))
+        if known and self._clock() < expires:
+            return known
+        asks = [Ask(wire.name_of(host) + pack("!HH", rtype, wire.IN)) for rtype in (wire.A, wire.AAAA)]
+        answers = await asyncio.gather(*(self._plain.ask(ask) for ask in asks), return_exceptions=True)
+        found = tuple(text for response in answers if isinstance(response, Response) for text in addresses_in(response))
+        if not found and not known:
+            raise UpstreamError(f"the upstream's name {host} does not resolve")
+        self._known[host] = (self._clock() + self._seconds, found or known)
+        return found or known
+
+    async def close(self) -> None:
+        await self._plain.close()

@@ -1,0 +1,156 @@
+"""The channel to an upstream over UDP, with TCP where an answer does not fit.
+
+Spoofing is met with a fresh random port for every few questions, random ids, sockets that are connected (the kernel drops other senders),
+random letters, and the question checked in every answer (RFC 5452).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+from struct import pack
+from typing import Final
+
+from hedgerow.dns import wire
+from hedgerow.dns.upstreams import responses
+from hedgerow.dns.upstreams.upstream import Ask, Channel, Told, UpstreamError, UpstreamSpec
+from hedgerow.dns.upstreams.waiting import Waiting, random_numbers
+
+_PORT_USES: Final = 64  # questions that share a source port before it is given up
+_PORTS_OPEN: Final = 8
+_DRAIN: Final = 64
+
+
+class _Port:
+    """One connected UDP socket with a source port that the kernel picked at random."""
+
+    def __init__(self, spec: UpstreamSpec) -> None:
+        family = socket.AF_INET6 if ":" in spec.host else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.waiting: Waiting[_Datagram] = Waiting()
+        self.uses = 0
+        try:
+            self.socket.connect((spec.host, spec.port))
+            asyncio.get_running_loop().add_reader(self.socket, self._drain)
+        except OSError:
+            self.socket.close()
+            raise
+
+    def _drain(self) -> None:
+        questions = self.waiting.questions
+        for _ in range(_DRAIN):
+            try:
+                message = self.socket.recv(4096)
+            except BlockingIOError:
+                return
+            except OSError as fault:  # an ICMP error: nobody listens there
+                self.waiting.fail(UpstreamError(str(fault)))
+                return
+            question = questions.get(int.from_bytes(message[:2]))
+            if question is not None:
+                question.deliver(message)
+            if not questions:
+                return
+
+    def close(self) -> None:
+        if self.socket.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self.socket)
+            self.socket.close()
+            self.waiting.fail(UpstreamError("closed"))
+
+
+class _Datagram:
+    """One question in one datagram; if the answer does not fit, or cannot be told from a forged one, once more over the stream."""
+
+    __slots__ = ("ask", "channel", "number", "over", "port", "question", "stop", "told")
+
+    def __init__(self, channel: UdpChannel, port: _Port, ask: Ask, written: bytes, told: Told) -> None:
+        self.channel, self.port, self.ask, self.told = channel, port, ask, told
+        self.question = written if channel.keeps_case else ask.question
+        self.stop: Callable[[], None] | None = None
+        self.over = False
+        self.number = port.waiting.add(self)
+        try:
+            port.socket.send(pack("!H", self.number) + ask.body_with(self.question))
+        except OSError:
+            self._leave()
+            raise
+
+    def deliver(self, message: bytes) -> None:
+        if not responses.answers_question(message, self.ask.question):
+            return  # somebody's guess: the right one may still come
+        end = wire.HEADER + len(self.question)
+        if message[wire.HEADER : end] != self.question and self.channel.keeps_case:
+            self._leave()
+            self.stop = self.channel.stream.send(self.ask, self.question, self._told_about_case)
+        elif responses.is_truncated(message):
+            self._leave()
+            self.stop = self.channel.stream.send(self.ask, self.question, self.told)
+        else:
+            self._leave()
+            self.told(message)
+
+    def fail(self, fault: Exception) -> None:
+        if not self.over:
+            self._leave()
+            self.told(fault)
+
+    def cancel(self) -> None:
+        self._leave()
+        if self.stop is not None:
+            self.stop()
+
+    def _told_about_case(self, message: bytes | Exception) -> None:
+        if isinstance(message, bytes):
+            self.channel.keeps_case = False  # it does answer, so it was the upstream itself that changed the letters
+        self.told(message)
+
+    def _leave(self) -> None:
+        if not self.over:
+            self.over = True
+            del self.port.waiting.questions[self.number]
+            self.channel.left(self.port)
+
+
+class UdpChannel:
+    """Datagrams, each in random letters ("0x20") as long as the upstream gives them back as they are."""
+
+    def __init__(self, spec: UpstreamSpec, stream: Channel) -> None:
+        self.name = str(spec)
+        self.secure = ip_address(spec.host.partition("%")[0]).is_loopback
+        self.stream = stream
+        self.keeps_case = True
+        self._spec = spec
+        self._ports: list[_Port] = []
+        self._random = random_numbers()
+
+    def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
+        return _Datagram(self, self._port(), ask, written, told).cancel
+
+    async def close(self) -> None:
+        ports, self._ports = self._ports, []
+        for port in ports:
+            port.close()
+        await self.stream.close()
+
+    def left(self, port: _Port) -> None:
+        """A question of this port is over; a port that has served its time goes with its last question."""
+        if port.uses >= _PORT_USES and not port.waiting.questions and port in self._ports:
+            self._ports.remove(port)
+            port.close()
+
+    def _port(self) -> _Port:
+        ports = self._ports
+        if len(ports) >= _PORTS_OPEN:
+            start = next(self._random)
+            for index in range(len(ports)):
+                port = ports[(start + index) % len(ports)]
+                if port.uses < _PORT_USES:
+                    port.uses += 1
+                    return port
+        port = _Port(self._spec)
+        port.uses = 1
+        ports.append(port)
+        return port

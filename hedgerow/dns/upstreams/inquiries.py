@@ -1,0 +1,353 @@
+"""Asks the upstreams: whom first, whom next, for how long; and never the same thing twice at a time.
+
+An `Inquiry` is one question with all who wait for it; an `Attempt` is one channel asked once for it. Nothing here is a task: at
+thousands of questions a second the loop's bookkeeping would cost more than the questions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from hedgerow.dns import wire
+from hedgerow.dns.upstreams import responses
+from hedgerow.dns.upstreams.deadlines import Deadlines, Handle
+from hedgerow.dns.upstreams.responses import Response
+from hedgerow.dns.upstreams.upstream import Ask, Channel, UpstreamError
+from hedgerow.dns.upstreams.validation import Validators
+from hedgerow.dns.upstreams.waiting import RandomOctets
+from hedgerow.dns.wire import Malformed
+from hedgerow.policies.resolver_settings import Strategy
+
+_ATTEMPT_SECONDS: Final = (1.0, 1.5, 2.0)  # in all less than the five seconds that a stub resolver waits
+_FIRST_REST_SECONDS: Final = 1.0  # how long an upstream that failed is asked last: one datagram may be lost,
+_LONGEST_REST_SECONDS: Final = 60.0  # but who fails again and again rests longer each time
+_PROBE_SECONDS: Final = 30.0  # how old the measured time of an upstream may be before it is asked again beside the fastest
+_AT_ONCE: Final = 3  # upstreams that are asked in parallel
+_MAX_IN_FLIGHT: Final = 4096
+_BOGUS: Final = frozenset((1, 2, *range(5, 13)))  # extended errors that say: DNSSEC validation has failed (RFC 8914)
+
+type Outcome = Response | UpstreamError
+type Hear = Callable[[Outcome], None]
+type Count = Callable[[str, str, float], None]
+"""Told of each attempt: the upstream, "answered", "refused", "timeout" or "error", and the seconds that it took."""
+
+
+class Closing(Protocol):
+    """What ends with the upstreams that were made with it."""
+
+    async def close(self) -> None: ...
+
+
+class _Health:
+    """How a channel has done lately."""
+
+    __slots__ = ("asked_at", "fails", "rests_until", "seconds")
+
+    def __init__(self) -> None:
+        self.fails = 0
+        self.rests_until = 0.0
+        self.seconds = 0.0  # smoothed; 0 is not known yet, so that each is tried
+        self.asked_at = float("-inf")
+
+    def failed(self, now: float) -> None:
+        self.rests_until = now + min(_FIRST_REST_SECONDS * 2**self.fails, _LONGEST_REST_SECONDS)
+        self.fails = min(self.fails + 1, 10)
+
+    def answered(self, seconds: float) -> None:
+        self.fails, self.rests_until = 0, 0.0
+        self.seconds = seconds if not self.seconds else 0.7 * self.seconds + 0.3 * seconds
+
+
+class Upstreams:
+    """Asks the channels by a strategy; who failed is asked last for a while. With `secure_only` none are asked but those that are secure
+    and prove that they validate DNSSEC.
+
+    Names beneath one of `zones` are asked of its upstreams, and of nobody else: what is of this network stays in it. `is_inner`: all
+    channels lead into this network.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        count: Count | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        bootstrap: Closing | None = None,
+        *,
+        strategy: Strategy = Strategy.STRICT,
+        secure_only: bool = False,
+        zones: Mapping[str, Upstreams] | None = None,
+        is_inner: bool = False,
+    ) -> None:
+        self._is_inner = is_inner
+        self.zones = {wire.name_of(zone): upstreams for zone, upstreams in (zones or {}).items()}
+        self.names = tuple(channel.name for channel in channels)
+        self.strategy = strategy
+        self.clock = clock
+        self.count = count or _count_nothing
+        self.deadlines = Deadlines()
+        self.random = RandomOctets()
+        self.health = {channel.name: _Health() for channel in channels}
+        self._channels = tuple(channels)
+        self._usable = () if secure_only else tuple(channels)
+        self._bootstrap = bootstrap
+        self._validators = Validators([channel for channel in channels if channel.secure], clock) if secure_only else None
+        self._held: list[tuple[Ask, Hear]] = []  # until it is known who validates
+        self._in_flight: dict[Ask, _Inquiry] = {}
+        self._idle: asyncio.Future[None] | None = None
+
+    def start(self, ask: Ask, hear: Hear) -> None:
+        """`hear` gets the first good answer, or an UpstreamError when nobody gives one; never later than the attempts together.
+
+        It may be called at once, when there is nobody to ask.
+        """
+        if self.zones and (elsewhere := self._elsewhere(ask.question)) is not None:
+            elsewhere.start(ask, hear)
+            return
+        if self._validators is not None:
+            ask = ask._replace(checking_disabled=False)  # who wants answers unchecked cannot have them here
+            if self._validators.is_due and len(self._held) < _MAX_IN_FLIGHT:
+                self._held.append((ask, hear))
+                self._validators.prove(self._start_held)
+                return
+        self._start(ask, hear)
+
+    def _start_held(self) -> None:
+        held, self._held = self._held, []
+        validators = self._validators
+        assert validators is not None
+        self._usable = tuple(channel for channel in self._channels if channel.name in validators.names)
+        for ask, hear in held:
+            self._start(ask, hear)
+
+    def _start(self, ask: Ask, hear: Hear) -> None:
+        inquiry = self._in_flight.get(ask)
+        if inquiry is not None:
+            inquiry.hearers.append(hear)
+        elif len(self._in_flight) >= _MAX_IN_FLIGHT:
+            hear(UpstreamError("too many questions in flight"))
+        else:
+            inquiry = self._in_flight[ask] = _Inquiry(self, ask, hear, self._order())
+            inquiry.go_on()
+
+    async def ask(self, ask: Ask) -> Response:
+        """The same for who can wait. Raises UpstreamError."""
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def hear(outcome: Outcome) -> None:
+            if not answer.done():
+                answer.set_result(outcome)
+
+        self.start(ask, hear)
+        outcome = await answer
+        if isinstance(outcome, UpstreamError):
+            raise outcome
+        return outcome
+
+    def is_echo(self, ask: Ask, written: bytes) -> bool:
+        """Is this question one of our own, come back to us? The letters in which we wrote it tell, if they are not the plain ones."""
+        inquiry = self._in_flight.get(ask)
+        return inquiry is not None and inquiry.written == written != ask.question
+
+    @property
+    def no_answer(self) -> str:
+        """What to say where nobody has answered."""
+        if not self.names:
+            return "no upstream is configured"
+        return "no upstream answered" if self._usable else "no upstream proves that it validates DNSSEC"
+
+    @property
+    def is_busy(self) -> bool:
+        """Too much for questions that only save time later."""
+        return len(self._in_flight) > _MAX_IN_FLIGHT // 8
+
+    def landed(self, ask: Ask) -> None:
+        """An inquiry is over."""
+        del self._in_flight[ask]
+        if self._idle is not None and not self._in_flight and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def close(self, grace: float = 0.0) -> None:
+        """End all sockets; questions in flight get `grace` seconds."""
+        if self._in_flight and grace:
+            self._idle = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._idle
+        if self._validators is not None:
+            await self._validators.close()
+        for _, hear in self._held:
+            hear(UpstreamError("closed"))
+        self._held.clear()
+        for inquiry in tuple(self._in_flight.values()):
+            inquiry.finish(UpstreamError("closed"))
+        self.deadlines.close()
+        for channel in self._channels:
+            with contextlib.suppress(OSError):
+                await channel.close()
+        if self._bootstrap is not None:
+            await self._bootstrap.close()
+        for upstreams in set(self.zones.values()):
+            await upstreams.close()
+
+    def may_ask(self, name: bytes) -> bool:
+        """May a name that belongs into this network, in wire form, be asked of anybody?"""
+        return self._is_inner or (bool(self.zones) and self._elsewhere(name + bytes(4)) is not None)
+
+    def _elsewhere(self, question: bytes) -> Upstreams | None:
+        """Those who know the smallest zone that the name is in, if one is forwarded elsewhere."""
+        at, end = 0, len(question) - 4
+        while at < end:
+            found = self.zones.get(question[at:end])
+            if found is not None:
+                return found
+            at += 1 + question[at]
+        return None
+
+    def _order(self) -> list[list[Channel]]:
+        """Whom to ask at once, whom after that, and so on."""
+        now = self.clock()
+        awake = [channel for channel in self._usable if self.health[channel.name].rests_until <= now]
+        resting = [channel for channel in self._usable if channel not in awake] if len(awake) < len(self._usable) else []
+        match self.strategy:
+            case Strategy.PARALLEL:
+                rounds = [awake[:_AT_ONCE], *([channel] for channel in awake[_AT_ONCE:])] if awake else []
+            case Strategy.FASTEST if awake:
+                awake.sort(key=lambda channel: self.health[channel.name].seconds)
+                old = [channel for channel in awake[1:] if now - self.health[channel.name].asked_at > _PROBE_SECONDS]
+                rounds = [[awake[0], *old[:1]], *([channel] for channel in awake[1:] if channel not in old[:1])]
+            case _:
+                rounds = [[channel] for channel in awake]
+        return rounds + [[channel] for channel in resting]
+
+
+class _Inquiry:
+    """One question, the rounds of channels that are still to be asked, and the attempts that are under way."""
+
+    __slots__ = ("ask", "hearers", "open", "refusal", "round", "rounds", "upstreams", "written")
+
+    def __init__(self, upstreams: Upstreams, ask: Ask, hear: Hear, rounds: list[list[Channel]]) -> None:
+        self.upstreams, self.ask, self.rounds = upstreams, ask, rounds
+        self.written = ask.in_random_case(upstreams.random)
+        self.hearers = [hear]
+        self.open: list[_Attempt] = []
+        self.round = 0
+        self.refusal: UpstreamError | None = None
+
+    def go_on(self) -> None:
+        """The next round, or the end."""
+        while not self.open and self.hearers:  # an attempt that fails at once goes on by itself, and may have ended the inquiry
+            if not self.rounds or self.round >= len(_ATTEMPT_SECONDS):
+                words = self.upstreams.no_answer
+                self.finish(self.refusal or UpstreamError(words))
+                return
+            channels = self.rounds.pop(0)
+            seconds = _ATTEMPT_SECONDS[self.round]
+            self.round += 1
+            self.open = [_Attempt(self, channel, seconds) for channel in channels]
+            for attempt in tuple(self.open):
+                if attempt in self.open:
+                    attempt.begin()
+
+    def failed(self, attempt: _Attempt, *, again: bool) -> None:
+        """An attempt brought nothing; `again` says whether asking the channel once more could help."""
+        self.open.remove(attempt)
+        if again:
+            self.rounds.append([attempt.channel])
+        self.go_on()
+
+    def finish(self, outcome: Outcome) -> None:
+        for attempt in self.open:
+            attempt.drop()
+        self.open = []
+        self.rounds = []
+        self.upstreams.landed(self.ask)
+        hearers, self.hearers = self.hearers, []
+        for hear in hearers:
+            hear(outcome)
+
+
+class _Attempt:
+    """One channel asked once."""
+
+    __slots__ = ("began", "cancel", "channel", "deadline", "inquiry", "seconds")
+
+    def __init__(self, inquiry: _Inquiry, channel: Channel, seconds: float) -> None:
+        self.inquiry, self.channel, self.seconds = inquiry, channel, seconds
+        self.began = inquiry.upstreams.clock()
+        self.cancel: Callable[[], None] | None = None
+        self.deadline: Handle | None = None
+
+    def begin(self) -> None:
+        upstreams = self.inquiry.upstreams
+        upstreams.health[self.channel.name].asked_at = self.began
+        try:
+            self.cancel = self.channel.send(self.inquiry.ask, self.inquiry.written, self._told)
+        except OSError:
+            self._failed("error")
+        else:
+            self.deadline = upstreams.deadlines.after(self.seconds, self._late)
+
+    def drop(self) -> None:
+        """Somebody else was faster, or nobody wants to know any more."""
+        if self.deadline is not None:
+            self.inquiry.upstreams.deadlines.cancel(self.deadline)
+        if self.cancel is not None:
+            self.cancel()
+
+    def _late(self) -> None:
+        self.deadline = None
+        self.drop()
+        self._failed("timeout")
+
+    def _told(self, message: bytes | Exception) -> None:
+        self.cancel = None
+        self.drop()
+        inquiry = self.inquiry
+        if isinstance(message, Exception):
+            self._failed("error")
+            return
+        try:
+            response = responses.parse_response(message, inquiry.ask.question, checked=True)
+        except Malformed:
+            self._failed("error")
+            return
+        upstreams, took = inquiry.upstreams, inquiry.upstreams.clock() - self.began
+        if response.rcode in (wire.NOERROR, wire.NXDOMAIN):
+            upstreams.health[self.channel.name].answered(took)
+            upstreams.count(self.channel.name, "answered", took)
+            inquiry.open.remove(self)
+            # Whoever is between us and it could have set the AD bit of an upstream that is asked in the clear.
+            inquiry.finish(response if self.channel.secure else response._replace(authentic=False))
+            return
+        upstreams.count(self.channel.name, "refused", took)
+        inquiry.refusal = _refusal(response)
+        if inquiry.refusal.ede in _BOGUS:
+            inquiry.open.remove(self)
+            inquiry.finish(inquiry.refusal)  # who does not validate must not be asked for what is forged
+        else:
+            inquiry.failed(self, again=False)  # it has spoken: asking it again would not help, asking another may
+
+    def _failed(self, outcome: str) -> None:
+        upstreams = self.inquiry.upstreams
+        now = upstreams.clock()
+        upstreams.health[self.channel.name].failed(now)
+        upstreams.count(self.channel.name, outcome, now - self.began)
+        self.inquiry.failed(self, again=True)
+
+
+def is_bogus(fault: UpstreamError) -> bool:
+    """Has an upstream found the answer to be forged, or not provably right?"""
+    return fault.ede in _BOGUS
+
+
+def _refusal(response: Response) -> UpstreamError:
+    words = {wire.SERVFAIL: "failed", wire.REFUSED: "refuses"}.get(response.rcode, f"answers with code {response.rcode}")
+    return UpstreamError(f"the upstream {words}", responses.extended_error(response))
+
+
+def _count_nothing(_name: str, _outcome: str, _seconds: float) -> None:
+    return

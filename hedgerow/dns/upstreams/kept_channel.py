@@ -1,0 +1,183 @@
+"""Channels over connections that are kept while they are used: opened to whichever address answers first, opened anew when they end."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Sequence
+from ipaddress import ip_address
+from itertools import chain, zip_longest
+from typing import Any, Final, Protocol
+
+from hedgerow.dns.upstreams import responses
+from hedgerow.dns.upstreams.upstream import Ask, Resolve, Told, UpstreamError, UpstreamSpec
+
+IDLE_SECONDS: Final = 20.0
+_CONNECT_SECONDS: Final = 3.0
+_STAGGER_SECONDS: Final = 0.25  # RFC 8305, section 5
+_SILENT_SECONDS: Final = 0.9  # a connection on which nothing was heard for so long, though something was asked, may lead nowhere
+
+
+class Awaited:
+    """A question on a connection, for a coroutine that waits for it."""
+
+    __slots__ = ("answer", "question")
+
+    def __init__(self, question: bytes) -> None:
+        self.question = question
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def deliver(self, message: bytes) -> None:
+        if not self.answer.done() and responses.answers_question(message, self.question):
+            self.answer.set_result(message)
+
+    def fail(self, fault: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(fault)
+
+
+class Connection(Protocol):
+    """`open`: may it be asked another question? `heard_at`: when something came over it, on the loop's clock."""
+
+    open: bool
+    heard_at: float
+
+    async def exchange(self, ask: Ask) -> bytes:
+        """A message that answers the question. Raises UpstreamError."""
+
+    async def close(self) -> None: ...
+
+
+class KeptChannel(ABC):
+    """Asks over one connection at a time. What kind of connection, `_dial` says."""
+
+    def __init__(self, spec: UpstreamSpec, resolve: Resolve, *, secure: bool) -> None:
+        self.name = str(spec)
+        self.secure = secure
+        self.spec = spec
+        self._resolve = resolve
+        self._connection: Connection | None = None
+        self._opening: asyncio.Task[Connection] | None = None
+        self._tasks: set[asyncio.Task[bytes]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @abstractmethod
+    async def _dial(self, address: str) -> Connection:
+        """Connect to one address of the upstream. Raises OSError or UpstreamError."""
+
+    def send(self, ask: Ask, _written: bytes, told: Told) -> Callable[[], None]:
+        task = asyncio.get_running_loop().create_task(self._exchange(ask))
+        self._tasks.add(task)
+
+        def done(task: asyncio.Task[bytes]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled():
+                told(task.exception() or task.result())  # type: ignore[arg-type]  # what a task raises is an Exception
+
+        task.add_done_callback(done)
+        return lambda: _cancel(task)
+
+    async def connect(self) -> None:
+        """Connect and check the certificate, without asking anything. Raises UpstreamError."""
+        await self._connected()
+
+    async def close(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        if self._connection is not None:
+            await self._connection.close()
+        await asyncio.gather(*self._closing)
+
+    async def _exchange(self, ask: Ask) -> bytes:
+        connection, fresh = await self._connected()
+        try:
+            return await self._ask_over(connection, ask)
+        except UpstreamError:
+            if fresh or connection.open:
+                raise
+        # A kept connection may have been closed under us: that says nothing about the upstream.
+        connection, _ = await self._connected()
+        return await self._ask_over(connection, ask)
+
+    async def _ask_over(self, connection: Connection, ask: Ask) -> bytes:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            return await connection.exchange(ask)
+        except asyncio.CancelledError:
+            if connection.open and connection.heard_at < began < loop.time() - _SILENT_SECONDS:
+                self._leave(connection)
+            raise
+
+    def _leave(self, connection: Connection) -> None:
+        """The way may have broken without a word: the next question opens another."""
+        connection.open = False
+        task = asyncio.get_running_loop().create_task(connection.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _connected(self) -> tuple[Connection, bool]:
+        """The connection, and whether it was opened just now."""
+        if self._connection is not None and self._connection.open:
+            return self._connection, False
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+            self._opening.add_done_callback(self._opened)
+        # A question that gives up must not take the handshake with it: on a slow line no connection would ever come about.
+        return await asyncio.shield(self._opening), True
+
+    def _opened(self, task: asyncio.Task[Connection]) -> None:
+        self._opening = None
+        if not task.cancelled() and task.exception() is None:
+            self._connection = task.result()
+
+    async def _open(self) -> Connection:
+        addresses = await self._resolve(self.spec.host)
+        try:
+            return await first_connected(families_in_turn(addresses), self._dial)
+        except (OSError, TimeoutError) as fault:
+            raise UpstreamError(f"{self.name}: {fault or 'no connection'}") from fault
+
+
+def families_in_turn(addresses: Sequence[str]) -> tuple[str, ...]:
+    """The addresses with IPv4 and IPv6 alternating, so that a family that leads nowhere costs little.
+
+    >>> families_in_turn(["192.0.2.1", "192.0.2.2", "2001:db8::1"])
+    ('192.0.2.1', '2001:db8::1', '192.0.2.2')
+    """
+    four = [address for address in addresses if ip_address(address.partition("%")[0]).version == 4]
+    six = [address for address in addresses if address not in four]
+    return tuple(address for address in chain.from_iterable(zip_longest(four, six)) if address is not None)
+
+
+async def first_connected(addresses: Sequence[str], dial: Callable[[str], Coroutine[Any, Any, Connection]]) -> Connection:
+    """The first connection that comes about; the next address is tried as soon as the last has failed, or has not answered for a while.
+
+    Raises UpstreamError, OSError or TimeoutError, whatever the last one failed of.
+    """
+    loop = asyncio.get_running_loop()
+    left = list(addresses)
+    under_way: set[asyncio.Task[Connection]] = set()
+    fault: BaseException = UpstreamError("no address")
+    try:
+        while left or under_way:
+            if left:
+                under_way.add(loop.create_task(asyncio.wait_for(dial(left.pop(0)), _CONNECT_SECONDS)))
+            ready, _ = await asyncio.wait(under_way, timeout=_STAGGER_SECONDS if left else None, return_when=asyncio.FIRST_COMPLETED)
+            for task in ready:
+                under_way.discard(task)
+                if (failure := task.exception()) is None:
+                    return task.result()
+                fault = failure
+        raise fault
+    finally:
+        for task in under_way:
+            task.cancel()
+        for outcome in await asyncio.gather(*under_way, return_exceptions=True):
+            if not isinstance(outcome, BaseException):
+                await outcome.close()
+
+
+def _cancel(task: asyncio.Task[bytes]) -> None:
+    task.cancel()

@@ -1,0 +1,76 @@
+"""Which upstreams validate DNSSEC. We do not validate ourselves: we believe the verdict of those who prove that they do, where nobody
+between us and them can change it.
+
+The proof is the root zone, which is signed: who validates says so of it (the AD bit; RFC 4035, section 3.2.3). What is forged such an
+upstream answers with SERVFAIL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from struct import pack
+from typing import Final
+
+from hedgerow.dns import wire
+from hedgerow.dns.upstreams import responses
+from hedgerow.dns.upstreams.upstream import Ask, Channel
+from hedgerow.dns.wire import Malformed
+
+_PROOF: Final = Ask(b"\0" + pack("!HH", wire.SOA, wire.IN), dnssec=True)
+_PROOF_SECONDS: Final = 2.0
+_GOOD_SECONDS: Final = 3600.0
+_BAD_SECONDS: Final = 10.0  # how soon they are all asked again where none has proved it
+
+
+class Validators:
+    """The channels that have proved to validate; `names` is empty until `prove` has run."""
+
+    def __init__(self, channels: Sequence[Channel], clock: Callable[[], float]) -> None:
+        self.names: frozenset[str] = frozenset()
+        self._channels = channels
+        self._clock = clock
+        self._due = float("-inf")
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_due(self) -> bool:
+        return self._clock() >= self._due
+
+    def prove(self, then: Callable[[], None]) -> None:
+        """Ask all of them and call `then`; does nothing while that is going on."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._prove(then))
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _prove(self, then: Callable[[], None]) -> None:
+        verdicts = await asyncio.gather(*map(_validates, self._channels))
+        self.names = frozenset(channel.name for channel, good in zip(self._channels, verdicts, strict=True) if good)
+        self._due = self._clock() + (_GOOD_SECONDS if self.names else _BAD_SECONDS)
+        self._task = None
+        then()
+
+
+async def _validates(channel: Channel) -> bool:
+    answer: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
+    try:
+        cancel = channel.send(_PROOF, _PROOF.question, lambda message: None if answer.done() else answer.set_result(message))
+    except OSError:
+        return False
+    try:
+        async with asyncio.timeout(_PROOF_SECONDS):
+            message = await answer
+    except TimeoutError:
+        cancel()
+        return False
+    if isinstance(message, Exception):
+        return False
+    try:
+        response = responses.parse_response(message, _PROOF.question)
+    except Malformed:
+        return False
+    return response.rcode == wire.NOERROR and response.authentic

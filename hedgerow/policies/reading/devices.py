@@ -1,0 +1,183 @@
+"""Reads who is who: the devices and seats of a policy file, whose they are, and how they are recognised."""
+
+from __future__ import annotations
+
+import re
+
+from hedgerow.policies.model import Device, DeviceId, Person, Profile
+from hedgerow.policies.network import Network
+from hedgerow.policies.profiles import BUILTIN
+from hedgerow.policies.reading import network_settings, yaml_tree
+from hedgerow.policies.reading.network_settings import Networks
+from hedgerow.policies.reading.rules import RulesReader
+from hedgerow.policies.reading.schema import RawDevice, RawPolicy
+from hedgerow.policies.reading.suggestions import suggest
+from hedgerow.policies.reading.yaml_tree import Tree
+
+SEAT_PROFILE = "seat-child"
+
+_HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
+_HASH = re.compile(r"\$argon2id\$v=19\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
+_USER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+
+
+def known_profile(tree: Tree, path: yaml_tree.Path, name: str | None, profiles: dict[str, Profile]) -> str | None:
+    """`name` if there is such a profile; otherwise None, with a problem unless nothing was said."""
+    if name is None or name in profiles:
+        return name
+    tree.add_problem(path, f"unknown profile '{name}'.{suggest(name, profiles)} There are {', '.join(profiles)}.")
+    return None
+
+
+class DevicesReader:
+    """Reads `devices`, `seats`, and the devices that people have without naming them, and finds those that overlap."""
+
+    def __init__(self, reader: RulesReader, profiles: dict[str, Profile], network: Network, people: dict[str, Person]) -> None:
+        self._reader, self._tree = reader, reader.tree
+        self._profiles, self._network, self._people = profiles, network, people
+        self._owners: dict[str, list[str]] = {}
+        self._taken: dict[tuple[str, object], str] = {}
+
+    def read(self, raw: RawPolicy) -> dict[str, Device]:
+        names = self._listed("devices") | self._listed("seats")
+        unnamed: dict[str, yaml_tree.Path] = {}
+        for person, entry in raw.people.items():
+            for index, item in enumerate(entry.devices):
+                self._own(person, ("people", person, "devices", index), item, names, unnamed)
+        devices = {name: self._device(name, entry, "devices") for name, entry in raw.devices.items()}
+        for name, seat in raw.seats.items():
+            if name in devices:
+                self._tree.add_problem(("seats", name), f"'{name}' stands under devices too: it is one or the other", key=True)
+            if name in self._owners:
+                self._tree.add_problem(("seats", name), f"the seat '{name}' is {self._owners[name][0]}'s: a seat is nobody's", key=True)
+            devices[name] = self._device(name, seat, "seats")
+        for item, path in unnamed.items():
+            devices[item] = self._unnamed(item, path)
+        return devices
+
+    def _own(self, person: str, path: yaml_tree.Path, item: str, names: set[str], unnamed: dict[str, yaml_tree.Path]) -> None:
+        if item not in names:
+            address = network_settings.parse_mac(item) or network_settings.parse_network(item)
+            if address is None:
+                hint = suggest(item, names) or f' Name it there, such as: {item}: {{mac: "aa:bb:cc:dd:ee:ff"}}'
+                message = f"unknown device '{item}': neither named under devices nor a MAC or IP address.{hint}"
+                self._tree.add_problem(path, message)
+                return
+            item = address if isinstance(address, str) else network_settings.shown_network(address)
+            unnamed.setdefault(item, path)
+        owners = self._owners.setdefault(item, [])
+        if person in owners:
+            self._tree.add_problem(path, f"the device '{item}' stands here twice")
+            return
+        owners.append(person)
+
+    def _listed(self, section: str) -> set[str]:
+        listed = self._tree.value.get(section) if isinstance(self._tree.value, dict) else None
+        return set(listed) if isinstance(listed, dict) else set()
+
+    def _device(self, name: str, raw: RawDevice, section: str) -> Device:
+        path = (section, name)
+        macs = tuple(mac for index, text in enumerate(raw.mac) if (mac := self._mac((*path, "mac", index), text, name)))
+        networks = tuple(
+            network
+            for key, texts in (("ip", raw.ip), ("cidr", raw.cidr))
+            for index, text in enumerate(texts)
+            if (network := self._address((*path, key, index), text, name, key))
+        )
+        client_id = self._client_id((*path, "client_id"), raw.client_id, name)
+        hostnames = self._claims((*path, "hostname"), raw.hostname, name, _HOST_NAME, "host name", "mias-tablet, without its domain")
+        users = self._claims((*path, "proxy_user"), raw.proxy_user, name, _USER, "user name", "letters, digits, dots, hyphens")
+        if not (raw.mac or raw.ip or raw.cidr or raw.client_id or raw.hostname or raw.proxy_user):
+            ways = "neither mac, ip, cidr, hostname, client_id nor proxy_user"
+            self._tree.add_problem(path, f"'{name}' has {ways}: it would never be recognised", key=True)
+        is_seat = section == "seats"
+        profile = self._profile_of(name, (*path, "profile"), raw.profile or (SEAT_PROFILE if is_seat else None))
+        person, sharers = self._users_of(name)
+        return Device(
+            DeviceId(name), profile, person, macs, networks, raw.trusts_ca, raw.never_inspect, self._reader.read(raw, path),
+            origin=self._reader.origin(path, key=True), sharers=sharers, is_seat=is_seat,
+            has_profile=is_seat or raw.profile is not None, client_id=client_id,
+            hostnames=hostnames, proxy_users=users, proxy_password=self._proxy_password(name, raw, section),
+        )  # fmt: skip
+
+    def _proxy_password(self, name: str, raw: RawDevice, section: str) -> str | None:
+        """What `hedgerow proxy-password` prints; a name without it proves nothing."""
+        path, text = (section, name, "proxy_password"), raw.proxy_password
+        if text is None:
+            if raw.proxy_user:
+                say = f"'{name}' has a proxy_user and no proxy_password, so it could not sign in: `hedgerow proxy-password` makes one"
+                self._tree.add_problem((section, name, "proxy_user"), say)
+            return None
+        if not raw.proxy_user:
+            self._tree.add_problem(path, f"'{name}' has a proxy_password and no proxy_user: under which name does it sign in?")
+        if _HASH.fullmatch(text) is None:
+            self._tree.add_problem(path, "this is not what `hedgerow proxy-password` prints: a text that begins with $argon2id$")
+            return None
+        return text
+
+    def _users_of(self, name: str) -> tuple[str | None, tuple[str, ...]]:
+        """A device's person; or, of a device that several have, all of them."""
+        owners = self._owners.get(name, [])
+        return (owners[0], ()) if len(owners) == 1 else (None, tuple(owners))
+
+    def _client_id(self, path: yaml_tree.Path, text: str | None, device: str) -> str | None:
+        """An id of encrypted DNS: one label of a server name."""
+        if text is None:
+            return None
+        client_id = text.lower()
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", client_id):
+            self._tree.add_problem(path, f"'{text}' is not an id: letters, digits and hyphens, such as mia-phone-7f3a")
+            return None
+        self._take(path, "client_id", client_id, device, f"client_id {client_id}")
+        return client_id
+
+    def _claims(
+        self, path: yaml_tree.Path, texts: list[str], device: str, form: re.Pattern[str], what: str, such_as: str
+    ) -> tuple[str, ...]:  # fmt: skip
+        """Names that a device gives itself, in lower case."""
+        found = []
+        for index, text in enumerate(texts):
+            if form.fullmatch(text.lower()):
+                self._take((*path, index), what, text.lower(), device, f"{what} {text.lower()}")
+                found.append(text.lower())
+            else:
+                self._tree.add_problem((*path, index), f"'{text}' is not a {what}: {such_as}")
+        return tuple(found)
+
+    def _take(self, path: yaml_tree.Path, key: str, value: object, device: str, shown: str) -> None:
+        other = self._taken.setdefault((key, value), device)
+        if other != device:
+            self._tree.add_problem(path, f"'{device}' and '{other}' have the same {shown}")
+
+    def _unnamed(self, item: str, path: yaml_tree.Path) -> Device:
+        mac = network_settings.parse_mac(item)
+        macs = (self._mac(path, item, item),) if mac else ()
+        network = None if mac else self._address(path, item, item, "cidr")
+        networks = (network,) if network is not None else ()
+        profile = self._profile_of(item, path, None)
+        known_macs = tuple(found for found in macs if found)
+        person, sharers = self._users_of(item)
+        return Device(DeviceId(item), profile, person, known_macs, networks, origin=self._reader.origin(path), sharers=sharers)
+
+    def _profile_of(self, name: str, path: yaml_tree.Path, own: str | None) -> str:
+        of_owners = [self._people[owner].profile for owner in self._owners.get(name, []) if owner in self._people]
+        inherited = next((each for each in BUILTIN if each in of_owners), next(iter(of_owners), self._network.unknown_devices))
+        return known_profile(self._tree, path, own, self._profiles) or inherited
+
+    def _mac(self, path: yaml_tree.Path, text: str, device: str) -> str | None:
+        mac = network_settings.parse_mac(text)
+        if mac is None:
+            self._tree.add_problem(path, f"'{text}' is not a MAC address, such as aa:bb:cc:dd:ee:ff")
+            return None
+        self._take(path, "mac", mac, device, f"MAC address {mac}")
+        return mac
+
+    def _address(self, path: yaml_tree.Path, text: str, device: str, key: str) -> Networks | None:
+        network = network_settings.read_device_address(self._tree, path, text, key)
+        if network is None:
+            return None
+        shown = network_settings.shown_network(network)
+        self._take(path, "address", network, device, f"address {shown}")
+        if not any(network.version == lan.version and network.subnet_of(lan) for lan in self._network.lan):  # type: ignore[arg-type]
+            self._tree.add_problem(path, f"{shown} is outside network.lan, so '{device}' would be refused: add it there")
+        return network

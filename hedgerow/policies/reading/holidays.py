@@ -1,0 +1,139 @@
+"""Reads holidays: dates, stretches of dates, and calendars (.ics) as schools and states publish them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from hedgerow.policies.reading import yaml_tree
+from hedgerow.policies.reading.suggestions import did_you_mean, meant_date, with_hint
+from hedgerow.policies.reading.yaml_tree import Tree
+from hedgerow.policies.times.days import MAX_STRETCH_DAYS, parse_dates
+
+if TYPE_CHECKING:
+    from icalendar import Event
+
+YEARS_REPEATED = 20
+MAX_CALENDAR_BYTES = 4 * 1024 * 1024
+_FORMS = "a date, a stretch such as 2026-12-19..2027-01-03, a calendar file that ends in .ics, or the URL of one"
+
+
+@dataclass(slots=True)
+class Calendars:
+    """Where calendars are: files lie in `base`, copies of those at URLs in `copies`. What is met is added to `files` and `urls`."""
+
+    base: Path
+    copies: Path | None = None
+    files: list[str] = field(default_factory=list)
+    urls: list[str] = field(default_factory=list)
+
+
+def copy_of(url: str, folder: Path) -> Path:
+    """Where the last good copy of a calendar is kept."""
+    return folder / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.ics"
+
+
+def read_holidays(tree: Tree, path: yaml_tree.Path, texts: list[str], calendars: Calendars) -> tuple[date, ...]:
+    """All dates, in order. A URL whose calendar was never fetched says nothing yet, which leaves every day a school day."""
+    found: set[date] = set()
+    for index, text in enumerate(texts):
+        try:
+            if text.lower().startswith(("http://", "https://", "webcal://")):
+                found.update(_from_url(text, calendars))
+            elif text.lower().endswith(".ics"):
+                file = (calendars.base / text).absolute()
+                calendars.files.append(str(file))
+                found.update(days_of_calendar(file))
+            else:
+                found.update(parse_dates(text) if text[:1].isdigit() else _unread(text))
+        except ValueError as error:
+            tree.add_problem((*path, index), with_hint(error, did_you_mean(meant_date(text))))
+    return tuple(sorted(found))
+
+
+def _from_url(text: str, calendars: Calendars) -> tuple[date, ...]:
+    url = re.sub("^webcal:", "https:", text, flags=re.IGNORECASE)
+    try:
+        is_whole = bool(urlsplit(url).hostname)
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ValueError(f"'{text}' is not a whole URL")
+    calendars.urls.append(url)
+    if calendars.copies is None:
+        return ()
+    copy = copy_of(url, calendars.copies)
+    calendars.files.append(str(copy))
+    return tuple(days_of_calendar(copy)) if copy.exists() else ()
+
+
+def _unread(text: str) -> tuple[date, ...]:
+    raise ValueError(f"'{text}' is no holiday: {_FORMS}")
+
+
+def days_of_calendar(file: Path) -> Iterator[date]:
+    """The days of a calendar's events. Raises ValueError with a plain sentence."""
+    from icalendar import Calendar, Event  # the only one who needs it: most policies have no calendar
+
+    try:
+        if file.stat().st_size > MAX_CALENDAR_BYTES:
+            raise ValueError(f"'{file}' is too large for a calendar")
+        calendars = Calendar.from_ical(file.read_bytes(), multiple=True)
+        events = [event for calendar in calendars for event in calendar.walk("VEVENT") if isinstance(event, Event)]
+    except OSError as error:
+        raise ValueError(f"'{file}' cannot be read: {error.strerror}") from None
+    except Exception as error:
+        # Whatever is not a calendar makes the library raise what it likes.
+        raise ValueError(f"'{file}' is not a calendar: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
+    if not events:
+        raise ValueError(f"'{file}' is not a calendar with events")
+    for event in events:
+        yield from _days_of(event, file)
+
+
+def _days_of(event: Event, file: Path) -> Iterator[date]:
+    try:
+        first = _day(event.DTSTART)
+        ends = event.get("DTEND")
+        # RFC 5545, 3.6.1: the end of an event of whole days is the day after its last.
+        length = max(1, (_day(ends.dt) - first).days) if ends is not None else max(1, _duration(event))
+    except Exception as error:
+        raise ValueError(f"an event of '{file}' has no readable date: {error}") from None
+    if length > MAX_STRETCH_DAYS:
+        raise ValueError(f"the event '{event.get('SUMMARY', '')}' of '{file}' is longer than a year")
+    for begin in _repeated(event, first):
+        yield from (begin + timedelta(days=step) for step in range(length))
+
+
+def _duration(event: Event) -> int:
+    given = event.get("DURATION")
+    return int(given.dt.days) if given is not None else 1
+
+
+def _repeated(event: Event, first: date) -> Iterator[date]:
+    rule = event.get("RRULE")
+    if rule is None:
+        yield first
+        return
+    from dateutil.rrule import rrulestr  # type: ignore[import-untyped]
+
+    begin = datetime(first.year, first.month, first.day)
+    last = begin.replace(year=first.year + YEARS_REPEATED, day=min(first.day, 28))
+    for moment in rrulestr(rule.to_ical().decode(), dtstart=begin, ignoretz=True):
+        if moment > last:
+            return
+        yield moment.date()
+
+
+def _day(moment: object) -> date:
+    if isinstance(moment, datetime):
+        return moment.date()
+    if isinstance(moment, date):
+        return moment
+    raise ValueError(f"{moment!r} is not a date")

@@ -1,0 +1,118 @@
+"""Reads what every scope can say: allow, block, bedtime, schedules, budget and the levels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.model import Rules, Target, TargetKind, TimedRules, Verdict
+from hedgerow.policies.reading import yaml_tree
+from hedgerow.policies.reading.content import read_content
+from hedgerow.policies.reading.schema import RawItem, RawRules, RawSchedule
+from hedgerow.policies.reading.suggestions import did_you_mean, meant_date, with_hint
+from hedgerow.policies.reading.times import TimesReader
+from hedgerow.policies.reading.yaml_tree import Tree
+from hedgerow.policies.targets import INTERNET, parse_target
+
+
+class RulesReader:
+    """Reads rules of one tree. `used` collects the categories that some rule names; `zone` is the one that `until` is written in."""
+
+    def __init__(self, tree: Tree, services: Collection[str], categories: Collection[str]) -> None:
+        self.tree = tree
+        self.used: set[str] = set()
+        self.zone = ZoneInfo("UTC")
+        self._services, self._categories = services, categories
+        self.times = TimesReader(tree, self.origin, self.subject)
+
+    def origin(self, path: yaml_tree.Path, key: bool = False) -> Origin:
+        return self.tree.origin_of(path, key)
+
+    def read(self, raw: RawRules, path: yaml_tree.Path) -> Rules:
+        """What stands at `path` about one scope."""
+        allow, block = self._allow_and_block(raw.allow, raw.block, path)
+        return Rules(
+            allow,
+            block,
+            None if raw.bedtime is None else self.times.bedtime(raw.bedtime, (*path, "bedtime")),
+            raw.safe_search,
+            raw.youtube,
+            raw.privacy,
+            None if raw.budget is None else self.times.budget(raw.budget, (*path, "budget")),
+            tuple(self._timed(name, entry, (*path, "schedules", name)) for name, entry in raw.schedules.items()),
+            raw.retention,
+            read_content(self.tree, raw, path),
+        )
+
+    def _allow_and_block(
+        self, allow: list[RawItem], block: list[RawItem], path: yaml_tree.Path
+    ) -> tuple[tuple[Target, ...], tuple[Target, ...]]:  # fmt: skip
+        allowed = self.targets(enumerate(allow), (*path, "allow"))
+        blocked = self.targets(enumerate(block), (*path, "block"))
+        known = {(target.kind, target.name): target for target in allowed}
+        for index, target in enumerate(blocked):
+            both = known.get((target.kind, target.name))
+            if both is not None and both.until is None and target.until is None:
+                self.tree.add_problem((*path, "block", index), f"'{target.name}' is both allowed (line {both.origin.line}) and blocked")
+        return allowed, blocked
+
+    def targets(self, items: Iterable[tuple[int, RawItem]], path: yaml_tree.Path, *others: str) -> tuple[Target, ...]:
+        """The items of a list at `path`, each with its place in that list. `others` are words that may stand there too."""
+        found = []
+        for index, item in items:
+            place = (*path, index)
+            target = self._target(item.what, place, others)
+            if target is not None:
+                until = None if item.until is None else self._instant(item.until, (*place, "until"))
+                found.append(replace(target, until=until, note=item.note))
+        return tuple(found)
+
+    def subject(self, text: str, path: yaml_tree.Path) -> str | None:
+        """A category or service as a budget names it; None, with a problem, for anything else."""
+        target = self._target(text, path)
+        if target is None:
+            return None
+        if target.kind not in {TargetKind.CATEGORY, TargetKind.SERVICE}:
+            self.tree.add_problem(path, f"'{text}' is neither a category nor a service: minutes are counted for those only")
+            return None
+        return f"{target.kind.value}:{target.name}"
+
+    def _target(self, text: str, path: yaml_tree.Path, others: Collection[str] = ()) -> Target | None:
+        try:
+            target = parse_target(text, self._services, self._categories, self.origin(path), others)
+        except ValueError as error:
+            self.tree.add_problem(path, str(error))
+            return None
+        if target.kind is TargetKind.CATEGORY:
+            self.used.add(target.name)
+        return target
+
+    def _timed(self, name: str, raw: RawSchedule, path: yaml_tree.Path) -> TimedRules:
+        when = self.times.schedule(raw.when, (*path, "when"))
+        closes, opens = (any(item.what == INTERNET for item in items) for items in (raw.block, raw.allow))
+        if not raw.allow and not raw.block:
+            self.tree.add_problem(path, f"the schedule '{name}' neither allows nor blocks anything", key=True)
+        if closes and opens:
+            self.tree.add_problem(path, f"the schedule '{name}' both allows and blocks the internet", key=True)
+        # Indexes must stay those of the file, so that a problem is told at its line.
+        allow, block = (
+            self.targets(((n, item) for n, item in enumerate(items) if item.what != INTERNET), (*path, key), INTERNET)
+            for key, items in (("allow", raw.allow), ("block", raw.block))
+        )
+        verdict = Verdict.BLOCK if closes else Verdict.ALLOW if opens else None
+        return TimedRules(name, when, self.origin(path, key=True), allow, block, verdict, raw.note)
+
+    def _instant(self, text: str, path: yaml_tree.Path) -> float | None:
+        """A date holds to its end, a date with a time to that moment, on the clocks of `zone`."""
+        try:
+            if len(text) == len("2026-12-01"):
+                day = date.fromisoformat(text) + timedelta(days=1)
+                return datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
+            return datetime.fromisoformat(text).replace(tzinfo=self.zone).timestamp()
+        except (ValueError, OverflowError):
+            say = f"'{text}' is not a date or a time of one, such as 2026-12-01 or 2026-12-01 18:00"
+            self.tree.add_problem(path, with_hint(say, did_you_mean(meant_date(text))))
+            return None

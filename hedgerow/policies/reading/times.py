@@ -1,0 +1,154 @@
+"""Reads times of day, days and amounts of time: bedtimes, the `when` of schedules, budgets and holidays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.reading import yaml_tree
+from hedgerow.policies.reading.suggestions import did_you_mean, meant_amount, meant_days, meant_stretch, suggest, with_hint
+from hedgerow.policies.reading.yaml_tree import Tree
+from hedgerow.policies.times.budget import parse_minutes
+from hedgerow.policies.times.days import DAY_GROUPS, NIGHT_GROUPS, Days, DayTable, parse_days
+from hedgerow.policies.times.schedule import night_stretch, parse_interval
+from hedgerow.policies.times.timing import UNLIMITED, Allowance, DatedSpan, Schedule, Span, Week
+
+NEVER = "none"
+WEEK = "week"
+
+type Stretches = list[tuple[int, int]]
+
+
+class TimesReader:
+    """Reads times of one tree. `origin_of` tells where a value stands, `subject_of` what a budget's key names."""
+
+    def __init__(
+        self, tree: Tree, origin_of: Callable[[yaml_tree.Path, bool], Origin], subject_of: Callable[[str, yaml_tree.Path], str | None]
+    ) -> None:  # fmt: skip
+        self.tree = tree
+        self._origin_of, self._subject_of = origin_of, subject_of
+
+    def bedtime(self, raw: object, path: yaml_tree.Path) -> Schedule:
+        """Stretches of nights: a group or day names the evening, and one that begins before noon begins after midnight."""
+        return self._schedule(raw, path, NIGHT_GROUPS, nightly=True)
+
+    def schedule(self, raw: object, path: yaml_tree.Path) -> Schedule:
+        """Stretches of days."""
+        return self._schedule(raw, path, DAY_GROUPS, nightly=False)
+
+    def _schedule(self, raw: object, path: yaml_tree.Path, groups: dict[str, Days], *, nightly: bool) -> Schedule:
+        table: DayTable[Stretches] = DayTable()
+        for key, place, value in self._entries(raw, path):
+            days = self._days(key, place, groups) if key else groups["every-day"]
+            if days is not None:
+                stretches = [] if value == NEVER else self._stretches(value, place)
+                self._enter(table, key, days, [night_stretch(*each) for each in stretches] if nightly else stretches, place)
+        origin = self._origin_of(path, True)
+        ordinary, free = (
+            tuple(Span(day, start, end) for day, (_, _, found) in sorted(half.items()) for start, end in sorted(found))
+            for half in (table.ordinary, table.free)
+        )
+        dated = [
+            span
+            for day, (_, _, found) in sorted(table.dated.items())
+            for span in ([DatedSpan(day, *each) for each in sorted(found)] or [DatedSpan(day)])
+        ]
+        return Schedule(ordinary, origin, origin.text, None if free == ordinary else free, tuple(dated), nightly)
+
+    def _entries(self, raw: object, path: yaml_tree.Path) -> list[tuple[str, yaml_tree.Path, object]]:
+        if isinstance(raw, dict):
+            return [(key, (*path, key), value) for key, value in raw.items()]
+        return [("", path, raw)]
+
+    def _days(self, key: str, path: yaml_tree.Path, groups: dict[str, Days]) -> Days | None:
+        try:
+            return parse_days(key, groups)
+        except ValueError as error:
+            hint = did_you_mean(meant_days(key)) or suggest(key, groups)
+            self.tree.add_problem(path, f"'{key}' names no days.{hint}" if hint else str(error), key=True)
+            return None
+
+    def _enter[Value](self, table: DayTable[Value], key: str, days: Days, value: Value, path: yaml_tree.Path) -> None:
+        rival = table.add(key, days, value)
+        if rival is not None:
+            self.tree.add_problem(path, f"'{key}' and '{rival}' speak of the same day", key=True)
+
+    def _stretches(self, raw: object, path: yaml_tree.Path) -> Stretches:
+        found = []
+        for index, item in enumerate(raw if isinstance(raw, list) else [raw]):
+            place = (*path, index) if isinstance(raw, list) else path
+            if not isinstance(item, str):
+                self.tree.add_problem(place, 'a stretch of time is text such as "20:30-07:00"')
+                continue
+            try:
+                found.append(parse_interval(item))
+            except ValueError as error:
+                self.tree.add_problem(place, with_hint(error, did_you_mean(meant_stretch(item)) or suggest(item, [NEVER])))
+        return found
+
+    def budget(self, raw: object, path: yaml_tree.Path) -> tuple[Allowance, ...]:
+        """Minutes a day and a week, for all use and for categories or services; `none` is no budget."""
+        if raw == NEVER:
+            return ()
+        if not isinstance(raw, dict):
+            return (self._allowance("", {"": raw}, path),)
+        of_all = {key: value for key, value in raw.items() if self._names_days(key)}
+        found = [self._allowance("", of_all, path)] if of_all else []
+        for key, value in raw.items():
+            if key in of_all or (subject := self._subject_of_budget(key, (*path, key))) is None:
+                continue
+            if any(subject == other.subject for other in found):
+                self.tree.add_problem((*path, key), f"the budget names '{key}' twice", key=True)
+            place = (*path, key)
+            found.append(self._allowance(subject, value if isinstance(value, dict) else {"": value}, place))
+        return tuple(found)
+
+    def _subject_of_budget(self, key: str, path: yaml_tree.Path) -> str | None:
+        if "." in key or "/" in key or key[:1].isdigit():
+            self.tree.add_problem(path, f"'{key}' is no day, category or service: minutes are counted for those only", key=True)
+            return None
+        if days := meant_days(key):
+            self.tree.add_problem(path, f"'{key}' names no days.{did_you_mean(days)}", key=True)
+            return None
+        return self._subject_of(key, path)
+
+    def _names_days(self, key: str) -> bool:
+        try:
+            return key == WEEK or not parse_days(key, DAY_GROUPS).dates
+        except ValueError:
+            return False
+
+    def _allowance(self, subject: str, raw: dict[str, object], path: yaml_tree.Path) -> Allowance:
+        table: DayTable[int | None] = DayTable()
+        weekly = None
+        for key, value in raw.items():
+            place = (*path, key) if key else path
+            minutes = self._minutes(value, place)
+            if key == WEEK:
+                weekly = minutes
+                continue
+            days = self._days(key, place, DAY_GROUPS) if key else DAY_GROUPS["every-day"]
+            if days is not None and days.dates:
+                self.tree.add_problem(place, f"'{key}': a budget is for weekdays, holidays or a week, not for a date", key=True)
+            elif days is not None:
+                self._enter(table, key, days, minutes, place)
+        return Allowance(subject, _week(table.ordinary), _week(table.free), weekly, self._origin_of(path, True))
+
+    def _minutes(self, raw: object, path: yaml_tree.Path) -> int | None:
+        if raw == NEVER:
+            return None
+        if not isinstance(raw, str | int) or isinstance(raw, bool):
+            self.tree.add_problem(path, "an amount of time is text such as 1h30m or 45m, or a number of minutes")
+            return None
+        try:
+            return parse_minutes(str(raw))
+        except ValueError as error:
+            self.tree.add_problem(path, with_hint(error, did_you_mean(meant_amount(str(raw))) or suggest(str(raw), [NEVER])))
+            return None
+
+
+def _week(table: dict[int, tuple[int, str, int | None]]) -> Week:
+    if not table:
+        return UNLIMITED
+    monday, tuesday, wednesday, thursday, friday, saturday, sunday = (table[day][2] if day in table else None for day in range(7))
+    return monday, tuesday, wednesday, thursday, friday, saturday, sunday

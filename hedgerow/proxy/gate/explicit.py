@@ -1,0 +1,161 @@
+"""A connection of a client that knows it speaks to a proxy: a request in absolute form, or CONNECT.
+
+Two paths of our own are answered too: the file by which browsers configure themselves.
+"""
+
+from __future__ import annotations
+
+from hedgerow.blocklists.names import is_address
+from hedgerow.policies.model import Decision, Kind, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.asking import host_of_url
+from hedgerow.proxy.gate.auto_config import CONFIG_PATHS, auto_config
+from hedgerow.proxy.gate.client_hello import ClientHello, hides_behind
+from hedgerow.proxy.gate.connection import Connection, Door
+from hedgerow.proxy.gate.sign_in import USER
+from hedgerow.proxy.http_head import ESTABLISHED, Authority, Head, HeadError, forward_head, parse_authority, parse_target
+from hedgerow.proxy.judge import Judge
+from hedgerow.proxy.pass_ticket import Introduced
+
+
+class ExplicitConnection(Connection):
+    """Its states: a head, and after a CONNECT that is allowed, a ClientHello."""
+
+    __slots__ = ("_connected",)
+
+    def __init__(self, gate: Door) -> None:
+        super().__init__(gate)
+        self._receive = self._read_head
+        self._connected: tuple[Judge, Ruleset, Request, Decision]
+
+    def _take_head(self, head: Head) -> None:
+        if head.target in CONFIG_PATHS and head.method in {"GET", "HEAD"}:
+            self._refuse(auto_config(self._own_authority(head)), head_only=head.method == "HEAD")
+        elif self._has_signed_in(head):
+            self._serve(head)
+
+    def _serve(self, head: Head) -> None:
+        if head.method == "CONNECT":
+            self._connect(head)
+        else:
+            self._request(head)
+
+    # Signing in.
+
+    def _has_signed_in(self, head: Head) -> bool:
+        """Whether this client may be served now. If not it is refused, or served after its password was checked."""
+        gate, rules = self._gate, self._gate.judge.sign_in
+        value = head.get("proxy-authorization") if rules.passwords else ""
+        if not value:
+            if rules.is_asked(self._device):
+                self._ask_to_sign_in()
+                return False
+            return True
+        user = gate.sign_ins.recall(rules, value)
+        if user is not None:
+            return self._become(user)
+        if gate.sign_ins.may_try(value, self.address):
+            self._start(self._check_password(head, value))
+        else:
+            gate.drop("sign-in")
+            self._explain("sign-in-later", 429, "too many tries; wait five minutes")
+        return False
+
+    async def _check_password(self, head: Head, value: str) -> None:
+        user = await self._gate.sign_ins.check(self._gate.judge.sign_in, value)
+        if self._is_gone or self._transport.is_closing():
+            return
+        self._transport.resume_reading()
+        self._reader.rest += self._first
+        self._first = b""
+        if user is None:
+            self._gate.drop("sign-in")
+            self._ask_to_sign_in()
+        elif self._become(user):
+            self._serve(head)
+
+    def _become(self, user: str) -> bool:
+        """From now on this connection is that of the device that signs in as `user`."""
+        self.address = USER + user
+        if not self._look_up():
+            return False
+        if not self._gate.signed_in(self, self._device.id):
+            self.abort()
+            return False
+        return True
+
+    def _ask_to_sign_in(self) -> None:
+        self._explain("sign-in", 407, "sign in to this proxy", (("Proxy-Authenticate", 'Basic realm="Hedgerow", charset="UTF-8"'),))
+
+    # Plain HTTP.
+
+    def _request(self, head: Head) -> None:
+        gate = self._gate
+        target = parse_target(head.target)
+        request = Request(
+            device=self.device, kind=Kind.HTTP, host=target.authority.host, port=target.authority.port, url=target.url,
+            method=head.method, resource=head.get("sec-fetch-dest"), initiator=initiator(head),
+        )  # fmt: skip
+        if not self._may_reach(target.authority) or self._is_refused(head, request):
+            return
+        # The inspector judges this request again, as it does all that follow on the connection, and observes it.
+        gate.counters.add("hedgerow_proxy_connections_total", "http", "allow")
+        host = str(target.authority) if target.authority.port != 80 else str(target.authority).removesuffix(":80")
+        self._first = self._reader.rest
+        self._introduce(Introduced(self.address, None), forward_head(head, target.url, host))
+
+    # CONNECT.
+
+    def _connect(self, head: Head) -> None:
+        self._target = parse_authority(head.target)
+        if not self._may_reach(self._target):
+            return
+        request = self._tunnel_request(self._target.host)
+        decision = self._gate.decide(self._ruleset, request)
+        self._first = self._reader.rest
+        if decision.verdict is Verdict.BLOCK and not self._can_inspect():
+            self._note("refuse", request, decision)
+            self._refuse(self._gate.judge.page.refused_tunnel(decision, request.host, self._gate.clock()))
+        elif decision.verdict in {Verdict.BLOCK, Verdict.INSPECT}:
+            self._inspect(decision.verdict, waits=True)
+        else:
+            self._connected = (self._gate.judge, self._ruleset, request, decision)
+            self._transport.write(ESTABLISHED)
+            self._receive = self._read_hello
+            self._gate.wait(self)
+            first, self._first = self._first, b""
+            if first:
+                self._read_hello(first)
+
+    def _take_hello(self, hello: ClientHello) -> None:
+        """The name inside may differ from the name outside: then each is judged."""
+        host, (judge, ruleset, request, decision) = self._target.host, self._connected
+        hides = hides_behind(hello) and (is_address(host) or host == hello.sni)
+        if not hides and hello.sni in (None, host):
+            is_current = judge is self._gate.judge and ruleset is self._ruleset
+            self._choose_lane((request,), decision if is_current else None)
+            return
+        requests = [self._tunnel_request(host, hides_host=hides)]
+        if hello.sni is not None and hello.sni != host:
+            requests.append(self._tunnel_request(hello.sni, hides_host=hides))
+        self._choose_lane(tuple(requests))
+
+    def _take_other(self) -> None:
+        """What is no TLS can be read: if it is HTTP (as WebSocket without TLS is), every request of it is judged by its URL."""
+        if self._look_up():
+            request = self._tunnel_request(self._target.host)
+            self._inspect(self._gate.decide(self._ruleset, request).verdict)
+
+    def _own_authority(self, head: Head) -> Authority:
+        """Where this client reaches us: the address that it has used, or else the one on which the connection came."""
+        host, port = self._transport.get_extra_info("sockname")[:2]
+        try:
+            named = parse_authority(head.get("host"), port)
+        except HeadError:
+            named = None
+        return named if named is not None and is_address(named.host) else Authority(host.partition("%")[0], port)
+
+
+def initiator(head: Head) -> str:
+    """The host of the page that asks, or an empty text."""
+    return host_of_url(head.get("referer") or head.get("origin"))

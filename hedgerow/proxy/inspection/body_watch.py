@@ -1,0 +1,111 @@
+"""Watch the body of an answer go by: the kind of file by its first bytes, the weight of a page's words.
+
+Pure. The engine holds the answer's head and what came of its body until `feed`, `release` or `end` says more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from hedgerow.policies.content import ContentRules
+from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.proxy.pages.block_page import Answer
+from hedgerow.proxy.reading.file_kinds import NEEDED, kind_of_content, kind_of_name, kind_of_type
+from hedgerow.proxy.reading.page_scan import PageScan, PhraseBook
+from hedgerow.proxy.reading.page_text import BodyDecoder
+
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';\s]+)""")
+_PAGES = frozenset({"text/html", "application/xhtml+xml", ""})
+
+MOST_UNPACKED = 16 * 1024 * 1024
+"""Bytes of a page once it is unpacked. No real page is as long; a small body that stands for more is made to wear a filter out."""
+
+type Refuse = Callable[[Decision], Answer]
+
+
+class BodyWatch:
+    """`refuse` makes the answer to what must not be seen; `weighed` is told each page's verdict."""
+
+    patience = 3.0
+    """Seconds for which a page may be held: one that goes on for ever must be seen while it comes."""
+
+    def __init__(
+        self, rules: ContentRules, decoder: BodyDecoder, scan: PageScan | None, refuse: Refuse, weighed: Callable[[str], None]
+    ) -> None:
+        self._files = frozenset(rules.files or ())
+        self._limit = rules.page_limit or 0
+        self._decoder = decoder
+        self._scan = scan
+        self._refuse = refuse
+        self._weighed = weighed
+        self._unpacked = 0
+        self._start: bytes | None = b"" if self._files and decoder.is_known else None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing that is still to come can change what is thought of this answer."""
+        return self._start is None and self._scan is None
+
+    def feed(self, data: bytes) -> Answer | None:
+        """Takes in the next bytes of the body; an answer is what must be given instead."""
+        for piece in self._decoder.bytes_of(data):
+            if self._start is not None:
+                self._start += piece
+                if len(self._start) >= NEEDED and (refused := self._judge_file()) is not None:
+                    return refused
+            if self._scan is not None:
+                self._unpacked += len(piece)
+                if self._unpacked > MOST_UNPACKED:
+                    self._scan = None
+                    self._weighed("block")
+                    return self._refuse(Decision(Verdict.BLOCK, Reason.PAGE, "too long to be weighed"))
+                self._scan.feed(self._decoder.text_of(piece))
+            elif self._start is None:
+                return None
+        return None
+
+    def release(self) -> Answer | None:
+        """What is thought so far, because no more can be held."""
+        return self._judge_page() if self._scan is not None and self._scan.score > self._limit else None
+
+    def end(self) -> Answer | None:
+        """What is thought of the whole."""
+        refused = self._judge_file() if self._start is not None else None
+        if refused is not None or self._scan is None:
+            return refused
+        self._scan.feed(self._decoder.text_of(b"", last=True), last=True)
+        return self._judge_page()
+
+    def _judge_file(self) -> Answer | None:
+        kind, self._start = kind_of_content(self._start or b""), None
+        return self._refuse(Decision(Verdict.BLOCK, Reason.FILE, kind)) if kind in self._files else None
+
+    def _judge_page(self) -> Answer | None:
+        assert self._scan is not None
+        score, self._scan = self._scan.score, None
+        self._weighed("block" if score > self._limit else "allow")
+        return self._refuse(Decision(Verdict.BLOCK, Reason.PAGE, f"{score} of {self._limit}")) if score > self._limit else None
+
+
+def file_kind(rules: ContentRules, url: str, content_type: str, disposition: str) -> str | None:
+    """The blocked kind of file that an answer's head says it is."""
+    is_shown = content_type.startswith(("text/", "image/", "application/json", "application/javascript")) and not disposition
+    kinds = (None if is_shown else kind_of_name(url, disposition), kind_of_type(content_type))
+    return next((kind for kind in kinds if kind is not None and kind in (rules.files or ())), None)
+
+
+def watch_of(
+    rules: ContentRules, book: PhraseBook, content_type: str, encoding: str, refuse: Refuse, weighed: Callable[[str], None]
+) -> BodyWatch | None:
+    """How an answer with such a head is watched; None: not at all."""
+    media, _, parameters = content_type.lower().partition(";")
+    media = media.strip()
+    charset = _CHARSET.search(parameters)
+    decoder = BodyDecoder(encoding, charset[1] if charset is not None else "")
+    is_page = bool(rules.page_limit) and media in _PAGES
+    if is_page and not decoder.is_known:
+        weighed("unreadable")
+    scan = PageScan(book) if is_page and decoder.is_known else None
+    watch = BodyWatch(rules, decoder, scan, refuse, weighed)
+    return None if watch.is_done or media.startswith(("image/", "video/", "audio/", "font/", "text/css", "text/event-stream")) else watch

@@ -1,0 +1,364 @@
+"""One inspected connection: mitmproxy's HTTP layers, driven from here, between the client's line and those to its origins.
+
+mitmproxy's layers are protocol code: events go in, commands come out. Its own way of running them costs several tasks and a dozen turns
+of the event loop a request; here a hook is a call, and what is written is written once, after all layers have had their say. Whatever
+fails ends the connection: an error must never let something through.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from mitmproxy.connection import Client, Connection, ConnectionState, Server
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
+
+from hedgerow.proxy.inspection.http_engine import HttpLayer, HTTPMode, OriginServer
+from hedgerow.proxy.inspection.judging import Inspection
+from hedgerow.proxy.inspection.leaves import LeafStore
+from hedgerow.proxy.inspection.line import Line
+from hedgerow.proxy.inspection.origins import Origin, OriginError, Origins, Waiting
+from hedgerow.proxy.judge import Counters
+
+log = logging.getLogger(__name__)
+
+_MOST_HELD = 64 * 1024
+"""Bytes of a client that are kept while it is waited for something, such as its origin; then it is not read."""
+
+_MOST_TO_ONE_ORIGIN = 6
+
+_ON_SECOND_THOUGHTS = 2.0
+"""Seconds after a handshake within which an app that is pinned to another certificate has looked at ours, and is gone."""
+
+
+class Guest(Protocol):
+    """Somebody who is at the inspector: a connection that begins, or an exchange. `seen` is when it last moved, in the loop's time."""
+
+    seen: float
+
+    @property
+    def line(self) -> Line: ...
+
+    def abort(self) -> None: ...
+
+
+class Office(Protocol):
+    """What a connection needs of its inspector."""
+
+    @property
+    def counters(self) -> Counters: ...
+    @property
+    def clock(self) -> Callable[[], float]: ...
+    @property
+    def leaves(self) -> LeafStore: ...
+    @property
+    def inspection(self) -> Inspection: ...
+    @property
+    def origins(self) -> Origins: ...
+    def entered(self, guest: Guest) -> None: ...
+    def left(self, guest: Guest, client: Client | None) -> None: ...
+
+
+class Exchange:
+    """Owns the client's line and those to its origins. `offers` are the protocols that the client offered with TLS."""
+
+    def __init__(self, office: Office, line: Line, context: Context, offers: tuple[str, ...]) -> None:
+        self.line = line
+        self.seen = asyncio.get_running_loop().time()
+        self.client = context.client
+        self.is_over = False
+        self._has_spoken = False
+        self._office = office
+        self._offers = offers
+        self._context = context
+        self._layer: HttpLayer
+        self._events: deque[events.Event] = deque()
+        self._is_busy = False
+        self._lines: dict[Connection, Line] = {self.client: line}
+        self._connections: dict[Line, Connection] = {line: self.client}
+        self._origins: dict[Line, Origin] = {}
+        self._dirty: dict[Line, None] = {}
+        self._closed: set[Connection] = set()
+        self._working: set[asyncio.Task[None]] = set()
+        self._slots: dict[tuple[str, int], asyncio.Semaphore] = {}
+        self._slot_of: dict[Line, asyncio.Semaphore] = {}
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._stalled: set[Line] = set()
+        self._clogged: frozenset[Connection] = frozenset()
+        self._held = bytearray()
+        line.owner = self
+        office.entered(self)
+
+    def begin(self, mode: HTTPMode) -> None:
+        self._layer = HttpLayer(self._context, mode)
+        self._handle(events.Start())
+
+    def abort(self) -> None:
+        """End it at once, with what was still to be sent."""
+        self.line.abort()
+
+    @property
+    def moved(self) -> int:
+        """Bytes between us and the client, in both directions together."""
+        return self.line.taken + self.line.sent
+
+    # What happens on lines.
+
+    def secured(self, line: Line) -> None: ...
+
+    def received(self, line: Line, data: bytes) -> None:
+        if line is not self.line:
+            self._handle(events.DataReceived(self._connections[line], data))
+            return
+        if not self._has_spoken:
+            self._has_spoken = True
+            if self.client.tls:
+                self._office.inspection.certificate_accepted(self.client, self._context.server.address)
+        if self._working:
+            self._held += data
+            self._regulate()
+        else:
+            self._handle(events.DataReceived(self.client, data))
+
+    def ended(self, line: Line) -> None:
+        if line is not self.line or not self._held:
+            self._end(line)
+
+    def _end(self, line: Line) -> None:
+        connection = self._connections[line]
+        if connection is self.client:
+            self._note_second_thoughts()
+        connection.state &= ~ConnectionState.CAN_READ
+        self._tell_closed(connection)
+
+    def _note_second_thoughts(self) -> None:
+        """The client has left: if without a word, it may have disliked our certificate."""
+        has_just_begun = asyncio.get_running_loop().time() - self.seen < _ON_SECOND_THOUGHTS
+        if self.client.tls and not self._has_spoken and has_just_begun:
+            self._has_spoken = True
+            self._office.inspection.certificate_refused(self.client, self._context.server.address, None)
+
+    def failed(self, line: Line, error: ssl.SSLError | None) -> None:
+        if line is self.line:
+            self._office.inspection.certificate_refused(self.client, self._context.server.address, error.reason if error else None)
+        line.abort()
+
+    def lost(self, line: Line) -> None:
+        connection = self._connections.pop(line, None)
+        if connection is not None:
+            self._lines.pop(connection, None)
+            connection.state = ConnectionState.CLOSED
+            self._tell_closed(connection)
+        self._stalled.discard(line)
+        if line is self.line:
+            if line.was_reset:
+                self._note_second_thoughts()
+            self._finish()
+        else:
+            self._leave(line)
+            self._regulate()
+
+    def _leave(self, line: Line) -> None:
+        self._origins.pop(line, None)
+        slots = self._slot_of.pop(line, None)
+        if slots is not None:
+            slots.release()
+
+    def stalled(self, line: Line) -> None:
+        self._stalled.add(line)
+        self._regulate()
+
+    def flows(self, line: Line) -> None:
+        self._stalled.discard(line)
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """An origin that takes nothing stops the client; a client that takes nothing stops everybody, itself too."""
+        self.line.regulate(is_paused=bool(self._stalled) or len(self._held) >= _MOST_HELD)
+        for line in self._origins:
+            line.regulate(is_paused=self.line in self._stalled or self._connections[line] in self._clogged)
+
+    def _finish(self) -> None:
+        """The client is gone: nobody waits for what its origins still send."""
+        if self.is_over:
+            return
+        self.is_over = True
+        for task in tuple(self._working):
+            task.cancel()
+        for timer in self._timers:
+            timer.cancel()
+        for line, origin in tuple(self._origins.items()):
+            connection = self._connections.pop(line)
+            if self._layer.is_idle(connection) and connection.id not in self._office.inspection.bound:
+                self._office.origins.keep(origin, line)
+            else:
+                self._office.inspection.bound.discard(connection.id)
+                line.abort()
+        self._origins.clear()
+        self._office.left(self, self.client)
+
+    # mitmproxy's layers.
+
+    def _handle(self, event: events.Event) -> None:
+        pending, layer = self._events, self._layer
+        pending.append(event)
+        if self._is_busy:
+            return
+        self._is_busy = True
+        self.seen = asyncio.get_running_loop().time()
+        try:
+            while pending:
+                for command in layer.handle_event(pending.popleft()):
+                    self._obey(command)
+        except Exception:
+            log.exception("a connection failed at the inspector")
+            pending.clear()
+            self._dirty.clear()
+            self.abort()
+        finally:
+            self._is_busy = False
+        if self._dirty:
+            for line in self._dirty:
+                line.flush()
+            self._dirty.clear()
+        if self.client.alpn == b"h2" and (clogged := layer.clogged()) != self._clogged:
+            self._clogged = clogged
+            self._regulate()
+
+    def _obey(self, command: commands.Command) -> None:
+        match command:
+            case commands.SendData():
+                line = self._lines.get(command.connection)
+                if line is not None:
+                    line.put(command.data)
+                    self._dirty[line] = None
+            case commands.StartHook():
+                answer = self._office.inspection.hear(command.name, command.args())
+                if answer is not None:
+                    self._start(self._wait_for(answer, command))
+                elif command.blocking:
+                    self._events.append(events.HookCompleted(command))
+            case commands.Log():
+                pass
+            case commands.OpenConnection():
+                self._start(self._open_origin(command))
+            case commands.CloseConnection():
+                self._close(command.connection, half=isinstance(command, commands.CloseTcpConnection) and command.half_close)
+            case commands.RequestWakeup():
+                self._wake(command)
+            case _:
+                raise TypeError(f"mitmproxy wants something unknown: {command}")
+
+    def _close(self, connection: Connection, *, half: bool) -> None:
+        line = self._lines.get(connection)
+        if line is None:
+            return
+        if half:
+            line.end()
+            connection.state &= ~ConnectionState.CAN_WRITE
+            if connection.state is not ConnectionState.CLOSED:
+                return
+        connection.state = ConnectionState.CLOSED
+        line.close()
+        self._tell_closed(connection)
+
+    def _tell_closed(self, connection: Connection) -> None:
+        if connection not in self._closed:
+            self._closed.add(connection)
+            self._handle(events.ConnectionClosed(connection))
+
+    def _wake(self, command: commands.RequestWakeup) -> None:
+        def wake() -> None:
+            self._timers.discard(timer)
+            self._handle(events.Wakeup(command))
+
+        timer = asyncio.get_running_loop().call_later(command.delay, wake)
+        self._timers.add(timer)
+
+    # What takes time: its client is not read meanwhile.
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)  # what need not wait is done in it
+        if task.done():
+            self._worked(task)
+            return
+        self._working.add(task)
+        task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._working.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a connection failed at the inspector", exc_info=error)
+            self.abort()
+        elif not self._working and not self.is_over:
+            self._let_go()
+
+    async def _wait_for(self, answer: Coroutine[Any, Any, None], command: commands.StartHook) -> None:
+        await answer
+        if command.blocking:
+            self._handle(events.HookCompleted(command))
+
+    async def _open_origin(self, command: commands.OpenConnection) -> None:
+        server, waiting = command.connection, None
+        try:
+            waiting = await self._reach(server)
+        except OriginError as error:
+            server.error = str(error)
+        self._handle(events.OpenConnectionCompleted(command, server.error))
+        line = self._lines.get(server)
+        if waiting is None or line is None:
+            return
+        if waiting.early:
+            self.received(line, waiting.early)
+        if waiting.has_ended and line in self._connections:
+            self.ended(line)
+        if line.is_lost and line in self._connections:
+            self.lost(line)
+
+    async def _reach(self, server: Server) -> Waiting:
+        """Open a line to `server`, which is ours then. Raises OriginError."""
+        office, address = self._office, server.address
+        assert address is not None
+        slots = self._slots.setdefault(address, asyncio.Semaphore(_MOST_TO_ONE_ORIGIN))
+        await slots.acquire()
+        line = None
+        try:
+            device, addresses = await office.inspection.addresses_for(self.client, *address)
+            alpn = () if not server.tls or not self._offers else ("h2", "http/1.1") if self.client.alpn == b"h2" else ("http/1.1",)
+            origin = Origin(device, *address, server.sni if server.tls else None, alpn)
+            line, waiting = await office.origins.open(origin, addresses)
+        finally:
+            if line is None:
+                slots.release()
+        self._slot_of[line], self._origins[line] = slots, origin
+        self._adopt(line, server)
+        if isinstance(server, OriginServer):
+            server.is_used_again = waiting.is_used_again
+        return waiting
+
+    def _adopt(self, line: Line, server: Server) -> None:
+        self._lines[server], self._connections[line] = line, server
+        line.owner = self
+        server.state = ConnectionState.OPEN
+        server.peername, server.sockname = (line.transport.get_extra_info(name) for name in ("peername", "sockname"))
+        server.timestamp_tcp_setup = self._office.clock()
+        if line.tls is not None:
+            server.alpn = (line.tls.alpn or "").encode()
+            server.timestamp_tls_setup = server.timestamp_tcp_setup
+
+    def _let_go(self) -> None:
+        """What its client sent meanwhile goes on."""
+        held, self._held = bytes(self._held), bytearray()
+        self._regulate()
+        if held:
+            self._handle(events.DataReceived(self.client, held))
+        if self.line.has_ended and not self._working:
+            self._end(self.line)

@@ -1,0 +1,206 @@
+"""Hold the answer to a request back until it is known to be good, within bounds of bytes and time.
+
+Protocol code on top of mitmproxy's stream of one request: no sockets, no clock but the wake-up that it asks for, no files.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, Protocol
+
+from mitmproxy import http
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers import http as _layers
+from mitmproxy.proxy.layers.http._events import ResponseProtocolError
+
+from hedgerow.proxy.pages.block_page import Answer
+
+MAX_HELD = 1024 * 1024
+"""Bytes of a body that are held back until it is known to be good; of what is longer the rest is watched as it goes."""
+
+MAX_LEFT = 64 * 1024 * 1024
+"""Bytes of a blocked upload that are let go by: a browser that is reset while it sends would not show the answer."""
+
+EARLY = 256 * 1024
+"""Bytes of such an upload after which the answer is given while it goes on."""
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
+
+WATCH, REFUSAL = "hedgerow-watch", "hedgerow-refusal"
+"""Keys of a flow's metadata: how its answer is watched, or what is answered in its place."""
+
+layers: Any = _layers  # it exports nothing by its own account
+
+type Commands = Generator[commands.Command, Any, None]
+
+
+class Watch(Protocol):
+    """Looks at a body that goes by; see `body_watch`."""
+
+    patience: float
+
+    @property
+    def is_done(self) -> bool: ...
+    def feed(self, data: bytes) -> Answer | None: ...
+    def release(self) -> Answer | None: ...
+    def end(self) -> Answer | None: ...
+
+
+class ConnectionWasStale(ResponseProtocolError):
+    """An origin's connection that had served before was closed before it answered anything: it need not have heard the request."""
+
+
+class Stream(_layers.HttpStream):
+    """One request and its answer. Where the flow carries a watch or a refusal, the answer is held until it is known to be good."""
+
+    _watch: Watch
+    _held: bytearray
+    _is_timed: bool
+    _gone_by = 0
+    _is_second_try = False
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, events.Wakeup):
+            if self.server_state == self.state_hold:
+                yield from self._release()
+            return
+        if isinstance(event, ConnectionWasStale) and self._may_try_again():
+            yield from self._try_again()
+            return
+        yield from super()._handle_event(event)
+
+    # Stale connections.
+
+    def _may_try_again(self) -> bool:
+        """Once, for what may be done twice (RFC 9110, section 9.2.2) and had no body that is gone by now."""
+        is_waiting = self.client_state == self.state_done and self.server_state == self.state_wait_for_response_headers
+        request = self.flow.request
+        return is_waiting and not self._is_second_try and request.method in _IDEMPOTENT and request.raw_content == b""
+
+    def _try_again(self) -> Commands:
+        self._is_second_try = True
+        if (yield from self.make_server_connection()):
+            yield layers.SendHttp(layers.RequestHeaders(self.stream_id, self.flow.request, True), self.context.server)
+            yield layers.SendHttp(layers.RequestEndOfMessage(self.stream_id), self.context.server)
+
+    # Uploads that were answered before they came.
+
+    def state_consume_request_body(self, event: events.Event) -> Commands:
+        """What is sent with a request that is answered already is let go by, not kept; a long one gets its answer meanwhile."""
+        if self.flow.response is None or not isinstance(event, layers.RequestData):
+            yield from super().state_consume_request_body(event)
+            return
+        self._gone_by += len(event.data)
+        if self._gone_by > EARLY:
+            self.client_state = self.state_let_go_by
+            yield layers.HttpResponseHook(self.flow)
+            yield from self._send(self.flow.response)
+            yield layers.SendHttp(layers.ResponseEndOfMessage(self.stream_id), self.context.client)
+            self.server_state = self.state_errored
+
+    def state_let_go_by(self, event: events.Event) -> Commands:
+        """The answer is given, and the client still sends."""
+        if isinstance(event, layers.RequestData):
+            self._gone_by += len(event.data)
+            if self._gone_by > MAX_LEFT:
+                self.client_state = self.state_errored
+                kill = layers.ResponseProtocolError(self.stream_id, "blocked", layers.ErrorCode.KILL)
+                yield layers.SendHttp(kill, self.context.client)
+                yield layers.DropStream(self.stream_id)
+        elif isinstance(event, layers.RequestEndOfMessage):
+            self.client_state = self.state_done
+            yield layers.DropStream(self.stream_id)
+
+    # Answers that are held.
+
+    def start_response_stream(self) -> Commands:
+        refusal, watch = self.flow.metadata.get(REFUSAL), self.flow.metadata.get(WATCH)
+        if refusal is not None:
+            yield from self._refuse(refusal)
+        elif watch is None:
+            yield from super().start_response_stream()
+        else:
+            self._watch, self._held = watch, bytearray()
+            self._is_timed = False
+            self.server_state = self.state_hold
+
+    def state_hold(self, event: events.Event) -> Commands:
+        """Neither head nor body has gone to the client yet."""
+        if isinstance(event, layers.ResponseTrailers):
+            self.flow.response.trailers = event.trailers  # type: ignore[union-attr]
+        elif isinstance(event, layers.ResponseData):
+            self._held += event.data
+            refusal = self._watch.feed(event.data)
+            if refusal is not None:
+                yield from self._refuse(refusal)
+            elif self._watch.is_done or len(self._held) > MAX_HELD:
+                yield from self._release()
+            elif not self._is_timed and str(len(self._held)) != self.flow.response.headers.get("content-length"):  # type: ignore[union-attr]
+                self._is_timed = True
+                yield commands.RequestWakeup(self._watch.patience)
+        elif isinstance(event, layers.ResponseEndOfMessage):
+            refusal = self._watch.end()
+            if refusal is not None:
+                yield from self._refuse(refusal)
+                return
+            yield from self._let_go()
+            self.server_state = self.state_stream_response_body
+            yield from self.state_stream_response_body(event)
+
+    def state_watched(self, event: events.Event) -> Commands:
+        """The client has the beginning; if the rest turns out bad, it is cut off."""
+        refusal = None
+        if isinstance(event, layers.ResponseData):
+            refusal = self._watch.feed(event.data) or self._watch.release()
+        elif isinstance(event, layers.ResponseEndOfMessage):
+            refusal = self._watch.end()
+        if refusal is None:
+            yield from self.state_stream_response_body(event)
+            return
+        yield from self._leave_origin()
+        kill = layers.ResponseProtocolError(self.stream_id, "blocked", layers.ErrorCode.KILL)
+        yield layers.SendHttp(kill, self.context.client)
+        self.client_state = self.server_state = self.state_errored
+        yield layers.DropStream(self.stream_id)
+
+    def _release(self) -> Commands:
+        refusal = self._watch.release()
+        if refusal is not None:
+            yield from self._refuse(refusal)
+            return
+        yield from self._let_go()
+        self.server_state = self.state_stream_response_body if self._watch.is_done else self.state_watched
+
+    def _let_go(self) -> Commands:
+        yield layers.SendHttp(layers.ResponseHeaders(self.stream_id, self.flow.response, end_stream=False), self.context.client)
+        if self._held:
+            yield layers.SendHttp(layers.ResponseData(self.stream_id, bytes(self._held)), self.context.client)
+        self._held = bytearray()
+
+    def _leave_origin(self) -> Commands:
+        error = layers.RequestProtocolError(self.stream_id, "blocked", layers.ErrorCode.CANCEL)
+        yield layers.SendHttp(error, self.context.server)
+
+    def _refuse(self, answer: Answer) -> Commands:
+        self._held = bytearray()
+        yield from self._leave_origin()
+        fields = [(name.encode(), value.encode()) for name, value in answer.headers]
+        self.flow.response = http.Response.make(answer.status, answer.body, fields)
+        self.flow.response.stream = False
+        yield layers.HttpResponseHook(self.flow)
+        yield from self._send(self.flow.response)
+        self.server_state = self.state_errored  # which takes in what is still under way from the origin
+        if self.client_state == self.state_done:
+            yield from self.flow_done()
+            return
+        yield layers.SendHttp(layers.ResponseEndOfMessage(self.stream_id), self.context.client)
+        self.client_state = self.server_state = self.state_errored
+
+    def _send(self, response: http.Response) -> Commands:
+        content = response.raw_content
+        yield layers.SendHttp(layers.ResponseHeaders(self.stream_id, response, end_stream=not content), self.context.client)
+        if content:
+            yield layers.SendHttp(layers.ResponseData(self.stream_id, content), self.context.client)

@@ -1,0 +1,395 @@
+"""mitmproxy's HTTP layers with what a filter for hostile clients and origins needs beside: limits, trailers, pages, reuse.
+
+mitmproxy takes its protocol classes from module globals and has no other place to give it better ones; `install` puts ours there, once
+a process. Protocol code: no sockets, no clock, no files.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from itertools import count
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import h11
+from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer, blank_line_regex
+from mitmproxy import http
+from mitmproxy.connection import Connection, ConnectionState, Server
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers import http as _layers
+from mitmproxy.proxy.layers.http import _http1, _http2
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import ResponseProtocolError
+
+from hedgerow.proxy.inspection import lean_http
+from hedgerow.proxy.inspection.held_stream import ConnectionWasStale, Stream
+from hedgerow.proxy.inspection.relay import Relay
+from hedgerow.proxy.inspection.request_fault import is_unclear_head, request_fault, response_fault
+from hedgerow.proxy.pages.block_page import Answer
+
+MAX_PENDING = 256 * 1024
+"""Bytes of a head, a chunk's head, trailers or pipelined requests that may wait for their end."""
+
+MAX_BACKLOG = 16 * 1024 * 1024
+"""Bytes of answers that wait for one HTTP/2 client, of all its streams together."""
+
+_NOT_IN_TRAILERS = frozenset(
+    b"authorization connection content-encoding content-length content-range content-type cookie host keep-alive "
+    b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
+)
+
+HTTPMode = _layers.HTTPMode
+
+OPTIONS: Any = SimpleNamespace(
+    body_size_limit=None,
+    connection_strategy="lazy",  # the other way dials hosts that are about to be blocked
+    http2_ping_keepalive=58,
+    keep_host_header=False,
+    normalize_outbound_headers=True,
+    proxy_debug=False,
+    rawtcp=False,  # what is no HTTP cannot be judged
+    store_streamed_bodies=False,
+    stream_large_bodies=None,
+    validate_inbound_headers=True,
+    websocket=True,
+)
+"""What mitmproxy's layers ask for at every turn."""
+
+_numbers = count(1)
+layers: Any = _layers  # it exports nothing by its own account
+
+type Commands = Generator[commands.Command, Any, None]
+
+
+class Voice(Protocol):
+    """Says in people's words what went wrong: a status, mitmproxy's message, the request if it could be read, and whose it was."""
+
+    def __call__(self, status: int, message: str, request: http.Request | None, client: str) -> Answer: ...
+
+
+class _Bounded(_http1.Http1Connection):
+    """What both sides of an HTTP/1 connection have in common: a bounded buffer, and trailers."""
+
+    trailers_of: type[Any]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._trailers: http.Headers | None = None
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, self.trailers_of):
+            self._trailers = event.trailers
+            return
+        yield from super()._handle_event(event)
+        # What is left after the state had its turn is the beginning of something whose end did not come.
+        if len(self.buf) > MAX_PENDING and self.state != self.passthrough:
+            yield from self._overflow()
+
+    def _overflow(self) -> Commands:
+        self.buf = ReceiveBuffer()
+        self.state = self.done
+        yield commands.CloseConnection(self.conn)
+
+    def done(self, _event: events.Event) -> Commands:
+        self.buf = ReceiveBuffer()
+        yield from ()
+
+    def read_body(self, event: events.Event) -> Commands:
+        reader = self.body_reader
+        for command in super().read_body(event):
+            is_end = isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage)
+            if is_end and isinstance(reader, _ChunkedReader) and reader.trailers is not None:
+                yield ReceiveHttp(self.trailers_of(self.stream_id, reader.trailers))
+            yield command
+
+    def _last_chunk(self) -> bytes:
+        trailers, self._trailers = self._trailers, None
+        lines = b"".join(b"%s: %s\r\n" % field for field in trailers.fields) if trailers is not None else b""
+        return b"0\r\n" + lines + b"\r\n"
+
+
+class _ChunkedReader(ChunkedReader):
+    """Keeps the trailers aside, which mitmproxy raises an error at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trailers: http.Headers | None = None
+
+    def __call__(self, buf: Any) -> Any:
+        event = super().__call__(buf)
+        if not isinstance(event, h11.EndOfMessage) or not event.headers:
+            return event
+        fields = [(bytes(name), bytes(value)) for name, value in event.headers if name.lower() not in _NOT_IN_TRAILERS]
+        self.trailers = http.Headers(fields) if fields else None
+        return h11.EndOfMessage()
+
+
+def _make_body_reader(expected_size: int | None) -> Any:
+    return _ChunkedReader() if expected_size is None else _plain_body_reader(expected_size)
+
+
+_plain_body_reader = _http1.make_body_reader
+
+
+def make_server(voice: Voice) -> type[_http1.Http1Server]:
+    """The side towards HTTP/1 clients, speaking with `voice`."""
+
+    class Server(_Bounded, _http1.Http1Server):
+        trailers_of = layers.RequestTrailers
+
+        def read_headers(self, event: events.ConnectionEvent) -> Commands:
+            buffer = self.buf
+            end = blank_line_regex.search(buffer._data, buffer._multiple_lines_search)  # from where h11 will go on
+            if end is not None and is_unclear_head(buffer._data[: end.end()]):
+                self.state = self.done
+                yield from self._say(400, "the head holds a bare CR or LF, or another control character")
+                return
+            yield from super().read_headers(event)
+
+        def send(self, event: Any) -> Commands:
+            if isinstance(event, layers.ResponseTrailers):
+                self._trailers = event.trailers
+                return
+            if isinstance(event, layers.ResponseProtocolError) and not self.response:
+                yield from self._say(event.code.http_status_code(), event.message)
+                return
+            for command in super().send(event):
+                if (
+                    isinstance(command, commands.SendData)
+                    and command.data == b"0\r\n\r\n"
+                    and isinstance(event, layers.ResponseEndOfMessage)
+                ):
+                    command = commands.SendData(command.connection, self._last_chunk())
+                yield command
+
+        def _say(self, status: int | None, message: str) -> Commands:
+            if not self.conn.state & ConnectionState.CAN_WRITE:
+                return
+            if status is not None:
+                head_only = self.request is not None and self.request.method.upper() == "HEAD"
+                yield commands.SendData(self.conn, voice(status, message, self.request, self.conn.id).to_bytes(head_only=head_only))
+            yield commands.CloseConnection(self.conn)
+
+        def _overflow(self) -> Commands:
+            if self.state == self.read_headers:
+                yield commands.SendData(self.conn, voice(431, "the request head is too long", None, self.conn.id).to_bytes())
+            elif self.stream_id and self.request is not None:
+                error = layers.RequestProtocolError(self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED)
+                yield ReceiveHttp(error)
+            yield from super()._overflow()
+
+    return Server
+
+
+def _copied[T](thing: T) -> T:
+    """A shallow copy, as of `copy.copy`, which asks many questions first."""
+    copied = object.__new__(type(thing))
+    copied.__dict__.update(thing.__dict__)
+    return copied
+
+
+def _kept(request: http.Request) -> http.Request:
+    """The request without the client's wish to close: that is between it and us (RFC 9110, section 7.6.1)."""
+    if "connection" not in request.headers:
+        return request
+    wishes = [each.strip() for each in request.headers["connection"].split(",")]
+    others = [each for each in wishes if each.lower() != "close"]
+    if len(others) == len(wishes):
+        return request
+    kept = _copied(request)
+    kept.data = _copied(request.data)
+    kept.headers = http.Headers(request.headers.fields)
+    if others:
+        kept.headers["connection"] = ", ".join(others)
+    else:
+        del kept.headers["connection"]
+    return kept
+
+
+class Client(_Bounded, _http1.Http1Client):
+    """The side towards HTTP/1 origins. A connection is used again after an HTTP/2 client's request, too."""
+
+    trailers_of = layers.ResponseTrailers
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._has_served = getattr(self.conn, "is_used_again", False)
+
+    def send(self, event: Any) -> Commands:
+        if isinstance(event, layers.RequestTrailers):
+            self._trailers = event.trailers
+            return
+        if isinstance(event, layers.RequestHeaders) and event.request.is_http11:
+            event = layers.RequestHeaders(event.stream_id, _kept(event.request), event.end_stream)
+        for command in super().send(event):
+            if isinstance(command, commands.SendData) and command.data == b"0\r\n\r\n" and isinstance(event, layers.RequestEndOfMessage):
+                command = commands.SendData(command.connection, self._last_chunk())
+            yield command
+
+    def read_headers(self, event: events.ConnectionEvent) -> Commands:
+        if self.request is not None:
+            self._skip_interim()
+        if isinstance(event, events.ConnectionClosed) and self._has_served and self.stream_id and not self.buf:
+            if self.conn.state & ConnectionState.CAN_WRITE:
+                yield commands.CloseConnection(self.conn)
+            code = layers.ErrorCode.GENERIC_SERVER_ERROR
+            yield ReceiveHttp(ConnectionWasStale(self.stream_id, "server closed connection", code))
+            return
+        yield from super().read_headers(event)
+
+    def _skip_interim(self) -> None:
+        """Answers before the answer (RFC 9110, section 15.2), which mitmproxy would take for it. 101 is an answer."""
+        while (data := bytes(memoryview(self.buf._data)[:13])).startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and data[9:12] != b"101":
+            if self.buf.maybe_extract_lines() is None:
+                return
+
+    def mark_done(self, *, request: bool = False, response: bool = False) -> Commands:
+        """As mitmproxy's, which closes the connection because the client speaks HTTP/2: here it waits for the next stream."""
+        was = self.request
+        self._has_served = self._has_served or response
+        if was is not None and (was.is_http2 or was.is_http3) and (self.request_done or request) and (self.response_done or response):
+            self.request = was.copy()
+            self.request.http_version = "HTTP/1.1"
+        yield from super().mark_done(request=request, response=response)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.stream_id is None and self.state == self.read_headers and not self.buf
+
+    def _overflow(self) -> Commands:
+        if self.stream_id is not None:
+            error = layers.ResponseProtocolError(self.stream_id, "the answer's head is too long", layers.ErrorCode.GENERIC_SERVER_ERROR)
+            yield ReceiveHttp(error)
+        yield from super()._overflow()
+
+
+def make_http2_server(voice: Voice) -> type[_http2.Http2Server]:
+    """The side towards HTTP/2 clients, speaking with `voice`."""
+
+    class Http2Server(_http2.Http2Server):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self._requests: dict[int, http.Request] = {}
+
+        def _handle_event(self, event: events.Event) -> Commands:
+            if isinstance(event, ResponseProtocolError):
+                status = event.code.http_status_code()
+                if status is not None and self._may_answer(event.stream_id):
+                    self._say(event.stream_id, voice(status, event.message, self._requests.get(event.stream_id), self.conn.id))
+                    yield commands.SendData(self.conn, self.h2_conn.data_to_send())
+                    return
+            for command in super()._handle_event(event):
+                if isinstance(command, ReceiveHttp) and isinstance(command.event, layers.RequestHeaders):
+                    self._requests = {id: each for id, each in self._requests.items() if id in self.streams}
+                    self._requests[command.event.stream_id] = command.event.request
+                yield command
+
+        def _say(self, stream_id: int, answer: Answer) -> None:
+            fields = [(b":status", b"%d" % answer.status), (b"content-length", b"%d" % len(answer.body))]
+            fields += [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+            self.h2_conn.send_headers(stream_id, fields)
+            self.h2_conn.send_data(stream_id, answer.body, end_stream=True)
+
+        def _may_answer(self, stream_id: int) -> bool:
+            if self.is_closed(stream_id) or not self.is_open_for_us(stream_id):
+                return False
+            return not self.h2_conn.streams[stream_id].state_machine.headers_sent
+
+    return Http2Server
+
+
+class OriginServer(Server):
+    """A connection to an origin; it may have served another client of the same device before."""
+
+    is_used_again = False
+
+
+class HttpLayer(_layers.HttpLayer):
+    """One client's requests, and the connections to origins that they go over. Whoever drives it opens these, with TLS where it is due."""
+
+    def get_connection(self, event: _layers.GetHttpConnection, *, reuse: bool = True) -> Commands:
+        """A connection that fits and is free, or a new one. One that failed says nothing about the next attempt."""
+        found = self._find(event) if reuse else None
+        if found is None:
+            yield from self._new_connection(event)
+        elif found in self.waiting_for_establishment:
+            self.waiting_for_establishment[found].append(event)
+        else:
+            stream = self.command_sources.pop(event)
+            yield from self.event_to_child(stream, layers.GetHttpConnectionCompleted(event, (found, None)))
+
+    def _find(self, event: _layers.GetHttpConnection) -> Connection | None:
+        for connection in self.connections:
+            if event.connection_spec_matches(connection):
+                if connection in self.waiting_for_establishment:
+                    return connection
+                # To HTTP/1 origins one request at a time; an HTTP/1 client has but one under way.
+                if connection.connected and (connection.alpn == b"h2" or self.context.client.alpn != b"h2" or self.is_idle(connection)):
+                    return connection
+        return None
+
+    def _new_connection(self, event: _layers.GetHttpConnection) -> Commands:
+        context = self.context.fork()
+        context.server = server = OriginServer(address=event.address, id=f"s{next(_numbers)}", tls=event.tls)
+        if event.tls:
+            is_named = event.address == self.context.server.address
+            server.sni = (self.context.client.sni if is_named else None) or event.address[0]
+        self.connections[server] = child = layers.HttpClient(context)
+        self.waiting_for_establishment[server].append(event)
+        yield from self.event_to_child(child, events.Start())
+
+    def clogged(self) -> frozenset[Connection]:
+        """The connections to origins whose answers an HTTP/2 client does not take: mitmproxy would keep all that comes in memory.
+
+        Others of the client's streams go on: one that it has paused must not stop them. Where they share a connection to the origin,
+        that is stopped last.
+        """
+        server: Any = self.connections[self.context.client]
+        buffers = server.h2_conn.stream_buffers if isinstance(server, _http2.Http2Server) else {}
+        if not buffers:
+            return frozenset()
+        waiting = {number: sum(len(piece.data) for piece in buffer) for number, buffer in buffers.items()}
+        full = [number for number, size in waiting.items() if size > MAX_PENDING and number in self.streams]
+        origins = frozenset(self.streams[number].context.server for number in full)
+        if sum(waiting.values()) > MAX_BACKLOG:
+            return origins
+        return frozenset(each for each in origins if each.alpn != b"h2")
+
+    def is_idle(self, connection: Connection) -> bool:
+        """Whether this is a connection to an HTTP/1 origin on which nothing is under way."""
+        child = self.connections.get(connection)
+        last = child.context.layers[-1] if child is not None else None
+        return isinstance(last, Client) and connection.connected and last.is_idle
+
+
+_validate_request, _validate_headers = layers.validate_request, layers.validate_headers
+
+
+def _stricter_request(mode: HTTPMode, request: http.Request, validate_inbound_headers: bool) -> str | None:
+    """As mitmproxy's `validate_request`, and what it lets through."""
+    fault: str | None = _validate_request(mode, request, validate_inbound_headers)
+    return fault or request_fault(request, names_whole_url=mode is HTTPMode.regular)
+
+
+def _stricter_headers(message: http.Message) -> None:
+    """As mitmproxy's `validate_headers`, which raises ValueError."""
+    _validate_headers(message)
+    if isinstance(message, http.Response) and (fault := response_fault(message)) is not None:
+        raise ValueError(fault)
+
+
+def install(voice: Voice) -> None:
+    """From now on every connection of this process speaks HTTP as described here. Call it once."""
+    lean_http.install()
+    layers.Http1Server = make_server(voice)
+    layers.Http1Client = Client
+    layers.HttpStream = Stream
+    layers.websocket = SimpleNamespace(WebsocketLayer=Relay)
+    layers.validate_request, layers.validate_headers = _stricter_request, _stricter_headers
+    layers.Http2Server = make_http2_server(voice)
+    _http1.make_body_reader = _make_body_reader
+    _http1.make_error_response = lambda status_code, message="": voice(status_code, message, None, "").to_bytes()

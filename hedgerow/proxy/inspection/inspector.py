@@ -1,0 +1,273 @@
+"""The inspection lane's process: connections that gates hand over on a Unix socket, each request of them judged.
+
+mitmproxy's HTTP layers are embedded, which keep no flows and stream every body; sockets, TLS and the event loop are ours
+(`introduction.py`, `exchange.py`). What is changed in mitmproxy holds for the process, so there is one inspector a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import certifi
+from mitmproxy import connection
+
+from hedgerow.policies.model import DeviceId
+from hedgerow.proxy import handover
+from hedgerow.proxy.authority import Authority
+from hedgerow.proxy.gate.use import Use
+from hedgerow.proxy.inspection import http_engine
+from hedgerow.proxy.inspection.exchange import Exchange, Guest
+from hedgerow.proxy.inspection.introduction import Introduction
+from hedgerow.proxy.inspection.judging import Inspection, Running
+from hedgerow.proxy.inspection.leaves import LeafStore
+from hedgerow.proxy.inspection.origins import Origins
+from hedgerow.proxy.judge import Counters, Judge
+from hedgerow.proxy.pass_through import Refusals
+from hedgerow.proxy.pass_ticket import read_introduction
+
+log = logging.getLogger(__name__)
+
+IDLE_LIMIT = 1800.0
+"""Seconds after which a connection on which nothing moves is ended."""
+
+HELLO_LIMIT = 10.0
+"""Seconds from when a connection is taken over until its handshake is done, or its first words show that there will be none."""
+
+RETIRED_FOR = 3600.0
+"""Seconds that an inspector whose successor serves gives to what is still open."""
+
+DEVICE_LIMIT = 512
+"""Connections of one device that are inspected; of several inspectors each has its part."""
+
+_AT_ONCE = 16
+"""Connections that are taken over before others are looked after."""
+
+_SWEEP = 0.5
+_END_GRACE = 1.0
+
+
+class InspectorError(Exception):
+    """The inspector cannot start: its socket cannot be made."""
+
+
+class Inspector:
+    """`run` it in the kind of loop that gates have. `upstream_ca` is a file with CAs to trust beside the usual ones.
+
+    Without `refusals` a client that refuses our certificate gets nowhere.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        key: bytes,
+        authority: Authority,
+        *,
+        upstream_ca: Path | None = None,
+        clock: Callable[[], float] = time.time,
+        refusals: Refusals | None = None,
+        device_limit: int = DEVICE_LIMIT,
+        hello_limit: float = HELLO_LIMIT,
+    ) -> None:
+        self.counters = Counters()
+        self.clock = clock
+        self.key = key
+        self.leaves = LeafStore(authority)
+        self.inspection = Inspection(judge, self.counters, clock, self._close, refusals)
+        self.origins: Origins
+        self._upstream_ca = upstream_ca
+        self._guests: set[Guest] = set()
+        self._by_client: dict[str, Exchange] = {}
+        self._device_limit = device_limit
+        self._hello_limit = hello_limit
+        self._by_device: Counter[DeviceId] = Counter()
+        self._device_of: dict[str, DeviceId] = {}
+        self._use = Use[Exchange]()
+        self._arriving: set[asyncio.Task[None]] = set()
+        self._ending = asyncio.Event()
+        self._ebb = asyncio.Event()
+        self._listener: socket.socket | None = None
+
+    async def run(self, path: Path, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve on the Unix socket `path` until `stop`, in place of whoever served there; `ready` is called once it listens.
+
+        Raises InspectorError.
+        """
+        http_engine.install(self.inspection.explain)
+        with _trust_file(self._upstream_ca) as trust:
+            self.origins = Origins(trust)
+            self._listen(path)
+            sweeping = asyncio.create_task(self._sweep())
+            try:
+                ready()
+                await self._ending.wait()
+            finally:
+                sweeping.cancel()
+                self._stop_listening()
+                await self._end()
+
+    def stop(self) -> None:
+        """End `run`; may be called from its loop only."""
+        self._ending.set()
+
+    async def retire(self, limit: float = RETIRED_FOR) -> None:
+        """Take no new connection, and wait until the last one is over, at most `limit` seconds. Another serves on the path already."""
+        await asyncio.sleep(_SWEEP)  # what was handed over before is taken
+        self._stop_listening()
+        self._ebb.clear()
+        if self._guests:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ebb.wait(), limit)
+
+    def swap(self, judge: Judge) -> None:
+        """A new snapshot holds from now on; running requests that it does not allow are cut."""
+        self.inspection.judge = judge
+        self._cut(lambda _: True)
+
+    # Taking over.
+
+    def _listen(self, path: Path) -> None:
+        try:
+            self._listener = listener = handover.listen(path)
+        except OSError as error:
+            raise InspectorError(f"the inspector cannot listen on {path}: {error.strerror or error}") from error
+        asyncio.get_running_loop().add_reader(listener, self._take_over, listener)
+
+    def _stop_listening(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+
+    def _take_over(self, listener: socket.socket) -> None:
+        for _ in range(_AT_ONCE):
+            found = handover.take_over(listener)
+            if found is None:
+                return
+            try:
+                self._admit(*found)
+            except Exception:
+                log.exception("a connection could not be taken over")
+                found[0].close()
+
+    def _admit(self, client: socket.socket, message: bytes) -> None:
+        line, _, first = message.partition(b"\r\n")
+        who = read_introduction(self.key, line, self.clock())
+        found = self.inspection.judge.client_of(who.address) if who is not None else None
+        if who is None or found is None or (who.target is not None and not self.inspection.serves(who.target.port)):
+            return self._turn_away(client, "inspector")
+        device = found[0].id
+        if self._by_device[device] >= self._device_limit:
+            return self._turn_away(client, "device")
+        introduction = Introduction(self, who, first)
+        self._by_device[device] += 1
+        self._device_of[introduction.client.id] = device
+        self.inspection.admit(introduction.client, who.address)
+        arriving = asyncio.get_running_loop().create_task(self._connect(introduction, client))
+        self._arriving.add(arriving)
+        arriving.add_done_callback(self._arriving.discard)
+        return None
+
+    def _turn_away(self, client: socket.socket, cause: str) -> None:
+        self.counters.add("hedgerow_proxy_dropped_total", cause)
+        client.close()
+
+    async def _connect(self, introduction: Introduction, client: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: introduction.line, client)
+        except OSError:
+            client.close()
+            self.left(introduction, introduction.client)
+
+    # What connections need of their inspector.
+
+    def entered(self, guest: Guest) -> None:
+        self._guests.add(guest)
+        if isinstance(guest, Exchange):
+            self._by_client[guest.client.id] = guest
+
+    def left(self, guest: Guest, client: connection.Client | None) -> None:
+        """The guest is gone, and with it `client`, unless another guest has taken it over."""
+        self._guests.discard(guest)
+        if not self._guests:
+            self._ebb.set()
+        if client is not None:
+            self._by_client.pop(client.id, None)
+            self.inspection.leave(client)
+            self._release(client)
+            lane = "inspect" if client.tls else "http"
+            self.counters.add("hedgerow_proxy_bytes_total", lane, "in", count=guest.line.taken)
+            self.counters.add("hedgerow_proxy_bytes_total", lane, "out", count=guest.line.sent)
+
+    def _release(self, client: connection.Client) -> None:
+        device = self._device_of.pop(client.id, None)
+        if device is not None:
+            self._by_device[device] -= 1
+            if self._by_device[device] <= 0:
+                del self._by_device[device]
+
+    def _close(self, client: connection.Client) -> None:
+        exchange = self._by_client.get(client.id)
+        if exchange is not None:
+            exchange.abort()
+
+    async def _end(self) -> None:
+        for guest in tuple(self._guests):
+            guest.abort()
+        self.origins.close()
+        deadline = time.monotonic() + _END_GRACE
+        while self._guests and time.monotonic() < deadline:  # noqa: ASYNC110  nothing tells
+            await asyncio.sleep(0.01)  # lets the transports tell their lines
+
+    # What happens by time.
+
+    def _cut(self, is_due: Callable[[Running], bool]) -> None:
+        count = self.inspection.judge_running(is_due)
+        if count:
+            self.counters.add("hedgerow_proxy_cut_total", count=count)
+
+    def _note_use(self, now: float) -> None:
+        """Whose long answers keep a connection busy; each request was observed when it came."""
+        judge = self.inspection.judge
+        for exchange in self._use.busy(tuple(self._by_client.values()), now):
+            for running in [each for each in self.inspection.running.values() if each.client is exchange.client]:
+                judge.use(running.ruleset, running.requests[-1])
+
+    def _end_the_slow(self, now: float) -> None:
+        """Who does not say what he wants, and who has said nothing for long; `now` in the loop's time."""
+        for guest in tuple(self._guests):
+            if now - guest.seen > (IDLE_LIMIT if isinstance(guest, Exchange) else self._hello_limit):
+                guest.abort()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP)
+            now = self.clock()
+            try:
+                self._cut(lambda running: running.ruleset.until is not None and running.ruleset.until <= now)  # noqa: B023
+                self.origins.sweep()
+                self._note_use(now)
+                self.counters["hedgerow_proxy_open_tunnels",] = len(self._guests)
+                self._end_the_slow(asyncio.get_running_loop().time())
+            except Exception:
+                log.exception("the sweep of the inspector failed")
+
+
+@contextlib.contextmanager
+def _trust_file(extra: Path | None) -> Iterator[Path]:
+    """The file of CAs that origins are checked against: the usual ones, and those in `extra`."""
+    usual = Path(certifi.where())
+    if extra is None:
+        yield usual
+        return
+    with tempfile.NamedTemporaryFile(prefix="hedgerow-trust-", suffix=".pem") as file:
+        file.write(usual.read_bytes() + b"\n" + extra.read_bytes())
+        file.flush()
+        yield Path(file.name)

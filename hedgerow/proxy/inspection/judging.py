@@ -1,0 +1,386 @@
+"""Judge every request of an inspected connection: the addon that mitmproxy calls.
+
+mitmproxy logs an addon's exception and goes on as if the addon had agreed, so every hook here that decides anything closes the
+connection when it fails: an error must never let something through.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from mitmproxy import connection, http
+
+from hedgerow.blocklists.names import is_address
+from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.safe_search import Engines, apply_safe_search
+from hedgerow.proxy.asking import MAX_FORM
+from hedgerow.proxy.http_head import HeadError, parse_authority
+from hedgerow.proxy.inspection import content
+from hedgerow.proxy.inspection.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
+from hedgerow.proxy.inspection.flow_request import lane_of, named_authorities, request_of, url_of
+from hedgerow.proxy.inspection.hidden_blocks import HiddenBlock, HiddenBlocks
+from hedgerow.proxy.inspection.origins import OriginError
+from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, strictest
+from hedgerow.proxy.pages.block_page import ASK_PATH, Answer, Form, form_of
+from hedgerow.proxy.pages.wording import Reader, choose_language
+from hedgerow.proxy.pass_through import PASSED, Refusals, is_refusal, may_pass
+from hedgerow.proxy.question_desk import Question, QuestionDesk
+from hedgerow.proxy.reading.page_scan import PhraseBook
+
+log = logging.getLogger(__name__)
+
+_OPENED_BY_HAND = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
+_HOOKS = ("requestheaders", "request", "responseheaders", "response", "error")
+_BETWEEN_CLIENT_AND_PROXY = frozenset({b"proxy-connection", b"proxy-authorization", b"keep-alive"})
+
+
+class Refused(Exception):
+    """This connection has no business here; it is closed without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A request that was let through and is not over: it is judged again when the policy changes."""
+
+    client: connection.Client
+    address: str
+    ruleset: Ruleset
+    requests: tuple[Request, ...]
+    excepted: bool = False  # somebody said that it is open: its content is nobody's business then
+
+
+class Inspection:
+    """`close` ends a client's connection. `judge` may be replaced at any time.
+
+    `bound` are the connections to origins that know who speaks on them (NTLM and its like), and serve no second client.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        counters: Counters,
+        clock: Callable[[], float],
+        close: Callable[[connection.Client], None],
+        refusals: Refusals | None = None,
+    ) -> None:
+        self.judge = judge
+        self.running: dict[str, Running] = {}
+        self.bound: set[str] = set()
+        self._counters = counters
+        self._clock = clock
+        self._close = close
+        self._refusals = refusals
+        self._addresses: dict[str, str] = {}
+        self._hidden = HiddenBlocks()
+        self._desk = QuestionDesk(lambda: self.judge, counters, clock)
+        self._engines = Engines.load()
+        self._book: tuple[Judge, PhraseBook] | None = None
+        self._known = (judge, KnownAddresses())
+        self._listeners: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {name: getattr(self, name) for name in _HOOKS}
+
+    # Connections.
+
+    def serves(self, port: int) -> bool:
+        return port in self.judge.guard.ports
+
+    def admit(self, client: connection.Client, address: str) -> None:
+        """The gate vouches for this client until `leave`."""
+        self._addresses[client.id] = address
+
+    def leave(self, client: connection.Client) -> None:
+        self._addresses.pop(client.id, None)
+        self._hidden.forget(client.id)
+        for id in [id for id, running in self.running.items() if running.client is client]:
+            del self.running[id]
+
+    async def addresses_for(self, client: connection.Client, host: str, port: int) -> tuple[DeviceId, tuple[str, ...]]:
+        """For which device something is dialled, and where: addresses that our own resolver gave for it, and that are nobody's private
+        business. Raises OriginError."""
+        authority = parse_authority(host if ":" not in host else f"[{host}]", port)
+        found = self.judge.client_of(self._addresses[client.id])
+        if found is None or not self.serves(port):
+            raise OriginError("this destination is not served")
+        device, ruleset = found
+        addresses: Iterable[str] = (authority.host,)
+        if not is_address(authority.host):
+            addresses = await self._resolve(client, device, ruleset, authority.host)
+        allowed = self.judge.guard.allowed(addresses)
+        if not allowed:
+            self._counters.add("hedgerow_proxy_dropped_total", "destination")
+            raise OriginError(NOT_REACHABLE)
+        return device.id, allowed
+
+    async def _resolve(self, client: connection.Client, device: Device, ruleset: Ruleset, host: str) -> Sequence[str]:
+        """The addresses of a host to which a request goes. Where the name is blocked and yet a URL of it open, that was said of the URL."""
+        resolved = await self._look_up(ruleset, device.id, host)
+        running = [each for each in self.running.values() if each.client is client]
+        request = next((request for each in running for request in each.requests if request.host == host), None)
+        if resolved.decision.verdict is Verdict.BLOCK and request is not None:
+            resolved = await self.judge.resolve(ruleset, device.id, host, page_is_open=True)
+            if resolved.decision.verdict is Verdict.BLOCK:
+                self.judge.observe(device, ruleset, request, resolved.decision)
+                raise OriginError(self._hidden.keep(client.id, HiddenBlock(ruleset, request, resolved.decision)))
+        if resolved.decision.verdict is Verdict.BLOCK or not resolved.addresses:
+            raise OriginError(NO_ADDRESS)
+        return resolved.addresses
+
+    async def _look_up(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
+        """What our resolver says, at most a few seconds old."""
+        judge, now = self.judge, self._clock()
+        if self._known[0] is not judge:
+            self._known = (judge, KnownAddresses())
+        memory = self._known[1]
+        found = memory.get(ruleset, host, now)
+        if found is None:
+            found = await judge.resolve(ruleset, device, host)
+            memory.put(ruleset, host, found, now)
+        return found
+
+    def certificate_refused(self, client: connection.Client, target: tuple[str, int] | None, reason: str | None) -> None:
+        """The client did not want our certificate: the CA is not installed there, or the app is pinned to its own.
+
+        `reason` is OpenSSL's name for what the client said; None when it left without a word.
+        """
+        self._counters.add("hedgerow_proxy_dropped_total", "certificate")
+        try:
+            in_words = is_refusal(reason)
+            if in_words is not False and self._refusals is not None and target is not None:
+                self._pass_through(self._refusals, client, target, in_words=bool(in_words))
+        except Exception:
+            log.exception("a refused certificate could not be noted")
+
+    def certificate_accepted(self, client: connection.Client, target: tuple[str, int] | None) -> None:
+        """The client speaks under our certificate."""
+        found = self.judge.client_of(self._addresses[client.id])
+        if self._refusals is not None and found is not None and target is not None:
+            for host in {target[0], client.sni or target[0]}:
+                self._refusals.accepted(found[0].id, host, self._clock())
+
+    def _pass_through(self, refusals: Refusals, client: connection.Client, target: tuple[str, int], *, in_words: bool) -> None:
+        """Have the hosts that this connection named passed through, if inspecting them is all that the policy wants."""
+        found = self.judge.client_of(self._addresses[client.id])
+        if found is None:
+            return
+        device, ruleset = found
+        hosts = {target[0], client.sni or target[0]}
+        requests = [Request(device.id, Kind.TUNNEL, host, target[1]) for host in sorted(hosts)]
+        judged = [(each, self.judge.decide(ruleset, each)) for each in requests]
+        for request, decision in judged:
+            if decision.verdict is not Verdict.INSPECT or not may_pass(ruleset, decision):
+                continue
+            if refusals.refused(device.id, request.host, self._clock(), in_words=in_words):
+                self._counters.add("hedgerow_proxy_passed_through_total")
+                self.judge.observe(device, ruleset, request, replace(decision, verdict=Verdict.ALLOW, what=PASSED))
+
+    # What mitmproxy's layers tell.
+
+    def hear(self, hook: str, arguments: Sequence[Any]) -> Coroutine[Any, Any, None] | None:
+        """One of mitmproxy's hooks, by its name; those that nobody listens to are passed over. What it returns has to be awaited."""
+        listen = self._listeners.get(hook)
+        return listen(*arguments) if listen is not None else None
+
+    # Requests.
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if flow.error is not None:  # mitmproxy has refused it already
+            return
+        try:
+            self._judge(flow)
+        except HeadError as error:
+            self._answer(flow, self.judge.page.error(error.status, str(error)))
+        except Exception as error:
+            self._end(flow, error)
+
+    def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
+        if flow.response is None and flow.error is None and flow.request.path.startswith(ASK_PATH):
+            return self._hear_question(flow)
+        return None
+
+    async def _hear_question(self, flow: http.HTTPFlow) -> None:
+        try:
+            self._answer(flow, await self._desk.answer(self._question_of(flow)))
+        except Exception as error:
+            self._end(flow, error)
+
+    def _question_of(self, flow: http.HTTPFlow) -> Question:
+        device, ruleset = self._client(flow)
+        request, authority = flow.request, named_authorities(flow)[-1]
+        return Question(
+            self._addresses[flow.client_conn.id], device, ruleset, request.scheme, authority, request.method, urlsplit(request.path).query,
+            request.raw_content or b"", url_of(request.scheme, authority, "/"), lambda name: str(request.headers.get(name, "")),
+        )  # fmt: skip
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        running = self.running.get(flow.id)
+        if flow.response is None or running is None:
+            return
+        flow.response.stream = True
+        try:
+            if not running.excepted:
+                self._watch(flow, running)
+        except Exception as error:
+            self._end(flow, error)
+
+    def _watch(self, flow: http.HTTPFlow, running: Running) -> None:
+        def refuse(decision: Decision) -> Answer:
+            found = self.judge.client_of(running.address)
+            if found is not None:
+                self.judge.observe(found[0], running.ruleset, running.requests[0], decision)
+            self._counters.add("hedgerow_proxy_requests_total", lane_of(flow), decision.verdict.value, decision.reason.value)
+            return self._blocked(flow, running.ruleset, running.requests[0], decision)
+
+        def weighed(verdict: str) -> None:
+            self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)
+
+        content.watch(flow, running.ruleset, self._phrases(), refuse, weighed)
+
+    def _phrases(self) -> PhraseBook:
+        """Those of the policy in force; a list that cannot be read is left out, and said to be."""
+        if self._book is None or self._book[0] is not self.judge:
+            try:
+                book, problems = PhraseBook.load(self.judge.phrase_lists)
+            except OSError as error:
+                log.error("the phrase lists cannot be read, so only the built-in ones are used: %s", error)
+                book, problems = PhraseBook.load()
+            if problems:
+                log.warning("%d lines of the phrase lists cannot be read; the first: %s", len(problems), problems[0])
+            self._book = (self.judge, book)
+        return self._book[1]
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        if flow.request.headers.get("authorization", "")[:9].lower().startswith(("ntlm", "negotiate")):
+            self.bound.add(flow.server_conn.id)
+        if flow.websocket is None:  # else it runs until its connection ends
+            self.running.pop(flow.id, None)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self.running.pop(flow.id, None)
+
+    def judge_running(self, is_due: Callable[[Running], bool]) -> int:
+        """Judge again the running requests that `is_due` picks, and close what is not allowed any more; returns how many."""
+        count = 0
+        for id, running in tuple(self.running.items()):
+            if not is_due(running):
+                continue
+            found = self.judge.client_of(running.address)
+            if found is None or any(self.judge.decide(found[1], each).verdict is Verdict.BLOCK for each in running.requests):
+                self._close(running.client)
+                count += 1
+            else:
+                self.running[id] = replace(running, ruleset=found[1])
+        return count
+
+    def _judge(self, flow: http.HTTPFlow) -> None:
+        device, ruleset = self._client(flow)
+        fields = flow.request.headers
+        fields.fields = tuple(field for field in fields.fields if field[0].lower() not in _BETWEEN_CLIENT_AND_PROXY)
+        authorities = named_authorities(flow)
+        if any(each.port not in self.judge.guard.ports for each in authorities):
+            raise HeadError(403, "this port is not served")
+        if flow.request.path.startswith(ASK_PATH):
+            _require_small_body(flow, MAX_FORM)
+            return
+        was_helped = content.take_off_mark(flow)
+        requests = tuple(request_of(flow, device, authority) for authority in authorities)
+        judged = [(each, self.judge.decide(ruleset, each)) for each in requests]
+        request, decision = strictest(judged)
+        is_private = any(content.is_private_search(each) for each in requests)
+        if not is_private:
+            self.judge.observe(device, ruleset, request, decision)
+        self._counters.add("hedgerow_proxy_requests_total", lane_of(flow), decision.verdict.value, decision.reason.value)
+        if is_private and not was_helped and self._offer_help(flow, ruleset, request, decision):
+            return
+        if decision.verdict is Verdict.BLOCK:
+            self._answer(flow, self._blocked(flow, ruleset, request, decision))
+            return
+        for each, verdict in judged:
+            if verdict.verdict is Verdict.REWRITE:
+                self._keep_safe(flow, ruleset, each, verdict)
+        content.prepare(flow, ruleset)
+        excepted = decision.reason in _OPENED_BY_HAND
+        self.running[flow.id] = Running(flow.client_conn, self._addresses[flow.client_conn.id], ruleset, requests, excepted)
+        flow.request.stream = True
+
+    def _offer_help(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> bool:
+        """Say who listens before the results of a search are shown, or in their place where they are blocked."""
+        if content.form(flow) is not Form.PAGE or flow.request.method != "GET":
+            return False
+        is_blocked = decision.verdict is Verdict.BLOCK
+        if is_blocked and decision.reason is not Reason.SEARCH:
+            return False
+        assert request.url is not None
+        reader = self.judge.page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))
+        link = "" if is_blocked else content.after_help(request.url)
+        self._answer(flow, self.judge.page.told("search-help", 200, link, reader))
+        return True
+
+    def _blocked(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> Answer:
+        assert request.url is not None
+        reader = self.judge.page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))
+        return self.judge.page.blocked(decision, request.host, request.url, self._clock(), content.form(flow), reader)
+
+    def _keep_safe(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> None:
+        engine = self._engines.by_id[decision.what]
+        level = ruleset.youtube if engine.youtube else ruleset.safe_search
+        assert request.url is not None
+        fields = tuple((name, value) for name, value in flow.request.headers.items(multi=True))
+        url, changed = apply_safe_search(engine, level, request.url, fields)
+        if url != request.url:
+            parts = urlsplit(url)
+            flow.request.path = parts.path + (f"?{parts.query}" if parts.query else "")
+        for name, value in changed:
+            if (name, value) not in fields:
+                flow.request.headers[name] = value
+
+    def explain(self, status: int, message: str, request: http.Request | None, client: str) -> Answer:
+        """What somebody is told when a request could not be carried out, in the form that suits the one who asked."""
+        fields = request.headers if request is not None else http.Headers()
+        form = form_of(fields.get("sec-fetch-dest", ""), fields.get("accept", ""), fields.get("x-requested-with", ""))
+        if (hidden := self._hidden.recall(message)) is not None:
+            url, reader = hidden.request.url or "", self.judge.page.reader_of(hidden.ruleset, fields.get("accept-language", ""))
+            return self.judge.page.blocked(hidden.decision, hidden.request.host, url, self._clock(), form, reader)
+        if form is not Form.PAGE or status not in {400, 502}:
+            return self.judge.page.error(status, message)
+        found = self.judge.client_of(self._addresses.get(client, ""))
+        language = fields.get("accept-language", "")
+        reader = self.judge.page.reader_of(found[1], language) if found is not None else Reader(choose_language(language))
+        return self.judge.page.told(failure_key(status, message), status, reader=reader)
+
+    # Small things.
+
+    def _client(self, flow: http.HTTPFlow) -> tuple[Device, Ruleset]:
+        found = self.judge.client_of(self._addresses[flow.client_conn.id])
+        if found is None:
+            raise Refused("the client is no device of this network")
+        return found
+
+    def _answer(self, flow: http.HTTPFlow, answer: Answer) -> None:
+        body = b"" if flow.request.method == "HEAD" else answer.body
+        flow.response = http.Response.make(answer.status, body, [(n.encode(), v.encode()) for n, v in answer.headers])
+
+    def _end(self, flow: http.HTTPFlow, error: Exception) -> None:
+        if isinstance(error, Refused):
+            self._counters.add("hedgerow_proxy_dropped_total", "inspector")
+            log.info("a connection was closed: %s", error)
+        else:
+            log.error("a request could not be judged", exc_info=error)
+        self.running.pop(flow.id, None)
+        if flow.killable:
+            flow.kill()
+        self._close(flow.client_conn)
+
+
+def _require_small_body(flow: http.HTTPFlow, limit: int) -> None:
+    """mitmproxy buffers the body of what an addon answers. One that is too long, or of unknown length, is not worth it."""
+    fields = flow.request.headers
+    length = fields.get("content-length", "0")
+    if "transfer-encoding" in fields or not length.isdigit() or int(length) > limit:
+        raise Refused("a blocked request has too long a body")

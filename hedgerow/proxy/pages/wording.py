@@ -1,0 +1,113 @@
+"""The words of the proxy's pages: which language somebody reads, and what a decision is called in it.
+
+Pure but for `load_wordings`, which reads the files beside the page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from hedgerow.policies.languages import LANGUAGES
+from hedgerow.policies.model import Decision, Reason
+
+PAGES = Path(__file__).parent
+_RANGE = re.compile(r"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]*)?\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
+_MOST_RANGES = 20
+_WEIGHT = re.compile(r"(\d+) of (\d+)")  # how `body_watch` says it
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads an answer: in which language, and whether it is a small child's device."""
+
+    language: str = "en"
+    young: bool = False
+
+
+def choose_language(accept: str) -> str:
+    """The language of ours that an Accept-Language field (RFC 9110, section 12.5.4) likes best; English where it likes none.
+
+    >>> choose_language("pt-BR,pt;q=0.9,en;q=0.8"), choose_language("nl, fr;q=0.3, de;q=0.7"), choose_language("")
+    ('pt', 'de', 'en')
+    """
+    best, weight = "en", 0.0
+    for part in accept.split(",")[:_MOST_RANGES]:
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            continue
+        quality = 1.0 if match[2] is None else float(match[2])
+        language = match[1].lower()
+        if language in LANGUAGES and quality > weight:
+            best, weight = language, quality
+    return best
+
+
+class Wording:
+    """The words of one language. `words` is its file; `titles` name categories and services where the file does not."""
+
+    def __init__(self, words: Mapping[str, Any], titles: Mapping[str, str], timezone: ZoneInfo) -> None:
+        self.words = words
+        self._titles = {**titles, **words["categories"]}
+        self._timezone = timezone
+
+    def reason(self, decision: Decision, *, young: bool = False) -> tuple[str, str]:
+        """Heading and sentence for a decision to block."""
+        reasons = self.words["young"]["reasons"] if young else self.words["reasons"]
+        detail = reasons.get(decision.what) if decision.reason is Reason.BYPASS else None  # what was tried, where there are words for it
+        words = detail or reasons.get(decision.reason.value) or reasons["default"]
+        title = self._titles.get(decision.what, decision.what)
+        return words["heading"].format(title=title), words["why"].format(title=title)
+
+    def detail(self, decision: Decision) -> str:
+        """What can be said beyond the reason: how heavy a page's words are, or which kind of file it is; mostly nothing."""
+        details: Mapping[str, str] = self.words["details"]
+        match decision.reason:
+            case Reason.FILE:
+                return details.get(decision.what, "")
+            case Reason.PAGE:
+                weight = _WEIGHT.fullmatch(decision.what)
+                return details["too-long"] if weight is None else details["page"].format(score=weight[1], limit=weight[2])
+            case _:
+                return ""
+
+    def until(self, until: float, now: float) -> str:
+        """An instant as the clock on the wall shows it, rounded up to the minute."""
+        then, today = (datetime.fromtimestamp(instant, self._timezone) for instant in (until, now))
+        if then.second or then.microsecond:
+            then = then.replace(second=0, microsecond=0) + timedelta(minutes=1)
+        time, days = f"{then:%H:%M}", (then.date() - today.date()).days
+        words = self.words["until"]
+        if days == 0:
+            return str(words["time"].format(time=time))
+        if days == 1:
+            return str(words["tomorrow"].format(time=time))
+        day = self.words["days"][then.weekday()] if days < 7 else f"{then:%Y-%m-%d}"
+        return str(words["day"].format(day=day, time=time))
+
+
+def load_wordings(titles: Mapping[str, str], timezone: ZoneInfo) -> dict[str, Wording]:
+    """Every language of this package."""
+    return {language: Wording(_read_words(language), titles, timezone) for language in LANGUAGES}
+
+
+def category_titles(language: str) -> Mapping[str, str]:
+    """What the categories are called in a language of ours; those that are missing have their English titles."""
+    titles: Mapping[str, str] = _read_words(language)["categories"]
+    return titles
+
+
+@cache
+def _read_words(language: str) -> dict[str, Any]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    words = yaml.load((PAGES / f"{language}.yaml").read_text(encoding="utf-8"), loader)  # noqa: S506  one of the safe loaders
+    assert isinstance(words, dict)
+    return words

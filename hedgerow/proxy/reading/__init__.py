@@ -1,0 +1,1 @@
+"""What is in an answer: its packing, its words and their weight, its kind of file. Pure."""
