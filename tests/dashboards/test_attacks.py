@@ -343,12 +343,12 @@ def test_the_childs_page_shows_nothing_of_others(web, signed_in):
         ]
     )
     web.recorder.flush()
-    web.ledger.give(Grant("t", "tom-got.example", "ana", NOW, None, person="tom"))
+    web.ledger.give(Grant("t", "tom-got.example", "zoltan", NOW, None, person="tom"))
     web.ledger.give(Grant("m", "mia-got.example", "ana", NOW, None, person="mia"))
     with client(web, CHILD) as child:
         page = child.get("/device").text
         assert child.get("/certificate/hedgerow-ca.pem").text == "hedgerow-ca.pem"
-    for mine in ("mia-asks.example", "mia-got.example", "Roblox", "Gambling", "What is kept about me", "names of sites"):
+    for mine in ("mia-asks.example", "mia-got.example", "Roblox", "Gambling", "What is kept about me", "names of sites", "by ana"):
         assert mine in page
-    for others in ("tom", "ana", "crack"):
+    for others in ("tom", "zoltan", "crack"):
         assert others not in page.lower().replace("automat", "")
