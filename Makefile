@@ -5,6 +5,9 @@
 export PYTHONSAFEPATH = 1
 BIN = .venv/bin
 
+# Side by side; what failed then is tried once more by itself, with the machine to itself: some tests hold promises of seconds.
+twice = $(BIN)/pytest -n auto --dist loadfile $(1) || { echo "Once more, by itself:"; $(BIN)/pytest --last-failed --last-failed-no-failures none $(1); }
+
 up: setup
 	@exec $(BIN)/hedgerow up $(ARGS)
 
@@ -12,8 +15,8 @@ test: setup
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
-	$(BIN)/pytest -n auto --dist loadfile --ignore=tests/e2e --ignore=tests/lab
-	$(BIN)/pytest tests/e2e tests/lab
+	$(call twice,--ignore=tests/e2e --ignore=tests/lab)
+	$(call twice,tests/e2e tests/lab)
 endif
 
 setup:
