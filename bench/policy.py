@@ -134,7 +134,10 @@ def report(folder: Path, domains: int, rounds: int) -> str:
     policy = load_policy(path)
     loaded = time.perf_counter()
     began = loaded - reading
-    Snapshot(1, NOW, policy, generation).save(folder)
+    snapshot = Snapshot(1, NOW, policy, generation)
+    View(snapshot)  # which control does before it writes
+    seen = time.perf_counter()
+    snapshot.save(folder)
     published = time.perf_counter()
     view = View(Snapshot.load(folder))
     opened = time.perf_counter()
@@ -150,15 +153,16 @@ def report(folder: Path, domains: int, rounds: int) -> str:
     assert known is not None
     look_up = per_call(lambda: view.rulesets.device_at("10.0.0.7"))
     held = per_call(lambda: view.rulesets.ruleset(known, NOW))
-    # Control opens the snapshot before it writes it; both look for changes ten times a second.
-    effect = (opened - began + opened - published + (composed - opened) / 200) * 1e3 + 200
+    # Both look for changes ten times a second.
+    effect = (opened - began + (composed - opened) / 200) * 1e3 + 200
     rows = [
         ("`decide()` on a miss, median", "≤ 8 µs", f"{statistics.median(times) * 1e6:.1f} µs"),
         ("`decide()` on a miss, 99th percentile", "≤ 25 µs", f"{times[int(len(times) * 0.99)] * 1e6:.1f} µs"),
         ("device of an address", "", f"{look_up * 1e6:.2f} µs"),
         ("ruleset of a device", "≤ 0.3 µs, both together", f"{held * 1e6:.2f} µs"),
         ("file read and checked", "", f"{(loaded - began) * 1e3:.0f} ms"),
-        ("snapshot written", "", f"{(published - loaded) * 1e3:.0f} ms"),
+        ("snapshot opened by control, from memory", "", f"{(seen - loaded) * 1e3:.0f} ms"),
+        ("snapshot written", "", f"{(published - seen) * 1e3:.0f} ms"),
         ("snapshot opened by a worker", "", f"{(opened - published) * 1e3:.0f} ms"),
         ("rules of a device worked out", "", f"{(composed - opened) / 200 * 1e3:.1f} ms"),
         (

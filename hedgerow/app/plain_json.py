@@ -10,13 +10,15 @@ import json
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import date
 from enum import Enum
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
+
+from hedgerow.policies.garbage import no_collections
 
 type Read = Callable[[Any], Any]
 
@@ -28,8 +30,20 @@ _FROM_TEXT: dict[object, Callable[[str], object]] = {
 
 
 def to_json(value: Any) -> bytes:
-    """A dataclass as one object."""
-    return json.dumps(asdict(value), default=str, separators=(",", ":")).encode()
+    """A dataclass as one object. What has its default is left out: most of a policy has, and `from_json` puts it there again."""
+    return json.dumps(value, default=_plain, separators=(",", ":")).encode()
+
+
+def _plain(value: Any) -> object:
+    if not is_dataclass(value):
+        return str(value)
+    told = ((name, getattr(value, name), default) for name, default in _defaults(value.__class__))
+    return {name: each for name, each, default in told if each is not default and each != default}
+
+
+@cache
+def _defaults(noun: type) -> tuple[tuple[str, object], ...]:
+    return tuple((field.name, field.default) for field in fields(noun))
 
 
 def from_json[T](noun: type[T], data: bytes) -> T:
@@ -37,7 +51,8 @@ def from_json[T](noun: type[T], data: bytes) -> T:
     kind: Any = noun
     read = _reader(kind)
     try:
-        found: T = read(json.loads(data))
+        with no_collections():
+            found: T = read(json.loads(data))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a {noun.__name__}: {error}") from error
     return found
@@ -107,7 +122,7 @@ def _text_reader(parse: Callable[[str], object]) -> Read:
 def _plain_reader(kind: type) -> Read:
     if kind is float:
         return lambda value: float(value) if type(value) is int else _checked(value, float)
-    return lambda value: _checked(value, kind)
+    return lambda value: value if type(value) is kind else _checked(value, kind)
 
 
 def _checked[T](value: Any, kind: type[T]) -> T:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from hedgerow.blocklists.rules import Problem
+from hedgerow.policies.garbage import no_collections
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading import includes, yaml_tree
 from hedgerow.policies.reading.resolve import resolve
@@ -41,7 +42,8 @@ def load_policy(path: Path | None, calendars: Path | None = None) -> Policy:
         data = path.read_bytes()
     except OSError as error:
         raise PolicyError((Problem(str(path), None, None, f"cannot be read: {error.strerror}"),)) from error
-    return parse_policy(data, path, calendars)
+    with no_collections():
+        return parse_policy(data, path, calendars)
 
 
 def parse_policy(
