@@ -158,7 +158,7 @@ def test_a_kill_at_any_moment(stand: Stand) -> None:
     for _ in range(ROUNDS):
         stand.next_round()
         for what, job in jobs_of(stand):
-            killed += after(spawn(what, job), rng.uniform(0.1 * whole, 0.7 * whole)) < 0
+            killed += after(spawn(what, job), rng.uniform(0.1 * whole, whole)) < 0
             stand.check()
         stand.finish()
     print(f"killed at a random moment: {killed} of {2 * ROUNDS} processes")
