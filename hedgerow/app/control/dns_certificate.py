@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from hedgerow.app.files import write_atomically
 from hedgerow.app.own_addresses import own_addresses
-from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.settings import EVERYWHERE, Endpoint, Settings
 from hedgerow.policies.network import Network
 from hedgerow.proxy.authority import SERVER_VALIDITY, AuthorityError, issue_server, load_authority
 
@@ -50,6 +50,6 @@ class DnsCertificate:
 
 
 def _addresses_of(endpoint: Endpoint) -> list[str]:
-    if endpoint.host not in ("0.0.0.0", "::"):  # noqa: S104
+    if endpoint.host not in EVERYWHERE:
         return [endpoint.host]
     return own_addresses()

@@ -78,7 +78,7 @@ class ControlProcess:
         self.desk = PolicyDesk(settings.policy or Path("hedgerow.yaml").absolute(), ChangeStore(engine), self._take_up)
         self.notices = NoticeDesk(
             Outbox(engine), AddressBook(settings.notices), lambda: self._publisher.policy, send_apart, self._weekly_report,
-            link=lambda: f"http://{self.web.reached_at('localhost')}/",
+            link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
         )  # fmt: skip
         self.kept = KeptDesk(KeptStore(engine), self.recorder, lambda: self._publisher.policy)
         self.metrics = Metrics()

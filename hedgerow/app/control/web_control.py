@@ -16,7 +16,7 @@ from hedgerow.app.control.publisher import Publisher
 from hedgerow.app.control.web_tls import WebTls, own_names
 from hedgerow.app.control.worker_watch import WorkerWatch
 from hedgerow.app.own_addresses import address_for_others, own_addresses
-from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.settings import EVERYWHERE, Endpoint, Settings
 from hedgerow.app.snapshot import View
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit, WorkerHealth
@@ -83,18 +83,20 @@ class WebControl:
             {file.name: (file.content_type, file.data) for file in files},
         )
 
-    def reached_at(self, host: str) -> str:
-        return str(Endpoint(self._known_as(host), self._settings.web.port))
+    def reached_at(self, address: str) -> str:
+        return str(Endpoint(self._known_as(address, self._settings.web), self._settings.web.port))
 
-    def proxy_config(self, host: str) -> tuple[str, bytes]:
-        answer = auto_config(HttpAuthority(self._known_as(host), self._settings.proxy.port))
+    def proxy_config(self, address: str) -> tuple[str, bytes]:
+        answer = auto_config(HttpAuthority(self._known_as(address, self._settings.proxy), self._settings.proxy.port))
         return dict(answer.headers)["Content-Type"], answer.body
 
-    def _known_as(self, host: str) -> str:
-        """`host`, or where that means this machine alone, the address that others know."""
-        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
-            return host
-        return address_for_others(own_addresses(), self.policy().network.lan) or host
+    def _known_as(self, address: str, listening: Endpoint) -> str:
+        """Where others find what listens there: at its one address, else at `address` unless that means this machine alone."""
+        if listening.host not in EVERYWHERE:
+            return listening.host
+        if not ipaddress.ip_address(address).is_loopback:
+            return address
+        return address_for_others(own_addresses(), self.policy().network.lan) or address
 
     def reach(self, person: str) -> dict[str, Reach]:
         view = self._view()

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from hedgerow.app.files import write_atomically
 from hedgerow.app.own_addresses import own_addresses
-from hedgerow.app.settings import Settings
+from hedgerow.app.settings import EVERYWHERE, Settings
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.network import CertificateFiles, Network
 from hedgerow.proxy.authority import SERVER_VALIDITY, AuthorityError, issue_server, load_authority
@@ -49,7 +49,7 @@ class WebTls:
     def __call__(self) -> ssl.SSLContext | None:
         try:
             web, folder = self._settings.web, self._settings.authority
-            addresses = sorted(own_addresses()) if web.host in {"0.0.0.0", "::"} else [web.host]  # noqa: S104
+            addresses = sorted(own_addresses()) if web.host in EVERYWHERE else [web.host]
             names = own_names(self._network())
             reason = (addresses, names, max(path.stat().st_mtime_ns for path in folder.iterdir()))
             if self._issued is None or self._issued[0] != reason or time.time() - self._issued[1] > _RENEW_AFTER_S:

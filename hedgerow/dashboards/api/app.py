@@ -22,7 +22,7 @@ from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.codes import CodeControl, make_code_api
 from hedgerow.dashboards.api.control import Control, Status
 from hedgerow.dashboards.api.front import FrontDoor, Tls
-from hedgerow.dashboards.api.guard import CONFIG_PATHS, Admission, Guard, GuardMiddleware, parse_address, peer_address
+from hedgerow.dashboards.api.guard import CONFIG_PATHS, Admission, Guard, GuardMiddleware, peer_address, reached_address
 from hedgerow.dashboards.api.household import add_household
 from hedgerow.dashboards.api.kept_routes import make_kept_api
 from hedgerow.dashboards.api.keys import add_keys
@@ -190,8 +190,7 @@ def _add_proxy_config(app: FastAPI, control: Control) -> None:
         """What browsers configure themselves by, whatever name they found us under: it names the address that they have reached."""
         if control.device_at(peer_address(request.scope)) is None:
             return PlainTextResponse("This device is not part of this network.\n", 403)
-        named = parse_address(request.url.hostname or "")
-        kind, script = control.proxy_config(str(named or parse_address(request.scope["server"][0])))
+        kind, script = control.proxy_config(reached_address(request.scope))
         return Response(script, headers={"Content-Type": kind, "Cache-Control": "max-age=300"})
 
     for path in CONFIG_PATHS:

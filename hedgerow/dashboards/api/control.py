@@ -177,12 +177,12 @@ class Control(Protocol):
         """The certificate of the CA, as devices install it."""
         ...
 
-    def reached_at(self, host: str) -> str:
-        """HOST:PORT by which other devices reach the web, where this one has reached it as `host`."""
+    def reached_at(self, address: str) -> str:
+        """ADDR:PORT by which other devices reach the web, where this one has reached it at `address`."""
         ...
 
-    def proxy_config(self, host: str) -> tuple[str, bytes]:
-        """The file by which browsers configure themselves for the proxy of the machine `host`, with its type."""
+    def proxy_config(self, address: str) -> tuple[str, bytes]:
+        """The file by which browsers configure themselves for the proxy of the machine at `address`, with its type."""
         ...
 
     def reach(self, person: str) -> Mapping[str, Reach]:

@@ -287,6 +287,13 @@ def peer_address(scope: AsgiScope) -> str:
     return "" if address is None else str(address)
 
 
+def reached_address(scope: AsgiScope) -> str:
+    """The address at this end, whatever name it was found under; empty where there is none."""
+    server = scope.get("server")
+    address = parse_address(server[0]) if server else None
+    return "" if address is None else str(address)
+
+
 def _has_small_body(headers: Headers) -> bool:
     if "transfer-encoding" in headers:
         return False

@@ -7,7 +7,7 @@ import enum
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from hedgerow.dashboards.api.guard import peer_address
+from hedgerow.dashboards.api.guard import peer_address, reached_address
 from hedgerow.dashboards.pages.languages import language_of, message
 from hedgerow.dashboards.pages.qr_code import qr_code
 from hedgerow.dashboards.pages.site import Site
@@ -57,8 +57,10 @@ class CertificatePages:
         if self._is_stranger(request):
             return self._refusal(request)
         control = self._site.control
-        place = control.reached_at(request.url.hostname or "")
-        check = f"https://{place}{TRUSTED_PATH}"
+        address, port = reached_address(request.scope), request.scope["server"][1]
+        place = control.reached_at(address)
+        # By address whatever name the page was found under: a name may have a certificate that everybody trusts.
+        own = f"https://[{address}]:{port}" if ":" in address else f"https://{address}:{port}"
         answer = self._site.renderer.page(
             request,
             "certificate.html",
@@ -66,11 +68,11 @@ class CertificatePages:
             kind=kind_of(request.headers.get("user-agent", "")),
             place=f"http://{place}/certificate",
             code=qr_code(f"http://{place}/certificate"),
-            check=check,
+            check=own + TRUSTED_PATH,
         )
         answer.headers["Content-Security-Policy"] = (
-            f"default-src 'none'; style-src 'self'; img-src 'self' https://{place}; object-src https://{place}; "
-            f"frame-src https://{place}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+            f"default-src 'none'; style-src 'self'; img-src 'self' {own}; object-src {own}; "
+            f"frame-src {own}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         )
         return answer
 

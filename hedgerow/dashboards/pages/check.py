@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from hedgerow.dashboards.api.guard import CHECK_ZONE, HERE_PATH, peer_address
+from hedgerow.dashboards.api.guard import CHECK_ZONE, HERE_PATH, peer_address, reached_address
 from hedgerow.dashboards.pages.languages import message
 from hedgerow.dashboards.pages.site import HERE, Site
 
@@ -62,7 +62,7 @@ class CheckPages:
         view = self._site.control.device_at(peer_address(request.scope))
         if view is None:
             return self._site.renderer.error(request, 403, message("This device is not part of this network."))
-        place = urlsplit(f"http://{self._site.control.reached_at(request.url.hostname or '')}")
+        place = urlsplit(f"http://{self._site.control.reached_at(reached_address(request.scope))}")
         here = _check_url(place.hostname or "", place.port)
         answer = self._site.renderer.page(request, "check.html", view=view, here=here, ways=WAYS)
         own = f"{place.scheme}://*.{CHECK_ZONE}:{place.port}"

@@ -64,11 +64,11 @@ class LedgerControl:
         names = ("hedgerow-ca.pem", "hedgerow-ca.crt", "hedgerow-ca.mobileconfig")
         return Certificate("Hedgerow network CA 0", "AA:BB", "2031-01-01", {name: ("application/x-test", name.encode()) for name in names})
 
-    def reached_at(self, host: str) -> str:
-        return f"{host}:8053"
+    def reached_at(self, address: str) -> str:
+        return f"{address}:8053"
 
-    def proxy_config(self, host: str) -> tuple[str, bytes]:
-        return "application/x-ns-proxy-autoconfig", f"PROXY {host}:3128".encode()
+    def proxy_config(self, address: str) -> tuple[str, bytes]:
+        return "application/x-ns-proxy-autoconfig", f"PROXY {address}:3128".encode()
 
     def reach(self, person: str) -> dict[str, Reach]:
         """By the person's own rules alone."""
