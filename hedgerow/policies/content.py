@@ -14,6 +14,9 @@ from urllib.parse import parse_qsl, urlsplit
 from hedgerow.policies.data import read_data
 from hedgerow.policies.tenants import Tenants
 
+PASSED = "pass-through"
+"""What a decision names that lets a host through unread, since a client there refuses our certificate."""
+
 FILE_KINDS = ("executables", "archives", "torrents", "macros")
 
 

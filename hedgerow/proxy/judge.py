@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hedgerow.policies.content import PASSED
 from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, Decision, Device, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.gate.sign_in import SignInRules
 from hedgerow.proxy.guard import Guard
 from hedgerow.proxy.pages.block_page import BlockPage
-from hedgerow.proxy.pass_through import PASSED
 
 
 class Addresses(Protocol):

@@ -14,14 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hedgerow.blocklists.names import parse_host
+from hedgerow.policies.content import PASSED
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 
 LASTS = 24 * 3600.0
 """Seconds for which a host is passed through to the device that refused."""
-
-PASSED = "pass-through"
-"""What a decision that is so names."""
 
 _SILENT_REFUSALS = 3
 _SILENT_WITHIN = 60.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+from hedgerow.policies.content import PASSED
 from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.judge import KnownAddresses, KnownDecisions, strictest
-from hedgerow.proxy.pass_through import PASSED
 
 
 @dataclass(frozen=True)

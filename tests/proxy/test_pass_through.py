@@ -13,8 +13,9 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
+from hedgerow.policies.content import PASSED
 from hedgerow.policies.model import DeviceId
-from hedgerow.proxy.pass_through import LASTS, PASSED, PassThrough, Refusals, is_refusal
+from hedgerow.proxy.pass_through import LASTS, PassThrough, Refusals, is_refusal
 
 CHILD_WITH_CA = "127.0.0.11"
 INSPECTED = "www.school.example"

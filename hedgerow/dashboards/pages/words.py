@@ -10,9 +10,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.api.control import HowLong
 from hedgerow.dashboards.pages.languages import Language, language, message
+from hedgerow.policies.content import PASSED
 from hedgerow.policies.model import Reason, Verdict
 from hedgerow.policies.services import Services
 from hedgerow.policies.times.endings import Ending
+
+_PASSED = message("passed through unread: an app does not accept the certificate of the network")
 
 # How a reason is said alone, and with what decided.
 _REASONS: dict[Reason, tuple[str, str]] = {
@@ -52,6 +55,8 @@ def reason_words(reason: Reason, what: str, reader: Language | None = None) -> s
     ('topic: Gambling', 'no rule against it')
     """
     reader = reader or language("en")
+    if what == PASSED:
+        return reader.gettext(_PASSED)
     alone, with_what = _REASONS[reason]
     return reader.gettext(with_what, what=title_of(what, reader)) if what else reader.gettext(alone)
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from mitmproxy import connection, http
 
 from hedgerow.blocklists.names import is_address
+from hedgerow.policies.content import PASSED
 from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
@@ -31,7 +32,7 @@ from hedgerow.proxy.inspection.origins import OriginError
 from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, strictest
 from hedgerow.proxy.pages.block_page import ASK_PATH, Answer, Form, form_of
 from hedgerow.proxy.pages.wording import Reader, choose_language
-from hedgerow.proxy.pass_through import PASSED, Refusals, is_refusal, may_pass
+from hedgerow.proxy.pass_through import Refusals, is_refusal, may_pass
 from hedgerow.proxy.question_desk import Question, QuestionDesk
 from hedgerow.proxy.reading.page_scan import PhraseBook
 

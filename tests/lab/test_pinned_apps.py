@@ -1,0 +1,126 @@
+"""Apps that trust their maker's certificate alone, on a child's device whose pages are looked into: what a house with a console or a bank's
+app has. Behind the gateway, so that no app can choose whether it goes by the proxy."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from lab import House, Space
+from lab import house as build_house
+from lab.aims import at
+from lab.house import POLICY
+
+pytestmark = pytest.mark.root
+APPS, OTHER, CLOSED = "www.school.example", "www.wikipedia.org", "adult.example"
+OWN_STORE = "own trust store"
+PINNED = "pinned key"
+DAY_S = 24 * 3600
+
+
+def watched() -> str:
+    """The house's policy; Mia's tablet and Tom's laptop trust the certificate of the network, and Tom's apps are not passed through."""
+    looked_into = f"block: [{APPS}/secret, {OTHER}/secret], devices: "
+    text = POLICY.replace("age: 9, devices: ", f"age: 9, {looked_into}").replace("age: 15, devices: ", f"age: 15, {looked_into}")
+    lines = []
+    for line in text.splitlines():
+        more = {"  tablet: {": "trusts_ca: true", "  laptop: {": "trusts_ca: true, pass_through: false"}
+        said = next((rest for start, rest in more.items() if line.startswith(start)), None)
+        lines.append(line if said is None else line.replace("}", f", {said}}}"))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("pinned")
+    for parent in (folder, folder.parent, folder.parent.parent):
+        parent.chmod(0o755)
+    with build_house(folder, policy=watched()) as whole:
+        (folder / "network-ca.pem").write_text(whole.hedgerow("ca", "export").stdout)
+        both = (folder / "network-ca.pem").read_bytes() + whole.net.authority.root.read_bytes()
+        (folder / "both.pem").write_bytes(both)
+        whole.hedgerow("gateway", "apply", "--no-strict")
+        for name in ("tablet", "laptop"):
+            whole.meet(name)
+        yield whole
+
+
+def opens(house: House, device: Space, host: str, *options: str) -> tuple[int, str]:
+    """curl's exit status (60: it does not trust the certificate; 90: it is not the pinned one), and the page."""
+    done = device.run("curl", "-s", "--max-time", "8", *options, f"https://{host}/")
+    return done.returncode, done.stdout.strip()
+
+
+def app(house: House, kind: str, host: str = APPS) -> tuple[str, ...]:
+    """How such an app looks at certificates: by a store of its own, or by the site's very key beside the system's store."""
+    if kind == OWN_STORE:
+        return ("--cacert", str(house.net.authority.root))
+    words = ("openssl", "s_client", "-connect", f"{at(host)[1].rpartition(':')[2]}:443", "-servername", host)
+    pem = house.net.space.run(*words, text="").stdout
+    key = x509.load_pem_x509_certificate(pem.encode()).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    pin = base64.b64encode(hashlib.sha256(key).digest()).decode()
+    return ("--cacert", str(house.folder / "both.pem"), "--pinnedpubkey", f"sha256//{pin}")
+
+
+def browser(house: House) -> tuple[str, ...]:
+    return ("--cacert", str(house.folder / "network-ca.pem"))
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def passed_through(house: House) -> int:
+    """As the metrics tell it."""
+    told = house.router.must("curl", "-sf", "http://127.0.0.1:8053/metrics").splitlines()
+    return sum(int(float(line.split()[-1])) for line in told if line.startswith("hedgerow_proxy_passed_through_total"))
+
+
+def told_of(house: House, host: str) -> list[str]:
+    """What the log of decisions says about one host, newest first."""
+    rows = map(json.loads, house.hedgerow("log", "--json").stdout.splitlines())
+    return [row["what"] for row in rows if row["host"] == host and row["device"] == "tablet"]
+
+
+@pytest.mark.parametrize(("kind", "refused", "host"), [(OWN_STORE, 60, APPS), (PINNED, 90, OTHER)])
+def test_an_app_is_first_refused_and_then_passed_through(house: House, kind: str, refused: int, host: str) -> None:
+    """By itself, with nobody doing anything; for this device and this host, and where everybody in charge can see it."""
+    tablet, options, before = house.devices["tablet"], app(house, kind, host), passed_through(house)
+    assert opens(house, tablet, host, *options) == (refused, ""), "it is looked into"
+    until(lambda: opens(house, tablet, host, *options) == (0, f"page of {host}"), "it is passed through")
+    until(lambda: passed_through(house) == before + 1, "the metrics count it")
+    until(lambda: "pass-through" in told_of(house, host), "the log tells")
+    assert "passed through unread" in house.router.must("curl", "-sf", f"http://127.0.0.1:8053/log?host={host}")
+    lines = [line.split() for line in (house.state / "pass-through").read_text().splitlines()]
+    (ends,) = [float(until_) for until_, its, device in lines if (its, device) == (host, "tablet")]
+    assert 0 < ends - time.time() <= DAY_S
+
+
+def test_on_another_device_the_host_is_still_looked_into_and_no_app_is_passed_through_where_the_policy_forbids_it(house: House) -> None:
+    tablet, laptop, options = house.devices["tablet"], house.devices["laptop"], app(house, OWN_STORE)
+    until(lambda: opens(house, tablet, APPS, *options)[0] == 0, "the tablet's is passed through")
+    before = passed_through(house)
+    assert [opens(house, laptop, APPS, *options)[0] for _ in range(5)] == [60] * 5
+    assert opens(house, laptop, APPS, *browser(house)) == (0, f"page of {APPS}")
+    assert passed_through(house) == before
+
+
+def test_what_is_blocked_is_not_passed_through(house: House) -> None:
+    tablet, options = house.devices["tablet"], app(house, OWN_STORE)
+    assert not any(f"page of {CLOSED}" in opens(house, tablet, CLOSED, *options, *at(CLOSED))[1] for _ in range(5))
+
+
+def test_the_gateway_leaves_an_app_no_other_way(house: House) -> None:
+    """An app that knows its address by heart, without asking for the name, is looked into like any other."""
+    laptop = house.devices["laptop"]
+    assert opens(house, laptop, OTHER, *app(house, OWN_STORE), *at(OTHER))[0] == 60
+    assert opens(house, laptop, OTHER, *browser(house), *at(OTHER)) == (0, f"page of {OTHER}")
