@@ -3,14 +3,15 @@ notices and the command line's token in one file. Lists are fetched again anyway
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
 import tarfile
 import tempfile
+import zlib
 from contextlib import closing
 from pathlib import Path
-from typing import IO
 
 from hedgerow.app.files import FolderLock, make_private_folder
 
@@ -52,7 +53,8 @@ def _files(state: Path, policy: Path | None) -> list[tuple[Path, str]]:
 def restore(backup: Path, state: Path, policy: Path) -> tuple[str, ...]:
     """Puts a backup into a state folder that no Hedgerow uses, and the policy file to `policy` unless one is there.
 
-    Returns what was restored. Only the names that a backup has are read, whatever else is in the file. Raises `BackupError`.
+    Returns what was restored. Only the names that a backup has are read, whatever else is in the file. Raises `BackupError`, and then
+    nothing was changed.
     """
     make_private_folder(state)
     lock = FolderLock(state)
@@ -61,49 +63,58 @@ def restore(backup: Path, state: Path, policy: Path) -> tuple[str, ...]:
     try:
         with tarfile.open(backup, "r:gz") as tar:
             return _restore_all(tar, state, policy)
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         raise BackupError(f"{backup} can't be restored: {error}.") from None
     finally:
         lock.release()
 
 
 def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path) -> tuple[str, ...]:
+    """All is written beside its place and looked at first: a backup that is damaged changes nothing."""
     members = {member.name: member for member in tar.getmembers() if member.isfile() and _is_known(member.name)}
     if JOURNAL not in members:
         raise BackupError("This is no backup of Hedgerow.")
-    done = []
-    for name, member in members.items():
-        content = tar.extractfile(member)
-        assert content is not None  # a regular file
-        if name == POLICY and policy.exists():
-            continue
-        target = policy if name == POLICY else state / name
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if name == JOURNAL:
-            for ending in ("-wal", "-shm"):  # they belong to the journal that was here before
-                target.with_name(target.name + ending).unlink(missing_ok=True)
-        _replace(target, content, must_begin=b"SQLite format 3\0" if name == JOURNAL else b"")
-        done.append(name)
-    return tuple(done)
+    with contextlib.ExitStack() as cleaning:
+        fresh: dict[str, tuple[Path, Path]] = {}
+        for name, member in members.items():
+            target = policy if name == POLICY else state / name
+            if name == POLICY and policy.exists():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            written = target.with_name(f".{target.name}.restored")
+            cleaning.callback(written.unlink, missing_ok=True)
+            _write(tar, member, written)
+            fresh[name] = (written, target)
+        _check_journal(fresh[JOURNAL][0])
+        for ending in ("-wal", "-shm"):  # they belong to the journal that was here before
+            (state / (JOURNAL + ending)).unlink(missing_ok=True)
+        for written, target in fresh.values():
+            written.replace(target)
+    return tuple(fresh)
 
 
 def _is_known(name: str) -> bool:
-    return name in {JOURNAL, POLICY, TOKEN} or (name.startswith(FOLDERS) and name.count("/") == 1 and not name.endswith(("/", "..")))
+    if name in {JOURNAL, POLICY, TOKEN}:
+        return True
+    return name.isprintable() and name.startswith(FOLDERS) and name.count("/") == 1 and not name.endswith(("/", ".."))
 
 
-def _replace(target: Path, content: IO[bytes], must_begin: bytes) -> None:
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
     """Piece by piece: a journal may be larger than the memory."""
-    fresh = target.with_name(f".{target.name}.restored")
+    content = tar.extractfile(member)
+    assert content is not None  # a regular file
+    path.unlink(missing_ok=True)  # whatever it is: nothing is written through a link
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        shutil.copyfileobj(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _check_journal(path: Path) -> None:
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            begin = content.read(len(must_begin))
-            if begin != must_begin:
-                raise BackupError("The journal in this backup is damaged.")
-            file.write(begin)
-            shutil.copyfileobj(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(target)
-    finally:
-        fresh.unlink(missing_ok=True)
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as journal:
+            found = journal.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error:
+        found = None
+    if found != ("ok",):
+        raise BackupError("The journal in this backup is damaged.")

@@ -1,11 +1,14 @@
 """What is saved comes back, also from a running journal; what is no backup changes nothing."""
 
 import io
+import random
+import sqlite3
 import stat
 import tarfile
 from contextlib import closing
 
 import pytest
+from small_internet.running import hedgerow_command
 
 from hedgerow.app.backup import BackupError, back_up, restore
 from hedgerow.app.files import FolderLock
@@ -43,6 +46,16 @@ def test_a_backup_of_a_journal_in_use_comes_back_elsewhere(state, tmp_path):
     assert policy.read_text() == "people: {mia: {age: 9}}\n"
 
 
+def test_files_of_the_policy_that_a_backup_does_not_hold_are_named(state, tmp_path):
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "tom.yaml").write_text("people: {tom: {age: 15}}\n")
+    (tmp_path / "mine.txt").write_text("casino.example\n")
+    (tmp_path / "hedgerow.yaml").write_text("include: people/*.yaml\nlists: [{category: gambling, path: mine.txt}]\n")
+    done = hedgerow_command("backup", "saved.tar.gz", "--state", str(state), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"keep them too: {tmp_path / 'mine.txt'}, {tmp_path / 'people' / 'tom.yaml'}." in done.stdout
+
+
 def test_a_policy_file_that_is_there_is_left_alone(state, tmp_path):
     out = tmp_path / "saved.tar.gz"
     back_up(state, tmp_path / "hedgerow.yaml", out)
@@ -71,8 +84,9 @@ def crafted(path, entries):
 
 
 def test_a_crafted_backup_writes_nothing_beside_the_state(tmp_path):
-    good = b"SQLite format 3\0" + bytes(100)
-    names = ["../outside", "/tmp/outside-of-hedgerow", "ca/../../outside", "ca/..", "snapshot.json", "run/pass.key"]
+    good = small_journal(tmp_path / "made")
+    (tmp_path / "made").unlink()
+    names = ["../outside", "/tmp/outside-of-hedgerow", "ca/../../outside", "ca/..", "ca/a\nb", "snapshot.json", "run/pass.key"]
     crafted(
         tmp_path / "evil.tar.gz",
         [
@@ -92,10 +106,32 @@ def test_what_is_no_backup_is_said(tmp_path, content):
         restore(tmp_path / "x", tmp_path / "state", tmp_path / "p.yaml")
 
 
-def test_a_backup_without_a_journal_or_with_a_damaged_one_is_refused(tmp_path):
-    for entries in ([("admin-token", b"x", tarfile.REGTYPE)], [("journal.sqlite", b"garbage", tarfile.REGTYPE)]):
-        crafted(tmp_path / "x.tar.gz", entries)
-        with pytest.raises(BackupError):
-            restore(tmp_path / "x.tar.gz", tmp_path / "state", tmp_path / "p.yaml")
+def small_journal(path):
+    with closing(sqlite3.connect(path)) as journal:
+        journal.execute("CREATE TABLE a (b)")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("journal", [b"garbage", b"SQLite format 3\0" + bytes(5000), None], ids=["no-journal", "only-its-head", "torn"])
+def test_a_damaged_backup_changes_nothing_of_what_is_there(state, tmp_path, journal):
+    """Not even what the journal's log holds that is not yet in its file: after a crash that is all of the last minutes."""
+    damaged = tmp_path / "x.tar.gz"
+    if journal is None:
+        crafted(damaged, [("journal.sqlite", random.Random(1).randbytes(50_000), tarfile.REGTYPE), ("ca/key.pem", b"x", tarfile.REGTYPE)])
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[:20_000] + bytes(200) + whole[20_200:])
+    else:
+        crafted(damaged, [("ca/key.pem", b"x", tarfile.REGTYPE), ("journal.sqlite", journal, tarfile.REGTYPE)])
+    before = {path: path.read_bytes() for path in state.rglob("*") if path.is_file()}
+    assert any(path.name.endswith("-wal") for path in before)
+    with pytest.raises(BackupError):
+        restore(damaged, state, tmp_path / "p.yaml")
+    assert {path: path.read_bytes() for path in state.rglob("*") if path.is_file() and path.name != "lock"} == before
+
+
+def test_a_backup_without_a_journal_is_refused(tmp_path):
+    crafted(tmp_path / "x.tar.gz", [("admin-token", b"x", tarfile.REGTYPE)])
+    with pytest.raises(BackupError, match="no backup"):
+        restore(tmp_path / "x.tar.gz", tmp_path / "state", tmp_path / "p.yaml")
     with pytest.raises(BackupError, match="no journal"):
         back_up(tmp_path / "nowhere", None, tmp_path / "y")

@@ -8,6 +8,7 @@ import pytest
 from web_server import NOW
 
 from hedgerow.dashboards.api.control import DeviceView
+from hedgerow.journal.changes import ChangeStore
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Verdict
 from hedgerow.policies.reading.load import load_policy
@@ -327,6 +328,18 @@ def test_a_file_with_mistakes_is_not_made_worse(web):
         answer = browser.post("/people", data={"name": "zoe", "age": "3"})
     assert answer.status_code in {422, 500}
     assert web.policy_path.read_text() == text
+
+
+def test_undoing_writes_no_file_but_those_of_the_policy(web):
+    """A restored journal is somebody else's word: what it calls a change may name any file."""
+    outside = web.policy_path.parent / "outside.yaml"
+    changes = ChangeStore(web.engine)
+    crafted = changes.add(NOW, "ana", "harmless", {"outside.yaml": "planted"}, {"outside.yaml": ""})
+    mixed = changes.add(NOW, "ana", "harmless", {"outside.yaml": "planted"}, {})
+    with client(web) as browser:
+        for change in (crafted, mixed):
+            assert browser.post(f"/changes/{change.id}/undo").status_code == 422
+    assert not outside.exists()
 
 
 def test_undoing_under_later_changes_is_refused(web):

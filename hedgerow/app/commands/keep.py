@@ -20,6 +20,7 @@ from hedgerow.app.commands.options import AsJson, StateDir, call, call_text, fai
 from hedgerow.app.commands.tables import add_row
 from hedgerow.app.settings import Settings, default_state
 from hedgerow.policies.languages import LANGUAGES
+from hedgerow.policies.reading.load import PolicyError, load_policy
 
 _ROWS = 12
 
@@ -101,10 +102,13 @@ def backup(
         names = back_up(folder, policy, out)
     except BackupError as error:
         fail(str(error))
+    beside = _read_beside(policy, folder)
     if as_json:
-        print(json.dumps({"file": str(out), "holds": names}))
-    else:
-        print(f"Saved {len(names)} files in {out}. Keep it as safe as a key.")
+        print(json.dumps({"file": str(out), "holds": names, "keep_too": beside}))
+        return
+    print(f"Saved {len(names)} files in {out}. Keep it as safe as a key.")
+    if beside:
+        print(f"The policy also reads files that are not in it, so keep them too: {', '.join(beside)}.")
 
 
 def restore(
@@ -122,6 +126,16 @@ def restore(
         print(json.dumps({"file": str(file), "restored": names}))
     else:
         print(f"Restored {', '.join(names)}.")
+
+
+def _read_beside(policy: Path | None, state: Path) -> list[str]:
+    """Files that a policy is made of beside its own: included ones, lists, calendars. Copies of what comes from a URL come again."""
+    try:
+        read = load_policy(policy)
+    except PolicyError:
+        return []
+    named = (*read.files, *read.phrase_lists, *(item.path for item in read.lists if item.path is not None))
+    return sorted({str(file) for file in named if not Path(file).is_relative_to(state)})
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (report, kept, erase, top, backup, restore)
