@@ -20,7 +20,7 @@ def test_a_new_phone_is_announced_by_the_name_it_gives_itself(house: House) -> N
     leases = house.folder / "dnsmasq.leases"
     leases.write_text(f"{int(time.time()) + 3600} {MACS['phone']} 192.168.50.12 lunas-phone *\n")
     house.meet("phone")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         rows = {row["device"]: row for row in json.loads(house.hedgerow("devices", "--json").stdout)}
         if MACS["phone"] in rows and rows[MACS["phone"]]["name"] == "lunas-phone":
@@ -28,7 +28,10 @@ def test_a_new_phone_is_announced_by_the_name_it_gives_itself(house: House) -> N
         assert time.monotonic() < deadline, rows
         time.sleep(0.5)
     assert rows[MACS["phone"]]["profile"] == "child-8-12"
-    assert f"new on the network: lunas-phone at 192.168.50.12, filtered as child-8-12 ({MACS['phone']})" in house.log
+    told = f"new on the network: lunas-phone at 192.168.50.12, filtered as child-8-12 ({MACS['phone']})"
+    while told not in house.log:
+        assert time.monotonic() < deadline, house.log
+        time.sleep(0.2)
 
 
 AVAHI = """[server]
@@ -51,7 +54,7 @@ def test_a_phone_that_took_no_lease_is_asked_for_its_name(house: House) -> None:
     words = ("avahi-daemon", "-f", str(settings), "--no-drop-root", "--no-rlimits", "--no-chroot")
     server = phone.start(*words, stderr=house.folder / "avahi.log")
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while house.router.run(*ASK, "192.168.50.12").stdout.strip() != "lunas-phone":
             assert time.monotonic() < deadline, (house.folder / "avahi.log").read_text()
             time.sleep(0.3)
@@ -69,7 +72,7 @@ def test_a_phone_is_known_by_its_host_name_until_it_takes_another(house: House) 
     try:
         for name, is_blocked in (("lunas-phone", True), ("something-else", False)):
             leases.write_text(f"{int(time.time()) + 3600} {MACS['phone']} 192.168.50.12 {name} *\n")
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while (_ask(house, "www.school.example") == "0.0.0.0") != is_blocked:
                 assert time.monotonic() < deadline, name
                 time.sleep(0.5)

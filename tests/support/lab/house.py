@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 import threading
@@ -114,9 +115,22 @@ class House:
         return '"secure pages"' in self.hedgerow("gateway", "plan", "--json").stdout
 
     def meet(self, who: str) -> None:
-        """Lets Hedgerow see a device: until it knows the MAC behind an address, half a second at most, the device is a stranger."""
-        for server in (f"{LAN4}.1", f"{LAN6}:1"):
-            self.devices[who].run("kdig", "+time=1", f"@{server}", "www.school.example")
+        """Lets Hedgerow see a device: until it knows the MAC behind an address, half a second at most, the device is a stranger.
+
+        Where another device has worn that address, the kernel takes its time (seconds) until it asks who has it now.
+        """
+        device, deadline = self.devices[who], time.monotonic() + 60
+        while True:
+            for server in (f"{LAN4}.1", f"{LAN6}:1"):
+                device.run("kdig", "+time=1", "+retry=0", f"@{server}", "www.school.example")
+            (link,) = json.loads(device.must("ip", "-j", "address", "show", "dev", "eth0"))
+            own = [info for info in link["addr_info"] if info["scope"] == "global"]
+            behind = {entry["dst"]: entry["lladdr"] for entry in json.loads(self.router.must("ip", "-j", "neigh")) if "lladdr" in entry}
+            met = [info for info in own if info["local"] in behind]
+            families = [{info["family"] for info in infos} for infos in (own, met)]
+            if families[0] == families[1] and all(behind[info["local"]] == link["address"] for info in met):
+                break
+            assert time.monotonic() < deadline, f"{who}: {behind}"
         time.sleep(1)
 
     def rules(self) -> str:
