@@ -193,13 +193,13 @@ def _print_problems(error: PolicyError) -> None:
 @app.command()
 def explain(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name, address or MAC; or whose it is.")],
-    target: Annotated[str, typer.Argument(metavar="HOST-OR-URL")],
+    target: Annotated[str, typer.Argument(metavar="HOST-OR-URL", help="What it wants.")],
     policy: PolicyFile = None,
     state: StateDir = None,
     at: Annotated[str | None, typer.Option(metavar="TIME", help="When, such as 20:45 or 2026-01-31T20:45 (default: now).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Why a device may or may not have something: every step that was considered, with file and line."""
+    """Explain why a device may or may not have something: every step that was considered, with file and line."""
     with _view_to_explain(find_policy(policy), (state or default_state()).absolute()) as view:
         _explain(view, device, target, at, as_json)
 

@@ -41,7 +41,8 @@ def _seat(running: Hedgerow, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_minutes_on_top_need_a_budget(running: Hedgerow) -> None:
-    assert running.run("bonus", "mia", "5").returncode == 0
+    given = json.loads(running.run("bonus", "mia", "5", "--json").stdout)
+    assert (given["minutes"], given["giver"]) == (5, "the command line")
     assert next(row for row in json.loads(running.run("budgets", "--json").stdout) if row["whose"] == "mia")["left"] == 7
     told = running.run("bonus", "mia", "5", "--for", "games")
     assert told.returncode == 2
@@ -52,13 +53,21 @@ def test_a_seat_is_opened_and_falls_back_to_a_child(running: Hedgerow) -> None:
     assert _is_blocked(running, "gambling.example", SEAT) or _is_blocked(running, "www.tiktok.com", SEAT)
     assert _seat(running, "open", "seat-1", "--as", "adult", "--minutes", "60").returncode == 0
     wait_until(lambda: not _is_blocked(running, "www.tiktok.com", SEAT), 2, "an adult sits there")
-    assert _seat(running, "extend", "seat-1", "90").returncode == 0
+    assert json.loads(_seat(running, "extend", "seat-1", "90", "--json").stdout) == {"seat": "seat-1", "minutes": 90}
     (row,) = json.loads(_seat(running, "list", "--json").stdout)
     assert (row["device"], row["profile"]) == ("seat-1", "seat-adult")
     assert _seat(running, "end", "seat-1").returncode == 0
     wait_until(lambda: _is_blocked(running, "www.tiktok.com", SEAT), 2, "a child's seat again")
     assert "nobody sits at seat-1" in _seat(running, "end", "seat-1").stderr
     assert "is a seat" in _seat(running, "open", "seat-1", "--person", "mia").stderr
+
+
+def test_a_script_reads_what_a_pause_is(running: Hedgerow) -> None:
+    held = json.loads(running.run("pause", "mia", "--minutes", "30", "--json").stdout)
+    assert (held["person"], held["ends"] - held["starts"]) == ("mia", pytest.approx(1800, abs=60))
+    assert _is_blocked(running, "bank.example", "127.0.0.2")
+    assert json.loads(running.run("resume", "mia", "--json").stdout) == {"resumed": "mia"}
+    wait_until(lambda: not _is_blocked(running, "bank.example", "127.0.0.2"), 10, "the pause is over")
 
 
 def test_an_included_file_is_followed(running: Hedgerow) -> None:

@@ -20,7 +20,7 @@ app = typer.Typer(help="The certificate authority of inspected devices.", no_arg
 
 @app.command()
 def show(state: StateDir = None, as_json: AsJson = False) -> None:
-    """The certificate's name, fingerprint and expiry."""
+    """Show the certificate's name, fingerprint and expiry."""
     authority = _authority(state)
     facts = {"name": authority.name, "sha256": authority.fingerprint, "expires": authority.expires.isoformat()}
     if as_json:
@@ -32,14 +32,14 @@ def show(state: StateDir = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def export(
-    out: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to write (default: standard output).")] = None,
+    out: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to write (default: standard output).")] = None,
     form: Annotated[
         CertificateForm | None,
         typer.Option("--format", help="pem; der for Android and Windows; mobileconfig for Apple's (default: as FILE is named, else pem)."),
     ] = None,
     state: StateDir = None,
 ) -> None:
-    """The certificate to install on devices. The private key never leaves the state directory."""
+    """Write the certificate to install on devices. The private key never leaves the state directory."""
     data = certificate_file(_authority(state), form or form_for(out.name if out else "")).data
     try:
         if out is None:
@@ -53,10 +53,10 @@ def export(
 @app.command()
 def rotate(
     state: StateDir = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """A new certificate authority in place of the old one. Devices that trust the old one have to install the new certificate."""
+    """Put a new certificate authority in place of the old one. Devices that trust the old one have to install the new certificate."""
     folder = (state or default_state()).absolute()
     _authority(state)
     if not yes and not typer.confirm("Every inspected device will have to install the new certificate. Go on?"):

@@ -22,7 +22,7 @@ _SHOWN = {Health.GOOD: "[green]good[/]  ", Health.UNSURE: "[yellow]unsure[/]", H
 
 def doctor(
     device: Annotated[
-        str | None, typer.Argument(metavar="[DEVICE]", help="Say of each known way round the filter whether it is closed to this device.")
+        str | None, typer.Argument(metavar="DEVICE", help="Say of each known way round the filter whether it is closed to this device.")
     ] = None,
     state: StateDir = None,
     as_json: AsJson = False,

@@ -17,10 +17,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from hedgerow.app.commands import keep as cli_keep
-from hedgerow.app.commands.options import AsJson, StateDir, call, fail
+from hedgerow.app.commands.options import AsJson, StateDir, call, fail, tell
 from hedgerow.app.commands.tables import add_row, printable
 
-Whom = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A person, a device or an address; nobody named means everybody.")]
+Whom = Annotated[str | None, typer.Argument(metavar="NAME", help="A person, a device or an address; nobody named means everybody.")]
 
 
 class HowLong(StrEnum):
@@ -30,7 +30,7 @@ class HowLong(StrEnum):
 
 
 def devices(state: StateDir = None, as_json: AsJson = False) -> None:
-    """The devices that were seen, whose they are and what they were answered in the last day."""
+    """Show the devices that were seen, whose they are and what they were answered in the last day."""
     rows = call(state, "GET", "/devices")
     if as_json:
         return _print_json(rows)
@@ -49,7 +49,7 @@ def log(
     device: Annotated[str | None, typer.Option(help="Only this device.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The last decisions, oldest first: allowed or blocked, what, and why."""
+    """Show the last decisions, oldest first: allowed or blocked, what, and why."""
     query = {"limit": limit} | ({"device": device} if device else {})
     last = 0
     while True:
@@ -66,16 +66,17 @@ def pause(
     name: Whom = None,
     minutes: Annotated[float | None, typer.Option(min=1, help="For how long (default: until resumed).")] = None,
     state: StateDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Stop the internet for a person, a device or everybody; helplines stay reachable."""
-    call(state, "POST", "/pause", **_whom(state, name), **({"minutes": minutes} if minutes else {}))
-    print(f"Paused for {name or 'everybody'}{f', for {minutes:g} minutes' if minutes else ', until resumed'}.")
+    held = call(state, "POST", "/pause", **_whom(state, name), **({"minutes": minutes} if minutes else {}))
+    tell(as_json, held, f"Paused for {name or 'everybody'}{f', for {minutes:g} minutes' if minutes else ', until resumed'}.")
 
 
-def resume(name: Whom = None, state: StateDir = None) -> None:
+def resume(name: Whom = None, state: StateDir = None, as_json: AsJson = False) -> None:
     """End a pause."""
     call(state, "POST", "/resume", **_whom(state, name))
-    print(f"Resumed for {name or 'everybody'}.")
+    tell(as_json, {"resumed": name}, f"Resumed for {name or 'everybody'}.")
 
 
 def grant(
@@ -102,13 +103,13 @@ def requests(
     how_long: Annotated[HowLong, typer.Option("--for", help="For how long a yes holds.")] = HowLong.HOUR,
     as_json: AsJson = False,
 ) -> None:
-    """What was asked for on block pages; answer with --approve or --deny."""
+    """Show what was asked for on block pages; answer with --approve or --deny."""
     if approve is not None:
         given = call(state, "POST", f"/requests/{approve}/approve", how_long=how_long.value)
-        print(json.dumps(given, ensure_ascii=False) if as_json else f"Approved request {approve}.")
+        tell(as_json, given, f"Approved request {approve}.")
     if deny is not None:
         call(state, "POST", f"/requests/{deny}/deny")
-        print(json.dumps({"denied": deny}) if as_json else f"Denied request {deny}.")
+        tell(as_json, {"denied": deny}, f"Denied request {deny}.")
     if approve is not None or deny is not None:
         return None
     rows = call(state, "GET", "/requests")
@@ -123,8 +124,9 @@ def requests(
 
 
 def password(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Whose (default: the first admin's).")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Whose (default: the first admin's).")] = None,
     state: StateDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Set a password for the web pages: the first one, or a new one where it is forgotten. Asks for it, or reads it from a pipe."""
     accounts = call(state, "GET", "/accounts")
@@ -133,15 +135,17 @@ def password(
         typer.prompt(f"New password for {name}", hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline()
     )
     new = new.rstrip("\n")
-    if any(row["name"] == name for row in accounts):
-        call(state, "PUT", f"/accounts/{quote(name, safe='')}/password", password=new)
-        print(f"{name} has a new password; all sessions of that account have ended.")
-    else:
+    is_new = all(row["name"] != name for row in accounts)
+    if is_new:
         call(state, "POST", "/accounts", name=name, role="admin", password=new)
-        print(f"{name} may sign in now, as an admin.")
+        sentence = f"{name} may sign in now, as an admin."
+    else:
+        call(state, "PUT", f"/accounts/{quote(name, safe='')}/password", password=new)
+        sentence = f"{name} has a new password; all sessions of that account have ended."
+    tell(as_json, {"account": name, "new": is_new}, sentence)
 
 
-def proxy_password() -> None:
+def proxy_password(as_json: AsJson = False) -> None:
     """Make the `proxy_password` of a device or seat that signs in to the proxy. Asks for the password, or reads it from a pipe."""
     new = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline()
     new = new.rstrip("\n")
@@ -149,7 +153,8 @@ def proxy_password() -> None:
         fail("An empty password would be none.")
     import argon2  # half of what this command needs to load, and no other does
 
-    print(f'proxy_password: "{argon2.PasswordHasher().hash(new)}"')
+    made = argon2.PasswordHasher().hash(new)
+    tell(as_json, {"proxy_password": made}, f'proxy_password: "{made}"')
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (devices, log, pause, resume, grant, requests, password, proxy_password, *cli_keep.COMMANDS)

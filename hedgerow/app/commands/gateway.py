@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from hedgerow.app.commands.options import AsJson, StateDir, fail
+from hedgerow.app.commands.options import AsJson, StateDir, fail, tell
 from hedgerow.app.control.gateway_keeper import Choice, census_of, choice_file, gateway_of
 from hedgerow.app.settings import Settings, default_state
 from hedgerow.app.snapshot import Snapshot, View
@@ -47,7 +47,7 @@ def plan(lan: Lan = None, strict: Strict = None, allow_ipsec: AllowIpsec = None,
 
 
 @app.command()
-def apply(lan: Lan = None, strict: Strict = None, allow_ipsec: AllowIpsec = None, state: StateDir = None) -> None:
+def apply(lan: Lan = None, strict: Strict = None, allow_ipsec: AllowIpsec = None, state: StateDir = None, as_json: AsJson = False) -> None:
     """Put the gateway in place; a running Hedgerow then keeps it so. Without options: as it was chosen the last time."""
     folder = (state or default_state()).absolute()
     with _plain_errors():
@@ -55,24 +55,24 @@ def apply(lan: Lan = None, strict: Strict = None, allow_ipsec: AllowIpsec = None
         gateway, census = _gateway(choice, folder)
         nftables.apply(gateway, census)
         choice.save(folder)
-    print(f"The gateway is in place on {', '.join(choice.lan)}. To take it away: hedgerow gateway remove")
-    for warning in _warnings(gateway):
-        print(f"warning: {warning}")
+    warnings = list(_warnings(gateway))
+    place = f"The gateway is in place on {', '.join(choice.lan)}. To take it away: hedgerow gateway remove"
+    tell(as_json, {"in_place": True, "lan": choice.lan, "warnings": warnings}, place, *(f"warning: {each}" for each in warnings))
 
 
 @app.command()
-def remove(state: StateDir = None) -> None:
-    """The emergency switch: take the gateway away, at once and without a trace, whether or not Hedgerow runs."""
+def remove(state: StateDir = None, as_json: AsJson = False) -> None:
+    """Take the gateway away, in an emergency too: at once and without a trace, whether or not Hedgerow runs."""
     folder = (state or default_state()).absolute()
     with _plain_errors():
         choice_file(folder).unlink(missing_ok=True)  # first, so that control does not put it back
         nftables.remove()
-    print("The gateway is gone: devices reach the internet as the machine's other rules let them.")
+    tell(as_json, {"in_place": False}, "The gateway is gone: devices reach the internet as the machine's other rules let them.")
 
 
 @app.command()
 def status(state: StateDir = None, as_json: AsJson = False) -> None:
-    """Whether the gateway is in place, for whom, and what it did. The exit status is 1 where it is chosen but not in place."""
+    """Show whether the gateway is in place, for whom, and what it did. The exit status is 1 where it is chosen but not in place."""
     folder = (state or default_state()).absolute()
     with _plain_errors():
         choice, found = Choice.load(folder), nftables.look()

@@ -26,7 +26,7 @@ _ROWS = 12
 
 
 def report(
-    out: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write.")] = Path("hedgerow-report.html"),
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write.")] = Path("hedgerow-report.html"),
     language: Annotated[str, typer.Option("--language", help="One of en, de, fr, es and pt.")] = "en",
     state: StateDir = None,
     as_json: AsJson = False,
@@ -48,7 +48,7 @@ def kept(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A person or a device, also one that the policy knows no longer.")],
     state: StateDir = None,
 ) -> None:
-    """Print all that is kept about somebody, a row of JSON a line."""
+    """Show all that is kept about somebody, a row of JSON a line."""
     print(call_text(state, "/kept", name=name), end="")
 
 
@@ -77,7 +77,7 @@ def top(
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """A live view: processes, devices, and what was decided last."""
+    """Watch it live: processes, devices, and what was decided last."""
     if as_json:
         print(json.dumps(_look(state), ensure_ascii=False))
         return

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, S
 from rich.table import Column, Table
 from rich.text import Text
 
-from hedgerow.app.commands.options import AsJson, PolicyFile, StateDir, call, fail, find_policy
+from hedgerow.app.commands.options import AsJson, PolicyFile, StateDir, call, fail, find_policy, tell
 from hedgerow.app.commands.tables import add_row, printable
 from hedgerow.app.control.compile_job import CompileError, ListFolders
 from hedgerow.app.control.lists import ListProgress, newest_generation, prepare_generation, sources_of
@@ -50,7 +50,7 @@ app = typer.Typer(help="The lists: fetch, compile, look up.", no_args_is_help=Tr
 
 @app.command()
 def status(state: StateDir = None, as_json: AsJson = False) -> None:
-    """The lists in force, what each adds that no other has, and what is wrong with it."""
+    """Show the lists in force, what each adds that no other has, and what is wrong with it."""
     found = call(state, "GET", "/status")
     if as_json:
         print(json.dumps({"lists": found["lists"], "problems": found["list_problems"]}, ensure_ascii=False, indent=1))
@@ -91,7 +91,7 @@ _NUMBERS = {"domains": "names", "unique": "unique", "url_rules": "rules"}
 
 @app.command()
 def public(as_json: AsJson = False) -> None:
-    """The public lists that a policy can name: `lists: [{source: NAME}]`."""
+    """Show the public lists that a policy can name: `lists: [{source: NAME}]`."""
     known = public_sources().values()
     if as_json:
         print(json.dumps([asdict(source) for source in known], ensure_ascii=False, indent=1))
@@ -111,6 +111,7 @@ def accept(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The list, as `hedgerow lists status` calls it.")],
     policy: PolicyFile = None,
     state: StateDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Use a newer copy of a list that was held back. A running Hedgerow takes it over by itself."""
     folders = ListFolders((state or default_state()).absolute())
@@ -127,7 +128,7 @@ def accept(
         fail(f"Can't accept it: {error.strerror}.")
     if not accepted:
         fail(f"No copy of '{name}' is held back.")
-    print(f"The newer copy of {name} is used from now on.")
+    tell(as_json, {"accepted": name}, f"The newer copy of {name} is used from now on.")
 
 
 @app.command()
@@ -161,7 +162,7 @@ def check(
     list_format: Annotated[str, typer.Option("--format", help="Read it as this format, whatever it looks like.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """What a list is read as, and each of its lines that is not used, with the reason. Exit status 1 if nothing in it is."""
+    """Show what a list is read as, and each of its lines that is not used, with the reason. The exit status is 1 where nothing is used."""
     with tempfile.TemporaryDirectory() as folder:
         _name, intake = ParsedLists(Path(folder), kept=SHOWN_PROBLEMS).take_in(Source(str(file), category, file, format=list_format))
     counts = {"format": intake.format, "lines": intake.lines, "names": intake.names, "url_rules": intake.url_rules}
@@ -175,12 +176,12 @@ def check(
 
 @app.command()
 def lookup(
-    targets: Annotated[list[str], typer.Argument(metavar="HOST-OR-URL…")],
+    targets: Annotated[list[str], typer.Argument(metavar="HOST-OR-URL…", help="What to look for.")],
     index: Annotated[Path | None, typer.Option("--index", metavar="DIR", help="Compiled lists (default: those in force).")] = None,
     state: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Which lists know a host or a URL, and where in them it stands."""
+    """Show which lists know a host or a URL, and where in them it stands."""
     folder = index or _generation_in_force((state or default_state()).absolute())
     try:
         catalogue = Catalogue.open(folder)

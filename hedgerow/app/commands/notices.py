@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hedgerow.app.commands.options import AsJson, StateDir, call
+from hedgerow.app.commands.options import AsJson, StateDir, call, tell
 from hedgerow.app.commands.tables import add_row
 
 app = typer.Typer(help="Notices: who gets them, where, and whether they arrive.", no_args_is_help=True)
@@ -22,7 +22,7 @@ Receiver = Annotated[str, typer.Argument(metavar="NAME", help="A receiver, as `n
 
 @app.command(name="list")
 def list_(state: StateDir = None, as_json: AsJson = False) -> None:
-    """Who gets notices, and what was sent of late."""
+    """Show who gets notices, and what was sent of late."""
     told = call(state, "GET", "/notices")
     if as_json:
         print(json.dumps(told, ensure_ascii=False, indent=1))
@@ -40,20 +40,21 @@ def list_(state: StateDir = None, as_json: AsJson = False) -> None:
 
 
 @app.command(name="set")
-def set_(name: Receiver, state: StateDir = None) -> None:
+def set_(name: Receiver, state: StateDir = None, as_json: AsJson = False) -> None:
     """Say where a receiver is reached. Asks for the address, or reads it from a pipe, so that it stands in no history."""
     address = typer.prompt("Address, such as mailto://… or ntfy://…", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
     call(state, "PUT", f"/notices/{quote(name, safe='')}/address", address=address.strip())
-    print(f"Kept. `hedgerow notices test {name}` shows whether it works." if address.strip() else f"{name} has no address now.")
+    sentence = f"Kept. `hedgerow notices test {name}` shows whether it works." if address.strip() else f"{name} has no address now."
+    tell(as_json, {"receiver": name, "has_address": bool(address.strip())}, sentence)
 
 
 @app.command(name="test")
 def send_test(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Whom (default: all).")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Whom (default: all).")] = None,
     state: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a notice now, to one receiver or to all; ends with status 1 where one does not arrive."""
+    """Send a notice now, to one receiver or to all. The exit status is 1 where one does not arrive."""
     path = f"/notices/{quote(name, safe='')}/test" if name is not None else "/notices/test"
     results = call(state, "POST", path)
     if as_json:

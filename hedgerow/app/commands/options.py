@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -22,6 +24,12 @@ def fail(message: str) -> NoReturn:
     """Ends the command with one sentence on standard error and exit status 2."""
     print(f"hedgerow: {message}", file=sys.stderr)
     raise typer.Exit(2)
+
+
+def tell(as_json: bool, facts: Mapping[str, Any], *lines: str) -> None:
+    """What came of a command: its facts for a script, or lines for people."""
+    for line in (json.dumps(facts, ensure_ascii=False),) if as_json else lines:
+        print(line)
 
 
 def find_policy(path: Path | None) -> Path | None:

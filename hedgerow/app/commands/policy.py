@@ -96,10 +96,10 @@ def _line_of(problem: Problem) -> tuple[str, ...]:
 
 
 def services(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A service or a group of them; nothing lists all.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A service or a group of them; nothing lists all.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The services that a policy can name, and what each is made of."""
+    """Show the services that a policy can name, and what each is made of."""
     known = Services.load().by_id
     chosen = [service for service in known.values() if name is None or name in (service.id, service.group)]
     if not chosen:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hedgerow.app.commands.family import HowLong
-from hedgerow.app.commands.options import AsJson, StateDir, call, fail
+from hedgerow.app.commands.options import AsJson, StateDir, call, fail, tell
 from hedgerow.app.commands.tables import add_row
 from hedgerow.dashboards.api.codes import VALID_MINUTES
 from hedgerow.dashboards.api.vouchers import AuditRow, audit_csv
@@ -28,7 +28,7 @@ class Band(StrEnum):
 
 
 def budgets(state: StateDir = None, as_json: AsJson = False) -> None:
-    """How many minutes everybody has used today, and how many are left."""
+    """Show how many minutes everybody has used today, and how many are left."""
     rows = call(state, "GET", "/budgets")
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
@@ -42,13 +42,14 @@ def budgets(state: StateDir = None, as_json: AsJson = False) -> None:
 
 def bonus(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A person, or a device with a budget of its own.")],
-    minutes: Annotated[int, typer.Argument(metavar="MINUTES", min=1, max=1440)],
+    minutes: Annotated[int, typer.Argument(metavar="MINUTES", min=1, max=1440, help="How many more today.")],
     subject: Annotated[str, typer.Option("--for", metavar="WHAT", help="A category or service that has a budget of its own.")] = "",
     state: StateDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Give minutes on top of today's budget."""
-    call(state, "POST", "/bonus", name=name, minutes=minutes, subject=subject)
-    print(f"{name} has {minutes} minutes more today{f', for {subject}' if subject else ''}.")
+    given = call(state, "POST", "/bonus", name=name, minutes=minutes, subject=subject)
+    tell(as_json, given, f"{name} has {minutes} minutes more today{f', for {subject}' if subject else ''}.")
 
 
 @seat.command("open")
@@ -59,36 +60,40 @@ def open_seat(
     person: Annotated[str | None, typer.Option(help="Who signs in at a device that several share.")] = None,
     guest: Annotated[str, typer.Option("--name", help="What the guest is called, if that should be known.")] = "",
     state: StateDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Begin a session; it ends the one before it."""
     if band is None and person is None:
         fail("Say who sits down: --as child, --as adult, or --person NAME")
     body = {"name": guest} | ({"minutes": minutes} if minutes else {})
     body |= {"band": band.value} if band is not None else {}
-    call(state, "POST", f"/sittings/{name}", **body, **({"person": person} if person else {}))
+    sitting = call(state, "POST", f"/sittings/{name}", **body, **({"person": person} if person else {}))
     who = person or (f"an adult{f' ({guest})' if guest else ''}" if band is Band.ADULT else f"a child{f' ({guest})' if guest else ''}")
-    print(f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}.")
+    tell(as_json, sitting, f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}.")
 
 
 @seat.command()
 def extend(
-    name: Seat, minutes: Annotated[float, typer.Argument(metavar="MINUTES", min=1, max=1440, help="From now.")], state: StateDir = None
-) -> None:  # fmt: skip
+    name: Seat,
+    minutes: Annotated[float, typer.Argument(metavar="MINUTES", min=1, max=1440, help="In how many minutes from now it ends.")],
+    state: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Let a session end in so many minutes from now."""
     call(state, "POST", f"/sittings/{name}/end", minutes=minutes)
-    print(f"{name}: {minutes:g} minutes from now.")
+    tell(as_json, {"seat": name, "minutes": minutes}, f"{name}: {minutes:g} minutes from now.")
 
 
 @seat.command()
-def end(name: Seat, state: StateDir = None) -> None:
+def end(name: Seat, state: StateDir = None, as_json: AsJson = False) -> None:
     """End a session now; the seat is a child's again."""
     call(state, "POST", f"/sittings/{name}/end")
-    print(f"{name} is free.")
+    tell(as_json, {"ended": name}, f"{name} is free.")
 
 
 @seat.command("list")
 def list_seats(state: StateDir = None, as_json: AsJson = False) -> None:
-    """The sessions that are open."""
+    """Show the sessions that are open."""
     rows = call(state, "GET", "/sittings")
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
@@ -102,7 +107,7 @@ def list_seats(state: StateDir = None, as_json: AsJson = False) -> None:
 
 @seat.command()
 def vouchers(
-    count: Annotated[int, typer.Argument(metavar="COUNT", min=1, max=200)],
+    count: Annotated[int, typer.Argument(metavar="COUNT", min=1, max=200, help="How many.")],
     minutes: Annotated[int, typer.Option(min=1, max=1440, help="How long each session is.")],
     band: Annotated[Band, typer.Option("--as", help="Who sits down with one.")],
     days: Annotated[int, typer.Option(min=1, max=366, help="Days within which they must be used.")] = 30,
@@ -120,18 +125,18 @@ def vouchers(
 
 @seat.command()
 def audit(
-    first: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="Default: a month ago.")] = None,
-    last: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Default: today.")] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="The first day (default: a month ago).")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="The last day (default: today).")] = None,
     state: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """For an inspection: what was blocked at the seats, day by day, without names (CSV)."""
+    """Count for an inspection what was blocked at the seats, day by day, without names (CSV)."""
     rows = call(state, "GET", "/audit", **{name: day for name, day in (("first", first), ("last", last)) if day})
     print(json.dumps(rows, indent=1) if as_json else audit_csv(AuditRow(**row) for row in rows), end="")
 
 
 def code(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A person, or a device.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A person, or a device.")] = None,
     subject: Annotated[str, typer.Option("--open", metavar="WHAT", help="A site, service or category that it opens.")] = "",
     how_long: Annotated[HowLong, typer.Option("--for", help="For how long that is open.")] = HowLong.HOUR,
     minutes: Annotated[int | None, typer.Option(min=1, max=1440, help="Minutes on top of today's budget, instead.")] = None,

@@ -25,7 +25,7 @@ from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.decide import WELCOMED, decide
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.lifelines import Lifelines
-from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Person, Policy, Reason, Request
+from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Pause, Person, Policy, Reason, Request
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.services import Service, Services
 from hedgerow.policies.targets import parse_target
@@ -174,13 +174,14 @@ class WebControl:
         await asyncio.to_thread(self._publisher.ledger.revoke, grant_id, giver)
         await self._publisher.publish()
 
-    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> None:
+    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
         self.check_whose(device, person)
         if ends is not None and ends <= time.time():
             raise Unfit("The time at which the pause ends is over.")
         device_id = DeviceId(device) if device else None
-        await asyncio.to_thread(lambda: self._publisher.ledger.pause(giver, device=device_id, person=person, ends=ends))
+        held = await asyncio.to_thread(lambda: self._publisher.ledger.pause(giver, device=device_id, person=person, ends=ends))
         await self._publisher.publish()
+        return held
 
     async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
         self.check_whose(device, person)

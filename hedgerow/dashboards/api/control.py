@@ -9,7 +9,7 @@ from typing import Protocol
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.lifelines import Lifeline
-from hedgerow.policies.model import Decision, DeviceId, Grant, Kind, Policy
+from hedgerow.policies.model import Decision, DeviceId, Grant, Kind, Pause, Policy
 
 
 class HowLong(StrEnum):
@@ -211,7 +211,7 @@ class Control(Protocol):
         """Ends a grant now. Raises `journal.ledger.NoSuchEntry`."""
         ...
 
-    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> None:
+    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
         """Holds a device, a person or everybody until `ends` or until resumed. Raises `Unfit` for an unknown name or a past `ends`."""
         ...
 

@@ -134,11 +134,11 @@ def _add_changes(api: APIRouter, control: Control, clock: Callable[[], float]) -
     async def revoke(giver: Giver, grant_id: str) -> None:
         await control.revoke(grant_id, giver)
 
-    @api.post("/pause", status_code=204)
-    async def pause(giver: Giver, whom: PauseOrder) -> None:
+    @api.post("/pause", status_code=201)
+    async def pause(giver: Giver, whom: PauseOrder) -> Pause:
         _check_one(whom)
         ends = None if whom.minutes is None else clock() + whom.minutes * 60
-        await control.pause(giver, device=whom.device, person=whom.person, ends=ends)
+        return await control.pause(giver, device=whom.device, person=whom.person, ends=ends)
 
     @api.post("/resume", status_code=204)
     async def resume(giver: Giver, whom: Whom) -> None:

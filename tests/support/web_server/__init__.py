@@ -33,7 +33,7 @@ from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Recorder
 from hedgerow.journal.store import open_journal
-from hedgerow.policies.model import Bonus, Decision, DeviceId, Grant, Kind, Policy, Reason, Sitting, Verdict
+from hedgerow.policies.model import Bonus, Decision, DeviceId, Grant, Kind, Pause, Policy, Reason, Sitting, Verdict
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.services import Services
 from hedgerow.policies.times.endings import Ending
@@ -103,10 +103,10 @@ class LedgerControl:
     async def revoke(self, grant_id: str, giver: str) -> None:
         await asyncio.to_thread(self.ledger.revoke, grant_id, giver)
 
-    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> None:
+    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
         if person == "nobody":
             raise Unfit("there is no person nobody")
-        await asyncio.to_thread(self.ledger.pause, giver, device=DeviceId(device) if device else None, person=person, ends=ends)
+        return await asyncio.to_thread(self.ledger.pause, giver, device=DeviceId(device) if device else None, person=person, ends=ends)
 
     async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
         await asyncio.to_thread(self.ledger.resume, giver, device=DeviceId(device) if device else None, person=person)

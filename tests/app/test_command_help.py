@@ -1,0 +1,47 @@
+"""Every command tells what it does, explains what it takes, and speaks to scripts where it has something to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from hedgerow.app.cli import app
+
+WITHOUT_JSON = {"up", "kept", "ca export"}
+"""What runs on, what is JSON by itself, and what is a file."""
+VERBS = {
+    *("Allow", "Begin", "Bring", "Compile", "Count", "End", "Erase", "Explain", "Fetch", "Give", "Let", "Look", "Make", "Put"),
+    *("Run", "Save", "Say", "Send", "Set", "Show", "Stop", "Take", "Use", "Watch", "Write"),
+}
+
+
+def _commands(found: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    if hasattr(found, "commands"):
+        for name, each in found.commands.items():
+            yield from _commands(each, (*path, name))
+    else:
+        yield " ".join(path), found
+
+
+COMMANDS = dict(_commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_says_in_one_voice_what_it_does(name: str) -> None:
+    told = COMMANDS[name].help
+    assert told.split()[0] in VERBS
+    assert told.endswith(".")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_all_that_a_command_takes_is_explained(name: str) -> None:
+    assert not [each.name for each in COMMANDS[name].params if not getattr(each, "help", None)]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_script_can_read_what_came_of_it(name: str) -> None:
+    options = {option for each in COMMANDS[name].params for option in each.opts}
+    assert ("--json" in options) == (name not in WITHOUT_JSON)
