@@ -18,7 +18,7 @@ from hedgerow.blocklists.urls import UNKNOWN, Asker
 from hedgerow.policies.content import blocked_search, words_of_search
 from hedgerow.policies.landmarks import Landmark
 from hedgerow.policies.model import Decision, Kind, Reason, Request, SafeSearch, TargetKind, Verdict
-from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, Rule, RuleIndex, Scope, UrlRule
+from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, Rule, Scope, UrlRule
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engine
 from hedgerow.policies.subjects import belongs_to
@@ -156,7 +156,7 @@ def _explicit_block(case: Case) -> Decision | None:
     rule = case.rule
     if rule is None or rule.allow or rule.target.kind is TargetKind.SERVICE:
         return None
-    return Decision(Verdict.BLOCK, Reason.RULE, rule.target.name, rule.target.origin, rule.until)
+    return Decision(Verdict.BLOCK, Reason.RULE, rule.target.name, rule.target.origin, rule.until, note=rule.target.note)
 
 
 def _bypass(case: Case) -> Decision | None:
@@ -186,7 +186,7 @@ def _service(case: Case) -> Decision | None:
     rule = case.rule
     if rule is None or rule.allow or rule.target.kind is not TargetKind.SERVICE:
         return None
-    return Decision(Verdict.BLOCK, Reason.SERVICE, rule.target.name, rule.target.origin, rule.until)
+    return Decision(Verdict.BLOCK, Reason.SERVICE, rule.target.name, rule.target.origin, rule.until, note=rule.target.note)
 
 
 def _category(case: Case) -> Decision | None:
@@ -199,7 +199,9 @@ def _category(case: Case) -> Decision | None:
         blocked &= ~(ruling.lifted | _lifted_by_url(case, asker, blocked))
     if blocked:
         name = case.catalogue.categories[(blocked & -blocked).bit_length() - 1]
-        return Decision(Verdict.BLOCK, Reason.CATEGORY, name, _list_origin(case, name), _rule_until(rules, name))
+        rule = rules.categories.get(name)
+        until, note = (rule.until, rule.target.note) if rule else (None, "")
+        return Decision(Verdict.BLOCK, Reason.CATEGORY, name, _list_origin(case, name), until, note=note)
     return _by_list_rule(case, asker, ruling)
 
 
@@ -237,11 +239,6 @@ def _lifted_by_url(case: Case, asker: Asker, blocked: int) -> int:
     if request.url is None:
         return 0
     return case.catalogue.lifted_by_url(request.url, request.resource, request.initiator, blocked, asker)
-
-
-def _rule_until(rules: RuleIndex, category: str) -> float | None:
-    rule = rules.categories.get(category)
-    return None if rule is None else rule.until
 
 
 def _search(case: Case) -> Decision | None:

@@ -95,7 +95,7 @@ class Decision:
 
     `what` names the category, service, schedule or grant that decided; `rule` says where it is written; `until` is the
     instant (seconds since the epoch, UTC) after which the decision may differ, None when nothing is scheduled to change it.
-    `target` is the name that a REWRITE answers with.
+    `target` is the name that a REWRITE answers with; `note` what the policy says beside the rule that blocks.
     """
 
     verdict: Verdict
@@ -104,6 +104,7 @@ class Decision:
     rule: Origin | None = None
     until: float | None = None
     target: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,8 @@ def test_golden_case(topic: dict[str, Any], case: dict[str, Any], catalogue: Cat
         assert _words(decision) == expected, target
         if "until" in case:
             assert decision.until == _instant(case["until"], policy)
+        if "note" in case:
+            assert decision.note == case["note"]
         if "target" in case:
             assert decision.target == case["target"]
     if "holds_until" in case:

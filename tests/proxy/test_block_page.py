@@ -80,6 +80,14 @@ def test_what_why_and_until_when() -> None:
     assert "/home" not in text
 
 
+def test_the_note_of_a_rule_is_told_to_whom_it_is_about() -> None:
+    noted = replace(decision(Reason.SERVICE, "roblox", NOW + 60), note="we agreed on a <b>break</b>")
+    for language, label in {"en": "Note", "de": "Notiz", "fr": "Note", "es": "Nota", "pt": "Nota"}.items():
+        answer = PAGE.blocked(noted, "roblox.com", "http://roblox.com/", NOW, Form.PAGE, Reader(language))
+        assert f"<dt>{label}</dt><dd>we agreed on a &lt;b&gt;break&lt;/b&gt;</dd>" in answer.body.decode()
+    assert "<dt>Note" not in page(replace(noted, note=""))
+
+
 @pytest.mark.parametrize(
     ("until", "text"),
     [

@@ -239,6 +239,8 @@ def _facts_for_people(wording: Wording, decision: Decision, host: str, now: floa
         facts.append((labels["why"], detail))
     if decision.rule is not None:
         facts.append((labels["rule"], _rule_name(decision, labels["line"])))
+    if decision.note:
+        facts.append((labels["note"], decision.note))
     if decision.until is not None:
         facts.append((labels["until"], wording.until(decision.until, now)))
     elif decision.reason not in {Reason.CONDUCT, Reason.NO_SESSION}:  # the sentence says what ends these
