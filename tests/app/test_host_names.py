@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from hedgerow.app.control.host_names import HostNames, reverse_name
 from hedgerow.network.leases import Lease
 
@@ -23,6 +25,13 @@ def test_a_lease_comes_before_the_reverse_name_which_is_asked_for_once() -> None
     for _ in range(2):
         assert asyncio.run(names.find(leases, neighbours, 100.0)) == {A: "mias-tablet", B: "old-tv"}
     assert asked == ["192.168.1.11", "192.168.1.12"]
+
+
+@pytest.mark.parametrize("claim", ["tv\n2026-11-25 12:00:00 control[1] info: all is well", "tv\x1b[2J", "tv\u202egnp", "t" * 64])
+def test_a_name_that_nobody_could_read_is_none(claim: str) -> None:
+    """A device says by multicast DNS what it likes, and it goes into the log and onto the pages."""
+    names = HostNames(lambda _address: f"{claim}.lan")
+    assert asyncio.run(names.find([], {"192.168.1.11": B}, 100.0)) == {}
 
 
 def test_the_system_knows_this_machine() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import stat
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -101,13 +103,22 @@ class Discovery:
 
 
 def read_leases(files: Iterable[tuple[str, Callable[[str], tuple[Lease, ...]]]] = LEASE_FILES) -> list[Lease]:
-    """All leases of the DHCP servers on this machine; what can't be read, or is far too large, has none."""
+    """All leases of the DHCP servers on this machine; what can't be read, is far too large, or may be anybody's, has none."""
     found: list[Lease] = []
     for place, parse in files:
-        path = Path(place)
         try:
-            if path.stat().st_size <= LARGEST_FILE:
-                found += parse(path.read_text(encoding="utf-8", errors="replace"))
+            found += parse(_read_lease_file(Path(place)))
         except OSError:
             continue
     return found
+
+
+def _read_lease_file(path: Path) -> str:
+    """Empty where the file tells nothing that could be believed: in a folder in which everybody may write, such as /tmp, only what
+    belongs to root or to us is the DHCP server's, and nothing but a file is waited for."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        is_anybodys = path.parent.stat().st_mode & stat.S_IWOTH and status.st_uid not in {0, os.geteuid()}
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE or is_anybodys:
+            return ""
+        return file.read().decode("utf-8", "replace")

@@ -15,6 +15,7 @@ from hedgerow.network.leases import Lease
 from hedgerow.network.mdns import ask_name
 
 ASK_AGAIN_S = 300.0
+LONGEST_LABEL = 63  # RFC 1035 §2.3.4
 MOST_ASKED = 64
 """Reverse names asked for in one look; each may wait for the system's resolver."""
 
@@ -28,12 +29,13 @@ def reverse_name(address: str) -> str:
 
 
 def first_label(name: str) -> str:
-    """What a policy writes of a host name.
+    """What a policy writes of a host name; empty where a device calls itself what nobody could read, such as lines of a log.
 
-    >>> first_label("Mias-Tablet.lan")
-    'mias-tablet'
+    >>> first_label("Mias-Tablet.lan"), first_label("tv\\n2026-11-25 control: all is well")
+    ('mias-tablet', '')
     """
-    return name.partition(".")[0].lower()
+    label = name.partition(".")[0].lower()
+    return label if label.isprintable() and len(label) <= LONGEST_LABEL else ""
 
 
 class HostNames:
