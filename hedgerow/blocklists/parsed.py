@@ -124,12 +124,6 @@ def _plain(intake: Intake) -> dict[str, Any]:
     return {**data, "problems": problems, "runs": [(run.part, run.path.name, run.size) for run in intake.runs]}
 
 
-def digest_of(path: Path) -> str:
-    """The SHA-256 of a file; raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def name_of(source: Source) -> str:
     """The name of the entry that the list of `source` is parsed to; empty if the list cannot be read."""
     try:

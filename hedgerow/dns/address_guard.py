@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -26,9 +26,6 @@ def _spans(networks: Iterable[str]) -> dict[int, tuple[bytes, bytes]]:
 
 
 _SPANS: Final = {4: _spans(_PRIVATE4), 16: _spans(_PRIVATE6)}
-
-type JudgeAddress = Callable[[str], Decision | None]
-"""What the policy and the lists say about an address: a decision if it is blocked."""
 
 _REBINDING: Final = Decision(Verdict.BLOCK, Reason.RULE, PRIVATE_ADDRESS)
 _BLOCKED_ABOVE: Final = Decision(Verdict.BLOCK, Reason.RULE, UPSTREAM_BLOCKS)

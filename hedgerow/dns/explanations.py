@@ -12,7 +12,6 @@ BLOCKED: Final = 15  # for the sake of security
 CENSORED: Final = 16  # because the law says so
 FILTERED: Final = 17  # because the people of this network want it so
 STALE_NXDOMAIN: Final = 19
-NOT_READY: Final = 14
 NO_REACHABLE_AUTHORITY: Final = 22
 MAX_TEXT: Final = 160  # octets: an answer must fit a datagram
 

@@ -118,14 +118,6 @@ class Rulesets:
         """The time zone that the clocks of a device's person show."""
         return self._parties.zone(self.policy.people.get(device.person) if device.person else None)
 
-    def rules_of(self, device: Device) -> Layers:
-        """What each scope says about a device that nobody sits at, the nearest first: for those who explain."""
-        return strictest_layers(self._parties.of(device, None))
-
-    def hours_of(self, device: Device, now: float) -> tuple[tuple[Party, Hour], ...]:
-        """What time does to each party of a device: for those who explain."""
-        return tuple((party, self._clockwork.hour(party, now)) for party in self.parties_of(device, now))
-
     def closing_after(self, device: Device, now: float, within: float) -> tuple[Closed, float] | None:
         """Why the internet closes for a device that is open at `now`, and the instant, if that is in less than `within` seconds."""
         parties = self.parties_of(device, now)

@@ -57,8 +57,6 @@ CONFIG_PATHS = frozenset({"/proxy.pac", "/wpad.dat"})
 """What browsers look for under any name (RFC draft WPAD: `http://wpad.DOMAIN/wpad.dat`), to configure themselves for the proxy."""
 
 SIGN_IN_PATHS = frozenset({"/sign-in", "/sign-out"})
-START_PATH = "/start"
-"""The first step of the guide; who may take it is asked again where the password is set."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MACHINE_PATHS = frozenset({"/metrics", "/healthz"})

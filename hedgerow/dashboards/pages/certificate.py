@@ -10,7 +10,7 @@ from starlette.responses import Response
 from hedgerow.dashboards.api.guard import peer_address, reached_address
 from hedgerow.dashboards.pages.languages import language_of, message
 from hedgerow.dashboards.pages.qr_code import qr_code
-from hedgerow.dashboards.pages.site import Site
+from hedgerow.dashboards.pages.site import NOT_OURS, Site
 
 TRUSTED_PATH = "/certificate/trusted.svg"
 _SIGN = (
@@ -104,4 +104,4 @@ class CertificatePages:
         return self._site.control.device_at(peer_address(request.scope)) is None
 
     def _refusal(self, request: Request) -> Response:
-        return self._site.renderer.error(request, 403, message("This device is not part of this network."))
+        return self._site.renderer.error(request, 403, NOT_OURS)

@@ -14,8 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from hedgerow.dashboards.api.guard import CHECK_ZONE, HERE_PATH, peer_address, reached_address
-from hedgerow.dashboards.pages.languages import message
-from hedgerow.dashboards.pages.site import HERE, Site
+from hedgerow.dashboards.pages.site import HERE, NOT_OURS, Site
 
 _SIGN = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" height="24" role="img">'
@@ -61,7 +60,7 @@ class CheckPages:
     async def page(self, request: Request) -> Response:
         view = self._site.control.device_at(peer_address(request.scope))
         if view is None:
-            return self._site.renderer.error(request, 403, message("This device is not part of this network."))
+            return self._site.renderer.error(request, 403, NOT_OURS)
         place = urlsplit(f"http://{self._site.control.reached_at(reached_address(request.scope))}")
         here = _check_url(place.hostname or "", place.port)
         answer = self._site.renderer.page(request, "check.html", view=view, here=here, ways=WAYS)

@@ -11,8 +11,7 @@ from starlette.responses import Response
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.api.guard import peer_address
 from hedgerow.dashboards.api.kept_routes import download
-from hedgerow.dashboards.pages.own import NOT_OURS
-from hedgerow.dashboards.pages.site import Site, back_to
+from hedgerow.dashboards.pages.site import NOT_OURS, Site, back_to
 
 type Name = Annotated[str, Path(max_length=60)]
 

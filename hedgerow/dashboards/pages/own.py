@@ -13,16 +13,14 @@ from hedgerow.dashboards.api.codes import WrongCode
 from hedgerow.dashboards.api.guard import peer_address
 from hedgerow.dashboards.api.problems import problem
 from hedgerow.dashboards.pages import words
-from hedgerow.dashboards.pages.languages import language_of, message
+from hedgerow.dashboards.pages.languages import language_of
 from hedgerow.dashboards.pages.rules_words import rules_in_words
-from hedgerow.dashboards.pages.site import Site, back_to
+from hedgerow.dashboards.pages.site import NOT_OURS, Site, back_to
 from hedgerow.journal.read import DecisionPage, ReasonCount, RequestRow
 from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.dues import dues
 from hedgerow.policies.model import Grant, Verdict
 from hedgerow.policies.times.endings import told
-
-NOT_OURS = message("This device is not part of this network.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,7 @@ from starlette.responses import JSONResponse, Response
 from hedgerow.dashboards.api.codes import WrongCode
 from hedgerow.dashboards.api.guard import PORTAL_PATH, peer_address
 from hedgerow.dashboards.api.problems import problem
-from hedgerow.dashboards.pages.languages import message
-from hedgerow.dashboards.pages.site import Site, back_to
-
-_NOT_OURS = message("This device is not part of this network.")
+from hedgerow.dashboards.pages.site import NOT_OURS, Site, back_to
 
 
 class PortalPages:
@@ -42,7 +39,7 @@ class PortalPages:
         site = self._site
         view = site.control.device_at(peer_address(request.scope))
         if view is None or site.vouchers is None:
-            return site.renderer.error(request, 403, _NOT_OURS)
+            return site.renderer.error(request, 403, NOT_OURS)
         try:
             await site.vouchers.redeem(view.device, code)
         except WrongCode as wrong:

@@ -37,6 +37,7 @@ HERE = pathlib.Path(__file__).parent
 SEE_OTHER = 303
 _LONG_AGO_S = 400 * 86400.0
 COUNTER = "/counter"
+NOT_OURS = message("This device is not part of this network.")
 
 _NAV = (
     ("/", message("Today"), frozenset({Scope.OPERATE, Scope.READ})),
