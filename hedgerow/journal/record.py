@@ -15,10 +15,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
@@ -37,6 +37,7 @@ RESERVE = 32 * 1024 * 1024
 _DAY = 86400.0
 _CHUNK = 1000  # rows deleted a transaction, so that pruning never keeps the writer waiting
 _LATE_S = 600.0  # no worker keeps a report back for as long
+_LINK_LOCAL = "fe80:"  # every device has such an address beside its others
 _BREATH_S = 0.05  # between two of them: a lock alone would be taken again before the writer wakes up
 
 
@@ -99,7 +100,7 @@ class Recorder:
                     case AccessRequest() | Event():
                         self._kept.append(message)
                     case DeviceSeen(device=device):
-                        self._seen[device] = message
+                        self._seen[device] = _with_the_older(message, self._seen.get(device))
             self._shed(self._limit)
             del self._kept[: -self._limit]
 
@@ -301,7 +302,10 @@ def _add_sums(connection: Connection, observations: list[Observation]) -> None:
 
 
 def _mark_seen(connection: Connection, seen: list[DeviceSeen], observations: list[Observation]) -> None:
-    """A sighting says where the device is; a decision only that it is there. Neither moves `last_seen` back when the clock goes back."""
+    """A sighting says where the device is; a decision only that it is there. Neither moves `last_seen` back when the clock goes back.
+
+    Of two flushes the rows are put together as two sightings of one flush are by `_with_the_older`.
+    """
     latest = {item.device: item for item in observations}
     rows = [_seen_row(DeviceSeen(item.when, item.device, "", None, item.person, item.profile)) for item in latest.values()]
     rows += [_seen_row(item) for item in seen]
@@ -310,7 +314,9 @@ def _mark_seen(connection: Connection, seen: list[DeviceSeen], observations: lis
     statement = statement.on_conflict_do_update(
         index_elements=[devices_seen.c.device],
         set_={
-            "address": func.coalesce(func.nullif(new.address, ""), old.address),
+            "address": case(
+                (and_(old.address != "", or_(new.address == "", new.address.startswith(_LINK_LOCAL))), old.address), else_=new.address
+            ),
             "mac": func.coalesce(new.mac, old.mac),
             "name": func.coalesce(func.nullif(new.name, ""), old.name),
             "person": new.person,
@@ -319,6 +325,14 @@ def _mark_seen(connection: Connection, seen: list[DeviceSeen], observations: lis
         },
     )
     connection.execute(statement, rows)
+
+
+def _with_the_older(new: DeviceSeen, old: DeviceSeen | None) -> DeviceSeen:
+    """The newer sighting, with what only the older one tells: its name, and an address by which people find the device."""
+    if old is None:
+        return new
+    address = old.address if old.address and (not new.address or new.address.startswith(_LINK_LOCAL)) else new.address
+    return replace(new, address=address, mac=new.mac or old.mac, profile=new.profile or old.profile, name=new.name or old.name)
 
 
 def _seen_row(item: DeviceSeen) -> dict[str, object]:

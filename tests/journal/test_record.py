@@ -85,6 +85,24 @@ def test_a_device_keeps_its_address_when_only_a_decision_tells_of_it(journal):
     assert (device.first_seen, device.last_seen) == (NOW, NOW + 60)
 
 
+@pytest.mark.parametrize("flushes", [1, 2])
+def test_a_link_local_sighting_takes_neither_address_nor_name(journal, flushes):
+    """Workers see packets, discovery knows names: whichever comes first, both are kept."""
+    recorder, tablet = Recorder(journal), DeviceId("mia-tablet")
+    for sighting in (DeviceSeen(NOW, tablet, "192.168.1.31", None, "mia", "child-8-12", "Mia's tablet"),
+                     DeviceSeen(NOW + 1, tablet, "fe80::1", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12")):  # fmt: skip
+        recorder.add([sighting])
+        if flushes == 2:
+            recorder.flush()
+    recorder.flush()
+    (device,) = Reader(journal).devices(NOW)
+    assert (device.address, device.mac, device.name) == ("192.168.1.31", "aa:bb:cc:dd:ee:ff", "Mia's tablet")
+    assert device.last_seen == NOW + 1
+    recorder.add([DeviceSeen(NOW + 2, tablet, "192.168.1.77")])
+    recorder.flush()
+    assert Reader(journal).devices(NOW)[0].address == "192.168.1.77"
+
+
 @pytest.mark.parametrize(
     ("retention", "kept"),
     [
