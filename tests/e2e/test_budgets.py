@@ -52,12 +52,12 @@ def test_minutes_on_top_need_a_budget(running: Hedgerow) -> None:
 def test_a_seat_is_opened_and_falls_back_to_a_child(running: Hedgerow) -> None:
     assert _is_blocked(running, "gambling.example", SEAT) or _is_blocked(running, "www.tiktok.com", SEAT)
     assert _seat(running, "open", "seat-1", "--as", "adult", "--minutes", "60").returncode == 0
-    wait_until(lambda: not _is_blocked(running, "www.tiktok.com", SEAT), 2, "an adult sits there")
+    wait_until(lambda: not _is_blocked(running, "www.tiktok.com", SEAT), 30, "an adult sits there")
     assert json.loads(_seat(running, "extend", "seat-1", "90", "--json").stdout) == {"seat": "seat-1", "minutes": 90}
     (row,) = json.loads(_seat(running, "list", "--json").stdout)
     assert (row["device"], row["profile"]) == ("seat-1", "seat-adult")
     assert _seat(running, "end", "seat-1").returncode == 0
-    wait_until(lambda: _is_blocked(running, "www.tiktok.com", SEAT), 2, "a child's seat again")
+    wait_until(lambda: _is_blocked(running, "www.tiktok.com", SEAT), 30, "a child's seat again")
     assert "nobody sits at seat-1" in _seat(running, "end", "seat-1").stderr
     assert "is a seat" in _seat(running, "open", "seat-1", "--person", "mia").stderr
 
@@ -74,9 +74,9 @@ def test_an_included_file_is_followed(running: Hedgerow) -> None:
     assert not _is_blocked(running, "bank.example", "127.0.0.4")
     fresh = running.directory / "more" / "tom.yaml"
     fresh.write_text("people: {tom: {age: 15, devices: [127.0.0.4], block: [bank.example]}}\n")
-    wait_until(lambda: _is_blocked(running, "bank.example", "127.0.0.4"), 2, "the edit holds")
+    wait_until(lambda: _is_blocked(running, "bank.example", "127.0.0.4"), 30, "the edit holds")
     (running.directory / "more" / "kim.yaml").write_text("people: {kim: {age: 15, devices: [127.0.0.5], block: [bank.example]}}\n")
-    wait_until(lambda: _is_blocked(running, "bank.example", "127.0.0.5"), 2, "a new file is found")
+    wait_until(lambda: _is_blocked(running, "bank.example", "127.0.0.5"), 30, "a new file is found")
 
 
 def test_what_a_file_would_change_is_told(running: Hedgerow) -> None:

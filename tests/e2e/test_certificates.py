@@ -117,5 +117,5 @@ def test_export_and_rotation(whole_internet: SmallInternet, tmp_path: Path) -> N
         new = tmp_path / "new.pem"
         new.write_text(hedgerow_command("ca", "export", *state).stdout)
         assert new.read_bytes() != old.read_bytes()
-        wait_until(lambda: blocked(new), 15, "the inspector is back with the new authority")
+        wait_until(lambda: blocked(new), 60, "the inspector is back with the new authority")
         assert not blocked(old)

@@ -83,7 +83,7 @@ def test_a_code_answers_a_request(running: Hedgerow, internet: SmallInternet) ->
     form = urllib.parse.urlencode({"url": url, "note": "homework"})
     words = ["curl", "-s", "--interface", TABLET, "-x", "http://{}:{}".format(*running.proxy), "-H", f"Origin: {url.rstrip('/')}"]
     subprocess.run([*words, "-d", form, url.rstrip("/") + ASK], capture_output=True, timeout=60, check=True)
-    (request,) = wait_until(lambda: json.loads(running.run("requests", "--json").stdout), 10, "the request")
+    (request,) = wait_until(lambda: json.loads(running.run("requests", "--json").stdout), 30, "the request")
     digits = _make(running, "--request", str(request["id"]))
     assert _type_at_own_page(running, digits)[0] == 303
     wait_until(lambda: not _is_blocked(running, "bank.example"), 30, "DNS")

@@ -45,7 +45,7 @@ def test_each_device_has_its_own_answers_behind_a_forwarder(house: Hedgerow, who
         assert asked(house, FORWARDER, CHILD, tcp=tcp) == blocked
         assert asked(house, FORWARDER, NOBODY, tcp=tcp) == blocked
         assert asked(house, FORWARDER, tcp=tcp) == blocked  # for itself, whom nobody has named
-    wait_until(lambda: {CHILD, ADULT, NOBODY} <= {device["mac"] for device in json.loads(house.run("devices", "--json").stdout)}, 10)
+    wait_until(lambda: {CHILD, ADULT, NOBODY} <= {device["mac"] for device in json.loads(house.run("devices", "--json").stdout)}, 60)
 
 
 @pytest.mark.parametrize("tcp", [False, True])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from small_internet.family import LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, executable, hedgerow_command, parse_address, running_hedgerow, wait_until
 
 PASSWORD = "four words and more"
+PATIENCE = 60
 
 
 def told(running: Hedgerow, name: str, source: str) -> list[str]:
@@ -27,7 +28,7 @@ def told(running: Hedgerow, name: str, source: str) -> list[str]:
 
 
 def browser(web: str) -> httpx.Client:
-    return httpx.Client(base_url=web, trust_env=False, headers={"origin": web}, timeout=20)
+    return httpx.Client(base_url=web, trust_env=False, headers={"origin": web}, timeout=PATIENCE)
 
 
 def post(client: httpx.Client, path: str, **form: str) -> httpx.Response:
@@ -47,27 +48,27 @@ def test_a_switch_on_a_page_changes_what_a_device_is_told_and_undo_brings_it_bac
     assert told(house, "chat.example", TABLET) == ["0.0.0.0"]
     with browser(house.web) as page:
         saved = post(page, "/people/mia/switch", open="social").headers["location"]
-        wait_until(lambda: told(house, "chat.example", TABLET) == there, 2, "the switch at the resolver")
+        wait_until(lambda: told(house, "chat.example", TABLET) == there, PATIENCE, "the switch at the resolver")
         assert "allow: [social]" in house.policy_path.read_text()
         post(page, f"/changes/{saved.partition('saved=')[2]}/undo")
-    wait_until(lambda: told(house, "chat.example", TABLET) == ["0.0.0.0"], 2, "the undoing at the resolver")
+    wait_until(lambda: told(house, "chat.example", TABLET) == ["0.0.0.0"], PATIENCE, "the undoing at the resolver")
 
 
 def test_a_device_given_to_somebody_else_follows_their_rules(house: Hedgerow, whole_internet: SmallInternet) -> None:
     with browser(house.web) as page:
         post(page, "/devices/give", device="mia-tablet", person="tom")
-        wait_until(lambda: told(house, "chat.example", TABLET) != ["0.0.0.0"], 2, "tom's rules")
+        wait_until(lambda: told(house, "chat.example", TABLET) != ["0.0.0.0"], PATIENCE, "tom's rules")
         post(page, "/devices/give", device="mia-tablet", person="mia")
-        wait_until(lambda: told(house, "chat.example", TABLET) == ["0.0.0.0"], 2, "mia's rules")
+        wait_until(lambda: told(house, "chat.example", TABLET) == ["0.0.0.0"], PATIENCE, "mia's rules")
 
 
 def test_allow_this_at_a_row_of_the_log_opens_it(house: Hedgerow, whole_internet: SmallInternet) -> None:
     assert told(house, "gambling.example", TABLET) == ["0.0.0.0"]
     with browser(house.web) as page:
-        wait_until(lambda: "gambling.example" in page.get("/log?person=mia").text, 5, "the row")
+        wait_until(lambda: "gambling.example" in page.get("/log?person=mia").text, PATIENCE, "the row")
         assert "topic: Gambling" in page.get("/why", params={"device": "mia-tablet", "target": "gambling.example"}).text
         post(page, "/grants/new", subject="gambling.example", device="mia-tablet", person="mia", **{"for": "hour"})
-    wait_until(lambda: told(house, "gambling.example", TABLET) != ["0.0.0.0"], 2, "the permission")
+    wait_until(lambda: told(house, "gambling.example", TABLET) != ["0.0.0.0"], PATIENCE, "the permission")
 
 
 def test_every_page_of_the_running_hedgerow_answers(house: Hedgerow) -> None:
@@ -178,27 +179,26 @@ def test_the_first_start_without_a_policy_file(whole_internet: SmallInternet, tm
                 post(page, "/start/place", country="GB", zone="Europe/London")
                 post(page, "/start/people", **{"name-0": "mia", "age-0": "9", "name-1": "ana", "age-1": "41"})
                 kdig(dns, "www.tiktok.com", source="127.0.0.7")
-                wait_until(lambda: "127.0.0.7" in page.get("/start?step=4").text, 5, "the device in the guide")
+                wait_until(lambda: "127.0.0.7" in page.get("/start?step=4").text, PATIENCE, "the device in the guide")
                 assert kdig(dns, "www.tiktok.com", source="127.0.0.7").data("A") == ["0.0.0.0"]  # type: ignore[union-attr]
                 post(page, "/start/devices", **{"device-0": "127.0.0.7", "person-0": "mia", "called-0": "tablet"})
                 policy = (tmp_path / "hedgerow.yaml").read_text()
                 assert "tablet: {ip: 127.0.0.7}" in policy
                 assert hedgerow_command("check", str(tmp_path / "hedgerow.yaml")).returncode == 0
                 _kill_control(process.pid)
-                wait_until(lambda: _answers(page, "/people/mia"), 15, "control after a kill, with the new file and the old session")
+                wait_until(lambda: _answers(page, "/people/mia"), PATIENCE, "control after a kill, with the new file and the old session")
                 explained = hedgerow_command("explain", "--state", str(state), "tablet", "www.tiktok.com", cwd=tmp_path)
                 assert "tablet (mia, child-8-12)" in explained.stdout, explained.stderr
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(15) == 0
+            assert process.wait(PATIENCE) == 0
 
 
 def _kill_control(parent: int) -> None:
     for line in subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout.splitlines():
         words = line.split()
         if words[1] == str(parent) and "control" in words:
-            subprocess.run(["kill", "-9", words[0]], check=True)
-            time.sleep(0.3)
+            os.kill(int(words[0]), signal.SIGKILL)
             return
     raise AssertionError("there is no control process")
 

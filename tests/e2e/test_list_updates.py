@@ -94,7 +94,7 @@ def test_every_outcome_is_shown_and_the_index_is_never_worse(internet: SmallInte
         wait_until(lambda: (found := status(running)) and all(found[name]["domains"] for name in good) and found, 60)
         # The bomb is the last to be done with.
         told = {name: message for name, (_, message) in BAD.items()}
-        rows = wait_until(lambda: (found := status(running)) and all(told[name] in found[name]["problem"] for name in told) and found, 60)
+        rows = wait_until(lambda: (found := status(running)) and all(told[name] in found[name]["problem"] for name in told) and found, 120)
         for name in BAD:
             assert rows[name]["domains"] == 0
         assert "certificate is not trusted" in rows["impostor"]["problem"]
@@ -120,24 +120,24 @@ def test_every_outcome_is_shown_and_the_index_is_never_worse(internet: SmallInte
         assert not is_blocked(running, "www.wikipedia.org")
 
         update(running, "accept", "shrinks")
-        wait_until(lambda: not is_blocked(running, "shrinks-199.example"), 20, "the accepted copy holds")
+        wait_until(lambda: not is_blocked(running, "shrinks-199.example"), 60, "the accepted copy holds")
         assert is_blocked(running, "shrinks-49.example")
         assert not status(running)["shrinks"]["held"]
         _press(running, "grows-wild")
-        wait_until(lambda: is_blocked(running, "www.wikipedia.org"), 20, "the copy that was accepted on the page holds")
+        wait_until(lambda: is_blocked(running, "www.wikipedia.org"), 60, "the copy that was accepted on the page holds")
         assert not status(running)["grows-wild"]["held"]
 
 
 def _press(running: Hedgerow, name: str) -> None:
     """The button on the page of lists, again where lists are being compiled at the moment."""
     token = (running.state / "admin-token").read_text().strip()
-    headers = {"Authorization": f"Bearer {token}"}
+    page = {"headers": {"Authorization": f"Bearer {token}"}, "trust_env": False, "timeout": 60}
 
     def is_taken() -> bool:
-        return httpx.post(f"{running.web}/lists/accept", data={"name": name}, headers=headers, trust_env=False).status_code == 303
+        return httpx.post(f"{running.web}/lists/accept", data={"name": name}, **page).status_code == 303  # type: ignore[arg-type]
 
-    assert "Use the newer copy" in httpx.get(f"{running.web}/lists", headers=headers, trust_env=False).text
-    wait_until(is_taken, 20, "the held copy is accepted")
+    assert "Use the newer copy" in httpx.get(f"{running.web}/lists", **page).text  # type: ignore[arg-type]
+    wait_until(is_taken, 60, "the held copy is accepted")
 
 
 def test_a_slow_server_keeps_no_other_list_from_being_used(internet: SmallInternet, publisher: ListServer) -> None:
@@ -146,7 +146,7 @@ def test_a_slow_server_keeps_no_other_list_from_being_used(internet: SmallIntern
     entries = "".join(f'  - {{category: adult, name: {name}, url: "{publisher.root}/{name}"}}\n' for name in ("never", "good"))
     try:
         with running_hedgerow(family_policy(internet, lists="lists:\n" + entries)) as running:
-            wait_until(lambda: is_blocked(running, "good-7.example"), 25, "the list of the quick server is used")
+            wait_until(lambda: is_blocked(running, "good-7.example"), 45, "the list of the quick server is used")
             assert status(running)["never"]["domains"] == 0
     finally:
         is_over.set()

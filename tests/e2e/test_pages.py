@@ -46,7 +46,7 @@ def test_the_button_of_the_block_page_files_an_access_request(family: Hedgerow, 
         found = [(each["url"], each["note"], each["device"]) for each in json.loads(listed.stdout)]
         return found == [(page, "for my homework", "mia-tablet")]
 
-    wait_until(filed, 5, "the request is listed")
+    wait_until(filed, 30, "the request is listed")
 
 
 def test_connect_to_a_blocked_host_is_refused_with_a_reason(family: Hedgerow, internet: SmallInternet) -> None:
@@ -141,8 +141,8 @@ def test_clients_outside_the_network_get_nothing(family: Hedgerow, internet: Sma
 
 def test_the_web_page_shows_devices_and_decisions(family: Hedgerow, internet: SmallInternet) -> None:
     fetch(family, internet.url("adult.example", "/", "http"), internet)
-    wait_until(lambda: "mia-tablet" in curl(family.web + "/").text, 5, "the device on the page")
-    wait_until(lambda: "adult.example" in curl(family.web + "/").text, 5, "the decision on the page")
+    wait_until(lambda: "mia-tablet" in curl(family.web + "/").text, 30, "the device on the page")
+    wait_until(lambda: "adult.example" in curl(family.web + "/").text, 30, "the decision on the page")
     metrics = curl(family.web + "/metrics")
     assert metrics.status == 200
     assert "hedgerow_" in metrics.text

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import time
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 from small_internet import SmallInternet
 from small_internet.clients import curl, kdig
 from small_internet.family import LAPTOP, LISTS, PEOPLE, TABLET, family_policy
+from small_internet.fast_time import WallClock
+from small_internet.promises import Stopwatch
 from small_internet.running import Hedgerow, running_hedgerow, wait_until
+
+BEDTIME = datetime(2027, 1, 8, 20, tzinfo=UTC).timestamp()
+WITH_BEDTIME = re.sub(r"(    age: \d+\n)", r'\1    bedtime: "20:00-04:00"\n', PEOPLE)
 
 
 def told(running: Hedgerow, name: str, source: str) -> tuple[list[str], int]:
@@ -33,35 +39,24 @@ def test_age_decides_at_the_same_moment(family: Hedgerow, internet: SmallInterne
         assert told(family, "adult.example", source)[0] == ["0.0.0.0"]
 
 
-def test_bedtime_changes_both_points_for_both_children(internet: SmallInternet) -> None:
-    """Bedtimes begin at full minutes, so this one waits for the clock."""
+def test_bedtime_changes_both_points_for_both_children(internet: SmallInternet, tmp_path: Path) -> None:
     children, lifeline = (TABLET, LAPTOP), "www.childline.org.uk"
-    with running_hedgerow(family_policy(internet), lists=LISTS) as running:
-        bedtime = _next_minute(5)
-        running.edit_policy(family_policy(internet, people=_with_bedtime(bedtime)))
-        time.sleep(2)
+    clock = WallClock(tmp_path, BEDTIME - 3600)
+    with running_hedgerow(family_policy(internet, people=WITH_BEDTIME), lists=LISTS, environment=clock.environment) as running:
+        clock.set(BEDTIME - 30)
         for child in children:
+            left = BEDTIME - clock.now()
             addresses, ttl = told(running, "bank.example", child)
             assert addresses == [internet.address_of("bank.example")]
-            assert ttl <= bedtime.timestamp() - time.time() + 1, "a TTL reaches past bedtime"
+            assert ttl <= left + 1, "a TTL reaches past bedtime"
             assert proxied(running, internet, "bank.example", child) == 200
-        time.sleep(max(0.0, bedtime.timestamp() - time.time()))
+        clock.set(BEDTIME - 1)
+        wait_until(lambda: clock.now() >= BEDTIME, 5)
+        watch = Stopwatch(running)
         for child in children:
-            wait_until(_is_blocked(running, "bank.example", child), 2, f"bedtime for {child} at the resolver")
-            assert proxied(running, internet, "bank.example", child) == 403
-        assert time.time() - bedtime.timestamp() < 2
+            watch.holds_within(2, _is_blocked(running, "bank.example", child), f"bedtime for {child} at the resolver")
+            watch.holds_within(2, lambda: proxied(running, internet, "bank.example", child) == 403, "and at the proxy")  # noqa: B023
         assert told(running, lifeline, TABLET)[0] == [internet.address_of(lifeline)]
-
-
-def _next_minute(seconds_ahead: float) -> datetime.datetime:
-    """The first full minute that is at least so far ahead."""
-    now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds_ahead)
-    return now.replace(second=0, microsecond=0) + datetime.timedelta(minutes=1)
-
-
-def _with_bedtime(bedtime: datetime.datetime) -> str:
-    line = f'    bedtime: "{bedtime:%H:%M}-{bedtime + datetime.timedelta(hours=8):%H:%M}"\n'
-    return PEOPLE.replace("    age: 9\n", "    age: 9\n" + line).replace("    age: 17\n", "    age: 17\n" + line)
 
 
 def _is_blocked(running: Hedgerow, name: str, source: str) -> Callable[[], bool]:

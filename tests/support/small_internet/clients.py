@@ -86,7 +86,7 @@ def kdig(
     tcp: bool = False,
     edns: bool = True,
     options: Iterable[str] = (),
-    timeout: int = 3,
+    timeout: int = 10,
 ) -> DnsAnswer | None:
     """Asks one question. None when nobody answered within `timeout` seconds (kdig does not retry here)."""
     command = [_tool("kdig"), *_kdig_target(server, source), name, kind, f"+timeout={timeout}", "+retry=0"]
@@ -163,6 +163,19 @@ def curl_sha256(url: str, *, proxy: Address | None = None, source: str | None = 
     with fetch:
         summed = subprocess.run(["sha256sum"], stdin=fetch.stdout, capture_output=True, text=True, timeout=timeout + 20, check=True)
     return summed.stdout.split()[0], fetch.returncode
+
+
+def curl_shows(url: str, words: bytes, *, proxy: Address | None = None, source: str | None = None, ca: Path | None = None,
+               timeout: float = 30.0) -> bool:  # fmt: skip
+    """Whether these words come in a body that need not have an end."""
+    command = [*_curl_command(url, proxy, source, ca, False, (), (), timeout, report=False), "--no-buffer"]
+    seen = b""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PATH": "/usr/bin:/bin"}, bufsize=0) as fetch:
+        assert fetch.stdout
+        while words not in seen and (piece := fetch.stdout.read(65536)):
+            seen += piece
+        fetch.terminate()
+    return words in seen
 
 
 def parse_kdig(text: str) -> DnsAnswer:
