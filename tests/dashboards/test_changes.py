@@ -55,7 +55,7 @@ def test_the_guide_leads_from_nothing_to_a_safe_network(empty):
         assert "telly" in page
         assert "192.168.1.5" in page
         post(browser, "/start/devices", **{"device-0": TV, "person-0": "mia", "called-0": "", "device-1": "192.168.1.5", "person-1": "Ana"})
-        assert "The network is safe" in browser.get("/start?step=5").text
+        assert "Open <code>http://127.0.0.1:8053/check</code>" in browser.get("/start?step=5").text
         assert browser.get("/").status_code == 200
     found = policy(empty)
     assert (found.network.country, found.network.timezone) == ("PT", "Europe/Lisbon")
@@ -210,6 +210,7 @@ CHANGES = [
     ("/people/mia/switch", {"open": "tiktok"}, lambda p: own(p, "allow") == ["tiktok"]),
     ("/people/mia/switch", {"close": "games"}, lambda p: "games" in own(p, "block")),
     ("/people/mia/switch", {"open": "shopping"}, lambda p: own(p, "allow") == ["shopping"]),
+    ("/people/mia/switch", {"open": "unsafe-search"}, lambda p: own(p, "allow") == ["unsafe-search"]),
     ("/people/mia/site", {"site": "scratch.mit.edu", "stance": "allow"}, lambda p: own(p, "allow") == ["scratch.mit.edu"]),
     ("/people/mia/site", {"site": "youtube.com/shorts", "stance": "block"}, lambda p: len(p.people["mia"].rules.block) == 2),
     ("/people/mia/nights", {"mon-from": "20:00", "mon-to": "07:00"}, lambda p: len(p.people["mia"].rules.bedtime.spans) == 1),

@@ -102,6 +102,14 @@ def test_until_as_the_clock_on_the_wall_shows_it(until: float | None, text: str)
     assert text in Text(page(decision(Reason.BEDTIME, "bedtime", until))).text
 
 
+def test_a_pause_without_an_end_is_over_when_somebody_says_so() -> None:
+    paused = decision(Reason.PAUSE, "pause", None, Origin("pause by ana"))
+    for language, end in {"en": "somebody ends the pause", "de": "jemand die Pause beendet", "pt": "alguém terminar a pausa"}.items():
+        told = Text(PAGE.blocked(paused, "a.example", "", NOW, Form.PAGE, Reader(language)).body.decode()).text
+        assert end in told
+        assert "pause by" not in told, "in words of the language"
+
+
 def test_a_page_says_how_heavy_it_is_and_a_file_what_it_is() -> None:
     assert "Its words weigh 210 here, and a page of up to 100 is shown" in Text(page(decision(Reason.PAGE, "210 of 100"))).text
     assert "cannot be weighed" in Text(page(decision(Reason.PAGE, "too long to be weighed"))).text

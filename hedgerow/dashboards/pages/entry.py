@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from hedgerow.dashboards.accounts import SignInRefused
 from hedgerow.dashboards.api.control import Unfit
-from hedgerow.dashboards.api.guard import SESSION_COOKIE, peer_address
+from hedgerow.dashboards.api.guard import SESSION_COOKIE, peer_address, reached_address
 from hedgerow.dashboards.pages.devices import naming_edits
 from hedgerow.dashboards.pages.languages import language_of
 from hedgerow.dashboards.pages.people import checked_age, checked_name
@@ -65,6 +65,7 @@ class EntryPages:
             named=list(policy.devices.values()),
             file=site.desk.path,
             status=site.control.status(),
+            check=f"http://{site.control.reached_at(reached_address(request.scope))}/check",
         )
 
     async def set_password(self, request: Request, name: FormText, password: FormText, again: FormText) -> Response:

@@ -20,7 +20,8 @@ from hedgerow.dashboards.pages.week import bedtime_value, day_times, night_times
 from hedgerow.dashboards.pages.words import title_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include, put, put_times, remove
 from hedgerow.policies.dues import dues
-from hedgerow.policies.model import Person, TargetKind, Verdict
+from hedgerow.policies.model import Person, SafeSearch, TargetKind, Verdict
+from hedgerow.policies.rule_index import UNSAFE_SEARCH
 from hedgerow.policies.services import Services
 from hedgerow.policies.times.days import DAY_NAMES
 
@@ -245,12 +246,15 @@ class PeoplePages:
 
     def _topic_by_default(self, person: Person, topic: str) -> bool:
         policy = self._site.policy()
-        for rules in (policy.household, policy.profiles[person.profile].rules):
+        layers = (policy.household, policy.profiles[person.profile].rules)
+        for rules in layers:
             if any(target.name == topic for target in rules.allow):
                 return True
             if any(target.name == topic for target in rules.block):
                 return False
-        return True
+        # Safe search closes what it cannot be had from, without a rule that says so.
+        searches = (rules.safe_search for rules in (person.rules, *layers) if rules.safe_search is not None)
+        return topic != UNSAFE_SEARCH or next(searches, SafeSearch.OFF) is SafeSearch.OFF
 
     def _by_default(self, person: Person, item: str) -> bool:
         reach = self._site.control.reach(person.name)

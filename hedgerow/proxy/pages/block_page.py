@@ -237,14 +237,15 @@ def _facts_for_people(wording: Wording, decision: Decision, host: str, now: floa
     facts = [(labels["address"], host)]
     if detail := wording.detail(decision):
         facts.append((labels["why"], detail))
-    if decision.rule is not None:
+    if decision.rule is not None and decision.reason is not Reason.PAUSE:  # a pause is written nowhere
         facts.append((labels["rule"], _rule_name(decision, labels["line"])))
     if decision.note:
         facts.append((labels["note"], decision.note))
     if decision.until is not None:
         facts.append((labels["until"], wording.until(decision.until, now)))
     elif decision.reason not in {Reason.CONDUCT, Reason.NO_SESSION}:  # the sentence says what ends these
-        facts.append((labels["until"], wording.words["until"]["none"]))
+        ends = "pause" if decision.reason is Reason.PAUSE else "none"
+        facts.append((labels["until"], wording.words["until"][ends]))
     return facts
 
 
