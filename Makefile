@@ -3,6 +3,8 @@
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
+# Tests start hundreds of processes, each of which would otherwise compile all of its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 BIN = .venv/bin
 
 # Side by side; what failed then is tried once more by itself, with the machine to itself: some tests hold promises of seconds.

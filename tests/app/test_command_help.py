@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import typer
 
-from hedgerow.app.cli import app
+from hedgerow.app import cli
+from hedgerow.app.cli import GROUPS, command_line
 
 WITHOUT_JSON = {"up", "kept", "ca export"}
 """What runs on, what is JSON by itself, and what is a file."""
@@ -26,7 +29,7 @@ def _commands(found: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any
         yield " ".join(path), found
 
 
-COMMANDS = dict(_commands(typer.main.get_command(app)))
+COMMANDS = dict(_commands(typer.main.get_command(command_line())))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -45,3 +48,17 @@ def test_all_that_a_command_takes_is_explained(name: str) -> None:
 def test_a_script_can_read_what_came_of_it(name: str) -> None:
     options = {option for each in COMMANDS[name].params for option in each.opts}
     assert ("--json" in options) == (name not in WITHOUT_JSON)
+
+
+@pytest.mark.parametrize("name", [*GROUPS, *(name for names in cli.COMMANDS.values() for name in names)])
+def test_a_command_alone_is_what_it_is_among_all(name: str) -> None:
+    alone = dict(_commands(typer.main.get_command(command_line(name))))
+    assert alone.keys() == {each for each in COMMANDS if each.split()[0] == name}
+
+
+def test_a_command_that_asks_the_running_hedgerow_loads_no_part_of_it() -> None:
+    """On a small machine that would take seconds."""
+    told = "import sys; from hedgerow.app.cli import command_line; command_line('pause'); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-P", "-c", told], capture_output=True, text=True, check=True).stdout.split()
+    assert "hedgerow.app.commands.family" in loaded
+    assert not {"sqlalchemy", "fastapi", "pydantic", "pyroute2", "cryptography"} & set(loaded)

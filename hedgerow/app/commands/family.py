@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hedgerow.app.commands import keep as cli_keep
 from hedgerow.app.commands.options import AsJson, StateDir, call, fail, tell
 from hedgerow.app.commands.tables import add_row, printable
 
@@ -155,9 +153,6 @@ def proxy_password(as_json: AsJson = False) -> None:
 
     made = argon2.PasswordHasher().hash(new)
     tell(as_json, {"proxy_password": made}, f'proxy_password: "{made}"')
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (devices, log, pause, resume, grant, requests, password, proxy_password, *cli_keep.COMMANDS)
 
 
 def _whom(state: Path | None, name: str | None) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -136,9 +135,6 @@ def _read_beside(policy: Path | None, state: Path) -> list[str]:
         return []
     named = (*read.files, *read.phrase_lists, *(item.path for item in read.lists if item.path is not None))
     return sorted({str(file) for file in named if not Path(file).is_relative_to(state)})
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (report, kept, erase, top, backup, restore)
 
 
 def _look(state: Path | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -24,6 +24,12 @@ def fail(message: str) -> NoReturn:
     """Ends the command with one sentence on standard error and exit status 2."""
     print(f"hedgerow: {message}", file=sys.stderr)
     raise typer.Exit(2)
+
+
+def print_problems(problems: Iterable[object]) -> None:
+    """One a line, on standard error."""
+    for problem in problems:
+        print(problem, file=sys.stderr)
 
 
 def tell(as_json: bool, facts: Mapping[str, Any], *lines: str) -> None:

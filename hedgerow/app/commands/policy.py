@@ -127,6 +127,3 @@ def _print_service(service: Service) -> None:
         print(f"needed by {other}, and closed to it with this: {', '.join(names)}{given}")
     if service.note:
         print(f"mind: {service.note}")
-
-
-COMMANDS = (check, services)

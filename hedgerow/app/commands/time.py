@@ -14,10 +14,9 @@ from rich.table import Table
 from hedgerow.app.commands.family import HowLong
 from hedgerow.app.commands.options import AsJson, StateDir, call, fail, tell
 from hedgerow.app.commands.tables import add_row
-from hedgerow.dashboards.api.codes import VALID_MINUTES
-from hedgerow.dashboards.api.vouchers import AuditRow, audit_csv
+from hedgerow.dashboards.audit_rows import AuditRow, audit_csv
 
-seat = typer.Typer(help="Who sits at a café's seats, or is signed in at a device that several share.", no_args_is_help=True)
+app = typer.Typer(help="Who sits at a café's seats, or is signed in at a device that several share.", no_args_is_help=True)
 
 Seat = Annotated[str, typer.Argument(metavar="SEAT", help="A seat, or a device that several people share.")]
 
@@ -52,7 +51,7 @@ def bonus(
     tell(as_json, given, f"{name} has {minutes} minutes more today{f', for {subject}' if subject else ''}.")
 
 
-@seat.command("open")
+@app.command("open")
 def open_seat(
     name: Seat,
     minutes: Annotated[float | None, typer.Option(min=1, max=1440, help="For how long (default: until ended).")] = None,
@@ -72,7 +71,7 @@ def open_seat(
     tell(as_json, sitting, f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}.")
 
 
-@seat.command()
+@app.command()
 def extend(
     name: Seat,
     minutes: Annotated[float, typer.Argument(metavar="MINUTES", min=1, max=1440, help="In how many minutes from now it ends.")],
@@ -84,14 +83,14 @@ def extend(
     tell(as_json, {"seat": name, "minutes": minutes}, f"{name}: {minutes:g} minutes from now.")
 
 
-@seat.command()
+@app.command()
 def end(name: Seat, state: StateDir = None, as_json: AsJson = False) -> None:
     """End a session now; the seat is a child's again."""
     call(state, "POST", f"/sittings/{name}/end")
     tell(as_json, {"ended": name}, f"{name} is free.")
 
 
-@seat.command("list")
+@app.command("list")
 def list_seats(state: StateDir = None, as_json: AsJson = False) -> None:
     """Show the sessions that are open."""
     rows = call(state, "GET", "/sittings")
@@ -105,7 +104,7 @@ def list_seats(state: StateDir = None, as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-@seat.command()
+@app.command()
 def vouchers(
     count: Annotated[int, typer.Argument(metavar="COUNT", min=1, max=200, help="How many.")],
     minutes: Annotated[int, typer.Option(min=1, max=1440, help="How long each session is.")],
@@ -123,7 +122,7 @@ def vouchers(
         print(each)
 
 
-@seat.command()
+@app.command()
 def audit(
     first: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="The first day (default: a month ago).")] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="The last day (default: today).")] = None,
@@ -142,7 +141,7 @@ def code(
     minutes: Annotated[int | None, typer.Option(min=1, max=1440, help="Minutes on top of today's budget, instead.")] = None,
     of: Annotated[str, typer.Option(metavar="WHAT", help="What the minutes are of, where that has a budget of its own.")] = "",
     request: Annotated[int | None, typer.Option(metavar="ID", help="The request that it answers with a yes, instead of a name.")] = None,
-    valid: Annotated[int, typer.Option(min=1, max=1440, help="Minutes within which it must be typed.")] = VALID_MINUTES,
+    valid: Annotated[int, typer.Option(min=1, max=1440, help="Minutes within which it must be typed.")] = 15,
     state: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -162,9 +161,6 @@ def code(
         return
     whose = made["code"]["person"] or made["code"]["device"]
     print(f"{made['digits'][:3]} {made['digits'][3:]}  for {whose}, to be typed until {_clock(made['code']['expires'])}.")
-
-
-COMMANDS = (budgets, bonus, code)
 
 
 def _clock(instant: float) -> str:

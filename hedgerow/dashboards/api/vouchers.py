@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal, Protocol
@@ -15,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from hedgerow.dashboards.api.giver import Giver
 from hedgerow.dashboards.api.problems import PROBLEMS
+from hedgerow.dashboards.audit_rows import AuditRow
 from hedgerow.journal.read import BlockedCount, Reader
 from hedgerow.journal.vouchers import Voucher, VoucherCount
 from hedgerow.policies.model import Policy
@@ -62,33 +61,10 @@ class VoucherControl(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """How often something was blocked at the seats on one day (of UTC): why, and which topic, service or rule."""
-
-    day: str
-    reason: str
-    what: str
-    count: int
-
-
 def audit(reader: Reader, policy: Policy, first: date, last: date) -> tuple[AuditRow, ...]:
     """Both days included. Of the seats together: neither seats nor guests nor sites are told apart. Waits for the disk."""
     seats = [device.id for device in policy.devices.values() if device.is_seat]
     return tuple(map(_row, reader.blocked_by_day(seats, _number(first), _number(last))))
-
-
-def audit_csv(rows: Iterable[AuditRow]) -> str:
-    """The same as CSV (RFC 4180).
-
-    >>> audit_csv([AuditRow("2026-11-25", "category", "adult", 3)])
-    'day,reason,what,count\\r\\n2026-11-25,category,adult,3\\r\\n'
-    """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["day", "reason", "what", "count"])
-    writer.writerows((row.day, row.reason, row.what, row.count) for row in rows)
-    return text.getvalue()
 
 
 def _row(counted: BlockedCount) -> AuditRow:

@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.api.time_routes import TimeControl
-from hedgerow.dashboards.api.vouchers import MOST_AT_ONCE, VoucherControl, VoucherOrder, audit, audit_csv, last_days
+from hedgerow.dashboards.api.vouchers import MOST_AT_ONCE, VoucherControl, VoucherOrder, audit, last_days
+from hedgerow.dashboards.audit_rows import audit_csv
 from hedgerow.dashboards.pages.site import COUNTER, Site, back_to, visitor_of
 from hedgerow.policies.model import Sitting
 

@@ -1,0 +1,127 @@
+"""`hedgerow explain`: why a device may or may not have something."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.markup import escape
+
+from hedgerow.app.commands.options import AsJson, PolicyFile, StateDir, fail, find_policy, print_problems
+from hedgerow.app.control.compile_job import CompileError
+from hedgerow.app.control.lists import place_of, prepare_generation
+from hedgerow.app.settings import default_state
+from hedgerow.app.snapshot import Snapshot, View
+from hedgerow.policies.explain import Explanation, find_device
+from hedgerow.policies.explain import explain as explain_request
+from hedgerow.policies.model import Device, Policy, Verdict
+from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.reading.suggestions import suggest
+
+
+def explain(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name, address or MAC; or whose it is.")],
+    target: Annotated[str, typer.Argument(metavar="HOST-OR-URL", help="What it wants.")],
+    policy: PolicyFile = None,
+    state: StateDir = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="When, such as 20:45 or 2026-01-31T20:45 (default: now).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain why a device may or may not have something: every step that was considered, with file and line."""
+    with _view_to_explain(find_policy(policy), (state or default_state()).absolute()) as view:
+        _explain(view, device, target, at, as_json)
+
+
+def _explain(view: View, device: str, target: str, at: str | None, as_json: bool) -> None:
+    found = _device_to_explain(view, device)
+    zone = view.rulesets.zone_of(found)
+    try:
+        moment = parse_moment(at, datetime.now(zone)) if at else datetime.now(zone)
+        told = explain_request(view.rulesets, view.catalogue, found, target, moment.timestamp())
+    except ValueError as error:
+        fail(f"{error}.")
+    if as_json:
+        print(TypeAdapter(Explanation).dump_json(told, indent=1).decode())
+    else:
+        _print_explanation(told, view.policy, zone)
+
+
+def _device_to_explain(view: View, name: str) -> Device:
+    """A device, or the first that a person has; the explanation names it."""
+    devices = view.policy.devices
+    found = find_device(view.rulesets, name)
+    found = found or next((each for each in devices.values() if name in (each.person, *each.sharers)), None)
+    if found is None and name in view.policy.people:
+        fail(f"{name} has no device yet.")
+    if found is None:
+        hint = suggest(name, [*devices, *view.policy.people])
+        fail(f"There is no device '{name}', and it is not an address of this network.{hint}")
+    return found
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """A time of a date, or of today, on the clocks of `now`'s zone unless it says another. Raises ValueError with a plain sentence.
+
+    >>> now = datetime(2026, 11, 25, 8)
+    >>> str(parse_moment("20:45", now)), str(parse_moment("2026-12-24 18:00", now))
+    ('2026-11-25 20:45:00', '2026-12-24 18:00:00')
+    """
+    try:
+        moment = datetime.fromisoformat(f"{now:%Y-%m-%d} {text:0>5}" if re.fullmatch(r"\d{1,2}:\d{2}", text) else text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a moment, such as 20:45 for today or 2026-01-31T20:45") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
+
+
+@contextlib.contextmanager
+def _view_to_explain(policy: Path | None, state: Path) -> Iterator[View]:
+    """What is in force in `state`; or, where another policy is asked for or nothing has run, that policy over freshly compiled lists."""
+    try:
+        snapshot = Snapshot.load(state)
+    except (OSError, ValueError):
+        snapshot = None
+    if snapshot is not None and (policy is None or snapshot.policy.path == str(policy)):
+        yield View(snapshot)
+        return
+    try:
+        wanted = load_policy(policy)
+        with tempfile.TemporaryDirectory(prefix="hedgerow-") as folder:
+            generation = asyncio.run(prepare_generation(wanted, Path(folder)))
+            yield View(Snapshot(0, 0.0, wanted, generation))
+    except PolicyError as error:
+        print_problems(error.problems)
+        fail(f"{policy} has mistakes.")
+    except CompileError as error:
+        fail(str(error))
+
+
+def _print_explanation(told: Explanation, policy: Policy, zone: ZoneInfo) -> None:
+    console = Console(highlight=False)
+    console.print(f"{told.device} ({told.person or 'nobody in particular'}, {told.profile}) at {_clock(told.at, zone)}")
+    for point in told.points:
+        console.print(f"\n[bold]{point.request.kind.value}[/] {escape(point.request.url or point.request.host)}", soft_wrap=True)
+        for step in point.steps:
+            mark = "[bold]→[/]" if step.decided else " "
+            console.print(f" {mark} {step.name}: {escape(step.why)}", soft_wrap=True)
+    decision = told.decision
+    what = f" ({decision.what})" if decision.what else ""
+    rule = f", rule {decision.rule}" if decision.rule else ""
+    until = f", until {_clock(decision.until, zone)}" if decision.until is not None else ""
+    colour = "red" if decision.verdict is Verdict.BLOCK else "green"
+    console.print(f"\n[{colour}]{decision.verdict.value}[/]: {decision.reason.value}{escape(f'{what}{rule}{until}')}", soft_wrap=True)
+    if decision.rule is not None and (place := place_of(decision.rule.source, policy)):
+        console.print(f"in {place}" + (f": {decision.rule.text}" if decision.rule.line else ""), soft_wrap=True, markup=False)
+
+
+def _clock(instant: float, zone: ZoneInfo) -> str:
+    return f"{datetime.fromtimestamp(instant, zone):%a %Y-%m-%d %H:%M}"

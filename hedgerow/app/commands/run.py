@@ -1,0 +1,131 @@
+"""`hedgerow up`: reads the policy, settles where to listen, claims the ports and becomes the supervisor."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hedgerow.app.commands.options import PolicyFile, StateDir, fail, find_policy, print_problems
+from hedgerow.app.logs import start_logs
+from hedgerow.app.settings import Endpoint, Settings, default_state, may_use_low_ports, parse_endpoint
+from hedgerow.app.snapshot import Snapshot
+from hedgerow.app.supervisor import StartError, become_supervisor, prepare
+from hedgerow.policies.model import Policy
+from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.resolver_settings import BlockedAnswer, ResolverSettings
+
+DEFAULTS = {"dns": (53, 5300), "proxy": (3128, 3128), "web": (8053, 8053)}
+"""The port with the right to those below 1024, and without."""
+
+
+class Profile(StrEnum):
+    STANDARD = "standard"
+    SMALL = "small"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def up(
+    policy: PolicyFile = None,
+    state: StateDir = None,
+    dns: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS.")] = None,
+    proxy: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to serve the proxy.")] = None,
+    web: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to serve the pages.")] = None,
+    transparent: Annotated[
+        str | None, typer.Option(metavar="ADDR:PORT", help="Where the network redirects web connections to (default: nowhere).")
+    ] = None,
+    dot: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over TLS (default: nowhere).")] = None,
+    doh: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over HTTPS (default: nowhere).")] = None,
+    doq: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over QUIC (default: nowhere).")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes for DNS, and as many for the proxy.")] = 1,
+    inspectors: Annotated[int, typer.Option(min=1, max=64, help="Processes that inspect pages.")] = 1,
+    profile: Annotated[Profile, typer.Option(help="`small` for machines with little memory: one process of each kind, small caches.")] = (
+        Profile.STANDARD
+    ),
+    log_level: Annotated[LogLevel, typer.Option(help="What is logged to standard error.")] = LogLevel.INFO,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
+    upstream_ca: Annotated[
+        Path | None, typer.Option(help="A file of CAs to trust for web sites and encrypted resolvers, beside the usual ones.")
+    ] = None,
+) -> None:
+    """Run the filter until told to stop. SIGHUP reloads the policy file; so does changing it."""
+    state = (state or default_state()).absolute()
+    policy = find_policy(policy)
+    start_logs("supervisor", log_level.value, log_json)
+    os.umask(0o077)
+    network = _policy_in_force(policy, state).network
+    listen = network.listen
+    if profile is Profile.SMALL and max(workers, inspectors) > 1:
+        fail("--profile small runs one process of each kind: leave out --workers and --inspectors, or the profile.")
+    try:
+        chosen = {name: _endpoint(name, option or getattr(listen, name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
+        settings = Settings(
+            state=state,
+            policy=policy,
+            workers=workers,
+            inspectors=inspectors,
+            profile=profile.value,
+            log_level=log_level.value,
+            log_json=log_json,
+            upstream_ca=_authorities(upstream_ca) if upstream_ca else None,
+            transparent=parse_endpoint(found) if (found := transparent or listen.transparent) else None,
+            dot=parse_endpoint(found) if (found := dot or listen.dot) else None,
+            doh=parse_endpoint(found) if (found := doh or listen.doh) else None,
+            doq=parse_endpoint(found) if (found := doq or listen.doq) else None,
+            page=_page_places(network.resolver),
+            **chosen,
+        )
+        settings, lock = prepare(settings)
+    except (StartError, ValueError) as error:
+        fail(str(error))
+    become_supervisor(settings, lock)
+
+
+def _endpoint(name: str, text: str | None) -> Endpoint:
+    """Raises ValueError."""
+    if text is not None:
+        return parse_endpoint(text)
+    privileged, otherwise = DEFAULTS[name]
+    return Endpoint("0.0.0.0", privileged if may_use_low_ports() else otherwise)  # noqa: S104 (clients outside the LAN are refused)
+
+
+def _page_places(resolver: ResolverSettings) -> tuple[Endpoint, ...]:
+    """Where devices look for blocked sites: at the block page's addresses, by HTTP and by HTTPS."""
+    addresses = resolver.block_page if resolver.blocked_answer is BlockedAnswer.PAGE else ()
+    return tuple(Endpoint(address, port) for address in addresses for port in (80, 443))
+
+
+def _authorities(path: Path) -> Path:
+    """Raises ValueError for a file that holds no certificates of CAs."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        raise ValueError(f"{path} can't be used as --upstream-ca: {error.strerror or error}.") from None
+    return path.absolute()
+
+
+def _policy_in_force(path: Path | None, state: Path) -> Policy:
+    """The file's policy; where it is broken, the one that was in force before, which goes on protecting; else the end."""
+    try:
+        return load_policy(path)
+    except PolicyError as error:
+        print_problems(error.problems)
+        try:
+            last = Snapshot.load(state).policy
+        except (OSError, ValueError):
+            fail(f"{path} has mistakes, and there is no earlier policy to go on with. Nothing was started.")
+        if last.path != (str(path) if path else None):
+            fail(f"{path} has mistakes. Nothing was started.")
+        print(f"{path} has mistakes: the last good policy stays in force.", file=sys.stderr)
+        return last
