@@ -54,15 +54,15 @@ def examine_device(state: Path, name: str) -> list[Finding]:
     device = find_device(view.rulesets, name)
     if device is None:
         raise UnknownDevice(f"There is no device '{name}', and it is not an address of this network.")
-    subject = Subject(view, device, view.rulesets.ruleset(device, time.time()), _gateway(state))
+    subject = Subject(view, device, view.rulesets.ruleset(device, time.time()), _gateway(state, view.policy.network.ports))
     return [_who(subject), *(finding for check in CHECKS for finding in check(subject))]
 
 
-def _gateway(state: Path) -> Gateway | None:
+def _gateway(state: Path, ports: tuple[int, ...]) -> Gateway | None:
     choice = Choice.load(state)
     if choice is None or not nftables.is_in_place():
         return None
-    return gateway_of(choice, Settings.load(state))
+    return gateway_of(choice, Settings.load(state), ports)
 
 
 def _who(subject: Subject) -> Finding:
@@ -90,7 +90,7 @@ def _addresses(subject: Subject) -> Iterator[Finding]:
     ):
         if not shut:
             yield Finding(what, Health.BAD, "open", _BLOCK_BYPASS)
-        elif subject.gateway is None or subject.gateway.doors.https is None:
+        elif subject.gateway is None or subject.gateway.doors.pages is None:
             yield Finding(what, Health.UNSURE, "closed at the proxy, which a device may leave alone here", _GATEWAY)
         else:
             yield good(what, "closed at the proxy, where the gateway brings all pages")
@@ -119,6 +119,7 @@ def _packets(subject: Subject) -> Iterator[Finding]:
         "DNS over HTTPS by address",
         "HTTP/3 (QUIC)",
         "WireGuard, OpenVPN and other tunnels",
+        "web proxies at any port",
     )
     if not subject.ruleset.rules.bypass:
         for way in ways:
@@ -134,6 +135,10 @@ def _packets(subject: Subject) -> Iterator[Finding]:
 
 
 def _rest(gateway: Gateway) -> Iterator[Finding]:
+    if gateway.allow_ssh and not gateway.strict:
+        yield Finding("SSH", Health.UNSURE, "open, as the gateway was told", "hedgerow gateway apply --refuse-ssh")
+    else:
+        yield good("SSH", "refused at any port")
     if gateway.strict:
         yield good("tunnels that no rule knows", "refused: names, pages and the time pass, and nothing else")
     else:

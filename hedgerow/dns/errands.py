@@ -25,6 +25,8 @@ class Sender(Protocol):
 
     def learn(self, query: Query, response: Response) -> Resolution: ...
 
+    def weigh(self, case: Case, response: Response) -> None: ...
+
     def conclude(self, case: Case, resolution: Resolution, done: Done) -> None: ...
 
     def give_stale(self, case: Case, resolution: Resolution, done: Done, *, keep: bool) -> None: ...
@@ -90,6 +92,7 @@ class Errand:
             else:
                 here.give_up(self._case, outcome, self._tell)
             return
+        here.weigh(self._case, outcome)
         now = here.clocks.steady()
         known = here.resolutions.get(self._key, now)
         if known is None or known.fresh_until <= now:  # else another who waited for the same was told a moment ago

@@ -19,9 +19,10 @@ from hedgerow.dns.cache import NEVER, ClockCache, Entry, Resolution, learn_suffi
 from hedgerow.dns.cases import Answer, Case, Clocks, Done
 from hedgerow.dns.errands import Errand
 from hedgerow.dns.private_zones import private_zone
-from hedgerow.dns.rulings import Circumstances, Decide
+from hedgerow.dns.rulings import TRUSTED, Circumstances, Decide
 from hedgerow.dns.series import SeriesTable, type_name
 from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, Special, special, special_answer
+from hedgerow.dns.tunnel_watch import TunnelWatch
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.inquiries import Outcome, Upstreams
 from hedgerow.dns.upstreams.responses import Response
@@ -41,6 +42,7 @@ _RENEWED_AT: Final = 0.9  # the part of its life after which a popular answer is
 _WORTH_RENEWING: Final = 10.0  # seconds
 
 _CANARY: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "canary")
+_TUNNEL: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "tunnel")
 _SPECIAL: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
 OPEN_PAGE: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
 """About a name whose page was judged and found open: what holds for it then is no answer for anybody else."""
@@ -69,6 +71,7 @@ class Resolver:
         self._stream_suffixes: dict[bytes, bytes] = {}
         self.wordings: dict[bytes, Entry] = {}  # for datagrams: see `cache.learn_wording`
         self._circumstances = circumstances or Circumstances(decide)
+        self._tunnels = TunnelWatch()
         self._epoch = 0
         self._series = SeriesTable()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -167,6 +170,11 @@ class Resolver:
             self.resolutions.put(resolution_key(query), resolution, resolution.born)
         return resolution
 
+    def weigh(self, case: Case, response: Response) -> None:
+        """What a client sent out into the world, and what it got."""
+        if _is_watched(case):
+            self._tunnels.carried(case.device, case.host, len(case.query.name) + len(response.data), self.clocks.steady())
+
     def conclude(self, case: Case, resolution: Resolution, done: Done) -> None:
         """Judge what was found, and finish."""
         answer = self._judged(case, resolution)
@@ -214,6 +222,8 @@ class Resolver:
         if decision.verdict is Verdict.REWRITE:
             return self._rewrite_at_once(case)
         now = self.clocks.steady()
+        if _is_watched(case) and self._tunnels.is_shut(device, host, now):
+            return self._finish(case, _TUNNEL, self._blocked(case, _TUNNEL)._replace(lifetime=0.0))  # others have the same ruleset
         known = self.resolutions.get(resolution_key(query), now)
         if known is None or known.fresh_until <= now:
             return case
@@ -326,6 +336,11 @@ def _refusal(query: Query) -> Draft | None:
     if query.qclass != wire.IN or query.qtype in _TRANSFERS:
         return Draft(wire.REFUSED)
     return None
+
+
+def _is_watched(case: Case) -> bool:
+    """Whether whoever asks is to be kept from tunnels, and has not been allowed this name."""
+    return bool(case.ruleset.rules.bypass) and case.decision.reason not in TRUSTED
 
 
 def _with_ech(query: Query, response: Response, targets: tuple[bytes, ...]) -> Draft | None:

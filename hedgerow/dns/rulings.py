@@ -19,7 +19,7 @@ from hedgerow.policies.ruleset import Ruleset
 type Decide = Callable[[Ruleset, Request], Decision]
 
 # A parent who allows a name has allowed what the name stands for.
-_TRUSTED: Final = (Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION)
+TRUSTED: Final = (Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION)
 
 
 def _everybody(_ruleset: Ruleset) -> bool:
@@ -66,7 +66,7 @@ class Circumstances:
 
         A blocked name must not hide behind another, nor behind an address; and no public name may point into this network.
         """
-        if decision.reason in _TRUSTED:
+        if decision.reason in TRUSTED:
             return decision
         for target in found.targets:
             judged = self.decide(ruleset, Request(device, Kind.DNS, target, dns_type=dns_type))

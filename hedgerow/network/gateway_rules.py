@@ -47,21 +47,27 @@ CUT_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class FirstMessage:
-    """How a protocol begins, at whatever port: what its first datagram says at some offsets, and how long that is.
+    """How a protocol begins, at whatever port: what its first message says at some offsets, and how long that is, where it is a datagram.
 
-    `octets` and the offsets of `says` count from the end of the UDP header; each of `says` is (offset, octets, value), or the lowest and
-    the highest value.
+    `octets` and the offsets of `says` count from the end of the header of UDP or TCP (`over`); each of `says` is (offset, octets, value),
+    or the lowest and the highest value.
     """
 
     what: str
     says: tuple[tuple[int, int, int | tuple[int, int]], ...]
     octets: int | None = None
     at_least: int = 0
+    over: int = UDP
 
 
 def _openvpn(operation: int, at: int, octets: int | None = None, at_least: int = 0) -> FirstMessage:
     """A reset with protection against replays: at `at` a counter of few tries, and the time (of 2021 to 2038)."""
     return FirstMessage("tunnel", ((0, 1, operation), (at, 3, 0), (at + 4, 1, (0x60, 0x7F))), octets, at_least)
+
+
+def _line(what: str, start: str) -> FirstMessage:
+    """What somebody says first over TCP, as text."""
+    return FirstMessage(what, ((0, len(start), int.from_bytes(start.encode("ascii"))),), over=TCP)
 
 
 _RESET_V2, _RESET_V3 = 0x38, 0x50  # P_CONTROL_HARD_RESET_CLIENT_V2 and _V3, with the id of key 0
@@ -75,16 +81,23 @@ FIRST_MESSAGES = (
     _openvpn(_RESET_V3, 9, at_least=54),
     # QUIC's Initial of versions 1 and 2 (RFC 9000 §17.2.2, RFC 9369), which fills at least 1,200 octets.
     *(FirstMessage("quic", ((1, 4, version),), at_least=1200) for version in (0x00000001, 0x6B3343CF)),
+    # What only a proxy is asked for: a connection, or a whole URL where a server is asked for a path (RFC 9110 §9.3.6, RFC 9112 §3.2.2).
+    *(_line("web proxy", start) for start in ("CONNECT ", "GET http", "HEAD htt", "POST htt")),
 )
+SSH = _line("ssh", "SSH-2.0-")  # RFC 4253 §4.2
 
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """Our own ports: where names go and, where the proxy takes pages that were not sent to it, where pages go."""
+    """Our own ports: where names go and, if the proxy takes pages that were not sent to it, where what goes to `page_ports` goes."""
 
     dns: int
-    http: int | None = None
-    https: int | None = None
+    pages: int | None = None
+    page_ports: tuple[int, ...] = (80, 443)
+
+    @property
+    def steered(self) -> tuple[int, ...]:
+        return self.page_ports if self.pages is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,8 @@ class Gateway:
     """What the table is made for. `lan` are the interfaces on which devices are.
 
     `one_armed`: the way to the internet leads out of one of them again. `strict`: guarded devices get names, pages and the time, nothing
-    else. `allow_ipsec`: phones may call over Wi-Fi, which is IPsec, as some VPNs are.
+    else. `allow_ipsec`: phones may call over Wi-Fi, which is IPsec, as some VPNs are. `allow_ssh`: guarded devices may use SSH, through
+    which anything can be reached.
     """
 
     lan: tuple[str, ...]
@@ -100,6 +114,7 @@ class Gateway:
     one_armed: bool = False
     strict: bool = False
     allow_ipsec: bool = False
+    allow_ssh: bool = False
 
 
 @cache
@@ -159,9 +174,8 @@ def _steer_rules(gateway: Gateway) -> list[Command]:
     rules.append(_rule(TO_US, [_match({"fib": {"flags": ["daddr"], "result": "type"}}, "local"), _accept()]))
     # To be refused by the fence, not carried to the proxy: there is nothing but encrypted DNS to be had.
     rules += [_rule(TO_US, [_to_encrypted_dns(version), _accept()]) for version in (4, 6)]
-    for port, door, what in ((80, doors.http, "pages"), (443, doors.https, "secure pages")):
-        if door is not None:
-            rules.append(_rule(TO_US, [_protocol("tcp"), _port(port), _counter(), {"redirect": {"port": door}}], what))
+    if doors.pages is not None:
+        rules.append(_rule(TO_US, [_protocol("tcp"), _port(*doors.page_ports), _counter(), {"redirect": {"port": doors.pages}}], "pages"))
     return rules
 
 
@@ -204,21 +218,21 @@ def _guarded_rules(gateway: Gateway) -> list[Command]:
     ]
     if not gateway.allow_ipsec:
         refused += [("ipsec", [_protocol(*IPSEC_PROTOCOLS)]), ("ipsec", [_protocol("udp"), _port(*IPSEC_PORTS)])]
-    steered = [port for port, door in ((80, gateway.doors.http), (443, gateway.doors.https)) if door is not None]
-    if steered:
-        refused.append(("page round the proxy", [_protocol("tcp"), _port(*steered)]))
+    if not gateway.allow_ssh:
+        refused.append((SSH.what, _begins(SSH)))
+    if gateway.doors.steered:
+        refused.append(("page round the proxy", [_protocol("tcp"), _port(*gateway.doors.steered)]))
     rules = [_refusal(GUARDED, match, what) for what, match in refused]
-    return rules + (_strict_rules(gateway, steered) if gateway.strict else [])
+    return rules + (_strict_rules(gateway) if gateway.strict else [])
 
 
-def _strict_rules(gateway: Gateway, steered: Sequence[int]) -> list[Command]:
+def _strict_rules(gateway: Gateway) -> list[Command]:
     rules = [_rule(GUARDED, [*_ntp(), _accept()]), *_error_messages(GUARDED)]
     if gateway.allow_ipsec:
         rules.append(_rule(GUARDED, [_protocol(*IPSEC_PROTOCOLS), _accept()]))
         rules.append(_rule(GUARDED, [_protocol("udp"), _port(*IPSEC_PORTS), _accept()]))
-    direct = [port for port in (80, 443) if port not in steered]
-    if direct:
-        rules.append(_rule(GUARDED, [_protocol("tcp"), _port(*direct), _accept()]))
+    if not gateway.doors.steered:
+        rules.append(_rule(GUARDED, [_protocol("tcp"), _port(*gateway.doors.page_ports), _accept()]))
     return [*rules, _refusal(GUARDED, [], "anything else")]
 
 
@@ -254,12 +268,12 @@ def _begins(first: FirstMessage) -> list[Expression]:
     lengths += [_match(length, UDP_HEADER_OCTETS + first.at_least, ">=")] if first.at_least else []
     says = [
         _match(
-            {"payload": {"base": "th", "offset": 8 * (UDP_HEADER_OCTETS + offset), "len": 8 * octets}},
+            {"payload": {"base": "ih", "offset": 8 * offset, "len": 8 * octets}},
             value if isinstance(value, int) else {"range": list(value)},
         )
         for offset, octets, value in first.says
     ]
-    return [_protocol("udp"), *lengths, *says]
+    return [_protocol(first.over), *lengths, *says]
 
 
 def _no_error_message() -> Expression:

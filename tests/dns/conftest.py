@@ -39,6 +39,11 @@ TABLE: Mapping[str, Decision] = {
 
 
 @dataclass(frozen=True)
+class HeldMasks:
+    bypass: int = 0
+
+
+@dataclass(frozen=True)
 class HeldRules:
     """What the resolver reads of a ruleset."""
 
@@ -46,10 +51,11 @@ class HeldRules:
     until: float | None = None
     profile: str = "child-8-12"
     trusts_ca: bool = False
+    rules: HeldMasks = HeldMasks()
 
 
-def rules(id: int = 1, until: float | None = None, *, trusts_ca: bool = False) -> Ruleset:
-    return cast(Ruleset, HeldRules(id, until, trusts_ca=trusts_ca))
+def rules(id: int = 1, until: float | None = None, *, trusts_ca: bool = False, bypass: int = 0) -> Ruleset:
+    return cast(Ruleset, HeldRules(id, until, trusts_ca=trusts_ca, rules=HeldMasks(bypass)))
 
 
 @dataclass

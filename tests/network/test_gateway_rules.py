@@ -24,9 +24,9 @@ CENSUS = Census(
     ),
 )
 GATEWAYS = {
-    "router": Gateway(("br-lan",), Doors(53, 8080, 8443)),
+    "router": Gateway(("br-lan",), Doors(53, 3129, (80, 443, 8443)), allow_ssh=True),
     "names-only": Gateway(("br-lan", "wlan0"), Doors(5300)),
-    "strict": Gateway(("br-lan",), Doors(53, 8080, 8443), strict=True),
+    "strict": Gateway(("br-lan",), Doors(53, 3129), strict=True),
     "one-armed": Gateway(("eth0",), Doors(53), one_armed=True, strict=True, allow_ipsec=True),
 }
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -31,14 +32,25 @@ AllowIpsec = Annotated[
     bool | None,
     typer.Option("--allow-ipsec/--refuse-ipsec", help="Let phones call over Wi-Fi, which is IPsec; VPNs of that kind then work too."),
 ]
+AllowSsh = Annotated[
+    bool | None,
+    typer.Option("--allow-ssh/--refuse-ssh", help="Let guarded devices use SSH; whoever has a server outside can tunnel through it."),
+]
 
 
 @app.command()
-def plan(lan: Lan = None, strict: Strict = None, allow_ipsec: AllowIpsec = None, state: StateDir = None, as_json: AsJson = False) -> None:
+def plan(
+    lan: Lan = None,
+    strict: Strict = None,
+    allow_ipsec: AllowIpsec = None,
+    allow_ssh: AllowSsh = None,
+    state: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Show what `apply` would do, and change nothing. With --json: the commands, as `nft -j -f -` takes them."""
     folder = (state or default_state()).absolute()
     with _plain_errors():
-        gateway, census = _gateway(_choice(folder, lan, strict, allow_ipsec), folder)
+        gateway, census = _gateway(_choice(folder, lan, strict=strict, allow_ipsec=allow_ipsec, allow_ssh=allow_ssh), folder)
     if as_json:
         print(json.dumps({"nftables": render_table(gateway, census)}, indent=1))
         return
@@ -47,11 +59,18 @@ def plan(lan: Lan = None, strict: Strict = None, allow_ipsec: AllowIpsec = None,
 
 
 @app.command()
-def apply(lan: Lan = None, strict: Strict = None, allow_ipsec: AllowIpsec = None, state: StateDir = None, as_json: AsJson = False) -> None:
+def apply(
+    lan: Lan = None,
+    strict: Strict = None,
+    allow_ipsec: AllowIpsec = None,
+    allow_ssh: AllowSsh = None,
+    state: StateDir = None,
+    as_json: AsJson = False,
+) -> None:
     """Put the gateway in place; a running Hedgerow then keeps it so. Without options: as it was chosen the last time."""
     folder = (state or default_state()).absolute()
     with _plain_errors():
-        choice = _choice(folder, lan, strict, allow_ipsec)
+        choice = _choice(folder, lan, strict=strict, allow_ipsec=allow_ipsec, allow_ssh=allow_ssh)
         gateway, census = _gateway(choice, folder)
         nftables.apply(gateway, census)
         choice.save(folder)
@@ -78,7 +97,7 @@ def status(state: StateDir = None, as_json: AsJson = False) -> None:
         choice, found = Choice.load(folder), nftables.look()
         census = census_of(_view(folder), time.time()) if choice else None
     if as_json:
-        chosen = {"lan": choice.lan, "strict": choice.strict, "allow_ipsec": choice.allow_ipsec} if choice else None
+        chosen = asdict(choice) if choice else None
         facts = {"in_place": found is not None, "chosen": chosen, "packets": found.counters if found else {}}
         print(json.dumps(facts | ({"devices": _by_standing(census)} if census else {}), indent=1))
     else:
@@ -101,7 +120,7 @@ def _plain_errors() -> Iterator[None]:
         fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
 
 
-def _choice(state: Path, lan: list[str] | None, strict: bool | None, allow_ipsec: bool | None) -> Choice:
+def _choice(state: Path, lan: list[str] | None, **wishes: bool | None) -> Choice:
     """What was asked for now over what was chosen before. Raises GatewayError, OSError, ValueError."""
     before = Choice.load(state)
     names = tuple(dict.fromkeys(lan)) if lan else before.lan if before else _only_lan()
@@ -109,11 +128,8 @@ def _choice(state: Path, lan: list[str] | None, strict: bool | None, allow_ipsec
     missing = [name for name in names if name not in nftables.interfaces()] if lan else []
     if missing:
         raise nftables.GatewayError(f"There is no interface {missing[0]}: there are {', '.join(nftables.interfaces()) or 'none'}.")
-    return Choice(
-        names,
-        (before.strict if before else False) if strict is None else strict,
-        (before.allow_ipsec if before else False) if allow_ipsec is None else allow_ipsec,
-    )
+    said = {wish: value for wish, value in wishes.items() if value is not None}
+    return replace(before or Choice(names), lan=names, **said)
 
 
 def _only_lan() -> tuple[str, ...]:
@@ -129,7 +145,8 @@ def _gateway(choice: Choice, state: Path) -> tuple[Gateway, Census]:
         settings = Settings.load(state)
     except OSError:
         raise nftables.GatewayError(f"No Hedgerow has run with the state directory {state}: start it with `hedgerow up` first.") from None
-    return gateway_of(choice, settings), census_of(_view(state), time.time())
+    view = _view(state)
+    return gateway_of(choice, settings, view.policy.network.ports), census_of(view, time.time())
 
 
 def _view(state: Path) -> View:
@@ -137,12 +154,15 @@ def _view(state: Path) -> View:
 
 
 def _described(gateway: Gateway, census: Census) -> Iterator[str]:
-    pages = "names and pages" if gateway.doors.http else "names"
+    ports = ", ".join(map(str, gateway.doors.steered))
+    pages = f"names and pages (ports {ports})" if ports else "names"
     yield f"On {', '.join(gateway.lan)}{' (which leads to the internet as well)' if gateway.one_armed else ''}, in the table inet hedgerow:"
     yield f"  guarded and closed devices: {pages} come to Hedgerow, whoever they were meant for"
-    yield "  guarded devices: other resolvers, encrypted DNS (ports 853, known addresses), QUIC and well-known tunnels are refused"
+    yield "  guarded devices: other resolvers, encrypted DNS (ports 853, known addresses) and QUIC are refused, web proxies and tunnels too"
     if gateway.allow_ipsec:
         yield "  guarded devices: IPsec passes, for calls over Wi-Fi"
+    if gateway.allow_ssh:
+        yield "  guarded devices: SSH passes, whatever it is used for"
     if gateway.strict:
         yield "  guarded devices: anything that is no name, no page and not the time is refused"
     yield "  closed devices: nothing leaves, and what was open is cut"
@@ -153,7 +173,7 @@ def _described(gateway: Gateway, census: Census) -> Iterator[str]:
 
 
 def _warnings(gateway: Gateway) -> Iterator[str]:
-    if gateway.doors.https is None:
+    if gateway.doors.pages is None:
         yield "pages come to Hedgerow only where a device names it as its proxy: start it with `hedgerow up --transparent 0.0.0.0:3129`"
     others = sorted({*nftables.interfaces()} - {*gateway.lan} - nftables.interfaces_to_the_internet())
     if others:

@@ -36,6 +36,7 @@ class Choice:
     lan: tuple[str, ...]
     strict: bool = False
     allow_ipsec: bool = False
+    allow_ssh: bool = False
 
     def save(self, state: Path) -> None:
         write_atomically(choice_file(state), _ADAPTER.dump_json(self, indent=1), 0o644)  # root chooses, the service reads
@@ -58,15 +59,18 @@ def choice_file(state: Path) -> Path:
     return state / "gateway.json"
 
 
-def gateway_of(choice: Choice, settings: Settings) -> Gateway:
-    """What the table is made for, on this machine as it is now. Raises OSError, and GatewayError where DNS listens elsewhere."""
+def gateway_of(choice: Choice, settings: Settings, ports: tuple[int, ...]) -> Gateway:
+    """What the table is made for, on this machine as it is now; `ports` are those that the proxy serves.
+
+    Raises OSError, and GatewayError where DNS listens elsewhere.
+    """
     if settings.dns.host not in EVERYWHERE:
         raise nftables.GatewayError(
             f"DNS is served at {settings.dns} only: the gateway needs it at every address, such as --dns 0.0.0.0:53."
         )
     one_armed = bool(nftables.interfaces_to_the_internet() & set(choice.lan))
     pages = settings.transparent.port if settings.transparent and settings.transparent.host in EVERYWHERE else None
-    return Gateway(choice.lan, Doors(settings.dns.port, pages, pages), one_armed, choice.strict, choice.allow_ipsec)
+    return Gateway(choice.lan, Doors(settings.dns.port, pages, ports), one_armed, choice.strict, choice.allow_ipsec, choice.allow_ssh)
 
 
 def census_of(view: View, now: float) -> Census:
@@ -106,7 +110,7 @@ class GatewayKeeper:
             return
         census, in_force = census_of(view, time.time()), self._in_force
         if in_force is None or choice != self._choice or self._is_time_to_look():
-            in_force = await asyncio.to_thread(self._make_sure, choice, census)
+            in_force = await asyncio.to_thread(self._make_sure, choice, census, view.policy.network.ports)
         if not census.is_same(in_force[1]):
             await asyncio.to_thread(nftables.follow, census)
         self._in_force, self._choice = (in_force[0], census), choice
@@ -114,9 +118,9 @@ class GatewayKeeper:
     def _is_time_to_look(self) -> bool:
         return time.monotonic() - self._looked > LOOK_EVERY_S
 
-    def _make_sure(self, choice: Choice, census: Census) -> tuple[Gateway, Census]:
+    def _make_sure(self, choice: Choice, census: Census, ports: tuple[int, ...]) -> tuple[Gateway, Census]:
         """Puts the table in place where it is not, or is made for something else, such as another way to the internet."""
-        gateway = gateway_of(choice, self._settings)
+        gateway = gateway_of(choice, self._settings, ports)
         if self._in_force is None or self._in_force[0] != gateway or not nftables.is_in_place():
             nftables.apply(gateway, census)
             log.info("gateway in place on %s", ", ".join(choice.lan))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from lab.house import LAN4, LAN6, MACS, NUMBERS, House, give_address
 from lab.internet import OWN4, PEER4, address4
 from lab.spaces import Space
+from lab.tunnels import WEB_PROXY_PORT
 
 type Aim = Callable[[House, Space], bool]
 
@@ -191,6 +192,12 @@ def through_socks(host: str, *, port: int = 1080) -> Aim:
     """Whether a closed page comes through a SOCKS server, which looks up the name itself."""
     server = f"[{host}]" if ":" in host else host
     return reads("--socks5-hostname", f"{server}:{port}", f"http://{CLOSED}/")
+
+
+def through_web_proxy(host: str, url: str) -> Aim:
+    """Whether a closed page comes through a web proxy, by a whole URL or, for HTTPS, by CONNECT."""
+    server = f"[{host}]" if ":" in host else host
+    return reads("-x", f"http://{server}:{WEB_PROXY_PORT}", url)
 
 
 def through_ssh(address: str, port: int) -> Aim:

@@ -26,6 +26,7 @@ from lab.aims import (
     stream,
     through_socks,
     through_ssh,
+    through_web_proxy,
     tunnels_by_iodine,
     tunnels_in_names,
     wears_the_parents_address,
@@ -35,8 +36,8 @@ from lab.aims import (
     with_another_mac,
 )
 from lab.house import LAN4, LAN6, ROUTER_OUTSIDE
-from lab.internet import KNOWN4, KNOWN6, OWN4, OWN6, PEER4, PEER6, RESOLVER, SITES, address4, address6
-from lab.tunnels import AUTH_PORT, CRYPT_PORT, OWN_PORT, PLAIN_PORT
+from lab.internet import KNOWN4, KNOWN6, ODD_PORT, OWN4, OWN6, PEER4, PEER6, RESOLVER, SITES, address4, address6
+from lab.tunnels import AUTH_PORT, CRYPT_PORT, OWN_PORT, PLAIN_PORT, SOCKS_PORT, SSH_PORT
 from lab.vpn import VPN4, VPN6
 
 
@@ -60,6 +61,8 @@ _NAMES = "the question is answered by Hedgerow, whoever it was sent to"
 _REFUSED = "refused by the gateway"
 _JUDGED = "carried to the proxy, which judges the name and resolves it itself"
 _HANDSHAKE = "its first message is refused at whatever port"
+_TRICKLE = "names like any other, at two kilobytes a second at most: beyond, their domain is shut to that device for an hour"
+_PROXIED = "what only a proxy is asked for is refused at whatever port"
 _UNLISTED = "looks like any other traffic; strict mode refuses it"
 
 ATTEMPTS: tuple[Attempt, ...] = (
@@ -111,8 +114,14 @@ ATTEMPTS: tuple[Attempt, ...] = (
         "its first message is refused at whatever port",
     ),
     Attempt(
-        *("A closed site that serves HTTPS at another port, by an edited hosts file", "curl --resolve"),
+        *("A closed site at port 8443, by an edited hosts file", "curl --resolve"),
         reads("--resolve", f"{CLOSED}:8443:{address4(CLOSED)}", f"https://{CLOSED}:8443/"),
+        f"{_JUDGED}, as every port that the policy's `ports` name",
+        pages=True,
+    ),
+    Attempt(
+        *("A closed site that serves HTTPS at a port of its own, by an edited hosts file", "curl --resolve"),
+        reads("--resolve", f"{CLOSED}:8444:{address4(CLOSED)}", f"https://{CLOSED}:8444/"),
         _UNLISTED,
         normally=True,
     ),
@@ -133,7 +142,7 @@ ATTEMPTS: tuple[Attempt, ...] = (
         lambda house, device: (
             "200" in device.run("curl", "-sp", "-x", f"http://{LAN4}.1:3128", "-w", "%{http_connect}", f"http://{OWN4}:853/").stdout
         ),
-        "the proxy serves ports 80 and 443 only",
+        "the proxy serves pages' ports only",
     ),
     Attempt("Another MAC address", "ip link set address", with_another_mac, "a device that nobody has named is filtered as a child's"),
     Attempt("Another address, set by hand", "ip address", with_another_address, "the MAC address decides"),
@@ -153,20 +162,22 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("OpenVPN at a port of its own, tls-auth", "openvpn", openvpn(PEER4, AUTH_PORT), _HANDSHAKE),
     Attempt("A tunnel in pings", "ping -s 1000", pings(PEER4, 1000), "echo requests are let through up to the size that people send"),
     Attempt("A tunnel in pings, IPv6", "ping -s 1000", pings(PEER6, 1000), "echo requests are let through up to the size that people send"),
-    Attempt(
-        "A tunnel in questions for names", "kdig TXT", tunnels_in_names, "a name like any other, slowly; the journal shows it", True, True
-    ),
-    Attempt("IP in questions for names", "iodine", tunnels_by_iodine, "names like any other, slowly; the journal shows them", True, True),
+    Attempt("A tunnel in questions for names", "kdig TXT", tunnels_in_names, _TRICKLE, True, True),
+    Attempt("IP in questions for names", "iodine", tunnels_by_iodine, _TRICKLE, True, True),
     Attempt("IPsec (IKEv2)", "a datagram", datagram(PEER4, 500), f"{_REFUSED}, unless it was applied with --allow-ipsec"),
     Attempt("IPsec (ESP)", "a raw packet", raw(50), f"{_REFUSED}, unless it was applied with --allow-ipsec"),
     Attempt("PPTP (GRE)", "a raw packet", raw(47), _REFUSED),
     Attempt("A SOCKS proxy", "curl --socks5", through_socks(PEER4), _REFUSED),
     Attempt("A SOCKS proxy, IPv6", "curl --socks5", through_socks(PEER6), _REFUSED),
     Attempt("A Tor relay", "a connection", stream(PEER4, 9001), _REFUSED),
-    Attempt("A tunnel through SSH", "ssh -W", through_ssh(PEER4, 22), _UNLISTED, normally=True),
+    Attempt("A SOCKS proxy at a port of its own", "curl --socks5", through_socks(PEER4, port=SOCKS_PORT), _UNLISTED, normally=True),
+    Attempt("A tunnel through SSH", "ssh -W", through_ssh(PEER4, 22), f"{_HANDSHAKE}, unless it was applied with --allow-ssh"),
+    Attempt("SSH at a port of its own", "ssh -W", through_ssh(PEER4, SSH_PORT), f"{_HANDSHAKE}, unless it was applied with --allow-ssh"),
     Attempt("SSH at port 443", "ssh -W", through_ssh(PEER4, 443), "carried to the proxy, where it is no handshake", pages=True),
-    Attempt("A web proxy at port 8080", "a connection", stream(PEER4, 8080), _UNLISTED, normally=True),
-    Attempt("DNS over TLS at port 5222", "a connection", stream(PEER4, 5222), _UNLISTED, normally=True),
+    Attempt("A web proxy", "curl -x", through_web_proxy(PEER4, f"http://{CLOSED}/"), _PROXIED),
+    Attempt("A web proxy, for a secure page", "curl -x", through_web_proxy(PEER4, f"https://{CLOSED}/"), _PROXIED),
+    Attempt("A web proxy, IPv6", "curl -x", through_web_proxy(PEER6, f"https://{CLOSED}/"), _PROXIED),
+    Attempt("DNS over TLS at port 5222", "kdig +tls", asks(OWN4, "+tls", "-p", str(ODD_PORT)), _UNLISTED, normally=True),
 )
 
 ALLOWED: tuple[Attempt, ...] = (

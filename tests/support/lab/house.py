@@ -30,6 +30,7 @@ network:
   country: GB
   lan: [{LAN4}.0/24, "{LAN6}:/64", "fe80::/10"]
   upstream: [9.9.9.9]
+  ports: [80, 443, 8443]
 people:
   mia: {{age: 9, devices: [tablet]}}
   tom: {{age: 15, devices: [laptop]}}
@@ -112,7 +113,7 @@ class House:
     @property
     def steers_pages(self) -> bool:
         """Whether pages come to the proxy without being sent there."""
-        return '"secure pages"' in self.hedgerow("gateway", "plan", "--json").stdout
+        return '"pages"' in self.hedgerow("gateway", "plan", "--json").stdout
 
     def meet(self, who: str) -> None:
         """Lets Hedgerow see a device: until it knows the MAC behind an address, half a second at most, the device is a stranger.

@@ -31,12 +31,12 @@ PREFIX4, PREFIX6 = "45.55.10", "2600:9000:5300:"
 UPSTREAM = "9.9.9.9"
 KNOWN4, KNOWN6 = "1.1.1.1", "2606:4700:4700::1111"
 """A resolver that everybody knows."""
-OWN4, OWN6 = f"{PREFIX4}.53", f"{PREFIX6}:53"
-"""A resolver that no list knows."""
+OWN4, OWN6, ODD_PORT = f"{PREFIX4}.53", f"{PREFIX6}:53", 5222
+"""A resolver that no list knows; it serves DNS over TLS at a port of another protocol as well."""
 PEER4, PEER6 = f"{PREFIX4}.70", f"{PREFIX6}:70"
 """A machine that echoes what it gets, at every port of `UDP_PORTS` and `TCP_PORTS`: a game's server, a VPN, a proxy."""
 UDP_PORTS = (53, 80, 123, 443, 500, 853, 4500, 27015, 40000, 51820)
-TCP_PORTS = (853, 5222, 8080, 9001)
+TCP_PORTS = (853, 5222, 9001)
 
 
 BIG_FILE, BIG_OCTETS = "/big", 2_000_000_000
@@ -98,7 +98,7 @@ def _wait_for_servers(space: Space, folder: Path) -> None:
 
 def _unbound(resolvers: tuple[str, ...], leaf: Leaf, hints: Path) -> str:
     ports = [f"  interface: {address}@{port}" for address in resolvers for port in (53, 443, 853)]
-    ports.append("  interface: 208.67.222.222@5353")
+    ports += ["  interface: 208.67.222.222@5353", f"  interface: {OWN4}@{ODD_PORT}"]
     settings = (
         *(
             "server:",
@@ -109,7 +109,14 @@ def _unbound(resolvers: tuple[str, ...], leaf: Leaf, hints: Path) -> str:
             "  do-daemonize: no",
             "  access-control: 0.0.0.0/0 allow",
         ),
-        *("  access-control: ::/0 allow", "  https-port: 443", "  tls-port: 853", f"  tls-service-key: {leaf.key}", "  num-threads: 1"),
+        *(
+            "  access-control: ::/0 allow",
+            "  https-port: 443",
+            "  tls-port: 853",
+            f"  tls-additional-port: {ODD_PORT}",
+            f"  tls-service-key: {leaf.key}",
+            "  num-threads: 1",
+        ),
         *(f"  tls-service-pem: {leaf.certificate}", f"  root-hints: {hints}", "  qname-minimisation: no"),
         *("  module-config: iterator", "remote-control:", "  control-enable: no"),
     )
@@ -120,7 +127,9 @@ def _nginx(leaf: Leaf, folder: Path) -> str:
     servers = []
     for host in SITES:
         places = (address4(host), f"[{address6(host)}]")
-        listens = [f"listen {where}:{rest};" for where in places for rest in ("80", "443 ssl", "443 quic", "8443 ssl", "8443 quic")]
+        listens = [
+            f"listen {where}:{rest};" for where in places for rest in ("80", "443 ssl", "443 quic", "8443 ssl", "8443 quic", "8444 ssl")
+        ]
         page = f'location / {{ default_type text/plain; return 200 "page of {host}\\n"; }}'
         page += f" location = {BIG_FILE} {{ alias {folder}/big; }}"
         servers.append(f"server {{ {' '.join(listens)} http2 on; server_name {host}; {page} }}")

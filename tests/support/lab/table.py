@@ -24,7 +24,11 @@ For adults' devices all of these are open on purpose: the gateway does not touch
 ## What no gateway closes
 
 - **A slow tunnel in what every device needs**: questions for names (any nameserver of somebody's own will do), and the time, of which the
-  whole house gets five packets a second at most.
+  whole house gets five packets a second at most. Where questions and answers about one domain come to more than 128 KB a minute for one
+  device, which is some 700 ordinary names, the domain is shut to it for an hour, and the journal tells; `allow` in the policy opens it.
+- **A port of its own, but in strict mode**: a SOCKS proxy there, or a site or resolver behind TLS, looks like a game or a mail program. SSH
+  and web proxies give themselves away by what they say first, unless they say it in pieces or inside TLS. The policy's `ports` name more
+  ports whose pages are judged as those of 80 and 443: `ports: [80, 443, 8080, 8443]`. What is neither HTTP nor TLS then fails there.
 - **A MAC address copied from an adult's device.** Hedgerow knows devices by their MAC address; whoever takes over that of a parent's phone
   is that phone. Give the parents a Wi-Fi of their own with another password; a child then can't join it.
 - **Another way to the internet**: a phone's mobile data, the neighbour's Wi-Fi. Use the phone's own screen-time settings for those.

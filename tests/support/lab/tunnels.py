@@ -1,4 +1,4 @@
-"""What somebody outside keeps for those who want to go round a filter: SSH, a SOCKS server, OpenVPN, and IP in questions for names."""
+"""What somebody outside keeps for those who go round a filter: SSH, SOCKS and web proxies, OpenVPN, and IP in questions for names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from lab.spaces import Space
 PLAIN_PORT, CRYPT_PORT, AUTH_PORT = 1194, 40002, 40003
 """Of OpenVPN: its own, over UDP and TCP; a port of somebody's own with tls-crypt; with tls-auth. 40001 is plain too."""
 OWN_PORT = 40001
+SSH_PORT, SOCKS_PORT, WEB_PROXY_PORT = 40022, 40080, 8080
+"""Of SSH and SOCKS beside their usual ones, and of the web proxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,9 @@ class Tunnels:
 def tunnels(space: Space, folder: Path, address4: str, address6: str) -> Tunnels:
     """Starts them all in `space`, which has both addresses."""
     for address in (address4, address6):
-        space.start("microsocks", "-i", address, "-p", "1080")
+        for port in (1080, SOCKS_PORT):
+            space.start("microsocks", "-i", address, "-p", str(port))
+    _start_web_proxy(space, folder, address4, address6)
     _start_ssh(space, folder, address4)
     _start_openvpn(space, folder, address4)
     iodined = ("iodined", "-f", "-c", "-P", "secret", "-l", TUNNEL4, "-d", "dns0", "10.98.0.1/24", "t.tunnel.example")
@@ -42,10 +46,16 @@ def _start_ssh(space: Space, folder: Path, address: str) -> None:
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
     (folder / "ssh_key.pub").rename(folder / "authorized_keys")
     settings = [f"HostKey {folder / 'ssh_host'}", f"AuthorizedKeysFile {folder / 'authorized_keys'}", "StrictModes no", "UsePAM no"]
-    settings += ["PermitRootLogin yes", "PidFile none", *(f"ListenAddress {address}:{port}" for port in (22, 443))]
+    settings += ["PermitRootLogin yes", "PidFile none", *(f"ListenAddress {address}:{port}" for port in (22, 443, SSH_PORT))]
     (folder / "sshd.conf").write_text("\n".join(settings) + "\n")
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where its unprivileged half is locked up; the path is built in
     space.start("/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd.conf"), stderr=folder / "sshd.log")
+
+
+def _start_web_proxy(space: Space, folder: Path, *addresses: str) -> None:
+    lines = [f"Port {WEB_PROXY_PORT}", *(f"Listen {address}" for address in addresses), "Timeout 60", "LogLevel Warning"]
+    (folder / "tinyproxy.conf").write_text("\n".join(lines) + "\n")
+    space.start("tinyproxy", "-d", "-c", str(folder / "tinyproxy.conf"), stderr=folder / "tinyproxy.log")
 
 
 def _start_openvpn(space: Space, folder: Path, address: str) -> None:

@@ -1,0 +1,86 @@
+"""Tunnels in questions for names: a domain that carries too much for one device is shut to it for a while, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import dnslib
+from small_internet import SmallInternet
+
+from hedgerow.dns.tunnel_watch import MINUTE_S, MOST_OCTETS, SHUT_S, TunnelWatch
+from hedgerow.policies.model import Decision, DeviceId, Reason, Verdict
+from hedgerow.policies.ruleset import Ruleset
+
+from .conftest import EXCEPTION, rules, running
+
+TABLET, LAPTOP = DeviceId("tablet"), DeviceId("laptop")
+TUNNEL = "tunnel.example.co.uk"
+GUARDED, OPEN = rules(bypass=1), rules()
+
+
+def test_too_much_in_a_minute_shuts_all_of_the_domain_to_that_device_for_an_hour() -> None:
+    watch = TunnelWatch()
+    for number in range(4):
+        assert not watch.is_shut(TABLET, TUNNEL, 0.0)
+        watch.carried(TABLET, f"x{number}.{TUNNEL}", MOST_OCTETS // 4 + 1, float(number))
+    assert watch.is_shut(TABLET, "example.co.uk", 3.0)
+    assert watch.is_shut(TABLET, f"never.asked.{TUNNEL}", 3.0 + SHUT_S - 1)
+    assert not watch.is_shut(TABLET, "another.co.uk", 3.0)
+    assert not watch.is_shut(LAPTOP, TUNNEL, 3.0)
+    assert not watch.is_shut(TABLET, TUNNEL, 3.0 + SHUT_S)
+    assert not watch.is_shut(TABLET, TUNNEL, 3.0), "it is forgotten"
+
+
+def test_as_much_in_more_time_does_not() -> None:
+    watch = TunnelWatch()
+    for number in range(100):
+        watch.carried(TABLET, TUNNEL, MOST_OCTETS, number * MINUTE_S)
+        assert not watch.is_shut(TABLET, TUNNEL, number * MINUTE_S)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    watch = TunnelWatch()
+    for number in range(20_000):
+        watch.carried(TABLET, f"d{number}.example", MOST_OCTETS + 1, 0.0)
+    assert len(watch._carried) <= 4096
+    assert len(watch._shut) <= 4096
+
+
+def message(host: str) -> bytes:
+    question = dnslib.DNSRecord.question(host, "TXT")
+    question.add_ar(dnslib.EDNS0(udp_len=1232))
+    return bytes(question.pack())
+
+
+def carry(net: SmallInternet, ruleset: Ruleset, table: dict[str, Decision]) -> tuple[list[Verdict], list[Verdict]]:
+    """What became of many long names below one domain, asked for by one device, and of a name of another domain and device afterwards."""
+
+    async def run() -> tuple[list[Verdict], list[Verdict]]:
+        async with running(net.nameserver.upstream) as server:
+            server.judge.table.update(table)
+
+            async def verdict(device: DeviceId, host: str) -> Verdict:
+                answer = await server.resolver.answer(ruleset, device, message(host), "udp")
+                assert answer.entry is not None
+                assert answer.entry.decision.verdict is Verdict.ALLOW or answer.entry.decision.reason is Reason.BYPASS
+                return answer.entry.decision.verdict
+
+            names = [f"{number:060}.{'a' * 60}.{'b' * 60}.nowhere.example" for number in range(MOST_OCTETS // 200)]
+            found = [await verdict(TABLET, name) for name in names]
+            others = [await verdict(TABLET, "www.school.example"), await verdict(LAPTOP, names[-1])]
+            return found, others
+
+    return asyncio.run(run())
+
+
+def test_a_tunnel_ends_and_everything_else_goes_on(internet: SmallInternet) -> None:
+    found, others = carry(internet, GUARDED, {})
+    shut = found.index(Verdict.BLOCK)
+    assert 100 < shut < len(found) - 1
+    assert set(found[shut:]) == {Verdict.BLOCK}
+    assert others == [Verdict.ALLOW, Verdict.ALLOW]
+
+
+def test_who_may_go_round_the_filter_and_what_a_parent_allowed_are_not_watched(internet: SmallInternet) -> None:
+    assert set(carry(internet, OPEN, {})[0]) == {Verdict.ALLOW}
+    assert set(carry(internet, GUARDED, {"nowhere.example": EXCEPTION})[0]) == {Verdict.ALLOW}

@@ -1,0 +1,56 @@
+"""IP over questions for names, by iodine as somebody would use it: it ends when it carries more than a trickle; all else goes on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+
+import pytest
+from lab import House, Space
+from lab.aims import reads
+from lab.house import LAN4
+
+pytestmark = pytest.mark.root
+DOMAIN, FAR_END = "t.tunnel.example", "10.98.0.1"
+PATIENCE_S = 150
+
+
+def is_shut(device: Space, number: int) -> bool:
+    """Whether a name below the domain that nobody has asked for before is answered as blocked."""
+    return device.run("kdig", "+short", "+time=3", f"@{LAN4}.1", f"fresh-{number}.{DOMAIN}").stdout.strip() == "0.0.0.0"
+
+
+@pytest.mark.timeout(400)
+def test_a_tunnel_that_carries_more_than_a_trickle_is_shut(house: House) -> None:
+    house.hedgerow("gateway", "apply", "--no-strict")
+    laptop, parent = house.devices["laptop"], house.devices["parent"]
+    for name in ("laptop", "parent"):
+        house.meet(name)
+    words = ("iodine", "-f", "-r", "-I", "1", "-P", "secret", "-d", "names0", f"{LAN4}.1", DOMAIN)
+    process = laptop.start(*words, stderr=house.folder / "iodine-laptop.log")
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while laptop.run("ping", "-I", "names0", "-c", "1", "-W", "2", FAR_END).returncode:
+            assert time.monotonic() < deadline, (house.folder / "iodine-laptop.log").read_text()
+        for number in itertools.count():
+            laptop.run("ping", "-I", "names0", "-i", "0.02", "-c", "40", "-s", "1000", "-W", "1", FAR_END)
+            if is_shut(laptop, number):
+                break
+            assert time.monotonic() < deadline, "it goes on and on"
+        assert laptop.run("ping", "-I", "names0", "-c", "3", "-W", "3", FAR_END).returncode, "nothing comes through any more"
+    finally:
+        process.terminate()
+        process.wait(10)
+    assert reads("https://www.school.example/", page="www.school.example")(house, laptop), "everything else goes on"
+    assert "hello" in parent.run("kdig", "+short", f"@{LAN4}.1", "data.tunnel.example", "TXT").stdout, (
+        "an adult's device does what it likes"
+    )
+    while not _is_told(house):
+        assert time.monotonic() < deadline, "the log tells"
+        time.sleep(0.3)
+
+
+def _is_told(house: House) -> bool:
+    rows = map(json.loads, house.hedgerow("log", "--json").stdout.splitlines())
+    return any(row["device"] == "laptop" and row["reason"] == "bypass" and row["what"] == "tunnel" for row in rows)
