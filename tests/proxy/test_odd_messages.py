@@ -95,10 +95,12 @@ def seen(url: str, *options: str) -> tuple[str, bytes]:
 
 @pytest.mark.parametrize("number", range(len(ANSWERS)), ids=list(ANSWERS))
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_an_answer_is_what_it_was_or_refused(odd: Stand, origin: int, number: int, method: str) -> None:
+@pytest.mark.parametrize("way", ["-x", "--proxytunnel -x"])
+def test_an_answer_is_what_it_was_or_refused(odd: Stand, origin: int, number: int, method: str, way: str) -> None:
+    """Asked for as of a proxy, and in a tunnel, where plain messages take the short path."""
     verdict = list(ANSWERS.values())[number][0]
     url, head = f"http://127.0.0.1:{origin}/{number}", () if method == "GET" else ("--head",)
-    through = seen(url, *head, "-x", f"http://127.0.0.1:{odd.gate.port}", "--interface", CHILD)
+    through = seen(url, *head, *way.split(), f"http://127.0.0.1:{odd.gate.port}", "--interface", CHILD)
     without = seen(url, *head)
     if method == "HEAD":  # a head is shown as the body, with what belongs to the connection
         through, without = (through[0], b""), (without[0], b"")

@@ -14,19 +14,20 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Coroutine
+from typing import Any
 
-from mitmproxy.connection import Client, Connection, ConnectionState, Server
+from mitmproxy import http
+from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.inspection.http_engine import HttpLayer, HTTPMode, OriginServer
 from hedgerow.proxy.inspection.judging import Inspection
-from hedgerow.proxy.inspection.leaves import LeafStore
 from hedgerow.proxy.inspection.line import Line
-from hedgerow.proxy.inspection.origins import Origin, OriginError, Origins, Waiting
-from hedgerow.proxy.judge import Counters
+from hedgerow.proxy.inspection.office import Office
+from hedgerow.proxy.inspection.origins import Origin, OriginError, Waiting
+from hedgerow.proxy.inspection.short_path import ShortPath
 
 log = logging.getLogger(__name__)
 
@@ -37,34 +38,6 @@ _MOST_TO_ONE_ORIGIN = 6
 
 _ON_SECOND_THOUGHTS = 2.0
 """Seconds after a handshake within which an app that is pinned to another certificate has looked at ours, and is gone."""
-
-
-class Guest(Protocol):
-    """Somebody who is at the inspector: a connection that begins, or an exchange. `seen` is when it last moved, in the loop's time."""
-
-    seen: float
-
-    @property
-    def line(self) -> Line: ...
-
-    def abort(self) -> None: ...
-
-
-class Office(Protocol):
-    """What a connection needs of its inspector."""
-
-    @property
-    def counters(self) -> Counters: ...
-    @property
-    def clock(self) -> Callable[[], float]: ...
-    @property
-    def leaves(self) -> LeafStore: ...
-    @property
-    def inspection(self) -> Inspection: ...
-    @property
-    def origins(self) -> Origins: ...
-    def entered(self, guest: Guest) -> None: ...
-    def left(self, guest: Guest, client: Client | None) -> None: ...
 
 
 class Exchange:
@@ -79,7 +52,11 @@ class Exchange:
         self._office = office
         self._offers = offers
         self._context = context
-        self._layer: HttpLayer
+        self._mode = HTTPMode.transparent
+        self._layer: HttpLayer | None = None
+        self._short = ShortPath(self, context)
+        self._judged: http.HTTPFlow | None = None  # what the layers are about to hear of was judged already
+        self._unsaid: Connection | None = None  # to whom what the layers are about to say was said already
         self._events: deque[events.Event] = deque()
         self._is_busy = False
         self._lines: dict[Connection, Line] = {self.client: line}
@@ -98,8 +75,9 @@ class Exchange:
         office.entered(self)
 
     def begin(self, mode: HTTPMode) -> None:
-        self._layer = HttpLayer(self._context, mode)
-        self._handle(events.Start())
+        self._mode = mode
+        if mode is not HTTPMode.transparent or self.client.alpn == b"h2":
+            self._lay()
 
     def abort(self) -> None:
         """End it at once, with what was still to be sent."""
@@ -116,7 +94,7 @@ class Exchange:
 
     def received(self, line: Line, data: bytes) -> None:
         if line is not self.line:
-            self._handle(events.DataReceived(self._connections[line], data))
+            self._tell(events.DataReceived(self._connections[line], data))
             return
         if not self._has_spoken:
             self._has_spoken = True
@@ -126,7 +104,7 @@ class Exchange:
             self._held += data
             self._regulate()
         else:
-            self._handle(events.DataReceived(self.client, data))
+            self._tell(events.DataReceived(self.client, data))
 
     def ended(self, line: Line) -> None:
         if line is not self.line or not self._held:
@@ -197,7 +175,7 @@ class Exchange:
             timer.cancel()
         for line, origin in tuple(self._origins.items()):
             connection = self._connections.pop(line)
-            if self._layer.is_idle(connection) and connection.id not in self._office.inspection.bound:
+            if self._is_idle(connection) and connection.id not in self._office.inspection.bound:
                 self._office.origins.keep(origin, line)
             else:
                 self._office.inspection.bound.discard(connection.id)
@@ -205,10 +183,71 @@ class Exchange:
         self._origins.clear()
         self._office.left(self, self.client)
 
+    def _is_idle(self, connection: Connection) -> bool:
+        return self._short.is_idle(connection) or (self._layer is not None and self._layer.is_idle(connection))
+
+    def _tell(self, event: events.ConnectionEvent) -> None:
+        self.seen = asyncio.get_running_loop().time()
+        try:
+            is_told = self._short.hears(event)
+        except Exception:
+            log.exception("a connection failed at the inspector")
+            self.abort()
+            return
+        if not is_told:
+            self._handle(event)
+
+    # The short path's way to us.
+
+    @property
+    def inspection(self) -> Inspection:
+        return self._office.inspection
+
+    @property
+    def has_layers(self) -> bool:
+        return self._layer is not None
+
+    @property
+    def is_at_rest(self) -> bool:
+        return self._layer is None or (self._mode is HTTPMode.transparent and not self._is_busy and self._layer.is_at_rest)
+
+    def say(self, to: Connection, data: bytes) -> None:
+        line = self._lines.get(to)
+        if line is not None:
+            line.put(data)
+            line.flush()
+
+    def close(self, connection: Connection) -> None:
+        self._close(connection, half=False)
+
+    def give_back(self, server: Server) -> None:
+        """Nothing is under way to an origin that the layers do not know of: they find it with those that are idle."""
+        line = self._lines.pop(server)
+        del self._connections[line]
+        origin = self._origins[line]
+        self._leave(line)
+        self._office.origins.keep(origin, line)
+
+    def take_long_way(self, flow: http.HTTPFlow, said: bytes, server: OriginServer | None, *, is_asked: bool) -> None:
+        """The layers hear a request that was judged and, if it `is_asked`, sent; `server` is its origin, open or with its error."""
+        layer = self._layer or self._lay()
+        self._judged, layer.ready = flow, server
+        if server is None or not is_asked:
+            self._handle(events.DataReceived(self.client, said))
+            return
+        state, server.state, self._unsaid = server.state, ConnectionState.OPEN, server  # what has ended since, they are told next
+        self._handle(events.DataReceived(self.client, said))
+        server.state = state
+
     # mitmproxy's layers.
 
+    def _lay(self) -> HttpLayer:
+        self._layer = layer = HttpLayer(self._context, self._mode)
+        self._handle(events.Start())
+        return layer
+
     def _handle(self, event: events.Event) -> None:
-        pending, layer = self._events, self._layer
+        pending, layer = self._events, self._layer or self._lay()
         pending.append(event)
         if self._is_busy:
             return
@@ -237,25 +276,38 @@ class Exchange:
         match command:
             case commands.SendData():
                 line = self._lines.get(command.connection)
-                if line is not None:
+                if command.connection is self._unsaid:
+                    self._unsaid = None
+                elif line is not None:
                     line.put(command.data)
                     self._dirty[line] = None
             case commands.StartHook():
-                answer = self._office.inspection.hear(command.name, command.args())
+                answer = self._hear(command)
                 if answer is not None:
-                    self._start(self._wait_for(answer, command))
+                    self.work(self._wait_for(answer, command))
                 elif command.blocking:
                     self._events.append(events.HookCompleted(command))
             case commands.Log():
                 pass
+            case commands.OpenConnection() if command.connection.error:
+                self._events.append(events.OpenConnectionCompleted(command, command.connection.error))
             case commands.OpenConnection():
-                self._start(self._open_origin(command))
+                self.work(self._open_origin(command))
             case commands.CloseConnection():
                 self._close(command.connection, half=isinstance(command, commands.CloseTcpConnection) and command.half_close)
             case commands.RequestWakeup():
                 self._wake(command)
             case _:
                 raise TypeError(f"mitmproxy wants something unknown: {command}")
+
+    def _hear(self, hook: commands.StartHook) -> Coroutine[Any, Any, None] | None:
+        if self._judged is None or hook.name != "requestheaders":
+            return self._office.inspection.hear(hook.name, hook.args())
+        judged, self._judged = self._judged, None
+        (flow,) = hook.args()
+        flow.id = judged.id
+        flow.request.data, flow.request.stream = judged.request.data, judged.request.stream
+        return None
 
     def _close(self, connection: Connection, *, half: bool) -> None:
         line = self._lines.get(connection)
@@ -273,7 +325,7 @@ class Exchange:
     def _tell_closed(self, connection: Connection) -> None:
         if connection not in self._closed:
             self._closed.add(connection)
-            self._handle(events.ConnectionClosed(connection))
+            self._tell(events.ConnectionClosed(connection))
 
     def _wake(self, command: commands.RequestWakeup) -> None:
         def wake() -> None:
@@ -285,7 +337,7 @@ class Exchange:
 
     # What takes time: its client is not read meanwhile.
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def work(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)  # what need not wait is done in it
         if task.done():
             self._worked(task)
@@ -309,12 +361,17 @@ class Exchange:
     async def _open_origin(self, command: commands.OpenConnection) -> None:
         server, waiting = command.connection, None
         try:
-            waiting = await self._reach(server)
+            waiting = await self.reach(server)
         except OriginError as error:
             server.error = str(error)
         self._handle(events.OpenConnectionCompleted(command, server.error))
+        if waiting is not None:
+            self.catch_up(server, waiting)
+
+    def catch_up(self, server: Server, waiting: Waiting) -> None:
+        """What has happened on a line before it was ours."""
         line = self._lines.get(server)
-        if waiting is None or line is None:
+        if line is None:
             return
         if waiting.early:
             self.received(line, waiting.early)
@@ -323,7 +380,7 @@ class Exchange:
         if line.is_lost and line in self._connections:
             self.lost(line)
 
-    async def _reach(self, server: Server) -> Waiting:
+    async def reach(self, server: Server) -> Waiting:
         """Open a line to `server`, which is ours then. Raises OriginError."""
         office, address = self._office, server.address
         assert address is not None
@@ -359,6 +416,6 @@ class Exchange:
         held, self._held = bytes(self._held), bytearray()
         self._regulate()
         if held:
-            self._handle(events.DataReceived(self.client, held))
+            self._tell(events.DataReceived(self.client, held))
         if self.line.has_ended and not self._working:
             self._end(self.line)

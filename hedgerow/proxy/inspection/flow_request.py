@@ -1,4 +1,4 @@
-"""What a request of mitmproxy's says that it wants, in our nouns. Pure."""
+"""What a request of mitmproxy's says that it wants, in our nouns, and what of it goes on. Pure."""
 
 from __future__ import annotations
 
@@ -53,3 +53,28 @@ def url_of(scheme: str, authority: Authority, path: str) -> str:
 def lane_of(flow: http.HTTPFlow) -> str:
     """The lane under which the request is counted."""
     return "inspect" if flow.request.scheme == "https" else "http"
+
+
+def _copied[T](thing: T) -> T:
+    """A shallow copy, as of `copy.copy`, which asks many questions first."""
+    copied = object.__new__(type(thing))
+    copied.__dict__.update(thing.__dict__)
+    return copied
+
+
+def kept(request: http.Request) -> http.Request:
+    """The request without the client's wish to close: that is between it and us (RFC 9110, section 7.6.1)."""
+    if "connection" not in request.headers:
+        return request
+    wishes = [each.strip() for each in request.headers["connection"].split(",")]
+    others = [each for each in wishes if each.lower() != "close"]
+    if len(others) == len(wishes):
+        return request
+    kept = _copied(request)
+    kept.data = _copied(request.data)
+    kept.headers = http.Headers(request.headers.fields)
+    if others:
+        kept.headers["connection"] = ", ".join(others)
+    else:
+        del kept.headers["connection"]
+    return kept

@@ -26,6 +26,7 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
 from hedgerow.proxy.inspection import lean_http
+from hedgerow.proxy.inspection.flow_request import kept
 from hedgerow.proxy.inspection.held_stream import ConnectionWasStale, Stream
 from hedgerow.proxy.inspection.relay import Relay
 from hedgerow.proxy.inspection.request_fault import is_unclear_head, request_fault, response_fault
@@ -185,31 +186,6 @@ def make_server(voice: Voice) -> type[_http1.Http1Server]:
     return Server
 
 
-def _copied[T](thing: T) -> T:
-    """A shallow copy, as of `copy.copy`, which asks many questions first."""
-    copied = object.__new__(type(thing))
-    copied.__dict__.update(thing.__dict__)
-    return copied
-
-
-def _kept(request: http.Request) -> http.Request:
-    """The request without the client's wish to close: that is between it and us (RFC 9110, section 7.6.1)."""
-    if "connection" not in request.headers:
-        return request
-    wishes = [each.strip() for each in request.headers["connection"].split(",")]
-    others = [each for each in wishes if each.lower() != "close"]
-    if len(others) == len(wishes):
-        return request
-    kept = _copied(request)
-    kept.data = _copied(request.data)
-    kept.headers = http.Headers(request.headers.fields)
-    if others:
-        kept.headers["connection"] = ", ".join(others)
-    else:
-        del kept.headers["connection"]
-    return kept
-
-
 class Client(_Bounded, _http1.Http1Client):
     """The side towards HTTP/1 origins. A connection is used again after an HTTP/2 client's request, too."""
 
@@ -224,7 +200,7 @@ class Client(_Bounded, _http1.Http1Client):
             self._trailers = event.trailers
             return
         if isinstance(event, layers.RequestHeaders) and event.request.is_http11:
-            event = layers.RequestHeaders(event.stream_id, _kept(event.request), event.end_stream)
+            event = layers.RequestHeaders(event.stream_id, kept(event.request), event.end_stream)
         for command in super().send(event):
             if isinstance(command, commands.SendData) and command.data == b"0\r\n\r\n" and isinstance(event, layers.RequestEndOfMessage):
                 command = commands.SendData(command.connection, self._last_chunk())
@@ -309,7 +285,19 @@ class OriginServer(Server):
 
 
 class HttpLayer(_layers.HttpLayer):
-    """One client's requests, and the connections to origins that they go over. Whoever drives it opens these, with TLS where it is due."""
+    """One client's requests, and the connections to origins that they go over. Whoever drives it opens these, with TLS where it is due.
+
+    `ready` is used in place of the first connection that would be made.
+    """
+
+    ready: OriginServer | None = None
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether an HTTP/1 client's next request may come, and nothing of it is there yet."""
+        server = self.connections[self.context.client]
+        is_reading = isinstance(server, _http1.Http1Server) and server.state == server.read_headers and not server.buf
+        return is_reading and not self.streams
 
     def get_connection(self, event: _layers.GetHttpConnection, *, reuse: bool = True) -> Commands:
         """A connection that fits and is free, or a new one. One that failed says nothing about the next attempt."""
@@ -334,8 +322,9 @@ class HttpLayer(_layers.HttpLayer):
 
     def _new_connection(self, event: _layers.GetHttpConnection) -> Commands:
         context = self.context.fork()
-        context.server = server = OriginServer(address=event.address, id=f"s{next(_numbers)}", tls=event.tls)
-        if event.tls:
+        ready, self.ready = self.ready, None
+        context.server = server = ready or OriginServer(address=event.address, id=f"s{next(_numbers)}", tls=event.tls)
+        if event.tls and ready is None:
             is_named = event.address == self.context.server.address
             server.sni = (self.context.client.sni if is_named else None) or event.address[0]
         self.connections[server] = child = layers.HttpClient(context)
@@ -369,13 +358,13 @@ class HttpLayer(_layers.HttpLayer):
 _validate_request, _validate_headers = layers.validate_request, layers.validate_headers
 
 
-def _stricter_request(mode: HTTPMode, request: http.Request, validate_inbound_headers: bool) -> str | None:
+def stricter_request(mode: HTTPMode, request: http.Request, validate_inbound_headers: bool) -> str | None:
     """As mitmproxy's `validate_request`, and what it lets through."""
     fault: str | None = _validate_request(mode, request, validate_inbound_headers)
     return fault or request_fault(request, names_whole_url=mode is HTTPMode.regular)
 
 
-def _stricter_headers(message: http.Message) -> None:
+def stricter_headers(message: http.Message) -> None:
     """As mitmproxy's `validate_headers`, which raises ValueError."""
     _validate_headers(message)
     if isinstance(message, http.Response) and (fault := response_fault(message)) is not None:
@@ -389,7 +378,7 @@ def install(voice: Voice) -> None:
     layers.Http1Client = Client
     layers.HttpStream = Stream
     layers.websocket = SimpleNamespace(WebsocketLayer=Relay)
-    layers.validate_request, layers.validate_headers = _stricter_request, _stricter_headers
+    layers.validate_request, layers.validate_headers = stricter_request, stricter_headers
     layers.Http2Server = make_http2_server(voice)
     _http1.make_body_reader = _make_body_reader
     _http1.make_error_response = lambda status_code, message="": voice(status_code, message, None, "").to_bytes()

@@ -24,10 +24,11 @@ from hedgerow.proxy import handover
 from hedgerow.proxy.authority import Authority
 from hedgerow.proxy.gate.use import Use
 from hedgerow.proxy.inspection import http_engine
-from hedgerow.proxy.inspection.exchange import Exchange, Guest
+from hedgerow.proxy.inspection.exchange import Exchange
 from hedgerow.proxy.inspection.introduction import Introduction
 from hedgerow.proxy.inspection.judging import Inspection, Running
 from hedgerow.proxy.inspection.leaves import LeafStore
+from hedgerow.proxy.inspection.office import Guest
 from hedgerow.proxy.inspection.origins import Origins
 from hedgerow.proxy.judge import Counters, Judge
 from hedgerow.proxy.pass_through import Refusals

@@ -18,9 +18,10 @@ from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.gate.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.http_head import ESTABLISHED
-from hedgerow.proxy.inspection.exchange import Exchange, Office
+from hedgerow.proxy.inspection.exchange import Exchange
 from hedgerow.proxy.inspection.http_engine import OPTIONS, HTTPMode
 from hedgerow.proxy.inspection.line import Line
+from hedgerow.proxy.inspection.office import Office
 from hedgerow.proxy.inspection.tls_session import TlsSession
 from hedgerow.proxy.pass_ticket import Introduced
 

@@ -1,0 +1,42 @@
+"""What an inspector's connections need of it, and it of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from mitmproxy.connection import Client
+
+from hedgerow.proxy.inspection.judging import Inspection
+from hedgerow.proxy.inspection.leaves import LeafStore
+from hedgerow.proxy.inspection.line import Line
+from hedgerow.proxy.inspection.origins import Origins
+from hedgerow.proxy.judge import Counters
+
+
+class Guest(Protocol):
+    """Somebody who is at the inspector: a connection that begins, or an exchange. `seen` is when it last moved, in the loop's time."""
+
+    seen: float
+
+    @property
+    def line(self) -> Line: ...
+
+    def abort(self) -> None: ...
+
+
+class Office(Protocol):
+    """What a connection needs of its inspector."""
+
+    @property
+    def counters(self) -> Counters: ...
+    @property
+    def clock(self) -> Callable[[], float]: ...
+    @property
+    def leaves(self) -> LeafStore: ...
+    @property
+    def inspection(self) -> Inspection: ...
+    @property
+    def origins(self) -> Origins: ...
+    def entered(self, guest: Guest) -> None: ...
+    def left(self, guest: Guest, client: Client | None) -> None: ...

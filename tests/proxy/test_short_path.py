@@ -1,0 +1,226 @@
+"""Plain requests go by without mitmproxy's layers: nobody may be able to tell by what is judged, told, sent or answered."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPResponse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mitmproxy import http
+from mitmproxy.connection import Client, Server
+from proxy_stand import Stand
+from small_internet.whole import SmallInternet
+
+from hedgerow.proxy.http_head import HeadError, HeadReader
+from hedgerow.proxy.inspection.plain_messages import read_answer, read_request
+from hedgerow.proxy.pages.block_page import ASK_PATH
+
+CHILD_WITH_CA = "127.0.0.11"
+HOST = "www.school.example"
+PLAIN = b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@contextmanager
+def inside_tls(stand: Stand, net: SmallInternet) -> Iterator[ssl.SSLSocket]:
+    sock = socket.create_connection(stand.proxy, 10, source_address=(CHILD_WITH_CA, 0))
+    sock.sendall(f"CONNECT {HOST}:{net.origins.https_port} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+    assert b" 200 " in sock.recv(999)
+    with ssl.create_default_context(cafile=str(stand.ca)).wrap_socket(sock, server_hostname=HOST) as secure:
+        yield secure
+
+
+def get(path: str, *fields: str) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {HOST}", *fields, "", ""]).encode()
+
+
+def answer_to(sock: ssl.SSLSocket, *pieces: bytes) -> tuple[bytes, bytes]:
+    """Head and body of the answer to a request that is sent in `pieces`, each a TLS record of its own."""
+    for piece in pieces:
+        sock.sendall(piece)
+    return next_answer(sock)
+
+
+def next_answer(sock: ssl.SSLSocket) -> tuple[bytes, bytes]:
+    reader = _Recorded(sock)
+    answer = HTTPResponse(reader)  # type: ignore[arg-type]
+    answer.begin()
+    body = answer.read()
+    return bytes(reader.taken).partition(b"\r\n\r\n")[0], body
+
+
+class _Recorded:
+    """A socket for the standard library's client; reads no byte more than the answer has, and keeps what it was."""
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        self._sock = sock
+        self.taken = bytearray()
+
+    def makefile(self, _mode: str) -> _Recorded:
+        return self
+
+    def read(self, size: int) -> bytes:
+        begun = len(self.taken)
+        while len(self.taken) < begun + size and (piece := self._sock.recv(begun + size - len(self.taken))):
+            self.taken += piece
+        return bytes(self.taken[begun:])
+
+    def readline(self, limit: int) -> bytes:
+        begun = len(self.taken)
+        while len(self.taken) < begun + limit and not self.taken.endswith(b"\n", begun) and (piece := self._sock.recv(1)):
+            self.taken += piece
+        return bytes(self.taken[begun:])
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_the_block_page_is_the_same_on_every_way(stand: Stand, net: SmallInternet) -> None:
+    """First the short one; then through the layers, which read a head that comes in pieces; then the short one beside the layers."""
+    blocked = get("/secret/plan", "Accept: text/html", "Accept-Language: de")
+    with inside_tls(stand, net) as sock:
+        answers = [answer_to(sock, *pieces) for pieces in ((blocked,), (blocked[:9], blocked[9:]), (blocked,), (blocked,))]
+    assert answers[0][0].startswith(b"HTTP/1.1 403 ")
+    assert b"/secret/plan" in answers[0][1]
+    assert len(set(answers)) == 1
+    told = stand.wait_for(lambda found: len(found) == 4)
+    assert len({(each.device, each.request, each.decision) for each in told}) == 1
+    assert net.origins.connections() == []
+
+
+def test_ways_may_alternate_on_one_connection(stand: Stand, net: SmallInternet) -> None:
+    """Each request reaches its origin once, is told of once and gets its own answer, whatever came before it."""
+    upload = b"POST /up HTTP/1.1\r\nHost: %s\r\nContent-Length: 5\r\n\r\nhello" % HOST.encode()
+    turns: list[tuple[bytes, int, str]] = [
+        (get("/one"), 200, "/one"),
+        (get("/two?x=1"), 200, "/two?x=1"),
+        (get("/secret"), 403, "/secret"),
+        (get("/chunked/3000"), 200, ""),
+        (get("/secret"), 403, "/secret"),
+        (get("/three"), 200, "/three"),
+        (upload, 200, "/up"),
+        (get(ASK_PATH), 405, ""),
+        (get("/four"), 200, "/four"),
+    ]
+    with inside_tls(stand, net) as sock:
+        for words, status, text in turns:
+            head, body = answer_to(sock, words)
+            assert int(head.split(b" ")[1]) == status, words
+            assert text.encode() in body
+    passed = [re.split(" ", words.decode())[1] for words, status, _ in turns if status == 200]
+    assert [target for _, target in net.origins.requests()] == passed
+    told = stand.wait_for(lambda found: len(found) >= len(turns) - 1)
+    assert [each.request.url for each in told if each.request] == [
+        net.url(HOST, words.decode().split(" ")[1]) for words, status, _ in turns if status != 405
+    ]
+
+
+def test_who_does_not_wait_for_an_answer_gets_all_in_turn(stand: Stand, net: SmallInternet) -> None:
+    """Two at once, and one that comes while the answer to another is still to come."""
+    with inside_tls(stand, net) as sock:
+        sock.sendall(get("/one") + get("/secret"))
+        assert [next_answer(sock)[0].split(b" ")[1] for _ in range(2)] == [b"200", b"403"]
+    with inside_tls(stand, net) as sock:
+        sock.sendall(get("/slow/0.3"))
+        sock.sendall(get("/secret"))
+        assert [next_answer(sock)[0].split(b" ")[1] for _ in range(2)] == [b"200", b"403"]
+
+
+def test_a_client_may_close_after_its_answer(stand: Stand, net: SmallInternet) -> None:
+    for path, status in (("/one", b"200"), ("/secret", b"403")):
+        with inside_tls(stand, net) as sock:
+            head, _ = answer_to(sock, get(path, "Connection: close"))
+            assert head.split(b" ")[1] == status
+            assert sock.recv(1) == b""
+
+
+# What is plain.
+
+
+def client() -> Client:
+    return Client(peername=("192.0.2.7", 1), sockname=("", 0), tls=True)
+
+
+def server() -> Server:
+    return Server(address=("a.example", 443), tls=True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLAIN + PLAIN,
+        PLAIN[:-1],
+        b"\r\n" + PLAIN,
+        b"GET http://a.example/a HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        b"HEAD /a HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        b"GET /a HTTP/1.0\r\nHost: a.example\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n\r\n",
+        b"GET /a/..%2fb HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        *(
+            b"GET /a HTTP/1.1\r\nHost: a.example\r\n" + field + b"\r\n\r\n"
+            for field in (
+                b"Content-Length: 0", b"Transfer-Encoding: chunked", b"Upgrade: websocket", b"Connection: upgrade", b"Expect: 100-continue",
+                b"Authorization: NTLM TlRMTVNT", b"X: a\r\n b", b"X: a\nY: b", b"X: a\x00", b"X : a", b"X", b": x", b"Host: b.example",
+                b"Connection: close, x",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_no_plain_request(data: bytes) -> None:
+    assert read_request(PLAIN, client(), server()) is not None
+    assert read_request(data, client(), server()) is None
+
+
+_PUT = st.binary(max_size=4) | st.sampled_from([b"\r\n", b"\n", b":", b" ", b"\t", b"\r\n "])
+
+
+@given(st.integers(0, len(PLAIN)), st.integers(0, 3), _PUT)
+def test_a_plain_request_is_one_for_the_strict_reader_too(place: int, length: int, put: bytes) -> None:
+    """Two readers that share no code find the same in it, or this one finds nothing."""
+    data = PLAIN[:place] + put + PLAIN[place + length :]
+    flow = read_request(data, client(), server())
+    if flow is None:
+        return
+    reader = HeadReader()
+    try:
+        head = reader.feed(data)
+    except HeadError:
+        pytest.fail(f"the strict reader refuses {data!r}")
+    assert head is not None
+    assert reader.rest == b""
+    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.fields]
+    assert (head.method, head.target.encode(), fields) == ("GET", flow.request.data.path, list(flow.request.headers.fields))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ANSWER + b"x",
+        ANSWER[:-1],
+        ANSWER[:20],
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" + ANSWER,
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\n\r\nhello",
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\nhello",
+        *(
+            b"HTTP/1.1 200 OK\r\n" + field + b"\r\n\r\nhello"
+            for field in (
+                b"Transfer-Encoding: chunked", b"Content-Length: 5\r\nContent-Length: 6", b"Content-Length: +5",
+                b"Content-Length: 5\r\nX: a\r\n b",
+                b"Content-Length: 5\r\nConnection: close", b"Content-Length: 5\r\nTransfer-Encoding: chunked", b"Content-Length : 5",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_no_plain_answer(data: bytes) -> None:
+    request = http.Request.make("GET", "https://a.example/a")
+    assert read_answer(ANSWER, request) is not None
+    assert read_answer(data, request) is None
