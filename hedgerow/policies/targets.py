@@ -82,10 +82,14 @@ def path_of(url: str) -> str:
 def url_regex(path: str) -> re.Pattern[str]:
     """What the path and query of a canonical URL must match for a pattern's path (that begins with a slash).
 
-    Case is ignored, since many sites do so and a rule must not be escaped from by writing a path in capitals.
+    Case is ignored, since many sites do so and a rule must not be escaped from by writing a path in capitals. Nor by parameters after a
+    semicolon (RFC 3986, section 3.3), which many servers take off each part of a path before they look for what it names.
 
     >>> bool(url_regex("/shorts").match("/shorts/abc")), bool(url_regex("/shorts").match("/shortsighted"))
     (True, False)
+    >>> bool(url_regex("/a/shorts").match("/a;x/shorts;y=1"))
+    True
     """
     body = ".*".join(re.escape(part) for part in path.split("*"))
-    return re.compile(body if path.endswith("*") else body + r"(?:$|[/?#&])", re.IGNORECASE | re.DOTALL)
+    body = body[:1] + body[1:].replace("/", r"(?:;[^/?]*)?/")
+    return re.compile(body if path.endswith("*") else body + r"(?:$|[/?#&;])", re.IGNORECASE | re.DOTALL)
