@@ -56,6 +56,21 @@ def looks_like_tls(data: bytes) -> bool | None:
     return None if len(data) < 2 else data[1] == 3
 
 
+class FirstWords:
+    """Collects what a client says first, until that shows whether it speaks TLS."""
+
+    __slots__ = ("_said",)
+
+    def __init__(self) -> None:
+        self._said = b""
+
+    def feed(self, data: bytes) -> tuple[bool, bytes] | None:
+        """Whether it is TLS, and all that was said; None while either is possible."""
+        self._said += data
+        is_tls = looks_like_tls(self._said)
+        return None if is_tls is None else (is_tls, self._said)
+
+
 class HelloReader:
     """Collects records until the ClientHello is complete. Work is linear in the bytes, however small the pieces are."""
 

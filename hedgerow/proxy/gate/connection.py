@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from hedgerow.blocklists.names import is_address
@@ -18,10 +18,10 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Request, V
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.gate.client_hello import ACCESS_DENIED_ALERT, ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.gate.dial import dial
-from hedgerow.proxy.gate.sign_in import SignIns
+from hedgerow.proxy.gate.door import Door
 from hedgerow.proxy.gate.tunnel import End, Tunnel
 from hedgerow.proxy.http_head import Authority, Head, HeadError, HeadReader
-from hedgerow.proxy.judge import Addresses, Counters, Judge, strictest
+from hedgerow.proxy.judge import Judge, strictest
 from hedgerow.proxy.pages.answer import Answer, Form, form_of
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pass_ticket import Introduced, introduce
@@ -36,34 +36,6 @@ _KEPT_GOING = 1024 * 1024
 
 _INSPECTORS_FULL_S = 0.003
 """Until inspectors that had no room for another connection are asked again."""
-
-
-class Door(Protocol):
-    """What connections need of their gate; `gate.Gate` says what each of these does."""
-
-    judge: Judge
-    tasks: set[asyncio.Task[None]]
-
-    @property
-    def key(self) -> bytes: ...
-    @property
-    def clock(self) -> Callable[[], float]: ...
-    @property
-    def counters(self) -> Counters: ...
-    @property
-    def sign_ins(self) -> SignIns: ...
-    def entered(self, connection: Connection) -> bool: ...
-    def signed_in(self, connection: Connection, device: DeviceId) -> bool: ...
-    def left(self, connection: Connection) -> None: ...
-    def wait(self, connection: Connection) -> None: ...
-    def opens(self, connection: Connection) -> None: ...
-    def became(self, connection: Connection, tunnel: Tunnel) -> None: ...
-    def finished(self, tunnel: Tunnel) -> None: ...
-    def decide(self, ruleset: Ruleset, request: Request) -> Decision: ...
-    async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses: ...
-    def is_forbidden(self, tunnel: Tunnel) -> bool: ...
-    def hand_over(self, client: int, message: bytes) -> bool: ...
-    def drop(self, cause: str) -> None: ...
 
 
 class Connection(asyncio.Protocol):

@@ -11,7 +11,8 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.asking import host_of_url
 from hedgerow.proxy.gate.auto_config import CONFIG_PATHS, auto_config
 from hedgerow.proxy.gate.client_hello import ClientHello, hides_behind
-from hedgerow.proxy.gate.connection import Connection, Door
+from hedgerow.proxy.gate.connection import Connection
+from hedgerow.proxy.gate.door import Door
 from hedgerow.proxy.gate.sign_in import USER
 from hedgerow.proxy.http_head import ESTABLISHED, Authority, Head, HeadError, forward_head, parse_authority, parse_target
 from hedgerow.proxy.judge import Judge

@@ -12,8 +12,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from hedgerow.policies.model import Kind, Request, Verdict
-from hedgerow.proxy.gate.client_hello import ClientHello, hides_behind, looks_like_tls
-from hedgerow.proxy.gate.connection import Connection, Door
+from hedgerow.proxy.gate.client_hello import ClientHello, FirstWords, hides_behind
+from hedgerow.proxy.gate.connection import Connection
+from hedgerow.proxy.gate.door import Door
 from hedgerow.proxy.gate.explicit import initiator
 from hedgerow.proxy.http_head import Authority, Head, HeadError, Target, parse_authority
 
@@ -27,10 +28,11 @@ _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75  # linux/in.h, linux/in6.h
 class TransparentConnection(Connection):
     """Its states: a first byte, then a ClientHello or a head."""
 
-    __slots__ = ()
+    __slots__ = ("_opening",)
 
     def __init__(self, gate: Door) -> None:
         super().__init__(gate)
+        self._opening = FirstWords()
         self._receive = self._read_first
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -48,16 +50,11 @@ class TransparentConnection(Connection):
         return original_destination(sock)
 
     def _read_first(self, data: bytes) -> None:
-        self._first += data
-        match looks_like_tls(self._first):
-            case True:
-                first, self._first = self._first, b""
-                self._receive = self._read_hello
-                self._read_hello(first)
-            case False:
-                self._receive = self._read_request
-                first, self._first = self._first, b""
-                self._read_request(first)
+        found = self._opening.feed(data)
+        if found is not None:
+            is_tls, first = found
+            self._receive = self._read_hello if is_tls else self._read_request
+            self._receive(first)
 
     def _read_request(self, data: bytes) -> None:
         self._first += data  # the inspector gets it as it is

@@ -16,7 +16,7 @@ from itertools import count
 from mitmproxy.connection import Client, ConnectionState
 from mitmproxy.proxy.context import Context
 
-from hedgerow.proxy.gate.client_hello import ClientHello, HelloError, HelloReader, looks_like_tls
+from hedgerow.proxy.gate.client_hello import ClientHello, FirstWords, HelloError, HelloReader
 from hedgerow.proxy.http_head import ESTABLISHED
 from hedgerow.proxy.inspection.exchange import Exchange
 from hedgerow.proxy.inspection.http_engine import OPTIONS, HTTPMode
@@ -45,6 +45,7 @@ class Introduction:
         self._who = who
         self._receive: Callable[[bytes], None] = self._choose
         self._first = first
+        self._opening = FirstWords()
         self._hello = HelloReader()
         self._offers: tuple[str, ...] = ()
         self._context = Context(self.client, OPTIONS)
@@ -96,16 +97,14 @@ class Introduction:
     # What is spoken?
 
     def _choose(self, data: bytes) -> None:
-        self._first += data
-        match looks_like_tls(self._first):
-            case True:
-                first, self._first = self._first, b""
-                self._receive = self._read_hello
-                self._read_hello(first)
-            case False:
-                self._hand_over(HTTPMode.transparent, self._first)
-            case None:
-                return
+        found = self._opening.feed(data)
+        if found is not None:
+            is_tls, first = found
+            self._receive = self._read_hello if is_tls else self._read_request
+            self._receive(first)
+
+    def _read_request(self, data: bytes) -> None:
+        self._hand_over(HTTPMode.transparent, data)
 
     def _read_hello(self, data: bytes) -> None:
         self._first += data
