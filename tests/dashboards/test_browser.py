@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -115,6 +116,32 @@ def guide(page, web):
     page.locator("[name=age]").fill("3")
     page.get_by_role("button", name="Add").click()
     page.get_by_role("status").wait_for()
+
+
+MENU = """[...document.querySelectorAll('.top nav li')].map(each => {
+  const box = each.getBoundingClientRect(), link = each.firstElementChild;
+  return [Math.round(box.top), box.right <= innerWidth && link.scrollWidth <= link.clientWidth, link.textContent];
+})"""
+
+
+@pytest.mark.parametrize("seats", [False, True])
+@pytest.mark.parametrize("reader", ["en", "de", "fr", "es", "pt"])
+def test_the_menu_fills_its_rows_on_every_phone(chromium, web, seats, reader):
+    """No page's name stands alone on a row or is cut, whatever the language; its links are large enough for a thumb."""
+    if seats:
+        fill(web)
+    context = chromium.new_context(locale=reader)
+    page = context.new_page()
+    page.goto(web.url)
+    for width in range(360, 431, 10):
+        page.set_viewport_size({"width": width, "height": 800})
+        found = page.evaluate(MENU)
+        rows = Counter(top for top, _, _ in found)
+        assert all(is_whole for _, is_whole, _ in found), (width, found)
+        assert len(rows) == 2, (width, found)
+        assert min(rows.values()) >= 3, (width, found)
+        assert min(link.bounding_box()["height"] for link in page.locator(".top nav a").all()) >= 36
+    context.close()
 
 
 def test_a_page_is_small_and_needs_one_round_trip_after_the_first(chromium, web):
