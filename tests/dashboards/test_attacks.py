@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from web_server import NOW, TOKEN
+from web_server.household import PAGES
 
 from hedgerow.dashboards.api.control import DeviceView, ListHealth, WorkerHealth
 from hedgerow.journal.messages import DeviceSeen
@@ -17,26 +18,6 @@ PASSWORD = "four words and more"
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}${7*7}"
 CHILD = "127.0.0.2"
 
-PAGES = (
-    *(
-        "/",
-        "/counter",
-        "/people",
-        "/people/mia",
-        "/devices",
-        "/log",
-        "/lists",
-        "/settings",
-        "/settings/notices",
-        "/changes",
-        "/changes/1",
-        "/account",
-        "/start",
-        "/device",
-    ),
-    *("/certificate", "/start?step=2", "/start?step=3", "/start?step=4", "/start?step=5", "/sign-in"),
-    "/why?device=mia-tablet&target=x.example",
-)
 MACHINE_PATHS = ("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat")
 OWN_FORMS = ("/device/code", "/device/conduct", "/device/voucher", "/language")
 """Those of a device's own page."""

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from hedgerow.dashboards.api.codes import WrongCode
+from hedgerow.dashboards.api.codes import CodeControl, WrongCode
 from hedgerow.dashboards.api.guard import peer_address
 from hedgerow.dashboards.api.problems import problem
+from hedgerow.dashboards.api.vouchers import VoucherControl
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.languages import language_of
 from hedgerow.dashboards.pages.rules_words import rules_in_words
@@ -29,6 +30,18 @@ class _Mine:
     requests: tuple[RequestRow, ...]
     grants: tuple[Grant, ...]
     counts: tuple[ReasonCount, ...]
+
+
+async def redeem(site: Site, request: Request, desk: CodeControl | VoucherControl | None, typed: str) -> Response:
+    """Takes what was typed at the device that asks: a code or a voucher, whoever makes them."""
+    view = site.control.device_at(peer_address(request.scope))
+    if view is None or desk is None:
+        return site.renderer.error(request, 403, NOT_OURS)
+    try:
+        await desk.redeem(view.device, typed)
+    except WrongCode as wrong:
+        return site.renderer.error(request, 403, str(wrong))
+    return back_to("/device")
 
 
 class OwnPages:
@@ -70,7 +83,7 @@ class OwnPages:
         site = self._site
         view = site.control.device_at(peer_address(request.scope))
         if view is None:
-            return problem(403, "This device is not part of this network.")
+            return problem(403, NOT_OURS)
         budgets = [asdict(row) for row in site.budgets() if row.whose in (view.person, view.device)]
         endings = [{"says": told(ending), **asdict(ending)} for ending in site.endings(view.device)]
         return JSONResponse({"held": view.held, "held_until": view.held_until, "budgets": budgets, "endings": endings})
@@ -87,15 +100,7 @@ class OwnPages:
 
     async def code(self, request: Request, code: Annotated[str, Form(max_length=20)]) -> Response:
         """A code that was read out over the phone."""
-        site = self._site
-        view = site.control.device_at(peer_address(request.scope))
-        if view is None or site.codes is None:
-            return site.renderer.error(request, 403, NOT_OURS)
-        try:
-            await site.codes.redeem(view.device, code)
-        except WrongCode as wrong:
-            return site.renderer.error(request, 403, str(wrong))
-        return back_to("/device")
+        return await redeem(self._site, request, self._site.codes, code)
 
     def _read(self, device: str, person: str | None) -> _Mine:
         reader, now = self._site.reader, self._site.clock()

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from starlette.responses import JSONResponse, Response
 
-from hedgerow.dashboards.api.codes import WrongCode
 from hedgerow.dashboards.api.guard import PORTAL_PATH, peer_address
 from hedgerow.dashboards.api.problems import problem
-from hedgerow.dashboards.pages.site import NOT_OURS, Site, back_to
+from hedgerow.dashboards.pages.own import redeem
+from hedgerow.dashboards.pages.site import NOT_OURS, Site
 
 
 class PortalPages:
@@ -27,7 +27,7 @@ class PortalPages:
         """Whether this device is held, where its page is, and how long its session goes on."""
         view = self._site.control.device_at(peer_address(request.scope))
         if view is None:
-            return problem(403, "This device is not part of this network.")
+            return problem(403, NOT_OURS)
         place = f"{request.url.scheme}://{request.url.netloc}/device"
         facts: dict[str, object] = {"captive": view.is_captive, "user-portal-url": place}
         if view.session_ends is not None and not view.is_captive:
@@ -36,12 +36,4 @@ class PortalPages:
 
     async def redeem(self, request: Request, code: Annotated[str, Form(max_length=30)]) -> Response:
         """A voucher's code."""
-        site = self._site
-        view = site.control.device_at(peer_address(request.scope))
-        if view is None or site.vouchers is None:
-            return site.renderer.error(request, 403, NOT_OURS)
-        try:
-            await site.vouchers.redeem(view.device, code)
-        except WrongCode as wrong:
-            return site.renderer.error(request, 403, str(wrong))
-        return back_to("/device")
+        return await redeem(self._site, request, self._site.vouchers, code)

@@ -41,6 +41,13 @@ lists:
   - {category: adult, url: "https://lists.example/adult.txt"}
 """
 
+PAGES = (
+    *("/", "/counter", "/people", "/people/mia", "/devices", "/log", "/lists", "/settings", "/settings/notices", "/changes", "/changes/1"),
+    *("/account", "/certificate", "/device", "/start", "/start?step=2", "/start?step=3", "/start?step=4", "/start?step=5", "/sign-in"),
+    "/why?device=mia-tablet&target=x.example",
+)
+"""Every page for people that there is."""
+
 MIA, TOM, NEW = DeviceId("mia-tablet"), DeviceId("tom-phone"), DeviceId("b8:27:eb:11:22:33")
 _HOSTS = (
     ("www.bet.example", Reason.CATEGORY, "gambling", "starter/gambling:12"),
