@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.checksums import is_whole, write_checksums
 from hedgerow.blocklists.conditions import parse_conditions
 from hedgerow.blocklists.essential import essential_source
 from hedgerow.blocklists.generation import (
@@ -129,6 +130,7 @@ def _build(
     write_meta(building, meta)
     report = _report(meta, intakes, totals, sum(path.stat().st_size for path in building.glob("layer-*/*")))
     (building / REPORT).write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1), encoding="utf-8")
+    write_checksums(building, leave_out=[TEXTS])  # what is blocked does not hang on those; they only tell the line
     for folder in (building / TEXTS, building / URLS, building / ASKERS, *building.glob("layer-*")):
         flush_folder(folder)
     flush_folder(building)
@@ -144,7 +146,7 @@ def _write_rules(rules: SortedRules, building: Path) -> None:
 
 def _plan(metas: Sequence[SourceMeta], content: Content, before: Path | None) -> Plan | None:
     with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
-        return plan_reuse(metas, content, before, read_meta(before)) if before else None
+        return plan_reuse(metas, content, before, read_meta(before)) if before and is_whole(before) else None
     return None
 
 

@@ -10,6 +10,7 @@
     names.json            the rules about hosts' names that no index can hold (`Kind.HOST_REGEX`)
     report.json           the compiler's report, for people
     texts/                the lists as they were compiled, for `Catalogue.locate`
+    checksums.json        of all files but the texts, looked at when a generation is taken up again (`checksums`)
 
 A set is a tuple of entries; an entry is `4 * index of the source + part`, see `Part`. Every source is in one layer only, so
 what is known of a host is the union over the layers. When a source changes, the files of layer-0 are linked into the new
@@ -26,7 +27,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-LAYOUT = 4
+LAYOUT = 5
 """Raised when the files change, or when the same lists would compile to something else: it is part of every version."""
 
 META, SETS, REPORT, TEXTS = "meta.json", "sets.bin", "report.json", "texts"

@@ -1,7 +1,7 @@
 """Parsed lists on disk: what a source was parsed to is kept under the checksum of all that it depends on, and used again.
 
-An entry is a folder: the list's text as it was parsed, its runs of keys, its URL rules and `intake.json`. It is written
-beside its place and renamed into it, so an entry is whole or not there.
+An entry is a folder: the list's text as it was parsed, its runs of keys, its URL rules, `intake.json` and the checksums of these
+but the text. It is written beside its place and renamed into it, so an entry is whole or not there; one that was damaged is made anew.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import publicsuffixlist
 
 from hedgerow.blocklists.categories import is_good
+from hedgerow.blocklists.checksums import is_whole, write_checksums
 from hedgerow.blocklists.generation import Part
 from hedgerow.blocklists.intake import KEPT_PROBLEMS, Intake, Run, take_in
 from hedgerow.blocklists.rules import Problem
@@ -85,6 +86,7 @@ class ParsedLists:
         intake.report(problems_of(unpacked, source.name))
         intake.ignored.update(unpacked.left_out)
         (half / _INTAKE).write_text(json.dumps(_plain(intake), ensure_ascii=False), encoding="utf-8")
+        write_checksums(half, leave_out=[TEXT])
         flush_folder(half)
         place = self.folder / name
         if place.exists():  # another copy of the same list, or a damaged entry
@@ -97,11 +99,11 @@ class ParsedLists:
     def _load(self, name: str, source: str) -> Intake | None:
         """The entry, its problems under the name of `source`; None if there is none or it is damaged."""
         place = self.folder / name
+        if not is_whole(place):
+            return None
         try:
             data = json.loads((place / _INTAKE).read_text(encoding="utf-8"))
             runs = [Run(Part(part), place / file, size) for part, file, size in data.pop("runs")]
-            if any(run.path.stat().st_size != run.size for run in runs):
-                return None
             problems = [replace(Problem(**problem), source=source) for problem in data.pop("problems")]
             counts, ignored = Counter(data.pop("problem_counts")), Counter(data.pop("ignored"))
             return Intake(runs=runs, problems=problems, problem_counts=counts, ignored=ignored, **data)

@@ -2,13 +2,16 @@
 
     rules.jsonl     a row a rule, read only when the rule is looked at
     rules.bin       where each row begins, and where the last ends
-    places.trie     hosts, and after `<` initiators, by which rules are found (keys as `names.rule_key`)
+    places.trie     hosts, hosts with the beginning of a path behind, and after `<` initiators, by which rules are found
+                    (keys as `names.rule_key`)
     blocks.ac       an automaton of literal texts, fragments, by which the other rules are found
     exceptions.ac   another for exceptions, which are looked for only where there is something to lift
     buckets.bin     for each place, each fragment of blocks, each of exceptions, then for all URLs: which rules are found there
     meta.json       how many places and fragments there are, and whether some rules tell clients apart
 
-Every rule is found by its host if it names one, unless that host has many; else by its rarest fragment; else by its initiators.
+Every rule is found by its host if it names one, unless that host has many; else by its rarest fragment; else by its initiators. Every
+worker reads the automata into memory of its own, and maps the trie. So where rules are very many, those about pages of a host with many
+are found by host and path: that costs a look-up more in every URL of such a host, and nothing at a start.
 The pass over a URL is fastest where few characters can begin a fragment: URLs are mostly letters and digits, so fragments begin
 with something else if they can.
 """
@@ -16,6 +19,7 @@ with something else if they can.
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -26,7 +30,7 @@ import ahocorasick
 import marisa_trie
 
 from hedgerow.blocklists.conditions import parse_conditions
-from hedgerow.blocklists.names import rule_key
+from hedgerow.blocklists.names import rule_key, unescape
 from hedgerow.blocklists.patterns import fragments
 from hedgerow.blocklists.rules import Kind, UrlRule
 from hedgerow.blocklists.sorted_rules import Owned
@@ -35,11 +39,16 @@ ROWS, OFFSETS, PLACES, BUCKETS, META = "rules.jsonl", "rules.bin", "places.trie"
 FRAGMENTS = ("blocks.ac", "exceptions.ac")
 
 _LABEL = "\n"
+_LITERAL = re.compile(r"[^*^|]+")
 _INNER = 8
 """What a fragment that begins inside a word loses against one that does not."""
 CROWD = 6
-"""A host with more rules than this has them found by the sites that ask or by fragments, where they have some; a fragment with more, by
-the sites."""
+"""A host with more rules than this has them found by the sites that ask, or by paths or fragments, where they have some; a fragment with
+more, by the sites."""
+MANY = 20_000
+"""With more rules than this, those of crowded hosts are found by paths; an ad blocker's lists together have fewer."""
+LONGEST_PATH = 64
+"""How much of a path stands in a key."""
 SITES = "<"
 """Stands before the key of a site that asks."""
 NOBODY = "null"
@@ -67,7 +76,7 @@ def write_url_index(rules: Sequence[Owned], folder: Path) -> None:
     buckets, offsets = _Buckets(), array("Q", [0])
     with (folder / ROWS).open("wb") as file:
         for number, (source, rule) in enumerate(rules):
-            fragment = _place(number, rule, crowds, weights, buckets)
+            fragment = _place(number, rule, crowds, weights, buckets, by_path=len(rules) > MANY)
             whole = (
                 rule.kind is Kind.PATTERN
                 and fragment != ""
@@ -96,6 +105,16 @@ def _texts(fragment: str) -> list[str]:
     return ["/" + fragment[1:], "." + fragment[1:]] if fragment.startswith(_LABEL) else [fragment]
 
 
+def _path_of(rule: UrlRule) -> str:
+    """How the path begins that a rule about pages of its host wants, in lower case; empty if it does not say."""
+    anchor = f"||{rule.host}/"
+    if not rule.host or rule.kind is not Kind.PATTERN or not rule.pattern.lower().startswith(anchor):
+        return ""
+    found = _LITERAL.match(unescape(rule.pattern).lower(), len(anchor) - 1)
+    path = found[0][:LONGEST_PATH] if found else ""
+    return path if len(path) > 1 else ""
+
+
 def _from_border(text: str) -> str:
     """What of a fragment is left from its first character that is no letter or digit."""
     return text[next((place for place, character in enumerate(text) if not character.isalnum()), len(text)) :]
@@ -110,7 +129,9 @@ def _choose(rule: UrlRule, weights: Counter[str]) -> str:
     return max(sorted(_usable(rule)), key=score, default="")
 
 
-def _place(number: int, rule: UrlRule, crowds: Counter[str], weights: Counter[str], buckets: _Buckets) -> str:
+def _place(
+    number: int, rule: UrlRule, crowds: Counter[str], weights: Counter[str], buckets: _Buckets, by_path: bool
+) -> str:  # fmt: skip
     """Decides where a rule is to be found. Returns the fragment by which it is, or nothing."""
     fragment = _choose(rule, weights)
     is_telling = len(fragment) > 4 and not fragment[0].isalnum()
@@ -119,6 +140,9 @@ def _place(number: int, rule: UrlRule, crowds: Counter[str], weights: Counter[st
     places: list[str] = []
     if sites and (crowds[rule.host] > CROWD or weights[fragment] > CROWD):
         places = sites
+    elif by_path and crowds[rule.host] > CROWD and (path := _path_of(rule)):
+        places = [rule_key(rule.host) + path]
+        buckets.places[rule_key(rule.host)]  # the host is a place even if nothing else is found there: it leads to its paths
     elif rule.host and (crowds[rule.host] <= CROWD or not is_telling):
         places = [rule_key(rule.host)]
     elif not is_telling:

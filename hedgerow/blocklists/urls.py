@@ -21,7 +21,7 @@ from hedgerow.blocklists.conditions import EVERYTHING, LOADED, Conditions, Resou
 from hedgerow.blocklists.names import rule_key, unescape
 from hedgerow.blocklists.patterns import compile_pattern, compile_rest, compile_set
 from hedgerow.blocklists.rules import Kind, UrlRule
-from hedgerow.blocklists.url_index import BUCKETS, FRAGMENTS, META, NOBODY, OFFSETS, PLACES, ROWS, SITES
+from hedgerow.blocklists.url_index import BUCKETS, FRAGMENTS, LONGEST_PATH, META, NOBODY, OFFSETS, PLACES, ROWS, SITES
 
 REMEMBERED = 8192
 """Pairs of hosts whose rules are remembered: pages ask the same few hosts again and again."""
@@ -153,7 +153,7 @@ def _make_pattern_test(rule: UrlRule, by_host: bool, match_case: bool) -> Test |
 
 def _test_rest(rest: str, match_case: bool) -> Test | None:
     """For what follows the host, which is known to fit. Most rests are plain, and comparing them is faster than any expression."""
-    plain = unescape(rest).rstrip("*")
+    plain = (unescape(rest) if match_case else unescape(rest).lower()).rstrip("*")
     literal = plain.removesuffix("^")
     if not match_case and _PLAIN.fullmatch(literal):
         if literal == plain:
@@ -174,19 +174,21 @@ def _is_border(text: str, place: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Rules that are found at one place. `types` are the resources that its blocks are about."""
+    """Rules that are found at one place. `types` are the resources that its blocks are about; `crowded` are places that are hosts with
+    so many rules that these are found by their paths."""
 
     types: int
     blocks: tuple[Rule, ...]
     exceptions: tuple[Rule, ...]
+    crowded: tuple[str, ...] = ()
 
 
 EMPTY = Bucket(0, (), ())
 
 
-def _bucket(blocks: Iterable[Rule], exceptions: Iterable[Rule]) -> Bucket:
+def _bucket(blocks: Iterable[Rule], exceptions: Iterable[Rule], crowded: tuple[str, ...]) -> Bucket:
     found = tuple(blocks)
-    return Bucket(functools.reduce(operator.or_, (rule.types for rule in found), 0), found, tuple(exceptions))
+    return Bucket(functools.reduce(operator.or_, (rule.types for rule in found), 0), found, tuple(exceptions), crowded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +253,7 @@ class UrlMatcher:
             if rule.mask & still and ((test := rule.test) is None or test(asked)):
                 blocks.append(rule)
                 still &= ~rule.mask
-        for bucket in self._pass(self._blocks, asked.text) if still else ():
+        for bucket in self._pass(self._blocks, asked, near.crowded) if still else ():
             if bucket.types & resource:
                 for rule in bucket.blocks:
                     if rule.mask & still and _applies(rule, asked):
@@ -260,17 +262,19 @@ class UrlMatcher:
         blocked |= wanted & ~still
         return self._weigh(asked, blocks, blocked, near) if blocked else NOTHING
 
-    def _pass(self, automaton: ahocorasick.Automaton | None, text: str) -> list[Bucket]:
-        """What is found by its fragments, each once: in long URLs some come again and again."""
-        if automaton is None:
-            return []
+    def _pass(self, automaton: ahocorasick.Automaton | None, asked: Asked, crowded: tuple[str, ...]) -> list[Bucket]:
+        """What is found by its path or its fragments, each once: in long URLs some come again and again."""
         opened = self._opened
-        return [opened[number] for number in {number for _end, number in automaton.iter(text)}]
+        numbers = {number for _end, number in automaton.iter(asked.text)} if automaton else set()
+        for place in crowded:
+            path = asked.text[asked.host_end : asked.host_end + LONGEST_PATH]
+            numbers.update(number for _key, number in self._trie.iter_prefixes_with_ids(place + path))
+        return [opened[number] for number in numbers]
 
     def _weigh(self, asked: Asked, blocks: list[Rule], blocked: int, near: Bucket) -> Found:
         """Exceptions against blocks; an important block stands whatever excepts it, but for an important exception."""
         lifting = [rule for rule in near.exceptions if rule.mask & blocked and ((test := rule.test) is None or test(asked))]
-        for bucket in self._pass(self._exceptions, asked.text):
+        for bucket in self._pass(self._exceptions, asked, near.crowded):
             lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, asked)]
         if not lifting:
             return Found(tuple(blocks)) if blocks else NOTHING
@@ -278,7 +282,7 @@ class UrlMatcher:
         for rule in lifting:
             lifted |= rule.mask
         forced = {rule.mask for rule in lifting if rule.important}
-        buckets = (near, *self._pass(self._blocks, asked.text))
+        buckets = (near, *self._pass(self._blocks, asked, near.crowded))
         for rule in (rule for bucket in buckets for rule in bucket.blocks if rule.important and rule.mask & lifted):
             if rule.mask not in forced and _applies(rule, asked):
                 kept[rule.mask] = rule
@@ -289,13 +293,14 @@ class UrlMatcher:
         """What is found by the hosts alone, narrowed to what holds for them: only patterns remain to be compared."""
         if len(self._near) >= REMEMBERED:
             self._near.clear()
-        blocks, exceptions = list[Rule](), list[Rule]()
+        blocks, exceptions, crowded = list[Rule](), list[Rule](), list[str]()
         for bucket in (*self._found_by("", host), *self._found_by(SITES, initiator or NOBODY), *self._always):
+            crowded += bucket.crowded
             for rules, kept in ((bucket.blocks, blocks), (bucket.exceptions, exceptions)):
                 for rule in rules:
                     if rule.types & resource and (rule.conditions is None or _holds(rule, rule.conditions, host, initiator)):
                         kept.append(rule)
-        near = Bucket(resource, tuple(blocks), tuple(exceptions)) if blocks or exceptions else EMPTY
+        near = Bucket(resource, tuple(blocks), tuple(exceptions), tuple(crowded)) if blocks or exceptions or crowded else EMPTY
         self._near[host, initiator, resource] = near
         return near
 
@@ -304,9 +309,15 @@ class UrlMatcher:
         return tuple(self._opened[number] for _key, number in prefixes)
 
     def _open_bucket(self, number: int) -> Bucket:
-        by_host = number < self._places and not self._trie.restore_key(number).startswith(SITES)
+        place = self._trie.restore_key(number) if number < self._places else SITES
+        by_host = not place.startswith(SITES)
+        is_crowded = by_host and any(True for _key in self._trie.iterkeys(f"{place}/"))
         rules = [self._decode(rule, by_host) for rule in self._flat[self._starts[number] : self._starts[number + 1]]]
-        return _bucket((rule for rule in rules if not rule.rule.exception), (rule for rule in rules if rule.rule.exception))
+        return _bucket(
+            (rule for rule in rules if not rule.rule.exception),
+            (rule for rule in rules if rule.rule.exception),
+            (place,) if is_crowded else (),
+        )
 
     def _decode(self, number: int, by_host: bool) -> Rule:
         row = bytes(self._rows[self._offsets[number] : self._offsets[number + 1]])

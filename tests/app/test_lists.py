@@ -115,6 +115,31 @@ def test_what_a_bad_disk_damaged_is_compiled_again(tmp_path: Path, file: str, si
     assert (names_of(again, "a.example"), names_of(again, "www.tiktok.com")) == ({"gambling"}, {"social"})
 
 
+@pytest.mark.parametrize("is_layered", [False, True])
+def test_zeros_of_the_right_size_are_noticed_in_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_layered: bool) -> None:
+    """A generation, and what the lists were parsed to, as a disk gives them back that lost what was in them."""
+    monkeypatch.setattr(layers, "WORTH_KEEPING", 1)
+    own = tmp_path / "list.txt"
+    own.write_text("||a.example^\n||b.example/ads^\n")
+    policy, state = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n"), tmp_path / "state"
+    keeper = ListKeeper(state)
+    assert asyncio.run(keeper.take_up(policy, None))
+    if is_layered:
+        own.write_text("||a.example^\n||c.example/ads^\n")
+        assert asyncio.run(keeper.compile(policy))
+    generation = keeper.generation
+    assert generation
+    kept = {path: path.read_bytes() for path in generation.rglob("*") if path.is_file() and path.parent.name != "texts"}
+    assert len(kept) > 12
+    for path, content in kept.items():
+        for each in (path, *(state / "parsed").glob("*/*")):
+            each.write_bytes(bytes(each.stat().st_size))
+        again = ListKeeper(state)
+        assert asyncio.run(again.take_up(policy, generation)), path
+        assert (again.generation, path.read_bytes() == content or path.name == REPORT) == (generation, True), path
+        assert (names_of(again, "a.example"), names_of(again, "www.tiktok.com")) == ({"gambling"}, {"social"}), path
+
+
 def test_two_layers_become_one_when_lists_have_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "WORTH_KEEPING", 1)
     (tmp_path / "list.txt").write_text("a.example\n")

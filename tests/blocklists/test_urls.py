@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.blocklists import url_index
 from hedgerow.blocklists.formats import format_named
 from hedgerow.blocklists.names import split_url
 from hedgerow.blocklists.patterns import compile_pattern, regex_fragments
@@ -212,6 +213,53 @@ def test_crowded_hosts_and_many_fragments_lose_no_rule(tmp_path: Path) -> None:
         assert texts(find(matcher, f"http://www.crowd.example/path-{number}/x")) == [f"||crowd.example/path-{number}/"]
         assert texts(find(matcher, f"http://any.example/x/general-{number}.gif")) == [f"/general-{number}."]
         assert texts(find(matcher, f"http://any.example/path-{number}/")) == []
+
+
+CROWDED = {
+    "/ad-": "/ad-5",
+    "/ads^": "/ads?x",
+    "/x*y": "/x/1/y",
+    "/Case/Path": "/case/path/1",
+    "/caf%c3%a9/": "/café/",
+    "/naïve": "/na%C3%AFve",
+    "/~user/": "/%7Euser/1",
+    "/" + "long-" * 30 + "end": "/" + "long-" * 30 + "ending",
+    "/p?q=1|": "/p?q=1",
+    "/Exact$match-case": "/Exact",
+}
+"""What rules of one host are, and a path that each matches."""
+
+
+@pytest.mark.parametrize("many", [0, 1000])
+def test_rules_of_a_crowded_host_are_found_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    """Whatever the path looks like, for the host and its children; by paths there is no automaton, which every worker would read."""
+    monkeypatch.setattr(url_index, "MANY", many)
+    matcher = open_matcher(tmp_path, "\n".join(f"||crowd.example{path}" for path in CROWDED))
+    assert bool(list((tmp_path / "urls").glob("*.ac"))) == bool(many)
+    for host in ("crowd.example", "www.crowd.example"):
+        for rule, path in CROWDED.items():
+            assert texts(find(matcher, f"http://{host}{path}")) == [f"||crowd.example{rule}"]
+    for url in (
+        "crowd.example/x?/abc",
+        "notcrowd.example/abc",
+        "crowd.example:8080/abc",
+        "example/abc",
+        "x.example/",
+        "crowd.example/exact",
+    ):
+        assert not find(matcher, f"http://{url}").blocks, url
+
+
+@pytest.mark.parametrize("many", [0, 1000])
+def test_exceptions_and_important_rules_of_a_crowded_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    monkeypatch.setattr(url_index, "MANY", many)
+    lines = ["||crowd.example/ads^", "||b.crowd.example/ads^$important", "||crowd.example/"]
+    lines += [f"@@||crowd.example/ads/{number}" for number in range(9)] + [f"||b.crowd.example/x{number}" for number in range(9)]
+    matcher = open_matcher(tmp_path, "\n".join(lines))
+    assert find(matcher, "http://a.crowd.example/ads/5") == Found(lifted=1)
+    assert texts(find(matcher, "http://b.crowd.example/ads/5")) == ["||b.crowd.example/ads^$important"]
+    assert find(matcher, "http://a.crowd.example/ads/x").blocks
+    assert texts(find(matcher, "http://a.crowd.example/other")) == ["||crowd.example/"]
 
 
 def test_no_rules_match_nothing(tmp_path: Path) -> None:

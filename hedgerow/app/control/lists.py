@@ -28,6 +28,7 @@ from hedgerow.app.control.compile_job import (
 )
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.checksums import is_whole
 from hedgerow.blocklists.compile import CompileReport, SourceReport
 from hedgerow.blocklists.fetch import Copy, Fetched, Received, accept_held, copy_of, pointer_of
 from hedgerow.blocklists.generation import LAYOUT, read_meta
@@ -332,12 +333,12 @@ def _sound_report(generation: Path) -> CompileReport | None:
 
 
 def _is_sound(generation: Path) -> bool:
-    """Whether a generation can be opened: a damaged disk must not keep Hedgerow from starting."""
+    """Whether a generation can be opened, and is what was written: a bad disk must neither keep Hedgerow from starting nor open holes."""
     try:
         Catalogue.open(generation)
     except (OSError, ValueError):
         return False
-    return True
+    return is_whole(generation)
 
 
 def _at(source: Source, path: Path | None) -> Source:
