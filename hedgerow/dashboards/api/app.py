@@ -21,7 +21,7 @@ from hedgerow import __version__
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.api.codes import CodeControl, make_code_api
 from hedgerow.dashboards.api.control import Control, Status
-from hedgerow.dashboards.api.front import FrontDoor, Tls
+from hedgerow.dashboards.api.front import PATIENCE_FOR_REQUEST_S, FrontDoor, Stragglers, Tls
 from hedgerow.dashboards.api.guard import CONFIG_PATHS, Admission, Guard, GuardMiddleware, peer_address, reached_address
 from hedgerow.dashboards.api.household import add_household
 from hedgerow.dashboards.api.kept_routes import make_kept_api
@@ -131,10 +131,11 @@ async def _ask_once(app: FastAPI) -> None:
 class WebServer(uvicorn.Server):
     """uvicorn's server as a part of a larger process: signals are that process' own, and one port speaks HTTP and HTTPS."""
 
-    def __init__(self, config: uvicorn.Config, tls: Tls, prepare: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, tls: Tls, prepare: Callable[[], None], patience: float) -> None:
         super().__init__(config)
         self._tls, self._prepare = tls, prepare
         self._preparing: asyncio.Future[None] | None = None
+        self._stragglers = Stragglers(patience)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -153,6 +154,11 @@ class WebServer(uvicorn.Server):
         self.servers = [FrontDoor(listener, self._protocol, self._tls, most) for listener in sockets or []]  # type: ignore[misc]
         self._preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare))
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # ten ticks are a second
+            self._stragglers.look(tuple(self.server_state.connections), time.monotonic())
+        return await super().on_tick(counter)
+
     def _protocol(self) -> asyncio.Protocol:
         kind: Any = self.config.http_protocol_class
         protocol: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
@@ -160,11 +166,12 @@ class WebServer(uvicorn.Server):
 
 
 def web_server(
-    app: FastAPI, *, connections: int = 200, tls: Tls = lambda: None, prepare: Callable[[], None] = lambda: None
+    app: FastAPI, *, connections: int = 200, tls: Tls = lambda: None, prepare: Callable[[], None] = lambda: None,
+    patience: float = PATIENCE_FOR_REQUEST_S,
 ) -> WebServer:  # fmt: skip
     """A server for `create_app`'s app; `await server.serve(sockets=[...])` with listening sockets that the caller bound.
 
-    `prepare` is done in a thread as soon as it serves.
+    `prepare` is done in a thread as soon as it serves. `patience`: seconds in which a request has to arrive whole.
 
     Forwarded headers are not believed: a device could write any address into them.
     """
@@ -182,7 +189,7 @@ def web_server(
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=16 * 1024,
     )
-    return WebServer(config, tls, prepare)
+    return WebServer(config, tls, prepare, patience)
 
 
 def _add_proxy_config(app: FastAPI, control: Control) -> None:
