@@ -11,13 +11,12 @@ from typing import Final, Protocol
 
 from hedgerow.dns.answers import Draft, Rendered
 from hedgerow.dns.series import Series
-from hedgerow.dns.wire import DNSSEC_SHAPE, OPT_OCTETS, Query, host_of, query_of
+from hedgerow.dns.wire import DNSSEC_SHAPE, Query, host_of, query_of
 from hedgerow.policies.model import Decision
 
 STALE_SECONDS: Final = 86_400.0  # RFC 8767, section 5: one to three days
 NEVER: Final = float("inf")
 _RULESET_OCTETS: Final = 8  # of a key: which ruleset it is for, see `Resolver.prefix`
-_WITHOUT_OPTIONS: Final = (4, 4 + OPT_OCTETS)  # octets of a query behind its name
 _ENTRY_OVERHEAD: Final = 600  # octets of Python objects around an entry's own bytes, measured with tracemalloc
 
 
@@ -205,15 +204,3 @@ def learn_suffix(table: dict[bytes, bytes], query: Query, limit: int = 4096) -> 
     if len(table) >= limit:
         table.clear()
     table[query.suffix_key] = query.suffix
-
-
-def learn_wording(table: dict[bytes, Entry], prefix: bytes, words: bytes, name_end: int, entry: Entry, limit: int = 4096) -> None:
-    """Teach the hot path which answer a query has that is written in small letters and without options, as most are: it finds it at once
-    by all its octets but the id (`words`, with the name ending at `name_end`). Bounded: senders choose these bytes.
-
-    Who looks an entry up here must see to its `due`.
-    """
-    if len(words) - name_end in _WITHOUT_OPTIONS:
-        if len(table) >= limit:
-            table.clear()
-        table[prefix + words] = entry

@@ -69,7 +69,6 @@ class Resolver:
         self.resolutions: ClockCache[Resolution] = ClockCache(MAX_RESOLUTIONS, cache_octets - for_answers)
         self.suffixes: dict[bytes, bytes] = {}  # for datagrams: see `cache.learn_suffix`
         self._stream_suffixes: dict[bytes, bytes] = {}
-        self.wordings: dict[bytes, Entry] = {}  # for datagrams: see `cache.learn_wording`
         self._circumstances = circumstances or Circumstances(decide)
         self._tunnels = TunnelWatch()
         self._epoch = 0
@@ -84,7 +83,6 @@ class Resolver:
         self._circumstances = circumstances or Circumstances(decide)
         self._epoch += 1
         self.answers.clear()
-        self.wordings.clear()
         if upstreams is not None:
             self.upstreams = upstreams
             self.resolutions.clear()
@@ -105,7 +103,6 @@ class Resolver:
         """Forget what has expired; to be called about once a second."""
         self.answers.sweep(now, steps)
         self.resolutions.sweep(now, steps)
-        self.wordings.clear()  # so that it keeps nothing alive that the cache has given up
 
     def prefix(self, ruleset: Ruleset) -> bytes:
         """The first part of cache keys: ids of rulesets are unique within one snapshot only."""

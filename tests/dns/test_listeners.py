@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 import uvloop
 from small_internet import Fault, SmallInternet
 
+from hedgerow.dns.cases import Clocks
+from hedgerow.dns.listening import clients as client_tables
 from hedgerow.dns.listening import listeners, responder, streams
 from hedgerow.dns.listening.clients import Client
 from hedgerow.policies.model import Decision, DeviceId, Request
@@ -150,6 +153,31 @@ def test_what_is_answered_is_reported_with_its_count(internet: SmallInternet) ->
             assert counts == {("adult.example", "block"): 5, ("news.example", "allow"): 1}
             assert server.server.responder.counters["hedgerow_dns_queries_total", "block", "category", "udp"] == 5
             assert server.server.responder.counters["hedgerow_dns_cache_hits_total",] == 4
+
+    asyncio.run(main())
+
+
+def test_nothing_is_counted_twice_or_forgotten_when_answers_change_or_more_is_asked_than_is_kept_of_it(
+    internet: SmallInternet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_tables, "MAX_WORDINGS", 2)
+    now = 1000.0
+
+    async def main() -> None:
+        nonlocal now
+        async with running(internet.nameserver.upstream, clocks=Clocks(lambda: now, lambda: now)) as server:
+            for _ in range(3):
+                for name in ("adult.example", "news.example", "a.adult.example", "b.adult.example"):
+                    for _ in range(3):
+                        await ask(server.port, query(name))
+                now += 1.5  # every TTL is another now
+            server.server.forget_clients()
+            await ask(server.port, query("news.example"))
+            server.server.flush()
+            counts = Counter[str]()
+            for _, host, _, count in server.seen:
+                counts[host] += count
+            assert counts == {"adult.example": 9, "news.example": 10, "a.adult.example": 9, "b.adult.example": 9}
 
     asyncio.run(main())
 

@@ -12,12 +12,15 @@ from typing import Final
 from hedgerow.dns.cache import NEVER, Entry
 from hedgerow.dns.cases import Clocks
 from hedgerow.dns.listening.limits import Bucket, Limits
+from hedgerow.dns.wire import OPT_OCTETS
 from hedgerow.policies.model import Decision, DeviceId, Kind, Request
 from hedgerow.policies.ruleset import Ruleset
 
 log = logging.getLogger(__name__)
 
 MAX_CLIENTS: Final = 4096
+MAX_WORDINGS: Final = 4096
+_WITHOUT_OPTIONS: Final = (4, 4 + OPT_OCTETS)  # octets of a query behind its name
 _REPORTS_AT_ONCE: Final = 32
 CLIENT_SECONDS: Final = 10.0  # an address may pass to another device; its new owner is seen at the latest after this
 
@@ -36,10 +39,27 @@ type Key = int | str | bytes
 type Observe = Callable[[Client, Request, Decision, int], None]
 
 
-class Known:
-    """A client as the hot path needs it: the first part of its cache keys, and a tally of answers."""
+class Wording:
+    """The answer to a client's query of certain octets, its id aside: right until `due`, and given `count` times.
 
-    __slots__ = ("bucket", "client", "hits", "key", "prefix")
+    It holds what it needs of its entry by itself: there are thousands, and each object more is another place in memory to wait for.
+    """
+
+    __slots__ = ("count", "due", "entry", "length", "rest")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.rest, self.length, self.due = entry.rest, entry.length, entry.due
+        self.count = 0
+
+
+class Known:
+    """A client as the hot path needs it: the first part of its cache keys, how it words its queries, and a tally of answers.
+
+    What is counted in `words` is not in `hits` yet.
+    """
+
+    __slots__ = ("bucket", "client", "hits", "key", "prefix", "words")
 
     def __init__(self, key: Key, client: Client, prefix: bytes, bucket: Bucket) -> None:
         self.key = key
@@ -47,6 +67,12 @@ class Known:
         self.client = client
         self.prefix = prefix
         self.hits: defaultdict[Entry, int] = defaultdict(int)
+        self.words: dict[bytes, Wording] = {}
+
+    def forget_words(self) -> None:
+        for wording in self.words.values():
+            self.hits[wording.entry] += wording.count
+        self.words.clear()
 
 
 class Clients:
@@ -74,6 +100,7 @@ class Clients:
         self._complained = False
         self._aside: deque[tuple[Client, Iterator[tuple[Entry, int]]]] = deque()
         self._pending = 0  # in `_aside`
+        self._learnt = 0  # wordings of all clients
 
     def keep_time(self, now: float) -> None:
         """Forget everybody when a ruleset has ended, or the look-ups are old. `now` is the steady clock's."""
@@ -92,6 +119,22 @@ class Clients:
             self._boundary = min(self._boundary, until)
         found = self.known[key] = Known(key, client, self._prefix_of(client.ruleset), self.limits.bucket(address, client.device))
         return found
+
+    def learn(self, known: Known, words: bytes, name_end: int, entry: Entry) -> None:
+        """Remember that this client's query for an entry, all of it but the id, reads like this, with the name ending at `name_end`.
+
+        Only a name in small letters without options, as most are, is worth it: senders choose these octets. Their number is bounded.
+        """
+        if len(words) - name_end not in _WITHOUT_OPTIONS:
+            return
+        old = known.words.get(words)
+        if old is not None:
+            known.hits[old.entry] += old.count
+        elif self._learnt < MAX_WORDINGS:
+            self._learnt += 1
+        else:
+            self._forget_words()
+        known.words[words] = Wording(entry)
 
     def tally(self, known: Known, entry: Entry) -> None:
         """Note an answer that came late: its client may have been forgotten meanwhile, and would not be flushed."""
@@ -141,7 +184,14 @@ class Clients:
             self._aside.popleft()
         return False
 
+    def _forget_words(self) -> None:
+        for known in self.known.values():
+            if known.words:
+                known.forget_words()
+        self._learnt = 0
+
     def _set_aside(self) -> None:
+        self._forget_words()  # which also keeps nothing alive that the cache has given up
         for known in self.known.values():
             if known.hits:
                 hits, known.hits = known.hits, defaultdict(int)

@@ -10,36 +10,25 @@ import asyncio
 import ctypes
 import errno
 import logging
-import mmap
 import socket
 import sys
-from array import array
-from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
 from typing import Final, NamedTuple
 
-from hedgerow.dns.cache import learn_wording
 from hedgerow.dns.later import LATER
-from hedgerow.dns.listening.clients import Key, Known
+from hedgerow.dns.listening.batch_memory import BATCH, CONTROL, IP_PKTINFO, LENGTHS_AT, SLOTS_AT, Ancillary, Memory, Peer
+from hedgerow.dns.listening.clients import Key, Known, Wording
 from hedgerow.dns.listening.lines import Lines
 from hedgerow.dns.listening.responder import DROPPED, Responder
 from hedgerow.dns.wire import SUFFIX_OCTETS
 
 log = logging.getLogger(__name__)
 
-DRAIN: Final = 64  # datagrams taken at one wake-up, so that other sockets get their turn
-_SLOT: Final = 1232  # octets of a datagram's memory: the longest answer, and no sensible query is longer
-_NAME: Final = 28  # struct sockaddr_in6, the longer of the two
-_SLOTS_AT: Final = tuple(_SLOT * index for index in range(DRAIN))
-_LENGTHS_AT: Final = tuple(2 * index + 1 for index in range(DRAIN))  # of iovecs, in words
-_CONTROL: Final = 64  # room for one packet-info message
-_PACKET_INFO: Final = {socket.AF_INET: (12, 16), socket.AF_INET6: (20, 16)}  # octets of the info, and where it starts
-
 _FORBIDDEN: Final = (errno.ENOSYS, errno.EPERM)  # by an old kernel, or by a sandbox
 
-type Ancillary = list[tuple[int, int, bytes]]
-type Peer = tuple[str, int]
+
+type _Missed = tuple[int, bytes, Key, Known | None]
+"""Where a query's slot begins, what stands in it behind the id, and who asks."""
 
 
 class _Miss(NamedTuple):
@@ -65,11 +54,8 @@ def note_packet_info(sock: socket.socket) -> bool:
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
     return True
-
-
-_IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named since Python 3.14
 
 
 class Listener:
@@ -122,13 +108,11 @@ class Listener:
             except OSError:
                 self._responder.count(DROPPED, "send")
 
-    def _count(self, began: float, hits: int, metered: int, over: int) -> None:
-        """Count answers from the cache, queries of clients that have limits, and those that were over them."""
+    def _count(self, began: float, hits: int, over: int) -> None:
+        """Count answers from the cache, and queries that were over a limit."""
         responder = self._responder
         if hits:
             responder.hit_seconds(responder.resolver.clocks.steady() - began, hits)
-        if metered:
-            responder.clients.limits.total.left -= metered
         if over:
             responder.count(DROPPED, "limit", by=over)
 
@@ -144,11 +128,11 @@ class DatagramListener(Listener):
         clients = self._responder.clients
         now = self._responder.resolver.clocks.steady()
         clients.keep_time(now)
-        receive, room = self._socket.recvmsg, _CONTROL if self._several_addresses else 0
+        receive, room = self._socket.recvmsg, CONTROL if self._several_addresses else 0
         known_at, entries, suffixes = self._known, self._entries, self._suffixes
-        free, spent = clients.limits.free, clients.limits.total.left <= 0
-        hits = metered = over = 0
-        for _ in range(DRAIN):
+        limits = clients.limits
+        hits = over = 0
+        for _ in range(BATCH):
             try:
                 data, ancillary, _, peer = receive(4096, room)
             except BlockingIOError:
@@ -159,13 +143,10 @@ class DatagramListener(Listener):
             # The name ends at the first zero: where a label holds one, the bytes before it are no key of any entry.
             end = data.find(0, 12) + 1
             if known is not None:
-                bucket = known.bucket
-                if bucket is not free:
-                    if spent or bucket.left <= 0:
-                        over += 1
-                        continue
-                    bucket.left -= 1
-                    metered += 1
+                if limits.left(known.bucket) <= 0:
+                    over += 1
+                    continue
+                limits.take(known.bucket, 1)
                 entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + SUFFIX_OCTETS], b""))
                 if entry is not None and (now < entry.due or entry.refresh(now)):
                     self._send(peer, ancillary, entry.message(data, end + 4))
@@ -173,53 +154,12 @@ class DatagramListener(Listener):
                     hits += 1
                     continue
             self._slow(data, peer[0], known, peer, ancillary)
-        self._count(now, hits, metered, over)
+        self._count(now, hits, over)
         self._misses.turn()
 
 
-class Memory:
-    """Memory for one batch, laid out as recvmmsg and sendmmsg want it (64-bit Linux).
-
-    A struct mmsghdr (`headers`) is eight words of 8 octets: address, its length, iovec, 1, control, its length, flags, octets received. A
-    struct iovec (`pieces`) is two: address, length. `slots` hold the datagrams: of the kinds of memory that Python has, an mmap is the one
-    whose slices are bytes.
-    """
-
-    def __init__(self) -> None:
-        self.slots = mmap.mmap(-1, _SLOT * DRAIN)
-        self.names, self.controls = bytearray(_NAME * DRAIN), bytearray(_CONTROL * DRAIN)
-        slots, names, controls = (_address_of(memory) for memory in (self.slots, self.names, self.controls))
-        self.pieces = array("Q", chain.from_iterable((slots + _SLOT * index, _SLOT) for index in range(DRAIN)))
-        pieces = _address_of(self.pieces)
-        self.headers = array(
-            "Q",
-            chain.from_iterable(
-                (names + _NAME * index, _NAME, pieces + 16 * index, 1, controls + _CONTROL * index, _CONTROL, 0, 0)
-                for index in range(DRAIN)
-            ),
-        )
-        self.outgoing = array("Q", bytes(64 * DRAIN))
-        self.headers_at, self.outgoing_at = _address_of(self.headers), _address_of(self.outgoing)
-        self._fresh_headers, self._fresh_pieces = self.headers[:], self.pieces[:]
-
-    def reset(self) -> None:
-        """Make all of it ready to receive."""
-        self.headers[:] = self._fresh_headers
-        self.pieces[:] = self._fresh_pieces
-
-    def gather(self, indexes: Sequence[int]) -> None:
-        """Put the headers of these datagrams side by side into `outgoing`."""
-        for place, index in enumerate(indexes):
-            self.outgoing[8 * place : 8 * place + 8] = self.headers[8 * index : 8 * index + 8]
-
-
-def _address_of(memory: mmap.mmap | bytearray | array[int]) -> int:
-    """Where it begins; it must never grow."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
-
-
 class BatchListener(Listener):
-    """Takes and answers up to `DRAIN` datagrams with two system calls. Raises NotImplementedError where that is not to be had."""
+    """Takes and answers up to `BATCH` datagrams with two system calls. Raises NotImplementedError where that is not to be had."""
 
     def __init__(self, responder: Responder, sock: socket.socket) -> None:
         if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
@@ -229,74 +169,83 @@ class BatchListener(Listener):
         self._recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
         self._sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
         self._file = sock.fileno()
-        self._memory = Memory()
-        if self._recvmmsg(self._file, self._memory.headers_at, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _FORBIDDEN:
+        if self._recvmmsg(self._file, None, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _FORBIDDEN:
             raise NotImplementedError("this system forbids recvmmsg")
         super().__init__(responder, sock)
-        self._wordings = responder.resolver.wordings
-        self._keys = _keys_of(self._memory, sock.family)
+        self._memory = Memory(sock.family, packet_info=self._several_addresses)
         asyncio.get_running_loop().add_reader(sock, self._drain)
 
     def _drain(self) -> None:
         memory = self._memory
         memory.reset()
-        count = self._recvmmsg(self._file, memory.headers_at, DRAIN, socket.MSG_DONTWAIT, None)
+        count = self._recvmmsg(self._file, memory.headers_at, BATCH, socket.MSG_DONTWAIT, None)
         if count <= 0:
             return
         clients = self._responder.clients
         now = self._responder.resolver.clocks.steady()
         clients.keep_time(now)
-        known_at, entries, suffixes, wordings = self._known, self._entries, self._suffixes, self._wordings
-        slots, pieces = memory.slots, memory.pieces
-        missed: list[tuple[int, bytes, Key, Known | None]] = []
-        free, spent = clients.limits.free, clients.limits.total.left <= 0
-        metered = 0
-        over: list[int] = []
-        for at, length_at, key, size in zip(_SLOTS_AT, _LENGTHS_AT, self._keys(count), memory.headers[7 : 8 * count : 8], strict=False):
-            words = slots[at + 2 : at + size]  # all but the id
-            known = known_at.get(key)
-            if known is None:
-                missed.append((at, words, key, known))
-                continue
-            bucket = known.bucket
-            if bucket is not free:
-                if spent or bucket.left <= 0:
-                    over.append(at)
-                    continue
-                bucket.left -= 1
-                metered += 1
-            prefix = known.prefix
-            entry = wordings.get(prefix + words)
-            if entry is not None and now < entry.due:
-                slots[at + 2 : at + entry.length] = entry.rest
-            else:
-                end = words.find(0, 10) + 1  # as above
-                folded = words[:end].lower()
-                entry = entries.get(prefix + folded + suffixes.get(words[end : end + SUFFIX_OCTETS], b""))
-                if entry is None or not (now < entry.due or entry.refresh(now)):
-                    missed.append((at, words, key, known))
-                    continue
-                slots[at + 2 : at + entry.length] = entry.rest
-                if words.startswith(folded):
-                    learn_wording(wordings, prefix, words, end, entry)
-                else:
-                    slots[at + 2 + 10 : at + 2 + end] = words[10:end]  # the asker's own letters
-            pieces[length_at] = entry.length
-            known.hits[entry] += 1
+        missed, over = self._answer_hits(now, count)
         hits = count - len(missed) - len(over)
         if hits:
             self._send_batch(hits, count, {*over, *[each[0] for each in missed]})
-        self._count(now, hits, metered, len(over))
+        self._count(now, hits, len(over))
         for at, words, key, known in missed:
-            self._slow(slots[at : at + 2] + words, key, known, *self._sender(at // _SLOT))
+            self._slow(memory.slots[at : at + 2] + words, key, known, *memory.sender(SLOTS_AT.index(at)))
         if missed:
             self._misses.turn()
+
+    def _answer_hits(self, now: float, count: int) -> tuple[list[_Missed], list[int]]:
+        """Write answers over those queries of a batch whose answers the cache has. Returns the others: those that it has not, and where the
+        slots of those begin that are over a limit. In one piece, since here each query pays for every call.
+        """
+        memory, limits, learn = self._memory, self._responder.clients.limits, self._responder.clients.learn
+        known_at, entries, suffixes, slots, pieces = self._known, self._entries, self._suffixes, memory.slots, memory.pieces
+        missed: list[_Missed] = []
+        over: list[int] = []
+        key: Key | None = None
+        known: Known | None = None
+        bucket, allowed, left, learnt = limits.free, 0, 0, dict[bytes, Wording]()
+        for at, length_at, sender, size in zip(SLOTS_AT, LENGTHS_AT, memory.keys(count), memory.headers[7 : 8 * count : 8], strict=False):
+            if sender != key:  # else what holds for the one before holds for this too
+                limits.take(bucket, allowed - left)
+                key, known = sender, known_at.get(sender)
+                bucket, learnt = (limits.free, {}) if known is None else (known.bucket, known.words)
+                allowed = left = limits.left(bucket)
+            if left <= 0:
+                over.append(at)
+                continue
+            left -= 1
+            words = slots[at + 2 : at + size]  # all but the id
+            wording = learnt.get(words)
+            if wording is not None and now < wording.due:
+                slots[at + 2 : at + wording.length] = wording.rest
+                pieces[length_at] = wording.length
+                wording.count += 1
+                continue
+            if known is None:
+                missed.append((at, words, sender, known))
+                continue
+            end = words.find(0, 10) + 1  # as above
+            folded = words[:end].lower()
+            entry = entries.get(known.prefix + folded + suffixes.get(words[end : end + SUFFIX_OCTETS], b""))
+            if entry is None or not (now < entry.due or entry.refresh(now)):
+                missed.append((at, words, sender, known))
+                continue
+            slots[at + 2 : at + entry.length] = entry.rest
+            if words.startswith(folded):
+                learn(known, words, end, entry)
+            else:
+                slots[at + 2 + 10 : at + 2 + end] = words[10:end]  # the asker's own letters
+            pieces[length_at] = entry.length
+            known.hits[entry] += 1
+        limits.take(bucket, allowed - left)
+        return missed, over
 
     def _send_batch(self, hits: int, count: int, unanswered: set[int]) -> None:
         """Send what has been written into the slots, but for those at `unanswered`."""
         at = self._memory.headers_at
         if unanswered:
-            self._memory.gather([index for index in range(count) if _SLOTS_AT[index] not in unanswered])
+            self._memory.gather([index for index in range(count) if SLOTS_AT[index] not in unanswered])
             at = self._memory.outgoing_at
         while hits:
             sent = self._sendmmsg(self._file, at, hits, socket.MSG_DONTWAIT)
@@ -305,28 +254,3 @@ class BatchListener(Listener):
                 sent = 1
             at += 64 * sent
             hits -= sent
-
-    def _sender(self, index: int) -> tuple[Peer, Ancillary]:
-        """Who sent a datagram, and what makes the answer leave from the address that it came to."""
-        name = bytes(self._memory.names[index * _NAME : (index + 1) * _NAME])
-        port = int.from_bytes(name[2:4])
-        control = self._memory.controls[index * _CONTROL : (index + 1) * _CONTROL]
-        length, start = _PACKET_INFO[self._socket.family]
-        info = bytes(control[start : start + length]) if self._several_addresses else b""
-        if self._socket.family == socket.AF_INET:
-            ancillary = [(socket.IPPROTO_IP, _IP_PKTINFO, info)] if info else []
-            return (socket.inet_ntop(socket.AF_INET, name[4:8]), port), ancillary
-        ancillary = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)] if info else []
-        scope = int.from_bytes(name[24:28], sys.byteorder)
-        peer = (socket.inet_ntop(socket.AF_INET6, name[8:24]), port, 0, scope)
-        return peer, ancillary  # type: ignore[return-value]  # the address family decides how long it is
-
-
-def _keys_of(memory: Memory, family: socket.AddressFamily) -> Callable[[int], Sequence[Key]]:
-    """What tells the senders of so many datagrams apart: the address in each sockaddr, for IPv6 with its scope."""
-    if family == socket.AF_INET:
-        words = memoryview(memory.names).cast("I")
-        return lambda count: words[1 : 7 * count : 7].tolist()
-    names = memory.names
-    places = tuple(slice(_NAME * index + 8, _NAME * index + 28) for index in range(DRAIN))
-    return lambda count: [bytes(names[place]) for place in places[:count]]

@@ -14,7 +14,7 @@ _BURST_SECONDS: Final = 4  # a phone that wakes up asks for a hundred names at o
 MAX_WAITING_OF_ONE: Final = 512  # queries of one client that wait for upstreams,
 FEW_WAITING: Final = 32  # and when many others' do
 _STRANGERS: Final = 500  # refusals a second; more than that is an attack, and silence the better answer
-_UNLIMITED: Final = 1 << 60
+_UNLIMITED: Final = 1 << 29  # of one second; Python counts faster below 2 ** 30
 MAX_QUERY: Final = 4096  # octets over a connection: a query with every option that there is has a few hundred
 MAX_UNSENT: Final = 256 << 10  # octets of answers that the client of one connection does not take
 
@@ -30,9 +30,8 @@ class Bucket:
 
 
 class Limits:
-    """The buckets of one worker. `total` and `strangers` are those of all clients and of who may not ask.
-
-    The hot path takes from `left` by itself: below zero nothing is answered.
+    """The buckets of one worker. `total` and `strangers` are those of all clients and of who may not ask; `free` is that of who has no
+    limit.
     """
 
     def __init__(self, limit: QueryLimit | None = None) -> None:
@@ -65,12 +64,21 @@ class Limits:
             found = self._buckets[owner] = Bucket(self._full)
         return found
 
+    def left(self, bucket: Bucket) -> int:
+        """How much its client may still ask; at zero and below nothing is answered."""
+        return _UNLIMITED if bucket is self.free else min(bucket.left, self.total.left)
+
+    def take(self, bucket: Bucket, count: int) -> None:
+        """Its client has asked so much."""
+        if bucket is not self.free:
+            bucket.left -= count
+            self.total.left -= count
+
     def refill(self) -> None:
         """To be called once a second."""
         self.strangers.left = _STRANGERS
         self.total.left = min(max(self.total.left, 0) + self._total, self._total * _BURST_SECONDS)
         self._crowd.left = self._per_client
-        self.free.left = _UNLIMITED
         for bucket in self._buckets.values():
             bucket.left = min(max(bucket.left, 0) + self._per_client, self._full)
 

@@ -53,14 +53,11 @@ class Responder:
 
     def admits(self, known: Known) -> bool:
         """May this client have another answer? Counts it. The datagram listeners do the same by themselves."""
-        bucket, limits = known.bucket, self.clients.limits
-        if bucket is limits.free:
-            return True
-        if bucket.left <= 0 or limits.total.left <= 0:
+        limits = self.clients.limits
+        if limits.left(known.bucket) <= 0:
             self.count(DROPPED, "limit")
             return False
-        bucket.left -= 1
-        limits.total.left -= 1
+        limits.take(known.bucket, 1)
         return True
 
     def answer(self, known: Known, data: bytes, transport: str, later: Callable[[bytes | None], None]) -> bytes | Later | None:
