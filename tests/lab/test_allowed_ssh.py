@@ -1,0 +1,40 @@
+"""`--allow-ssh` lets a guarded device use SSH, and is kept until `--refuse-ssh`; nothing else opens with it."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from lab import House
+from lab.aims import CLOSED, reads, through_ssh, through_web_proxy
+from lab.internet import PEER4
+from lab.tunnels import SSH_PORT
+
+pytestmark = pytest.mark.root
+
+
+def chosen(house: House) -> bool:
+    facts = json.loads(house.hedgerow("gateway", "status", "--json").stdout)
+    return bool(facts["chosen"]["allow_ssh"])
+
+
+@pytest.mark.timeout(200)
+def test_ssh_is_a_choice(house: House) -> None:
+    house.hedgerow("gateway", "apply", "--no-strict")
+    house.meet("tablet")
+    tablet, ports = house.devices["tablet"], (22, SSH_PORT)
+    assert not any(through_ssh(PEER4, port)(house, tablet) for port in ports)
+    house.hedgerow("gateway", "apply", "--allow-ssh")
+    try:
+        house.hedgerow("gateway", "apply")
+        assert chosen(house)
+        deadline = time.monotonic() + 60
+        while not all(through_ssh(PEER4, port)(house, tablet) for port in ports):
+            assert time.monotonic() < deadline, "SSH does not pass"
+        assert not through_web_proxy(PEER4, f"https://{CLOSED}/")(house, tablet)
+        assert not reads(f"https://{CLOSED}/")(house, tablet)
+    finally:
+        house.hedgerow("gateway", "apply", "--refuse-ssh")
+    assert not chosen(house)
+    assert not any(through_ssh(PEER4, port)(house, tablet) for port in ports)

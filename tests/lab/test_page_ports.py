@@ -1,0 +1,41 @@
+"""A port that the policy adds to `ports` is one whose pages the proxy judges, also for devices that know of no proxy, at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from lab import House, Space
+from lab.aims import CLOSED, OPEN_SITE, reads
+from lab.internet import address4
+
+pytestmark = pytest.mark.root
+
+
+def at_8444(house: House, device: Space, host: str) -> bool:
+    """Whether a device with an edited hosts file reads the page there."""
+    return reads("--resolve", f"{host}:8444:{address4(host)}", f"https://{host}:8444/", page=host)(house, device)
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 40
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.3)
+
+
+@pytest.mark.timeout(200)
+def test_a_port_is_added_to_the_pages_and_taken_away(house: House) -> None:
+    house.hedgerow("gateway", "apply", "--no-strict")
+    house.meet("tablet")
+    tablet, before = house.devices["tablet"], house.policy.read_text()
+    until(lambda: at_8444(house, tablet, CLOSED), "nobody looks at that port")
+    house.policy.write_text(before.replace("ports: [80, 443, 8443]", "ports: [80, 443, 8443, 8444]"))
+    try:
+        until(lambda: not at_8444(house, tablet, CLOSED), "the closed site is closed there too")
+        until(lambda: at_8444(house, tablet, OPEN_SITE), "an open one is open")
+        assert not at_8444(house, tablet, CLOSED)
+    finally:
+        house.policy.write_text(before)
+    until(lambda: at_8444(house, tablet, CLOSED), "and as it was")
