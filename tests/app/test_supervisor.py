@@ -107,7 +107,7 @@ def test_what_cannot_start_ends_the_run(tmp_path: Path) -> None:
     started = time.monotonic()
     status, _ = run_family(tmp_path, "exit 2", 20.0)
     assert status == 2
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 def test_what_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -309,6 +309,6 @@ def test_atomic_groups_match_what_a_plain_expression_matches(pattern: str, path:
 
 def test_a_hostile_pattern_stays_fast() -> None:
     expression = compile_pattern("||example.com/" + "*a" * 40 + "*b|")
-    start = time.perf_counter()
+    start = time.thread_time()
     assert not expression.search("http://example.com/" + "a" * 5000)
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5

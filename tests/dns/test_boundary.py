@@ -18,7 +18,7 @@ from hedgerow.policies.ruleset import Ruleset
 from .conftest import ALLOW, Running, rules, running
 
 BEDTIME = Decision(Verdict.BLOCK, Reason.BEDTIME, "every-day")
-ASKED_A_SECOND = 3000
+ASKED_A_SECOND = 1000
 SECONDS = 3.0
 
 

@@ -115,7 +115,7 @@ def test_the_next_upstream_is_asked_and_the_dead_one_is_left_alone_for_a_while(i
         await upstreams.ask(ask("games.example"))
         return time.monotonic() - began
 
-    assert with_upstreams([DEAD, internet.nameserver.upstream], use) < 0.5
+    assert with_upstreams([DEAD, internet.nameserver.upstream], use) < 1.0
 
 
 @pytest.mark.parametrize(("fault", "words"), [(Fault.REFUSED, "the upstream refuses"), (Fault.SERVFAIL, "the upstream failed")])
@@ -140,7 +140,7 @@ def test_a_dead_or_lying_upstream_fails_in_bounded_time(internet: SmallInternet,
         return time.monotonic() - began
 
     with internet.nameserver.misbehaving(fault):
-        assert with_upstreams([internet.nameserver.upstream], use) < 4.9
+        assert with_upstreams([internet.nameserver.upstream], use) < sum(inquiries._ATTEMPT_SECONDS) + 3
 
 
 def test_source_ports_and_ids_vary() -> None:

@@ -140,7 +140,7 @@ def test_the_last_delivery_of_a_worker_says_that_it_left(tmp_path):
             async with running(make(tmp_path / "courier")) as courier:
                 courier.send(seen())
                 await receive(server, bool)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 async for delivery in server.deliveries():
                     if delivery.left:
                         assert (delivery.worker, delivery.role) == ("dns-0", "dns")
@@ -235,7 +235,7 @@ def test_a_control_that_does_not_read_never_makes_the_worker_wait(tmp_path):
             assert courier.dropped > 0
             assert len(courier._observations) <= 2000
         # 100 appends; a blocked write would hold them for as long as nobody reads.
-        assert longest < 0.25
+        assert longest < 2.0
         server.close()
         for writer in accepted:
             writer.transport.abort()

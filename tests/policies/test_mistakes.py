@@ -77,9 +77,9 @@ def test_a_bomb_of_aliases_is_refused_at_once() -> None:
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
     )
-    began = time.monotonic()
+    began = time.thread_time()
     found = _problems(bomb.encode())
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
     assert "more than 200000 values" in found[0][2]
 
 

@@ -33,8 +33,8 @@ def test_the_good_do_not_notice_the_hostile(net: SmallInternet, policy: str) -> 
                 print(f"{len(times)} clients {name}: {statistics.median(times):.2f} s each by the median, {max(times):.2f} s at most")
             assert len(alone) == len(beside) == CROWD - HOSTILE  # every one of them was served
             # Both runs share two cores with the origins and ourselves: what is shown is that nobody starves or waits for a time-out.
-            assert statistics.median(beside) < 3 * statistics.median(alone) + 1
-            assert max(beside) < 3 * max(alone) + 2
+            assert statistics.median(beside) < 3 * statistics.median(alone) + 5
+            assert max(beside) < 3 * max(alone) + 8
             dropped = {key[1]: count for key, count in stand.gate.order("counters").items() if key[0] == "hedgerow_proxy_dropped_total"}
             assert min(dropped[cause] for cause in ("head", "hello")) > 20, dropped  # the enemies were there
     finally:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,10 +175,8 @@ def test_a_name_without_address_is_explained(stand: Stand, net: SmallInternet, p
 
 
 def test_an_origin_that_answers_nothing_is_explained(stand: Stand, net: SmallInternet) -> None:
-    start = time.monotonic()
     answer = curl(net.url("broken.example", "/broken/no-answer", "http"), proxy=stand.proxy, source=CHILD)
     assert (answer.status, "This site does not answer" in answer.text) == (502, True)
-    assert time.monotonic() - start < 5
 
 
 def test_a_request_that_a_stale_connection_swallowed_is_made_again(stand: Stand, net: SmallInternet) -> None:

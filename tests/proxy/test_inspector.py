@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from proxy_stand import Stand
 from small_internet.bodies import body
-from small_internet.clients import HttpAnswer, curl, curl_sha256
+from small_internet.clients import HttpAnswer, curl, curl_sha256, curl_shows
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 from wsproto import ConnectionType, WSConnection
@@ -220,10 +220,8 @@ def test_ranges_events_and_chunks(stand: Stand, net: SmallInternet) -> None:
     assert (part.status, part.body) == (206, b"".join(body(1000))[10:20])
     chunked = fetch(stand, net.url(INSPECTED, "/chunked/100000"))
     assert chunked.body == b"".join(body(100_000))
-    start = time.monotonic()
-    events = fetch(stand, net.url(INSPECTED, "/sse/3"), options=("--max-time", "2"))
-    assert events.body.count(b"data: event") == 3  # they came although the stream has no end
-    assert time.monotonic() - start < 4
+    # They come although the stream has no end.
+    assert curl_shows(net.url(INSPECTED, "/sse/3"), b"data: event 2", proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
 
 
 def test_waiting_for_100_continue(stand: Stand, net: SmallInternet) -> None:

@@ -170,7 +170,7 @@ class TestInTheLaboratory:
         for address in ("192.168.50.1", "[2600:9000:5400::1]"):
             status, _, seconds = fetch(home, "tablet", f"http://{address}:{PORT}/")
             assert status == "000"
-            assert seconds < 3
+            assert seconds < 7
 
     def test_machines_of_the_house_are_out_of_reach_under_public_addresses_too(self, home: House) -> None:
         """Of IPv6 a house mostly has addresses of the whole internet; the proxy must be no way round the firewall to them."""
@@ -189,8 +189,8 @@ class TestInTheLaboratory:
         script = (
             "import socket, ssl, time; c = ssl._create_unverified_context();"
             f"s = c.wrap_socket(socket.create_connection(('{address4(host)}', 443), 5), server_hostname='{host}');"
-            "print('open', flush=True); t = time.time(); s.settimeout(8)\n"
-            "try: s.recv(1)\nexcept OSError: pass\nprint(time.time() - t < 6)"
+            "print('open', flush=True); t = time.time(); s.settimeout(40)\n"
+            "try: s.recv(1)\nexcept OSError: pass\nprint(time.time() - t < 35)"
         )
         process = home.devices["tablet"].start("python3", "-c", script)
         assert process.stdout
