@@ -95,6 +95,9 @@ class Neighbours:
     def _hear(self, events: socket.socket) -> None:
         told = drain(events)
         if told is None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(events)  # libuv's loops never again look at a socket that had an error, unless they are told to
+            loop.add_reader(events, self._hear, events)
             self._wanted.set()
             return
         news = {entry.address: entry.mac for entry in told if _is_usable(entry)}

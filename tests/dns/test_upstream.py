@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from struct import pack
 
 import dnslib
 import pytest
+import uvloop
 from small_internet import Fault, SmallInternet
 from small_internet.authority import server_context
 
@@ -106,6 +108,43 @@ def test_a_spoofed_answer_is_passed_over_and_the_right_one_taken(internet: Small
     with internet.nameserver.misbehaving(fault, "bank.example", then_right=True):
         assert found([internet.nameserver.upstream], "bank.example") == [internet.address_of("bank.example")]
     assert internet.nameserver.queries("bank.example") == 1
+
+
+class Reborn(asyncio.DatagramProtocol):
+    """An upstream that has one address for everything."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: object) -> None:
+        question = dnslib.DNSRecord.parse(data)
+        reply = question.reply()
+        reply.add_answer(dnslib.RR(question.q.qname, rdata=dnslib.A("192.0.2.7"), ttl=60))
+        self._transport.sendto(reply.pack(), address)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+def test_an_upstream_that_comes_back_is_heard_at_once(runner: Callable[[Awaitable[list[str]]], list[str]]) -> None:
+    """While it restarts the kernel says so, and a socket that was told is not listened to any more by the loop that workers run in."""
+
+    async def run() -> list[str]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as place:
+            place.bind(("127.0.0.1", 0))
+            port = place.getsockname()[1]
+        upstreams = open_upstreams([f"udp://127.0.0.1:{port}"])
+        try:
+            for number in range(20):
+                with contextlib.suppress(UpstreamError):
+                    await upstreams.ask(ask(f"early{number}.example"))
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Reborn, ("127.0.0.1", port))
+            try:
+                return [address for number in range(5) for address in addresses_in(await upstreams.ask(ask(f"late{number}.example")))]
+            finally:
+                transport.close()
+        finally:
+            await upstreams.close()
+
+    assert runner(run()) == ["192.0.2.7"] * 5
 
 
 def test_the_next_upstream_is_asked_and_the_dead_one_is_left_alone_for_a_while(internet: SmallInternet) -> None:

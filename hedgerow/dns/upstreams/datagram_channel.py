@@ -24,13 +24,14 @@ _DRAIN: Final = 64
 
 
 class _Port:
-    """One connected UDP socket with a source port that the kernel picked at random."""
+    """One connected UDP socket with a source port that the kernel picked at random. `over` is told when it was given up."""
 
-    def __init__(self, spec: UpstreamSpec) -> None:
+    def __init__(self, spec: UpstreamSpec, over: Callable[[_Port], None]) -> None:
         family = socket.AF_INET6 if ":" in spec.host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.waiting: Waiting[_Datagram] = Waiting()
         self.uses = 0
+        self._over = over
         try:
             self.socket.connect((spec.host, spec.port))
             asyncio.get_running_loop().add_reader(self.socket, self._drain)
@@ -46,13 +47,19 @@ class _Port:
             except BlockingIOError:
                 return
             except OSError as fault:  # an ICMP error: nobody listens there
-                self.waiting.fail(UpstreamError(str(fault)))
+                self.give_up(fault)
                 return
             question = questions.get(int.from_bytes(message[:2]))
             if question is not None:
                 question.deliver(message)
             if not questions:
                 return
+
+    def give_up(self, fault: OSError) -> None:
+        """Nothing goes over it any more: libuv's loops never again look at a socket that had an error once."""
+        self.uses = _PORT_USES
+        self.waiting.fail(UpstreamError(str(fault)))
+        self._over(self)
 
     def close(self) -> None:
         if self.socket.fileno() >= 0:
@@ -74,8 +81,9 @@ class _Datagram:
         self.number = port.waiting.add(self)
         try:
             port.socket.send(pack("!H", self.number) + ask.body_with(self.question))
-        except OSError:
+        except OSError as fault:  # of a question before this one, as often as not
             self._leave()
+            port.give_up(fault)
             raise
 
     def deliver(self, message: bytes) -> None:
@@ -150,7 +158,7 @@ class UdpChannel:
                 if port.uses < _PORT_USES:
                     port.uses += 1
                     return port
-        port = _Port(self._spec)
+        port = _Port(self._spec, self.left)
         port.uses = 1
         ports.append(port)
         return port
