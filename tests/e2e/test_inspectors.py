@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
 from pathlib import Path
 
 from small_internet import SmallInternet
@@ -64,18 +65,44 @@ def test_kills_under_load_let_nothing_through_and_are_over_soon(internet: SmallI
         assert {200} <= {*opened} <= {200, 503, 0}
 
 
+def test_what_was_handed_over_outlives_its_gate(internet: SmallInternet) -> None:
+    """Every gate is killed: a download goes on, and on a kept connection requests are judged as ever."""
+    with running_hedgerow(family_policy(internet), lists=LISTS, upstream_authority=internet.authority.root) as running:
+        authority = running.authority
+        with downloading(running, authority, internet) as download, inspected(running, authority, internet) as kept:
+            gates = set(running.pids("gate"))
+            assert gates
+            for pid in gates:
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: running.pids("gate") and not gates & set(running.pids("gate")), 30, "the gates' successors serve")
+            assert not any(Path(f"/proc/{pid}").exists() for pid in gates)
+            assert sum(len(download.recv(65536)) for _ in range(2000)) > 20_000_000, "more than what was on its way"
+            for path, status in (("/open", 200), ("/secret/x", 403), ("/open", 200)):
+                kept.sendall(f"GET {path} HTTP/1.1\r\nHost: www.school.example\r\n\r\n".encode())
+                answer = HTTPResponse(kept)
+                answer.begin()
+                assert (answer.status, bool(answer.read())) == (status, True)
+
+
 @contextlib.contextmanager
-def downloading(running: Hedgerow, authority: Path, internet: SmallInternet) -> Iterator[ssl.SSLSocket]:
-    """An inspected connection of the computer's on which an answer has begun that never ends."""
+def inspected(running: Hedgerow, authority: Path, internet: SmallInternet) -> Iterator[ssl.SSLSocket]:
+    """An inspected connection of the computer's, on which nothing was asked yet."""
     host, proxy = "www.school.example", running.proxy
     with socket.create_connection(proxy, 10, (COMPUTER, 0)) as client:
         client.sendall(f"CONNECT {host}:{internet.origins.https_port} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
         context = ssl.create_default_context(cafile=str(authority))
         with context.wrap_socket(client, server_hostname=host) as secured:
-            secured.sendall(f"GET /endless HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-            assert secured.recv(1000).startswith(b"HTTP/1.1 200")
             yield secured
+
+
+@contextlib.contextmanager
+def downloading(running: Hedgerow, authority: Path, internet: SmallInternet) -> Iterator[ssl.SSLSocket]:
+    """Such a connection on which an answer has begun that never ends."""
+    with inspected(running, authority, internet) as secured:
+        secured.sendall(b"GET /endless HTTP/1.1\r\nHost: www.school.example\r\n\r\n")
+        assert secured.recv(1000).startswith(b"HTTP/1.1 200")
+        yield secured
 
 
 def test_a_successor_takes_over_and_nothing_is_cut(internet: SmallInternet) -> None:

@@ -16,7 +16,6 @@ from mitmproxy.connection import Client, Server
 from mitmproxy.net.http import http1
 
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD
-from hedgerow.proxy.inspection.flow_request import kept
 from hedgerow.proxy.inspection.http_engine import HTTPMode, stricter_headers, stricter_request
 from hedgerow.proxy.inspection.request_fault import is_unclear_head
 
@@ -25,6 +24,7 @@ MAX_ANSWER = 64 * 1024
 
 _END = b"\r\n\r\n"
 _FOLDED = re.compile(rb"\r\n[ \t]")
+_CLOSE = (b"connection", b"close")
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 [2-5][0-9][0-9] ")
 _NOT_IN_REQUESTS = frozenset(
     {b"content-length", b"transfer-encoding", b"trailer", b"upgrade", b"expect", b"authorization", b"http2-settings"}
@@ -86,8 +86,9 @@ def _is_plain(headers: http.Headers, never: frozenset[bytes], wishes: set[bytes]
 
 
 def request_bytes(request: http.Request) -> bytes:
-    """A plain request as it goes to its origin."""
-    return bytes(http1.assemble_request_head(kept(request)))
+    """A plain request as it goes to its origin; whether its connection is kept is between the client and us."""
+    fields = [b"%s: %s\r\n" % (name, value) for name, value in request.headers.fields if (name.lower(), value.lower()) != _CLOSE]
+    return b"GET %s HTTP/1.1\r\n%s\r\n" % (request.data.path, b"".join(fields))
 
 
 def answer_bytes(response: http.Response) -> bytes:
