@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hedgerow.policies.content import PASSED
 from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, Decision, Device, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.gate.sign_in import SignInRules
@@ -36,6 +35,8 @@ class Judge:
 
     `decide` has the catalogue bound.
 
+    `passed` is told what was decided on a tunnel, and says what holds where its host is passed through to the device at the moment.
+
     `observe` and `ask` hand on and never block; `use` is told, again and again, of a tunnel that is busy; `code` of a code that
     was typed, `accept` of a guest who accepts the code of conduct.
     """
@@ -50,6 +51,7 @@ class Judge:
     use: Callable[[Ruleset, Request], None] = lambda _ruleset, _request: None
     code: Callable[[CodeTyped], None] = lambda _typed: None
     accept: Callable[[ConductAccepted], None] = lambda _accepted: None
+    passed: Callable[[Ruleset, Request, Decision], Decision] = lambda _ruleset, _request, decision: decision
     sign_in: SignInRules = field(default_factory=SignInRules)
     phrase_lists: tuple[str, ...] = ()  # files of weighted phrases, beside our own
 
@@ -87,22 +89,25 @@ class KnownAddresses:
 class KnownDecisions:
     """What was decided on tunnels under a ruleset, by host: neither changes before the next snapshot, which needs a new object."""
 
-    def __init__(self, decide: Callable[[Ruleset, Request], Decision], limit: int = 8192) -> None:
+    def __init__(
+        self, decide: Callable[[Ruleset, Request], Decision], passed: Callable[[Ruleset, Request, Decision], Decision], limit: int = 8192
+    ) -> None:  # fmt: skip
         self._decide = decide
+        self._passed = passed
         self._limit = limit
         self._known: dict[tuple[Ruleset, str, bool], Decision] = {}
 
     def decide(self, ruleset: Ruleset, request: Request) -> Decision:
-        """As the judge's own `decide`; requests are for tunnels."""
+        """As the judge's own `decide` and `passed`; requests are for tunnels."""
         key = (ruleset, request.host, request.hides_host)
         decision = self._known.get(key)
         if decision is None:
             decision = self._decide(ruleset, request)
-            if decision.verdict is Verdict.INSPECT or decision.what == PASSED:
-                return decision  # whether it is passed through may change at any time
             if len(self._known) >= self._limit:
                 self._known.clear()
             self._known[key] = decision
+        if decision.verdict is Verdict.INSPECT:
+            return self._passed(ruleset, request, decision)  # which may change at any time
         return decision
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from hedgerow.policies.content import PASSED
@@ -49,28 +49,32 @@ def test_addresses_are_known_for_a_while_and_one_ruleset() -> None:
     assert sum(known.get(one, f"{number}.example", now=100) is not None for number in range(10)) <= 3
 
 
-def test_decisions_on_tunnels_are_remembered_but_for_those_that_may_change() -> None:
+def test_decisions_on_tunnels_are_remembered_but_not_whether_a_host_is_passed_through() -> None:
     asked: list[str] = []
 
     def decide(_ruleset: Ruleset, request: Request) -> Decision:
         asked.append(request.host)
-        match request.host:
-            case "inspected.example":
-                return Decision(Verdict.INSPECT, Reason.DEFAULT)
-            case "passed.example":
-                return Decision(Verdict.ALLOW, Reason.DEFAULT, PASSED)
+        if request.host == "inspected.example":
+            return Decision(Verdict.INSPECT, Reason.DEFAULT)
         return Decision(Verdict.BLOCK, Reason.BYPASS) if request.hides_host else ALLOWED
 
+    def passed(_ruleset: Ruleset, request: Request, decision: Decision) -> Decision:
+        return replace(decision, verdict=Verdict.ALLOW, what=PASSED) if request.device in passed_to else decision
+
     one, two = (cast(Ruleset, Numbered(number)) for number in (1, 2))
-    known = KnownDecisions(decide, limit=4)
+    passed_to = set[str]()
+    known = KnownDecisions(decide, passed, limit=4)
     for _ in range(2):
         for ruleset in (one, two):
             assert known.decide(ruleset, Request(DeviceId("d"), Kind.TUNNEL, "a.example")) is ALLOWED
         assert known.decide(one, Request(DeviceId("d"), Kind.TUNNEL, "a.example", hides_host=True)).verdict is Verdict.BLOCK
-        for host in ("inspected.example", "passed.example"):
-            known.decide(one, Request(DeviceId("d"), Kind.TUNNEL, host))
-    assert asked.count("a.example") == 3
-    assert asked.count("inspected.example") == asked.count("passed.example") == 2
+        inspected = Request(DeviceId("d"), Kind.TUNNEL, "inspected.example")
+        assert known.decide(one, inspected).verdict is Verdict.INSPECT
+        passed_to.add("d")
+        assert known.decide(one, inspected).what == PASSED
+        assert known.decide(one, replace(inspected, device=DeviceId("e"))).verdict is Verdict.INSPECT
+        passed_to.clear()
+    assert (asked.count("a.example"), asked.count("inspected.example")) == (3, 1)
     for number in range(20):
         known.decide(one, Request(DeviceId("d"), Kind.TUNNEL, f"{number}.example"))
     assert len(known._known) <= 4

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.client import HTTPResponse
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mitmproxy import http
 from mitmproxy.connection import Client, Server
@@ -162,6 +162,8 @@ def server() -> Server:
         b"HEAD /a HTTP/1.1\r\nHost: a.example\r\n\r\n",
         b"GET /a HTTP/1.0\r\nHost: a.example\r\n\r\n",
         b"GET /a HTTP/1.1\r\n\r\n",
+        b"GET /a\t HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        b"GET /a  HTTP/1.1\r\nHost: a.example\r\n\r\n",
         b"GET /a/..%2fb HTTP/1.1\r\nHost: a.example\r\n\r\n",
         *(
             b"GET /a HTTP/1.1\r\nHost: a.example\r\n" + field + b"\r\n\r\n"
@@ -181,6 +183,7 @@ def test_what_is_no_plain_request(data: bytes) -> None:
 _PUT = st.binary(max_size=4) | st.sampled_from([b"\r\n", b"\n", b":", b" ", b"\t", b"\r\n "])
 
 
+@settings(max_examples=500)
 @given(st.integers(0, len(PLAIN)), st.integers(0, 3), _PUT)
 def test_a_plain_request_is_one_for_the_strict_reader_too(place: int, length: int, put: bytes) -> None:
     """Two readers that share no code find the same in it, or this one finds nothing."""

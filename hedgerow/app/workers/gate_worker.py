@@ -23,7 +23,7 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
     passes = PassThrough(settings.pass_through)
 
     def lenient(judge: Judge) -> Judge:
-        return replace(judge, decide=passes.lenient(judge.decide))
+        return replace(judge, passed=passes.passed)
 
     limits = Limits().shared_by(settings.workers)
     gate = Gate(lenient(side.judge(worker.view)), inspectors, load_key(settings.pass_key), limits)

@@ -87,7 +87,7 @@ class Gate:
         self._sweep: asyncio.TimerHandle | None = None
         self._messenger = Messenger(inspectors)
         self._known = KnownAddresses()
-        self._decisions = KnownDecisions(judge.decide)
+        self._decisions = KnownDecisions(judge.decide, judge.passed)
 
     async def listen(self, host: str, port: int, *, transparent: bool = False, page: bool = False) -> int:
         """Accept connections; returns the port. Several workers may listen on the same one. Raises OSError.
@@ -136,7 +136,7 @@ class Gate:
         """A new snapshot holds from now on; running tunnels that it does not allow are cut."""
         self.judge = judge
         self._known = KnownAddresses()
-        self._decisions = KnownDecisions(judge.decide)
+        self._decisions = KnownDecisions(judge.decide, judge.passed)
         self.cut(self.is_forbidden)
 
     def cut(self, predicate: Callable[[Tunnel], bool]) -> int:
@@ -272,7 +272,7 @@ class Gate:
         if found is None:
             return True
         ruleset = found[1]
-        if any(self.judge.decide(ruleset, request).verdict in {Verdict.BLOCK, Verdict.INSPECT} for request in tunnel.requests):
+        if any(self.decide(ruleset, request).verdict in {Verdict.BLOCK, Verdict.INSPECT} for request in tunnel.requests):
             return True
         tunnel.ruleset = ruleset
         return False

@@ -7,7 +7,7 @@ every hook looks up what its own fields are called.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from mitmproxy.proxy.context import Context
 _HOW = ("utf-8", "surrogateescape")
 
 
+@lru_cache(512)
 def _key(name: str | bytes) -> bytes:
     return (name.encode(*_HOW) if isinstance(name, str) else name).lower()
 
@@ -29,8 +30,11 @@ def _get_all(self: http.Headers, name: str | bytes) -> list[str]:
 
 
 def _get(self: http.Headers, name: str | bytes, default: Any = None) -> Any:
-    values = _get_all(self, name)
-    return ", ".join(values) if values else default
+    key, found = _key(name), None
+    for each, value in self.fields:
+        if each.lower() == key:
+            found = value if found is None else found + b", " + value
+    return default if found is None else found.decode(*_HOW)
 
 
 def _contains(self: http.Headers, name: object) -> bool:

@@ -45,7 +45,10 @@ def read_request(data: bytes, client: Client, server: Server) -> http.HTTPFlow |
         request = http1.read_request_head(data[: -len(_END)].split(b"\r\n"))
     except ValueError:
         return None
-    if request.data.http_version != b"HTTP/1.1" or not _is_plain(request.headers, _NOT_IN_REQUESTS, {b"close", b"keep-alive"}):
+    path = request.data.path
+    if not path.isascii() or not data.startswith(b"GET %s HTTP/1.1\r\n" % path):
+        return None
+    if not _is_plain(request.headers, _NOT_IN_REQUESTS, {b"close", b"keep-alive"}):
         return None
     if sum(name.lower() == b"host" for name, _ in request.headers.fields) != 1:
         return None
