@@ -76,7 +76,10 @@ def path_of(url: str) -> str:
     """
     _, _, rest = (parse_url(url) or url).partition("://")[2].partition("/")
     path, mark, query = rest.partition("?")
-    return re.sub("/{2,}", "/", f"/{path}") + mark + query
+    path = f"/{path}"
+    if "//" in path:
+        path = re.sub("/{2,}", "/", path)
+    return path + mark + query
 
 
 def url_regex(path: str) -> re.Pattern[str]:

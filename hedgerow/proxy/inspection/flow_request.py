@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from mitmproxy import http
+from mitmproxy.net.http import status_codes
 
 from hedgerow.policies.model import Device, Kind, Request
 from hedgerow.proxy.asking import host_of_url
 from hedgerow.proxy.http_head import Authority, parse_authority
+from hedgerow.proxy.pages.answer import Answer
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -78,3 +80,12 @@ def kept(request: http.Request) -> http.Request:
     else:
         del kept.headers["connection"]
     return kept
+
+
+def response_of(answer: Answer, *, head_only: bool = False) -> http.Response:
+    """An answer of ours as mitmproxy's, whose own way to make one asks many questions first. Its times are nobody's business."""
+    body = b"" if head_only else answer.body
+    fields = [(name.encode(), value.encode()) for name, value in answer.headers]
+    fields.append((b"content-length", b"%d" % len(body)))
+    reason = status_codes.RESPONSES.get(answer.status, "").encode()
+    return http.Response(b"HTTP/1.1", answer.status, reason, http.Headers(fields), body, None, 0.0, 0.0)

@@ -16,6 +16,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
+from hedgerow.proxy.inspection.flow_request import response_of
 from hedgerow.proxy.pages.block_page import Answer
 
 MAX_HELD = 1024 * 1024
@@ -187,8 +188,7 @@ class Stream(_layers.HttpStream):
     def _refuse(self, answer: Answer) -> Commands:
         self._held = bytearray()
         yield from self._leave_origin()
-        fields = [(name.encode(), value.encode()) for name, value in answer.headers]
-        self.flow.response = http.Response.make(answer.status, answer.body, fields)
+        self.flow.response = response_of(answer)
         self.flow.response.stream = False
         yield layers.HttpResponseHook(self.flow)
         yield from self._send(self.flow.response)

@@ -26,7 +26,7 @@ from hedgerow.proxy.asking import MAX_FORM
 from hedgerow.proxy.http_head import HeadError, parse_authority
 from hedgerow.proxy.inspection import content
 from hedgerow.proxy.inspection.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
-from hedgerow.proxy.inspection.flow_request import lane_of, named_authorities, request_of, url_of
+from hedgerow.proxy.inspection.flow_request import lane_of, named_authorities, request_of, response_of, url_of
 from hedgerow.proxy.inspection.hidden_blocks import HiddenBlock, HiddenBlocks
 from hedgerow.proxy.inspection.origins import OriginError
 from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, strictest
@@ -364,8 +364,7 @@ class Inspection:
         return found
 
     def _answer(self, flow: http.HTTPFlow, answer: Answer) -> None:
-        body = b"" if flow.request.method == "HEAD" else answer.body
-        flow.response = http.Response.make(answer.status, body, [(n.encode(), v.encode()) for n, v in answer.headers])
+        flow.response = response_of(answer, head_only=flow.request.method == "HEAD")
 
     def _end(self, flow: http.HTTPFlow, error: Exception) -> None:
         if isinstance(error, Refused):

@@ -17,6 +17,7 @@ from mitmproxy.connection import Client, Connection, Server
 from mitmproxy.proxy import events
 from mitmproxy.proxy.context import Context
 
+from hedgerow.proxy.inspection.flow_request import response_of
 from hedgerow.proxy.inspection.held_stream import REFUSAL, WATCH
 from hedgerow.proxy.inspection.http_engine import OriginServer
 from hedgerow.proxy.inspection.judging import Inspection
@@ -153,8 +154,7 @@ class ShortPath:
             if refusal is None and watch is not None:
                 refusal = watch.feed(body) or watch.end()
             if refusal is not None:
-                fields = [(name.encode(), value.encode()) for name, value in refusal.headers]
-                flow.response = response = http.Response.make(refusal.status, refusal.body, fields)
+                flow.response = response = response_of(refusal)
         inspection.response(flow)
         assert self.server is not None
         self.server.is_used_again = True
