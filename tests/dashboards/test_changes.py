@@ -220,6 +220,9 @@ CHANGES = [
     ("/devices/give", {"device": "mia-tablet", "person": "tom"}, lambda p: p.devices["mia-tablet"].person == "tom"),
     ("/devices/give", {"device": "mia-tablet", "person": ""}, lambda p: p.devices["mia-tablet"].person is None),
     ("/devices/remove", {"device": "mia-tablet"}, lambda p: not p.devices),
+    ("/devices/seat", {"seat": "seat 1", "place": "192.168.1.51"}, lambda p: p.devices["seat 1"].is_seat),
+    ("/devices/seat", {"seat": "port 2", "place": "192.168.1.64/28"}, lambda p: p.devices["port 2"].is_seat),
+    ("/devices/seat", {"seat": "window", "place": "AA-BB-CC-00-11-22"}, lambda p: len(p.devices["window"].macs) == 1),
     ("/lists", {"url": "https://example.org/list.txt", "category": "adult"}, lambda p: p.lists[0].url == "https://example.org/list.txt"),
     ("/settings/network", {"country": "ES", "zone": "Europe/Madrid", "unknown": "child-under-8"}, lambda p: p.network.country == "ES"),
     ("/grants/new", {"subject": "chess.example", "person": "mia", "for": "policy"}, lambda p: own(p, "allow") == ["chess.example"]),
@@ -291,6 +294,25 @@ def test_if_one_of_two_files_cannot_be_written_neither_is(web):
     assert {path: path.read_text() for path in before} == before
 
 
+def test_seats_are_added_renamed_and_removed_and_keep_their_comments(web):
+    web.policy_path.write_text(web.policy_path.read_text() + "seats:\n  seat-1: {ip: 192.168.1.51}   # by the window\n")
+    with client(web) as browser:
+        post(browser, "/devices/seat", seat="seat-2", place="192.168.1.52")
+        post(browser, "/devices/seat/rename", seat="seat-1", name="seat-by-the-window")
+        written = re.sub(" +#", " #", web.policy_path.read_text())
+        assert "seat-by-the-window: {ip: 192.168.1.51} # by the window\n  seat-2: {ip: 192.168.1.52}" in written
+        page = browser.get("/devices").text
+        assert "Rename the seat seat-by-the-window" in page
+        assert "Remove the seat seat-2" in page
+        post(browser, "/counter/open", seat="seat-by-the-window", band="child", minutes="30")
+        for path, form in (("rename", {"name": "door"}), ("remove", {})):
+            answer = browser.post(f"/devices/seat/{path}", data={"seat": "seat-by-the-window", **form})
+            assert (answer.status_code, "end the session first" in answer.text) == (422, True)
+        post(browser, "/counter/end", seat="seat-by-the-window")
+        post(browser, "/devices/seat/remove", seat="seat-by-the-window")
+    assert [each.id for each in policy(web).devices.values() if each.is_seat] == ["seat-2"]
+
+
 def test_switching_there_and_back_leaves_no_trace(web):
     before = web.policy_path.read_text()
     with client(web) as browser:
@@ -312,6 +334,10 @@ def test_a_change_that_would_be_no_good_policy_is_refused_and_nothing_is_written
             ("/people/mia/nights", {"mon-from": "20:00"}),
             ("/people/mia/switch", {"open": "no-such-service"}),
             ("/devices/name", {"device": TV, "name": "mia-tablet"}),
+            ("/devices/seat", {"seat": "mia-tablet", "place": "192.168.1.51"}),
+            ("/devices/seat", {"seat": "seat-1", "place": "by the window"}),
+            ("/devices/seat/rename", {"seat": "mia-tablet", "name": "seat-1"}),
+            ("/devices/seat/remove", {"seat": "mia-tablet"}),
             ("/lists", {"url": "file:///etc/passwd", "category": "adult"}),
             ("/lists", {"url": "https://example.org/x", "category": "no such"}),
             ("/settings/network", {"country": "PT", "zone": "Mars/Base", "unknown": "child-8-12"}),

@@ -21,6 +21,7 @@ from hedgerow.dashboards.pages.notices import NoticePages
 from hedgerow.dashboards.pages.own import OwnPages
 from hedgerow.dashboards.pages.people import PeoplePages
 from hedgerow.dashboards.pages.portal import PortalPages
+from hedgerow.dashboards.pages.seats import SeatPages
 from hedgerow.dashboards.pages.settings import SettingsPages
 from hedgerow.dashboards.pages.site import Site
 from hedgerow.dashboards.pages.today import TodayPages
@@ -36,7 +37,7 @@ def make_pages(site: Site) -> APIRouter:
     """The routes of all pages."""
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     for pages in (
-        *(TodayPages, CounterPages, PeoplePages, DevicePages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages),
+        *(TodayPages, CounterPages, PeoplePages, DevicePages, SeatPages, LogPages, ListPages, SettingsPages, EntryPages, OwnPages),
         *(CertificatePages, CheckPages, CodePages, LanguagePages, PortalPages, KeptPages, NoticePages),
     ):
         pages(site).add_to(router)
