@@ -73,6 +73,13 @@ def test_what_is_hardly_text(data: bytes, line: int, said: str) -> None:
     assert said in found[0][2]
 
 
+@pytest.mark.parametrize("value", ["9" * 100_000, "x" * 100_000, f"[{'y' * 100_000}]"])
+def test_a_value_without_end_is_not_said_again_whole(value: str) -> None:
+    found = _problems(f"people: {{mia: {{age: {value}, block: [{value}]}}}}".encode())
+    assert found
+    assert all(len(message) < 1000 for *_, message in found), [message[:600] for *_, message in found]
+
+
 def test_a_bomb_of_aliases_is_refused_at_once() -> None:
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)

@@ -41,6 +41,9 @@ _ADVICE = (
 
 _OF_THE_LINE_ABOVE = ("mapping values are not allowed", "could not find expected ':'", "did not find expected key")
 
+_LONG_WORD = re.compile(r"(\S{160})\S+")
+"""A value in a message that says what is wrong with it; the first of it is enough to find it by."""
+
 
 @dataclass(slots=True)
 class Tree:
@@ -94,6 +97,7 @@ class Tree:
         text = lines[line - 1].strip() if line <= len(lines) else ""
         if _begins_with_curly_quotes(lines, line, column):
             message += ". The quotes there are printers' ones, and part of the text: use straight ones, \" or '"
+        message = _LONG_WORD.sub(r"\1…", message)
         self.problems.append(Problem(source, line, column, message, text, path=shown_path(path)))
 
     def add_problem_at(self, line: int, column: int, message: str) -> None:
