@@ -7,8 +7,8 @@ export PYTHONSAFEPATH = 1
 unexport PYTHONDONTWRITEBYTECODE
 BIN = .venv/bin
 
-# Side by side; what failed then is tried once more by itself, with the machine to itself: some tests hold promises of seconds.
-twice = $(BIN)/pytest -n auto --dist loadfile $(1) || { echo "Once more, by itself:"; $(BIN)/pytest --last-failed --last-failed-no-failures none $(1); }
+# Side by side, and one more than there are processors, since tests mostly wait. What failed is tried once more with the machine to itself.
+twice = $(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(1) || { echo "Once more, by itself:"; $(BIN)/pytest --last-failed --last-failed-no-failures none $(1); }
 
 up: setup
 	@exec $(BIN)/hedgerow up $(ARGS)

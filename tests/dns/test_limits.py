@@ -45,13 +45,22 @@ def test_a_devices_addresses_count_together_where_it_may_have_any_number_of_them
     assert held.bucket("192.0.2.1", "guests") is not held.bucket("192.0.2.2", "guests")
 
 
-def test_clients_without_number_share_what_is_left() -> None:
-    held = Limits(LIMIT)
+def test_clients_without_number_share_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, searched = Limits(LIMIT), 0
+    drop_full = held._drop_full
+
+    def count() -> None:
+        nonlocal searched
+        searched += 1
+        drop_full()
+
+    monkeypatch.setattr(Limits, "_drop_full", lambda _: count())
     tracemalloc.start()
     for number in range(50_000):
         held.bucket(f"10.0.{number >> 8}.{number & 255}", "tablet").left -= 1
     assert tracemalloc.get_traced_memory()[0] < 2_000_000
     tracemalloc.stop()
+    assert searched == 1, "the table is searched for each packet of whoever makes addresses up"
 
 
 def test_who_is_quiet_makes_room_for_others() -> None:

@@ -39,6 +39,7 @@ class Limits:
         self.strangers = Bucket(_STRANGERS)
         self._crowd = Bucket(0)
         self._buckets: dict[str, Bucket] = {}
+        self._may_have_full = True
         self.change(limit)
 
     def change(self, limit: QueryLimit | None) -> None:
@@ -57,7 +58,7 @@ class Limits:
         owner = owner_of(address, device)
         found = self._buckets.get(owner)
         if found is None:
-            if len(self._buckets) >= _MAX_BUCKETS:
+            if len(self._buckets) >= _MAX_BUCKETS and self._may_have_full:
                 self._drop_full()
             if len(self._buckets) >= _MAX_BUCKETS:
                 return self._crowd
@@ -81,13 +82,15 @@ class Limits:
         self._crowd.left = self._per_client
         for bucket in self._buckets.values():
             bucket.left = min(max(bucket.left, 0) + self._per_client, self._full)
+        self._may_have_full = True
 
     @property
     def _full(self) -> int:
         return min(self._per_client * _BURST_SECONDS, _UNLIMITED)
 
     def _drop_full(self) -> None:
-        """Forget who has not asked for a while."""
+        """Forget who has not asked for a while; at most once a second, since it costs as much as hundreds of answers."""
+        self._may_have_full = False
         for address in [address for address, bucket in self._buckets.items() if bucket.left >= self._full and not bucket.waiting]:
             del self._buckets[address]
 
