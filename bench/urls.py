@@ -34,6 +34,7 @@ from hedgerow.blocklists.sources import Source
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 RESULT = Path(__file__).parent / "results" / "urls.md"
 PASSES = 5
+PAGES = 100_000
 
 
 def read_requests() -> list[tuple[str, str, str]]:
@@ -56,6 +57,13 @@ def open_alone(generation: Path) -> None:
     catalogue = Catalogue.open(generation)
     print((time.perf_counter() - start) * 1000, private_kb() - before)
     assert first.version == catalogue.version
+
+
+def opened_alone(generation: Path) -> tuple[float, float]:
+    """Milliseconds, and kB of private memory."""
+    child = subprocess.run([sys.executable, "-P", __file__, "--open", str(generation)], check=True, capture_output=True, text=True)
+    opened, private = map(float, child.stdout.split())
+    return opened, private
 
 
 def time_each(
@@ -95,8 +103,7 @@ def measure(folder: Path) -> list[str]:
     paths = sorted((DATA / "lists" / "abp").iterdir())
     report = compile_generation([Source(path.stem, "ads-trackers", path) for path in paths], folder / "ads")
     requests = read_requests()
-    child = subprocess.run([sys.executable, "-P", __file__, "--open", str(folder / "ads")], check=True, capture_output=True, text=True)
-    opened, private = map(float, child.stdout.split())
+    opened, private = opened_alone(folder / "ads")
     catalogue = Catalogue.open(folder / "ads")
     filters = adblock.FilterSet()
     for path in paths:
@@ -129,7 +136,27 @@ def measure(folder: Path) -> list[str]:
         *rows,
         "",
         *measure_hosts(folder),
+        "",
+        measure_pages(folder),
     ]
+
+
+def measure_pages(folder: Path) -> str:
+    """What a worker pays to open a list of pages, two hundred of each host, and to look one up."""
+    pages = [f"host{number // 200}.example/{number * 7919 % 1000003:x}/page-{number}" for number in range(PAGES)]
+    (folder / "pages.txt").write_text("".join(f"||{page}\n" for page in pages), encoding="ascii")
+    compile_generation([Source("pages", "adult", folder / "pages.txt")], folder / "pages")
+    opened, private = opened_alone(folder / "pages")
+    catalogue = Catalogue.open(folder / "pages")
+    times, clock = [], time.perf_counter_ns
+    for page in random.Random(7).sample(pages, 20_000):
+        start = clock()
+        found = catalogue.match_url(f"https://www.{page}?from=here")
+        times.append((clock() - start) / 1000)
+        assert found is not None
+    median, _, last, _ = figures(times)
+    told = f"A list of {PAGES:,} pages: opened in {opened:.1f} ms with {private:,.0f} kB of private memory;"
+    return f"{told} a look-up takes {median:.1f} µs, the 99th percentile is {last:.1f} µs."
 
 
 def measure_hosts(folder: Path) -> list[str]:

@@ -179,6 +179,7 @@ def test_an_operator_sees_the_counter_and_no_log(family):
         assert counter.get("/log").status_code == 403
         post(counter, "/pause", person="mia", minutes="30")
         assert counter.post("/people", data={"name": "zoe", "age": "3"}).status_code == 403
+        assert counter.post("/devices/seat", data={"seat": "seat-9", "place": "192.168.1.59"}).status_code == 403
 
 
 def test_a_token_is_shown_once_and_does_what_its_scopes_say(family):
