@@ -39,7 +39,7 @@ def run(rounds: int) -> list[str]:
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "HEDGEROW_ACCIDENTS": str(rounds)}, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(done.stdout + done.stderr)
-    told = [f"- {line.lstrip('.s')}" for line in done.stdout.splitlines() if "processes" in line]
+    told = [f"- {line.lstrip('.')}" for line in done.stdout.splitlines() if "processes" in line]
     return [*told, "", f"{done.stdout.splitlines()[-1].strip()}; {time.monotonic() - started:.0f} s in all."]
 
 

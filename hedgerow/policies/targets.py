@@ -33,6 +33,8 @@ def parse_target(
         return Target(TargetKind.CATEGORY, name, origin)
     if name == INTERNET:
         raise ValueError("all of the internet is closed by a bedtime, or by a schedule that says when; `hedgerow pause` closes it now")
+    if item[:1] in {"-", "+"}:
+        raise ValueError(_begins_with_sign(item))
     if re.fullmatch(r"[\w -]+", item):
         raise ValueError(f"unknown name '{item}': no service, category or domain.{_meant(item, [*services, *categories, *others])}")
     if several := meant_list(item, {*services, *categories, *others}.__contains__):
@@ -47,6 +49,18 @@ def parse_target(
         raise ValueError(f"'{item}' is not a URL")
     _, _, canonical = url.removeprefix("http://").partition("/")
     return Target(TargetKind.URL, f"{host}/{canonical.rstrip('/')}", origin)
+
+
+def _begins_with_sign(item: str) -> str:
+    """Either a list whose dashes have no space after them, which YAML reads as text, or what profiles alone can say.
+
+    >>> _begins_with_sign("-roblox -tiktok")
+    "'-roblox -tiktok': in a list, a dash needs a space after it, as in - roblox"
+    """
+    if re.fullmatch(r"-\S+(?: -\S+)+", item):
+        return f"'{item}': in a list, a dash needs a space after it, as in - {item.split()[0][1:]}"
+    instead = "what a profile blocks is opened by `allow`" if item[0] == "-" else "leave it out"
+    return f"'{item}': {item[0]} before a name is for profiles, which change what they extend. Here, {instead}"
 
 
 def _meant(item: str, known: list[str]) -> str:

@@ -11,13 +11,14 @@ from hedgerow.policies.reading import network_settings, yaml_tree
 from hedgerow.policies.reading.network_settings import Networks
 from hedgerow.policies.reading.rules import RulesReader
 from hedgerow.policies.reading.schema import RawDevice, RawPolicy
-from hedgerow.policies.reading.suggestions import suggest
+from hedgerow.policies.reading.suggestions import did_you_mean, meant_mac, suggest, with_hint
 from hedgerow.policies.reading.yaml_tree import Tree
 
 SEAT_PROFILE = "seat-child"
 
 _HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 _HASH = re.compile(r"\$argon2id\$v=19\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
+_WAYS = ("mac", "ip", "cidr", "client_id", "hostname", "proxy_user")
 _USER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
@@ -87,7 +88,7 @@ class DevicesReader:
         client_id = self._client_id((*path, "client_id"), raw.client_id, name)
         hostnames = self._claims((*path, "hostname"), raw.hostname, name, _HOST_NAME, "host name", "mias-tablet, without its domain")
         users = self._claims((*path, "proxy_user"), raw.proxy_user, name, _USER, "user name", "letters, digits, dots, hyphens")
-        if not (raw.mac or raw.ip or raw.cidr or raw.client_id or raw.hostname or raw.proxy_user):
+        if not self._says_how_it_is_known(name, section):
             ways = "neither mac, ip, cidr, hostname, client_id nor proxy_user"
             self._tree.add_problem(path, f"'{name}' has {ways}: it would never be recognised", key=True)
         is_seat = section == "seats"
@@ -99,6 +100,12 @@ class DevicesReader:
             has_profile=is_seat or raw.profile is not None, client_id=client_id,
             hostnames=hostnames, proxy_users=users, proxy_password=self._proxy_password(name, raw, section),
         )  # fmt: skip
+
+    def _says_how_it_is_known(self, name: str, section: str) -> bool:
+        """Asked of the file itself: what could not be read is a mistake of its own."""
+        listed = self._tree.value.get(section) if isinstance(self._tree.value, dict) else None
+        entry = listed.get(name) if isinstance(listed, dict) else None
+        return isinstance(entry, dict) and any(entry.get(way) not in (None, "", []) for way in _WAYS)
 
     def _proxy_password(self, name: str, raw: RawDevice, section: str) -> str | None:
         """What `hedgerow proxy-password` prints; a name without it proves nothing."""
@@ -167,7 +174,8 @@ class DevicesReader:
     def _mac(self, path: yaml_tree.Path, text: str, device: str) -> str | None:
         mac = network_settings.parse_mac(text)
         if mac is None:
-            self._tree.add_problem(path, f"'{text}' is not a MAC address, such as aa:bb:cc:dd:ee:ff")
+            say = f"'{text}' is not a MAC address, such as aa:bb:cc:dd:ee:ff"
+            self._tree.add_problem(path, with_hint(say, did_you_mean(meant_mac(text))))
             return None
         self._take(path, "mac", mac, device, f"MAC address {mac}")
         return mac

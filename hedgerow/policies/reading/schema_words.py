@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from hedgerow.policies.profiles import BUILTIN
 from hedgerow.policies.reading.network_settings import parse_mac, parse_network
-from hedgerow.policies.reading.schema import RawDevice, RawPerson
+from hedgerow.policies.reading.schema import RawDevice, RawPerson, RawProfile, RawRules
 from hedgerow.policies.reading.suggestions import did_you_mean, suggest, with_hint
 
 _MANY_KEYS = 12
@@ -24,7 +24,7 @@ def plain_words(detail: ErrorDetails, model: type[BaseModel]) -> str:
     path, given = detail["loc"], detail["input"]
     match detail["type"]:
         case "extra_forbidden":
-            return _unknown_key(str(path[-1]), _keys_at(model, path[:-1]))
+            return _unknown_key(str(path[-1]), given, _keys_at(model, path[:-1]), path[:-1])
         case "missing":
             return f"'{path[-1]}' is missing"
         case "enum":
@@ -33,7 +33,9 @@ def plain_words(detail: ErrorDetails, model: type[BaseModel]) -> str:
         case "string_type":
             return f"{_shown(given)} is not text" + (": put it in quotes" if isinstance(given, int) else "")
         case "list_type":
-            meant = f"[{given}]" if isinstance(given, int) and not isinstance(given, bool) else None
+            if isinstance(given, int) and path[-1] != "ports":
+                return f"{_shown(given)} is not text: put it in quotes"
+            meant = f"[{given}]" if isinstance(given, int) else None
             return with_hint(f"'{path[-1]}' is a list, such as [a, b], not {_shown(given)}", did_you_mean(meant))
         case "dict_type" | "model_type" | "model_attributes_type":
             return _no_mapping(path, given, model)
@@ -47,14 +49,31 @@ def plain_words(detail: ErrorDetails, model: type[BaseModel]) -> str:
             return detail["msg"]
 
 
-def _unknown_key(key: str, keys: list[str]) -> str:
+def _unknown_key(key: str, given: object, keys: list[str], place: tuple[int | str, ...]) -> str:
     hint = suggest(key, keys)
+    section = None if place or hint else _section_of(given)
+    if section:
+        return f"unknown key '{key}': is it indented less than it should be? It belongs beneath {section}"
     if not hint or len(keys) <= _MANY_KEYS:
         hint += f" Keys here: {', '.join(sorted(keys))}."
     return f"unknown key '{key}'.{hint}"
 
 
+def _section_of(given: object) -> str | None:
+    """Where an entry belongs that stands at the edge of the file, by what it says.
+
+    >>> _section_of({"age": 9, "bedtime": "20:30-07:00"}), _section_of({"mac": "aa:bb:cc:dd:ee:ff"}), _section_of({"allow": ["x.example"]})
+    ('people', 'devices', None)
+    """
+    said = set(given) if isinstance(given, dict) else set()
+    everywhere = set(RawRules.model_fields)
+    sections = {"people": RawPerson, "devices": RawDevice, "profiles": RawProfile}
+    return next((name for name, model in sections.items() if said & (set(model.model_fields) - everywhere - {"profile"})), None)
+
+
 def _no_mapping(path: tuple[int | str, ...], given: object, model: type[BaseModel]) -> str:
+    if isinstance(given, str) and (pair := re.fullmatch(r"([a-z_-]+):((?!//)\S.*)", given)):
+        return f"'{given}' has no space after its colon.{did_you_mean(f'{pair[1]}: {pair[2]}')}"
     name = "a policy" if not path else "each of these" if isinstance(path[-1], int) else repr(path[-1])
     said = f"{name} is a mapping of keys to values, not {_shown(given)}"
     entry, is_named = _place(model, path[:-1])

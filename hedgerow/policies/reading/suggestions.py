@@ -112,6 +112,16 @@ def meant_amount(text: str) -> str | None:
     return (f"{match[1].replace(',', '.')}h" if match[1] else "") + (f"{match[2]}m" if match[2] else "")
 
 
+def meant_mac(text: str) -> str | None:
+    """The MAC address in another way of writing it.
+
+    >>> [meant_mac(text) for text in ("AABBCCDDEEFF", "aabb.ccdd.eeff", "aa bb cc dd ee ff", "aa:bb:cc:dd:ee")]
+    ['aa:bb:cc:dd:ee:ff', 'aa:bb:cc:dd:ee:ff', 'aa:bb:cc:dd:ee:ff', None]
+    """
+    digits = re.sub(r"[\s.:-]", "", text).lower()
+    return ":".join(re.findall("..", digits)) if re.fullmatch(r"[0-9a-f]{12}", digits) else None
+
+
 def meant_date(text: str) -> str | None:
     """The date in another way of writing it, where that leaves no doubt which day it is.
 

@@ -30,15 +30,19 @@ _ADVICE = (
     ("could not find expected ':'", "a key without a colon and a value"),
     ("did not find expected key", "not a key: is it indented as the lines around it are, and are all quotes closed?"),
     ("did not find expected '-' indicator", "not an item of the list above: is it indented as the other items are?"),
-    ("did not find expected ',' or ']'", "a list that begins with [ is not closed with ], or a comma is missing"),
-    ("did not find expected ',' or '}'", "a mapping that begins with { is not closed with }, or a comma is missing"),
-    ("found unexpected end of stream", "quotes that begin here or above are never closed"),
-    ("found undefined alias", "an alias (*name) of an anchor (&name) that is nowhere"),
+    ("expected ',' or ']'", "a list that begins with [ is not closed with ], or a comma is missing"),
+    ("expected ',' or '}'", "a mapping that begins with { is not closed with }, or a comma is missing"),
+    ("found unexpected end of stream", "quotes that begin here are never closed"),
+    ("found undefined alias", "an alias (*name) of an anchor (&name) that is nowhere; text that begins with * needs quotes"),
+    ("while scanning an alias", "text that begins with * needs quotes, such as \"*.example.org\""),
+    ("while scanning an anchor", "text that begins with & needs quotes"),
     ("found character that cannot start any token", "text that begins with a special character such as @, % or `: put it in quotes"),
     ("exceeded maximum nesting depth", f"nested more than {MAX_DEPTH} levels deep"),
     ("expected a single document", "a second document (---): a policy is one document"),
 )  # fmt: skip
 
+_FROM_WHERE_IT_BEGAN = ("found unexpected end of stream", "while scanning an alias", "while scanning an anchor")
+_UNCLOSED = ("expected ',' or ']'", "expected ',' or '}'")
 _OF_THE_LINE_ABOVE = ("mapping values are not allowed", "could not find expected ':'", "did not find expected key")
 
 _LONG_WORD = re.compile(r"(\S{160})\S+")
@@ -145,6 +149,11 @@ def read_tree(data: bytes, source: str) -> Tree:
         tree.add_problem_at(line, column, "not text in UTF-8")
         return tree
     tree.lines = text.splitlines()
+    odd = re.search(r"^[ \t]*([^\S\t\n\r ]|\u200b|\ufeff)", text, re.MULTILINE)
+    if odd is not None:
+        line, column = text.count("\n", 0, odd.start()) + 1, odd.end() - odd.start()
+        tree.add_problem_at(line, column, f"a space of web pages (U+{ord(odd[1]):04X}): indent with ordinary spaces")
+        return tree
     unprintable = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
     if unprintable is not None:
         line = text.count("\n", 0, unprintable.start()) + 1
@@ -167,8 +176,17 @@ def _compose(tree: Tree, text: str) -> None:
         # The C and the Python parser word a few mistakes differently: the first with a problem, the second with a context.
         said = f"{error.problem or ''} {error.context or ''}".replace("\\\\t", "\\t")
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+        began = error.context_mark
         tree.value = None
         above = _told_above(tree.lines, line) if any(pattern in said for pattern in _OF_THE_LINE_ABOVE) else None
+        if above is None and any(pattern in said for pattern in _UNCLOSED):
+            above = _told_of_unclosed(tree.lines, line, column)
+            # What is never closed is found out only where something else begins.
+            if above is None and began is not None and began.line + 1 < line:
+                say = f"{_advise(said, tree.lines, line)}; it cannot go on as line {line} does"
+                above = began.line + 1, began.column + 1, say
+        elif began is not None and any(pattern in said for pattern in _FROM_WHERE_IT_BEGAN):
+            line, column = began.line + 1, began.column + 1
         tree.add_problem_at(*(above or (min(line, max(len(tree.lines), 1)), column, _advise(said, tree.lines, line))))
     except yaml.YAMLError as error:
         tree.value = None
@@ -189,6 +207,16 @@ def _told_above(lines: list[str], line: int) -> tuple[int, int, str] | None:
             return number, indent + len(words) + 1, f"'{words}' has no colon after it"
         if number < line:
             return None
+    return None
+
+
+def _told_of_unclosed(lines: list[str], line: int, column: int) -> tuple[int, int, str] | None:
+    """Where the parser misses a comma or a bracket for something in that very line: the mistake there, by line and column."""
+    before, here = (lines[line - 1][: column - 1], lines[line - 1][column - 1 :]) if line <= len(lines) else ("", "")
+    if before.endswith(("'", '"')) and here[:1].isalnum():
+        return line, column - 1, "text goes on after the quotes that close it: put text with ' in it between \", and text with \" between '"
+    if re.match(r":(\s|$)", here) and re.search(r":\s.*\S$", re.split(r"[\[{,]", before)[-1]):
+        return line, column, "a second colon: put text with ': ' in quotes"
     return None
 
 
@@ -265,6 +293,10 @@ class _Builder:
                 continue
             key = str(key_node.value)
             inner = (*path, key)
+            if key == "<<" and not key_node.style:
+                say = "merge keys (<<) are not read: put what several people have in common into a profile, and name that"
+                self._tree.add_problem_at(line, column, say)
+                continue
             first = self._tree.keys.get(inner)
             if first is not None:
                 self._tree.add_problem_at(line, column, f"'{key}' stands here twice: the first is in line {first[0]}")

@@ -54,7 +54,8 @@ def parse_interval(text: str) -> tuple[int, int]:
     """
     start_text, dash, end_text = text.replace("–", "-").partition("-")
     if not dash:
-        what = "a time without its end" if re.fullmatch(r"\s*\d{1,2}[:.h]?\d{0,2}\s*", text) else "not a stretch of time"
+        alone = re.fullmatch(r"\s*\d{1,2}[:.h]?\d{0,2}\s*([ap]\.?m\.?)?\s*", text, re.IGNORECASE)
+        what = "a time without its end" if alone else "not a stretch of time"
         raise ValueError(f"'{text}' is {what}, such as 20:30-07:00")
     start, end = parse_clock(start_text), parse_clock(end_text)
     if start == DAY:
