@@ -67,7 +67,7 @@ def _section_of(given: object) -> str | None:
     """
     said = set(given) if isinstance(given, dict) else set()
     everywhere = set(RawRules.model_fields)
-    sections = {"people": RawPerson, "devices": RawDevice, "profiles": RawProfile}
+    sections: dict[str, type[BaseModel]] = {"people": RawPerson, "devices": RawDevice, "profiles": RawProfile}
     return next((name for name, model in sections.items() if said & (set(model.model_fields) - everywhere - {"profile"})), None)
 
 
