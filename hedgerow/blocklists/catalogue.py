@@ -163,10 +163,6 @@ class Catalogue:
         """The categories of exactly this key."""
         return reduce(operator.or_, (layer.blocks[number] for found, layer, number in self._keys_with(key) if found == key), 0)
 
-    def address_mask(self, address: str) -> int:
-        """The categories of an IP address, by lists of addresses and networks: for what a name resolves to."""
-        return self.host_mask(address)
-
     def address_origin(self, address: str, category: str) -> Origin | None:
         """The list by whose addresses or networks an IP address is of a category, without its line; None if there is none."""
         found = self._source_of_address(address, category)

@@ -38,7 +38,7 @@ from hedgerow.blocklists.generation import (
 )
 from hedgerow.blocklists.intake import Intake, read_rules
 from hedgerow.blocklists.layers import Content, Plan, Totals, plan_reuse, write_change, write_whole
-from hedgerow.blocklists.parsed import ParsedLists, engine, flush_folder, link_or_copy, name_of
+from hedgerow.blocklists.parsed import ParsedLists, engine, flush_folder, link_or_copy
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.sorted_rules import Owned, SortedRules, sort_rules
 from hedgerow.blocklists.sources import Source
@@ -156,12 +156,6 @@ def _with_own_names(sources: Sequence[Source]) -> Iterator[Source]:
     for source in sources:
         seen[source.name] += 1
         yield source if seen[source.name] == 1 else replace(source, name=f"{source.name} ({seen[source.name]})")
-
-
-def version_of(sources: Sequence[Source]) -> str:
-    """The version that a generation of these sources would have, without compiling it: whether anything changed."""
-    every = (*_with_own_names(sources), essential_source())
-    return _version([(source.name, source.category, name_of(source)) for source in every])
 
 
 def _version(contents: Sequence[tuple[str, str, str]]) -> str:

@@ -165,11 +165,6 @@ def fetch_all(
         return results
 
 
-def kept_copies(sources: Sequence[Source], store: Path) -> tuple[Source, ...]:
-    """The same sources, each URL with the path of its last good copy where there is one. Asks nobody."""
-    return tuple(replace(source, path=copy_of(source, store).path) if _is_remote(source) else source for source in sources)
-
-
 def copy_of(source: Source, store: Path) -> Copy:
     """What the store has of a source with a URL, its checksum verified. Asks nobody."""
     pointer = pointer_of(source, store)

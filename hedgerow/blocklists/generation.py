@@ -21,7 +21,6 @@ again. Nothing that was folded away is missed then: what covered it still holds 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -133,15 +132,3 @@ def _read_layer(data: dict[str, Any]) -> LayerMeta:
         shards=tuple(ShardMeta(**shard) for shard in data["shards"]),
         set_bytes=data["set_bytes"],
     )
-
-
-def prune_generations(folder: Path, keep: Path) -> None:
-    """Removes every generation in `folder` but `keep`, and what compilers that were killed left there.
-
-    A worker that still has an old one mapped goes on with it: its files live until they are unmapped. Must not run beside a
-    compiler that writes into the same folder.
-    """
-    for path in folder.iterdir():
-        is_generation = (path / META).is_file() or (path / TEXTS).is_dir()
-        if path.is_dir() and is_generation and path.resolve() != keep.resolve():
-            shutil.rmtree(path, ignore_errors=True)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from pydantic import TypeAdapter
 from hedgerow.app.control.compile_job import CompileJob, FetchJob, ListFolders, run_compile, run_fetch
 from hedgerow.app.control.lists import fingerprint
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.fetch import Outcome, copy_of, kept_copies
+from hedgerow.blocklists.fetch import Outcome, copy_of
 from hedgerow.blocklists.sources import Source
 from hedgerow.blocklists.urls import Asker
 
@@ -76,7 +77,8 @@ class Stand:
         return FetchJob((self.remote,), self.folders.state)
 
     def compile_job(self) -> CompileJob:
-        sources = (*kept_copies([self.remote], self.folders.downloads), Source("own", "gambling", self._own))
+        remote = replace(self.remote, path=copy_of(self.remote, self.folders.downloads).path)
+        sources = (remote, Source("own", "gambling", self._own))
         before = self.good[0] if self.good else None
         return CompileJob(sources, self.folders.generations / fingerprint(sources), self.folders.state, before)
 

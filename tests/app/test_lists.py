@@ -215,10 +215,14 @@ def test_pruning_leaves_what_is_in_force(tmp_path: Path) -> None:
     keeper, policy = ListKeeper(tmp_path / "state"), policy_of(tmp_path, "lists: [{category: adult, path: list.txt}]\n")
     assert asyncio.run(keeper.compile(policy))
     first = keeper.generation
+    assert first is not None
+    held_open = Catalogue.open(first)
     (tmp_path / "list.txt").write_text("other.example\n")
     assert keeper.is_stale(policy)
     assert asyncio.run(keeper.compile(policy))
+    (first.parent / ".left-by-a-killed-compiler" / "texts").mkdir(parents=True)
     keeper.prune({keeper.generation})
+    assert held_open.host_mask("a.example"), "a worker that has the old one open goes on with it"
     assert list((tmp_path / "state" / "generations").iterdir()) == [keeper.generation] != [first]
     entries = len(list((tmp_path / "state" / "parsed").iterdir()))
     assert keeper.report

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists import layers
 from hedgerow.blocklists.catalogue import Catalogue, HostMatch, UrlMatch
-from hedgerow.blocklists.compile import CompileReport, compile_generation, version_of
+from hedgerow.blocklists.compile import CompileReport, compile_generation
 from hedgerow.blocklists.essential import essential_hosts
-from hedgerow.blocklists.generation import META, prune_generations
+from hedgerow.blocklists.generation import META
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.seals import seal
 from hedgerow.blocklists.sources import Source
@@ -228,7 +228,7 @@ def test_networks(tmp_path: Path) -> None:
     assert report.problems == ()
     expectations = [("8.8.7.255", "malware"), ("8.8.8.8", "bypass"), ("8.8.3.255", ""), ("2620:fe::9", "malware"), ("2620:ff::", "")]
     for address, expected in [*expectations, ("9.9.9.9", "malware")]:
-        assert set(catalogue.names_of(catalogue.address_mask(address))) == set(expected.split()), address
+        assert set(catalogue.names_of(catalogue.host_mask(address))) == set(expected.split()), address
     assert catalogue.locate("8.8.7.1", "malware") == Origin("malware", 1, "8.8.4.0/22")
     assert catalogue.locate("::ffff:8.8.7.1", "malware") == Origin("malware", 1, "8.8.4.0/22")
     assert catalogue.locate("8.8.8.8", "bypass") == Origin("bypass", 1, "24.0.8.8.8.rpz-ip CNAME .")
@@ -443,15 +443,6 @@ def test_the_version_follows_the_content(tmp_path: Path) -> None:
     assert versions[0] == versions[1] != versions[2]
 
 
-def test_the_version_is_known_before_compiling(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("a.example\n")
-    sources = [Source("list", "adult", tmp_path / "a.txt"), Source("missing", "adult", tmp_path / "b.txt"), Source("list", "adult")]
-    compile_generation(sources, tmp_path / "generation")
-    assert Catalogue.open(tmp_path / "generation").version == version_of(sources)
-    (tmp_path / "b.txt").write_text("b.example\n")
-    assert Catalogue.open(tmp_path / "generation").version != version_of(sources)
-
-
 def test_the_generation_keeps_its_own_copy(tmp_path: Path) -> None:
     catalogue, _ = build(tmp_path, adult="a.example\n")
     (tmp_path / "adult.txt").write_text("changed\n")
@@ -504,20 +495,6 @@ def test_what_was_cut_off_is_refused(tmp_path: Path, file: str, share: float) ->
     os.truncate(path, int(share * path.stat().st_size))
     with pytest.raises((OSError, ValueError)):
         Catalogue.open(tmp_path / "generation")
-
-
-def test_pruning_keeps_the_generation_in_use(tmp_path: Path) -> None:
-    catalogues = {}
-    for number in ("1", "2"):
-        (tmp_path / "list.txt").write_text(f"a{number}.example\n")
-        compile_generation([Source("list", "adult", tmp_path / "list.txt")], tmp_path / number)
-        catalogues[number] = Catalogue.open(tmp_path / number)
-    (tmp_path / ".3.abc" / "texts").mkdir(parents=True)
-    (tmp_path / "somebody-elses").mkdir()
-    prune_generations(tmp_path, tmp_path / "2")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "list.txt", "somebody-elses"]
-    assert catalogues["1"].host_mask("a1.example") != 0
-    assert catalogues["1"].locate("a1.example", "adult") == Origin("list")
 
 
 LABEL = st.sampled_from(["a", "b", "ab", "a-b", "c_", "0", "zz"])

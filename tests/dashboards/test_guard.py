@@ -1,12 +1,10 @@
 """Who is admitted where."""
 
-import stat
-
 import pytest
 from starlette.datastructures import Headers
 
 from hedgerow.dashboards.accounts import SCOPES, TOKEN_SCOPES, Role, Visitor
-from hedgerow.dashboards.api.guard import Guard, host_name, load_token, secure_url
+from hedgerow.dashboards.api.guard import Guard, host_name, secure_url
 
 TOKEN = "the-token"
 HERE = "127.0.0.1:8053"
@@ -214,16 +212,6 @@ def test_what_each_may_do(headers, allowed, refused):
 )
 def test_host_name(header, host):
     assert host_name(header) == host
-
-
-def test_the_token_is_made_once_and_for_the_owner_only(tmp_path):
-    path = tmp_path / "admin-token"
-    token = load_token(path)
-    assert len(token) >= 43
-    assert load_token(path) == token
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    path.write_text("")
-    assert load_token(path) not in {"", token}
 
 
 def test_the_token_does_not_show_in_logs():

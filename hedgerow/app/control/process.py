@@ -6,6 +6,7 @@ Workers do without it: they read the last snapshot and count what they could not
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import signal
@@ -64,12 +65,16 @@ WATCH_S = 0.1
 LISTS_EVERY_S = 1.0
 FORGET_EVERY_S = 3600.0
 
+_LEAST_TOKEN = 32
+"""Characters; what is shorter is a torn file, or somebody's own idea of a secret."""
+
 
 class ControlProcess:
     """Everything that control holds; `run` serves until cancelled."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._token = load_token(settings.admin_token)
         self._engine = engine = open_journal(settings.journal)
         self._publisher = Publisher(settings, engine)
         self.recorder = Recorder(engine)
@@ -97,7 +102,6 @@ class ControlProcess:
     async def start(self) -> None:
         """Publishes the first snapshot; raises OSError, or CompileError where there is nothing to filter with."""
         ensure_authority(self.settings.authority)
-        ensure_token(self.settings)
         await self._courier.start()
         await self._follow_policy()
         self._dns_certificate.issue_if_due()
@@ -223,9 +227,8 @@ class ControlProcess:
                 self.metrics.worker_left(delivery.worker)
 
     async def _serve_web(self) -> None:
-        token = self.settings.admin_token.read_text(encoding="ascii").strip()
         desks = (self.time, self.codes, self.vouchers, self.notices)
-        parts = Parts(self._publisher.reader, self.web, self.metrics, self.accounts, self.desk, self.kept, token, *desks)
+        parts = Parts(self._publisher.reader, self.web, self.metrics, self.accounts, self.desk, self.kept, self._token, *desks)
         app = create_app(parts)
         server = web_server(app, tls=self.tls, prepare=app.state.warm)
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
@@ -244,7 +247,14 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def ensure_token(settings: Settings) -> None:
-    """The secret by which the command line and scripts reach the pages; made once, for the owner's eyes only."""
-    if not settings.admin_token.exists():
-        write_atomically(settings.admin_token, secrets.token_urlsafe(32).encode())
+def load_token(path: Path) -> str:
+    """The secret by which the command line and scripts reach the pages, in a file for the owner's eyes only. It is made where there is
+    none, and where the file was emptied: a secret of nothing would let everybody in. Raises OSError.
+    """
+    with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+        token = path.read_text(encoding="ascii").strip()
+        if len(token) >= _LEAST_TOKEN:
+            return token
+    token = secrets.token_urlsafe(32)
+    write_atomically(path, token.encode())
+    return token

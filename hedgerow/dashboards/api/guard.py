@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-import os
-import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
@@ -208,21 +205,6 @@ def is_same_origin(host: str, headers: Headers) -> bool:
 
 def _is_for_scripts(path: str) -> bool:
     return path.startswith("/api/") or path in _MACHINE_PATHS
-
-
-def load_token(path: Path) -> str:
-    """The token in the file at `path` (mode 0600), which is made if it is not there. Raises OSError."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        token = path.read_text(encoding="ascii").strip()
-        if token:
-            return token
-        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
-    token = secrets.token_urlsafe(32)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(token + "\n")
-    return token
 
 
 class GuardMiddleware:

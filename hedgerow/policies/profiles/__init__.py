@@ -12,7 +12,7 @@ from hedgerow.policies.reading import yaml_tree
 from hedgerow.policies.reading.rules import RulesReader
 from hedgerow.policies.reading.schema import RawItem, RawProfile
 from hedgerow.policies.reading.suggestions import suggest
-from hedgerow.policies.reading.yaml_tree import Plain, Tree
+from hedgerow.policies.reading.yaml_tree import Tree
 from hedgerow.policies.services import Services
 
 _OF_GROWN_UPS = ("adult", "seat-adult", "guest")
@@ -58,9 +58,8 @@ def builtin_profiles() -> dict[str, Profile]:
 class ProfileReader:
     """Works a policy's own profiles out, each on top of what it extends."""
 
-    def __init__(self, reader: RulesReader, document: Plain) -> None:
+    def __init__(self, reader: RulesReader) -> None:
         self._reader, self._tree = reader, reader.tree
-        self._document = document
         self._done: dict[str, Profile] = {}
 
     def read(self, raw: dict[str, RawProfile], builtin: dict[str, Profile]) -> dict[str, Profile]:

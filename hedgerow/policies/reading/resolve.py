@@ -37,7 +37,7 @@ def resolve(
     categories = tuple(dict.fromkeys(builtin + [source.category for source in lists]))
     reader = RulesReader(tree, Services.load().by_id.keys(), categories)
     reader.zone = _zone(raw.network.timezone)
-    profiles = ProfileReader(reader, tree.value).read(raw.profiles, builtin_profiles())
+    profiles = ProfileReader(reader).read(raw.profiles, builtin_profiles())
     network = network_settings.read_network(raw.network, tree, profiles, DEFAULT_PROFILE)
     network = replace(network, holidays=read_holidays(tree, ("network", "holidays"), raw.network.holidays, sources))
     household = reader.read(raw, ())
