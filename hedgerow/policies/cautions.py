@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hedgerow.policies.dues import Due, dues
-from hedgerow.policies.model import Policy
+from hedgerow.policies.model import Policy, TargetKind
 from hedgerow.policies.reading.network_settings import shown_network
+from hedgerow.policies.services import Services
+
+_WIDER = {"vpn": ("bypass",)}  # under which category lists have a group's services, where that has another name
 
 
 def cautions(policy: Policy, now: float) -> tuple[str, ...]:
     """What should be minded at `now`."""
-    return (*_named_by_hearsay(policy), *_overlaps(policy), *(_told(due, now) for due in dues(policy) if due.is_due(now)))
+    return (
+        *_named_by_hearsay(policy),
+        *_overlaps(policy),
+        *_open_anyway(policy),
+        *(_told(due, now) for due in dues(policy) if due.is_due(now)),
+    )
 
 
 def _named_by_hearsay(policy: Policy) -> Iterator[str]:
@@ -37,6 +45,23 @@ def _overlaps(policy: Policy) -> Iterator[str]:
             if network.subnet_of(around):  # type: ignore[arg-type]
                 where = f"{inner.id} ({shown_network(network)}) lies inside {outer.id} ({around})"
                 yield f"{where}: what is said for {inner.id} holds there"
+
+
+def _open_anyway(policy: Policy) -> Iterator[str]:
+    """What a schedule opens for somebody to whom nothing closes it: most probably it was to be open then only."""
+    services = Services.load().by_id
+    for person in policy.people.values():
+        layers = (person.rules, policy.household, policy.profiles[person.profile].rules)
+        closed = {each.name for rules in layers for each in rules.block}
+        closed |= {each.name for rules in layers for timed in rules.schedules for each in (*timed.block, *timed.otherwise)}
+        for timed in person.rules.schedules:
+            for target in timed.allow:
+                service = services.get(target.name) if target.kind is TargetKind.SERVICE else None
+                if target.kind not in {TargetKind.SERVICE, TargetKind.CATEGORY} or target.name in closed:
+                    continue
+                if service is None or not closed & {service.group, *service.domains, *service.urls, *_WIDER.get(service.group, ())}:
+                    otherwise = f"open for {person.name} at other times too: `only` in place of `allow` would close it then"
+                    yield f"{timed.origin}: {target.name} is {otherwise}"
 
 
 def _told(due: Due, now: float) -> str:

@@ -70,6 +70,7 @@ def _told(parties: tuple[Party, ...]) -> dict[str, str | frozenset[str]]:
         "person": " and ".join(party.name or "nobody" for party in parties),
         "profile": " and ".join(dict.fromkeys(party.profile for party in parties)),
         "allow": frozenset(target.name for rules in layers.values() for target in rules.allow),
+        "always open": frozenset(target.name for rules in layers.values() for target in rules.allow if target.always),
         "block": frozenset(target.name for rules in layers.values() for target in rules.block),
         "safe search": safe_search.value,
         "YouTube": youtube.value,

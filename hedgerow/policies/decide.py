@@ -27,9 +27,11 @@ from hedgerow.policies.times.activity import connectivity_checks, is_beneath
 
 IP_ADDRESS = "ip-address"
 HIDDEN_NAME = "ech"
+"""What a BYPASS decision names when no list does: a bare address as host; a host that the client hides."""
 WELCOMED = frozenset((Reason.NO_SESSION, Reason.CONDUCT))
 """Why a café's seat is closed before its guest can begin."""
-"""What a BYPASS decision names when no list does: a bare address as host; a host that the client hides."""
+YIELDING = frozenset((Reason.BEDTIME, Reason.SCHEDULE, Reason.BUDGET))
+"""What closes all of the internet but for what is always open. A pause is somebody's word of this very moment."""
 
 
 @dataclass(slots=True)
@@ -39,7 +41,7 @@ class Case:
     `lifeline` and `unsafe_engine` are the domain by which the host is one. `rule` is the strongest allow or block that names the
     host, its URL or its service; `urls` are all rules about URLs of the host. `mask` holds the host's categories. `level` is the
     engine's, OFF without one. `inspectable`: this device's HTTPS to this host can be looked into.
-    `names_tenants`: the policy says whose accounts may be used there.
+    `names_tenants`: the policy says whose accounts may be used there. `always`: an allow that names the host holds at bedtimes too.
     """
 
     ruleset: Ruleset
@@ -54,6 +56,14 @@ class Case:
     level: SafeSearch = SafeSearch.OFF
     inspectable: bool = False
     names_tenants: bool = False
+    always: bool = False
+
+    def weigh(self, rule: Rule) -> None:
+        """The strongest rule counts."""
+        if rule.target.always:
+            self.always = True
+        if self.rule is None or rule.rank < self.rule.rank:
+            self.rule = rule
 
 
 def open_case(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Case:
@@ -64,8 +74,8 @@ def open_case(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Case:
     never_inspect = False
     domain = request.host
     while domain:
-        if (rule := hosts.get(domain)) is not None and (case.rule is None or rule.rank < case.rule.rank):
-            case.rule = rule
+        if (rule := hosts.get(domain)) is not None:
+            case.weigh(rule)
         if urls and (found := urls.get(domain)) is not None:
             case.urls += found
         if (mark := marks.get(domain)) is not None:
@@ -92,15 +102,17 @@ def open_case(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Case:
 def _weigh_services(case: Case, mark: Landmark) -> None:
     services = case.ruleset.rules.services
     for id in mark.services:
-        rule = services.get(id)
-        if rule is not None and (case.rule is None or rule.rank < case.rule.rank):
-            case.rule = rule
+        if (rule := services.get(id)) is not None:
+            case.weigh(rule)
     if mark.services and not mark.yields:
         return  # allowing Messenger, which needs facebook.com, does not allow Facebook
     for id in mark.shared:
         rule = services.get(id)
-        if rule is not None and rule.allow and (case.rule is None or rule.rank < case.rule.rank or _is_yielded(case.rule, rule, mark)):
-            case.rule = rule
+        if rule is None or not rule.allow:
+            continue
+        if case.rule is not None and _is_yielded(case.rule, rule, mark):
+            case.rule = None
+        case.weigh(rule)
 
 
 def _is_yielded(owners: Rule, other: Rule, mark: Landmark) -> bool:
@@ -114,8 +126,8 @@ def _weigh_urls(case: Case) -> None:
     path = None if case.request.url is None else path_of(case.request.url)
     for candidate in case.urls:
         counts = candidate.path.match(path) is not None if path is not None else candidate.rule.allow and case.inspectable
-        if counts and (case.rule is None or candidate.rule.rank < case.rule.rank):
-            case.rule = candidate.rule
+        if counts:
+            case.weigh(candidate.rule)
 
 
 def _lifeline(case: Case) -> Decision | None:
@@ -124,14 +136,23 @@ def _lifeline(case: Case) -> Decision | None:
 
 def _closed(case: Case) -> Decision | None:
     closed, request = case.ruleset.closed, case.request
-    if closed is None:
+    if closed is None or (closed.reason in YIELDING and is_always_open(case)):
         return None
     # A guest's device finds the welcome page by asking for such a page (RFC 8952): its name leads on, to the proxy, which sends it there.
     asks_the_way = request.kind is Kind.DNS and closed.reason in WELCOMED and is_beneath(request.host, connectivity_checks())
     return Decision(Verdict.ALLOW if asks_the_way else Verdict.BLOCK, closed.reason, closed.what, closed.rule, closed.until)
 
 
+def is_always_open(case: Case) -> bool:
+    """Whether the policy allows it at all hours, and nothing nearer blocks it."""
+    if case.rule is not None and not case.rule.allow:
+        return False
+    return case.always or bool(case.mask & case.ruleset.rules.always)
+
+
 def _budget(case: Case) -> Decision | None:
+    if case.ruleset.used_up and is_always_open(case):
+        return None
     for used_up in case.ruleset.used_up:
         if belongs_to(used_up.subject, case.ruleset, case.catalogue, case.request.host, case.mask):
             return Decision(Verdict.BLOCK, Reason.BUDGET, used_up.subject.partition(":")[2], used_up.rule, used_up.until)

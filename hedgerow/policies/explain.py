@@ -12,7 +12,7 @@ from datetime import datetime
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
-from hedgerow.policies.decide import STEPS, Case, carry_out, decide, open_case
+from hedgerow.policies.decide import STEPS, Case, carry_out, decide, is_always_open, open_case
 from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, SafeSearch, Verdict
 from hedgerow.policies.reading.network_settings import parse_mac
 from hedgerow.policies.rule_index import BYPASS, Rule, Scope
@@ -165,6 +165,8 @@ class _Words:
             end = "until somebody resumes" if decision.until is None else f"until {self.clock(decision.until)}"
             by = f"the schedule {decision.what}" if decision.reason is Reason.SCHEDULE else decision.reason.value
             return f"all is closed by {by} {end}{_where(decision)}"
+        if (closed := self.case.ruleset.closed) is not None:
+            return f"all is closed by {closed.what or closed.reason.value} but for what is always open, as this is"
         parties = self.rulesets.parties_of(self.device, self.at)
         bedtimes = [(party, bedtime) for party in parties if (bedtime := bedtime_of(party.layers)[1]) is not None]
         if not bedtimes:
@@ -179,6 +181,8 @@ class _Words:
         if decision is not None:
             end = f" until {self.clock(decision.until)}" if decision.until is not None else ""
             return f"the minutes of {decision.what} are used up{end}{_where(decision)}"
+        if self.case.ruleset.used_up and is_always_open(self.case):
+            return "always open, also when minutes are used up"
         return "no budget that it counts for is used up" if self.case.ruleset.meters else "there is no budget"
 
     def grant(self, decision: Decision | None) -> str:

@@ -197,11 +197,15 @@ class Target:
     origin: Origin
     until: float | None = None
     note: str = ""
+    always: bool = False  # what is allowed is so at bedtimes, at times without internet and after the last minute of a budget too
 
 
 @dataclass(frozen=True, slots=True)
 class TimedRules:
-    """Rules that hold at certain times only. `internet` BLOCK closes all of it then; ALLOW opens what bedtimes and others close."""
+    """Rules that hold at certain times only. `internet` BLOCK closes all of it then; ALLOW opens what bedtimes and others close.
+
+    `otherwise` is blocked at all other times, and with `closed_otherwise` all of the internet is.
+    """
 
     name: str
     when: Schedule
@@ -210,6 +214,8 @@ class TimedRules:
     block: tuple[Target, ...] = ()
     internet: Verdict | None = None
     note: str = ""
+    otherwise: tuple[Target, ...] = ()
+    closed_otherwise: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from zoneinfo import ZoneInfo
@@ -121,6 +121,8 @@ def _strictest(several: Sequence[Rules]) -> Rules:
     block = {_key(target): target for rules in several for target in rules.block}
     allowed_by_all = set.intersection(*({_key(target) for target in rules.allow} for rules in several))
     allow = {_key(target): target for rules in several for target in rules.allow if _key(target) in allowed_by_all - block.keys()}
+    at_times = {_key(target) for rules in several for target in rules.allow if not target.always}
+    allow |= {key: replace(target, always=False) for key, target in allow.items() if target.always and key in at_times}
     return Rules(tuple(allow.values()), tuple(block.values()))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from hedgerow.policies.model import Target, TargetKind
@@ -64,7 +64,9 @@ class Layer:
 class RuleIndex:
     """Look-ups of what the layers say. Masks are of the catalogue's categories; `category_rules` has one place a bit."""
 
-    __slots__ = ("blocked", "bypass", "categories", "category_rules", "hosts", "lifted", "services", "unsafe", "unsafe_lifted", "urls")
+    __slots__ = (
+        "always", "blocked", "bypass", "categories", "category_rules", "hosts", "lifted", "services", "unsafe", "unsafe_lifted", "urls",
+    )  # fmt: skip
 
     def __init__(self, layers: Iterable[Layer], catalogue_categories: Sequence[str], services: Services) -> None:
         self.hosts: dict[str, Rule] = {}
@@ -74,11 +76,11 @@ class RuleIndex:
         for rule in _rules(layers):
             match rule.target.kind:
                 case TargetKind.HOST:
-                    self.hosts.setdefault(rule.target.name, rule)
+                    _add(self.hosts, rule)
                 case TargetKind.SERVICE:
-                    self.services.setdefault(rule.target.name, rule)
+                    _add(self.services, rule)
                 case TargetKind.CATEGORY:
-                    self.categories.setdefault(rule.target.name, rule)
+                    _add(self.categories, rule)
                 case TargetKind.URL:
                     _add_url(urls, rule.target.name, rule)
         for id, rule in self.services.items():
@@ -91,12 +93,13 @@ class RuleIndex:
 
     def _lay_out_categories(self, names: Sequence[str]) -> None:
         self.category_rules = tuple(self.categories.get(name) for name in names)
-        self.blocked = self.lifted = self.bypass = 0
+        self.blocked = self.lifted = self.bypass = self.always = 0
         for bit, (name, rule) in enumerate(zip(names, self.category_rules, strict=True)):
             if rule is None:
                 continue
             if rule.allow:
                 self.lifted |= 1 << bit
+                self.always |= rule.target.always << bit
             elif name == BYPASS:
                 self.bypass |= 1 << bit
             else:
@@ -104,6 +107,13 @@ class RuleIndex:
         self.unsafe = 1 << names.index(UNSAFE_SEARCH) if UNSAFE_SEARCH in names else 0
         unsafe = self.categories.get(UNSAFE_SEARCH)
         self.unsafe_lifted = unsafe is not None and unsafe.allow
+
+
+def _add(known: dict[str, Rule], rule: Rule) -> None:
+    """The first that names a thing has its say. That it is always open a nearer allow, such as a grant, does not take away."""
+    first = known.setdefault(rule.target.name, rule)
+    if first is not rule and first.allow and rule.allow and rule.target.always:
+        known[rule.target.name] = replace(first, target=replace(first.target, always=True))
 
 
 def _add_url(urls: dict[str, list[UrlRule]], pattern: str, rule: Rule) -> None:

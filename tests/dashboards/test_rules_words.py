@@ -24,3 +24,14 @@ def test_the_nearest_scope_decides(household: str, person: str, device: str, ope
     text = f"{household}\npeople: {{mia: {{age: 15, devices: [tablet], {person}}}}}\ndevices: {{tablet: {{ip: 192.168.1.9, {device}}}}}\n"
     told = rules_in_words(parse_policy(text.encode(), None), "teen-13-15", "mia", "tablet", language("en"), 1_800_000_000.0)
     assert (told.allowed, told.services) == (opens, closes)
+
+
+def test_what_is_always_open_and_what_is_open_only_at_times() -> None:
+    schedules = "{tv: {only: youtube, when: {sat: all-day}}, day: {only: internet, when: '07:00-21:00'}}"
+    text = f"people: {{mia: {{age: 9, allow: [roblox], always: [example.org], schedules: {schedules}}}}}"
+    told = rules_in_words(parse_policy(text.encode(), None), "child-8-12", "mia", None, language("en"), 1_800_000_000.0)
+    assert (told.allowed, told.always) == (("Roblox",), ("example.org",))
+    assert [(each.name, each.is_only, each.is_all, each.targets) for each in told.schedules] == [
+        ("tv", True, False, ("YouTube",)),
+        ("day", True, True, ()),
+    ]

@@ -51,6 +51,13 @@ NOW = datetime(2026, 12, 20, 12, tzinfo=UTC).timestamp()
             ["home.yaml:2: the block of games for everybody has ended, and the line can go"],
         ),
         ("network: {timezone: UTC}\nblock: [{what: roblox, until: 2026-12-01}]", []),
+        (
+            "people:\n  mia:\n    age: 9\n    schedules:\n      tv: {allow: [youtube, tiktok], when: {weekend: '10:00-12:00'}}",
+            ["home.yaml:5: youtube is open for mia at other times too: `only` in place of `allow` would close it then"],
+        ),
+        ("people: {mia: {age: 6, schedules: {tv: {allow: youtube, when: sat}}}}", []),
+        ("people: {mia: {age: 9, block: [youtube], schedules: {tv: {allow: youtube, when: sat}}}}", []),
+        ("people: {mia: {age: 9, schedules: {tv: {only: youtube, when: sat}}}}", []),
     ],
 )
 def test_cautions(text: str, said: list[str]) -> None:

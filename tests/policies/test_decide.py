@@ -42,6 +42,8 @@ BEDTIMES = (
 SCHEDULES = (
     '{a: {block: internet, when: "12:00-13:00"}}',
     '{a: {block: [social, roblox], when: {school-days: ["08:00-12:30", "14:00-15:00"]}}, b: {allow: youtube, when: {sat: "09:00-11:00"}}}',
+    '{a: {only: [youtube, social], when: {sat: "09:00-11:00"}}, b: {only: internet, when: "07:00-22:00"}, c: {block: games, when: fri}}',
+    '{a: {block: games, when: {school-nights: "17:00-22:00"}}}',
     '{a: {allow: internet, when: {fri: "20:00-23:30", 2026-11-26: "00:00-24:00"}}}',
 )
 
@@ -55,7 +57,8 @@ def scopes(draw: st.DrawFn) -> str:
     named = draw(subjects)
     cut = draw(st.integers(0, len(named)))
     allow, block = named[:cut], named[cut:]
-    text = f"allow: {allow}, block: {block}"
+    always = draw(st.integers(0, cut))
+    text = f"always: {allow[:always]}, allow: {allow[always:]}, block: {block}"
     if draw(st.booleans()):
         text += f", bedtime: {draw(st.sampled_from(BEDTIMES))}"
     if draw(st.booleans()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from hedgerow.policies.profiles import BUILTIN, builtin_profiles
+from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.reading.schema import RawPolicy, RawRules
 from hedgerow.policies.reference import POLICY_FILE, SCHEMA_FILE, profiles_table, schema_json, with_table
 
@@ -52,3 +54,13 @@ def test_every_key_of_the_examples_is_in_the_schema(path: Path) -> None:
     for section, noun in (("people", "RawPerson"), ("devices", "RawDevice"), ("seats", "RawSeat")):
         for entry in (document.get(section) or {}).values():
             assert set(entry or {}) <= set(schema["$defs"][noun]["properties"])
+
+
+def test_every_sentence_of_the_table_is_a_line_of_a_policy() -> None:
+    document = (DOCS / POLICY_FILE).read_text(encoding="utf-8")
+    table = document.partition("## In one sentence")[2].partition("\n## ")[0]
+    lines = [line for row in table.splitlines() if row.startswith("| ") for line in re.findall(r"`(\w+: [^`]+)`", row.rpartition(" | ")[2])]
+    assert len(lines) >= 9
+    for line in lines:
+        age = "" if line.startswith("profile:") else "age: 9, "
+        assert parse_policy(f"people: {{mia: {{{age}{line}}}}}".encode(), None).people["mia"]

@@ -28,6 +28,9 @@ from hedgerow.policies.times.days import DAY_NAMES
 type Name = Annotated[str, Path(max_length=60)]
 type FormText = Annotated[str, Form(max_length=300)]
 
+# What else a person's rules may say of a thing that is to be open (True) or closed; open at all hours is open too.
+_SAID = {True: ("allow", "block"), False: ("always", "allow", "block")}
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:
@@ -129,7 +132,7 @@ class PeoplePages:
         if item not in switches:
             raise Unfit("There is no service or topic '%(item)s'.", item=item)
         path, wanted = ("people", name), bool(open)
-        edits: list[Edit] = [exclude((*path, "allow"), item), exclude((*path, "block"), item)]
+        edits: list[Edit] = [exclude((*path, key), item) for key in _SAID[wanted]]
         if self._by_default(person, item) != wanted:
             edits.append(include((*path, "allow" if wanted else "block"), item))
         said = message("Open %(what)s for %(name)s") if wanted else message("Close %(what)s for %(name)s")
@@ -139,17 +142,17 @@ class PeoplePages:
         self._person(name)
         if stance not in ("allow", "block"):
             raise Unfit("A site is allowed or blocked.")
-        other = "block" if stance == "allow" else "allow"
         path, site = ("people", name), site.strip()
         text = message("Allow %(what)s for %(name)s") if stance == "allow" else message("Block %(what)s for %(name)s")
         said = language_of(request).gettext(text, what=site, name=name)
-        return await self._change(request, name, said, exclude((*path, other), site), include((*path, stance), site))
+        edits = [exclude((*path, key), site) for key in _SAID[stance == "allow"] if key != stance]
+        return await self._change(request, name, said, *edits, include((*path, stance), site))
 
     async def remove_site(self, request: Request, name: Name, site: FormText) -> Response:
         """By the name that the policy has, whatever its spelling in the file."""
         person = self._person(name)
         edits: list[Edit] = []
-        for key, targets in (("allow", person.rules.allow), ("block", person.rules.block)):
+        for key, targets in (("always", person.rules.allow), ("allow", person.rules.allow), ("block", person.rules.block)):
             edits += [exclude(("people", name, key), target.origin.text or target.name) for target in targets if target.name == site]
             edits.append(exclude(("people", name, key), site))
         said = language_of(request).gettext("No rule for %(what)s for %(name)s", what=site, name=name)

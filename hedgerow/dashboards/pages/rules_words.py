@@ -32,11 +32,12 @@ _YOUTUBE = {
 
 @dataclass(frozen=True, slots=True)
 class ScheduleInWords:
-    """What a schedule closes (or opens), and when: pairs of days and times. `is_all`: the whole internet."""
+    """What a schedule closes (or opens), and when: pairs of days and times. `is_all`: the whole internet; `is_only`: closed otherwise."""
 
     name: str
     closes: bool
     is_all: bool
+    is_only: bool
     targets: tuple[str, ...]
     when: tuple[tuple[str, str], ...]
 
@@ -50,6 +51,7 @@ class RulesInWords:
     services: tuple[str, ...]
     sites: tuple[str, ...]
     allowed: tuple[str, ...]
+    always: tuple[str, ...]
     nights: tuple[tuple[str, str], ...]
     schedules: tuple[ScheduleInWords, ...]
     searches: str
@@ -70,7 +72,8 @@ def rules_in_words(
         topics=_titles(reader, blocked, TargetKind.CATEGORY),
         services=_titles(reader, blocked, TargetKind.SERVICE),
         sites=_titles(reader, blocked, TargetKind.HOST, TargetKind.URL),
-        allowed=_titles(reader, allowed, *TargetKind),
+        allowed=_titles(reader, {name: target for name, target in allowed.items() if not target.always}, *TargetKind),
+        always=_titles(reader, {name: target for name, target in allowed.items() if target.always}, *TargetKind),
         nights=_grouped(night_times(bedtime), reader, reader.gettext("every night")),
         schedules=tuple(schedule_in_words(each, reader) for rules in layers for each in rules.schedules),
         searches=reader.gettext(_SAFE_SEARCH[safe]),
@@ -108,7 +111,8 @@ def schedule_in_words(schedule: TimedRules, reader: Language) -> ScheduleInWords
     closes = bool(schedule.block) or schedule.internet is Verdict.BLOCK
     times = {day: (text.replace("-", "–"), "") for day, text in day_times(schedule.when).items()}
     when = _grouped(times, reader, reader.gettext("every day"))
-    return ScheduleInWords(schedule.name, closes, schedule.internet is not None, targets, when)
+    is_all, is_only = schedule.internet is not None or schedule.closed_otherwise, schedule.closed_otherwise or bool(schedule.otherwise)
+    return ScheduleInWords(schedule.name, closes, is_all, is_only, targets, when)
 
 
 def _grouped(times: dict[str, tuple[str, str]], reader: Language, always: str) -> tuple[tuple[str, str], ...]:

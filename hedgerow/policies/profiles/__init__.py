@@ -93,7 +93,7 @@ class ProfileReader:
 
     def _on_top(self, name: str, raw: RawProfile, base: Profile, path: yaml_tree.Path) -> Profile:
         own = self._reader.read(raw.model_copy(update={"allow": [], "block": []}), path)
-        allow = self._changed(base.rules.allow, raw.allow, (*path, "allow"), base.name)
+        allow = (*self._changed(base.rules.allow, raw.allow, (*path, "allow"), base.name), *own.allow)  # of its own are those of `always`
         block = self._changed(base.rules.block, raw.block, (*path, "block"), base.name)
         rules = Rules(
             tuple(target for target in allow if not _names(target, block, base.rules.block)),

@@ -33,7 +33,7 @@ class RulesReader:
 
     def read(self, raw: RawRules, path: yaml_tree.Path) -> Rules:
         """What stands at `path` about one scope."""
-        allow, block = self._allow_and_block(raw.allow, raw.block, path)
+        allow, block = self._allow_and_block(raw, path)
         return Rules(
             allow,
             block,
@@ -47,11 +47,10 @@ class RulesReader:
             read_content(self.tree, raw, path),
         )
 
-    def _allow_and_block(
-        self, allow: list[RawItem], block: list[RawItem], path: yaml_tree.Path
-    ) -> tuple[tuple[Target, ...], tuple[Target, ...]]:  # fmt: skip
-        allowed = self.targets(enumerate(allow), (*path, "allow"))
-        blocked = self.targets(enumerate(block), (*path, "block"))
+    def _allow_and_block(self, raw: RawRules, path: yaml_tree.Path) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
+        always = tuple(replace(target, always=True) for target in self.targets(enumerate(raw.always), (*path, "always")))
+        allowed = (*always, *self.targets(enumerate(raw.allow), (*path, "allow")))
+        blocked = self.targets(enumerate(raw.block), (*path, "block"))
         known = {(target.kind, target.name): target for target in allowed}
         for index, target in enumerate(blocked):
             both = known.get((target.kind, target.name))
@@ -92,18 +91,21 @@ class RulesReader:
 
     def _timed(self, name: str, raw: RawSchedule, path: yaml_tree.Path) -> TimedRules:
         when = self.times.schedule(raw.when, (*path, "when"))
-        closes, opens = (any(item.what == INTERNET for item in items) for items in (raw.block, raw.allow))
-        if not raw.allow and not raw.block:
+        closes, opens, otherwise = (any(item.what == INTERNET for item in items) for items in (raw.block, raw.allow, raw.only))
+        if not (raw.allow or raw.block or raw.only):
             self.tree.add_problem(path, f"the schedule '{name}' neither allows nor blocks anything", key=True)
-        if closes and opens:
+        if closes and (opens or otherwise):
             self.tree.add_problem(path, f"the schedule '{name}' both allows and blocks the internet", key=True)
         # Indexes must stay those of the file, so that a problem is told at its line.
-        allow, block = (
+        allow, block, only = (
             self.targets(((n, item) for n, item in enumerate(items) if item.what != INTERNET), (*path, key), INTERNET)
-            for key, items in (("allow", raw.allow), ("block", raw.block))
+            for key, items in (("allow", raw.allow), ("block", raw.block), ("only", raw.only))
         )
+        for target in only:
+            if any((other.kind, other.name) == (target.kind, target.name) for other in block):
+                self.tree.add_problem(path, f"the schedule '{name}' blocks '{target.name}' also when it is to be open", key=True)
         verdict = Verdict.BLOCK if closes else Verdict.ALLOW if opens else None
-        return TimedRules(name, when, self.origin(path, key=True), allow, block, verdict, raw.note)
+        return TimedRules(name, when, self.origin(path, key=True), (*allow, *only), block, verdict, raw.note, only, otherwise)
 
     def _instant(self, text: str, path: yaml_tree.Path) -> float | None:
         """A date holds to its end, a date with a time to that moment, on the clocks of `zone`."""

@@ -102,10 +102,14 @@ Items = Annotated[
 
 
 class RawSchedule(Raw):
-    """Something that holds at certain times. `allow` and `block` take what they take elsewhere, and `internet` for all of it."""
+    """Something that holds at certain times. `allow` and `block` take what they take elsewhere, and `internet` for all of it.
+
+    What stands under `only` is open at these times and blocked at all others.
+    """
 
     allow: Items = []
     block: Items = []
+    only: Items = []
     when: Times
     note: str = ""
 
@@ -126,8 +130,12 @@ class RawTenants(Raw):
 
 
 class RawRules(Raw):
-    """What can be said at every level: for the whole network, a profile, a person and a device."""
+    """What can be said at every level: for the whole network, a profile, a person and a device.
 
+    What stands under `always` is allowed, and open at bedtimes and after the last minute of a budget too.
+    """
+
+    always: Items = []
     allow: Items = []
     block: Items = []
     bedtime: Times = None

@@ -10,11 +10,14 @@ from hedgerow.policies.reading.suggestions import did_you_mean, meant_amount, me
 from hedgerow.policies.reading.yaml_tree import Tree
 from hedgerow.policies.times.budget import parse_minutes
 from hedgerow.policies.times.days import DAY_GROUPS, NIGHT_GROUPS, Days, DayTable, parse_days
-from hedgerow.policies.times.schedule import night_stretch, parse_interval
+from hedgerow.policies.times.schedule import DAY, night_stretch, parse_interval
 from hedgerow.policies.times.timing import UNLIMITED, Allowance, DatedSpan, Schedule, Span, Week
 
 NEVER = "none"
 WEEK = "week"
+ALL_DAY = "all-day"
+SCHOOL_NIGHTS = "school-nights"
+_OTHER_HALF = {SCHOOL_NIGHTS: "school-days", "school-days": SCHOOL_NIGHTS}  # what bedtimes call so, and what all others do
 
 type Stretches = list[tuple[int, int]]
 
@@ -34,15 +37,22 @@ class TimesReader:
 
     def schedule(self, raw: object, path: yaml_tree.Path) -> Schedule:
         """Stretches of days."""
-        return self._schedule(raw, path, DAY_GROUPS, nightly=False)
+        return self._schedule(_whole_days(raw), path, DAY_GROUPS, nightly=False)
 
     def _schedule(self, raw: object, path: yaml_tree.Path, groups: dict[str, Days], *, nightly: bool) -> Schedule:
         table: DayTable[Stretches] = DayTable()
-        for key, place, value in self._entries(raw, path):
+        entries = self._entries(raw, path)
+        speaks_of_nights = not nightly and any(key == SCHOOL_NIGHTS for key, _, _ in entries)
+        if speaks_of_nights:
+            groups = groups | {SCHOOL_NIGHTS: NIGHT_GROUPS[SCHOOL_NIGHTS]}
+        for key, place, value in entries:
             days = self._days(key, place, groups) if key else groups["every-day"]
+            if speaks_of_nights and self._is_no_night(key, value, place):
+                continue
             if days is not None:
-                stretches = [] if value == NEVER else self._stretches(value, place)
-                self._enter(table, key, days, [night_stretch(*each) for each in stretches] if nightly else stretches, place)
+                of_nights = nightly or key == SCHOOL_NIGHTS
+                stretches = [] if value == NEVER else [(0, DAY)] if value == ALL_DAY and not of_nights else self._stretches(value, place)
+                self._enter(table, key, days, [night_stretch(*each) for each in stretches] if of_nights else stretches, place)
         origin = self._origin_of(path, True)
         ordinary, free = (
             tuple(Span(day, start, end) for day, (_, _, found) in sorted(half.items()) for start, end in sorted(found))
@@ -53,7 +63,17 @@ class TimesReader:
             for day, (_, _, found) in sorted(table.dated.items())
             for span in ([DatedSpan(day, *each) for each in sorted(found)] or [DatedSpan(day)])
         ]
-        return Schedule(ordinary, origin, origin.text, None if free == ordinary else free, tuple(dated), nightly)
+        return Schedule(ordinary, origin, origin.text, None if free == ordinary else free, tuple(dated), nightly or speaks_of_nights)
+
+    def _is_no_night(self, key: str, value: object, path: yaml_tree.Path) -> bool:
+        """A school night is one by the day after it, all other groups go by the day itself: the two do not go together."""
+        if key in {"school-days", "weekend", "holidays"}:
+            self.tree.add_problem(path, f"'{key}' and '{SCHOOL_NIGHTS}' do not go together: give each a schedule of its own", key=True)
+            return True
+        if key == SCHOOL_NIGHTS and value == ALL_DAY:
+            self.tree.add_problem(path, f'a night has hours, such as {{{SCHOOL_NIGHTS}: "17:00-22:00"}}')
+            return True
+        return False
 
     def _entries(self, raw: object, path: yaml_tree.Path) -> list[tuple[str, yaml_tree.Path, object]]:
         if isinstance(raw, dict):
@@ -64,7 +84,7 @@ class TimesReader:
         try:
             return parse_days(key, groups)
         except ValueError as error:
-            hint = did_you_mean(meant_days(key)) or suggest(key, groups)
+            hint = did_you_mean(_OTHER_HALF.get(key) or meant_days(key)) or suggest(key, groups)
             self.tree.add_problem(path, f"'{key}' names no days.{hint}" if hint else str(error), key=True)
             return None
 
@@ -145,6 +165,26 @@ class TimesReader:
         except ValueError as error:
             self.tree.add_problem(path, with_hint(error, did_you_mean(meant_amount(str(raw))) or suggest(str(raw), [NEVER])))
             return None
+
+
+def _whole_days(raw: object) -> object:
+    """Days without times are all of these days; anything else stays as it is.
+
+    >>> _whole_days(["fri", "2026-12-24"]), _whole_days("20:30-07:00")
+    ({'fri': 'all-day', '2026-12-24': 'all-day'}, '20:30-07:00')
+    """
+    named = [raw] if isinstance(raw, str) else raw
+    if isinstance(named, list) and named and all(isinstance(each, str) and _names_days(each) for each in named):
+        return dict.fromkeys(named, ALL_DAY)
+    return raw
+
+
+def _names_days(text: str) -> bool:
+    try:
+        parse_days(text, DAY_GROUPS | {SCHOOL_NIGHTS: NIGHT_GROUPS[SCHOOL_NIGHTS]})
+    except ValueError:
+        return False
+    return True
 
 
 def _week(table: dict[int, tuple[int, str, int | None]]) -> Week:

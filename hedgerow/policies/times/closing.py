@@ -73,21 +73,22 @@ class Clockwork:
             yield Closed(Reason.PAUSE, longest.note or "pause", Origin(f"pause by {longest.giver}"), longest.ends)
 
     def _timed(self, party: Party, now: float, hour: Hour) -> list[tuple[Scope, TimedRules, State]]:
-        active = []
+        """How all schedules stand; their rules of this moment become layers of `hour`."""
+        found = []
         for scope, rules in sorted(party.layers.items()):
             for timed in rules.schedules:
                 state = self.state(timed.when, party, now)
                 if state.until is not None:
                     hour.edges.append(state.until)
-                if state.active:
-                    active.append((scope, timed, state))
-                    if timed.allow or timed.block:
-                        hour.layers.append(Layer(scope, timed.allow, timed.block, state.until, timed.name))
-        return active
+                allow, block = (timed.allow, timed.block) if state.active else ((), timed.otherwise)
+                if allow or block:
+                    hour.layers.append(Layer(scope, allow, block, state.until, timed.name))
+                found.append((scope, timed, state))
+        return found
 
     def _scheduled(self, party: Party, timed: list[tuple[Scope, TimedRules, State]], now: float, hour: Hour) -> Iterable[Closed]:
         """Bedtimes and times of no internet; a schedule of a nearer scope (for bedtimes, of the same too) that opens it lifts them."""
-        opened = min((scope for scope, rules, _ in timed if rules.internet is Verdict.ALLOW), default=None)
+        opened = min((scope for scope, rules, state in timed if state.active and rules.internet is Verdict.ALLOW), default=None)
         scope, bedtime = bedtime_of(party.layers)
         if bedtime is not None:
             state = self.state(bedtime, party, now)
@@ -96,7 +97,8 @@ class Clockwork:
             if state.active and (opened is None or opened > scope):
                 yield Closed(Reason.BEDTIME, "bedtime", bedtime.origin, state.until)
         for scope, rules, state in timed:
-            if rules.internet is Verdict.BLOCK and (opened is None or opened >= scope):
+            closes = rules.internet is Verdict.BLOCK if state.active else rules.closed_otherwise
+            if closes and (opened is None or opened >= scope):
                 yield Closed(Reason.SCHEDULE, rules.name, rules.origin, state.until)
 
     def _spent_all(self, party: Party, now: float, hour: Hour) -> Iterable[Closed]:
