@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
-import secrets
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,25 +23,14 @@ LIFETIME = 30.0
 _ISSUED_FOR = 5.0
 """Seconds for which one pass introduces all connections of a client: it opens many at a time."""
 
-_KEY_BYTES = 32
-
-
-def create_key(path: Path) -> bytes:
-    """Write a new key to `path`, readable by its owner only, and return it. An older file is replaced in one step."""
-    key = secrets.token_bytes(_KEY_BYTES)
-    written = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key)
-    written.replace(path)
-    return key
+KEY_BYTES = 32
 
 
 def load_key(path: Path) -> bytes:
-    """The key that `create_key` wrote. Raises OSError, or ValueError when the file holds something else."""
+    """The key that the supervisor wrote at its start. Raises OSError, or ValueError when the file holds something else."""
     key = path.read_bytes()
-    if len(key) != _KEY_BYTES:
-        raise ValueError(f"{path} does not hold a key of {_KEY_BYTES} bytes")
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"{path} does not hold a key of {KEY_BYTES} bytes")
     return key
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from hedgerow.policies.model import Pause
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.proxy.authority import ensure_authority
 from hedgerow.proxy.gate.server import Limits
-from hedgerow.proxy.pass_ticket import create_key
+from hedgerow.proxy.pass_ticket import KEY_BYTES
 from proxy_stand.workers import Told, World, run_gate, run_inspector
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -133,7 +134,7 @@ def proxy_stand(
             path.write_text(text)
             sources.append(Source(f"our-{category}", category, path))
         compile_generation(sources, state / "generation")
-        create_key(state / "pass.key")
+        (state / "pass.key").write_bytes(secrets.token_bytes(KEY_BYTES))
         ensure_authority(state / "ca")
         world = World(
             policy=_load(state, policy),
