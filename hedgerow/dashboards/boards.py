@@ -20,13 +20,17 @@ _RATE = "[$__rate_interval]"
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel: `queries` pair an expression with its legend; `width` is of 24 columns; stats are low, others high."""
+    """One panel: `queries` pair an expression with its legend; `width` is of 24 columns; stats are low, others high.
+
+    `shows_legend`: a stat whose legend tells, not its number.
+    """
 
     title: str
     queries: tuple[tuple[str, str], ...]
     width: int = 8
     unit: str = "short"
     kind: str = "timeseries"
+    shows_legend: bool = False
 
     @property
     def height(self) -> int:
@@ -52,7 +56,9 @@ _NOT_ALLOWED = '{verdict!="allow"}'
 _BYPASS = '{reason="bypass"}'
 
 _BLOCKED = f"{_rate('hedgerow_dns_queries_total', where='{verdict="block"}')} / {_rate('hedgerow_dns_queries_total')}"
-_BYPASSES = f"sum(increase(hedgerow_dns_queries_total{_BYPASS}[1d])) + sum(increase(hedgerow_proxy_requests_total{_BYPASS}[1d]))"
+_BYPASSES = " + ".join(
+    f"(sum(increase({metric}{_BYPASS}[1d])) or vector(0))" for metric in ("hedgerow_dns_queries_total", "hedgerow_proxy_requests_total")
+)
 _REFUSED_LOADS = 'sum(increase(hedgerow_policy_loads_total{result!="success"}[1d])) or vector(0)'
 _BY_PROFILE = _rate("hedgerow_dns_queries_by_profile_total", "profile, verdict")
 
@@ -108,7 +114,7 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
     "lists-and-health": (
         "Hedgerow: lists and health",
         (
-            Panel("Version", (("hedgerow_build_info", "{{version}}"),), 4, kind="stat"),
+            Panel("Version", (("hedgerow_build_info", "{{version}}"),), 4, kind="stat", shows_legend=True),
             Panel("Domains in the lists", (("sum(hedgerow_list_domains)", ""),), 4, kind="stat"),
             Panel("Policy in force for", (("time() - max(hedgerow_policy_loaded_timestamp_seconds > 0)", ""),), 4, "s", "stat"),
             Panel("Policy loads refused (1 d)", ((_REFUSED_LOADS, ""),), 4, kind="stat"),
@@ -181,10 +187,10 @@ def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
         "datasource": _SOURCE,
         "gridPos": place,
         "targets": targets,
-        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
+        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, "noValue": "nothing so far"}, "overrides": []},
     }
     if is_instant:
-        made["options"] = {"reduceOptions": {"calcs": ["lastNotNull"]}}
+        made["options"] = {"reduceOptions": {"calcs": ["lastNotNull"]}} | ({"textMode": "name"} if panel.shows_legend else {})
     return made
 
 

@@ -31,18 +31,33 @@ class Type(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One declared metric. `buckets` are a histogram's upper bounds, without +Inf."""
+    """One declared metric. `buckets` are a histogram's upper bounds, without +Inf.
+
+    `from_start`: label values of a counter that are shown as 0 before anything was counted. Prometheus sees no increase in a series that
+    begins with what it should tell of.
+    """
 
     name: str
     type: Type
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    from_start: tuple[tuple[str, ...], ...] = ()
+
+
+def _by_role(name: str, help: str) -> Metric:
+    return Metric(name, Type.COUNTER, help, ("role",), from_start=(("control",), ("dns",), ("gate",), ("inspector",)))
 
 
 METRICS: tuple[Metric, ...] = (
     Metric("hedgerow_build_info", Type.GAUGE, "The version that runs; always 1.", ("version",)),
-    Metric("hedgerow_dns_queries_total", Type.COUNTER, "DNS queries answered.", ("verdict", "reason", "transport")),
+    Metric(
+        "hedgerow_dns_queries_total",
+        Type.COUNTER,
+        "DNS queries answered.",
+        ("verdict", "reason", "transport"),
+        from_start=(("block", "bypass", "tcp"), ("block", "bypass", "udp")),
+    ),
     Metric("hedgerow_dns_cache_hits_total", Type.COUNTER, "DNS queries answered from the cache."),
     Metric("hedgerow_dns_cache_misses_total", Type.COUNTER, "DNS queries that had to be decided or forwarded."),
     Metric("hedgerow_dns_cache_entries", Type.GAUGE, "Answers in the caches of all DNS workers."),
@@ -71,7 +86,13 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("hedgerow_dns_dropped_total", Type.COUNTER, "DNS messages dropped or refused without a decision.", ("cause",)),
     Metric("hedgerow_proxy_connections_total", Type.COUNTER, "Proxy connections judged.", ("lane", "verdict")),
-    Metric("hedgerow_proxy_requests_total", Type.COUNTER, "Proxy requests judged.", ("lane", "verdict", "reason")),
+    Metric(
+        "hedgerow_proxy_requests_total",
+        Type.COUNTER,
+        "Proxy requests judged.",
+        ("lane", "verdict", "reason"),
+        from_start=(("refuse", "block", "bypass"),),
+    ),
     Metric("hedgerow_proxy_dropped_total", Type.COUNTER, "Proxy connections and requests refused without a decision.", ("cause",)),
     Metric(
         "hedgerow_proxy_passed_through_total",
@@ -82,10 +103,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("hedgerow_proxy_cut_total", Type.COUNTER, "Open connections cut because the rules for them changed."),
     Metric("hedgerow_proxy_bytes_total", Type.COUNTER, "Bytes from (in) and to (out) the clients.", ("lane", "direction")),
     Metric("hedgerow_proxy_open_tunnels", Type.GAUGE, "Tunnels and inspected connections that are open now."),
-    Metric("hedgerow_worker_restarts_total", Type.COUNTER, "Workers that ended and were started anew.", ("role",)),
-    Metric("hedgerow_worker_renewals_total", Type.COUNTER, "Workers that grew old or large and handed over to a new one.", ("role",)),
-    Metric("hedgerow_events_dropped_total", Type.COUNTER, "Events not remembered: a queue or the disk was full.", ("role",)),
-    Metric("hedgerow_policy_loads_total", Type.COUNTER, "Loads of the policy file.", ("result",)),
+    _by_role("hedgerow_worker_restarts_total", "Workers that ended and were started anew."),
+    _by_role("hedgerow_worker_renewals_total", "Workers that grew old or large and handed over to a new one."),
+    _by_role("hedgerow_events_dropped_total", "Events not remembered: a queue or the disk was full."),
+    Metric("hedgerow_policy_loads_total", Type.COUNTER, "Loads of the policy file.", ("result",), from_start=(("failure",), ("success",))),
     Metric("hedgerow_policy_loaded_timestamp_seconds", Type.GAUGE, "When the policy in force was loaded, in seconds since the epoch."),
     Metric("hedgerow_list_domains", Type.GAUGE, "Domains in the lists of a category.", ("category",)),
     Metric("hedgerow_list_age_seconds", Type.GAUGE, "Seconds since a list was last fetched or written.", ("source",)),
@@ -202,9 +223,9 @@ class Metrics(Collector):
         for levels in sums.levels.values():
             for labels, level in levels.items():
                 values[labels] = values.get(labels, 0.0) + level
-        if not label_names:
-            values.setdefault((), 0.0)
-        elif name.endswith("_bucket") and len(label_names) == 1:
+        for labels in sums.declared.from_start or (() if label_names else ((),)):
+            values.setdefault(labels, 0.0)
+        if name.endswith("_bucket") and len(label_names) == 1:
             for bound in (*sums.declared.buckets, math.inf):
                 values.setdefault((_bound(bound),), 0.0)
         order = _bucket_order if name.endswith("_bucket") else None

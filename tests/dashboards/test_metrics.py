@@ -227,6 +227,17 @@ def test_prometheus_own_tool_accepts_the_rules_and_every_query(tmp_path):
     assert f"{len(rules)} rules found" in done.stdout
 
 
+def test_what_alerts_and_counts_of_a_day_watch_is_there_before_anything_happens():
+    """A series that begins with 1 has not increased for Prometheus: the first broken policy would be told to nobody."""
+    rules = yaml.safe_load((GRAFANA / "alerts.yml").read_text())["groups"][0]["rules"]
+    queries = [rule["expr"] for rule in rules] + [query for board in BOARDS for query in queries_of(board)]
+    watched = {found for query in queries for found in re.findall(r"increase\((\w+)(?:\{(\w+)=\"(\w+)\"\})?\[", query)}
+    shown = Metrics().exposition()[0].decode()
+    assert {metric for metric, _, _ in watched} >= {"hedgerow_policy_loads_total", "hedgerow_worker_restarts_total"}
+    for metric, label, value in watched:
+        assert re.search(rf"^{metric}\{{.*{label and f'{label}="{value}"'}.*\}} 0\.0$", shown, re.MULTILINE), (metric, label, value)
+
+
 SERIES = {
     "HedgerowDown": ('up{job="hedgerow"}', "0x20"),
     "HedgerowListStale": ('hedgerow_list_age_seconds{source="https://example.org/x"}', "300000x200"),
@@ -235,7 +246,7 @@ SERIES = {
     "HedgerowBypassAttempts": ('hedgerow_dns_queries_total{reason="bypass",verdict="block"}', "0+9x120"),
     "HedgerowDiskLow": ("hedgerow_state_free_bytes", "1000x30"),
     "HedgerowEventsDropped": ('hedgerow_events_dropped_total{role="dns"}', "0+1x30"),
-    "HedgerowPolicyBroken": ('hedgerow_policy_loads_total{result="failure"}', "0+1x30"),
+    "HedgerowPolicyBroken": ('hedgerow_policy_loads_total{result="failure"}', "0x5 1x30"),
     "HedgerowUpstreamDown": ('hedgerow_dns_upstream_errors_total{upstream="a",outcome="timeout"}', "0+9x60"),
     "HedgerowCertificateExpires": ('hedgerow_certificate_expires_timestamp_seconds{certificate="ca"}', "86400x60"),
     "HedgerowOwnCertificateExpires": ('hedgerow_certificate_expires_timestamp_seconds{certificate="files"}', "86400x60"),
