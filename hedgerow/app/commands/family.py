@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -16,9 +17,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from hedgerow.app.commands.options import AsJson, StateDir, call, fail, tell
-from hedgerow.app.commands.tables import add_row, printable
+from hedgerow.app.commands.tables import add_row, printable, show
 
 Whom = Annotated[str | None, typer.Argument(metavar="NAME", help="A person, a device or an address; nobody named means everybody.")]
+
+
+_AT_ONCE = 1000
 
 
 class HowLong(StrEnum):
@@ -36,7 +40,7 @@ def devices(state: StateDir = None, as_json: AsJson = False) -> None:
     for row in rows:
         who = (row["device"], row["name"], row["address"], row["person"] or "", row["profile"])
         add_row(table, *who, _when(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
-    Console().print(table)
+    show(table, "No device has asked for anything yet.")
     return None
 
 
@@ -49,15 +53,30 @@ def log(
 ) -> None:
     """Show the last decisions, oldest first: allowed or blocked, what, and why."""
     query = {"limit": limit} | ({"device": device} if device else {})
-    last = 0
+    last, rows = 0, call(state, "GET", "/decisions", **query)["rows"]
+    if not rows and not follow and not as_json:
+        print("Nothing was decided yet.")
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            for row in reversed(rows):
+                print(json.dumps(row, ensure_ascii=False), flush=True) if as_json else _print_decision(row)
+            if not follow:
+                return
+            last = rows[0]["id"] if rows else last
+            time.sleep(1)
+            rows = _since(state, last, device)
+
+
+def _since(state: Path | None, last: int, device: str | None) -> list[dict[str, Any]]:
+    """What was decided after the decision `last`, the newest first, however much it is."""
+    found: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"limit": _AT_ONCE} | ({"device": device} if device else {})
     while True:
-        rows = [row for row in reversed(call(state, "GET", "/decisions", **query)["rows"]) if row["id"] > last]
-        for row in rows:
-            print(json.dumps(row, ensure_ascii=False), flush=True) if as_json else _print_decision(row)
-            last = row["id"]
-        if not follow:
-            return
-        time.sleep(1)
+        page = call(state, "GET", "/decisions", **query)
+        found += [row for row in page["rows"] if row["id"] > last]
+        if page["older"] is None or page["rows"][-1]["id"] <= last:
+            return found
+        query["cursor"] = page["older"]
 
 
 def pause(
@@ -117,7 +136,7 @@ def requests(
     for row in rows:
         who = row["person"] or row["device"]
         add_row(table, str(row["id"]), _when(row["last_at"]), who, row["url"] or row["host"], row["reason"], row["note"])
-    Console().print(table)
+    show(table, "Nobody waits for an answer.")
     return None
 
 

@@ -9,11 +9,10 @@ from typing import Annotated
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hedgerow.app.commands.options import AsJson, StateDir, call, tell
-from hedgerow.app.commands.tables import add_row
+from hedgerow.app.commands.tables import add_row, show
 
 app = typer.Typer(help="Notices: who gets them, where, and whether they arrive.", no_args_is_help=True)
 
@@ -36,7 +35,9 @@ def list_(state: StateDir = None, as_json: AsJson = False) -> None:
     for row in told["latest"]:
         cells = (_when(row["at"]), row["receiver"], row["text"], str(row["count"]), row["state"], row["problem"])
         add_row(latest, *cells)
-    Console().print(receivers, *([latest] if told["latest"] else []))
+    show(receivers, "Nobody is told of anything: the policy has no `notices`.")
+    if told["latest"]:
+        show(latest, "")
 
 
 @app.command(name="set")

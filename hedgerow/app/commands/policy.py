@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hedgerow.app.commands.options import AsJson, StateDir, fail
-from hedgerow.app.commands.tables import add_row
+from hedgerow.app.commands.tables import add_row, show
 from hedgerow.app.settings import default_state
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.rules import Problem
@@ -112,7 +112,7 @@ def services(
         table = Table("group", "name", "title", "domains")
         for service in chosen:
             add_row(table, service.group, service.id, service.title, ", ".join([*service.domains, *service.urls]))
-        Console().print(table)
+        show(table, "")
 
 
 def _print_service(service: Service) -> None:

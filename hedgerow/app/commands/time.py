@@ -8,12 +8,11 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hedgerow.app.commands.family import HowLong
 from hedgerow.app.commands.options import AsJson, StateDir, call, fail, tell
-from hedgerow.app.commands.tables import add_row
+from hedgerow.app.commands.tables import add_row, show
 from hedgerow.dashboards.audit_rows import AuditRow, audit_csv
 
 app = typer.Typer(help="Who sits at a café's seats, or is signed in at a device that several share.", no_args_is_help=True)
@@ -36,7 +35,7 @@ def budgets(state: StateDir = None, as_json: AsJson = False) -> None:
     for row in rows:
         left = "no limit today" if row["left"] is None else f"{row['left']} min of {row['limit']}"
         add_row(table, row["whose"], row["subject"] or "all use", f"{row['used']} min", left, _clock(row["until"]))
-    Console().print(table)
+    show(table, "Nobody has a budget: the policy gives none.")
 
 
 def bonus(
@@ -101,7 +100,7 @@ def list_seats(state: StateDir = None, as_json: AsJson = False) -> None:
     for row in rows:
         who = row["person"] or f"{row['profile']}{f' ({row["name"]})' if row['name'] else ''}"
         add_row(table, row["device"], who, _clock(row["ends"]) if row["ends"] else "ended by hand")
-    Console().print(table)
+    show(table, "No session is open.")
 
 
 @app.command()
