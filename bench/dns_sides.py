@@ -104,9 +104,9 @@ def wait_until_answers(port: int, seconds: float = 120.0) -> None:
 
 @contextlib.contextmanager
 def upstream() -> Iterator[int]:
-    """Answers all of example.net. It warns of too many questions at once otherwise, and answers REFUSED."""
+    """Answers all of .net. It warns of too many questions at once otherwise, and answers REFUSED."""
     port = free_port()
-    options = ["--no-resolv", "--no-hosts", "--local-ttl=300", "--address=/example.net/192.0.2.7", "--conf-file=/dev/null", "--user=root"]
+    options = ["--no-resolv", "--no-hosts", "--local-ttl=300", "--address=/net/192.0.2.7", "--conf-file=/dev/null", "--user=root"]
     where = [f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file="]
     with started(["dnsmasq", "--keep-in-foreground", *where, *options], "1"):
         wait_until_answers(port)

@@ -29,7 +29,7 @@ PARTS = 10
 
 def write_mix(path: Path, blocked: list[str], count: int, part: int) -> None:
     rng = random.Random(part)
-    popular = [f"host{number}.example.net" for number in range(2000)]
+    popular = [dns.host("host", number) for number in range(2000)]
     weights = [1 / (rank + 1) for rank in range(len(popular))]
     names = iter(rng.choices(popular, weights, k=count))
     with path.open("w") as file:
@@ -38,7 +38,7 @@ def write_mix(path: Path, blocked: list[str], count: int, part: int) -> None:
             if chance < 0.3:
                 name = f"www.{rng.choice(blocked)}"
             elif chance < 0.31:
-                name = f"once{part}x{number}.example.net"
+                name = dns.host(f"once{part}x", number)
             file.write(f"{name} {'AAAA' if chance > 0.8 else 'A'}\n")
 
 
