@@ -437,15 +437,23 @@ def test_idle_and_half_closed_tunnels_are_ended(net: SmallInternet, policy: str)
 # Cutting.
 
 
-def test_a_tunnel_ends_after_its_time_however_busy(net: SmallInternet, policy: str) -> None:
-    question = b"GET /page HTTP/1.1\r\nHost: files.example\r\n\r\n"
-    with proxy_stand(net, policy, limits=Limits(lifetime=1.0)) as stand, connected(stand) as client:
-        open_tunnel(client, "files.example", net.origins.https_port)
-        with client_context(net.authority.root).wrap_socket(client, server_hostname="files.example") as tls, contextlib.suppress(OSError):
-            while True:  # the test ends with the tunnel
+@pytest.mark.parametrize(("source", "host"), [(CHILD, "files.example"), (CHILD_WITH_CA, "www.school.example")])
+def test_a_connection_ends_after_its_time_however_busy(net: SmallInternet, policy: str, source: str, host: str) -> None:
+    """A tunnel, and a connection that is inspected."""
+    question = f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    with proxy_stand(net, policy, limits=Limits(lifetime=1.0)) as stand, connected(stand, source) as client:
+        open_tunnel(client, host, net.origins.https_port)
+        context = client_context(net.authority.root if source == CHILD else stand.ca)
+        with context.wrap_socket(client, server_hostname=host) as tls:
+            start, answers = time.monotonic(), 0
+            with contextlib.suppress(OSError):
                 tls.sendall(question)
-                assert tls.recv(65536)
-        assert stand.counters()["hedgerow_proxy_cut_total",] == 1
+                while tls.recv(65536):
+                    answers += 1
+                    tls.sendall(question)
+            assert answers > 0
+            assert 0.5 < time.monotonic() - start < 60, "nobody ended it"
+        wait_until(lambda: stand.counters().get(("hedgerow_proxy_dropped_total", "timeout")) == 1, 30)
 
 
 def test_workers_share_the_limits() -> None:

@@ -241,7 +241,8 @@ class Gate:
         now = self.clock()
         try:
             self._end_the_slow(now)
-            self.cut(lambda tunnel: self._is_over(tunnel, now))
+            if count := self.tunnels.cut(lambda tunnel: self._is_over(tunnel, now)):
+                self.counters.add("hedgerow_proxy_dropped_total", "timeout", count=count)
             self.cut(lambda tunnel: tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self.is_forbidden(tunnel))
             for tunnel in self._use.busy(self.tunnels, now):
                 self.judge.use(tunnel.ruleset, tunnel.requests[-1])

@@ -45,7 +45,7 @@ class Exchange:
 
     def __init__(self, office: Office, line: Line, context: Context, offers: tuple[str, ...]) -> None:
         self.line = line
-        self.seen = asyncio.get_running_loop().time()
+        self.began = self.seen = asyncio.get_running_loop().time()
         self.client = context.client
         self.is_over = False
         self._has_spoken = False

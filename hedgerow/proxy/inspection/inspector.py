@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 IDLE_LIMIT = 1800.0
 """Seconds after which a connection on which nothing moves is ended."""
 
+LIFE_LIMIT = 24 * 3600.0
+"""Seconds after which a connection is ended however busy it is, as tunnels are."""
+
 HELLO_LIMIT = 10.0
 """Seconds from when a connection is taken over until its handshake is done, or its first words show that there will be none."""
 
@@ -76,6 +79,7 @@ class Inspector:
         refusals: Refusals | None = None,
         device_limit: int = DEVICE_LIMIT,
         hello_limit: float = HELLO_LIMIT,
+        life_limit: float = LIFE_LIMIT,
     ) -> None:
         self.counters = Counters()
         self.clock = clock
@@ -88,6 +92,7 @@ class Inspector:
         self._by_client: dict[str, Exchange] = {}
         self._device_limit = device_limit
         self._hello_limit = hello_limit
+        self._life_limit = life_limit
         self._by_device: Counter[DeviceId] = Counter()
         self._device_of: dict[str, DeviceId] = {}
         self._use = Use[Exchange]()
@@ -242,9 +247,14 @@ class Inspector:
                 judge.use(running.ruleset, running.requests[-1])
 
     def _end_the_slow(self, now: float) -> None:
-        """Who does not say what he wants, and who has said nothing for long; `now` in the loop's time."""
+        """Who does not say what he wants, who has said nothing for long, and whose time is over; `now` in the loop's time."""
         for guest in tuple(self._guests):
-            if now - guest.seen > (IDLE_LIMIT if isinstance(guest, Exchange) else self._hello_limit):
+            if isinstance(guest, Exchange):
+                is_over = now - guest.seen > IDLE_LIMIT or now - guest.began > self._life_limit
+            else:
+                is_over = now - guest.seen > self._hello_limit
+            if is_over:
+                self.counters.add("hedgerow_proxy_dropped_total", "timeout")
                 guest.abort()
 
     async def _sweep(self) -> None:
