@@ -77,7 +77,7 @@ class PassThrough:
     """The gate's side: what is passed through now. A file that is not there or cannot be read passes nothing through."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        self._path = path
+        self._path = os.fspath(path)  # as text, for it is looked at for every tunnel
         self._clock = clock
         self._identity: tuple[int, int, int] | None = None
         self._until: dict[tuple[str, str], float] = {}
@@ -85,10 +85,10 @@ class PassThrough:
     def holds(self, device: DeviceId, host: str) -> bool:
         """Whether `host` is passed through to `device` at this moment."""
         try:
-            status = os.stat(self._path)  # noqa: PTH116  a third of the cost, for every tunnel
+            status = os.stat(self._path)  # noqa: PTH116  a third of the cost
             identity = (status.st_ino, status.st_mtime_ns, status.st_size)
             if identity != self._identity:
-                self._until = dict(map(_parse, self._path.read_text(encoding="utf-8").splitlines()))
+                self._until = dict(map(_parse, Path(self._path).read_text(encoding="utf-8").splitlines()))
                 self._identity = identity
         except (OSError, ValueError):
             return False

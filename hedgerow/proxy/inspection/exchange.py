@@ -182,6 +182,8 @@ class Exchange:
                 line.abort()
         self._origins.clear()
         self._office.left(self, self.client)
+        # These two know it, as it knows them: parted, all of them and the TLS are gone now, and not when the collector looks.
+        del self._short, self.line.owner
 
     def _is_idle(self, connection: Connection) -> bool:
         return self._short.is_idle(connection) or (self._layer is not None and self._layer.is_idle(connection))

@@ -43,7 +43,7 @@ class Introduction:
         )  # fmt: skip
         self._office = office
         self._who = who
-        self._receive: Callable[[bytes], None] = self._choose
+        self._receive: Callable[[Introduction, bytes], None] = Introduction._choose
         self._first = first
         self._opening = FirstWords()
         self._hello = HelloReader()
@@ -71,7 +71,7 @@ class Introduction:
     # What happens on the line.
 
     def received(self, line: Line, data: bytes) -> None:  # noqa: ARG002
-        self._receive(data)
+        self._receive(self, data)
 
     def secured(self, line: Line) -> None:
         assert line.tls is not None
@@ -100,8 +100,8 @@ class Introduction:
         found = self._opening.feed(data)
         if found is not None:
             is_tls, first = found
-            self._receive = self._read_hello if is_tls else self._read_request
-            self._receive(first)
+            self._receive = Introduction._read_hello if is_tls else Introduction._read_request
+            self._receive(self, first)
 
     def _read_request(self, data: bytes) -> None:
         self._hand_over(HTTPMode.transparent, data)

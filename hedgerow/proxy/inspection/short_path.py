@@ -149,8 +149,8 @@ class ShortPath:
         self._flow = None
         if flow.error is not None:
             return
+        refusal, watch = flow.metadata.get(REFUSAL), flow.metadata.pop(WATCH, None)  # which knows its flow
         if body:
-            refusal, watch = flow.metadata.get(REFUSAL), flow.metadata.get(WATCH)
             if refusal is None and watch is not None:
                 refusal = watch.feed(body) or watch.end()
             if refusal is not None:
