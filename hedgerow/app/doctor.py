@@ -21,7 +21,6 @@ from pathlib import Path
 from struct import pack
 
 import httpx
-from pyroute2 import IPRoute
 
 from hedgerow.app.control.gateway_keeper import Choice
 from hedgerow.app.control.safe_names import safe_names, unresolved
@@ -33,6 +32,7 @@ from hedgerow.dns import wire
 from hedgerow.dns.upstreams.inquiries import Upstreams
 from hedgerow.dns.upstreams.upstream import Ask, UpstreamError
 from hedgerow.network import gateway as nftables
+from hedgerow.network import interfaces
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.proxy.authority import AuthorityError, load_authority
@@ -177,7 +177,7 @@ def check_policy(patient: Patient) -> Iterator[Finding]:
     except PolicyError as error:
         yield Finding("policy file", Health.BAD, f"{len(error.problems)} mistakes in {path}", f"hedgerow check {path}")
     lan = policy.network.lan
-    outside = [text for text in inner_addresses() if not any(ip_address(text) in network for network in lan)]
+    outside = [text for text in interfaces.inner_addresses() if not any(ip_address(text) in network for network in lan)]
     if outside:
         found = f"devices beside these addresses of this machine are refused: {', '.join(outside)}"
         yield Finding("lan", Health.BAD, found, "add their networks to network.lan in the policy")
@@ -244,15 +244,15 @@ def check_gateway(patient: Patient) -> Iterator[Finding]:
     except nftables.GatewayError as error:
         yield Finding("gateway", Health.UNSURE, str(error), "run hedgerow doctor as root")
         return
-    if nftables.bridges_to_the_internet() & set(choice.lan):
-        blind = [family for family, looks in nftables.looks_into_bridges().items() if not looks]
+    if interfaces.bridges_to_the_internet() & set(choice.lan):
+        blind = [family for family, looks in interfaces.looks_into_bridges().items() if not looks]
         if blind:
             found = f"in place, but {' and '.join(blind)} that crosses the bridge is not looked at"
-            yield Finding("gateway", Health.BAD, found, nftables.BRIDGE_MEND)
+            yield Finding("gateway", Health.BAD, found, interfaces.BRIDGE_MEND)
             return
         idle = []
     else:
-        idle = [family for family, forwards in nftables.forwards().items() if not forwards]
+        idle = [family for family, forwards in interfaces.forwards().items() if not forwards]
     if idle:
         mend = "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, or mind that devices have another router for it"
         yield Finding("gateway", Health.UNSURE, f"in place, but this machine does not forward {' and '.join(idle)}", mend)
@@ -337,16 +337,6 @@ def connects(endpoint: Endpoint) -> bool:
     except OSError:
         return False
     return True
-
-
-def inner_addresses() -> list[str]:
-    """This machine's addresses on interfaces that do not lead to the internet; raises OSError."""
-    outer = nftables.interfaces_to_the_internet()
-    with IPRoute() as netlink:
-        names = {link["index"]: link.get("ifname") for link in netlink.get_links()}
-        found = [(names.get(entry["index"]), entry.get("address")) for entry in netlink.get_addr()]
-    addresses = [ip_address(text) for name, text in found if text and name not in outer]
-    return sorted(str(address) for address in addresses if not (address.is_loopback or address.is_link_local))
 
 
 def _status(settings: Settings) -> dict[str, list[dict[str, object]]]:

@@ -16,6 +16,7 @@ from hedgerow.app.doctor import Finding, Health, good
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.network import gateway as nftables
+from hedgerow.network import interfaces
 from hedgerow.network.gateway_rules import Gateway
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import find_device
@@ -144,11 +145,11 @@ def _rest(gateway: Gateway) -> Iterator[Finding]:
     else:
         found = "open: they look like a game or a call"
         yield Finding("tunnels that no rule knows", Health.UNSURE, found, "hedgerow gateway apply --strict, if calls and games may go")
-    if nftables.bridges_to_the_internet() & set(gateway.lan):
-        blind = [family for family, looks in nftables.looks_into_bridges().items() if not looks]
-        mend = nftables.BRIDGE_MEND
+    if interfaces.bridges_to_the_internet() & set(gateway.lan):
+        blind = [family for family, looks in interfaces.looks_into_bridges().items() if not looks]
+        mend = interfaces.BRIDGE_MEND
     else:
-        blind = [family for family, forwards in nftables.forwards().items() if not forwards]
+        blind = [family for family, forwards in interfaces.forwards().items() if not forwards]
         mend = "have this machine forward it, or switch it off at the device's other router"
     for family in blind:
         yield Finding(family, Health.BAD, "does not come by here: whoever has another way by it goes round", mend)

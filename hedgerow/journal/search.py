@@ -10,7 +10,6 @@ import json
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
-from sqlalchemy.orm import aliased
 
 from hedgerow.journal.tables import decisions
 from hedgerow.policies.model import Kind, Reason, Verdict
@@ -107,7 +106,7 @@ def _hosts_of(connection: Connection, key: str) -> list[str] | None:
     """The hosts of a domain that the journal knows, or None if they are more than `HOSTS_LIMIT`."""
     first = select(func.min(_C.host_key).label("host_key")).where(_C.host_key > key + ".", _C.host_key < key + "/")
     hosts = first.cte("hosts", recursive=True)
-    before = aliased(hosts)
+    before = hosts.alias()
     following = select(func.min(_C.host_key)).where(_C.host_key > before.c.host_key, _C.host_key < key + "/").scalar_subquery()
     hosts = hosts.union_all(select(following).where(before.c.host_key.is_not(None)))
     found = [name for name in connection.scalars(select(hosts.c.host_key).limit(HOSTS_LIMIT + 1)) if name is not None]

@@ -6,16 +6,12 @@ import json
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-from pyroute2 import IPRoute
 
 from hedgerow.network.gateway_rules import FAMILY, TABLE, Command, Gateway, counters, render_census, render_removal, render_table
 from hedgerow.network.standing import Census
 
 NFT_SECONDS = 20
-BRIDGE_MEND = "modprobe br_netfilter, and sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1"
 
 
 class GatewayError(Exception):
@@ -63,47 +59,6 @@ def look() -> InPlace | None:
 def is_in_place() -> bool:
     """A quick look; raises GatewayError."""
     return (_run(("list", "tables")) or "").find(f'"name": "{TABLE}"') >= 0
-
-
-def interfaces_to_the_internet() -> frozenset[str]:
-    """The interfaces that the default routes of both families lead out of; raises OSError."""
-    with IPRoute() as netlink:
-        names = {link["index"]: link.get("ifname") for link in netlink.get_links()}
-        routes = [route for family in (2, 10) for route in netlink.get_default_routes(family=family)]
-        return frozenset(names[index] for route in routes if (index := route.get("oif")) in names)
-
-
-def interfaces() -> tuple[str, ...]:
-    """All interfaces but the loopback and those that are ports of a bridge, which packets come in by; raises OSError."""
-    with IPRoute() as netlink:
-        links = [link for link in netlink.get_links() if link.get("ifname") != "lo" and link.get("master") is None]
-        return tuple(link.get("ifname") for link in links)
-
-
-def bridges_to_the_internet() -> frozenset[str]:
-    """Bridges that lead to the internet: devices may be on one side of them and their router on the other. Raises OSError."""
-    with IPRoute() as netlink:
-        bridges = {link.get("ifname") for link in netlink.get_links() if link.get(("linkinfo", "kind")) == "bridge"}
-    return interfaces_to_the_internet() & bridges
-
-
-def looks_into_bridges() -> dict[str, bool]:
-    """Whether nftables sees what crosses a bridge of this machine, by family (br_netfilter)."""
-    files = {"IPv4": "/proc/sys/net/bridge/bridge-nf-call-iptables", "IPv6": "/proc/sys/net/bridge/bridge-nf-call-ip6tables"}
-    return {family: _reads_one(Path(file)) for family, file in files.items()}
-
-
-def forwards() -> dict[str, bool]:
-    """Whether this machine passes packets on, by family: without that it is no gateway."""
-    files = {"IPv4": "/proc/sys/net/ipv4/ip_forward", "IPv6": "/proc/sys/net/ipv6/conf/all/forwarding"}
-    return {family: _reads_one(Path(file)) for family, file in files.items()}
-
-
-def _reads_one(path: Path) -> bool:
-    try:
-        return path.read_text(encoding="ascii").strip() == "1"
-    except OSError:
-        return False
 
 
 def _nft(commands: list[Command], *options: str) -> None:

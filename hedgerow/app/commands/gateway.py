@@ -17,7 +17,7 @@ from hedgerow.app.control.gateway_keeper import Choice, census_of, choice_file, 
 from hedgerow.app.settings import Settings, default_state
 from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.network import gateway as nftables
-from hedgerow.network.gateway import BRIDGE_MEND
+from hedgerow.network import interfaces
 from hedgerow.network.gateway_rules import Gateway, render_table
 from hedgerow.network.standing import Census, Standing
 
@@ -125,18 +125,18 @@ def _choice(state: Path, lan: list[str] | None, **wishes: bool | None) -> Choice
     before = Choice.load(state)
     names = tuple(dict.fromkeys(lan)) if lan else before.lan if before else _only_lan()
     # One that was chosen before may come later: at boot the gateway is in place before the network.
-    missing = [name for name in names if name not in nftables.interfaces()] if lan else []
+    missing = [name for name in names if name not in interfaces.names()] if lan else []
     if missing:
-        raise nftables.GatewayError(f"There is no interface {missing[0]}: there are {', '.join(nftables.interfaces()) or 'none'}.")
+        raise nftables.GatewayError(f"There is no interface {missing[0]}: there are {', '.join(interfaces.names()) or 'none'}.")
     said = {wish: value for wish, value in wishes.items() if value is not None}
     return replace(before or Choice(names), lan=names, **said)
 
 
 def _only_lan() -> tuple[str, ...]:
     """The one interface that does not lead to the internet; a guess among several would guard the wrong side."""
-    inner = [name for name in nftables.interfaces() if name not in nftables.interfaces_to_the_internet()]
+    inner = [name for name in interfaces.names() if name not in interfaces.to_the_internet()]
     if len(inner) != 1:
-        raise nftables.GatewayError(f"Say on which interface the devices are, with --lan. There are {', '.join(nftables.interfaces())}.")
+        raise nftables.GatewayError(f"Say on which interface the devices are, with --lan. There are {', '.join(interfaces.names())}.")
     return tuple(inner)
 
 
@@ -175,7 +175,7 @@ def _described(gateway: Gateway, census: Census) -> Iterator[str]:
 def _warnings(gateway: Gateway) -> Iterator[str]:
     if gateway.doors.pages is None:
         yield "pages come to Hedgerow only where a device names it as its proxy: start it with `hedgerow up --transparent 0.0.0.0:3129`"
-    others = sorted({*nftables.interfaces()} - {*gateway.lan} - nftables.interfaces_to_the_internet())
+    others = sorted({*interfaces.names()} - {*gateway.lan} - interfaces.to_the_internet())
     if others:
         yield f"devices on {', '.join(others)} are not kept on the path: if there are any, name it with --lan too"
     yield from _path_warnings(gateway)
@@ -183,12 +183,12 @@ def _warnings(gateway: Gateway) -> Iterator[str]:
 
 def _path_warnings(gateway: Gateway) -> Iterator[str]:
     """Whether packets of devices come by at all."""
-    if nftables.bridges_to_the_internet() & set(gateway.lan):
-        for family, looks in nftables.looks_into_bridges().items():
+    if interfaces.bridges_to_the_internet() & set(gateway.lan):
+        for family, looks in interfaces.looks_into_bridges().items():
             if not looks:
-                yield f"{family} that crosses the bridge is not looked at: {BRIDGE_MEND}"
+                yield f"{family} that crosses the bridge is not looked at: {interfaces.BRIDGE_MEND}"
         return
-    for family, passes_on in nftables.forwards().items():
+    for family, passes_on in interfaces.forwards().items():
         if not passes_on:
             yield f"this machine does not forward {family}, so devices have another router for it and are not kept on the path"
     if gateway.one_armed:

@@ -64,11 +64,13 @@ def gateway_of(choice: Choice, settings: Settings, ports: tuple[int, ...]) -> Ga
 
     Raises OSError, and GatewayError where DNS listens elsewhere.
     """
+    from hedgerow.network import interfaces  # here and not above: most machines have no gateway to carry its weight for
+
     if settings.dns.host not in EVERYWHERE:
         raise nftables.GatewayError(
             f"DNS is served at {settings.dns} only: the gateway needs it at every address, such as --dns 0.0.0.0:53."
         )
-    one_armed = bool(nftables.interfaces_to_the_internet() & set(choice.lan))
+    one_armed = bool(interfaces.to_the_internet() & set(choice.lan))
     pages = settings.transparent.port if settings.transparent and settings.transparent.host in EVERYWHERE else None
     return Gateway(choice.lan, Doors(settings.dns.port, pages, ports), one_armed, choice.strict, choice.allow_ipsec, choice.allow_ssh)
 
