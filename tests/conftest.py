@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from small_internet import SmallInternet, small_internet
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
+# A loaded machine is slow, which is no mistake. In CI the examples are the same each time; elsewhere new ones are looked for.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ)
+settings.load_profile("patient")
 
 LONGEST = (
     *("dashboards/test_browser", "dashboards/test_attacks", "dashboards/test_web", "proxy/test_gate", "blocklists/test_real_lists"),

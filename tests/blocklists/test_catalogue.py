@@ -501,7 +501,7 @@ LABEL = st.sampled_from(["a", "b", "ab", "a-b", "c_", "0", "zz"])
 DOMAIN = st.lists(LABEL, min_size=1, max_size=4).map(lambda labels: ".".join([*labels, "example"]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lists=st.lists(st.lists(DOMAIN, max_size=30), min_size=1, max_size=4),
     asked=st.lists(DOMAIN, max_size=20),

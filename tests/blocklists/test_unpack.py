@@ -160,7 +160,7 @@ def test_controld(tmp_path: Path) -> None:
     assert [bool(catalogue.host_mask(host)) for host in ("a.example", "good.a.example", "off.example")] == [True, False, False]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     start=st.sampled_from([b"", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh9", b"PK\x03\x04", b"\xff\xfe", b'{"group"', b"include:x\n"]),
     rest=st.binary(max_size=200),

@@ -188,7 +188,7 @@ def test_every_call_answers_as_it_is_described(whole_api):
     for result in whole_api.get_all_operations():
         operation = result.ok()
 
-        @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=15, suppress_health_check=list(HealthCheck), database=None)
         @given(operation.as_strategy())
         def holds(case):
             answer = case.call(headers={"authorization": f"Bearer {TOKEN}"}, timeout=20)

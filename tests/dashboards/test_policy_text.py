@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.dashboards.policy_text import EMPTY, diff, edited, edited_together, exclude, include, put, put_times, remove, rename
@@ -175,7 +175,6 @@ def test_what_is_no_policy_is_refused(text):
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20)
 
 
-@settings(deadline=None)
 @given(NAMES, NAMES)
 def test_no_name_breaks_out_of_its_place(name, note):
     """Whatever somebody is called: the file then says that and nothing else."""

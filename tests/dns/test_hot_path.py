@@ -55,7 +55,7 @@ def check_all(batches: list[list[bytes]]) -> int:
     return asyncio.run(main())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.lists(datagrams(), min_size=2, max_size=8), min_size=1, max_size=4))
 def test_the_cache_makes_no_difference(batches: list[list[bytes]]) -> None:
     check_all(batches)

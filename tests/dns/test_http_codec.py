@@ -46,7 +46,7 @@ def test_asking_and_cancelling_without_end_is_ended() -> None:
         codec.receive(asking.data_to_send())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(some.sampled_from([b"", b"GET ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]), some.lists(some.binary(max_size=200), max_size=5))
 def test_junk_is_refused_in_an_orderly_way(start: bytes, pieces: list[bytes]) -> None:
     for codec in (Http1(lambda _data: None), Http2(lambda _data: None)):

@@ -31,7 +31,7 @@ def test_every_call_answers_as_it_is_described(whole_internet: SmallInternet) ->
 
 
 def _try(operation: Any, token: str) -> str:
-    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=8, suppress_health_check=list(HealthCheck), database=None)
     @given(operation.as_strategy())
     def holds(case: Any) -> None:
         answer = case.call(headers={"Authorization": f"Bearer {token}"}, timeout=60)

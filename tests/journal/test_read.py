@@ -90,7 +90,7 @@ def test_counts_by_reason_and_device(reader):
     st.lists(st.tuples(st.integers(0, 5 * 86400), st.sampled_from(["adult", "games"]), st.integers(1, 9)), max_size=30),
     st.integers(0, 5 * 86400),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_sums_by_day_and_by_hour_say_the_same(told, since):
     with tempfile.TemporaryDirectory() as folder:
         engine = open_journal(Path(folder) / "journal.sqlite")

@@ -3,14 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import compile_generation
 from hedgerow.blocklists.sources import Source, starter_sources
-
-settings.register_profile("patient", deadline=None)  # a loaded machine is slow, which is no mistake
-settings.load_profile("patient")
 
 LISTS = {
     "adult": "adult.example\n",

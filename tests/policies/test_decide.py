@@ -18,7 +18,7 @@ from hedgerow.policies.reading.load import load_policy, parse_policy
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.times.schedule import state_at
 
-RELAXED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+RELAXED = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
 HOSTS = (
     "adult.example", "gambling.example", "social.example", "vpn.example", "both.example", "mixed.example", "news.example", "www.google.com",

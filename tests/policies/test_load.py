@@ -124,7 +124,7 @@ lan ~ true [ ] { } : ' " # | > % @ none ports every-day 1e5 é
 words = st.sampled_from([*WORDS.split(), "x y", "- ", "\n", "  ", ", ", ": ", "\t", "\u2028"])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode), st.lists(words, max_size=40).map("".join).map(str.encode)))
 def test_whatever_is_in_the_file_it_is_a_policy_or_a_list_of_mistakes(data: bytes) -> None:
     problems = _problems_of(data)
@@ -145,7 +145,7 @@ json_like = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.dictionaries(st.sampled_from([*RawPolicy.model_fields, "nonsense"]), json_like, max_size=5))
 def test_any_shape_ends_in_a_policy_or_a_list_of_mistakes(document: object) -> None:
     data = TypeAdapter(object).dump_json(document)  # JSON is YAML
