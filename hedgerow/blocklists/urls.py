@@ -145,10 +145,10 @@ def _make_pattern_test(rule: UrlRule, by_host: bool, match_case: bool) -> Test |
     pattern = rule.pattern if match_case else rule.pattern.lower()
     if by_host and rule.host and pattern.startswith("||"):
         return _test_rest(pattern[2 + len(rule.host) :], match_case)
-    search = compile_pattern(pattern, match_case).search
+    search, piece = compile_pattern(pattern, match_case).search, _longest_piece(pattern)
     if match_case:
-        return lambda asked: search(asked.url)
-    return lambda asked: search(asked.text)
+        return lambda asked: piece in asked.text and search(asked.url)
+    return lambda asked: piece in asked.text and search(asked.text)
 
 
 def _test_rest(rest: str, match_case: bool) -> Test | None:
@@ -162,10 +162,19 @@ def _test_rest(rest: str, match_case: bool) -> Test | None:
     expression = compile_rest(rest, match_case)
     if expression is None:
         return None
-    match = expression.match
+    match, piece = expression.match, _longest_piece(rest)
     if match_case:
-        return lambda asked: match(asked.url, asked.host_end)
-    return lambda asked: match(asked.text, asked.host_end)
+        return lambda asked: piece in asked.text and match(asked.url, asked.host_end)
+    return lambda asked: piece in asked.text and match(asked.text, asked.host_end)
+
+
+def _longest_piece(pattern: str) -> str:
+    """What stands in every URL that a pattern matches, in lower case: looked for first, since expressions are slow to say no."""
+    return max(_PLAIN.findall(unescape(pattern).lower()), key=len, default="")
+
+
+def _is_of(host: str, domain: str) -> bool:
+    return host.endswith(domain) and (len(host) == len(domain) or host[-len(domain) - 1] == ".")
 
 
 def _is_border(text: str, place: int) -> bool:
@@ -298,6 +307,8 @@ class UrlMatcher:
             crowded += bucket.crowded
             for rules, kept in ((bucket.blocks, blocks), (bucket.exceptions, exceptions)):
                 for rule in rules:
+                    if rule.rule.host and not _is_of(host, rule.rule.host):
+                        continue  # found by the site that asks, and about another host
                     if rule.types & resource and (rule.conditions is None or _holds(rule, rule.conditions, host, initiator)):
                         kept.append(rule)
         near = Bucket(resource, tuple(blocks), tuple(exceptions), tuple(crowded)) if blocks or exceptions or crowded else EMPTY

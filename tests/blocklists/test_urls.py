@@ -130,6 +130,9 @@ YES, NO = True, False
         ("/banner/*$to=~a.example", "https://a.example/banner/1", "image", "", NO),
         ("/BannerX/*$match-case", "https://a.example/BannerX/1", "image", "", YES),
         ("/BannerX/*$match-case", "https://a.example/bannerx/1", "image", "", NO),
+        ("||a.example/Ba*NnerX^$match-case", "https://a.example/Ba/1/NnerX", "image", "", YES),
+        ("||a.example/Ba*NnerX^$match-case", "https://a.example/Ba/1/nnerx", "image", "", NO),
+        ("||a.example/ba*NnerX", "https://a.example/BA/nnerx", "image", "", YES),
         ("/banner\\d{2}/", "https://a.example/banner12", "image", "", YES),
         ("/banner\\d{2}/", "https://a.example/banner1", "image", "", NO),
         ("/Banner\\d/$match-case", "https://a.example/banner1", "image", "", NO),
@@ -196,6 +199,14 @@ def test_an_exception_lifts_from_a_host_that_is_blocked_as_a_whole(tmp_path: Pat
     assert find(matcher, "http://ads.example/player.js", "script", blocked=1).lifted == 1
     assert find(matcher, "http://ads.example/player.js", "image", blocked=1).lifted == 0
     assert find(matcher, "http://ads.example/other.js", "script", blocked=1).lifted == 0
+
+
+def test_rules_found_by_the_site_that_asks_are_about_their_host_and_what_is_beneath_it(tmp_path: Path) -> None:
+    crowd = "\n".join(f"||ads.example/{number}^$domain=page.example" for number in range(10))
+    matcher = open_matcher(tmp_path, crowd)
+    for host, expected in (("ads.example", 1), ("www.ads.example", 1), ("bads.example", 0), ("ads.example.org", 0), ("page.example", 0)):
+        assert len(texts(find(matcher, f"https://{host}/7"))) == expected, host
+    assert texts(find(matcher, "https://ads.example/7", initiator="other.example")) == []
 
 
 @pytest.mark.parametrize(("initiator", "lifted"), [("one.example", 1), ("other.example", 0), ("", 1), ("null", 1)])
