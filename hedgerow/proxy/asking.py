@@ -79,7 +79,7 @@ def _fields(body: bytes) -> dict[str, str]:
 def host_of_url(url: str) -> str:
     """The canonical host of a URL as Referer and Origin hold them, or an empty text."""
     try:
-        return parse_host(urlsplit(url).hostname or "") or ""
+        return (parse_host(urlsplit(url).hostname or "") or "") if url else ""
     except ValueError:
         return ""
 
