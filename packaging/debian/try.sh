@@ -1,67 +1,115 @@
 #!/bin/sh
-# Installs, runs, upgrades, removes and purges the package in a fresh Debian root, in a network namespace of its own. Needs root,
-# debootstrap and the network; takes some minutes. Usage: try.sh PACKAGE.deb [RELEASE]
+# Boots a fresh Debian under systemd-nspawn, as a router with nothing but itself, and installs, runs, upgrades, removes and purges the
+# package there, with a reboot in between. Needs root, debootstrap, systemd-container and Debian's archive; takes some minutes.
+# Usage: try.sh PACKAGE.deb [RELEASE]
 set -eu
 package=$(readlink -f "$1")
 root=$(mktemp -d)
 chmod 755 "$root"
 trap 'rm -rf "$root"' EXIT INT TERM
-debootstrap --variant=minbase --include=nftables,adduser,iproute2,init-system-helpers,ca-certificates,systemd,python3 "${2:-trixie}" "$root" >/dev/null
+# What the package depends on, since there is no network inside; and what asks.
+debootstrap --variant=minbase --include=systemd-sysv,nftables,adduser,ca-certificates,python3,iproute2,procps,knot-dnsutils,curl "${2:-trixie}" "$root" >/dev/null
 
 # The same package as a later version.
-mkdir "$root/tmp/later" "$root/tmp/d"
-dpkg-deb -R "$package" "$root/tmp/later"
-sed -i 's/^Version: .*/&+later/' "$root/tmp/later/DEBIAN/control"
-dpkg-deb --root-owner-group -Znone --build "$root/tmp/later" "$root/tmp/d/later.deb" >/dev/null
-rm -rf "$root/tmp/later"
-cp "$package" "$root/tmp/d/first.deb"
+mkdir "$root/later" "$root/try"
+dpkg-deb -R "$package" "$root/later"
+sed -i 's/^Version: .*/&+later/' "$root/later/DEBIAN/control"
+dpkg-deb --root-owner-group -Znone --build "$root/later" "$root/try/later.deb" >/dev/null
+rm -rf "$root/later"
+cp "$package" "$root/try/first.deb"
 
-cat >"$root/tmp/inside.sh" <<'END'
-set -eu
-export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin
-ip link set lo up
-ip link add lan0 type veth peer name lan1
-ip address add 192.168.9.1/24 dev lan0
-ip link set lan0 up
-ip link set lan1 up
-check() { if "$@" >/tmp/said 2>&1; then echo "good: $*"; else echo "BAD: $*"; cat /tmp/said; tail -n 40 /tmp/err 2>/dev/null; exit 1; fi; }
-serves() { grep -q '^hedgerow ready' /tmp/out; }
-wait_for() { for _ in $(seq 300); do if "$@"; then return 0; fi; sleep 0.2; done; return 1; }
-rights=+net_admin,+net_bind_service
+network=$root/etc/systemd/network
+for port in lan wan; do
+    printf '[NetDev]\nName=%s\nKind=veth\n[Peer]\nName=%s-peer\n' $port $port >"$network/$port.netdev"
+    printf '[Match]\nName=%s-peer\n[Network]\nLinkLocalAddressing=ipv6\n' $port >"$network/$port-peer.network"
+done
+printf '[Match]\nName=lan\n[Network]\nAddress=192.168.9.1/24\n' >"$network/lan.network"
+printf '[Match]\nName=wan\n[Network]\nDHCP=yes\n' >"$network/wan.network" # nobody answers: the provider is down
+chroot "$root" systemctl --quiet enable systemd-networkd 2>/dev/null
 
-check dpkg -i /tmp/d/first.deb
+cat >"$root/try/said.sh" <<'END'
+check() { if "$@" >/tmp/said 2>&1; then echo "good: $*"; else echo "BAD: $*"; cat /tmp/said; journalctl -u 'hedgerow*' --no-pager -n 40; exit 1; fi; }
+wait_for() { for _ in $(seq 300); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.2; done; "$@"; }
+blocks() { kdig @192.168.9.1 +short +timeout=1 +retry=0 www.tiktok.com | grep -qx 0.0.0.0; }
+refuses() { curl -s -x http://192.168.9.1:3128 http://www.tiktok.com/ | grep -qi helpline; }
+exposure() { test "$(systemd-analyze security --no-pager --threshold=30 "$1" | sed -n 's/.*exposure level.*: \([0-9]\).*/\1/p')" -le 3; }
+pid() { systemctl show --property=MainPID --value hedgerow; }
+is_another() { test "$(pid)" != 0 && test "$(pid)" != "$1"; }
+END
+
+cat >"$root/try/first.sh" <<'END'
+. /try/said.sh
+check dpkg -i /try/first.deb
+check wait_for blocks
+check refuses
+check systemctl is-enabled hedgerow hedgerow-gateway
+check exposure hedgerow
+check exposure hedgerow-gateway
 check test "$(stat -c %U:%a /var/lib/hedgerow)" = hedgerow:700
+check test "$(ps -o user= -p "$(pid)")" = hedgerow
 check hedgerow check /etc/hedgerow/hedgerow.yaml
-# As the unit starts it: its user, its two rights and no others.
-cd /var/lib/hedgerow
-setpriv --reuid=hedgerow --regid=hedgerow --init-groups --no-new-privs --bounding-set=-all,$rights --inh-caps=$rights --ambient-caps=$rights \
-    /opt/hedgerow/bin/hedgerow up --policy /etc/hedgerow/hedgerow.yaml --state /var/lib/hedgerow --dns 0.0.0.0:53 \
-    --transparent 0.0.0.0:3129 >/tmp/out 2>/tmp/err &
-process=$!
-cd /
-check wait_for serves
-check hedgerow gateway apply --lan lan0
+check hedgerow gateway apply --lan lan
 check hedgerow pause
-check hedgerow gateway status
-check sh -c 'hedgerow gateway status | grep -q "^closed: all others"'
+check wait_for sh -c 'hedgerow gateway status | grep -q "^closed: all others"'
 check test -z "$(find /var/lib/hedgerow ! -user hedgerow)"
-kill "$process"
-wait "$process" || true
+check systemctl reload hedgerow
+was=$(pid)
+check kill -KILL "$was"
+check wait_for is_another "$was"
+check wait_for blocks
+check test -e /var/lib/hedgerow/gateway.json
+END
+
+cat >"$root/try/second.sh" <<'END'
+. /try/said.sh
+check systemctl is-active hedgerow-gateway
 check nft list table inet hedgerow
-sha256sum /var/lib/hedgerow/ca/hedgerow-ca.pem >/tmp/before
+check wait_for blocks
+check sh -c 'hedgerow gateway status | grep -q "^closed: all others"'
+sha256sum /var/lib/hedgerow/ca/hedgerow-ca.pem >/try/before
 echo '# mine' >>/etc/hedgerow/hedgerow.yaml
 
-check dpkg -i /tmp/d/later.deb
-check sha256sum -c /tmp/before
+systemctl disable --quiet hedgerow-gateway
+check dpkg -i /try/later.deb
+check wait_for blocks
+check sha256sum -c /try/before
 check grep -q '# mine' /etc/hedgerow/hedgerow.yaml
 check test -e /var/lib/hedgerow/backups/journal.sqlite.before-upgrade-from-*
 check nft list table inet hedgerow
+check sh -c '! systemctl is-enabled hedgerow-gateway'
 
 check dpkg -r hedgerow
+check test "$(pgrep -c -u hedgerow)" = 0
 check test "$(nft list tables)" = ""
 check test -e /var/lib/hedgerow/journal.sqlite
+check dpkg -i /try/first.deb
+check wait_for blocks
+check grep -q '# mine' /etc/hedgerow/hedgerow.yaml
 check dpkg -P hedgerow
-for gone in /opt/hedgerow /etc/hedgerow /var/lib/hedgerow /usr/share/hedgerow /usr/bin/hedgerow; do check test ! -e "$gone"; done
+check test -z "$(find / -xdev -name '*hedgerow*' ! -path '/try/*' ! -path '/var/log/journal/*' ! -path '/proc/*')"
 check sh -c '! getent passwd hedgerow'
 END
-unshare --mount --pid --fork --net --mount-proc="$root/proc" chroot "$root" sh /tmp/inside.sh
+
+cat >"$root/etc/systemd/system/try.service" <<'END'
+[Unit]
+After=systemd-networkd.service
+[Service]
+Type=oneshot
+Environment=DEBIAN_FRONTEND=noninteractive
+ExecStart=/bin/sh -eu /try/now.sh
+ExecStopPost=/bin/sh -c 'echo "$EXIT_STATUS" >/try/status'
+ExecStopPost=systemctl --no-block poweroff
+StandardOutput=append:/try/out
+StandardError=append:/try/out
+[Install]
+WantedBy=multi-user.target
+END
+chroot "$root" systemctl --quiet enable try.service 2>/dev/null
+for boot in first second; do
+    cp "$root/try/$boot.sh" "$root/try/now.sh"
+    : >"$root/try/out"
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --directory="$root" --boot --private-network --register=no --keep-unit \
+        --console=pipe </dev/null >/dev/null 2>&1 || true
+    cat "$root/try/out"
+    test "$(cat "$root/try/status")" = 0
+done

@@ -91,22 +91,24 @@ def _designation(policy: Policy, settings: Settings) -> Designation | None:
 
 
 class UpstreamChoice:
-    """Opens upstreams, and opens others when a new policy names others."""
+    """Opens upstreams, and opens others when a new policy names others, or the system does: at boot it may have had none yet."""
 
     def __init__(self, settings: Settings, policy: Policy, meter: UpstreamMeter) -> None:
         self._settings = settings
         self._meter = meter
         self._network = policy.network
+        self._system = ""
 
     def open(self) -> Upstreams:
         """Raises nothing: the policy's names were checked when it was loaded. Nothing is connected yet."""
+        self._system = system_servers()
         upstreams = upstreams_of(self._network, self._settings, self._meter.count)
         if not upstreams.names:
             log.error("There is no upstream to ask: name some in the policy file, such as network: {upstream: [9.9.9.9]}.")
         return upstreams
 
     def open_if_changed(self, policy: Policy) -> Upstreams | None:
-        same = _said(policy.network) == _said(self._network)
+        same = _said(policy.network) == _said(self._network) and system_servers() == self._system
         self._network = policy.network
         return None if same else self.open()
 
@@ -117,7 +119,7 @@ def upstreams_of(network: Network, settings: Settings, count: Count | None = Non
     places = (settings.dns, settings.dot, settings.doh, settings.doq)
     return open_upstreams(
         network.upstream,
-        resolv_conf=_system_servers(),
+        resolv_conf=system_servers(),
         own=[(endpoint.host, endpoint.port) for place in places if place is not None for endpoint in place.every_family()],
         count=count,
         trust=Trust(settings.upstream_ca),
@@ -135,8 +137,8 @@ def _said(network: Network) -> tuple[object, ...]:
     return network.upstream, resolver.strategy, resolver.dnssec, resolver.forward, resolver.records
 
 
-def _system_servers() -> str:
-    """The text of all resolv.confs there are."""
+def system_servers() -> str:
+    """The text of all resolv.confs there are; they change when the machine joins a network."""
     texts = []
     for path in RESOLV_CONFS:
         try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import SnapshotWatch, View
+from hedgerow.app.workers.resolvers import system_servers
 from hedgerow.journal.courier import Courier
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.network.neighbours import Neighbours
@@ -28,6 +29,7 @@ TICK_S = 0.1
 COUNTERS_EVERY_S = 1.0
 SEEN_AGAIN_S = 300.0
 FORGET_EVERY_S = 10.0  # an address may go to another device
+SYSTEM_EVERY_S = 2.0
 
 
 class Worker:
@@ -49,6 +51,7 @@ class Worker:
         self._horizon = math.inf
         self._seen: dict[DeviceId, tuple[float, str]] = {}
         self._last_tick = time.time()
+        self._system_servers = system_servers()
 
     def client(self, address: str) -> tuple[Device, Ruleset] | None:
         """The device at `address` and what holds for it now; None for an address that gets no service."""
@@ -125,6 +128,7 @@ class Worker:
             tasks.create_task(self.neighbours.keep_fresh())
             tasks.create_task(self._tick_for_ever())
             tasks.create_task(self._report_counters())
+            tasks.create_task(self._follow_system())
 
     async def _tick_for_ever(self) -> None:
         forgotten = time.monotonic()
@@ -147,6 +151,17 @@ class Worker:
         self._horizon = math.inf
         if tell:
             self.on_forget()
+
+    async def _follow_system(self) -> None:
+        """Opens other upstreams when the system names others: at boot it may have had none yet, and it may join another network."""
+        while True:
+            await asyncio.sleep(SYSTEM_EVERY_S)
+            servers = system_servers()
+            if servers != self._system_servers:
+                self._system_servers = servers
+                self._forget(tell=False)
+                self.on_swap(self.view)
+                log.info("the system names other resolvers")
 
     async def _report_counters(self) -> None:
         while True:
