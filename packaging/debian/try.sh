@@ -62,7 +62,7 @@ END
 
 cat >"$root/try/second.sh" <<'END'
 . /try/said.sh
-check systemctl is-active hedgerow-gateway
+check wait_for systemctl is-active hedgerow-gateway
 check nft list table inet hedgerow
 check wait_for blocks
 check sh -c 'hedgerow gateway status | grep -q "^closed: all others"'
