@@ -53,8 +53,9 @@ class Memory:
         self.keys = _keys_of(self.names, family)
 
     def reset(self) -> None:
-        """Make all of it ready to receive."""
-        self.headers[:] = self._fresh_headers
+        """Make all of it ready to receive. Of a header only the room for packet info shrinks: senders' addresses all have one length."""
+        if self._packet_info:
+            self.headers[:] = self._fresh_headers
         self.pieces[:] = self._fresh_pieces
 
     def gather(self, indexes: Sequence[int]) -> None:

@@ -24,6 +24,8 @@ from hedgerow.dns.wire import SUFFIX_OCTETS
 
 log = logging.getLogger(__name__)
 
+_BATCHES: Final = 4  # at one wake-up, so that other sockets get their turn
+_MANY: Final = 8  # datagrams at once: the next are there already, most likely
 _FORBIDDEN: Final = (errno.ENOSYS, errno.EPERM)  # by an old kernel, or by a sandbox
 
 
@@ -56,6 +58,12 @@ def note_packet_info(sock: socket.socket) -> bool:
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
     return True
+
+
+def is_forbidden(sock: socket.socket) -> bool:
+    """Whether this system has no recvmmsg for us."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.recvmmsg(sock.fileno(), None, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _FORBIDDEN
 
 
 class Listener:
@@ -164,35 +172,47 @@ class BatchListener(Listener):
     def __init__(self, responder: Responder, sock: socket.socket) -> None:
         if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
             raise NotImplementedError("not a 64-bit little-endian Linux")
-        libc = ctypes.CDLL(None, use_errno=True)
+        if is_forbidden(sock):
+            raise NotImplementedError("this system forbids recvmmsg")
+        libc = ctypes.CDLL(None)
         self._recvmmsg, self._sendmmsg = libc.recvmmsg, libc.sendmmsg
         self._recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
         self._sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
         self._file = sock.fileno()
-        if self._recvmmsg(self._file, None, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _FORBIDDEN:
-            raise NotImplementedError("this system forbids recvmmsg")
         super().__init__(responder, sock)
         self._memory = Memory(sock.family, packet_info=self._several_addresses)
         asyncio.get_running_loop().add_reader(sock, self._drain)
 
     def _drain(self) -> None:
+        """Take a few batches as long as there is much to take, without asking the loop in between, which costs as much as some answers."""
+        for _ in range(_BATCHES):
+            if self._take_batch() < _MANY:
+                break
+
+    def _take_batch(self) -> int:
+        """Returns how many datagrams there were."""
         memory = self._memory
         memory.reset()
-        count = self._recvmmsg(self._file, memory.headers_at, BATCH, socket.MSG_DONTWAIT, None)
+        count: int = self._recvmmsg(self._file, memory.headers_at, BATCH, socket.MSG_DONTWAIT, None)
         if count <= 0:
-            return
-        clients = self._responder.clients
+            return 0
         now = self._responder.resolver.clocks.steady()
-        clients.keep_time(now)
+        self._responder.clients.keep_time(now)
         missed, over = self._answer_hits(now, count)
-        hits = count - len(missed) - len(over)
-        if hits:
-            self._send_batch(hits, count, {*over, *[each[0] for each in missed]})
+        hits = count
+        if missed or over:
+            unanswered = {*over, *[each[0] for each in missed]}
+            hits -= len(unanswered)
+            memory.gather([index for index in range(count) if SLOTS_AT[index] not in unanswered])
+            self._send_batch(memory.outgoing_at, hits)
+        else:
+            self._send_batch(memory.headers_at, hits)
         self._count(now, hits, len(over))
         for at, words, key, known in missed:
             self._slow(memory.slots[at : at + 2] + words, key, known, *memory.sender(SLOTS_AT.index(at)))
         if missed:
             self._misses.turn()
+        return count
 
     def _answer_hits(self, now: float, count: int) -> tuple[list[_Missed], list[int]]:
         """Write answers over those queries of a batch whose answers the cache has. Returns the others: those that it has not, and where the
@@ -241,12 +261,8 @@ class BatchListener(Listener):
         limits.take(bucket, allowed - left)
         return missed, over
 
-    def _send_batch(self, hits: int, count: int, unanswered: set[int]) -> None:
-        """Send what has been written into the slots, but for those at `unanswered`."""
-        at = self._memory.headers_at
-        if unanswered:
-            self._memory.gather([index for index in range(count) if SLOTS_AT[index] not in unanswered])
-            at = self._memory.outgoing_at
+    def _send_batch(self, at: int, hits: int) -> None:
+        """Send what has been written into the slots of these headers."""
         while hits:
             sent = self._sendmmsg(self._file, at, hits, socket.MSG_DONTWAIT)
             if sent <= 0:  # the first of them could not be sent
