@@ -39,15 +39,20 @@ def prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
 
 
 def watch(
-    flow: http.HTTPFlow, ruleset: Ruleset, book: PhraseBook, refuse: Callable[[Decision], Answer], weighed: Callable[[str], None]
+    flow: http.HTTPFlow,
+    url: str,
+    ruleset: Ruleset,
+    book: PhraseBook,
+    refuse: Callable[[Decision], Answer],
+    weighed: Callable[[str], None],
 ) -> None:
-    """Have the answer to a request that was let through watched, where the policy says something about content."""
+    """Have the answer to a request for `url`, which was let through, watched where the policy says something about content."""
     rules, response = ruleset.content, flow.response
     if response is None or not (rules.page_limit or rules.files) or response.status_code in _BODILESS or response.status_code < 200:
         return
     fields = response.headers
     media, disposition = fields.get("content-type", ""), fields.get("content-disposition", "")
-    kind = file_kind(rules, flow.request.url, media, disposition)
+    kind = file_kind(rules, url, media, disposition)
     if kind is not None:
         flow.metadata[REFUSAL] = refuse(Decision(Verdict.BLOCK, Reason.FILE, kind))
         return

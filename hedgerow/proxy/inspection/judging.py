@@ -241,7 +241,7 @@ class Inspection:
         def weighed(verdict: str) -> None:
             self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)
 
-        content.watch(flow, running.ruleset, self._phrases(), refuse, weighed)
+        content.watch(flow, running.requests[0].url or "", running.ruleset, self._phrases(), refuse, weighed)
 
     def _phrases(self) -> PhraseBook:
         """Those of the policy in force; a list that cannot be read is left out, and said to be."""

@@ -7,6 +7,7 @@ every hook looks up what its own fields are called.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from itertools import count
 from types import SimpleNamespace
@@ -22,6 +23,12 @@ _HOW = ("utf-8", "surrogateescape")
 @lru_cache(512)
 def _key(name: str | bytes) -> bytes:
     return (name.encode(*_HOW) if isinstance(name, str) else name).lower()
+
+
+def _init(self: http.Headers, fields: Iterable[tuple[bytes, bytes]] = (), **more: str | bytes) -> None:
+    self.fields = tuple([(name, value) for name, value in fields])
+    for name, text in more.items():
+        self[name.replace("_", "-")] = text
 
 
 def _get_all(self: http.Headers, name: str | bytes) -> list[str]:
@@ -66,7 +73,7 @@ def _args(self: commands.StartHook) -> list[Any]:
 def install() -> None:
     """Make all header fields, messages and what goes with them in this process lean. Call it once."""
     headers: Any = http.Headers
-    headers.get_all, headers.get, headers.__contains__ = _get_all, _get, _contains
+    headers.__init__, headers.get_all, headers.get, headers.__contains__ = _init, _get_all, _get, _contains
     data: Any = http.MessageData
     data.__post_init__ = lambda _self: None
     numbers = count(1)

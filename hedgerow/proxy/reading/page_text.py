@@ -11,6 +11,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 from hedgerow.proxy.reading.codings import Unpacker
 
@@ -157,6 +158,7 @@ def find_charset(start: bytes, declared: str) -> str:
     return "utf-8"
 
 
+@lru_cache(256)
 def _codec(name: str) -> str | None:
     try:
         found = codecs.lookup(name.strip("\"' ")).name
