@@ -93,12 +93,13 @@ END
 cat >"$root/etc/systemd/system/try.service" <<'END'
 [Unit]
 After=systemd-networkd.service
+SuccessAction=poweroff
+FailureAction=poweroff
 [Service]
 Type=oneshot
 Environment=DEBIAN_FRONTEND=noninteractive
 ExecStart=/bin/sh -eu /try/now.sh
 ExecStopPost=/bin/sh -c 'echo "$EXIT_STATUS" >/try/status'
-ExecStopPost=systemctl --no-block poweroff
 StandardOutput=append:/try/out
 StandardError=append:/try/out
 [Install]

@@ -40,7 +40,7 @@ def report(
         out.write_text(call_text(state, f"/report?language={language}"), encoding="utf-8")
     except OSError as error:
         fail(f"Can't write {out}: {error.strerror}.")
-    print(f"Wrote {out}.")
+    print(f"Wrote {out.absolute()}.")
 
 
 def kept(
@@ -105,7 +105,7 @@ def backup(
     if as_json:
         print(json.dumps({"file": str(out), "holds": names, "keep_too": beside}))
         return
-    print(f"Saved {len(names)} files in {out}. Keep it as safe as a key.")
+    print(f"Saved {len(names)} files in {out.absolute()}. Keep it as safe as a key.")
     if beside:
         print(f"The policy also reads files that are not in it, so keep them too: {', '.join(beside)}.")
 
