@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from zoneinfo import available_timezones
 
@@ -24,14 +25,17 @@ def meant_country(text: str) -> str | None:
 def suggest_timezone(text: str) -> str:
     """` Did you mean …?` for a zone that is none: by its city, by its country, or by its letters.
 
-    >>> suggest_timezone("lisbon"), suggest_timezone("Germany").endswith(" Did you mean Europe/Berlin?"), suggest_timezone("qqq")
+    >>> suggest_timezone("lisbon"), suggest_timezone("Germany").endswith(" Did you mean Europe/Berlin?"), suggest_timezone("GMT+1")
     (' Did you mean Europe/Lisbon?', True, '')
     """
-    zones = available_timezones()
+    # Etc/GMT+1 is an hour behind Greenwich, not ahead, and knows of no summer time.
+    zones = {zone for zone in available_timezones() if not zone.startswith("Etc/")}
     cities = {zone.rpartition("/")[2].casefold(): zone for zone in sorted(zones)}
     city = cities.get(text.rpartition("/")[2].casefold().replace(" ", "_"))
     if city is not None:
         return did_you_mean(city)
+    if re.fullmatch(r"(gmt|utc)?\s*[+-]?\d+(:\d+)?", text, re.IGNORECASE):
+        return ""
     country = meant_country(text)
     of_country = [zone for zone in sorted(_zones_of(country)) if zone in zones] if country else []
     return did_you_mean(" or ".join(of_country)) if 0 < len(of_country) <= _FEW else suggest(text, zones)

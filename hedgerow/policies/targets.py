@@ -67,6 +67,11 @@ def _meant(item: str, known: list[str]) -> str:
     """What an unknown name may stand for; where nothing is near, how a site is written."""
     if limited := re.fullmatch(r"(.+?)\s+until\s+(.+)", item):
         return did_you_mean(f"{{what: {limited[1]}, until: {limited[2]}}}")
+    if timed := re.fullmatch(r"(.+?)\s+(?:only\s+)?(?:on|at|from|between|after|before|during)\s+.+", item):
+        meant = suggest(timed[1], known).removeprefix(" Did you mean ").removesuffix("?")
+        if meant or "." in timed[1]:
+            example = f'schedules: {{{meant or "site"}: {{only: {meant or timed[1]}, when: {{weekend: "10:00-12:00"}}}}}}'
+            return f" When it is open a schedule says, such as {example}"
     several = meant_list(item, set(known).__contains__)
     return did_you_mean(several) or suggest(item, known) or " A site is written as its domain, such as example.org."
 

@@ -13,10 +13,11 @@ from pydantic_core import ErrorDetails
 
 from hedgerow.policies.profiles import BUILTIN
 from hedgerow.policies.reading.network_settings import parse_mac, parse_network
-from hedgerow.policies.reading.schema import RawDevice, RawPerson, RawProfile, RawRules
-from hedgerow.policies.reading.suggestions import did_you_mean, suggest, with_hint
+from hedgerow.policies.reading.schema import RawDevice, RawList, RawPerson, RawProfile, RawRules
+from hedgerow.policies.reading.suggestions import did_you_mean, meant_days, suggest, with_hint
 
 _MANY_KEYS = 12
+_OWNERS = {"owner", "person", "people", "user", "users", "owned_by", "belongs_to"}
 
 
 def plain_words(detail: ErrorDetails, model: type[BaseModel]) -> str:
@@ -50,6 +51,10 @@ def plain_words(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _unknown_key(key: str, given: object, keys: list[str], place: tuple[int | str, ...]) -> str:
+    if "bedtime" in keys and (days := meant_days(key)):
+        return f"unknown key '{key}': {days} stands beneath bedtime, budget or the `when` of a schedule"
+    if "mac" in keys and key.lower() in _OWNERS:
+        return f"unknown key '{key}': whose it is, the `devices` of a person say"
     hint = suggest(key, keys)
     section = None if place or hint else _section_of(given)
     if section:
@@ -89,7 +94,9 @@ def _no_mapping(path: tuple[int | str, ...], given: object, model: type[BaseMode
 def _meant_entry(entry: type[BaseModel], given: object) -> str | None:
     """The mapping that somebody meant who wrote the one thing that matters alone: the address of a device, the age of a person."""
     if issubclass(entry, RawDevice) and isinstance(given, str):
-        return _meant_device(given)
+        return next((meant for word in given.split() if (meant := _meant_device(word))), None)
+    if issubclass(entry, RawList) and isinstance(given, str):
+        return f'{{category: adult, {"url" if "://" in given else "path"}: "{given}"}}'
     return f"{{age: {given}}}" if issubclass(entry, RawPerson) and isinstance(given, int) else None
 
 

@@ -127,6 +127,9 @@ class TimesReader:
         if "." in key or "/" in key or key[:1].isdigit():
             self.tree.add_problem(path, f"'{key}' is no day, category or service: minutes are counted for those only", key=True)
             return None
+        if suggest(key, ["internet"]) or key.lower() in {"total", "day", "per-day"}:
+            self.tree.add_problem(path, f"'{key}': minutes of all use are said by their days. Did you mean every-day?", key=True)
+            return None
         if days := meant_days(key):
             self.tree.add_problem(path, f"'{key}' names no days.{did_you_mean(days)}", key=True)
             return None
