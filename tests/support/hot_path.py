@@ -12,12 +12,14 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from struct import pack
+from types import SimpleNamespace
 from typing import Any, cast
 
 from hedgerow.dns.cases import Clocks
 from hedgerow.dns.listening.clients import Client
 from hedgerow.dns.listening.datagrams import BatchListener
 from hedgerow.dns.listening.listeners import Server
+from hedgerow.dns.listening.responder import DROPPED
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.upstreams.inquiries import Upstreams
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
@@ -29,7 +31,7 @@ _SENDER = pack("=H", 2) + pack("!H", 5353) + bytes((127, 0, 0, 1)) + bytes(8)  #
 class _Rules:
     """What the resolver reads of a ruleset."""
 
-    id, until, profile, trusts_ca = 1, None, "child-8-12", False
+    id, until, profile, trusts_ca, rules = 1, None, "child-8-12", False, SimpleNamespace(bypass=True)
 
 
 def _decide(_ruleset: Ruleset, request: Request) -> Decision:
@@ -59,6 +61,7 @@ class OneServer:
         self._datagram = datagram[:1232]
         self._sent.clear()
         self._listener._drain()
+        assert (DROPPED, "error") not in self._server.responder.counters, f"{datagram.hex()} could not be answered"
         return [answer for answer in self._sent if answer is not None]
 
     def forget(self) -> None:
