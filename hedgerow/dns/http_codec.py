@@ -109,7 +109,10 @@ class Http2(Codec):
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
-        self._connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+        self._connection = h2.connection.H2Connection(
+            # Our own headers are right; of the client's few are read, and are checked as octets.
+            h2.config.H2Configuration(client_side=False, validate_outbound_headers=False, normalize_outbound_headers=False)
+        )
         self._connection.local_settings = h2.settings.Settings(
             client=False,
             initial_values={
@@ -129,7 +132,7 @@ class Http2(Codec):
             events = self._connection.receive_data(data)
             found = [exchange for event in events if (exchange := self._take(event)) is not None]
             self._send_unsent()
-        except (h2.exceptions.ProtocolError, UnicodeDecodeError, ValueError) as error:
+        except (h2.exceptions.ProtocolError, ValueError) as error:
             self._flush()
             raise Broken from error
         self._flush()
@@ -138,9 +141,9 @@ class Http2(Codec):
     def _take(self, event: h2.events.Event) -> Exchange | None:
         match event:
             case h2.events.RequestReceived():
-                headers = {str(name): str(value) for name, value in event.headers}
-                method, path = headers.get(":method", ""), headers.get(":path", "")
-                self._requests[event.stream_id] = Exchange(event.stream_id, method, path, headers.get("content-type", ""))
+                headers = dict(event.headers)
+                method, path, kind = (headers.get(name, b"").decode("latin-1") for name in (b":method", b":path", b"content-type"))
+                self._requests[event.stream_id] = Exchange(event.stream_id, method, path, kind)
             case h2.events.DataReceived():
                 if event.stream_id in self._requests:
                     self._requests[event.stream_id].add(event.data)

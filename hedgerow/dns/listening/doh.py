@@ -83,6 +83,7 @@ class DohConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._codec: Codec | None = None
         self._client_id: str | None = None
+        self._unwritten: list[bytes] = []  # what one reading has led to is sent at once
         self._stuck = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -95,7 +96,8 @@ class DohConnection(asyncio.Protocol):
             return
         self._client_id = self._side.id_of(self._transport, self._tls)
         chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
-        self._codec = (Http2 if chosen == "h2" else Http1)(self._transport.write)
+        self._codec = (Http2 if chosen == "h2" else Http1)(self._unwritten.append)
+        self._write()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = self._codec = None
@@ -114,6 +116,7 @@ class DohConnection(asyncio.Protocol):
             data = b""
             if not exchanges or self.outstanding or isinstance(self._codec, Http2):
                 break
+        self._write()
         self._steer()
 
     def eof_received(self) -> bool:
@@ -156,6 +159,7 @@ class DohConnection(asyncio.Protocol):
         self._answer(exchange, message)
         if isinstance(self._codec, Http1):
             self.data_received(b"")  # what was sent behind the request
+        self._write()
         self._steer()
 
     def _answer(self, exchange: Exchange, message: bytes | None) -> None:
@@ -174,8 +178,14 @@ class DohConnection(asyncio.Protocol):
     def _end(self) -> None:
         """What was written is sent; nothing more is."""
         self._codec = None
+        self._write()
         if self._transport is not None:
             self._transport.close()
+
+    def _write(self) -> None:
+        if self._unwritten and self._transport is not None:
+            self._transport.writelines(self._unwritten)  # a TLS record each: some clients take one answer of a record and lose the others
+        self._unwritten.clear()
 
     def _steer(self) -> None:
         if self._transport is None or self._transport.is_closing():
