@@ -27,7 +27,7 @@ def test_the_nearest_scope_decides(household: str, person: str, device: str, ope
 
 
 def test_what_is_always_open_and_what_is_open_only_at_times() -> None:
-    schedules = "{tv: {only: youtube, when: {sat: all-day}}, day: {only: internet, when: '07:00-21:00'}}"
+    schedules = "{tv: {only: youtube, when: [sat, 2026-12-24..2026-12-26, 2026-12-31]}, day: {only: internet, when: '07:00-21:00'}}"
     text = f"people: {{mia: {{age: 9, allow: [roblox], always: [example.org], schedules: {schedules}}}}}"
     told = rules_in_words(parse_policy(text.encode(), None), "child-8-12", "mia", None, language("en"), 1_800_000_000.0)
     assert (told.allowed, told.always) == (("Roblox",), ("example.org",))
@@ -35,3 +35,8 @@ def test_what_is_always_open_and_what_is_open_only_at_times() -> None:
         ("tv", True, False, ("YouTube",)),
         ("day", True, True, ()),
     ]
+    assert told.schedules[0].when == (
+        ("Saturday", "00:00–24:00"),
+        ("Dec 24, 2026 – Dec 26, 2026", "00:00–24:00"),
+        ("Dec 31, 2026", "00:00–24:00"),
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 from hedgerow.dashboards.pages.languages import Language, message
-from hedgerow.dashboards.pages.week import day_times, night_times
+from hedgerow.dashboards.pages.week import date_times, day_times, night_times
 from hedgerow.dashboards.pages.words import title_of
 from hedgerow.policies.dues import in_force
 from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, TargetKind, TimedRules, Verdict
@@ -112,7 +113,19 @@ def schedule_in_words(schedule: TimedRules, reader: Language) -> ScheduleInWords
     times = {day: (text.replace("-", "–"), "") for day, text in day_times(schedule.when).items()}
     when = _grouped(times, reader, reader.gettext("every day"))
     is_all, is_only = schedule.internet is not None or schedule.closed_otherwise, schedule.closed_otherwise or bool(schedule.otherwise)
-    return ScheduleInWords(schedule.name, closes, is_all, is_only, targets, when)
+    return ScheduleInWords(schedule.name, closes, is_all, is_only, targets, (*when, *_dates(date_times(schedule.when), reader)))
+
+
+def _dates(times: dict[date, str], reader: Language) -> Iterator[tuple[str, str]]:
+    """Dates one after another with the same times together."""
+    stretches: list[tuple[date, date, str]] = []
+    for day, text in sorted(times.items()):
+        if stretches and stretches[-1][2] == text and stretches[-1][1] + timedelta(days=1) == day:
+            stretches[-1] = (stretches[-1][0], day, text)
+        else:
+            stretches.append((day, day, text))
+    for first, last, text in stretches:
+        yield reader.date(first) if first == last else f"{reader.date(first)} – {reader.date(last)}", text.replace("-", "–")
 
 
 def _grouped(times: dict[str, tuple[str, str]], reader: Language, always: str) -> tuple[tuple[str, str], ...]:

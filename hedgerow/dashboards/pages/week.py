@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.policies.times.days import DAY_NAMES
@@ -33,6 +34,15 @@ def day_times(schedule: Schedule) -> dict[str, str]:
         day: ", ".join(f"{_clock(span.start)}-{_clock(span.end, of_end=True)}" for span in schedule.spans if span.weekday == place)
         for place, day in enumerate(DAY_NAMES)
     }
+
+
+def date_times(schedule: Schedule) -> dict[date, str]:
+    """The same for the dates that a schedule names, without those on which it does not hold."""
+    times: dict[date, list[str]] = {}
+    for span in schedule.dated:
+        if span.start is not None:
+            times.setdefault(span.day, []).append(f"{_clock(span.start)}-{_clock(span.end, of_end=True)}")
+    return {day: ", ".join(each) for day, each in times.items()}
 
 
 def bedtime_value(form: Mapping[str, str]) -> Times | dict[str, Times] | None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import gettext
 import io
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_skeleton, format_time, format_timedelta, get_day_names
+from babel.dates import format_date, format_skeleton, format_time, format_timedelta, get_day_names
 from babel.lists import format_list
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -79,6 +79,10 @@ class Language:
     def day(self, weekday: int, width: str = "wide") -> str:
         """The name of a day; 0 is Monday. `width` is wide or abbreviated."""
         return str(get_day_names(width, "stand-alone", self.locale)[weekday])  # type: ignore[arg-type]
+
+    def date(self, day: date) -> str:
+        """A date with its year."""
+        return str(format_date(day, "medium", locale=self.locale))
 
     def country(self, code: str) -> str:
         """The name of a country by its ISO 3166 code."""
