@@ -37,6 +37,6 @@ def test_what_is_always_open_and_what_is_open_only_at_times() -> None:
     ]
     assert told.schedules[0].when == (
         ("Saturday", "00:00–24:00"),
-        ("Dec 24, 2026 – Dec 26, 2026", "00:00–24:00"),
-        ("Dec 31, 2026", "00:00–24:00"),
+        ("24 Dec 2026 – 26 Dec 2026", "00:00–24:00"),
+        ("31 Dec 2026", "00:00–24:00"),
     )
