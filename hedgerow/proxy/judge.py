@@ -70,20 +70,23 @@ class KnownAddresses:
     Rulesets are part of the key, so that a new ruleset asks anew.
     """
 
-    def __init__(self, seconds: float = 5.0, limit: int = 4096) -> None:
+    def __init__(self, resolve: Resolve, seconds: float = 5.0, limit: int = 4096) -> None:
+        self._resolve = resolve
         self._seconds = seconds
         self._limit = limit
         self._known: dict[tuple[Ruleset, str], tuple[float, Addresses]] = {}
 
-    def get(self, ruleset: Ruleset, host: str, now: float) -> Addresses | None:
+    async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str, now: float) -> Addresses:
+        """As the judge's own `resolve`."""
         expires, known = self._known.get((ruleset, host), (0.0, None))
-        return known if now < expires else None
-
-    def put(self, ruleset: Ruleset, host: str, found: Addresses, now: float) -> None:
+        if known is not None and now < expires:
+            return known
+        found = await self._resolve(ruleset, device, host)
         if len(self._known) >= self._limit:
             self._known.clear()
         if found.addresses:
             self._known[ruleset, host] = (now + self._seconds, found)
+        return found
 
 
 class KnownDecisions:

@@ -24,7 +24,8 @@ from hedgerow.policies.lifelines import INTERNATIONAL, Lifelines
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.proxy.pages.block_page import ASK_PATH, Answer, BlockPage, Form, form_of
+from hedgerow.proxy.pages.answer import Answer, Form, form_of
+from hedgerow.proxy.pages.block_page import ASK_PATH, BlockPage
 from hedgerow.proxy.pages.help_lines import choose_lines
 from hedgerow.proxy.pages.wording import PAGES, Reader, choose_language
 

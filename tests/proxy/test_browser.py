@@ -11,7 +11,8 @@ from small_internet.whole import SmallInternet
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Decision, Reason, Verdict
-from hedgerow.proxy.pages.block_page import BlockPage, Form
+from hedgerow.proxy.pages.answer import Form
+from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.pages.wording import LANGUAGES, Reader
 
 CHROMIUM = Path("/usr/bin/chromium")

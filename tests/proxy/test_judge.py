@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -36,17 +37,31 @@ def test_the_strictest_verdict_holds() -> None:
 
 
 def test_addresses_are_known_for_a_while_and_one_ruleset() -> None:
+    asked: list[str] = []
+
+    async def resolve(_ruleset: Ruleset, _device: DeviceId, host: str, *, page_is_open: bool = False) -> Found:
+        assert not page_is_open
+        asked.append(host)
+        return Found(() if host == "nowhere.example" else ("192.0.2.1",))
+
     one, two = (cast(Ruleset, Numbered(number)) for number in (1, 2))
-    known, found = KnownAddresses(seconds=5, limit=3), Found(("192.0.2.1",))
-    known.put(one, "a.example", found, now=100)
-    assert known.get(one, "a.example", now=104.9) is found
-    assert known.get(one, "a.example", now=105) is None
-    assert known.get(two, "a.example", now=101) is None
-    known.put(one, "b.example", Found(()), now=100)
-    assert known.get(one, "b.example", now=100) is None
+    known = KnownAddresses(resolve, seconds=5, limit=3)
+
+    def is_asked(ruleset: Ruleset, host: str, now: float) -> bool:
+        asked.clear()
+        found = asyncio.run(known.resolve(ruleset, DeviceId("d"), host, now))
+        assert bool(found.addresses) is (host != "nowhere.example")
+        return asked == [host]
+
+    assert is_asked(one, "a.example", 100)
+    assert not is_asked(one, "a.example", 104.9)
+    assert is_asked(two, "a.example", 101)
+    assert is_asked(one, "a.example", 105)
+    assert is_asked(one, "nowhere.example", 100)
+    assert is_asked(one, "nowhere.example", 100)
     for number in range(10):
-        known.put(one, f"{number}.example", found, now=100)
-    assert sum(known.get(one, f"{number}.example", now=100) is not None for number in range(10)) <= 3
+        assert is_asked(one, f"{number}.example", 100)
+    assert sum(not is_asked(one, f"{number}.example", 100) for number in reversed(range(10))) <= 3
 
 
 def test_decisions_on_tunnels_are_remembered_but_not_whether_a_host_is_passed_through() -> None:

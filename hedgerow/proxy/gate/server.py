@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import uvloop
 
 from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.device_limit import DeviceLimit
 from hedgerow.proxy.gate.connection import Connection
 from hedgerow.proxy.gate.explicit import ExplicitConnection
 from hedgerow.proxy.gate.sign_in import SignIns
@@ -82,11 +82,11 @@ class Gate:
         self._connections: set[Connection] = set()
         self._waiting: dict[Connection, float] = {}
         self._opening: dict[Connection, float] = {}
-        self._by_device: Counter[DeviceId] = Counter()
+        self._by_device = DeviceLimit(self.limits.device)
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._messenger = Messenger(inspectors)
-        self._known = KnownAddresses()
+        self._known = KnownAddresses(judge.resolve)
         self._decisions = KnownDecisions(judge.decide, judge.passed)
 
     async def listen(self, host: str, port: int, *, transparent: bool = False, page: bool = False) -> int:
@@ -135,7 +135,7 @@ class Gate:
     def swap(self, judge: Judge) -> None:
         """A new snapshot holds from now on; running tunnels that it does not allow are cut."""
         self.judge = judge
-        self._known = KnownAddresses()
+        self._known = KnownAddresses(judge.resolve)
         self._decisions = KnownDecisions(judge.decide, judge.passed)
         self.cut(self.is_forbidden)
 
@@ -156,28 +156,26 @@ class Gate:
         if found is None:
             return self._drop("outsider")
         device = found[0].id
-        if self._by_device[device] >= self.limits.device:
+        if not self._by_device.enter(device):
             return self._drop("device")
         connection.device = device
-        self._by_device[device] += 1
         self._connections.add(connection)
         return True
 
     def signed_in(self, connection: Connection, device: DeviceId) -> bool:
         """A connection turned out to be another device's; whether that one may have another."""
         if device != connection.device:
-            if self._by_device[device] >= self.limits.device:
+            if not self._by_device.enter(device):
                 return self._drop("device")
-            self._release(connection.device)
+            self._by_device.leave(connection.device)
             connection.device = device
-            self._by_device[device] += 1
         return True
 
     def left(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._waiting.pop(connection, None)
         self._opening.pop(connection, None)
-        self._release(connection.device)
+        self._by_device.leave(connection.device)
 
     def wait(self, connection: Connection) -> None:
         """The connection must be done with what it reads now within the limit for heads."""
@@ -201,7 +199,7 @@ class Gate:
         if tunnel not in self.tunnels:
             return  # its server hung up before the client was joined to it
         self.tunnels.remove(tunnel)
-        self._release(tunnel.device)
+        self._by_device.leave(tunnel.device)
         self.counters.add("hedgerow_proxy_bytes_total", "tunnel", "in", count=tunnel.client.count)
         self.counters.add("hedgerow_proxy_bytes_total", "tunnel", "out", count=tunnel.server.count)
 
@@ -211,12 +209,7 @@ class Gate:
 
     async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
         """What our resolver says of a host for a device under a ruleset, at most a few seconds old."""
-        memory, now = self._known, self.clock()
-        found = memory.get(ruleset, host, now)
-        if found is None:
-            found = await self.judge.resolve(ruleset, device, host)
-            memory.put(ruleset, host, found, now)
-        return found
+        return await self._known.resolve(ruleset, device, host, self.clock())
 
     def drop(self, cause: str) -> None:
         self._drop(cause)
@@ -228,11 +221,6 @@ class Gate:
     def _drop(self, cause: str) -> bool:
         self.counters.add("hedgerow_proxy_dropped_total", cause)
         return False
-
-    def _release(self, device: DeviceId) -> None:
-        self._by_device[device] -= 1
-        if self._by_device[device] <= 0:
-            del self._by_device[device]
 
     # What happens by time.
 

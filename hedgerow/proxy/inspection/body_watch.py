@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason, Verdict
-from hedgerow.proxy.pages.block_page import Answer
+from hedgerow.proxy.pages.answer import Answer
 from hedgerow.proxy.reading.file_kinds import NEEDED, kind_of_content, kind_of_name, kind_of_type
 from hedgerow.proxy.reading.page_scan import PageScan, PhraseBook
 from hedgerow.proxy.reading.page_text import BodyDecoder

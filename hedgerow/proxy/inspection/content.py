@@ -13,7 +13,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines
 from hedgerow.proxy.inspection.body_watch import file_kind, watch_of
 from hedgerow.proxy.inspection.held_stream import REFUSAL, WATCH
-from hedgerow.proxy.pages.block_page import Answer, Form, form_of
+from hedgerow.proxy.pages.answer import Answer, Form, form_of
 from hedgerow.proxy.reading.codings import READABLE
 from hedgerow.proxy.reading.page_scan import PhraseBook
 
@@ -33,7 +33,7 @@ def prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
             for name, value in ruleset.content.tenants.fields_for(host.lower().rstrip(".")):
                 fields[name] = value
     codings = fields.get("accept-encoding", "")
-    if codings and (ruleset.content.files or (ruleset.content.page_limit and form(flow) in {Form.PAGE, Form.FRAME})):
+    if codings and (ruleset.content.files or (ruleset.content.page_limit and form(fields) in {Form.PAGE, Form.FRAME})):
         readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in READABLE]
         fields["Accept-Encoding"] = ", ".join(readable) or "identity"
 
@@ -84,7 +84,6 @@ def take_off_mark(flow: http.HTTPFlow) -> bool:
     return is_marked
 
 
-def form(flow: http.HTTPFlow) -> Form:
-    """In which form the one who asks can take an answer."""
-    fields = flow.request.headers
+def form(fields: http.Headers) -> Form:
+    """In which form the one who asks with these fields can take an answer."""
     return form_of(fields.get("sec-fetch-dest", ""), fields.get("accept", ""), fields.get("x-requested-with", ""))

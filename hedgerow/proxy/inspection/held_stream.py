@@ -17,7 +17,7 @@ from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
 from hedgerow.proxy.inspection.flow_request import response_of
-from hedgerow.proxy.pages.block_page import Answer
+from hedgerow.proxy.pages.answer import Answer
 
 MAX_HELD = 1024 * 1024
 """Bytes of a body that are held back until it is known to be good; of what is longer the rest is watched as it goes."""

@@ -30,7 +30,7 @@ from hedgerow.proxy.inspection.flow_request import kept
 from hedgerow.proxy.inspection.held_stream import ConnectionWasStale, Stream
 from hedgerow.proxy.inspection.relay import Relay
 from hedgerow.proxy.inspection.request_fault import is_unclear_head, request_fault, response_fault
-from hedgerow.proxy.pages.block_page import Answer
+from hedgerow.proxy.pages.answer import Answer
 
 MAX_PENDING = 256 * 1024
 """Bytes of a head, a chunk's head, trailers or pipelined requests that may wait for their end."""

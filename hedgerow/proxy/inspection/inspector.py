@@ -12,7 +12,6 @@ import logging
 import socket
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from mitmproxy import connection
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy import handover
 from hedgerow.proxy.authority import Authority
+from hedgerow.proxy.device_limit import DeviceLimit
 from hedgerow.proxy.gate.use import Use
 from hedgerow.proxy.inspection import http_engine
 from hedgerow.proxy.inspection.exchange import Exchange
@@ -90,10 +90,9 @@ class Inspector:
         self._upstream_ca = upstream_ca
         self._guests: set[Guest] = set()
         self._by_client: dict[str, Exchange] = {}
-        self._device_limit = device_limit
         self._hello_limit = hello_limit
         self._life_limit = life_limit
-        self._by_device: Counter[DeviceId] = Counter()
+        self._by_device = DeviceLimit(device_limit)
         self._device_of: dict[str, DeviceId] = {}
         self._use = Use[Exchange]()
         self._arriving: set[asyncio.Task[None]] = set()
@@ -134,7 +133,7 @@ class Inspector:
 
     def swap(self, judge: Judge) -> None:
         """A new snapshot holds from now on; running requests that it does not allow are cut."""
-        self.inspection.judge = judge
+        self.inspection.swap(judge)
         self._cut(lambda _: True)
 
     # Taking over.
@@ -170,10 +169,9 @@ class Inspector:
         if who is None or found is None or (who.target is not None and not self.inspection.serves(who.target.port)):
             return self._turn_away(client, "inspector")
         device = found[0].id
-        if self._by_device[device] >= self._device_limit:
+        if not self._by_device.enter(device):
             return self._turn_away(client, "device")
         introduction = Introduction(self, who, first)
-        self._by_device[device] += 1
         self._device_of[introduction.client.id] = device
         self.inspection.admit(introduction.client, who.address)
         arriving = asyncio.get_running_loop().create_task(self._connect(introduction, client))
@@ -215,9 +213,7 @@ class Inspector:
     def _release(self, client: connection.Client) -> None:
         device = self._device_of.pop(client.id, None)
         if device is not None:
-            self._by_device[device] -= 1
-            if self._by_device[device] <= 0:
-                del self._by_device[device]
+            self._by_device.leave(device)
 
     def _close(self, client: connection.Client) -> None:
         exchange = self._by_client.get(client.id)

@@ -29,8 +29,9 @@ from hedgerow.proxy.inspection.failures import NO_ADDRESS, NOT_REACHABLE, failur
 from hedgerow.proxy.inspection.flow_request import lane_of, named_authorities, request_of, response_of, url_of
 from hedgerow.proxy.inspection.hidden_blocks import HiddenBlock, HiddenBlocks
 from hedgerow.proxy.inspection.origins import OriginError
-from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, strictest
-from hedgerow.proxy.pages.block_page import ASK_PATH, Answer, Form, form_of
+from hedgerow.proxy.judge import Counters, Judge, KnownAddresses, strictest
+from hedgerow.proxy.pages.answer import Answer, Form
+from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.wording import Reader, choose_language
 from hedgerow.proxy.pass_through import Refusals, is_refusal, may_pass
 from hedgerow.proxy.question_desk import Question, QuestionDesk
@@ -59,7 +60,7 @@ class Running:
 
 
 class Inspection:
-    """`close` ends a client's connection. `judge` may be replaced at any time.
+    """`close` ends a client's connection. `swap` replaces `judge` at any time.
 
     `bound` are the connections to origins that know who speaks on them (NTLM and its like), and serve no second client.
     """
@@ -83,9 +84,12 @@ class Inspection:
         self._hidden = HiddenBlocks()
         self._desk = QuestionDesk(lambda: self.judge, counters, clock)
         self._engines = Engines.load()
-        self._book: tuple[Judge, PhraseBook] | None = None
-        self._known = (judge, KnownAddresses())
+        self._book: PhraseBook | None = None
+        self._known = KnownAddresses(judge.resolve)
         self._listeners: dict[str, Callable[..., Coroutine[Any, Any, None] | None]] = {name: getattr(self, name) for name in _HOOKS}
+
+    def swap(self, judge: Judge) -> None:
+        self.judge, self._book, self._known = judge, None, KnownAddresses(judge.resolve)
 
     # Connections.
 
@@ -121,7 +125,7 @@ class Inspection:
 
     async def _resolve(self, client: connection.Client, device: Device, ruleset: Ruleset, host: str) -> Sequence[str]:
         """The addresses of a host to which a request goes. Where the name is blocked and yet a URL of it open, that was said of the URL."""
-        resolved = await self._look_up(ruleset, device.id, host)
+        resolved = await self._known.resolve(ruleset, device.id, host, self._clock())
         running = [each for each in self.running.values() if each.client is client]
         request = next((request for each in running for request in each.requests if request.host == host), None)
         if resolved.decision.verdict is Verdict.BLOCK and request is not None:
@@ -132,18 +136,6 @@ class Inspection:
         if resolved.decision.verdict is Verdict.BLOCK or not resolved.addresses:
             raise OriginError(NO_ADDRESS)
         return resolved.addresses
-
-    async def _look_up(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
-        """What our resolver says, at most a few seconds old."""
-        judge, now = self.judge, self._clock()
-        if self._known[0] is not judge:
-            self._known = (judge, KnownAddresses())
-        memory = self._known[1]
-        found = memory.get(ruleset, host, now)
-        if found is None:
-            found = await judge.resolve(ruleset, device, host)
-            memory.put(ruleset, host, found, now)
-        return found
 
     def certificate_refused(self, client: connection.Client, target: tuple[str, int] | None, reason: str | None) -> None:
         """The client did not want our certificate: the CA is not installed there, or the app is pinned to its own.
@@ -245,7 +237,7 @@ class Inspection:
 
     def _phrases(self) -> PhraseBook:
         """Those of the policy in force; a list that cannot be read is left out, and said to be."""
-        if self._book is None or self._book[0] is not self.judge:
+        if self._book is None:
             try:
                 book, problems = PhraseBook.load(self.judge.phrase_lists)
             except OSError as error:
@@ -253,8 +245,8 @@ class Inspection:
                 book, problems = PhraseBook.load()
             if problems:
                 log.warning("%d lines of the phrase lists cannot be read; the first: %s", len(problems), problems[0])
-            self._book = (self.judge, book)
-        return self._book[1]
+            self._book = book
+        return self._book
 
     def response(self, flow: http.HTTPFlow) -> None:
         if flow.request.headers.get("authorization", "")[:9].lower().startswith(("ntlm", "negotiate")):
@@ -312,7 +304,7 @@ class Inspection:
 
     def _offer_help(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> bool:
         """Say who listens before the results of a search are shown, or in their place where they are blocked."""
-        if content.form(flow) is not Form.PAGE or flow.request.method != "GET":
+        if content.form(flow.request.headers) is not Form.PAGE or flow.request.method != "GET":
             return False
         is_blocked = decision.verdict is Verdict.BLOCK
         if is_blocked and decision.reason is not Reason.SEARCH:
@@ -326,7 +318,7 @@ class Inspection:
     def _blocked(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> Answer:
         assert request.url is not None
         reader = self.judge.page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))
-        return self.judge.page.blocked(decision, request.host, request.url, self._clock(), content.form(flow), reader)
+        return self.judge.page.blocked(decision, request.host, request.url, self._clock(), content.form(flow.request.headers), reader)
 
     def _keep_safe(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> None:
         engine = self._engines.by_id[decision.what]
@@ -344,7 +336,7 @@ class Inspection:
     def explain(self, status: int, message: str, request: http.Request | None, client: str) -> Answer:
         """What somebody is told when a request could not be carried out, in the form that suits the one who asked."""
         fields = request.headers if request is not None else http.Headers()
-        form = form_of(fields.get("sec-fetch-dest", ""), fields.get("accept", ""), fields.get("x-requested-with", ""))
+        form = content.form(fields)
         if (hidden := self._hidden.recall(message)) is not None:
             url, reader = hidden.request.url or "", self.judge.page.reader_of(hidden.ruleset, fields.get("accept-language", ""))
             return self.judge.page.blocked(hidden.decision, hidden.request.host, url, self._clock(), form, reader)

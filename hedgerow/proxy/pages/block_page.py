@@ -28,11 +28,9 @@ from hedgerow.policies.observe import ILLEGAL
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.services import Services
 from hedgerow.policies.times.activity import connectivity_checks, is_beneath
-from hedgerow.proxy.pages.answer import Answer, Form, form_of
+from hedgerow.proxy.pages.answer import Answer, Form
 from hedgerow.proxy.pages.help_lines import Line, choose_lines
 from hedgerow.proxy.pages.wording import PAGES, Reader, Wording, choose_language, load_wordings
-
-__all__ = ["ASK_PATH", "NOTE_LIMIT", "Answer", "BlockPage", "Form", "form_of", "is_closed_to_asking"]
 
 ASK_PATH = "/.well-known/hedgerow/ask"
 NOTE_LIMIT = 300
