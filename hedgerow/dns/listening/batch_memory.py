@@ -48,7 +48,7 @@ class Memory:
             ),
         )
         self.outgoing = array("Q", bytes(64 * BATCH))
-        self.headers_at, self.outgoing_at = _address_of(self.headers), _address_of(self.outgoing)
+        self.headers_at, self.outgoing_at = (ctypes.c_void_p(_address_of(memory)) for memory in (self.headers, self.outgoing))
         self._fresh_headers, self._fresh_pieces = self.headers[:], self.pieces[:]
         self.keys = _keys_of(self.names, family)
 

@@ -60,12 +60,6 @@ def note_packet_info(sock: socket.socket) -> bool:
     return True
 
 
-def is_forbidden(sock: socket.socket) -> bool:
-    """Whether this system has no recvmmsg for us."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    return libc.recvmmsg(sock.fileno(), None, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _FORBIDDEN
-
-
 class Listener:
     """What both have in common: the slow path, and the end."""
 
@@ -172,13 +166,12 @@ class BatchListener(Listener):
     def __init__(self, responder: Responder, sock: socket.socket) -> None:
         if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
             raise NotImplementedError("not a 64-bit little-endian Linux")
-        if is_forbidden(sock):
-            raise NotImplementedError("this system forbids recvmmsg")
-        libc = ctypes.CDLL(None)
+        libc = ctypes.CDLL(None, use_errno=True)
+        # Without `argtypes`, which would double what a call costs: numbers are taken as C's int, and pointers are given as such.
         self._recvmmsg, self._sendmmsg = libc.recvmmsg, libc.sendmmsg
-        self._recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
-        self._sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
         self._file = sock.fileno()
+        if self._recvmmsg(self._file, None, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _FORBIDDEN:
+            raise NotImplementedError("this system forbids recvmmsg")
         super().__init__(responder, sock)
         self._memory = Memory(sock.family, packet_info=self._several_addresses)
         asyncio.get_running_loop().add_reader(sock, self._drain)
@@ -224,7 +217,8 @@ class BatchListener(Listener):
         over: list[int] = []
         key: Key | None = None
         known: Known | None = None
-        bucket, allowed, left, learnt = limits.free, 0, 0, dict[bytes, Wording]()
+        learnt: dict[bytes, Wording] = {}
+        bucket, allowed, left = limits.free, 0, 0
         for at, length_at, sender, size in zip(SLOTS_AT, LENGTHS_AT, memory.keys(count), memory.headers[7 : 8 * count : 8], strict=False):
             if sender != key:  # else what holds for the one before holds for this too
                 limits.take(bucket, allowed - left)
@@ -261,12 +255,13 @@ class BatchListener(Listener):
         limits.take(bucket, allowed - left)
         return missed, over
 
-    def _send_batch(self, at: int, hits: int) -> None:
+    def _send_batch(self, at: ctypes.c_void_p, hits: int) -> None:
         """Send what has been written into the slots of these headers."""
         while hits:
             sent = self._sendmmsg(self._file, at, hits, socket.MSG_DONTWAIT)
             if sent <= 0:  # the first of them could not be sent
                 self._responder.count(DROPPED, "send")
                 sent = 1
-            at += 64 * sent
             hits -= sent
+            if hits:
+                at = ctypes.c_void_p((at.value or 0) + 64 * sent)
