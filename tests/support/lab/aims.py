@@ -121,10 +121,10 @@ def lies_about_the_name(_house: House, device: Space) -> bool:
 def with_another_mac(_house: House, device: Space) -> bool:
     own = MACS["tablet"]
     try:
-        _set_mac(device, OTHER_MAC, 10)
+        set_mac(device, OTHER_MAC, 10)
         return asks("8.8.8.8")(_house, device) or asks(f"{LAN4}.1")(_house, device)
     finally:
-        _set_mac(device, own, 10)
+        set_mac(device, own, 10)
 
 
 def with_another_address(house: House, device: Space) -> bool:
@@ -150,7 +150,8 @@ def with_a_private_address(house: House, device: Space) -> bool:
         device.ip("address", "delete", f"{fresh}/64", "dev", "eth0")
 
 
-def _set_mac(device: Space, mac: str, number: int) -> None:
+def set_mac(device: Space, mac: str, number: int) -> None:
+    """Gives the device another MAC address; `number` is that of its IP addresses, which go with its link."""
     device.ip("link", "set", "eth0", "down")
     device.ip("link", "set", "eth0", "address", mac)
     device.ip("link", "set", "eth0", "up")
