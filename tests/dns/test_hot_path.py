@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hot_path import HotPath
+from hot_path import HotPath, OneServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,3 +67,17 @@ def test_nor_for_packets_from_the_wild(shared_data: Path) -> None:
     packets = [bytes.fromhex(json.loads(line)["hex"]) for line in lines]
     queries = [packet[:2] + bytes((packet[2] & 0x7F,)) + packet[3:] for packet in packets if len(packet) > 2]
     assert check_all([queries[at : at + 500] for at in range(0, len(queries), 500)]) > 1000
+
+
+def test_a_batch_that_the_kernel_takes_in_parts_is_sent_whole() -> None:
+    async def main() -> tuple[list[tuple[int, int]], float]:
+        one = OneServer()
+        await one.start()
+        try:
+            return one.send_in_parts(10, [4, -1, 5])
+        finally:
+            await one.stop()
+
+    calls, dropped = asyncio.run(main())
+    assert calls == [(0, 10), (4, 6), (5, 5)]  # the fifth could not be sent, and is left out
+    assert dropped == 1

@@ -64,6 +64,20 @@ class OneServer:
         assert (DROPPED, "error") not in self._server.responder.counters, f"{datagram.hex()} could not be answered"
         return [answer for answer in self._sent if answer is not None]
 
+    def send_in_parts(self, count: int, taken: list[int]) -> tuple[list[tuple[int, int]], float]:
+        """Send so many answers, of which each call takes as many as `taken` says. Returns from which answer on and how many each call was
+        asked to send, and how many could not be sent.
+        """
+        begin, calls, left = self._memory.headers_at, list[tuple[int, int]](), iter(taken)
+
+        def send(_file: int, at: Any, hits: int, _flags: int) -> int:
+            calls.append(((at.value - begin.value) // 64, hits))
+            return next(left)
+
+        self._listener._sendmmsg = send
+        self._listener._send_batch(begin, count)
+        return calls, self._server.responder.counters[DROPPED, "send"]
+
     def forget(self) -> None:
         """Know nothing any more."""
         self._server.swap(lambda _address: Client(DeviceId("device"), cast(Ruleset, _Rules())), _decide)
