@@ -18,8 +18,8 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
+from hedgerow.proxy.inspection.engine.http_engine import MAX_PENDING
 from hedgerow.proxy.inspection.failures import failure_key
-from hedgerow.proxy.inspection.http_engine import MAX_PENDING
 
 CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"

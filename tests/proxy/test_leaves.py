@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from hedgerow.blocklists.names import is_address
 from hedgerow.proxy.authority import Authority, ensure_authority
-from hedgerow.proxy.inspection.leaves import LeafStore, make_leaf
-from hedgerow.proxy.inspection.tls_session import TlsSession
+from hedgerow.proxy.inspection.lines.leaves import LeafStore, make_leaf
+from hedgerow.proxy.inspection.lines.tls_session import TlsSession
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_the_authoritys_key_only_signs(authority: Authority) -> None:
 
 
 def test_a_leaf_is_used_again_and_the_oldest_is_forgotten(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hedgerow.proxy.inspection.leaves._MOST", 2)
+    monkeypatch.setattr("hedgerow.proxy.inspection.lines.leaves._MOST", 2)
     store = LeafStore(authority)
 
     def serial(host: str) -> int:

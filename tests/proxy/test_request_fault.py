@@ -17,7 +17,7 @@ from mitmproxy import http
 from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.inspection.request_fault import is_unclear_head, request_fault, response_fault
+from hedgerow.proxy.inspection.engine.request_fault import is_unclear_head, request_fault, response_fault
 
 CHILD, CHILD_WITH_CA = "127.0.0.12", "127.0.0.11"
 HOST = "www.school.example"

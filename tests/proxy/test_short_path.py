@@ -18,7 +18,7 @@ from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.http_head import HeadError, HeadReader
-from hedgerow.proxy.inspection.plain_messages import read_answer, read_request
+from hedgerow.proxy.inspection.engine.plain_messages import read_answer, read_request
 from hedgerow.proxy.pages.block_page import ASK_PATH
 
 CHILD_WITH_CA = "127.0.0.11"

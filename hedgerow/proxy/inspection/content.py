@@ -12,7 +12,7 @@ from hedgerow.policies.model import Decision, Reason, Request, SafeSearch, Verdi
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines
 from hedgerow.proxy.inspection.body_watch import file_kind, watch_of
-from hedgerow.proxy.inspection.held_stream import REFUSAL, WATCH
+from hedgerow.proxy.inspection.engine.held_stream import REFUSAL, WATCH
 from hedgerow.proxy.pages.answer import Answer, Form, form_of
 from hedgerow.proxy.reading.codings import READABLE
 from hedgerow.proxy.reading.page_scan import PhraseBook

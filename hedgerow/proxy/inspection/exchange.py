@@ -22,11 +22,11 @@ from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 
-from hedgerow.proxy.inspection.http_engine import HttpLayer, HTTPMode, OriginServer
+from hedgerow.proxy.inspection.engine.http_engine import HttpLayer, HTTPMode, OriginServer
 from hedgerow.proxy.inspection.judging import Inspection
-from hedgerow.proxy.inspection.line import Line
+from hedgerow.proxy.inspection.lines.line import Line
+from hedgerow.proxy.inspection.lines.origins import Origin, OriginError, Waiting
 from hedgerow.proxy.inspection.office import Office
-from hedgerow.proxy.inspection.origins import Origin, OriginError, Waiting
 from hedgerow.proxy.inspection.short_path import ShortPath
 
 log = logging.getLogger(__name__)

@@ -23,13 +23,13 @@ from hedgerow.proxy import handover
 from hedgerow.proxy.authority import Authority
 from hedgerow.proxy.device_limit import DeviceLimit
 from hedgerow.proxy.gate.use import Use
-from hedgerow.proxy.inspection import http_engine
+from hedgerow.proxy.inspection.engine import http_engine
 from hedgerow.proxy.inspection.exchange import Exchange
 from hedgerow.proxy.inspection.introduction import Introduction
 from hedgerow.proxy.inspection.judging import Inspection, Running
-from hedgerow.proxy.inspection.leaves import LeafStore
+from hedgerow.proxy.inspection.lines.leaves import LeafStore
+from hedgerow.proxy.inspection.lines.origins import Origins
 from hedgerow.proxy.inspection.office import Guest
-from hedgerow.proxy.inspection.origins import Origins
 from hedgerow.proxy.judge import Counters, Judge
 from hedgerow.proxy.pass_through import Refusals
 from hedgerow.proxy.pass_ticket import read_introduction

@@ -18,11 +18,11 @@ from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.gate.client_hello import ClientHello, FirstWords, HelloError, HelloReader
 from hedgerow.proxy.http_head import ESTABLISHED
+from hedgerow.proxy.inspection.engine.http_engine import OPTIONS, HTTPMode
 from hedgerow.proxy.inspection.exchange import Exchange
-from hedgerow.proxy.inspection.http_engine import OPTIONS, HTTPMode
-from hedgerow.proxy.inspection.line import Line
+from hedgerow.proxy.inspection.lines.line import Line
+from hedgerow.proxy.inspection.lines.tls_session import TlsSession
 from hedgerow.proxy.inspection.office import Office
-from hedgerow.proxy.inspection.tls_session import TlsSession
 from hedgerow.proxy.pass_ticket import Introduced
 
 _numbers = count(1)

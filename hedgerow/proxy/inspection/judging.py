@@ -25,10 +25,10 @@ from hedgerow.policies.safe_search import Engines, apply_safe_search
 from hedgerow.proxy.asking import MAX_FORM
 from hedgerow.proxy.http_head import HeadError, parse_authority
 from hedgerow.proxy.inspection import content
+from hedgerow.proxy.inspection.engine.flow_request import lane_of, named_authorities, request_of, response_of, url_of
 from hedgerow.proxy.inspection.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
-from hedgerow.proxy.inspection.flow_request import lane_of, named_authorities, request_of, response_of, url_of
 from hedgerow.proxy.inspection.hidden_blocks import HiddenBlock, HiddenBlocks
-from hedgerow.proxy.inspection.origins import OriginError
+from hedgerow.proxy.inspection.lines.origins import OriginError
 from hedgerow.proxy.judge import Counters, Judge, KnownAddresses, strictest
 from hedgerow.proxy.pages.answer import Answer, Form
 from hedgerow.proxy.pages.block_page import ASK_PATH

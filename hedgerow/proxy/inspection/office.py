@@ -8,9 +8,9 @@ from typing import Protocol
 from mitmproxy.connection import Client
 
 from hedgerow.proxy.inspection.judging import Inspection
-from hedgerow.proxy.inspection.leaves import LeafStore
-from hedgerow.proxy.inspection.line import Line
-from hedgerow.proxy.inspection.origins import Origins
+from hedgerow.proxy.inspection.lines.leaves import LeafStore
+from hedgerow.proxy.inspection.lines.line import Line
+from hedgerow.proxy.inspection.lines.origins import Origins
 from hedgerow.proxy.judge import Counters
 
 

@@ -17,12 +17,12 @@ from mitmproxy.connection import Client, Connection, Server
 from mitmproxy.proxy import events
 from mitmproxy.proxy.context import Context
 
-from hedgerow.proxy.inspection.flow_request import response_of
-from hedgerow.proxy.inspection.held_stream import REFUSAL, WATCH
-from hedgerow.proxy.inspection.http_engine import OriginServer
+from hedgerow.proxy.inspection.engine.flow_request import response_of
+from hedgerow.proxy.inspection.engine.held_stream import REFUSAL, WATCH
+from hedgerow.proxy.inspection.engine.http_engine import OriginServer
+from hedgerow.proxy.inspection.engine.plain_messages import answer_bytes, ends_connection, read_answer, read_request, request_bytes
 from hedgerow.proxy.inspection.judging import Inspection
-from hedgerow.proxy.inspection.origins import OriginError, Waiting
-from hedgerow.proxy.inspection.plain_messages import answer_bytes, ends_connection, read_answer, read_request, request_bytes
+from hedgerow.proxy.inspection.lines.origins import OriginError, Waiting
 from hedgerow.proxy.pages.block_page import ASK_PATH
 
 _numbers = count(1)

@@ -16,8 +16,8 @@ from mitmproxy.connection import Client, Server
 from mitmproxy.net.http import http1
 
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD
-from hedgerow.proxy.inspection.http_engine import HTTPMode, stricter_headers, stricter_request
-from hedgerow.proxy.inspection.request_fault import is_unclear_head
+from hedgerow.proxy.inspection.engine.http_engine import HTTPMode, stricter_headers, stricter_request
+from hedgerow.proxy.inspection.engine.request_fault import is_unclear_head
 
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer, its head among them, that is looked at in one piece."""

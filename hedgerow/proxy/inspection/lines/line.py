@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from typing import Protocol
 
-from hedgerow.proxy.inspection.tls_session import TlsSession
+from hedgerow.proxy.inspection.lines.tls_session import TlsSession
 
 
 class LineOwner(Protocol):

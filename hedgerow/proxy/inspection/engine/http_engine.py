@@ -25,11 +25,11 @@ from mitmproxy.proxy.layers.http import _http1, _http2
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
-from hedgerow.proxy.inspection import lean_http
-from hedgerow.proxy.inspection.flow_request import kept
-from hedgerow.proxy.inspection.held_stream import ConnectionWasStale, Stream
-from hedgerow.proxy.inspection.relay import Relay
-from hedgerow.proxy.inspection.request_fault import is_unclear_head, request_fault, response_fault
+from hedgerow.proxy.inspection.engine import lean_http
+from hedgerow.proxy.inspection.engine.flow_request import kept
+from hedgerow.proxy.inspection.engine.held_stream import ConnectionWasStale, Stream
+from hedgerow.proxy.inspection.engine.relay import Relay
+from hedgerow.proxy.inspection.engine.request_fault import is_unclear_head, request_fault, response_fault
 from hedgerow.proxy.pages.answer import Answer
 
 MAX_PENDING = 256 * 1024

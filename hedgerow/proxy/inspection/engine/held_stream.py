@@ -16,7 +16,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
-from hedgerow.proxy.inspection.flow_request import response_of
+from hedgerow.proxy.inspection.engine.flow_request import response_of
 from hedgerow.proxy.pages.answer import Answer
 
 MAX_HELD = 1024 * 1024

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy.gate.dial import dial
-from hedgerow.proxy.inspection.line import Line
-from hedgerow.proxy.inspection.tls_session import TlsSession
+from hedgerow.proxy.inspection.lines.line import Line
+from hedgerow.proxy.inspection.lines.tls_session import TlsSession
 
 DIAL_LIMIT = 15.0
 """Seconds until an origin has answered and shown who it is."""
