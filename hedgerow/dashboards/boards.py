@@ -56,10 +56,10 @@ _NOT_ALLOWED = '{verdict!="allow"}'
 _BYPASS = '{reason="bypass"}'
 
 _BLOCKED = f"{_rate('hedgerow_dns_queries_total', where='{verdict="block"}')} / {_rate('hedgerow_dns_queries_total')}"
-_BYPASSES = " + ".join(
-    f"(sum(increase({metric}{_BYPASS}[1d])) or vector(0))" for metric in ("hedgerow_dns_queries_total", "hedgerow_proxy_requests_total")
+_BYPASSES = "round({} + {})".format(
+    *(f"(sum(increase({metric}{_BYPASS}[1d])) or vector(0))" for metric in ("hedgerow_dns_queries_total", "hedgerow_proxy_requests_total"))
 )
-_REFUSED_LOADS = 'sum(increase(hedgerow_policy_loads_total{result!="success"}[1d])) or vector(0)'
+_REFUSED_LOADS = 'round(sum(increase(hedgerow_policy_loads_total{result!="success"}[1d])))'
 _BY_PROFILE = _rate("hedgerow_dns_queries_by_profile_total", "profile, verdict")
 
 BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
