@@ -163,11 +163,12 @@ def questions(
     if requests:
         text = message("What did %(name)s want to do at %(what)s, and is there a good way to it?")
         found.append(reader.gettext(text, name=name, what=requests[0].host))
-    more = next((line for line in time if line.now > 2 * max(line.before, 30)), None)
+    has_before = any(line.before for line in (*time, *blocked))  # in the first week everything is new
+    more = next((line for line in time if has_before and line.now > 2 * max(line.before, 30)), None)
     if more is not None:
         text = message("There was more time for this than in other weeks: %(what)s. What is good about it just now?")
         found.append(reader.gettext(text, what=more.what))
-    grown = next((line for line in blocked if line.now > 2 * max(line.before, 5)), None)
+    grown = next((line for line in blocked if has_before and line.now > 2 * max(line.before, 5)), None)
     if grown is not None:
         text = message("More was closed this week (%(what)s). Did something new come up at school or among friends?")
         found.append(reader.gettext(text, what=grown.what))

@@ -81,3 +81,12 @@ def test_time_by_topic_and_the_same_as_text_and_as_data(web):
 def test_an_empty_week(web):
     assert "Nobody is named" in weekly_report(Reader(web.engine), parse_policy(b"", None), NOW, language("en")).html
     assert "Nothing that says something about mia" in weekly_report(Reader(web.engine), POLICY, NOW, language("en")).html
+
+
+def test_in_the_first_week_nothing_is_more_than_before_and_a_day_without_blocks_has_no_bar(web):
+    web.recorder.add([seen(0, "192.168.1.5", "social", 30)])
+    web.recorder.flush()
+    report = weekly_report(Reader(web.engine), POLICY, NOW, language("en")).html
+    assert "topic: Social networks" in report
+    assert "More was closed this week" not in report
+    assert report.count('role="presentation"') == 2, "one for the topic, one for today"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,10 +35,10 @@ def report(
     if language not in LANGUAGES:
         fail(f"Reports are written in {', '.join(LANGUAGES)}, not in '{language}'.")
     if as_json:
-        print(json.dumps(call(state, "GET", f"/report/people?language={language}"), ensure_ascii=False, indent=1))
+        print(json.dumps(call(state, "GET", "/report/people", language=language), ensure_ascii=False, indent=1))
         return
     try:
-        out.write_text(call_text(state, f"/report?language={language}"), encoding="utf-8")
+        out.write_text(call_text(state, "/report", language=language), encoding="utf-8")
     except OSError as error:
         fail(f"Can't write {out}: {error.strerror}.")
     print(f"Wrote {out.absolute()}.")
@@ -48,7 +49,10 @@ def kept(
     state: StateDir = None,
 ) -> None:
     """Show all that is kept about somebody, a row of JSON a line."""
-    print(call_text(state, "/kept", name=name), end="")
+    rows = call_text(state, "/kept", name=name)
+    print(rows, end="")
+    if not rows:
+        print(f"Nothing is kept about {name}.", file=sys.stderr)
 
 
 def erase(
