@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from fastapi import FastAPI, Request
-from web_server import Web
+from web_server import TOKEN, Web
 
 from hedgerow.dashboards.api.app import web_server
 from hedgerow.dashboards.api.front import MOST_OF_AN_ADDRESS
@@ -92,3 +92,15 @@ def test_the_next_request_has_its_own_time(impatient: int) -> None:
         assert read_answer(client)
         client.sendall(HEAD[:20])
         assert is_ended(client)
+
+
+@pytest.mark.parametrize("path", ["/start/people", "/people/mia/nights", "/pause", "/api/v1/pause"])
+def test_a_client_that_leaves_in_the_middle_of_its_form_is_no_trouble(web: Web, caplog: pytest.LogCaptureFixture, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\nExpect: 100-continue\r\nContent-Length: 50\r\n"
+    kind = "application/json" if path.startswith("/api/") else "application/x-www-form-urlencoded"
+    with connected(web.port, f"{head}Content-Type: {kind}\r\n\r\n".encode(), "127.0.0.1") as client:
+        assert b"100 Continue" in client.recv(1000)  # the form is being read
+        client.sendall(b"minutes=")
+    # The next one is answered after all that comes of the one that left.
+    assert httpx.get(f"{web.url}/healthz", trust_env=False).status_code == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DatabaseError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from hedgerow.dashboards.api.control import Unfit
@@ -61,6 +62,10 @@ def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
         response = answer(request, error.status_code, text if wants_json(request.url.path) else _ON_PAGES.get(error.status_code, text))
         response.headers.update(error.headers or {})
         return response
+
+    @app.exception_handler(ClientDisconnect)
+    async def _left(_request: Request, _left: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # which nobody reads: the client left in the middle of its form
 
     @app.exception_handler(NoSuchEntry)
     async def _missing(request: Request, error: NoSuchEntry) -> Response:
