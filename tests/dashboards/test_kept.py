@@ -100,7 +100,7 @@ def test_strangers_get_nothing_and_devices_erase_nothing(web):
 def test_what_is_erased_is_gone_and_what_is_others_stays(web):
     fill(web)
     answer = post(web, "/people/mia/erase", follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"]) == (303, "/people/mia")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/people/mia?saved=erased")
     assert {row["kept"] for row in rows(get(web, "/people/mia/kept"))} == {"devices"}, "the list of the network's devices"
     assert hosts(get(web, "/people/tom/kept")) == of("phone")
     files = b"".join(path.read_bytes() for path in web.policy_path.parent.glob("journal.sqlite*"))

@@ -194,11 +194,12 @@ def test_metrics_show_exactly_the_declared_table(web):
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
     assert {name for name in families if name.startswith("hedgerow_")} == {metric.name.removesuffix("_total") for metric in METRICS}
     values = {sample.name: sample.value for family in families.values() for sample in family.samples}
+    dropped = {sample.labels["role"]: sample.value for sample in families["hedgerow_events_dropped"].samples}
     assert values["hedgerow_access_requests_open"] == 1
     assert values["hedgerow_list_domains"] == 12
     assert values["hedgerow_list_age_seconds"] == 60
     assert values["hedgerow_policy_loaded_timestamp_seconds"] == NOW
-    assert values["hedgerow_events_dropped_total"] == 3
+    assert dropped == {"control": 3, "dns": 0, "gate": 0, "inspector": 0}
 
 
 def test_health(web):

@@ -50,7 +50,7 @@ def test_a_switch_on_a_page_changes_what_a_device_is_told_and_undo_brings_it_bac
         saved = post(page, "/people/mia/switch", open="social").headers["location"]
         wait_until(lambda: told(house, "chat.example", TABLET) == there, PATIENCE, "the switch at the resolver")
         assert "allow: [social]" in house.policy_path.read_text()
-        post(page, f"/changes/{saved.partition('saved=')[2]}/undo")
+        post(page, f"/changes/{saved.partition('saved=')[2].partition('#')[0]}/undo")
     wait_until(lambda: told(house, "chat.example", TABLET) == ["0.0.0.0"], PATIENCE, "the undoing at the resolver")
 
 
@@ -127,7 +127,8 @@ def test_the_commands_that_keep_and_look(house: Hedgerow, tmp_path: Path) -> Non
     look = json.loads(hedgerow_command("top", "--json", *state).stdout)
     assert {row["role"] for row in look["status"]["workers"]} >= {"control", "dns", "gate"}
     assert "Last decisions" in hedgerow_command("top", "--once", *state).stdout
-    assert hedgerow_command("report", str(tmp_path / "week.html"), *state).returncode == 0
+    assert hedgerow_command("report", str(tmp_path / "week.html"), "--language", "fr", *state).returncode == 0
+    assert '<html lang="fr">' in (tmp_path / "week.html").read_text()
     assert "To talk about" in (tmp_path / "week.html").read_text()
     saved = hedgerow_command("backup", str(tmp_path / "saved.tar.gz"), "--json", *state)
     assert {"journal.sqlite", "hedgerow.yaml", "admin-token"} <= set(json.loads(saved.stdout)["holds"])

@@ -14,7 +14,7 @@ from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.languages import language_of, message
 from hedgerow.dashboards.pages.people import checked_name
-from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
+from hedgerow.dashboards.pages.site import Site, saved_at, visitor_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include, put, remove
 from hedgerow.journal.read import DeviceRow
 from hedgerow.policies.model import Device, Policy
@@ -73,7 +73,7 @@ class DevicePages:
         text = message("Name a device: %(name)s, of %(person)s") if person else message("Name a device: %(name)s")
         said = language_of(request).gettext(text, name=name, person=person)
         change = await self._site.desk.change(visitor_of(request).name, said, *edits)
-        return back_to("/devices", change)
+        return saved_at("/devices", change)
 
     async def give(self, request: Request, device: FormText, person: FormText = "") -> Response:
         """To somebody, or to nobody."""
@@ -84,14 +84,14 @@ class DevicePages:
         text = message("Give %(device)s to %(person)s") if person else message("%(device)s is nobody's")
         said = language_of(request).gettext(text, device=device, person=person)
         change = await self._site.desk.change(visitor_of(request).name, said, *edits)
-        return back_to("/devices", change)
+        return saved_at("/devices", change)
 
     async def look(self, request: Request, device: FormText, on: FormText = "") -> Response:
         """Whether pages are looked into: on for a device that trusts the certificate."""
         edit = trust_edit(self._site.policy(), device, bool(on))
         text = message("Look into the pages of %(device)s") if on else message("No look into the pages of %(device)s")
         said = language_of(request).gettext(text, device=device)
-        return back_to("/devices", await self._site.desk.change(visitor_of(request).name, said, edit))
+        return saved_at("/devices", await self._site.desk.change(visitor_of(request).name, said, edit))
 
     async def remove(self, request: Request, device: FormText) -> Response:
         policy = self._site.policy()
@@ -100,7 +100,7 @@ class DevicePages:
         edits = [*giving_edits(policy, device, ""), remove(("devices", device))]
         said = language_of(request).gettext("Forget the device %(device)s", device=device)
         change = await self._site.desk.change(visitor_of(request).name, said, *edits)
-        return back_to("/devices", change)
+        return saved_at("/devices", change)
 
 
 def strangers(policy: Policy, rows: Iterable[DeviceRow]) -> list[DeviceRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
@@ -44,7 +45,7 @@ class KeptPages:
         erased = await run_in_threadpool(self._site.kept.erase, self._known(name))
         if erased.problem:
             raise Unfit("It is erased, but traces of it may be left in the journal's file. %(problem)s", problem=erased.problem)
-        return back_to(f"/people/{name}")
+        return back_to(f"/people/{quote(name, safe='')}?saved=erased")
 
     def _known(self, name: str) -> str:
         if name not in self._site.policy().people:

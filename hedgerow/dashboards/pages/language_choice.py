@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from hedgerow.dashboards.pages.languages import COOKIE
-from hedgerow.dashboards.pages.site import SEE_OTHER, Site
+from hedgerow.dashboards.pages.site import OWN_PATH, SEE_OTHER, Site
 from hedgerow.policies.languages import LANGUAGES
 
 _YEAR_S = 365 * 86400
-_OWN_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?", re.ASCII)
 
 
 class LanguagePages:
@@ -29,7 +27,7 @@ class LanguagePages:
         self, request: Request, language: Annotated[str, Form(max_length=8)] = "", back: Annotated[str, Form(max_length=300)] = "/"
     ) -> Response:
         """An empty `language` leaves it to the browser again. `back` is the page that was looked at, and only a path of ours."""
-        response = RedirectResponse(back if _OWN_PATH.fullmatch(back) else "/", SEE_OTHER)
+        response = RedirectResponse(back if OWN_PATH.fullmatch(back) else "/", SEE_OTHER)
         if language in LANGUAGES:
             is_secure = request.url.scheme == "https"
             response.set_cookie(COOKIE, language, max_age=_YEAR_S, httponly=True, samesite="strict", secure=is_secure, path="/")

@@ -11,7 +11,7 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.sources import public_sources
 from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.pages.languages import language_of
-from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
+from hedgerow.dashboards.pages.site import Site, back_to, saved_at, visitor_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include
 from hedgerow.policies.model import Policy
 
@@ -42,7 +42,7 @@ class ListPages:
     async def add(self, request: Request, source: FormText = "", url: FormText = "", category: FormText = "") -> Response:
         said = language_of(request).gettext("Add the list %(name)s", name=source or url.strip())
         change = await self._site.desk.change(visitor_of(request).name, said, adding_edit(source, url.strip(), category))
-        return back_to("/lists", change)
+        return saved_at("/lists", change)
 
     async def accept(self, name: FormText) -> Response:
         """The newer copy that was held back."""
@@ -53,7 +53,7 @@ class ListPages:
         """By the name that it has on the page: its own, or its address."""
         edit = removing_edit(self._site.policy(), name)
         said = language_of(request).gettext("Remove the list %(name)s", name=name)
-        return back_to("/lists", await self._site.desk.change(visitor_of(request).name, said, edit))
+        return saved_at("/lists", await self._site.desk.change(visitor_of(request).name, said, edit))
 
 
 def adding_edit(source: str, url: str, category: str) -> Edit:

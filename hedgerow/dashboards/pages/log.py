@@ -97,8 +97,7 @@ class LogPages:
             path = ("people", person)
             said = language_of(request).gettext("Allow %(what)s for %(name)s", what=subject, name=person)
             change = await site.desk.change(giver, said, exclude((*path, "block"), subject), include((*path, "allow"), subject))
-            where = {"saved": change.id} if change else {}
-            return RedirectResponse(f"/log?{urlencode({'host': subject, **where})}", SEE_OTHER)
+            return RedirectResponse(f"/log?{urlencode({'host': subject, 'saved': change.id if change else 0})}", SEE_OTHER)
         ends = words.end_of(_how_long(how_long), site.clock(), site.control.status().timezone)
         whose = {"person": person} if person else {"device": device or None}
         await site.control.give(subject, giver, **whose, ends=ends)

@@ -15,7 +15,7 @@ from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.mail_address import mail_address
 from hedgerow.dashboards.notices import NoticeDesk, ReceiverView
 from hedgerow.dashboards.pages.languages import language_of, message
-from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
+from hedgerow.dashboards.pages.site import Site, saved_at, visitor_of
 from hedgerow.dashboards.pages.week import night_times
 from hedgerow.dashboards.policy_text import Edit, put, put_times
 from hedgerow.policies.languages import LANGUAGES
@@ -88,7 +88,7 @@ class NoticePages:
             raise Unfit("'%(name)s' is taken already.", name=name)
         said = reader.gettext("Send notices to %(name)s", name=name)
         change = await self._site.desk.change(visitor_of(request).name, said, put(("notices", name), {"language": reader.code}))
-        return back_to(HERE, change)
+        return saved_at(HERE, change)
 
     async def change(
         self, request: Request, name: FormText, language: FormText, about: Annotated[list[str] | None, Form()] = None,
@@ -104,7 +104,7 @@ class NoticePages:
             *quiet_edits(receiver, quiet_from, quiet_to),
         ]
         said = language_of(request).gettext("The notices of %(name)s", name=name)
-        return back_to(HERE, await self._site.desk.change(visitor_of(request).name, said, *edits))
+        return saved_at(HERE, await self._site.desk.change(visitor_of(request).name, said, *edits))
 
     async def set_mail(
         self, request: Request, name: FormText, mailbox: FormText, password: FormText, server: FormText = "", to: FormText = ""
@@ -138,7 +138,7 @@ class NoticePages:
         said = language_of(request).gettext("No notices to %(name)s", name=name)
         change = await self._site.desk.change(visitor_of(request).name, said, put(("notices",) if is_last else ("notices", name), None))
         await run_in_threadpool(self._desk().book.put, name, "")
-        return back_to(HERE, change)
+        return saved_at(HERE, change)
 
     def _receiver(self, name: str) -> Receiver:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Path, Request
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +16,7 @@ from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.pages.budgets import Limit, budget_edit, checked_minutes, limits_of
 from hedgerow.dashboards.pages.languages import Language, language_of, message
 from hedgerow.dashboards.pages.rules_words import rules_in_words, schedule_in_words
-from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
+from hedgerow.dashboards.pages.site import Site, saved_at, visitor_of
 from hedgerow.dashboards.pages.week import bedtime_value, day_times, night_times, schedule_value
 from hedgerow.dashboards.pages.words import title_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include, put, put_times, remove
@@ -91,7 +92,8 @@ class PeoplePages:
             devices=[device for device in policy.devices.values() if device.person == name],
             services=services,
             topics=topics,
-            subjects=[(each.id, each.title) for each in (*topics, *(switch for _, group in services for switch in group))],
+            # Nobody has to count the time of what is closed anyhow.
+            subjects=[(each.id, each.title) for each in (*topics, *(switch for _, group in services for switch in group)) if each.is_open],
             own=[target for target in (*person.rules.allow, *person.rules.block) if target.kind in (TargetKind.HOST, TargetKind.URL)],
             allowed={target.name for target in person.rules.allow},
             days=DAY_NAMES,
@@ -111,7 +113,7 @@ class PeoplePages:
         change = await self._site.desk.change(
             visitor_of(request).name, language_of(request).gettext("Add %(name)s", name=name), put(("people", name), value)
         )
-        return back_to("/people", change)
+        return saved_at("/people", change)
 
     async def set_age(self, request: Request, name: Name, age: FormText = "", profile: FormText = "") -> Response:
         self._person(name)
@@ -122,7 +124,7 @@ class PeoplePages:
         else:
             edits = [remove((*path, "profile")), put((*path, "age"), checked_age(age))]
             said = reader.gettext("%(name)s is %(age)s years old", name=name, age=age)
-        return await self._change(request, name, said, *edits)
+        return await self._change(request, name, "about", said, *edits)
 
     async def switch(self, request: Request, name: Name, close: FormText = "", open: FormText = "") -> Response:
         """One service or topic closed or opened; a rule of the person's own only where the profile says otherwise."""
@@ -136,7 +138,7 @@ class PeoplePages:
         if self._by_default(person, item) != wanted:
             edits.append(include((*path, "allow" if wanted else "block"), item))
         said = message("Open %(what)s for %(name)s") if wanted else message("Close %(what)s for %(name)s")
-        return await self._change(request, name, reader.gettext(said, what=switches[item].title, name=name), *edits)
+        return await self._change(request, name, f"switch-{item}", reader.gettext(said, what=switches[item].title, name=name), *edits)
 
     async def add_site(self, request: Request, name: Name, site: FormText, stance: FormText) -> Response:
         self._person(name)
@@ -146,7 +148,7 @@ class PeoplePages:
         text = message("Allow %(what)s for %(name)s") if stance == "allow" else message("Block %(what)s for %(name)s")
         said = language_of(request).gettext(text, what=site, name=name)
         edits = [exclude((*path, key), site) for key in _SAID[stance == "allow"] if key != stance]
-        return await self._change(request, name, said, *edits, include((*path, stance), site))
+        return await self._change(request, name, "sites", said, *edits, include((*path, stance), site))
 
     async def remove_site(self, request: Request, name: Name, site: FormText) -> Response:
         """By the name that the policy has, whatever its spelling in the file."""
@@ -156,7 +158,7 @@ class PeoplePages:
             edits += [exclude(("people", name, key), target.origin.text or target.name) for target in targets if target.name == site]
             edits.append(exclude(("people", name, key), site))
         said = language_of(request).gettext("No rule for %(what)s for %(name)s", what=site, name=name)
-        return await self._change(request, name, said, *edits)
+        return await self._change(request, name, "sites", said, *edits)
 
     async def set_nights(self, request: Request, name: Name) -> Response:
         """The evenings of ordinary weeks; where none was changed, the file keeps its own way of saying them."""
@@ -166,7 +168,7 @@ class PeoplePages:
         said = language_of(request).gettext("The nights of %(name)s", name=name)
         now = night_times(person.rules.bedtime)
         is_same = all((form.get(f"{day}-from", ""), form.get(f"{day}-to", "")) == times for day, times in now.items())
-        return await self._change(request, name, said, *([] if is_same else [put_times(("people", name, "bedtime"), value)]))
+        return await self._change(request, name, "nights", said, *([] if is_same else [put_times(("people", name, "bedtime"), value)]))
 
     async def set_budget(
         self, request: Request, name: Name, what: FormText = "", school: FormText = "", weekend: FormText = ""
@@ -179,7 +181,7 @@ class PeoplePages:
         said = reader.gettext("The time of %(name)s", name=name)
         if what:
             said = reader.gettext("The time of %(name)s for %(what)s", name=name, what=title_of(what, reader))
-        return await self._change(request, name, said, *([] if is_same else [budget_edit(name, limit)]))
+        return await self._change(request, name, "time", said, *([] if is_same else [budget_edit(name, limit)]))
 
     async def set_schedule(self, request: Request, name: Name, schedule: FormText, what: FormText = "") -> Response:
         """When an existing schedule holds, or a new one that closes `what` then."""
@@ -195,7 +197,7 @@ class PeoplePages:
             is_same = all(form.get(day, "").strip() == times for day, times in day_times(known.when).items())
             edits = [] if is_same else [put_times((*path, "when"), value)]
         said = language_of(request).gettext("The times of %(schedule)s for %(name)s", schedule=schedule, name=name)
-        return await self._change(request, name, said, *edits)
+        return await self._change(request, name, "schedules", said, *edits)
 
     async def remove_schedule(self, request: Request, name: Name, schedule: FormText) -> Response:
         person = self._person(name)
@@ -205,18 +207,18 @@ class PeoplePages:
         if len(person.rules.schedules) == 1:
             edits = [remove(("people", name, "schedules"))]
         said = language_of(request).gettext("Without %(schedule)s for %(name)s", schedule=schedule, name=name)
-        return await self._change(request, name, said, *edits)
+        return await self._change(request, name, "schedules", said, *edits)
 
     async def remove(self, request: Request, name: Name) -> Response:
         self._person(name)
         change = await self._site.desk.change(
             visitor_of(request).name, language_of(request).gettext("Remove %(name)s", name=name), remove(("people", name))
         )
-        return back_to("/people", change)
+        return saved_at("/people", change)
 
-    async def _change(self, request: Request, name: str, summary: str, *edits: Edit) -> Response:
+    async def _change(self, request: Request, name: str, place: str, summary: str, *edits: Edit) -> Response:
         change = await self._site.desk.change(visitor_of(request).name, summary, *edits)
-        return back_to(f"/people/{name}", change)
+        return saved_at(f"/people/{quote(name, safe='')}", change, place)
 
     def _person(self, name: str) -> Person:
         try:

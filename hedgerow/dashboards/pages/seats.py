@@ -9,7 +9,7 @@ from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.pages.devices import FormText
 from hedgerow.dashboards.pages.languages import language_of, message
 from hedgerow.dashboards.pages.people import checked_name
-from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
+from hedgerow.dashboards.pages.site import Site, saved_at, visitor_of
 from hedgerow.dashboards.policy_text import Edit, exclude, put, remove, rename
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.network_settings import parse_mac, parse_network
@@ -52,7 +52,7 @@ class SeatPages:
 
     async def _change(self, request: Request, summary: str, values: dict[str, str], *edits: Edit) -> Response:
         said = language_of(request).gettext(summary, **values)
-        return back_to("/devices", await self._site.desk.change(visitor_of(request).name, said, *edits))
+        return saved_at("/devices", await self._site.desk.change(visitor_of(request).name, said, *edits))
 
 
 def _adding_edits(policy: Policy, seat: str, place: str) -> list[Edit]:

@@ -15,7 +15,7 @@ from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.pages.agents import agent_words
 from hedgerow.dashboards.pages.languages import COOKIE, language_of, message
 from hedgerow.dashboards.pages.qr_code import qr_code
-from hedgerow.dashboards.pages.site import Site, back_to, named_countries, visitor_of
+from hedgerow.dashboards.pages.site import Site, back_to, named_countries, saved_at, visitor_of
 from hedgerow.dashboards.policy_text import diff_of_files, put
 
 type FormText = Annotated[str, Form(max_length=600)]
@@ -88,7 +88,7 @@ class SettingsPages:
             put(("network", "unknown_devices"), unknown),
         ]
         change = await self._site.desk.change(visitor_of(request).name, language_of(request).gettext("The network's settings"), *edits)
-        return back_to("/settings", change)
+        return saved_at("/settings", change)
 
     async def changes(self, request: Request) -> Response:
         changes = await run_in_threadpool(self._site.desk.store.latest)
@@ -100,7 +100,7 @@ class SettingsPages:
 
     async def undo(self, request: Request, change_id: ChangeId) -> Response:
         change = await self._site.desk.undo(change_id, visitor_of(request).name, language_of(request).gettext("Undone: %(summary)s"))
-        return back_to("/changes", change)
+        return saved_at("/changes", change)
 
     async def account(self, request: Request) -> Response:
         return self._account(request)

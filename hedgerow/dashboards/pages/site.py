@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from unicodedata import normalize
-from urllib.parse import urlencode
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from jinja2 import Environment
@@ -37,6 +38,8 @@ HERE = pathlib.Path(__file__).parent
 SEE_OTHER = 303
 _LONG_AGO_S = 400 * 86400.0
 COUNTER = "/counter"
+OWN_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?", re.ASCII)
+"""Paths that a browser is led to: never another machine's."""
 NOT_OURS = message("This device is not part of this network.")
 
 _NAV = (
@@ -105,7 +108,7 @@ class Renderer:
     def error(self, request: HTTPConnection, status: int, text: str, values: Mapping[str, object] | None = None) -> Response:
         """A refusal or an error as a page; `text` and `values` are as `Unfit` has them."""
         told = language_of(request).gettext(text, **values or {})
-        return self._render(request, "error.html", status, _NOBODY, {"code": status, "message": told})
+        return self._render(request, "error.html", status, _NOBODY, {"code": status, "message": told, "before": page_before(request)})
 
     def _render(self, request: HTTPConnection, template: str, code: int, visitor: Visitor, values: dict[str, Any]) -> Response:
         now, status, reader = self._clock(), self._control.status(), language_of(request)
@@ -119,7 +122,7 @@ class Renderer:
             "nav": self._nav(visitor, path),
             "path": path,
             "profile_titles": {name: reader.gettext(profile.title) for name, profile in self._control.policy().profiles.items()},
-            "saved": saved if saved.isdecimal() and len(saved) < 19 else "",
+            "saved": saved if saved == "erased" or (saved.isdecimal() and len(saved) < 19) else "",
         } | values
         text = self._environment(reader).get_template(template).render(values)
         return HTMLResponse(text, code, {"Content-Language": reader.code, "Vary": "Accept-Language, Cookie"})
@@ -154,9 +157,24 @@ def named_countries(reader: Language) -> list[tuple[str, str]]:
     return sorted(((code, reader.country(code)) for code in COUNTRIES), key=lambda pair: normalize("NFD", pair[1]).casefold())
 
 
-def back_to(path: str, change: PolicyChange | None = None) -> RedirectResponse:
+def back_to(path: str) -> RedirectResponse:
     """Where a form leads: reloading then does nothing twice. `path` is one of ours, never what the asker sent."""
-    return RedirectResponse(f"{path}?{urlencode({'saved': change.id})}" if change else path, SEE_OTHER)
+    return RedirectResponse(path, SEE_OTHER)
+
+
+def saved_at(path: str, change: PolicyChange | None, place: str = "") -> RedirectResponse:
+    """Like `back_to` after a change of the policy file, which the page then tells of; None: there was nothing to change.
+
+    `place` is the part of the page that was changed, so that nobody has to look for it again.
+    """
+    return back_to(f"{path}?saved={change.id if change else 0}{place and '#'}{place}")
+
+
+def page_before(request: HTTPConnection) -> str:
+    """The page of ours on which a button was pressed, the first one where the browser does not say."""
+    came_from = urlsplit(request.headers.get("referer", ""))
+    is_ours = came_from.netloc == request.headers.get("host") and OWN_PATH.fullmatch(came_from.path)
+    return came_from.path if is_ours else "/"
 
 
 def _is_current(href: str, path: str) -> bool:

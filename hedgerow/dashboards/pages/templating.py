@@ -50,6 +50,7 @@ def environment(reader: Language) -> Environment:
         "language": reader,
         "ngettext": reader.ngettext,
         "number": reader.number,
+        "counted": lambda counts: words.counted(counts, reader),
         "reason_words": lambda reason, what: words.reason_words(reason, what, reader),
         "asked_for": lambda text: words.told_reason_words(text, reader),
         "title_of": lambda name: words.title_of(name, reader),

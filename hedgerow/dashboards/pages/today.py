@@ -14,7 +14,7 @@ from hedgerow.dashboards.api.control import HowLong, Unfit
 from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.charts import Bars, blocked_by_hour
 from hedgerow.dashboards.pages.devices import strangers
-from hedgerow.dashboards.pages.site import Site, back_to, visitor_of
+from hedgerow.dashboards.pages.site import Site, back_to, page_before, visitor_of
 from hedgerow.dashboards.pages.timeline import PersonDay, days_of
 from hedgerow.journal.read import DecisionPage, DeviceRow, ReasonCount, RequestRow
 from hedgerow.journal.search import DecisionFilter
@@ -102,18 +102,18 @@ class TodayPages:
     ) -> Response:
         ends = None if minutes is None else self._site.clock() + minutes * 60
         await self._site.control.pause(visitor_of(request).name, device=device or None, person=person or None, ends=ends)
-        return back_to("/")
+        return back_to(page_before(request))
 
     async def resume(self, request: Request, device: Name = "", person: Name = "") -> Response:
         await self._site.control.resume(visitor_of(request).name, device=device or None, person=person or None)
-        return back_to("/")
+        return back_to(page_before(request))
 
     async def bonus(self, request: Request, name: Name, minutes: Annotated[int, Form(ge=1, le=1440)], subject: Name = "") -> Response:
         """Minutes on top of today's budget."""
         if self._site.time is None:
             raise Unfit("No time is counted here.")
         await self._site.time.give_time(name, subject, minutes, visitor_of(request).name)
-        return back_to("/")
+        return back_to(page_before(request))
 
     def _read(self, midnight: float, now: float) -> _Today:
         reader = self._site.reader

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import assert_never
@@ -10,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.api.control import HowLong
 from hedgerow.dashboards.pages.languages import Language, language, message
+from hedgerow.journal.read import ReasonCount
 from hedgerow.policies.content import PASSED
 from hedgerow.policies.model import Reason, Verdict
 from hedgerow.policies.services import Services
@@ -59,6 +62,18 @@ def reason_words(reason: Reason, what: str, reader: Language | None = None) -> s
         return reader.gettext(_PASSED)
     alone, with_what = _REASONS[reason]
     return reader.gettext(with_what, what=title_of(what, reader)) if what else reader.gettext(alone)
+
+
+def counted(counts: Iterable[ReasonCount], reader: Language) -> list[tuple[str, int]]:
+    """How often for each reason, the most frequent first; reasons that are said in the same words are one.
+
+    >>> counted([ReasonCount(Verdict.BLOCK, Reason.BYPASS, what, 2) for what in ("vpn", "doh")], language("en"))
+    [('a way round the filter', 4)]
+    """
+    told: Counter[str] = Counter()
+    for each in counts:
+        told[reason_words(each.reason, each.what, reader)] += each.count
+    return told.most_common()
 
 
 def told_reason_words(text: str, reader: Language) -> str:

@@ -1,5 +1,5 @@
 "use strict";
-// Makes the forms of a week into grids to drag on, and keeps the counter's tiles fresh. Without this file the forms do the same.
+// Makes the forms of a week into grids to drag on, keeps the counter's tiles fresh, and knows the browser's time zone. Without this file the forms do the same.
 
 const SNAP = 15;
 const DAY = 24 * 60;
@@ -219,6 +219,12 @@ class Grid {
 
 for (const form of document.querySelectorAll("form[data-week]")) {
   if (!form.querySelector("input:disabled")) new Grid(form);
+}
+
+// A machine that was never told where it is says UTC; the browser of whoever sets it up knows better.
+for (const input of document.querySelectorAll("[data-own-zone]")) {
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  if ([...input.form.querySelectorAll("datalist option")].some((option) => option.value === timeZone)) input.value = timeZone;
 }
 
 // Whoever is choosing minutes at a seat is not disturbed.
