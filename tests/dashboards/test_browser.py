@@ -68,7 +68,7 @@ def filled(web):
     return web
 
 
-@pytest.mark.timeout(600)  # two dozen pages, each looked through
+@pytest.mark.timeout(1200)  # two dozen pages, each looked through
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200])
 def test_every_page_fits_shuts_nobody_out_and_asks_nobody_else(chromium, web, width, theme):
