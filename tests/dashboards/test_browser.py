@@ -354,8 +354,8 @@ def test_the_words_on_the_counters_buttons_are_whole(chromium, web, reader):
     for width in (360, 768):
         page.set_viewport_size({"width": width, "height": 800})
         page.goto(f"{web.url}/counter")
-        cut = "[...document.querySelectorAll('.seat button')].filter(each => each.scrollWidth > each.clientWidth).map(each => each.textContent)"
-        assert page.evaluate(cut) == [], width
+        cut = "[...document.querySelectorAll('.seat button')].filter(each => each.scrollWidth > each.clientWidth)"
+        assert page.evaluate(f"{cut}.map(each => each.textContent)") == [], width
         assert page.locator(".seat button").last.evaluate("each => getComputedStyle(each).overflowWrap") == "normal"
     context.close()
 
