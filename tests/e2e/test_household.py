@@ -126,7 +126,9 @@ def test_the_commands_that_keep_and_look(house: Hedgerow, tmp_path: Path) -> Non
     state = ("--state", str(house.state))
     look = json.loads(hedgerow_command("top", "--json", *state).stdout)
     assert {row["role"] for row in look["status"]["workers"]} >= {"control", "dns", "gate"}
-    assert "Last decisions" in hedgerow_command("top", "--once", *state).stdout
+    once = hedgerow_command("top", "--once", *state).stdout
+    assert "Last decisions" in once
+    assert once.endswith("\n")
     assert hedgerow_command("report", str(tmp_path / "week.html"), "--language", "fr", *state).returncode == 0
     assert "Pour en parler" in (tmp_path / "week.html").read_text()
     saved = hedgerow_command("backup", str(tmp_path / "saved.tar.gz"), "--json", *state)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -84,8 +84,11 @@ def top(
     if as_json:
         print(json.dumps(_look(state), ensure_ascii=False))
         return
-    with contextlib.suppress(KeyboardInterrupt), Live(_view(_look(state)), screen=not once, auto_refresh=False) as live:
-        while not once:
+    if once:
+        Console().print(_view(_look(state)))
+        return
+    with contextlib.suppress(KeyboardInterrupt), Live(_view(_look(state)), screen=True, auto_refresh=False) as live:
+        while True:
             time.sleep(every)
             live.update(_view(_look(state)), refresh=True)
 
