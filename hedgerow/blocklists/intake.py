@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.blocklists.essential import ESSENTIAL_PROBLEM, essential_hosts
-from hedgerow.blocklists.formats import ListFormat, detect, format_named
+from hedgerow.blocklists.formats import FORMATS, ListFormat, detect, format_named
 from hedgerow.blocklists.formats.lines import PRIVATE
 from hedgerow.blocklists.generation import EVERY, Part
 from hedgerow.blocklists.names import is_address, load_public_suffixes, rule_key
@@ -141,10 +141,10 @@ def _choose_format(stretch: Stretch, wanted: str, trouble: list[Problem], name: 
             intake.report([Problem(name, None, None, "is binary data, not a list" if trouble else "is empty")])
         return None
     if known is None:
-        what = f"no such format: {wanted}"
+        what, shown = f"no such format: {wanted}; there are {', '.join(each.name for each in FORMATS)}", ""
         if wanted == "auto":
             what = "is binary data, not a list" if trouble else "is in no format that is known"
-        shown = ascii(next(filter(str.strip, sample), ""))[:80]
+            shown = ascii(next(filter(str.strip, sample), ""))[:80]
         intake.report([Problem(name, None, None, f"{stretch.file} {what}".strip(), shown)])
         return None
     intake.format = ("v2fly" if stretch.format.startswith("v2fly") else "squidguard") if stretch.file else known.name

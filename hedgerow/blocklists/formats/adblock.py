@@ -189,6 +189,8 @@ def _add_url_rule(line: _Line, parsed: Parsed) -> str | None:
     host = parse_host(anchored[1]) if anchored else ""
     if host is None:
         return "not a host name"
+    if len(line.body.split()) > 1:
+        return "a space, which no URL has"
     pattern = f"||{host}{anchored[2]}" if anchored and line.body.startswith("||") else line.body
     if host in load_public_suffixes().registries and not line.exception:
         return _SUFFIX

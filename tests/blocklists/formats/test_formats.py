@@ -136,6 +136,7 @@ def test_plain(line: str, expected: dict[str, str]) -> None:
         ("||com^", {"problem": "single label"}),
         ("||a..b^", {"problem": "not a host name"}),
         ("*", {"problem": "too short"}),
+        ("0.0.0.0 ads.example b.example", {"problem": "a space, which no URL has"}),
         ("|http://*", {"problem": "too short"}),
         ("||*.info^", {"problem": "too short"}),
         ("|http", {"problem": "too wide"}),
