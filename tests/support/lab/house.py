@@ -92,7 +92,7 @@ class House:
         words += self.options
         self.process = self.router.start(*words, stderr=self.folder / "hedgerow.log")
         assert self.process.stdout
-        watchdog = threading.Timer(60, self.process.kill)
+        watchdog = threading.Timer(150, self.process.kill)
         watchdog.start()
         try:
             line = self.process.stdout.readline()
