@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -39,6 +40,8 @@ SMALL = """[...document.querySelectorAll('button, select, summary, input:not([ty
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")]
 
+expect.set_options(timeout=30_000)  # a busy machine takes its time
+
 
 @pytest.fixture(scope="module")
 def chromium():
@@ -46,6 +49,13 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
+
+
+def until_policy_says(page, web, words):
+    deadline = time.monotonic() + 30
+    while words not in web.policy_path.read_text():
+        assert time.monotonic() < deadline, web.policy_path.read_text()
+        page.wait_for_timeout(50)
 
 
 @pytest.fixture
@@ -272,9 +282,9 @@ def test_nights_are_drawn_on_the_week_shown_as_a_diff_and_undone(chromium, web, 
     drag(page, (end["x"] + end["width"] / 2, end["y"] + end["height"] / 2), track(page, NIGHTS, "Monday", 20 / 24))
     form.get_by_role("button", name="Save the nights").click()
     page.get_by_role("status").wait_for()
-    assert 'bedtime: {mon: "21:00-08:00", tue-thu: "21:00-07:00"}' in web.policy_path.read_text()
+    until_policy_says(page, web, 'bedtime: {mon: "21:00-08:00", tue-thu: "21:00-07:00"}')
     page.get_by_role("link", name="What changed").click()
-    assert "tue-thu" in page.locator("ins").inner_text()
+    expect(page.locator("ins")).to_contain_text("tue-thu")
     page.get_by_role("button", name="Undo").click()
     page.wait_for_url("**/changes?saved=*")
     assert web.policy_path.read_text() == before
@@ -297,7 +307,7 @@ def test_nights_and_times_of_the_week_by_keyboard_alone(chromium, web):
     form.get_by_role("button", name="Save the nights").focus()
     page.keyboard.press("Enter")
     page.get_by_role("status").wait_for()
-    assert 'bedtime: {mon-sat: "19:30-07:15"}' in web.policy_path.read_text()
+    until_policy_says(page, web, 'bedtime: {mon-sat: "19:30-07:15"}')
     page.get_by_text("Add another").focus()
     page.keyboard.press("Enter")
     new = page.locator("form[action$='/schedule']").last
@@ -311,7 +321,7 @@ def test_nights_and_times_of_the_week_by_keyboard_alone(chromium, web):
     new.get_by_role("button", name="Add", exact=True).focus()
     page.keyboard.press("Enter")
     page.get_by_role("status").wait_for()
-    assert 'homework: {block: games, when: {tue: "14:00-16:00"}}' in web.policy_path.read_text()
+    until_policy_says(page, web, 'homework: {block: games, when: {tue: "14:00-16:00"}}')
     page.close()
 
 
@@ -322,7 +332,8 @@ def test_the_week_without_scripts_is_a_form(chromium, web):
     page.get_by_label("Friday, closed from").fill("22:00")
     page.get_by_label("Friday, closed until").fill("08:00")
     page.get_by_role("button", name="Save the nights").click()
-    assert 'bedtime: {fri: "22:00-08:00"}' in web.policy_path.read_text()
+    page.get_by_role("status").wait_for()
+    until_policy_says(page, web, 'bedtime: {fri: "22:00-08:00"}')
     context.close()
 
 
@@ -366,9 +377,9 @@ def test_the_french_page_is_french_in_a_french_browser(chromium, filled):
     page.goto(filled.url)
     assert page.locator("html").get_attribute("lang") == "fr"
     page.get_by_role("button", name="Autoriser une heure").click()
-    assert page.get_by_text("Personne n’attend de réponse.").is_visible()
+    expect(page.get_by_text("Personne n’attend de réponse.")).to_be_visible()
     page.get_by_role("button", name="Deutsch").click()
-    assert page.get_by_text("Niemand wartet auf eine Antwort.").is_visible()
+    expect(page.get_by_text("Niemand wartet auf eine Antwort.")).to_be_visible()
     context.close()
 
 
@@ -378,16 +389,16 @@ def test_answering_pausing_and_filtering_without_scripts(chromium, filled):
     page.goto(filled.url)
     assert page.title().startswith("(1) ")
     page.get_by_role("button", name="Allow an hour").click()
-    assert page.get_by_text("Nobody waits for an answer.").is_visible()
-    assert page.get_by_role("button", name="End the permission for scratch.example").is_visible()
+    expect(page.get_by_text("Nobody waits for an answer.")).to_be_visible()
+    expect(page.get_by_role("button", name="End the permission for scratch.example")).to_be_visible()
     page.get_by_label("Who").select_option("mia")
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Resume").click()
-    assert page.get_by_role("button", name="Resume").count() == 0
+    expect(page.get_by_role("button", name="Resume")).to_have_count(0)
     page.get_by_role("link", name="Log", exact=True).click()
     page.get_by_label("Site").fill("www.bet.example")
     page.get_by_role("button", name="Show").click()
-    assert page.locator("#decisions tbody tr").count() == 1
+    expect(page.locator("#decisions tbody tr")).to_have_count(1)
     context.close()
 
 
@@ -444,7 +455,7 @@ def test_the_guide_and_a_change_by_keyboard_alone(chromium, web):
     page.keyboard.type("9")
     page.keyboard.press("Enter")
     page.wait_for_url("**/start?step=4")
-    assert "age: 9" in web.policy_path.read_text()
+    until_policy_says(page, web, "age: 9")
     page.goto(f"{web.url}/people/mia")
     games = page.get_by_role("switch", name="Games", exact=True)
     assert games.get_attribute("aria-checked") == "true"
@@ -452,7 +463,7 @@ def test_the_guide_and_a_change_by_keyboard_alone(chromium, web):
     page.keyboard.press("Enter")
     page.get_by_role("status").wait_for()
     assert page.get_by_role("switch", name="Games").get_attribute("aria-checked") == "false"
-    assert "block: [games]" in web.policy_path.read_text()
+    until_policy_says(page, web, "block: [games]")
     page.get_by_role("button", name="Undo").focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/changes**")
@@ -464,11 +475,11 @@ def test_ask_and_answer_across_two_browsers(chromium, filled):
     parent, child = chromium.new_context(), chromium.new_context()
     theirs, mine = child.new_page(), parent.new_page()
     theirs.goto(f"{filled.url}/device")
-    assert theirs.get_by_text("waits for an answer").is_visible()
+    expect(theirs.get_by_text("waits for an answer")).to_be_visible()
     mine.goto(filled.url)
     mine.get_by_role("button", name="For today").click()
     theirs.reload()
-    assert theirs.get_by_text("yes", exact=True).is_visible()
-    assert theirs.get_by_text("scratch.example").first.is_visible()
+    expect(theirs.get_by_text("yes", exact=True)).to_be_visible()
+    expect(theirs.get_by_text("scratch.example").first).to_be_visible()
     parent.close()
     child.close()
