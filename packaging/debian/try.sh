@@ -41,7 +41,7 @@ cat >"$root/try/first.sh" <<'END'
 . /try/said.sh
 check dpkg -i /try/first.deb
 check wait_for blocks
-check refuses
+check wait_for refuses
 check systemctl is-enabled hedgerow hedgerow-gateway
 check exposure hedgerow
 check exposure hedgerow-gateway
