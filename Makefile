@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: up test setup check fix lock bench-lists bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway
+.PHONY: up test setup check fix lock bench-lists bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -66,3 +66,7 @@ bench-policy: setup
 # Needs root, and what the laboratory needs.
 bench-gateway: setup
 	$(BIN)/python bench/gateway.py --write $(ARGS)
+
+# Needs dnsperf and curl.
+bench-memory: setup
+	$(BIN)/python bench/memory.py --write
