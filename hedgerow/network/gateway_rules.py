@@ -34,7 +34,16 @@ TO_US, STEER_OTHERS, FENCE_OTHERS = "to_us", "steer_others", "fence_others"
 
 ENCRYPTED_DNS_PORTS = (853, 784, 8853)  # RFC 7858, RFC 9250; the last two from drafts, still served by some
 PLAIN_DNS_PORTS = (53, 5353)  # OpenDNS answers at 5353 as well
-TUNNEL_UDP_PORTS = (1194, 1701, 3544, 9993, 51820, 51821, 41641)  # OpenVPN, L2TP, Teredo, ZeroTier, WireGuard (twice), Tailscale
+TUNNEL_UDP_PORTS = (
+    1194,
+    1701,
+    2408,
+    3544,
+    9993,
+    51820,
+    51821,
+    41641,
+)  # OpenVPN, L2TP, WARP, Teredo, ZeroTier, WireGuard (twice), Tailscale
 TUNNEL_TCP_PORTS = (1080, 1194, 1723, 3128, 8118, 9001, 9030, 9050, 9150)  # SOCKS, OpenVPN, PPTP, HTTP proxies, Tor
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
 IPSEC_PROTOCOLS, IPSEC_PORTS = (50, 51), (500, 4500)

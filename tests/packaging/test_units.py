@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "packaging" / "systemd").glob("*.service"))
-SCRIPTS = [path for path in sorted((ROOT / "packaging" / "debian").iterdir()) if path.read_bytes().startswith(b"#!/bin/sh")]
+FILES = [path for path in sorted((ROOT / "packaging").rglob("*")) if path.is_file()]
+SCRIPTS = [path for path in FILES if path.read_bytes().startswith(b"#!/bin/sh")]
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)

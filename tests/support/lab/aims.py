@@ -50,6 +50,59 @@ peer.settimeout(2)
 peer.sendto(question + b"\\0" + struct.pack("!HHIH", 41, 1232, 0, len(option)) + option, (sys.argv[1], 53))
 sys.exit(socket.inet_aton(sys.argv[2]) not in peer.recv(65536))
 """
+NOISE = """
+import os, socket, sys
+peer, noise = socket.create_connection((sys.argv[1], int(sys.argv[2])), 2), b"\\xe7" + os.urandom(400)
+peer.settimeout(2)
+peer.sendall(noise)
+got = b""
+while len(got) < len(noise):
+    more = peer.recv(1000)
+    if not more: break
+    got += more
+sys.exit(got != noise)
+"""
+SECOND_REQUEST = """
+import socket, sys
+address, first, second = sys.argv[1:]
+peer = socket.create_connection((address, 80), 2)
+peer.settimeout(2)
+ask = "GET / HTTP/1.1\\r\\nHost: {}\\r\\nConnection: {}\\r\\n\\r\\n"
+peer.sendall((ask.format(first, "keep-alive") + ask.format(second, "close")).encode())
+while more := peer.recv(65536): sys.stdout.write(more.decode())
+"""
+PIECES = """
+import socket, ssl, sys, time
+address, name, how = sys.argv[1:]
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+tls = context.wrap_bio(coming, going, server_hostname=name)
+peer = socket.create_connection((address, 443), 2)
+peer.settimeout(3)
+peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def go_on(step):
+    while True:
+        try: return step()
+        except ssl.SSLWantReadError:
+            peer.sendall(going.read())
+            more = peer.recv(65536)
+            coming.write(more) if more else coming.write_eof()
+try: tls.do_handshake()
+except ssl.SSLWantReadError: pass
+hello = going.read()
+body = hello[5:]
+if how == "records":
+    parts = [body[at:at + 16] for at in range(0, len(body), 16)]
+    peer.sendall(b"".join(hello[:3] + len(part).to_bytes(2) + part for part in parts))
+else:
+    for at in range(len(hello)):
+        peer.sendall(hello[at:at + 1])
+        if at < 100: time.sleep(0.002)
+go_on(tls.do_handshake)
+tls.write(f"GET / HTTP/1.1\\r\\nHost: {name}\\r\\nConnection: close\\r\\n\\r\\n".encode())
+print(go_on(lambda: tls.read(65536)).decode())
+"""
 RAW = """
 import socket, sys
 peer = socket.socket(socket.AF_INET, socket.SOCK_RAW, int(sys.argv[2]))
@@ -104,6 +157,32 @@ def stream(address: str, port: int) -> Aim:
 
 def raw(number: int) -> Aim:
     return lambda _house, device: device.run(sys.executable, "-c", RAW, PEER4, str(number)).returncode == 0
+
+
+def noise(address: str, port: int) -> Aim:
+    """Whether a stream of which no octet says what it is comes back, as obfs4 and Shadowsocks make them."""
+    return lambda _house, device: device.run(sys.executable, "-c", NOISE, address, str(port)).returncode == 0
+
+
+def second_request(_house: House, device: Space) -> bool:
+    """Whether a closed page is sent for a request behind one for an open site, on the same connection."""
+    words = (address4(CLOSED), OPEN_SITE, CLOSED)
+    return f"page of {CLOSED}" in device.run(sys.executable, "-c", SECOND_REQUEST, *words).stdout
+
+
+def in_pieces(how: str) -> Aim:
+    """Whether a closed page is read after a handshake that comes octet by octet, or in many TLS `records` (RFC 8446 §5.1)."""
+    return lambda _house, device: f"page of {CLOSED}" in device.run(sys.executable, "-c", PIECES, address4(CLOSED), CLOSED, how).stdout
+
+
+def with_the_parents_mac(house: House, device: Space) -> bool:
+    """The MAC address of the parent's device, while that is silent."""
+    try:
+        set_mac(device, MACS["parent"], _own_number(device))
+        return asks("8.8.8.8")(house, device)
+    finally:
+        set_mac(device, MACS["tablet"], _own_number(device))
+        house.devices["parent"].run("ping", "-c", "1", "-W", "1", f"{LAN4}.1")  # so that the wire knows again where it is
 
 
 def tunnels_in_names(_house: House, device: Space) -> bool:
@@ -195,10 +274,10 @@ def through_socks(host: str, *, port: int = 1080) -> Aim:
     return reads("--socks5-hostname", f"{server}:{port}", f"http://{CLOSED}/")
 
 
-def through_web_proxy(host: str, url: str) -> Aim:
+def through_web_proxy(host: str, url: str, port: int = WEB_PROXY_PORT) -> Aim:
     """Whether a closed page comes through a web proxy, by a whole URL or, for HTTPS, by CONNECT."""
     server = f"[{host}]" if ":" in host else host
-    return reads("-x", f"http://{server}:{WEB_PROXY_PORT}", url)
+    return reads("-x", f"http://{server}:{port}", url)
 
 
 def through_ssh(address: str, port: int) -> Aim:

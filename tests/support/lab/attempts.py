@@ -18,11 +18,14 @@ from lab.aims import (
     browser_with_secure_dns,
     datagram,
     datagram_with_options,
+    in_pieces,
     lies_about_the_name,
+    noise,
     openvpn,
     pings,
     raw,
     reads,
+    second_request,
     stream,
     through_socks,
     through_ssh,
@@ -34,9 +37,10 @@ from lab.aims import (
     with_a_private_address,
     with_another_address,
     with_another_mac,
+    with_the_parents_mac,
 )
 from lab.house import LAN4, LAN6, ROUTER_OUTSIDE
-from lab.internet import KNOWN4, KNOWN6, ODD_PORT, OWN4, OWN6, PEER4, PEER6, RESOLVER, SITES, address4, address6
+from lab.internet import KNOWN4, KNOWN6, ODD_PORT, OWN4, OWN6, PEER4, PEER6, QUIC_PORT, RESOLVER, SITES, address4, address6
 from lab.tunnels import AUTH_PORT, CRYPT_PORT, OWN_PORT, PLAIN_PORT, SOCKS_PORT, SSH_PORT
 from lab.vpn import VPN4, VPN6
 
@@ -80,6 +84,7 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("DNS over TLS, a resolver that no list knows", "kdig +tls", asks(OWN4, "+tls"), _REFUSED),
     Attempt("DNS over QUIC", "kdig +quic", asks(KNOWN4, "+quic"), _REFUSED),
     Attempt("DNS over QUIC, over IPv6", "kdig +quic", asks(KNOWN6, "+quic"), _REFUSED),
+    Attempt("DNS over QUIC at a port of its own", "kdig +quic", asks(KNOWN4, "+quic", "-p", str(QUIC_PORT)), _HANDSHAKE),
     Attempt("A question in fragments", "a datagram", asks_in_fragments("8.8.8.8"), _NAMES),
     Attempt("A question in fragments, over IPv6", "a datagram", asks_in_fragments("2001:4860:4860::8888"), _NAMES),
     Attempt("Ask the router at its address on the internet's side", "kdig", asks(ROUTER_OUTSIDE), "Hedgerow answers at every address"),
@@ -126,6 +131,15 @@ ATTEMPTS: tuple[Attempt, ...] = (
         normally=True,
     ),
     Attempt("A handshake that names an open site", "openssl -servername", lies_about_the_name, _JUDGED, pages=True),
+    Attempt("A handshake octet by octet, as GoodbyeDPI and zapret do", "a handshake", in_pieces("octets"), _JUDGED, pages=True),
+    Attempt("A handshake in many records", "a handshake", in_pieces("records"), _JUDGED, pages=True),
+    Attempt(
+        *("HTTP/2 without TLS", "curl --http2-prior-knowledge"),
+        reads("--http2-prior-knowledge", *at(CLOSED), f"http://{CLOSED}/"),
+        "carried to the proxy, which takes no such thing",
+        pages=True,
+    ),
+    Attempt("A request behind one for an open site", "a connection", second_request, "the proxy judges each request", pages=True),
     Attempt(
         *("A Host header that names an open site", "curl -H Host"),
         reads("-H", f"Host: {OPEN_SITE}", f"http://{address4(CLOSED)}/"),
@@ -145,6 +159,10 @@ ATTEMPTS: tuple[Attempt, ...] = (
         "the proxy serves pages' ports only",
     ),
     Attempt("Another MAC address", "ip link set address", with_another_mac, "a device that nobody has named is filtered as a child's"),
+    Attempt(
+        *("The MAC address of the parent's device, while that is silent", "ip link set address", with_the_parents_mac),
+        *("whoever has that address is that device: give the parents a Wi-Fi of their own", True, True),
+    ),
     Attempt("Another address, set by hand", "ip address", with_another_address, "the MAC address decides"),
     Attempt("The address that the parent's device has right now", "ip address", wears_the_parents_address, "the MAC address decides"),
     Attempt("An IPv6 privacy address", "ip address", with_a_private_address, "the MAC address decides"),
@@ -155,6 +173,7 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("WireGuard at port 123", "wireguard-go", wireguard(VPN4, 123), _HANDSHAKE),
     Attempt("WireGuard at a port of its own", "wireguard-go", wireguard(VPN4, 40000), _HANDSHAKE),
     Attempt("WireGuard behind IPv6 options", "a datagram", datagram_with_options(PEER6, 51820), _REFUSED),
+    Attempt("Cloudflare WARP at its usual port", "a datagram", datagram(PEER4, 2408), _REFUSED),
     Attempt("OpenVPN over UDP", "openvpn", openvpn(PEER4, PLAIN_PORT), _REFUSED),
     Attempt("OpenVPN over TCP", "openvpn", openvpn(PEER4, PLAIN_PORT, "tcp-client"), _REFUSED),
     Attempt("OpenVPN at a port of its own", "openvpn", openvpn(PEER4, OWN_PORT), _HANDSHAKE),
@@ -167,15 +186,27 @@ ATTEMPTS: tuple[Attempt, ...] = (
     Attempt("IPsec (IKEv2)", "a datagram", datagram(PEER4, 500), f"{_REFUSED}, unless it was applied with --allow-ipsec"),
     Attempt("IPsec (ESP)", "a raw packet", raw(50), f"{_REFUSED}, unless it was applied with --allow-ipsec"),
     Attempt("PPTP (GRE)", "a raw packet", raw(47), _REFUSED),
+    Attempt("IP in IP", "a raw packet", raw(4), _REFUSED),
+    Attempt("IPv6 in IPv4 (6in4, 6to4)", "a raw packet", raw(41), _REFUSED),
+    Attempt("IPv6 in UDP (Teredo)", "a datagram", datagram(PEER4, 3544), _REFUSED),
     Attempt("A SOCKS proxy", "curl --socks5", through_socks(PEER4), _REFUSED),
     Attempt("A SOCKS proxy, IPv6", "curl --socks5", through_socks(PEER6), _REFUSED),
     Attempt("A Tor relay", "a connection", stream(PEER4, 9001), _REFUSED),
     Attempt("A SOCKS proxy at a port of its own", "curl --socks5", through_socks(PEER4, port=SOCKS_PORT), _UNLISTED, normally=True),
+    Attempt("Noise over TCP, as of obfs4 and Shadowsocks", "a connection", noise(PEER4, 5222), _UNLISTED, normally=True),
+    Attempt(
+        "Noise over TCP at a page's port", "a connection", noise(PEER4, 8443), "carried to the proxy, where it is no handshake", pages=True
+    ),
+    Attempt("Noise over UDP, as of a disguised WireGuard", "a datagram", datagram(PEER4, 27015), _UNLISTED, normally=True),
     Attempt("A tunnel through SSH", "ssh -W", through_ssh(PEER4, 22), f"{_HANDSHAKE}, unless it was applied with --allow-ssh"),
     Attempt("SSH at a port of its own", "ssh -W", through_ssh(PEER4, SSH_PORT), f"{_HANDSHAKE}, unless it was applied with --allow-ssh"),
     Attempt("SSH at port 443", "ssh -W", through_ssh(PEER4, 443), "carried to the proxy, where it is no handshake", pages=True),
     Attempt("A web proxy", "curl -x", through_web_proxy(PEER4, f"http://{CLOSED}/"), _PROXIED),
     Attempt("A web proxy, for a secure page", "curl -x", through_web_proxy(PEER4, f"https://{CLOSED}/"), _PROXIED),
+    Attempt(*("A web proxy at port 80", "curl -x", through_web_proxy(PEER4, f"http://{CLOSED}/", 80), _JUDGED), pages=True),
+    Attempt(
+        *("A web proxy at port 80, for a secure page", "curl -x", through_web_proxy(PEER4, f"https://{CLOSED}/", 80), _JUDGED), pages=True
+    ),
     Attempt("A web proxy, IPv6", "curl -x", through_web_proxy(PEER6, f"https://{CLOSED}/"), _PROXIED),
     Attempt("DNS over TLS at port 5222", "kdig +tls", asks(OWN4, "+tls", "-p", str(ODD_PORT)), _UNLISTED, normally=True),
 )

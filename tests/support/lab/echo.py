@@ -51,7 +51,7 @@ async def main() -> None:
         for port in streams:
             await asyncio.start_server(repeat, address, port)
     print("ready", flush=True)
-    await asyncio.gather(*(answer_raw(addresses[0], number) for number in (47, 50)))
+    await asyncio.gather(*(answer_raw(addresses[0], number) for number in (4, 41, 47, 50)))
 
 
 if __name__ == "__main__":

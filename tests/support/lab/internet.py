@@ -33,10 +33,12 @@ KNOWN4, KNOWN6 = "1.1.1.1", "2606:4700:4700::1111"
 """A resolver that everybody knows."""
 OWN4, OWN6, ODD_PORT = f"{PREFIX4}.53", f"{PREFIX6}:53", 5222
 """A resolver that no list knows; it serves DNS over TLS at a port of another protocol as well."""
+QUIC_PORT = 40853
+"""Where the known resolver serves DNS over QUIC besides."""
 PEER4, PEER6 = f"{PREFIX4}.70", f"{PREFIX6}:70"
 """A machine that echoes what it gets, at every port of `UDP_PORTS` and `TCP_PORTS`: a game's server, a VPN, a proxy."""
-UDP_PORTS = (53, 80, 123, 443, 500, 853, 4500, 27015, 40000, 51820)
-TCP_PORTS = (853, 5222, 9001)
+UDP_PORTS = (53, 80, 123, 443, 500, 853, 2408, 3544, 4500, 27015, 40000, 51820)
+TCP_PORTS = (853, 5222, 8443, 9001)
 
 
 BIG_FILE, BIG_OCTETS = "/big", 2_000_000_000
@@ -80,6 +82,9 @@ def internet(space: Space, folder: Path) -> Internet:
     echo = space.start(sys.executable, "-P", str(Path(__file__).with_name("echo.py")), PEER4, PEER6, *ports, stderr=folder / "echo.log")
     assert echo.stdout
     assert echo.stdout.readline() == "ready\n", (folder / "echo.log").read_text()
+    chain = f"type nat hook prerouting priority dstnat; ip daddr {KNOWN4} udp dport {QUIC_PORT} dnat ip to {KNOWN4}:853;"
+    done = space.run("nft", "-f", "-", text=f"table inet ports {{\nchain in {{\n{chain}\n}}\n}}\n")
+    assert done.returncode == 0, done.stderr
     _wait_for_servers(space, folder)
     return Internet(space, authority, tunnels(space, folder, PEER4, PEER6))
 

@@ -36,7 +36,9 @@ For adults' devices all of these are open on purpose: the gateway does not touch
   outside and an adult's knowledge; the journal shows the name.
 - **Domain fronting**: a server of a large host that answers for a closed site to whoever names an open one in the handshake and the closed
   one inside. Only devices that trust the certificate of the network are looked into.
-- **Devices on the same wire** reach each other without the router: a game between two computers at home goes on at bedtime.
+- **Devices on the same wire** reach each other without the router: a game between two computers at home goes on at bedtime, and a proxy
+  that somebody starts on an adult's computer serves a child. Adults' computers need a password; Wi-Fi with client isolation helps. Where
+  Hedgerow's machine is the switch too (a bridge with br_netfilter), strict mode closes that as well.
 - **The router's own other services.** The table guards what passes the router, and sends every question for names to Hedgerow; a second
   resolver on the router at a port of its own, or its SSH, is for the router's own firewall to close.
 - **Wi-Fi calling** is IPsec, and refused with other IPsec, unless the gateway is applied with `--allow-ipsec`. Emergency calls over the

@@ -53,9 +53,11 @@ def _start_ssh(space: Space, folder: Path, address: str) -> None:
 
 
 def _start_web_proxy(space: Space, folder: Path, *addresses: str) -> None:
-    lines = [f"Port {WEB_PROXY_PORT}", *(f"Listen {address}" for address in addresses), "Timeout 60", "LogLevel Warning"]
-    (folder / "tinyproxy.conf").write_text("\n".join(lines) + "\n")
-    space.start("tinyproxy", "-d", "-c", str(folder / "tinyproxy.conf"), stderr=folder / "tinyproxy.log")
+    for port in (WEB_PROXY_PORT, 80):
+        lines = [f"Port {port}", *(f"Listen {address}" for address in addresses), "Timeout 60", "LogLevel Warning"]
+        settings = folder / f"tinyproxy-{port}.conf"
+        settings.write_text("\n".join(lines) + "\n")
+        space.start("tinyproxy", "-d", "-c", str(settings), stderr=folder / f"tinyproxy-{port}.log")
 
 
 def _start_openvpn(space: Space, folder: Path, address: str) -> None:
