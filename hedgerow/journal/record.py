@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, not_, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
@@ -311,11 +311,13 @@ def _mark_seen(connection: Connection, seen: list[DeviceSeen], observations: lis
     rows += [_seen_row(item) for item in seen]
     statement = insert(devices_seen)
     new, old = statement.excluded, devices_seen.c
+    is_ipv6_after_ipv4 = and_(new.address.contains(":"), not_(old.address.contains(":")))
     statement = statement.on_conflict_do_update(
         index_elements=[devices_seen.c.device],
         set_={
             "address": case(
-                (and_(old.address != "", or_(new.address == "", new.address.startswith(_LINK_LOCAL))), old.address), else_=new.address
+                (and_(old.address != "", or_(new.address == "", new.address.startswith(_LINK_LOCAL), is_ipv6_after_ipv4)), old.address),
+                else_=new.address,
             ),
             "mac": func.coalesce(new.mac, old.mac),
             "name": func.coalesce(func.nullif(new.name, ""), old.name),
@@ -331,7 +333,9 @@ def _with_the_older(new: DeviceSeen, old: DeviceSeen | None) -> DeviceSeen:
     """The newer sighting, with what only the older one tells: its name, and an address by which people find the device."""
     if old is None:
         return new
-    address = old.address if old.address and (not new.address or new.address.startswith(_LINK_LOCAL)) else new.address
+    is_ipv6_after_ipv4 = ":" in new.address and ":" not in old.address
+    stays = old.address and (not new.address or new.address.startswith(_LINK_LOCAL) or is_ipv6_after_ipv4)
+    address = old.address if stays else new.address
     return replace(new, address=address, mac=new.mac or old.mac, profile=new.profile or old.profile, name=new.name or old.name)
 
 

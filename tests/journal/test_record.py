@@ -84,12 +84,13 @@ def test_a_device_keeps_its_address_when_only_a_decision_tells_of_it(journal):
     assert (device.first_seen, device.last_seen) == (NOW, NOW + 60)
 
 
+@pytest.mark.parametrize("also", ["fe80::1", "2001:db8::1"])
 @pytest.mark.parametrize("flushes", [1, 2])
-def test_a_link_local_sighting_takes_neither_address_nor_name(journal, flushes):
+def test_a_sighting_by_another_family_takes_neither_address_nor_name(journal, flushes, also):
     """Workers see packets, discovery knows names: whichever comes first, both are kept."""
     recorder, tablet = Recorder(journal), DeviceId("mia-tablet")
     for sighting in (DeviceSeen(NOW, tablet, "192.168.1.31", None, "mia", "child-8-12", "Mia's tablet"),
-                     DeviceSeen(NOW + 1, tablet, "fe80::1", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12")):  # fmt: skip
+                     DeviceSeen(NOW + 1, tablet, also, "aa:bb:cc:dd:ee:ff", "mia", "child-8-12")):  # fmt: skip
         recorder.add([sighting])
         if flushes == 2:
             recorder.flush()
