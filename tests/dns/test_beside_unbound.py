@@ -121,6 +121,14 @@ async def over_tcp(port: int, message: bytes) -> bytes:
     return found
 
 
+async def ask_as_a_stub(port: int, message: bytes) -> bytes | None:
+    """As those who use UDP do: what is lost, on a machine that is busy, is asked for again."""
+    for _ in range(5):
+        if (answer := await ask(port, message)) is not None:
+            return answer
+    return None
+
+
 def test_two_thousand_names_of_every_kind(internet: SmallInternet, tmp_path: Path) -> None:
     zone = "".join(KINDS.format(n=number) for number in range(ROUNDS))
     internet.nameserver.add_zone(parse_zone("kinds.example", zone))
@@ -135,7 +143,7 @@ def test_two_thousand_names_of_every_kind(internet: SmallInternet, tmp_path: Pat
             async def compare(name: str, kind: str) -> None:
                 sent = query(name, kind) if not kind.startswith("TYPE") else query(name, "A").replace(b"\0\1\0\1", b"\xff\0\0\1", 1)
                 async with room:
-                    ours, theirs = await asyncio.gather(ask(server.port, sent), ask(peer, sent))
+                    ours, theirs = await asyncio.gather(ask_as_a_stub(server.port, sent), ask_as_a_stub(peer, sent))
                     if kind == "TXT" and ours is not None and ours[2] & 2:
                         assert theirs is not None
                         assert theirs[2] & 2

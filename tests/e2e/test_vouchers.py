@@ -116,8 +116,7 @@ def test_what_an_inspection_is_told(cafe: Hedgerow) -> None:
         assert {row["day"] for row in rows} <= {time.strftime("%Y-%m-%d", time.gmtime(time.time() - back)) for back in (0, 3600)}
         return {(row["reason"], row["what"]): int(row["count"]) for row in rows}
 
-    wait_until(lambda: sum(told().values()) >= 6, 60, "the journal has written it")
-    assert told()[("category", "social")] >= 3
+    wait_until(lambda: told().get(("category", "social"), 0) >= 3, 60, "the journal has written it")
     text = seat_command(cafe, "audit")
     assert "seat-1" not in text
     assert "127.0.0" not in text
