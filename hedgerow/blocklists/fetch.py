@@ -1,32 +1,28 @@
 """Downloading lists: conditional, limited, and never at the price of the last good copy.
 
-For each URL the store holds the last good copy in a file of its own and a small `<name>.json` that points to it, with its
-checksum. A download becomes a new file; it is judged, and then the pointer is replaced, which is one rename. Whatever goes
-wrong, and whenever the power fails, the copy that was there is used. A copy that the judge does not trust is held beside the
-good one until somebody accepts it or the publisher sends another. The pointer's own date says when the server was last asked.
+A download becomes a new file on the shelf; it is judged, and then the pointer is replaced, which is one rename. Whatever goes
+wrong, and whenever the power fails, the copy that was there is used.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import random
 import re
 import ssl
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 import httpx
 
 from hedgerow.blocklists.rules import Problem
+from hedgerow.blocklists.shelf import Fetched, Known, Outcome, Shelf, beside, pointer_of, read_shelf, rename, save
 from hedgerow.blocklists.sources import Source
 
 _AT_ONCE = 4
@@ -45,63 +41,12 @@ class Limits:
     pause: float = 2.0
 
 
-class Outcome(StrEnum):
-    LOCAL = "local"  # a file of the user: nothing to download
-    NEW = "new"
-    UNCHANGED = "unchanged"
-    KEPT = "kept"  # the download failed; the last good copy is used
-    MISSING = "missing"  # the download failed and there is no copy
-    HELD = "held"  # what came is not trusted; the last good copy is used, if there is one
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A source after the attempt to download it: with the path of the last good copy, if there is one."""
-
-    source: Source
-    outcome: Outcome
-    problem: Problem | None = None
-
-
 class _RefusedError(Exception):
     """What the server sent is not used; trying again would not help."""
 
 
 class _UnreachableError(Exception):
     """The download failed in a way that may pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What is known about a copy: for the next conditional request, and to notice that the copy was damaged."""
-
-    file: str
-    sha256: str
-    etag: str = ""
-    last_modified: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Shelf:
-    """The copies of one URL: the one in use, and one that is held back for `reason`."""
-
-    good: _Known | None = None
-    held: _Known | None = None
-    reason: str = ""
-
-    @property
-    def newest(self) -> _Known | None:
-        return self.held or self.good
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """What the store has of a source. `path` is the last good copy; `checked` is when the server was last heard, in seconds
-    since the epoch; `held` is why a newer copy is held back, or empty."""
-
-    path: Path | None = None
-    checked: float | None = None
-    held: str = ""
 
 
 Judge = Callable[[Source, Source | None], str]
@@ -165,40 +110,8 @@ def fetch_all(
         return results
 
 
-def copy_of(source: Source, store: Path) -> Copy:
-    """What the store has of a source with a URL, its checksum verified. Asks nobody."""
-    pointer = pointer_of(source, store)
-    try:
-        checked = pointer.stat().st_mtime
-    except OSError:
-        return Copy()
-    shelf = _read_shelf(pointer)
-    return Copy(store / shelf.good.file if shelf.good else None, checked if shelf.newest else None, shelf.reason)
-
-
-def accept_held(source: Source, store: Path) -> bool:
-    """Takes the copy that is held back into use; False if there is none. Raises OSError."""
-    pointer = pointer_of(source, store)
-    shelf = _read_shelf(pointer)
-    if shelf.held is None:
-        return False
-    # What nothing points to is left to the next download, which may have just come in.
-    _save(pointer, _Shelf(good=shelf.held), prune=False)
-    return True
-
-
-def pointer_of(source: Source, store: Path) -> Path:
-    """The file that changes whenever `copy_of` would say something else."""
-    return _pointer(source.url or "", store)
-
-
 def _is_remote(source: Source) -> bool:
     return source.url is not None and source.path is None
-
-
-def _pointer(url: str, store: Path) -> Path:
-    slug = re.sub(r"[^a-z0-9]+", "-", url.partition("://")[2].lower()).strip("-")[:60]
-    return store / f"{slug}-{hashlib.sha256(url.encode()).hexdigest()[:10]}.json"
 
 
 def _fetch(source: Source, errand: _Errand) -> Fetched:
@@ -208,9 +121,9 @@ def _fetch(source: Source, errand: _Errand) -> Fetched:
     for left in pointer.parent.glob(f".{pointer.stem}.*"):  # by a process that was killed
         left.unlink(missing_ok=True)
     try:
-        newer = _download_patiently(source, pointer, _read_shelf(pointer).newest, errand)
+        newer = _download_patiently(source, pointer, read_shelf(pointer).newest, errand)
     except (_RefusedError, _UnreachableError) as error:
-        good = _good_copy(source, _read_shelf(pointer), errand.store)
+        good = _good_copy(source, read_shelf(pointer), errand.store)
         if good is None:
             return Fetched(source, Outcome.MISSING, Problem(source.name, None, None, f"{error}; there is no copy yet", source.url or ""))
         problem = Problem(source.name, None, None, f"{error}; the last good copy is used", source.url or "")
@@ -219,22 +132,22 @@ def _fetch(source: Source, errand: _Errand) -> Fetched:
         return _put_away(source, pointer, newer, errand)
 
 
-def _good_copy(source: Source, shelf: _Shelf, store: Path) -> Source | None:
+def _good_copy(source: Source, shelf: Shelf, store: Path) -> Source | None:
     return replace(source, path=store / shelf.good.file) if shelf.good else None
 
 
-def _put_away(source: Source, pointer: Path, newer: _Known | None, errand: _Errand) -> Fetched:
+def _put_away(source: Source, pointer: Path, newer: Known | None, errand: _Errand) -> Fetched:
     """Judges what came, None if nothing did. The shelf may be another than before the download: somebody may have accepted a copy."""
-    shelf = _read_shelf(pointer)
+    shelf = read_shelf(pointer)
     good = _good_copy(source, shelf, errand.store)
     if newer is None:
         os.utime(pointer)
         return _held(source, good, shelf.reason) if shelf.held else Fetched(good or source, Outcome.UNCHANGED)
     reason = errand.judge(replace(source, path=errand.store / newer.file), good)
     if reason:
-        _save(pointer, _Shelf(shelf.good, newer, reason))
+        save(pointer, Shelf(shelf.good, newer, reason))
         return _held(source, good, reason)
-    _save(pointer, _Shelf(newer))
+    save(pointer, Shelf(newer))
     return Fetched(replace(source, path=errand.store / newer.file), Outcome.NEW)
 
 
@@ -242,28 +155,7 @@ def _held(source: Source, good: Source | None, reason: str) -> Fetched:
     return Fetched(good or source, Outcome.HELD, Problem(source.name, None, None, f"held back: {reason}", source.url or ""))
 
 
-def _read_shelf(pointer: Path) -> _Shelf:
-    """Without a copy that is gone or is not what was downloaded."""
-    try:
-        data = json.loads(pointer.read_text(encoding="utf-8"))
-        good, held = (_read_known(pointer, data.get(which)) for which in ("good", "held"))
-        return _Shelf(good, held, str(data["reason"]) if held else "")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return _Shelf()
-
-
-def _read_known(pointer: Path, data: dict[str, str] | None) -> _Known | None:
-    if data is None:
-        return None
-    known = _Known(**data)
-    try:
-        with (pointer.parent / known.file).open("rb") as file:
-            return known if hashlib.file_digest(file, "sha256").hexdigest() == known.sha256 else None
-    except OSError:
-        return None
-
-
-def _download_patiently(source: Source, pointer: Path, known: _Known | None, errand: _Errand) -> _Known | None:
+def _download_patiently(source: Source, pointer: Path, known: Known | None, errand: _Errand) -> Known | None:
     """The new copy; None if the server says that the old one still holds."""
     limits = errand.limits
     for attempt in range(limits.attempts):
@@ -277,7 +169,7 @@ def _download_patiently(source: Source, pointer: Path, known: _Known | None, err
     raise _UnreachableError("not tried")
 
 
-def _download(source: Source, pointer: Path, known: _Known | None, errand: _Errand) -> _Known | None:
+def _download(source: Source, pointer: Path, known: Known | None, errand: _Errand) -> Known | None:
     url, limits = source.url or "", errand.limits
     headers = {"User-Agent": "hedgerow"}
     if known is not None:
@@ -289,11 +181,11 @@ def _download(source: Source, pointer: Path, known: _Known | None, errand: _Erra
             if response.status_code == 304 and known is not None:
                 return None
             _judge_head(url, response, limits)
-            with _beside(pointer) as file:
+            with beside(pointer) as file:
                 digest = _receive(response, file, source, errand, deadline)
                 etag, modified = response.headers.get("etag", ""), response.headers.get("last-modified", "")
-                newer = _Known(f"{pointer.stem}-{digest[:10]}.list", digest, etag, modified)
-                _rename(file, pointer.parent / newer.file)
+                newer = Known(f"{pointer.stem}-{digest[:10]}.list", digest, etag, modified)
+                rename(file, pointer.parent / newer.file)
     except httpx.TimeoutException as error:
         raise _UnreachableError("the server was too slow") from error
     except httpx.RemoteProtocolError as error:
@@ -339,30 +231,3 @@ def _receive(response: httpx.Response, file: IO[bytes], source: Source, errand: 
     if size == 0:
         raise _RefusedError("an empty file came instead of a list")
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[IO[bytes]]:
-    """A temporary file in the folder of `path`, which is gone afterwards unless it was renamed."""
-    with tempfile.NamedTemporaryFile(prefix=f".{path.stem}.", dir=path.parent, delete=False) as file:
-        try:
-            yield file
-        finally:
-            Path(file.name).unlink(missing_ok=True)
-
-
-def _save(pointer: Path, shelf: _Shelf, *, prune: bool = True) -> None:
-    """Points to the copies of `shelf`, and with `prune` removes those that nothing points to any more."""
-    with _beside(pointer) as text:
-        text.write(json.dumps(asdict(shelf)).encode())
-        _rename(text, pointer)
-    named = {known.file for known in (shelf.good, shelf.held) if known}
-    for path in pointer.parent.glob(f"{pointer.stem}-*.list") if prune else ():
-        if path.name not in named:
-            path.unlink(missing_ok=True)
-
-
-def _rename(file: IO[bytes], path: Path) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    Path(file.name).replace(path)

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from hedgerow.app.control.compile_job import CompileJob, FetchJob, ListFolders, run_compile, run_fetch
 from hedgerow.app.control.lists import fingerprint
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.fetch import Outcome, copy_of
+from hedgerow.blocklists.shelf import Outcome, copy_of
 from hedgerow.blocklists.sources import Source
 from hedgerow.blocklists.urls import Asker
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.blocklists.fetch import Fetched, Limits, Outcome, accept_held, copy_of, fetch_all
+from hedgerow.blocklists.fetch import Limits, fetch_all
+from hedgerow.blocklists.shelf import Fetched, Outcome, accept_held, copy_of
 from hedgerow.blocklists.sources import Source
 
 GOOD = b"good.example\n" * 100

@@ -29,11 +29,11 @@ from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.compile import CompileReport, compile_generation
-from hedgerow.blocklists.fetch import Fetched, Outcome, accept_held
 from hedgerow.blocklists.intake import Intake
 from hedgerow.blocklists.names import host_of_url, parse_host
 from hedgerow.blocklists.parsed import ParsedLists
 from hedgerow.blocklists.rules import Origin, Problem
+from hedgerow.blocklists.shelf import Fetched, Outcome, accept_held
 from hedgerow.blocklists.sources import Source, public_sources
 from hedgerow.blocklists.url_index import NOBODY
 from hedgerow.policies.reading.load import PolicyError, load_policy
@@ -260,7 +260,7 @@ def _watch(progress: Progress, results: list[Fetched]) -> ListProgress:
     def compiled(name: str) -> None:
         if not compiling:
             compiling.append(progress.add_task("", total=None, compiles=True))
-        progress.update(compiling[0], description=_doing(name))
+        progress.update(compiling[0], description=_doing(name), refresh=True)  # a list may be read before the next is due
 
     return ListProgress(fetched, received, compiled)
 

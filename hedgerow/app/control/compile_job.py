@@ -17,14 +17,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter
-
+from hedgerow.app.plain_json import from_json, to_json
 from hedgerow.blocklists.compile import CompileReport, compile_generation
-from hedgerow.blocklists.fetch import Fetched, Received, fetch_all, ignore_bytes
 from hedgerow.blocklists.guards import judge_copy
 from hedgerow.blocklists.parsed import ParsedLists
+from hedgerow.blocklists.shelf import Fetched
 from hedgerow.blocklists.sources import Source
+
+if TYPE_CHECKING:
+    from hedgerow.blocklists.fetch import Received
 
 
 class CompileError(Exception):
@@ -82,24 +85,20 @@ class CompileJob:
     before: Path | None = None
 
 
-_FETCH = TypeAdapter(FetchJob)
-_COMPILE = TypeAdapter(CompileJob)
-_FETCHED = TypeAdapter(tuple[Fetched, ...])
-_REPORT = TypeAdapter(CompileReport)
-
-
 async def fetch_apart(job: FetchJob) -> tuple[Fetched, ...]:
     """`run_fetch` in another process; raises CompileError."""
-    return _FETCHED.validate_json(await _run_apart("fetch", _FETCH.dump_json(job)))
+    return from_json(tuple[Fetched, ...], await _run_apart("fetch", to_json(job)))
 
 
 async def compile_apart(job: CompileJob) -> CompileReport:
     """`run_compile` in another process; raises CompileError."""
-    return _REPORT.validate_json(await _run_apart("compile", _COMPILE.dump_json(job)))
+    return from_json(CompileReport, await _run_apart("compile", to_json(job)))
 
 
 def run_fetch(job: FetchJob, progress: Callable[[Fetched], None] | None = None, received: Received | None = None) -> tuple[Fetched, ...]:
     """Downloads the sources; a copy that the guards do not trust is held back. Raises OSError."""
+    from hedgerow.blocklists.fetch import fetch_all, ignore_bytes  # here: who compiles has no use for an HTTP client
+
     folders = ListFolders(job.state)
     # A slow server must not keep the lists that have come from being compiled: all is locked only while a copy is put away.
     with folders.locked(what="fetch"):
@@ -142,7 +141,7 @@ async def _run_apart(what: str, job: bytes) -> bytes:
 def read_report(generation: Path) -> CompileReport | None:
     """What the compiler said of a generation; None where that was lost."""
     try:
-        return _REPORT.validate_json((generation / "report.json").read_bytes())
+        return from_json(CompileReport, (generation / "report.json").read_bytes())
     except (OSError, ValueError):
         return None
 
@@ -152,9 +151,9 @@ def main() -> None:
     given = sys.stdin.buffer.read()
     try:
         if sys.argv[1:] == ["fetch"]:
-            output = _FETCHED.dump_json(run_fetch(_FETCH.validate_json(given)))
+            output = to_json(run_fetch(from_json(FetchJob, given)))
         else:
-            output = _REPORT.dump_json(run_compile(_COMPILE.validate_json(given)))
+            output = to_json(run_compile(from_json(CompileJob, given)))
     except OSError as error:
         sys.exit(f"{error.strerror or error}: {error.filename or ''}")
     sys.stdout.buffer.write(output)

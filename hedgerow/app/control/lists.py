@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hedgerow.app.control.compile_job import (
     CompileError,
@@ -30,15 +31,18 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.checksums import is_whole
 from hedgerow.blocklists.compile import CompileReport, SourceReport
-from hedgerow.blocklists.fetch import Copy, Fetched, Received, accept_held, copy_of, pointer_of
 from hedgerow.blocklists.generation import LAYOUT, read_meta
 from hedgerow.blocklists.parsed import ParsedLists, engine
 from hedgerow.blocklists.rules import Problem
+from hedgerow.blocklists.shelf import Copy, Fetched, accept_held, copy_of, pointer_of
 from hedgerow.blocklists.sources import Source, public_sources, starter_sources
 from hedgerow.blocklists.unpack import files_of
 from hedgerow.dashboards.api.control import ListHealth
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import Lists
+
+if TYPE_CHECKING:
+    from hedgerow.blocklists.fetch import Received
 
 log = logging.getLogger("hedgerow.lists")
 
