@@ -68,6 +68,7 @@ def seats(cafe: House) -> Iterator[tuple[Space, dict[str, Space]]]:
         finally:
             server.terminate()
             server.wait(10)
+            cafe.router.ip("link", "delete", "seats")  # its other end goes when the kernel comes to it, and takes the name along
 
 
 def serve(cafe: House) -> subprocess.Popen[str]:
