@@ -152,13 +152,7 @@ def main() -> None:
     async def run() -> None:
         await ROLES[role](settings, index)
 
-    if role in {"gate", "inspector"}:
-        from hedgerow.proxy.gate.server import new_loop
-
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(run())
-    else:
-        uvloop.run(run())
+    uvloop.run(run())
 
 
 if __name__ == "__main__":

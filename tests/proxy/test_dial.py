@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from typing import cast
 
 import pytest
 
+from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.gate import dial as dial_module
 from hedgerow.proxy.gate.dial import dial
+from hedgerow.proxy.gate.tunnel import End, Tunnel
 
 
 async def dialled(addresses: list[str], port: int) -> str:
@@ -65,3 +68,33 @@ def test_each_attempt_has_a_protocol_of_its_own_and_the_late_one_is_dropped() ->
 
     with socket.create_server(("127.0.0.9", 0)) as first, socket.create_server(("127.0.0.8", first.getsockname()[1])):
         asyncio.run(race(first.getsockname()[1]))
+
+
+def test_an_attempt_that_lost_leaves_the_tunnel_alone() -> None:
+    """Its connection may stand already, and its end is told only after the tunnel was joined."""
+    finished: list[Tunnel] = []
+
+    class Owner:
+        def finished(self, tunnel: Tunnel) -> None:
+            finished.append(tunnel)
+
+    async def join(port: int) -> None:
+        loop = asyncio.get_running_loop()
+        client, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.9", port)
+        tunnel = Tunnel(Owner(), "192.0.2.9", cast(Ruleset, None), (), client)
+        (winner, won), (loser, _) = [
+            await loop.create_connection(lambda: End.towards_server(tunnel), "127.0.0.9", port) for _ in range(2)
+        ]  # fmt: skip
+        loser.abort()
+        tunnel.join(won, b"hello")
+        await asyncio.sleep(0.05)
+        assert not finished
+        assert not client.is_closing()
+        assert not winner.is_closing()
+        winner.abort()
+        await asyncio.sleep(0.05)
+        assert finished == [tunnel]
+        assert client.is_closing()
+
+    with socket.create_server(("127.0.0.9", 0)) as server:
+        asyncio.run(join(server.getsockname()[1]))

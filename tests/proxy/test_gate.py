@@ -187,6 +187,45 @@ def test_half_close_lets_the_answer_through(stand: Stand, net: SmallInternet) ->
             assert serving.result(5) == hello + b"rest"
 
 
+def test_what_a_client_says_while_the_server_is_slow_is_not_lost(stand: Stand, net: SmallInternet) -> None:
+    """Nor is it lost that it has said all it had to say."""
+    with contextlib.ExitStack() as stack:
+        origin = stack.enter_context(socket.create_server(("127.0.0.9", 0), backlog=0))
+        origin.settimeout(10)
+        port = origin.getsockname()[1]
+        own = stack.enter_context(proxy_stand(net, _policy_with_port(stand, port), limits=Limits()))
+        for _ in range(2):  # its queue is full, so that it does not answer
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.9", port))
+        client = stack.enter_context(connected(own))
+        open_tunnel(client, "127.0.0.9", port)
+        hello = _smallest_hello()
+        client.sendall(hello)
+        time.sleep(0.2)  # it is being dialled
+        for piece in (b"one ", b"two ", b"three"):
+            client.sendall(piece)
+            time.sleep(0.05)
+        client.shutdown(socket.SHUT_WR)
+        time.sleep(0.2)
+        servers = [stack.enter_context(origin.accept()[0])]
+        while not (said := _said(servers[-1])):
+            servers.append(stack.enter_context(origin.accept()[0]))
+        assert said == hello + b"one two three"
+        servers[-1].sendall(b"answer")
+        servers[-1].close()
+        assert read_all(client) == b"answer"
+
+
+def _said(server: socket.socket) -> bytes:
+    """All that came until the other side's end; nothing from who only waits."""
+    server.settimeout(0.5)
+    try:
+        return read_all(server)
+    except TimeoutError:
+        return b""
+
+
 def _smallest_hello() -> bytes:
     body = b"\x03\x03" + bytes(32) + b"\0" + b"\0\x02\x13\x01" + b"\x01\0" + b"\0\0"
     message = b"\x01" + len(body).to_bytes(3, "big") + body

@@ -38,6 +38,10 @@ _INSPECTORS_FULL_S = 0.003
 """Until inspectors that had no room for another connection are asked again."""
 
 
+def _ignore(data: bytes) -> None:
+    """What an ended connection does. It holds nothing of the connection, which the collector of cycles would have to find then."""
+
+
 class Connection(asyncio.Protocol):
     """Reads the client's first words and acts on them. `device` is who it was when the connection came."""
 
@@ -108,6 +112,7 @@ class Connection(asyncio.Protocol):
         return self._receive == self._keep
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        self._receive = _ignore
         if self._is_gone:
             return
         self._is_gone = True
@@ -116,6 +121,11 @@ class Connection(asyncio.Protocol):
         self._gate.left(self)
 
     # What the gate asks of it.
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """What goes on while the client waits."""
+        return self._task
 
     def abort(self) -> None:
         self._transport.abort()
@@ -153,7 +163,9 @@ class Connection(asyncio.Protocol):
             self._take_hello(hello)
 
     def _keep(self, data: bytes) -> None:
+        """Few clients go on before they are answered, so reading stops only then: stopping and starting costs more than the rest here."""
         self._first += data
+        self._transport.pause_reading()
 
     def _discard(self, data: bytes) -> None:
         """Take in what is still on its way, or the kernel would answer it with a reset that overtakes the refusal."""
@@ -235,15 +247,14 @@ class Connection(asyncio.Protocol):
         self._gate.opens(self)
         self._judged_by = self._gate.judge
         self._receive = self._keep
-        self._transport.pause_reading()
-        self._task = asyncio.get_running_loop().create_task(opening)
-        self._gate.tasks.add(self._task)
-        self._task.add_done_callback(self._opened)
+        # Begun at once, and not in the loop's next round: names are known and servers are near, mostly.
+        self._task = asyncio.Task(self._open(opening), loop=asyncio.get_running_loop(), eager_start=True)
 
-    def _opened(self, task: asyncio.Task[None]) -> None:
-        self._gate.tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a connection could not be opened", exc_info=error)
+    async def _open(self, opening: Coroutine[Any, Any, None]) -> None:
+        try:
+            await opening
+        except Exception:
+            log.exception("a connection could not be opened")
             self.abort()
 
     async def _open_tunnel(self, requests: tuple[Request, ...]) -> None:
@@ -274,6 +285,7 @@ class Connection(asyncio.Protocol):
             transport.abort()
             return self._fail("swap")
         self._is_gone = True  # for this protocol; the connection lives on as the tunnel's end
+        self._receive = _ignore
         gate.became(self, tunnel)
         tunnel.join(server, self._first)
         return None

@@ -12,8 +12,6 @@ from hedgerow.proxy.gate.tunnel import Tunnel
 from hedgerow.proxy.judge import Addresses, Counters, Judge
 
 if TYPE_CHECKING:
-    import asyncio
-
     from hedgerow.proxy.gate.connection import Connection
 
 
@@ -21,7 +19,6 @@ class Door(Protocol):
     """What connections need of their gate; `gate.Gate` says what each of these does."""
 
     judge: Judge
-    tasks: set[asyncio.Task[None]]
 
     @property
     def key(self) -> bytes: ...

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import uvloop
 
 from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
@@ -30,12 +27,6 @@ from hedgerow.proxy.handover import Messenger
 from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, KnownDecisions
 
 log = logging.getLogger(__name__)
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """The kind of loop that a gate is made for. libuv reads the variable as the loop is made: epoll by io_uring costs it a tenth more."""
-    os.environ.setdefault("UV_USE_IO_URING", "0")
-    return uvloop.new_event_loop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +69,6 @@ class Gate:
         self.sign_ins = SignIns(clock)
         self.tunnels = Tunnels()
         self._use = Use[Tunnel]()
-        self.tasks: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
         self._waiting: dict[Connection, float] = {}
         self._opening: dict[Connection, float] = {}
@@ -123,13 +113,14 @@ class Gate:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for task in tuple(self.tasks):
+        tasks = [connection.task for connection in self._connections if connection.task is not None]
+        for task in tasks:
             task.cancel()
         for connection in tuple(self._connections):
             connection.abort()
         self.tunnels.cut(lambda _: True)
         self._messenger.close()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # lets the transports tell their protocols
 
     def swap(self, judge: Judge) -> None:

@@ -60,13 +60,15 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
-        if not self.tunnel.is_joined:
+        if not self.tunnel.is_joined or self.peer.peer is not self:
             return  # one of several attempts to reach the server; whoever dials sees to it
         if error is None and (self.ended or self.peer.ended):
             self.peer.transport.close()
         else:
             self.peer.transport.abort()
         self.tunnel.finish()
+        if self.peer.closed:
+            self.tunnel.come_apart()
 
 
 class Owner(Protocol):
@@ -112,7 +114,7 @@ class Tunnel:
         self.server: End
 
     def join(self, server: End, first: bytes) -> None:
-        """Take over the client's (paused) transport now that the server's stands; `first` is what was read from the client before."""
+        """Take over the client's transport now that the server's stands; `first` is what was read from the client before."""
         self.server = self.client.peer = server
         self.is_joined = True
         server.transport.write(first)
@@ -129,6 +131,11 @@ class Tunnel:
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.finished(self)
+
+    def come_apart(self) -> None:
+        """Both ends are closed: let go of what refers to each other, so that all of it is freed now, and not by the collector of cycles."""
+        for end in (self.client, self.server):
+            del end.peer, end.tunnel
 
     def idle_for(self, now: float) -> float:
         """Seconds without a byte in either direction, as seen by calls of this method."""

@@ -10,6 +10,8 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.dns.host_addresses import HostAddresses
 from hedgerow.dns.resolver import Resolver
@@ -21,7 +23,7 @@ from hedgerow.policies.decide import decide
 from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Policy, Request
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.proxy.authority import ensure_authority
-from hedgerow.proxy.gate.server import Gate, Limits, new_loop
+from hedgerow.proxy.gate.server import Gate, Limits
 from hedgerow.proxy.guard import Guard
 from hedgerow.proxy.judge import Judge
 from hedgerow.proxy.pages.block_page import BlockPage
@@ -101,7 +103,7 @@ class Builder:
 
 
 def run_gate(pipe: Pipe, world: World) -> None:
-    asyncio.Runner(loop_factory=new_loop).run(_run_gate(pipe, world))
+    uvloop.run(_run_gate(pipe, world))
 
 
 async def _run_gate(pipe: Pipe, world: World) -> None:
@@ -119,7 +121,7 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
 
 
 def run_inspector(pipe: Pipe, world: World) -> None:
-    asyncio.Runner(loop_factory=new_loop).run(_run_inspector(pipe, world))
+    uvloop.run(_run_inspector(pipe, world))
 
 
 async def _run_inspector(pipe: Pipe, world: World) -> None:
