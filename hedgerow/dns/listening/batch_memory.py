@@ -5,21 +5,28 @@ from __future__ import annotations
 import ctypes
 import mmap
 import socket
+import struct
 import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import chain
 from typing import Final
 
 from hedgerow.dns.listening.clients import Key
 
-BATCH: Final = 64  # datagrams taken at one wake-up, so that other sockets get their turn
-_SLOT: Final = 1232  # octets of a datagram's memory: the longest answer, and no sensible query is longer
+BATCH: Final = 128  # datagrams taken at one wake-up, so that other sockets get their turn
+SLOT: Final = 1232  # octets of a datagram's memory: the longest answer, and no sensible query is longer
 CONTROL: Final = 64  # room for one packet-info message
-SLOTS_AT: Final = tuple(_SLOT * index for index in range(BATCH))
+SLOTS_AT: Final = tuple(SLOT * index for index in range(BATCH))
 LENGTHS_AT: Final = tuple(2 * index + 1 for index in range(BATCH))  # of iovecs, in words
 IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named since Python 3.14
 _NAME: Final = 28  # struct sockaddr_in6, the longer of the two
+_NAME_ROOM: Final = 32
+_JOINED: Final = 48  # answers in one datagram at most: 64 is the kernel's limit, and 64 kB that of a datagram
+_INDEX_BITS: Final = 7  # of a datagram in its batch, and
+_LENGTH_BITS: Final = 11  # of its length, where both stand in one number
+_SEGMENT: Final = struct.Struct("=QiiHxxxxxx")  # a control message: its length, SOL_UDP, UDP_SEGMENT, octets of each answer
+_SOL_UDP, _UDP_SEGMENT = socket.IPPROTO_UDP, 103
 _PACKET_INFO: Final = {socket.AF_INET: (12, 16), socket.AF_INET6: (20, 16)}  # octets of the info, and where it starts
 
 type Ancillary = list[tuple[int, int, bytes]]
@@ -36,21 +43,25 @@ class Memory:
 
     def __init__(self, family: socket.AddressFamily, *, packet_info: bool) -> None:
         self._family, self._packet_info = family, packet_info
-        self.slots = mmap.mmap(-1, _SLOT * BATCH)
-        self.names, self.controls = bytearray(_NAME * BATCH), bytearray(CONTROL * BATCH)
+        self.slots = mmap.mmap(-1, SLOT * BATCH)
+        self.names, self.controls = bytearray(_NAME_ROOM * BATCH), bytearray(CONTROL * BATCH)
         slots, names, controls = (_address_of(memory) for memory in (self.slots, self.names, self.controls))
-        self.pieces = array("Q", chain.from_iterable((slots + _SLOT * index, _SLOT) for index in range(BATCH)))
+        self.pieces = array("Q", chain.from_iterable((slots + SLOT * index, SLOT) for index in range(BATCH)))
         pieces, room = _address_of(self.pieces), CONTROL if packet_info else 0
         self.headers = array(
             "Q",
             chain.from_iterable(
-                (names + _NAME * index, _NAME, pieces + 16 * index, 1, controls + CONTROL * index, room, 0, 0) for index in range(BATCH)
+                (names + _NAME_ROOM * index, _NAME, pieces + 16 * index, 1, controls + CONTROL * index, room, 0, 0)
+                for index in range(BATCH)
             ),
         )
         self.outgoing = array("Q", bytes(64 * BATCH))
         self.headers_at, self.outgoing_at = (ctypes.c_void_p(_address_of(memory)) for memory in (self.headers, self.outgoing))
         self._fresh_headers, self._fresh_pieces = self.headers[:], self.pieces[:]
-        self.keys = _keys_of(self.names, family)
+        self.keys, self._senders = _keys_of(self.names, family), _senders_of(self.names, self.controls, family, packet_info=packet_info)
+        self._joined_pieces = array("Q", bytes(16 * BATCH))
+        self._joined_at = _address_of(self._joined_pieces)
+        self._segment_at = _cmsg_space(_PACKET_INFO[family][0]) if packet_info else 0
 
     def reset(self) -> None:
         """Make all of it ready to receive. Of a header only the room for packet info shrinks: senders' addresses all have one length."""
@@ -63,9 +74,53 @@ class Memory:
         for place, index in enumerate(indexes):
             self.outgoing[8 * place : 8 * place + 8] = self.headers[8 * index : 8 * index + 8]
 
+    def join(self, indexes: Sequence[int]) -> list[list[int]]:
+        """Put headers into `outgoing` that send answers to one socket as one datagram, which the kernel cuts where it is delivered
+        (UDP_SEGMENT, since Linux 4.18): what it costs on the way is paid once. All in one are of one length; the last may be shorter.
+
+        Returns which answers are in each datagram; nothing where too few are for the same socket for this to pay.
+        """
+        senders, lengths = self._senders(), self.pieces[1::2]
+        different = {senders[index] for index in indexes}
+        if 2 * len(different) > len(indexes):
+            return []
+        numbers = {sender: number << _LENGTH_BITS + _INDEX_BITS for number, sender in enumerate(different)}
+        keys = [numbers[senders[index]] | lengths[index] << _INDEX_BITS | index for index in indexes]
+        keys.sort(reverse=True)  # by socket, the longest first
+        groups, flat = list[list[int]](), list[int]()
+        group, alike, same = list[int](), -1, -1
+        for key in keys:
+            index = key & BATCH - 1
+            if key >> _INDEX_BITS == alike and len(group) < _JOINED:
+                group.append(index)
+            elif key >> _LENGTH_BITS + _INDEX_BITS == same and len(group) < _JOINED:
+                group.append(index)
+                alike = same = -1  # a shorter one is the last
+            else:
+                group, alike, same = [index], key >> _INDEX_BITS, key >> _LENGTH_BITS + _INDEX_BITS
+                groups.append(group)
+            flat += (self._fresh_pieces[2 * index], lengths[index])
+        self._joined_pieces[: len(flat)] = array("Q", flat)
+        self._address(groups, lengths)
+        return groups
+
+    def _address(self, groups: Sequence[Sequence[int]], lengths: Sequence[int]) -> None:
+        """Write the headers of joined answers."""
+        headers, flat, at = self.headers, list[int](), self._joined_at
+        for group in groups:
+            first = group[0]
+            name, name_length, _, _, control, control_length, _, _ = headers[8 * first : 8 * first + 8]
+            if len(group) > 1:
+                place = CONTROL * first + self._segment_at
+                _SEGMENT.pack_into(self.controls, place, 18, _SOL_UDP, _UDP_SEGMENT, lengths[first])
+                control_length = self._segment_at + _SEGMENT.size
+            flat += (name, name_length, at, len(group), control, control_length, 0, 0)
+            at += 16 * len(group)
+        self.outgoing[: len(flat)] = array("Q", flat)
+
     def sender(self, index: int) -> tuple[Peer, Ancillary]:
         """Who sent a datagram, and what makes the answer leave from the address that it came to."""
-        name = bytes(self.names[index * _NAME : (index + 1) * _NAME])
+        name = bytes(self.names[index * _NAME_ROOM : index * _NAME_ROOM + _NAME])
         port = int.from_bytes(name[2:4])
         length, start = _PACKET_INFO[self._family]
         at = index * CONTROL + start
@@ -83,10 +138,31 @@ def _address_of(memory: mmap.mmap | bytearray | array[int]) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
+def _cmsg_space(octets: int) -> int:
+    """What a control message with so many octets takes up (CMSG_SPACE)."""
+    return 16 + (octets + 7) // 8 * 8
+
+
 def _keys_of(names: bytearray, family: socket.AddressFamily) -> Callable[[int], Sequence[Key]]:
     """Finds the address in each sockaddr, for IPv6 with its scope."""
     if family == socket.AF_INET:
         words = memoryview(names).cast("I")
-        return lambda count: words[1 : 7 * count : 7].tolist()
-    places = tuple(slice(_NAME * index + 8, _NAME * index + 28) for index in range(BATCH))
+        return lambda count: words[1 : 8 * count : 8].tolist()
+    places = tuple(slice(_NAME_ROOM * index + 8, _NAME_ROOM * index + _NAME) for index in range(BATCH))
     return lambda count: [bytes(names[place]) for place in places[:count]]
+
+
+def _senders_of(
+    names: bytearray, controls: bytearray, family: socket.AddressFamily, *, packet_info: bool
+) -> Callable[[], Sequence[Hashable]]:
+    """What tells apart from whom to whom datagrams came: the sender's address and port, and which of ours it was sent to."""
+    if family == socket.AF_INET:
+        words, infos = memoryview(names).cast("Q"), memoryview(controls).cast("Q")
+        if packet_info:
+            return lambda: list(zip(words[::4].tolist(), infos[2 :: CONTROL // 8].tolist(), strict=True))
+        return lambda: words[::4].tolist()
+    places = [slice(_NAME_ROOM * index, _NAME_ROOM * index + _NAME) for index in range(BATCH)]
+    if packet_info:
+        ours = [slice(CONTROL * index + 16, CONTROL * index + 36) for index in range(BATCH)]
+        return lambda: [bytes(names[place] + controls[info]) for place, info in zip(places, ours, strict=True)]
+    return lambda: [bytes(names[place]) for place in places]

@@ -1,7 +1,10 @@
 """UDP, and the path of a query that is answered from the cache: found by its bytes, never parsed.
 
-On Linux up to 64 datagrams are taken and answered with two system calls (`BatchListener`: recvmmsg and sendmmsg through ctypes, the
+On Linux up to 128 datagrams are taken and answered with two system calls (`BatchListener`: recvmmsg and sendmmsg through ctypes, the
 answers written over the queries in preallocated memory). Where that cannot be had, each costs two (`DatagramListener`).
+
+Under load two things make a query cheaper for all: a moment's pause, so that the next batch is a large one (as network cards moderate
+their interrupts), and answers to one socket that leave as one datagram and are cut on arrival.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import errno
 import logging
 import socket
 import sys
+import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from hedgerow.dns.later import LATER
-from hedgerow.dns.listening.batch_memory import BATCH, CONTROL, IP_PKTINFO, LENGTHS_AT, SLOTS_AT, Ancillary, Memory, Peer
+from hedgerow.dns.listening.batch_memory import BATCH, CONTROL, IP_PKTINFO, LENGTHS_AT, SLOT, SLOTS_AT, Ancillary, Memory, Peer
 from hedgerow.dns.listening.clients import Key, Known, Wording
 from hedgerow.dns.listening.lines import Lines
 from hedgerow.dns.listening.responder import DROPPED, Responder
@@ -26,6 +31,9 @@ log = logging.getLogger(__name__)
 
 _BATCHES: Final = 4  # at one wake-up, so that other sockets get their turn
 _MANY: Final = 8  # datagrams at once: the next are there already, most likely
+_PAUSE_S: Final = 0.0001
+_ENOUGH_TO_JOIN: Final = 8  # answers at once
+_NOT_JOINED: Final = (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
 _FORBIDDEN: Final = (errno.ENOSYS, errno.EPERM)  # by an old kernel, or by a sandbox
 
 
@@ -173,17 +181,26 @@ class BatchListener(Listener):
         if self._recvmmsg(self._file, None, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _FORBIDDEN:
             raise NotImplementedError("this system forbids recvmmsg")
         super().__init__(responder, sock)
+        self._joins, self._is_busy = True, False
         self._memory = Memory(sock.family, packet_info=self._several_addresses)
         asyncio.get_running_loop().add_reader(sock, self._drain)
 
     def _drain(self) -> None:
-        """Take a few batches as long as there is much to take, without asking the loop in between, which costs as much as some answers."""
+        """Take a few batches as long as there is much to take, without asking the loop in between, which costs as much as some answers.
+
+        From the second of them on the next is waited for: dozens come meanwhile, and taking each by itself costs far more than it waits.
+        """
         for _ in range(_BATCHES):
-            if self._take_batch() < _MANY:
+            hits = self._take_batch()
+            if hits < _MANY:
+                self._is_busy = False
                 break
+            if self._is_busy and hits < BATCH:
+                time.sleep(_PAUSE_S)
+            self._is_busy = True
 
     def _take_batch(self) -> int:
-        """Returns how many datagrams there were."""
+        """Returns how many answers the cache had."""
         memory = self._memory
         memory.reset()
         count: int = self._recvmmsg(self._file, memory.headers_at, BATCH, socket.MSG_DONTWAIT, None)
@@ -193,19 +210,19 @@ class BatchListener(Listener):
         self._responder.clients.keep_time(now)
         missed, over = self._answer_hits(now, count)
         hits = count
+        answered: Sequence[int] = range(count)
         if missed or over:
             unanswered = {*over, *[each[0] for each in missed]}
-            hits -= len(unanswered)
-            memory.gather([index for index in range(count) if SLOTS_AT[index] not in unanswered])
-            self._send_batch(memory.outgoing_at, hits)
-        else:
-            self._send_batch(memory.headers_at, hits)
+            answered = [index for index in answered if SLOTS_AT[index] not in unanswered]
+            hits = len(answered)
+        if hits < _ENOUGH_TO_JOIN or not self._joins or not self._send_joined(answered):
+            self._send_each(answered, is_all=hits == count)
         self._count(now, hits, len(over))
         for at, words, key, known in missed:
-            self._slow(memory.slots[at : at + 2] + words, key, known, *memory.sender(SLOTS_AT.index(at)))
+            self._slow(memory.slots[at : at + 2] + words, key, known, *memory.sender(at // SLOT))
         if missed:
             self._misses.turn()
-        return count
+        return hits
 
     def _answer_hits(self, now: float, count: int) -> tuple[list[_Missed], list[int]]:
         """Write answers over those queries of a batch whose answers the cache has. Returns the others: those that it has not, and where the
@@ -254,6 +271,32 @@ class BatchListener(Listener):
             known.hits[entry] += 1
         limits.take(bucket, allowed - left)
         return missed, over
+
+    def _send_each(self, answered: Sequence[int], *, is_all: bool = False) -> None:
+        """Send these answers, each in a datagram of its own."""
+        memory = self._memory
+        if is_all:
+            self._send_batch(memory.headers_at, len(answered))
+        else:
+            memory.gather(answered)
+            self._send_batch(memory.outgoing_at, len(answered))
+
+    def _send_joined(self, answered: Sequence[int]) -> bool:
+        """Send these answers, those to one socket together; False where that is not worth it, and nothing was sent."""
+        groups = self._memory.join(answered)
+        sent = 0
+        while sent < len(groups):
+            at = ctypes.c_void_p((self._memory.outgoing_at.value or 0) + 64 * sent)
+            now: int = self._sendmmsg(self._file, at, len(groups) - sent, socket.MSG_DONTWAIT)
+            if now <= 0 and len(groups[sent]) > 1 and ctypes.get_errno() in _NOT_JOINED:
+                self._joins = False  # an old kernel, or a network whose packets are too small
+                self._send_each([index for group in groups[sent:] for index in group])
+                return True
+            if now <= 0:
+                self._responder.count(DROPPED, "send", by=len(groups[sent]))
+                now = 1
+            sent += now
+        return bool(groups)
 
     def _send_batch(self, at: ctypes.c_void_p, hits: int) -> None:
         """Send what has been written into the slots of these headers."""
