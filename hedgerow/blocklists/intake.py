@@ -22,7 +22,7 @@ from hedgerow.blocklists.seals import seal_key
 from hedgerow.blocklists.text import Stretch, read_stretches
 
 RULES = "urls.jsonl"
-RUN = 200_000
+RUN = 100_000
 """Keys that are gathered and sorted in memory before they are written."""
 
 KEPT_PROBLEMS = 100
@@ -151,13 +151,17 @@ def _choose_format(stretch: Stretch, wanted: str, trouble: list[Problem], name: 
     return known
 
 
-@functools.cache
 def _refused_names(category: str) -> dict[str, str]:
     """Names that a list of `category` must not block, each with the reason."""
     if category == EVERY or any(known.name == category and known.kind == CategoryKind.GOOD for known in builtin_categories()):
         return {}  # nhs.uk and gov.uk are suffixes, and whole of them is worth reaching
+    return _suffixes_and_essential(with_hosters=category in THREATS)
+
+
+@functools.cache
+def _suffixes_and_essential(*, with_hosters: bool) -> dict[str, str]:
     suffixes = load_public_suffixes()
-    hosters = suffixes.hosters if category in THREATS else frozenset[str]()
+    hosters = suffixes.hosters if with_hosters else frozenset[str]()
     refused = dict.fromkeys(suffixes.registries | hosters, "a public suffix, under which strangers have their sites")
     return refused | dict.fromkeys(essential_hosts(), ESSENTIAL_PROBLEM)
 

@@ -15,8 +15,8 @@ from hedgerow.blocklists.intake import Intake
 from hedgerow.blocklists.merge import KeyRun, SetTable, choose_borders, fold_covered, merge_range, take_back
 from hedgerow.blocklists.parsed import link_or_copy
 
-KEYS_A_SHARD = 150_000
-"""Fewer would take less memory to compile (a million names take 83 MB, and 114 with 250,000 a shard) and a larger index."""
+KEYS_A_SHARD = 100_000
+"""Fewer would take less memory to compile and a larger index."""
 NUM_TRIES = 5  # more nested tries are smaller and slower; beyond five nothing is gained
 
 WORTH_KEEPING = 50_000
@@ -105,7 +105,7 @@ def _write_layer(members: Sequence[int], content: Content, building: Path, folde
             counts.update(merged.values())
             _add_totals(totals, merged, table, _elsewhere(merged, others, border, content))
             trie = f"hosts-{len(shards):03}.trie"
-            in_shard = _write_trie(dict(fold_covered(merged, table)), building / folder / trie)
+            in_shard = _write_trie(_fold(merged, table), building / folder / trie)
             shards.append(ShardMeta(first, trie, len(in_shard), len(numbers)))
             numbers += in_shard
     finally:
@@ -153,16 +153,27 @@ def _add_totals(totals: Totals, merged: dict[str, int], table: SetTable, others:
         totals[tuple(sorted({*table.sets[number], *known}))] += count
 
 
-def _write_trie(folded: dict[str, int], path: Path) -> array[int]:
+def _fold(merged: dict[str, int], table: SetTable) -> tuple[list[str], array[int]]:
+    """The keys of a shard and the number of the set of each; empties `merged`, since building a trie of them takes memory enough."""
+    keys, numbers = list[str](), array("I")
+    for key, number in fold_covered(merged, table):
+        keys.append(key)
+        numbers.append(number)
+    merged.clear()
+    return keys, numbers
+
+
+def _write_trie(folded: tuple[list[str], array[int]], path: Path) -> array[int]:
     """Builds and saves a shard's trie. Returns the set number for each key id."""
-    trie = marisa_trie.Trie(folded, num_tries=NUM_TRIES)
+    keys, of_keys = folded
+    trie = marisa_trie.Trie(keys, num_tries=NUM_TRIES)
     trie.save(str(path))
-    if not folded:
+    if not keys:
         return array("I")
     # Asking the trie for each key's id costs more than all else here, so the commonest set is filled in beforehand.
-    commonest = Counter(folded.values()).most_common(1)[0][0]
-    numbers = array("I", [commonest]) * len(folded)
-    for key, number in folded.items():
+    commonest = Counter(of_keys).most_common(1)[0][0]
+    numbers = array("I", [commonest]) * len(keys)
+    for key, number in zip(keys, of_keys, strict=True):
         if number != commonest:
             numbers[trie.key_id(key)] = number
     return numbers

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from hedgerow.blocklists.generation import Part, TakenBack
 
+BLOCK_BYTES = 1 << 15
+"""Read of a run at a time. What is read too far waits for the next range, in each of what may be a hundred runs."""
 SAMPLE_BYTES = 12_000
 """The distance at which keys of a run are sampled, to choose the borders of the ranges."""
 KEY_BYTES = 20
@@ -50,7 +52,7 @@ class KeyRun:
         """The keys not yet taken that are below `border`, or all."""
         keys = self._rest
         while border is None or not keys or keys[-1] < border:
-            block = self._file.read(1 << 18) + self._file.readline()
+            block = self._file.read(BLOCK_BYTES) + self._file.readline()
             if not block:
                 break
             keys += block.decode("ascii").split("\n")[:-1]

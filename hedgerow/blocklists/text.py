@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hedgerow.blocklists.rules import Problem
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 """Bytes read at a time: the memory that reading takes does not grow with the list."""
 
 LONGEST_LINE = 1 << 16

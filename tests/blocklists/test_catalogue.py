@@ -520,6 +520,7 @@ def test_the_index_agrees_with_a_dict(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layers, "KEYS_A_SHARD", shard)
         patch.setattr("hedgerow.blocklists.merge.SAMPLE_BYTES", 16)
+        patch.setattr("hedgerow.blocklists.merge.BLOCK_BYTES", 16)
         patch.setattr("hedgerow.blocklists.intake.RUN", 7)
         report = compile_generation(sources, folder / "generation")
     catalogue = Catalogue.open(folder / "generation")

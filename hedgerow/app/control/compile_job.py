@@ -9,7 +9,6 @@ on standard error. One process of each kind at a time works in a state directory
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -28,6 +27,10 @@ from hedgerow.blocklists.sources import Source
 
 if TYPE_CHECKING:
     from hedgerow.blocklists.fetch import Received
+
+
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(128 << 10)}
+"""To glibc: large pieces of memory go back to the system at once. By itself it soon keeps all below 32 MB, with holes where they were."""
 
 
 class CompileError(Exception):
@@ -119,8 +122,11 @@ def run_compile(job: CompileJob, progress: Callable[[str], None] | None = None) 
 
 
 async def _run_apart(what: str, job: bytes) -> bytes:
+    import asyncio  # here: the process that is started has no use for it
+
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "hedgerow.app.control.compile_job", what),
+        env=os.environ | _MALLOC,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
