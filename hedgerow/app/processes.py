@@ -91,6 +91,12 @@ def make_worker(role: str, index: int, settings: Settings) -> Worker:
 
 
 async def run_control(settings: Settings, _index: int) -> None:
+    from hedgerow.journal.store import migrate_journal
+
+    if migrate_journal(settings.journal):
+        # What that took would be carried for months: this program begins again.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+
     from hedgerow.app.control.process import ControlProcess
 
     control = ControlProcess(settings)

@@ -16,9 +16,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import batched
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Insert, and_, case, func, not_, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
@@ -35,7 +36,7 @@ RESERVE = 32 * 1024 * 1024
 """Enough for what SQLite writes beside the journal while rows are deleted, and for control's other small files."""
 
 _DAY = 86400.0
-_CHUNK = 1000  # rows deleted a transaction, so that pruning never keeps the writer waiting
+_CHUNK = 1000  # rows written by a statement, and deleted by a transaction, so that pruning never keeps the writer waiting
 _LATE_S = 600.0  # no worker keeps a report back for as long
 _LINK_LOCAL = "fe80:"  # every device has such an address beside its others
 _BREATH_S = 0.05  # between two of them: a lock alone would be taken again before the writer wakes up
@@ -258,7 +259,7 @@ class _Batch:
 
     def write(self, connection: Connection) -> int:
         if self.observations:
-            connection.execute(decisions.insert(), [_decision_row(item) for item in self.observations])
+            _insert(connection, decisions.insert(), map(_decision_row, self.observations))
             _add_sums(connection, self.observations)
         if self.seen or self.observations:
             _mark_seen(connection, self.seen, self.observations)
@@ -268,6 +269,12 @@ class _Batch:
             else:
                 connection.execute(events.insert().values(at=item.when, kind=item.kind, subject=item.subject, detail=item.detail))
         return len(self.observations) + len(self.kept) + len(self.seen)
+
+
+def _insert(connection: Connection, statement: Insert, rows: Iterable[dict[str, object]]) -> None:
+    """Some at a time: a row weighs a kilobyte until SQLite has it."""
+    for some in batched(rows, _CHUNK):
+        connection.execute(statement, list(some))
 
 
 def _decision_row(item: Observation) -> dict[str, object]:
@@ -298,7 +305,7 @@ def _add_sums(connection: Connection, observations: list[Observation]) -> None:
             index_elements=list(table.primary_key), set_={"count": table.c.count + statement.excluded.count}
         )
         names = [column.name for column in table.primary_key]
-        connection.execute(statement, [dict(zip(names, key, strict=True)) | {"count": number} for key, number in sums.items()])
+        _insert(connection, statement, (dict(zip(names, key, strict=True)) | {"count": number} for key, number in sums.items()))
 
 
 def _mark_seen(connection: Connection, seen: list[DeviceSeen], observations: list[Observation]) -> None:

@@ -22,17 +22,27 @@ def open_journal(path: Path) -> Engine:
 
     Raises `JournalError` where it cannot be made, is not a database, or was written by a newer Hedgerow.
     """
+    return _open(path)[0]
+
+
+def migrate_journal(path: Path) -> bool:
+    """Makes the journal at `path`, or brings it up to date, as `open_journal` does; False where that was so already."""
+    engine, has_migrated = _open(path)
+    engine.dispose()
+    return has_migrated
+
+
+def _open(path: Path) -> tuple[Engine, bool]:
     try:
         _make_private(path)
     except OSError as error:
         raise JournalError(f"cannot make the journal {path}: {error.strerror}") from error
     engine = engine_for(path)
     try:
-        migrate(engine)
+        return engine, _migrate(engine)
     except Exception as error:
         engine.dispose()
         raise JournalError(f"cannot open the journal {path}: {error}") from error
-    return engine
 
 
 def engine_for(path: Path) -> Engine:
@@ -42,15 +52,17 @@ def engine_for(path: Path) -> Engine:
     return engine
 
 
-def migrate(engine: Engine) -> None:
-    """Takes the missing migrations, all of them or none."""
+def _migrate(engine: Engine) -> bool:
+    """Takes the missing migrations, all of them or none; False where none was missing."""
     with engine.begin() as connection:
-        if _version_of(connection) != _newest_version():
-            _upgrade(connection)
+        if _version_of(connection) == _newest_version():
+            return False
+        _upgrade(connection)
+        return True
 
 
 def _upgrade(connection: Connection) -> None:
-    # Here and not above: alembic and what it imports weigh 12 MB, which control would carry for months.
+    # Here and not above: alembic and what it imports weigh 12 MB.
     from alembic import command
     from alembic.config import Config
 

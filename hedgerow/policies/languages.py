@@ -1,3 +1,4 @@
-"""The languages in which Hedgerow speaks to people, by their ISO 639 codes: on pages, on block pages and in notices."""
+"""The languages in which Hedgerow speaks to people: on pages, on block pages and in notices."""
 
-LANGUAGES = ("en", "de", "fr", "es", "pt")
+LANGUAGES = {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "pt": "Português"}
+"""By their ISO 639 codes, each under its own name."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from hedgerow.app import processes
+from hedgerow.app.settings import Settings, parse_endpoint
+from hedgerow.journal.store import migrate_journal
+
 HEAVY = ("pyroute2", "pydantic", "sqlalchemy", "fastapi", "httpx", "babel", "typer", "apprise")
-NOT_IN_CONTROL = ("pyroute2", "sqlalchemy.orm", "alembic", "apprise", "mitmproxy", "typer")
+NOT_IN_CONTROL = ("pyroute2", "sqlalchemy.orm", "alembic", "apprise", "mitmproxy", "typer", "httpx")
+NOT_IN_COMPILER = (*HEAVY, "asyncio", "logging", "ssl")
 LOADED = "import sys; import hedgerow.app.{0}; print(*(name for name in {1} if name in sys.modules))"
 
 
@@ -19,8 +27,25 @@ LOADED = "import sys; import hedgerow.app.{0}; print(*(name for name in {1} if n
         ("workers.gate_worker", HEAVY),
         ("workers.inspector_worker", HEAVY),
         ("control.process", NOT_IN_CONTROL),
+        ("control.compile_job", NOT_IN_COMPILER),
     ],
 )
 def test_processes_stay_light(process: str, heavy: tuple[str, ...]) -> None:
     words = [sys.executable, "-P", "-c", LOADED.format(process, heavy)]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == []
+
+
+def test_control_begins_again_once_it_has_migrated_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class BegunAgain(Exception):
+        """The program has been replaced."""
+
+    def execv(_path: str, words: list[str]) -> None:
+        raise BegunAgain(words)
+
+    monkeypatch.setattr(os, "execv", execv)
+    anywhere = parse_endpoint("127.0.0.1:0")
+    settings = Settings(tmp_path, None, anywhere, anywhere, anywhere)
+    with pytest.raises(BegunAgain) as begun:
+        asyncio.run(processes.run_control(settings, 0))
+    assert begun.value.args == ([sys.executable, *sys.orig_argv[1:]],)
+    assert not migrate_journal(settings.journal), "it would begin again for ever"

@@ -13,6 +13,7 @@ from web_server.household import PAGES, fill
 
 from hedgerow.dashboards.pages.languages import HERE, language
 from hedgerow.dashboards.pages.languages.catalogues import TRANSLATED, messages, missing, updated
+from hedgerow.policies.languages import LANGUAGES
 from hedgerow.policies.services import Services
 from hedgerow.policies.times.days import DAY_NAMES
 from hedgerow.proxy.pages.wording import category_titles
@@ -161,11 +162,10 @@ def test_no_page_says_anything_that_no_catalogue_knows(web, monkeypatch):
     marked = language("de")
     monkeypatch.setattr(marked, "translations", Marked())
     days = [marked.day(day, width) for day in range(7) for width in ("wide", "abbreviated")]
-    names = [language(code).name for code in ("en", "de", "fr", "es", "pt")]
     services = [service.title for service in Services.load().by_id.values()]
     words = "Hedgerow mia tom Ana Europe Lisbon Android Windows Mac Linux Firefox Debian Ubuntu Fedora CSV homework und example org games"
     words += " https list txt vor Stunden Tagen Tage Minuten ana@mail.example smtp.mail.example ntfy:// mother admin"
-    data = {*days, *names, *services, *category_titles("de").values(), *DAY_NAMES, "SHA-256", *words.split()}
+    data = {*days, *LANGUAGES.values(), *services, *category_titles("de").values(), *DAY_NAMES, "SHA-256", *words.split()}
     pattern = "|".join(sorted((re.escape(word) for word in data), key=len, reverse=True))
     with browser(web, **{"accept-language": "de"}) as person:
         person.post("/start/password", data={"name": "ana", "password": "four words and more", "again": "four words and more"})

@@ -182,6 +182,23 @@ def test_nothing_is_counted_twice_or_forgotten_when_answers_change_or_more_is_as
     asyncio.run(main())
 
 
+def test_of_a_flood_of_names_few_wait_for_their_report(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_tables, "MOST_WAITING", 2)
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            asked = [f"{label}.adult.example" for label in "abcde"]
+            for name in asked:
+                await ask(server.port, query(name))
+            (known,) = server.server.responder.clients.known.values()
+            assert len(known.hits) <= 2
+            assert len(server.seen) >= 3
+            server.server.flush()
+            assert Counter({host: count for _, host, _, count in server.seen}) == Counter(asked)
+
+    asyncio.run(main())
+
+
 def test_strangers_are_refused_and_nothing_is_looked_up_for_them(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:

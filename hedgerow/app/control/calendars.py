@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import httpx
-
 from hedgerow.policies.reading.holidays import MAX_CALENDAR_BYTES, copy_of, days_of_calendar
 
 log = logging.getLogger("hedgerow.calendars")
@@ -42,6 +40,8 @@ class CalendarKeeper:
 
     async def fetch(self, url: str) -> bool:
         """Fetches a calendar now. What is none, is too large or does not come leaves the copy that is there."""
+        import httpx  # here and not above: most policies name no calendar that would be worth its weight
+
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 data = await _download(url)
@@ -63,6 +63,8 @@ class CalendarKeeper:
 
 async def _download(url: str) -> bytes:
     """Raises ValueError for what is too large, httpx's errors for the rest."""
+    import httpx
+
     async with httpx.AsyncClient(follow_redirects=True, max_redirects=5, timeout=10) as client, client.stream("GET", url) as answer:
         answer.raise_for_status()
         data = b""

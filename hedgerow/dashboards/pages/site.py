@@ -142,7 +142,7 @@ class Renderer:
         made = environment(reader)
         made.globals |= {
             "static": lambda name: f"/static/{name}?{self._versions[name]}",
-            "languages": [language(code) for code in LANGUAGES],
+            "languages": LANGUAGES,
         }
         return made
 

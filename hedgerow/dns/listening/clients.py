@@ -22,6 +22,8 @@ MAX_CLIENTS: Final = 4096
 MAX_WORDINGS: Final = 4096
 _WITHOUT_OPTIONS: Final = (4, 4 + OPT_OCTETS)  # octets of a query behind its name
 _REPORTS_AT_ONCE: Final = 32
+MOST_WAITING: Final = 1000
+"""Answers of one client that wait for their report, beside those that the cache has: as many as a busy household asks for in a second."""
 CLIENT_SECONDS: Final = 10.0  # an address may pass to another device; its new owner is seen at the latest after this
 
 
@@ -137,8 +139,10 @@ class Clients:
         known.words[words] = Wording(entry)
 
     def tally(self, known: Known, entry: Entry) -> None:
-        """Note an answer that came late: its client may have been forgotten meanwhile, and would not be flushed."""
-        if self.known.get(known.key) is known:
+        """Note an answer that the cache did not have. Its client may have been forgotten meanwhile, and would not be flushed; and of a
+        flood of names it is reported at once, since what waits for its report lives on when the cache has given it up.
+        """
+        if self.known.get(known.key) is known and len(known.hits) < MOST_WAITING:
             known.hits[entry] += 1
         else:
             self._report(known.client, entry, 1)

@@ -43,7 +43,6 @@ class Language:
     def __init__(self, code: str) -> None:
         self.code = code
         self.locale = Locale.parse(_LOCALES.get(code, code))
-        self.name = (self.locale.get_language_name() or code).capitalize()
         self.translations = gettext.NullTranslations() if code == "en" else _translations(code)
 
     def gettext(self, text: str, /, **values: object) -> str:
