@@ -289,7 +289,8 @@ class BatchListener(Listener):
             at = ctypes.c_void_p((self._memory.outgoing_at.value or 0) + 64 * sent)
             now: int = self._sendmmsg(self._file, at, len(groups) - sent, socket.MSG_DONTWAIT)
             if now <= 0 and len(groups[sent]) > 1 and ctypes.get_errno() in _NOT_JOINED:
-                self._joins = False  # an old kernel, or a network whose packets are too small
+                self._joins = False
+                log.info("answers are sent one by one: this kernel, or a network card, cuts none")
                 self._send_each([index for group in groups[sent:] for index in group])
                 return True
             if now <= 0:
