@@ -41,6 +41,15 @@ def changing(whole: Hedgerow, internet: SmallInternet) -> Iterator[Hedgerow]:
     whole.edit_policy(family_policy(internet))
     wait_until(lambda: addresses(whole, "news.example") == ["0.0.0.0"], PATIENCE, "the policy is put back")
     wait_until(lambda: addresses(whole, "bank.example") == [internet.address_of("bank.example")], PATIENCE, "the policy is put back")
+    # Each question goes to one of several workers, so that right answers are not yet all of them.
+    wait_until(lambda: is_in_force_everywhere(whole), PATIENCE, "all workers have the policy that was put back")
+
+
+def is_in_force_everywhere(running: Hedgerow) -> bool:
+    """Whether the workers that have changed snapshots since they began are all at the newest."""
+    newest = re.findall(r"snapshot (\d+) published", running.stderr)[-1]
+    seen = dict(re.findall(r"\[(\d+)\] info: snapshot (\d+) in force", running.stderr))
+    return all(seen.get(str(pid), newest) == newest for role in ("dns", "gate", "inspector") for pid in running.pids(role))
 
 
 def addresses(running: Hedgerow, name: str) -> list[str]:
