@@ -69,9 +69,8 @@ class Errand:
     def _late(self) -> None:
         """The upstreams are slow. Their answer will be kept when it comes, so this one is for this client only."""
         self._deadline = None
-        old, self._old = self._old, None
-        if old is not None:
-            self._resolver.give_stale(self._case, old, self._tell, keep=False)
+        if self._old is not None:
+            self._resolver.give_stale(self._case, self._old, self._tell, keep=False)
 
     def _arrived(self, outcome: Outcome) -> None:
         if self._deadline is not None:
@@ -84,11 +83,13 @@ class Errand:
     def _conclude(self, outcome: Outcome) -> None:
         told, here = self._done is _nobody, self._resolver
         if isinstance(outcome, UpstreamError):
+            old = None if is_bogus(outcome) else self._old
+            if old is not None:
+                old.recheck_at = here.clocks.steady() + STALE_TTL  # whether or not this client could wait for it
             if told:
                 return
-            if self._old is not None and not is_bogus(outcome):
-                self._old.recheck_at = here.clocks.steady() + STALE_TTL
-                here.give_stale(self._case, self._old, self._tell, keep=True)
+            if old is not None:
+                here.give_stale(self._case, old, self._tell, keep=True)
             else:
                 here.give_up(self._case, outcome, self._tell)
             return

@@ -97,6 +97,25 @@ def test_an_old_answer_comes_soon_and_the_new_one_is_kept(internet: SmallInterne
     asyncio.run(main())
 
 
+def test_upstreams_that_stay_silent_are_waited_for_once_in_half_a_minute(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errands, "STALE_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr(inquiries, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
+    steady = Shifted()
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream, clocks=Clocks(steady)) as server:
+            await answer(server, "news.example")
+            steady.offset += 3600.0
+            with internet.nameserver.misbehaving(Fault.DEAD):
+                assert (await answer(server, "news.example"))[3] == 3
+                await server.resolver.upstreams.close(5.0)  # which is when the upstreams have been given up
+                asked = internet.nameserver.queries("news.example")
+                assert (await answer(server, "news.example"))[3] == 3
+                assert internet.nameserver.queries("news.example") == asked
+
+    asyncio.run(main())
+
+
 def test_what_is_forged_is_not_papered_over_with_what_is_old() -> None:
     """The upstream says that validation failed (EDE 6): the old answer may be the forged one."""
     replies: list[bytes] = []
