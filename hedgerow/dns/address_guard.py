@@ -66,7 +66,7 @@ class AddressGuard:
         return None
 
     def _is_ours(self, packed: bytes) -> bool:
-        return bool(self._lan) and any(ip_address(packed) in network for network in self._lan)
+        return bool(self._lan) and any(ip_address(meant(packed)) in network for network in self._lan)
 
     def _is_reachable(self, packed: bytes) -> bool:
         address = ip_address(meant(packed))

@@ -35,9 +35,8 @@ def test_which_addresses_are_of_a_network_of_its_own(texts: str, expected: bool)
 
 
 def test_exceptions_and_our_own_public_network() -> None:
-    guard = AddressGuard(
-        [ip_network("192.168.0.0/16"), ip_network("2a02:8000::/48")], [ip_network("192.168.1.20"), ip_network("2a02:8000::20")]
-    )
+    lan = [ip_network("192.168.0.0/16"), ip_network("2a02:8000::/48"), ip_network("9.9.8.0/24")]
+    guard = AddressGuard(lan, [ip_network("192.168.1.20"), ip_network("2a02:8000::20")])
 
     def check(text: str, expected: str | None) -> None:
         found = guard.objection((ip_address("9.9.9.9").packed, ip_address(text).packed))
@@ -48,6 +47,9 @@ def test_exceptions_and_our_own_public_network() -> None:
     check("192.168.1.21", PRIVATE_ADDRESS)
     check("2a02:8000::1", PRIVATE_ADDRESS)
     check("2a02:8000::20", None)
+    check("9.9.8.7", PRIVATE_ADDRESS)
+    check("::ffff:9.9.8.7", PRIVATE_ADDRESS)
+    check("64:ff9b::9.9.8.7", PRIVATE_ADDRESS)
     check("9.9.9.10", None)
     check("0.0.0.0", UPSTREAM_BLOCKS)
     check("::", UPSTREAM_BLOCKS)
