@@ -14,6 +14,8 @@ import dnslib
 import pytest
 from small_internet import SmallInternet
 
+from hedgerow.dns.listening import batch_memory
+from hedgerow.dns.listening.batch_memory import cuts_datagrams
 from hedgerow.dns.listening.datagrams import BatchListener
 from hedgerow.dns.listening.responder import DROPPED
 
@@ -119,24 +121,29 @@ def test_each_leaves_from_the_address_that_was_asked(internet: SmallInternet) ->
     in_a_server(internet, test)
 
 
+def refusing(listener: Any, refuses: Callable[[Any], bool], reason: int) -> list[int]:
+    """From now on the kernel refuses what has headers for which `refuses` is true. Returns how many were left, each time it did."""
+    refused, send = list[int](), listener._sendmmsg
+
+    def sendmmsg(file: int, at: Any, count: int, flags: int) -> int:
+        headers = (ctypes.c_uint64 * (8 * count)).from_address(at.value)
+        for index in range(count):
+            if refuses(headers[8 * index : 8 * index + 8]):
+                if index:
+                    return int(send(file, at, index, flags))
+                refused.append(count)
+                ctypes.set_errno(reason)
+                return -1
+        return int(send(file, at, count, flags))
+
+    listener._sendmmsg = sendmmsg
+    return refused
+
+
 @pytest.mark.parametrize("reason", [errno.EINVAL, errno.EIO])
 def test_a_kernel_that_cuts_nothing_gets_them_one_by_one(internet: SmallInternet, reason: int) -> None:
     async def test(server: Running) -> None:
-        listener = listener_at(server, server.port)
-        refused, send = [], listener._sendmmsg
-
-        def refusing(file: int, at: Any, count: int, flags: int) -> int:
-            headers = (ctypes.c_uint64 * (8 * count)).from_address(at.value)
-            for index in range(count):
-                if headers[8 * index + 3] > 1:  # more than one piece
-                    if index:
-                        return int(send(file, at, index, flags))
-                    refused.append(count)
-                    ctypes.set_errno(reason)
-                    return -1
-            return int(send(file, at, count, flags))
-
-        listener._sendmmsg = refusing
+        refused = refusing(listener_at(server, server.port), lambda header: header[3] > 1, reason)  # more than one piece
         with client("127.0.0.1", "127.0.0.1", server.port) as sock, client("127.0.0.1", "127.0.0.1", server.port) as other:
             for round in range(2):
                 for id in range(60):
@@ -150,34 +157,28 @@ def test_a_kernel_that_cuts_nothing_gets_them_one_by_one(internet: SmallInternet
     in_a_server(internet, test)
 
 
-def test_who_can_t_be_reached_is_counted_and_keeps_nobody_waiting(internet: SmallInternet) -> None:
+def test_a_client_that_nothing_can_be_sent_to_is_no_reason_to_join_no_more(internet: SmallInternet) -> None:
     async def test(server: Running) -> None:
         listener = listener_at(server, server.port)
-        calls, send = list[int](), listener._sendmmsg
-
-        def unreachable_once(file: int, at: Any, count: int, flags: int) -> int:
-            calls.append(count)
-            if len(calls) == 1:
-                ctypes.set_errno(errno.ENETUNREACH)
-                return -1
-            return int(send(file, at, count, flags))
-
-        listener._sendmmsg = unreachable_once
-        sockets = [client("127.0.0.1", "127.0.0.1", server.port) for _ in range(2)]
-        for id in range(40):
-            sockets[id % 2].send(question(NAMES[0], id))
-        await asyncio.sleep(0.2)
-        got = 0
-        for sock in sockets:
-            with sock:
-                while True:
-                    try:
-                        sock.recv(4096)
-                    except BlockingIOError:
-                        break
-                    got += 1
-        assert got == 20, "those to the other socket"
-        assert server.server.responder.counters[DROPPED, "send"] == 20
-        assert listener._joins, "that says nothing about the kernel"
+        with client("127.0.0.1", "127.0.0.1", server.port) as bad, client("127.0.0.1", "127.0.0.1", server.port) as good:
+            port = bad.getsockname()[1]
+            refusing(listener, lambda header: ctypes.string_at(header[0] + 2, 2) == port.to_bytes(2), errno.EINVAL)
+            for id in range(40):
+                bad.send(question(NAMES[0], id))
+                good.send(question(NAMES[0], id))
+            assert len(await answers(good, 40)) == 40
+            assert server.server.responder.counters[DROPPED, "send"] == 40
+            joined = count_joined(listener)
+            for id in range(40):
+                good.send(question(NAMES[0], id))
+            assert len(await answers(good, 40)) == 40
+            assert max(joined) > 10
 
     in_a_server(internet, test)
+
+
+def test_a_kernel_that_does_not_know_how_is_not_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        assert cuts_datagrams(sock)
+        monkeypatch.setattr(batch_memory, "_UDP_SEGMENT", 9999)
+        assert not cuts_datagrams(sock)

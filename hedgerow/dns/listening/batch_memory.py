@@ -133,6 +133,15 @@ class Memory:
         return peer, ancillary  # type: ignore[return-value]  # the address family decides how long it is
 
 
+def cuts_datagrams(sock: socket.socket) -> bool:
+    """Whether the kernel knows UDP_SEGMENT. One that does not may ignore it in a control message, and send joined answers as one."""
+    try:
+        sock.getsockopt(_SOL_UDP, _UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
+
+
 def _address_of(memory: mmap.mmap | bytearray | array[int]) -> int:
     """Where it begins; it must never grow."""
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))

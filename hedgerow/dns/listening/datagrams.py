@@ -21,7 +21,18 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from hedgerow.dns.later import LATER
-from hedgerow.dns.listening.batch_memory import BATCH, CONTROL, IP_PKTINFO, LENGTHS_AT, SLOT, SLOTS_AT, Ancillary, Memory, Peer
+from hedgerow.dns.listening.batch_memory import (
+    BATCH,
+    CONTROL,
+    IP_PKTINFO,
+    LENGTHS_AT,
+    SLOT,
+    SLOTS_AT,
+    Ancillary,
+    Memory,
+    Peer,
+    cuts_datagrams,
+)
 from hedgerow.dns.listening.clients import Key, Known, Wording
 from hedgerow.dns.listening.lines import Lines
 from hedgerow.dns.listening.responder import DROPPED, Responder
@@ -181,7 +192,7 @@ class BatchListener(Listener):
         if self._recvmmsg(self._file, None, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _FORBIDDEN:
             raise NotImplementedError("this system forbids recvmmsg")
         super().__init__(responder, sock)
-        self._joins, self._is_busy = True, False
+        self._joins, self._is_busy = cuts_datagrams(sock), False
         self._memory = Memory(sock.family, packet_info=self._several_addresses)
         asyncio.get_running_loop().add_reader(sock, self._drain)
 
@@ -272,14 +283,13 @@ class BatchListener(Listener):
         limits.take(bucket, allowed - left)
         return missed, over
 
-    def _send_each(self, answered: Sequence[int], *, is_all: bool = False) -> None:
-        """Send these answers, each in a datagram of its own."""
+    def _send_each(self, answered: Sequence[int], *, is_all: bool = False) -> int:
+        """Send these answers, each in a datagram of its own. Returns how many could be sent."""
         memory = self._memory
         if is_all:
-            self._send_batch(memory.headers_at, len(answered))
-        else:
-            memory.gather(answered)
-            self._send_batch(memory.outgoing_at, len(answered))
+            return self._send_batch(memory.headers_at, len(answered))
+        memory.gather(answered)
+        return self._send_batch(memory.outgoing_at, len(answered))
 
     def _send_joined(self, answered: Sequence[int]) -> bool:
         """Send these answers, those to one socket together; False where that is not worth it, and nothing was sent."""
@@ -289,9 +299,10 @@ class BatchListener(Listener):
             at = ctypes.c_void_p((self._memory.outgoing_at.value or 0) + 64 * sent)
             now: int = self._sendmmsg(self._file, at, len(groups) - sent, socket.MSG_DONTWAIT)
             if now <= 0 and len(groups[sent]) > 1 and ctypes.get_errno() in _NOT_JOINED:
-                self._joins = False
-                log.info("answers are sent one by one: this kernel, or a network card, cuts none")
-                self._send_each([index for group in groups[sent:] for index in group])
+                if self._send_each(groups[sent]):  # else nothing can be sent to this client: it may have asked from port 0
+                    self._joins = False
+                    log.info("answers are sent one by one: this kernel, or a network card, cuts none")
+                self._send_each([index for group in groups[sent + 1 :] for index in group])
                 return True
             if now <= 0:
                 self._responder.count(DROPPED, "send", by=len(groups[sent]))
@@ -299,13 +310,16 @@ class BatchListener(Listener):
             sent += now
         return bool(groups)
 
-    def _send_batch(self, at: ctypes.c_void_p, hits: int) -> None:
-        """Send what has been written into the slots of these headers."""
+    def _send_batch(self, at: ctypes.c_void_p, hits: int) -> int:
+        """Send what has been written into the slots of these headers. Returns how many could be sent."""
+        done = hits
         while hits:
             sent = self._sendmmsg(self._file, at, hits, socket.MSG_DONTWAIT)
             if sent <= 0:  # the first of them could not be sent
                 self._responder.count(DROPPED, "send")
+                done -= 1
                 sent = 1
             hits -= sent
             if hits:
                 at = ctypes.c_void_p((at.value or 0) + 64 * sent)
+        return done
