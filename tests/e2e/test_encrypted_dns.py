@@ -157,6 +157,8 @@ def test_http_is_answered_as_http_is(encrypted: Hedgerow, version: str, tmp_path
     assert headers["cache-control"] == ["max-age=10"]
     encoded = base64.urlsafe_b64encode(query_of("adult.example")).decode().rstrip("=")
     assert fetch(f"/dns-query?dns={encoded}")[2] == answer
+    body.write_bytes(answer)
+    assert fetch("/dns-query", "--data-binary", f"@{body}", headers=kind)[0] == 400, "an answer is no query"
     large = tmp_path / "large"
     large.write_bytes(bytes(200_000))
     assert fetch("/dns-query", "--data-binary", f"@{large}", headers=kind)[0] == 413

@@ -209,7 +209,8 @@ def _query_of(exchange: Exchange, parameters: str) -> bytes | int:
             query = _decoded(parameters)
         case _:
             return 405
-    return 400 if isinstance(query, bytes) and len(query) < wire.HEADER else query
+    is_none = isinstance(query, bytes) and (len(query) < wire.HEADER or query[2] & 0x80)  # cut short, or an answer
+    return 400 if is_none else query
 
 
 def _decoded(parameters: str) -> bytes | int:
