@@ -29,6 +29,7 @@ from hedgerow.app.files import FolderLock, make_private_folder, write_atomically
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.words import READY, RENEW, RETIRE
+from hedgerow.policies.network import shared_ports
 
 log = logging.getLogger("hedgerow.supervisor")
 
@@ -90,6 +91,7 @@ def _bind_sentence(endpoint: Endpoint, purpose: str, error: OSError) -> str:
 
 def prepare(settings: Settings) -> tuple[Settings, FolderLock]:
     """Makes the state directory, takes its lock and settles every port; raises StartError."""
+    _refuse_shared_ports(settings)
     try:
         make_private_folder(settings.state)
         make_private_folder(settings.run)
@@ -117,6 +119,13 @@ def prepare(settings: Settings) -> tuple[Settings, FolderLock]:
     )
     settings.save()
     return settings, lock
+
+
+def _refuse_shared_ports(settings: Settings) -> None:
+    """Our workers share their ports, so that the kernel lets two parts have the same one. Raises StartError."""
+    places = {name: getattr(settings, name) for name in ("dns", "proxy", "web", "dot", "doh", "doq", "transparent")}
+    for one, other in shared_ports({name: str(place) for name, place in places.items() if place is not None}):
+        raise StartError(f"Port {places[other].port} is wanted for {one} and for {other}: choose another with --{other} ADDRESS:PORT.")
 
 
 def _is_free_for_page(place: Endpoint, settings: Settings) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import combinations
 
 from hedgerow.policies.resolver_settings import ResolverSettings
 
@@ -22,6 +24,30 @@ class Listen:
     doh: str | None = None
     doq: str | None = None
     transparent: str | None = None
+
+
+_TRANSPORTS = (("dns", "proxy", "web", "dot", "doh", "transparent"), ("dns", "doq"))
+"""What listens on TCP, and what on UDP."""
+
+
+def shared_ports(listen: Mapping[str, str | None]) -> list[tuple[str, str]]:
+    """Which of these, by the names in `Listen`, want the same port of the same address: each would get half of what comes.
+
+    >>> shared_ports({"dot": "0.0.0.0:853", "doh": "127.0.0.1:853", "doq": "0.0.0.0:853"})
+    [('dot', 'doh')]
+    """
+    found = []
+    for names in _TRANSPORTS:
+        for one, other in combinations([name for name in names if listen.get(name)], 2):
+            (host, _, port), (other_host, _, other_port) = (str(listen[name]).rpartition(":") for name in (one, other))
+            hosts = {host, other_host}
+            if port == other_port and port != "0" and (len(hosts) == 1 or "0.0.0.0" in hosts or ("[::]" in hosts and _are_ipv6(hosts))):  # noqa: S104
+                found.append((one, other))
+    return found
+
+
+def _are_ipv6(hosts: set[str]) -> bool:
+    return all(host.startswith("[") for host in hosts)
 
 
 @dataclass(frozen=True, slots=True)

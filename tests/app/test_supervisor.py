@@ -42,6 +42,24 @@ def test_a_port_in_use_is_named_even_if_it_could_be_shared(kind: socket.SocketKi
             claim(Endpoint("127.0.0.1", port), "dns", BOTH)
 
 
+@pytest.mark.parametrize(("dot", "doh"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "0.0.0.0")])
+def test_two_parts_of_ours_do_not_share_a_port(tmp_path: Path, dot: str, doh: str) -> None:
+    settings = replace(settings_in(tmp_path), dot=Endpoint(dot, 853), doh=Endpoint(doh, 853))
+    with pytest.raises(StartError, match=r"Port 853 is wanted for dot and for doh: choose another with --doh ADDRESS:PORT"):
+        prepare(settings)
+
+
+def test_one_port_is_enough_for_different_addresses_and_for_tcp_and_udp(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = replace(
+        settings_in(tmp_path), dot=Endpoint("127.0.0.1", port), doh=Endpoint("127.0.0.2", port), doq=Endpoint("127.0.0.1", port)
+    )
+    _, lock = prepare(places)
+    lock.release()
+
+
 def test_an_address_that_is_not_ours_is_named() -> None:
     with pytest.raises(StartError, match=r"no address 192\.0\.2\.1 \(web\)"):
         claim(Endpoint("192.0.2.1", 0), "web", (socket.SOCK_STREAM,))

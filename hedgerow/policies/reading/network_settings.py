@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import fields
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 from pathlib import Path
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.model import Profile
-from hedgerow.policies.network import LOCAL_NETWORKS, CertificateFiles, Listen, Lists, Network, ProxySignIn
+from hedgerow.policies.network import LOCAL_NETWORKS, CertificateFiles, Listen, Lists, Network, ProxySignIn, shared_ports
 from hedgerow.policies.places import meant_country, suggest_timezone
 from hedgerow.policies.reading import yaml_tree
 from hedgerow.policies.reading.resolving import read_resolver
@@ -56,6 +57,8 @@ def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], defa
     listen = Listen(
         *(_endpoint(tree, key, getattr(raw.listen, key)) for key in ("dns", "proxy", "web", "dot", "doh", "doq", "transparent"))
     )
+    for one, other in shared_ports({field.name: getattr(listen, field.name) for field in fields(listen)}):
+        tree.add_problem(("network", "listen", other), f"this is where '{one}' listens already: give '{other}' another port")
     return Network(
         timezone=raw.timezone or local_timezone(),
         country=_country(tree, raw.country),
