@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import ssl
@@ -18,7 +19,7 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.inspection.engine.http_engine import MAX_PENDING
+from hedgerow.proxy.inspection.engine.http_engine import MAX_PENDING, MOST_TO_ONE_ORIGIN
 from hedgerow.proxy.inspection.failures import failure_key
 
 CHILD_WITH_CA = "127.0.0.11"
@@ -221,3 +222,86 @@ def test_failures_are_explained_in_the_language_of_the_reader(stand: Stand, net:
 def test_failures_have_words(message: str, expected: str) -> None:
     assert failure_key(502, message) == expected
     assert failure_key(400, message) == "bad-request"
+
+
+def h2_connection(client: ssl.SSLSocket) -> H2Connection:
+    connection = H2Connection(H2Configuration(header_encoding="utf-8"))
+    connection.initiate_connection()
+    client.sendall(connection.data_to_send())
+    return connection
+
+
+def h2_bodies(client: ssl.SSLSocket, connection: H2Connection, count: int) -> dict[int, bytes]:
+    """The whole answers to `count` streams."""
+    client.sendall(connection.data_to_send())
+    bodies: dict[int, bytes] = {}
+    ended = 0
+    while ended < count:
+        data = client.recv(65536)
+        assert data, "the connection was closed"
+        for event in connection.receive_data(data):
+            if isinstance(event, DataReceived):
+                bodies[event.stream_id] = bodies.get(event.stream_id, b"") + event.data
+                connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            ended += isinstance(event, StreamEnded)
+        client.sendall(connection.data_to_send())
+    return bodies
+
+
+def h2_fields(method: str, path: str, *more: tuple[str, str]) -> list[tuple[str, str]]:
+    return [(":method", method), (":scheme", "https"), (":authority", INSPECTED), (":path", path), *more]
+
+
+def test_an_http2_upload_of_unknown_length_is_no_second_request_to_an_http1_origin(stand: Stand, net: SmallInternet) -> None:
+    smuggled = f"GET /smuggled HTTP/1.1\r\nHost: {INSPECTED}\r\n\r\n".encode()
+    with opened(stand, net, alpn=("h2",)) as client:
+        connection = h2_connection(client)
+        connection.send_headers(1, h2_fields("POST", "/upload"))
+        connection.send_data(1, smuggled, end_stream=True)
+        told = json.loads(h2_bodies(client, connection, 1)[1])
+        connection.send_headers(3, h2_fields("POST", "/upload", ("content-length", "2")))
+        connection.send_data(3, b"ok")
+        connection.send_headers(3, [("x-sum", "1")], end_stream=True)
+        connection.send_headers(5, h2_fields("GET", "/after"), end_stream=True)
+        after = json.loads(h2_bodies(client, connection, 2)[5])
+    assert told["length"] == len(smuggled)
+    assert after["target"] == "/after"
+    assert {each.target for connection in net.origins.connections() for each in connection.requests} == {"/upload", "/after"}
+
+
+def test_more_http2_streams_than_connections_to_an_http1_origin_are_all_answered(stand: Stand, net: SmallInternet) -> None:
+    count = 4 * MOST_TO_ONE_ORIGIN
+    with opened(stand, net, alpn=("h2",)) as client:
+        connection = h2_connection(client)
+        for number in range(count):
+            connection.send_headers(1 + 2 * number, h2_fields("GET", f"/bytes/{20_000 + number}"), end_stream=True)
+        bodies = h2_bodies(client, connection, count)
+    assert [len(bodies[1 + 2 * number]) for number in range(count)] == [20_000 + number for number in range(count)]
+    assert len(net.origins.connections()) <= MOST_TO_ONE_ORIGIN
+
+
+def test_streams_that_wait_for_a_connection_are_served_when_others_are_given_up(stand: Stand, net: SmallInternet) -> None:
+    with opened(stand, net, alpn=("h2",)) as client:
+        connection = h2_connection(client)
+        for number in range(MOST_TO_ONE_ORIGIN):
+            connection.send_headers(1 + 2 * number, h2_fields("GET", "/slow/60"), end_stream=True)
+        waiting = 1 + 2 * MOST_TO_ONE_ORIGIN
+        connection.send_headers(waiting, h2_fields("GET", "/after"), end_stream=True)
+        client.sendall(connection.data_to_send())
+        wait_until(lambda: len(net.origins.connections()) == MOST_TO_ONE_ORIGIN, 5.0)
+        connection.reset_stream(1)
+        assert json.loads(h2_bodies(client, connection, 1)[waiting])["target"] == "/after"
+
+
+def test_an_empty_line_before_a_request_is_passed_over(stand: Stand, net: SmallInternet) -> None:
+    with opened(stand, net) as client:
+        client.settimeout(10)
+        client.sendall(f"\r\n\r\nGET /status/418 HTTP/1.1\r\nHost: {INSPECTED}\r\nConnection: close\r\n\r\n".encode())
+        assert read_all(client).startswith(b"HTTP/1.1 418")
+
+
+def test_a_request_line_of_http2_is_refused(stand: Stand, net: SmallInternet) -> None:
+    with opened(stand, net) as client:
+        client.sendall(f"GET / HTTP/2.0\r\nHost: {INSPECTED}\r\n\r\n".encode())
+        assert read_all(client).startswith(b"HTTP/1.1 400")
+    assert not net.origins.connections()

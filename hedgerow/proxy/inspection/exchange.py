@@ -34,8 +34,6 @@ log = logging.getLogger(__name__)
 _MOST_HELD = 64 * 1024
 """Bytes of a client that are kept while it is waited for something, such as its origin; then it is not read."""
 
-_MOST_TO_ONE_ORIGIN = 6
-
 _ON_SECOND_THOUGHTS = 2.0
 """Seconds after a handshake within which an app that is pinned to another certificate has looked at ours, and is gone."""
 
@@ -65,8 +63,6 @@ class Exchange:
         self._dirty: dict[Line, None] = {}
         self._closed: set[Connection] = set()
         self._working: set[asyncio.Task[None]] = set()
-        self._slots: dict[tuple[str, int], asyncio.Semaphore] = {}
-        self._slot_of: dict[Line, asyncio.Semaphore] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self._stalled: set[Line] = set()
         self._clogged: frozenset[Connection] = frozenset()
@@ -141,14 +137,8 @@ class Exchange:
                 self._note_second_thoughts()
             self._finish()
         else:
-            self._leave(line)
+            self._origins.pop(line, None)
             self._regulate()
-
-    def _leave(self, line: Line) -> None:
-        self._origins.pop(line, None)
-        slots = self._slot_of.pop(line, None)
-        if slots is not None:
-            slots.release()
 
     def stalled(self, line: Line) -> None:
         self._stalled.add(line)
@@ -226,9 +216,7 @@ class Exchange:
         """Nothing is under way to an origin that the layers do not know of: they find it with those that are idle."""
         line = self._lines.pop(server)
         del self._connections[line]
-        origin = self._origins[line]
-        self._leave(line)
-        self._office.origins.keep(origin, line)
+        self._office.origins.keep(self._origins.pop(line), line)
 
     def take_long_way(self, flow: http.HTTPFlow, said: bytes, server: OriginServer | None, *, is_asked: bool) -> None:
         """The layers hear a request that was judged and, if it `is_asked`, sent; `server` is its origin, open or with its error."""
@@ -386,18 +374,11 @@ class Exchange:
         """Open a line to `server`, which is ours then. Raises OriginError."""
         office, address = self._office, server.address
         assert address is not None
-        slots = self._slots.setdefault(address, asyncio.Semaphore(_MOST_TO_ONE_ORIGIN))
-        await slots.acquire()
-        line = None
-        try:
-            device, addresses = await office.inspection.addresses_for(self.client, *address)
-            alpn = () if not server.tls or not self._offers else ("h2", "http/1.1") if self.client.alpn == b"h2" else ("http/1.1",)
-            origin = Origin(device, *address, server.sni if server.tls else None, alpn)
-            line, waiting = await office.origins.open(origin, addresses)
-        finally:
-            if line is None:
-                slots.release()
-        self._slot_of[line], self._origins[line] = slots, origin
+        device, addresses = await office.inspection.addresses_for(self.client, *address)
+        alpn = () if not server.tls or not self._offers else ("h2", "http/1.1") if self.client.alpn == b"h2" else ("http/1.1",)
+        origin = Origin(device, *address, server.sni if server.tls else None, alpn)
+        line, waiting = await office.origins.open(origin, addresses)
+        self._origins[line] = origin
         self._adopt(line, server)
         if isinstance(server, OriginServer):
             server.is_used_again = waiting.is_used_again

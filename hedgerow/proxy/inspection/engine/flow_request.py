@@ -82,6 +82,16 @@ def kept(request: http.Request) -> http.Request:
     return kept
 
 
+def chunked(request: http.Request) -> http.Request:
+    """An HTTP/2 request with a body as HTTP/1 has to say it: one of unknown length would be taken for the next request."""
+    if "content-length" in request.headers:
+        return request
+    framed = _copied(request)
+    framed.data = _copied(request.data)
+    framed.headers = http.Headers((*request.headers.fields, (b"transfer-encoding", b"chunked")))
+    return framed
+
+
 def response_of(answer: Answer, *, head_only: bool = False) -> http.Response:
     """An answer of ours as mitmproxy's, whose own way to make one asks many questions first. Its times are nobody's business."""
     body = b"" if head_only else answer.body

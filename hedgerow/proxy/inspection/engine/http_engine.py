@@ -9,6 +9,7 @@ a process. Protocol code: no sockets, no clock, no files.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator
 from itertools import count
 from types import SimpleNamespace
@@ -20,16 +21,17 @@ from h11._receivebuffer import ReceiveBuffer, blank_line_regex
 from mitmproxy import http
 from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http import _http1, _http2
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
 from hedgerow.proxy.inspection.engine import lean_http
-from hedgerow.proxy.inspection.engine.flow_request import kept
+from hedgerow.proxy.inspection.engine.flow_request import chunked, kept
 from hedgerow.proxy.inspection.engine.held_stream import ConnectionWasStale, Stream
 from hedgerow.proxy.inspection.engine.relay import Relay
-from hedgerow.proxy.inspection.engine.request_fault import is_unclear_head, request_fault, response_fault
+from hedgerow.proxy.inspection.engine.request_fault import head_fault, request_fault, response_fault
 from hedgerow.proxy.pages.answer import Answer
 
 MAX_PENDING = 256 * 1024
@@ -37,6 +39,9 @@ MAX_PENDING = 256 * 1024
 
 MAX_BACKLOG = 16 * 1024 * 1024
 """Bytes of answers that wait for one HTTP/2 client, of all its streams together."""
+
+MOST_TO_ONE_ORIGIN = 6
+"""Connections to one HTTP/1 origin for one HTTP/2 client, as many as browsers have; further streams wait for one to be free."""
 
 _NOT_IN_TRAILERS = frozenset(
     b"authorization connection content-encoding content-length content-range content-type cookie host keep-alive "
@@ -144,10 +149,12 @@ def make_server(voice: Voice) -> type[_http1.Http1Server]:
 
         def read_headers(self, event: events.ConnectionEvent) -> Commands:
             buffer = self.buf
+            while buffer._data.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before a request are forgiven
+                buffer.maybe_extract_lines()
             end = blank_line_regex.search(buffer._data, buffer._multiple_lines_search)  # from where h11 will go on
-            if end is not None and is_unclear_head(buffer._data[: end.end()]):
+            if end is not None and (fault := head_fault(buffer._data[: end.end()])) is not None:
                 self.state = self.done
-                yield from self._say(400, "the head holds a bare CR or LF, or another control character")
+                yield from self._say(400, fault)
                 return
             yield from super().read_headers(event)
 
@@ -155,6 +162,8 @@ def make_server(voice: Voice) -> type[_http1.Http1Server]:
             if isinstance(event, layers.ResponseTrailers):
                 self._trailers = event.trailers
                 return
+            if isinstance(event, layers.ResponseHeaders):
+                self._trailers = None  # of the answer before, which had no place for them
             if isinstance(event, layers.ResponseProtocolError) and not self.response:
                 yield from self._say(event.code.http_status_code(), event.message)
                 return
@@ -199,8 +208,10 @@ class Client(_Bounded, _http1.Http1Client):
         if isinstance(event, layers.RequestTrailers):
             self._trailers = event.trailers
             return
-        if isinstance(event, layers.RequestHeaders) and event.request.is_http11:
-            event = layers.RequestHeaders(event.stream_id, kept(event.request), event.end_stream)
+        if isinstance(event, layers.RequestHeaders):
+            request = kept(event.request) if event.request.is_http11 else event.request if event.end_stream else chunked(event.request)
+            event = layers.RequestHeaders(event.stream_id, request, event.end_stream)
+            self._trailers = None  # of the request before, which had no place for them
         for command in super().send(event):
             if isinstance(command, commands.SendData) and command.data == b"0\r\n\r\n" and isinstance(event, layers.RequestEndOfMessage):
                 command = commands.SendData(command.connection, self._last_chunk())
@@ -292,6 +303,15 @@ class HttpLayer(_layers.HttpLayer):
 
     ready: OriginServer | None = None
 
+    def __init__(self, context: Context, mode: HTTPMode) -> None:
+        super().__init__(context, mode)
+        self._in_line: deque[_layers.GetHttpConnection] = deque()
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        yield from super()._handle_event(event)
+        while self._in_line and (self._find(self._in_line[0]) is not None or not self._is_full(self._in_line[0])):
+            yield from self.get_connection(self._in_line.popleft())
+
     @property
     def is_at_rest(self) -> bool:
         """Whether an HTTP/1 client's next request may come, and nothing of it is there yet."""
@@ -302,7 +322,9 @@ class HttpLayer(_layers.HttpLayer):
     def get_connection(self, event: _layers.GetHttpConnection, *, reuse: bool = True) -> Commands:
         """A connection that fits and is free, or a new one. One that failed says nothing about the next attempt."""
         found = self._find(event) if reuse else None
-        if found is None:
+        if found is None and self._is_full(event):
+            self._in_line.append(event)
+        elif found is None:
             yield from self._new_connection(event)
         elif found in self.waiting_for_establishment:
             self.waiting_for_establishment[found].append(event)
@@ -319,6 +341,11 @@ class HttpLayer(_layers.HttpLayer):
                 if connection.connected and (connection.alpn == b"h2" or self.context.client.alpn != b"h2" or self.is_idle(connection)):
                     return connection
         return None
+
+    def _is_full(self, event: _layers.GetHttpConnection) -> bool:
+        """Whether there are as many connections as there may be; one of them will be free, or closed."""
+        fitting = [each for each in self.connections if event.connection_spec_matches(each)]
+        return sum(each.connected or each in self.waiting_for_establishment for each in fitting) >= MOST_TO_ONE_ORIGIN
 
     def _new_connection(self, event: _layers.GetHttpConnection) -> Commands:
         context = self.context.fork()

@@ -52,6 +52,17 @@ def response_fault(response: http.Response) -> str | None:
     return "a field of the answer holds control characters" if is_split else None
 
 
+def head_fault(head: bytes | bytearray) -> str | None:
+    """Why the head of an HTTP/1 request is refused before it is read, None if it is not.
+
+    >>> head_fault(b"GET / HTTP/2.0\\r\\nHost: a\\r\\n\\r\\n")
+    'HTTP/2 is not spoken in lines'
+    """
+    if is_unclear_head(head):
+        return "the head holds a bare CR or LF, or another control character"
+    return "HTTP/2 is not spoken in lines" if b" HTTP/2" in head[: head.find(b"\r\n")] else None
+
+
 def is_unclear_head(head: bytes | bytearray) -> bool:
     """Whether an HTTP/1 head holds a bare CR or LF, or another control character but a tab.
 
