@@ -98,3 +98,22 @@ def test_an_attempt_that_lost_leaves_the_tunnel_alone() -> None:
 
     with socket.create_server(("127.0.0.9", 0)) as server:
         asyncio.run(join(server.getsockname()[1]))
+
+
+def test_a_server_that_does_not_take_the_first_bytes_stops_its_client() -> None:
+    class Owner:
+        def finished(self, tunnel: Tunnel) -> None: ...
+
+    async def join(port: int) -> None:
+        loop = asyncio.get_running_loop()
+        client, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.9", port)
+        tunnel = Tunnel(Owner(), "192.0.2.9", cast(Ruleset, None), (), client)
+        server, end = await loop.create_connection(lambda: End.towards_server(tunnel), "127.0.0.9", port)
+        client.pause_reading()  # as while it is waited for the server
+        tunnel.join(end, bytes(64 * 1024 * 1024))
+        assert not client.is_reading()
+        server.abort()
+        await asyncio.sleep(0.05)
+
+    with socket.create_server(("127.0.0.9", 0)) as server:
+        asyncio.run(join(server.getsockname()[1]))

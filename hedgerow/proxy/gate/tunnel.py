@@ -117,10 +117,10 @@ class Tunnel:
         """Take over the client's transport now that the server's stands; `first` is what was read from the client before."""
         self.server = self.client.peer = server
         self.is_joined = True
-        server.transport.write(first)
         self.client.count += len(first)
         self.client.transport.set_protocol(self.client)
         self.client.transport.resume_reading()
+        server.transport.write(first)  # last, for it may stop the client
 
     def cut(self) -> None:
         """End both connections at once; what is buffered is dropped."""
