@@ -5,13 +5,17 @@ All functions here are pure. Whether safe search holds for somebody is `decide`'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from urllib.parse import quote, unquote_plus, urlsplit, urlunsplit
 
+from hedgerow.blocklists.names import parse_url
 from hedgerow.policies.data import read_data
 from hedgerow.policies.model import SafeSearch
+
+_SLASHES = re.compile("/{2,}")
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -90,13 +94,28 @@ def apply_safe_search(engine: Engine, level: SafeSearch, url: str, headers: Head
         return url, headers
     parts = urlsplit(url)
     parameters = engine.parameters.get(level) or engine.parameters.get(SafeSearch.STRICT, {})
-    if parameters and (parts.path or "/") in engine.paths:
+    if parameters and _is_search(engine, url, parts.path or "/"):
         url = urlunsplit(parts._replace(query=_changed_query(parts.query, engine.remove, parameters)))
     wanted = engine.headers.get(level) or engine.headers.get(SafeSearch.STRICT, {})
     if wanted:
         names = {name.lower() for name in wanted}
         headers = tuple(pair for pair in headers if pair[0].lower() not in names) + tuple(wanted.items())
     return url, headers
+
+
+def _is_search(engine: Engine, url: str, path: str) -> bool:
+    """Whether the parameters belong on a URL: servers find a path by other spellings too.
+
+    Where DNS cannot keep an engine safe nothing else does: there they go on whatever has words to search for.
+    """
+    if path in engine.paths:
+        return True
+    parts = urlsplit(parse_url(url) or url)
+    plain = _SLASHES.sub("/", parts.path).lower()
+    if plain in engine.paths or plain.removesuffix("/") in engine.paths:
+        return True
+    names = {unquote_plus(part.partition("=")[0]) for part in parts.query.split("&")}
+    return not engine.dns and engine.words in names
 
 
 def _changed_query(query: str, remove: frozenset[str], parameters: Mapping[str, str]) -> str:
