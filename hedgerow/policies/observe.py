@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
+from hedgerow.policies.content import is_about_self_harm, words_of_search
 from hedgerow.policies.model import Decision, Observation, Privacy, Reason, Request
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.safe_search import Engines
 
 _NAMES_A_SITE = frozenset({Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.LIFELINE})
 
@@ -17,10 +19,10 @@ ILLEGAL = "illegal"
 def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float, count: int = 1) -> Observation | None:
     """The decision as it may be remembered; None if nothing of it may.
 
-    A lifeline is never remembered, whatever the privacy. `when` is in seconds since the epoch, `count` how often the decision fell.
+    A lifeline is never remembered, whatever the privacy, and neither is a search for ways to hurt oneself. `when` is in seconds since the epoch, `count` how often the decision fell.
     """
     privacy = ruleset.privacy
-    if decision.reason is Reason.LIFELINE or privacy is Privacy.NONE:
+    if decision.reason is Reason.LIFELINE or privacy is Privacy.NONE or is_private_search(request):
         return None
     # Of illegal material nothing is written that could lead anybody to it.
     topics_only = privacy is Privacy.CATEGORY or decision.what == ILLEGAL
@@ -38,6 +40,14 @@ def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float,
         rule="" if topics_only or decision.rule is None else str(decision.rule),
         count=count,
     )
+
+
+def is_private_search(request: Request) -> bool:
+    """Whether somebody searches for ways to hurt themselves: they are told who listens, and it is never remembered."""
+    if request.url is None:
+        return False
+    engine = Engines.load().engine_of(request.host)
+    return engine is not None and bool(engine.words) and is_about_self_harm(words_of_search(request.url, engine.words))
 
 
 def _tells_the_site(decision: Decision) -> bool:

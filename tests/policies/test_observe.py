@@ -67,6 +67,12 @@ def test_a_lifeline_is_never_remembered(catalogue: Catalogue, privacy: str) -> N
     assert Reason.LIFELINE not in {seen.reason for seen in [_observed(catalogue, privacy, "example.org")] if seen}
 
 
+@pytest.mark.parametrize("privacy", ["full", "domain", "category"])
+def test_a_search_for_ways_to_hurt_oneself_is_never_remembered(catalogue: Catalogue, privacy: str) -> None:
+    assert _observed(catalogue, privacy, "www.google.com", "http://www.google.com/search?q=how+to+kill+myself") is None
+    assert _observed(catalogue, privacy, "www.google.com", "http://www.google.com/search?q=how+to+knit") is not None
+
+
 def test_of_illegal_material_nothing_is_written_that_leads_to_it(tmp_path: Path) -> None:
     """Also for an adult, whose everything may be remembered: the category is, the place is not."""
     (tmp_path / "sealed.txt").write_text(seal("some.example/album/") + "\n" + seal("whole.example/") + "\n")

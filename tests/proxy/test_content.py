@@ -164,3 +164,13 @@ def test_help_is_offered_before_the_results_and_nobody_hears_of_it(searching: St
     assert picture.status == 200
     time.sleep(0.3)
     assert not [each for each in searching.told() if each.request and each.request.url]
+
+
+def test_a_blocked_search_in_plain_http_is_answered_by_help_too(searching: Stand, net: SmallInternet) -> None:
+    """The gate alone refuses other searches, and tells what it refused."""
+    searching.told()
+    url = net.url("www.google.com", "/search?q=pro+ana", "http")
+    answer = curl(url, proxy=searching.proxy, source=CHILD_WITH_CA, headers=("Accept: text/html",))
+    assert (answer.status, "0800 1111" in answer.text) == (200, True)
+    time.sleep(0.3)
+    assert not [each for each in searching.told() if each.request and each.request.url]

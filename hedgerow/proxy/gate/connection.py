@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hedgerow.blocklists.names import is_address
-from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Request, Verdict
+from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.observe import is_private_search
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.gate.client_hello import ACCESS_DENIED_ALERT, ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.gate.dial import dial
@@ -301,6 +302,8 @@ class Connection(asyncio.Protocol):
         decision = gate.judge.decide(self._ruleset, request)
         if decision.verdict is not Verdict.BLOCK:
             return False
+        if decision.reason is Reason.SEARCH and is_private_search(request):
+            return False  # the inspector says who listens in place of the results
         self._note("refuse", request, decision)
         form = form_of(request.resource, head.get("accept"), head.get("x-requested-with"))
         reader = gate.judge.page.reader_of(self._ruleset, head.get("accept-language"))

@@ -7,10 +7,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from mitmproxy import http
 
-from hedgerow.policies.content import is_about_self_harm, words_of_search
-from hedgerow.policies.model import Decision, Reason, Request, SafeSearch, Verdict
+from hedgerow.policies.model import Decision, Reason, SafeSearch, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.safe_search import Engines
 from hedgerow.proxy.inspection.body_watch import file_kind, watch_of
 from hedgerow.proxy.inspection.engine.held_stream import REFUSAL, WATCH
 from hedgerow.proxy.pages.answer import Answer, Form, form_of
@@ -59,14 +57,6 @@ def watch(
     found = watch_of(rules, book, media, fields.get("content-encoding", ""), refuse, weighed)
     if found is not None:
         flow.metadata[WATCH] = found
-
-
-def is_private_search(request: Request) -> bool:
-    """Whether somebody searches for ways to hurt themselves: they are told who listens, and it is never remembered."""
-    engine = Engines.load().engine_of(request.host)
-    if engine is None or not engine.words or request.url is None:
-        return False
-    return is_about_self_harm(words_of_search(request.url, engine.words))
 
 
 def after_help(url: str) -> str:

@@ -20,6 +20,7 @@ from mitmproxy import connection, http
 from hedgerow.blocklists.names import is_address
 from hedgerow.policies.content import PASSED
 from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.observe import is_private_search
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
 from hedgerow.proxy.asking import MAX_FORM
@@ -285,7 +286,7 @@ class Inspection:
         requests = tuple(request_of(flow, device, authority) for authority in authorities)
         judged = [(each, self.judge.decide(ruleset, each)) for each in requests]
         request, decision = strictest(judged)
-        is_private = any(content.is_private_search(each) for each in requests)
+        is_private = any(is_private_search(each) for each in requests)
         if not is_private:
             self.judge.observe(device, ruleset, request, decision)
         self._counters.add("hedgerow_proxy_requests_total", lane_of(flow), decision.verdict.value, decision.reason.value)
