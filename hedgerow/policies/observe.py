@@ -19,7 +19,8 @@ ILLEGAL = "illegal"
 def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float, count: int = 1) -> Observation | None:
     """The decision as it may be remembered; None if nothing of it may.
 
-    A lifeline is never remembered, whatever the privacy, and neither is a search for ways to hurt oneself. `when` is in seconds since the epoch, `count` how often the decision fell.
+    A lifeline is never remembered, whatever the privacy, and neither is a search for ways to hurt oneself.
+    `when` is in seconds since the epoch, `count` how often the decision fell.
     """
     privacy = ruleset.privacy
     if decision.reason is Reason.LIFELINE or privacy is Privacy.NONE or is_private_search(request):
