@@ -29,6 +29,7 @@ from hedgerow.blocklists.names import (
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.seals import host_expressions, seal, seal_key, url_expressions
 from hedgerow.blocklists.urls import NOTHING, UNKNOWN, Asked, Asker, Found, Rule, UrlMatcher
+from hedgerow.blocklists.weakly import weakly
 
 ADS = "ads-trackers"
 
@@ -87,9 +88,9 @@ class Catalogue:
         has_important = any(map(any, (layer.keeps for layer in self._layers)))
         self._is_plain = not (self._patterns or self._sealing or self._has_networks or has_important)
         # Pages ask the same hosts again and again; a host that is asked for once is not worth remembering (`host_mask`).
-        self._mask_of_known = lru_cache(maxsize=8192)(self.host_mask)
-        self._host_match = lru_cache(maxsize=1024)(self._find_host_match)
-        self._lifted = lru_cache(maxsize=1024)(self._find_lifted)
+        self._mask_of_known = lru_cache(maxsize=8192)(weakly(self.host_mask))
+        self._host_match = lru_cache(maxsize=1024)(weakly(self._find_host_match))
+        self._lifted = lru_cache(maxsize=1024)(weakly(self._find_lifted))
         self._made: dict[int, UrlMatch] = {}
 
     @classmethod

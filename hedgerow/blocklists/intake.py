@@ -22,7 +22,7 @@ from hedgerow.blocklists.seals import seal_key
 from hedgerow.blocklists.text import Stretch, read_stretches
 
 RULES = "urls.jsonl"
-RUN = 100_000
+RUN = 50_000
 """Keys that are gathered and sorted in memory before they are written."""
 
 KEPT_PROBLEMS = 100

@@ -22,6 +22,7 @@ from hedgerow.blocklists.names import rule_key, unescape
 from hedgerow.blocklists.patterns import compile_pattern, compile_rest, compile_set
 from hedgerow.blocklists.rules import Kind, UrlRule
 from hedgerow.blocklists.url_index import BUCKETS, FRAGMENTS, LONGEST_PATH, META, NOBODY, OFFSETS, PLACES, ROWS, SITES
+from hedgerow.blocklists.weakly import weakly
 
 REMEMBERED = 8192
 """Pairs of hosts whose rules are remembered: pages ask the same few hosts again and again."""
@@ -240,10 +241,10 @@ class UrlMatcher:
             for file, found in zip(FRAGMENTS, meta["fragments"], strict=True)
         )
         self._every = functools.reduce(operator.or_, self._columns.masks, 0)
-        self._opened = _Opened(self._open_bucket)
+        self._opened = _Opened(weakly(self._open_bucket))
         always = self._open_bucket(count - 1)
         self._always = (always,) if always != EMPTY else ()
-        self._found_by = functools.lru_cache(maxsize=REMEMBERED)(self._find_by)
+        self._found_by = functools.lru_cache(maxsize=REMEMBERED)(weakly(self._find_by))
         self._near: dict[tuple[str, str, int], Bucket] = {}
 
     def __len__(self) -> int:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
 
 from hedgerow.app.control.lists import prepare_generation
 from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotWatch
-from hedgerow.policies.model import DeviceId, Grant, Pause
+from hedgerow.policies.decide import decide
+from hedgerow.policies.model import DeviceId, Grant, Kind, Pause, Request
 from hedgerow.policies.reading.load import parse_policy
 
 POLICY = b"""
@@ -49,6 +52,25 @@ def test_a_new_snapshot_is_seen_once(tmp_path: Path, generation: Path) -> None:
         assert view.snapshot.serial == serial
         assert view.catalogue.host_mask("www.tiktok.com")
         assert watch.open_if_new() is None
+
+
+def test_a_view_that_nobody_uses_any_more_goes_at_once_with_its_lists(tmp_path: Path, generation: Path) -> None:
+    make(generation).save(tmp_path)
+    view = SnapshotWatch(tmp_path).open_if_new()
+    assert view is not None
+    device = view.rulesets.device_at("127.0.0.2", None)
+    assert device is not None
+    ruleset = view.rulesets.ruleset(device, 1500.0)
+    for host in ("www.youtube.com", "scratch.mit.edu", "www.tiktok.com"):
+        decide(ruleset, view.catalogue, Request(device.id, Kind.HTTP, host, f"https://{host}/shorts/1"))
+    lists = weakref.ref(view.catalogue)
+    gc.collect()
+    gc.disable()  # the collector comes by seldom, and never to what was there when a process began to serve
+    try:
+        del view, ruleset
+        assert lists() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"serial": 1}'])
