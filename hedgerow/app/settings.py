@@ -75,13 +75,15 @@ def default_state() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """How much memory a run may take. `cache_octets`: of answers in each resolver; `inspector_growth`: bytes until it is replaced."""
+    """How much memory a run may take. `cache_octets`: of answers in each resolver; `inspector_growth`: bytes until it is replaced;
+    `one_list_job`: lists are either fetched or compiled at a time."""
 
     cache_octets: int
     inspector_growth: int
+    one_list_job: bool
 
 
-FOOTPRINTS = {"standard": Footprint(20 << 20, 150 << 20), "small": Footprint(5 << 20, 40 << 20)}
+FOOTPRINTS = {"standard": Footprint(20 << 20, 150 << 20, False), "small": Footprint(5 << 20, 40 << 20, True)}
 
 
 @dataclass(frozen=True, slots=True)

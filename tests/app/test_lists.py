@@ -11,12 +11,13 @@ import pytest
 from list_server import ListServer, text
 
 from hedgerow.app.control import lists as lists_module
-from hedgerow.app.control.compile_job import CompileJob, run_compile
+from hedgerow.app.control.compile_job import CompileJob, FetchJob, run_compile
 from hedgerow.app.control.lists import ListKeeper, fingerprint, recommended_sources, sources_of
 from hedgerow.blocklists import layers
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import CompileReport
 from hedgerow.blocklists.generation import REPORT, read_meta
+from hedgerow.blocklists.shelf import Fetched, Outcome
 from hedgerow.blocklists.sources import Source
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import parse_policy
@@ -165,6 +166,43 @@ def test_two_layers_become_one_when_lists_have_settled(tmp_path: Path, monkeypat
     whole, again = keeper.generation, ListKeeper(tmp_path / "state")
     assert asyncio.run(again.compile(policy))
     assert again.generation == whole
+
+
+@pytest.mark.parametrize("one_job", [True, False])
+def test_where_memory_is_short_lists_are_either_fetched_or_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_job: bool) -> None:
+    (tmp_path / "mine.txt").write_text("a.example\n")
+    body = "lists: [{category: adult, path: mine.txt}, {category: adult, url: https://publisher.example/list.txt}]\n"
+    keeper, policy = ListKeeper(tmp_path / "state", one_job=one_job), policy_of(tmp_path, body)
+    working: list[str] = []
+    seen: list[list[str]] = []
+
+    async def work(name: str, job: CompileJob | FetchJob) -> None:
+        working.append(name)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        seen.append(sorted(working))
+        working.remove(name)
+
+    async def fetch(job: FetchJob) -> tuple[Fetched, ...]:
+        await work("fetch", job)
+        return tuple(Fetched(source, Outcome.MISSING) for source in job.sources)
+
+    async def compile_it(job: CompileJob) -> CompileReport:
+        await work("compile", job)
+        return run_compile(job)
+
+    monkeypatch.setattr(lists_module, "fetch_apart", fetch)
+    monkeypatch.setattr(lists_module, "compile_apart", compile_it)
+
+    async def both() -> None:
+        fetching = asyncio.create_task(keeper.fetch_if_due(policy))
+        await asyncio.sleep(0)
+        assert keeper.is_worth_compiling(policy) is not one_job
+        await asyncio.gather(keeper.compile(policy), fetching)
+
+    asyncio.run(both())
+    assert (["compile", "fetch"] not in seen) is one_job
+    assert ["fetch"] in seen or ["compile", "fetch"] in seen
 
 
 async def compile_here(job: CompileJob) -> CompileReport:

@@ -6,12 +6,13 @@ crash leaves the generations that were whole before.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,11 +121,17 @@ class ListProgress:
 
 
 class ListKeeper:
-    """`generation` is the folder in force, None until the first one is there. With `progress` it works in this process."""
+    """`generation` is the folder in force, None until the first one is there. With `progress` it works in this process.
 
-    def __init__(self, state: Path, progress: ListProgress | None = None) -> None:
+    With `one_job` it does not compile while it fetches: lists are in use later where a server is slow, and the two take their memory
+    one after the other.
+    """
+
+    def __init__(self, state: Path, progress: ListProgress | None = None, *, one_job: bool = False) -> None:
         self._folders = ListFolders(state)
         self._progress = progress
+        self._one_job = one_job
+        self._turn: AbstractAsyncContextManager[object] = asyncio.Lock() if one_job else nullcontext()
         self._copies: dict[Source, tuple[int, Copy]] = {}
         self._failed: dict[Source, tuple[float, Problem]] = {}
         self._compiled: tuple[Source, ...] = ()
@@ -152,7 +159,7 @@ class ListKeeper:
 
     def is_worth_compiling(self, policy: Policy) -> bool:
         """Whether what is in force is stale. While lists are coming in one after the other, they are compiled some at a time."""
-        is_too_soon = self._is_fetching and time.monotonic() - self._compiled_at < WHILE_FETCHING_S
+        is_too_soon = self._is_fetching and (self._one_job or time.monotonic() - self._compiled_at < WHILE_FETCHING_S)
         return not is_too_soon and (self.is_stale(policy) or self._is_settled())
 
     def is_stale(self, policy: Policy) -> bool:
@@ -191,7 +198,8 @@ class ListKeeper:
             shutil.rmtree(out, ignore_errors=True)
             job = CompileJob(sources, out, self._folders.state, None if whole else self.generation or newest_generation(self._folders))
             try:
-                report = run_compile(job, self._progress.compiled) if self._progress else await compile_apart(job)
+                async with self._turn:
+                    report = run_compile(job, self._progress.compiled) if self._progress else await compile_apart(job)
             except (CompileError, OSError) as error:
                 self._fail(error)
                 return False
@@ -213,7 +221,8 @@ class ListKeeper:
         job = FetchJob(wanted, self._folders.state)
         self._is_fetching = True
         try:
-            fetched = run_fetch(job, self._progress.fetched, self._progress.received) if self._progress else await fetch_apart(job)
+            async with self._turn:
+                fetched = run_fetch(job, self._progress.fetched, self._progress.received) if self._progress else await fetch_apart(job)
         except (CompileError, OSError) as error:
             self._fail(error)
             self._failed |= {each: (time.monotonic(), Problem(each.name, None, None, self.problem, each.url or "")) for each in wanted}

@@ -33,7 +33,7 @@ class Publisher:
         self._state = settings.state
         self.reader, self.ledger, self.usage = Reader(engine), Ledger(engine), UsageStore(engine)
         self.budgets = BudgetKeeper(self.usage)
-        self.lists = ListKeeper(settings.state)
+        self.lists = ListKeeper(settings.state, one_job=settings.footprint.one_list_job)
         self.policy_file, self._serial = _last_good(settings)
         self.view: View | None = None
         self._spent: tuple[Spent, ...] = ()
