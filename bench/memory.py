@@ -1,62 +1,113 @@
-"""Measures the memory of the whole of `hedgerow up --profile small` with a list of a million domains.
+"""Measures the memory of the whole of `hedgerow up --profile small` with lists of a million domains.
 
     .venv/bin/python bench/memory.py [--write], or make bench-memory
 
-Proportional set sizes (what is shared is split among those who share it) of all processes together: once it serves with the million in
-force, after 40,000 questions for names, half of them of the list, and 100 pages through the proxy, and the highest of what was seen ten
-times a second meanwhile, the compiling in a process of its own included. Needs dnsperf and curl. `--write` keeps the figures in
-bench/results/memory.md.
+Proportional set sizes (what is shared is split among those who share it) of all processes together. Ten lists are fetched from a server and
+compiled; then 40,000 names are asked for, half of them of the lists, and 100 pages fetched through the proxy; then the inspector gets a
+successor, as it does every day; then ten other lists of a million domains take the place of the first, as on a day on which every
+publisher has changed everything. Told are the moments between, and the highest that was seen twenty times a second in each of the
+stretches, with the processes that fetch and compile.
+
+Needs dnsperf and curl, and no other Hedgerow beside it to share pages with. This program too shares Python and some libraries with what it
+measures: its own part of those, whether theirs or not, is in the sum. `--write` keeps the figures in bench/results/memory.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from pathlib import Path
 
-from lists import LISTS, names_of, varied_sources
-
+sys.path.insert(0, str(Path(__file__).parent))  # which Python leaves out where it runs safely
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+from list_server import ListServer, text
+from lists import LISTS, names_of, varied_sources
 from small_internet import SmallInternet, small_internet
-from small_internet.running import Hedgerow, network_section, running_hedgerow, wait_until
+from small_internet.running import ROLES, Hedgerow, command_of, network_section, running_hedgerow, wait_until
 
 DOMAINS, QUESTIONS, PAGES = 1_000_000, 40_000, 100
 SITE = "www.school.example"
+LOOK_EVERY_S = 0.05
 RESULTS = Path(__file__).parent / "results" / "memory.md"
+COLUMNS = (*ROLES, "supervisor", "fetching and compiling", "shared with the bench")
+
+Sizes = Counter[str]
+"""Octets by column."""
 
 
-def pss_of(pid: int) -> int:
-    """Octets; 0 for a process that has ended meanwhile."""
+def memory_of(pid: int | str) -> Counter[str]:
+    """Octets by the kernel's own names, `Pss` first among them; none of a process that has ended meanwhile."""
     try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except (OSError, ProcessLookupError):
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+        return Counter()
+    return Counter({line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines})
 
 
-class Peak(threading.Thread):
-    """The highest sum that was seen, until `done` is set."""
+def shared_with_us() -> int:
+    """This program's part, in octets, of the files that it does not have alone in memory."""
+    ours = memory_of("self")
+    return ours["Pss_File"] - ours["Private_Clean"]
+
+
+def sizes(running: Hedgerow) -> Sizes:
+    """Of every process that is alive: what is no part of the family of `hedgerow up` is one that it has started for a job."""
+    found = Sizes({"shared with the bench": shared_with_us()})
+    for pid in running.all_pids():
+        words = command_of(pid)
+        role = next((role for role in ROLES if role in words[-3:]), "fetching and compiling")
+        found["supervisor" if pid == running.process.pid else role] += memory_of(pid)["Pss"]
+    return found
+
+
+class Watch(threading.Thread):
+    """The moment of the highest sum since the last `take`."""
 
     def __init__(self, running: Hedgerow) -> None:
         super().__init__(daemon=True)
-        self.octets, self.done = 0, threading.Event()
-        self._running = running
+        self._running, self._done, self._guard = running, threading.Event(), threading.Lock()
+        self._highest = Sizes()
 
     def run(self) -> None:
-        while not self.done.wait(0.1):
-            self.octets = max(self.octets, sum(pss_of(pid) for pid in self._running.all_pids()))
+        while not self._done.wait(LOOK_EVERY_S):
+            now = sizes(self._running)
+            with self._guard:
+                self._highest = max(self._highest, now, key=Counter.total)
+
+    def take(self) -> Sizes:
+        with self._guard:
+            highest, self._highest = self._highest, Sizes()
+            return highest
+
+    def end(self) -> None:
+        self._done.set()
+        self.join()
 
 
-def is_in_force(running: Hedgerow) -> bool:
-    """Whether every worker has the million."""
-    compiled = re.search(r"\b(\d{7,}) domains compiled.*", running.stderr, re.DOTALL)
-    return compiled is not None and all(f" {role}[" in compiled[0] for role in ("dns", "gate", "inspector"))
+def are_in_force(running: Hedgerow, times: int) -> bool:
+    """Whether every worker has the million that was compiled last, `times` in all."""
+    compiled = re.split(r"\b\d{7,} domains compiled", running.stderr)
+    return len(compiled) > times and all(f" {role}[" in compiled[times] for role in ("dns", "gate", "inspector"))
+
+
+def lists_of(server: ListServer, name: str, count: int, folder: Path) -> str:
+    """Puts ten lists on the server. Returns the section of a policy that names them."""
+    lines = []
+    for source in varied_sources(count, folder):
+        assert source.path is not None
+        path = f"/{name}/{source.path.name}"
+        server.paths[path] = text(source.path.read_bytes())
+        lines.append(f"  - {{category: {source.category}, url: '{server.root}{path}', format: plain}}\n")
+    return f"lists:\n{''.join(lines)}"
 
 
 def ask_and_read(running: Hedgerow, internet: SmallInternet, folder: Path) -> None:
@@ -72,51 +123,61 @@ def ask_and_read(running: Hedgerow, internet: SmallInternet, folder: Path) -> No
         subprocess.run(["curl", "-sk", "-o", "/dev/null", "-x", proxy, url], check=True)
 
 
-def measure() -> tuple[dict[str, int], dict[str, int], int]:
-    """By role: once it serves, and after the questions and pages; and the peak of all together."""
-    with tempfile.TemporaryDirectory() as name, small_internet() as internet:
+def has_one_inspector(running: Hedgerow, beside: list[int]) -> bool:
+    found = running.pids("inspector")
+    return len(found) == 1 and found != beside
+
+
+def measure() -> dict[str, Sizes]:
+    """By moment, or by stretch of which it is the highest."""
+    with tempfile.TemporaryDirectory() as name, small_internet() as internet, ListServer().serving() as server:
         folder = Path(name)
-        sources = varied_sources(DOMAINS, folder)
         policy = network_section(internet)
-        lists = "".join(f"  - {{category: {source.category}, path: {source.path}, format: plain}}\n" for source in sources)
+        first, second = lists_of(server, "first", DOMAINS, folder), lists_of(server, "second", DOMAINS + 1, folder)
+        found: dict[str, Sizes] = {}
         with running_hedgerow(policy, options=["--profile", "small"], upstream_authority=internet.authority.root) as running:
-            peak = Peak(running)
-            peak.start()
-            running.edit_policy(f"{policy}lists:\n{lists}")
-            wait_until(lambda: is_in_force(running), 300, "the million is not in force")
-            first = by_role(running)
+            watch = Watch(running)
+            watch.start()
+            running.edit_policy(f"{policy}{first}")
+            wait_until(lambda: are_in_force(running, 1), 300, "the million is not in force")
+            found["at most, while the lists are fetched and compiled"] = watch.take()
+            found["once it serves"] = sizes(running)
             ask_and_read(running, internet, folder)
-            last = by_role(running)
-            peak.done.set()
-            peak.join()
-            return first, last, peak.octets
+            found[f"at most, during {QUESTIONS:,} questions and {PAGES} pages"] = watch.take()
+            found["after them"] = sizes(running)
+            elder = running.pids("inspector")
+            os.kill(elder[0], signal.SIGUSR1)
+            wait_until(lambda: has_one_inspector(running, elder), 60, "the inspector got no successor")
+            found["at most, while the inspector gets a successor"] = watch.take()
+            running.edit_policy(f"{policy}{second}")
+            wait_until(lambda: are_in_force(running, 2), 300, "the other million is not in force")
+            found["at most, while others are fetched and compiled"] = watch.take()
+            found["once those are in force"] = sizes(running)
+            watch.end()
+        return found
 
 
-def by_role(running: Hedgerow) -> dict[str, int]:
-    found = {role: sum(pss_of(pid) for pid in running.pids(role)) for role in ("control", "inspector", "dns", "gate")}
-    return found | {"supervisor": pss_of(running.process.pid)}
-
-
-def table(first: dict[str, int], last: dict[str, int], peak: int) -> str:
-    def row(what: str, octets: dict[str, int]) -> str:
-        return f"| {what} | {sum(octets.values()) / 1e6:.0f} | " + " | ".join(f"{each / 1e6:.0f}" for each in octets.values()) + " |"
+def table(found: dict[str, Sizes]) -> str:
+    def row(what: str, octets: Sizes) -> str:
+        return f"| {what} | {octets.total() / 1e6:.0f} | " + " | ".join(f"{octets[each] / 1e6:.0f}" for each in COLUMNS) + " |\n"
 
     head = (
         "# The memory of a small machine, measured by `make bench-memory`\n\n"
-        f"{platform.machine()}, Python {platform.python_version()}; `--profile small`, a list of {DOMAINS:,} domains; "
-        f"proportional set sizes in MB. The highest sum seen, while the list was compiled: {peak / 1e6:.0f} MB.\n\n"
+        f"{platform.machine()}, Python {platform.python_version()}; `--profile small`, lists of {DOMAINS:,} domains; "
+        "proportional set sizes in MB. What is measured stands in `bench/memory.py`.\n\n"
     )
-    names = f"| | all | {' | '.join(first)} |\n|---|{'---:|' * (len(first) + 1)}\n"
-    return head + names + row("once it serves", first) + "\n" + row(f"after {QUESTIONS:,} questions and {PAGES} pages", last) + "\n"
+    names = f"| | all | {' | '.join(COLUMNS)} |\n|---|{'---:|' * (len(COLUMNS) + 1)}\n"
+    return head + names + "".join(row(what, octets) for what, octets in found.items())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
-    text = table(*measure())
-    print(text)
-    if parser.parse_args().write:
-        RESULTS.write_text(text, encoding="utf-8")
+    given = parser.parse_args()
+    told = table(measure())
+    print(told)
+    if given.write:
+        RESULTS.write_text(told, encoding="utf-8")
 
 
 if __name__ == "__main__":

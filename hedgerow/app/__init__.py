@@ -8,3 +8,5 @@ import sys
 
 # httpx tries to import its own command line, and with it click, rich and pygments: 14 MB in each process. It does without.
 sys.modules["httpx._main"] = None  # type: ignore[assignment]
+# FastAPI looks whether a model is one of the old pydantic's, which is another megabyte. None is, and it does without where there is none.
+sys.modules["pydantic.v1"] = None  # type: ignore[assignment]

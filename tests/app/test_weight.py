@@ -16,6 +16,15 @@ from hedgerow.journal.store import migrate_journal
 
 HEAVY = ("pyroute2", "pydantic", "sqlalchemy", "fastapi", "httpx", "babel", "typer", "apprise")
 NOT_IN_CONTROL = ("pyroute2", "sqlalchemy.orm", "alembic", "apprise", "mitmproxy", "typer", "httpx")
+WITHOUT_OLD_PYDANTIC = """
+import hedgerow.app
+from fastapi import FastAPI
+app = FastAPI()
+app.get("/")(lambda number: {"number": number})
+assert app.openapi()["paths"]
+import sys
+print(*(name for name in sys.modules if name.startswith("pydantic.v1.")))
+"""
 NOT_IN_COMPILER = (*HEAVY, "asyncio", "logging", "ssl")
 LOADED = "import sys; import hedgerow.app.{0}; print(*(name for name in {1} if name in sys.modules))"
 
@@ -32,6 +41,11 @@ LOADED = "import sys; import hedgerow.app.{0}; print(*(name for name in {1} if n
 )
 def test_processes_stay_light(process: str, heavy: tuple[str, ...]) -> None:
     words = [sys.executable, "-P", "-c", LOADED.format(process, heavy)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == []
+
+
+def test_fastapi_does_without_the_old_pydantic() -> None:
+    words = [sys.executable, "-P", "-W", "error", "-c", WITHOUT_OLD_PYDANTIC]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == []
 
 
