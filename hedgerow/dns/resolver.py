@@ -23,6 +23,7 @@ from hedgerow.dns.rulings import TRUSTED, Circumstances, Decide
 from hedgerow.dns.series import SeriesTable, type_name
 from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, Special, special, special_answer
 from hedgerow.dns.tunnel_watch import TunnelWatch
+from hedgerow.dns.twins import Twins
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.inquiries import Outcome, Upstreams
 from hedgerow.dns.upstreams.responses import Response
@@ -71,6 +72,7 @@ class Resolver:
         self._stream_suffixes: dict[bytes, bytes] = {}
         self._circumstances = circumstances or Circumstances(decide)
         self._tunnels = TunnelWatch()
+        self._twins = Twins(self.clocks.steady)
         self._epoch = 0
         self._series = SeriesTable()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,6 +88,7 @@ class Resolver:
         if upstreams is not None:
             self.upstreams = upstreams
             self.resolutions.clear()
+            self._twins.forget()
 
     @property
     def decide(self) -> Decide:
@@ -286,13 +289,14 @@ class Resolver:
             return decision, answers.addresses(query, (address,), 300)
         if query.qtype not in (wire.A, wire.AAAA):
             return decision, answers.rewritten(query, target, None)
-        response = await self.upstreams.ask(Ask(target + query.suffix[:4]))
+        response, is_old = await self._twins.ask(self.upstreams, target + query.suffix[:4])
         resolves = answers.has_type(response, query.qtype)
         if not resolves:
             other = wire.A if query.qtype == wire.AAAA else wire.AAAA
-            resolves = answers.has_type(await self.upstreams.ask(Ask(target + pack("!HH", other, wire.IN))), other)
+            resolves = answers.has_type((await self._twins.ask(self.upstreams, target + pack("!HH", other, wire.IN)))[0], other)
         if resolves:
-            return decision, answers.rewritten(query, target, response)
+            draft = answers.rewritten(query, target, response)
+            return decision, answers.stale(draft, keep=True) if is_old else draft
         blocked = Decision(Verdict.BLOCK, decision.reason, decision.what, decision.rule, decision.until)
         return blocked, self._blocked(case, blocked)._replace(lifetime=10.0)
 

@@ -116,6 +116,23 @@ def test_upstreams_that_stay_silent_are_waited_for_once_in_half_a_minute(interne
     asyncio.run(main())
 
 
+def test_searches_stay_safe_and_go_on_while_the_upstreams_are_away(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inquiries, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
+    steady = Shifted()
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream, clocks=Clocks(steady)) as server:
+            fresh = await answer(server, "www.google.com")
+            assert fresh[1] == ["forcesafesearch.google.com.", internet.address_of("forcesafesearch.google.com")]
+            with internet.nameserver.misbehaving(Fault.DEAD):
+                steady.offset += 3600.0
+                assert await answer(server, "www.google.com") == (0, fresh[1], [30, 30], 3)
+                steady.offset += 200_000.0
+                assert (await answer(server, "www.google.com"))[0] == 2, "too old"
+
+    asyncio.run(main())
+
+
 def test_what_is_forged_is_not_papered_over_with_what_is_old() -> None:
     """The upstream says that validation failed (EDE 6): the old answer may be the forged one."""
     replies: list[bytes] = []
