@@ -91,9 +91,9 @@ def make_worker(role: str, index: int, settings: Settings) -> Worker:
 
 
 async def run_control(settings: Settings, _index: int) -> None:
-    from hedgerow.journal.store import migrate_journal
+    from hedgerow.app.control.journal_start import prepare_journal
 
-    if migrate_journal(settings.journal):
+    if prepare_journal(settings.journal):
         # What that took would be carried for months: this program begins again.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,21 @@ _BUSY_MS = 5000
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
 class JournalError(Exception):
     """The journal cannot be opened; the message is one sentence for the person who started Hedgerow."""
+
+
+class DamagedJournalError(JournalError):
+    """What stands in the journal's place is no database, or no longer one."""
 
 
 def open_journal(path: Path) -> Engine:
     """The engine for the SQLite file at `path`, made with mode 0600 in a directory of mode 0700, its tables brought up to date.
 
-    Raises `JournalError` where it cannot be made, is not a database, or was written by a newer Hedgerow.
+    Raises `JournalError` where it cannot be made or was written by a newer Hedgerow, `DamagedJournalError` where it is no database.
     """
     return _open(path)[0]
 
@@ -32,6 +41,15 @@ def migrate_journal(path: Path) -> bool:
     return has_migrated
 
 
+def set_aside(path: Path, when: datetime) -> Path:
+    """Moves a damaged journal, with the files beside it, to a name that tells the day and time. Returns that name. Raises OSError."""
+    aside = path.with_name(f"{path.name}.damaged-{when:%Y%m%d-%H%M%S}")
+    for ending in ("-wal", "-shm", ""):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + ending).rename(aside.with_name(aside.name + ending))
+    return aside
+
+
 def _open(path: Path) -> tuple[Engine, bool]:
     try:
         _make_private(path)
@@ -40,9 +58,14 @@ def _open(path: Path) -> tuple[Engine, bool]:
     engine = engine_for(path)
     try:
         return engine, _migrate(engine)
+    except JournalError:
+        engine.dispose()
+        raise
     except Exception as error:
         engine.dispose()
-        raise JournalError(f"cannot open the journal {path}: {error}") from error
+        cause = getattr(error, "orig", None) or error
+        kind = DamagedJournalError if getattr(cause, "sqlite_errorcode", None) in _DAMAGED else JournalError
+        raise kind(f"cannot open the journal {path}: {cause}") from error
 
 
 def engine_for(path: Path) -> Engine:
@@ -55,8 +78,13 @@ def engine_for(path: Path) -> Engine:
 def _migrate(engine: Engine) -> bool:
     """Takes the missing migrations, all of them or none; False where none was missing."""
     with engine.begin() as connection:
-        if _version_of(connection) == _newest_version():
+        version, newest = _version_of(connection), _newest_version()
+        if version == newest:
             return False
+        if version is not None and version > newest:
+            raise JournalError(
+                f"cannot open the journal {connection.engine.url.database}: a newer Hedgerow wrote it; install that one again"
+            )
         _upgrade(connection)
         return True
 

@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from hedgerow.journal import store
-from hedgerow.journal.store import JournalError, open_journal
+from hedgerow.journal.store import DamagedJournalError, JournalError, open_journal
 from hedgerow.journal.tables import events, metadata
 
 
@@ -75,3 +75,15 @@ def test_what_is_not_a_journal_of_ours_is_refused_in_one_sentence(tmp_path, spoi
     spoil(path)
     with pytest.raises(JournalError, match=r"cannot (make|open) the journal .*journal\.sqlite"):
         open_journal(path)
+
+
+def test_only_what_is_no_database_counts_as_damaged(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    write_garbage(path)
+    with pytest.raises(DamagedJournalError):
+        open_journal(path)
+    path.unlink()
+    write_a_newer_version(path)
+    with pytest.raises(JournalError, match="newer Hedgerow") as refused:
+        open_journal(path)
+    assert not isinstance(refused.value, DamagedJournalError)
