@@ -46,6 +46,7 @@ def text_of(page: str) -> str:
         ("ｆｕｌｌ　ｗｉｄｔｈ", "full width "),
         ("2 < 3 and 5 > 4", "2 3 and 5 4 "),
         ("<title>Title</title><img alt='hidden'>", "title "),
+        ("p\0o\0r\0n\0", "porn "),
         ("under_score-and.dots", "under score and dots "),
         ("", ""),
     ],

@@ -90,7 +90,7 @@ class PageText:
         text = _TAG.sub(" ", _INSIDE_WORDS.sub("", text))
         if "&" in text:
             text = html.unescape(text)
-        text = plain(text)
+        text = plain(text.replace("\0", ""))  # which browsers leave out, and all that is not a letter parts words here
         if self._ends_with_space and text.startswith(" "):
             text = text[1:]
         if text:
