@@ -94,6 +94,7 @@ def test_files_are_blocked_by_name_and_by_content(stand: Stand, net: SmallIntern
         (mirror(b"d8:announce3:abce", "application/x-bittorrent"), 403),
         (mirror(b"just some text", "application/octet-stream"), 200),
         (mirror(b"\x89PNG" + bytes(700), "image/png"), 200),
+        *((mirror(program, disguise), 403) for disguise in ("image/png", "video/mp4", "font/woff2", "text/css")),
     ]
     for path, status in cases:
         for version in VERSIONS:

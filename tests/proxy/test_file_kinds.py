@@ -56,6 +56,7 @@ def test_names(url: str, disposition: str, expected: str | None) -> None:
         (zipped("mimetype", "META-INF/container.xml"), None),
         (b"d8:announce35:http://tracker.example/announce", "torrents"),
         (b"7z\xbc\xaf\x27\x1c", "archives"),
+        (b"holiday.jpg".ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0"), "archives"),
         (b"<!doctype html>", None),
         (b"%PDF-1.7", None),
         (b"\x89PNG\r\n", None),

@@ -108,4 +108,4 @@ def watch_of(
         weighed("unreadable")
     scan = PageScan(book) if is_page and decoder.is_known else None
     watch = BodyWatch(rules, decoder, scan, refuse, weighed)
-    return None if watch.is_done or media.startswith(("image/", "video/", "audio/", "font/", "text/css", "text/event-stream")) else watch
+    return None if watch.is_done or media == "text/event-stream" else watch

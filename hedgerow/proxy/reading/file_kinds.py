@@ -75,4 +75,6 @@ def kind_of_content(start: bytes) -> str | None:
         return "executables" if any(name in names for name in _PROGRAM_ZIPS) else "archives"
     if start.startswith(b"MZ"):
         return "executables" if (len(start) >= 60 and not start[:60].isascii()) or b"\0\0" in start[:60] else None
+    if start[257:262] == b"ustar":
+        return "archives"
     return next((kind for sign, kind in _BY_START if start.startswith(sign)), None)
