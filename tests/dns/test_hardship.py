@@ -212,6 +212,29 @@ def with_strategy(names: list[str], strategy: Strategy, use: object) -> object:
     return asyncio.run(run())
 
 
+def test_who_cuts_answers_over_tcp_too_has_given_none(internet: SmallInternet) -> None:
+    """What came of it would be taken for all that there is: no data."""
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        query = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+        reply = dnslib.DNSRecord.parse(query).reply()
+        reply.header.tc = 1
+        wire = bytes(reply.pack())
+        writer.write(len(wire).to_bytes(2) + wire)
+        await writer.drain()
+        writer.close()
+
+    async def run() -> list[str]:
+        async with await asyncio.start_server(cut, "127.0.0.1", 0) as server:
+            upstreams = open_upstreams([f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", internet.nameserver.upstream])
+            try:
+                return list(addresses_in(await upstreams.ask(question("news.example"))))
+            finally:
+                await upstreams.close()
+
+    assert asyncio.run(run()) == [internet.address_of("news.example")]
+
+
 def test_in_parallel_a_dead_one_costs_no_time(internet: SmallInternet) -> None:
     async def use(upstreams: Upstreams) -> float:
         with internet.nameserver.misbehaving(Fault.SLOW, "slow.wild.example", delay=0.05):

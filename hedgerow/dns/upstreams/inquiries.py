@@ -307,7 +307,7 @@ class _Attempt:
         self.cancel = None
         self.drop()
         inquiry = self.inquiry
-        if isinstance(message, Exception):
+        if isinstance(message, Exception) or responses.is_truncated(message):  # over UDP it was asked again over TCP
             self._failed("error")
             return
         try:
