@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
+_ISC_BLOCK = re.compile(r"^lease\s+(\S+)\s*\{(.*\n(?:(?!lease\s|\}).*\n)*)\}", re.MULTILINE)
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 
@@ -35,14 +36,14 @@ def parse_dnsmasq(text: str) -> tuple[Lease, ...]:
     >>> parse_dnsmasq("1700000000 aa:bb:cc:dd:ee:ff 192.168.1.5 mias-tablet 01:aa:bb:cc:dd:ee:ff")[0].name
     'mias-tablet'
     """
-    return tuple(_dnsmasq_leases(text.splitlines()))
+    return tuple(_dnsmasq_leases(text.split("\n")))
 
 
 def _dnsmasq_leases(lines: Iterable[str]) -> Iterator[Lease]:
     for line in lines:
         fields = line.split()
         # Leases of DHCPv6 have an id of the association in place of the MAC, and the device's DUID at the end.
-        if len(fields) < 4 or not fields[0].isdigit():
+        if len(fields) < 4 or not fields[0].isdecimal():
             continue
         mac = fields[1] if _MAC.fullmatch(fields[1].lower()) else _mac_of_duid(fields[-1])
         yield from _lease(mac, fields[2], "" if fields[3] == "*" else fields[3], float(fields[0]) or None)
@@ -51,7 +52,7 @@ def _dnsmasq_leases(lines: Iterable[str]) -> Iterator[Lease]:
 def parse_isc(text: str) -> tuple[Lease, ...]:
     """ISC dhcpd's `dhcpd.leases` (dhcpd.leases(5)): blocks, of which a later one for the same address replaces an earlier one."""
     newest: dict[str, Lease] = {}
-    for found in re.finditer(r"^lease\s+(\S+)\s*\{(.*?)^\}", text, re.MULTILINE | re.DOTALL):
+    for found in _ISC_BLOCK.finditer(text):
         address, body = found.groups()
         state = re.search(r"^\s*binding state (\w+);", body, re.MULTILINE)
         mac = re.search(r"^\s*hardware ethernet ([0-9A-Fa-f:]+);", body, re.MULTILINE)
@@ -78,10 +79,11 @@ def _isc_end(body: str) -> float | None:
 def parse_kea(text: str) -> tuple[Lease, ...]:
     """Kea's memfile (`kea-leases4.csv`, `kea-leases6.csv`): a later line for the same address replaces an earlier one."""
     newest: dict[str, Lease] = {}
-    for row in csv.DictReader(text.replace("\0", "").splitlines()):
+    # Kea quotes nothing: a quotation mark is a device's own, and must not take the lines of others with it.
+    for row in csv.DictReader(_short(text.replace("\0", "").replace("\r", "").split("\n")), quoting=csv.QUOTE_NONE):
         address, state, expire = row.get("address") or "", row.get("state") or "0", row.get("expire") or ""
         newest.pop(address, None)
-        if state == "0" and expire.isdigit():  # 1 is declined, 2 is expired and reclaimed
+        if state == "0" and expire.isdecimal():  # 1 is declined, 2 is expired and reclaimed
             mac = row.get("hwaddr") or _mac_of_duid(row.get("duid") or "")
             newest.update((lease.address, lease) for lease in _lease(mac, address, row.get("hostname") or "", float(expire)))
     return tuple(newest.values())
@@ -106,6 +108,11 @@ def _lease(mac: str, address: str, name: str, until: float | None) -> Iterator[L
         return
     if _MAC.fullmatch(mac.lower()):
         yield Lease(mac.lower(), address, name if _HOST_NAME.fullmatch(name.rstrip(".")) else "", until)
+
+
+def _short(lines: Iterable[str]) -> Iterator[str]:
+    """Without lines that no server writes, and that `csv` would raise an error for."""
+    return (line for line in lines if len(line) <= csv.field_size_limit())
 
 
 def _mac_of_duid(duid: str) -> str:

@@ -84,3 +84,27 @@ def test_anything_is_survived(noise: str, parse: object, cut: int) -> None:
         for lease in parse(text):  # type: ignore[operator]
             assert len(lease.mac) == 17
             assert "<" not in lease.name
+
+
+def test_a_quotation_mark_in_a_name_takes_no_other_lease_with_it() -> None:
+    head, line = KEA.split("\n")[0], "192.168.1.{0},02:00:00:00:00:{0:02x},,3600,1764072000,1,0,0,{1},0,,0\n"
+    text = f"{head}\n" + line.format(5, '"x') + "".join(line.format(6 + i % 200, "tablet") for i in range(5000))
+    leases = parse_kea(text)
+    assert len(leases) == 201
+    assert leases[0].name == ""
+
+
+def test_a_line_without_an_end_is_passed_over() -> None:
+    whole = KEA.split("\n", 2)[1]
+    assert [lease.address for lease in parse_kea(KEA.split("\n")[0] + f"\n{'x' * 200_000}\n{whole}\n")] == ["192.168.1.5"]
+
+
+@pytest.mark.parametrize("digit", ["²", "٣", "１"])
+def test_digits_of_other_scripts_are_no_error(digit: str) -> None:
+    parse_dnsmasq(f"{digit} 02:00:00:00:00:01 192.168.1.5 x *\n")
+    parse_kea(KEA.replace("1764072000", digit))
+    parse_isc(ISC.replace("1764070000", digit))
+
+
+def test_blocks_without_an_end_hide_no_other() -> None:
+    assert [lease.address for lease in parse_isc("lease 192.168.1.9 {\n  hardware ethernet" + "\n" + ISC)] == ["192.168.1.5", "192.168.1.6"]
