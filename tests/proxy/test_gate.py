@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import socket
 import ssl
 import time
@@ -279,6 +280,16 @@ def test_safe_search_without_a_ca_goes_to_the_restricted_address(stand: Stand, n
     assert answer.json()["tls"]["sni"] == "www.google.com"
     free = curl(net.url("www.google.com", "/search?q=cats"), proxy=stand.proxy, source=ADULT, ca=net.authority.root)
     assert free.json()["address"] == net.address_of("www.google.com")
+
+
+@pytest.mark.parametrize("outside", ["news.example", "www.google.com"])
+def test_safe_search_holds_for_an_engine_that_only_the_sni_names(stand: Stand, net: SmallInternet, outside: str) -> None:
+    with connected(stand) as client:
+        open_tunnel(client, outside, net.origins.https_port)
+        with client_context(net.authority.root).wrap_socket(client, server_hostname="www.bing.com") as tls:
+            tls.sendall(b"GET / HTTP/1.1\r\nHost: www.bing.com\r\nConnection: close\r\n\r\n")
+            told = json.loads(read_all(tls).partition(b"\r\n\r\n")[2])
+    assert (told["tls"]["sni"], told["address"]) == ("www.bing.com", net.address_of("strict.bing.com"))
 
 
 def test_two_devices_get_different_answers(stand: Stand, net: SmallInternet) -> None:

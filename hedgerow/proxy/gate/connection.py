@@ -195,7 +195,12 @@ class Connection(asyncio.Protocol):
         """Judge all that a TLS connection says it wants, and go on as that demands. `known` is what was decided on the one request."""
         if known is None:
             decide, ruleset = self._gate.decide, self._ruleset
-            request, decision = strictest([(each, decide(ruleset, each)) for each in requests])
+            judged = [(each, decide(ruleset, each)) for each in requests]
+            request, decision = strictest(judged)
+            held = [each for each in judged if each[1].target]
+            if held and decision.verdict in {Verdict.ALLOW, Verdict.REWRITE}:
+                request, decision = held[-1]  # whoever hears an engine's name must be its safe twin, whatever the name outside
+                self._target = Authority(request.host, self._target.port)
         else:
             request, decision = requests[0], known
         match decision.verdict:
