@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from hedgerow.network.gateway_rules import FAMILY, TABLE, Command, Gateway, counters, render_census, render_removal, render_table
+from hedgerow.network.gateway_rules import FAMILY, TABLE, Command, Gateway, counters, form, render_census, render_removal, render_table
 from hedgerow.network.standing import Census
 
 NFT_SECONDS = 20
@@ -20,10 +20,14 @@ class GatewayError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class InPlace:
-    """The table as the kernel has it. `counters`: packets by what was done with them. `sets`: elements of each set."""
+    """The table as the kernel has it. `counters`: packets by what was done with them. `sets`: elements of each set.
+
+    `form` is the same until somebody changes the rules or whom they are for.
+    """
 
     counters: dict[str, int]
     sets: dict[str, list[Any]]
+    form: str
 
 
 def apply(gateway: Gateway, census: Census) -> None:
@@ -53,12 +57,13 @@ def look() -> InPlace | None:
         return None
     items: list[Command] = json.loads(listed)["nftables"]
     sets = {item["set"]["name"]: item["set"].get("elem", []) for item in items if "set" in item}
-    return InPlace(counters(items), sets)
+    return InPlace(counters(items), sets, form(items))
 
 
 def is_in_place() -> bool:
     """A quick look; raises GatewayError."""
-    return (_run(("list", "tables")) or "").find(f'"name": "{TABLE}"') >= 0
+    listed: list[Command] = json.loads(_run(("list", "tables", FAMILY)) or '{"nftables": []}')["nftables"]
+    return any(item["table"]["name"] == TABLE for item in listed if "table" in item)
 
 
 def _nft(commands: list[Command], *options: str) -> None:

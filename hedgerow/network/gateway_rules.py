@@ -11,6 +11,7 @@ Nothing here opens what the machine's own firewall closes: `accept` ends this ta
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -159,6 +160,23 @@ def render_census(census: Census) -> list[Command]:
 def render_removal() -> list[Command]:
     """Commands after which nothing is left of us; they succeed as well where nothing was."""
     return [{"add": {"table": _named()}}, {"delete": {"table": _named()}}]
+
+
+def form(listed: Iterable[Command]) -> str:
+    """What `nft -j list table` says, without what changes by itself: handles, counters, and who is being cut."""
+    told = []
+    for item in listed:
+        kind, thing = next(iter(item.items()))
+        if kind == "metainfo":
+            continue
+        thing = {key: value for key, value in thing.items() if key != "handle"}
+        if kind == "rule":
+            thing["expr"] = [None if "counter" in expression else expression for expression in thing.get("expr", ())]
+        if kind == "set":
+            is_ours = not thing["name"].startswith("cut_")
+            thing["elem"] = sorted(json.dumps(element) for element in thing.get("elem", ())) if is_ours else []
+        told.append({kind: thing})
+    return json.dumps(told, sort_keys=True)
 
 
 def _fill(census: Census) -> list[Command]:

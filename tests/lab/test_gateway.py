@@ -160,15 +160,43 @@ def test_a_policy_change_moves_devices(gateway: House) -> None:
     wait_until(lambda: asks("8.8.8.8")(gateway, parent), 20, "the parent is open again")
 
 
-def test_a_flushed_firewall_gets_the_gateway_back(gateway: House) -> None:
-    own = gateway.rules()
+@pytest.mark.parametrize(
+    "hand",
+    [
+        "delete table inet hedgerow",
+        "delete table inet hedgerow; add table ip hedgerow",
+        "flush table inet hedgerow",
+        "insert rule inet hedgerow fence accept",
+        "flush set inet hedgerow encrypted_dns_v4",
+    ],
+)
+def test_what_a_reload_or_a_hand_changes_is_put_back(gateway: House, hand: str) -> None:
+    def table() -> str:
+        return gateway.router.run("nft", "-s", "list", "table", "inet", "hedgerow").stdout
+
     time.sleep(1.5)  # control has taken it over
-    gateway.router.must("nft", "delete", "table", "inet", "hedgerow")
-    tablet = gateway.devices["tablet"]
-    wait_until(
-        lambda: not asks("8.8.8.8")(gateway, tablet) and "hedgerow" in gateway.router.must("nft", "list", "tables"), 20, "it came back"
-    )
-    assert gateway.rules() == own
+    others, own = gateway.rules(), table()
+    gateway.router.must("nft", hand)
+    try:
+        wait_until(lambda: table() == own, 20, "it is as it was")
+        assert not asks("8.8.8.8")(gateway, gateway.devices["tablet"])
+    finally:
+        if "table ip hedgerow" in gateway.router.must("nft", "list", "tables"):
+            gateway.router.must("nft", "delete", "table", "ip", "hedgerow")
+    assert gateway.rules() == others
+
+
+def test_what_changes_by_itself_is_left_alone(gateway: House) -> None:
+    """Or counters would begin again, and whoever is cut would not stay so."""
+    asked = asks("8.8.8.8")
+    wait_until(lambda: not asked(gateway, gateway.devices["tablet"]), 10, "it is held")
+    handles = gateway.router.must("nft", "-a", "list", "chain", "inet", "hedgerow", "fence")
+    gateway.hedgerow("pause", "mia")
+    try:
+        time.sleep(5)  # two looks
+        assert gateway.router.must("nft", "-a", "list", "chain", "inet", "hedgerow", "fence") == handles
+    finally:
+        gateway.hedgerow("resume", "mia")
 
 
 def test_a_hundred_times_and_no_trace(house: House) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.network.gateway_rules import Doors, Gateway, counters, encrypted_dns, render_census, render_removal, render_table
+from hedgerow.network.gateway_rules import Doors, Gateway, counters, encrypted_dns, form, render_census, render_removal, render_table
 from hedgerow.network.standing import Census, Standing
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -95,3 +95,29 @@ def test_known_encrypted_dns_is_public_and_named_once() -> None:
 def test_counters_are_summed_by_what_was_done() -> None:
     rule = {"rule": {"comment": "quic", "expr": [{"counter": {"packets": 2, "bytes": 80}}]}}
     assert counters([{"table": {}}, rule, rule, {"rule": {"expr": [{"counter": {"packets": 9, "bytes": 9}}]}}]) == {"quic": 4}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("hand", "is_same"),
+    [
+        ("list ruleset", True),
+        ("reset counters table inet hedgerow", True),
+        ("add element inet hedgerow cut_v4 { 192.0.2.1 }", True),
+        ("flush chain inet hedgerow fence", False),
+        ("insert rule inet hedgerow fence accept", False),
+        ("flush set inet hedgerow encrypted_dns_v4", False),
+        ("delete chain inet hedgerow steer", False),
+        ("add element inet hedgerow open_macs { 02:00:00:00:00:99 }", False),
+    ],
+)
+def test_the_form_tells_what_somebody_changed(space: list[str], hand: str, is_same: bool) -> None:
+    def seen() -> str:
+        return form(json.loads(nft(space, "-j", "list", "table", "inet", "hedgerow"))["nftables"])
+
+    nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS["strict"], CENSUS))
+    before = seen()
+    nft(space, hand)
+    assert (seen() == before) is is_same
+    nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS["strict"], CENSUS))
+    assert seen() == before, "other handles, and counters that begin anew"

@@ -26,7 +26,7 @@ from hedgerow.policies.model import DeviceId
 log = logging.getLogger("hedgerow.gateway")
 
 TICK_S = 0.5
-LOOK_EVERY_S = 2.0  # a reload of the machine's own firewall may flush everything
+LOOK_EVERY_S = 2.0  # a reload of the machine's own firewall may flush everything, and people try things by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ class GatewayKeeper:
         self._settings = settings
         self._view = view
         self._in_force: tuple[Gateway, Census] | None = None
+        self._form = ""
         self._choice: Choice | None = None
         self._looked = 0.0
         self._said = ""
@@ -111,23 +112,37 @@ class GatewayKeeper:
             self._in_force = None
             return
         census, in_force = census_of(view, time.time()), self._in_force
-        if in_force is None or choice != self._choice or self._is_time_to_look():
+        # Looked at before it follows another census too: what somebody else did meanwhile must not count as ours afterwards.
+        is_same = in_force is not None and choice == self._choice and census.is_same(in_force[1])
+        if in_force is None or not is_same or self._is_time_to_look():
             in_force = await asyncio.to_thread(self._make_sure, choice, census, view.policy.network.ports)
         if not census.is_same(in_force[1]):
-            await asyncio.to_thread(nftables.follow, census)
+            await asyncio.to_thread(self._follow, census)
         self._in_force, self._choice = (in_force[0], census), choice
 
     def _is_time_to_look(self) -> bool:
         return time.monotonic() - self._looked > LOOK_EVERY_S
 
     def _make_sure(self, choice: Choice, census: Census, ports: tuple[int, ...]) -> tuple[Gateway, Census]:
-        """Puts the table in place where it is not, or is made for something else, such as another way to the internet."""
+        """Puts the table in place where it is not, is not as we left it, or is made for something else, such as another way to the
+        internet."""
         gateway = gateway_of(choice, self._settings, ports)
-        if self._in_force is None or self._in_force[0] != gateway or not nftables.is_in_place():
+        if self._in_force is None or self._in_force[0] != gateway or _form() != self._form:
             nftables.apply(gateway, census)
+            self._form = _form()
             log.info("gateway in place on %s", ", ".join(choice.lan))
             if not choice_file(self._settings.state).exists():
                 nftables.remove()  # somebody removed the gateway at this very moment
             self._in_force = (gateway, census)
         self._looked = time.monotonic()
         return self._in_force
+
+    def _follow(self, census: Census) -> None:
+        nftables.follow(census)
+        self._form = _form()
+
+
+def _form() -> str:
+    """The form of the table in place; empty for none."""
+    found = nftables.look()
+    return found.form if found else ""
