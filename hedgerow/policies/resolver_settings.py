@@ -77,3 +77,4 @@ class ResolverSettings:
     dnssec: Dnssec = Dnssec.OFF
     limit: QueryLimit = field(default_factory=QueryLimit)
     forwarders: tuple[str, ...] = ()  # addresses of resolvers that say for whom they ask, and are believed
+    client_subnet: IPv4Network | IPv6Network | None = None  # told to upstreams with every question (RFC 7871); None: nothing is

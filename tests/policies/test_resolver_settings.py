@@ -22,6 +22,7 @@ FULL = b"""network:
   dnssec: validate
   query_limit: {per_client: 50, total: 0, exempt: [192.168.1.9]}
   forwarders: [192.168.1.3, "FD00::3"]
+  client_subnet: 203.0.113.0/24
 """
 
 
@@ -36,6 +37,7 @@ def test_all_of_it_is_read_and_survives_the_journey_to_a_worker() -> None:
         Dnssec.VALIDATE,
         QueryLimit(50, 0, (ip_network("192.168.1.9"),)),
         ("192.168.1.3", "fd00::3"),
+        ip_network("203.0.113.0/24"),
     )
     adapter = TypeAdapter(Policy)
     assert adapter.validate_json(adapter.dump_json(policy)) == policy

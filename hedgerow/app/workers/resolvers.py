@@ -128,13 +128,14 @@ def upstreams_of(network: Network, settings: Settings, count: Count | None = Non
         forward=resolver.forward,
         records=resolver.records,
         only=only,
+        subnet=resolver.client_subnet,
     )
 
 
 def _said(network: Network) -> tuple[object, ...]:
     """What a policy says about upstreams."""
     resolver = network.resolver
-    return network.upstream, resolver.strategy, resolver.dnssec, resolver.forward, resolver.records
+    return network.upstream, resolver.strategy, resolver.dnssec, resolver.forward, resolver.records, resolver.client_subnet
 
 
 def system_servers() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Collection, Iterable, Sequence
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from hedgerow.dns.address_guard import is_private
 from hedgerow.dns.private_zones import ZONES
@@ -13,7 +13,7 @@ from hedgerow.dns.upstreams.datagram_channel import UdpChannel
 from hedgerow.dns.upstreams.inquiries import Count, Upstreams
 from hedgerow.dns.upstreams.stream_channel import StreamChannel
 from hedgerow.dns.upstreams.trust import Trust
-from hedgerow.dns.upstreams.upstream import Channel, Resolve, UpstreamSpec, is_own, parse_upstream, system_upstreams
+from hedgerow.dns.upstreams.upstream import Channel, Resolve, UpstreamSpec, client_subnet, is_own, parse_upstream, system_upstreams
 from hedgerow.policies.resolver_settings import Forward, LocalRecord, Strategy
 
 
@@ -51,12 +51,13 @@ def open_upstreams(
     forward: Sequence[Forward] = (),
     records: Iterable[LocalRecord] = (),
     only: str | None = None,
+    subnet: IPv4Network | IPv6Network | None = None,
 ) -> Upstreams:
     """The upstreams of a policy: `system`, or nothing at all, stands for those of `resolv_conf` (its text).
 
     Those that are ourselves (`own`) are left out. Names of encrypted upstreams are found among `records`, or through the plain ones, or
-    else through the system's. With `only`, the name of one, no others are asked. Nothing is connected yet. Raises ValueError for a name
-    that is no upstream.
+    else through the system's. With `only`, the name of one, no others are asked. `subnet` is told to all but those
+    of `forward`, and but routers beside public ones. Nothing is connected yet. Raises ValueError for a name that is no upstream.
     """
     trust = trust or Trust()
     system = system_upstreams(resolv_conf, own)
@@ -78,7 +79,10 @@ def open_upstreams(
         routers = Upstreams([open_channel(spec, bootstrap, trust) for spec in inner], count, strategy=strategy)
         zones = dict.fromkeys(ZONES, routers) | zones
     is_inner = len(inner) == len(specs) and bool(specs)
-    return Upstreams(channels, count, bootstrap=bootstrap, strategy=strategy, secure_only=secure_only, zones=zones, is_inner=is_inner)
+    options = b"" if subnet is None else client_subnet(subnet)
+    return Upstreams(
+        channels, count, bootstrap=bootstrap, strategy=strategy, secure_only=secure_only, zones=zones, is_inner=is_inner, options=options
+    )  # fmt: skip
 
 
 def _is_this_machine(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> bool:

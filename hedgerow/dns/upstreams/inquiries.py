@@ -67,7 +67,7 @@ class Upstreams:
     and prove that they validate DNSSEC.
 
     Names beneath one of `zones` are asked of its upstreams, and of nobody else: what is of this network stays in it. `is_inner`: all
-    channels lead into this network.
+    channels lead into this network. `options`: EDNS options that go with every question, but not with those of the zones.
     """
 
     def __init__(
@@ -81,8 +81,10 @@ class Upstreams:
         secure_only: bool = False,
         zones: Mapping[str, Upstreams] | None = None,
         is_inner: bool = False,
+        options: bytes = b"",
     ) -> None:
         self._is_inner = is_inner
+        self._options = options
         self.zones = {wire.name_of(zone): upstreams for zone, upstreams in (zones or {}).items()}
         self.names = tuple(channel.name for channel in channels)
         self.strategy = strategy
@@ -107,6 +109,7 @@ class Upstreams:
         if self.zones and (elsewhere := self._elsewhere(ask.question)) is not None:
             elsewhere.start(ask, hear)
             return
+        ask = self._with_options(ask)
         if self._validators is not None:
             ask = ask._replace(checking_disabled=False)  # who wants answers unchecked cannot have them here
             if self._validators.is_due and len(self._held) < _MAX_IN_FLIGHT:
@@ -114,6 +117,9 @@ class Upstreams:
                 self._validators.prove(self._start_held)
                 return
         self._start(ask, hear)
+
+    def _with_options(self, ask: Ask) -> Ask:
+        return ask._replace(options=self._options) if self._options else ask
 
     def _start_held(self) -> None:
         held, self._held = self._held, []
@@ -149,7 +155,7 @@ class Upstreams:
 
     def is_echo(self, ask: Ask, written: bytes) -> bool:
         """Is this question one of our own, come back to us? The letters in which we wrote it tell, if they are not the plain ones."""
-        inquiry = self._in_flight.get(ask)
+        inquiry = self._in_flight.get(self._with_options(ask))
         return inquiry is not None and inquiry.written == written != ask.question
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from struct import pack
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from hedgerow.dns.wire import Query
 
 _PORTS: Final = {"udp": 53, "tcp": 53, "tls": 853, "https": 443, "quic": 853}
 _PADDING: Final = 12  # the EDNS option
+_CLIENT_SUBNET: Final = 8  # likewise
 _PADDED_TO: Final = 128
 _LETTERS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))  # the bit that makes a letter small or capital
 
@@ -53,11 +54,12 @@ class UpstreamSpec:
 
 
 class Ask(NamedTuple):
-    """A question as the upstreams get it: `question` is the name in lower case, type and class in wire form."""
+    """A question as the upstreams get it: `question` is the name in lower case, type and class in wire form; `options` are EDNS options."""
 
     question: bytes
     dnssec: bool = False
     checking_disabled: bool = False
+    options: bytes = b""
 
     @classmethod
     def of(cls, query: Query) -> Ask:
@@ -67,19 +69,22 @@ class Ask(NamedTuple):
 
     @property
     def body(self) -> bytes:
-        """The message after the id: RD, AD, question, OPT with our datagram size. No client subnet, no cookies: nothing of the client."""
+        """The message after the id: RD, AD, question, OPT with our datagram size. No cookies, and no client subnet but the one that the
+        policy gives for everybody: nothing of the client."""
         return self.body_with(self.question)
 
     def body_with(self, question: bytes) -> bytes:
         """The same with the question written in other letters."""
-        return _BODIES[self.dnssec, self.checking_disabled][0] + question + _BODIES[self.dnssec, self.checking_disabled][1]
+        flags, opt = _BODIES[self.dnssec, self.checking_disabled]
+        return flags + question + (wire.opt_bytes(0, self.dnssec, self.options) if self.options else opt)
 
     @property
     def padded_body(self) -> bytes:
         """The same for an encrypted channel: filled up so that the length says little (RFC 7830; RFC 8467, section 4.1)."""
         flags, _ = _BODIES[self.dnssec, self.checking_disabled]
-        size = 2 + len(flags) + len(self.question) + len(wire.opt_bytes(0, self.dnssec)) + 4
-        return flags + self.question + wire.opt_bytes(0, self.dnssec, wire.option_bytes(_PADDING, bytes(-size % _PADDED_TO)))
+        size = 2 + len(flags) + len(self.question) + len(wire.opt_bytes(0, self.dnssec, self.options)) + 4
+        padding = wire.option_bytes(_PADDING, bytes(-size % _PADDED_TO))
+        return flags + self.question + wire.opt_bytes(0, self.dnssec, self.options + padding)
 
     def in_random_case(self, random: Callable[[int], bytes] = os.urandom) -> bytes:
         """The question with each letter small or capital at random ("0x20"): who cannot see it cannot answer it."""
@@ -93,6 +98,18 @@ _BODIES: Final = {
     for dnssec in (False, True)
     for disabled in (False, True)
 }
+
+
+def client_subnet(network: IPv4Network | IPv6Network) -> bytes:
+    """The EDNS option by which a nameserver learns where its answer is used (RFC 7871, section 6).
+
+    >>> client_subnet(IPv4Network("192.0.2.0/24")).hex()
+    '0008000700011800c00002'
+    """
+    octets = (network.prefixlen + 7) // 8
+    family = 1 if network.version == 4 else 2
+    return wire.option_bytes(_CLIENT_SUBNET, pack("!HBB", family, network.prefixlen, 0) + network.network_address.packed[:octets])
+
 
 type Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
 type Told = Callable[[bytes | Exception], None]

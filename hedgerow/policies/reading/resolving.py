@@ -10,6 +10,8 @@ from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit
 from hedgerow.policies.reading.yaml_tree import Path, Tree
 from hedgerow.policies.resolver_settings import BlockedAnswer, Dnssec, Forward, LocalRecord, QueryLimit, ResolverSettings, Strategy
 
+_LONGEST_SUBNET = {4: 24, 6: 56}
+
 type CheckUpstream = Callable[[Tree, Path, str], None]
 
 
@@ -30,7 +32,25 @@ def read_resolver(raw: RawNetwork, tree: Tree, check_upstream: CheckUpstream) ->
         dnssec=raw.dnssec or Dnssec.OFF,
         limit=_read_limit(raw.query_limit, tree),
         forwarders=_addresses(tree, ("network", "forwarders"), raw.forwarders),
+        client_subnet=_read_subnet(raw, tree),
     )
+
+
+def _read_subnet(raw: RawNetwork, tree: Tree) -> IPv4Network | IPv6Network | None:
+    """Never so small a network that it says who asks (RFC 7871, section 11.1)."""
+    if raw.client_subnet is None:
+        return None
+    path: Path = ("network", "client_subnet")
+    try:
+        network = ip_network(raw.client_subnet)
+    except ValueError:
+        tree.add_problem(path, f"'{raw.client_subnet}' is not a network, such as 203.0.113.0/24")
+        return None
+    longest = _LONGEST_SUBNET[network.version]
+    if network.prefixlen > longest:
+        tree.add_problem(path, f"'{raw.client_subnet}' says too well where you are: write /{longest} or a larger network")
+        return None
+    return network
 
 
 def _is_secure(upstream: str) -> bool:

@@ -192,6 +192,7 @@ class RawNetwork(Raw):
     blocked_answer: BlockedAnswer | None = None
     block_page: Texts = []
     dnssec: Dnssec | None = None
+    client_subnet: str | None = None
     forwarders: Texts = []
     query_limit: RawQueryLimit = RawQueryLimit()
     lists: Lists | None = None
