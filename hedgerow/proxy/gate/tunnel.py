@@ -60,7 +60,7 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
-        if not self.tunnel.is_joined or self.peer.peer is not self:
+        if not self.tunnel.is_joined or (self is not self.tunnel.client and self is not self.tunnel.server):
             return  # one of several attempts to reach the server; whoever dials sees to it
         if error is None and (self.ended or self.peer.ended):
             self.peer.transport.close()
