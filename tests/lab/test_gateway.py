@@ -257,6 +257,19 @@ def test_at_boot_the_gateway_is_there_before_the_interface(house: House) -> None
         house.hedgerow("gateway", "remove")
 
 
+@pytest.mark.parametrize("text", ["", '{"lan": []}', '{"lan": "lan"}'])
+def test_a_choice_that_cannot_be_read_is_made_anew(house: House, text: str) -> None:
+    (house.state / "gateway.json").write_text(text)
+    try:
+        done = house.hedgerow("gateway", "apply", must=False)
+        assert done.returncode == 2
+        assert "hedgerow gateway apply --lan" in done.stderr
+        house.hedgerow("gateway", "apply", "--lan", "lan")
+        assert house.hedgerow("gateway", "status").stdout.startswith("The gateway is in place.")
+    finally:
+        house.hedgerow("gateway", "remove")
+
+
 def test_mistakes_are_told_in_a_sentence(house: House) -> None:
     done = house.hedgerow("gateway", "apply", "--lan", "eth9", must=False)
     assert done.returncode == 2

@@ -122,7 +122,12 @@ def _plain_errors() -> Iterator[None]:
 
 def _choice(state: Path, lan: list[str] | None, **wishes: bool | None) -> Choice:
     """What was asked for now over what was chosen before. Raises GatewayError, OSError, ValueError."""
-    before = Choice.load(state)
+    try:
+        before = Choice.load(state)
+    except ValueError:
+        if not lan:
+            raise
+        before = None  # what is said now takes the place of what can't be read
     names = tuple(dict.fromkeys(lan)) if lan else before.lan if before else _only_lan()
     # One that was chosen before may come later: at boot the gateway is in place before the network.
     missing = [name for name in names if name not in interfaces.names()] if lan else []
@@ -136,7 +141,8 @@ def _only_lan() -> tuple[str, ...]:
     """The one interface that does not lead to the internet; a guess among several would guard the wrong side."""
     inner = [name for name in interfaces.names() if name not in interfaces.to_the_internet()]
     if len(inner) != 1:
-        raise nftables.GatewayError(f"Say on which interface the devices are, with --lan. There are {', '.join(interfaces.names())}.")
+        found = ", ".join(interfaces.names()) or "none"
+        raise nftables.GatewayError(f"Say on which interface the devices are, with --lan. There are {found}.")
     return tuple(inner)
 
 

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from hedgerow.app.files import write_atomically
 from hedgerow.app.settings import EVERYWHERE, Settings
@@ -33,7 +34,7 @@ LOOK_EVERY_S = 2.0  # a reload of the machine's own firewall may flush everythin
 class Choice:
     """What `hedgerow gateway apply` was told. `lan` are interfaces."""
 
-    lan: tuple[str, ...]
+    lan: Annotated[tuple[str, ...], Field(min_length=1)]
     strict: bool = False
     allow_ipsec: bool = False
     allow_ssh: bool = False
@@ -49,7 +50,7 @@ class Choice:
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            raise ValueError(f"{choice_file(state)} can't be read: apply the gateway again") from error
+            raise ValueError(f"{choice_file(state)} can't be read: choose again, with hedgerow gateway apply --lan") from error
 
 
 _ADAPTER = TypeAdapter(Choice)
