@@ -6,10 +6,12 @@ import json
 import os
 import plistlib
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -119,3 +121,30 @@ def test_export_and_rotation(whole_internet: SmallInternet, tmp_path: Path) -> N
         assert new.read_bytes() != old.read_bytes()
         wait_until(lambda: blocked(new), 60, "the inspector is back with the new authority")
         assert not blocked(old)
+
+
+def test_an_authority_open_to_others_is_told_and_stops_nothing_that_runs(whole_internet: SmallInternet) -> None:
+    with running_hedgerow(family_policy(whole_internet), lists=LISTS) as running:
+        token = (running.state / "admin-token").read_text().strip()
+        control, file = running.pids("control"), running.state / "ca" / "hedgerow-ca.pem"
+
+        def asked() -> httpx.Response:
+            return httpx.get(f"{running.web}/api/v1/status", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+
+        assert asked().json()["certificates"]["ca"]
+        file.chmod(0o644)
+        assert "ca" not in asked().json()["certificates"]
+        assert "can be read by others: chmod 600 it" in running.run("doctor").stdout
+        assert running.pids("control") == control
+        os.kill(control[0], signal.SIGKILL)
+        wait_until(lambda: "error: " in running.stderr and "can be read by others: chmod 600 it" in running.stderr, 60, "the reason")
+        assert "Traceback" not in running.stderr
+        file.chmod(0o600)
+
+        def is_back() -> bool:
+            try:
+                return "ca" in asked().json()["certificates"]
+            except httpx.TransportError:
+                return False
+
+        wait_until(is_back, 60, "control runs again")

@@ -57,7 +57,7 @@ from hedgerow.journal.vouchers import VoucherStore
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.model import Activity, CodeTyped, ConductAccepted
 from hedgerow.policies.parties import retention_of
-from hedgerow.proxy.authority import ensure_authority
+from hedgerow.proxy.authority import AuthorityError, ensure_authority
 
 log = logging.getLogger("hedgerow.control")
 
@@ -100,8 +100,13 @@ class ControlProcess:
         self._warner = Warner(lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event]))
 
     async def start(self) -> None:
-        """Publishes the first snapshot; raises OSError, or CompileError where there is nothing to filter with."""
-        ensure_authority(self.settings.authority)
+        """Publishes the first snapshot; raises OSError, or CompileError where there is nothing to filter with, and SystemExit, with the
+        reason in the log, for an authority that must not be used."""
+        try:
+            ensure_authority(self.settings.authority)
+        except AuthorityError as error:
+            log.error("%s", error)
+            raise SystemExit(1) from error
         await self._courier.start()
         await self._follow_policy()
         self._dns_certificate.issue_if_due()

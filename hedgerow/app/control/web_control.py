@@ -29,7 +29,7 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Pau
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.services import Service, Services
 from hedgerow.policies.targets import parse_target
-from hedgerow.proxy.authority import Authority, load_authority
+from hedgerow.proxy.authority import Authority, AuthorityError, load_authority
 from hedgerow.proxy.certificate_files import CertificateForm, certificate_file
 from hedgerow.proxy.gate.auto_config import auto_config
 from hedgerow.proxy.http_head import Authority as HttpAuthority
@@ -63,7 +63,7 @@ class WebControl:
             journal_problem=self._recorder.problem,
             dropped=self._recorder.dropped,
             free_bytes=shutil.disk_usage(self._settings.state).free,
-            certificates={"ca": self._authority().expires.timestamp()} | self._tls.expires,
+            certificates=self._authority_end() | self._tls.expires,
         )
 
     def names(self) -> OwnNames:
@@ -205,6 +205,13 @@ class WebControl:
             )
             for point in told.points
         )
+
+    def _authority_end(self) -> dict[str, float]:
+        """Empty where the authority is gone or open to others, which `hedgerow doctor` tells: all else goes on meanwhile."""
+        try:
+            return {"ca": self._authority().expires.timestamp()}
+        except (OSError, AuthorityError):
+            return {}
 
     def _authority(self) -> Authority:
         """As it is now: `hedgerow ca rotate` may have replaced it."""
