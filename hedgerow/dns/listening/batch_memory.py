@@ -23,8 +23,8 @@ IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named since Python 3.14
 _NAME: Final = 28  # struct sockaddr_in6, the longer of the two
 _NAME_ROOM: Final = 32
 _JOINED: Final = 48  # answers in one datagram at most: 64 is the kernel's limit, and 64 kB that of a datagram
-_INDEX_BITS: Final = 7  # of a datagram in its batch, and
-_LENGTH_BITS: Final = 11  # of its length, where both stand in one number
+_INDEX_BITS: Final = (BATCH - 1).bit_length()  # of a datagram in its batch, and
+_LENGTH_BITS: Final = SLOT.bit_length()  # of its length, where both stand in one number
 _SEGMENT: Final = struct.Struct("=QiiHxxxxxx")  # a control message: its length, SOL_UDP, UDP_SEGMENT, octets of each answer
 _SOL_UDP, _UDP_SEGMENT = socket.IPPROTO_UDP, 103
 _PACKET_INFO: Final = {socket.AF_INET: (12, 16), socket.AF_INET6: (20, 16)}  # octets of the info, and where it starts
