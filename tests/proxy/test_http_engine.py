@@ -19,6 +19,7 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
+from hedgerow.proxy.inspection.engine.held_stream import MOST_INTERIM
 from hedgerow.proxy.inspection.engine.http_engine import MAX_PENDING, MOST_TO_ONE_ORIGIN
 from hedgerow.proxy.inspection.failures import failure_key
 
@@ -67,9 +68,26 @@ def test_trailers_of_an_upload_and_of_an_answer_end_neither(stand: Stand, net: S
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_answer_before_the_answer_is_not_the_answer(stand: Stand, net: SmallInternet, version: str) -> None:
-    answer = fetch(stand, net.url(INSPECTED, "/interim"), version)
+@pytest.mark.parametrize("host", [INSPECTED, "h2.example"])
+def test_answers_before_the_answer_arrive(stand: Stand, net: SmallInternet, version: str, host: str) -> None:
+    """Early hints, for HTTP/1 and HTTP/2 on either side (RFC 9110, section 15.2: a proxy forwards them)."""
+    answer = fetch(stand, net.url(host, "/interim/2"), version)
     assert (answer.status, answer.body) == (200, b"the answer")
+    heads = [(status, [line.lower() for line in lines]) for status, lines in answer.interim]
+    hints = [(103, [f"link: </style-{number}.css>; rel=preload"]) for number in range(2)]
+    assert heads == [*hints, (102, [])]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_answers_before_the_answer_are_not_passed_on_without_end(stand: Stand, net: SmallInternet, version: str) -> None:
+    answer = fetch(stand, net.url(INSPECTED, "/interim/50"), version)
+    assert (answer.status, answer.body, len(answer.interim)) == (200, b"the answer", MOST_INTERIM)
+
+
+def test_an_old_client_gets_the_answer_alone(stand: Stand, net: SmallInternet) -> None:
+    """RFC 9110, section 15.2: no 1xx to an HTTP/1.0 client."""
+    answer = fetch(stand, net.url(INSPECTED, "/interim/2"), "--http1.0")
+    assert (answer.status, answer.body, answer.interim) == (200, b"the answer", ())
 
 
 def test_an_origins_connection_serves_several_http2_requests(stand: Stand, net: SmallInternet) -> None:

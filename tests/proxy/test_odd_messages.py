@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import socketserver
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 
@@ -85,12 +87,14 @@ def odd(net: SmallInternet, policy: str, origin: int) -> Iterator[Stand]:
         yield stand
 
 
-def seen(url: str, *options: str) -> tuple[str, bytes]:
-    """What curl tells of an answer: the status (000 where there was none), and the body."""
-    words = ["curl", "-sS", "--max-time", "20", "-w", "\n%{http_code}", *options, url]
-    done = subprocess.run(words, capture_output=True, check=False, env={"PATH": "/usr/bin:/bin"})
+def seen(url: str, *options: str) -> tuple[str, bytes, list[str]]:
+    """What curl tells of an answer: the status (000 where there was none), the body, and the heads of answers before it."""
+    with tempfile.NamedTemporaryFile() as heads:
+        words = ["curl", "-sS", "--max-time", "20", "-w", "\n%{http_code}", "--suppress-connect-headers", "-D", heads.name, *options, url]
+        done = subprocess.run(words, capture_output=True, check=False, env={"PATH": "/usr/bin:/bin"})
+        before = re.findall(r"(?m)^HTTP/[\d.]+ (1[^\r]*)\r\n((?:[^\r\n]+\r\n)*)", heads.read().decode("latin-1"))
     body, _, status = done.stdout.rpartition(b"\n")
-    return status.decode(), body
+    return status.decode(), body, [status + fields for status, fields in before]
 
 
 @pytest.mark.parametrize("number", range(len(ANSWERS)), ids=list(ANSWERS))
@@ -103,7 +107,7 @@ def test_an_answer_is_what_it_was_or_refused(odd: Stand, origin: int, number: in
     through = seen(url, *head, *way.split(), f"http://127.0.0.1:{odd.gate.port}", "--interface", CHILD)
     without = seen(url, *head)
     if method == "HEAD":  # a head is shown as the body, with what belongs to the connection
-        through, without = (through[0], b""), (without[0], b"")
+        through, without = (through[0], b"", through[2]), (without[0], b"", without[2])
     is_refusal = through[0] in {"502", "000"} and b"hello" not in through[1]
     match verdict:
         case "same":
@@ -112,6 +116,14 @@ def test_an_answer_is_what_it_was_or_refused(odd: Stand, origin: int, number: in
             assert is_refusal, through
         case _:
             assert is_refusal or through == without, (through, without)
+
+
+def test_who_was_told_to_go_on_hears_of_a_fault_all_the_same(odd: Stand, origin: int) -> None:
+    """The 100 that asks for a body is not the answer: what failed after it is told."""
+    url = f"http://127.0.0.1:{origin}/{list(ANSWERS).index('another protocol')}"
+    words = ("-d", "x", "-H", "Expect: 100-continue", "-x", f"http://127.0.0.1:{odd.gate.port}", "--interface", CHILD)
+    status, _, before = seen(url, *words)
+    assert (status, before) == ("502", ["100 Continue"])
 
 
 def test_the_next_request_is_not_answered_with_what_was_left(odd: Stand, origin: int) -> None:

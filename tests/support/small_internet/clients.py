@@ -43,6 +43,7 @@ class HttpAnswer:
     """What curl saw. `status` is 0 when no response came; `connect_status` is the proxy's answer to CONNECT, 0 without one.
 
     `exit_code` is curl's (0 good, 56 receive error, 60 bad certificate, …). Header names are lower case.
+    `interim` are the heads of the answers before the answer, each a status and its lines.
     """
 
     exit_code: int
@@ -55,6 +56,7 @@ class HttpAnswer:
     error: str
     seconds: float
     size: int
+    interim: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -276,6 +278,7 @@ def _http_answer(done: subprocess.CompletedProcess[bytes], head: str, body: byte
         error=done.stderr.decode("utf-8", "replace").strip(),
         seconds=facts["seconds"],
         size=facts["size"],
+        interim=tuple((int(first.split(" ")[1]), tuple(rest)) for first, *rest in map(str.splitlines, heads) if " 1" in first[:10]),
     )
 
 

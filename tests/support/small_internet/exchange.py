@@ -53,8 +53,9 @@ class Request:
 
 
 class Exchange(Protocol):
-    """Where the response goes. `start` once, `write` any number of times, `finish` once."""
+    """Where the response goes. `start` once, `write` any number of times, `finish` once; `interim` before all of them."""
 
+    async def interim(self, status: int, headers: HeaderList) -> None: ...
     async def start(self, status: int, headers: HeaderList, length: int | None) -> None: ...
     async def write(self, data: bytes) -> None: ...
     async def finish(self) -> None: ...
@@ -75,6 +76,9 @@ class Http1Exchange:
         self._connection.sent += len(data)
         self.writer.write(data)
         await self.writer.drain()
+
+    async def interim(self, status: int, headers: HeaderList) -> None:
+        await self.raw("".join([f"HTTP/1.1 {status} Interim\r\n", *(f"{name}: {value}\r\n" for name, value in headers), "\r\n"]).encode())
 
     async def start(self, status: int, headers: HeaderList, length: int | None) -> None:
         self._is_chunked = length is None

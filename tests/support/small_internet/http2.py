@@ -20,6 +20,10 @@ class Http2Exchange:
         self._server = server
         self._stream = stream
 
+    async def interim(self, status: int, headers: HeaderList) -> None:
+        self._server.h2.send_headers(self._stream, [(":status", str(status)), *((name.lower(), value) for name, value in headers)])
+        await self._server.flush()
+
     async def start(self, status: int, headers: HeaderList, length: int | None) -> None:
         fields = [(":status", str(status)), *((name.lower(), value) for name, value in headers)]
         fields += [("content-length", str(length))] if length is not None else []

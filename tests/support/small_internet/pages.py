@@ -192,9 +192,10 @@ async def _trailers(request: Request, exchange: Exchange, rest: str) -> None:
 
 
 async def _interim(request: Request, exchange: Exchange, rest: str) -> None:
-    """Early hints before the answer; over HTTP/1.1 only."""
-    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
-    await exchange.raw(hints + b"HTTP/1.1 102 Processing\r\n\r\n")  # type: ignore[attr-defined]
+    """As many early hints before the answer as `rest` says."""
+    for number in range(int(rest or "1")):
+        await exchange.interim(103, [("Link", f"</style-{number}.css>; rel=preload")])
+    await exchange.interim(102, [])
     await _whole(exchange, 200, "text/plain", b"the answer")
 
 

@@ -17,6 +17,7 @@ from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
 from hedgerow.proxy.inspection.engine.flow_request import response_of
+from hedgerow.proxy.inspection.engine.interim import is_interim
 from hedgerow.proxy.pages.answer import Answer
 
 MAX_HELD = 1024 * 1024
@@ -27,6 +28,9 @@ MAX_LEFT = 64 * 1024 * 1024
 
 EARLY = 256 * 1024
 """Bytes of such an upload after which the answer is given while it goes on."""
+
+MOST_INTERIM = 16
+"""Answers before an answer (RFC 9110, section 15.2) that are passed on; an origin that sends more does it to keep us busy."""
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -61,6 +65,7 @@ class Stream(_layers.HttpStream):
     _held: bytearray
     _is_timed: bool
     _gone_by = 0
+    _interim_left = MOST_INTERIM
     _is_second_try = False
 
     def _handle_event(self, event: events.Event) -> Commands:
@@ -70,6 +75,11 @@ class Stream(_layers.HttpStream):
             return
         if isinstance(event, ConnectionWasStale) and self._may_try_again():
             yield from self._try_again()
+            return
+        if isinstance(event, layers.ResponseHeaders) and is_interim(event.response):
+            if self.server_state == self.state_wait_for_response_headers and self._interim_left:
+                self._interim_left -= 1
+                yield layers.SendHttp(event, self.context.client)
             return
         yield from super()._handle_event(event)
 

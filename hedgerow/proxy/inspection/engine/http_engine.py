@@ -9,17 +9,20 @@ a process. Protocol code: no sockets, no clock, no files.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Generator
 from itertools import count
 from types import SimpleNamespace
 from typing import Any, Protocol
 
+import h2.events
 import h11
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer, blank_line_regex
 from mitmproxy import http
 from mitmproxy.connection import Connection, ConnectionState, Server
+from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as _layers
@@ -30,6 +33,7 @@ from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 from hedgerow.proxy.inspection.engine import lean_http
 from hedgerow.proxy.inspection.engine.flow_request import chunked, kept
 from hedgerow.proxy.inspection.engine.held_stream import ConnectionWasStale, Stream
+from hedgerow.proxy.inspection.engine.interim import as_http1, is_interim, may_pass
 from hedgerow.proxy.inspection.engine.relay import Relay
 from hedgerow.proxy.inspection.engine.request_fault import head_fault, request_fault, response_fault
 from hedgerow.proxy.pages.answer import Answer
@@ -163,6 +167,10 @@ def make_server(voice: Voice) -> type[_http1.Http1Server]:
                 self._trailers = event.trailers
                 return
             if isinstance(event, layers.ResponseHeaders):
+                if is_interim(event.response):
+                    if self.request is not None and self.request.is_http11:  # an older client would take it for the answer
+                        yield commands.SendData(self.conn, http1.assemble_response_head(as_http1(event.response)))
+                    return
                 self._trailers = None  # of the answer before, which had no place for them
             if isinstance(event, layers.ResponseProtocolError) and not self.response:
                 yield from self._say(event.code.http_status_code(), event.message)
@@ -219,7 +227,7 @@ class Client(_Bounded, _http1.Http1Client):
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
         if self.request is not None:
-            self._skip_interim()
+            yield from self._pass_interim()
         if isinstance(event, events.ConnectionClosed) and self._has_served and self.stream_id and not self.buf:
             if self.conn.state & ConnectionState.CAN_WRITE:
                 yield commands.CloseConnection(self.conn)
@@ -228,11 +236,16 @@ class Client(_Bounded, _http1.Http1Client):
             return
         yield from super().read_headers(event)
 
-    def _skip_interim(self) -> None:
+    def _pass_interim(self) -> Commands:
         """Answers before the answer (RFC 9110, section 15.2), which mitmproxy would take for it. 101 is an answer."""
         while (data := bytes(memoryview(self.buf._data)[:13])).startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and data[9:12] != b"101":
-            if self.buf.maybe_extract_lines() is None:
+            lines = self.buf.maybe_extract_lines()
+            if lines is None:
                 return
+            with contextlib.suppress(ValueError):  # what cannot be read is left out, and the answer follows
+                response = http1.read_response_head([bytes(line) for line in lines])
+                if may_pass(response):
+                    yield ReceiveHttp(layers.ResponseHeaders(self.stream_id, response, False))
 
     def mark_done(self, *, request: bool = False, response: bool = False) -> Commands:
         """As mitmproxy's, which closes the connection because the client speaks HTTP/2: here it waits for the next stream."""
@@ -287,6 +300,20 @@ def make_http2_server(voice: Voice) -> type[_http2.Http2Server]:
             return not self.h2_conn.streams[stream_id].state_machine.headers_sent
 
     return Http2Server
+
+
+class Http2Client(_http2.Http2Client):
+    """The side towards HTTP/2 origins, which mitmproxy lets pass no answer before the answer."""
+
+    def handle_h2_event(self, event: Any) -> Generator[commands.Command, Any, bool]:
+        if not isinstance(event, h2.events.InformationalResponseReceived):
+            return (yield from super().handle_h2_event(event))
+        with contextlib.suppress(ValueError):
+            status, fields = _http2.parse_h2_response_headers(event.headers)
+            response = http.Response(b"HTTP/2.0", status, b"", fields, None, None, 0, None)
+            if may_pass(response):
+                yield ReceiveHttp(layers.ResponseHeaders(event.stream_id, response, False))
+        return False
 
 
 class OriginServer(Server):
@@ -406,6 +433,6 @@ def install(voice: Voice) -> None:
     layers.HttpStream = Stream
     layers.websocket = SimpleNamespace(WebsocketLayer=Relay)
     layers.validate_request, layers.validate_headers = stricter_request, stricter_headers
-    layers.Http2Server = make_http2_server(voice)
+    layers.Http2Server, layers.Http2Client = make_http2_server(voice), Http2Client
     _http1.make_body_reader = _make_body_reader
     _http1.make_error_response = lambda status_code, message="": voice(status_code, message, None, "").to_bytes()
