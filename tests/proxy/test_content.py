@@ -10,11 +10,13 @@ from urllib.parse import quote
 
 import pytest
 import yaml
+from office_documents import VBA, zipped
 from proxy_stand import Stand
 from small_internet.clients import HttpAnswer, curl
 from small_internet.whole import SmallInternet
 
 from hedgerow.policies.model import Reason
+from hedgerow.proxy.inspection.engine.held_stream import MAX_HELD
 
 CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"
@@ -101,6 +103,27 @@ def test_files_are_blocked_by_name_and_by_content(stand: Stand, net: SmallIntern
             assert fetch(stand, net.url(INSPECTED, path), version).status == status, path[:60]
     assert fetch(stand, net.url("news.example", cases[0][0], "http"), source=ADULT).body == program
     assert fetch(stand, net.url(INSPECTED, cases[0][0]), "--head").status in {200, 403}
+
+
+def test_documents_with_macros_are_blocked_by_what_is_in_them(stand: Stand, net: SmallInternet, policy: str) -> None:
+    plain, macros = zipped("_rels/.rels", "word/document.xml"), zipped("word/document.xml", "word/data.bin", more=VBA)
+    long = {"gap": str(3 * MAX_HELD)}
+    disguises = ("application/octet-stream", "application/msword", "image/png")
+    try:
+        stand.swap(policy=policy.replace("    age: 9\n", "    age: 9\n    block_files: [macros]\n"))
+        for version in VERSIONS:
+            for kind in disguises:
+                assert fetch(stand, net.url(INSPECTED, mirror(plain, kind)), version).body == plain
+                answer = fetch(stand, net.url(INSPECTED, mirror(macros, kind)), version)
+                assert (answer.status, "with programs inside" in answer.text) == (403, True)
+            assert fetch(stand, net.url(INSPECTED, mirror(macros, "application/msword", encoding="gzip")), version).status == 403
+            whole = fetch(stand, net.url(INSPECTED, mirror(plain, "application/msword", **long)), version)
+            assert (whole.exit_code, len(whole.body)) == (0, len(plain) + 3 * MAX_HELD)
+            cut = fetch(stand, net.url(INSPECTED, mirror(zipped("word/vbaProject.bin"), "application/msword", **long)), version)
+            assert cut.exit_code != 0
+            assert b"vbaProject" not in cut.body
+    finally:
+        stand.swap(policy=policy)
 
 
 def test_origins_are_asked_to_be_careful_and_for_what_can_be_read(stand: Stand, net: SmallInternet) -> None:

@@ -1,4 +1,4 @@
-"""Watch the body of an answer go by: the kind of file by its first bytes, the weight of a page's words.
+"""Watch the body of an answer go by: the kind of file by its first bytes, macros in it, the weight of a page's words.
 
 Pure. The engine holds the answer's head and what came of its body until `feed`, `release` or `end` says more.
 """
@@ -12,6 +12,7 @@ from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.proxy.pages.answer import Answer
 from hedgerow.proxy.reading.file_kinds import NEEDED, kind_of_content, kind_of_name, kind_of_type
+from hedgerow.proxy.reading.macros import MacroSearch
 from hedgerow.proxy.reading.page_scan import PageScan, PhraseBook
 from hedgerow.proxy.reading.page_text import BodyDecoder
 
@@ -41,11 +42,12 @@ class BodyWatch:
         self._weighed = weighed
         self._unpacked = 0
         self._start: bytes | None = b"" if self._files and decoder.is_known else None
+        self._macros: MacroSearch | None = None
 
     @property
     def is_done(self) -> bool:
         """Whether nothing that is still to come can change what is thought of this answer."""
-        return self._start is None and self._scan is None
+        return self._start is None and self._scan is None and self._macros is None
 
     def feed(self, data: bytes) -> Answer | None:
         """Takes in the next bytes of the body; an answer is what must be given instead."""
@@ -54,6 +56,8 @@ class BodyWatch:
                 self._start += piece
                 if len(self._start) >= NEEDED and (refused := self._judge_file()) is not None:
                     return refused
+            elif self._macros is not None and (refused := self._judge_macros(piece)) is not None:
+                return refused
             if self._scan is not None:
                 self._unpacked += len(piece)
                 if self._unpacked > MOST_UNPACKED:
@@ -61,7 +65,7 @@ class BodyWatch:
                     self._weighed("block")
                     return self._refuse(Decision(Verdict.BLOCK, Reason.PAGE, "too long to be weighed"))
                 self._scan.feed(self._decoder.text_of(piece))
-            elif self._start is None:
+            elif self.is_done:
                 return None
         return None
 
@@ -78,8 +82,20 @@ class BodyWatch:
         return self._judge_page()
 
     def _judge_file(self) -> Answer | None:
-        kind, self._start = kind_of_content(self._start or b""), None
-        return self._refuse(Decision(Verdict.BLOCK, Reason.FILE, kind)) if kind in self._files else None
+        start, self._start = self._start or b"", None
+        kind = kind_of_content(start)
+        if kind in self._files:
+            return self._refuse(Decision(Verdict.BLOCK, Reason.FILE, kind))
+        self._macros = MacroSearch.begin(start) if "macros" in self._files else None
+        return self._judge_macros(start) if self._macros is not None else None
+
+    def _judge_macros(self, piece: bytes) -> Answer | None:
+        assert self._macros is not None
+        if self._macros.feed(piece):
+            return self._refuse(Decision(Verdict.BLOCK, Reason.FILE, "macros"))
+        if self._macros.is_over:
+            self._macros = None
+        return None
 
     def _judge_page(self) -> Answer | None:
         assert self._scan is not None

@@ -30,8 +30,6 @@ _BY_TYPE = {
     "application/x-tar": "archives", "application/x-bzip2": "archives", "application/x-xz": "archives",
     "application/x-iso9660-image": "archives", "application/vnd.ms-cab-compressed": "archives",
     "application/x-bittorrent": "torrents",
-    "application/vnd.ms-word.document.macroenabled.12": "macros", "application/vnd.ms-excel.sheet.macroenabled.12": "macros",
-    "application/vnd.ms-powerpoint.presentation.macroenabled.12": "macros",
 }  # fmt: skip
 _BY_START = (
     (b"MZ", "executables"), (b"\x7fELF", "executables"), (b"\xca\xfe\xba\xbe", "executables"), (b"\xcf\xfa\xed\xfe", "executables"),
@@ -58,12 +56,17 @@ def kind_of_name(url: str, disposition: str = "") -> str | None:
 
 
 def kind_of_type(content_type: str) -> str | None:
-    """The kind by Content-Type."""
-    return _BY_TYPE.get(content_type.partition(";")[0].strip().lower())
+    """The kind by Content-Type.
+
+    >>> kind_of_type("application/vnd.ms-word.document.macroEnabled.12")
+    'macros'
+    """
+    media = content_type.partition(";")[0].strip().lower()
+    return "macros" if ".macroenabled." in media else _BY_TYPE.get(media)
 
 
 def kind_of_content(start: bytes) -> str | None:
-    """The kind by the first bytes, as many of them as are there; office documents and books are no archives.
+    """The kind by the first bytes, as many of them as are there; office documents and books are no archives. See `macros` for these.
 
     >>> kind_of_content(b"MZ" + bytes(58) + b"\\x40"), kind_of_content(b"PK\\x03\\x04" + bytes(26) + b"photo.jpg")
     ('executables', 'archives')

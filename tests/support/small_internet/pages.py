@@ -172,9 +172,10 @@ async def _page(request: Request, exchange: Exchange, rest: str) -> None:
 
 
 async def _mirror(request: Request, exchange: Exchange, rest: str) -> None:
-    """Answers with what the query says: `data` in base64, `type`, `disposition`, and `encoding`."""
+    """Answers with what the query says: `data` in base64, with `gap` zeros after its 100th byte, `type`, `disposition`, and `encoding`."""
     query = {name: values[0] for name, values in parse_qs(urlsplit(request.record.target).query).items()}
     data = base64.urlsafe_b64decode(query["data"])
+    data = data[:100] + bytes(int(query.get("gap", "0"))) + data[100:]
     headers = [("Content-Type", query["type"])] if "type" in query else []
     headers += [("Content-Disposition", query["disposition"])] if "disposition" in query else []
     if (encoding := query.get("encoding")) is not None:
