@@ -15,7 +15,7 @@ from hedgerow.journal.messages import DeviceSeen
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Kind, Observation, Reason, Verdict
 
 PASSWORD = "four words and more"
-EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}${7*7}"
+EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{9973*9967}}${9973*9967}"
 CHILD = "127.0.0.2"
 
 MACHINE_PATHS = ("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat")
@@ -165,7 +165,7 @@ def test_markup_from_outside_is_text_on_every_page(web, signed_in):
             assert tag != "img", path
             assert not any(name.startswith("on") or name == "style" for name in attributes), (path, attributes)
             assert not str(attributes.get("href", "")).startswith(("javascript:", "data:", "//")), path
-        assert "49" not in re.findall(r"\{\{.*?\}\}|(?<![\w,.])49(?![\w,.])", page.text), path
+        assert str(9973 * 9967) not in page.text, path
 
 
 @pytest.mark.parametrize("path", FORMS)

@@ -65,7 +65,7 @@ def test_a_seat_is_opened_and_falls_back_to_a_child(running: Hedgerow) -> None:
 def test_a_script_reads_what_a_pause_is(running: Hedgerow) -> None:
     held = json.loads(running.run("pause", "mia", "--minutes", "30", "--json").stdout)
     assert (held["person"], held["ends"] - held["starts"]) == ("mia", pytest.approx(1800, abs=60))
-    assert _is_blocked(running, "bank.example", "127.0.0.2")
+    wait_until(lambda: _is_blocked(running, "bank.example", "127.0.0.2"), 10, "the pause holds")
     assert json.loads(running.run("resume", "mia", "--json").stdout) == {"resumed": "mia"}
     wait_until(lambda: not _is_blocked(running, "bank.example", "127.0.0.2"), 10, "the pause is over")
 
