@@ -94,7 +94,7 @@ def apply_safe_search(engine: Engine, level: SafeSearch, url: str, headers: Head
         return url, headers
     parts = urlsplit(url)
     parameters = engine.parameters.get(level) or engine.parameters.get(SafeSearch.STRICT, {})
-    if parameters and _is_search(engine, url, parts.path or "/"):
+    if parameters and is_search(engine, url):
         url = urlunsplit(parts._replace(query=_changed_query(parts.query, engine.remove, parameters)))
     wanted = engine.headers.get(level) or engine.headers.get(SafeSearch.STRICT, {})
     if wanted:
@@ -103,12 +103,12 @@ def apply_safe_search(engine: Engine, level: SafeSearch, url: str, headers: Head
     return url, headers
 
 
-def _is_search(engine: Engine, url: str, path: str) -> bool:
-    """Whether the parameters belong on a URL: servers find a path by other spellings too.
+def is_search(engine: Engine, url: str) -> bool:
+    """Whether the engine's parameters belong on a URL: servers find a path by other spellings too.
 
     Where DNS cannot keep an engine safe nothing else does: there they go on whatever has words to search for.
     """
-    if path in engine.paths:
+    if (urlsplit(url).path or "/") in engine.paths:
         return True
     parts = urlsplit(parse_url(url) or url)
     plain = _SLASHES.sub("/", parts.path).lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,6 +173,45 @@ def test_searches_for_blocked_words(searching: Stand, net: SmallInternet) -> Non
         assert (answer.status, "These words are not searched for here" in answer.text) == (403, True), host
     assert fetch(searching, net.url("www.google.com", "/search?q=vaper+pens")).status == 200
     assert fetch(searching, net.url(INSPECTED, "/search?q=vape+pen")).status == 200, "this is no search engine"
+
+
+STARTPAGE = "www.startpage.com"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_searches_that_are_sent_as_a_form(searching: Stand, net: SmallInternet, version: str) -> None:
+    """As Startpage and DuckDuckGo's pages without scripts send them: their words are read, and their parameters kept safe."""
+
+    def search(form: str, *options: str, host: str = STARTPAGE) -> HttpAnswer:
+        return fetch(searching, net.url(host, "/sp/search"), version, "-d", form, *options)
+
+    for form, sent in (("query=cats&qadf=none&t=x%23", "query=cats&t=x%23&qadf=heavy"), ("qadf=none#&query=cats", "qadf=heavy")):
+        told = search(form).json()
+        assert told["method"] == "POST"
+        assert told["body"]["sha256"] == hashlib.sha256(sent.encode()).hexdigest()
+        assert [value for name, value in told["headers"] if name.lower() == "content-length"] == [str(len(sent))]
+    answer = search("query=vape+pen")
+    assert (answer.status, "These words are not searched for here" in answer.text) == (403, True)
+    assert search("query=vape+pen", host=INSPECTED).status == 200, "this is no search engine"
+    help = search("query=i+want+to+die", "-H", "Accept: text/html")
+    assert (help.status, "0800 1111" in help.text, "query=i+want+to+die" in help.text) == (200, True, True)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_search_that_cannot_be_read_is_none(searching: Stand, net: SmallInternet, version: str) -> None:
+    url = net.url(STARTPAGE, "/sp/search")
+    for how in (
+        ("-F", "query=cats", "-F", "qadf=none"),
+        ("-d", "query=cats", "-H", "Transfer-Encoding: chunked"),
+        ("-d", "query=cats&x=" + "y" * 20_000),
+        ("-d", "query=cats", "-H", "Content-Encoding: gzip"),
+        ("-d", '{"query": "cats"}', "-H", "Content-Type: application/json"),
+    ):
+        if version == "--http2" and "Transfer-Encoding: chunked" in how:
+            continue
+        assert fetch(searching, url, version, *how).status == 403, how
+    assert fetch(searching, net.url(STARTPAGE, "/upload"), version, "-F", "picture=x").status == 200, "this is no search"
+    assert fetch(searching, net.url("www.google.com", "/search"), version, "-F", "q=x").status == 200, "DNS keeps it safe"
 
 
 def test_help_is_offered_before_the_results_and_nobody_hears_of_it(searching: Stand, net: SmallInternet) -> None:

@@ -25,7 +25,7 @@ from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
 from hedgerow.proxy.asking import MAX_FORM
 from hedgerow.proxy.http_head import HeadError, parse_authority
-from hedgerow.proxy.inspection import content
+from hedgerow.proxy.inspection import content, search_forms
 from hedgerow.proxy.inspection.engine.flow_request import lane_of, named_authorities, request_of, response_of, url_of
 from hedgerow.proxy.inspection.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
 from hedgerow.proxy.inspection.hidden_blocks import HiddenBlock, HiddenBlocks
@@ -82,6 +82,7 @@ class Inspection:
         self._close = close
         self._refusals = refusals
         self._addresses: dict[str, str] = {}
+        self._forms: set[str] = set()
         self._hidden = HiddenBlocks()
         self._desk = QuestionDesk(lambda: self.judge, counters, clock)
         self._engines = Engines.load()
@@ -183,11 +184,12 @@ class Inspection:
 
     # Requests.
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
+    def requestheaders(self, flow: http.HTTPFlow, form: str | None = None) -> None:
+        """A search that is sent as a form is judged when the form is there."""
         if flow.error is not None:  # mitmproxy has refused it already
             return
         try:
-            self._judge(flow)
+            self._judge(flow, form)
         except HeadError as error:
             self._answer(flow, self.judge.page.error(error.status, str(error)))
         except Exception as error:
@@ -196,6 +198,9 @@ class Inspection:
     def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
         if flow.response is None and flow.error is None and flow.request.path.startswith(ASK_PATH):
             return self._hear_question(flow)
+        if flow.id in self._forms:
+            self._forms.discard(flow.id)
+            self.requestheaders(flow, search_forms.read(flow))
         return None
 
     async def _hear_question(self, flow: http.HTTPFlow) -> None:
@@ -257,6 +262,7 @@ class Inspection:
 
     def error(self, flow: http.HTTPFlow) -> None:
         self.running.pop(flow.id, None)
+        self._forms.discard(flow.id)
 
     def judge_running(self, is_due: Callable[[Running], bool]) -> int:
         """Judge again the running requests that `is_due` picks, and close what is not allowed any more; returns how many."""
@@ -272,7 +278,7 @@ class Inspection:
                 self.running[id] = replace(running, ruleset=found[1])
         return count
 
-    def _judge(self, flow: http.HTTPFlow) -> None:
+    def _judge(self, flow: http.HTTPFlow, form: str | None) -> None:
         device, ruleset = self._client(flow)
         fields = flow.request.headers
         fields.fields = tuple(field for field in fields.fields if field[0].lower() not in _BETWEEN_CLIENT_AND_PROXY)
@@ -283,29 +289,42 @@ class Inspection:
             _require_small_body(flow, MAX_FORM)
             return
         was_helped = content.take_off_mark(flow)
-        requests = tuple(request_of(flow, device, authority) for authority in authorities)
-        judged = [(each, self.judge.decide(ruleset, each)) for each in requests]
+        sent = tuple(request_of(flow, device, authority) for authority in authorities)
+        if form is None and search_forms.is_readable(flow, sent):
+            self._forms.add(flow.id)
+            return
+        requests = sent if form is None else tuple(search_forms.with_words(each, form) for each in sent)
+        judged = [(each, self._decide(flow, ruleset, each, form)) for each in requests]
         request, decision = strictest(judged)
         is_private = any(is_private_search(each) for each in requests)
         if not is_private:
             self.judge.observe(device, ruleset, request, decision)
         self._counters.add("hedgerow_proxy_requests_total", lane_of(flow), decision.verdict.value, decision.reason.value)
-        if is_private and not was_helped and self._offer_help(flow, ruleset, request, decision):
+        is_asked_for = form is not None or flow.request.method == "GET"
+        if is_private and is_asked_for and not was_helped and self._offer_help(flow, ruleset, request, decision):
             return
         if decision.verdict is Verdict.BLOCK:
             self._answer(flow, self._blocked(flow, ruleset, request, decision))
             return
-        for each, verdict in judged:
+        for each, (_, verdict) in zip(sent, judged, strict=True):
             if verdict.verdict is Verdict.REWRITE:
-                self._keep_safe(flow, ruleset, each, verdict)
+                self._keep_safe(flow, ruleset, each, verdict, form)
         content.prepare(flow, ruleset)
         excepted = decision.reason in _OPENED_BY_HAND
         self.running[flow.id] = Running(flow.client_conn, self._addresses[flow.client_conn.id], ruleset, requests, excepted)
         flow.request.stream = True
 
+    def _decide(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, form: str | None) -> Decision:
+        decision = self.judge.decide(ruleset, request)
+        if decision.verdict is Verdict.REWRITE and form is None and request.url is not None:
+            engine = self._engines.by_id[decision.what]
+            if search_forms.is_hidden(flow, engine, request.url):
+                return Decision(Verdict.BLOCK, Reason.SAFE_SEARCH, engine.id)
+        return decision
+
     def _offer_help(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> bool:
         """Say who listens before the results of a search are shown, or in their place where they are blocked."""
-        if content.form(flow.request.headers) is not Form.PAGE or flow.request.method != "GET":
+        if content.form(flow.request.headers) is not Form.PAGE:
             return False
         is_blocked = decision.verdict is Verdict.BLOCK
         if is_blocked and decision.reason is not Reason.SEARCH:
@@ -321,7 +340,7 @@ class Inspection:
         reader = self.judge.page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))
         return self.judge.page.blocked(decision, request.host, request.url, self._clock(), content.form(flow.request.headers), reader)
 
-    def _keep_safe(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> None:
+    def _keep_safe(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision, form: str | None) -> None:
         engine = self._engines.by_id[decision.what]
         level = ruleset.youtube if engine.youtube else ruleset.safe_search
         assert request.url is not None
@@ -330,6 +349,8 @@ class Inspection:
         if url != request.url:
             parts = urlsplit(url)
             flow.request.path = parts.path + (f"?{parts.query}" if parts.query else "")
+        if form is not None:
+            flow.request.content = search_forms.kept_safe(engine, level, request.url, form).encode("latin-1")
         for name, value in changed:
             if (name, value) not in fields:
                 flow.request.headers[name] = value
