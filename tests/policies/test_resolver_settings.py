@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import parse_policy
-from hedgerow.policies.reading.resolving import reverse_zone
+from hedgerow.policies.reading.resolving import reverse_zones
 from hedgerow.policies.resolver_settings import BlockedAnswer, Dnssec, Forward, LocalRecord, QueryLimit, ResolverSettings, Strategy
 
 FULL = b"""network:
@@ -52,13 +52,22 @@ def test_nothing_said_is_safe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "zone"),
+    ("network", "zones"),
     [
-        ("10.0.0.0/8", "10.in-addr.arpa"),
-        ("172.16.0.0/12", "172.in-addr.arpa"),
-        ("fd00::/8", "d.f.ip6.arpa"),
-        ("192.0.2.1/32", "1.2.0.192.in-addr.arpa"),
+        ("10.0.0.0/8", ["10.in-addr.arpa"]),
+        ("172.16.0.0/12", [f"{number}.172.in-addr.arpa" for number in range(16, 32)]),
+        ("fd00::/8", ["d.f.ip6.arpa"]),
+        ("fc00::/7", ["c.f.ip6.arpa", "d.f.ip6.arpa"]),
+        ("192.0.2.1/32", ["1.2.0.192.in-addr.arpa"]),
+        ("192.0.2.128/25", [f"{number}.2.0.192.in-addr.arpa" for number in range(128, 256)]),
+        ("0.0.0.0/0", ["in-addr.arpa"]),
     ],
 )
-def test_reverse_zones(network: str, zone: str) -> None:
-    assert reverse_zone(ip_network(network)) == zone
+def test_reverse_zones(network: str, zones: list[str]) -> None:
+    assert list(reverse_zones(ip_network(network))) == zones
+
+
+def test_a_network_that_ends_within_a_label_takes_no_more_than_its_own_names() -> None:
+    forward = parse_policy(b"network: {forward: {192.168.1.0/25: 192.168.1.1}}", None).network.resolver.forward
+    assert len(forward) == 128
+    assert (forward[0].zone, forward[-1].zone) == ("0.1.168.192.in-addr.arpa", "127.1.168.192.in-addr.arpa")

@@ -70,10 +70,11 @@ def open_upstreams(
         Upstreams([open_channel(spec, _literal) for spec in plain]), {record.host: record.addresses for record in records}
     )
     channels = [open_channel(spec, bootstrap, trust) for spec in specs if only in (None, str(spec))]
-    zones = {
-        zone.zone: open_upstreams(zone.upstreams, resolv_conf=resolv_conf, own=own, count=count, trust=trust, records=records)
-        for zone in forward
+    elsewhere = {
+        texts: open_upstreams(texts, resolv_conf=resolv_conf, own=own, count=count, trust=trust, records=records)
+        for texts in dict.fromkeys(zone.upstreams for zone in forward)
     }
+    zones = {zone.zone: elsewhere[zone.upstreams] for zone in forward}
     inner = [spec for spec in specs if spec.is_address and is_private(ip_address(spec.host.partition("%")[0]).packed)]
     if inner and len(inner) < len(specs):  # the router knows the names of this network, and the others must not be asked for them
         routers = Upstreams([open_channel(spec, bootstrap, trust) for spec in inner], count, strategy=strategy)

@@ -58,42 +58,43 @@ def _is_secure(upstream: str) -> bool:
     return upstream.startswith(("tls://", "https://", "quic://")) or upstream.rpartition("//")[2].startswith(("127.", "[::1]", "::1"))
 
 
-def reverse_zone(network: IPv4Network | IPv6Network) -> str:
-    """The zone in which the addresses of a network have their names (RFC 1035, 3.5; RFC 3596, 2.5), the next larger one if need be.
+def reverse_zones(network: IPv4Network | IPv6Network) -> tuple[str, ...]:
+    """The zones in which the addresses of a network, and no others, have their names (RFC 1035, 3.5; RFC 3596, 2.5): one where the network
+    ends with a label, else up to 128.
 
-    >>> reverse_zone(ip_network("192.168.1.0/24")), reverse_zone(ip_network("fd12:3456::/32"))
-    ('1.168.192.in-addr.arpa', '6.5.4.3.2.1.d.f.ip6.arpa')
+    >>> reverse_zones(ip_network("192.168.1.0/24")), reverse_zones(ip_network("fd12:3456::/31"))
+    (('1.168.192.in-addr.arpa',), ('6.5.4.3.2.1.d.f.ip6.arpa', '7.5.4.3.2.1.d.f.ip6.arpa'))
     """
-    labels = network.network_address.reverse_pointer.split(".")
     bits = 8 if network.version == 4 else 4
-    kept = network.prefixlen // bits
-    return ".".join(labels[len(labels) - 2 - kept :])
+    kept = -(-network.prefixlen // bits)
+    names = [part.network_address.reverse_pointer.split(".") for part in network.subnets(new_prefix=kept * bits)]
+    return tuple(".".join(labels[len(labels) - 2 - kept :]) for labels in names)
 
 
 def _read_forward(raw: RawNetwork, tree: Tree, check_upstream: CheckUpstream) -> list[Forward]:
     found = []
     for name, upstreams in raw.forward.items():
         path: Path = ("network", "forward", name)
-        zone = _zone(name)
-        if zone is None:
+        zones = _zones(name)
+        if not zones:
             tree.add_problem(path, f"'{name}' is neither a domain, such as lan, nor a network, such as 192.168.1.0/24")
         for index, upstream in enumerate(upstreams):
             check_upstream(tree, (*path, index), upstream)
         if not upstreams:
             tree.add_problem(path, f"'{name}' needs the address of a resolver")
-        if zone is not None and upstreams:
-            found.append(Forward(zone, tuple(upstreams)))
+        if upstreams:
+            found += [Forward(zone, tuple(upstreams)) for zone in zones]
     return found
 
 
-def _zone(name: str) -> str | None:
+def _zones(name: str) -> tuple[str, ...]:
     if "/" in name:
         try:
-            return reverse_zone(ip_network(name))
+            return reverse_zones(ip_network(name))
         except ValueError:
-            return None
+            return ()
     host = parse_host(name.strip("."))
-    return None if host is None or _is_address(host) else host
+    return () if host is None or _is_address(host) else (host,)
 
 
 def _read_records(raw: RawNetwork, tree: Tree) -> list[LocalRecord]:
