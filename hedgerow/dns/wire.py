@@ -34,6 +34,7 @@ BADVERS: Final = 16
 HEADER: Final = 12
 QUESTION_POINTER: Final = b"\xc0\x0c"  # compression pointer to the name in the question
 EXTENDED_ERROR: Final = 15  # the EDNS option (RFC 8914)
+_EMPTY_ERROR: Final = (0, 2)  # octets of one that says nothing: without a code, or with a code alone
 _MAC_OPTION: Final = 65_001  # the EDNS option in which forwarders hand on who asks, from the range for local use
 _MAC_OCTETS: Final = 6
 UDP_SIZE: Final = 1232  # the largest datagram that we send or accept (DNS flag day 2020)
@@ -50,9 +51,9 @@ STRUCTURED_SHAPE: Final = 16  # the asker can read a structured error
 SUFFIX_OCTETS: Final = 19
 OPT_OCTETS: Final = 11  # of an OPT record without options
 
-# How a client says that it can read a structured error: an extended error without content (draft-ietf-dnsop-structured-dns-error).
-# It counts as the first option only: the hot path looks no further.
-_EMPTY_ERROR: Final = (b"\0\x0f\0\0", b"\0\x0f\0\2")
+ERROR_BEGINS: Final = b"\0\x0f\0"
+"""How an extended error begins among the options. One without content says that a structured error can be read
+(draft-ietf-dnsop-structured-dns-error). Behind the first option the hot path does not read it, but leaves the query to who does."""
 
 _PLAIN_HOST = re.compile(r"[a-z0-9_.-]+")
 _PLAIN_LABEL = re.compile(rb"[a-z0-9_-]+")
@@ -231,7 +232,7 @@ def parse_query(data: bytes, *, stream: bool = False) -> Query:
             if edns is not None:
                 raise Malformed("two OPT records")
             edns = _read_edns(data, at)
-            cacheable = cacheable and index == 0
+            cacheable = cacheable and index == 0 and data.find(ERROR_BEGINS, end - 4 + SUFFIX_OCTETS) < 0
         at = read_record(data, at).end
     if at != len(data):
         raise Malformed("octets after the end")
@@ -321,6 +322,7 @@ def _shape(edns: Edns | None, stream: bool) -> int:
     shape = STREAM_SHAPE if stream else 0
     if edns is not None:
         shape |= EDNS_SHAPE | (DNSSEC_SHAPE if edns.dnssec else 0) | (LARGE_SHAPE if edns.size >= UDP_SIZE else 0)
-        if edns.options[:4] in _EMPTY_ERROR:
+        error = option_of(edns.options, EXTENDED_ERROR) if edns.options else None
+        if error is not None and len(error) in _EMPTY_ERROR:
             shape |= STRUCTURED_SHAPE
     return shape

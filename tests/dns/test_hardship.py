@@ -426,12 +426,18 @@ def test_closing_ends_what_is_under_way(internet: SmallInternet) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("each_listener")
 def test_who_can_read_a_structured_error_gets_one(internet: SmallInternet) -> None:
+    """Wherever among its options the client says so, and whoever asked before it."""
+    cookie, padding, empty = dnslib.EDNSOption(10, b"12345678"), dnslib.EDNSOption(12, bytes(20)), dnslib.EDNSOption(15, b"\0\0")
+
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            for structured in (True, False, True):
+            told = ([empty], [cookie, empty], [cookie, padding, dnslib.EDNSOption(15, b"")], [cookie, empty, padding])
+            for options in (*told, [], [cookie, padding], *told, [cookie], [cookie, padding], *told):
+                structured = options in told
                 sent = dnslib.DNSRecord.question("adult.example")
-                sent.add_ar(dnslib.EDNS0(udp_len=1232, opts=[dnslib.EDNSOption(15, b"")] if structured else []))
+                sent.add_ar(dnslib.EDNS0(udp_len=1232, opts=options))
                 found = await ask(server.port, bytes(sent.pack()))
                 assert found is not None
                 (option,) = (option for rr in dnslib.DNSRecord.parse(found).ar for option in rr.rdata if option.code == 15)

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="recvmmsg is Lin
 
 LABELS = st.sampled_from([b"a", b"A", b"b", b"\0", b"\0\1\0\1", b"xn--x", b"@", b"[", b"b\0\0\1\0\1"])
 NAMES = st.lists(LABELS, max_size=3).map(lambda labels: b"".join(bytes((len(label),)) + label for label in labels) + b"\0")
-OPTIONS = st.sampled_from([b"", b"\0\x0a\0\x081234567\0", b"\0\x0f\0\0", b"\0\x0c\0\x04\0\0\0\0", b"\0\x0f\0\2\0\0", b"\0\x0a"])
+OPTION = st.sampled_from([b"", b"\0\x0a\0\x081234567\0", b"\0\x0f\0\0", b"\0\x0c\0\x04\0\0\0\0", b"\0\x0f\0\2\0\0", b"\0\x0a"])
+OPTIONS = st.lists(OPTION, max_size=3).map(b"".join)
 OPTS = st.tuples(st.sampled_from([512, 1231, 1232, 4096]), st.sampled_from([0, 1, 0x8000, 0x10000]), OPTIONS).map(
     lambda parts: b"\0\0\x29" + parts[0].to_bytes(2) + parts[1].to_bytes(4) + len(parts[2]).to_bytes(2) + parts[2]
 )

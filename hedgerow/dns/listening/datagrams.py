@@ -36,7 +36,7 @@ from hedgerow.dns.listening.batch_memory import (
 from hedgerow.dns.listening.clients import Key, Known, Wording
 from hedgerow.dns.listening.lines import Lines
 from hedgerow.dns.listening.responder import DROPPED, Responder
-from hedgerow.dns.wire import SUFFIX_OCTETS
+from hedgerow.dns.wire import ERROR_BEGINS, SUFFIX_OCTETS
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +169,8 @@ class DatagramListener(Listener):
                     continue
                 limits.take(known.bucket, 1)
                 entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + SUFFIX_OCTETS], b""))
+                if data.find(ERROR_BEGINS, end + SUFFIX_OCTETS) >= 0:
+                    entry = None
                 if entry is not None and (now < entry.due or entry.refresh(now)):
                     self._send(peer, ancillary, entry.message(data, end + 4))
                     known.hits[entry] += 1
@@ -270,7 +272,7 @@ class BatchListener(Listener):
             end = words.find(0, 10) + 1  # as above
             folded = words[:end].lower()
             entry = entries.get(known.prefix + folded + suffixes.get(words[end : end + SUFFIX_OCTETS], b""))
-            if entry is None or not (now < entry.due or entry.refresh(now)):
+            if entry is None or words.find(ERROR_BEGINS, end + SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):
                 missed.append((at, words, sender, known))
                 continue
             slots[at + 2 : at + entry.length] = entry.rest

@@ -71,7 +71,7 @@ class Responder:
         end = data.find(0, wire.HEADER) + 1
         key = known.prefix + data[2:end].lower() + resolver.suffixes_for(transport).get(data[end : end + wire.SUFFIX_OCTETS], b"")
         entry = resolver.answers.entries.get(key)
-        if entry is None or not (now < entry.due or entry.refresh(now)):
+        if entry is None or data.find(wire.ERROR_BEGINS, end + wire.SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):
             return None
         known.hits[entry] += 1
         self.hit_seconds(resolver.clocks.steady() - now, 1)
