@@ -86,6 +86,12 @@ def _head(flags: bytes, answers: int, authority: int, additional: int) -> bytes:
     return flags + pack("!HHHH", 1, answers, authority, additional)
 
 
+def message(query: Query, draft: Draft) -> bytes:
+    """The whole answer for one asker, which nobody keeps."""
+    rendered = render(query, draft)
+    return query.data[:2] + rendered.head + query.data[wire.HEADER : query.end] + rendered.tail
+
+
 def error(data: bytes, rcode: int, question_end: int = wire.HEADER) -> bytes:
     """A header that says what is wrong, with the question if `question_end` is given. `data` has at least a header."""
     count = 1 if question_end > wire.HEADER else 0
@@ -178,11 +184,13 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
     if response.rcode not in (wire.NOERROR, wire.NXDOMAIN):
         return Draft(response.rcode, lifetime=FAILURE_TTL)
     belongs = {query.name, *targets}
-    answers = [record for record in response.answers if record.owner in belongs or record.rtype == wire.DNAME]
+    if wire.DNAME in response.kinds:
+        belongs.update([record.owner for record in response.answers if record.rtype == wire.DNAME and _is_above(record.owner, belongs)])
+    answers = [record for record in response.answers if record.owner in belongs]
     wants_proof = query.edns is not None and query.edns.dnssec
     positive = query.qtype in [record.rtype for record in answers]
     authority = response.authority if wants_proof or not positive else ()
-    untouched = len(answers) == len(response.answers) and (keep_ech or not has_ech(response))
+    untouched = response.is_whole and len(answers) == len(response.answers) and (keep_ech or not has_ech(response))
     longest = MAX_TTL if positive else _negative_ttl(response)
     if untouched:
         body, ttls = _spliced(response, len(authority), longest)
@@ -242,6 +250,11 @@ def has_ech(response: Response) -> bool:
 def _flags(data: bytes, rcode: int, *, truncated: bool = False, authentic: bool = False) -> bytes:
     first = 0x80 | data[2] & 0x79 | (2 if truncated else 0)
     return bytes((first, 0x80 | data[3] & 0x10 | (0x20 if authentic else 0) | rcode & 15))
+
+
+def _is_above(owner: bytes, names: Iterable[bytes]) -> bool:
+    """Is one of these names beneath `owner`, so that a DNAME there is about it?"""
+    return any(name[at:] == owner for name in names for at in wire.label_starts(name))
 
 
 def _negative_ttl(response: Response) -> int:

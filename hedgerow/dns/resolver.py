@@ -133,7 +133,7 @@ class Resolver:
             return Answer(answers.error(data, wire.FORMERR))
         refusal = _refusal(query)
         if refusal is not None:
-            return Answer(self._once(query, refusal))
+            return Answer(answers.message(query, refusal))
         return self._judge(ruleset, device, query, transport, decision)
 
     def forward(self, case: Case, done: Done) -> None:
@@ -218,7 +218,7 @@ class Resolver:
         if query.qtype == wire.ANY:
             return self._finish(case, decision, answers.any_refused())
         if not query.data[2] & 1:
-            return Answer(self._once(query, Draft(wire.REFUSED)))  # no recursion wanted: nobody may look into the cache
+            return Answer(answers.message(query, Draft(wire.REFUSED)))  # no recursion wanted: nobody may look into the cache
         if decision.verdict is Verdict.REWRITE:
             return self._rewrite_at_once(case)
         now = self.clocks.steady()
@@ -322,10 +322,6 @@ class Resolver:
             self.answers.put(key, entry, now)
             learn_suffix(self.suffixes_for(case.transport), query)
         return Answer(entry.message(query.data, query.end), entry)
-
-    def _once(self, query: Query, draft: Draft) -> bytes:
-        rendered = answers.render(query, draft)
-        return query.data[:2] + rendered.head + query.data[wire.HEADER : query.end] + rendered.tail
 
 
 def _refusal(query: Query) -> Draft | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from struct import pack, unpack_from
 from typing import Final, NamedTuple
 
@@ -169,6 +170,18 @@ def read_name(message: bytes, at: int, known: dict[int, bytes] | None = None) ->
         for target, before in passed:
             known[target] = name[before:]
     return name, end or at + 1
+
+
+def label_starts(name: bytes) -> Iterator[int]:
+    """Where the labels of a name in wire form begin, but for the root's.
+
+    >>> list(label_starts(b"\x03www\x07example\x00"))
+    [0, 4]
+    """
+    at = 0
+    while size := name[at]:
+        yield at
+        at += 1 + size
 
 
 def host_of(name: bytes) -> str:

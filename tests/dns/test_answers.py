@@ -144,3 +144,42 @@ def test_an_error_is_no_longer_than_its_query() -> None:
         reply = answers.error(data, rcode)
         assert len(reply) <= len(data)
         assert dnslib.DNSRecord.parse(reply).header.rcode == rcode
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_records_of_another_class_are_left_out(place: int) -> None:
+    asked = query("www.example", "A")
+    reply = dnslib.DNSRecord.parse(asked.data).reply()
+    reply.add_answer(*dnslib.RR.fromZone("www.example. 60 A 192.0.2.1\nwww.example. 60 A 192.0.2.2"))
+    reply.rr.insert(place, dnslib.RR("www.example", dnslib.QTYPE.A, 3, 60, dnslib.A("10.0.0.1")))
+    found = responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
+    shown = read(asked, answers.forwarded(asked, found, ()))
+    assert [(record.rclass, str(record.rdata)) for record in shown.rr] == [(1, "192.0.2.1"), (1, "192.0.2.2")]
+    assert len(responses.addresses_of(found)) == 2
+
+
+def test_records_of_another_class_in_the_authority_are_left_out() -> None:
+    asked = query("no.example", "A")
+    reply = dnslib.DNSRecord.parse(asked.data).reply()
+    reply.header.rcode = 3
+    reply.add_auth(dnslib.RR("example", dnslib.QTYPE.NS, 3, 60, dnslib.NS("ns.example")))
+    reply.add_auth(*dnslib.RR.fromZone("example. 60 SOA ns.example. a.example. 1 2 3 4 5"))
+    found = responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
+    shown = read(asked, answers.forwarded(asked, found, ()))
+    assert [record.rtype for record in shown.auth] == [dnslib.QTYPE.SOA]
+
+
+def test_a_dname_is_kept_with_its_signature_where_it_is_about_the_name() -> None:
+    """Who validates behind us needs the signature; a DNAME of somebody else is nobody's business."""
+    asked = query("a.old.example", "A", edns=1232, dnssec=True)
+    reply = dnslib.DNSRecord.parse(query("a.old.example", "A").data).reply()
+    dname = wire.name_of("new.example")
+    signature = pack("!HBBIIIH", wire.DNAME, 8, 2, 60, 2, 1, 7) + wire.name_of("example") + bytes(16)
+    for owner in ("old.example", "other.example"):
+        reply.add_answer(dnslib.RR(owner, wire.DNAME, 1, 60, dnslib.RD(dname)))
+        reply.add_answer(dnslib.RR(owner, wire.RRSIG, 1, 60, dnslib.RD(signature)))
+    reply.add_answer(*dnslib.RR.fromZone("a.old.example. 60 CNAME a.new.example.\na.new.example. 60 A 192.0.2.1"))
+    found = responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
+    draft = answers.forwarded(asked, found, answers.chain(found, asked.name))
+    shown = [(str(record.rname), record.rtype) for record in read(asked, draft).rr]
+    assert shown == [("old.example.", wire.DNAME), ("old.example.", wire.RRSIG), ("a.old.example.", wire.CNAME), ("a.new.example.", wire.A)]

@@ -208,9 +208,44 @@ def test_strangers_are_refused_and_nothing_is_looked_up_for_them(internet: Small
                 assert answer is not None
                 assert len(answer) <= len(sent)
                 assert (dnslib.DNSRecord.parse(answer).header.rcode, rdatas(answer)) == (5, [])
+            for sent in (query("News.example", edns=b""), query("news.example", edns=b"12345678"), query("news.example", "MX")):
+                answer = await ask(server.port, sent, source="127.0.0.9")
+                assert answer is not None
+                assert len(answer) <= len(sent)
+                question = dnslib.DNSRecord.parse(sent)
+                found = dnslib.DNSRecord.parse(answer)
+                assert (found.header.id, found.header.rcode, found.questions) == (7, 5, question.questions)
+                assert [rr.rtype for rr in found.ar] == [rr.rtype for rr in question.ar]
+            broken = query("news.example")[:-2]
+            answer = await ask(server.port, broken, source="127.0.0.9")
+            assert answer is not None
+            assert len(answer) <= len(broken)
             assert internet.nameserver.queries() == 0
             assert not server.seen
             assert "127.0.0.9" not in server.server.responder.clients.known
+
+    asyncio.run(main())
+
+
+def test_what_is_refused_for_its_form_is_counted_by_cause(internet: SmallInternet) -> None:
+    plain = query("news.example")
+    version_one = bytearray(query("news.example", edns=b""))
+    version_one[-5] = 1
+    sent = {
+        "malformed": [plain[:-2], plain[:4] + b"\0\2" + plain[6:]],
+        "opcode": [plain[:2] + b"\x11" + plain[3:]],
+        "version": [bytes(version_one)],
+        "refused": [plain[:-1] + b"\3", query("news.example", "AXFR")],
+    }
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            for questions in sent.values():
+                for question in questions:
+                    assert await ask(server.port, question) is not None
+            counters = server.server.responder.counters
+            counted = {labels[0]: count for (name, *labels), count in counters.items() if name == responder.DROPPED}
+            assert counted == {cause: len(questions) for cause, questions in sent.items()}
 
     asyncio.run(main())
 

@@ -137,11 +137,9 @@ class DohConnection(asyncio.Protocol):
     def _serve(self, exchange: Exchange) -> None:
         path, _, parameters = exchange.target.partition("?")
         is_ours, client_id = id_of_path(path)
-        if not is_ours:
-            self._refuse(exchange, 404)
-            return
-        query = _query_of(exchange, parameters)
+        query = _query_of(exchange, parameters) if is_ours else 404
         if isinstance(query, int):
+            self._side.responder.count(DROPPED, "malformed")
             self._refuse(exchange, query)
             return
         key = self._side.who(self.address, client_id or self._client_id)

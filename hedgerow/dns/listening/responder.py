@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from hedgerow.dns import answers, wire
+from hedgerow.dns.answers import Draft
 from hedgerow.dns.cases import Answer
 from hedgerow.dns.later import LATER, Later
 from hedgerow.dns.listening.client_ids import FORWARDER, MAC
@@ -14,6 +15,7 @@ from hedgerow.dns.listening.clients import ClientOf, Clients, Key, Known, Observ
 from hedgerow.dns.listening.limits import FEW_WAITING, MAX_WAITING_OF_ONE
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.series import Histogram
+from hedgerow.dns.wire import Malformed
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,8 @@ DROPPED: Final = "hedgerow_dns_dropped_total"
 MAX_MISSES: Final = 4096  # queries of one worker that wait for upstreams; what comes on top is dropped and asked again
 SECONDS_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Bounds of the histogram, as `dashboards.metrics` declares them."""
+_CAUSES: Final = {wire.FORMERR: "malformed", wire.NOTIMP: "opcode", wire.REFUSED: "refused", wire.BADVERS & 15: "version"}
+"""Why a query was answered with such a code, and nothing was decided about it."""
 _HITS: Final = ("hedgerow_dns_cache_hits_total",)
 _MISSES: Final = ("hedgerow_dns_cache_misses_total",)
 
@@ -113,7 +117,10 @@ class Responder:
         strangers.left -= 1
         if strangers.left < 0 or len(data) < wire.HEADER or data[2] & 0x80:
             return None
-        return answers.error(data, wire.REFUSED)
+        try:
+            return answers.message(wire.parse_query(data), Draft(wire.REFUSED))
+        except Malformed:
+            return answers.error(data, wire.REFUSED)
 
     def count(self, name: str, *labels: str, by: float = 1.0) -> None:
         self.counters[name, *labels] = self.counters.get((name, *labels), 0.0) + by
@@ -131,8 +138,10 @@ class Responder:
         """Tally an answer that is about to be sent."""
         if answer.entry is not None:
             self.clients.tally(known, answer.entry)
-        if answer.message is None:
+        elif answer.message is None:
             self.count(DROPPED, "malformed")
+        else:
+            self.count(DROPPED, _CAUSES.get(answer.message[3] & 15, "error"))
         return answer.message
 
     def _broken(self, data: bytes) -> bytes | None:

@@ -47,7 +47,8 @@ _NAMES_INSIDE: Final = {
 class Response(NamedTuple):
     """An upstream's answer, walked from end to end. `rcode` includes the bits from the OPT record, `options` are that record's.
 
-    `kinds` are the types of the records in the answer section.
+    `kinds` are the types of the records in the answer section. Records of another class than the question's are not among them; `is_whole`
+    says that there were none.
     """
 
     data: bytes
@@ -58,6 +59,7 @@ class Response(NamedTuple):
     authority: tuple[Record, ...]
     kinds: frozenset[int]
     options: bytes
+    is_whole: bool
 
 
 def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Response:
@@ -69,7 +71,7 @@ def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Re
         raise Malformed("not an answer to the question")
     flags, _, an, ns, ar = unpack_from("!HHHHH", data, 2)
     at = end = HEADER + len(question)
-    owner = question[:-4]
+    owner, qclass, is_whole = question[:-4], question[-2:], True
     names: dict[int, bytes] = {}
     sections: list[tuple[Record, ...]] = []
     for count in (an, ns, ar):
@@ -80,7 +82,10 @@ def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Re
             record = read_record(data, at, owner, names)
             check_rdata(data, record, names)
             at = record.end
-            records.append(record)
+            if data[record.ttl_at - 2 : record.ttl_at] == qclass or record.rtype == OPT and len(sections) == 2:
+                records.append(record)
+            else:
+                is_whole = False
         sections.append(tuple(records))
     if at != len(data):
         raise Malformed("octets after the end")
@@ -94,7 +99,7 @@ def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Re
     if types.count(CNAME) > _MAX_ALIASES:
         raise Malformed("more aliases than any name has")
     kinds = frozenset(types)
-    return Response(data, end, rcode, bool(flags & 0x20), sections[0], sections[1], kinds, options)
+    return Response(data, end, rcode, bool(flags & 0x20), sections[0], sections[1], kinds, options, is_whole)
 
 
 def answers_question(data: bytes, question: bytes) -> bool:
