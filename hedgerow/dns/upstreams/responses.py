@@ -82,7 +82,7 @@ def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Re
             record = read_record(data, at, owner, names)
             check_rdata(data, record, names)
             at = record.end
-            if data[record.ttl_at - 2 : record.ttl_at] == qclass or record.rtype == OPT and len(sections) == 2:
+            if data[record.ttl_at - 2 : record.ttl_at] == qclass or (record.rtype == OPT and len(sections) == 2):
                 records.append(record)
             else:
                 is_whole = False
