@@ -22,7 +22,8 @@ from struct import pack
 
 import httpx
 
-from hedgerow.app.control.gateway_keeper import Choice
+from hedgerow.app.control.discovery import unread_leases
+from hedgerow.app.control.gateway_keeper import Choice, is_as_put
 from hedgerow.app.control.safe_names import safe_names, unresolved
 from hedgerow.app.encrypted_check import try_encrypted
 from hedgerow.app.settings import Endpoint, Settings
@@ -235,11 +236,13 @@ def check_gateway(patient: Patient) -> Iterator[Finding]:
     try:
         choice = Choice.load(patient.state)
         if choice is None:
-            found = "not chosen: a child who changes the DNS setting of a device gets round the filter, unless your router prevents it"
-            yield Finding("gateway", Health.UNSURE, found, "on the machine that is the devices' router: hedgerow gateway apply")
+            said = "not chosen: a child who changes the DNS setting of a device gets round the filter, unless your router prevents it"
+            yield Finding("gateway", Health.UNSURE, said, "on the machine that is the devices' router: hedgerow gateway apply")
             return
-        if not nftables.is_in_place():
-            yield Finding("gateway", Health.BAD, "chosen, but not in place", "hedgerow gateway apply")
+        found = nftables.look()
+        if found is None or not is_as_put(patient.state, found):
+            said = "chosen, but not in place" if found is None else "in place, but its rules were changed by something else"
+            yield Finding("gateway", Health.BAD, said, "hedgerow gateway apply")
             return
     except nftables.GatewayError as error:
         yield Finding("gateway", Health.UNSURE, str(error), "run hedgerow doctor as root")
@@ -247,8 +250,8 @@ def check_gateway(patient: Patient) -> Iterator[Finding]:
     if interfaces.bridges_to_the_internet() & set(choice.lan):
         blind = [family for family, looks in interfaces.looks_into_bridges().items() if not looks]
         if blind:
-            found = f"in place, but {' and '.join(blind)} that crosses the bridge is not looked at"
-            yield Finding("gateway", Health.BAD, found, interfaces.BRIDGE_MEND)
+            said = f"in place, but {' and '.join(blind)} that crosses the bridge is not looked at"
+            yield Finding("gateway", Health.BAD, said, interfaces.BRIDGE_MEND)
             return
         idle = []
     else:
@@ -284,6 +287,13 @@ def check_files(patient: Patient) -> Iterator[Finding]:
     yield Finding("disk", Health.BAD if mend else Health.GOOD, f"{free // 1024**2} MB free for {state}", mend)
 
 
+def check_leases(_patient: Patient) -> Iterator[Finding]:
+    """What the DHCP server on this machine tells of devices; not everybody has one here."""
+    mend = "let the user that runs Hedgerow read it, and the DHCP server keep it small; names of devices come from there"
+    for said in unread_leases():
+        yield Finding("leases", Health.UNSURE, said, mend)
+
+
 def check_clock(patient: Patient) -> Iterator[Finding]:
     """Bedtimes are as right as this machine's clock."""
     now, mend = time.time(), "switch time synchronisation on: timedatectl set-ntp true"
@@ -305,7 +315,7 @@ def check_clock(patient: Patient) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
-    *(check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_clock, check_files),
+    *(check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_leases, check_clock, check_files),
 )
 
 

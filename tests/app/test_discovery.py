@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.discovery import read_leases
+from hedgerow.app.control.discovery import LARGEST_FILE, read_leases, unread_leases
 from hedgerow.network.leases import Lease, parse_dnsmasq
 
 LEASE = Lease("02:00:00:00:00:01", "192.168.1.5", "dads-laptop", 9000000000.0)
@@ -18,8 +18,13 @@ def leases_in(folder: Path) -> list[Lease]:
     return read_leases([(str(folder / "dhcp.leases"), parse_dnsmasq)])
 
 
+def unread_in(folder: Path) -> list[str]:
+    return unread_leases([(str(folder / "dhcp.leases"), parse_dnsmasq)])
+
+
 def test_a_servers_file_is_read(tmp_path: Path) -> None:
     assert leases_in(tmp_path) == []
+    assert unread_in(tmp_path) == [], "not everybody has a DHCP server"
     (tmp_path / "dhcp.leases").write_text(TEXT)
     assert leases_in(tmp_path) == [LEASE]
 
@@ -30,10 +35,21 @@ def test_in_a_folder_for_everybody_nobody_else_is_believed(tmp_path: Path) -> No
     (tmp_path / "dhcp.leases").write_text(TEXT)
     os.chown(tmp_path / "dhcp.leases", 65534, 65534)
     assert leases_in(tmp_path) == [LEASE], "dnsmasq's own folder"
+    assert unread_in(tmp_path) == []
     tmp_path.chmod(0o1777)
     assert leases_in(tmp_path) == []
+    assert unread_in(tmp_path) == [f"{tmp_path}/dhcp.leases: could be anybody's, in a folder where everybody may write"]
 
 
 def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "dhcp.leases")
     assert leases_in(tmp_path) == []
+    assert unread_in(tmp_path) == [f"{tmp_path}/dhcp.leases: is no file"]
+
+
+def test_a_file_that_is_too_large_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "dhcp.leases"
+    path.write_text(TEXT + "#" * (LARGEST_FILE - len(TEXT)))
+    assert (leases_in(tmp_path), unread_in(tmp_path)) == ([LEASE], [])
+    path.write_text(path.read_text() + "#")
+    assert (leases_in(tmp_path), unread_in(tmp_path)) == ([], [f"{path}: is larger than 4 MB"])

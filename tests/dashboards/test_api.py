@@ -76,6 +76,24 @@ def test_settings_devices_lists_and_receivers_are_changed(web, script):
 
 
 @pytest.mark.parametrize(
+    ("days", "status"),
+    [
+        ({"first": "2026-11-30", "last": "2026-11-01"}, 422),
+        ({"first": "9999-12-31"}, 422),  # after today
+        ({"first": "2026-11-01", "last": "2026-11-01"}, 200),
+        ({"last": "2001-01-01"}, 200),  # the month before it
+        ({"last": "0001-01-01"}, 200),
+        ({}, 200),
+    ],
+)
+def test_an_audit_of_no_days_is_refused(script, days, status):
+    answer = script.get("/audit", params=days)
+    assert answer.status_code == status
+    if status == 422:
+        assert "the first comes after the last" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body"),
     [
         ("PUT", "/settings", {"timezone": "Mars/Olympus"}),

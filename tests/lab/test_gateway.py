@@ -11,7 +11,7 @@ import pytest
 from lab import House, Space
 from lab.aims import asks, datagram, reached, reads
 from lab.attempts import ALLOWED
-from lab.house import LAN4, LAN6, NUMBERS
+from lab.house import LAN4, LAN6, NUMBERS, command
 from lab.internet import BIG_FILE, PEER4, PEER6, address4
 
 pytestmark = pytest.mark.root
@@ -270,6 +270,15 @@ def test_a_choice_that_cannot_be_read_is_made_anew(house: House, text: str) -> N
         house.hedgerow("gateway", "remove")
 
 
+def test_without_rights_the_gateway_stays_chosen(gateway: House) -> None:
+    """Or control, which took the gateway for removed, would let go of a table that stays as it was for ever."""
+    chosen = (gateway.state / "gateway.json").read_bytes()
+    words = (*command(), "gateway", "remove", "--state", str(gateway.state))
+    done = gateway.router.run("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "--", *words, seconds=60)
+    assert (done.returncode, done.stderr) == (2, "hedgerow: No permission to change nftables: run this as root.\n")
+    assert (gateway.state / "gateway.json").read_bytes() == chosen
+
+
 def test_mistakes_are_told_in_a_sentence(house: House) -> None:
     done = house.hedgerow("gateway", "apply", "--lan", "eth9", must=False)
     assert done.returncode == 2
@@ -288,6 +297,14 @@ def test_a_stopped_hedgerow_leaves_children_closed_and_adults_online(gateway: Ho
         assert reached(reads(f"http://{address4('www.wikipedia.org')}/", page="www.wikipedia.org"), gateway, parent, hoped=True)
         doctor = gateway.hedgerow("doctor", "--json", must=False)
         bad = {row["what"] for row in json.loads(doctor.stdout) if row["health"] == "bad"}
+        assert gateway.hedgerow("gateway", "status").stdout.startswith("The gateway is in place.")
+        gateway.router.must("nft", "flush table inet hedgerow")
+        status = gateway.hedgerow("gateway", "status", must=False)
+        assert (status.returncode, "something else has changed its rules" in status.stdout) == (1, True)
+        emptied = json.loads(gateway.hedgerow("doctor", "--json", must=False).stdout)
+        assert [row["health"] for row in emptied if row["what"] == "gateway"] == ["bad"]
+        gateway.hedgerow("gateway", "apply")
+        assert gateway.hedgerow("gateway", "status").returncode == 0
         assert bad == {"proxy", "web", "control"} | {f"dns over {kind}" for kind in ("UDP", "TCP")} | {
             f"DNS over {kind}" for kind in ("TLS", "HTTPS", "QUIC")
         }

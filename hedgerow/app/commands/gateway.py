@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from hedgerow.app.commands.options import AsJson, StateDir, fail, tell
-from hedgerow.app.control.gateway_keeper import Choice, census_of, choice_file, gateway_of
+from hedgerow.app.control.gateway_keeper import Choice, census_of, forget, gateway_of, is_as_put, note_form
 from hedgerow.app.settings import Settings, default_state
 from hedgerow.app.snapshot import Snapshot, View
 from hedgerow.network import gateway as nftables
@@ -74,6 +74,7 @@ def apply(
         gateway, census = _gateway(choice, folder)
         nftables.apply(gateway, census)
         choice.save(folder)
+        note_form(folder)
     warnings = list(_warnings(gateway))
     place = f"The gateway is in place on {', '.join(choice.lan)}. To take it away: hedgerow gateway remove"
     tell(as_json, {"in_place": True, "lan": choice.lan, "warnings": warnings}, place, *(f"warning: {each}" for each in warnings))
@@ -84,30 +85,38 @@ def remove(state: StateDir = None, as_json: AsJson = False) -> None:
     """Take the gateway away, in an emergency too: at once and without a trace, whether or not Hedgerow runs."""
     folder = (state or default_state()).absolute()
     with _plain_errors():
-        choice_file(folder).unlink(missing_ok=True)  # first, so that control does not put it back
+        nftables.is_in_place()  # raises where nftables is closed to us, before anything is changed
+        forget(folder)  # before the table goes, so that control does not put it back
         nftables.remove()
     tell(as_json, {"in_place": False}, "The gateway is gone: devices reach the internet as the machine's other rules let them.")
 
 
 @app.command()
 def status(state: StateDir = None, as_json: AsJson = False) -> None:
-    """Show whether the gateway is in place, for whom, and what it did. The exit status is 1 where it is chosen but not in place."""
+    """Show whether the gateway is in place, for whom, and what it did. The exit status is 1 where it is chosen but not as it was put."""
     folder = (state or default_state()).absolute()
     with _plain_errors():
         choice, found = Choice.load(folder), nftables.look()
         census = census_of(_view(folder), time.time()) if choice else None
+        is_changed = found is not None and choice is not None and not is_as_put(folder, found)
     if as_json:
         chosen = asdict(choice) if choice else None
-        facts = {"in_place": found is not None, "chosen": chosen, "packets": found.counters if found else {}}
+        facts = {"in_place": found is not None, "changed": is_changed, "chosen": chosen, "packets": found.counters if found else {}}
         print(json.dumps(facts | ({"devices": _by_standing(census)} if census else {}), indent=1))
     else:
-        print("The gateway is in place." if found else "The gateway is not in place.")
+        print(_place(found is not None, is_changed))
         for line in _standings(census) if census else ():
             print(line)
         for what, packets in sorted((found.counters if found else {}).items()):
             print(f"{packets:8}  {what}")
-    if choice is not None and found is None:
+    if choice is not None and (found is None or is_changed):
         raise typer.Exit(1)
+
+
+def _place(is_there: bool, is_changed: bool) -> str:
+    if is_changed:
+        return "The gateway's table is there, but something else has changed its rules. To put them back: hedgerow gateway apply"
+    return "The gateway is in place." if is_there else "The gateway is not in place."
 
 
 @contextmanager

@@ -83,4 +83,6 @@ def _reason(answer: httpx.Response) -> str:
         problem = answer.json()
     except ValueError:
         return f"Hedgerow answered {answer.status_code}."
-    return str(problem.get("detail") or problem.get("title") or answer.status_code)
+    detail = str(problem.get("detail") or problem.get("title") or answer.status_code)
+    wrong = [f"{str(each['field']).rpartition('.')[2]}: {each['message']}" for each in problem.get("errors", ())]
+    return f"{detail} {'; '.join(wrong)}" if wrong else detail

@@ -123,7 +123,7 @@ def vouchers(
 
 @app.command()
 def audit(
-    first: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="The first day (default: a month ago).")] = None,
+    first: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="The first day (default: a month of them).")] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="The last day (default: today).")] = None,
     state: StateDir = None,
     as_json: AsJson = False,

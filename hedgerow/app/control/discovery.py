@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from hedgerow.app.control.host_names import HostNames
 from hedgerow.app.snapshot import View
@@ -27,6 +28,8 @@ log = logging.getLogger("hedgerow.discovery")
 LOOK_EVERY_S = 5.0
 LARGEST_FILE = 4 * 1024 * 1024
 MOST_TOLD = 4096  # more sightings than a LAN has devices: somebody makes addresses up
+
+type LeaseFiles = Iterable[tuple[str, Callable[[str], tuple[Lease, ...]]]]
 
 
 class Discovery:
@@ -54,8 +57,13 @@ class Discovery:
     async def _keep_looking(self) -> None:
         # Before the workers tell of whom they serve: those are new.
         known: set[str] = {row.device for row in await asyncio.to_thread(self._reader.devices, time.time())}
+        unread: list[str] = []
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
+            before, unread = unread, await asyncio.to_thread(unread_leases)
+            for said in unread:
+                if said not in before:
+                    log.warning("leases that can't be used, so devices have no names by them: %s", said)
             view = self._view()
             if view is None:
                 continue
@@ -102,23 +110,44 @@ class Discovery:
             known.add(device.id)
 
 
-def read_leases(files: Iterable[tuple[str, Callable[[str], tuple[Lease, ...]]]] = LEASE_FILES) -> list[Lease]:
-    """All leases of the DHCP servers on this machine; what can't be read, is far too large, or may be anybody's, has none."""
+def read_leases(files: LeaseFiles = LEASE_FILES) -> list[Lease]:
+    """All leases of the DHCP servers on this machine; a file that can't be used has none, and `unread_leases` tells why."""
     found: list[Lease] = []
     for place, parse in files:
         try:
-            found += parse(_read_lease_file(Path(place)))
+            with _open_lease_file(Path(place)) as file:
+                found += parse(file.read(LARGEST_FILE).decode("utf-8", "replace"))
         except OSError:
             continue
     return found
 
 
-def _read_lease_file(path: Path) -> str:
-    """Empty where the file tells nothing that could be believed: in a folder in which everybody may write, such as /tmp, only what
-    belongs to root or to us is the DHCP server's, and nothing but a file is waited for."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        is_anybodys = path.parent.stat().st_mode & stat.S_IWOTH and status.st_uid not in {0, os.geteuid()}
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE or is_anybodys:
-            return ""
-        return file.read().decode("utf-8", "replace")
+def unread_leases(files: LeaseFiles = LEASE_FILES) -> list[str]:
+    """A few words for each file of leases that is there and can't be used, so that its devices have no names."""
+    said: list[str] = []
+    for place, _ in files:
+        try:
+            _open_lease_file(Path(place)).close()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            said.append(f"{place}: {error.strerror or error}")
+    return said
+
+
+def _open_lease_file(path: Path) -> BinaryIO:
+    """Raises OSError, also where the file tells nothing that could be believed: in a folder in which everybody may write, such as /tmp,
+    only what belongs to root or to us is the DHCP server's. Nothing but a file is waited for."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    status = os.fstat(file.fileno())
+    why_not = ""
+    if not stat.S_ISREG(status.st_mode):
+        why_not = "is no file"
+    elif path.parent.stat().st_mode & stat.S_IWOTH and status.st_uid not in {0, os.geteuid()}:
+        why_not = "could be anybody's, in a folder where everybody may write"
+    elif status.st_size > LARGEST_FILE:
+        why_not = f"is larger than {LARGEST_FILE // 1024**2} MB"
+    if why_not:
+        file.close()
+        raise OSError(why_not)
+    return file

@@ -7,6 +7,8 @@ table in place: children stay on the path, which then leads nowhere, and whoever
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -58,6 +60,48 @@ _ADAPTER = TypeAdapter(Choice)
 
 def choice_file(state: Path) -> Path:
     return state / "gateway.json"
+
+
+def note_form(state: Path) -> str:
+    """Writes down in what form the table was put in place, for `is_as_put`, and returns it; empty for none.
+
+    A disk that takes nothing is no reason to do without the gateway: then nobody can tell later.
+    """
+    form = _form()
+    with contextlib.suppress(OSError):
+        _form_file(state).unlink(missing_ok=True)
+        write_atomically(_form_file(state), _digest(form), 0o644)
+    return form
+
+
+def is_as_put(state: Path, found: nftables.InPlace) -> bool:
+    """Whether the table is as Hedgerow put it in place, as far as that is known: an emptied one lets everything pass."""
+    if _is_noted(state, found):
+        return True
+    time.sleep(TICK_S)  # control may just be putting it anew, and writes it down afterwards
+    now = nftables.look()
+    return now is not None and _is_noted(state, now)
+
+
+def _is_noted(state: Path, found: nftables.InPlace) -> bool:
+    try:
+        return _form_file(state).read_bytes() == _digest(found.form)
+    except FileNotFoundError:
+        return True
+
+
+def forget(state: Path) -> None:
+    """Forgets the choice: control then leaves nftables alone. Raises OSError."""
+    choice_file(state).unlink(missing_ok=True)
+    _form_file(state).unlink(missing_ok=True)
+
+
+def _form_file(state: Path) -> Path:
+    return state / "gateway-form"
+
+
+def _digest(form: str) -> bytes:
+    return hashlib.sha256(form.encode("utf-8")).hexdigest().encode("ascii")
 
 
 def gateway_of(choice: Choice, settings: Settings, ports: tuple[int, ...]) -> Gateway:
@@ -130,7 +174,7 @@ class GatewayKeeper:
         gateway = gateway_of(choice, self._settings, ports)
         if self._in_force is None or self._in_force[0] != gateway or _form() != self._form:
             nftables.apply(gateway, census)
-            self._form = _form()
+            self._form = note_form(self._settings.state)
             log.info("gateway in place on %s", ", ".join(choice.lan))
             if not choice_file(self._settings.state).exists():
                 nftables.remove()  # somebody removed the gateway at this very moment
@@ -140,7 +184,7 @@ class GatewayKeeper:
 
     def _follow(self, census: Census) -> None:
         nftables.follow(census)
-        self._form = _form()
+        self._form = note_form(self._settings.state)
 
 
 def _form() -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Protocol
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from hedgerow.dashboards.api.giver import Giver
 from hedgerow.dashboards.api.problems import PROBLEMS
@@ -78,10 +79,10 @@ def _number(day: date) -> int:
     return (day - _EPOCH).days
 
 
-def last_days(now: float) -> tuple[date, date]:
-    """What an audit tells where nobody says otherwise."""
-    today = datetime.fromtimestamp(now, UTC).date()
-    return today - timedelta(days=AUDIT_DAYS - 1), today
+def last_days(now: float, first: date | None = None, last: date | None = None) -> tuple[date, date]:
+    """What an audit tells where nobody says otherwise: up to today, and a month of it."""
+    last = last or datetime.fromtimestamp(now, UTC).date()
+    return first or last - min(timedelta(days=AUDIT_DAYS - 1), last - date.min), last
 
 
 def make_voucher_api(control: VoucherControl) -> APIRouter:
@@ -108,5 +109,7 @@ def add_audit(api: APIRouter, reader: Reader, policy: Callable[[], Policy], cloc
 
     @api.get("/audit")
     async def audited(first: Annotated[date | None, Query()] = None, last: Annotated[date | None, Query()] = None) -> tuple[AuditRow, ...]:
-        usual = last_days(clock())
-        return await run_in_threadpool(audit, reader, policy(), first or usual[0], last or usual[1])
+        since, until = last_days(clock(), first, last)
+        if since > until:
+            raise HTTPException(422, f"There are no days from {since} to {until}: the first comes after the last.")
+        return await run_in_threadpool(audit, reader, policy(), since, until)
