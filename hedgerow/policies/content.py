@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote_plus, unquote_to_bytes, urlsplit
 
 from hedgerow.policies.data import read_data
 from hedgerow.policies.tenants import Tenants
@@ -78,13 +78,32 @@ def plain_words(text: str) -> str:
 
 
 def words_of_search(url: str, parameter: str) -> str:
-    """The words of a search in their plain form, from the engine's parameter of a URL; empty if there are none."""
+    """The words of a search in their plain form, from the engine's parameter of a URL; empty if there are none.
+
+    >>> words_of_search("https://a.example/?q=O%C3%B9&q=est-ce", "q")
+    ' ou est ce '
+    """
+    parts = urlsplit(url).query.split("&")
+    words = " ".join(_value_of(part) for part in parts if name_of(part) == parameter)
+    return plain_words(words) if words else ""
+
+
+def name_of(part: str) -> str:
+    """The name of one parameter of a query or a form, as engines understand it: some leave out spaces around it.
+
+    >>> name_of("+%71=cats")
+    'q'
+    """
+    return unquote_plus(part.partition("=")[0]).strip()
+
+
+def _value_of(part: str) -> str:
+    """The value of a parameter; what is no UTF-8 is read in Latin-1 too."""
+    value = unquote_to_bytes(part.partition("=")[2].replace("+", " ").encode("utf-8", "surrogateescape"))
     try:
-        pairs = parse_qsl(urlsplit(url).query, max_num_fields=100)
-    except ValueError:
-        return ""
-    words = " ".join(value for name, value in pairs if name == parameter)
-    return plain_words(words[:2000]) if words else ""
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"{value.decode('utf-8', 'replace')} {value.decode('latin-1')}"
 
 
 def blocked_search(words: str, terms: Sequence[str]) -> str | None:

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from urllib.parse import quote, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from hedgerow.blocklists.names import parse_url
+from hedgerow.policies.content import name_of
 from hedgerow.policies.data import read_data
 from hedgerow.policies.model import SafeSearch
 
@@ -114,12 +115,11 @@ def is_search(engine: Engine, url: str) -> bool:
     plain = _SLASHES.sub("/", parts.path).lower()
     if plain in engine.paths or plain.removesuffix("/") in engine.paths:
         return True
-    names = {unquote_plus(part.partition("=")[0]) for part in parts.query.split("&")}
-    return not engine.dns and engine.words in names
+    return not engine.dns and engine.words in map(name_of, parts.query.split("&"))
 
 
 def _changed_query(query: str, remove: frozenset[str], parameters: Mapping[str, str]) -> str:
     # The other parameters stay byte for byte as they were: engines sign some of them.
     dropped = remove | parameters.keys()
-    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) not in dropped]
+    kept = [part for part in query.split("&") if part and name_of(part) not in dropped]
     return "&".join(kept + [f"{quote(name)}={quote(value)}" for name, value in parameters.items()])

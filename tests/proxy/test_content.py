@@ -190,8 +190,10 @@ def test_searches_that_are_sent_as_a_form(searching: Stand, net: SmallInternet, 
         assert told["method"] == "POST"
         assert told["body"]["sha256"] == hashlib.sha256(sent.encode()).hexdigest()
         assert [value for name, value in told["headers"] if name.lower() == "content-length"] == [str(len(sent))]
-    answer = search("query=vape+pen")
-    assert (answer.status, "These words are not searched for here" in answer.text) == (403, True)
+    more = "&x=1" * 200
+    for form in ("query=vape+pen", f"query=vape+pen{more}", "query=vápe pen", "query=v%E1pe+pen", "+query=vape+pen", "#&query=vape pen"):
+        answer = search(form)
+        assert (answer.status, "These words are not searched for here" in answer.text) == (403, True), form
     assert search("query=vape+pen", host=INSPECTED).status == 200, "this is no search engine"
     help = search("query=i+want+to+die", "-H", "Accept: text/html")
     assert (help.status, "0800 1111" in help.text, "query=i+want+to+die" in help.text) == (200, True, True)
@@ -211,7 +213,18 @@ def test_a_search_that_cannot_be_read_is_none(searching: Stand, net: SmallIntern
             continue
         assert fetch(searching, url, version, *how).status == 403, how
     assert fetch(searching, net.url(STARTPAGE, "/upload"), version, "-F", "picture=x").status == 200, "this is no search"
+    assert fetch(searching, url, version, "-d", "").status == 200, "there is nothing to be read"
     assert fetch(searching, net.url("www.google.com", "/search"), version, "-F", "q=x").status == 200, "DNS keeps it safe"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_request_that_names_two_engines_is_kept_safe_for_both(stand: Stand, net: SmallInternet, version: str) -> None:
+    asked = "query=cats&qadf=none&q=cats&safe=0"
+    url = net.url(STARTPAGE, f"/?{asked}")
+    told = fetch(stand, url, version, "-H", "Host: www.mojeek.com").json()
+    assert told["target"] == "/?query=cats&q=cats&qadf=heavy&safe=1"
+    told = fetch(stand, net.url(STARTPAGE, "/"), version, "-H", "Host: www.mojeek.com", "-d", asked).json()
+    assert told["body"]["sha256"] == hashlib.sha256(b"query=cats&q=cats&qadf=heavy&safe=1").hexdigest()
 
 
 def test_help_is_offered_before_the_results_and_nobody_hears_of_it(searching: Stand, net: SmallInternet) -> None:

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from mitmproxy import connection, http
 
@@ -306,9 +306,9 @@ class Inspection:
         if decision.verdict is Verdict.BLOCK:
             self._answer(flow, self._blocked(flow, ruleset, request, decision))
             return
-        for each, (_, verdict) in zip(sent, judged, strict=True):
+        for each, verdict in judged:
             if verdict.verdict is Verdict.REWRITE:
-                self._keep_safe(flow, ruleset, each, verdict, form)
+                self._keep_safe(flow, ruleset, each, verdict, is_form=form is not None)
         content.prepare(flow, ruleset)
         excepted = decision.reason in _OPENED_BY_HAND
         self.running[flow.id] = Running(flow.client_conn, self._addresses[flow.client_conn.id], ruleset, requests, excepted)
@@ -340,17 +340,19 @@ class Inspection:
         reader = self.judge.page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))
         return self.judge.page.blocked(decision, request.host, request.url, self._clock(), content.form(flow.request.headers), reader)
 
-    def _keep_safe(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision, form: str | None) -> None:
+    def _keep_safe(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision, *, is_form: bool) -> None:
+        """For one of the engines that are named; what was changed for another stays so."""
         engine = self._engines.by_id[decision.what]
         level = ruleset.youtube if engine.youtube else ruleset.safe_search
         assert request.url is not None
         fields = tuple((name, value) for name, value in flow.request.headers.items(multi=True))
-        url, changed = apply_safe_search(engine, level, request.url, fields)
-        if url != request.url:
+        before = urljoin(request.url, "/")[:-1] + flow.request.path
+        url, changed = apply_safe_search(engine, level, before, fields)
+        if url != before:
             parts = urlsplit(url)
             flow.request.path = parts.path + (f"?{parts.query}" if parts.query else "")
-        if form is not None:
-            flow.request.content = search_forms.kept_safe(engine, level, request.url, form).encode("latin-1")
+        if is_form:
+            flow.request.content = search_forms.kept_safe(engine, level, before, search_forms.read(flow)).encode("latin-1")
         for name, value in changed:
             if (name, value) not in fields:
                 flow.request.headers[name] = value

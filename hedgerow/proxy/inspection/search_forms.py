@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from mitmproxy import http
 
+from hedgerow.policies.content import name_of
 from hedgerow.policies.model import Request, SafeSearch
 from hedgerow.policies.safe_search import Engine, Engines, apply_safe_search, is_search
 from hedgerow.proxy.asking import MAX_FORM
 
 _FORM = "application/x-www-form-urlencoded"
+_IN_QUERY = "%=+!$'()*,;:@/?"
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -43,12 +45,9 @@ def with_words(request: Request, form: str) -> Request:
     engine = Engines.load().engine_of(request.host)
     if engine is None or request.url is None:
         return request
-    try:
-        words = [pair for pair in parse_qsl(form, max_num_fields=100) if pair[0] == engine.words]
-    except ValueError:
-        words = []
+    words = (part for part in form.split("&") if name_of(part) == engine.words)
     parts = urlsplit(request.url)
-    query = "&".join(each for each in (parts.query, urlencode(words)) if each)
+    query = "&".join(each for each in (parts.query, *(quote(part, _IN_QUERY, "latin-1") for part in words)) if each)
     return replace(request, url=urlunsplit(parts._replace(query=query)))
 
 
@@ -65,5 +64,5 @@ def kept_safe(engine: Engine, level: SafeSearch, url: str, form: str) -> str:
 
 def is_hidden(flow: http.HTTPFlow, engine: Engine, url: str) -> bool:
     """Whether this may be a search whose words and parameters cannot be read, of an engine that nothing else keeps safe."""
-    has_body = flow.request.method not in _BODILESS
+    has_body = flow.request.method not in _BODILESS and flow.request.headers.get("content-length") != "0"
     return has_body and bool(engine.words) and not engine.dns and not engine.youtube and is_search(engine, url)
