@@ -9,13 +9,13 @@ import time
 import dnslib
 import pytest
 import uvloop
-from small_internet import SmallInternet
+from small_internet import Fault, SmallInternet
 
 from hedgerow.dns.listening.clients import Client
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 
-from .conftest import ALLOW, Running, rules, running
+from .conftest import ALLOW, Running, ask, rules, running
 
 BEDTIME = Decision(Verdict.BLOCK, Reason.BEDTIME, "every-day")
 ASKED_A_SECOND = 1000
@@ -74,3 +74,32 @@ async def under_load(server: Running) -> list[tuple[float, bytes]]:
         await asyncio.sleep(0.2)
         loop.remove_reader(sock)
     return answered
+
+
+@pytest.mark.parametrize("how", ["a boundary", "a new policy", "nobody any more"])
+def test_who_waits_for_the_upstream_meanwhile_gets_the_new_answer(internet: SmallInternet, how: str) -> None:
+    async def main() -> bytes | None:
+        async with running(internet.nameserver.upstream) as server:
+            until = time.time() + 0.3
+            day, night = Client(DeviceId("tablet"), rules(1, until if how == "a boundary" else None)), Client(DeviceId("tablet"), rules(2))
+
+            def decide(ruleset: Ruleset, _request: Request) -> Decision:
+                return ALLOW if ruleset.id == 1 else BEDTIME
+
+            server.server.swap(lambda _address: day if how != "a boundary" or time.time() < until else night, decide)
+            with internet.nameserver.misbehaving(Fault.SLOW, delay=0.6):
+                question = asyncio.create_task(ask(server.port, bytes(dnslib.DNSRecord.question("late.wild.example").pack())))
+                await asyncio.sleep(0.2)
+                if how == "a new policy":
+                    server.server.swap(lambda _address: night, decide)
+                elif how == "nobody any more":
+                    server.server.swap(lambda _address: None, decide)
+                return await question
+
+    message = asyncio.run(main())
+    assert message is not None
+    record = dnslib.DNSRecord.parse(message)
+    if how == "nobody any more":
+        assert (record.header.rcode, record.rr) == (5, [])
+    else:
+        assert [str(rr.rdata) for rr in record.rr] == ["0.0.0.0"]

@@ -61,10 +61,10 @@ class Known:
     What is counted in `words` is not in `hits` yet.
     """
 
-    __slots__ = ("bucket", "client", "hits", "key", "prefix", "words")
+    __slots__ = ("address", "bucket", "client", "hits", "key", "prefix", "words")
 
-    def __init__(self, key: Key, client: Client, prefix: bytes, bucket: Bucket) -> None:
-        self.key = key
+    def __init__(self, key: Key, address: str, client: Client, prefix: bytes, bucket: Bucket) -> None:
+        self.key, self.address = key, address
         self.bucket = bucket
         self.client = client
         self.prefix = prefix
@@ -109,6 +109,12 @@ class Clients:
         if now >= self._stale_at or self._clocks.wall() >= self._boundary:
             self.forget()
 
+    def has_ended(self, known: Known) -> bool:
+        """Do other rules hold for this client than when it was found?"""
+        ruleset = known.client.ruleset
+        is_past = ruleset.until is not None and self._clocks.wall() >= ruleset.until
+        return is_past or self._prefix_of(ruleset) != known.prefix
+
     def find(self, key: Key, address: str) -> Known | None:
         """The client at `address`, kept under `key`; None for one that may not ask, who is not kept: strangers are without number."""
         client = self.client_of(address.partition("%")[0])
@@ -119,7 +125,7 @@ class Clients:
         until = client.ruleset.until
         if until is not None:
             self._boundary = min(self._boundary, until)
-        found = self.known[key] = Known(key, client, self._prefix_of(client.ruleset), self.limits.bucket(address, client.device))
+        found = self.known[key] = Known(key, address, client, self._prefix_of(client.ruleset), self.limits.bucket(address, client.device))
         return found
 
     def learn(self, known: Known, words: bytes, name_end: int, entry: Entry) -> None:

@@ -105,10 +105,21 @@ class Responder:
             self._waiting -= 1
             bucket.waiting -= 1
             self._miss_seconds.observe(self.resolver.clocks.steady() - began)
-            later(self._told(known, answer))
+            if self.clients.has_ended(known):
+                self._answer_anew(known, data, transport, later)
+            else:
+                later(self._told(known, answer))
 
         self.resolver.forward(found, done)
         return LATER
+
+    def _answer_anew(self, known: Known, data: bytes, transport: str, later: Callable[[bytes | None], None]) -> None:
+        """While this query waited for the upstreams, other rules have come: what the old ones say of it is not said any more."""
+        self.clients.keep_time(self.resolver.clocks.steady())
+        now = self.clients.known.get(known.key) or self.clients.find(known.key, known.address)
+        message = self.refuse(data) if now is None else self.answer(now, data, transport, later)
+        if not isinstance(message, Later):
+            later(message)
 
     def refuse(self, data: bytes) -> bytes | None:
         """What a client outside the network gets: never more than it sent, and nothing was looked up; in a flood, nothing."""
