@@ -13,6 +13,7 @@ from hedgerow.dns.later import LATER, Later
 from hedgerow.dns.listening.client_ids import FORWARDER, MAC
 from hedgerow.dns.listening.clients import ClientOf, Clients, Key, Known, Observe
 from hedgerow.dns.listening.limits import FEW_WAITING, MAX_WAITING_OF_ONE
+from hedgerow.dns.listening.padding import ENCRYPTED, padded, wants_padding
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.series import Histogram
 from hedgerow.dns.wire import Malformed
@@ -66,7 +67,12 @@ class Responder:
 
     def answer(self, known: Known, data: bytes, transport: str, later: Callable[[bytes | None], None]) -> bytes | Later | None:
         """Answer a query: now, not at all, or by calling `later` once (`Later`)."""
-        return self.cached(known, data, transport) or self.miss(known, data, transport, later)
+        if transport not in ENCRYPTED or not wants_padding(data):
+            return self.cached(known, data, transport) or self.miss(known, data, transport, later)
+        message = self.cached(known, data, transport) or self.miss(
+            known, data, transport, lambda late: later(None if late is None else padded(late))
+        )
+        return padded(message) if isinstance(message, bytes) else message
 
     def cached(self, known: Known, data: bytes, transport: str) -> bytes | None:
         """The answer where the cache has one, found without parsing, as the datagram listeners do it by themselves."""
@@ -117,7 +123,7 @@ class Responder:
         """While this query waited for the upstreams, other rules have come: what the old ones say of it is not said any more."""
         self.clients.keep_time(self.resolver.clocks.steady())
         now = self.clients.known.get(known.key) or self.clients.find(known.key, known.address)
-        message = self.refuse(data) if now is None else self.answer(now, data, transport, later)
+        message = self.refuse(data) if now is None else self.cached(now, data, transport) or self.miss(now, data, transport, later)
         if not isinstance(message, Later):
             later(message)
 

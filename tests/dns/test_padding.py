@@ -1,0 +1,96 @@
+"""Answers over encrypted channels are padded for who pads, and nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+
+import dnslib
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_internet import SmallInternet
+
+from hedgerow.dns import answers, wire
+from hedgerow.dns.listening.padding import BLOCK, padded, wants_padding
+from hedgerow.policies.model import Decision, Reason, Verdict
+
+from .conftest import running
+
+COOKIE, PADDING = dnslib.EDNSOption(10, b"12345678"), dnslib.EDNSOption(12, bytes(31))
+
+
+def query(*options: dnslib.EDNSOption, edns: bool = True, name: str = "casino.example") -> bytes:
+    question = dnslib.DNSRecord.question(name)
+    if edns:
+        question.add_ar(dnslib.EDNS0(udp_len=1232, opts=list(options)))
+    return bytes(question.pack())
+
+
+def answer(data: bytes, what: str = "gambling") -> bytes:
+    asked = wire.parse_query(data, stream=True)
+    return answers.message(asked, answers.blocked(asked, Decision(Verdict.BLOCK, Reason.CATEGORY, what)))
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        (query(PADDING), True),
+        (query(COOKIE, PADDING), True),
+        (query(dnslib.EDNSOption(12, b"")), True),
+        (query(COOKIE), False),
+        (query(), False),
+        (query(edns=False), False),
+        (query(dnslib.EDNSOption(10, b"\0\x0c\0\x04abcd")), False),
+    ],
+)
+def test_who_pads_is_padded_for(data: bytes, wanted: bool) -> None:
+    assert wants_padding(data) is wanted
+
+
+@given(st.binary(max_size=100))
+def test_junk_is_no_trouble(data: bytes) -> None:
+    wants_padding(data)
+    padded(data)
+
+
+@pytest.mark.parametrize("size", range(1, 60))
+def test_the_answer_stays_what_it_was(size: int) -> None:
+    """Whatever the length of the extended error: it may look like the beginning of the record that it is in."""
+    plain = answer(query(PADDING), "x" * size)
+    longer = padded(plain)
+    assert len(longer) % BLOCK == 0
+    before, after = dnslib.DNSRecord.parse(plain), dnslib.DNSRecord.parse(longer)
+    assert after.rr == before.rr
+    options = [(option.code, option.data) for rr in after.ar for option in rr.rdata]
+    assert options[:-1] == [(option.code, option.data) for rr in before.ar for option in rr.rdata]
+    assert options[-1][0] == 12
+    assert not any(options[-1][1])
+
+
+def test_where_there_is_no_room_nothing_is_added() -> None:
+    without = answer(query(edns=False))
+    assert padded(without) == without
+    full = b"\xff" * 65_510 + wire.opt_bytes(0, dnssec=False)
+    assert padded(full) == full
+
+
+@pytest.mark.parametrize(("transport", "is_padded"), [("dot", True), ("doh", True), ("doq", True), ("tcp", False)])
+@pytest.mark.parametrize("name", ["adult.example", "news.example"])
+def test_over_encrypted_transports_only(internet: SmallInternet, transport: str, is_padded: bool, name: str) -> None:
+    """Whether the answer comes at once, later or from the cache."""
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            here = server.server.responder
+            for options, wanted in (((PADDING,), is_padded), ((PADDING,), is_padded), ((), False)):
+                known = here.asker("127.0.0.1", "127.0.0.1", b"")
+                assert known is not None
+                later: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+                message = here.answer(known, query(*options, name=name), transport, later.set_result)
+                if not isinstance(message, bytes):
+                    message = await later
+                assert message is not None
+                assert (len(message) % BLOCK == 0) is wanted
+                assert len(dnslib.DNSRecord.parse(message).rr) == 1
+
+    asyncio.run(main())
