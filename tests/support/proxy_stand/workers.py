@@ -111,8 +111,14 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
     key = load_key(world.state / "pass.key")
     gate = Gate(builder.gate_judge(world), [world.inspector_socket], key, world.limits)
     builder.judge = builder.gate_judge  # type: ignore[method-assign]
-    port = await gate.listen("127.0.0.1", 0)
-    await gate.listen("::1", port)
+    port = 0
+    while not port:
+        port = await gate.listen("127.0.0.1", 0)
+        try:
+            await gate.listen("::1", port)
+        except OSError:  # taken there by somebody else
+            await gate.close()
+            port = 0
     _settle()
     pipe.send(port)
     await _obey(pipe, builder, gate)
