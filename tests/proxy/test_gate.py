@@ -60,6 +60,15 @@ def client_context(authority: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(authority))
 
 
+@contextlib.contextmanager
+def inspected(stand: Stand, net: SmallInternet) -> Iterator[ssl.SSLSocket]:
+    """A connection to a host that is looked into, under our certificate."""
+    with connected(stand, CHILD_WITH_CA) as client:
+        open_tunnel(client, "www.school.example", net.origins.https_port)
+        with client_context(stand.ca).wrap_socket(client, server_hostname="www.school.example", suppress_ragged_eofs=True) as tls:
+            yield tls
+
+
 # Refuse.
 
 
@@ -482,6 +491,39 @@ def test_idle_and_half_closed_tunnels_are_ended(net: SmallInternet, policy: str)
             with contextlib.suppress(OSError):
                 assert tls.recv(1) == b""
             assert 0.5 < time.monotonic() - start < 9, "nobody ended it"
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /page HTTP/1.1\r\nHost: www.school.example\r\n\r\n"], ids=["at once", "after an answer"])
+def test_an_idle_inspected_connection_is_ended(net: SmallInternet, policy: str, said: bytes) -> None:
+    with proxy_stand(net, policy, limits=Limits(idle=1.0)) as stand, inspected(stand, net) as tls:
+        tls.sendall(said)
+        with contextlib.suppress(OSError):
+            while tls.recv(65536):
+                pass
+        assert stand.counters()["hedgerow_proxy_dropped_total", "timeout"] == 1
+
+
+def test_a_later_head_of_an_inspected_connection_has_the_time_of_the_first(net: SmallInternet, policy: str) -> None:
+    """However many bytes of it come; and a connection on which heads come whole goes on."""
+    question = b"GET /page HTTP/1.1\r\nHost: www.school.example\r\n\r\n"
+    with proxy_stand(net, policy, limits=Limits(head=1.0)) as stand, inspected(stand, net) as slow, inspected(stand, net) as good:
+        slow.sendall(question)
+        assert slow.recv(65536).startswith(b"HTTP/1.1 200")
+        slow.sendall(question[:-2])
+        trickles = 0
+        with contextlib.suppress(OSError):
+            slow.settimeout(0.1)
+            while trickles < 100:
+                good.sendall(question[:9])
+                good.sendall(question[9:])
+                assert good.recv(65536).startswith(b"HTTP/1.1 200")
+                slow.sendall(b"X: y\r\n")
+                with contextlib.suppress(TimeoutError):
+                    if not slow.recv(65536):
+                        break
+                trickles += 1
+        assert 1 < trickles < 100
+        assert stand.counters()["hedgerow_proxy_dropped_total", "timeout"] == 1
 
 
 # Cutting.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,14 +49,20 @@ def test_a_pinned_app_gets_through_the_second_time(forgetful: Stand, net: SmallI
     assert fetch(forgetful, net, "h2.example").status == 0, "another host is another matter"
 
 
-def handshake_alone(stand: Stand, net: SmallInternet, host: str = INSPECTED) -> None:
-    """As an app that looks at the certificate after the handshake, and hangs up: what pinning libraries on phones do."""
+@contextlib.contextmanager
+def after_handshake(stand: Stand, net: SmallInternet, host: str) -> Iterator[ssl.SSLSocket]:
     with socket.create_connection(stand.proxy, 5, source_address=(CHILD_WITH_CA, 0)) as sock:
         sock.sendall(f"CONNECT {host}:{net.origins.https_port} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert b" 200 " in sock.recv(999)
         context = ssl.create_default_context(cafile=str(stand.ca))
-        with context.wrap_socket(sock, server_hostname=host):
-            pass
+        with context.wrap_socket(sock, server_hostname=host) as secure:
+            yield secure
+
+
+def handshake_alone(stand: Stand, net: SmallInternet, host: str = INSPECTED) -> None:
+    """As an app that looks at the certificate after the handshake, and hangs up: what pinning libraries on phones do."""
+    with after_handshake(stand, net, host):
+        pass
 
 
 def test_an_app_that_hangs_up_after_the_handshake_gets_through_the_fourth_time(forgetful: Stand, net: SmallInternet) -> None:
@@ -72,6 +81,20 @@ def test_connections_that_a_browser_does_not_need_are_no_refusals(forgetful: Sta
         handshake_alone(forgetful, net, "h2.example")
     wait_until(lambda: forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0) == refused + 4, 5)
     assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, "h2.example")
+
+
+def test_connections_that_are_reset_long_after_are_no_refusals(forgetful: Stand, net: SmallInternet) -> None:
+    """A browser's spare connections, on a device that leaves the network."""
+    host = "chat.example"  # which no other test has been to before
+    refused = forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0)
+    with contextlib.ExitStack() as stack:
+        spare = [stack.enter_context(after_handshake(forgetful, net, host)) for _ in range(3)]
+        time.sleep(2.5)
+        for each in spare:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wait_until(lambda: forgetful.counters()["hedgerow_proxy_open_tunnels",] == 0, 5)
+    assert forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0) == refused
+    assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
 
 
 def test_what_is_blocked_stays_blocked(forgetful: Stand, net: SmallInternet) -> None:

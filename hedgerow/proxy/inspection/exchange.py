@@ -43,7 +43,8 @@ class Exchange:
 
     def __init__(self, office: Office, line: Line, context: Context, offers: tuple[str, ...]) -> None:
         self.line = line
-        self.began = self.seen = asyncio.get_running_loop().time()
+        self.began = self._rested = asyncio.get_running_loop().time()
+        self._moved = 0
         self.client = context.client
         self.is_over = False
         self._has_spoken = False
@@ -57,6 +58,7 @@ class Exchange:
         self._unsaid: Connection | None = None  # to whom what the layers are about to say was said already
         self._events: deque[events.Event] = deque()
         self._is_busy = False
+        self._unfinished: tuple[int, float] | None = None  # which head has begun, and when that was seen
         self._lines: dict[Connection, Line] = {self.client: line}
         self._connections: dict[Line, Connection] = {line: self.client}
         self._origins: dict[Line, Origin] = {}
@@ -78,6 +80,25 @@ class Exchange:
     def abort(self) -> None:
         """End it at once, with what was still to be sent."""
         self.line.abort()
+
+    def rests(self, now: float) -> float:
+        """Seconds since this first saw that nothing moves between the client and us, in the loop's time.
+
+        What origins say that does not reach the client is none of it: some are asked every minute whether they are still there.
+        """
+        if self.moved != self._moved:
+            self._moved, self._rested = self.moved, now
+        return now - self._rested
+
+    def head_takes(self, now: float) -> float:
+        """Seconds since the client's head that is not complete yet was first seen by this, in the loop's time; 0 where there is none."""
+        number = self._layer.unfinished_head() if self._layer is not None else None
+        if number is None:
+            self._unfinished = None
+            return 0.0
+        if self._unfinished is None or self._unfinished[0] != number:
+            self._unfinished = (number, now)
+        return now - self._unfinished[1]
 
     @property
     def moved(self) -> int:
@@ -115,7 +136,7 @@ class Exchange:
 
     def _note_second_thoughts(self) -> None:
         """The client has left: if without a word, it may have disliked our certificate."""
-        has_just_begun = asyncio.get_running_loop().time() - self.seen < _ON_SECOND_THOUGHTS
+        has_just_begun = asyncio.get_running_loop().time() - self.began < _ON_SECOND_THOUGHTS
         if self.client.tls and not self._has_spoken and has_just_begun:
             self._has_spoken = True
             self._office.inspection.certificate_refused(self.client, self._context.server.address, None)
@@ -179,7 +200,6 @@ class Exchange:
         return self._short.is_idle(connection) or (self._layer is not None and self._layer.is_idle(connection))
 
     def _tell(self, event: events.ConnectionEvent) -> None:
-        self.seen = asyncio.get_running_loop().time()
         try:
             is_told = self._short.hears(event)
         except Exception:
@@ -242,7 +262,6 @@ class Exchange:
         if self._is_busy:
             return
         self._is_busy = True
-        self.seen = asyncio.get_running_loop().time()
         try:
             while pending:
                 for command in layer.handle_event(pending.popleft()):

@@ -43,7 +43,8 @@ LIFE_LIMIT = 24 * 3600.0
 """Seconds after which a connection is ended however busy it is, as tunnels are."""
 
 HELLO_LIMIT = 10.0
-"""Seconds from when a connection is taken over until its handshake is done, or its first words show that there will be none."""
+"""Seconds from when a connection is taken over until its handshake is done, or its first words show that there will be none; and for a
+head that has begun."""
 
 RETIRED_FOR = 3600.0
 """Seconds that an inspector whose successor serves gives to what is still open."""
@@ -79,6 +80,7 @@ class Inspector:
         refusals: Refusals | None = None,
         device_limit: int = DEVICE_LIMIT,
         hello_limit: float = HELLO_LIMIT,
+        idle_limit: float = IDLE_LIMIT,
         life_limit: float = LIFE_LIMIT,
     ) -> None:
         self.counters = Counters()
@@ -91,6 +93,7 @@ class Inspector:
         self._guests: set[Guest] = set()
         self._by_client: dict[str, Exchange] = {}
         self._hello_limit = hello_limit
+        self._idle_limit = idle_limit
         self._life_limit = life_limit
         self._by_device = DeviceLimit(device_limit)
         self._device_of: dict[str, DeviceId] = {}
@@ -246,9 +249,10 @@ class Inspector:
         """Who does not say what he wants, who has said nothing for long, and whose time is over; `now` in the loop's time."""
         for guest in tuple(self._guests):
             if isinstance(guest, Exchange):
-                is_over = now - guest.seen > IDLE_LIMIT or now - guest.began > self._life_limit
+                is_idle = guest.rests(now) > self._idle_limit or guest.head_takes(now) > self._hello_limit
+                is_over = is_idle or now - guest.began > self._life_limit
             else:
-                is_over = now - guest.seen > self._hello_limit
+                is_over = guest.rests(now) > self._hello_limit
             if is_over:
                 self.counters.add("hedgerow_proxy_dropped_total", "timeout")
                 guest.abort()

@@ -29,14 +29,11 @@ _numbers = count(1)
 
 
 class Introduction:
-    """Owns a client's line until it is known what is spoken. `first` is what the client has said to the gate after its CONNECT, if any.
-
-    `seen` is when it came, in the loop's time.
-    """
+    """Owns a client's line until it is known what is spoken. `first` is what the client has said to the gate after its CONNECT, if any."""
 
     def __init__(self, office: Office, who: Introduced, first: bytes) -> None:
         self.line = _FreshLine(self)
-        self.seen = asyncio.get_running_loop().time()
+        self._began = asyncio.get_running_loop().time()
         self.client = Client(
             id=f"c{next(_numbers)}", peername=(who.address, 0), sockname=("", 0), state=ConnectionState.OPEN,
             timestamp_start=office.clock(),
@@ -67,6 +64,10 @@ class Introduction:
 
     def abort(self) -> None:
         self.line.abort()
+
+    def rests(self, now: float) -> float:
+        """Seconds since it came, in the loop's time: what its client says does not prolong its time."""
+        return now - self._began
 
     # What happens on the line.
 

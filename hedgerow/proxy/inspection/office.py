@@ -15,14 +15,13 @@ from hedgerow.proxy.judge import Counters
 
 
 class Guest(Protocol):
-    """Somebody who is at the inspector: a connection that begins, or an exchange. `seen` is when it last moved, in the loop's time."""
-
-    seen: float
+    """Somebody who is at the inspector: a connection that begins, or an exchange."""
 
     @property
     def line(self) -> Line: ...
 
     def abort(self) -> None: ...
+    def rests(self, now: float) -> float: ...
 
 
 class Office(Protocol):

@@ -139,7 +139,7 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
     refusals = Refusals(world.state / "pass-through")
     inspector = Inspector(
         builder.judge(world), key, authority, upstream_ca=world.upstream_ca, refusals=refusals, device_limit=world.limits.device,
-        hello_limit=world.limits.head, life_limit=world.limits.lifetime,
+        hello_limit=world.limits.head, idle_limit=world.limits.idle, life_limit=world.limits.lifetime,
     )  # fmt: skip
 
     def ready() -> None:

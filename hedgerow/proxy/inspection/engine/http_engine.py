@@ -346,6 +346,12 @@ class HttpLayer(_layers.HttpLayer):
         is_reading = isinstance(server, _http1.Http1Server) and server.state == server.read_headers and not server.buf
         return is_reading and not self.streams
 
+    def unfinished_head(self) -> int | None:
+        """The number of an HTTP/1 client's request whose head has begun and is not complete, None if there is none."""
+        server: Any = self.connections[self.context.client]
+        is_unfinished = isinstance(server, _http1.Http1Server) and server.state == server.read_headers and bool(server.buf)
+        return server.stream_id if is_unfinished else None
+
     def get_connection(self, event: _layers.GetHttpConnection, *, reuse: bool = True) -> Commands:
         """A connection that fits and is free, or a new one. One that failed says nothing about the next attempt."""
         found = self._find(event) if reuse else None
