@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Coroutine
 from ipaddress import ip_address
 from struct import pack
@@ -69,7 +70,7 @@ class Resolver:
         self.answers: ClockCache[Entry] = ClockCache(MAX_ANSWERS, for_answers)
         self.resolutions: ClockCache[Resolution] = ClockCache(MAX_RESOLUTIONS, cache_octets - for_answers)
         self.suffixes: dict[bytes, bytes] = {}  # for datagrams: see `cache.learn_suffix`
-        self._stream_suffixes: dict[bytes, bytes] = {}
+        self._suffixes: defaultdict[str, dict[bytes, bytes]] = defaultdict(dict, udp=self.suffixes)
         self._circumstances = circumstances or Circumstances(decide)
         self._tunnels = TunnelWatch()
         self._twins = Twins(self.clocks.steady)
@@ -100,7 +101,7 @@ class Resolver:
 
     def suffixes_for(self, transport: str) -> dict[bytes, bytes]:
         """The table of `cache.learn_suffix` for what comes over a transport."""
-        return self.suffixes if transport == "udp" else self._stream_suffixes
+        return self._suffixes[transport]
 
     def sweep(self, now: float, steps: int) -> None:
         """Forget what has expired; to be called about once a second."""
@@ -128,7 +129,7 @@ class Resolver:
         if data[2] & 0x78:
             return Answer(answers.error(data, wire.NOTIMP))
         try:
-            query = wire.parse_query(data, stream=transport != "udp")
+            query = wire.parse_query(data, transport)
         except Malformed:
             return Answer(answers.error(data, wire.FORMERR))
         refusal = _refusal(query)

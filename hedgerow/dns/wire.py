@@ -47,6 +47,18 @@ LARGE_SHAPE: Final = 4
 STREAM_SHAPE: Final = 8
 STRUCTURED_SHAPE: Final = 16  # the asker can read a structured error
 
+# Bits that a transport sets. Answers are kept for each by itself, since they are counted for it.
+_TRANSPORT_SHAPES: Final = {
+    "udp": 0,
+    "tcp": STREAM_SHAPE,
+    "gate": STREAM_SHAPE,
+    "dot": STREAM_SHAPE | 0x20,
+    "doh": STREAM_SHAPE | 0x40,
+    "doq": STREAM_SHAPE | 0x60,
+}
+_TRANSPORTS: Final = {shape: transport for transport, shape in reversed(_TRANSPORT_SHAPES.items())}
+_TRANSPORT_MASK: Final = STREAM_SHAPE | 0x60
+
 # Octets of a query behind its name that tell the shape: type and class, the OPT record up to the header of its first option. What the
 # options hold (cookies, padding) does not matter.
 SUFFIX_OCTETS: Final = 19
@@ -227,7 +239,7 @@ def name_of(host: str) -> bytes:
     return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
 
 
-def parse_query(data: bytes, *, stream: bool = False) -> Query:
+def parse_query(data: bytes, transport: str = "udp") -> Query:
     """The question of a query whose opcode is QUERY. Raises Malformed."""
     if len(data) < HEADER:
         raise Malformed("shorter than a header")
@@ -251,7 +263,7 @@ def parse_query(data: bytes, *, stream: bool = False) -> Query:
         raise Malformed("octets after the end")
     if additional > 1 or (additional and edns is None) or (edns is not None and edns.version):
         cacheable = False
-    shape = _shape(edns, stream)
+    shape = _shape(edns) | _TRANSPORT_SHAPES[transport]
     return Query(data, end, name.lower(), qtype, qclass, edns, shape, cacheable)
 
 
@@ -264,7 +276,7 @@ def query_of(key: bytes) -> Query:
     """
     shape = key[-1]
     opt = opt_bytes(0, bool(shape & DNSSEC_SHAPE)) if shape & EDNS_SHAPE else b""
-    return parse_query(b"\0\0" + key[:-1] + opt, stream=bool(shape & STREAM_SHAPE))
+    return parse_query(b"\0\0" + key[:-1] + opt, _TRANSPORTS[shape & _TRANSPORT_MASK])
 
 
 def record_bytes(owner: bytes, rtype: int, ttl: int, rdata: bytes) -> bytes:
@@ -331,8 +343,8 @@ def _read_edns(data: bytes, at: int) -> Edns:
     return Edns(size, ttl >> 16 & 255, bool(ttl & 0x8000), data[record.start : record.end])
 
 
-def _shape(edns: Edns | None, stream: bool) -> int:
-    shape = STREAM_SHAPE if stream else 0
+def _shape(edns: Edns | None) -> int:
+    shape = 0
     if edns is not None:
         shape |= EDNS_SHAPE | (DNSSEC_SHAPE if edns.dnssec else 0) | (LARGE_SHAPE if edns.size >= UDP_SIZE else 0)
         error = option_of(edns.options, EXTENDED_ERROR) if edns.options else None

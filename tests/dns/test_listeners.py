@@ -227,6 +227,22 @@ def test_strangers_are_refused_and_nothing_is_looked_up_for_them(internet: Small
     asyncio.run(main())
 
 
+def test_an_answer_counts_for_the_transport_that_it_is_asked_over(internet: SmallInternet) -> None:
+    """Also where the same question came over another one before."""
+
+    async def main() -> dict[str, float]:
+        async with running(internet.nameserver.upstream) as server:
+            here = server.server.responder
+            for transport in ("tcp", "dot", "doh", "doq", "dot", "tcp", "doh", "doq", "doh"):
+                known = here.asker("127.0.0.1", "127.0.0.1", b"")
+                assert known is not None
+                assert here.answer(known, query("adult.example"), transport, lambda _: None)
+            server.server.flush()
+            return {labels[3]: count for labels, count in here.counters.items() if labels[0] == "hedgerow_dns_queries_total"}
+
+    assert asyncio.run(main()) == {"tcp": 2, "dot": 2, "doh": 3, "doq": 2}
+
+
 def test_what_is_refused_for_its_form_is_counted_by_cause(internet: SmallInternet) -> None:
     plain = query("news.example")
     version_one = bytearray(query("news.example", edns=b""))

@@ -27,7 +27,7 @@ def query(*options: dnslib.EDNSOption, edns: bool = True, name: str = "casino.ex
 
 
 def answer(data: bytes, what: str = "gambling") -> bytes:
-    asked = wire.parse_query(data, stream=True)
+    asked = wire.parse_query(data, "dot")
     return answers.message(asked, answers.blocked(asked, Decision(Verdict.BLOCK, Reason.CATEGORY, what)))
 
 

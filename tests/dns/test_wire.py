@@ -106,15 +106,23 @@ def test_malformed_queries(damage: object) -> None:
 
 
 def test_the_key_ignores_case_and_cookies_and_tells_shapes_apart() -> None:
-    def key(name: bytes = b"\x03WwW\x01a\0", qtype: int = 1, flags: bytes = b"\x01\0", opt: bytes = b"", stream: bool = False) -> bytes:
-        read = wire.parse_query(query(name, qtype, flags, opt), stream=stream)
+    def key(name: bytes = b"\x03WwW\x01a\0", qtype: int = 1, flags: bytes = b"\x01\0", opt: bytes = b"", transport: str = "udp") -> bytes:
+        read = wire.parse_query(query(name, qtype, flags, opt), transport)
         assert read.cacheable
         return read.key
 
     plain = key()
     assert key(b"\x03www\x01A\0") == plain
     assert key(opt=wire.opt_bytes(0, False)) == key(opt=wire.opt_bytes(0, False, wire.option_bytes(10, b"8 octets")))
-    shapes = [plain, key(flags=b"\0\0"), key(flags=b"\x01\x10"), key(flags=b"\x01\x20"), key(stream=True), key(qtype=65), key(qtype=97)]
+    shapes = [
+        plain,
+        key(flags=b"\0\0"),
+        key(flags=b"\x01\x10"),
+        key(flags=b"\x01\x20"),
+        *(key(transport=transport) for transport in ("tcp", "dot", "doh", "doq")),
+        key(qtype=65),
+        key(qtype=97),
+    ]
     shapes += [key(opt=wire.opt_bytes(0, True)), key(opt=wire.opt_bytes(0, False)), key(opt=b"\0\0\x29\x02\x00\0\0\0\0\0\0")]
     assert len(set(shapes)) == len(shapes)
 
@@ -151,11 +159,11 @@ def test_queries_with_strange_flags_are_not_cached(flags: bytes) -> None:
     st.integers(0, 65535),
     st.sampled_from([b"\x01\x00", b"\x01\x10", b"\x01\x30"]),
     st.sampled_from([None, False, True]),
-    st.booleans(),
+    st.sampled_from(["udp", "tcp", "dot", "doh", "doq"]),
 )
-def test_a_key_holds_all_that_is_needed_to_ask_again(name: bytes, qtype: int, flags: bytes, dnssec: bool | None, stream: bool) -> None:
+def test_a_key_holds_all_that_is_needed_to_ask_again(name: bytes, qtype: int, flags: bytes, dnssec: bool | None, transport: str) -> None:
     opt = b"" if dnssec is None else wire.opt_bytes(0, dnssec)
-    asked = wire.parse_query(query(name, qtype, flags, opt), stream=stream)
+    asked = wire.parse_query(query(name, qtype, flags, opt), transport)
     assert wire.query_of(asked.key)._replace(data=asked.data) == asked
 
 

@@ -184,7 +184,7 @@ def _keeps_alive(query: bytes) -> bool:
     if _KEEPALIVE.to_bytes(2) not in query:
         return False
     try:
-        edns = wire.parse_query(query, stream=True).edns
+        edns = wire.parse_query(query, "doq").edns
     except wire.Malformed:
         return False  # answered with FORMERR
     return edns is not None and wire.option_of(edns.options, _KEEPALIVE) is not None
