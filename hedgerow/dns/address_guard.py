@@ -13,6 +13,7 @@ type Networks = Iterable[IPv4Network | IPv6Network]
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4 as IPv6
 _NAT64: Final = b"\0\x64\xff\x9b" + bytes(8)  # 64:ff9b::/96 (RFC 6052)
+_NAT64_LOCAL: Final = b"\0\x64\xff\x9b\0\1"  # 64:ff9b:1::/48 (RFC 8215), of which each network that uses it takes a /96
 _NOWHERE: Final = (bytes(4), bytes(16))
 # Not on the public internet (RFC 6890): no public name has an address in these, unless somebody wants to be taken for a neighbour.
 _PRIVATE4: Final = ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
@@ -37,15 +38,17 @@ def is_private(packed: bytes) -> bool:
     >>> is_private(bytes((192, 168, 1, 1))), is_private(bytes((9, 9, 9, 9)))
     (True, False)
     """
-    if len(packed) == 16 and packed.startswith((_MAPPED, _NAT64)):
-        packed = packed[12:]
+    packed = meant(packed)
     span = _SPANS[len(packed)].get(packed[0])
     return span is not None and span[0] <= packed <= span[1]
 
 
 def meant(packed: bytes) -> bytes:
     """The IPv4 address that an IPv6 address merely writes in another way, else the address itself."""
-    return packed[12:] if len(packed) == 16 and packed.startswith((_MAPPED, _NAT64)) else packed
+    if len(packed) == 4:
+        return packed
+    is_local = packed.startswith(_NAT64_LOCAL) and packed[8:12] == bytes(4)
+    return packed[12:] if is_local or packed.startswith((_MAPPED, _NAT64)) else packed
 
 
 class AddressGuard:
