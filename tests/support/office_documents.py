@@ -13,10 +13,11 @@ TYPES = (
 VBA = '<Override PartName="/word/data.bin" ContentType="application/vnd.ms-office.vbaProject"/>'
 
 
-def zipped(*names: str, more: str = "", padding: int = 0, last: bool = False) -> bytes:
+def zipped(*names: str, more: str = "", padding: int = 0, last: bool = False, packed: bool = True) -> bytes:
     """A zipped document; `padding` is what Office leaves free in the first head, `last`: the types come at the end."""
     file, types = io.BytesIO(), zipfile.ZipInfo("[Content_Types].xml")
-    types.compress_type, types.extra = zipfile.ZIP_DEFLATED, struct.pack("<HH", 0xA220, padding) + bytes(padding) if padding else b""
+    types.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    types.extra = struct.pack("<HH", 0xA220, padding) + bytes(padding) if padding else b""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for each in (*names, types) if last else (types, *names):
             archive.writestr(each, TYPES.format(more=more) if each is types else "x" * 900)

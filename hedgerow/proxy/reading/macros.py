@@ -18,6 +18,7 @@ _FLAT = (b"<?mso-application", b"<pkg:package")
 _IN_ZIP = re.compile(
     rb"vbaproject\.bin|xl/macrosheets/"
     rb"|basic/[^/\0]{1,64}/(?!(?:script|dialog)-l[bc]\.xml)[^/\0]{1,64}\.xml|scripts/(?:python|java|beanshell)/"
+    rb"|ms-office\.vbaproject|ms-excel\.(?:intl)?macrosheet"  # in a list of types that is not packed
 )
 _TYPE_IN_ZIP = re.compile(rb"ms-office\.vbaproject|ms-excel\.(?:intl)?macrosheet")
 _IN_COMPOUND = re.compile(
@@ -28,9 +29,10 @@ _IN_FLAT = re.compile(rb"""macrospresent\s*=\s*["']yes|vbaproject\.bin""")
 _OVERLAP = 256
 """Bytes that are looked at again with the next piece, more than any of these takes."""
 
-_TYPES = b"[Content_Types].xml"
-_HEAD = 30
-_MOST_TYPES = 256 * 1024
+_TYPES_HEAD = re.compile(rb"PK\x03\x04[\0-\xff]{4}\x08\0[\0-\xff]{18}([\0-\xff]{2})\[content_types\]\.xml", re.IGNORECASE)
+_MOST_TYPES = 16 * 1024 * 1024
+"""Bytes of lists of types that are unpacked of one document. What has more is no document that somebody wrote."""
+_PIECE = 64 * 1024
 
 
 class MacroSearch:
@@ -74,28 +76,42 @@ class MacroSearch:
 
 
 class _ZippedTypes:
-    """The list of types in a zipped document, which tells of macros where their part has another name."""
+    """The lists of types in a zipped document, which tell of macros where their part has another name. Only one of them is the true one."""
 
     def __init__(self) -> None:
         self._inflate: zlib._Decompress | None = None
         self._skip = 0
-        self._text = b""
+        self._tail = b""
+        self._left = _MOST_TYPES
 
     def feed(self, window: bytes, data: bytes) -> bool:
         """`window` ends with `data`, which is new."""
-        if self._inflate is None:
-            at = window.find(_TYPES, _HEAD)
-            if at < 0 or not window.startswith(_ZIP, at - _HEAD) or window[at - 22 : at - 20] != b"\x08\0":
+        if self._inflate is not None and self._unpack(data):
+            return True
+        at = 0
+        while self._inflate is None and (head := _TYPES_HEAD.search(window, at)) is not None:
+            self._inflate, self._tail, at = zlib.decompressobj(-zlib.MAX_WBITS), b"", head.start() + 1
+            self._skip = int.from_bytes(head[1], "little")
+            if self._unpack(window[head.end() :]):
+                return True
+        return False
+
+    def _unpack(self, packed: bytes) -> bool:
+        packed, self._skip = packed[self._skip :], max(self._skip - len(packed), 0)
+        while self._inflate is not None:
+            try:
+                piece = self._inflate.decompress(packed, _PIECE)
+            except zlib.error:
+                self._inflate = None
                 return False
-            self._skip = int.from_bytes(window[at - 2 : at], "little")
-            self._inflate, self._text = zlib.decompressobj(-zlib.MAX_WBITS), b""
-            data = window[at + len(_TYPES) :]
-        packed, self._skip = data[self._skip :], max(self._skip - len(data), 0)
-        try:
-            self._text += self._inflate.decompress(packed, _MOST_TYPES - len(self._text))
-        except zlib.error:
-            self._inflate = None
-            return False
-        if self._inflate.eof or len(self._text) >= _MOST_TYPES:
-            self._inflate = None
-        return _TYPE_IN_ZIP.search(self._text.lower()) is not None
+            packed, is_over = self._inflate.unconsumed_tail, self._inflate.eof
+            self._left -= len(piece)
+            text = self._tail + piece.lower()
+            if self._left < 0 or _TYPE_IN_ZIP.search(text) is not None:
+                return True
+            self._tail = text[-_OVERLAP:]
+            if is_over:
+                self._inflate = None
+            elif len(piece) < _PIECE and not packed:
+                return False
+        return False
