@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from struct import pack
 
 import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns import errands
+from hedgerow.dns import errands, wire
 from hedgerow.dns.cases import Clocks
 from hedgerow.dns.upstreams import inquiries
 from hedgerow.dns.upstreams.channels import open_upstreams
+from hedgerow.dns.upstreams.datagram_channel import UdpChannel
 from hedgerow.dns.upstreams.inquiries import Upstreams
 from hedgerow.dns.upstreams.responses import addresses_in
 from hedgerow.dns.upstreams.upstream import Ask, UpstreamError, is_own, parse_upstream
@@ -307,6 +309,32 @@ def test_who_fails_again_and_again_rests_longer(internet: SmallInternet) -> None
         await upstreams.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("guesses", "keeps_case"), [(1, True), (17, False)])
+def test_a_guess_in_other_letters_does_not_end_the_random_ones(internet: SmallInternet, guesses: int, keeps_case: bool) -> None:
+    """Where the upstream has given them back before; one that has really changed is noticed after a while."""
+
+    async def main() -> bool:
+        upstreams = open_upstreams([internet.nameserver.upstream])
+        (channel,) = upstreams._channels
+        assert isinstance(channel, UdpChannel)
+        try:
+            for number in range(1 + guesses):
+                ask = Ask(wire.name_of(f"guess{number}.wild.example") + pack("!HH", wire.A, wire.IN))
+                heard: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
+                channel.send(ask, ask.question[:1] + b"G" + ask.question[2:], heard.set_result)
+                if number:
+                    (waiting,) = [each for port in channel._ports for each in port.waiting.questions.values()]
+                    waiting.deliver(pack("!HHHHHH", waiting.number, 0x8180, 1, 0, 0, 0) + ask.question)
+                answer = await heard
+                assert isinstance(answer, bytes)
+                assert len(dnslib.DNSRecord.parse(answer).rr) == 1
+            return channel.keeps_case
+        finally:
+            await upstreams.close()
+
+    assert asyncio.run(main()) is keeps_case
 
 
 def test_an_upstream_that_changes_letters_is_believed_over_tcp_and_remembered(internet: SmallInternet) -> None:

@@ -21,6 +21,7 @@ from hedgerow.dns.upstreams.waiting import Waiting, random_numbers
 _PORT_USES: Final = 64  # questions that share a source port before it is given up
 _PORTS_OPEN: Final = 8
 _DRAIN: Final = 64
+_LOST_IN_A_ROW: Final = 16  # answers in other letters from an upstream that gave them back before, until it is believed to have changed
 
 
 class _Port:
@@ -98,6 +99,8 @@ class _Datagram:
             self.stop = self.channel.stream.send(self.ask, self.question, self.told)
         else:
             self._leave()
+            if self.question != self.ask.question:
+                self.channel.case_came_back()
             self.told(message)
 
     def fail(self, fault: Exception) -> None:
@@ -112,7 +115,7 @@ class _Datagram:
 
     def _told_about_case(self, message: bytes | Exception) -> None:
         if isinstance(message, bytes):
-            self.channel.keeps_case = False  # it does answer, so it was the upstream itself that changed the letters
+            self.channel.case_was_lost()
         self.told(message)
 
     def _leave(self) -> None:
@@ -130,6 +133,7 @@ class UdpChannel:
         self.secure = ip_address(spec.host.partition("%")[0]).is_loopback
         self.stream = stream
         self.keeps_case = True
+        self._most_lost, self._lost = 0, 0
         self._spec = spec
         self._ports: list[_Port] = []
         self._random = random_numbers()
@@ -142,6 +146,17 @@ class UdpChannel:
         for port in ports:
             port.close()
         await self.stream.close()
+
+    def case_came_back(self) -> None:
+        self._most_lost, self._lost = _LOST_IN_A_ROW, 0
+
+    def case_was_lost(self) -> None:
+        """The upstream does answer over the stream, so it was itself that changed the letters; or somebody has guessed at an answer, where
+        it gave them back before: then one guess must not do away with what makes the next ones harder.
+        """
+        self._lost += 1
+        if self._lost > self._most_lost:
+            self.keeps_case = False
 
     def left(self, port: _Port) -> None:
         """A question of this port is over; a port that has served its time goes with its last question."""
