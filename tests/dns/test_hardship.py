@@ -337,6 +337,51 @@ def test_a_guess_in_other_letters_does_not_end_the_random_ones(internet: SmallIn
     assert asyncio.run(main()) is keeps_case
 
 
+@pytest.mark.parametrize("gives_question", [True, False])
+def test_an_upstream_that_does_not_know_edns_is_asked_without(internet: SmallInternet, gives_question: bool) -> None:
+    refused = 0
+
+    def reply(data: bytes, transport: str) -> bytes:
+        nonlocal refused
+        if data[10:12] == b"\0\0":
+            return internet.nameserver.replies(data, transport)[0].wire
+        refused += 1
+        end = data.index(b"\0", 12) + 5
+        count, question = (b"\0\1", data[12:end]) if gives_question else (b"\0\0", b"")
+        return data[:2] + b"\x81\x81" + count + bytes(6) + question
+
+    class Old(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            self.transport.sendto(reply(data, "udp"), addr)  # type: ignore[attr-defined]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                message = reply(await reader.readexactly(int.from_bytes(await reader.readexactly(2))), "tcp")
+                writer.write(len(message).to_bytes(2) + message)
+        except (EOFError, OSError):
+            writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Old, local_addr=("127.0.0.1", port))
+        upstreams = open_upstreams([f"127.0.0.1:{port}"])
+        for host in ("news.example", "games.example", "bank.example"):
+            assert list(addresses_in(await upstreams.ask(question(host)))) == [internet.address_of(host)]
+        with internet.nameserver.misbehaving(Fault.TRUNCATING):
+            assert list(addresses_in(await upstreams.ask(question("chat.example")))) == [internet.address_of("chat.example")]
+        assert refused == 1
+        await upstreams.close()
+        transport.close()
+        server.close()
+
+    asyncio.run(main())
+
+
 def test_an_upstream_that_changes_letters_is_believed_over_tcp_and_remembered(internet: SmallInternet) -> None:
     class Folding(asyncio.DatagramProtocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -70,7 +70,9 @@ class _Port:
 
 
 class _Datagram:
-    """One question in one datagram; if the answer does not fit, or cannot be told from a forged one, once more over the stream."""
+    """One question in one datagram; if the answer does not fit, or cannot be told from a forged one, once more over the stream; if the
+    upstream does not know EDNS, once more without.
+    """
 
     __slots__ = ("ask", "channel", "number", "over", "port", "question", "stop", "told")
 
@@ -88,6 +90,10 @@ class _Datagram:
             raise
 
     def deliver(self, message: bytes) -> None:
+        if responses.refuses_edns(message) and not self.ask.bare:
+            self._leave()
+            self._ask_bare()
+            return
         if not responses.answers_question(message, self.ask.question):
             return  # somebody's guess: the right one may still come
         end = wire.HEADER + len(self.question)
@@ -99,6 +105,8 @@ class _Datagram:
             self.stop = self.channel.stream.send(self.ask, self.question, self.told)
         else:
             self._leave()
+            if message[10:12] != b"\0\0":
+                self.channel.knows_edns = True
             if self.question != self.ask.question:
                 self.channel.case_came_back()
             self.told(message)
@@ -112,6 +120,18 @@ class _Datagram:
         self._leave()
         if self.stop is not None:
             self.stop()
+
+    def _ask_bare(self) -> None:
+        channel = self.channel
+        try:
+            self.stop = _Datagram(channel, channel.port(), self.ask._replace(bare=True), self.question, self._told_bare).cancel
+        except OSError as fault:
+            self.told(fault)
+
+    def _told_bare(self, message: bytes | Exception) -> None:
+        if isinstance(message, bytes) and not responses.refuses_edns(message) and self.channel.knows_edns is None:
+            self.channel.knows_edns = False  # who has shown before that it does has not forgotten it: somebody has guessed at an answer
+        self.told(message)
 
     def _told_about_case(self, message: bytes | Exception) -> None:
         if isinstance(message, bytes):
@@ -133,13 +153,16 @@ class UdpChannel:
         self.secure = ip_address(spec.host.partition("%")[0]).is_loopback
         self.stream = stream
         self.keeps_case = True
+        self.knows_edns: bool | None = None  # not yet known
         self._most_lost, self._lost = 0, 0
         self._spec = spec
         self._ports: list[_Port] = []
         self._random = random_numbers()
 
     def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
-        return _Datagram(self, self._port(), ask, written, told).cancel
+        if self.knows_edns is False:
+            ask = ask._replace(bare=True)
+        return _Datagram(self, self.port(), ask, written, told).cancel
 
     async def close(self) -> None:
         ports, self._ports = self._ports, []
@@ -164,7 +187,8 @@ class UdpChannel:
             self._ports.remove(port)
             port.close()
 
-    def _port(self) -> _Port:
+    def port(self) -> _Port:
+        """One for the next question."""
         ports = self._ports
         if len(ports) >= _PORTS_OPEN:
             start = next(self._random)

@@ -12,9 +12,11 @@ from hedgerow.dns.wire import (
     CNAME,
     DNAME,
     EXTENDED_ERROR,
+    FORMERR,
     HEADER,
     HTTPS,
     MX,
+    NOTIMP,
     NS,
     OPT,
     PTR,
@@ -112,6 +114,11 @@ def answers_question(data: bytes, question: bytes) -> bool:
         return False
     end = HEADER + len(question)
     return data[end - 4 : end] == question[-4:] and data[HEADER : end - 4].lower() == question[:-4]
+
+
+def refuses_edns(data: bytes) -> bool:
+    """Is this how a server of old says that it does not know EDNS (RFC 6891, section 7)? It may not give the question back."""
+    return len(data) >= HEADER and data[2] & 0x80 != 0 and data[3] & 15 in (FORMERR, NOTIMP) and data[10:12] == b"\0\0"
 
 
 def extended_error(response: Response) -> int | None:

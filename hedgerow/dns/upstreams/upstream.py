@@ -54,12 +54,14 @@ class UpstreamSpec:
 
 
 class Ask(NamedTuple):
-    """A question as the upstreams get it: `question` is the name in lower case, type and class in wire form; `options` are EDNS options."""
+    """A question as the upstreams get it: `question` is the name in lower case, type and class in wire form; `options` are EDNS options,
+    unless it is asked without EDNS (`bare`)."""
 
     question: bytes
     dnssec: bool = False
     checking_disabled: bool = False
     options: bytes = b""
+    bare: bool = False
 
     @classmethod
     def of(cls, query: Query) -> Ask:
@@ -76,6 +78,8 @@ class Ask(NamedTuple):
     def body_with(self, question: bytes) -> bytes:
         """The same with the question written in other letters."""
         flags, opt = _BODIES[self.dnssec, self.checking_disabled]
+        if self.bare:
+            return flags[:-2] + b"\0\0" + question
         return flags + question + (wire.opt_bytes(0, self.dnssec, self.options) if self.options else opt)
 
     @property
