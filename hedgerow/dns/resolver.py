@@ -48,7 +48,7 @@ _TUNNEL: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "tunnel")
 _SPECIAL: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
 OPEN_PAGE: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
 """About a name whose page was judged and found open: what holds for it then is no answer for anybody else."""
-_TRANSFERS: Final = (251, 252)  # IXFR, AXFR
+_TRANSFERS: Final = (wire.IXFR, wire.AXFR)
 _NEVER_ASKED: Final = (0, wire.OPT, 128, 249, 250)  # and NXNAME, TKEY, TSIG: not types that a question may have
 
 

@@ -21,6 +21,8 @@ OPT: Final = 41
 RRSIG: Final = 46
 SVCB: Final = 64
 HTTPS: Final = 65
+IXFR: Final = 251
+AXFR: Final = 252
 ANY: Final = 255
 IN: Final = 1
 
@@ -244,14 +246,18 @@ def parse_query(data: bytes, transport: str = "udp") -> Query:
     if len(data) < HEADER:
         raise Malformed("shorter than a header")
     flags, questions, answers, authority, additional = unpack_from("!HHHHH", data, 2)
-    if questions != 1 or answers or authority or additional > 2:
+    if questions != 1 or answers or authority > 1 or additional > 2:
         raise Malformed("not exactly one question")
     name, at = read_name(data, HEADER)
     end = at + 4
     if len(data) < end or at - HEADER != len(name):
         raise Malformed("question cut short, or compressed")
     qtype, qclass = unpack_from("!HH", data, at)
-    edns, cacheable, at = None, flags & 0xFECF == 0, end
+    edns, cacheable, at = None, flags & 0xFECF == 0 and not authority, end
+    if authority:  # the version that who asks for a transfer of changes has already (RFC 1995, section 3)
+        if qtype != IXFR:
+            raise Malformed("not exactly one question")
+        at = read_record(data, at).end
     for index in range(additional):
         if data[at : at + 3] == b"\0\0\x29":
             if edns is not None:

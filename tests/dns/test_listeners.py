@@ -245,13 +245,16 @@ def test_an_answer_counts_for_the_transport_that_it_is_asked_over(internet: Smal
 
 def test_what_is_refused_for_its_form_is_counted_by_cause(internet: SmallInternet) -> None:
     plain = query("news.example")
+    changes = dnslib.DNSRecord.question("news.example", "IXFR")
+    changes.add_auth(*dnslib.RR.fromZone("news.example. 0 SOA ns.example. a.example. 7 0 0 0 0"))
+    transfer = bytes(changes.pack())
     version_one = bytearray(query("news.example", edns=b""))
     version_one[-5] = 1
     sent = {
         "malformed": [plain[:-2], plain[:4] + b"\0\2" + plain[6:]],
         "opcode": [plain[:2] + b"\x11" + plain[3:]],
         "version": [bytes(version_one)],
-        "refused": [plain[:-1] + b"\3", query("news.example", "AXFR")],
+        "refused": [plain[:-1] + b"\3", query("news.example", "AXFR"), transfer],
     }
 
     async def main() -> None:

@@ -94,6 +94,7 @@ def test_names_that_are_none(message: bytes, at: int) -> None:
         lambda good: good[:4] + b"\0\0" + good[6:],
         lambda good: good[:4] + b"\0\2" + good[6:],
         lambda good: good[:6] + b"\0\1" + good[8:],
+        lambda good: good[:8] + b"\0\1" + good[10:] + wire.record_bytes(b"\1a\0", wire.SOA, 0, b""),  # only for a transfer of changes
         lambda good: good + wire.opt_bytes(0, False),  # not counted
         lambda good: good[:10] + b"\0\2" + good[12:] + wire.opt_bytes(0, False) * 2,
         lambda good: good[:10] + b"\0\1" + good[12:] + wire.opt_bytes(0, False, b"\0\x0a\0\x08abc"),

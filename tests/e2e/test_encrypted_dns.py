@@ -154,7 +154,7 @@ def test_http_is_answered_as_http_is(encrypted: Hedgerow, version: str, tmp_path
     assert status == 200
     assert headers["content-type"] == ["application/dns-message"]
     assert answer.endswith(b"\0\0\0\0")
-    assert headers["cache-control"] == ["max-age=10"]
+    assert headers["cache-control"] == ["private, max-age=10"]
     encoded = base64.urlsafe_b64encode(query_of("adult.example")).decode().rstrip("=")
     assert fetch(f"/dns-query?dns={encoded}")[2] == answer
     body.write_bytes(answer)

@@ -164,7 +164,7 @@ class DohConnection(asyncio.Protocol):
         if message is None:
             self._refuse(exchange, 429 if self.is_known else 403)
         elif self._codec is not None:
-            age = ("cache-control", f"max-age={lifetime(message)}")
+            age = ("cache-control", f"private, max-age={lifetime(message)}")  # another client's may be another
             if not self._codec.respond(exchange, 200, [("content-type", _MESSAGE), age], message):
                 self._end()
 
