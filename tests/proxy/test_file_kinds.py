@@ -29,6 +29,8 @@ def zipped(*names: str) -> bytes:
         ("https://x.example/setup.exe?v=2#top", "", "executables"),
         ("https://x.example/get", 'attachment; filename="a b.MSI"', "executables"),
         ("https://x.example/get", "attachment; filename*=UTF-8''spiel%2Eapk", "executables"),
+        ("https://x.example/get", "attachment; filename=a.txt; filename*=UTF-8''spiel.apk", "executables"),
+        ("https://x.example/get", "attachment; filename*=UTF-8''a.txt; filename=spiel.apk", "executables"),
         ("https://x.example/film.torrent", "", "torrents"),
         ("https://x.example/photos.zip", "", "archives"),
         ("https://x.example/report.docm", "", "macros"),
@@ -77,6 +79,7 @@ def test_a_page_about_a_program_is_no_program() -> None:
     assert file_kind(rules, "https://wiki.example/Setup.exe", "text/html; charset=utf-8", "") is None
     assert file_kind(rules, "https://x.example/Setup.exe", "application/octet-stream", "") == "executables"
     assert file_kind(rules, "https://x.example/Setup.exe", "text/plain", "attachment; filename=Setup.exe") == "executables"
+    assert file_kind(rules, "https://x.example/Setup.exe", "text/event-stream", "") == "executables", "browsers save it"
     assert file_kind(ContentRules(files=("torrents",)), "https://x.example/Setup.exe", "", "") is None
 
 

@@ -93,6 +93,14 @@ def test_encodings(encoding: str) -> None:
     assert decoded(data, encoding.removeprefix("raw ")) == page
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "none", "UTF-8, 8bit", "gzip", "x-gzip, none", "gzip, gzip"])
+def test_a_coding_that_is_none_is_passed_over(encoding: str) -> None:
+    """As by browsers, which show such a page."""
+    page = "<p>words " * 3000
+    assert decoded(page.encode(), encoding) == page
+    assert decoded(gzip.compress(page.encode()), f"{encoding}, gzip, none") == page
+
+
 def test_what_cannot_be_undone_says_so() -> None:
     assert not BodyDecoder("dcb").is_known
     assert not BodyDecoder("gzip, compress").is_known

@@ -19,6 +19,8 @@ from hedgerow.proxy.reading.page_text import BodyDecoder
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';\s]+)""")
 _PAGES = frozenset({"text/html", "application/xhtml+xml", ""})
 
+_SHOWN = ("text/", "image/", "application/json", "application/javascript")
+
 MOST_UNPACKED = 16 * 1024 * 1024
 """Bytes of a page once it is unpacked. No real page is as long; a small body that stands for more is made to wear a filter out."""
 
@@ -106,7 +108,7 @@ class BodyWatch:
 
 def file_kind(rules: ContentRules, url: str, content_type: str, disposition: str) -> str | None:
     """The blocked kind of file that an answer's head says it is."""
-    is_shown = content_type.startswith(("text/", "image/", "application/json", "application/javascript")) and not disposition
+    is_shown = content_type.lower().startswith(_SHOWN) and not disposition and not content_type.lower().startswith("text/event-stream")
     kinds = (None if is_shown else kind_of_name(url, disposition), kind_of_type(content_type))
     return next((kind for kind in kinds if kind is not None and kind in (rules.files or ())), None)
 

@@ -30,12 +30,22 @@ class _Coding(Protocol):
 
 
 class _Zlib:
-    """gzip of any number of members, and the two formats that `deflate` stands for (RFC 9110, section 8.4.1.2)."""
+    """gzip of any number of members, and the two formats that `deflate` stands for (RFC 9110, section 8.4.1.2).
+
+    What is said to be gzip and does not begin as that is taken as it is, as some browsers do.
+    """
 
     def __init__(self, *, is_gzip: bool) -> None:
         self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 32) if is_gzip else None
+        self._is_new = is_gzip
+        self._is_plain = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
+        if self._is_new and data:
+            self._is_new, self._is_plain = False, data[0] != 0x1F
+        if self._is_plain:
+            yield data
+            return
         if self._zlib is None and data:
             self._zlib = zlib.decompressobj(zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS)
         while data and self._zlib is not None:
@@ -101,16 +111,21 @@ _CODINGS: dict[str, Callable[[], _Coding]] = {
     "br": _Brotli,
     "zstd": _Zstd,
 }
+_NOT_UNDONE = frozenset({"compress", "x-compress", "dcb", "dcz", "aes128gcm", "exi", "pack200-gzip", "sdch"})
 READABLE = frozenset({*_CODINGS, "identity"})
 """The names of the codings that can be undone."""
 
 
 class Unpacker:
-    """Undoes what a Content-Encoding field says, several codings too. `is_known` is false where one of them cannot be undone here."""
+    """Undoes what a Content-Encoding field says, several codings too. `is_known` is false where one of them cannot be undone here.
+
+    Names that are no codings (`utf-8`, `none`) are said by mistake; browsers pass over them.
+    """
 
     def __init__(self, encoding: str) -> None:
-        names = [name for each in encoding.lower().split(",") if (name := each.strip()) not in {"", "identity"}]
-        self.is_known = len(names) <= _MOST_CODINGS and all(name in _CODINGS for name in names)
+        named = [name for each in encoding.lower().split(",") if (name := each.strip())]
+        names = [name for name in named if name in _CODINGS]
+        self.is_known = len(named) <= _MOST_CODINGS and _NOT_UNDONE.isdisjoint(named)
         # The last one that was applied is the first to be undone.
         self._codings = [_CODINGS[name]() for name in reversed(names)] if self.is_known else []
 

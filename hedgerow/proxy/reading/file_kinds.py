@@ -49,10 +49,13 @@ def kind_of_name(url: str, disposition: str = "") -> str | None:
     >>> kind_of_name("https://x.example/get?id=1", 'attachment; filename="Setup.EXE"'), kind_of_name("https://x.example/a.com/")
     ('executables', None)
     """
-    match = _FILENAME.search(disposition)
-    name = unquote(match[1] if match is not None else urlsplit(url).path.rsplit("/", 1)[-1]).strip().rstrip(". ")
-    ending = name.lower().rpartition(".")[2] if "." in name else ""
-    return _BY_ENDING.get(ending)
+    names = _FILENAME.findall(disposition) or [urlsplit(url).path.rsplit("/", 1)[-1]]  # of two, browsers differ in which they take
+    return next((kind for name in names if (kind := _kind_of(unquote(name))) is not None), None)
+
+
+def _kind_of(name: str) -> str | None:
+    name = name.strip().rstrip(". ").lower()
+    return _BY_ENDING.get(name.rpartition(".")[2]) if "." in name else None
 
 
 def kind_of_type(content_type: str) -> str | None:
