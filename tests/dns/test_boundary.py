@@ -76,7 +76,7 @@ async def under_load(server: Running) -> list[tuple[float, bytes]]:
     return answered
 
 
-@pytest.mark.parametrize("how", ["a boundary", "a new policy", "nobody any more"])
+@pytest.mark.parametrize("how", ["a boundary", "a new policy", "a pause", "nobody any more"])
 def test_who_waits_for_the_upstream_meanwhile_gets_the_new_answer(internet: SmallInternet, how: str) -> None:
     async def main() -> bytes | None:
         async with running(internet.nameserver.upstream) as server:
@@ -92,6 +92,9 @@ def test_who_waits_for_the_upstream_meanwhile_gets_the_new_answer(internet: Smal
                 await asyncio.sleep(0.2)
                 if how == "a new policy":
                     server.server.swap(lambda _address: night, decide)
+                elif how == "a pause":  # no new policy, but other rules for this device
+                    server.server._clients.client_of = lambda _address: night
+                    server.server.forget_clients()
                 elif how == "nobody any more":
                     server.server.swap(lambda _address: None, decide)
                 return await question

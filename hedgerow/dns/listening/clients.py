@@ -109,11 +109,10 @@ class Clients:
         if now >= self._stale_at or self._clocks.wall() >= self._boundary:
             self.forget()
 
-    def has_ended(self, known: Known) -> bool:
-        """Do other rules hold for this client than when it was found?"""
-        ruleset = known.client.ruleset
-        is_past = ruleset.until is not None and self._clocks.wall() >= ruleset.until
-        return is_past or self._prefix_of(ruleset) != known.prefix
+    def find_again(self, known: Known) -> Known | None:
+        """The client that was `known` some time ago, with what holds for it now."""
+        self.keep_time(self._clocks.steady())
+        return self.known.get(known.key) or self.find(known.key, known.address)
 
     def find(self, key: Key, address: str) -> Known | None:
         """The client at `address`, kept under `key`; None for one that may not ask, who is not kept: strangers are without number."""

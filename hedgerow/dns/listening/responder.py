@@ -111,19 +111,18 @@ class Responder:
             self._waiting -= 1
             bucket.waiting -= 1
             self._miss_seconds.observe(self.resolver.clocks.steady() - began)
-            if self.clients.has_ended(known):
-                self._answer_anew(known, data, transport, later)
+            now = self.clients.find_again(known)
+            if now is not None and now.prefix == known.prefix:
+                later(self._told(now, answer))
             else:
-                later(self._told(known, answer))
+                self._answer_anew(now, data, transport, later)
 
         self.resolver.forward(found, done)
         return LATER
 
-    def _answer_anew(self, known: Known, data: bytes, transport: str, later: Callable[[bytes | None], None]) -> None:
+    def _answer_anew(self, known: Known | None, data: bytes, transport: str, later: Callable[[bytes | None], None]) -> None:
         """While this query waited for the upstreams, other rules have come: what the old ones say of it is not said any more."""
-        self.clients.keep_time(self.resolver.clocks.steady())
-        now = self.clients.known.get(known.key) or self.clients.find(known.key, known.address)
-        message = self.refuse(data) if now is None else self.cached(now, data, transport) or self.miss(now, data, transport, later)
+        message = self.refuse(data) if known is None else self.cached(known, data, transport) or self.miss(known, data, transport, later)
         if not isinstance(message, Later):
             later(message)
 
