@@ -58,6 +58,8 @@ def test_hosts_are_exact_but_for_wildcards() -> None:
     assert engine_id("www.google.com") == "google"
     assert engine_id("mail.google.com") is None
     assert engine_id("fr.search.yahoo.com") == "yahoo"
+    assert engine_id("eu.startpage.com") == "startpage"
+    assert engine_id("noai.duckduckgo.com") == "duckduckgo"
     assert engine_id("mail.yahoo.com") is None
     assert engine_id("") is None
 
