@@ -62,6 +62,24 @@ def test_every_command_exists(line: str) -> None:
     assert f"hedgerow {line}" in done.output
 
 
+def lines_with_options() -> list[str]:
+    """Every whole `hedgerow …` that is shown, with what it takes."""
+    found = set()
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        found |= set(re.findall(r"`(?:sudo )?hedgerow ([a-z][^`]*)`", text))
+        found |= set(re.findall(r"^\$ (?:sudo )?hedgerow ([a-z].*)$", text, re.MULTILINE))
+    return sorted({" ".join(line.split()) for line in found if " --" in line})
+
+
+@pytest.mark.parametrize("line", lines_with_options())
+def test_every_option_exists(line: str) -> None:
+    words = re.split(r" [#>|] ", line)[0].split()
+    told = CliRunner().invoke(command_line(words[0]), [*words[: 2 if words[0] in GROUPS else 1], "--help"], env={"COLUMNS": "200"}).output
+    for option in (word.split("=")[0] for word in words if word.startswith("--")):
+        assert re.search(rf"{option}(?![\w-])", told), option
+
+
 def shown_outputs() -> list[tuple[str, str]]:
     """(command, output) of every console block whose command prints the same everywhere."""
     found = []
@@ -86,11 +104,22 @@ def test_every_command_is_in_the_readme(tmp_path: Path) -> None:
     assert set(re.findall(r"^[│ ]+([a-z]+) {2,}", helped, re.MULTILINE)) <= documented
 
 
+def anchors(path: Path) -> set[str]:
+    """Of the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_link_leads_somewhere() -> None:
     for path in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
-            if "://" not in target:
-                assert (path.parent / target).exists(), f"{path.name}: {target}"
+        text = path.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text):
+            if "://" in target:
+                continue
+            name, _, anchor = target.partition("#")
+            place = path.parent / name if name else path
+            assert place.exists(), f"{path.name}: {target}"
+            assert not anchor or anchor in anchors(place), f"{path.name}: {target}"
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -13,7 +13,7 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 
-from hedgerow.app.files import FolderLock, make_private_folder
+from hedgerow.app.files import FolderLock, make_private_folder, plain_reason
 
 JOURNAL, POLICY, TOKEN = "journal.sqlite", "hedgerow.yaml", "admin-token"
 FOLDERS = ("ca/", "notices/")
@@ -25,9 +25,9 @@ class BackupError(Exception):
 
 def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
     """Writes the backup of a state folder, also while Hedgerow runs; returns the names in it. Raises `BackupError`."""
-    if not (state / JOURNAL).exists():
-        raise BackupError(f"There is no journal in {state}: has Hedgerow run there?")
     try:
+        if not (state / JOURNAL).exists():
+            raise BackupError(f"There is no journal in {state}: has Hedgerow run there?")
         with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".hedgerow-backup-") as scratch:
             journal, whole = Path(scratch) / JOURNAL, Path(scratch) / "whole"
             with closing(sqlite3.connect(state / JOURNAL)) as source, closing(sqlite3.connect(journal)) as copy:
@@ -40,7 +40,7 @@ def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
                 names = tuple(tar.getnames())
             whole.replace(out)
     except (OSError, sqlite3.Error) as error:
-        raise BackupError(f"{out} can't be written: {error}.") from None
+        raise BackupError(f"{out} can't be written: {plain_reason(error)}.") from None
     return names
 
 
@@ -56,15 +56,19 @@ def restore(backup: Path, state: Path, policy: Path) -> tuple[str, ...]:
     Returns what was restored. Only the names that a backup has are read, whatever else is in the file. Raises `BackupError`, and then
     nothing was changed.
     """
-    make_private_folder(state)
     lock = FolderLock(state)
-    if lock.acquire() is not None:
+    try:
+        make_private_folder(state)
+        holder = lock.acquire()
+    except OSError as error:
+        raise BackupError(f"{state} can't be used: {plain_reason(error)}.") from None
+    if holder is not None:
         raise BackupError(f"A Hedgerow runs with {state}: stop it first.")
     try:
         with tarfile.open(backup, "r:gz") as tar:
             return _restore_all(tar, state, policy)
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise BackupError(f"{backup} can't be restored: {error}.") from None
+        raise BackupError(f"{backup} can't be restored: {plain_reason(error)}.") from None
     finally:
         lock.release()
 

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from hedgerow import __version__
+from hedgerow.app.files import plain_reason
 
 COMMANDS = {
     "run": ("up",),
@@ -63,5 +64,11 @@ def _module(name: str) -> ModuleType:
 def main() -> NoReturn:
     first = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     known = {*GROUPS, *(name for names in COMMANDS.values() for name in names)}
-    command_line(first if first in known else None)()
+    try:
+        command_line(first if first in known else None)()
+    except OSError as error:  # of files, such as a state directory that is somebody else's
+        if error.filename is None:
+            raise
+        print(f"hedgerow: {plain_reason(error)}.", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0)

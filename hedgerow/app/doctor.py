@@ -7,6 +7,7 @@ Each check is a function that yields findings and changes nothing. Whether a chi
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import socket
@@ -26,6 +27,7 @@ from hedgerow.app.control.discovery import unread_leases
 from hedgerow.app.control.gateway_keeper import Choice, is_as_put
 from hedgerow.app.control.safe_names import safe_names, unresolved
 from hedgerow.app.encrypted_check import try_encrypted
+from hedgerow.app.files import plain_reason
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.workers.resolvers import upstreams_of
@@ -95,7 +97,7 @@ def examine(state: Path) -> list[Finding]:
         try:
             findings += check(patient)
         except (OSError, ValueError) as error:
-            findings.append(Finding(check.__name__.removeprefix("check_"), Health.UNSURE, f"can't be looked at: {error}"))
+            findings.append(Finding(check.__name__.removeprefix("check_"), Health.UNSURE, f"can't be looked at: {plain_reason(error)}"))
     return findings
 
 
@@ -107,7 +109,11 @@ def check_running(patient: Patient) -> Iterator[Finding]:
     """Whether the ports answer, as a device would see it."""
     settings = patient.settings
     if settings is None:
-        yield Finding("running", Health.BAD, f"no Hedgerow has run with the state directory {patient.state}", "hedgerow up")
+        if _is_closed(patient.state):
+            yield Finding("running", Health.BAD, f"the state directory {patient.state} may not be read", "run hedgerow doctor as root")
+        else:
+            mend = "hedgerow up, or systemctl start hedgerow; where a service does it, run hedgerow doctor as root"
+            yield Finding("running", Health.BAD, f"no Hedgerow has run with the state directory {patient.state}", mend)
         return
     restart = "see the log (journalctl -u hedgerow) and start it again: systemctl restart hedgerow, or hedgerow up"
     for kind, how in ((socket.SOCK_DGRAM, "UDP"), (socket.SOCK_STREAM, "TCP")):
@@ -119,6 +125,14 @@ def check_running(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             name, Health.GOOD if opens else Health.BAD, f"{'takes' if opens else 'no'} connections at {endpoint}", "" if opens else restart
         )
+
+
+def _is_closed(folder: Path) -> bool:
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return False
 
 
 def check_encrypted(patient: Patient) -> Iterator[Finding]:

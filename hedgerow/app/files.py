@@ -29,6 +29,17 @@ def make_private_folder(path: Path) -> None:
         path.chmod(0o700)
 
 
+def plain_reason(error: Exception) -> str:
+    """What went wrong with which file, for a person.
+
+    >>> plain_reason(PermissionError(13, "Permission denied", "/root/x"))
+    'Permission denied: /root/x'
+    """
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
+
+
 class FolderLock:
     """Held by the one process that may use a folder; the kernel lets go of it when that process ends, however it ends."""
 

@@ -69,12 +69,15 @@ check sh -c 'hedgerow gateway status | grep -q "^closed: all others"'
 sha256sum /var/lib/hedgerow/ca/hedgerow-ca.pem >/try/before
 echo '# mine' >>/etc/hedgerow/hedgerow.yaml
 
+mkdir -p /var/lib/hedgerow/backups
+touch /var/lib/hedgerow/backups/journal.sqlite.before-upgrade-from-0.0.1
 systemctl disable --quiet hedgerow-gateway
 check dpkg -i /try/later.deb
 check wait_for blocks
 check sha256sum -c /try/before
 check grep -q '# mine' /etc/hedgerow/hedgerow.yaml
 check test -e /var/lib/hedgerow/backups/journal.sqlite.before-upgrade-from-*
+check test ! -e /var/lib/hedgerow/backups/journal.sqlite.before-upgrade-from-0.0.1
 check nft list table inet hedgerow
 check sh -c '! systemctl is-enabled hedgerow-gateway'
 
