@@ -187,7 +187,7 @@ def read_name(message: bytes, at: int, known: dict[int, bytes] | None = None) ->
 
 
 def label_starts(name: bytes) -> Iterator[int]:
-    """Where the labels of a name in wire form begin, but for the root's.
+    r"""Where the labels of a name in wire form begin, but for the root's.
 
     >>> list(label_starts(b"\x03www\x07example\x00"))
     [0, 4]
