@@ -146,15 +146,16 @@ class Record(NamedTuple):
 def read_name(message: bytes, at: int, known: dict[int, bytes] | None = None) -> tuple[bytes, int]:
     """The name at `at`, uncompressed and in wire form, and where it ends in the message.
 
-    Pointers must point backwards, so that no chain of them is endless. `known` is what earlier pointers of the message led to, and is added
-    to: read with it, a message takes time by its length, whatever its pointers are like. Raises Malformed.
+    Pointers must point backwards, so that no chain of them is endless, and to what has ended before the name began: what follows may be
+    left out of an answer of ours. `known` is what earlier pointers of the message led to, and is added to: read with it, a message takes
+    time by its length, whatever its pointers are like. Raises Malformed.
 
     >>> read_name(b"\\x03www\\x07example\\x00", 0)
     (b'\\x03www\\x07example\\x00', 13)
     """
     labels: list[bytes] = []
     passed: list[tuple[int, int]] = []  # where pointers led to, and how many octets of the name came before
-    total, end, floor, rest = 1, 0, at, b"\0"
+    total, end, floor, ceiling, rest = 1, 0, at, len(message), b"\0"
     try:
         while size := message[at]:
             if size < 64:
@@ -166,17 +167,19 @@ def read_name(message: bytes, at: int, known: dict[int, bytes] | None = None) ->
             elif size >= 192:
                 target = (size & 63) << 8 | message[at + 1]
                 end = end or at + 2
-                if not HEADER <= target < floor:
+                if not HEADER <= target < floor or at >= ceiling:
                     raise Malformed("compression pointer that does not point backwards")
                 if known is not None and target in known:
                     rest = known[target]
                     break
                 passed.append((target, total - 1))
-                at = floor = target
+                at, ceiling, floor = target, floor, target
             else:
                 raise Malformed("unknown label type")
     except IndexError:
         raise Malformed("name runs over the end") from None
+    if at >= ceiling:
+        raise Malformed("compression pointer to a name that has not ended")
     if total - 1 + len(rest) > 255:
         raise Malformed("name longer than 255 octets")
     name = b"".join(labels) + rest

@@ -73,6 +73,7 @@ def test_a_host_survives_the_way_to_the_wire_and_back(host: str) -> None:
     [
         (b"\0" * 12 + b"\xc0\x0c", 12),  # to itself
         (b"\0" * 12 + b"\xc0\x0e\xc0\x0c", 12),  # forward
+        (b"\0" * 12 + b"\x03ab\xc0\x0c" + b"x" * 12 + b"\0", 15),  # to a name that runs over the pointer
         (b"\0" * 12 + b"\x01a\xc0\x0c", 14 - 2),  # a loop through a label
         (b"\0" * 12 + b"\xc0\x02", 12),  # into the header
         (b"\0" * 12 + b"\x41a\0", 12),  # a label type that is none
