@@ -34,6 +34,8 @@ REFUSED = {
     "a list of codings": POST + "Transfer-Encoding: identity, chunked\r\n\r\n" + BODY,
     "a coding behind a vertical tab": POST + "Transfer-Encoding: \x0bchunked\r\n\r\n" + BODY,
     "a folded coding": POST + "Transfer-Encoding:\r\n chunked\r\n\r\n" + BODY,
+    "a coding in a folded field": POST + "X: a\r\n\tTransfer-Encoding: chunked\r\n\r\n" + BODY,
+    "a folded field": GET + "X: a\r\n b\r\n\r\n",
     "a coding behind a bare CR": POST + "X: a\rTransfer-Encoding: chunked\r\n\r\n" + BODY,
     "a coding behind a bare LF": POST + "X: a\nTransfer-Encoding: chunked\r\n\r\n" + BODY,
     "NUL in a name": POST + "X\0: a\r\nContent-Length: 0\r\n\r\n",
@@ -97,6 +99,16 @@ def test_inside_tls_it_is_as_strict(stand: Stand, net: SmallInternet, reached: l
     assert reached == []
     with inside_tls(stand, net, ["http/1.1"]) as sock:
         assert statuses(sock, words) == ["400"]
+
+
+@pytest.mark.parametrize("fields", ["X: y\r\n" * 200, f"X: {'y' * 40_000}\r\n"], ids=["many", "long"])
+@pytest.mark.parametrize("end", ["\r\n", ""], ids=["whole", "begun"])
+def test_a_later_head_is_no_longer_than_the_first(stand: Stand, net: SmallInternet, reached: list[str], fields: str, end: str) -> None:
+    reached.append("/page")
+    with inside_tls(stand, net, ["http/1.1"]) as sock:
+        assert statuses(sock, GET + "\r\n") == ["200"]
+        assert statuses(sock, GET + fields + end) == ["431"]
+    assert [target for _, target in net.origins.requests()] == ["/page"]
 
 
 def test_https_is_asked_for_by_connect_alone(stand: Stand, net: SmallInternet, reached: list[str]) -> None:

@@ -35,7 +35,7 @@ from hedgerow.proxy.inspection.engine.flow_request import chunked, kept
 from hedgerow.proxy.inspection.engine.held_stream import ConnectionWasStale, Stream
 from hedgerow.proxy.inspection.engine.interim import as_http1, is_interim, may_pass
 from hedgerow.proxy.inspection.engine.relay import Relay
-from hedgerow.proxy.inspection.engine.request_fault import head_fault, request_fault, response_fault
+from hedgerow.proxy.inspection.engine.request_fault import head_fault, is_too_long, request_fault, response_fault
 from hedgerow.proxy.pages.answer import Answer
 
 MAX_PENDING = 256 * 1024
@@ -156,7 +156,11 @@ def make_server(voice: Voice) -> type[_http1.Http1Server]:
             while buffer._data.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before a request are forgiven
                 buffer.maybe_extract_lines()
             end = blank_line_regex.search(buffer._data, buffer._multiple_lines_search)  # from where h11 will go on
-            if end is not None and (fault := head_fault(buffer._data[: end.end()])) is not None:
+            head = buffer._data if end is None else buffer._data[: end.end()]
+            if is_too_long(head):
+                yield from self._overflow()
+                return
+            if end is not None and (fault := head_fault(head)) is not None:
                 self.state = self.done
                 yield from self._say(400, fault)
                 return

@@ -17,7 +17,7 @@ from mitmproxy.net.http import http1
 
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD
 from hedgerow.proxy.inspection.engine.http_engine import HTTPMode, stricter_headers, stricter_request
-from hedgerow.proxy.inspection.engine.request_fault import is_unclear_head
+from hedgerow.proxy.inspection.engine.request_fault import is_folded, is_unclear_head
 
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer, its head among them, that is looked at in one piece."""
@@ -39,7 +39,7 @@ def read_request(data: bytes, client: Client, server: Server) -> http.HTTPFlow |
     """
     if not data.startswith(b"GET /") or len(data) > MAX_HEAD or data.find(_END) != len(data) - len(_END):
         return None
-    if is_unclear_head(data) or _FOLDED.search(data) is not None or data.count(b"\r\n") > MAX_FIELDS:
+    if is_unclear_head(data) or is_folded(data) or data.count(b"\r\n") > MAX_FIELDS:
         return None
     try:
         request = http1.read_request_head(data[: -len(_END)].split(b"\r\n"))

@@ -10,6 +10,8 @@ import re
 
 from mitmproxy import http
 
+from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD
+
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NOT_IN_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 _SPLITS = re.compile(rb"[\x00\r\n]")
@@ -60,7 +62,19 @@ def head_fault(head: bytes | bytearray) -> str | None:
     """
     if is_unclear_head(head):
         return "the head holds a bare CR or LF, or another control character"
+    if is_folded(head):
+        return "a field is folded over lines"
     return "HTTP/2 is not spoken in lines" if b" HTTP/2" in head[: head.find(b"\r\n")] else None
+
+
+def is_too_long(head: bytes | bytearray) -> bool:
+    """Whether a head, or what has come of one, is longer than the first of a connection may be."""
+    return len(head) > MAX_HEAD or head.count(b"\r\n") > MAX_FIELDS + 2  # the first line and the last are no fields
+
+
+def is_folded(head: bytes | bytearray) -> bool:
+    """Whether a field goes on in the next line: the one who takes that line for another field reads another message."""
+    return b"\r\n " in head or b"\r\n\t" in head
 
 
 def is_unclear_head(head: bytes | bytearray) -> bool:
