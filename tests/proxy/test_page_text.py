@@ -162,3 +162,24 @@ def test_a_page_that_unpacks_to_more_than_any_real_one_is_refused(coding: str) -
     assert watch is not None
     assert watch.feed(PACKERS[coding](b"<p>good</p>" * (MOST_UNPACKED // 11 + 70_000))) is not None
     assert (refused[0].what, verdicts) == ("too long to be weighed", ["block"])
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_weighed"),
+    [
+        ("text/html", True),
+        ("", True),
+        ("*/*", True),
+        ("unknown/unknown", True),
+        ("html", True),
+        ("text/css, text/html; charset=utf-8", True),
+        ("text/html;charset=utf-8, image/png", True),
+        ("text/plain", False),
+        ("image/png;text/html", False),
+        ("text/event-stream", False),
+    ],
+)
+def test_what_browsers_may_take_for_a_page_is_weighed(content_type: str, is_weighed: bool) -> None:
+    refusal = Answer(403, (), b"")
+    watch = watch_of(ContentRules(page_limit=100), PhraseBook.load()[0], content_type, "", lambda _: refusal, [].append)
+    assert (watch is not None) is is_weighed

@@ -16,8 +16,9 @@ from hedgerow.proxy.reading.macros import MacroSearch
 from hedgerow.proxy.reading.page_scan import PageScan, PhraseBook
 from hedgerow.proxy.reading.page_text import BodyDecoder
 
-_CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';\s]+)""")
-_PAGES = frozenset({"text/html", "application/xhtml+xml", ""})
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';,\s]+)""")
+_PAGES = frozenset({"text/html", "application/xhtml+xml", "", "*/*", "unknown/unknown", "application/unknown"})
+"""Types of pages, and those at which browsers look for themselves whether it is one (WHATWG's MIME Sniffing Standard, section 7)."""
 
 _SHOWN = ("text/", "image/", "application/json", "application/javascript")
 
@@ -117,13 +118,12 @@ def watch_of(
     rules: ContentRules, book: PhraseBook, content_type: str, encoding: str, refuse: Refuse, weighed: Callable[[str], None]
 ) -> BodyWatch | None:
     """How an answer with such a head is watched; None: not at all."""
-    media, _, parameters = content_type.lower().partition(";")
-    media = media.strip()
-    charset = _CHARSET.search(parameters)
+    types = [each.partition(";")[0].strip() for each in content_type.lower().split(",")]  # of several, browsers take one or the other
+    charset = _CHARSET.search(content_type.lower())
     decoder = BodyDecoder(encoding, charset[1] if charset is not None else "")
-    is_page = bool(rules.page_limit) and media in _PAGES
+    is_page = bool(rules.page_limit) and any(each in _PAGES or "/" not in each for each in types)
     if is_page and not decoder.is_known:
         weighed("unreadable")
     scan = PageScan(book) if is_page and decoder.is_known else None
     watch = BodyWatch(rules, decoder, scan, refuse, weighed)
-    return None if watch.is_done or media == "text/event-stream" else watch
+    return None if watch.is_done or types == ["text/event-stream"] else watch
