@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hedgerow.app.control.gateway_keeper import Choice, gateway_of
+from hedgerow.app.control.gateway_keeper import Choice, gateway_of, is_as_put
 from hedgerow.app.doctor import Finding, Health, good
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot, View
@@ -61,7 +61,8 @@ def examine_device(state: Path, name: str) -> list[Finding]:
 
 def _gateway(state: Path, ports: tuple[int, ...]) -> Gateway | None:
     choice = Choice.load(state)
-    if choice is None or not nftables.is_in_place():
+    found = nftables.look() if choice else None
+    if choice is None or found is None or not is_as_put(state, found):
         return None
     return gateway_of(choice, Settings.load(state), ports)
 

@@ -88,7 +88,10 @@ check test -e /var/lib/hedgerow/journal.sqlite
 check dpkg -i /try/first.deb
 check wait_for blocks
 check grep -q '# mine' /etc/hedgerow/hedgerow.yaml
+mount --bind /var/lib/hedgerow /var/lib/hedgerow # as if it were a disk of its own
 check dpkg -P hedgerow
+umount /var/lib/hedgerow
+check rmdir /var/lib/hedgerow
 check test -z "$(find / -xdev -name '*hedgerow*' ! -path '/try/*' ! -path '/var/log/journal/*' ! -path '/proc/*')"
 check sh -c '! getent passwd hedgerow'
 END

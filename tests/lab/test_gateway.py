@@ -301,6 +301,8 @@ def test_a_stopped_hedgerow_leaves_children_closed_and_adults_online(gateway: Ho
         gateway.router.must("nft", "flush table inet hedgerow")
         status = gateway.hedgerow("gateway", "status", must=False)
         assert (status.returncode, "something else has changed its rules" in status.stdout) == (1, True)
+        ways = json.loads(gateway.hedgerow("doctor", "tablet", "--json", must=False).stdout)
+        assert [row["health"] for row in ways if row["what"] == "another resolver"] == ["bad"]
         emptied = json.loads(gateway.hedgerow("doctor", "--json", must=False).stdout)
         assert [row["health"] for row in emptied if row["what"] == "gateway"] == ["bad"]
         gateway.hedgerow("gateway", "apply")
