@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -215,6 +217,30 @@ def test_a_search_that_cannot_be_read_is_none(searching: Stand, net: SmallIntern
     assert fetch(searching, net.url(STARTPAGE, "/upload"), version, "-F", "picture=x").status == 200, "this is no search"
     assert fetch(searching, url, version, "-d", "").status == 200, "there is nothing to be read"
     assert fetch(searching, net.url("www.google.com", "/search"), version, "-F", "q=x").status == 200, "DNS keeps it safe"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_searches_that_youtube_sends_itself(searching: Stand, net: SmallInternet, tmp_path: Path, version: str) -> None:
+    """Its page asks for results in JSON, packed or not, without another address being opened."""
+    file = tmp_path / "search.json"
+
+    def search(body: bytes, *options: str, path: str = "/youtubei/v1/search?prettyPrint=false") -> HttpAnswer:
+        file.write_bytes(body)
+        kind = ("-H", "Content-Type: application/json", "-H", "Sec-Fetch-Dest: empty")
+        return fetch(searching, net.url("www.youtube.com", path), version, *kind, "--data-binary", f"@{file}", *options)
+
+    packed = ("-H", "Content-Encoding: gzip")
+    bad = json.dumps({"context": {"client": "x" * 5000}, "query": "buy a VAPE pen"}).encode()
+    assert search(bad).json()["reason"] == "search"
+    assert search(gzip.compress(bad), *packed).json()["reason"] == "search"
+    good = json.dumps({"query": "cats"}).encode()
+    no_searches = ((good, ()), (gzip.compress(good), packed), (b"[" * 20_000, ()), (b'{"query": 1}', ()), (gzip.compress(b"x"), packed))
+    for body, options in no_searches:
+        answer = search(body, *options)
+        assert (answer.status, answer.json()["body"]["sha256"]) == (200, hashlib.sha256(body).hexdigest())
+    bomb = gzip.compress(b"[" * 50_000_000)
+    assert search(bomb, *packed).status == 200
+    assert search(bad, path="/youtubei/v1/log").status == 200, "this is no search"
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -352,7 +352,7 @@ class Inspection:
             parts = urlsplit(url)
             flow.request.path = parts.path + (f"?{parts.query}" if parts.query else "")
         if is_form:
-            flow.request.content = search_forms.kept_safe(engine, level, before, search_forms.read(flow)).encode("latin-1")
+            search_forms.keep_safe(flow, engine, level, before)
         for name, value in changed:
             if (name, value) not in fields:
                 flow.request.headers[name] = value

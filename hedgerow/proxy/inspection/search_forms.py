@@ -1,13 +1,15 @@
-"""Searches that are sent as a form, in the body of a POST, not in the address: some engines do so unless told otherwise. Pure."""
+"""Searches that are sent in the body of a POST, not in the address: as a form, or as YouTube's own page does, in JSON. Pure."""
 
 # mitmproxy annotates only some of its functions.
 # mypy: allow-untyped-calls
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterable
 from dataclasses import replace
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from mitmproxy import http
 
@@ -15,8 +17,13 @@ from hedgerow.policies.content import name_of
 from hedgerow.policies.model import Request, SafeSearch
 from hedgerow.policies.safe_search import Engine, Engines, apply_safe_search, is_search
 from hedgerow.proxy.asking import MAX_FORM
+from hedgerow.proxy.reading.codings import Unpacker
 
-_FORM = "application/x-www-form-urlencoded"
+MAX_JSON = 64 * 1024
+"""Bytes of a search in JSON, unpacked or not, that are read: it holds much about the browser."""
+
+_FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
+_JSON_PATH = "/youtubei/v1/search"
 _IN_QUERY = "%=+!$'()*,;:@/?"
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -24,20 +31,35 @@ _BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 def is_readable(flow: http.HTTPFlow, requests: Iterable[Request]) -> bool:
     """Whether one of these asks a search engine with a form that is short enough to be read before it goes on."""
     fields = flow.request.headers
-    length = fields.get("content-length", "")
-    if flow.request.method != "POST" or not length.isdigit() or not 0 < int(length) <= MAX_FORM:
+    length, coding = fields.get("content-length", ""), fields.get("content-encoding", "")
+    if flow.request.method != "POST" or not length.isdigit() or "transfer-encoding" in fields:
         return False
-    if fields.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        return False
-    if "content-encoding" in fields or "transfer-encoding" in fields:
-        return False
-    engines = (Engines.load().engine_of(each.host) for each in requests)
-    return any(engine is not None and engine.words for engine in engines)
+    engines = [engine for each in requests if (engine := Engines.load().engine_of(each.host)) is not None]
+    if _media(flow) == _FORM:
+        return 0 < int(length) <= MAX_FORM and not coding and any(engine.words for engine in engines)
+    is_search = _media(flow) == _JSON and flow.request.path.partition("?")[0] == _JSON_PATH
+    return is_search and 0 < int(length) <= MAX_JSON and coding in {"", "gzip"} and any(engine.youtube for engine in engines)
+
+
+def _media(flow: http.HTTPFlow) -> str:
+    content_type: str = flow.request.headers.get("content-type", "")
+    return content_type.partition(";")[0].strip().lower()
 
 
 def read(flow: http.HTTPFlow) -> str:
-    """The form, as it was sent."""
-    return (flow.request.raw_content or b"").decode("latin-1")
+    """The form, as it was sent, or what it would be for a search in JSON."""
+    content = flow.request.raw_content or b""
+    return content.decode("latin-1") if _media(flow) == _FORM else _form_of_json(content)
+
+
+def _form_of_json(content: bytes) -> str:
+    pieces = Unpacker("gzip" if content.startswith(b"\x1f\x8b") else "").feed(content)
+    text = b"".join(itertools.islice(pieces, 2))[:MAX_JSON]
+    try:
+        query = json.loads(text)["query"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return urlencode({Engines.load().by_id["youtube"].words: query}, errors="replace") if isinstance(query, str) else ""
 
 
 def with_words(request: Request, form: str) -> Request:
@@ -49,6 +71,12 @@ def with_words(request: Request, form: str) -> Request:
     parts = urlsplit(request.url)
     query = "&".join(each for each in (parts.query, *(quote(part, _IN_QUERY, "latin-1") for part in words)) if each)
     return replace(request, url=urlunsplit(parts._replace(query=query)))
+
+
+def keep_safe(flow: http.HTTPFlow, engine: Engine, level: SafeSearch, url: str) -> None:
+    """Put the engine's parameters for this level into the form, where it is one."""
+    if _media(flow) == _FORM:
+        flow.request.content = kept_safe(engine, level, url, read(flow)).encode("latin-1")
 
 
 def kept_safe(engine: Engine, level: SafeSearch, url: str, form: str) -> str:
