@@ -337,6 +337,26 @@ def test_a_guess_in_other_letters_does_not_end_the_random_ones(internet: SmallIn
     assert asyncio.run(main()) is keeps_case
 
 
+@pytest.mark.parametrize("delay", [1.2, 2.3])
+def test_an_answer_that_comes_late_still_counts(internet: SmallInternet, delay: float) -> None:
+    """As of an upstream behind a satellite, which takes longer each time than it is waited for before it is asked again."""
+
+    async def main() -> tuple[list[str], float]:
+        upstreams = open_upstreams([internet.nameserver.upstream])
+        try:
+            with internet.nameserver.misbehaving(Fault.SLOW, delay=delay):
+                found = list(addresses_in(await upstreams.ask(question("news.example"))))
+            (health,) = upstreams.health.values()
+            return found, health.seconds
+        finally:
+            await upstreams.close()
+
+    found, seconds = asyncio.run(main())
+    assert found == [internet.address_of("news.example")]
+    assert seconds >= delay  # of the first attempt: the others would have had to wait anew
+    assert internet.nameserver.queries("news.example") == 2
+
+
 @pytest.mark.parametrize("gives_question", [True, False])
 def test_an_upstream_that_does_not_know_edns_is_asked_without(internet: SmallInternet, gives_question: bool) -> None:
     refused = 0

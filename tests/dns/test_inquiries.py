@@ -16,7 +16,7 @@ from hedgerow.dns.upstreams.upstream import Ask, Told, UpstreamError
 class Unreachable:
     """A channel over a network that is not there."""
 
-    secure = False
+    secure = hears_late = False
 
     def __init__(self, name: str) -> None:
         self.name = name

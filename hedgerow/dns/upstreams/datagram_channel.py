@@ -148,6 +148,8 @@ class _Datagram:
 class UdpChannel:
     """Datagrams, each in random letters ("0x20") as long as the upstream gives them back as they are."""
 
+    hears_late = True
+
     def __init__(self, spec: UpstreamSpec, stream: Channel) -> None:
         self.name = str(spec)
         self.secure = ip_address(spec.host.partition("%")[0]).is_loopback

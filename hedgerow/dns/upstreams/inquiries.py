@@ -233,13 +233,14 @@ class Upstreams:
 class _Inquiry:
     """One question, the rounds of channels that are still to be asked, and the attempts that are under way."""
 
-    __slots__ = ("ask", "hearers", "open", "refusal", "round", "rounds", "upstreams", "written")
+    __slots__ = ("ask", "hearers", "late", "open", "refusal", "round", "rounds", "upstreams", "written")
 
     def __init__(self, upstreams: Upstreams, ask: Ask, hear: Hear, rounds: list[list[Channel]]) -> None:
         self.upstreams, self.ask, self.rounds = upstreams, ask, rounds
         self.written = ask.in_random_case(upstreams.random)
         self.hearers = [hear]
         self.open: list[_Attempt] = []
+        self.late: list[_Attempt] = []  # whose time is up, but whose answer would still be welcome
         self.round = 0
         self.refusal: UpstreamError | None = None
 
@@ -266,9 +267,9 @@ class _Inquiry:
         self.go_on()
 
     def finish(self, outcome: Outcome) -> None:
-        for attempt in self.open:
+        for attempt in (*self.open, *self.late):
             attempt.drop()
-        self.open = []
+        self.open, self.late = [], []
         self.rounds = []
         self.upstreams.landed(self.ask)
         hearers, self.hearers = self.hearers, []
@@ -306,29 +307,38 @@ class _Attempt:
 
     def _late(self) -> None:
         self.deadline = None
-        self.drop()
+        if self.channel.hears_late:
+            self.inquiry.late.append(self)
+        else:
+            self.drop()
         self._failed("timeout")
 
     def _told(self, message: bytes | Exception) -> None:
         self.cancel = None
         self.drop()
         inquiry = self.inquiry
+        is_late = self in inquiry.late
+        if is_late:
+            inquiry.late.remove(self)
         if isinstance(message, Exception) or responses.is_truncated(message):  # over UDP it was asked again over TCP
-            self._failed("error")
+            self._failed("error", is_late=is_late)
             return
         try:
             response = responses.parse_response(message, inquiry.ask.question, checked=True)
         except Malformed:
-            self._failed("error")
+            self._failed("error", is_late=is_late)
             return
         upstreams, took = inquiry.upstreams, inquiry.upstreams.clock() - self.began
         if response.rcode in (wire.NOERROR, wire.NXDOMAIN):
             upstreams.health[self.channel.name].answered(took)
             upstreams.count(self.channel.name, "answered", took)
-            inquiry.open.remove(self)
+            if not is_late:
+                inquiry.open.remove(self)
             # Whoever is between us and it could have set the AD bit of an upstream that is asked in the clear.
             inquiry.finish(response if self.channel.secure else response._replace(authentic=False))
             return
+        if is_late:
+            return  # another attempt is under way, and will hear the same
         upstreams.count(self.channel.name, "refused", took)
         inquiry.refusal = _refusal(response)
         if inquiry.refusal.ede in _BOGUS:
@@ -337,7 +347,9 @@ class _Attempt:
         else:
             inquiry.failed(self, again=False)  # it has spoken: asking it again would not help, asking another may
 
-    def _failed(self, outcome: str) -> None:
+    def _failed(self, outcome: str, *, is_late: bool = False) -> None:
+        if is_late:
+            return  # it has failed already
         upstreams = self.inquiry.upstreams
         now = upstreams.clock()
         upstreams.health[self.channel.name].failed(now)

@@ -51,6 +51,8 @@ class Connection(Protocol):
 class KeptChannel(ABC):
     """Asks over one connection at a time. What kind of connection, `_dial` says."""
 
+    hears_late = False
+
     def __init__(self, spec: UpstreamSpec, resolve: Resolve, *, secure: bool) -> None:
         self.name = str(spec)
         self.secure = secure

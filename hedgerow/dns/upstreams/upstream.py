@@ -122,10 +122,13 @@ type Told = Callable[[bytes | Exception], None]
 
 
 class Channel(Protocol):
-    """A way to one upstream. `secure`: nobody between us and it can change what it says."""
+    """A way to one upstream. `secure`: nobody between us and it can change what it says. `hears_late`: an answer that is late still counts
+    when it comes; a connection is left instead, since it may have broken.
+    """
 
     name: str
     secure: bool
+    hears_late: bool
 
     def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
         """Ask; what is returned gives the question up, after which `told` is not called any more. Raises OSError.
