@@ -13,7 +13,7 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 
-from hedgerow.app.files import FolderLock, make_private_folder, plain_reason
+from hedgerow.app.files import FolderLock, leave_to_owner, make_private_folder, plain_reason
 
 JOURNAL, POLICY, TOKEN = "journal.sqlite", "hedgerow.yaml", "admin-token"
 FOLDERS = ("ca/", "notices/")
@@ -66,7 +66,11 @@ def restore(backup: Path, state: Path, policy: Path) -> tuple[str, ...]:
         raise BackupError(f"A Hedgerow runs with {state}: stop it first.")
     try:
         with tarfile.open(backup, "r:gz") as tar:
-            return _restore_all(tar, state, policy)
+            names = _restore_all(tar, state, policy)
+            restored = {state / name for name in names if name != POLICY}
+            leave_to_owner(state, {*restored, *(path.parent for path in restored), state / "lock"})
+            leave_to_owner(policy.parent, [policy] if POLICY in names else [])
+            return names
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         raise BackupError(f"{backup} can't be restored: {plain_reason(error)}.") from None
     finally:

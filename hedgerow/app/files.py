@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -16,10 +17,19 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        leave_to_owner(path.parent, [temporary])
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def leave_to_owner(folder: Path, paths: Iterable[Path]) -> None:
+    """Gives what root has written in somebody else's folder to them: Hedgerow runs as they, and could not read it."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        for path in paths:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def make_private_folder(path: Path) -> None:

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from hedgerow.app.files import write_atomically
+from hedgerow.journal.store import open_journal
+from hedgerow.proxy.authority import ensure_authority
+
 AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-net_admin", "--inh-caps=-all", "--"] if os.geteuid() == 0 else []
 PROGRAM = [*AS_ANYBODY, sys.executable, "-P", "-c", "from hedgerow.app.cli import main; main()"]
 
@@ -46,3 +50,22 @@ def test_the_doctor_does_not_take_it_for_none(closed: Path) -> None:
     assert done.returncode == 1
     assert done.stdout.startswith(f"bad    running: the state directory {closed} may not be read\n       → run hedgerow doctor as root\n")
     assert "Errno" not in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to write for somebody else")
+def test_what_root_writes_belongs_to_whose_state_it_is(tmp_path: Path) -> None:
+    """Or a Hedgerow that runs as they could read neither its authority nor its journal, and would not start again."""
+    state, nobody = tmp_path / "state", 65534
+    state.mkdir()
+    os.chown(state, nobody, nobody)
+    open_journal(state / "journal.sqlite").dispose()
+    ensure_authority(state / "ca")
+    words = ("backup saved", "ca rotate --yes", "restore saved")
+    for each in words:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", "from hedgerow.app.cli import main; main()", *each.split(), "--state", str(state)],
+            cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    write_atomically(state / "gateway.json", b"{}")
+    assert {path.name for path in state.rglob("*") if path.stat().st_uid != nobody} <= {"journal.sqlite-wal", "journal.sqlite-shm"}

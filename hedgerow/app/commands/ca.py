@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hedgerow.app.commands.options import AsJson, StateDir, fail
+from hedgerow.app.files import leave_to_owner
 from hedgerow.app.settings import default_state
 from hedgerow.app.workers_file import restart_inspectors
 from hedgerow.proxy.authority import Authority, AuthorityError, load_authority, rotate_authority
@@ -63,6 +64,7 @@ def rotate(
         raise typer.Exit(1)
     try:
         old, new = rotate_authority(folder / "ca")
+        leave_to_owner(folder, (folder / "ca").iterdir())
     except (OSError, AuthorityError) as error:
         fail(f"The certificate authority can't be replaced: {getattr(error, 'strerror', None) or error}.")
     restarted = restart_inspectors(folder)

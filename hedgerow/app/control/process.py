@@ -32,7 +32,7 @@ from hedgerow.app.control.warner import Warner
 from hedgerow.app.control.web_control import WebControl
 from hedgerow.app.control.web_tls import WebTls
 from hedgerow.app.control.worker_watch import WorkerWatch
-from hedgerow.app.files import write_atomically
+from hedgerow.app.files import plain_reason, write_atomically
 from hedgerow.app.settings import Settings
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
@@ -104,8 +104,8 @@ class ControlProcess:
         reason in the log, for an authority that must not be used."""
         try:
             ensure_authority(self.settings.authority)
-        except AuthorityError as error:
-            log.error("%s", error)
+        except (AuthorityError, OSError) as error:
+            log.error("The certificate authority can't be used: %s", plain_reason(error))
             raise SystemExit(1) from error
         await self._courier.start()
         await self._follow_policy()
