@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,6 +30,9 @@ def leave_to_owner(folder: Path, paths: Iterable[Path]) -> None:
     if os.geteuid() == 0:
         owner = folder.stat()
         for path in paths:
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+                continue  # another name of a file elsewhere, which may be nobody's business here
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 

@@ -60,6 +60,9 @@ def test_what_root_writes_belongs_to_whose_state_it_is(tmp_path: Path) -> None:
     os.chown(state, nobody, nobody)
     open_journal(state / "journal.sqlite").dispose()
     ensure_authority(state / "ca")
+    roots = tmp_path / "roots"
+    roots.touch()
+    (state / "ca" / "link").hardlink_to(roots)
     words = ("backup saved", "ca rotate --yes", "restore saved")
     for each in words:
         done = subprocess.run(
@@ -68,4 +71,5 @@ def test_what_root_writes_belongs_to_whose_state_it_is(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     write_atomically(state / "gateway.json", b"{}")
-    assert {path.name for path in state.rglob("*") if path.stat().st_uid != nobody} <= {"journal.sqlite-wal", "journal.sqlite-shm"}
+    assert {path.name for path in state.rglob("*") if path.stat().st_uid != nobody} <= {"journal.sqlite-wal", "journal.sqlite-shm", "link"}
+    assert roots.stat().st_uid == 0, "a file elsewhere is not given away"
