@@ -61,11 +61,13 @@ def client_context(authority: Path) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def inspected(stand: Stand, net: SmallInternet) -> Iterator[ssl.SSLSocket]:
+def inspected(stand: Stand, net: SmallInternet, alpn: str = "http/1.1") -> Iterator[ssl.SSLSocket]:
     """A connection to a host that is looked into, under our certificate."""
     with connected(stand, CHILD_WITH_CA) as client:
         open_tunnel(client, "www.school.example", net.origins.https_port)
-        with client_context(stand.ca).wrap_socket(client, server_hostname="www.school.example", suppress_ragged_eofs=True) as tls:
+        context = client_context(stand.ca)
+        context.set_alpn_protocols([alpn])
+        with context.wrap_socket(client, server_hostname="www.school.example", suppress_ragged_eofs=True) as tls:
             yield tls
 
 
@@ -523,6 +525,18 @@ def test_a_later_head_of_an_inspected_connection_has_the_time_of_the_first(net: 
                         break
                 trickles += 1
         assert 1 < trickles < 100
+        assert stand.counters()["hedgerow_proxy_dropped_total", "timeout"] == 1
+
+
+@pytest.mark.parametrize("frame", ["000020010500000001", "00000101000000000182" + "00000109000000000184"], ids=["a frame", "a head"])
+def test_a_head_of_http2_has_that_time_too(net: SmallInternet, policy: str, frame: str) -> None:
+    """Whether its frame is not complete or the last of its frames does not come."""
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+    with proxy_stand(net, policy, limits=Limits(head=1.0)) as stand, inspected(stand, net, alpn="h2") as tls:
+        tls.sendall(preface + bytes.fromhex(frame))
+        with contextlib.suppress(OSError):
+            while tls.recv(65536):
+                pass
         assert stand.counters()["hedgerow_proxy_dropped_total", "timeout"] == 1
 
 

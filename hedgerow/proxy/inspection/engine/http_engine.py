@@ -52,6 +52,7 @@ _NOT_IN_TRAILERS = frozenset(
     b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
 )
 
+_DATA_FRAME = b"\0"
 HTTPMode = _layers.HTTPMode
 
 OPTIONS: Any = SimpleNamespace(
@@ -351,8 +352,12 @@ class HttpLayer(_layers.HttpLayer):
         return is_reading and not self.streams
 
     def unfinished_head(self) -> int | None:
-        """The number of an HTTP/1 client's request whose head has begun and is not complete, None if there is none."""
+        """The number of the client's request whose head has begun and is not complete, or of the last before it; None if there is none."""
         server: Any = self.connections[self.context.client]
+        if isinstance(server, _http2.Http2Server):
+            buffer = server.h2_conn.incoming_buffer
+            is_in_frame = bool(buffer._data) and buffer._data[3:4] != _DATA_FRAME  # which comes at the pace of an upload
+            return server.h2_conn.highest_inbound_stream_id if is_in_frame or buffer._headers_buffer else None
         is_unfinished = isinstance(server, _http1.Http1Server) and server.state == server.read_headers and bool(server.buf)
         return server.stream_id if is_unfinished else None
 
