@@ -120,7 +120,8 @@ def hedgerow(stand: Stand, *, plain: bool = False, encrypted: bool = False, work
     with tempfile.TemporaryDirectory(dir=stand.folder) as place, contextlib.ExitStack() as running:
         state = Path(place)
         _publish(stand, state, ports)
-        running.enter_context(started([sys.executable, __file__, state / "run" / "courier.sock"], "1"))
+        # On the server's side: beside dnsperf it would keep the thread that takes answers waiting for milliseconds.
+        running.enter_context(started([sys.executable, __file__, state / "run" / "courier.sock"], cores.partition(",")[0]))
         # As installed: compiled once.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         program = [sys.executable, *(("-c", PLAIN) if plain else ("-m", "hedgerow.app.processes"))]
@@ -152,7 +153,8 @@ def sink(path: Path) -> None:
     """Runs in a child: takes what workers send, and forgets it."""
 
     def forget(connection: socket.socket) -> None:
-        while connection.recv(1 << 20):
+        room = bytearray(1 << 16)
+        while connection.recv_into(room):
             pass
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
