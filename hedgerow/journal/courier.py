@@ -26,7 +26,7 @@ _COUNTER_ENDINGS = ("_total", "_bucket", "_sum", "_count")  # Prometheus' own na
 class Courier:
     """The worker's side. `send`, `count` and `report_totals` only append; `run` does the talking. All on one event loop."""
 
-    def __init__(self, path: Path, worker: str, role: str, *, limit: int = 20_000, batch: int = 32, interval: float = 0.2) -> None:
+    def __init__(self, path: Path, worker: str, role: str, *, limit: int = 20_000, batch: int = 8, interval: float = 0.2) -> None:
         """`limit`: observations kept while control is away; `batch`: messages encoded at a time; `interval`: seconds between batches."""
         self._path = path
         self._hello = Hello(worker, role)

@@ -182,6 +182,36 @@ def test_nothing_is_counted_twice_or_forgotten_when_answers_change_or_more_is_as
     asyncio.run(main())
 
 
+def test_answers_are_reported_a_few_at_a_time_and_each_once(internet: SmallInternet) -> None:
+    """Also what is asked while the last second's answers wait for their report."""
+
+    async def main() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            clients, names = server.server.responder.clients, [f"{number}.adult.example" for number in range(60)]
+
+            async def ask_all() -> None:
+                for name in names:
+                    for _ in range(3):  # the first is decided, the second learnt, the third known by its octets
+                        await ask(server.port, query(name))
+
+            server.server._timer.cancel()  # the server's own reports
+            await ask_all()
+            clients.begin_report()
+            assert not server.seen
+            clients.report_some()
+            assert 0 < len(server.seen) < 20
+            await ask_all()
+            rounds = 0
+            while clients.report_some():
+                rounds += 1
+            assert rounds > 3
+            assert {count for *_, count in server.seen} == {3}, "an answer's wordings are added up before they are told"
+            server.server.flush()
+            assert Counter(host for _, host, _, count in server.seen for _ in range(count)) == dict.fromkeys(names, 6)
+
+    asyncio.run(main())
+
+
 def test_of_a_flood_of_names_few_wait_for_their_report(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_tables, "MOST_WAITING", 2)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 from hedgerow.dns.cache import NEVER, Entry
@@ -21,7 +20,8 @@ log = logging.getLogger(__name__)
 MAX_CLIENTS: Final = 4096
 MAX_WORDINGS: Final = 4096
 _WITHOUT_OPTIONS: Final = (4, 4 + OPT_OCTETS)  # octets of a query behind its name
-_REPORTS_AT_ONCE: Final = 32
+_REPORTS_AT_ONCE: Final = 8
+_WORDINGS_A_REPORT: Final = 8  # that are added up in the time that a report takes
 MOST_WAITING: Final = 1000
 """Answers of one client that wait for their report, beside those that the cache has: as many as a busy household asks for in a second."""
 CLIENT_SECONDS: Final = 10.0  # an address may pass to another device; its new owner is seen at the latest after this
@@ -77,6 +77,25 @@ class Known:
         self.words.clear()
 
 
+@dataclass(slots=True)
+class _Aside:
+    """What a client was answered in a second that is over."""
+
+    client: Client
+    words: dict[bytes, Wording]
+    hits: defaultdict[Entry, int]
+
+    def add_up(self, most: int) -> int:
+        """Count some of the wordings to their entries; returns how many."""
+        words, hits = self.words, self.hits
+        number = min(len(words), most)
+        for _ in range(number):
+            _, wording = words.popitem()
+            if wording.count:
+                hits[wording.entry] += wording.count
+        return number
+
+
 class Clients:
     """The clients of one worker. `known` may be read directly.
 
@@ -100,7 +119,7 @@ class Clients:
         self._boundary = float("inf")  # on the wall clock: the first `until` of those who are known
         self._stale_at = clocks.steady() + CLIENT_SECONDS
         self._complained = False
-        self._aside: deque[tuple[Client, Iterator[tuple[Entry, int]]]] = deque()
+        self._aside: deque[_Aside] = deque()
         self._pending = 0  # in `_aside`
         self._learnt = 0  # wordings of all clients
 
@@ -173,25 +192,28 @@ class Clients:
     def report_some(self) -> bool:
         """Report a few of the answers that were set aside, to the counters and to `observe`; renew what is popular and about to expire.
 
-        False when nothing is left. A few only, because queries wait meanwhile: a hundredth of them, and those of a third of a millisecond
+        False when nothing is left. A few only, because queries wait meanwhile: a hundredth of them, and those of a tenth of a millisecond
         at least.
         """
         now = self._clocks.steady()
-        left = _REPORTS_AT_ONCE + self._pending // 100
-        while self._aside:
-            client, hits = self._aside[0]
-            for entry, count in islice(hits, left):
+        left = _REPORTS_AT_ONCE + self._pending // 128
+        while self._aside and left > 0:
+            aside = self._aside[0]
+            before = len(aside.words) + len(aside.hits)
+            left -= aside.add_up(_WORDINGS_A_REPORT * left) // _WORDINGS_A_REPORT
+            while left > 0 and aside.hits:
                 left -= 1
-                self._pending -= 1
+                entry, count = aside.hits.popitem()
                 entry.seen = now
                 if now >= entry.renew_at:
                     entry.renew_at = NEVER
                     self._renew(entry)
-                self._report(client, entry, count)
-            if left <= 0:
-                return True
-            self._aside.popleft()
-        return False
+                self._report(aside.client, entry, count)
+            after = len(aside.words) + len(aside.hits)
+            self._pending -= before - after
+            if not after:
+                self._aside.popleft()
+        return bool(self._aside)
 
     def _forget_words(self) -> None:
         for known in self.known.values():
@@ -200,12 +222,13 @@ class Clients:
         self._learnt = 0
 
     def _set_aside(self) -> None:
-        self._forget_words()  # which also keeps nothing alive that the cache has given up
+        """Wordings too, which keeps nothing alive that the cache has given up."""
         for known in self.known.values():
-            if known.hits:
-                hits, known.hits = known.hits, defaultdict(int)
-                self._pending += len(hits)
-                self._aside.append((known.client, iter(hits.items())))
+            if known.words or known.hits:
+                self._pending += len(known.words) + len(known.hits)
+                self._aside.append(_Aside(known.client, known.words, known.hits))
+                known.words, known.hits = {}, defaultdict(int)
+        self._learnt = 0
 
     def _report(self, client: Client, entry: Entry, count: int) -> None:
         for label in entry.series:

@@ -22,7 +22,7 @@ _SOCKET_BUFFER: Final = 4 << 20
 # then needs no random identification for each datagram either. Python has no names for these of linux/in.h and linux/in6.h.
 _NEVER_FRAGMENT: Final = {socket.AF_INET: (socket.IPPROTO_IP, 10, 3), socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 3)}
 _SWEEP_STEPS: Final = 250
-_REPORT_PAUSE: Final = 0.003  # seconds between a few reports and the next few
+_REPORT_PAUSE: Final = 0.002  # seconds between a few reports and the next few
 
 
 class Server:
