@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,10 +30,11 @@ def leave_to_owner(folder: Path, paths: Iterable[Path]) -> None:
     """Gives what root has written in somebody else's folder to them: Hedgerow runs as they, and could not read it."""
     if os.geteuid() == 0:
         owner = folder.stat()
-        for path in paths:
-            status = path.lstat()
-            if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-                continue  # another name of a file elsewhere, which may be nobody's business here
+        found = {path: path.lstat() for path in paths}
+        names = Counter((status.st_dev, status.st_ino) for status in found.values())
+        for path, status in found.items():
+            if stat.S_ISREG(status.st_mode) and status.st_nlink > names[status.st_dev, status.st_ino]:
+                continue  # it has another name elsewhere, and may be nobody's business here
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 

@@ -63,7 +63,9 @@ def test_what_root_writes_belongs_to_whose_state_it_is(tmp_path: Path) -> None:
     roots = tmp_path / "roots"
     roots.touch()
     (state / "ca" / "link").hardlink_to(roots)
-    words = ("backup saved", "ca rotate --yes", "restore saved")
+    (tmp_path / "list.txt").write_text("casino.example\n")
+    (tmp_path / "hedgerow.yaml").write_text("lists: [{category: gambling, path: list.txt}]\n")
+    words = ("backup saved", "ca rotate --yes", "restore saved", "lists update")
     for each in words:
         done = subprocess.run(
             [sys.executable, "-P", "-c", "from hedgerow.app.cli import main; main()", *each.split(), "--state", str(state)],
@@ -71,5 +73,7 @@ def test_what_root_writes_belongs_to_whose_state_it_is(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     write_atomically(state / "gateway.json", b"{}")
-    assert {path.name for path in state.rglob("*") if path.stat().st_uid != nobody} <= {"journal.sqlite-wal", "journal.sqlite-shm", "link"}
+    others = {path for path in state.rglob("*") if path.stat().st_uid != nobody and path.parent.name != "texts"}
+    assert {path.name for path in others} <= {"journal.sqlite-wal", "journal.sqlite-shm", "link"}
+    assert all(path.stat().st_nlink > 1 for path in state.rglob("texts/*") if path.stat().st_uid != nobody), "those of the package"
     assert roots.stat().st_uid == 0, "a file elsewhere is not given away"

@@ -122,6 +122,7 @@ def accept(
             fail(f"The policy has no list with a URL that is called '{name}'.{suggest(name, [each.name for each in sources])}")
         with folders.locked():
             accepted = accept_held(source, folders.downloads)
+        folders.leave_to_owner()
     except PolicyError as error:
         fail(str(error))
     except OSError as error:
@@ -206,6 +207,7 @@ def update(policy: PolicyFile = None, state: StateDir = None, as_json: AsJson = 
         wanted = load_policy(_policy_in_force(policy, folder))
         with _progress(BarColumn(), _Sizes()) as progress:
             generation = asyncio.run(prepare_generation(wanted, folder, fetch=True, progress=_watch(progress, results)))
+        ListFolders(folder).leave_to_owner()
     except (PolicyError, CompileError) as error:
         fail(str(error))
     if as_json:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hedgerow.app.files import leave_to_owner
 from hedgerow.app.plain_json import from_json, to_json
 from hedgerow.blocklists.compile import CompileReport, compile_generation
 from hedgerow.blocklists.guards import judge_copy
@@ -54,6 +55,11 @@ class ListFolders:
     @property
     def generations(self) -> Path:
         return self.state / "generations"
+
+    def leave_to_owner(self) -> None:
+        """Gives what root has written here to whose state directory it is, who could not renew it."""
+        tops = (*self.state.glob("*.lock"), self.downloads, self.parsed, self.generations)
+        leave_to_owner(self.state, (path for top in tops for path in (top, *top.rglob("*")) if path.exists()))
 
     @contextlib.contextmanager
     def locked(self, wait: bool = True, what: str = "lists") -> Iterator[bool]:
