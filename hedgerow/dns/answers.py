@@ -5,7 +5,7 @@ An answer is drafted once for a question (`Draft`) and then rendered for whoever
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from ipaddress import ip_address
 from struct import pack
@@ -117,6 +117,8 @@ def no_such_data(rcode: int = wire.NOERROR, ede: Explanation | None = None) -> D
 
 def addresses(query: Query, texts: Iterable[str], ceiling: int) -> Draft:
     """The addresses that have the asked type; NODATA if none has."""
+    if query.qtype == wire.ANY:
+        return any_refused()
     rdatas = [address.packed for address in map(ip_address, texts) if query.qtype == (wire.A if address.version == 4 else wire.AAAA)]
     if not rdatas:
         return no_such_data()
@@ -165,11 +167,11 @@ def chain(response: Response, name: bytes) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def service_targets(response: Response) -> tuple[bytes, ...]:
-    """The names that SVCB and HTTPS records lead to, where they are not the owner itself: aliases by another way."""
+def service_targets(response: Response, owners: Collection[bytes]) -> tuple[bytes, ...]:
+    """The names that SVCB and HTTPS records of `owners` lead to, where they are not the owner itself: aliases by another way."""
     if response.kinds.isdisjoint(_SERVICES):
         return ()
-    services = [record for record in response.answers if record.rtype in _SERVICES]
+    services = [record for record in response.answers if record.rtype in _SERVICES and record.owner in owners]
     names = (wire.read_name(response.data, record.start + 2)[0].lower() for record in services)
     return tuple(name for name in names if name != b"\0")
 

@@ -17,7 +17,11 @@ from hedgerow.policies.model import Decision
 STALE_SECONDS: Final = 86_400.0  # RFC 8767, section 5: one to three days
 NEVER: Final = float("inf")
 _RULESET_OCTETS: Final = 8  # of a key: which ruleset it is for, see `Resolver.prefix`
-_ENTRY_OVERHEAD: Final = 600  # octets of Python objects around an entry's own bytes, measured with tracemalloc
+# Octets of Python objects around an entry's own bytes, measured with tracemalloc: of one with a record or two, and of each more.
+_ENTRY_OVERHEAD: Final = 600
+_RECORDS_WITHIN: Final = 2
+_TTL_OVERHEAD: Final = 120
+_ADDRESS_OVERHEAD: Final = 60
 
 
 class Cached(Protocol):
@@ -79,7 +83,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        return len(self.rest) + _ENTRY_OVERHEAD
+        return len(self.rest) + _overhead(len(self.ttls))
 
     def refresh(self, now: float) -> bool:
         """Patch the TTLs for the second that begins at `now` (monotonic); False if the answer has expired.
@@ -135,7 +139,8 @@ class Resolution:
 
     @property
     def size(self) -> int:
-        return len(self.draft.body) + (len(self.unfiltered.body) if self.unfiltered else 0) + _ENTRY_OVERHEAD
+        octets = len(self.draft.body) + _overhead(len(self.draft.ttls), len(self.addresses) + len(self.targets))
+        return octets + (len(self.unfiltered.body) + _overhead(len(self.unfiltered.ttls)) if self.unfiltered else 0)
 
 
 class ClockCache[V: Cached]:
@@ -192,6 +197,11 @@ class ClockCache[V: Cached]:
             # A second visit within the same put finds `seen` no later than now, so a full cache always gives way.
             self._queue.append(key)
             self._visits.append(now if force else visited)
+
+
+def _overhead(ttls: int, addresses: int = 0) -> int:
+    """Of an answer of many records that around its own bytes is ten times as much."""
+    return _ENTRY_OVERHEAD + _TTL_OVERHEAD * max(ttls - _RECORDS_WITHIN, 0) + _ADDRESS_OVERHEAD * max(addresses - _RECORDS_WITHIN, 0)
 
 
 def resolution_key(query: Query) -> bytes:

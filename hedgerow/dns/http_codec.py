@@ -79,7 +79,7 @@ class Http1(Codec):
             match event:
                 case h11.Request():
                     kind = next((value for name, value in event.headers if name == b"content-type"), b"")
-                    self._request = Exchange(0, event.method.decode(), event.target.decode(), kind.decode("latin-1"))
+                    self._request = Exchange(0, event.method.decode(), _origin_form(event.target.decode()), kind.decode("latin-1"))
                     if self._connection.they_are_waiting_for_100_continue:
                         self._write(self._connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
                 case h11.Data() if self._request is not None:
@@ -187,3 +187,15 @@ class Http2(Codec):
     def _flush(self) -> None:
         if written := self._connection.data_to_send():
             self._write(written)
+
+
+def _origin_form(target: str) -> str:
+    """A target without scheme and authority, which a client may write before it (RFC 9112, section 3.2.2).
+
+    >>> _origin_form("https://dns.home.example/dns-query?dns=AAAB"), _origin_form("/dns-query")
+    ('/dns-query?dns=AAAB', '/dns-query')
+    """
+    if not target.lower().startswith(("https://", "http://")):
+        return target
+    _, slash, path = target.partition("://")[2].partition("/")
+    return slash + path

@@ -35,7 +35,7 @@ class LocalNames:
             return answers.addresses(query, self._records[host], _TTL)
         if host in self._owners:
             if query.qtype != wire.PTR:
-                return answers.no_such_data()
+                return answers.any_refused() if query.qtype == wire.ANY else answers.no_such_data()
             return answers.pointer(wire.name_of(self._owners[host]), _TTL)
         if self._own is not None and self._own.host in (host, host.partition(".")[2]):
             return answers.addresses(query, self._own.addresses, _OWN_TTL)

@@ -159,11 +159,12 @@ class Resolver:
     def learn(self, query: Query, response: Response) -> Resolution:
         """Keep what the upstreams said."""
         targets = answers.chain(response, query.name)
-        stands_for = (*targets, *answers.service_targets(response))
+        owners = {query.name, *targets}  # what strangers' records hold is left out, and need not be judged
+        stands_for = (*targets, *answers.service_targets(response, owners))
         resolution = Resolution(
             answers.forwarded(query, response, targets),
             tuple(map(wire.host_of, stands_for)),
-            responses.addresses_of(response),
+            responses.addresses_of(response, owners),
             self.clocks.steady(),
             unfiltered=_with_ech(query, response, targets),
         )

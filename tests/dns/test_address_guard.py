@@ -10,16 +10,21 @@ import pytest
 from small_internet import SmallInternet
 from small_internet.records import parse_zone
 
+from hedgerow.dns import wire
 from hedgerow.dns.address_guard import AddressGuard, is_private
+from hedgerow.dns.cases import Answer
 from hedgerow.dns.explanations import PRIVATE_ADDRESS, UPSTREAM_BLOCKS
 from hedgerow.dns.host_addresses import HostAddresses
+from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.rulings import Circumstances
+from hedgerow.dns.upstreams import responses
+from hedgerow.dns.upstreams.channels import open_upstreams
 from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
 from hedgerow.policies.network import Network
 from hedgerow.policies.resolver_settings import BlockedAnswer, Forward, LocalRecord, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
 
-from .conftest import BLOCK, EXCEPTION, rules, running
+from .conftest import BLOCK, EXCEPTION, Judge, rules, running
 
 PRIVATE = (
     "10.1.2.3 100.64.0.1 127.0.0.1 169.254.1.1 172.16.0.1 172.31.255.255 192.168.1.1 0.0.0.1 "
@@ -112,6 +117,27 @@ def test_a_public_name_never_leads_into_the_network(internet: SmallInternet) -> 
         assert shown(record) == {"A": ["0.0.0.0"], "AAAA": ["::"], "HTTPS": []}[kind], host
         assert error_code(record) == 15
     assert (shown(fine), shown(printer)) == (["198.51.100.7"], ["192.168.1.20"])
+
+
+def test_what_a_stranger_adds_is_left_out_and_blocks_nothing() -> None:
+    asked = wire.parse_query(bytes(dnslib.DNSRecord.question("open.attack.example").pack()))
+    reply = dnslib.DNSRecord.parse(asked.data).reply()
+    reply.add_answer(*dnslib.RR.fromZone("open.attack.example. 60 A 198.51.100.7\nrouter.attack.example. 60 A 192.168.1.1"))
+    reply.add_answer(*dnslib.RR.fromZone("router.attack.example. 60 HTTPS 1 adult.example. ipv4hint=10.0.0.7"))
+    response = responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
+
+    async def main() -> None:
+        resolver = Resolver(open_upstreams(["127.0.0.1:9"]), Judge(), circumstances=Circumstances.of(Network(), Judge()))
+        learned = resolver.learn(asked, response)
+        assert (learned.addresses, learned.targets) == ((bytes((198, 51, 100, 7)),), ())
+        assert learned.draft.answers == 1
+        found = resolver.at_once(rules(), DeviceId("tablet"), asked.data, "udp")
+        assert isinstance(found, Answer)
+        assert found.message is not None
+        assert shown(dnslib.DNSRecord.parse(found.message)) == ["198.51.100.7"]
+        await resolver.upstreams.close()
+
+    asyncio.run(main())
 
 
 def test_who_is_allowed_by_name_may_point_anywhere(internet: SmallInternet) -> None:

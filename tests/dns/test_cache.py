@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from struct import pack
 
 import dnslib
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.dns import answers, wire
-from hedgerow.dns.cache import ClockCache, Entry, learn_suffix
+from hedgerow.dns.cache import ClockCache, Entry, Resolution, learn_suffix
+from hedgerow.dns.upstreams import responses
 
 QUERY = wire.parse_query(bytes(dnslib.DNSRecord.question("a.example").pack()))
 
@@ -113,3 +117,25 @@ def test_what_senders_choose_does_not_grow_the_table() -> None:
         learn_suffix(table, wire.parse_query(bytes(question.pack())))
     assert len(table) <= 4096
     assert len(set(table.values())) <= 2
+
+
+def resolution(number: int, records: int) -> Resolution:
+    """What is kept of an answer with so many addresses."""
+    asked = wire.parse_query(bytes(dnslib.DNSRecord.question(f"n{number}.example").pack()))
+    rdatas = (pack("!HH", number, record) for record in range(records))
+    body = b"".join(wire.record_bytes(wire.QUESTION_POINTER, wire.A, 300 + at, rdata) for at, rdata in enumerate(rdatas))
+    head = asked.data[:2] + b"\x81\x80" + pack("!HHHH", 1, records, 0, 0)
+    response = responses.parse_response(head + asked.data[wire.HEADER : asked.end] + body, asked.name + asked.suffix[:4])
+    return Resolution(answers.forwarded(asked, response, ()), (), responses.addresses_of(response, {asked.name}), 0.0)
+
+
+@pytest.mark.parametrize("records", [1, 5, 50, 512])
+def test_an_answer_counts_for_what_it_takes(records: int) -> None:
+    kept = [resolution(number, records) for number in range(20)]  # what is made once and shared
+    gc.collect()
+    tracemalloc.start()
+    kept = [resolution(number, records) for number in range(100)]
+    gc.collect()
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken < 1.3 * sum(each.size for each in kept)

@@ -55,3 +55,10 @@ def test_junk_is_refused_in_an_orderly_way(start: bytes, pieces: list[bytes]) ->
                 codec.receive(piece)
         except Broken:
             continue
+
+
+@pytest.mark.parametrize("before", ["", "https://dns.home.example", "HTTP://127.0.0.1:8443"])
+def test_a_target_may_be_written_in_full(before: str) -> None:
+    codec = Http1(lambda _data: None)
+    (exchange,) = codec.receive(f"GET {before}/dns-query?dns=AAAB HTTP/1.1\r\nhost: dns.home.example\r\n\r\n".encode())
+    assert exchange.target == "/dns-query?dns=AAAB"

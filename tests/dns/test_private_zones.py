@@ -75,3 +75,11 @@ def test_our_own_name_leads_to_us(host: str, known: bool) -> None:
     names = LocalNames(own=LocalRecord("dns.home.example", ("192.168.1.2",)))
     found = names.answer(host, parse_query(query(host)))
     assert (found is not None and found.answers == 1) is known
+
+
+@pytest.mark.parametrize("host", ["nas.lan", "5.1.168.192.in-addr.arpa", "dns.home.example"])
+def test_any_of_a_name_that_is_there_is_not_nothing(host: str) -> None:
+    names = LocalNames([LocalRecord("nas.lan", ("192.168.1.5",))], own=LocalRecord("dns.home.example", ("192.168.1.2",)))
+    found = names.answer(host, parse_query(query(host, "ANY")))
+    assert found is not None
+    assert found.answers == 1

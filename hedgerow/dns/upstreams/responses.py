@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import ip_address
 from struct import unpack_from
 from typing import Final, NamedTuple
@@ -184,10 +184,12 @@ def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
     return target, params
 
 
-def addresses_of(response: Response) -> tuple[bytes, ...]:
-    """All addresses in the answer section, packed: those of A and AAAA records and the hints of SVCB and HTTPS."""
+def addresses_of(response: Response, owners: Collection[bytes]) -> tuple[bytes, ...]:
+    """All addresses that the answer section gives these names, packed: those of A and AAAA records and the hints of SVCB and HTTPS."""
     found: list[bytes] = []
     for record in response.answers:
+        if record.owner not in owners:
+            continue
         if record.rtype in (A, AAAA):
             found.append(response.data[record.start : record.end])
         elif record.rtype in (SVCB, HTTPS):
