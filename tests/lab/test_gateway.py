@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -277,6 +278,32 @@ def test_without_rights_the_gateway_stays_chosen(gateway: House) -> None:
     done = gateway.router.run("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "--", *words, seconds=60)
     assert (done.returncode, done.stderr) == (2, "hedgerow: No permission to change nftables: run this as root.\n")
     assert (gateway.state / "gateway.json").read_bytes() == chosen
+
+
+def on_read_only_disk(house: House, *words: str) -> subprocess.CompletedProcess[str]:
+    """`hedgerow gateway` where the state directory's disk has gone read-only, as worn memory cards do."""
+    state = str(house.state)
+    seal = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"'
+    whole = ("unshare", "--mount", "sh", "-c", seal, "sh", state, *command(), "gateway", *words, "--state", state)
+    return house.router.run(*whole, seconds=60)
+
+
+def test_a_gateway_that_cannot_be_chosen_is_not_put_in_place(house: House) -> None:
+    """Or it would be there until the next boot only, and no Hedgerow would keep it in step."""
+    done = on_read_only_disk(house, "apply", "--lan", "lan")
+    assert (done.returncode, "Read-only file system" in done.stderr) == (2, True), done.stderr
+    assert "inet hedgerow" not in house.router.must("nft", "list", "tables")
+
+
+def test_the_emergency_switch_works_on_a_disk_that_takes_nothing(gateway: House) -> None:
+    time.sleep(1.5)  # control has taken it over
+    gateway.stop()
+    try:
+        done = on_read_only_disk(gateway, "remove")
+        assert (done.returncode, "The gateway is gone, but" in done.stderr) == (2, True), done.stderr
+        assert "inet hedgerow" not in gateway.router.must("nft", "list", "tables")
+    finally:
+        gateway.start()
 
 
 def test_mistakes_are_told_in_a_sentence(house: House) -> None:

@@ -38,6 +38,12 @@ AllowSsh = Annotated[
 ]
 
 
+STILL_CHOSEN = (
+    "The gateway is gone, but a Hedgerow that runs or starts puts it back, so stop it: systemctl stop hedgerow. "
+    "That the gateway was chosen can't be forgotten"
+)
+
+
 @app.command()
 def plan(
     lan: Lan = None,
@@ -72,8 +78,9 @@ def apply(
     with _plain_errors():
         choice = _choice(folder, lan, strict=strict, allow_ipsec=allow_ipsec, allow_ssh=allow_ssh)
         gateway, census = _gateway(choice, folder)
+        nftables.check(gateway, census)  # raises where nftables refuses it, before anything is changed
+        choice.save(folder)  # before the table comes: one that nobody chose would be kept by nobody, and be gone after a boot
         nftables.apply(gateway, census)
-        choice.save(folder)
         note_form(folder)
     warnings = list(_warnings(gateway))
     place = f"The gateway is in place on {', '.join(choice.lan)}. To take it away: hedgerow gateway remove"
@@ -86,7 +93,13 @@ def remove(state: StateDir = None, as_json: AsJson = False) -> None:
     folder = (state or default_state()).absolute()
     with _plain_errors():
         nftables.is_in_place()  # raises where nftables is closed to us, before anything is changed
-        forget(folder)  # before the table goes, so that control does not put it back
+        try:
+            forget(folder)  # before the table goes, so that control does not put it back
+        except OSError as error:
+            if isinstance(error, PermissionError):
+                raise
+            nftables.remove()
+            fail(f"{STILL_CHOSEN} ({error.strerror}: {error.filename}).")
         nftables.remove()
     tell(as_json, {"in_place": False}, "The gateway is gone: devices reach the internet as the machine's other rules let them.")
 
