@@ -16,7 +16,9 @@ from hedgerow.policies.content import name_of
 from hedgerow.policies.data import read_data
 from hedgerow.policies.model import SafeSearch
 
-_SLASHES = re.compile("/{2,}")
+_SLASHES = re.compile("(?:/|%2f)+")
+_AFTER_NAMES = re.compile(r"%00.*|;[^/]*|(?<=[^/])\.[a-z]+(?=/|$)")
+"""What servers may pass over in a path: all after a NUL, parameters, and how the file that answers ends."""
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -112,8 +114,8 @@ def is_search(engine: Engine, url: str) -> bool:
     if (urlsplit(url).path or "/") in engine.paths:
         return True
     parts = urlsplit(parse_url(url) or url)
-    plain = _SLASHES.sub("/", parts.path).lower()
-    if plain in engine.paths or plain.removesuffix("/") in engine.paths:
+    plain = _SLASHES.sub("/", parts.path.lower())
+    if any(each in engine.paths or each.removesuffix("/") in engine.paths for each in (plain, _AFTER_NAMES.sub("", plain))):
         return True
     return not engine.dns and engine.words in map(name_of, parts.query.split("&"))
 

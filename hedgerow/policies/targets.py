@@ -105,13 +105,14 @@ def url_regex(path: str) -> re.Pattern[str]:
     """What the path and query of a canonical URL must match for a pattern's path (that begins with a slash).
 
     Case is ignored, since many sites do so and a rule must not be escaped from by writing a path in capitals. Nor by parameters after a
-    semicolon (RFC 3986, section 3.3), which many servers take off each part of a path before they look for what it names.
+    semicolon (RFC 3986, section 3.3), which many servers take off each part of a path before they look for what it names. Nor by an
+    escaped slash, which servers such as nginx take for one, or an escaped NUL, at which some of them end a path.
 
     >>> bool(url_regex("/shorts").match("/shorts/abc")), bool(url_regex("/shorts").match("/shortsighted"))
     (True, False)
-    >>> bool(url_regex("/a/shorts").match("/a;x/shorts;y=1"))
-    True
+    >>> bool(url_regex("/a/shorts").match("/a;x/shorts;y=1")), bool(url_regex("/a/shorts").match("/a%2Fshorts%00"))
+    (True, True)
     """
     body = ".*".join(re.escape(part) for part in path.split("*"))
-    body = body[:1] + body[1:].replace("/", r"(?:;[^/?]*)?/")
-    return re.compile(body if path.endswith("*") else body + r"(?:$|[/?#&;])", re.IGNORECASE | re.DOTALL)
+    body = body[:1] + "(?:%2f)*" + body[1:].replace("/", r"(?:;[^/?]*)?(?:/|%2f)+")
+    return re.compile(body if path.endswith("*") else body + r"(?:$|[/?#&;]|%2f|%00)", re.IGNORECASE | re.DOTALL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import plistlib
+import re
 import shutil
 import signal
 import socket
@@ -136,8 +137,10 @@ def test_an_authority_open_to_others_is_told_and_stops_nothing_that_runs(whole_i
         assert "ca" not in asked().json()["certificates"]
         assert "can be read by others: chmod 600 it" in running.run("doctor").stdout
         assert running.pids("control") == control
-        os.kill(control[0], signal.SIGKILL)
-        wait_until(lambda: "error: " in running.stderr and "can be read by others: chmod 600 it" in running.stderr, 60, "the reason")
+        for role, pid in (("control", control[0]), ("inspector", running.pids("inspector")[0])):
+            os.kill(pid, signal.SIGKILL)
+            reason = re.compile(rf" {role}\S* error: .*can be read by others: chmod 600 it")
+            wait_until(lambda reason=reason: reason.search(running.stderr), 60, "the reason")  # type: ignore[misc]
         assert "Traceback" not in running.stderr
         file.chmod(0o600)
 

@@ -68,6 +68,16 @@ def test_what_is_no_page_is_not_weighed(stand: Stand, net: SmallInternet) -> Non
         assert fetch(stand, net.url(INSPECTED, mirror(BAD, kind))).body == BAD
 
 
+@pytest.mark.parametrize("kind", ["application/xml", "text/xml;charset=utf-8", "application/rss+xml"])
+def test_xml_is_weighed_where_a_browser_shows_it(stand: Stand, net: SmallInternet, kind: str) -> None:
+    page = f"<html xmlns='http://www.w3.org/1999/xhtml'><body><p>{PAGES['pornography']}</p></body></html>".encode()
+    url = net.url(INSPECTED, mirror(page, kind))
+    assert fetch(stand, url, "-H", "Sec-Fetch-Dest: document").status == 403
+    assert fetch(stand, url, "-H", "Accept: text/html,application/xhtml+xml,*/*").status == 403
+    assert fetch(stand, url).body == page  # a reader of feeds
+    assert fetch(stand, url, "-H", "Sec-Fetch-Dest: empty", "-H", "Accept: text/html").body == page
+
+
 def test_a_page_that_was_allowed_is_not_weighed(stand: Stand, net: SmallInternet, policy: str) -> None:
     try:
         stand.swap(policy=policy.replace("    age: 9\n", "    age: 9\n    allow: [news.example]\n"))
@@ -204,6 +214,8 @@ def test_searches_that_are_sent_as_a_form(searching: Stand, net: SmallInternet, 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_search_that_cannot_be_read_is_none(searching: Stand, net: SmallInternet, version: str) -> None:
     url = net.url(STARTPAGE, "/sp/search")
+    for path in ("/sp/search;x", "/sp/search.php", "/sp/search%00", "/sp%2fsearch"):
+        assert fetch(searching, net.url(STARTPAGE, path), version, "-F", "query=cats").status == 403, path
     for how in (
         ("-F", "query=cats", "-F", "qadf=none"),
         ("-d", "query=cats", "-H", "Transfer-Encoding: chunked"),

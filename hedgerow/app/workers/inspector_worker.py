@@ -13,9 +13,10 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from hedgerow.app.files import plain_reason
 from hedgerow.app.workers.proxy_side import ProxySide
 from hedgerow.app.workers.worker import Worker
-from hedgerow.proxy.authority import load_authority
+from hedgerow.proxy.authority import AuthorityError, load_authority
 from hedgerow.proxy.inspection.inspector import DEVICE_LIMIT, Inspector
 from hedgerow.proxy.pass_through import Refusals
 from hedgerow.proxy.pass_ticket import load_key
@@ -49,10 +50,14 @@ def resident_bytes() -> int:
 
 @contextlib.asynccontextmanager
 async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
-    """Runs the inspector on its socket; raises InspectorError."""
+    """Runs the inspector on its socket; raises InspectorError, and SystemExit, with the reason in the log, without a usable authority."""
     settings = worker.settings
     side = ProxySide(worker)
-    authority = load_authority(settings.authority)
+    try:
+        authority = load_authority(settings.authority)
+    except (AuthorityError, OSError) as error:
+        log.error("The certificate authority can't be used: %s", plain_reason(error))
+        raise SystemExit(1) from error
     inspector = Inspector(
         side.judge(worker.view),
         load_key(settings.pass_key),

@@ -20,6 +20,8 @@ _CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';,\s]+)""")
 _PAGES = frozenset({"text/html", "application/xhtml+xml", "", "*/*", "unknown/unknown", "application/unknown"})
 """Types of pages, and those at which browsers look for themselves whether it is one (WHATWG's MIME Sniffing Standard, section 7)."""
 
+_XML = ("/xml", "+xml")
+
 _SHOWN = ("text/", "image/", "application/json", "application/javascript")
 
 MOST_UNPACKED = 16 * 1024 * 1024
@@ -115,13 +117,15 @@ def file_kind(rules: ContentRules, url: str, content_type: str, disposition: str
 
 
 def watch_of(
-    rules: ContentRules, book: PhraseBook, content_type: str, encoding: str, refuse: Refuse, weighed: Callable[[str], None]
-) -> BodyWatch | None:
-    """How an answer with such a head is watched; None: not at all."""
+    rules: ContentRules, book: PhraseBook, content_type: str, encoding: str, refuse: Refuse, weighed: Callable[[str], None],
+    *, is_document: bool = False,
+) -> BodyWatch | None:  # fmt: skip
+    """How an answer with such a head is watched; None: not at all. A browser shows what `is_document`, and XML may be a page then."""
     types = [each.partition(";")[0].strip() for each in content_type.lower().split(",")]  # of several, browsers take one or the other
     charset = _CHARSET.search(content_type.lower())
     decoder = BodyDecoder(encoding, charset[1] if charset is not None else "")
-    is_page = bool(rules.page_limit) and any(each in _PAGES or "/" not in each for each in types)
+    may_be_page = any(each in _PAGES or "/" not in each or (is_document and each.endswith(_XML)) for each in types)
+    is_page = bool(rules.page_limit) and may_be_page
     if is_page and not decoder.is_known:
         weighed("unreadable")
     scan = PageScan(book) if is_page and decoder.is_known else None

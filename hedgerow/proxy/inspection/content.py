@@ -54,7 +54,8 @@ def watch(
     if kind is not None:
         flow.metadata[REFUSAL] = refuse(Decision(Verdict.BLOCK, Reason.FILE, kind))
         return
-    found = watch_of(rules, book, media, fields.get("content-encoding", ""), refuse, weighed)
+    coding = fields.get("content-encoding", "")
+    found = watch_of(rules, book, media, coding, refuse, weighed, is_document=is_document(flow.request.headers))
     if found is not None:
         flow.metadata[WATCH] = found
 
@@ -72,6 +73,11 @@ def take_off_mark(flow: http.HTTPFlow) -> bool:
     if is_marked:
         flow.request.path = path
     return is_marked
+
+
+def is_document(fields: http.Headers) -> bool:
+    """Whether a browser asks for what it will show by itself: it says so, or, an old one, that it takes HTML."""
+    return form(fields) in {Form.PAGE, Form.FRAME} and ("sec-fetch-dest" in fields or "text/html" in fields.get("accept", ""))
 
 
 def form(fields: http.Headers) -> Form:
