@@ -87,12 +87,13 @@ def open_case(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> Case:
             if services:
                 _weigh_services(case, mark)
         domain = domain.partition(".")[2]
+    case.mask = catalogue.host_mask(request.host)
+    never_inspect = never_inspect or bool(case.mask & rules.never_inspect)
     # Whoever says whose accounts may be used means the very pages where people sign in, which are left alone otherwise.
     case.names_tenants = ruleset.content.tenants is not None and bool(ruleset.content.tenants.fields_for(request.host))
     case.inspectable = ruleset.trusts_ca and not ruleset.never_inspect and (case.names_tenants or not never_inspect)
     if case.urls:
         _weigh_urls(case)
-    case.mask = catalogue.host_mask(request.host)
     case.engine = landmarks.engines.engine_of(request.host)
     if case.engine is not None:
         case.level = ruleset.youtube if case.engine.youtube else ruleset.safe_search

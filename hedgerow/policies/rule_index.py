@@ -19,6 +19,7 @@ from hedgerow.policies.targets import url_regex
 _TIMED = 8192  # more than any specificity
 BYPASS = "bypass"
 UNSAFE_SEARCH = "unsafe-search"
+NEVER_INSPECT = "never-inspect"
 
 
 class Scope(IntEnum):
@@ -65,7 +66,8 @@ class RuleIndex:
     """Look-ups of what the layers say. Masks are of the catalogue's categories; `category_rules` has one place a bit."""
 
     __slots__ = (
-        "always", "blocked", "bypass", "categories", "category_rules", "hosts", "lifted", "services", "unsafe", "unsafe_lifted", "urls",
+        "always", "blocked", "bypass", "categories", "category_rules", "hosts", "lifted", "never_inspect", "services", "unsafe",
+        "unsafe_lifted", "urls",
     )  # fmt: skip
 
     def __init__(self, layers: Iterable[Layer], catalogue_categories: Sequence[str], services: Services) -> None:
@@ -105,6 +107,7 @@ class RuleIndex:
             else:
                 self.blocked |= 1 << bit
         self.unsafe = 1 << names.index(UNSAFE_SEARCH) if UNSAFE_SEARCH in names else 0
+        self.never_inspect = 1 << names.index(NEVER_INSPECT) if NEVER_INSPECT in names else 0
         unsafe = self.categories.get(UNSAFE_SEARCH)
         self.unsafe_lifted = unsafe is not None and unsafe.allow
 

@@ -25,8 +25,8 @@ PACKAGE = Path(hedgerow.__file__).parent
 STARTER = PACKAGE / "blocklists" / "data" / "starter"
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
-# Without list: the hotlines entrust the one to operators, the others change by the day.
-NOT_SHIPPED = {"illegal", "malware", "phishing", "new-domains"}
+# Without list: the hotlines entrust the one to operators, others change by the day, and the last one's names are a table of its own.
+NOT_SHIPPED = {"illegal", "malware", "phishing", "new-domains", "never-inspect"}
 
 # ISO 3166-1 alpha-2, all 249 codes.
 COUNTRIES = set(
