@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from struct import pack
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from hedgerow.dns import wire
 from hedgerow.dns.upstreams.inquiries import Upstreams
 from hedgerow.dns.upstreams.upstream import Ask, Told, UpstreamError
+from hedgerow.policies.resolver_settings import Strategy
 
 
 class Unreachable:
@@ -37,3 +38,101 @@ def test_a_network_that_is_not_there_is_an_error_and_no_crash(number: int) -> No
         await upstreams.close()
 
     asyncio.run(main())
+
+
+class Silent(Unreachable):
+    """A channel on which nothing comes back until it is told to."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.told: list[tuple[Ask, Told]] = []
+
+    def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
+        self.told.append((ask, told))
+        return lambda: None
+
+    def answer_all(self) -> None:
+        for ask, told in self.told:
+            told(bytes(2) + b"\x81\x80" + pack("!HHHH", 1, 0, 0, 0) + ask.question)
+        self.told.clear()
+
+    def fail_all(self) -> None:
+        told, self.told = self.told, []
+        for _, tell in told:
+            tell(UpstreamError("connection closed"))
+
+
+def start_asking(upstreams: Upstreams, names: Iterable[str]) -> None:
+    for name in names:
+        upstreams.start(Ask(wire.name_of(name) + pack("!HH", wire.A, wire.IN)), lambda _: None)
+
+
+def test_many_questions_that_fail_together_have_failed_once() -> None:
+    async def main() -> None:
+        first, second, now = Silent("first"), Silent("second"), 100.0
+        upstreams = Upstreams([first, second], clock=lambda: now)
+        start_asking(upstreams, (f"n{number}.example" for number in range(50)))
+        now += 1.0
+        first.fail_all()
+        assert (upstreams.health["first"].fails, upstreams.health["first"].rests_until) == (1, now + 1.0)
+        assert len(second.told) == 50
+        await upstreams.close()
+
+    asyncio.run(main())
+
+
+def test_one_question_finds_out_whether_who_failed_is_there_again() -> None:
+    async def main() -> None:
+        first, second, now = Silent("first"), Silent("second"), 100.0
+        upstreams = Upstreams([first, second], clock=lambda: now)
+        start_asking(upstreams, ["a.example"])
+        first.fail_all()
+        now += 2.0
+        start_asking(upstreams, ["b.example", "c.example", "d.example"])
+        assert (len(first.told), len(second.told)) == (1, 3)
+        first.answer_all()
+        start_asking(upstreams, ["e.example"])
+        assert len(first.told) == 1
+        await upstreams.close()
+
+    asyncio.run(main())
+
+
+def test_who_never_answered_is_not_the_fastest() -> None:
+    async def main() -> None:
+        dead, good, now = Silent("dead"), Silent("good"), 100.0
+        upstreams = Upstreams([dead, good], clock=lambda: now, strategy=Strategy.FASTEST)
+        start_asking(upstreams, ["a.example"])
+        dead.fail_all()
+        now += 0.01
+        good.answer_all()
+        for _ in range(10):
+            now += 40.0
+            start_asking(upstreams, [f"n{now}.example"])
+            assert good.told
+            good.answer_all()
+            dead.told.clear()
+        await upstreams.close()
+
+    asyncio.run(main())
+
+
+def test_the_log_says_once_why_an_upstream_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        upstream, now = Silent("tls://dns.example:853"), 100.0
+        upstreams = Upstreams([upstream], clock=lambda: now)
+        for number in range(5):
+            now += 100.0
+            start_asking(upstreams, [f"n{number}.example"])
+            while upstream.told:
+                upstream.fail_all()
+        start_asking(upstreams, ["last.example"])
+        upstream.answer_all()
+        await upstreams.close()
+
+    with caplog.at_level("INFO"):
+        asyncio.run(main())
+    assert caplog.messages == [
+        "the upstream tls://dns.example:853 does not answer: connection closed",
+        "the upstream tls://dns.example:853 answers again",
+    ]

@@ -10,6 +10,7 @@ import pytest
 from hedgerow.dns.upstreams.channels import open_upstreams
 from hedgerow.dns.upstreams.responses import addresses_in
 from hedgerow.dns.upstreams.upstream import Ask, UpstreamError
+from hedgerow.dns.upstreams.validation import Validators
 
 from .test_upstream import ask as question
 
@@ -41,9 +42,9 @@ class Resolver(asyncio.DatagramProtocol):
         self.transport.sendto(bytes(reply.pack()), addr)  # type: ignore[attr-defined]
 
 
-async def start(*, validates: bool) -> tuple[asyncio.DatagramTransport, Resolver, str]:
+async def start(*, validates: bool, port: int = 0) -> tuple[asyncio.DatagramTransport, Resolver, str]:
     loop = asyncio.get_running_loop()
-    transport, resolver = await loop.create_datagram_endpoint(lambda: Resolver(validates=validates), local_addr=("127.0.0.1", 0))
+    transport, resolver = await loop.create_datagram_endpoint(lambda: Resolver(validates=validates), local_addr=("127.0.0.1", port))
     return transport, resolver, f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
 
 
@@ -65,6 +66,43 @@ def test_who_does_not_validate_is_never_asked_for_a_name() -> None:
         careful_end.close()
 
     asyncio.run(main())
+
+
+async def proven(validators: Validators) -> None:
+    """The proof under way is over."""
+    if validators._task is not None:
+        await asyncio.wait([validators._task])
+    assert not validators.is_due
+
+
+def test_who_was_away_at_first_is_asked_later_and_who_goes_is_not_taken_for_careless(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        away_end, _, away = await start(validates=True)
+        away_end.close()
+        here_end, _, here = await start(validates=True)
+        upstreams = open_upstreams([away, here], secure_only=True)
+        assert (await upstreams.ask(question("a.test"))).authentic
+        end, back, _ = await start(validates=True, port=int(away.rpartition(":")[2]))
+        validators = upstreams._validators
+        assert validators is not None
+        now = validators._clock()
+        monkeypatch.setattr(validators, "_clock", lambda: now + 61.0)  # long before the hour after which all are asked again
+        assert (await upstreams.ask(question("b.test"))).authentic
+        await proven(validators)
+        assert "." in back.asked
+        here_end.close()
+        monkeypatch.setattr(validators, "_clock", lambda: now + 4000.0)
+        assert (await upstreams.ask(question("c.test"))).authentic
+        await proven(validators)
+        assert len(validators.names) == 2
+        await upstreams.close()
+        end.close()
+
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await main()
+
+    asyncio.run(bounded())
 
 
 def test_where_nobody_validates_nothing_is_answered() -> None:

@@ -127,6 +127,8 @@ class HttpsConnection:
                 reply.fail(UpstreamError("connection closed"))
             self._replies.clear()
             self._writer.transport.abort()
+            async with self._room:
+                self._room.notify_all()
 
     def _take(self, event: h2.events.Event) -> None:
         match event:

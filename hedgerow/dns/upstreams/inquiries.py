@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
@@ -22,9 +23,12 @@ from hedgerow.dns.upstreams.waiting import RandomOctets
 from hedgerow.dns.wire import Malformed
 from hedgerow.policies.resolver_settings import Strategy
 
+log = logging.getLogger(__name__)
+
 _ATTEMPT_SECONDS: Final = (1.0, 1.5, 2.0)  # in all less than the five seconds that a stub resolver waits
 _FIRST_REST_SECONDS: Final = 1.0  # how long an upstream that failed is asked last: one datagram may be lost,
 _LONGEST_REST_SECONDS: Final = 60.0  # but who fails again and again rests longer each time
+_LOGGED_FAILS: Final = 3  # in a row; fewer are everyday
 _PROBE_SECONDS: Final = 30.0  # how old the measured time of an upstream may be before it is asked again beside the fastest
 _AT_ONCE: Final = 3  # upstreams that are asked in parallel
 _MAX_IN_FLIGHT: Final = 4096
@@ -45,17 +49,26 @@ class Closing(Protocol):
 class _Health:
     """How a channel has done lately."""
 
-    __slots__ = ("asked_at", "fails", "rests_until", "seconds")
+    __slots__ = ("asked_at", "failed_at", "fails", "rests_until", "seconds")
 
     def __init__(self) -> None:
         self.fails = 0
         self.rests_until = 0.0
         self.seconds = 0.0  # smoothed; 0 is not known yet, so that each is tried
-        self.asked_at = float("-inf")
+        self.asked_at = self.failed_at = float("-inf")
 
-    def failed(self, now: float) -> None:
-        self.rests_until = now + min(_FIRST_REST_SECONDS * 2**self.fails, _LONGEST_REST_SECONDS)
-        self.fails = min(self.fails + 1, 10)
+    def asked(self, now: float, seconds: float) -> None:
+        """It has so long to answer. Where it failed before, the others need not wait meanwhile to see whether it is there again."""
+        self.asked_at = now
+        if self.fails:
+            self.rests_until = max(self.rests_until, now + seconds)
+
+    def failed(self, now: float, began: float) -> None:
+        """An attempt that `began` then brought nothing. What was asked before the last failure was seen has failed of the same."""
+        if began >= self.failed_at:
+            self.failed_at = now
+            self.rests_until = now + min(_FIRST_REST_SECONDS * 2**self.fails, _LONGEST_REST_SECONDS)
+            self.fails = min(self.fails + 1, 10)
 
     def answered(self, seconds: float) -> None:
         self.fails, self.rests_until = 0, 0.0
@@ -113,9 +126,10 @@ class Upstreams:
         if self._validators is not None:
             ask = ask._replace(checking_disabled=False)  # who wants answers unchecked cannot have them here
             if self._validators.is_due and len(self._held) < _MAX_IN_FLIGHT:
-                self._held.append((ask, hear))
                 self._validators.prove(self._start_held)
-                return
+                if not self._usable:
+                    self._held.append((ask, hear))
+                    return
         self._start(ask, hear)
 
     def _with_options(self, ask: Ask) -> Ask:
@@ -222,12 +236,17 @@ class Upstreams:
             case Strategy.PARALLEL:
                 rounds = [awake[:_AT_ONCE], *([channel] for channel in awake[_AT_ONCE:])] if awake else []
             case Strategy.FASTEST if awake:
-                awake.sort(key=lambda channel: self.health[channel.name].seconds)
+                awake.sort(key=self._speed)
                 old = [channel for channel in awake[1:] if now - self.health[channel.name].asked_at > _PROBE_SECONDS]
                 rounds = [[awake[0], *old[:1]], *([channel] for channel in awake[1:] if channel not in old[:1])]
             case _:
                 rounds = [[channel] for channel in awake]
         return rounds + [[channel] for channel in resting]
+
+    def _speed(self, channel: Channel) -> tuple[bool, float]:
+        """Who failed last is only tried beside others, however fast it was, or nobody knows how fast it is."""
+        health = self.health[channel.name]
+        return health.fails > 0, health.seconds
 
 
 class _Inquiry:
@@ -290,11 +309,11 @@ class _Attempt:
 
     def begin(self) -> None:
         upstreams = self.inquiry.upstreams
-        upstreams.health[self.channel.name].asked_at = self.began
+        upstreams.health[self.channel.name].asked(self.began, self.seconds)
         try:
             self.cancel = self.channel.send(self.inquiry.ask, self.inquiry.written, self._told)
-        except OSError:
-            self._failed("error")
+        except OSError as fault:
+            self._failed("error", str(fault))
         else:
             self.deadline = upstreams.deadlines.after(self.seconds, self._late)
 
@@ -311,7 +330,7 @@ class _Attempt:
             self.inquiry.late.append(self)
         else:
             self.drop()
-        self._failed("timeout")
+        self._failed("timeout", "nothing came in time")
 
     def _told(self, message: bytes | Exception) -> None:
         self.cancel = None
@@ -321,16 +340,19 @@ class _Attempt:
         if is_late:
             inquiry.late.remove(self)
         if isinstance(message, Exception) or responses.is_truncated(message):  # over UDP it was asked again over TCP
-            self._failed("error", is_late=is_late)
+            self._failed("error", str(message) if isinstance(message, Exception) else "cut short", is_late=is_late)
             return
         try:
             response = responses.parse_response(message, inquiry.ask.question, checked=True)
-        except Malformed:
-            self._failed("error", is_late=is_late)
+        except Malformed as fault:
+            self._failed("error", str(fault), is_late=is_late)
             return
         upstreams, took = inquiry.upstreams, inquiry.upstreams.clock() - self.began
         if response.rcode in (wire.NOERROR, wire.NXDOMAIN):
-            upstreams.health[self.channel.name].answered(took)
+            health = upstreams.health[self.channel.name]
+            if health.fails >= _LOGGED_FAILS:
+                log.info("the upstream %s answers again", self.channel.name)
+            health.answered(took)
             upstreams.count(self.channel.name, "answered", took)
             if not is_late:
                 inquiry.open.remove(self)
@@ -347,12 +369,16 @@ class _Attempt:
         else:
             inquiry.failed(self, again=False)  # it has spoken: asking it again would not help, asking another may
 
-    def _failed(self, outcome: str, *, is_late: bool = False) -> None:
+    def _failed(self, outcome: str, why: str, *, is_late: bool = False) -> None:
         if is_late:
             return  # it has failed already
         upstreams = self.inquiry.upstreams
         now = upstreams.clock()
-        upstreams.health[self.channel.name].failed(now)
+        health = upstreams.health[self.channel.name]
+        before = health.fails
+        health.failed(now, self.began)
+        if before < _LOGGED_FAILS == health.fails:
+            log.warning("the upstream %s does not answer: %s", self.channel.name, why)
         upstreams.count(self.channel.name, outcome, now - self.began)
         self.inquiry.failed(self, again=True)
 

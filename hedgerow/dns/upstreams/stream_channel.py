@@ -39,6 +39,8 @@ class StreamConnection:
         self._task = self._loop.create_task(self._read())
 
     async def exchange(self, ask: Ask) -> bytes:
+        if not self.open:
+            raise UpstreamError("connection closed")
         asked = Awaited(ask.question)
         number = self.waiting.add(asked)
         body = ask.padded_body if self._padded else ask.body

@@ -20,7 +20,8 @@ from hedgerow.dns.wire import Malformed
 _PROOF: Final = Ask(b"\0" + pack("!HH", wire.SOA, wire.IN), dnssec=True)
 _PROOF_SECONDS: Final = 2.0
 _GOOD_SECONDS: Final = 3600.0
-_BAD_SECONDS: Final = 10.0  # how soon they are all asked again where none has proved it
+_PART_SECONDS: Final = 60.0  # how soon they are all asked again where some have not answered,
+_BAD_SECONDS: Final = 10.0  # and where none has
 
 
 class Validators:
@@ -49,28 +50,33 @@ class Validators:
 
     async def _prove(self, then: Callable[[], None]) -> None:
         verdicts = await asyncio.gather(*map(_validates, self._channels))
-        self.names = frozenset(channel.name for channel, good in zip(self._channels, verdicts, strict=True) if good)
-        self._due = self._clock() + (_GOOD_SECONDS if self.names else _BAD_SECONDS)
+        found = {channel.name: good for channel, good in zip(self._channels, verdicts, strict=True)}
+        self.names = frozenset(name for name, good in found.items() if good or (good is None and name in self.names))
+        is_whole = all(good is not None for good in verdicts)
+        self._due = self._clock() + (_BAD_SECONDS if not self.names else _GOOD_SECONDS if is_whole else _PART_SECONDS)
         self._task = None
         then()
 
 
-async def _validates(channel: Channel) -> bool:
+async def _validates(channel: Channel) -> bool | None:
+    """None where it does not say."""
     answer: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
     try:
         cancel = channel.send(_PROOF, _PROOF.question, lambda message: None if answer.done() else answer.set_result(message))
     except OSError:
-        return False
+        return None
     try:
         async with asyncio.timeout(_PROOF_SECONDS):
             message = await answer
     except TimeoutError:
         cancel()
-        return False
+        return None
     if isinstance(message, Exception):
-        return False
+        return None
     try:
         response = responses.parse_response(message, _PROOF.question)
     except Malformed:
         return False
+    if response.rcode == wire.SERVFAIL:
+        return None
     return response.rcode == wire.NOERROR and response.authentic
