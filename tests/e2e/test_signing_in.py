@@ -77,6 +77,20 @@ def test_strangers_are_asked_and_served_by_their_name(cafe: Hedgerow, whole_inte
     assert status(fetch(cafe, news, ca, "nobody", OTHER)) == 407
 
 
+def test_nobody_signs_in_for_a_helpline(cafe: Hedgerow, whole_internet: SmallInternet) -> None:
+    ca = whole_internet.authority.root
+    for user in ("", "nobody"):
+        answer = fetch(cafe, whole_internet.url("www.childline.org.uk", "/"), ca, user)
+        assert (answer.connect_status, answer.status) == (200, 200), answer.error
+        plain = fetch(cafe, whole_internet.url("childline.org.uk", "/talk?x=1", "http"), ca, user)
+        assert (plain.status, plain.headers["location"]) == (302, ["https://childline.org.uk/talk?x=1"])
+    lying = curl(whole_internet.url("news.example", "/"), proxy=cafe.proxy, source=STRANGER, ca=ca, options=(
+        "--connect-to", f"::www.childline.org.uk:{whole_internet.origins.https_port}"))  # fmt: skip
+    assert (lying.connect_status, lying.status) == (200, 0), "only the helpline is there without a name"
+    log = cafe.run("log", "--json").stdout
+    assert "childline" not in log
+
+
 def test_the_name_holds_in_the_inspector_too(cafe: Hedgerow, whole_internet: SmallInternet) -> None:
     blocked = fetch(cafe, whole_internet.url("www.school.example", "/secret"), cafe.authority, "seat-1")
     assert (blocked.exit_code, blocked.status) == (0, 403), blocked.error

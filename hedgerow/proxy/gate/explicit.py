@@ -6,7 +6,7 @@ Two paths of our own are answered too: the file by which browsers configure them
 from __future__ import annotations
 
 from hedgerow.blocklists.names import is_address
-from hedgerow.policies.model import Decision, Kind, Request, Verdict
+from hedgerow.policies.model import Decision, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.asking import host_of_url
 from hedgerow.proxy.gate.auto_config import CONFIG_PATHS, auto_config
@@ -14,20 +14,22 @@ from hedgerow.proxy.gate.client_hello import ClientHello, hides_behind
 from hedgerow.proxy.gate.connection import Connection
 from hedgerow.proxy.gate.door import Door
 from hedgerow.proxy.gate.sign_in import USER
-from hedgerow.proxy.http_head import ESTABLISHED, Authority, Head, HeadError, forward_head, parse_authority, parse_target
+from hedgerow.proxy.http_head import ESTABLISHED, Authority, Head, HeadError, Target, forward_head, parse_authority, parse_target
 from hedgerow.proxy.judge import Judge
+from hedgerow.proxy.pages.answer import Answer
 from hedgerow.proxy.pass_ticket import Introduced
 
 
 class ExplicitConnection(Connection):
     """Its states: a head, and after a CONNECT that is allowed, a ClientHello."""
 
-    __slots__ = ("_connected",)
+    __slots__ = ("_connected", "_only_help")
 
     def __init__(self, gate: Door) -> None:
         super().__init__(gate)
         self._receive = self._read_head
         self._connected: tuple[Judge, Ruleset, Request, Decision]
+        self._only_help = False  # nobody has signed in, and a helpline was asked for
 
     def _take_head(self, head: Head) -> None:
         if head.target in CONFIG_PATHS and head.method in {"GET", "HEAD"}:
@@ -47,14 +49,17 @@ class ExplicitConnection(Connection):
         """Whether this client may be served now. If not it is refused, or served after its password was checked."""
         gate, rules = self._gate, self._gate.judge.sign_in
         value = head.get("proxy-authorization") if rules.passwords else ""
-        if not value:
-            if rules.is_asked(self._device):
-                self._ask_to_sign_in()
-                return False
-            return True
-        user = gate.sign_ins.recall(rules, value)
+        user = gate.sign_ins.recall(rules, value) if value else None
         if user is not None:
             return self._become(user)
+        is_asked = rules.is_asked(self._device)
+        if is_asked and self._wants_help(head):
+            self._lead_to_help(head)
+            return False
+        if not value:
+            if is_asked:
+                self._ask_to_sign_in()
+            return not is_asked
         if gate.sign_ins.may_try(value, self.address):
             self._start(self._check_password(head, value))
         else:
@@ -87,6 +92,26 @@ class ExplicitConnection(Connection):
 
     def _ask_to_sign_in(self) -> None:
         self._explain("sign-in", 407, "sign in to this proxy", (("Proxy-Authenticate", 'Basic realm="Hedgerow", charset="UTF-8"'),))
+
+    # Helplines, which nobody has to sign in for.
+
+    def _wants_help(self, head: Head) -> bool:
+        named = parse_authority(head.target) if head.method == "CONNECT" else parse_target(head.target).authority
+        return self._is_help(named.host)
+
+    def _is_help(self, host: str) -> bool:
+        request = Request(device=self.device, kind=Kind.TUNNEL, host=host)
+        return self._gate.decide(self._ruleset, request).reason is Reason.LIFELINE
+
+    def _lead_to_help(self, head: Head) -> None:
+        """In a tunnel, which leads nowhere else; on a connection of plain HTTP requests to other hosts may follow."""
+        if head.method == "CONNECT":
+            self._only_help = True
+            self._connect(head)
+        else:
+            target = parse_target(head.target)
+            url = Target("https", Authority(target.authority.host, 443), target.path).url
+            self._refuse(Answer(302, (("Location", url), ("Cache-Control", "no-store")), b""))
 
     # Plain HTTP.
 
@@ -136,6 +161,9 @@ class ExplicitConnection(Connection):
             is_current = judge is self._gate.judge and ruleset is self._ruleset
             self._choose_lane((request,), decision if is_current else None)
             return
+        if self._only_help and not self._is_help(hello.sni or ""):
+            self._deny()
+            return
         requests = [self._tunnel_request(host, hides_host=hides)]
         if hello.sni is not None and hello.sni != host:
             requests.append(self._tunnel_request(hello.sni, hides_host=hides))
@@ -143,7 +171,9 @@ class ExplicitConnection(Connection):
 
     def _take_other(self) -> None:
         """What is no TLS can be read: if it is HTTP (as WebSocket without TLS is), every request of it is judged by its URL."""
-        if self._look_up():
+        if self._only_help:
+            self.abort()
+        elif self._look_up():
             request = self._tunnel_request(self._target.host)
             self._inspect(self._gate.decide(self._ruleset, request).verdict)
 
