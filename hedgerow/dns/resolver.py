@@ -30,6 +30,7 @@ from hedgerow.dns.upstreams.inquiries import Outcome, Upstreams
 from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.upstreams.upstream import Ask, UpstreamError
 from hedgerow.dns.wire import Malformed, Query
+from hedgerow.policies.decide import WELCOMED
 from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.resolver_settings import BlockedAnswer, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
@@ -261,8 +262,8 @@ class Resolver:
         how = settings.blocked_answer
         if case.host in NXDOMAIN_WHEN_BLOCKED:
             how = BlockedAnswer.NXDOMAIN
-        elif how is BlockedAnswer.PAGE and not case.ruleset.trusts_ca:
-            how = BlockedAnswer.ZERO  # the page's certificate would only frighten
+        elif how is BlockedAnswer.PAGE and not case.ruleset.trusts_ca and decision.reason not in WELCOMED:
+            how = BlockedAnswer.ZERO  # the page's certificate would only frighten; whoever has nothing else is welcomed there by HTTP
         return answers.blocked(case.query, decision, how, settings.block_page)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

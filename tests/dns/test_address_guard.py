@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import dnslib
@@ -19,7 +20,7 @@ from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.rulings import Circumstances
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.channels import open_upstreams
-from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
+from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.network import Network
 from hedgerow.policies.resolver_settings import BlockedAnswer, Forward, LocalRecord, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
@@ -221,22 +222,26 @@ def test_names_of_a_forwarded_zone_are_asked_there_only(internet: SmallInternet)
 
 
 @pytest.mark.parametrize(
-    ("how", "trusts", "rcode", "a", "aaaa"),
+    ("how", "trusts", "reason", "rcode", "a", "aaaa"),
     [
-        (BlockedAnswer.ZERO, False, 0, ["0.0.0.0"], ["::"]),
-        (BlockedAnswer.NXDOMAIN, False, 3, [], []),
-        (BlockedAnswer.PAGE, True, 0, ["192.168.1.2"], []),
-        (BlockedAnswer.PAGE, False, 0, ["0.0.0.0"], ["::"]),
+        (BlockedAnswer.ZERO, False, Reason.CATEGORY, 0, ["0.0.0.0"], ["::"]),
+        (BlockedAnswer.NXDOMAIN, False, Reason.CATEGORY, 3, [], []),
+        (BlockedAnswer.PAGE, True, Reason.CATEGORY, 0, ["192.168.1.2"], []),
+        (BlockedAnswer.PAGE, False, Reason.CATEGORY, 0, ["0.0.0.0"], ["::"]),
+        (BlockedAnswer.PAGE, False, Reason.NO_SESSION, 0, ["192.168.1.2"], []),
+        (BlockedAnswer.PAGE, False, Reason.CONDUCT, 0, ["192.168.1.2"], []),
+        (BlockedAnswer.ZERO, False, Reason.NO_SESSION, 0, ["0.0.0.0"], ["::"]),
     ],
 )
 def test_blocked_names_are_answered_as_the_policy_says(
-    internet: SmallInternet, how: BlockedAnswer, trusts: bool, rcode: int, a: list[str], aaaa: list[str]
+    internet: SmallInternet, how: BlockedAnswer, trusts: bool, reason: Reason, rcode: int, a: list[str], aaaa: list[str]
 ) -> None:
     settings = ResolverSettings(blocked_answer=how, block_page=("192.168.1.2",))
+    judge = Judge({"adult.example": replace(BLOCK, reason=reason)})
 
     async def run() -> None:
         async with running(internet.nameserver.upstream) as server:
-            server.resolver.swap(server.judge, None, Circumstances(server.judge, settings))
+            server.resolver.swap(judge, None, Circumstances(judge, settings))
             for kind, expected in (("A", a), ("AAAA", aaaa), ("HTTPS", [])):
                 held = rules(trusts_ca=trusts)
                 answer = await server.resolver.answer(

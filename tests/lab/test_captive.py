@@ -16,7 +16,8 @@ from lab.internet import PEER4
 pytestmark = pytest.mark.root
 PORTAL = f"http://{LAN4}.1:8053/device"
 API = "https://hedgerow.cafe.example:8053/captive-portal"
-CAFE = f'{POLICY}unopened_seats: closed\nseats:\n  seat-1: {{mac: "{MACS["phone"]}"}}\n'
+PAGE = f"  blocked_answer: page\n  block_page: {LAN4}.1\n"
+CAFE = f'{POLICY.replace("people:", f"{PAGE}people:")}unopened_seats: closed\nseats:\n  seat-1: {{mac: "{MACS["phone"]}"}}\n'
 CLIENT = """#!/bin/sh
 [ "$1" = bound ] || exit 0
 ip address add "$ip/$mask" dev "$interface"
@@ -48,6 +49,13 @@ def checked(phone: Space) -> str:
     return phone.run(*words, "-A", "CaptiveNetworkSupport", "http://captive.apple.com/hotspot-detect.html").stdout.strip()
 
 
+def typed(phone: Space, url: str) -> tuple[int, str]:
+    """What somebody gets who types an address: curl's exit status, then status and where it leads."""
+    words = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "--max-time", "5")
+    done = phone.run(*words, "-H", "Accept: text/html", url)
+    return done.returncode, done.stdout.strip()
+
+
 def portal_state(phone: Space) -> dict[str, object]:
     told: dict[str, object] = json.loads(phone.must("curl", "-sk", f"https://{LAN4}.1:8053/captive-portal"))
     return told
@@ -58,8 +66,12 @@ def test_a_guest_from_the_door_to_the_end(cafe: House) -> None:
     phone = cafe.devices["phone"]
     cafe.meet("phone")
     until(lambda: checked(phone) == f"302 {PORTAL}", "the phone finds the welcome page")
+    assert typed(phone, "http://www.school.example/") == (0, f"302 {PORTAL}"), "any page leads there"
+    assert typed(phone, "https://www.school.example/")[0] == 35, "refused without a certificate that would frighten"
     assert portal_state(phone) == {"captive": True, "user-portal-url": f"https://{LAN4}.1:8053/device"}
-    assert "The code of your voucher" in phone.must("curl", "-s", PORTAL)
+    welcome = phone.must("curl", "-s", PORTAL)
+    assert "The code of your voucher" in welcome
+    assert "/device/code" not in welcome, "another kind of code opens nothing here"
     assert reached(reads("https://www.childline.org.uk/", page="www.childline.org.uk"), cafe, phone, hoped=True)
     for aim in (datagram(PEER4, 27015), asks("8.8.8.8"), reads("https://www.school.example/", page="www.school.example")):
         assert not aim(cafe, phone)
