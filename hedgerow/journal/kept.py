@@ -47,7 +47,10 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """About whom: a person, and the devices that are nobody else's; or devices alone. `since`: nothing from before that instant."""
+    """About whom: a person, and the devices that are nobody else's; or devices alone.
+
+    `since`: nothing that began before that instant.
+    """
 
     person: str | None
     devices: frozenset[str]
@@ -70,7 +73,7 @@ class _Drawer:
     name: str
     table: Table
     of: Callable[[Whose], ColumnElement[bool]]
-    at: ColumnElement[Any]
+    at: ColumnElement[Any]  # when it begins: a sum over an hour or a day tells of all who were there in it
     is_over: Callable[[float, float], ColumnElement[bool]]  # by now, and the instant before which no budget counts minutes
 
 
@@ -104,8 +107,8 @@ def _always(_now: float, _counted: float) -> ColumnElement[bool]:
 
 _DRAWERS = (
     _Drawer("decisions", decisions, _of_both(decisions), decisions.c.at, _always),
-    _Drawer("sums by hour", hourly, _of_devices(hourly), (hourly.c.hour + 1) * 3600, _always),
-    _Drawer("sums by day", daily, _of_devices(daily), (daily.c.day + 1) * 86400, _always),
+    _Drawer("sums by hour", hourly, _of_devices(hourly), hourly.c.hour * 3600, _always),
+    _Drawer("sums by day", daily, _of_devices(daily), daily.c.day * 86400, _always),
     _Drawer("requests", access_requests, _of_both(access_requests), access_requests.c.at, _always),
     _Drawer("grants", grants, _of_both(grants), grants.c.starts,
             lambda now, _: func.coalesce(grants.c.revoked_at, grants.c.ends) < now),
@@ -113,11 +116,11 @@ _DRAWERS = (
             lambda now, _: func.coalesce(pauses.c.ended_at, pauses.c.ends) < now),
     _Drawer("sessions", sittings, _of_both(sittings), sittings.c.starts, lambda now, _: sittings.c.ends < now),
     _Drawer("codes", codes, _of_both(codes), codes.c.made_at, lambda now, _: or_(codes.c.used_at.is_not(None), codes.c.expires < now)),
-    _Drawer("minutes", usage, _of_accounts(usage), (usage.c.hour + 1) * 3600, lambda _, counted: usage.c.hour * 3600 < counted - 3600),
+    _Drawer("minutes", usage, _of_accounts(usage), usage.c.hour * 3600, lambda _, counted: usage.c.hour * 3600 < counted - 3600),
     _Drawer("minutes on top", bonuses, _of_accounts(bonuses), bonuses.c.at, lambda _, counted: bonuses.c.at < counted),
     _Drawer("events", events, lambda whose: events.c.subject.in_(whose.names), events.c.at, _always),
     _Drawer("notices", notices, _told_of, notices.c.at, lambda _now, _counted: notices.c.state != WAITING),
-    _Drawer("devices", devices_seen, _of_devices(devices_seen), devices_seen.c.last_seen, _always),
+    _Drawer("devices", devices_seen, _of_devices(devices_seen), devices_seen.c.first_seen, _always),
 )  # fmt: skip
 
 
