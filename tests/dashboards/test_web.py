@@ -515,3 +515,18 @@ def test_a_grant_says_who_gave_it_and_why(web):
         for page in (parent.get("/"), child.get("/device")):
             text = " ".join(Tags(page.text).text.split())
             assert re.search(r"chess.example [^.]*until [^.]*, by the command line · for the club", text), text
+
+
+def test_today_shows_what_looks_alike_once(web):
+    """Or a seat of which no sites are kept would fill the list with one and the same row."""
+    seat = {"device": DeviceId("seat-1"), "person": None, "reason": Reason.NO_SESSION, "what": ""}
+    for _ in range(12):
+        write(web, seen("", **seat))
+    write(web, seen("www.bet.example"), seen("www.dice.example"))
+    with client(web) as browser:
+        page = browser.get("/").text
+        log = browser.get("/log").text
+    assert page.count("not kept") == 1
+    assert "×</span>12</td>" in page
+    assert page.count('<td class="when">') == 3
+    assert log.count("not kept") == 12, "the log has each"

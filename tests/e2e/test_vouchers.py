@@ -102,6 +102,9 @@ def test_guessing_is_in_vain(cafe: Hedgerow) -> None:
     (good,) = vouchers(cafe, 1, 60, "adult")
     assert type_code(cafe, good, OTHER)[0] == 403
     assert type_code(cafe, good, COUNTER)[0] == 403, "that is no seat"
+    seat_command(cafe, "end", "seat-2")
+    wait_until(lambda: portal(cafe, OTHER)[1]["captive"], 30, "the guest has left")
+    assert type_code(cafe, good, OTHER)[0] == 303, "the next guest has tried nothing yet"
 
 
 def test_what_an_inspection_is_told(cafe: Hedgerow) -> None:

@@ -1,4 +1,4 @@
-"""Vouchers as control makes them and takes them in. A guess has no chance: codes are long, and a seat may try a few an hour only."""
+"""Vouchers as control makes them and takes them in. A guess has no chance: codes are long, and a guest may try a few an hour only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hedgerow.dashboards.api.codes import WrongCode
 from hedgerow.dashboards.api.vouchers import MadeVouchers, VoucherOrder
 from hedgerow.journal.record import Event, Recorder
 from hedgerow.journal.vouchers import Voucher, VoucherCount, VoucherStore
-from hedgerow.policies.model import Device, Sitting
+from hedgerow.policies.model import Device, DeviceId, Sitting
 from hedgerow.proxy.asking import AskLimit
 
 LETTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
@@ -52,7 +52,8 @@ class VoucherDesk:
         device, now = self._publisher.policy.devices.get(device_id), time.time()
         if device is None or not device.is_seat:
             raise WrongCode("Vouchers are for the seats of a café, and this is none.")
-        if not self._tries.allows(device.id, now):
+        since = await asyncio.to_thread(self._time.seat_since, device.id)  # what one guest tried is not held against the next
+        if not self._tries.allows(DeviceId(f"{device.id} {since}"), now):
             raise WrongCode("Too many codes were tried here. Wait a quarter of an hour.")
         code = re.sub(r"[\W_]", "", typed).upper()
         voucher = await asyncio.to_thread(self._store.find, code)

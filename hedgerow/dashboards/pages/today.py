@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Path, Request
@@ -16,13 +17,13 @@ from hedgerow.dashboards.pages.charts import Bars, blocked_by_hour
 from hedgerow.dashboards.pages.devices import strangers
 from hedgerow.dashboards.pages.site import Site, back_to, page_before, visitor_of
 from hedgerow.dashboards.pages.timeline import PersonDay, days_of
-from hedgerow.journal.read import DecisionPage, DeviceRow, ReasonCount, RequestRow
+from hedgerow.journal.read import DecisionRow, DeviceRow, ReasonCount, RequestRow
 from hedgerow.journal.search import DecisionFilter
 from hedgerow.policies.dues import dues
 from hedgerow.policies.model import Grant, Pause, Verdict
 
 ONLINE_S = 900.0
-_ROWS = 8
+_ROWS, _LOOKED_AT = 8, 200
 
 type RequestId = Annotated[int, Path(ge=1, le=2**62)]
 type Name = Annotated[str, Form(max_length=253)]
@@ -31,7 +32,7 @@ type Name = Annotated[str, Form(max_length=253)]
 @dataclass(frozen=True, slots=True)
 class _Today:
     devices: tuple[DeviceRow, ...]
-    page: DecisionPage
+    blocked: tuple[DecisionRow, ...]
     reasons: tuple[ReasonCount, ...]
     requests: tuple[RequestRow, ...]
     grants: tuple[Grant, ...]
@@ -120,7 +121,7 @@ class TodayPages:
         hours = reader.hours(midnight)
         return _Today(
             devices=reader.devices(midnight),
-            page=reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_ROWS),
+            blocked=together(reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_LOOKED_AT).rows)[:_ROWS],
             reasons=tuple(item for item in reader.reasons(midnight) if item.verdict is not Verdict.ALLOW)[:12],
             requests=reader.requests(),
             grants=reader.grants(now),
@@ -128,3 +129,13 @@ class TodayPages:
             bars=blocked_by_hour(hours, midnight, now),
             days=days_of(self._site.policy(), hours, midnight, now),
         )
+
+
+def together(rows: Iterable[DecisionRow]) -> tuple[DecisionRow, ...]:
+    """The rows in their order, those of a minute that look alike as one: where sites are not kept, most of them do."""
+    found: dict[tuple[object, ...], DecisionRow] = {}
+    for row in rows:
+        looks = (row.at // 60, row.device, row.person, row.reason, row.what, row.host, row.url, row.rule)
+        first = found.get(looks)
+        found[looks] = row if first is None else replace(first, count=first.count + row.count)
+    return tuple(found.values())
