@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Coroutine
 from ipaddress import ip_address
 from struct import pack
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from hedgerow.dns import wire
 from hedgerow.dns.resolver import OPEN_PAGE, Resolver
 from hedgerow.dns.upstreams.responses import addresses_in, parse_response
 from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
+
+log = logging.getLogger(__name__)
+
+PATIENCE: Final = 0.25
+"""Seconds that somebody who has IPv4 addresses waits for the others (RFC 8305, section 3): some nameservers never answer for AAAA."""
 
 _PLAIN: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
 
@@ -29,6 +36,7 @@ class HostAddresses:
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
+        self._late: set[asyncio.Task[Addresses]] = set()
 
     async def find(self, ruleset: Ruleset, device: DeviceId, host: str, *, page_is_open: bool = False) -> Addresses:
         """The addresses that the device would get for `host` by DNS, IPv4 first; an address is its own address.
@@ -44,13 +52,35 @@ class HostAddresses:
         except ValueError:
             return Addresses((), _PLAIN)
         known = OPEN_PAGE if page_is_open else None
-        four, six = await asyncio.gather(*(self._address(ruleset, device, name, rtype, known) for rtype in (wire.A, wire.AAAA)))
+        four, six = await self._both(*(self._address(ruleset, device, name, rtype, known) for rtype in (wire.A, wire.AAAA)))
         both = self._without_refused_type(ruleset, device, host, four, six)
         decision = next((found.decision for found in both if found.decision.verdict is Verdict.BLOCK), both[0].decision)
         if decision.verdict is Verdict.BLOCK:
             return Addresses((), decision)
         texts = tuple(text for found in both for text in found.addresses)
         return Addresses(texts, decision, failed=not texts and any(found.failed for found in both))
+
+    async def _both(self, four: Coroutine[Any, Any, Addresses], six: Coroutine[Any, Any, Addresses]) -> tuple[Addresses, Addresses]:
+        """What both came to; the second is as if there were none where it is late and the first has addresses."""
+        loop = asyncio.get_running_loop()
+        first, second = tasks = loop.create_task(four), loop.create_task(six)
+        try:
+            found = await first
+            await asyncio.wait({second}, timeout=PATIENCE if found.addresses else None)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+        if second.done():
+            return found, second.result()
+        self._late.add(second)  # its answer is kept for who asks next
+        second.add_done_callback(self._came_late)
+        return found, Addresses((), found.decision)
+
+    def _came_late(self, task: asyncio.Task[Addresses]) -> None:
+        self._late.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the resolver failed", exc_info=error)
 
     def _without_refused_type(
         self, ruleset: Ruleset, device: DeviceId, host: str, four: Addresses, six: Addresses

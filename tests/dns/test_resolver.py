@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from typing import Any, cast
 
 import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns.cases import Clocks
+from hedgerow.dns.cases import Answer, Clocks
 from hedgerow.dns.explanations import explain_block
-from hedgerow.dns.host_addresses import HostAddresses
+from hedgerow.dns.host_addresses import PATIENCE, HostAddresses
+from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.upstreams import inquiries
 from hedgerow.policies.model import Decision, DeviceId, Reason, Verdict
+from hedgerow.policies.ruleset import Ruleset
 
 from .conftest import BLOCK, EXCEPTION, rules, running
 
@@ -253,6 +256,30 @@ def test_the_gate_is_told_when_nobody_answers() -> None:
         async with running("udp://127.0.0.1:1") as server:
             got = await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), "news.example")
             assert (got.addresses, got.failed) == ((), True)
+
+    asyncio.run(run())
+
+
+def test_the_gate_does_not_wait_for_a_nameserver_that_never_answers_for_aaaa(internet: SmallInternet) -> None:
+    class SlowForAaaa:
+        def __init__(self, resolver: Resolver) -> None:
+            self._resolver, self.decide, self.comes = resolver, resolver.decide, asyncio.Event()
+
+        async def answer(self, ruleset: Ruleset, device: DeviceId, data: bytes, *rest: Any) -> Answer:
+            if dnslib.DNSRecord.parse(data).q.qtype == dnslib.QTYPE.AAAA:
+                await self.comes.wait()
+            return await self._resolver.answer(ruleset, device, data, *rest)
+
+    async def run() -> None:
+        async with running(internet.nameserver.upstream) as server:
+            slow = SlowForAaaa(server.resolver)
+            find = HostAddresses(cast("Resolver", slow)).find
+            found = await asyncio.wait_for(find(rules(), DeviceId("tablet"), "dual.example"), 20)
+            assert (found.addresses, found.decision.verdict) == ((internet.address_of("dual.example"),), Verdict.ALLOW)
+            # A name without IPv4 addresses has nothing else to go on with.
+            asyncio.get_running_loop().call_later(2 * PATIENCE, slow.comes.set)
+            found = await asyncio.wait_for(find(rules(), DeviceId("tablet"), "only-v6.oddities.example"), 20)
+            assert found == await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), "only-v6.oddities.example")
 
     asyncio.run(run())
 
