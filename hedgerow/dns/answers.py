@@ -191,8 +191,9 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
     answers = [record for record in response.answers if record.owner in belongs]
     wants_proof = query.edns is not None and query.edns.dnssec
     positive = query.qtype in [record.rtype for record in answers]
-    authority = response.authority if wants_proof or not positive else ()
-    untouched = response.is_whole and len(answers) == len(response.answers) and (keep_ech or not has_ech(response))
+    authority = _of_these_zones(response.authority, belongs) if wants_proof or not positive else ()
+    is_whole = response.is_whole and len(answers) == len(response.answers) and len(authority) in (0, len(response.authority))
+    untouched = is_whole and (keep_ech or not has_ech(response))
     longest = MAX_TTL if positive else _negative_ttl(response)
     if untouched:
         body, ttls = _spliced(response, len(authority), longest)
@@ -255,8 +256,13 @@ def _flags(data: bytes, rcode: int, *, truncated: bool = False, authentic: bool 
 
 
 def _is_above(owner: bytes, names: Iterable[bytes]) -> bool:
-    """Is one of these names beneath `owner`, so that a DNAME there is about it?"""
-    return any(name[at:] == owner for name in names for at in wire.label_starts(name))
+    """Is one of these names beneath `owner` or the same, so that a DNAME there, or a zone, is about it?"""
+    return owner == b"\0" or any(name[at:] == owner for name in names for at in wire.label_starts(name))
+
+
+def _of_these_zones(authority: tuple[Record, ...], names: Collection[bytes]) -> tuple[Record, ...]:
+    """Without what a zone that none of the names is in says of itself."""
+    return tuple([record for record in authority if record.rtype not in (wire.SOA, wire.NS) or _is_above(record.owner, names)])
 
 
 def _negative_ttl(response: Response) -> int:

@@ -183,3 +183,17 @@ def test_a_dname_is_kept_with_its_signature_where_it_is_about_the_name() -> None
     draft = answers.forwarded(asked, found, answers.chain(found, asked.name))
     shown = [(str(record.rname), record.rtype) for record in read(asked, draft).rr]
     assert shown == [("old.example.", wire.DNAME), ("old.example.", wire.RRSIG), ("a.old.example.", wire.CNAME), ("a.new.example.", wire.A)]
+
+
+@pytest.mark.parametrize(
+    ("owner", "stays"), [("example", True), (".", True), ("no.example", True), ("a.no.example", False), ("test", False)]
+)
+def test_a_zone_that_the_name_is_not_in_does_not_say_that_it_does_not_exist(owner: str, stays: bool) -> None:
+    asked = query("no.example", "A")
+    reply = dnslib.DNSRecord.parse(asked.data).reply()
+    reply.header.rcode = 3
+    reply.add_auth(*dnslib.RR.fromZone(f"{owner.rstrip('.')}. 60 SOA ns.example. a.example. 1 2 3 4 5"))
+    found = responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
+    draft = answers.forwarded(asked, found, ())
+    assert (draft.authority, draft.lifetime) == ((1, 5.0) if stays else (0, 0.0))
+    assert len(read(asked, draft).auth) == draft.authority

@@ -117,6 +117,21 @@ def test_who_never_answered_is_not_the_fastest() -> None:
     asyncio.run(main())
 
 
+def test_who_has_lost_a_race_is_not_asked_alone() -> None:
+    async def main() -> None:
+        slow, good, now = Silent("slow"), Silent("good"), 100.0
+        upstreams = Upstreams([slow, good], clock=lambda: now, strategy=Strategy.FASTEST)
+        start_asking(upstreams, ["a.example"])
+        assert (len(slow.told), len(good.told)) == (1, 1)  # nobody knows either
+        now += 0.01
+        good.answer_all()
+        start_asking(upstreams, ["b.example"])
+        assert (len(slow.told), len(good.told)) == (1, 1)
+        await upstreams.close()
+
+    asyncio.run(main())
+
+
 def test_the_log_says_once_why_an_upstream_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         upstream, now = Silent("tls://dns.example:853"), 100.0

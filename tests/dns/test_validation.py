@@ -105,7 +105,7 @@ def test_who_was_away_at_first_is_asked_later_and_who_goes_is_not_taken_for_care
     asyncio.run(bounded())
 
 
-def test_where_nobody_validates_nothing_is_answered() -> None:
+def test_where_nobody_validates_nothing_is_answered_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         end, _, name = await start(validates=False)
         upstreams = open_upstreams([name], secure_only=True)
@@ -116,6 +116,22 @@ def test_where_nobody_validates_nothing_is_answered() -> None:
         end.close()
 
     asyncio.run(main())
+    assert caplog.messages == ["no upstream proves that it validates DNSSEC: with `dnssec: validate` no name can be looked up"]
+
+
+def test_the_log_says_who_validates(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        careless_end, _, first = await start(validates=False)
+        careful_end, _, second = await start(validates=True)
+        upstreams = open_upstreams([first, second], secure_only=True)
+        await upstreams.ask(question("a.test"))
+        await upstreams.close()
+        careless_end.close()
+        careful_end.close()
+        assert caplog.messages == [f"upstreams that prove to validate DNSSEC: udp://{second}"]
+
+    with caplog.at_level("INFO"):
+        asyncio.run(main())
 
 
 def test_an_upstream_in_the_clear_is_not_believed() -> None:

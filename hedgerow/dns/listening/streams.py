@@ -18,7 +18,7 @@ MAX_CONNECTIONS_OF_ONE: Final = 64
 MAX_STRANGERS: Final = 16
 MAX_OUTSTANDING: Final = 128  # queries of one connection that wait for upstreams
 IDLE_SECONDS: Final = 15.0
-_BACKLOG: Final = 256
+_BACKLOG: Final = 1024  # as many come at once when a whole network starts
 
 
 class StreamServer:

@@ -244,9 +244,10 @@ class Upstreams:
         return rounds + [[channel] for channel in resting]
 
     def _speed(self, channel: Channel) -> tuple[bool, float]:
-        """Who failed last is only tried beside others, however fast it was, or nobody knows how fast it is."""
+        """Who failed last is only tried beside others, however fast it was; so is who was asked and has not answered yet."""
         health = self.health[channel.name]
-        return health.fails > 0, health.seconds
+        is_new = health.asked_at == float("-inf")
+        return health.fails > 0, health.seconds or (0.0 if is_new else float("inf"))
 
 
 class _Inquiry:

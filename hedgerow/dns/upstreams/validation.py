@@ -8,6 +8,7 @@ upstream answers with SERVFAIL.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from struct import pack
 from typing import Final
@@ -16,6 +17,8 @@ from hedgerow.dns import wire
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.upstream import Ask, Channel
 from hedgerow.dns.wire import Malformed
+
+log = logging.getLogger(__name__)
 
 _PROOF: Final = Ask(b"\0" + pack("!HH", wire.SOA, wire.IN), dnssec=True)
 _PROOF_SECONDS: Final = 2.0
@@ -33,6 +36,7 @@ class Validators:
         self._clock = clock
         self._due = float("-inf")
         self._task: asyncio.Task[None] | None = None
+        self._has_asked = False
 
     @property
     def is_due(self) -> bool:
@@ -51,7 +55,12 @@ class Validators:
     async def _prove(self, then: Callable[[], None]) -> None:
         verdicts = await asyncio.gather(*map(_validates, self._channels))
         found = {channel.name: good for channel, good in zip(self._channels, verdicts, strict=True)}
-        self.names = frozenset(name for name, good in found.items() if good or (good is None and name in self.names))
+        names = frozenset(name for name, good in found.items() if good or (good is None and name in self.names))
+        if not names and (self.names or not self._has_asked):
+            log.error("no upstream proves that it validates DNSSEC: with `dnssec: validate` no name can be looked up")
+        elif names != self.names:
+            log.info("upstreams that prove to validate DNSSEC: %s", ", ".join(name for name in found if name in names))
+        self.names, self._has_asked = names, True
         is_whole = all(good is not None for good in verdicts)
         self._due = self._clock() + (_BAD_SECONDS if not self.names else _GOOD_SECONDS if is_whole else _PART_SECONDS)
         self._task = None
