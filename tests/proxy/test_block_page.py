@@ -215,6 +215,9 @@ def test_small_forms_are_small() -> None:
     assert sizes[Form.NOTHING] == 0
     assert sizes[Form.FRAME] < 200
     assert sizes[Form.DATA] < 400
+    in_german = PAGE.blocked(decision(), "a.example", "https://a.example/", NOW, Form.FRAME, Reader("de")).body.decode()
+    assert '<html lang="de">' in in_german, "it is read out as German"
+    assert '<meta name="color-scheme" content="light dark">' in in_german, "no white hole in a dark page"
     assert sizes[Form.PAGE] < 16_000
 
 

@@ -39,6 +39,7 @@ _MOST_LOOKS = 180
 _MOST_MADE = 128
 """Rendered pages that are kept, of some 15 kB each."""
 
+_SMALL = Markup('<!doctype html><html lang="{1}"><meta name="color-scheme" content="light dark"><title>{0}</title><p>{0}</p>')
 _NOTHING = "default-src 'none'"
 """A content security policy for what has no style and no form; unlike the page's it lets the small answer be shown in its frame."""
 
@@ -117,8 +118,7 @@ class BlockPage:
                 return self._blocked_page(decision, host, url, now, reader)
             case Form.FRAME:
                 heading = wording.reason(decision, young=reader.young)[0]
-                small = Markup("<!doctype html><title>{0}</title><p>{0}</p>").format(heading)
-                return self._answer(403, small, "text/html", policy=_NOTHING)
+                return self._answer(403, _SMALL.format(heading, reader.language), "text/html", policy=_NOTHING)
             case Form.DATA:
                 return self._answer(403, json.dumps(_facts(wording, decision, host, now), ensure_ascii=False), "application/json")
             case Form.NOTHING:
