@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from hedgerow.dns.listening.certificates import ServerTls
 from hedgerow.proxy.authority import Authority, ensure_authority, issue_server
@@ -68,3 +74,36 @@ def test_a_name_that_is_not_ours_is_not_believed(tmp_path: Path, authority: Auth
     path.write_bytes(issue_server(authority, [NAME], []))
     with pytest.raises(ssl.SSLCertVerificationError):
         shown(ServerTls(path, path, ("dot",)), authority, "elsewhere.example")
+
+
+LOAD = """
+import fcntl, ssl, sys, termios
+from pathlib import Path
+from hedgerow.dns.listening.certificates import ServerTls
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+try:
+    ServerTls(Path(sys.argv[1]), Path(sys.argv[2]), ())
+except ssl.SSLError:
+    sys.exit(7)
+"""
+
+
+def test_nobody_is_asked_for_the_password_of_a_key(authority: Authority, tmp_path: Path) -> None:
+    chain, key = (tmp_path / name for name in ("chain.pem", "key.pem"))
+    secret = ec.generate_private_key(ec.SECP256R1())
+    sealed = BestAvailableEncryption(b"secret")
+    key.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, sealed))
+    chain.write_bytes(authority.pem)
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", LOAD, str(chain), str(key)], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        try:
+            assert process.wait(30) == 7
+        finally:
+            process.kill()
+            process.wait()
+    finally:
+        os.close(ours)
+        os.close(theirs)

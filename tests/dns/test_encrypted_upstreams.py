@@ -115,13 +115,17 @@ def test_names_are_found_many_at_once_on_one_connection(internet: SmallInternet,
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_another_names_certificate_is_not_believed(internet: SmallInternet, tmp_path: Path, scheme: str) -> None:
+def test_another_names_certificate_is_not_believed(
+    internet: SmallInternet, tmp_path: Path, scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def use(upstreams: Upstreams) -> None:
         with pytest.raises(UpstreamError):
             await upstreams.ask(ask("news.example"))
 
     with server(scheme, tmp_path, internet, "bank.example") as port:
         with_upstream(f"{scheme}://{NAME}:{port}", internet, use)
+    (logged,) = (record for record in caplog.records if "does not answer" in record.message)
+    assert "does not match" in logged.message or "doesn't match" in logged.message or "not valid for" in logged.message
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

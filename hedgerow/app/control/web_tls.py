@@ -95,7 +95,7 @@ def _context(chain: Path, key: Path) -> ssl.SSLContext:
     """Raises OSError, of which ssl.SSLError is one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(chain, key)
+    context.load_cert_chain(chain, key, "")  # or else OpenSSL asks at the terminal for an encrypted key's password
     return context
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
+_NO_PASSWORD: Final = ""  # without one OpenSSL asks at the terminal for that of an encrypted key, and all queries wait
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all good
 
 
@@ -30,7 +31,7 @@ class Renewable(ABC):
                 return
             self._loaded = identity
             trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # a pair that does not fit would leave a context with half of it
-            trial.load_cert_chain(chain, key)
+            trial.load_cert_chain(chain, key, _NO_PASSWORD)
             self._load(chain, key)
             log.info("the certificate for encrypted DNS was renewed")
         except (OSError, ssl.SSLError) as error:
@@ -57,7 +58,7 @@ class ServerTls(Renewable):
         return self._names.get(connection)
 
     def _load(self, chain: Path, key: Path) -> None:
-        self.context.load_cert_chain(chain, key)
+        self.context.load_cert_chain(chain, key, _NO_PASSWORD)
 
     def _note(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
         self._names[connection] = name

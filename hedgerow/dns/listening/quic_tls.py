@@ -23,7 +23,7 @@ class QuicTls(Renewable):
     configuration: QuicConfiguration
 
     def _load(self, chain: Path, key: Path) -> None:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)  # does the one fit the other?
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, "")  # does the one fit the other?
         try:
             first, *others = load_pem_x509_certificates(chain.read_bytes())
             private = load_pem_private_key(key.read_bytes(), None)

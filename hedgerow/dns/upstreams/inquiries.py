@@ -379,7 +379,7 @@ class _Attempt:
         before = health.fails
         health.failed(now, self.began)
         if before < _LOGGED_FAILS == health.fails:
-            log.warning("the upstream %s does not answer: %s", self.channel.name, why)
+            log.warning("the upstream %s does not answer: %s", self.channel.name, why.removeprefix(f"{self.channel.name}: "))
         upstreams.count(self.channel.name, outcome, now - self.began)
         self.inquiry.failed(self, again=True)
 

@@ -139,7 +139,7 @@ class KeptChannel(ABC):
         try:
             return await first_connected(families_in_turn(addresses), self._dial)
         except (OSError, TimeoutError) as fault:
-            raise UpstreamError(f"{self.name}: {fault or 'no connection'}") from fault
+            raise UpstreamError(f"{self.name}: {str(fault) or 'no connection'}") from fault
 
 
 def families_in_turn(addresses: Sequence[str]) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class QuicChannel(KeptChannel):
             await connection.wait_connected()
         except ConnectionError as fault:
             transport.close()
-            raise UpstreamError(f"{self.name}: no connection over QUIC") from fault
+            raise UpstreamError(f"{self.name}: {connection.end or 'no connection over QUIC'}") from fault
         except BaseException:
             transport.close()
             raise
@@ -65,6 +65,7 @@ class QuicUpstream(QuicConnectionProtocol):
     def __init__(self, quic: QuicConnection) -> None:
         super().__init__(quic)
         self.open = True
+        self.end = ""  # why it ended
         self.heard_at = self._loop.time()
         self._asked: dict[int, tuple[Awaited, bytearray]] = {}
 
@@ -100,6 +101,7 @@ class QuicUpstream(QuicConnectionProtocol):
             case StreamReset() if event.stream_id in self._asked:
                 self._asked.pop(event.stream_id)[0].fail(UpstreamError("the upstream cancels"))
             case ConnectionTerminated():
+                self.end = event.reason_phrase
                 self._end()
             case _:
                 pass
