@@ -127,6 +127,7 @@ def test_pages_that_answer_a_press_are_looked_through_too(chromium, web):
     look("a code")
     page.goto(f"{web.url}/counter")
     page.get_by_role("button", name="Make a sheet to print").click()
+    assert page.locator(".vouchers li").count() == 20
     look("vouchers")
     page.goto(f"{web.url}/settings")
     page.locator("[name=zone]").fill("Nowhere/Land")
@@ -483,3 +484,16 @@ def test_ask_and_answer_across_two_browsers(chromium, filled):
     expect(theirs.get_by_text("scratch.example").first).to_be_visible()
     parent.close()
     child.close()
+
+
+def test_a_sheet_of_vouchers_is_printed_dark_on_light_without_the_menu(chromium, web):
+    fill(web)
+    context = chromium.new_context(color_scheme="dark")
+    page = context.new_page()
+    page.goto(f"{web.url}/counter")
+    page.get_by_role("button", name="Make a sheet to print").click()
+    page.wait_for_selector(".vouchers")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert not page.locator(".top, .foot").filter(visible=True).count()
+    assert page.evaluate("getComputedStyle(document.querySelector('.vouchers b')).color") == "rgb(28, 36, 29)"
+    context.close()

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import httpx
@@ -530,3 +531,12 @@ def test_today_shows_what_looks_alike_once(web):
     assert "×</span>12</td>" in page
     assert page.count('<td class="when">') == 3
     assert log.count("not kept") == 12, "the log has each"
+
+
+def test_a_guest_sees_how_long_the_session_goes_on(web):
+    seat = DeviceView(DeviceId("seat-1"), None, "seat-child", is_seat=True, session_ends=NOW + 170)
+    for view, left in ((seat, "<b>3</b> min left, until"), (replace(seat, session_ends=None), "")):
+        web.control.devices["127.0.0.2"] = view
+        with client(web, "127.0.0.2") as browser:
+            page = browser.get("/device").text
+        assert ("min left" in page, left in page) == (bool(left), True)

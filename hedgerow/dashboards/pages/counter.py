@@ -13,6 +13,7 @@ from hedgerow.dashboards.api.control import Unfit
 from hedgerow.dashboards.api.time_routes import TimeControl
 from hedgerow.dashboards.api.vouchers import MOST_AT_ONCE, VoucherControl, VoucherOrder, audit, last_days
 from hedgerow.dashboards.audit_rows import audit_csv
+from hedgerow.dashboards.pages import words
 from hedgerow.dashboards.pages.site import COUNTER, Site, back_to, visitor_of
 from hedgerow.policies.model import Sitting
 
@@ -101,10 +102,4 @@ class CounterPages:
         now = self._site.clock()
         sitting = {each.device: each for each in self._time().sittings()}  # a later one counts over an earlier
         seats = [device for device in self._site.policy().devices.values() if device.is_seat]
-        return [Tile(str(seat.id), found := sitting.get(seat.id), _minutes_left(found, now)) for seat in seats]
-
-
-def _minutes_left(sitting: Sitting | None, now: float) -> int | None:
-    if sitting is None or sitting.ends is None:
-        return None
-    return max(0, int((sitting.ends - now + 59) // 60))
+        return [Tile(str(seat.id), found := sitting.get(seat.id), words.minutes_left(found.ends if found else None, now)) for seat in seats]

@@ -74,8 +74,9 @@ class OwnPages:
         endings = [words.ending_words(ending, reader) for ending in site.endings(view.device)]
         whose = {"", view.device, *([view.person] if view.person else [])}
         ending = [due for due in dues(policy) if due.whose in whose and due.until > site.clock()]
+        left = words.minutes_left(view.session_ends, site.clock())
         return site.renderer.page(
-            request, "device.html", view=view, mine=mine, rules=rules, budgets=budgets, endings=endings, near=near, dues=ending
+            request, "device.html", view=view, mine=mine, rules=rules, budgets=budgets, endings=endings, near=near, dues=ending, left=left
         )  # fmt: skip
 
     async def time(self, request: Request) -> Response:

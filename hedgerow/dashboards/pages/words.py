@@ -129,6 +129,11 @@ def iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
+def minutes_left(ends: float | None, now: float) -> int | None:
+    """Until a session ends, the minute that runs included; None where no end is set."""
+    return None if ends is None else max(0, int((ends - now + 59) // 60))
+
+
 def midnight_before(now: float, where: ZoneInfo) -> float:
     """The instant at which the local day of `now` began."""
     day = datetime.fromtimestamp(now, where)

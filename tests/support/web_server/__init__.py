@@ -18,8 +18,10 @@ from sqlalchemy import Engine
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
+from hedgerow.dashboards.api.codes import WrongCode
 from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit
 from hedgerow.dashboards.api.time_routes import BudgetRow
+from hedgerow.dashboards.api.vouchers import MadeVouchers, VoucherOrder
 from hedgerow.dashboards.kept_desk import KeptDesk
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import Message, NoticeDesk
@@ -33,6 +35,7 @@ from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.read import Reader
 from hedgerow.journal.record import Recorder
 from hedgerow.journal.store import open_journal
+from hedgerow.journal.vouchers import Voucher, VoucherCount
 from hedgerow.policies.model import Bonus, Decision, DeviceId, Grant, Kind, Pause, Policy, Reason, Sitting, Verdict
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.services import Services
@@ -40,6 +43,23 @@ from hedgerow.policies.times.endings import Ending
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 TOKEN = "a-token-for-tests"
+
+
+class Printed:
+    """`VoucherControl` that makes codes which nobody types."""
+
+    async def make(self, order: VoucherOrder, giver: str) -> MadeVouchers:
+        voucher = Voucher(order.band, order.minutes, giver, NOW, NOW + order.valid_days * 86400)
+        return MadeVouchers(tuple(f"ABCD-{number:04}" for number in range(order.count)), voucher)
+
+    async def open(self) -> tuple[VoucherCount, ...]:
+        return ()
+
+    async def withdraw(self) -> int:
+        return 0
+
+    async def redeem(self, device_id: str, typed: str) -> None:
+        raise WrongCode(f"{device_id} knows no voucher {typed}.")
 
 
 @dataclass
@@ -229,7 +249,7 @@ def running_web(
         Outbox(engine, clock=clock), AddressBook(state / "notices"), control.policy, post.send,
         lambda said: weekly_report(reader, control.policy(), clock(), said), clock=clock,
     )  # fmt: skip
-    app = create_app(Parts(reader, control, metrics, accounts, desk, kept, token, counted, notices=notices), clock)
+    app = create_app(Parts(reader, control, metrics, accounts, desk, kept, token, counted, vouchers=Printed(), notices=notices), clock)
     routes = frozenset((method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods)
     if warm:
         app.state.warm()
