@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.inspection.engine.held_stream import MOST_INTERIM
-from hedgerow.proxy.inspection.engine.http_engine import MAX_PENDING, MOST_TO_ONE_ORIGIN
+from hedgerow.proxy.inspection.engine.http_engine import MAX_BACKLOG, MAX_PENDING, MOST_TO_ONE_ORIGIN
 from hedgerow.proxy.inspection.failures import failure_key
 
 CHILD_WITH_CA = "127.0.0.11"
@@ -323,3 +324,36 @@ def test_a_request_line_of_http2_is_refused(stand: Stand, net: SmallInternet) ->
         client.sendall(f"GET / HTTP/2.0\r\nHost: {INSPECTED}\r\n\r\n".encode())
         assert read_all(client).startswith(b"HTTP/1.1 400")
     assert not net.origins.connections()
+
+
+def test_an_http2_origin_that_takes_nothing_stops_the_upload(stand: Stand, net: SmallInternet, tmp_path: Path) -> None:
+    """Else all that the client sends would be kept in memory."""
+    file = tmp_path / "upload"
+    with file.open("wb") as sparse:
+        sparse.truncate(8 * MAX_BACKLOG)
+    url = net.url("h2.example", "/deaf")
+    command = [
+        "curl",
+        "--silent",
+        "--http2",
+        "--proxy",
+        f"http://{stand.proxy[0]}:{stand.proxy[1]}",
+        "--interface",
+        CHILD_WITH_CA,
+        "--cacert",
+        str(stand.ca),
+    ]
+    command += [
+        "--upload-file",
+        str(file),
+        "--max-time",
+        "4",
+        "--write-out",
+        "%{size_upload} %{http_version}",
+        "--output",
+        "/dev/null",
+        url,
+    ]
+    sent, version = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.split()
+    assert version in {"0", "2"}
+    assert 65_535 < int(sent) < 3 * MAX_BACKLOG

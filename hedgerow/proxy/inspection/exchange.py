@@ -68,6 +68,7 @@ class Exchange:
         self._timers: set[asyncio.TimerHandle] = set()
         self._stalled: set[Line] = set()
         self._clogged: frozenset[Connection] = frozenset()
+        self._is_overfull = False
         self._held = bytearray()
         line.owner = self
         office.entered(self)
@@ -171,7 +172,7 @@ class Exchange:
 
     def _regulate(self) -> None:
         """An origin that takes nothing stops the client; a client that takes nothing stops everybody, itself too."""
-        self.line.regulate(is_paused=bool(self._stalled) or len(self._held) >= _MOST_HELD)
+        self.line.regulate(is_paused=bool(self._stalled) or self._is_overfull or len(self._held) >= _MOST_HELD)
         for line in self._origins:
             line.regulate(is_paused=self.line in self._stalled or self._connections[line] in self._clogged)
 
@@ -277,8 +278,8 @@ class Exchange:
             for line in self._dirty:
                 line.flush()
             self._dirty.clear()
-        if self.client.alpn == b"h2" and (clogged := layer.clogged()) != self._clogged:
-            self._clogged = clogged
+        if self.client.alpn == b"h2" and (found := (layer.clogged(), layer.is_overfull)) != (self._clogged, self._is_overfull):
+            self._clogged, self._is_overfull = found
             self._regulate()
 
     def _obey(self, command: commands.Command) -> None:

@@ -54,6 +54,7 @@ class Http2Server:
         self._reader, self._writer, self._record, self._respond = reader, writer, record, respond
         self._bodies: dict[int, asyncio.Queue[bytes | None]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._deaf: set[int] = set()
         self._window = asyncio.Event()
 
     async def serve(self) -> None:
@@ -91,7 +92,8 @@ class Http2Server:
             case DataReceived():
                 self._record.received += len(event.data)
                 self._feed(event.stream_id, event.data)
-                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                if event.stream_id not in self._deaf:
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             case StreamEnded():
                 self._feed(event.stream_id, None)
             case WindowUpdated():
@@ -110,6 +112,8 @@ class Http2Server:
         self._record.received += sum(len(name) + len(value) for name, value in fields)
         asked = RequestRecord(pseudo[":method"], pseudo.get(":path", ""), "HTTP/2", pseudo.get(":authority", ""), plain)
         self._record.requests.append(asked)
+        if asked.target == "/deaf":
+            self._deaf.add(stream)
         self._bodies[stream] = asyncio.Queue()
         request = Request(asked, self._record, self._body(stream))
         self._tasks[stream] = asyncio.create_task(self._run(stream, request))

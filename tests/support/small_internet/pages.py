@@ -1,7 +1,7 @@
 """What the origins serve, by path. Anything that is not listed here is an echo, so that every look-alike site tells what it was asked.
 
 /bytes/N          N deterministic bytes (`bodies.body`), Range honoured; /chunked/N without a length
-/upload           the length and SHA-256 of what was sent
+/upload           the length and SHA-256 of what was sent; /deaf lets an HTTP/2 client send no more than its first window
 /slow/S           an echo after S seconds; /drip/N/S sends N bytes, S seconds apart; /endless never ends
 /sse/N            N server-sent events, 50 ms apart, then the stream stays open; /websocket echoes messages
 /stale            an echo, but on a connection that has served before it hangs up (HTTP/1.1 only)

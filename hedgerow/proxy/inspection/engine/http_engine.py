@@ -42,7 +42,7 @@ MAX_PENDING = 256 * 1024
 """Bytes of a head, a chunk's head, trailers or pipelined requests that may wait for their end."""
 
 MAX_BACKLOG = 16 * 1024 * 1024
-"""Bytes of answers that wait for one HTTP/2 client, of all its streams together."""
+"""Bytes of answers that wait for one HTTP/2 client, of all its streams together; and as many of its uploads for HTTP/2 origins."""
 
 MOST_TO_ONE_ORIGIN = 6
 """Connections to one HTTP/1 origin for one HTTP/2 client, as many as browsers have; further streams wait for one to be free."""
@@ -416,6 +416,16 @@ class HttpLayer(_layers.HttpLayer):
         if sum(waiting.values()) > MAX_BACKLOG:
             return origins
         return frozenset(each for each in origins if each.alpn != b"h2")
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether HTTP/2 origins take a client's uploads so much slower that no more may be read: mitmproxy would keep it."""
+        waiting = 0
+        for child in self.connections.values():
+            last = child.context.layers[-1]
+            if isinstance(last, Http2Client) and (buffers := last.h2_conn.stream_buffers):
+                waiting += sum(len(piece.data) for buffer in buffers.values() for piece in buffer)
+        return waiting > MAX_BACKLOG
 
     def is_idle(self, connection: Connection) -> bool:
         """Whether this is a connection to an HTTP/1 origin on which nothing is under way."""
