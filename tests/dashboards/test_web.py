@@ -540,3 +540,11 @@ def test_a_guest_sees_how_long_the_session_goes_on(web):
         with client(web, "127.0.0.2") as browser:
             page = browser.get("/device").text
         assert ("min left" in page, left in page) == (bool(left), True)
+
+
+@pytest.mark.parametrize(("setting", "is_closed"), [("", False), ("unopened_seats: closed\n", True)])
+def test_what_a_seat_is_before_its_guest_comes_is_said_as_the_policy_has_it(web, setting, is_closed):
+    web.policy_path.write_text(f"{setting}seats: {{seat-1: {{ip: 127.0.0.6}}}}\n")
+    with client(web) as browser:
+        page = browser.get("/devices").text
+    assert ("its welcome page and nothing else" in page, "has the rules for a child" in page) == (is_closed, not is_closed)

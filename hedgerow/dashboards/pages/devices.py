@@ -64,6 +64,7 @@ class DevicePages:
             people=list(policy.people),
             paused={pause.device for pause in pauses if pause.device},
             can_be_looked_into=can_be_looked_into,
+            closes_unopened=policy.closes_unopened is not None,
             unknown_profile=language_of(request).gettext(policy.profiles[policy.network.unknown_devices].title),
         )
 
