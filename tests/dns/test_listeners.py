@@ -212,8 +212,11 @@ def test_answers_are_reported_a_few_at_a_time_and_each_once(internet: SmallInter
     asyncio.run(main())
 
 
-def test_of_a_flood_of_names_few_wait_for_their_report(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_tables, "MOST_WAITING", 2)
+@pytest.mark.parametrize(("bound", "value"), [("MOST_WAITING", 2), ("LARGEST_WAITING", 40)])
+def test_of_a_flood_of_names_or_large_answers_few_wait_for_their_report(
+    internet: SmallInternet, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    monkeypatch.setattr(client_tables, bound, value)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:

@@ -23,6 +23,7 @@ _WITHOUT_OPTIONS: Final = (4, 4 + OPT_OCTETS)  # octets of a query behind its na
 _REPORTS_AT_ONCE: Final = 8
 _WORDINGS_A_REPORT: Final = 8  # that are added up in the time that a report takes
 MOST_WAITING: Final = 1000
+LARGEST_WAITING: Final = 2048  # octets of an answer; what is around it takes up to ten times as much
 """Answers of one client that wait for their report, beside those that the cache has: as many as a busy household asks for in a second."""
 CLIENT_SECONDS: Final = 10.0  # an address may pass to another device; its new owner is seen at the latest after this
 
@@ -164,9 +165,10 @@ class Clients:
 
     def tally(self, known: Known, entry: Entry) -> None:
         """Note an answer that the cache did not have. Its client may have been forgotten meanwhile, and would not be flushed; and of a
-        flood of names it is reported at once, since what waits for its report lives on when the cache has given it up.
+        flood of names, or where it is large, it is reported at once, since what waits for its report lives on when the cache has given it
+        up.
         """
-        if self.known.get(known.key) is known and len(known.hits) < MOST_WAITING:
+        if self.known.get(known.key) is known and len(known.hits) < MOST_WAITING and entry.length <= LARGEST_WAITING:
             known.hits[entry] += 1
         else:
             self._report(known.client, entry, 1)
