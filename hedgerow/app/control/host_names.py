@@ -10,12 +10,14 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from hedgerow.network.leases import Lease
 from hedgerow.network.mdns import ask_name
 
 ASK_AGAIN_S = 300.0
 LONGEST_LABEL = 63  # RFC 1035 §2.3.4
+AT_ONCE = 8
 MOST_ASKED = 64
 """Reverse names asked for in one look; each may wait for the system's resolver."""
 
@@ -51,7 +53,14 @@ class HostNames:
         unnamed = [(address, mac) for address, mac in sorted(neighbours.items()) if mac not in names and not address.startswith("fe80:")]
         limit = self._clock() - ASK_AGAIN_S
         due = [address for address, _ in unnamed if self._asked.get(address, (limit, ""))[0] <= limit][:MOST_ASKED]
-        found = await asyncio.to_thread(lambda: [(address, self._reverse(address)) for address in due])
+        found = await asyncio.to_thread(self._ask, due)
         self._asked |= {address: (self._clock(), first_label(name)) for address, name in found}
         self._asked = {address: self._asked[address] for address, _ in unnamed if address in self._asked}
         return names | {mac: name for address, mac in unnamed if (name := self._asked.get(address, (0.0, ""))[1])}
+
+    def _ask(self, addresses: list[str]) -> list[tuple[str, str]]:
+        """A few at once: where the system's resolver is silent, each waits for ten seconds before the device itself is asked."""
+        if not addresses:
+            return []
+        with ThreadPoolExecutor(AT_ONCE, "host-names") as pool:
+            return list(zip(addresses, pool.map(self._reverse, addresses), strict=True))
