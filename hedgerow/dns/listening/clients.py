@@ -23,8 +23,8 @@ _WITHOUT_OPTIONS: Final = (4, 4 + OPT_OCTETS)  # octets of a query behind its na
 _REPORTS_AT_ONCE: Final = 8
 _WORDINGS_A_REPORT: Final = 8  # that are added up in the time that a report takes
 MOST_WAITING: Final = 1000
-LARGEST_WAITING: Final = 2048  # octets of an answer; what is around it takes up to ten times as much
 """Answers of one client that wait for their report, beside those that the cache has: as many as a busy household asks for in a second."""
+LARGEST_WAITING: Final = 2048  # octets of such an answer; what is around it takes up to ten times as much
 CLIENT_SECONDS: Final = 10.0  # an address may pass to another device; its new owner is seen at the latest after this
 
 
