@@ -83,7 +83,7 @@ class Footprint:
     one_list_job: bool
 
 
-FOOTPRINTS = {"standard": Footprint(20 << 20, 150 << 20, False), "small": Footprint(5 << 20, 40 << 20, True)}
+FOOTPRINTS = {"standard": Footprint(20 << 20, 150 << 20, False), "small": Footprint(3 << 20, 40 << 20, True)}
 
 
 @dataclass(frozen=True, slots=True)
