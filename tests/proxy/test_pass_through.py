@@ -18,6 +18,7 @@ from small_internet.whole import SmallInternet
 
 from hedgerow.policies.content import PASSED
 from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.inspection.exchange import _ON_SECOND_THOUGHTS
 from hedgerow.proxy.pass_through import LASTS, PassThrough, Refusals, is_refusal
 
 CHILD_WITH_CA = "127.0.0.11"
@@ -89,10 +90,10 @@ def test_connections_that_are_reset_long_after_are_no_refusals(forgetful: Stand,
     refused = forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0)
     with contextlib.ExitStack() as stack:
         spare = [stack.enter_context(after_handshake(forgetful, net, host)) for _ in range(3)]
-        time.sleep(2.5)
+        time.sleep(_ON_SECOND_THOUGHTS + 0.5)
         for each in spare:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    wait_until(lambda: forgetful.counters()["hedgerow_proxy_open_tunnels",] == 0, 5)
+    wait_until(lambda: forgetful.counters()["hedgerow_proxy_open_tunnels",] == 0, 20, "all are gone")
     assert forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0) == refused
     assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
 

@@ -15,12 +15,13 @@ MOST_SEARCHED = 64 * 1024 * 1024
 _ZIP, _COMPOUND = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _FLAT = (b"<?mso-application", b"<pkg:package")
 
+_TYPES = rb"ms-office\.vbaproject|ms-excel\.(?:intl)?macrosheet"
 _IN_ZIP = re.compile(
     rb"vbaproject\.bin|xl/macrosheets/"
     rb"|basic/[^/\0]{1,64}/(?!(?:script|dialog)-l[bc]\.xml)[^/\0]{1,64}\.xml|scripts/(?:python|java|beanshell)/"
-    rb"|ms-office\.vbaproject|ms-excel\.(?:intl)?macrosheet"  # in a list of types that is not packed
+    rb"|" + _TYPES  # in a list of types that is not packed
 )
-_TYPE_IN_ZIP = re.compile(rb"ms-office\.vbaproject|ms-excel\.(?:intl)?macrosheet")
+_TYPE_IN_ZIP = re.compile(_TYPES)
 _IN_COMPOUND = re.compile(
     re.escape("_VBA_PROJECT".encode("utf-16-le")) + rb"(?:\0\0|_\0C\0U\0R\0)"  # a storage of a text or a table
     rb"|\x1f\0\xff\x03\x14\0\0\0\x02\0\0\x04\x0c\0\0\0[\0-\xff]{4}\x01\0\0\0"  # VBAInfoContainer, whose fHasMacros says 1
