@@ -17,6 +17,9 @@ from hedgerow.policies.tenants import Tenants
 PASSED = "pass-through"
 """What a decision names that lets a host through unread, since a client there refuses our certificate."""
 
+CERTIFICATE_REFUSED = "certificate-refused"
+"""What a decision names that blocks a connection because the client refuses our certificate and the host must not pass unread."""
+
 FILE_KINDS = ("executables", "archives", "torrents", "macros")
 
 

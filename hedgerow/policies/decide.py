@@ -354,8 +354,10 @@ def carry_out(case: Case, allowed: Decision) -> Decision:
         return allowed
     if case.engine is not None and case.level is not SafeSearch.OFF:
         return _held_to_safe_search(case, case.engine, allowed)
-    if kind is Kind.TUNNEL and case.inspectable and _urls_matter(case):
-        return Decision(Verdict.INSPECT, allowed.reason, allowed.what, allowed.rule, allowed.until)
+    if kind is Kind.TUNNEL and case.inspectable:
+        has_rules = _has_url_rules(case)
+        if has_rules or _is_scanned(case):
+            return Decision(Verdict.INSPECT, allowed.reason, allowed.what, allowed.rule, allowed.until, may_pass_unread=not has_rules)
     return allowed
 
 
@@ -368,17 +370,24 @@ def _held_to_safe_search(case: Case, engine: Engine, allowed: Decision) -> Decis
         case Kind.DNS:
             return Decision(Verdict.REWRITE, Reason.SAFE_SEARCH, engine.id, until=until, target=target) if target else allowed
         case Kind.TUNNEL if case.inspectable:
-            return Decision(Verdict.INSPECT, Reason.SAFE_SEARCH, engine.id, until=until, target=target)
+            may_pass = bool(target) and not _has_url_rules(case)  # the restricted address keeps the search safe then
+            return Decision(Verdict.INSPECT, Reason.SAFE_SEARCH, engine.id, until=until, target=target, may_pass_unread=may_pass)
         case Kind.TUNNEL:
             return Decision(Verdict.ALLOW, Reason.SAFE_SEARCH, engine.id, until=until, target=target) if target else allowed
 
 
-def _urls_matter(case: Case) -> bool:
-    content = case.ruleset.content
-    if case.urls or case.names_tenants or (content.searches and case.engine is not None):
+def _has_url_rules(case: Case) -> bool:
+    """Return whether the verdict depends on more than the host's name: on URLs, on the words of a search, on who signs in."""
+    if case.urls or case.names_tenants or (case.ruleset.content.searches and case.engine is not None):
         return True
     rules = case.ruleset.rules
-    excepted = case.rule is not None and case.rule.allow
-    if content.opens_pages and not excepted:
-        return True
-    return not excepted and case.catalogue.has_url_rules(case.request.host, rules.blocked | rules.bypass)
+    return not _is_excepted(case) and case.catalogue.has_url_rules(case.request.host, rules.blocked | rules.bypass)
+
+
+def _is_scanned(case: Case) -> bool:
+    """Return whether the policy has the pages of every host scanned, and this host is no exception."""
+    return case.ruleset.content.opens_pages and not _is_excepted(case)
+
+
+def _is_excepted(case: Case) -> bool:
+    return case.rule is not None and case.rule.allow

@@ -96,6 +96,7 @@ class Decision:
     `what` names the category, service, schedule or grant that decided; `rule` says where it is written; `until` is the
     instant (seconds since the epoch, UTC) after which the decision may differ, None when nothing is scheduled to change it.
     `target` is the name that a REWRITE answers with; `note` what the policy says beside the rule that blocks.
+    `may_pass_unread` is about an INSPECT: no rule depends on URLs of the host, so a client that refuses our certificate may be tunnelled.
     """
 
     verdict: Verdict
@@ -105,6 +106,7 @@ class Decision:
     until: float | None = None
     target: str = ""
     note: str = ""
+    may_pass_unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 An app that is pinned to its own certificate, or a browser without our CA, would otherwise never get there. Inspectors notice and
 append a line to one small file; gates look at the file's identity before they read it again. Nothing is passed through that is
-blocked, nor what safe search could then not be had from.
+blocked, nor a host of which only part is open: one with rules about URLs, blocked searches, tenants, or a safe search that only
+inspection enforces. There the connection fails, and the journal says so.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.content import PASSED
-from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
+from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 
 LASTS = 24 * 3600.0
@@ -24,8 +27,17 @@ LASTS = 24 * 3600.0
 _SILENT_REFUSALS = 3
 _SILENT_WITHIN = 60.0
 _TRUSTED_FOR = 600.0
+_TOLD_AGAIN = 600.0
 _LONGEST_FILE = 256 * 1024
 _MOST_REMEMBERED = 4096
+
+
+class Outcome(Enum):
+    """What a refusal of our certificate leads to."""
+
+    IGNORED = "ignored"
+    PASSED = "passed"  # the host is tunnelled to the device from now on
+    FAILS = "fails"  # its connections go on failing; said once in a while only
 
 
 class Refusals:
@@ -35,31 +47,37 @@ class Refusals:
         self._path = path
         self._silent: dict[tuple[DeviceId, str], list[float]] = {}
         self._accepted: dict[tuple[DeviceId, str], float] = {}
+        self._told: dict[tuple[DeviceId, str], float] = {}
 
     def accepted(self, device: DeviceId, host: str, now: float) -> None:
         """A client went on under our certificate."""
-        if len(self._accepted) >= _MOST_REMEMBERED:
-            self._accepted.clear()
+        _make_room(self._accepted)
         self._accepted[device, host] = now
 
-    def refused(self, device: DeviceId, host: str, now: float, *, in_words: bool) -> bool:
-        """A client left on seeing our certificate, with a TLS alert about it or without a word; whether it is passed through now.
+    def refused(self, device: DeviceId, host: str, now: float, *, in_words: bool, may_pass: bool) -> Outcome:
+        """Note that a client left on seeing our certificate, with a TLS alert about it or without a word; return what came of it.
 
-        Without a word it may have changed its mind, so that counts the third time within a minute, and not where the device has
-        accepted our certificate for the host lately: browsers open connections that they then do not need.
+        A device that has accepted our certificate for the host lately trusts it, whatever one of its programs says. Without a word a
+        client may have changed its mind (browsers open connections that they then do not need): that counts the third time in a minute.
         """
-        if not in_words:
-            if now - self._accepted.get((device, host), -_TRUSTED_FOR) < _TRUSTED_FOR:
-                return False
-            if len(self._silent) >= _MOST_REMEMBERED:
-                self._silent.clear()
-            recent = [each for each in self._silent.get((device, host), ()) if each > now - _SILENT_WITHIN]
-            self._silent[device, host] = [*recent, now]
-            if len(recent) + 1 < _SILENT_REFUSALS:
-                return False
-        self._silent.pop((device, host), None)
-        self._write(f"{now + LASTS:.0f} {host} {device}\n")
-        return True
+        key, is_trusting = (device, host), now - self._accepted.get((device, host), -_TRUSTED_FOR) < _TRUSTED_FOR
+        if not in_words and (is_trusting or not self._is_third_silent(key, now)):
+            return Outcome.IGNORED
+        self._silent.pop(key, None)
+        if may_pass and not is_trusting:
+            self._write(f"{now + LASTS:.0f} {host} {device}\n")
+            return Outcome.PASSED
+        if now - self._told.get(key, -_TOLD_AGAIN) < _TOLD_AGAIN:
+            return Outcome.IGNORED
+        _make_room(self._told)
+        self._told[key] = now
+        return Outcome.FAILS
+
+    def _is_third_silent(self, key: tuple[DeviceId, str], now: float) -> bool:
+        _make_room(self._silent)
+        recent = [each for each in self._silent.get(key, ()) if each > now - _SILENT_WITHIN]
+        self._silent[key] = [*recent, now]
+        return len(recent) + 1 >= _SILENT_REFUSALS
 
     def _write(self, line: str) -> None:
         """One write of a short line to a file opened for appending: lines of several inspectors do not mix."""
@@ -102,8 +120,13 @@ class PassThrough:
 
 
 def may_pass(ruleset: Ruleset, decision: Decision) -> bool:
-    """Whether the policy lets a refused host be passed through; safe search must hold by the restricted address then."""
-    return ruleset.content.passes_through and (decision.reason is not Reason.SAFE_SEARCH or bool(decision.target))
+    """Whether the policy lets a refused host be passed through."""
+    return ruleset.content.passes_through and decision.may_pass_unread
+
+
+def _make_room(remembered: dict[tuple[DeviceId, str], Any]) -> None:
+    if len(remembered) >= _MOST_REMEMBERED:
+        remembered.clear()
 
 
 def is_refusal(reason: str | None) -> bool | None:

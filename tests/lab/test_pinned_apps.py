@@ -18,16 +18,17 @@ from lab.aims import at
 from lab.house import POLICY
 
 pytestmark = pytest.mark.root
-APPS, OTHER, CLOSED = "www.school.example", "www.wikipedia.org", "adult.example"
+APPS, OTHER, CLOSED, PARTLY_OPEN = "www.school.example", "www.wikipedia.org", "adult.example", "en.wikipedia.org"
 OWN_STORE = "own trust store"
 PINNED = "pinned key"
 DAY_S = 24 * 3600
 
 
 def watched() -> str:
-    """The house's policy; Mia's tablet and Tom's laptop trust the certificate of the network, and Tom's apps are not passed through."""
-    looked_into = f"block: [{APPS}/secret, {OTHER}/secret], devices: "
-    text = POLICY.replace("age: 9, devices: ", f"age: 9, {looked_into}").replace("age: 15, devices: ", f"age: 15, {looked_into}")
+    """The house's policy; Mia's tablet and Tom's laptop trust the certificate of the network. All pages are scanned, of one site a page
+    is blocked, and Tom's apps are not passed through."""
+    scanned = f"page_scan: {{everywhere: true}}, block: [{PARTLY_OPEN}/secret], devices: "
+    text = POLICY.replace("age: 9, devices: ", f"age: 9, {scanned}").replace("age: 15, devices: ", f"age: 15, {scanned}")
     lines = []
     for line in text.splitlines():
         more = {"  tablet: {": "trusts_ca: true", "  laptop: {": "trusts_ca: true, pass_through: false"}
@@ -117,6 +118,14 @@ def test_on_another_device_the_host_is_still_looked_into_and_no_app_is_passed_th
 def test_what_is_blocked_is_not_passed_through(house: House) -> None:
     tablet, options = house.devices["tablet"], app(house, OWN_STORE)
     assert not any(f"page of {CLOSED}" in opens(house, tablet, CLOSED, *options, *at(CLOSED))[1] for _ in range(5))
+
+
+def test_a_host_with_blocked_pages_is_not_passed_through(house: House) -> None:
+    tablet, before = house.devices["tablet"], passed_through(house)
+    assert [opens(house, tablet, PARTLY_OPEN, *app(house, OWN_STORE))[0] for _ in range(5)] == [60] * 5
+    until(lambda: "certificate-refused" in told_of(house, PARTLY_OPEN), "the log tells")
+    assert passed_through(house) == before
+    assert opens(house, tablet, PARTLY_OPEN, *browser(house)) == (0, f"page of {PARTLY_OPEN}")
 
 
 def test_the_gateway_leaves_an_app_no_other_way(house: House) -> None:

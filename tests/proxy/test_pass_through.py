@@ -16,13 +16,16 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
-from hedgerow.policies.content import PASSED
-from hedgerow.policies.model import DeviceId
+from hedgerow.policies.content import CERTIFICATE_REFUSED, PASSED
+from hedgerow.policies.model import DeviceId, Verdict
 from hedgerow.proxy.inspection.exchange import _ON_SECOND_THOUGHTS
-from hedgerow.proxy.pass_through import LASTS, PassThrough, Refusals, is_refusal
+from hedgerow.proxy.pass_through import LASTS, Outcome, PassThrough, Refusals, is_refusal
 
 CHILD_WITH_CA = "127.0.0.11"
-INSPECTED = "www.school.example"
+INSPECTED = "www.wikipedia.org"
+"""Inspected for the words of its pages alone; the child's policy blocks pages of the next two."""
+WITH_BLOCKED_PAGES = "www.school.example"
+ALSO_WITH_BLOCKED_PAGES = "h2.example"
 MIA = DeviceId("mia-tablet")
 
 
@@ -31,11 +34,19 @@ def fetch(stand: Stand, net: SmallInternet, host: str = INSPECTED, path: str = "
     return curl(net.url(host, path), proxy=stand.proxy, source=CHILD_WITH_CA, ca=net.authority.root)
 
 
+def scanned(policy: str, more: str = "") -> str:
+    """The stand's policy, with the pages of all hosts scanned for the child."""
+    return policy.replace("    age: 9\n", f"    age: 9\n    page_scan: {{everywhere: true}}\n{more}")
+
+
 @pytest.fixture
-def forgetful(stand: Stand) -> Iterator[Stand]:
+def forgetful(stand: Stand, policy: str) -> Iterator[Stand]:
     path = stand.world.state / "pass-through"
     path.unlink(missing_ok=True)
+    stand.swap(policy=scanned(policy))
+    stand.told()
     yield stand
+    stand.swap(policy=policy)
     path.unlink(missing_ok=True)
 
 
@@ -47,7 +58,7 @@ def test_a_pinned_app_gets_through_the_second_time(forgetful: Stand, net: SmallI
     assert forgetful.counters()["hedgerow_proxy_passed_through_total",] == before + 1
     answer = fetch(forgetful, net)
     assert (answer.status, "Small Internet" in answer.certificate) == (200, True)
-    assert fetch(forgetful, net, "h2.example").status == 0, "another host is another matter"
+    assert fetch(forgetful, net, "en.wikipedia.org").status == 0, "another host is another matter"
 
 
 @contextlib.contextmanager
@@ -67,7 +78,7 @@ def handshake_alone(stand: Stand, net: SmallInternet, host: str = INSPECTED) -> 
 
 
 def test_an_app_that_hangs_up_after_the_handshake_gets_through_the_fourth_time(forgetful: Stand, net: SmallInternet) -> None:
-    host = "mixed.test"  # which no other test has been to: who went on once is trusted for a while
+    host = "scratch.mit.edu"  # which no other test has been to: who went on once is trusted for a while
     for _ in range(3):
         assert PassThrough(forgetful.world.state / "pass-through").holds(MIA, host) is False
         handshake_alone(forgetful, net, host)
@@ -111,19 +122,56 @@ def test_safe_search_holds_by_the_restricted_address(forgetful: Stand, net: Smal
     assert reached <= {net.address_of("forcesafesearch.google.com")}
 
 
-def test_it_can_be_forbidden(forgetful: Stand, net: SmallInternet, policy: str) -> None:
-    try:
-        forgetful.swap(policy=policy.replace("    age: 9\n", "    age: 9\n    pass_through: false\n"))
-        assert [fetch(forgetful, net).status for _ in range(3)] == [0, 0, 0]
-    finally:
-        forgetful.swap(policy=policy)
+def reports(stand: Stand, host: str) -> list[tuple[Verdict, str]]:
+    """What the journal is told of tunnels to `host` once a refusal was noted."""
+    found = stand.wait_for(lambda told: any(each.decision and each.decision.what in {PASSED, CERTIFICATE_REFUSED} for each in told))
+    return [(each.decision.verdict, each.decision.what) for each in found if each.decision and each.request and each.request.host == host]
+
+
+def test_a_host_with_blocked_pages_is_not_opened(forgetful: Stand, net: SmallInternet) -> None:
+    assert [fetch(forgetful, net, WITH_BLOCKED_PAGES, path).status for path in ("/open", "/secret", "/secret")] == [0, 0, 0]
+    assert not any(each.requests for each in net.origins.connections())
+    assert (Verdict.BLOCK, CERTIFICATE_REFUSED) in reports(forgetful, WITH_BLOCKED_PAGES)
+    assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, WITH_BLOCKED_PAGES)
+
+
+def test_a_host_that_was_passed_through_before_a_page_of_it_was_blocked_is_inspected_again(forgetful: Stand, net: SmallInternet) -> None:
+    assert Refusals(forgetful.world.state / "pass-through").refused(
+        MIA, ALSO_WITH_BLOCKED_PAGES, time.time(), in_words=True, may_pass=True
+    ) is Outcome.PASSED  # fmt: skip
+    assert [fetch(forgetful, net, ALSO_WITH_BLOCKED_PAGES, "/secret").status for _ in range(2)] == [0, 0]
+    assert not any(each.requests for each in net.origins.connections())
+
+
+@pytest.mark.parametrize(
+    ("rules", "host"),
+    [
+        ("    block_searches: [vape]\n", "www.google.com"),
+        ("    tenants: {google: [school.example]}\n", "accounts.google.com"),
+        ("    pass_through: false\n", INSPECTED),
+    ],
+    ids=["blocked searches", "tenants", "forbidden"],
+)
+def test_what_needs_inspection_is_not_opened(forgetful: Stand, net: SmallInternet, policy: str, rules: str, host: str) -> None:
+    forgetful.swap(policy=scanned(policy, rules))
+    assert [fetch(forgetful, net, host, "/search?q=vape").status for _ in range(3)] == [0, 0, 0]
+    assert not any(each.requests for each in net.origins.connections())
+    assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
+
+
+def test_a_device_that_accepted_the_certificate_does_not_get_past_it_by_refusing(forgetful: Stand, net: SmallInternet) -> None:
+    host = "en.wikipedia.org"
+    assert curl(net.url(host, "/open"), proxy=forgetful.proxy, source=CHILD_WITH_CA, ca=forgetful.ca).status == 200
+    assert [fetch(forgetful, net, host).status for _ in range(3)] == [0, 0, 0]
+    assert not PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
+    assert (Verdict.BLOCK, CERTIFICATE_REFUSED) in reports(forgetful, host)
 
 
 def test_it_lasts_for_a_while_and_for_one_device(tmp_path: Path) -> None:
     now = [1000.0]
     passes = PassThrough(tmp_path / "file", lambda: now[0])
     assert not passes.holds(MIA, INSPECTED)
-    assert Refusals(tmp_path / "file").refused(MIA, INSPECTED, now[0], in_words=True)
+    assert Refusals(tmp_path / "file").refused(MIA, INSPECTED, now[0], in_words=True, may_pass=True) is Outcome.PASSED
     assert passes.holds(MIA, INSPECTED)
     assert not passes.holds(DeviceId("tom-phone"), INSPECTED)
     now[0] += LASTS
@@ -132,9 +180,17 @@ def test_it_lasts_for_a_while_and_for_one_device(tmp_path: Path) -> None:
 
 def test_leaving_without_a_word_counts_the_third_time(tmp_path: Path) -> None:
     refusals = Refusals(tmp_path / "file")
-    found = [refusals.refused(MIA, INSPECTED, now, in_words=False) for now in (0.0, 1.0, 2.0, 3.0)]
-    assert found == [False, False, True, False]
-    assert [refusals.refused(MIA, INSPECTED, now, in_words=False) for now in (100.0, 200.0, 300.0)] == [False] * 3
+    found = [refusals.refused(MIA, INSPECTED, now, in_words=False, may_pass=True) for now in (0.0, 1.0, 2.0, 3.0)]
+    assert found == [Outcome.IGNORED, Outcome.IGNORED, Outcome.PASSED, Outcome.IGNORED]
+    later = [refusals.refused(MIA, INSPECTED, now, in_words=False, may_pass=True) for now in (100.0, 200.0, 300.0)]
+    assert later == [Outcome.IGNORED] * 3
+
+
+def test_what_goes_on_failing_is_said_once_in_a_while(tmp_path: Path) -> None:
+    refusals = Refusals(tmp_path / "file")
+    found = [refusals.refused(MIA, INSPECTED, now, in_words=True, may_pass=False) for now in (0.0, 1.0, 599.0, 601.0)]
+    assert found == [Outcome.FAILS, Outcome.IGNORED, Outcome.IGNORED, Outcome.FAILS]
+    assert not (tmp_path / "file").exists()
 
 
 def test_a_spoilt_file_passes_nothing_through(tmp_path: Path) -> None:
@@ -145,7 +201,7 @@ def test_a_spoilt_file_passes_nothing_through(tmp_path: Path) -> None:
 def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     refusals = Refusals(tmp_path / "file")
     for number in range(20_000):
-        refusals.refused(MIA, f"host-{number}.example", 0.0, in_words=True)
+        refusals.refused(MIA, f"host-{number}.example", 0.0, in_words=True, may_pass=True)
     assert (tmp_path / "file").stat().st_size < 300_000
 
 

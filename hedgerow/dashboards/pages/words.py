@@ -13,12 +13,13 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.dashboards.api.control import HowLong
 from hedgerow.dashboards.pages.languages import Language, language, message
 from hedgerow.journal.read import ReasonCount
-from hedgerow.policies.content import PASSED
+from hedgerow.policies.content import CERTIFICATE_REFUSED, PASSED
 from hedgerow.policies.model import Reason, Verdict
 from hedgerow.policies.services import Services
 from hedgerow.policies.times.endings import Ending
 
 _PASSED = message("passed through unread: an app does not accept the certificate of the network")
+_REFUSED = message("not opened: an app does not accept the certificate of the network, and the rules here need it")
 
 # How a reason is said alone, and with what decided.
 _REASONS: dict[Reason, tuple[str, str]] = {
@@ -60,6 +61,8 @@ def reason_words(reason: Reason, what: str, reader: Language | None = None) -> s
     reader = reader or language("en")
     if what == PASSED:
         return reader.gettext(_PASSED)
+    if what == CERTIFICATE_REFUSED:
+        return reader.gettext(_REFUSED)
     alone, with_what = _REASONS[reason]
     return reader.gettext(with_what, what=title_of(what, reader)) if what else reader.gettext(alone)
 

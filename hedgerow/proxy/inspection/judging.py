@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, assert_never
 from urllib.parse import urljoin, urlsplit
 
 from mitmproxy import connection, http
 
 from hedgerow.blocklists.names import is_address
-from hedgerow.policies.content import PASSED
+from hedgerow.policies.content import CERTIFICATE_REFUSED, PASSED
 from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.observe import is_private_search
 from hedgerow.policies.ruleset import Ruleset
@@ -34,7 +34,7 @@ from hedgerow.proxy.judge import Counters, Judge, KnownAddresses, strictest
 from hedgerow.proxy.pages.answer import Answer, Form
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.wording import Reader, choose_language
-from hedgerow.proxy.pass_through import Refusals, is_refusal, may_pass
+from hedgerow.proxy.pass_through import Outcome, Refusals, is_refusal, may_pass
 from hedgerow.proxy.question_desk import Question, QuestionDesk
 from hedgerow.proxy.reading.page_scan import PhraseBook
 
@@ -160,7 +160,7 @@ class Inspection:
                 self._refusals.accepted(found[0].id, host, self._clock())
 
     def _pass_through(self, refusals: Refusals, client: connection.Client, target: tuple[str, int], *, in_words: bool) -> None:
-        """Have the hosts that this connection named passed through, if inspecting them is all that the policy wants."""
+        """Have the hosts that this connection named passed through if no rule depends on their URLs; report those that fail."""
         found = self.judge.client_of(self._addresses[client.id])
         if found is None:
             return
@@ -169,11 +169,19 @@ class Inspection:
         requests = [Request(device.id, Kind.TUNNEL, host, target[1]) for host in sorted(hosts)]
         judged = [(each, self.judge.decide(ruleset, each)) for each in requests]
         for request, decision in judged:
-            if decision.verdict is not Verdict.INSPECT or not may_pass(ruleset, decision):
+            if decision.verdict is not Verdict.INSPECT:
                 continue
-            if refusals.refused(device.id, request.host, self._clock(), in_words=in_words):
-                self._counters.add("hedgerow_proxy_passed_through_total")
-                self.judge.observe(device, ruleset, request, replace(decision, verdict=Verdict.ALLOW, what=PASSED))
+            passes = may_pass(ruleset, decision)
+            match refusals.refused(device.id, request.host, self._clock(), in_words=in_words, may_pass=passes):
+                case Outcome.PASSED:
+                    self._counters.add("hedgerow_proxy_passed_through_total")
+                    self.judge.observe(device, ruleset, request, replace(decision, verdict=Verdict.ALLOW, what=PASSED))
+                case Outcome.FAILS:
+                    self.judge.observe(device, ruleset, request, replace(decision, verdict=Verdict.BLOCK, what=CERTIFICATE_REFUSED))
+                case Outcome.IGNORED:
+                    pass
+                case other:
+                    assert_never(other)
 
     # What mitmproxy's layers tell.
 

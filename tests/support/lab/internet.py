@@ -18,6 +18,7 @@ SITES = {
     "www.school.example": 10,
     "adult.example": 13,
     "www.wikipedia.org": 14,
+    "en.wikipedia.org": 15,
     "www.childline.org.uk": 19,
     "www.google.com": 20,
     "forcesafesearch.google.com": 21,
