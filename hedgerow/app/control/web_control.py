@@ -25,8 +25,8 @@ from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.decide import WELCOMED, decide
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.lifelines import Lifelines
-from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Pause, Person, Policy, Reason, Request
-from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Pause, Person, Policy, Reason, Request, TargetKind
+from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.services import Service, Services
 from hedgerow.policies.targets import parse_target
 from hedgerow.proxy.authority import Authority, AuthorityError, load_authority
@@ -255,12 +255,11 @@ class WebControl:
 
 
 def services_reach(view: View, person: Person, services: Services) -> dict[str, Reach]:
-    """What holds for each service of a person, and what would hold for somebody else of the same profile."""
-    now = time.time()
-    own, others = (
-        replace(view.rulesets.ruleset(Device(DeviceId(f"any device of {name}"), person.profile, name), now), closed=None)
-        for name in (person.name, None)
-    )
+    """What holds for each service of a person, and what would hold without the person's own rules for services."""
+    halves = (person.rules.allow, person.rules.block)
+    allow, block = (tuple(target for target in half if target.kind is not TargetKind.SERVICE) for half in halves)
+    own = _ruleset_of(view, person)
+    default = _ruleset_of(view, replace(person, rules=replace(person.rules, allow=allow, block=block)))
 
     def judge(ruleset: Ruleset, service: Service) -> Decision:
         if service.domains:
@@ -268,7 +267,17 @@ def services_reach(view: View, person: Person, services: Services) -> dict[str, 
         host, _, path = service.urls[0].partition("/")
         return decide(ruleset, view.catalogue, Request(DeviceId(""), Kind.HTTP, host, url=f"https://{host}/{path}"))
 
-    return {id: Reach(judge(own, service), judge(others, service)) for id, service in services.by_id.items()}
+    return {id: Reach(judge(own, service), judge(default, service)) for id, service in services.by_id.items()}
+
+
+def _ruleset_of(view: View, person: Person) -> Ruleset:
+    """The ruleset of any device of `person`, who may differ from the one in the policy. Pauses, bedtimes and budgets are left aside.
+
+    It comes from `Rulesets` of its own: those in force remember rulesets by the device's id, and this device has none.
+    """
+    policy = replace(view.policy, people={**view.policy.people, person.name: person})
+    rulesets = Rulesets(policy, view.rulesets.grants, (), view.catalogue)
+    return replace(rulesets.ruleset(Device(DeviceId(""), person.profile, person.name), time.time()), closed=None)
 
 
 def next_midnight(now: float, timezone: str) -> float:

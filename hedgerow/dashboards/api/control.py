@@ -148,7 +148,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What holds for a service, and what would hold without the person's own rules."""
+    """What holds for a service, and what would hold without the person's own rules for services."""
 
     now: Decision
     by_default: Decision
@@ -186,7 +186,7 @@ class Control(Protocol):
         ...
 
     def reach(self, person: str) -> Mapping[str, Reach]:
-        """For each service whether a person may have it, pauses and bedtimes left aside. Raises `Unfit` for an unknown name."""
+        """The decision for each service of a person. Pauses, bedtimes and budgets are left aside. Raises `Unfit` for an unknown name."""
         ...
 
     def device_at(self, address: str) -> DeviceView | None:

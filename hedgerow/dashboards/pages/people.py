@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote
@@ -21,7 +22,7 @@ from hedgerow.dashboards.pages.week import bedtime_value, day_times, night_times
 from hedgerow.dashboards.pages.words import title_of
 from hedgerow.dashboards.policy_text import Edit, exclude, include, put, put_times, remove
 from hedgerow.policies.dues import dues
-from hedgerow.policies.model import Person, SafeSearch, TargetKind, Verdict
+from hedgerow.policies.model import Person, SafeSearch, Target, TargetKind, Verdict
 from hedgerow.policies.rule_index import UNSAFE_SEARCH
 from hedgerow.policies.services import Services
 from hedgerow.policies.times.days import DAY_NAMES
@@ -237,7 +238,8 @@ class PeoplePages:
         return sorted(groups.items())
 
     def _topics(self, person: Person, reader: Language) -> list[Switch]:
-        own = {target.name: True for target in person.rules.allow} | {target.name: False for target in person.rules.block}
+        own = {target.name: True for target in self._in_force(person.rules.allow)}
+        own |= {target.name: False for target in self._in_force(person.rules.block)}
         return [
             Switch(
                 topic.name,
@@ -253,13 +255,18 @@ class PeoplePages:
         policy = self._site.policy()
         layers = (policy.household, policy.profiles[person.profile].rules)
         for rules in layers:
-            if any(target.name == topic for target in rules.allow):
-                return True
-            if any(target.name == topic for target in rules.block):
+            # As for `decide`, of two rules of one scope the block counts.
+            if any(target.name == topic for target in self._in_force(rules.block)):
                 return False
+            if any(target.name == topic for target in self._in_force(rules.allow)):
+                return True
         # Safe search closes what it cannot be had from, without a rule that says so.
         searches = (rules.safe_search for rules in (person.rules, *layers) if rules.safe_search is not None)
         return topic != UNSAFE_SEARCH or next(searches, SafeSearch.OFF) is SafeSearch.OFF
+
+    def _in_force(self, targets: Iterable[Target]) -> list[Target]:
+        now = self._site.clock()
+        return [target for target in targets if target.until is None or target.until > now]
 
     def _by_default(self, person: Person, item: str) -> bool:
         reach = self._site.control.reach(person.name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -15,6 +17,10 @@ from argon2 import PasswordHasher
 from fastapi.routing import APIRoute
 from sqlalchemy import Engine
 
+from hedgerow.app.control.web_control import services_reach
+from hedgerow.app.snapshot import Snapshot, View
+from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.sources import starter_sources
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
@@ -62,6 +68,19 @@ class Printed:
         raise WrongCode(f"{device_id} knows no voucher {typed}.")
 
 
+@functools.cache
+def _starter_lists() -> tempfile.TemporaryDirectory[str]:
+    """A folder that goes when the program ends, with the starter lists compiled."""
+    folder = tempfile.TemporaryDirectory()
+    compile_generation(starter_sources(), Path(folder.name) / "generation")
+    return folder
+
+
+def view_of(policy: Policy) -> View:
+    """What a worker has of a policy and the starter lists."""
+    return View(Snapshot(1, NOW, policy, Path(_starter_lists().name) / "generation"))
+
+
 @dataclass
 class LedgerControl:
     """`Control` over a ledger: what it changes is really in the journal; devices and status are what the test says."""
@@ -70,6 +89,7 @@ class LedgerControl:
     state: Status
     policy_path: Path
     devices: dict[str, DeviceView] = field(default_factory=dict)
+    view: View | None = None
 
     def status(self) -> Status:
         return self.state
@@ -91,14 +111,13 @@ class LedgerControl:
         return "application/x-ns-proxy-autoconfig", f"PROXY {address}:3128".encode()
 
     def reach(self, person: str) -> dict[str, Reach]:
-        """By the person's own rules alone."""
-        if person not in self.policy().people:
+        """As the running Hedgerow has it: one view for as long as the policy stays as it is."""
+        policy = self.policy()
+        if person not in policy.people:
             raise Unfit("There is nobody of that name.")
-        rules = self.policy().people[person].rules
-        blocked, allowed = ({target.name for target in targets} for targets in (rules.block, rules.allow))
-        open_, shut = Decision(Verdict.ALLOW, Reason.DEFAULT), Decision(Verdict.BLOCK, Reason.SERVICE)
-        default = {id: shut if id == "tiktok" else open_ for id in Services.load().by_id}
-        return {id: Reach(shut if id in blocked else open_ if id in allowed else each, each) for id, each in default.items()}
+        if self.view is None or self.view.policy != policy:
+            self.view = view_of(policy)
+        return services_reach(self.view, policy.people[person], Services.load())
 
     def device_at(self, address: str) -> DeviceView | None:
         return self.devices.get(address)

@@ -1,0 +1,101 @@
+"""Switches of several people: each shows what `decide` says for that person, before a tap and after it, whichever page is opened first."""
+
+import itertools
+import re
+
+import httpx
+import pytest
+from web_server import NOW, view_of
+
+from hedgerow.policies.decide import decide
+from hedgerow.policies.explain import find_device
+from hedgerow.policies.model import Kind, Request, Verdict
+from hedgerow.policies.reading.load import load_policy
+from hedgerow.policies.services import Services
+
+HOUSE = """\
+network: {timezone: Europe/Lisbon}
+people:
+  mia: {age: 6, devices: [mia-tablet]}
+  tom: {age: 14, devices: [tom-phone]}
+  Ana: {profile: adult, devices: [ana-phone]}
+devices:
+  mia-tablet: {ip: 192.168.1.31}
+  tom-phone: {ip: 192.168.1.32}
+  ana-phone: {ip: 192.168.1.33}
+"""
+DEVICES = {"mia": "mia-tablet", "tom": "tom-phone", "Ana": "ana-phone"}
+SITES = {"gambling": "pokerstars.com", "dating": "tinder.com", "adult": "pornhub.com"}
+"""A site for each topic that is no part of a service."""
+SWITCH = re.compile(r'role="switch" aria-checked="(true|false)" name="\w+" value="([\w-]+)">[^<]*(<span class="quiet">own rule</span>)?')
+
+
+@pytest.fixture
+def browser(web):
+    web.policy_path.write_text(HOUSE)
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=30, headers={"origin": web.url}) as client:
+        yield client
+
+
+def shown(browser, name):
+    """The switches on a person's page: whether each is on."""
+    return {id: state == "true" for state, id, _ in SWITCH.findall(browser.get(f"/people/{name}").text)}
+
+
+def own_rules(browser, name):
+    return {id for _, id, own in SWITCH.findall(browser.get(f"/people/{name}").text) if own}
+
+
+def decided(web, name):
+    """The verdicts of `decide` for a person's device, under the policy as it is in the file."""
+    view = view_of(load_policy(web.policy_path))
+    device = find_device(view.rulesets, DEVICES[name])
+    ruleset = view.rulesets.ruleset(device, NOW)
+    hosts = {id: service.domains[0] for id, service in Services.load().by_id.items() if service.domains} | SITES
+    requests = {id: Request(device.id, Kind.DNS, host) for id, host in hosts.items()}
+    return {id: decide(ruleset, view.catalogue, request).verdict is not Verdict.BLOCK for id, request in requests.items()}
+
+
+def assert_all_agree(web, browser, order):
+    for name in order:
+        states, verdicts = shown(browser, name), decided(web, name)
+        assert {id: states[id] for id in verdicts} == verdicts, name
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(DEVICES)), ids="-".join)
+def test_switches_agree_with_what_is_decided_before_and_after_each_tap(web, browser, order):
+    for name in order:
+        assert own_rules(browser, name) == set(), "nobody has a rule of their own yet"
+    assert_all_agree(web, browser, order)
+    for name, item in itertools.product(order, ("tiktok", "roblox", "gambling")):
+        was = shown(browser, name)[item]
+        answer = browser.post(f"/people/{name}/switch", data={"close" if was else "open": item})
+        assert "saved=0" not in answer.headers["location"], f"nothing had to change for {name}: {item}"
+        assert shown(browser, name)[item] is not was, (name, item)
+        assert_all_agree(web, browser, order)
+    for name in order:
+        assert own_rules(browser, name) == {"tiktok", "roblox", "gambling"}
+
+
+def test_switches_pressed_there_and_back_leave_no_trace_for_anybody(web, browser):
+    for first, second in itertools.permutations(DEVICES, 2):
+        shown(browser, first)
+        there, back = ("close", "open") if shown(browser, second)["tiktok"] else ("open", "close")
+        assert "saved=0" not in browser.post(f"/people/{second}/switch", data={there: "tiktok"}).headers["location"]
+        assert "saved=0" not in browser.post(f"/people/{second}/switch", data={back: "tiktok"}).headers["location"]
+        assert web.policy_path.read_text() == HOUSE
+
+
+def test_a_service_opens_in_a_topic_that_is_closed_for_the_same_person(web, browser):
+    browser.post("/people/Ana/switch", data={"close": "social"})
+    assert shown(browser, "Ana")["tiktok"] is False
+    assert "tiktok" not in own_rules(browser, "Ana"), "the rule is for the topic"
+    browser.post("/people/Ana/switch", data={"open": "tiktok"})
+    assert shown(browser, "Ana")["tiktok"] is True
+    assert_all_agree(web, browser, DEVICES)
+
+
+def test_rules_that_have_lapsed_move_no_switch(web, browser):
+    web.policy_path.write_text(HOUSE.replace("{age: 14,", "{age: 14, block: [{what: shopping, until: 2026-01-01}],"))
+    assert shown(browser, "tom")["shopping"] is True
+    assert "shopping" not in own_rules(browser, "tom")
