@@ -67,10 +67,10 @@ def take_census(rulesets: Rulesets, now: float, also: Iterable[DeviceId] = ()) -
         networks += ((network, its) for network in device.networks)
     others = standing(Device(_NOBODY, policy.network.unknown_devices, known=False))
     for key, device in rulesets.devices_by_name():
-        # A name can be taken by anybody: it closes, and opens nothing.
-        its = max(others, standing(device), key=list(Standing).index)
+        # A name can be taken by anybody: it closes, and opens nothing, for its ruleset holds what the device has without it.
+        its = standing(device)
         if key.count(":") == 5 and len(key) == 17:
-            macs.setdefault(key, its)
+            macs[key] = its
         elif rulesets.device_at(key) == device:
             networks.append((ip_network(key), its))
     return Census(tuple(sorted(macs.items())), flatten(networks), others, min(boundaries, default=None))

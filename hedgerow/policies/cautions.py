@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hedgerow.policies.dues import Due, dues
 from hedgerow.policies.model import Policy, TargetKind
 from hedgerow.policies.reading.network_settings import shown_network
+from hedgerow.policies.recognise import honours_host_name
 from hedgerow.policies.services import Services
 
 _WIDER = {"vpn": ("bypass",)}  # under which category lists have a group's services, where that has another name
@@ -23,16 +24,16 @@ def cautions(policy: Policy, now: float) -> tuple[str, ...]:
 
 
 def _named_by_hearsay(policy: Policy) -> Iterator[str]:
-    """Devices that a host name alone lets out of what holds for unknown ones: whoever takes that name has the same."""
-    strangers = _blocked(policy, policy.network.unknown_devices)
+    """Host names that count for nothing, since they would open something or since better evidence is there."""
+    unknown = policy.network.unknown_devices
     for device in policy.devices.values():
-        if device.hostnames and not (device.macs or device.networks) and not strangers <= _blocked(policy, device.profile):
-            because = "which any device can take: a mac, ip or client_id proves more"
-            yield f"{device.id} gets {device.profile} for its host name alone, {because}"
-
-
-def _blocked(policy: Policy, profile: str) -> set[tuple[str, str]]:
-    return {(target.kind.value, target.name) for target in policy.profiles[profile].rules.block}
+        if not device.hostnames or honours_host_name(policy, device):
+            continue
+        if device.macs or device.networks:
+            yield f"{device.id}: its host name counts for nothing, because its mac or ip tells more"
+        else:
+            because = "any device can take that name, so it only restricts: a mac, ip or client_id proves more"
+            yield f"{device.id} is filtered as {unknown} where only its host name tells of it, not as {device.profile}; {because}"
 
 
 def _overlaps(policy: Policy) -> Iterator[str]:

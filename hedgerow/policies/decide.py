@@ -126,9 +126,14 @@ def _weigh_urls(case: Case) -> None:
     """With a URL at hand, those rules count that match it. Without, an allowed page opens its host if the pages can be told apart later."""
     path = None if case.request.url is None else path_of(case.request.url)
     for candidate in case.urls:
-        counts = candidate.path.match(path) is not None if path is not None else candidate.rule.allow and case.inspectable
+        counts = candidate.path.match(path) is not None if path is not None else candidate.rule.allow and _is_surely_inspected(case)
         if counts:
             case.weigh(candidate.rule)
+
+
+def _is_surely_inspected(case: Case) -> bool:
+    """Enough to open a host for that reason. A device that only claims to be inspected may go round it."""
+    return case.inspectable and not case.ruleset.is_claimed
 
 
 def _lifeline(case: Case) -> Decision | None:
@@ -245,7 +250,7 @@ def _asker_of(case: Case) -> Asker:
     request = case.request
     if request.url is None and not case.catalogue.has_asker_rules:
         return UNKNOWN
-    names = frozenset((request.device.lower(),))
+    names = frozenset((request.device.lower(),))  # of a device that claims to be another, its own MAC or address
     return Asker(names, case.ruleset.tags, request.dns_type, request.method if request.url is not None else "")
 
 
@@ -277,7 +282,7 @@ def _safe_search(case: Case) -> Decision | None:
     ruleset = case.ruleset
     engine = case.engine
     if engine is not None:
-        if case.level is SafeSearch.OFF or case.inspectable or engine.dns_target(case.level):
+        if case.level is SafeSearch.OFF or _is_surely_inspected(case) or engine.dns_target(case.level):
             return None
         return Decision(Verdict.BLOCK, Reason.SAFE_SEARCH, engine.id)
     if ruleset.safe_search is SafeSearch.OFF or ruleset.rules.unsafe_lifted:

@@ -15,6 +15,7 @@ from hedgerow.blocklists.names import is_address, parse_host, parse_url
 from hedgerow.policies.decide import STEPS, Case, carry_out, decide, is_always_open, open_case
 from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, SafeSearch, Verdict
 from hedgerow.policies.reading.network_settings import parse_mac
+from hedgerow.policies.recognise import as_claimed
 from hedgerow.policies.rule_index import BYPASS, Rule, Scope
 from hedgerow.policies.ruleset import Ruleset, Rulesets, bedtime_of
 from hedgerow.policies.subjects import services_of
@@ -59,10 +60,12 @@ class Explanation:
 def find_device(rulesets: Rulesets, name: str) -> Device | None:
     """A device by its name in the policy, its address or its MAC; None if there is none such in the network."""
     mac = parse_mac(name)
-    if mac is None:
-        return rulesets.policy.devices.get(name) or rulesets.device_at(name)
-    named = next((device for device in rulesets.policy.devices.values() if mac in device.macs), None)
-    return named or Device(DeviceId(mac), rulesets.policy.network.unknown_devices, known=False)
+    if mac is not None:
+        return rulesets.device_of_mac(mac)
+    named = rulesets.policy.devices.get(name)
+    if named is not None and not (named.macs or named.networks or named.client_id or named.proxy_users):
+        return as_claimed(named, named.id)  # all that is ever known of it
+    return named or rulesets.device_at(name)
 
 
 def explain(rulesets: Rulesets, catalogue: Catalogue, device: Device, target: str, at: float) -> Explanation:

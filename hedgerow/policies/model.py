@@ -269,8 +269,9 @@ class Device:
     `macs` are lower case with colons; `networks` hold single addresses as /32 and /128. `profile` is resolved, as for a person.
     `client_id`: what it calls itself over encrypted DNS, from wherever it asks. `proxy_users` are the names under which
     it signs in to the proxy, `proxy_password` the Argon2id hash of its password.
-    `hostnames`, which prove nothing, decide only where no address does. All of these are lower case.
+    `hostnames`, which prove nothing, can only restrict. All of these are lower case.
     A device that several people share is in `sharers`' hands and has no `person`. `is_seat`: guests sit down at it one after another.
+    `claims`: an unknown device bears the host name of this one, whose rules hold for it beside those for unknown devices.
     """
 
     id: DeviceId
@@ -290,6 +291,7 @@ class Device:
     hostnames: tuple[str, ...] = ()
     proxy_users: tuple[str, ...] = ()
     proxy_password: str | None = field(default=None, repr=False)
+    claims: DeviceId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,17 @@ class Parties:
         self._free = {name: frozenset(person.holidays) for name, person in policy.people.items() if person.holidays is not None}
 
     def of(self, device: Device, sitting: Sitting | None) -> tuple[Party, ...]:
-        """All that a device is used by at a time; who sits at it, if somebody does."""
+        """All that a device is used by at a time; who sits at it, if somebody does.
+
+        A device that only claims to be one of the policy's is also what it would be without that claim: the last of its parties.
+        """
+        if device.claims is None:
+            return self._of(device, sitting)
+        profile = self._policy.network.unknown_devices
+        stranger = Device(device.id, profile, known=False)
+        return (*self._of(replace(device, id=device.claims), sitting), self._party(stranger, None, profile))
+
+    def _of(self, device: Device, sitting: Sitting | None) -> tuple[Party, ...]:
         people = self._policy.people
         if sitting is not None and sitting.person in people:
             return self._parties(device, (people[sitting.person],), people[sitting.person].profile)

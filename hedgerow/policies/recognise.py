@@ -1,22 +1,25 @@
-"""Which device of the policy is it? By MAC first, then by address, and last by the name that it gives itself."""
+"""Recognition of the policy's devices: by MAC first, then by address, and last by the host name that a device gives itself.
+
+Anybody can give a device any host name, so a host name only restricts. It counts for a device that the policy knows by neither MAC nor
+address and that is blocked from all that unknown devices are blocked from. Whoever bears it then has both rules: that device's, and those
+for unknown devices (`Device.claims`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from hedgerow.policies.model import Device, DeviceId, Policy
+from hedgerow.policies.parties import Parties, Party
 
 MAX_REMEMBERED = 65_536
 """Addresses of one IPv6 network are without number: what is remembered of them is dropped beyond this many."""
 
 
 class Recogniser:
-    """Finds devices, and remembers what it found.
-
-    `names` are the host names of MAC and IP addresses. Anybody can call a device anything, so a name counts only where neither MAC nor
-    address says who it is.
-    """
+    """Finds devices, and remembers what it found. `names` are the host names of MAC and IP addresses."""
 
     def __init__(self, policy: Policy, names: Mapping[str, str] | None = None) -> None:
         devices = policy.devices.values()
@@ -24,7 +27,7 @@ class Recogniser:
         self._macs = {mac: device for device in devices for mac in device.macs}
         self._clients = {device.client_id: device for device in devices if device.client_id is not None}
         self._users = {user: device for device in devices for user in device.proxy_users}
-        self._hosts = {name: device for device in devices for name in device.hostnames}
+        self._hosts = {name: device for device in devices if honours_host_name(policy, device) for name in device.hostnames}
         self._names = {key: name for key, name in (names or {}).items() if name in self._hosts}
         self._addresses, self._networks = _by_length(policy)
         self.known: dict[str | tuple[str, str], Device | None] = {}
@@ -46,12 +49,11 @@ class Recogniser:
 
     def find_mac(self, mac: str) -> Device:
         """The device with this MAC address, in small letters, named by the policy or not, whatever its address is."""
-        named = self._macs.get(mac) or self._hosts.get(self._names.get(mac, ""))
-        return named or Device(DeviceId(mac), self._network.unknown_devices, known=False)
+        return self._macs.get(mac) or self._unknown(mac, self._names.get(mac, ""))
 
     def named(self) -> tuple[tuple[str, Device], ...]:
-        """The MAC and IP addresses whose host name is a device's, with that device; it may be another's by its address all the same."""
-        return tuple((key, self._hosts[name]) for key, name in self._names.items())
+        """The MAC and IP addresses whose host name counts, with the device that bears it; its address may be a known device's."""
+        return tuple((key, self._unknown(key, name)) for key, name in self._names.items() if key not in self._macs)
 
     def find_user(self, user: str) -> Device | None:
         """The device that signs in to the proxy under this name."""
@@ -71,10 +73,35 @@ class Recogniser:
                 return device
         if not any(parsed in network for network in self._network.lan):
             return None
-        named = self._hosts.get(self._names.get(mac or "") or self._names.get(str(parsed), ""))
-        if named is not None:
-            return named
-        return Device(DeviceId(mac or str(parsed)), self._network.unknown_devices, known=False)
+        return self._unknown(mac or str(parsed), self._names.get(mac or "") or self._names.get(str(parsed), ""))
+
+    def _unknown(self, id: str, name: str) -> Device:
+        """The device of that MAC or address, which calls itself `name`."""
+        claimed = self._hosts.get(name)
+        if claimed is None:
+            return Device(DeviceId(id), self._network.unknown_devices, known=False)
+        return as_claimed(claimed, DeviceId(id))
+
+
+def honours_host_name(policy: Policy, device: Device) -> bool:
+    """Whether a host name makes any device subject to this one's rules.
+
+    Not where a MAC or an address tells more, and not where the device may have what unknown ones may not.
+    """
+    if not device.hostnames or device.macs or device.networks:
+        return False
+    parties = Parties(policy)
+    strangers = parties.of(Device(DeviceId(""), policy.network.unknown_devices, known=False), None)
+    return _blocked(strangers) <= _blocked(parties.of(device, None))
+
+
+def as_claimed(device: Device, id: DeviceId) -> Device:
+    """What the device `id` is that bears the host name of `device`."""
+    return replace(device, id=id, known=False, claims=device.id)
+
+
+def _blocked(parties: Iterable[Party]) -> set[tuple[str, str]]:
+    return {(target.kind.value, target.name) for party in parties for rules in party.layers.values() for target in rules.block}
 
 
 def parse_client_address(text: str) -> IPv4Address | IPv6Address | None:

@@ -48,6 +48,7 @@ class Ruleset:
     sitting: str = ""
     content: ContentRules = field(default_factory=ContentRules)
     tags: frozenset[str] = frozenset()  # of the profiles of all who share the device
+    is_claimed: bool = False  # only a host name tells of the device, so nothing is opened for what it is
 
 
 class Rulesets:
@@ -70,7 +71,7 @@ class Rulesets:
         self._recogniser = Recogniser(policy, names)
         self._parties = Parties(policy)
         self._clockwork = Clockwork(self.pauses, tuple(spent))
-        self._held: dict[DeviceId, tuple[float, float, Ruleset]] = {}
+        self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
         self._next_id = 1
@@ -78,7 +79,7 @@ class Rulesets:
     def device_at(self, address: str, mac: str | None = None) -> Device | None:
         """The device that has this address, named by the policy or not; None for one outside `network.lan`, which is refused.
 
-        A MAC that the policy names decides over addresses, a longer network over a shorter one, and all of them over a host name.
+        A MAC that the policy names decides over addresses, and a longer network over a shorter one. A host name only restricts.
         """
         return self._recogniser.find(address, mac)
 
@@ -91,7 +92,7 @@ class Rulesets:
         return self._recogniser.find_mac(mac)
 
     def devices_by_name(self) -> tuple[tuple[str, Device], ...]:
-        """MAC and IP addresses of devices that the policy knows by their host names."""
+        """MAC and IP addresses of devices that bear a host name of the policy."""
         return self._recogniser.named()
 
     def device_of_user(self, user: str) -> Device | None:
@@ -100,14 +101,15 @@ class Rulesets:
 
     def ruleset(self, device: Device, now: float) -> Ruleset:
         """What holds for `device` at `now` (seconds since the epoch). A look-up unless a boundary has passed since the last time."""
-        held = self._held.get(device.id)
+        key = (device.id, device.claims)
+        held = self._held.get(key)
         # `now` before the instant of the last time: somebody has set the clock back.
         if held is not None and held[0] <= now < held[1]:
             return held[2]
         if len(self._held) >= MAX_REMEMBERED:
             self._held.clear()
         ruleset = self._compose(device, now)
-        self._held[device.id] = (now, float("inf") if ruleset.until is None else ruleset.until, ruleset)
+        self._held[key] = (now, float("inf") if ruleset.until is None else ruleset.until, ruleset)
         return ruleset
 
     def parties_of(self, device: Device, now: float) -> tuple[Party, ...]:
@@ -129,8 +131,11 @@ class Rulesets:
         return None
 
     def _sitting(self, device: Device, now: float) -> Sitting | None:
-        here = [sitting for sitting in self.sittings if sitting.device == device.id and holds(sitting, now)]
+        here = [sitting for sitting in self._sittings_of(device) if holds(sitting, now)]
         return max(here, key=lambda sitting: sitting.starts, default=None)
+
+    def _sittings_of(self, device: Device) -> list[Sitting]:
+        return [sitting for sitting in self.sittings if sitting.device == (device.claims or device.id)]
 
     def _before_begin(self, device: Device, sitting: Sitting | None) -> Closed | None:
         """A seat may wait for a session, and a session for its guest to accept the café's code of conduct."""
@@ -148,7 +153,9 @@ class Rulesets:
         parties = self._parties.of(device, sitting)
         hours = [self._clockwork.hour(party, now) for party in parties]
         layers = strictest_layers(parties)
-        concerned = [grant for grant in self.grants if all(concerns(grant, party) for party in parties)]
+        # A device that claims to be another has its own grants only: those that it would have without the claim.
+        granted = parties if device.claims is None else parties[-1:]
+        concerned = [grant for grant in self.grants if all(concerns(grant, party) for party in granted)]
         grants = tuple(grant for grant in concerned if holds(grant, now))
         until = min(self._edges(device, layers, concerned, hours, now), default=None)
         settings = settings_of(parties)
@@ -156,12 +163,14 @@ class Rulesets:
         closed = next((hour.closed for hour in hours if hour.closed is not None), None) or self._before_begin(device, sitting)
         used_up = tuple(dict.fromkeys(each for hour in hours for each in hour.used_up))
         meters = tuple(dict.fromkeys(meter for party in parties for meter in party.meters))
-        person = parties[0].name if len(parties) == 1 else None
+        person = parties[0].name if len(parties) == (1 if device.claims is None else 2) else None
         seat = sitting.id if sitting is not None and device.is_seat else ""
         # Who keeps decisions by ruleset must not give one device's to another where lists have rules for certain devices.
         alone = device.id if self._tells_clients else None
-        key = (parties[0].profile, person, device.trusts_ca, device.never_inspect, settings, closed, until, used_up, meters, seat, content,
-               alone)  # fmt: skip
+        key = (
+            *(device.claims is not None, parties[0].profile, person, device.trusts_ca, device.never_inspect, settings, closed, until),
+            *(used_up, meters, seat, content, alone),
+        )
         index_key = self._index_key(device, parties, grants, hours, now)
         ruleset = self._interned.get((key, index_key))
         if ruleset is None:
@@ -170,7 +179,7 @@ class Rulesets:
             ruleset = self._interned[key, index_key] = Ruleset(
                 self._next_id, until, parties[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
                 settings[2], closed, index, self._landmarks, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
-                content, frozenset(self.policy.profiles[party.profile].tag for party in parties),
+                content, frozenset(self.policy.profiles[party.profile].tag for party in granted), device.claims is not None,
             )  # fmt: skip
             self._next_id += 1
         return ruleset
@@ -178,7 +187,7 @@ class Rulesets:
     def _edges(self, device: Device, layers: Layers, grants: Iterable[Grant], hours: Iterable[Hour], now: float) -> list[float]:
         edges = [edge for hour in hours for edge in hour.edges]
         edges += edges_of(grants, now)
-        edges += edges_of((sitting for sitting in self.sittings if sitting.device == device.id), now)
+        edges += edges_of(self._sittings_of(device), now)
         items = (target for rules in layers.values() for target in (*rules.allow, *rules.block))
         edges += [target.until for target in items if target.until is not None and target.until > now]
         return edges
@@ -192,9 +201,10 @@ class Rulesets:
         lapsing = [target for party in parties for rules in party.layers.values() for target in (*rules.allow, *rules.block)
                    if target.until is not None and target.until > now]  # fmt: skip
         return (
+            device.claims is not None,
             tuple(party.profile for party in parties),
             tuple(party.name for party in parties) if personal or timed else None,
-            device.id if device.rules.allow or device.rules.block or device.rules.schedules else None,
+            (device.claims or device.id) if device.rules.allow or device.rules.block or device.rules.schedules else None,
             tuple(grant.id for grant in grants),
             timed,
             tuple(target.origin.line for target in lapsing),

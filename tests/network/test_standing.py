@@ -127,5 +127,6 @@ devices: {tablet: {hostname: mias-tablet}, desk: {hostname: desk}}
     names = {"02:00:00:00:00:01": "mias-tablet", "192.168.1.40": "mias-tablet", "02:00:00:00:00:02": "desk"}
     rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, names=names)
     night = take_census(rulesets, NIGHT)
-    assert night.macs == (("02:00:00:00:00:01", Standing.CLOSED), ("02:00:00:00:00:02", Standing.GUARDED))
+    assert night.macs == (("02:00:00:00:00:01", Standing.CLOSED),)
+    assert night.others is Standing.GUARDED, "which an adult's name does not change"
     assert night.networks == ((ip_network("192.168.1.40"), Standing.CLOSED),)

@@ -33,10 +33,15 @@ NOW = datetime(2026, 12, 20, 12, tzinfo=UTC).timestamp()
         (
             "people: {ana: {profile: adult, devices: [laptop]}}\ndevices: {laptop: {hostname: anas-laptop}}",
             [
-                "laptop gets adult for its host name alone, which any device can take: a mac, ip or client_id proves more",
+                "laptop is filtered as child-8-12 where only its host name tells of it, not as adult; "
+                "any device can take that name, so it only restricts: a mac, ip or client_id proves more",
             ],
         ),
         ("people: {mia: {age: 9, devices: [laptop]}}\ndevices: {laptop: {hostname: mias-laptop}}", []),
+        (
+            "people: {mia: {age: 9, devices: [laptop]}}\ndevices: {laptop: {hostname: mias-laptop, mac: '02:00:00:00:00:01'}}",
+            ["laptop: its host name counts for nothing, because its mac or ip tells more"],
+        ),
         ("network: {timezone: UTC}\nblock: [{what: roblox, until: 2026-12-22}]", []),
         (
             "network: {timezone: UTC}\nblock: [{what: roblox, until: 2026-12-20, note: a break}]",

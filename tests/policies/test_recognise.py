@@ -1,10 +1,14 @@
-"""Who is asking: what proves more decides, and a name that anybody can take decides last."""
+"""Recognition of devices: what proves more decides, and a host name, which any device can take, only restricts."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.decide import decide
+from hedgerow.policies.model import Device, DeviceId, Grant, Kind, Pause, Policy, Reason, Request, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 
@@ -17,6 +21,7 @@ devices:
   tablet: {hostname: [Mias-Tablet, mias-old-tablet]}
   laptop: {hostname: anas-laptop, proxy_user: [Ana, ana.work], proxy_password: "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$AAAA"}
   by-mac: {mac: "02:00:00:00:00:01"}
+  desk: {mac: "02:00:00:00:00:02", hostname: mias-desk, block: [games]}
   by-address: {ip: 192.168.1.9}
   room: {cidr: 192.168.1.64/28}
 """
@@ -25,6 +30,7 @@ NAMES = {
     "02:00:00:00:00:09": "anas-laptop",
     "02:00:00:00:00:0a": "mias-old-tablet",
     "02:00:00:00:00:0b": "somebody-elses",
+    "02:00:00:00:00:0c": "mias-desk",
     "192.168.1.30": "mias-tablet",
 }
 
@@ -35,21 +41,26 @@ def rulesets(catalogue: Catalogue) -> Rulesets:
 
 
 @pytest.mark.parametrize(
-    ("address", "mac", "expected"),
+    ("address", "mac", "expected", "claimed"),
     [
-        ("192.168.1.20", "02:00:00:00:00:0a", "tablet"),
-        ("192.168.1.30", None, "tablet"),
-        ("192.168.1.31", "02:00:00:00:00:09", "laptop"),
-        ("192.168.1.20", "02:00:00:00:00:01", "by-mac"),  # it calls itself as Ana's laptop does
-        ("192.168.1.9", "02:00:00:00:00:09", "by-address"),
-        ("192.168.1.70", "02:00:00:00:00:09", "room"),
-        ("192.168.1.20", "02:00:00:00:00:0b", "02:00:00:00:00:0b"),  # a name that the policy does not know
+        ("192.168.1.20", "02:00:00:00:00:0a", "02:00:00:00:00:0a", "tablet"),
+        ("192.168.1.30", None, "192.168.1.30", "tablet"),
+        ("192.168.1.31", "02:00:00:00:00:09", "02:00:00:00:00:09", None),  # an adult's name
+        ("192.168.1.20", "02:00:00:00:00:01", "by-mac", None),  # it calls itself as Ana's laptop does
+        ("192.168.1.9", "02:00:00:00:00:0a", "by-address", None),
+        ("192.168.1.70", "02:00:00:00:00:0a", "room", None),
+        ("192.168.1.20", "02:00:00:00:00:0b", "02:00:00:00:00:0b", None),  # a name that the policy does not know
+        ("192.168.1.20", "02:00:00:00:00:0c", "02:00:00:00:00:0c", None),  # the name of a device that the policy knows by its MAC
     ],
 )
-def test_a_name_counts_only_where_nothing_better_is_known(rulesets: Rulesets, address: str, mac: str | None, expected: str) -> None:
+def test_a_name_counts_only_where_nothing_better_is_known(
+    rulesets: Rulesets, address: str, mac: str | None, expected: str, claimed: str | None
+) -> None:
     found = rulesets.device_at(address, mac)
     assert found is not None
-    assert found.id == expected
+    assert (found.id, found.claims) == (expected, claimed)
+    if mac is not None and expected == mac:
+        assert rulesets.device_of_mac(mac) == found, "the same for a forwarder that tells the MAC"
 
 
 def test_a_phone_that_made_up_a_new_address_is_a_new_device(rulesets: Rulesets) -> None:
@@ -63,3 +74,66 @@ def test_a_phone_that_made_up_a_new_address_is_a_new_device(rulesets: Rulesets) 
 def test_who_signs_in_to_the_proxy(rulesets: Rulesets) -> None:
     assert {(found := rulesets.device_of_user(user)) and found.id for user in ("ana", "ANA", "ana.work")} == {"laptop"}
     assert rulesets.device_of_user("mia") is None
+
+
+STRANGER = DeviceId("02:00:00:00:00:21")
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp()
+LOOSER = """
+network: {timezone: UTC, unknown_devices: UNKNOWN, lan: [192.168.1.0/24]}
+people:
+  ana: {profile: adult, allow: [games, gambling.example], devices: [laptop]}
+  mia: {age: 9, allow: [social], always: [games.example], youtube: off, devices: [tablet, shared]}
+  tom: {age: 15, devices: [shared]}
+devices:
+  laptop: {hostname: a}
+  tablet: {hostname: a, allow: [gambling, adult.example/safe], trusts_ca: true}
+  shared: {hostname: a, allow: [bypass], schedules: {free: {when: "00:00-24:00", allow: [games, internet]}}}
+block: [{what: social, note: for all}]
+allow: [adult.example/safe]
+"""
+HOSTS = (
+    *("games.example", "gambling.example", "social.example", "roblox.com", "facebook.com", "tiktok.com", "vpn.example"),
+    *("www.youtube.com", "www.google.com", "yandex.com", "www.startpage.com", "search.brave.com", "adult.example", "www.school.example"),
+)
+
+
+def bearing(policy: Policy, name: str, catalogue: Catalogue) -> Rulesets:
+    """The rules where the stranger is paused from 13:00 on, and grants were given to the device, its person and an address."""
+    grants = (
+        Grant("1", "tiktok.com", "ana", 0, device=DeviceId("tablet")),
+        Grant("2", "roblox", "ana", 0, person="mia"),
+        Grant("3", "facebook.com", "ana", 0, device=STRANGER),
+    )
+    return Rulesets(policy, grants, (Pause("1", "ana", NOON + 3600, device=STRANGER),), catalogue, names={STRANGER: name} if name else {})
+
+
+@pytest.mark.parametrize("unknown", ["child-under-8", "child-8-12", "teen-13-15", "adult"])
+@pytest.mark.parametrize("device", ["laptop", "tablet", "shared"])
+def test_a_host_name_gives_nothing_that_an_unknown_device_has_not(catalogue: Catalogue, unknown: str, device: str) -> None:
+    text = LOOSER.replace("UNKNOWN", unknown).replace(f"{device}: {{hostname: a", f"{device}: {{hostname: taken")
+    for other in {"laptop", "tablet", "shared"} - {device}:
+        text = text.replace(f"{other}: {{hostname: a", f"{other}: {{hostname: {other}")
+    policy = parse_policy(text.encode(), None)
+    plain, claiming = bearing(policy, "", catalogue), bearing(policy, "taken", catalogue)
+    for now in (NOON, NOON + 7200):
+        without, bearer = (each.device_at("192.168.1.50", STRANGER) for each in (plain, claiming))
+        assert without is not None
+        assert bearer is not None
+        before, after = plain.ruleset(without, now), claiming.ruleset(bearer, now)
+        for host in HOSTS:
+            for kind in (Kind.DNS, Kind.TUNNEL, Kind.HTTP):
+                request = Request(STRANGER, kind, host, url=f"http://{host}/safe" if kind is Kind.HTTP else None)
+                was, will = decide(before, catalogue, request), decide(after, catalogue, request)
+                assert was.verdict is not Verdict.BLOCK or will.verdict is Verdict.BLOCK, (host, kind, was, will)
+                assert was.verdict is not Verdict.REWRITE or will.verdict is not Verdict.ALLOW, (host, kind, was, will)
+
+
+def test_a_host_name_restricts(catalogue: Catalogue) -> None:
+    policy = parse_policy(POLICY.replace(b"child-8-12", b"adult"), None)
+    found = Rulesets(policy, (), (), catalogue, names=NAMES).device_at("192.168.1.20", "02:00:00:00:00:0a")
+    assert found is not None
+    rulesets = Rulesets(policy, (), (), catalogue, names=NAMES)
+    decision = decide(rulesets.ruleset(found, NOON), catalogue, Request(found.id, Kind.DNS, "gambling.example"))
+    assert (decision.verdict, decision.reason) == (Verdict.BLOCK, Reason.CATEGORY)
+    unknown = Device(found.id, "adult", known=False)
+    assert decide(rulesets.ruleset(unknown, NOON), catalogue, Request(found.id, Kind.DNS, "gambling.example")).verdict is Verdict.ALLOW

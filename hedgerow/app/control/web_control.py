@@ -132,7 +132,8 @@ class WebControl:
             lifelines=self._lifelines.for_country(view.policy.network.country),
             held=closed.what or closed.reason.value if closed and not is_captive else "",
             held_until=closed.until if closed else None,
-            may_sign_in=ruleset.profile == "adult",
+            # Not for a host name, by which anybody could try passwords.
+            may_sign_in=ruleset.profile == "adult" and (device.claims is None or view.policy.network.unknown_devices == "adult"),
             conduct=conduct.text if conduct is not None else "",
             sitting=ruleset.sitting,
             is_seat=device.is_seat,
