@@ -10,6 +10,10 @@ from pathlib import Path
 from hedgerow.app.files import write_atomically
 from hedgerow.app.plain_json import from_json, to_json
 
+_LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+EVERYWHERE = tuple(_LOOPBACKS)
+"""Hosts that mean every address of this machine. `::` takes no IPv4: each socket is of one family."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -20,6 +24,20 @@ class Endpoint:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it means every address of this machine."""
+        return self.host in EVERYWHERE
+
+    @property
+    def from_here(self) -> Endpoint:
+        """The address by which programs on this machine reach what listens here.
+
+        >>> str(Endpoint("0.0.0.0", 8053).from_here), str(Endpoint("::", 8053).from_here)
+        ('127.0.0.1:8053', '[::1]:8053')
+        """
+        return Endpoint(_LOOPBACKS.get(self.host, self.host), self.port)
 
     def every_family(self) -> tuple[Endpoint, ...]:
         """The sockets this stands for: `0.0.0.0` means every address of the machine, of both families."""
@@ -59,10 +77,6 @@ def may_use_low_ports() -> bool:
         return bool(int(effective.split()[1], 16) >> 10 & 1)
     except (OSError, StopIteration, ValueError):
         return os.geteuid() == 0
-
-
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104
-"""Hosts that mean every address of this machine."""
 
 
 def default_state() -> Path:

@@ -20,13 +20,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import NoReturn
 
 from hedgerow.app.files import FolderLock, make_private_folder, write_atomically
 from hedgerow.app.logs import start_logs
+from hedgerow.app.own_addresses import own_addresses
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.words import READY, RENEW, RETIRE
 from hedgerow.policies.network import shared_ports
@@ -321,9 +323,26 @@ def become_supervisor(settings: Settings, lock: FolderLock) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "hedgerow.app.supervisor", str(settings.state)])  # noqa: S606
 
 
-def _say_ready(settings: Settings) -> None:
+def ready_lines(settings: Settings, addresses: Sequence[str]) -> list[str]:
+    """The ready line, whose web address opens in a browser on this machine, and one with those for other devices, if there are any.
+
+    `addresses` are this machine's own.
+    """
     more = "".join(f" {name}={place}" for name in ("transparent", "dot", "doh", "doq") if (place := getattr(settings, name)))
-    print(f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web}{more}", flush=True)
+    ready = f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web.from_here}{more}"
+    known = [ip_address(address) for address in addresses] if settings.web.is_everywhere else []
+    versions = {ip_address(place.host).version for place in settings.web.every_family()}
+    near = sorted((each for each in known if each.is_private and not each.is_loopback and each.version in versions), key=_by_family)
+    others = [f"http://{Endpoint(str(address), settings.web.port)}" for address in near]
+    return [ready, f"from other devices: {' '.join(others)}"] if others else [ready]
+
+
+def _by_family(address: IPv4Address | IPv6Address) -> tuple[int, int]:
+    return address.version, int(address)
+
+
+def _say_ready(settings: Settings) -> None:
+    print(*ready_lines(settings, own_addresses()), sep="\n", flush=True)
 
 
 def main() -> None:

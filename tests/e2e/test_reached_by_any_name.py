@@ -78,3 +78,13 @@ def test_what_listens_at_one_address_is_shown_at_that() -> None:
         page = curl(f"{running.web}/certificate", source="127.0.0.9")
         assert f"https://127.0.0.8:{port}/certificate/trusted.svg" in page.text
         assert f"<code>http://127.0.0.8:{port}/certificate</code>" in page.text
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0"])
+def test_the_address_in_the_ready_line_opens_in_a_browser_here(listen: str) -> None:
+    """Before anybody has set a password it leads to the guide."""
+    policy = """network: {lan: [127.0.0.0/8, "::1/128"]}"""
+    with running_hedgerow(policy, web=listen) as running:
+        page = curl(running.web)
+        assert (page.status, page.headers["location"]) == (303, ["/start"])
+        assert curl(f"{running.web}/start").status == 200
