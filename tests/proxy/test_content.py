@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import brotli
 import pytest
 import yaml
 from office_documents import VBA, zipped
@@ -56,6 +57,18 @@ def test_a_page_is_blocked_by_its_words(stand: Stand, net: SmallInternet, scheme
     assert scores == ["865 of 100"]
     good = fetch(stand, net.url(INSPECTED, mirror(GOOD, **more), scheme), version, "--compressed")
     assert (good.status, good.body) == (200, GOOD)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_page_that_takes_many_portions_is_weighed_to_its_end(stand: Stand, net: SmallInternet, version: str) -> None:
+    much = b"<p>some words " * 50_000
+    for page, status in ((much + GOOD, 200), (much + BAD, 403)):
+        packed = brotli.compress(page, quality=4)
+        answer = fetch(stand, net.url(INSPECTED, mirror(packed, coding="br")), version)
+        assert (answer.status, answer.body == packed) == (status, status == 200)
+    bomb = brotli.compress("\ufdfa".encode() * 5_000_000)
+    answer = fetch(stand, net.url(INSPECTED, mirror(bomb, coding="br")), version)
+    assert (answer.status, "The words of this page are not for here" in answer.text) == (403, True)
 
 
 def test_an_adult_sees_it(stand: Stand, net: SmallInternet) -> None:
@@ -121,6 +134,8 @@ def test_files_are_blocked_by_name_and_by_content(stand: Stand, net: SmallIntern
 def test_documents_with_macros_are_blocked_by_what_is_in_them(stand: Stand, net: SmallInternet, policy: str) -> None:
     plain, macros = zipped("_rels/.rels", "word/document.xml"), zipped("word/document.xml", "word/data.bin", more=VBA)
     long = {"gap": str(3 * MAX_HELD)}
+    long_plain = zipped("_rels/.rels", "word/document.xml", last=True)  # zeros among the types would make these too long
+    long_macros = zipped("word/document.xml", "word/vbaProject.bin", last=True)
     disguises = ("application/octet-stream", "application/msword", "image/png")
     try:
         stand.swap(policy=policy.replace("    age: 9\n", "    age: 9\n    block_files: [macros]\n"))
@@ -130,9 +145,9 @@ def test_documents_with_macros_are_blocked_by_what_is_in_them(stand: Stand, net:
                 answer = fetch(stand, net.url(INSPECTED, mirror(macros, kind)), version)
                 assert (answer.status, "with programs inside" in answer.text) == (403, True)
             assert fetch(stand, net.url(INSPECTED, mirror(macros, "application/msword", encoding="gzip")), version).status == 403
-            whole = fetch(stand, net.url(INSPECTED, mirror(plain, "application/msword", **long)), version)
-            assert (whole.exit_code, len(whole.body)) == (0, len(plain) + 3 * MAX_HELD)
-            cut = fetch(stand, net.url(INSPECTED, mirror(zipped("word/vbaProject.bin"), "application/msword", **long)), version)
+            whole = fetch(stand, net.url(INSPECTED, mirror(long_plain, "application/msword", **long)), version)
+            assert (whole.exit_code, len(whole.body)) == (0, len(long_plain) + 3 * MAX_HELD)
+            cut = fetch(stand, net.url(INSPECTED, mirror(long_macros, "application/msword", **long)), version)
             assert cut.exit_code != 0
             assert b"vbaProject" not in cut.body
     finally:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from office_documents import VBA, compound, presentation, zipped
 
-from hedgerow.proxy.reading.macros import MOST_SEARCHED, MacroSearch
+from hedgerow.proxy.reading.macros import MOST_HEADS, MOST_SEARCHED, MacroSearch
 
 WORD_XML = '<?xml version="1.0"?><?mso-application progid="Word.Document"?><w:wordDocument w:macrosPresent="{}" xmlns:w="x">' + "a" * 2000
 
@@ -69,6 +69,14 @@ def test_a_bomb_among_the_types_does_not_go_off() -> None:
     search = MacroSearch.begin(bomb)
     assert search is not None
     assert search.feed(bomb)
+
+
+def test_no_more_lists_of_types_are_looked_at_than_a_document_has() -> None:
+    """It is refused, at the first that is too many."""
+    head = b"PK\x03\x04" + bytes(4) + b"\x08\0" + bytes(20) + b"[Content_Types].xml"
+    assert not finds(head * MOST_HEADS, 4096)
+    assert {finds(head * (MOST_HEADS + 1), size) for size in (1, 7, 4096)} == {True}
+    assert not finds(head * MOST_HEADS + b"x" * 5000, 1), "each counts once, however it is cut"
 
 
 @given(st.sampled_from([zipped()[:4], compound()[:8], b"<pkg:package"]), st.binary(max_size=400), st.binary(max_size=400))

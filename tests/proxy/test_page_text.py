@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import random
 import sys
+import unicodedata
 import zlib
 
 import brotli
@@ -14,9 +16,10 @@ from hypothesis import strategies as st
 
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision
-from hedgerow.proxy.inspection.body_watch import MOST_UNPACKED, watch_of
+from hedgerow.proxy.inspection.body_watch import MOST_UNPACKED, PORTION, BodyWatch, watch_of
 from hedgerow.proxy.pages.answer import Answer
-from hedgerow.proxy.reading.page_scan import PhraseBook
+from hedgerow.proxy.reading.codings import BLOCK, MOST_PER_BYTE, UNPACKED_FREELY, Excessive
+from hedgerow.proxy.reading.page_scan import PageScan, PhraseBook
 from hedgerow.proxy.reading.page_text import BodyDecoder, PageText, find_charset, plain
 
 if sys.version_info >= (3, 14):
@@ -114,8 +117,39 @@ def test_a_broken_body_ends_and_a_bomb_comes_in_small_pieces() -> None:
         assert found[:9_000] == (page[:9_000] if found else ""), coding
         assert len(found) < len(page), coding
         bomb = pack(bytes(50_000_000))
-        assert max(map(len, BodyDecoder(coding).bytes_of(bomb))) <= 4 * 65536, coding
-        assert sum(map(len, BodyDecoder(coding).bytes_of(bomb))) == 50_000_000, coding
+        pieces = BodyDecoder(coding).bytes_of(bomb)
+        sizes: list[int] = []
+        with pytest.raises(Excessive):
+            sizes.extend(map(len, pieces))
+        assert max(sizes) <= 4 * BLOCK, coding
+        assert sum(sizes) <= UNPACKED_FREELY + MOST_PER_BYTE * len(bomb), coding
+
+
+def test_a_bomb_inside_another_is_counted_too() -> None:
+    """What comes out at the end is nothing, and what has to be unpacked on the way is much."""
+    empty = b"\x00\x00\x00\xff\xff" * 4_000_000  # blocks of deflate without content
+    decoder = BodyDecoder("deflate, br")
+    pieces: list[bytes] = []
+    with pytest.raises(Excessive):
+        pieces.extend(decoder.bytes_of(brotli.compress(b"\x78\x9c" + empty)))
+    assert set(pieces) <= {b""}
+    assert decoder.work <= 2 * UNPACKED_FREELY
+
+
+def test_what_one_letter_stands_for_is_bounded() -> None:
+    for letter in map(chr, range(0x80, 0x110000)):
+        assert len(plain(letter)) <= 4, hex(ord(letter))
+    assert plain("\ufdfa" * 1000) == " "
+    assert plain("\ud55c\uae00 \ufb01n") == unicodedata.normalize("NFKD", "\ud55c\uae00 fin")
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "x" + "f" * 5000, "0" * 5000, "X" + "0" * 5000])
+def test_a_number_of_any_length_is_no_character(digits: str) -> None:
+    assert text_of(f"a&#{digits};b") == "a b "
+
+
+def test_leading_zeros_make_no_difference() -> None:
+    assert text_of("&#00000098;&#x0000061;&#098;&#0;") == "bab "
 
 
 @pytest.mark.parametrize(
@@ -160,8 +194,26 @@ def test_a_page_that_unpacks_to_more_than_any_real_one_is_refused(coding: str) -
 
     watch = watch_of(ContentRules(page_limit=100), PhraseBook(()), "text/html", coding, refuse, verdicts.append)
     assert watch is not None
-    assert watch.feed(PACKERS[coding](b"<p>good</p>" * (MOST_UNPACKED // 11 + 70_000))) is not None
+    refusal = watch.feed(PACKERS[coding](b"<p>good</p>" * (MOST_UNPACKED // 11 + 70_000)))
+    while refusal is None and watch.is_busy:
+        refusal = watch.go_on()
+    assert refusal is not None
     assert (refused[0].what, verdicts) == ("too long to be weighed", ["block"])
+
+
+def test_a_page_of_a_hundred_bytes_is_looked_at_in_portions_and_not_for_long() -> None:
+    weighed: list[str] = []
+    decoder = BodyDecoder("br")
+    watch = BodyWatch(ContentRules(page_limit=100), decoder, PageScan(PhraseBook(())), lambda _: Answer(403, (), b""), weighed.append)
+    bomb = brotli.compress("\ufdfa".encode() * 5_000_000)
+    assert len(bomb) < 150
+    refusal, turns = watch.feed(bomb), [decoder.work]
+    while refusal is None and watch.is_busy:
+        refusal = watch.go_on()
+        turns.append(decoder.work)
+    assert (refusal is not None, weighed) == (True, ["block"])
+    assert all(after - before <= PORTION + 2 * BLOCK for before, after in itertools.pairwise([0, *turns]))
+    assert turns[-1] <= UNPACKED_FREELY + MOST_PER_BYTE * len(bomb) + 2 * BLOCK
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ Pure. The engine holds the answer's head and what came of its body until `feed`,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.proxy.pages.answer import Answer
+from hedgerow.proxy.reading.codings import Excessive
 from hedgerow.proxy.reading.file_kinds import NEEDED, kind_of_content, kind_of_name, kind_of_type
 from hedgerow.proxy.reading.macros import MacroSearch
 from hedgerow.proxy.reading.page_scan import PageScan, PhraseBook
@@ -26,6 +28,9 @@ _SHOWN = ("text/", "image/", "application/json", "application/javascript")
 
 MOST_UNPACKED = 16 * 1024 * 1024
 """Bytes of a page once it is unpacked. No real page is as long; a small body that stands for more is made to wear a filter out."""
+
+PORTION = 64 * 1024
+"""Bytes, packed and unpacked together, after which others have their turn before more of a body is looked at."""
 
 type Refuse = Callable[[Decision], Answer]
 
@@ -46,6 +51,8 @@ class BodyWatch:
         self._refuse = refuse
         self._weighed = weighed
         self._unpacked = 0
+        self._packed: deque[bytes] = deque()
+        self._pieces: Iterator[bytes] | None = None
         self._start: bytes | None = b"" if self._files and decoder.is_known else None
         self._macros: MacroSearch | None = None
 
@@ -54,25 +61,67 @@ class BodyWatch:
         """Whether nothing that is still to come can change what is thought of this answer."""
         return self._start is None and self._scan is None and self._macros is None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether `go_on` has more to do before anything else is fed, released or ended."""
+        return self._pieces is not None
+
     def feed(self, data: bytes) -> Answer | None:
-        """Takes in the next bytes of the body; an answer is what must be given instead."""
-        for piece in self._decoder.bytes_of(data):
-            if self._start is not None:
-                self._start += piece
-                if len(self._start) >= NEEDED and (refused := self._judge_file()) is not None:
+        """Takes in the next bytes of the body, and looks at a portion; an answer is what must be given instead."""
+        self._packed.append(data)
+        return self.go_on()
+
+    def go_on(self) -> Answer | None:
+        """Looks at the next portion of what was fed."""
+        if self._pieces is None:
+            self._pieces = self._unpack()
+        begun = self._decoder.work
+        try:
+            while self._decoder.work - begun < PORTION and not self.is_done:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    self._pieces = None
+                    return None
+                if (refused := self._look_at(piece)) is not None:
+                    self._drop()
                     return refused
-            elif self._macros is not None and (refused := self._judge_macros(piece)) is not None:
-                return refused
-            if self._scan is not None:
-                self._unpacked += len(piece)
-                if self._unpacked > MOST_UNPACKED:
-                    self._scan = None
-                    self._weighed("block")
-                    return self._refuse(Decision(Verdict.BLOCK, Reason.PAGE, "too long to be weighed"))
-                self._scan.feed(self._decoder.text_of(piece))
-            elif self.is_done:
-                return None
+        except Excessive:
+            return self._refuse_excess()
+        if self.is_done:
+            self._drop()
         return None
+
+    def _unpack(self) -> Iterator[bytes]:
+        while self._packed:
+            yield from self._decoder.bytes_of(self._packed.popleft())
+
+    def _drop(self) -> None:
+        self._packed.clear()
+        self._pieces = None
+
+    def _look_at(self, piece: bytes) -> Answer | None:
+        if self._start is not None:
+            self._start += piece
+            if len(self._start) >= NEEDED and (refused := self._judge_file()) is not None:
+                return refused
+        elif self._macros is not None and (refused := self._judge_macros(piece)) is not None:
+            return refused
+        if self._scan is not None:
+            self._unpacked += len(piece)
+            if self._unpacked > MOST_UNPACKED:
+                return self._refuse_excess()
+            self._scan.feed(self._decoder.text_of(piece))
+        return None
+
+    def _refuse_excess(self) -> Answer:
+        """The answer to what was packed to wear a filter out, or to hide behind what it does not look at."""
+        self._drop()
+        if self._scan is not None:
+            self._weighed("block")
+        is_document = self._scan is None and self._macros is not None
+        self._start = self._scan = self._macros = None
+        decision = (Reason.FILE, "macros") if is_document else (Reason.PAGE, "too long to be weighed")
+        return self._refuse(Decision(Verdict.BLOCK, *decision))
 
     def release(self) -> Answer | None:
         """What is thought so far, because no more can be held."""

@@ -278,7 +278,7 @@ class Exchange:
             for line in self._dirty:
                 line.flush()
             self._dirty.clear()
-        if self.client.alpn == b"h2" and (found := (layer.clogged(), layer.is_overfull)) != (self._clogged, self._is_overfull):
+        if (found := (layer.clogged(), layer.is_overfull)) != (self._clogged, self._is_overfull):
             self._clogged, self._is_overfull = found
             self._regulate()
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -54,9 +53,11 @@ def read(flow: http.HTTPFlow) -> str:
 
 def _form_of_json(content: bytes) -> str:
     pieces = Unpacker("gzip" if content.startswith(b"\x1f\x8b") else "").feed(content)
-    text = b"".join(itertools.islice(pieces, 2))[:MAX_JSON]
+    text = b""
+    while len(text) < MAX_JSON and (piece := next(pieces, None)) is not None:
+        text += piece
     try:
-        query = json.loads(text)["query"]
+        query = json.loads(text[:MAX_JSON])["query"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""
     return urlencode({Engines.load().by_id["youtube"].words: query}, errors="replace") if isinstance(query, str) else ""

@@ -8,6 +8,7 @@ in which anything complicated is read.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from itertools import count
 from typing import Any, Protocol
@@ -18,11 +19,12 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.context import Context
 
 from hedgerow.proxy.inspection.engine.flow_request import response_of
-from hedgerow.proxy.inspection.engine.held_stream import REFUSAL, WATCH
+from hedgerow.proxy.inspection.engine.held_stream import REFUSAL, WATCH, Watch
 from hedgerow.proxy.inspection.engine.http_engine import OriginServer
 from hedgerow.proxy.inspection.engine.plain_messages import answer_bytes, ends_connection, read_answer, read_request, request_bytes
 from hedgerow.proxy.inspection.judging import Inspection
 from hedgerow.proxy.inspection.lines.origins import OriginError, Waiting
+from hedgerow.proxy.pages.answer import Answer
 from hedgerow.proxy.pages.block_page import ASK_PATH
 
 _numbers = count(1)
@@ -150,14 +152,28 @@ class ShortPath:
         if flow.error is not None:
             return
         refusal, watch = flow.metadata.get(REFUSAL), flow.metadata.pop(WATCH, None)  # which knows its flow
-        if body:
-            if refusal is None and watch is not None:
-                refusal = watch.feed(body) or watch.end()
-            if refusal is not None:
-                flow.response = response = response_of(refusal)
-        inspection.response(flow)
-        assert self.server is not None
-        self.server.is_used_again = True
+        if self.server is not None:
+            self.server.is_used_again = True
+        if body and refusal is None and watch is not None:
+            refusal = watch.feed(body)
+            if refusal is None and watch.is_busy:
+                self._road.work(self._look_on(flow, response, watch))
+                return
+            refusal = refusal or watch.end()
+        self._finish(flow, response, refusal if body else None)
+
+    async def _look_on(self, flow: http.HTTPFlow, response: http.Response, watch: Watch) -> None:
+        """A short body may take long to be looked at; others have their turns meanwhile."""
+        refusal = None
+        while refusal is None and watch.is_busy:
+            await asyncio.sleep(0)
+            refusal = watch.go_on()
+        self._finish(flow, response, refusal or watch.end())
+
+    def _finish(self, flow: http.HTTPFlow, response: http.Response, refusal: Answer | None) -> None:
+        if refusal is not None:
+            flow.response = response = response_of(refusal)
+        self._road.inspection.response(flow)
         self._answer(flow, response)
 
     def _answer(self, flow: http.HTTPFlow, response: http.Response) -> None:

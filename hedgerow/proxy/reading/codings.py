@@ -15,12 +15,26 @@ else:
     from backports import zstd
 
 BLOCK = 64 * 1024
+
+MOST_PER_BYTE = 128
+"""Bytes that one byte of a body may stand for, all its codings together, beyond `UNPACKED_FREELY`. Pages reach about 50."""
+
+UNPACKED_FREELY = 1024 * 1024
+"""Unpacked bytes from which on `MOST_PER_BYTE` holds: a short body may repeat itself."""
+
+_PORTION = 16 * 1024
+"""Packed bytes that a coding is given at a time."""
+
 _MOST_CODINGS = 4
 _ZSTD_WINDOW = 23  # eight megabytes: more is refused by browsers too (RFC 9659, section 3)
 
 
 class Broken(Exception):
     """The bytes are not in the coding that their head has named."""
+
+
+class Excessive(Exception):
+    """The body stands for far more bytes than any that somebody packed to save room."""
 
 
 class _Coding(Protocol):
@@ -128,21 +142,39 @@ class Unpacker:
         self.is_known = len(named) <= _MOST_CODINGS and _NOT_UNDONE.isdisjoint(named)
         # The last one that was applied is the first to be undone.
         self._codings = [_CODINGS[name]() for name in reversed(names)] if self.is_known else []
+        self._packed = self._unpacked = 0
+
+    @property
+    def work(self) -> int:
+        """Bytes that went into the codings and came out of each of them so far."""
+        return self._packed + self._unpacked
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The bytes behind the codings, in pieces of about 64 kB: a small body may stand for a huge one.
+        """The bytes behind the codings, in pieces of about 64 kB, some of them empty. Raises Excessive.
 
-        What is broken ends silently: the browser sees no more of it either.
+        Each piece is made when it is asked for, at a bounded cost: a small body may stand for a huge one, or for much work and
+        nothing. What is broken ends silently: the browser sees no more of it either.
         """
-        pieces: Iterator[bytes] = (data[position : position + BLOCK] for position in range(0, len(data), BLOCK))
+        pieces = self._cut(data)
         for coding in self._codings:
-            pieces = _through(coding, pieces)
+            pieces = self._through(coding, pieces)
         try:
             yield from pieces
         except Broken:
             return
 
+    def _cut(self, data: bytes) -> Iterator[bytes]:
+        size = _PORTION if self._codings else BLOCK
+        for position in range(0, len(data), size):
+            piece = data[position : position + size]
+            self._packed += len(piece)
+            yield piece
 
-def _through(coding: _Coding, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    for piece in pieces:
-        yield from coding.feed(piece)
+    def _through(self, coding: _Coding, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for packed in pieces:
+            for piece in coding.feed(packed):
+                self._unpacked += len(piece)
+                if self._unpacked > UNPACKED_FREELY + MOST_PER_BYTE * self._packed:
+                    raise Excessive
+                yield piece
+            yield b""

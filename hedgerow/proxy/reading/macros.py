@@ -31,8 +31,10 @@ _OVERLAP = 256
 """Bytes that are looked at again with the next piece, more than any of these takes."""
 
 _TYPES_HEAD = re.compile(rb"PK\x03\x04[\0-\xff]{4}\x08\0[\0-\xff]{18}([\0-\xff]{2})\[content_types\]\.xml", re.IGNORECASE)
-_MOST_TYPES = 16 * 1024 * 1024
+_MOST_TYPES = 4 * 1024 * 1024
 """Bytes of lists of types that are unpacked of one document. What has more is no document that somebody wrote."""
+MOST_HEADS = 64
+"""Lists of types that are looked at in one document; it has one, and one more for each document inside it. The same holds for more."""
 _PIECE = 64 * 1024
 
 
@@ -84,15 +86,23 @@ class _ZippedTypes:
         self._skip = 0
         self._tail = b""
         self._left = _MOST_TYPES
+        self._heads_left = MOST_HEADS
+        self._seen = self._next = 0  # bytes that came, and from which of them on heads are looked for
 
     def feed(self, window: bytes, data: bytes) -> bool:
         """`window` ends with `data`, which is new."""
         if self._inflate is not None and self._unpack(data):
             return True
-        at = 0
+        self._seen += len(data)
+        start = self._seen - len(window)
+        at = max(0, self._next - start)
         while self._inflate is None and (head := _TYPES_HEAD.search(window, at)) is not None:
             self._inflate, self._tail, at = zlib.decompressobj(-zlib.MAX_WBITS), b"", head.start() + 1
+            self._next = start + at
             self._skip = int.from_bytes(head[1], "little")
+            self._heads_left -= 1
+            if self._heads_left < 0:
+                return True
             if self._unpack(window[head.end() :]):
                 return True
         return False

@@ -28,6 +28,14 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
 )
 _COMBINING = re.compile("[\u0300-\u036f]")
+# Letters that stand for whole words: up to 18 characters each where they are decomposed.
+_WORDY = re.compile("[\u321d\u321e\u327c\u3300-\u3357\u33ae\u33af\ufdfa\ufdfb]+")
+# Browsers take these as U+FFFD; Python refuses to make a number of thousands of digits.
+_LEADING_ZEROS = re.compile(r"&#(?:0+(?=[0-9])|([xX])0+(?=[0-9a-fA-F]))")
+_NO_CHARACTER = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{7,});?")
+_NORMALIZED = 256
+"""Characters that are decomposed at a time: sorting a run of combining marks may take the square of its length."""
+
 _META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
 _TEXT_CODEC = re.compile(
     r"ascii|utf-8|utf-16(-[lb]e)?|cp[0-9]+|iso8859-[0-9]+|koi8-[rtu]|gb.*|big5.*|shift_jis.*|euc_.*|iso2022.*|mac-.*|tis-620"
@@ -45,8 +53,18 @@ def plain(text: str) -> str:
     """
     text = text.lower()
     if not text.isascii():
-        text = _COMBINING.sub("", unicodedata.normalize("NFKD", _INVISIBLE.sub("", text))).lower()
+        text = _COMBINING.sub("", _decompose(_INVISIBLE.sub("", text))).lower()
     return _BETWEEN_WORDS.sub(" ", text)
+
+
+def _decompose(text: str) -> str:
+    """Text in NFKD, at most four characters for one; marks that are cut from others part words whatever their order.
+
+    >>> len(_decompose("\ufdfa" * 1000)), _decompose("\u00bd \ufb01")
+    (1, '1\u20442 fi')
+    """
+    text = _WORDY.sub(" ", text)
+    return "".join(unicodedata.normalize("NFKD", text[at : at + _NORMALIZED]) for at in range(0, len(text), _NORMALIZED))
 
 
 class PageText:
@@ -89,7 +107,7 @@ class PageText:
     def _plain(self, text: str, *, last: bool) -> str:
         text = _TAG.sub(" ", _INSIDE_WORDS.sub("", text))
         if "&" in text:
-            text = html.unescape(text)
+            text = html.unescape(_NO_CHARACTER.sub("\ufffd", _LEADING_ZEROS.sub(r"&#\1", text)))
         text = plain(text.replace("\0", ""))  # which browsers leave out, and all that is not a letter parts words here
         if self._ends_with_space and text.startswith(" "):
             text = text[1:]
@@ -122,8 +140,13 @@ class BodyDecoder:
         self._start = b""
         self._decoder: codecs.IncrementalDecoder | None = None
 
+    @property
+    def work(self) -> int:
+        """Bytes that were unpacked so far, before and after; see `Unpacker`."""
+        return self._unpacker.work
+
     def bytes_of(self, data: bytes) -> Iterator[bytes]:
-        """The bytes behind the encoding, in pieces of about 64 kB: a small body may stand for a huge one."""
+        """The bytes behind the encoding, in pieces of about 64 kB: a small body may stand for a huge one. Raises Excessive."""
         return self._unpacker.feed(data)
 
     def text_of(self, data: bytes, *, last: bool = False) -> str:

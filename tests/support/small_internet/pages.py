@@ -172,7 +172,10 @@ async def _page(request: Request, exchange: Exchange, rest: str) -> None:
 
 
 async def _mirror(request: Request, exchange: Exchange, rest: str) -> None:
-    """Answers with what the query says: `data` in base64, with `gap` zeros after its 100th byte, `type`, `disposition`, and `encoding`."""
+    """Answers with what the query says: `data` in base64, with `gap` zeros after its 100th byte, `type`, `disposition`, and `encoding`.
+
+    `coding` is an encoding that the data has already.
+    """
     query = {name: values[0] for name, values in parse_qs(urlsplit(request.record.target).query).items()}
     data = base64.urlsafe_b64decode(query["data"])
     data = data[:100] + bytes(int(query.get("gap", "0"))) + data[100:]
@@ -181,6 +184,7 @@ async def _mirror(request: Request, exchange: Exchange, rest: str) -> None:
     if (encoding := query.get("encoding")) is not None:
         headers.append(("Content-Encoding", encoding))
         data = PACKERS[encoding](data)
+    headers += [("Content-Encoding", query["coding"])] if "coding" in query else []
     await exchange.start(200, headers, len(data))
     await exchange.write(data)
     await exchange.finish()

@@ -8,6 +8,7 @@ Protocol code on top of mitmproxy's stream of one request: no sockets, no clock 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator
 from typing import Any, Protocol
 
@@ -38,6 +39,7 @@ WATCH, REFUSAL = "hedgerow-watch", "hedgerow-refusal"
 """Keys of a flow's metadata: how its answer is watched, or what is answered in its place."""
 
 layers: Any = _layers  # it exports nothing by its own account
+_OF_A_BODY = (layers.ResponseData, layers.ResponseTrailers, layers.ResponseEndOfMessage)
 
 type Commands = Generator[commands.Command, Any, None]
 
@@ -49,7 +51,10 @@ class Watch(Protocol):
 
     @property
     def is_done(self) -> bool: ...
+    @property
+    def is_busy(self) -> bool: ...
     def feed(self, data: bytes) -> Answer | None: ...
+    def go_on(self) -> Answer | None: ...
     def release(self) -> Answer | None: ...
     def end(self) -> Answer | None: ...
 
@@ -63,15 +68,25 @@ class Stream(_layers.HttpStream):
 
     _watch: Watch
     _held: bytearray
+    _later: deque[events.Event]
+    _looks: commands.Command | None = None
     _is_timed: bool
+    _is_late = False
     _gone_by = 0
     _interim_left = MOST_INTERIM
     _is_second_try = False
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, events.Wakeup):
-            if self.server_state == self.state_hold:
-                yield from self._release()
+            if event.command is self._looks:
+                yield from self._go_on()
+            elif self.server_state == self.state_hold:
+                self._is_late = True
+                if self._looks is None:
+                    yield from self._release()
+            return
+        if self._looks is not None and isinstance(event, _OF_A_BODY):
+            self._later.append(event)
             return
         if isinstance(event, ConnectionWasStale) and self._may_try_again():
             yield from self._try_again()
@@ -134,9 +149,30 @@ class Stream(_layers.HttpStream):
         elif watch is None:
             yield from super().start_response_stream()
         else:
-            self._watch, self._held = watch, bytearray()
+            self._watch, self._held, self._later = watch, bytearray(), deque()
             self._is_timed = False
             self.server_state = self.state_hold
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether what has come of the answer keeps the watch busy, so that no more of it is wanted now."""
+        return self._looks is not None
+
+    def _look_later(self) -> Commands:
+        self._looks = commands.RequestWakeup(0)
+        yield self._looks
+
+    def _go_on(self) -> Commands:
+        """The next portion of what keeps the watch busy; then what has come meanwhile."""
+        self._looks = None
+        if self.server_state == self.state_hold:
+            yield from self._hold_on(self._watch.go_on())
+        elif self.server_state == self.state_watched:
+            yield from self._watch_on(self._watch.go_on() or self._watch.release(), None)
+        else:
+            self._later.clear()
+        while self._later and self._looks is None:
+            yield from self._handle_event(self._later.popleft())
 
     def state_hold(self, event: events.Event) -> Commands:
         """Neither head nor body has gone to the client yet."""
@@ -144,14 +180,7 @@ class Stream(_layers.HttpStream):
             self.flow.response.trailers = event.trailers  # type: ignore[union-attr]
         elif isinstance(event, layers.ResponseData):
             self._held += event.data
-            refusal = self._watch.feed(event.data)
-            if refusal is not None:
-                yield from self._refuse(refusal)
-            elif self._watch.is_done or len(self._held) > MAX_HELD:
-                yield from self._release()
-            elif not self._is_timed and str(len(self._held)) != self.flow.response.headers.get("content-length"):  # type: ignore[union-attr]
-                self._is_timed = True
-                yield commands.RequestWakeup(self._watch.patience)
+            yield from self._hold_on(self._watch.feed(event.data))
         elif isinstance(event, layers.ResponseEndOfMessage):
             refusal = self._watch.end()
             if refusal is not None:
@@ -161,6 +190,19 @@ class Stream(_layers.HttpStream):
             self.server_state = self.state_stream_response_body
             yield from self.state_stream_response_body(event)
 
+    def _hold_on(self, refusal: Answer | None) -> Commands:
+        if refusal is not None:
+            yield from self._refuse(refusal)
+            return
+        if self._watch.is_busy:
+            yield from self._look_later()
+        elif self._watch.is_done or self._is_late or len(self._held) > MAX_HELD:
+            yield from self._release()
+            return
+        if not self._is_timed and str(len(self._held)) != self.flow.response.headers.get("content-length"):  # type: ignore[union-attr]
+            self._is_timed = True
+            yield commands.RequestWakeup(self._watch.patience)
+
     def state_watched(self, event: events.Event) -> Commands:
         """The client has the beginning; if the rest turns out bad, it is cut off."""
         refusal = None
@@ -168,9 +210,22 @@ class Stream(_layers.HttpStream):
             refusal = self._watch.feed(event.data) or self._watch.release()
         elif isinstance(event, layers.ResponseEndOfMessage):
             refusal = self._watch.end()
-        if refusal is None:
-            yield from self.state_stream_response_body(event)
+        yield from self._watch_on(refusal, event)
+
+    def _watch_on(self, refusal: Answer | None, event: events.Event | None) -> Commands:
+        """What keeps the watch busy is passed on once all of it was looked at."""
+        if refusal is None and self._watch.is_busy:
+            if event is not None:
+                self._held += event.data  # type: ignore[attr-defined]
+            yield from self._look_later()
             return
+        if refusal is None:
+            if self._held:
+                event, self._held = layers.ResponseData(self.stream_id, bytes(self._held)), bytearray()
+            if event is not None:
+                yield from self.state_stream_response_body(event)
+            return
+        self._later.clear()
         yield from self._leave_origin()
         kill = layers.ResponseProtocolError(self.stream_id, "blocked", layers.ErrorCode.KILL)
         yield layers.SendHttp(kill, self.context.client)
@@ -196,7 +251,7 @@ class Stream(_layers.HttpStream):
         yield layers.SendHttp(error, self.context.server)
 
     def _refuse(self, answer: Answer) -> Commands:
-        self._held = bytearray()
+        self._held, self._later = bytearray(), deque()
         yield from self._leave_origin()
         self.flow.response = response_of(answer)
         self.flow.response.stream = False

@@ -345,11 +345,16 @@ class HttpLayer(_layers.HttpLayer):
         yield from self.event_to_child(child, events.Start())
 
     def clogged(self) -> frozenset[Connection]:
-        """The connections to origins whose answers an HTTP/2 client does not take: mitmproxy would keep all that comes in memory.
+        """The connections to origins of whose answers no more is wanted now: mitmproxy would keep all that comes in memory.
 
-        Others of the client's streams go on: one that it has paused must not stop them. Where they share a connection to the origin,
-        that is stopped last.
+        Some keep their watch busy, others an HTTP/2 client does not take. Others of the client's streams go on: one that it has paused
+        must not stop them. Where they share a connection to the origin, that is stopped last.
         """
+        streams: Any = self.streams.values()
+        looking = frozenset(each.context.server for each in streams if each.is_looking)
+        return looking | self._not_taken()
+
+    def _not_taken(self) -> frozenset[Connection]:
         server: Any = self.connections[self.context.client]
         buffers = server.h2_conn.stream_buffers if isinstance(server, _http2.Http2Server) else {}
         if not buffers:
