@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import socket
 import ssl
 import time
@@ -21,8 +22,10 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, Request, TextMessage
 
 from hedgerow.policies.model import Pause, Reason, Verdict
+from hedgerow.proxy.asking import MAX_FORM
 from hedgerow.proxy.handover import Messenger
 from hedgerow.proxy.http_head import Authority
+from hedgerow.proxy.inspection.engine.held_stream import EARLY
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pass_ticket import Introduced, introduce, load_key
 
@@ -34,6 +37,13 @@ INSPECTED = "www.school.example"
 def fetch(stand: Stand, url: str, *, headers: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> HttpAnswer:
     """As the child's tablet, which trusts our CA and nothing else."""
     return curl(url, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca, headers=headers, options=options)
+
+
+def most_memory(pid: int | None) -> int:
+    """Bytes that a process had at most so far."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
 
 
 def read_head(client: socket.socket) -> bytes:
@@ -385,6 +395,23 @@ def test_asking_too_often_is_stopped(stand: Stand, net: SmallInternet) -> None:
     statuses = [ask(stand, origin + ASK_PATH, origin + "/", f"Origin: {origin}", source=CHILD).status for _ in range(7)]
     assert statuses[-1] == 429
     assert statuses.count(200) <= 5
+
+
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+@pytest.mark.parametrize(
+    "framing", ["Transfer-Encoding: chunked", "Content-Type: text/plain"], ids=["of unknown length", "of known length"]
+)
+def test_a_question_of_any_length_is_not_kept(stand: Stand, net: SmallInternet, version: str, framing: str, tmp_path: Path) -> None:
+    """Below the bytes after which an upload is answered while it goes on, above them, and far above."""
+    origin, before = net.url(INSPECTED, ""), most_memory(stand.inspector.pid)
+    upload = tmp_path / "body"
+    for size in (MAX_FORM + 1, 2 * EARLY, 40_000_000):
+        upload.write_bytes(b"x" * size)
+        options = (version, "--data-binary", f"@{upload}", "-H", framing, "-H", f"Origin: {origin}")
+        answer = fetch(stand, origin + ASK_PATH, options=options)
+        assert (answer.status, "too long" in answer.text) == (413, True), size
+    assert most_memory(stand.inspector.pid) - before < 20_000_000
+    assert net.origins.connections() == []
 
 
 def test_a_client_may_go_on_with_an_earlier_session(stand: Stand, net: SmallInternet) -> None:

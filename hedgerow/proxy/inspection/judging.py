@@ -27,6 +27,7 @@ from hedgerow.proxy.asking import MAX_FORM
 from hedgerow.proxy.http_head import HeadError, parse_authority
 from hedgerow.proxy.inspection import content, search_forms
 from hedgerow.proxy.inspection.engine.flow_request import lane_of, named_authorities, request_of, response_of, url_of
+from hedgerow.proxy.inspection.engine.held_stream import LIMIT
 from hedgerow.proxy.inspection.failures import NO_ADDRESS, NOT_REACHABLE, failure_key
 from hedgerow.proxy.inspection.hidden_blocks import HiddenBlock, HiddenBlocks
 from hedgerow.proxy.inspection.lines.origins import OriginError
@@ -204,7 +205,10 @@ class Inspection:
             self._end(flow, error)
 
     def request(self, flow: http.HTTPFlow) -> Coroutine[Any, Any, None] | None:
-        if flow.response is None and flow.error is None and flow.request.path.startswith(ASK_PATH):
+        if flow.response is not None or flow.error is not None:
+            self._forms.discard(flow.id)
+            return None
+        if flow.request.path.startswith(ASK_PATH):
             return self._hear_question(flow)
         if flow.id in self._forms:
             self._forms.discard(flow.id)
@@ -265,6 +269,7 @@ class Inspection:
     def response(self, flow: http.HTTPFlow) -> None:
         if flow.request.headers.get("authorization", "")[:9].lower().startswith(("ntlm", "negotiate")):
             self.bound.add(flow.server_conn.id)
+        self._forms.discard(flow.id)  # whose body was too long
         if flow.websocket is None:  # else it runs until its connection ends
             self.running.pop(flow.id, None)
 
@@ -294,7 +299,10 @@ class Inspection:
         if any(each.port not in self.judge.guard.ports for each in authorities):
             raise HeadError(403, "this port is not served")
         if flow.request.path.startswith(ASK_PATH):
-            _require_small_body(flow, MAX_FORM)
+            length = fields.get("content-length", "")
+            if length.isdigit() and int(length[:12]) > MAX_FORM:
+                raise HeadError(413, "the form is too long")
+            flow.metadata[LIMIT] = MAX_FORM
             return
         was_helped = content.take_off_mark(flow)
         sent = tuple(request_of(flow, device, authority) for authority in authorities)
@@ -400,11 +408,3 @@ class Inspection:
         if flow.killable:
             flow.kill()
         self._close(flow.client_conn)
-
-
-def _require_small_body(flow: http.HTTPFlow, limit: int) -> None:
-    """mitmproxy buffers the body of what an addon answers. One that is too long, or of unknown length, is not worth it."""
-    fields = flow.request.headers
-    length = fields.get("content-length", "0")
-    if "transfer-encoding" in fields or not length.isdigit() or int(length) > limit:
-        raise Refused("a blocked request has too long a body")

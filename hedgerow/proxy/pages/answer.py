@@ -33,7 +33,7 @@ class Answer:
 
 _PHRASES = {
     200: "OK", 302: "Found", 400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed", 407: "Proxy Authentication Required",
-    408: "Request Timeout", 414: "URI Too Long",
+    408: "Request Timeout", 413: "Content Too Large", 414: "URI Too Long",
     429: "Too Many Requests", 431: "Request Header Fields Too Large", 501: "Not Implemented", 502: "Bad Gateway",
     503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported",
 }  # fmt: skip

@@ -33,10 +33,15 @@ EARLY = 256 * 1024
 MOST_INTERIM = 16
 """Answers before an answer (RFC 9110, section 15.2) that are passed on; an origin that sends more does it to keep us busy."""
 
+MAX_BUFFERED = 64 * 1024
+"""Bytes of a request's body that are kept until all of it has come, where its flow does not say another limit."""
+
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 
-WATCH, REFUSAL = "hedgerow-watch", "hedgerow-refusal"
-"""Keys of a flow's metadata: how its answer is watched, or what is answered in its place."""
+WATCH, REFUSAL, LIMIT = "hedgerow-watch", "hedgerow-refusal", "hedgerow-limit"
+"""Keys of a flow's metadata: how its answer is watched, or what is answered in its place; the bytes of its body that may be kept."""
+
+_TOO_LONG = Answer(413, (("Content-Type", "text/plain; charset=utf-8"),), b"Hedgerow: the body is too long for this address.\n")
 
 layers: Any = _layers  # it exports nothing by its own account
 _OF_A_BODY = (layers.ResponseData, layers.ResponseTrailers, layers.ResponseEndOfMessage)
@@ -115,7 +120,13 @@ class Stream(_layers.HttpStream):
     # Uploads that were answered before they came.
 
     def state_consume_request_body(self, event: events.Event) -> Commands:
-        """What is sent with a request that is answered already is let go by, not kept; a long one gets its answer meanwhile."""
+        """What is sent with a request that is answered already is let go by, not kept; a long one gets its answer meanwhile.
+
+        So is what is longer than may be kept, whatever its head said of its length.
+        """
+        if self.flow.response is None and isinstance(event, layers.RequestData) and self._is_too_much(event.data):
+            self.request_body_buf.clear()
+            self.flow.response = response_of(_TOO_LONG)
         if self.flow.response is None or not isinstance(event, layers.RequestData):
             yield from super().state_consume_request_body(event)
             return
@@ -126,6 +137,10 @@ class Stream(_layers.HttpStream):
             yield from self._send(self.flow.response)
             yield layers.SendHttp(layers.ResponseEndOfMessage(self.stream_id), self.context.client)
             self.server_state = self.state_errored
+
+    def _is_too_much(self, data: bytes) -> bool:
+        limit: int = self.flow.metadata.get(LIMIT, MAX_BUFFERED)
+        return len(self.request_body_buf) + len(data) > limit
 
     def state_let_go_by(self, event: events.Event) -> Commands:
         """The answer is given, and the client still sends."""
