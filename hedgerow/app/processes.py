@@ -20,7 +20,7 @@ import uvloop
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import SnapshotWatch
-from hedgerow.app.words import READY, RENEW, RETIRE
+from hedgerow.app.words import BEAT, BEAT_EVERY_S, READY, RENEW, RETIRE
 from hedgerow.app.workers.worker import Worker
 
 log = logging.getLogger("hedgerow.processes")
@@ -39,6 +39,14 @@ def say_ready() -> None:
 def say(word: bytes) -> None:
     """Tells the supervisor."""
     os.write(sys.stdout.fileno(), word)
+
+
+async def beat() -> None:
+    """Tell the supervisor once a second that this event loop goes round, until cancelled."""
+    while True:
+        with contextlib.suppress(OSError):  # a supervisor that does not read is nothing that could be waited for
+            say(BEAT)
+        await asyncio.sleep(BEAT_EVERY_S)
 
 
 def spare_collections() -> None:
@@ -156,7 +164,11 @@ def main() -> None:
     start_logs(role, settings.log_level, settings.log_json)
 
     async def run() -> None:
+        beating = asyncio.create_task(beat())
         await ROLES[role](settings, index)
+        beating.cancel()
+
+    os.set_blocking(sys.stdout.fileno(), False)
 
     uvloop.run(run())
 

@@ -4,7 +4,8 @@ The command line claims the ports and then becomes the supervisor (`python -m he
 has imported nothing but this module: what stays for months should not carry what was needed for a second.
 
 A child says "ready" on its standard output once it serves, and ends when its standard input closes; so no child outlives
-the supervisor, however that ends. What is absent: policy, lists, sockets that serve.
+the supervisor, however that ends. It also sends a beat from its event loop once a second; one that falls silent is killed and
+started again. To systemd the supervisor answers in the same way. What is absent: policy, lists, sockets that serve.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from hedgerow.app.files import FolderLock, make_private_folder, write_atomically
 from hedgerow.app.logs import start_logs
 from hedgerow.app.own_addresses import own_addresses
 from hedgerow.app.settings import Endpoint, Settings
-from hedgerow.app.words import READY, RENEW, RETIRE
+from hedgerow.app.words import BEAT_EVERY_S, READY, RENEW, RETIRE
 from hedgerow.policies.network import shared_ports
 
 log = logging.getLogger("hedgerow.supervisor")
@@ -40,6 +41,10 @@ FIRST_START_S = 60.0
 LONGEST_PAUSE_S = 1.0
 STEADY_AFTER_S = 5.0
 ANY_PORT_TRIES = 20
+PATIENCE_S = {"dns": 3, "gate": 3, "inspector": 15, "control": 15}
+"""Seconds that a serving child may be silent: two missed beats where nothing may hold the loop, more where long work may."""
+START_PATIENCE_S = {"dns": 60, "gate": 60, "inspector": 60, "control": 600}
+"""The same for a child that starts; control may have a large journal to convert."""
 
 
 class StartError(Exception):
@@ -154,6 +159,7 @@ class Child:
     restarts: int = 0
     since: float = 0.0
     is_serving: bool = False
+    is_starting: bool = True  # as for the newest process
     ready: asyncio.Event = field(default_factory=asyncio.Event)  # was so once
     renewals: int = 0
     # Who served here before, and end by themselves.
@@ -171,18 +177,24 @@ class Supervisor:
         self._workers += [Child(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
         self._stopping = asyncio.Event()
         self._status = 0
+        self._silent: dict[asyncio.subprocess.Process, int] = {}
+        """Ticks of this loop since the last word of each process: no clock, which jumps when a machine sleeps."""
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        watch = asyncio.create_task(self._watch_beats())
         keepers = [asyncio.create_task(self._keep(self._control))]
         if await self._all_ready([self._control]):
             keepers += [asyncio.create_task(self._keep(child)) for child in self._workers]
             if await self._all_ready(self._workers):
                 self._on_ready()
+                tell_systemd("READY=1")
         await self._stopping.wait()
+        tell_systemd("STOPPING=1")
+        watch.cancel()
         # Workers first: what they still have to report goes to control, which ends last.
         for group in (self._workers, [self._control]):
             await asyncio.gather(*(self._end(child) for child in group))
@@ -212,6 +224,34 @@ class Supervisor:
             self._fail(f"not ready after {FIRST_START_S:.0f} seconds: {late}")
         return False
 
+    async def _watch_beats(self) -> None:
+        """Kill children whose event loops are silent, and show systemd that this one is not, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + BEAT_EVERY_S
+            await asyncio.sleep(BEAT_EVERY_S)
+            tell_systemd("WATCHDOG=1")
+            if loop.time() > due + BEAT_EVERY_S / 2:
+                # Stopped or starved itself, so that others may have been too: all begin anew.
+                self._silent = dict.fromkeys(self._silent, 0)
+                continue
+            for child in (self._control, *self._workers):
+                for process in (child.process, *child.elders):
+                    if process is not None:
+                        self._kill_if_silent(child, process)
+
+    def _kill_if_silent(self, child: Child, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is not None or process not in self._silent:
+            return
+        self._silent[process] += 1
+        patience = (START_PATIENCE_S if child.is_starting and process is child.process else PATIENCE_S)[child.role]
+        if self._silent[process] * BEAT_EVERY_S <= patience:
+            return
+        log.error("%s %d (process %d) has not answered for %d seconds: killed", child.role, child.index, process.pid, patience)
+        del self._silent[process]
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started: that may hold its output open
+
     async def _wait_stopping(self) -> None:
         await self._stopping.wait()
 
@@ -237,6 +277,7 @@ class Supervisor:
                 self._stopping.set()
                 return
             child.restarts += 1
+            self._write_workers()
             steady = time.monotonic() - started > STEADY_AFTER_S
             pause = 0.0 if steady else min(LONGEST_PAUSE_S, pause * 2 + 0.05)
             log.warning("%s %d ended (%s); starting it again", child.role, child.index, _ending(status))
@@ -256,10 +297,10 @@ class Supervisor:
         """The exit status of the child's process; None when it serves on and wants a successor."""
         process = child.process
         assert process is not None
-        assert process.stdout is not None
-        while line := await process.stdout.readline():
+        child.is_starting, self._silent[process] = True, 0
+        while line := await self._read_word(process):
             if line == READY:
-                child.is_serving = True
+                child.is_serving, child.is_starting = True, False
                 child.ready.set()
                 self._write_workers()
                 for elder in child.elders:
@@ -270,14 +311,29 @@ class Supervisor:
         child.is_serving = any(elder.returncode is None for elder in child.elders)
         return await process.wait()
 
+    async def _read_word(self, process: asyncio.subprocess.Process) -> bytes:
+        """The next line that the process says, each of which shows that it is alive; empty once it has ended."""
+        assert process.stdout is not None
+        line = await process.stdout.readline()
+        if line and process in self._silent:  # else it is being killed
+            self._silent[process] = 0
+        elif not line:
+            self._silent.pop(process, None)
+        return line
+
     def _make_elder(self, child: Child) -> None:
         """Its process serves until its successor does, and then ends with its last connection."""
         elder = child.process
         assert elder is not None
         child.renewals += 1
-        child.elders[elder] = task = asyncio.create_task(elder.wait())
+        child.elders[elder] = task = asyncio.create_task(self._outlive(elder))
         task.add_done_callback(lambda _: child.elders.pop(elder, None))
         log.info("%s %d gets a successor", child.role, child.index)
+
+    async def _outlive(self, elder: asyncio.subprocess.Process) -> int:
+        while await self._read_word(elder):
+            pass
+        return await elder.wait()
 
     async def _end(self, child: Child) -> None:
         await asyncio.gather(*(self._end_process(child, process) for process in (child.process, *child.elders)))
@@ -311,6 +367,15 @@ class Supervisor:
             write_atomically(self._settings.workers_file, json.dumps({"supervisor": os.getpid(), "workers": rows}).encode())
         except OSError as error:
             log.warning("Can't write %s: %s", self._settings.workers_file, error.strerror)
+
+
+def tell_systemd(state: str) -> None:
+    """Send a line of sd_notify(3) if systemd, or who else started us, asked for that."""
+    place = os.environ.get("NOTIFY_SOCKET", "")
+    if not place:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
+        notify.sendto(state.encode(), "\0" + place[1:] if place.startswith("@") else place)
 
 
 def _ending(status: int) -> str:

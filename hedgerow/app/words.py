@@ -6,5 +6,11 @@ READY = b"ready\n"
 RENEW = b"renew\n"
 """A child serves on and wants a successor."""
 
+BEAT = b".\n"
+"""The event loop of a child goes round."""
+
+BEAT_EVERY_S = 1.0
+"""Seconds between two `BEAT`s of a child."""
+
 RETIRE = b"retire\n"
 """Its successor serves: it may go when its last connection is over."""

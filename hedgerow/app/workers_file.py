@@ -9,6 +9,15 @@ import signal
 from pathlib import Path
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, and neither stopped nor waiting to be buried: the supervisor notices that only a little later."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "TtZX"  # proc_pid_stat(5)
+
+
 def restart_inspectors(state: Path) -> int:
     """End the inspectors of the Hedgerow that runs on `state`; the supervisor starts them anew. Returns how many; 0 where none runs."""
     try:

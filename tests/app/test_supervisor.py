@@ -95,19 +95,21 @@ class Family(Supervisor):
 
     async def _start(self, child: Child) -> None:
         child.process = await asyncio.create_subprocess_exec(
-            "sh", "-c", self.script, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            "sh", "-c", self.script, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, process_group=0
         )
         self._write_workers()
 
 
-def run_family(tmp_path: Path, script: str, seconds: float) -> tuple[int, list[dict[str, object]]]:
-    """The exit status after SIGTERM at `seconds`, and what the workers' file says at the end."""
+def run_family(tmp_path: Path, script: str, seconds: float, held: float = 0.0) -> tuple[int, list[dict[str, object]]]:
+    """The exit status after SIGTERM at `seconds`, and what the workers' file says at the end. The supervisor's own loop is held up
+    for `held` seconds."""
     settings, lock = prepare(replace(settings_in(tmp_path), workers=1))
 
     async def main() -> int:
         family = Family(settings, lambda: None)
         family.script = script
         asyncio.get_running_loop().call_later(seconds, os.kill, os.getpid(), signal.SIGTERM)
+        asyncio.get_running_loop().call_later(1.0, time.sleep, held)
         return await family.run()
 
     status = asyncio.run(main())
@@ -134,3 +136,30 @@ def test_what_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert status == 0
     for row in rows:
         assert not Path(f"/proc/{row['pid']}").exists()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hedgerow.app.supervisor.BEAT_EVERY_S", 0.2)
+    monkeypatch.setattr("hedgerow.app.supervisor.PATIENCE_S", dict.fromkeys(("dns", "gate", "inspector", "control"), 1.0))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_falls_silent_is_killed_and_started_again(tmp_path: Path) -> None:
+    status, rows = run_family(tmp_path, "echo ready; sleep 60", 4.0)
+    assert status == 0
+    assert all(int(str(row["restarts"])) >= 1 for row in rows)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_is_slow_to_start_is_not_taken_for_silent(tmp_path: Path) -> None:
+    status, rows = run_family(tmp_path, "sleep 2.5; echo ready; while :; do echo .; sleep 0.1; done", 4.0)
+    assert status == 0
+    assert [row["restarts"] for row in rows if row["role"] == "control"] == [0]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_supervisor_that_was_held_up_itself_blames_nobody(tmp_path: Path) -> None:
+    status, rows = run_family(tmp_path, "echo ready; while :; do echo .; sleep 0.1; done", 5.0, held=3.0)
+    assert status == 0
+    assert [row["restarts"] for row in rows] == [0] * len(rows)

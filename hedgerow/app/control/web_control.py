@@ -18,6 +18,7 @@ from hedgerow.app.control.worker_watch import WorkerWatch
 from hedgerow.app.own_addresses import address_for_others, own_addresses
 from hedgerow.app.settings import EVERYWHERE, Endpoint, Settings
 from hedgerow.app.snapshot import View
+from hedgerow.app.workers_file import is_alive
 from hedgerow.blocklists.rules import Origin
 from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit, WorkerHealth
 from hedgerow.journal.record import Recorder
@@ -290,10 +291,13 @@ def next_midnight(now: float, timezone: str) -> float:
 
 def _health(row: dict[str, object]) -> WorkerHealth:
     role, pid = str(row["role"]), row.get("pid")
+    state = "running" if row.get("ready") else "starting"
+    if state == "running" and isinstance(pid, int) and not is_alive(pid):
+        state = "stopped"
     return WorkerHealth(
         name=f"{role}-{row['index']}",
         role=role,
-        state="running" if row.get("ready") else "starting",
+        state=state,
         since=float(str(row.get("since") or 0.0)),
         pid=int(str(pid)) if pid else None,
         restarts=int(str(row["restarts"])),

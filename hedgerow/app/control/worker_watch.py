@@ -13,7 +13,7 @@ from hedgerow.journal.record import Event, Recorder
 
 
 class WorkerWatch:
-    """`rows` are as the supervisor wrote them last; none where there is no such file."""
+    """`rows` are as the supervisor wrote them last."""
 
     def __init__(self, file: Path, metrics: Metrics, recorder: Recorder) -> None:
         self._file, self._metrics, self._recorder = file, metrics, recorder
@@ -31,7 +31,7 @@ class WorkerWatch:
         try:
             self.rows = json.loads(self._file.read_bytes())["workers"]
         except (OSError, ValueError, KeyError):
-            self.rows = []
+            pass  # what was said last holds until the supervisor says something else
         restarts, renewals = Counter[str](), Counter[str]()
         for row in self.rows:
             restarts[str(row["role"])] += int(str(row["restarts"]))

@@ -1,0 +1,116 @@
+"""Processes that hang: each is noticed and replaced, and systemd is told the truth."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_internet import SmallInternet
+from small_internet.clients import curl, kdig
+from small_internet.family import COMPUTER, LISTS, TABLET, family_policy
+from small_internet.running import Hedgerow, running_hedgerow, wait_until
+
+PATIENCE = 60.0
+
+
+class Systemd:
+    """What systemd would hear on its socket, read as it comes."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.heard = place, list[bytes]()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(place))
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while word := self._socket.recv(100):
+            self.heard.append(word)
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", str(self.place))
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture(scope="module")
+def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
+    listener = Systemd(tmp_path_factory.mktemp("systemd") / "notify")
+    yield listener
+    listener.close()
+
+
+@pytest.fixture(scope="module")
+def house(whole_internet: SmallInternet, systemd: Systemd) -> Iterator[Hedgerow]:
+    environment = {**os.environ, "NOTIFY_SOCKET": str(systemd.place)}
+    with running_hedgerow(
+        family_policy(whole_internet), lists=LISTS, upstream_authority=whole_internet.authority.root, environment=environment
+    ) as running:
+        yield running
+
+
+def test_systemd_hears_that_it_is_ready_and_goes_on(house: Hedgerow, systemd: Systemd) -> None:
+    assert house.ready_line
+    wait_until(lambda: systemd.heard.count(b"READY=1") == 1 and systemd.heard[-2:] == [b"WATCHDOG=1"] * 2, PATIENCE, "it is told")
+    assert set(systemd.heard) == {b"WATCHDOG=1", b"READY=1"}
+
+
+def answers_names(house: Hedgerow, _internet: SmallInternet) -> bool:
+    return kdig(house.dns, "bank.example", source=TABLET, timeout=1) is not None
+
+
+def opens_sites(house: Hedgerow, internet: SmallInternet) -> bool:
+    return curl(internet.url("bank.example", "/open"), proxy=house.proxy, source=TABLET, insecure=True, timeout=2).status == 200
+
+
+def inspects(house: Hedgerow, internet: SmallInternet) -> bool:
+    url = internet.url("www.school.example", "/secret/x")
+    return curl(url, proxy=house.proxy, source=COMPUTER, ca=house.authority, timeout=2).status == 403
+
+
+def is_healthy(house: Hedgerow, _internet: SmallInternet | None = None) -> bool:
+    return health(house) == 200
+
+
+def health(house: Hedgerow) -> int:
+    return curl(f"{house.web}/healthz", timeout=2).status
+
+
+@pytest.mark.parametrize(
+    ("role", "serves"), [("dns", answers_names), ("gate", opens_sites), ("inspector", inspects), ("control", is_healthy)]
+)
+def test_a_stopped_process_is_replaced(house: Hedgerow, internet: SmallInternet, role: str, serves: object) -> None:
+    assert callable(serves)
+    wait_until(lambda: serves(house, internet), PATIENCE, "it serves before")
+    wait_until(lambda: is_healthy(house), PATIENCE, "all is well before")
+    (stopped,) = house.pids(role)
+    os.kill(stopped, signal.SIGSTOP)
+    if role != "control":
+        wait_until(lambda: health(house) == 503, PATIENCE, "the health check says so")
+    wait_until(lambda: not Path(f"/proc/{stopped}").exists(), PATIENCE, "it is killed")
+    wait_until(lambda: serves(house, internet), PATIENCE, "another serves")
+    assert f"(process {stopped}) has not answered" in house.stderr
+    wait_until(lambda: is_healthy(house), PATIENCE, "all is well again")
+    counted = f'hedgerow_worker_restarts_total{{role="{role}"}} 1.0'
+    wait_until(lambda: counted in curl(f"{house.web}/metrics").text, PATIENCE, "it is counted")
+    assert house.pids(role) != [stopped]
+
+
+def test_those_that_were_stopped_together_with_the_supervisor_go_on(house: Hedgerow, internet: SmallInternet) -> None:
+    """As on a machine that slept, or was paused by its host, for longer than any process may be silent."""
+    family = house.all_pids()
+    before = house.stderr.count("has not answered")
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    assert kdig(house.dns, "bank.example", source=TABLET, timeout=5) is None, "nobody is awake"
+    for pid in family:  # the supervisor first
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: answers_names(house, internet) and is_healthy(house), PATIENCE, "all go on")
+    assert house.stderr.count("has not answered") == before
+    assert house.all_pids() == family
