@@ -13,7 +13,7 @@ from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision, Reason, Verdict
 from hedgerow.proxy.pages.answer import Answer
 from hedgerow.proxy.reading.codings import Excessive
-from hedgerow.proxy.reading.file_kinds import NEEDED, kind_of_content, kind_of_name, kind_of_type
+from hedgerow.proxy.reading.file_kinds import kind_of_content, kind_of_name, kind_of_type, may_change
 from hedgerow.proxy.reading.macros import MacroSearch
 from hedgerow.proxy.reading.page_scan import PageScan, PhraseBook
 from hedgerow.proxy.reading.page_text import BodyDecoder
@@ -24,6 +24,14 @@ _PAGES = frozenset({"text/html", "application/xhtml+xml", "", "*/*", "unknown/un
 
 _XML = ("/xml", "+xml")
 
+_MESSAGES = frozenset({
+    "application/json", "application/ndjson", "application/x-ndjson", "application/jsonl", "application/x-jsonl",
+    "application/jsonlines", "application/x-jsonlines", "application/json-lines", "application/json-seq", "application/x-json-stream",
+    "application/connect+proto", "application/protobuf", "application/x-protobuf",
+})  # fmt: skip
+"""Types that programs read, message by message, and no browser saves as a file or shows as a page."""
+
+_MEDIA = ("text/", "image/", "audio/", "video/", "font/", "application/javascript")
 _SHOWN = ("text/", "image/", "application/json", "application/javascript")
 
 MOST_UNPACKED = 16 * 1024 * 1024
@@ -42,7 +50,15 @@ class BodyWatch:
     """Seconds for which a page may be held: one that goes on for ever must be seen while it comes."""
 
     def __init__(
-        self, rules: ContentRules, decoder: BodyDecoder, scan: PageScan | None, refuse: Refuse, weighed: Callable[[str], None]
+        self,
+        rules: ContentRules,
+        decoder: BodyDecoder,
+        scan: PageScan | None,
+        refuse: Refuse,
+        weighed: Callable[[str], None],
+        *,
+        may_be_tar: bool = True,
+        may_be_xml: bool = True,
     ) -> None:
         self._files = frozenset(rules.files or ())
         self._limit = rules.page_limit or 0
@@ -50,6 +66,8 @@ class BodyWatch:
         self._scan = scan
         self._refuse = refuse
         self._weighed = weighed
+        self._may_be_tar = may_be_tar
+        self._may_be_xml = may_be_xml and "macros" in self._files
         self._unpacked = 0
         self._packed: deque[bytes] = deque()
         self._pieces: Iterator[bytes] | None = None
@@ -102,7 +120,8 @@ class BodyWatch:
     def _look_at(self, piece: bytes) -> Answer | None:
         if self._start is not None:
             self._start += piece
-            if len(self._start) >= NEEDED and (refused := self._judge_file()) is not None:
+            is_told = not may_change(self._start, may_be_tar=self._may_be_tar, may_be_xml=self._may_be_xml)
+            if is_told and (refused := self._judge_file()) is not None:
                 return refused
         elif self._macros is not None and (refused := self._judge_macros(piece)) is not None:
             return refused
@@ -167,9 +186,12 @@ def file_kind(rules: ContentRules, url: str, content_type: str, disposition: str
 
 def watch_of(
     rules: ContentRules, book: PhraseBook, content_type: str, encoding: str, refuse: Refuse, weighed: Callable[[str], None],
-    *, is_document: bool = False,
+    *, is_document: bool = False, is_saved: bool = False,
 ) -> BodyWatch | None:  # fmt: skip
-    """How an answer with such a head is watched; None: not at all. A browser shows what `is_document`, and XML may be a page then."""
+    """How an answer with such a head is watched; None: not at all.
+
+    A browser shows what `is_document`, and XML may be a page then. What `is_saved` becomes a file, whatever its type is.
+    """
     types = [each.partition(";")[0].strip() for each in content_type.lower().split(",")]  # of several, browsers take one or the other
     charset = _CHARSET.search(content_type.lower())
     decoder = BodyDecoder(encoding, charset[1] if charset is not None else "")
@@ -178,5 +200,12 @@ def watch_of(
     if is_page and not decoder.is_known:
         weighed("unreadable")
     scan = PageScan(book) if is_page and decoder.is_known else None
-    watch = BodyWatch(rules, decoder, scan, refuse, weighed)
-    return None if watch.is_done or types == ["text/event-stream"] else watch
+    if types == ["text/event-stream"] or (not is_saved and all(_is_of_messages(each) for each in types)):
+        return None
+    may_be_tar = is_saved or not all(each.startswith(_MEDIA) or each.endswith(_XML) for each in types)
+    watch = BodyWatch(rules, decoder, scan, refuse, weighed, may_be_tar=may_be_tar, may_be_xml=types != ["text/html"])
+    return None if watch.is_done else watch
+
+
+def _is_of_messages(media: str) -> bool:
+    return media in _MESSAGES or media.startswith("application/grpc") or media.endswith("+json")

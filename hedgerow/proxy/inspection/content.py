@@ -55,7 +55,10 @@ def watch(
         flow.metadata[REFUSAL] = refuse(Decision(Verdict.BLOCK, Reason.FILE, kind))
         return
     coding = fields.get("content-encoding", "")
-    found = watch_of(rules, book, media, coding, refuse, weighed, is_document=is_document(flow.request.headers))
+    found = watch_of(
+        rules, book, media, coding, refuse, weighed, is_document=is_document(flow.request.headers),
+        is_saved="attachment" in disposition.lower(),
+    )  # fmt: skip
     if found is not None:
         flow.metadata[WATCH] = found
 

@@ -9,7 +9,12 @@ import re
 from urllib.parse import unquote, urlsplit
 
 NEEDED = 512
-"""Bytes from which the kind of a file can be told."""
+"""Bytes from which the kind of a file can be told, whatever it is; most are told by the first few."""
+
+_NEEDED_OF_PROGRAM = 60
+_NEEDED_OF_TAR = 262
+_ZIP, _COMPOUND = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+_XML_BEGINS = (b"<?", b"<!", b"<p")
 
 _ENDINGS = {
     "executables": "apk appimage appx bat cmd cpl crx deb dll dmg exe hta ipa jar jnlp msi msix msp pif "
@@ -66,6 +71,34 @@ def kind_of_type(content_type: str) -> str | None:
     """
     media = content_type.partition(";")[0].strip().lower()
     return "macros" if ".macroenabled." in media else _BY_TYPE.get(media)
+
+
+def may_change(start: bytes, *, may_be_tar: bool = True, may_be_xml: bool = True) -> bool:
+    """Whether what follows these first bytes may still tell of another kind of file than they do.
+
+    A type that is shown (`may_be_tar` is false) is not saved as a tar; XML may be an office document in one file.
+
+    >>> may_change(b"{", may_be_tar=False), may_change(b"PK"), may_change(b"MZ" + bytes(60)), may_change(b"data: 1\\n")
+    (False, True, False, False)
+    """
+    if len(start) >= NEEDED:
+        return False
+    if start.startswith(b"MZ"):
+        return len(start) < _NEEDED_OF_PROGRAM
+    if start.startswith((_ZIP, _COMPOUND)) or any(sign.startswith(start) for sign in (_ZIP, _COMPOUND)):
+        return True
+    if may_be_xml and (not (begun := start.lstrip(b"\xef\xbb\xbf \t\r\n")[:2]) or begun == b"<" or begun in _XML_BEGINS):
+        return True
+    if any(len(start) < len(sign) and sign.startswith(start) for sign, _ in _BY_START):
+        return True
+    return may_be_tar and len(start) < _NEEDED_OF_TAR and _may_begin_tar(start)
+
+
+def _may_begin_tar(start: bytes) -> bool:
+    """Whether this may be the name of a file, padded with zeros, and numbers in octal digits (POSIX.1-1988, ustar)."""
+    name, _, padding = start[:100].partition(b"\0")
+    is_name = bool(name) and min(name) >= 0x20 and not padding.strip(b"\0")
+    return is_name and not start[100:124].strip(b"01234567 \0")
 
 
 def kind_of_content(start: bytes) -> str | None:

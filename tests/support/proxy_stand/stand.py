@@ -124,6 +124,7 @@ def proxy_stand(
     limits: Limits | None = None,
     *,
     tells: bool = True,
+    patience: float | None = None,
 ) -> Iterator[Stand]:
     """A running stand. `lists` are the texts of lists by category."""
     with tempfile.TemporaryDirectory(prefix="proxy-stand-") as name:
@@ -144,6 +145,7 @@ def proxy_stand(
             upstream_ca=net.authority.root,
             limits=limits or Limits(),
             tells=tells,
+            patience=patience,
         )
         with contextlib.ExitStack() as stack:
             inspector = Worker(run_inspector, world)

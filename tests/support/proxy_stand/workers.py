@@ -43,6 +43,7 @@ class World:
     pauses: tuple[Pause, ...] = ()
     limits: Limits = field(default_factory=Limits)
     tells: bool = True
+    patience: float | None = None  # seconds for which an answer may be held, where they are not the usual ones
 
     @property
     def inspector_socket(self) -> Path:
@@ -132,8 +133,10 @@ def run_inspector(pipe: Pipe, world: World) -> None:
 
 async def _run_inspector(pipe: Pipe, world: World) -> None:
     # mitmproxy is large and warns while it is imported: it is for this process alone.
+    from hedgerow.proxy.inspection.body_watch import BodyWatch
     from hedgerow.proxy.inspection.inspector import Inspector
 
+    BodyWatch.patience = world.patience or BodyWatch.patience
     builder = Builder(world)
     authority, key = ensure_authority(world.state / "ca"), load_key(world.state / "pass.key")
     refusals = Refusals(world.state / "pass-through")

@@ -3,6 +3,7 @@
 /bytes/N          N deterministic bytes (`bodies.body`), Range honoured; /chunked/N without a length
 /upload           the length and SHA-256 of what was sent; /deaf lets an HTTP/2 client send no more than its first window
 /slow/S           an echo after S seconds; /drip/N/S sends N bytes, S seconds apart; /endless never ends
+/talk/ID?type=T&first=TEXT  TEXT, and "second" once somebody asks for /go-on/ID
 /sse/N            N server-sent events, 50 ms apart, then the stream stays open; /websocket echoes messages
 /stale            an echo, but on a connection that has served before it hangs up (HTTP/1.1 only)
 /redirect?to=URL  302; /status/N answers with that status; /page is a small HTML page; /gzip/N is /bytes/N under gzip
@@ -190,6 +191,24 @@ async def _mirror(request: Request, exchange: Exchange, rest: str) -> None:
     await exchange.finish()
 
 
+async def _talk(request: Request, exchange: Exchange, rest: str) -> None:
+    query = {name: values[0] for name, values in parse_qs(urlsplit(request.record.target).query).items()}
+    await exchange.start(200, [("Content-Type", query["type"])], None)
+    await exchange.write(query["first"].encode("latin-1"))
+    await _may_go_on.setdefault(rest, asyncio.Event()).wait()
+    await exchange.write(b"second")
+    await exchange.finish()
+
+
+async def _go_on(_request: Request, exchange: Exchange, rest: str) -> None:
+    _may_go_on.setdefault(rest, asyncio.Event()).set()
+    await exchange.start(204, [], 0)
+    await exchange.finish()
+
+
+_may_go_on: dict[str, asyncio.Event] = {}
+
+
 async def _trailers(request: Request, exchange: Exchange, rest: str) -> None:
     """A chunked body with a checksum after it; over HTTP/1.1 only."""
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
@@ -258,6 +277,8 @@ _PAGES: dict[str, Callable[[Request, Exchange, str], Awaitable[None]]] = {
     "status": _status,
     "page": _page,
     "mirror": _mirror,
+    "talk": _talk,
+    "go-on": _go_on,
     "trailers": _trailers,
     "interim": _interim,
 }
