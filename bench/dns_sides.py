@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 POLICY = """
-network: {timezone: Europe/Lisbon, unknown_devices: child-8-12, upstream: [UPSTREAM], certificate: {chain: CHAIN, key: KEY}}
+network: {timezone: Europe/Lisbon, lists: starter, unknown_devices: child-8-12, upstream: [UPSTREAM], certificate: {chain: CHAIN, key: KEY}}
 people:
   mia: {age: 9, devices: [mia-tablet, mia-console, mia-laptop], bedtime: {every-day: "03:00-03:01"}}
   tom: {age: 15, devices: [tom-phone, tom-laptop, tom-console]}

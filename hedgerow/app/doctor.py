@@ -36,6 +36,7 @@ from hedgerow.dns.upstreams.inquiries import Upstreams
 from hedgerow.dns.upstreams.upstream import Ask, UpstreamError
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
+from hedgerow.policies.cautions import FEW_ADULT_SITES
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.proxy.authority import AuthorityError, load_authority
@@ -172,6 +173,9 @@ def _lists(status: dict[str, list[dict[str, object]]]) -> Iterator[Finding]:
     ill = [str(row["source"]) for row in lists if row["problem"]]
     fetched = ((str(row["source"]), float(str(row["fetched"]))) for row in lists if row.get("fetched"))
     old = [name for name, when in fetched if name.startswith("http") and time.time() - when > FRESH_LISTS_S]
+    if not any(row["category"] == "adult" and row["domains"] and not str(row["source"]).startswith("starter/") for row in lists):
+        mend = "hedgerow lists update; a policy with network: lists: starter needs an adult list of its own"
+        yield Finding("adult lists", Health.UNSURE, FEW_ADULT_SITES, mend)
     if ill:
         yield Finding("lists", Health.UNSURE, f"with problems, their last good copies filter: {', '.join(ill)}", update)
     if old:

@@ -158,6 +158,6 @@ def _rest(gateway: Gateway) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     _names("encrypted DNS by name", RESOLVERS, _BLOCK_BYPASS),
-    _names("sites of proxies and VPNs", PROXIES, f"{_BLOCK_BYPASS}; more lists: network: lists: recommended"),
+    _names("sites of proxies and VPNs", PROXIES, f"{_BLOCK_BYPASS}; hedgerow lists update fetches more lists"),
     *(_addresses, _search, _packets),
 )

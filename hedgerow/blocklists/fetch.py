@@ -21,12 +21,15 @@ from typing import IO
 
 import httpx
 
+from hedgerow import __version__
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.shelf import Fetched, Known, Outcome, Shelf, beside, pointer_of, read_shelf, rename, save
 from hedgerow.blocklists.sources import Source
 
 _AT_ONCE = 4
 _HEAD = 512
+_USER_AGENT = f"hedgerow/{__version__}"
+"""All that a publisher learns of this installation, beside its address."""
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|script|\?xml|!--)", re.IGNORECASE)
 
 
@@ -47,6 +50,10 @@ class _RefusedError(Exception):
 
 class _UnreachableError(Exception):
     """The download failed in a way that may pass."""
+
+
+class _NoConnectionError(_UnreachableError):
+    """There is no way to the server now. The caller asks again later: trying at once would not help."""
 
 
 Judge = Callable[[Source, Source | None], str]
@@ -161,6 +168,8 @@ def _download_patiently(source: Source, pointer: Path, known: Known | None, erra
     for attempt in range(limits.attempts):
         try:
             return _download(source, pointer, known, errand)
+        except _NoConnectionError:
+            raise
         except _UnreachableError:
             if attempt + 1 == limits.attempts:
                 raise
@@ -171,7 +180,7 @@ def _download_patiently(source: Source, pointer: Path, known: Known | None, erra
 
 def _download(source: Source, pointer: Path, known: Known | None, errand: _Errand) -> Known | None:
     url, limits = source.url or "", errand.limits
-    headers = {"User-Agent": "hedgerow"}
+    headers = {"User-Agent": _USER_AGENT}
     if known is not None:
         headers |= {"If-None-Match": known.etag} if known.etag else {}
         headers |= {"If-Modified-Since": known.last_modified} if known.last_modified else {}
@@ -186,6 +195,8 @@ def _download(source: Source, pointer: Path, known: Known | None, errand: _Erran
                 etag, modified = response.headers.get("etag", ""), response.headers.get("last-modified", "")
                 newer = Known(f"{pointer.stem}-{digest[:10]}.list", digest, etag, modified)
                 rename(file, pointer.parent / newer.file)
+    except httpx.ConnectTimeout as error:
+        raise _NoConnectionError("the server does not answer") from error
     except httpx.TimeoutException as error:
         raise _UnreachableError("the server was too slow") from error
     except httpx.RemoteProtocolError as error:
@@ -195,7 +206,8 @@ def _download(source: Source, pointer: Path, known: Known | None, errand: _Erran
     except httpx.HTTPError as error:
         if isinstance(error.__cause__, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise _RefusedError(f"the server's certificate is not trusted: {error}") from error
-        raise _UnreachableError(f"the download failed: {error}") from error
+        unreachable = _NoConnectionError if isinstance(error, httpx.ConnectError) else _UnreachableError
+        raise unreachable(f"the download failed: {error}") from error
     return newer
 
 

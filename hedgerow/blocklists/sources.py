@@ -41,7 +41,7 @@ def starter_sources(folder: Path = DATA / "starter") -> tuple[Source, ...]:
 @dataclass(frozen=True, slots=True)
 class PublicSource:
     """A list that somebody publishes, as `data/sources.yaml` knows it. `size` is a rough number of rules; `default_for` are the
-    profiles for which it is fetched when a policy asks for the recommended lists."""
+    profiles for which it is fetched unless a policy keeps to the starter lists."""
 
     name: str
     category: str

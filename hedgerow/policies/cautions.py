@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from hedgerow.policies.dues import Due, dues
 from hedgerow.policies.model import Policy, TargetKind
+from hedgerow.policies.network import Lists
 from hedgerow.policies.reading.network_settings import shown_network
 from hedgerow.policies.recognise import honours_host_name
 from hedgerow.policies.services import Services
 
+FEW_ADULT_SITES = "only the starter lists filter adult sites: most adult sites are open"
 _WIDER = {"vpn": ("bypass",)}  # under which category lists have a group's services, where that has another name
 
 
@@ -19,6 +21,7 @@ def cautions(policy: Policy, now: float) -> tuple[str, ...]:
         *_named_by_hearsay(policy),
         *_overlaps(policy),
         *_open_anyway(policy),
+        *_few_lists(policy),
         *(_told(due, now) for due in dues(policy) if due.is_due(now)),
     )
 
@@ -63,6 +66,11 @@ def _open_anyway(policy: Policy) -> Iterator[str]:
                 if service is None or not closed & {service.group, *service.domains, *service.urls, *_WIDER.get(service.group, ())}:
                     otherwise = f"open for {person.name} at other times too: `only` in place of `allow` would close it then"
                     yield f"{timed.origin}: {target.name} is {otherwise}"
+
+
+def _few_lists(policy: Policy) -> Iterator[str]:
+    if policy.network.lists is Lists.STARTER and all(source.category != "adult" for source in policy.lists):
+        yield f"{FEW_ADULT_SITES}, because of `network: lists: starter`: without that line, public lists are fetched"
 
 
 def _told(due: Due, now: float) -> str:

@@ -83,10 +83,10 @@ class UnopenedSeats(StrEnum):
 
 
 class Lists(StrEnum):
-    """Which lists are used beside those that the policy names."""
+    """Which lists are used beside those that the policy names: the recommended ones by default."""
 
-    STARTER = "starter"  # those that come with Hedgerow: nobody is asked for anything
-    RECOMMENDED = "recommended"  # also the public ones that are recommended for the profiles in use
+    STARTER = "starter"  # those that come with Hedgerow: no publisher is asked
+    RECOMMENDED = "recommended"  # also the public ones that are recommended for the profiles in use: the default
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Network:
     reachable: tuple[IPv4Network | IPv6Network, ...] = ()
     ports: tuple[int, ...] = (80, 443)
     upstream: tuple[str, ...] = ()
-    lists: Lists = Lists.STARTER
+    lists: Lists = Lists.RECOMMENDED
     resolver: ResolverSettings = field(default_factory=ResolverSettings)
     holidays: tuple[date, ...] = ()
     server_name: str | None = None

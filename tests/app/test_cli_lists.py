@@ -76,7 +76,7 @@ def test_compile_and_lookup(tmp_path: Path) -> None:
 
 
 def test_what_was_updated_is_looked_up_before_anything_has_run(tmp_path: Path) -> None:
-    (tmp_path / "hedgerow.yaml").write_text("lists: [{category: gambling, path: list.txt}]\n")
+    (tmp_path / "hedgerow.yaml").write_text("network: {lists: starter}\nlists: [{category: gambling, path: list.txt}]\n")
     (tmp_path / "list.txt").write_text("a.example\n")
     status, _output, errors = run("lookup", "--state", "state", "a.example", cwd=tmp_path)
     assert (status, "holds no compiled lists" in errors) == (2, True)

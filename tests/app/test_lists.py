@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from list_server import ListServer, text
 
 from hedgerow.app.control import lists as lists_module
-from hedgerow.app.control.compile_job import CompileJob, FetchJob, run_compile
+from hedgerow.app.control.compile_job import CompileJob, FetchJob, run_compile, run_fetch
 from hedgerow.app.control.lists import ListKeeper, fingerprint, recommended_sources, sources_of
 from hedgerow.blocklists import layers
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compile import CompileReport
 from hedgerow.blocklists.generation import REPORT, read_meta
 from hedgerow.blocklists.shelf import Fetched, Outcome
-from hedgerow.blocklists.sources import Source
+from hedgerow.blocklists.sources import Source, public_sources
 from hedgerow.policies.model import Policy
-from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.reading.load import load_policy, parse_policy
+
+STARTER = "network: {lists: starter}\n"
 
 
 def policy_of(folder: Path, body: str) -> Policy:
@@ -32,7 +37,10 @@ def test_two_lists_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "list.txt").write_text(content)
     # Starter lists have names of their own; a list of the user may be called like one of them.
-    body = "lists:\n  - {category: adult, path: one/list.txt, name: starter/adult}\n  - {category: adult, path: two/list.txt, name: mine}\n"
+    body = (
+        STARTER
+        + "lists:\n  - {category: adult, path: one/list.txt, name: starter/adult}\n  - {category: adult, path: two/list.txt, name: mine}\n"
+    )
     keeper, policy = ListKeeper(tmp_path / "state"), policy_of(tmp_path, body)
     assert asyncio.run(keeper.compile(policy))
     starter, *_, first, second = [row for row in keeper.health(policy) if row.category == "adult"]
@@ -211,9 +219,12 @@ async def compile_here(job: CompileJob) -> CompileReport:
 
 
 def test_recommended_lists_are_those_of_the_profiles_in_use(tmp_path: Path) -> None:
-    assert recommended_sources(policy_of(tmp_path, "")) == []
-    assert all(source.url is None for source in sources_of(policy_of(tmp_path, "")))
-    network = "network: {lists: recommended, unknown_devices: adult}\n"
+    """They are the default, also where there is no policy file; one line leaves them out."""
+    assert recommended_sources(load_policy(None)) == recommended_sources(policy_of(tmp_path, "")) != []
+    starter = policy_of(tmp_path, STARTER)
+    assert recommended_sources(starter) == []
+    assert all(source.url is None for source in sources_of(starter))
+    network = "network: {unknown_devices: adult}\n"
     adults = {source.name for source in recommended_sources(policy_of(tmp_path, network))}
     family = {source.name for source in recommended_sources(policy_of(tmp_path, network + "people: {mia: {age: 6}}\n"))}
     assert "urlhaus" in adults
@@ -221,6 +232,56 @@ def test_recommended_lists_are_those_of_the_profiles_in_use(tmp_path: Path) -> N
     assert {"hagezi-nsfw", "hagezi-bypass", "ut1-sexual-education"} <= family
     named = policy_of(tmp_path, network + "lists: [{source: urlhaus}]\n")
     assert [source.name for source in sources_of(named)].count("urlhaus") == 1
+    own = "profiles: {ours: {extends: child-8-12}}\npeople: {mia: {profile: ours}}\n"
+    assert "hagezi-nsfw" in {source.name for source in recommended_sources(policy_of(tmp_path, network + own))}
+
+
+@pytest.fixture
+def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[ListServer]:
+    """Publishes every recommended list on this machine; none is there yet."""
+    with ListServer().serving() as server:
+        local = {name: replace(each, url=f"{server.root}/{name}", format="auto") for name, each in public_sources().items()}
+        monkeypatch.setattr(lists_module, "public_sources", lambda: local)
+        yield server
+
+
+async def fetch_here(job: FetchJob) -> tuple[Fetched, ...]:
+    return run_fetch(job)
+
+
+def test_the_default_lists_are_fetched_and_the_starter_lists_hold_before_and_after(tmp_path: Path, publisher: ListServer) -> None:
+    policy, keeper = load_policy(None), ListKeeper(tmp_path / "state")
+    publisher.paths["/hagezi-nsfw"] = text("".join(f"adult-{number}.example\n" for number in range(200)).encode())
+    assert asyncio.run(keeper.take_up(policy, None))
+    assert publisher.asked == [], "a start waits for nobody"
+    assert (names_of(keeper, "www.tiktok.com"), names_of(keeper, "adult-7.example")) == ({"social"}, set())
+    asyncio.run(keeper.fetch_if_due(policy))
+    assert keeper.is_stale(policy)
+    assert asyncio.run(keeper.compile(policy))
+    assert (names_of(keeper, "www.tiktok.com"), names_of(keeper, "adult-7.example")) == ({"social"}, {"adult"})
+
+
+def test_many_lists_that_fail_are_one_warning_and_asked_for_after_growing_pauses(
+    tmp_path: Path, publisher: ListServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, keeper, now = load_policy(None), ListKeeper(tmp_path / "state"), 1000.0
+    monkeypatch.setattr(lists_module, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    monkeypatch.setattr(lists_module, "fetch_apart", fetch_here)
+
+    def asked() -> int:
+        before = len(publisher.asked)
+        asyncio.run(keeper.fetch_if_due(policy))
+        return len(publisher.asked) - before
+
+    count = len(recommended_sources(policy))
+    assert asked() == count > 20
+    for pause in (60, 120, 240, 480, 960, 1920, 3600, 3600):
+        now += pause - 1
+        assert asked() == 0
+        now += 2
+        assert asked() == count
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert f"{count} of {count} lists could not be fetched" in warning
 
 
 def test_a_list_is_asked_for_again_when_its_time_has_come(tmp_path: Path) -> None:
@@ -250,7 +311,10 @@ def test_a_list_is_asked_for_again_when_its_time_has_come(tmp_path: Path) -> Non
 
 def test_pruning_leaves_what_is_in_force(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.example\n")
-    keeper, policy = ListKeeper(tmp_path / "state"), policy_of(tmp_path, "lists: [{category: adult, path: list.txt}]\n")
+    keeper, policy = (
+        ListKeeper(tmp_path / "state"),
+        policy_of(tmp_path, STARTER + "lists: [{category: adult, path: list.txt}]\n"),
+    )
     assert asyncio.run(keeper.compile(policy))
     first = keeper.generation
     assert first is not None

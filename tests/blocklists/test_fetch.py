@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from hedgerow import __version__
 from hedgerow.blocklists.fetch import Limits, fetch_all
 from hedgerow.blocklists.shelf import Fetched, Outcome, accept_held, copy_of
 from hedgerow.blocklists.sources import Source
@@ -47,10 +49,12 @@ class ListServer:
     def __init__(self) -> None:
         self.serve: Callable[[Handler], None] = lambda handler: answer(handler, 200, GOOD)
         self.conditions: list[str | None] = []
+        self.headers: list[dict[str, str]] = []
         outer = self
 
         class Bound(Handler):
             def do_GET(self) -> None:
+                outer.headers.append({name.lower(): value for name, value in self.headers.items()})
                 outer.conditions.append(self.headers["if-none-match"] or self.headers["if-modified-since"])
                 outer.serve(self)
 
@@ -228,3 +232,24 @@ def test_kept_copies_are_found_without_a_network(server: ListServer, tmp_path: P
     assert copy_of(known, tmp_path).path == fetched.source.path
     assert copy_of(unknown, tmp_path).path is None
     assert len(server.conditions) == 1
+
+
+def test_a_publisher_learns_nothing_but_the_version(server: ListServer, tmp_path: Path) -> None:
+    (fetched,) = fetch_all([Source("list", "adult", url=server.url)], tmp_path, limits=QUICK)
+    assert fetched.outcome == Outcome.NEW
+    (headers,) = server.headers
+    assert headers.pop("user-agent") == f"hedgerow/{__version__}"
+    assert headers.keys() == {"host", "accept", "accept-encoding", "connection"}
+    assert headers["host"] in server.url
+
+
+def test_without_a_way_to_the_server_it_is_tried_once(tmp_path: Path) -> None:
+    tried = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        tried.append(request.url)
+        raise httpx.ConnectError("[Errno -2] Name or service not known")
+
+    client = httpx.Client(transport=httpx.MockTransport(refuse))
+    (fetched,) = fetch_all([Source("list", "adult", url="https://lists.example/list")], tmp_path, client, QUICK)
+    assert (fetched.outcome, len(tried)) == (Outcome.MISSING, 1)

@@ -548,3 +548,13 @@ def test_what_a_seat_is_before_its_guest_comes_is_said_as_the_policy_has_it(web,
     with client(web) as browser:
         page = browser.get("/devices").text
     assert ("its welcome page and nothing else" in page, "has the rules for a child" in page) == (is_closed, not is_closed)
+
+
+def test_the_page_of_lists_says_when_most_adult_sites_are_open(web):
+    starter, own = ListHealth("starter/adult", "adult", 117, NOW), ListHealth("hagezi-nsfw", "adult", 0, None)
+    said = "most adult sites are open"
+    with httpx.Client(base_url=web.url, trust_env=False) as browser:
+        web.change_status(lists=(starter, own))
+        assert said in browser.get("/lists").text, "the public list has not come yet"
+        web.change_status(lists=(starter, replace(own, domains=111_000)))
+        assert said not in browser.get("/lists").text

@@ -14,7 +14,7 @@ import pytest
 from small_internet import SmallInternet
 from small_internet.clients import kdig
 from small_internet.family import LISTS, PEOPLE, TABLET, family_policy
-from small_internet.running import Hedgerow, executable, hedgerow_command, network_section, running_hedgerow
+from small_internet.running import Hedgerow, executable, hedgerow_command, network_section, running_hedgerow, wait_until
 
 FREE_PORTS = ("--dns", "127.0.0.1:0", "--proxy", "127.0.0.1:0", "--web", "127.0.0.1:0")
 NOBODY = 65534
@@ -117,6 +117,10 @@ def test_an_empty_policy_is_a_safe_network(internet: SmallInternet, tmp_path: Pa
     assert done.returncode == 0, done.stdout + done.stderr
     with running_hedgerow("", options=("--profile", "small")) as running:
         assert addresses(running, "www.pornhub.com") == ["0.0.0.0"]
+        wait_until(lambda: "lists could not be fetched" in running.stderr, 60, "the publishers are asked, by default")
+        told = [line for line in running.stderr.splitlines() if "fetched" in line]
+        assert len(told) == 1, "one warning, however many lists"
+        assert addresses(running, "www.pornhub.com") == ["0.0.0.0"], "without the internet the starter lists hold"
 
 
 UDP_LIMIT = 65507

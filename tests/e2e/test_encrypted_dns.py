@@ -117,7 +117,7 @@ def test_another_hedgerow_asks_it(encrypted: Hedgerow, whole_internet: SmallInte
     """As upstreams that are given by name, whose address stands under `records`, and whose CA under `--upstream-ca`."""
     https, quic = (f"{scheme}://{NAME}:{place(encrypted, kind)[1]}" for scheme, kind in (("https", "doh"), ("quic", "doq")))
     policy = (
-        f"network:\n  upstream: ['{https}']\n  forward: {{news.example: '{quic}'}}\n  records: {{{NAME}: 127.0.0.1}}\n"
+        f"network:\n  lists: starter\n  upstream: ['{https}']\n  forward: {{news.example: '{quic}'}}\n  records: {{{NAME}: 127.0.0.1}}\n"
         "  reachable: [127.0.0.0/8]\n"
     )
     with running_hedgerow(policy, upstream_authority=encrypted.authority) as other:

@@ -36,6 +36,7 @@ def everywhere(public: Path) -> Iterator[Hedgerow]:
     policy = f"""
 network:
   timezone: UTC
+  lists: starter
   lan: [127.0.0.0/8, "::1/128"]
   server_name: {SERVER_NAME}
   certificate: {{chain: {public}/chain.pem, key: {public}/key.pem}}
@@ -73,7 +74,7 @@ def test_the_other_pages_answer_there_too(everywhere: Hedgerow, place: str) -> N
 
 
 def test_what_listens_at_one_address_is_shown_at_that() -> None:
-    with running_hedgerow("network: {timezone: UTC, lan: [127.0.0.0/8]}\n", web="127.0.0.8:0") as running:
+    with running_hedgerow("network: {timezone: UTC, lists: starter, lan: [127.0.0.0/8]}\n", web="127.0.0.8:0") as running:
         port = parse_address(running.web.removeprefix("http://"))[1]
         page = curl(f"{running.web}/certificate", source="127.0.0.9")
         assert f"https://127.0.0.8:{port}/certificate/trusted.svg" in page.text
@@ -83,7 +84,7 @@ def test_what_listens_at_one_address_is_shown_at_that() -> None:
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0"])
 def test_the_address_in_the_ready_line_opens_in_a_browser_here(listen: str) -> None:
     """Before anybody has set a password it leads to the guide."""
-    policy = """network: {lan: [127.0.0.0/8, "::1/128"]}"""
+    policy = """network: {lists: starter, lan: [127.0.0.0/8, "::1/128"]}"""
     with running_hedgerow(policy, web=listen) as running:
         page = curl(running.web)
         assert (page.status, page.headers["location"]) == (303, ["/start"])

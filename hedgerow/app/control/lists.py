@@ -39,7 +39,7 @@ from hedgerow.blocklists.shelf import Copy, Fetched, accept_held, copy_of, point
 from hedgerow.blocklists.sources import Source, public_sources, starter_sources
 from hedgerow.blocklists.unpack import files_of
 from hedgerow.dashboards.api.control import ListHealth
-from hedgerow.policies.model import Policy
+from hedgerow.policies.model import Policy, Profile
 from hedgerow.policies.network import Lists
 
 if TYPE_CHECKING:
@@ -52,15 +52,19 @@ AT_ONCE_BYTES = 16 << 20
 SETTLED_S = 3600.0
 """After so long without a change, lists in two layers are compiled to one, whose look-ups are faster."""
 FETCH_EVERY_S = 24 * 3600.0
-FETCH_AGAIN_S = 15 * 60.0
+FETCH_AGAIN_S = 60.0
+"""After a list failed for the first time; twice as long after each further one."""
+FETCH_AGAIN_AT_MOST_S = 3600.0
 WHILE_FETCHING_S = 15.0
+MANY_FAILURES = 3
+"""So many are told one by one; more become one line, and `hedgerow lists status` has them all."""
 _WHOLE = "-whole"
 ASKED_BEFORE = 0.75
 """Of the time after which a list is too old: by then its server has been asked again."""
 
 
 def sources_of(policy: Policy) -> tuple[Source, ...]:
-    """The starter lists, those that the policy names, and the recommended ones where it asks for them."""
+    """The starter lists, those that the policy names, and the recommended ones unless it keeps to the starter lists."""
     own = [
         Source(each.name, each.category, Path(each.path) if each.path else None, each.url, each.format or "auto", each.refresh)
         for each in policy.lists
@@ -81,12 +85,22 @@ def place_of(name: str, policy: Policy) -> str:
 
 
 def recommended_sources(policy: Policy) -> list[Source]:
-    """The public lists that are meant for a profile in use, if the policy asks for them."""
+    """The public lists that are meant for a profile in use, unless the policy keeps to the starter lists.
+
+    A profile of the policy's own counts as a child's or an adult's, by what it extends.
+    """
     if policy.network.lists != Lists.RECOMMENDED:
         return []
     people, devices = (person.profile for person in policy.people.values()), (device.profile for device in policy.devices.values())
-    used = {policy.network.unknown_devices, *people, *devices}
+    used = {_built_in(policy.profiles[name]) for name in (policy.network.unknown_devices, *people, *devices)}
     return [source.as_source() for source in public_sources().values() if used.intersection(source.default_for)]
+
+
+def _built_in(profile: Profile) -> str:
+    """The built-in profile for which lists are recommended that fit this one."""
+    if any(profile.name in source.default_for for source in public_sources().values()):
+        return profile.name
+    return "child-8-12" if profile.tag == "user_child" else "adult"
 
 
 def fingerprint(sources: Sequence[Source]) -> str:
@@ -112,6 +126,20 @@ def _written(source: Source) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class _Failure:
+    """A list that could not be fetched `times` times in a row, at last at `at` of the monotonic clock."""
+
+    at: float
+    times: int
+    problem: Problem
+
+    @property
+    def pause(self) -> float:
+        """Seconds until it is asked for again."""
+        return float(min(FETCH_AGAIN_S * 2 ** min(self.times - 1, 16), FETCH_AGAIN_AT_MOST_S))
+
+
+@dataclass(frozen=True, slots=True)
 class ListProgress:
     """Who wants to hear how it goes: each list that was fetched, the bytes of each download, the name of each list compiled."""
 
@@ -133,7 +161,7 @@ class ListKeeper:
         self._one_job = one_job
         self._turn: AbstractAsyncContextManager[object] = asyncio.Lock() if one_job else nullcontext()
         self._copies: dict[Source, tuple[int, Copy]] = {}
-        self._failed: dict[Source, tuple[float, Problem]] = {}
+        self._failed: dict[Source, _Failure] = {}
         self._compiled: tuple[Source, ...] = ()
         self._compiled_at = 0.0
         self._is_layered = False
@@ -225,16 +253,26 @@ class ListKeeper:
                 fetched = run_fetch(job, self._progress.fetched, self._progress.received) if self._progress else await fetch_apart(job)
         except (CompileError, OSError) as error:
             self._fail(error)
-            self._failed |= {each: (time.monotonic(), Problem(each.name, None, None, self.problem, each.url or "")) for each in wanted}
+            for source in wanted:
+                self._note_failure(source, Problem(source.name, None, None, self.problem, source.url or ""))
             return
         finally:
             self._is_fetching = False
+        news = []
         for source, each in zip(wanted, fetched, strict=True):
-            self._failed.pop(source, None)
-            if each.problem:
-                if self._progress is None:  # who else wants to hear of it has been told
-                    log.warning("%s", each.problem)
-                self._failed[source] = (time.monotonic(), each.problem)
+            if each.problem is None:
+                self._failed.pop(source, None)
+            elif self._note_failure(source, each.problem):
+                news.append(each.problem)
+        if self._progress is None:  # who else wants to hear of it has been told
+            _warn(news, len(wanted))
+
+    def _note_failure(self, source: Source, problem: Problem) -> bool:
+        """Remembers a failure; False where the same list failed the time before and nothing new is held back."""
+        before = self._failed.get(source)
+        self._failed[source] = _Failure(time.monotonic(), before.times + 1 if before else 1, problem)
+        is_held = bool(self._copy(source).held)
+        return before is None or (is_held and before.problem.message != problem.message)
 
     def accept(self, policy: Policy, name: str) -> bool:
         """Takes the copy of a list that is held back into use; False where none is held back.
@@ -257,14 +295,15 @@ class ListKeeper:
     def _is_due(self, source: Source) -> bool:
         copy = self._copy(source)
         if source in self._failed and not copy.held:
-            return time.monotonic() - self._failed[source][0] > FETCH_AGAIN_S
+            return time.monotonic() - self._failed[source].at > self._failed[source].pause
         every = min(FETCH_EVERY_S, ASKED_BEFORE * source.refresh) if source.refresh else FETCH_EVERY_S
         return copy.checked is None or time.time() - copy.checked > every
 
     def problems(self, policy: Policy) -> tuple[Problem, ...]:
         """What is wrong with the lists now."""
         told = [Problem(each.name, None, None, text, each.url or "") for each in sources_of(policy) if (text := self._trouble(each))]
-        return (*told, *(self.report.problems if self.report else ()))
+        missing = {source.name for source in self._compiled if source.url and source.path is None}  # of these the fetcher tells
+        return (*told, *(each for each in (self.report.problems if self.report else ()) if each.source not in missing))
 
     def _trouble(self, source: Source) -> str:
         """What is wrong with a source apart from its lines."""
@@ -274,7 +313,7 @@ class ListKeeper:
         age = self._age(source, copy)
         if source.refresh is not None and age is not None and age > source.refresh:
             return f"not refreshed for {age / 3600:,.0f} hours, and good for {source.refresh / 3600:,.0f}"
-        return self._failed[source][1].message if source in self._failed else ""
+        return self._failed[source].problem.message if source in self._failed else ""
 
     def _age(self, source: Source, copy: Copy) -> float | None:
         if source.url:
@@ -326,6 +365,16 @@ class ListKeeper:
                 with suppress(OSError, ValueError, KeyError, TypeError):
                     used.update(source.parsed for source in read_meta(generation).sources) if generation else None
             ParsedLists(self._folders.parsed).prune(used)
+
+
+def _warn(problems: Sequence[Problem], asked: int) -> None:
+    """A line for each of a few problems. Where many lists failed, the cause is most probably one: no internet."""
+    if len(problems) <= MANY_FAILURES:
+        for problem in problems:
+            log.warning("%s", problem)
+        return
+    told = f"{len(problems)} of {asked} lists could not be fetched; what is there goes on filtering, and they are asked for again"
+    log.warning("%s. The first: %s", told, problems[0])
 
 
 def newest_generation(folders: ListFolders) -> Path | None:

@@ -90,6 +90,12 @@ class Status:
     free_bytes: int = 0
     certificates: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def knows_few_adult_sites(self) -> bool:
+        """Whether the starter list alone filters adult sites: because others are not fetched yet, or because none is wanted."""
+        adult = [each for each in self.lists if each.category == "adult" and each.domains]
+        return all(each.source.startswith("starter/") for each in adult)
+
 
 @dataclass(frozen=True, slots=True)
 class OwnNames:

@@ -68,7 +68,7 @@ def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], defa
         reachable=read_networks(tree, ("network", "reachable"), raw.reachable),
         ports=(80, 443) if raw.ports is None else tuple(raw.ports),
         upstream=tuple(raw.upstream),
-        lists=raw.lists or Lists.STARTER,
+        lists=raw.lists or Lists.RECOMMENDED,
         resolver=read_resolver(raw, tree, _check_upstream),
         server_name=_server_name(tree, raw.server_name),
         certificate=_certificate(tree, raw),

@@ -28,6 +28,7 @@ POLICY = f"""
 network:
   timezone: UTC
   country: GB
+  lists: starter
   lan: [{LAN4}.0/24, "{LAN6}:/64", "fe80::/10"]
   upstream: [9.9.9.9]
   ports: [80, 443, 8443]

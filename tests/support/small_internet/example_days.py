@@ -86,7 +86,7 @@ def policy_of(example: Example, net: SmallInternet) -> dict[str, Any]:
         text = text.replace(old, new)
     policy: dict[str, Any] = yaml.safe_load(text)
     ours = yaml.safe_load(network_section(net))["network"]
-    policy["network"] |= {key: ours[key] for key in ("upstream", "reachable", "ports")}
+    policy["network"] |= {key: ours[key] for key in ("upstream", "reachable", "ports", "lists")}
     if all(entry.get("category") != "gambling" for entry in policy.setdefault("lists", [])):
         policy["lists"].append({"category": "gambling", "path": "lists/gambling.txt"})
     return policy

@@ -19,6 +19,12 @@ from small_internet.whole import SmallInternet
 
 START_SECONDS = 60.0
 END_SECONDS = 10.0
+_NOWHERE = "http://127.0.0.1:9"
+_NO_INTERNET = {
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), _NOWHERE),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,127.0.0.0/8,localhost,::1"),
+}
+"""Sends what would leave this machine to a port at which nobody listens: whoever publishes lists is never asked by a test."""
 ROLES = ("dns", "gate", "inspector", "control")
 _READY = re.compile(r"hedgerow ready dns=(\S+) proxy=(\S+) web=(http://\S+)(?: \w+=\S+)*\s*")
 
@@ -95,7 +101,13 @@ def parse_address(text: str) -> Address:
 
 def hedgerow_command(*arguments: str, cwd: Path | None = None, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
     """Runs `hedgerow ARGUMENTS` to its end, whatever its exit status."""
-    return subprocess.run([executable(), *arguments], capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd)
+    command = [executable(), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd, env=without_internet())
+
+
+def without_internet(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a program that may reach this machine only; `environment` None: that of this one."""
+    return {**(os.environ if environment is None else environment), **_NO_INTERNET}
 
 
 def executable() -> str:
@@ -108,6 +120,7 @@ def network_section(net: SmallInternet, *, timezone: str = "UTC", lan: Sequence[
     return (
         "network:\n"
         f"  timezone: {timezone}\n"
+        "  lists: starter\n"  # whoever publishes lists is never asked by a test
         f"  lan: [{', '.join(f'"{each}"' for each in lan)}]\n"
         f'  upstream: ["{net.nameserver.upstream}"]\n'
         "  reachable: [127.0.0.0/8]\n"
@@ -151,7 +164,9 @@ def running_hedgerow(
         command += ["--dns", dns, "--proxy", proxy, "--web", web, "--workers", str(workers), *options]
         command += ["--upstream-ca", str(upstream_authority)] if upstream_authority else []
         with (directory / "stderr.txt").open("w") as errors:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory, env=environment)
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=directory, env=without_internet(environment)
+            )
         with process:
             yield from _supervised(process, directory)
 
