@@ -22,7 +22,7 @@ from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 
-from hedgerow.proxy.inspection.engine.http_engine import HttpLayer, HTTPMode, OriginServer
+from hedgerow.proxy.inspection.engine.http_engine import HttpLayer, HTTPMode, OriginServer, http1_portion
 from hedgerow.proxy.inspection.judging import Inspection
 from hedgerow.proxy.inspection.lines.line import Line
 from hedgerow.proxy.inspection.lines.origins import Origin, OriginError, Waiting
@@ -43,7 +43,8 @@ class Exchange:
 
     def __init__(self, office: Office, line: Line, context: Context, offers: tuple[str, ...]) -> None:
         self.line = line
-        self.began = self._rested = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self.began = self._rested = self._loop.time()
         self._moved = 0
         self.client = context.client
         self.is_over = False
@@ -70,6 +71,7 @@ class Exchange:
         self._clogged: frozenset[Connection] = frozenset()
         self._is_overfull = False
         self._held = bytearray()
+        self._turn: asyncio.Handle | None = None  # when more of what is held is processed
         line.owner = self
         office.entered(self)
 
@@ -118,14 +120,41 @@ class Exchange:
             self._has_spoken = True
             if self.client.tls:
                 self._office.inspection.certificate_accepted(self.client, self._context.server.address)
-        if self._working:
-            self._held += data
+        self._held += data
+        if not self._must_hold:
+            self._take_turn()
+        if self._held:
             self._regulate()
-        else:
+
+    @property
+    def _must_hold(self) -> bool:
+        """Whether what the client sends must wait: for an origin, an answer, its own reading, or the connection's next turn."""
+        return bool(self._working) or self._turn is not None or self.line in self._stalled or self._is_answering
+
+    @property
+    def _is_answering(self) -> bool:
+        return self._layer is not None and self._layer.is_answering
+
+    def _take_turn(self) -> None:
+        """Process a portion of what the client has sent. Other connections have their turn before the rest of it."""
+        held = self._held
+        if held and self.line.is_open:
+            size = self._layer.portion(held, self._loop.time()) if self._layer is not None else http1_portion(held)
+            data = bytes(held[:size])
+            del held[:size]
+            if self._layer is not None and self._layer.is_flooded:
+                self._office.counters.add("hedgerow_proxy_dropped_total", "flood")
+                held.clear()
+            if held:
+                self._turn = self._loop.call_soon(self._have_turn)
             self._tell(events.DataReceived(self.client, data))
 
+    def _have_turn(self) -> None:
+        self._turn = None
+        self._let_go()
+
     def ended(self, line: Line) -> None:
-        if line is not self.line or not self._held:
+        if line is not self.line or not self._held or self._is_answering:
             self._end(line)
 
     def _end(self, line: Line) -> None:
@@ -169,6 +198,8 @@ class Exchange:
     def flows(self, line: Line) -> None:
         self._stalled.discard(line)
         self._regulate()
+        if self._held:
+            self._let_go()
 
     def _regulate(self) -> None:
         """An origin that takes nothing stops the client; a client that takes nothing stops everybody, itself too."""
@@ -185,6 +216,8 @@ class Exchange:
             task.cancel()
         for timer in self._timers:
             timer.cancel()
+        if self._turn is not None:
+            self._turn.cancel()
         for line, origin in tuple(self._origins.items()):
             connection = self._connections.pop(line)
             if self._is_idle(connection) and connection.id not in self._office.inspection.bound:
@@ -278,6 +311,8 @@ class Exchange:
             for line in self._dirty:
                 line.flush()
             self._dirty.clear()
+        if self._held and not self._must_hold:
+            self._turn = self._loop.call_soon(self._have_turn)
         if (found := (layer.clogged(), layer.is_overfull)) != (self._clogged, self._is_overfull):
             self._clogged, self._is_overfull = found
             self._regulate()
@@ -416,9 +451,9 @@ class Exchange:
 
     def _let_go(self) -> None:
         """What its client sent meanwhile goes on."""
-        held, self._held = bytes(self._held), bytearray()
+        if self._must_hold or self.is_over:
+            return
+        self._take_turn()
         self._regulate()
-        if held:
-            self._tell(events.DataReceived(self.client, held))
-        if self.line.has_ended and not self._working:
+        if self.line.has_ended and not self._working and not self._held:
             self._end(self.line)

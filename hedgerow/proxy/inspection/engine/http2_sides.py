@@ -12,14 +12,16 @@ import contextlib
 from collections.abc import Generator
 from typing import Any
 
+import h2.errors
 import h2.events
 from mitmproxy import http
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http import _http2
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._events import ResponseProtocolError
+from mitmproxy.proxy.layers.http._events import ResponseEndOfMessage, ResponseProtocolError
 
+from hedgerow.http2.frame_budget import FrameBudget
 from hedgerow.proxy.inspection.engine.interim import may_pass
 from hedgerow.proxy.inspection.engine.voice import Voice
 from hedgerow.proxy.pages.answer import Answer
@@ -36,8 +38,14 @@ def make_http2_server(voice: Voice) -> type[_http2.Http2Server]:
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             self._requests: dict[int, http.Request] = {}
+            self.budget = FrameBudget()
 
         def _handle_event(self, event: events.Event) -> Commands:
+            if isinstance(event, events.DataReceived) and self.budget.is_spent:
+                yield from self.protocol_error("too many frames", h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+                return
+            if isinstance(event, ResponseEndOfMessage) and self.is_open_for_us(event.stream_id):
+                self.budget.answered()
             if isinstance(event, ResponseProtocolError):
                 status = event.code.http_status_code()
                 if status is not None and self._may_answer(event.stream_id):
@@ -48,6 +56,8 @@ def make_http2_server(voice: Voice) -> type[_http2.Http2Server]:
                 if isinstance(command, ReceiveHttp) and isinstance(command.event, layers.RequestHeaders):
                     self._requests = {id: each for id, each in self._requests.items() if id in self.streams}
                     self._requests[command.event.stream_id] = command.event.request
+                if isinstance(command, commands.SendData):
+                    self.budget.sent(len(command.data))
                 yield command
 
         def _say(self, stream_id: int, answer: Answer) -> None:

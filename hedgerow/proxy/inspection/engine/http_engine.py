@@ -10,6 +10,7 @@ a process. Protocol code: no sockets, no clock, no files.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import deque
 from collections.abc import Generator
 from itertools import count
@@ -45,6 +46,11 @@ MAX_BACKLOG = 16 * 1024 * 1024
 
 MOST_TO_ONE_ORIGIN = 6
 """Connections to one HTTP/1 origin for one HTTP/2 client, as many as browsers have; further streams wait for one to be free."""
+
+MOST_HEADS = 16
+"""Heads of an HTTP/1 client, sent without waiting for answers, that are processed before other connections have their turn."""
+
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 _NOT_IN_TRAILERS = frozenset(
     b"authorization connection content-encoding content-length content-range content-type cookie host keep-alive "
@@ -295,6 +301,23 @@ class HttpLayer(_layers.HttpLayer):
         is_reading = isinstance(server, _http1.Http1Server) and server.state == server.read_headers and not server.buf
         return is_reading and not self.streams
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether an HTTP/1 client's request is whole and its answer is not: what the client has sent behind it must wait."""
+        server = self.connections[self.context.client]
+        return isinstance(server, _http1.Http1Server) and server.state == server.wait
+
+    def portion(self, data: bytearray, now: float) -> int:
+        """The number of octets of the client's `data` to process in this turn of the event loop."""
+        server: Any = self.connections[self.context.client]
+        return http1_portion(data) if isinstance(server, _http1.Http1Server) else server.budget.take(data, now)
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether an HTTP/2 client has sent more frames than its budget allows; its connection is ended."""
+        server: Any = self.connections[self.context.client]
+        return not isinstance(server, _http1.Http1Server) and bool(server.budget.is_spent)
+
     def unfinished_head(self) -> int | None:
         """The number of the client's request whose head has begun and is not complete, or of the last before it; None if there is none."""
         server: Any = self.connections[self.context.client]
@@ -381,6 +404,21 @@ class HttpLayer(_layers.HttpLayer):
         child = self.connections.get(connection)
         last = child.context.layers[-1] if child is not None else None
         return isinstance(last, Client) and connection.connected and last.is_idle
+
+
+def http1_portion(data: bytes | bytearray) -> int:
+    """The number of octets of an HTTP/1 client's `data` to process in this turn of the event loop.
+
+    >>> http1_portion(b"GET / HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n" * 1000)
+    432
+    """
+    at = 0
+    for _ in range(MOST_HEADS):
+        found = _END_OF_HEAD.search(data, at)
+        if found is None:
+            return len(data)
+        at = found.end()
+    return at
 
 
 _validate_request, _validate_headers = layers.validate_request, layers.validate_headers

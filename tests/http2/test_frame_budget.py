@@ -1,0 +1,140 @@
+"""The budget of a client's HTTP/2 frames, by frames that hyperframe writes."""
+
+from __future__ import annotations
+
+import pytest
+from hyperframe import frame
+from hypothesis import given
+from hypothesis import strategies as some
+
+from hedgerow.http2.frame_budget import (
+    MAX_TOKENS,
+    MAX_UPDATES,
+    OCTETS_PER_UPDATE,
+    SHORT_DATA,
+    TOKENS_PER_SECOND,
+    TURN_OCTETS,
+    TURN_TOKENS,
+    FrameBudget,
+)
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PING = frame.PingFrame(0, opaque_data=b"12345678").serialize()
+UPDATE = frame.WindowUpdateFrame(0, window_increment=1).serialize()
+REQUEST = frame.HeadersFrame(1, b"\x82\x84", flags=["END_HEADERS", "END_STREAM"]).serialize()
+RESET = frame.RstStreamFrame(1, error_code=8).serialize()
+
+FLOODS = {
+    "ping": (PING, 1),
+    "settings": (frame.SettingsFrame(0, settings={4: 65535}).serialize(), 10),
+    "priority": (frame.PriorityFrame(1, stream_weight=3).serialize(), 1),
+    "window update": (UPDATE, 1),
+    "empty data": (frame.DataFrame(1).serialize(), 1),
+    "padded data": (frame.DataFrame(1, pad_length=200, flags=["PADDED"]).serialize(), 1),
+    "continuation": (frame.ContinuationFrame(1).serialize(), 1),
+    "unknown": (frame.ExtensionFrame(0x77, 0).serialize(), 1),
+    "requests never answered": (REQUEST, 4),
+    "rapid reset": (REQUEST + RESET, 8),
+}
+
+
+def process(budget: FrameBudget, data: bytes, now: float = 0.0) -> int:
+    """Octets of `data` that the budget lets pass, in as many turns as that takes."""
+    passed = 0
+    while passed < len(data) and not budget.is_spent:
+        passed += budget.take(data[passed : passed + TURN_OCTETS], now)
+    return passed
+
+
+def fresh() -> FrameBudget:
+    budget = FrameBudget()
+    assert process(budget, PREFACE) == len(PREFACE)
+    return budget
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_is_over_when_the_tokens_are(kind: str) -> None:
+    data, cost = FLOODS[kind]
+    budget = fresh()
+    assert process(budget, data * (MAX_TOKENS // cost)) == len(data) * (MAX_TOKENS // cost)
+    assert not budget.is_spent
+    process(budget, data)
+    assert budget.is_spent
+    budget.answered()
+    assert process(budget, data, 1000.0) == 0, "nothing brings a spent budget back"
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_one_turn_is_short(kind: str) -> None:
+    data, cost = FLOODS[kind]
+    passed = fresh().take(data * MAX_TOKENS, 0.0)
+    assert 0 < passed <= min(TURN_OCTETS, (TURN_TOKENS // cost + 1) * len(data))
+
+
+def test_data_is_free_and_comes_in_portions() -> None:
+    budget = fresh()
+    data = frame.DataFrame(1, bytes(16_384)).serialize() * 100
+    assert budget.take(data, 0.0) == TURN_OCTETS
+    assert process(budget, data[TURN_OCTETS:]) == len(data) - TURN_OCTETS
+    assert process(budget, frame.DataFrame(1, bytes(SHORT_DATA)).serialize() * 2 * MAX_TOKENS)
+    assert not budget.is_spent
+
+
+def test_time_brings_tokens_back() -> None:
+    budget = fresh()
+    for second in range(200):
+        process(budget, PING * TOKENS_PER_SECOND, float(second))
+    assert not budget.is_spent
+    process(budget, PING * MAX_TOKENS, 1e9)
+    assert not budget.is_spent
+    process(budget, PING, 1e9)
+    assert budget.is_spent
+
+
+def test_answers_pay_for_their_requests() -> None:
+    budget = fresh()
+    for _ in range(2 * MAX_TOKENS):
+        process(budget, REQUEST + frame.DataFrame(1, b"x").serialize())
+        budget.answered()
+    assert not budget.is_spent
+
+
+def test_a_browser_that_leaves_page_after_page_stays() -> None:
+    budget = fresh()
+    for second in range(0, 300, 10):
+        process(budget, REQUEST * 100, float(second))
+        for _ in range(50):
+            budget.answered()
+        process(budget, RESET * 50, float(second))
+    assert not budget.is_spent
+
+
+def test_a_download_pays_for_its_window_updates() -> None:
+    budget = fresh()
+    for _ in range(2 * MAX_TOKENS):
+        budget.sent(2 * OCTETS_PER_UPDATE)
+        process(budget, UPDATE * 2)
+    assert not budget.is_spent
+    budget.sent(1 << 40)
+    process(budget, UPDATE * (MAX_UPDATES + MAX_TOKENS + 1))
+    assert budget.is_spent, "a long download pays for no flood after it"
+
+
+@given(some.lists(some.sampled_from([PING, REQUEST, RESET, UPDATE, frame.DataFrame(1, bytes(300)).serialize()]), max_size=60), some.data())
+def test_cuts_change_nothing(frames: list[bytes], cuts: some.DataObject) -> None:
+    """The same tokens are taken however the octets come."""
+    data = PREFACE + b"".join(frames)
+    whole, cut, at = FrameBudget(), FrameBudget(), 0
+    process(whole, data)
+    while at < len(data):
+        size = cuts.draw(some.integers(1, 40))
+        process(cut, data[at : at + size])
+        at += size
+    rest = PING * (2 * MAX_TOKENS)
+    assert process(whole, rest) == process(cut, rest)
+
+
+@given(some.binary(max_size=2000))
+def test_junk_is_measured_too(junk: bytes) -> None:
+    budget = FrameBudget()
+    assert process(budget, junk) == len(junk) or budget.is_spent
