@@ -155,10 +155,10 @@ class Accounts:
         is_right = await self._is_password(account.password if account else self._dummy, password)
         if account is None or not is_right:
             self._count_failure(tries, address)
-            raise SignInRefused("Name and password do not fit together.")
+            raise SignInRefused("Wrong name or password.")
         if account.totp and not await self._take_code(account, code.replace(" ", "")):
             if not code:
-                raise SignInRefused("Now the code of your authenticator app.", needs_code=True)
+                raise SignInRefused("Now enter the code from your authenticator app.", needs_code=True)
             self._count_failure(tries, address)
             raise SignInRefused("That code is not right.", needs_code=True)
         self._tries.pop(_source(address), None)
@@ -167,7 +167,7 @@ class Accounts:
     async def create(self, name: str, role: Role, password: str) -> None:
         """A new account. Raises `Unfit`."""
         if not re.fullmatch(r"[\w.@-]{1,40}", name):
-            raise Unfit("A name is up to 40 letters and digits, without spaces.")
+            raise Unfit("A name has at most 40 letters and digits, and no spaces.")
         row = AccountRow(name, role.value, await self._hash(name, password), self.clock())
         try:
             await run_in_threadpool(self.store.add_account, row)
@@ -178,7 +178,7 @@ class Accounts:
     async def create_first(self, name: str, password: str, address: str, agent: str) -> str:
         """The first account, which is an admin's, and its session. Raises `Unfit` where there is one already."""
         if self.has_any:
-            raise Unfit("A password is set already: sign in with it.")
+            raise Unfit("A password has already been set: sign in with it.")
         await self.create(name, Role.ADMIN, password)
         return await self._begin_session(name, address, agent)
 
@@ -205,7 +205,7 @@ class Accounts:
     async def start_totp(self, name: str, secret: str, code: str) -> tuple[str, ...]:
         """Switches the second factor on once a code shows that the app knows the secret; returns recovery codes. Raises `Unfit`."""
         if not pyotp.TOTP(secret).verify(code.replace(" ", ""), valid_window=1):
-            raise Unfit("That code does not fit. Check the clocks of both devices.")
+            raise Unfit("That code is wrong. Check the clocks of both devices.")
         codes = tuple(secrets.token_hex(5) for _ in range(_RECOVERY_CODES))
         await self._change(replace(self._known(name), totp=secret, recovery=" ".join(map(_hashed, codes))))
         return codes
@@ -234,7 +234,7 @@ class Accounts:
         """Makes a script's token and returns it: it is shown once. Raises `Unfit`."""
         unknown = [scope for scope in scopes if scope not in TOKEN_SCOPES]
         if unknown or not scopes or not name.strip():
-            raise Unfit("A token has a name, and one or more of the scopes read, metrics and manage.")
+            raise Unfit("A token needs a name and one or more of the scopes read, metrics and manage.")
         token = "hedgerow_" + secrets.token_urlsafe(32)
         row = TokenRow(_hashed(token), name.strip()[:80], " ".join(dict.fromkeys(scopes)), giver, self.clock())
         await run_in_threadpool(self.store.add_token, row)
@@ -276,7 +276,7 @@ class Accounts:
     async def _is_password(self, hashed: str, password: str) -> bool:
         """One at a time: whoever sends many tries keeps neither the memory nor the processor busy."""
         if self._waiting >= _WAITING_LIMIT:
-            raise SignInRefused("Many people sign in just now. Try again in a moment.", 429)
+            raise SignInRefused("Too many people are signing in at the moment. Try again shortly.", 429)
         self._waiting += 1
         try:
             async with self._one_at_a_time:
@@ -310,18 +310,16 @@ class Accounts:
 def check_strength(name: str, password: str) -> None:
     """Raises `Unfit` for what would be guessed at once. Length is what counts; no rule about signs (NIST SP 800-63B, 3.1.1)."""
     if len(password) < MIN_LENGTH:
-        raise Unfit(
-            "A password has at least %(least)s characters. Four words that do not belong together are a good one.", least=MIN_LENGTH
-        )
+        raise Unfit("A password needs at least %(least)s characters. Four unrelated words make a good one.", least=MIN_LENGTH)
     if len(password) > 500:
-        raise Unfit("A password has at most 500 characters.")
+        raise Unfit("A password can have at most 500 characters.")
     plain = password.lower()
     if (
         len(set(plain)) < 5
         or name.lower() * 2 in plain
         or plain.rstrip("0123456789!.") in {"password", "hedgerow", "qwertyuiop", "letmein"}
     ):
-        raise Unfit("That password is one of the first that somebody would try.")
+        raise Unfit("That password is too easy to guess.")
 
 
 def _hashed(secret: str) -> str:

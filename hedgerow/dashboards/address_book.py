@@ -44,7 +44,7 @@ class AddressBook:
             return
         scheme, separator, rest = address.partition("://")
         if not (separator and scheme.replace("+", "").isalnum() and rest) or len(address) > ADDRESS_LIMIT or not address.isprintable():
-            raise Unfit("An address begins with the kind of service and ://, such as mailto:// or ntfy://.")
+            raise Unfit("An address starts with the type of service and ://, such as mailto:// or ntfy://.")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self._folder / f".{name}"
         try:
@@ -53,9 +53,9 @@ class AddressBook:
                 file.write(address + "\n")
             fresh.replace(self._path(name))
         except OSError as error:
-            raise Unfit("The address can't be kept: %(why)s.", why=error.strerror) from None
+            raise Unfit("The address can't be saved: %(why)s.", why=error.strerror) from None
 
     def _path(self, name: str) -> Path:
         if NAME.fullmatch(name) is None:
-            raise Unfit("'%(name)s': the name of who gets notices has small letters, digits and hyphens.", name=name)
+            raise Unfit("'%(name)s': the name of a recipient may contain lower-case letters, digits and hyphens.", name=name)
         return self._folder / name

@@ -24,12 +24,12 @@ def mail_address(mailbox: str, password: str, server: str = "", to: str = "") ->
     mailbox, server, to = mailbox.strip(), server.strip(), to.strip() or mailbox.strip()
     found = _MAILBOX.fullmatch(mailbox)
     if found is None or _MAILBOX.fullmatch(to) is None:
-        raise Unfit("A mail address looks like ana@mail.example.")
+        raise Unfit("Enter a mail address such as ana@mail.example.")
     if not password:
-        raise Unfit("The mailbox has a password; most providers make one for programs.")
+        raise Unfit("Enter the mailbox's password; most providers offer an app password for this.")
     host = _SERVER.fullmatch(server) if server else None
     if server and host is None:
-        raise Unfit("A mail server is named like smtp.mail.example, or with its port smtp.mail.example:465.")
+        raise Unfit("Enter a mail server such as smtp.mail.example, or with its port smtp.mail.example:465.")
     fields = {"user": mailbox, "pass": password, "from": mailbox, "to": to}
     port = ""
     if host is not None:

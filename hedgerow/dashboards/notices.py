@@ -202,7 +202,7 @@ class NoticeDesk:
 
     async def _test(self, name: str) -> TestResult:
         if not self.book.has(name):
-            return TestResult(name, message("It has no address yet."))
+            return TestResult(name, message("It does not have an address yet."))
         reader = language(self._policy().notices[name].language)
         title, text = reader.gettext("A test"), reader.gettext("This is a test: notices reach you here.")
         return TestResult(name, await self._send(Message(self.book.address(name), f"Hedgerow: {title}", f"{text}\n{self._link()}")))
@@ -226,7 +226,7 @@ class NoticeDesk:
     def _check(self, name: str) -> None:
         known = self._policy().notices
         if name not in known:
-            raise Unfit("Nobody called '%(name)s' gets notices.", name=name)
+            raise Unfit("There is no notice recipient called '%(name)s'.", name=name)
 
 
 def due(receiver: Receiver, waiting: Iterable[NoticeRow], sent: tuple[float, ...], zone: ZoneInfo, now: float) -> tuple[NoticeRow, ...]:

@@ -69,7 +69,7 @@ class PolicyDesk:
             await run_in_threadpool(self._check, after)
         except PolicyError as error:
             told = "; ".join(problem.message for problem in error.problems[:3])
-            raise Unfit("That would not be a good policy: %(problems)s", problems=told) from None
+            raise Unfit("The policy would be invalid: %(problems)s", problems=told) from None
         # Remembered first: one that is in the file and that nobody knows of could not be undone.
         change = await run_in_threadpool(self.store.add, self._clock(), giver, summary, before, after, undoes)
         try:
@@ -111,7 +111,7 @@ class PolicyDesk:
                 fresh[name] = self._write_beside(name, text)
                 cleaning.callback(_remove, fresh[name])
             if any(self._read(name) != before[name] for name in after):
-                raise Unfit("Somebody else changed the file just now. Look at it, and try again.")
+                raise Unfit("Somebody else has just changed the file. Look at it and try again.")
             done: list[str] = []
             try:
                 for name, file in fresh.items():

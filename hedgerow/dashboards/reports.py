@@ -27,10 +27,10 @@ _BACKGROUND = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining",
 """What programs ask for by themselves: it says nothing about a child."""
 
 
-_ANSWERS = {"open": message("waits for an answer"), "approved": message("yes"), "denied": message("no")}
+_ANSWERS = {"open": message("waiting for an answer"), "approved": message("yes"), "denied": message("no")}
 _QUESTIONS = (
-    message("What was the best thing that %(name)s saw or made on the internet this week?"),
-    message("Is there something that does not work for %(name)s, and should?"),
+    message("What was the best thing that %(name)s saw or made online this week?"),
+    message("Is there something that does not work for %(name)s but should?"),
     message("Whom would %(name)s tell if something on the internet felt wrong?"),
 )
 
@@ -161,19 +161,19 @@ def questions(
     """Three to begin a talk with: about wishes first, never about guilt."""
     found = []
     if requests:
-        text = message("What did %(name)s want to do at %(what)s, and is there a good way to it?")
+        text = message("What did %(name)s want to do at %(what)s, and is there a good way to do it?")
         found.append(reader.gettext(text, name=name, what=requests[0].host))
     has_before = any(line.before for line in (*time, *blocked))  # in the first week everything is new
     more = next((line for line in time if has_before and line.now > 2 * max(line.before, 30)), None)
     if more is not None:
-        text = message("There was more time for this than in other weeks: %(what)s. What is good about it just now?")
+        text = message("%(what)s took more time than in other weeks. What is good about it at the moment?")
         found.append(reader.gettext(text, what=more.what))
     grown = next((line for line in blocked if has_before and line.now > 2 * max(line.before, 5)), None)
     if grown is not None:
-        text = message("More was closed this week (%(what)s). Did something new come up at school or among friends?")
+        text = message("More was blocked this week (%(what)s). Did something new come up at school or among friends?")
         found.append(reader.gettext(text, what=grown.what))
     if blocked and blocked[0].now:
-        text = message("Is what is closed most often (%(what)s) closed for a reason that %(name)s understands?")
+        text = message("Does %(name)s understand why %(what)s, the topic blocked most often, is blocked?")
         found.append(reader.gettext(text, name=name, what=blocked[0].what))
     found += [reader.gettext(text, name=name) for text in _QUESTIONS]
     return tuple(found[:3])

@@ -49,7 +49,7 @@ def test_a_table_in_a_pipe_is_a_line_a_row(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_an_empty_table_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    show(Table("what"), "Nobody waits for an answer.")
+    show(Table("what"), "No requests are waiting.")
     assert capsys.readouterr().out == "Nobody waits for an answer.\n"
 
 

@@ -16,7 +16,7 @@ from hedgerow.app.cli import GROUPS, command_line
 WITHOUT_JSON = {"up", "kept", "ca export"}
 """What runs on, what is JSON by itself, and what is a file."""
 VERBS = {
-    *("Allow", "Begin", "Bring", "Compile", "Count", "End", "Erase", "Explain", "Fetch", "Give", "Let", "Look", "Make", "Put"),
+    *("Allow", "Begin", "Bring", "Compile", "Count", "End", "Erase", "Explain", "Fetch", "Assign", "Let", "Look", "Create", "Put"),
     *("Run", "Save", "Say", "Send", "Set", "Show", "Stop", "Take", "Use", "Watch", "Write"),
 }
 

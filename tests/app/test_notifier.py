@@ -65,7 +65,7 @@ def test_requests_and_new_devices_are_told() -> None:
     told = list(notices_of([asked, *events], POLICY))
     assert [(notice.topic, said(notice)) for notice in told] == [
         (Topic.REQUEST, "mia asks for scratch.example. “please”"),
-        (Topic.NEW_DEVICE, "New on the network: a device without a name at 192.168.1.9, filtered by the rules for: Child of 8 to 12."),
+        (Topic.NEW_DEVICE, "New on the network: a device without a name at 192.168.1.9, filtered by the rules for: Child aged 8 to 12."),
     ]
     assert [said(notice, "de") for notice in told] == [
         "mia bittet um scratch.example. “please”",
@@ -123,4 +123,4 @@ def test_a_service_that_hangs_is_given_up_and_its_process_ends() -> None:
 
 @pytest.mark.parametrize("address", ["nothing://x", "", "mailto://"])
 def test_an_address_of_no_service_is_told_without_naming_it(address: str) -> None:
-    assert asyncio.run(send_apart(Message(address, "t", "b"))) == "The address is not one of a service that is known here."
+    assert asyncio.run(send_apart(Message(address, "t", "b"))) == "The address does not belong to a supported service."

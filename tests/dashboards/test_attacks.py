@@ -334,7 +334,7 @@ def test_the_childs_page_shows_nothing_of_others(web, signed_in):
     with client(web, CHILD) as child:
         page = child.get("/device").text
         assert child.get("/certificate/hedgerow-ca.pem").text == "hedgerow-ca.pem"
-    for mine in ("mia-asks.example", "mia-got.example", "Roblox", "Gambling", "What is kept about me", "names of sites", "by ana"):
+    for mine in ("mia-asks.example", "mia-got.example", "Roblox", "Gambling", "What is stored about me", "names of the sites", "by ana"):
         assert mine in page
     for others in ("tom", "zoltan", "crack"):
         assert others not in page.lower().replace("automat", "")

@@ -126,7 +126,7 @@ def test_pages_that_answer_a_press_are_looked_through_too(chromium, web):
     page.get_by_role("button", name="Code to read out").first.click()
     look("a code")
     page.goto(f"{web.url}/counter")
-    page.get_by_role("button", name="Make a sheet to print").click()
+    page.get_by_role("button", name="Create a sheet to print").click()
     assert page.locator(".vouchers li").count() == 20
     look("vouchers")
     page.goto(f"{web.url}/settings")
@@ -134,7 +134,7 @@ def test_pages_that_answer_a_press_are_looked_through_too(chromium, web):
     page.locator("form[action='/settings/network'] button").click()
     assert "Nowhere/Land" in page.get_by_role("alert").inner_text()
     look("a mistake")
-    page.get_by_role("link", name="Back to the page before").click()
+    page.get_by_role("link", name="Back to the previous page").click()
     page.wait_for_url("**/settings")
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/sign-in")
@@ -301,7 +301,7 @@ def test_nights_and_times_of_the_week_by_keyboard_alone(chromium, web):
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Monday, closed from"
     for key in ("ArrowLeft", "ArrowLeft", "PageDown", "Tab", "ArrowRight"):
         page.keyboard.press(key)
-    form.get_by_role("button", name="Every day as the first").focus()
+    form.get_by_role("button", name="Every day like the first").focus()
     page.keyboard.press("Enter")
     form.get_by_role("slider", name="Sunday, closed from").focus()
     page.keyboard.press("Delete")
@@ -348,7 +348,7 @@ def test_seats_are_opened_extended_and_ended_by_touch(chromium, web):
     tile.locator("input[value='30']").tap()
     tile.get_by_role("button", name="seat-2: open for an adult").tap()
     expect(tile.locator(".left b")).to_have_text("30")
-    tile.get_by_role("button", name="seat-2: 15 minutes more").tap()
+    tile.get_by_role("button", name="seat-2: 15 minutes extra").tap()
     expect(tile.locator(".left b")).to_have_text("45")
     tile.get_by_role("button", name="seat-2: end the session").tap()
     expect(tile.locator(".tag")).to_have_text("free")
@@ -390,7 +390,7 @@ def test_answering_pausing_and_filtering_without_scripts(chromium, filled):
     page.goto(filled.url)
     assert page.title().startswith("(1) ")
     page.get_by_role("button", name="Allow an hour").click()
-    expect(page.get_by_text("Nobody waits for an answer.")).to_be_visible()
+    expect(page.get_by_text("No requests are waiting.")).to_be_visible()
     expect(page.get_by_role("button", name="End the permission for scratch.example")).to_be_visible()
     page.get_by_label("Who").select_option("mia")
     page.get_by_role("button", name="Pause").click()
@@ -407,12 +407,12 @@ def test_the_keyboard_reaches_the_content_first_and_every_answer(chromium, fille
     page = chromium.new_page()
     page.goto(filled.url)
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
     names = []
     for _ in range(16):
         page.keyboard.press("Tab")
         names.append(page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"))
-    assert {"Allow an hour", "For today", "For good", "Deny scratch.example"} <= set(names)
+    assert {"Allow an hour", "For today", "Permanently", "Deny scratch.example"} <= set(names)
     page.close()
 
 
@@ -427,7 +427,7 @@ def test_a_page_of_another_site_can_neither_press_the_buttons_nor_frame_the_page
         ),
     )
     page.goto("http://evil.example/")
-    assert all("Asked for" not in frame.content() for frame in page.frames)
+    assert all("Requested" not in frame.content() for frame in page.frames)
     page.get_by_role("button").click()
     page.wait_for_url(f"{filled.url}/requests/1/approve")
     assert "not sent from a page of Hedgerow" in page.content()
@@ -476,7 +476,7 @@ def test_ask_and_answer_across_two_browsers(chromium, filled):
     parent, child = chromium.new_context(), chromium.new_context()
     theirs, mine = child.new_page(), parent.new_page()
     theirs.goto(f"{filled.url}/device")
-    expect(theirs.get_by_text("waits for an answer")).to_be_visible()
+    expect(theirs.get_by_text("waiting for an answer")).to_be_visible()
     mine.goto(filled.url)
     mine.get_by_role("button", name="For today").click()
     theirs.reload()
@@ -491,7 +491,7 @@ def test_a_sheet_of_vouchers_is_printed_dark_on_light_without_the_menu(chromium,
     context = chromium.new_context(color_scheme="dark")
     page = context.new_page()
     page.goto(f"{web.url}/counter")
-    page.get_by_role("button", name="Make a sheet to print").click()
+    page.get_by_role("button", name="Create a sheet to print").click()
     page.wait_for_selector(".vouchers")
     page.emulate_media(media="print", color_scheme="dark")
     assert not page.locator(".top, .foot").filter(visible=True).count()

@@ -387,7 +387,7 @@ def test_a_file_that_cannot_be_written_is_said(web):
     web.policy_path.with_name(f".{web.policy_path.name}.{os.getpid()}").mkdir()
     with client(web) as browser:
         answer = browser.post("/people", data={"name": "zoe", "age": "3"})
-        assert "Nothing was changed through these pages" in browser.get("/changes").text
+        assert "Nothing has been changed on these pages" in browser.get("/changes").text
     assert answer.status_code == 422
     assert "cannot be written" in answer.text
     assert web.policy_path.read_text() == before

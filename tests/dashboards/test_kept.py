@@ -70,7 +70,7 @@ def test_a_person_sees_all_that_those_in_charge_see_and_nothing_of_others(web):
     assert hosts(own) == of("tablet", "console")
     assert hosts(get(web, "/device/kept", "127.0.0.5")) == of("phone")
     for page, address in (("/device", "127.0.0.2"), ("/people/mia", "127.0.0.1")):
-        assert "Download all that is kept" in get(web, page, address).text
+        assert "Download everything that is stored" in get(web, page, address).text
 
 
 def test_a_shared_device_and_one_that_proves_nothing_show_their_own_alone(web):

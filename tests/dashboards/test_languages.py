@@ -112,7 +112,7 @@ def test_refusals_and_changes_speak_the_language_too(web):
         assert "Añadir a zoe" in person.get("/changes").text
         assert person.get("/api/v1/changes").json()[0]["summary"] == "Añadir a zoe"
         problem = person.delete("/api/v1/people/nobody")
-        assert problem.json()["detail"] == "The policy knows nobody called 'nobody'.", "scripts are answered in English"
+        assert problem.json()["detail"] == "The policy has no person called 'nobody'.", "scripts are answered in English"
 
 
 class Marked(gettext.NullTranslations):

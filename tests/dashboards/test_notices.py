@@ -1,4 +1,4 @@
-"""Who is told of what, and when: quiet hours, digests, floods, dead services. Sending for real is in tests/e2e/test_notices.py."""
+"Who gets which notices, and when: quiet hours, digests, floods, dead services. Sending for real is in tests/e2e/test_notices.py."
 
 from __future__ import annotations
 

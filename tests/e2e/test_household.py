@@ -97,7 +97,7 @@ def test_every_page_of_the_running_hedgerow_answers(house: Hedgerow) -> None:
 def test_a_child_reaches_the_web_neither_directly_nor_through_the_proxy(house: Hedgerow) -> None:
     """Must not: the pages, the API, the metrics, by any address of the machine, by either lane of the proxy."""
     port = int(house.web.rpartition(":")[2])
-    secrets = ("hedgerow_build_info", "mia-tablet</", '"version"', "Who may sign in", "policy_loaded")
+    secrets = ("hedgerow_build_info", "mia-tablet</", '"version"', "People who can sign in", "policy_loaded")
     for path in (
         "/",
         "/people",

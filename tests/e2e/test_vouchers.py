@@ -70,7 +70,7 @@ def test_a_guest_with_a_voucher(cafe: Hedgerow, internet: SmallInternet) -> None
     assert is_open(cafe, "www.childline.org.uk", SEAT)
     page = curl(internet.url("school.example", scheme="http"), proxy=cafe.proxy, source=SEAT)
     assert (page.status, page.headers["location"]) == (302, [f"{cafe.web}/device"])
-    assert "The code of your voucher" in own_page(cafe, SEAT)
+    assert "Your voucher code" in own_page(cafe, SEAT)
     assert portal(cafe, SEAT) == ("application/captive+json", {"captive": True, "user-portal-url": f"{cafe.web}/device"})
 
     first, second = vouchers(cafe, 2, 60, "child")

@@ -70,7 +70,7 @@ def test_a_guest_from_the_door_to_the_end(cafe: House) -> None:
     assert typed(phone, "https://www.school.example/")[0] == 35, "refused without a certificate that would frighten"
     assert portal_state(phone) == {"captive": True, "user-portal-url": f"https://{LAN4}.1:8053/device"}
     welcome = phone.must("curl", "-s", PORTAL)
-    assert "The code of your voucher" in welcome
+    assert "Your voucher code" in welcome
     assert "/device/code" not in welcome, "another kind of code opens nothing here"
     assert reached(reads("https://www.childline.org.uk/", page="www.childline.org.uk"), cafe, phone, hoped=True)
     for aim in (datagram(PEER4, 27015), asks("8.8.8.8"), reads("https://www.school.example/", page="www.school.example")):

@@ -108,7 +108,7 @@ def grant(
     given = call(state, "POST", "/grants", subject=subject, how_long=how_long.value, note=note, **_whom(state, name))
     if as_json:
         return _print_json(given)
-    end = f"until {_when(given['ends'])}" if given["ends"] else "for good"
+    end = f"until {_when(given['ends'])}" if given["ends"] else "permanently"
     print(f"Granted: {given['subject']} for {name}, {end} (grant {given['id']}).")
     return None
 
@@ -136,7 +136,7 @@ def requests(
     for row in rows:
         who = row["person"] or row["device"]
         add_row(table, str(row["id"]), _when(row["last_at"]), who, row["url"] or row["host"], row["reason"], row["note"])
-    show(table, "Nobody waits for an answer.")
+    show(table, "No requests are waiting.")
     return None
 
 

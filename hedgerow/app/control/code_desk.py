@@ -70,7 +70,7 @@ class CodeDesk:
             raise WrongCode("This device is not part of this network.")
         now = time.time()
         if not self._tries.allows(device.id, now):
-            raise WrongCode("Too many codes were tried here. Wait a quarter of an hour.")
+            raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
         digits = re.sub(r"[\s.-]", "", typed)
         fitting = [code for code in await asyncio.to_thread(self._store.match, digits) if self._fits(code, device, now)]
         try:
@@ -80,7 +80,7 @@ class CodeDesk:
             await self._give(fitting[0], now)
         except (NoSuchEntry, Unfit):
             self._tell(now, device, "a wrong code was typed")
-            raise WrongCode("That is not a code for this device, or it was used already, or its time is over.") from None
+            raise WrongCode("This code is not valid here: it may be for another device, already used or expired.") from None
         self._tell(now, device, f"a code by {fitting[0].giver} was used: {told(fitting[0])}")
         return fitting[0]
 
@@ -93,14 +93,14 @@ class CodeDesk:
 
     def _check(self, device: str | None, person: str | None, subject: str, minutes: int) -> None:
         if (device is None) == (person is None):
-            raise Unfit("Say for which person or which device the code is.")
+            raise Unfit("Choose the person or device that the code is for.")
         self._web.check_whose(device, person)
         if minutes:
             self._times.check_bonus(person or device or "", subject)
         elif subject:
             self._web.check_subject(subject)
         else:
-            raise Unfit("Say what the code opens, or how many minutes it gives.")
+            raise Unfit("Choose what the code opens, or how many minutes it adds.")
 
     def _fits(self, code: Code, device: Device, now: float) -> bool:
         if code.device is not None:

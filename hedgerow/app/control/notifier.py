@@ -32,8 +32,8 @@ OLD_LIST_S = 25 * 3600.0
 
 _PROBLEMS = {
     0: "",
-    UNKNOWN: message("The address is not one of a service that is known here."),
-    REFUSED: message("The service could not be reached, or did not take it."),
+    UNKNOWN: message("The address does not belong to a supported service."),
+    REFUSED: message("The service could not be reached or did not accept it."),
 }
 _NEEDS_SAYING = frozenset({Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.SAFE_SEARCH})
 """Of what is refused without a page. When time is up or the network is paused, everybody knows why."""
@@ -70,7 +70,7 @@ def notices_of(messages: Iterable[Told | Event], policy: Policy) -> Iterator[Not
     for told in messages:
         match told:
             case Observation(reason=Reason.BYPASS, verdict=Verdict.BLOCK):
-                text = message("%(who)s: something tried a way round the filter, and was stopped.")
+                text = message("%(who)s: something tried to get round the filter and was stopped.")
                 yield Notice(Topic.BYPASS, told.device, sentence(text, who=_whose(told)))
             case Observation(kind=Kind.TUNNEL, verdict=Verdict.BLOCK) if told.reason in _NEEDS_SAYING:
                 yield Notice(Topic.REFUSED, f"{told.device} {told.reason.value} {_topic(told)}", _refused(told))
@@ -92,7 +92,7 @@ def _topic(seen: Observation) -> str:
 
 
 def _refused(seen: Observation) -> Say:
-    text = message("%(who)s: a site was refused where no page could say why: %(why)s.")
+    text = message("%(who)s: a site was blocked without a page to say why: %(why)s.")
     return lambda reader: reader.gettext(text, who=_whose(seen), why=reason_words(seen.reason, _topic(seen), reader))
 
 
@@ -111,7 +111,7 @@ def _new(device: DeviceSeen, policy: Policy) -> Say:
 
     def say(reader: Language) -> str:
         name = device.name or reader.gettext("a device without a name")
-        text = message("New on the network: %(name)s at %(address)s, filtered by the rules for: %(profile)s.")
+        text = message("New on the network: %(name)s at %(address)s. It follows the rules of %(profile)s.")
         return reader.gettext(text, name=name, address=device.address, profile=reader.gettext(title))
 
     return say
@@ -121,17 +121,17 @@ def troubles(status: Status, now: float) -> Iterator[Notice]:
     """What is wrong now."""
     for item in status.lists:
         if item.held:
-            text = message("The list %(name)s changed so much that its new copy is held back.")
+            text = message("The list %(name)s changed so much that its new copy is being held back.")
             yield Notice(Topic.LIST_HELD, item.source, sentence(text, name=item.source))
         elif item.failed and (item.fetched is None or now - item.fetched > OLD_LIST_S):
             text = message("The list %(name)s can't be updated: %(problem)s.")
             yield Notice(Topic.UPDATE_FAILED, item.source, sentence(text, name=item.source, problem=item.problem))
     if status.policy_problems:
         first = status.policy_problems[0]
-        text = message("The policy file has mistakes, and the one before stays in force: %(problem)s")
+        text = message("The policy file has mistakes, so the previous one stays in force: %(problem)s")
         yield Notice(Topic.TROUBLE, "policy", sentence(text, problem=first))
     if status.journal_problem:
-        yield Notice(Topic.TROUBLE, "journal", sentence("Not everything is remembered: %(problem)s.", problem=status.journal_problem))
+        yield Notice(Topic.TROUBLE, "journal", sentence("Not everything is being recorded: %(problem)s.", problem=status.journal_problem))
 
 
 def budget_warnings(rows: Iterable[BudgetRow]) -> Iterator[Notice]:
@@ -143,7 +143,7 @@ def budget_warnings(rows: Iterable[BudgetRow]) -> Iterator[Notice]:
 
 
 def _used_up(row: BudgetRow) -> Say:
-    text = message("%(who)s has used up the time of: %(what)s.") if row.subject else message("%(who)s has used up the time.")
+    text = message("%(who)s has used up the time for: %(what)s.") if row.subject else message("%(who)s has used up today's time.")
     return lambda reader: reader.gettext(text, who=row.whose, what=title_of(row.subject, reader))
 
 

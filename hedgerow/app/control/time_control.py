@@ -58,19 +58,19 @@ class RunningTime:
         account = self._account(name)
         known = [each.subject for each in self._publisher.budgets.balances(self._policy, time.time()) if each.account == account]
         if not known:
-            raise Unfit("%(name)s has no budget, so there is nothing to add minutes to.", name=name)
+            raise Unfit("%(name)s has no time budget to add minutes to.", name=name)
         if self._subject(subject) not in known:
             of = ", ".join(each.partition(":")[2] or "all use" for each in known)
-            raise Unfit("%(name)s has a budget for %(of)s, and none for %(subject)s.", name=name, of=of, subject=subject or "all use")
+            raise Unfit("%(name)s has a time budget for %(of)s, but none for %(subject)s.", name=name, of=of, subject=subject or "all use")
 
     async def sit(self, device: str, giver: str, *, person: str | None, band: str | None, minutes: float | None, name: str) -> Sitting:
         found = self._device(device)
         if found.is_seat == (person is not None) or (band is None) == (person is None):
             if found.is_seat:
-                raise Unfit("%(device)s is a seat: say whether a child or an adult sits there.", device=device)
-            raise Unfit("%(device)s is no seat: say which of its people signs in.", device=device)
+                raise Unfit("%(device)s is a seat: choose whether a child or an adult is sitting there.", device=device)
+            raise Unfit("%(device)s is not a seat: choose which of its people is signing in.", device=device)
         if person is not None and person not in found.sharers:
-            raise Unfit("%(device)s is not shared by %(person)s.", device=device, person=person)
+            raise Unfit("%(person)s does not share %(device)s.", device=device, person=person)
         now = time.time()
         profile = SEAT_PROFILES[band] if band is not None else None
         sitting = Sitting(secrets.token_hex(6), found.id, giver, now, now + minutes * 60 if minutes else None, person, profile, name)
@@ -111,7 +111,7 @@ class RunningTime:
     def _device(self, name: str) -> Device:
         device = self._policy.devices.get(name)
         if device is None:
-            raise Unfit("The policy knows nobody and nothing called '%(name)s'.", name=name)
+            raise Unfit("The policy has no person or device called '%(name)s'.", name=name)
         return device
 
     def _subject(self, subject: str) -> str:

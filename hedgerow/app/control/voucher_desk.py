@@ -51,17 +51,17 @@ class VoucherDesk:
     async def redeem(self, device_id: str, typed: str) -> None:
         device, now = self._publisher.policy.devices.get(device_id), time.time()
         if device is None or not device.is_seat:
-            raise WrongCode("Vouchers are for the seats of a café, and this is none.")
+            raise WrongCode("Vouchers are for café seats, and this device is not one.")
         since = await asyncio.to_thread(self._time.seat_since, device.id)  # what one guest tried is not held against the next
         if not self._tries.allows(DeviceId(f"{device.id} {since}"), now):
-            raise WrongCode("Too many codes were tried here. Wait a quarter of an hour.")
+            raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
         code = re.sub(r"[\W_]", "", typed).upper()
         voucher = await asyncio.to_thread(self._store.find, code)
         here = next((each for each in self._time.sittings() if each.device == device.id), None)
         if voucher is not None and here is not None:
             _check_same_guest(voucher, here)
         if voucher is None or not await asyncio.to_thread(self._store.use, code):
-            raise WrongCode("That is no voucher that can be used: perhaps it was mistyped, used already, or its time is over.")
+            raise WrongCode("This voucher is not valid: it may be mistyped, already used or expired.")
         await self._open(device, voucher, here, now)
         self._recorder.add([Event(now, "voucher", device.id, f"{voucher.minutes} minutes for {_WHO[voucher.band]}")])
 
@@ -80,6 +80,6 @@ _WHO = {"child": "a child", "adult": "an adult"}
 def _check_same_guest(voucher: Voucher, here: Sitting) -> None:
     """A voucher lets a session go on that is of its own kind; it never makes another of it."""
     if here.ends is None:
-        raise WrongCode("The session at this seat has no end, so it needs no voucher.")
+        raise WrongCode("The session at this seat has no end time, so it does not need a voucher.")
     if here.profile != f"seat-{voucher.band}":
-        raise WrongCode("This voucher is for a session of another kind: end this one at the counter first.")
+        raise WrongCode("This voucher is for another kind of session: end this one at the counter first.")

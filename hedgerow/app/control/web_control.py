@@ -103,18 +103,18 @@ class WebControl:
         view = self._view()
         known = view.policy.people.get(person)
         if known is None:
-            raise Unfit("The policy knows nobody called '%(person)s'.", person=person)
+            raise Unfit("The policy has no person called '%(person)s'.", person=person)
         return services_reach(view, known, self._services)
 
     async def accept_list(self, name: str) -> None:
         try:
             is_taken = await asyncio.to_thread(self._publisher.lists.accept, self.policy(), name)
         except BlockingIOError:
-            raise Unfit("The lists are being worked on just now. Try again in a minute.") from None
+            raise Unfit("The lists are being updated at the moment. Try again in a minute.") from None
         except OSError as error:
-            raise Unfit("The list can't be taken: %(why)s.", why=error.strerror) from None
+            raise Unfit("The list can't be added: %(why)s.", why=error.strerror) from None
         if not is_taken:
-            raise Unfit("No newer copy of '%(name)s' is held back.", name=name)
+            raise Unfit("No newer copy of '%(name)s' is being held back.", name=name)
 
     def device_at(self, address: str) -> DeviceView | None:
         view = self._view()
@@ -179,7 +179,7 @@ class WebControl:
     async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
         self.check_whose(device, person)
         if ends is not None and ends <= time.time():
-            raise Unfit("The time at which the pause ends is over.")
+            raise Unfit("The end of the pause is in the past.")
         device_id = DeviceId(device) if device else None
         held = await asyncio.to_thread(lambda: self._publisher.ledger.pause(giver, device=device_id, person=person, ends=ends))
         await self._publisher.publish()
@@ -245,7 +245,7 @@ class WebControl:
     def check_whose(self, device: str | None, person: str | None) -> None:
         policy = self._view().policy
         if person is not None and person not in policy.people:
-            raise Unfit("The policy knows nobody called '%(person)s'.", person=person)
+            raise Unfit("The policy has no person called '%(person)s'.", person=person)
         if device is not None and find_device(self._view().rulesets, device) is None:
             raise Unfit("There is no device '%(device)s', and it is not an address of this network.", device=device)
 

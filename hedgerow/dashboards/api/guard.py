@@ -131,7 +131,7 @@ class Guard:
         if visitor is not None:
             return self._judge_scope(visitor, method, path)
         if not is_here and not may_sign_in(peer):
-            return Admission(None, 403, "This page is for the people who look after this network.")
+            return Admission(None, 403, "This page is for the people who manage this network.")
         if path in SIGN_IN_PATHS:
             return Admission(None)
         return Admission(None, 303 if method == "GET" and not _is_for_scripts(path) else 401, "Sign in first.")
@@ -139,7 +139,7 @@ class Guard:
     def _judge_scope(self, visitor: Visitor, method: str, path: str) -> Admission:
         if visitor.scopes & needed_scopes(method in _SAFE_METHODS, path):
             return Admission(visitor)
-        return Admission(visitor, 403, "That is not among the things that you may see or change here.")
+        return Admission(visitor, 403, "You do not have permission to see or change this.")
 
     def _visitor_at_the_machine(self, path: str) -> Visitor | None:
         if not self.doors.has_any:
@@ -235,7 +235,7 @@ class GuardMiddleware:
         headers = Headers(scope=scope)
         admission = self._guard.admit(peer, scope["method"], scope["path"], headers, self._may_sign_in)
         if admission.status == 200 and not _has_small_body(headers):
-            admission = Admission(admission.visitor, 413, "That is more than any form here needs.")
+            admission = Admission(admission.visitor, 413, "That is more than this form accepts.")
         if (better := secure_url(scope, headers, self._secure_name())) is not None and admission.status in (200, 303):
             await RedirectResponse(better, 308)(scope, receive, send_guarded)
             return

@@ -188,7 +188,7 @@ def _add_changes(api: APIRouter, control: Control, desk: PolicyDesk) -> None:
 
 def _known(policy: Policy, name: str) -> None:
     if name not in policy.people:
-        raise Unfit("The policy knows nobody called '%(name)s'.", name=name)
+        raise Unfit("The policy has no person called '%(name)s'.", name=name)
 
 
 def _person(policy: Policy, name: str) -> PersonView:

@@ -93,7 +93,7 @@ def _add_settings(api: APIRouter, control: Control, desk: PolicyDesk) -> None:
     async def set_settings(request: Request, change: NetworkChange) -> NetworkView:
         said = change.model_dump(exclude_none=True)
         edits = [put(("network", name), value or None) for name, value in said.items()]
-        await desk.change(visitor_of(request).name, "The network's settings", *edits)
+        await desk.change(visitor_of(request).name, "Network settings", *edits)
         return view()
 
 

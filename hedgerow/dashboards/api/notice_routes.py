@@ -64,7 +64,7 @@ def make_notices_api(desk: NoticeDesk, control: Control, policy_desk: PolicyDesk
     async def set_receiver(request: Request, name: ReceiverName, order: Wishes) -> None:
         """Adds somebody, or says anew about what and when they are told."""
         if NAME.fullmatch(name) is None:
-            raise Unfit("'%(name)s': the name of who gets notices has small letters, digits and hyphens.", name=name)
+            raise Unfit("'%(name)s': the name of a recipient may contain lower-case letters, digits and hyphens.", name=name)
         said = order.model_dump(exclude_none=True, mode="json")
         edits = [put(("notices", name), said)] if name not in control.policy().notices else [
             put(("notices", name, key), said.get(key)) for key in Wishes.model_fields
@@ -75,7 +75,7 @@ def make_notices_api(desk: NoticeDesk, control: Control, policy_desk: PolicyDesk
     async def remove_receiver(request: Request, name: ReceiverName) -> None:
         """The address goes with it."""
         if name not in control.policy().notices:
-            raise Unfit("Nobody called '%(name)s' gets notices.", name=name)
+            raise Unfit("There is no notice recipient called '%(name)s'.", name=name)
         await policy_desk.change(visitor_of(request).name, f"No notices to {name}", remove(("notices", name)))
         await run_in_threadpool(desk.book.put, name, "")
 

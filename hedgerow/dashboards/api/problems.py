@@ -34,7 +34,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 type ErrorPage = Callable[[Request, int, str, Mapping[str, object]], Response]
 
-_ON_PAGES = {404: message("There is no such page."), 405: message("This page takes nothing of that kind.")}
+_ON_PAGES = {404: message("This page does not exist."), 405: message("This page does not accept that kind of data.")}
 
 
 def problem(status: int, detail: str, **more: object) -> JSONResponse:
@@ -69,7 +69,7 @@ def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
 
     @app.exception_handler(NoSuchEntry)
     async def _missing(request: Request, error: NoSuchEntry) -> Response:
-        return answer(request, 404, str(error) if wants_json(request.url.path) else message("That is not there any more."))
+        return answer(request, 404, str(error) if wants_json(request.url.path) else message("That no longer exists."))
 
     @app.exception_handler(Unfit)
     async def _unfit(request: Request, error: Unfit) -> Response:
@@ -78,16 +78,16 @@ def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
     @app.exception_handler(DatabaseError)
     async def _journal(request: Request, error: DatabaseError) -> Response:
         log.error("The journal can't be used: %s", error.orig)
-        return answer(request, 503, message("The journal can't be used just now; Hedgerow goes on filtering."))
+        return answer(request, 503, message("The journal is unavailable at the moment; Hedgerow goes on filtering."))
 
     @app.exception_handler(Exception)
     async def _ours(request: Request, _error: Exception) -> Response:
         # Made outside of the guard's middleware, so it brings the headers itself.
-        response = answer(request, 500, message("Something went wrong inside Hedgerow; its log says what."))
+        response = answer(request, 500, message("Something went wrong inside Hedgerow; see its log."))
         response.headers.update(SECURITY_HEADERS)
         return response
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
         wrong = [{"field": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
-        return answer(request, 422, message("What was sent does not fit the form."), errors=wrong)
+        return answer(request, 422, message("The data sent does not match the form."), errors=wrong)

@@ -52,7 +52,7 @@ def checked_minutes(text: str) -> int | None:
     if not text:
         return None
     if not text.isdecimal() or int(text) > _LONGEST:
-        raise Unfit("Minutes are a number, and a day has 1440 of them.")
+        raise Unfit("Enter a number of minutes; a day has 1440.")
     return int(text)
 
 

@@ -81,7 +81,7 @@ class CertificatePages:
             return self._refusal(request)
         found = self._site.control.certificate().files.get(name)
         if found is None:
-            return self._site.renderer.error(request, 404, message("There is no such page."))
+            return self._site.renderer.error(request, 404, message("This page does not exist."))
         kind, data = found
         # Apple's and Android's systems open a profile or certificate by its type; a browser would only show what is text.
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
@@ -92,7 +92,7 @@ class CertificatePages:
         if self._is_stranger(request):
             return self._refusal(request)
         if request.url.scheme != "https":
-            return self._site.renderer.error(request, 404, message("Over TLS only: otherwise it would say nothing."))
+            return self._site.renderer.error(request, 404, message("Only over TLS: without it this check would prove nothing."))
         headers = {
             "Cross-Origin-Resource-Policy": "cross-origin",
             "Content-Security-Policy": "default-src 'none'; frame-ancestors *",  # which counts more than X-Frame-Options

@@ -35,6 +35,6 @@ class CodePages:
 
     async def _show(self, request: Request, order: CodeOrder) -> Response:
         if self._site.codes is None:
-            raise Unfit("No codes are made here.")
+            raise Unfit("Codes are not available here.")
         made = await self._site.codes.make(order, visitor_of(request).name)
         return self._site.renderer.page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)

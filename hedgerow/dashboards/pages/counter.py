@@ -72,7 +72,7 @@ class CounterPages:
 
     def _vouchers(self) -> VoucherControl:
         if self._site.vouchers is None:
-            raise Unfit("No vouchers are made here.")
+            raise Unfit("Vouchers are not available here.")
         return self._site.vouchers
 
     async def open(self, request: Request, seat: Seat, band: Annotated[Literal["child", "adult"], Form()], minutes: Minutes) -> Response:
@@ -84,7 +84,7 @@ class CounterPages:
         """So many minutes on top of what is left."""
         tile = next((tile for tile in self._tiles() if tile.seat == seat), None)
         if tile is None or tile.sitting is None or tile.sitting.ends is None:
-            raise Unfit("Nobody sits there for whom an end is set.")
+            raise Unfit("The session at that seat has no end time.")
         left = max(0.0, tile.sitting.ends - self._site.clock()) / 60
         await self._time().stand_up(seat, left + minutes)
         return back_to(COUNTER)
@@ -95,7 +95,7 @@ class CounterPages:
 
     def _time(self) -> TimeControl:
         if self._site.time is None:
-            raise Unfit("No time is counted here.")
+            raise Unfit("Time is not counted here.")
         return self._site.time
 
     def _tiles(self) -> list[Tile]:

@@ -82,7 +82,7 @@ class DevicePages:
         if device not in policy.devices:
             raise Unfit("There is no device '%(device)s' in the policy.", device=device)
         edits = giving_edits(policy, device, person)
-        text = message("Give %(device)s to %(person)s") if person else message("%(device)s is nobody's")
+        text = message("Assign %(device)s to %(person)s") if person else message("%(device)s belongs to nobody")
         said = language_of(request).gettext(text, device=device, person=person)
         change = await self._site.desk.change(visitor_of(request).name, said, *edits)
         return saved_at("/devices", change)
@@ -90,7 +90,7 @@ class DevicePages:
     async def look(self, request: Request, device: FormText, on: FormText = "") -> Response:
         """Whether pages are looked into: on for a device that trusts the certificate."""
         edit = trust_edit(self._site.policy(), device, bool(on))
-        text = message("Look into the pages of %(device)s") if on else message("No look into the pages of %(device)s")
+        text = message("Inspect the pages of %(device)s") if on else message("Stop inspecting the pages of %(device)s")
         said = language_of(request).gettext(text, device=device)
         return saved_at("/devices", await self._site.desk.change(visitor_of(request).name, said, edit))
 
@@ -99,7 +99,7 @@ class DevicePages:
         if device not in policy.devices:
             raise Unfit("There is no device '%(device)s' in the policy.", device=device)
         edits = [*giving_edits(policy, device, ""), remove(("devices", device))]
-        said = language_of(request).gettext("Forget the device %(device)s", device=device)
+        said = language_of(request).gettext("Remove the device %(device)s", device=device)
         change = await self._site.desk.change(visitor_of(request).name, said, *edits)
         return saved_at("/devices", change)
 
@@ -120,7 +120,7 @@ def naming_edits(policy: Policy, seen_as: str, name: str, person: str) -> list[E
     name = checked_name(name, policy.devices)
     mac = parse_mac(seen_as)
     if mac is None and parse_network(seen_as) is None:
-        raise Unfit("'%(seen_as)s' is neither a MAC nor an IP address.", seen_as=seen_as)
+        raise Unfit("'%(seen_as)s' is neither a MAC address nor an IP address.", seen_as=seen_as)
     edits = [put(("devices", name), {"mac": mac} if mac else {"ip": seen_as})]
     edits += [exclude(("people", other, "devices"), seen_as) for other in policy.people]
     return edits + (giving_edits(policy, name, person) if person else [])
@@ -143,6 +143,6 @@ def can_be_looked_into(device: Device) -> bool:
 def giving_edits(policy: Policy, device: str, person: str) -> list[Edit]:
     """What takes a device from whoever has it, and gives it to `person` if there is one. Raises `Unfit`."""
     if person and person not in policy.people:
-        raise Unfit("The policy knows nobody called '%(person)s'.", person=person)
+        raise Unfit("The policy has no person called '%(person)s'.", person=person)
     edits = [exclude(("people", other, "devices"), device) for other in policy.people if other != person]
     return [*edits, include(("people", person, "devices"), device)] if person else edits

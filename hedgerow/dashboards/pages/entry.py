@@ -70,7 +70,7 @@ class EntryPages:
 
     async def set_password(self, request: Request, name: FormText, password: FormText, again: FormText) -> Response:
         if password != again:
-            raise Unfit("The two passwords are not the same.")
+            raise Unfit("The two passwords do not match.")
         cookie = await self._site.accounts.create_first(name.strip(), password, *_whence(request))
         return _with_session(request, RedirectResponse("/start?step=2", SEE_OTHER), cookie)
 
@@ -89,7 +89,7 @@ class EntryPages:
                 continue
             name = checked_name(name, known)
             if age is None:
-                raise Unfit("How old is %(name)s? The age picks what is open.", name=name)
+                raise Unfit("How old is %(name)s? The age decides what is open.", name=name)
             known[name] = None
             edits.append(put(("people", name), {"age": age}))
         await self._site.desk.change(visitor_of(request).name, language_of(request).gettext("Who lives here"), *edits)
@@ -109,7 +109,7 @@ class EntryPages:
                 raise Unfit("Two devices cannot both be called '%(called)s'.", called=called)
             names.add(called)
             edits += naming_edits(policy, device, called, person)
-        await self._site.desk.change(visitor_of(request).name, language_of(request).gettext("Which device is whose"), *edits)
+        await self._site.desk.change(visitor_of(request).name, language_of(request).gettext("Which device belongs to whom"), *edits)
         return RedirectResponse("/start?step=5", SEE_OTHER)
 
     async def sign_in_form(self, request: Request) -> Response:

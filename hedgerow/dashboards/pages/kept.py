@@ -44,10 +44,10 @@ class KeptPages:
     async def erase(self, name: Name) -> Response:
         erased = await run_in_threadpool(self._site.kept.erase, self._known(name))
         if erased.problem:
-            raise Unfit("It is erased, but traces of it may be left in the journal's file. %(problem)s", problem=erased.problem)
+            raise Unfit("It has been erased, but traces may remain in the journal file. %(problem)s", problem=erased.problem)
         return back_to(f"/people/{quote(name, safe='')}?saved=erased")
 
     def _known(self, name: str) -> str:
         if name not in self._site.policy().people:
-            raise Unfit("The policy knows nobody called '%(name)s'.", name=name)
+            raise Unfit("The policy has no person called '%(name)s'.", name=name)
         return name

@@ -64,7 +64,7 @@ def adding_edit(source: str, url: str, category: str) -> Edit:
 def removing_edit(policy: Policy, name: str) -> Edit:
     """What takes a list of the policy file out, however it is written there. Raises `Unfit`."""
     if all(source.name != name for source in policy.lists):
-        raise Unfit("The policy file names no list '%(name)s'.", name=name)
+        raise Unfit("The policy file does not contain a list '%(name)s'.", name=name)
     return exclude(("lists",), _Entry(name))
 
 

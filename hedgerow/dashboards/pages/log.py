@@ -93,7 +93,7 @@ class LogPages:
         site, giver = self._site, visitor_of(request).name
         if how_long == "policy":
             if person not in site.policy().people:
-                raise Unfit("This device is nobody's yet: give it to somebody first.")
+                raise Unfit("This device does not belong to anybody yet: assign it to a person first.")
             path = ("people", person)
             said = language_of(request).gettext("Allow %(what)s for %(name)s", what=subject, name=person)
             change = await site.desk.change(giver, said, exclude((*path, "block"), subject), include((*path, "allow"), subject))
@@ -108,4 +108,4 @@ def _how_long(text: str) -> HowLong:
     try:
         return HowLong(text)
     except ValueError:
-        raise Unfit("For an hour, for today, or for good.") from None
+        raise Unfit("For an hour, for today or permanently.") from None

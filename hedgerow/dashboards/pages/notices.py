@@ -29,13 +29,13 @@ type FormText = Annotated[str, Form(max_length=2000)]
 HERE = "/settings/notices"
 
 TOPICS = {
-    Topic.REQUEST: message("Somebody asks for something that is closed"),
-    Topic.NEW_DEVICE: message("A device that nobody has named is on the network"),
-    Topic.BYPASS: message("Something tried a way round the filter"),
-    Topic.REFUSED: message("A site was refused where no page could say why (HTTPS)"),
-    Topic.BUDGET: message("Time is used up, or a bedtime begins soon"),
-    Topic.LIST_HELD: message("A list's new copy is held back"),
-    Topic.UPDATE_FAILED: message("A list could not be updated for a day"),
+    Topic.REQUEST: message("Somebody asks for something that is blocked"),
+    Topic.NEW_DEVICE: message("A new device without a name is on the network"),
+    Topic.BYPASS: message("Something tried to get round the filter"),
+    Topic.REFUSED: message("A site was blocked without a page to say why (HTTPS)"),
+    Topic.BUDGET: message("Time is used up or bedtime begins soon"),
+    Topic.LIST_HELD: message("The new copy of a list is held back"),
+    Topic.UPDATE_FAILED: message("A list has not been updated for a day"),
     Topic.TROUBLE: message("The policy file has mistakes, or the disk is full"),
 }
 
@@ -85,7 +85,7 @@ class NoticePages:
         """All topics, in the language of who adds; where they are reached comes next."""
         reader, name = language_of(request), receiver_name(name)
         if name in self._site.policy().notices:
-            raise Unfit("'%(name)s' is taken already.", name=name)
+            raise Unfit("'%(name)s' is already taken.", name=name)
         said = reader.gettext("Send notices to %(name)s", name=name)
         change = await self._site.desk.change(visitor_of(request).name, said, put(("notices", name), {"language": reader.code}))
         return saved_at(HERE, change)
@@ -103,7 +103,7 @@ class NoticePages:
             put(("notices", name, "report"), f"{report_day} {checked_time(report)}" if report_day else None),
             *quiet_edits(receiver, quiet_from, quiet_to),
         ]
-        said = language_of(request).gettext("The notices of %(name)s", name=name)
+        said = language_of(request).gettext("%(name)s's notices", name=name)
         return saved_at(HERE, await self._site.desk.change(visitor_of(request).name, said, *edits))
 
     async def set_mail(
@@ -115,7 +115,7 @@ class NoticePages:
     async def set_address(self, request: Request, name: FormText, address: FormText) -> Response:
         self._receiver(name)
         if not address.strip():
-            raise Unfit("An address begins with the kind of service and ://, such as mailto:// or ntfy://.")
+            raise Unfit("An address starts with the type of service and ://, such as mailto:// or ntfy://.")
         return await self._reach(request, name, address)
 
     async def _reach(self, request: Request, name: str, address: str) -> Response:
@@ -144,7 +144,7 @@ class NoticePages:
         try:
             return self._site.policy().notices[name]
         except KeyError:
-            raise Unfit("Nobody called '%(name)s' gets notices.", name=name) from None
+            raise Unfit("There is no notice recipient called '%(name)s'.", name=name) from None
 
     def _desk(self) -> NoticeDesk:
         if self._site.notices is None:
@@ -161,14 +161,14 @@ def receiver_name(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text.strip().casefold()).encode("ascii", "ignore").decode()
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     if NAME.fullmatch(name) is None:
-        raise Unfit("Write a name of letters, such as mother.")
+        raise Unfit("Enter a name made of letters, such as mother.")
     return name
 
 
 def checked_language(text: str) -> str:
     """Raises `Unfit`."""
     if text not in LANGUAGES:
-        raise Unfit("There is no such language here.")
+        raise Unfit("That language is not available.")
     return text
 
 
@@ -179,7 +179,7 @@ def checked_time(text: str) -> str:
         if text:
             parse_clock(text)
     except ValueError:
-        raise Unfit("A time of day is written as 18:00.") from None
+        raise Unfit("Enter a time of day such as 18:00.") from None
     return text
 
 
@@ -187,7 +187,7 @@ def quiet_edits(receiver: Receiver | None, start: str, end: str) -> list[Edit]:
     """None where the form says what holds already: the file may say more than the form can show. Raises `Unfit`."""
     start, end = checked_time(start), checked_time(end)
     if bool(start) != bool(end):
-        raise Unfit("A night has a beginning and an end, such as 20:30 and 07:00.")
+        raise Unfit("Enter a beginning and an end for the night, such as 20:30 and 07:00.")
     if receiver is None or (start, end) == _quiet(receiver)[0]:
         return []
     return [put_times(("notices", receiver.name, "quiet"), f"{start}-{end}" if start else None)]

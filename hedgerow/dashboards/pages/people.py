@@ -138,13 +138,13 @@ class PeoplePages:
         edits: list[Edit] = [exclude((*path, key), item) for key in _SAID[wanted]]
         if self._by_default(person, item) != wanted:
             edits.append(include((*path, "allow" if wanted else "block"), item))
-        said = message("Open %(what)s for %(name)s") if wanted else message("Close %(what)s for %(name)s")
+        said = message("Open %(what)s for %(name)s") if wanted else message("Block %(what)s for %(name)s")
         return await self._change(request, name, f"switch-{item}", reader.gettext(said, what=switches[item].title, name=name), *edits)
 
     async def add_site(self, request: Request, name: Name, site: FormText, stance: FormText) -> Response:
         self._person(name)
         if stance not in ("allow", "block"):
-            raise Unfit("A site is allowed or blocked.")
+            raise Unfit("Choose whether to allow or block the site.")
         path, site = ("people", name), site.strip()
         text = message("Allow %(what)s for %(name)s") if stance == "allow" else message("Block %(what)s for %(name)s")
         said = language_of(request).gettext(text, what=site, name=name)
@@ -166,7 +166,7 @@ class PeoplePages:
         person = self._person(name)
         form = {key: str(value) for key, value in (await request.form()).items()}
         value = bedtime_value(form)
-        said = language_of(request).gettext("The nights of %(name)s", name=name)
+        said = language_of(request).gettext("%(name)s's nights", name=name)
         now = night_times(person.rules.bedtime)
         is_same = all((form.get(f"{day}-from", ""), form.get(f"{day}-to", "")) == times for day, times in now.items())
         return await self._change(request, name, "nights", said, *([] if is_same else [put_times(("people", name, "bedtime"), value)]))
@@ -179,9 +179,9 @@ class PeoplePages:
         known = next((limit for limit in limits_of(person.rules.budget) if limit.what == what), None)
         limit = Limit(what, checked_minutes(school), checked_minutes(weekend))
         is_same = known is not None and (known.school, known.weekend) == (limit.school, limit.weekend)
-        said = reader.gettext("The time of %(name)s", name=name)
+        said = reader.gettext("%(name)s's time", name=name)
         if what:
-            said = reader.gettext("The time of %(name)s for %(what)s", name=name, what=title_of(what, reader))
+            said = reader.gettext("%(name)s's time for %(what)s", name=name, what=title_of(what, reader))
         return await self._change(request, name, "time", said, *([] if is_same else [budget_edit(name, limit)]))
 
     async def set_schedule(self, request: Request, name: Name, schedule: FormText, what: FormText = "") -> Response:
@@ -197,13 +197,13 @@ class PeoplePages:
         else:
             is_same = all(form.get(day, "").strip() == times for day, times in day_times(known.when).items())
             edits = [] if is_same else [put_times((*path, "when"), value)]
-        said = language_of(request).gettext("The times of %(schedule)s for %(name)s", schedule=schedule, name=name)
+        said = language_of(request).gettext("Times of %(schedule)s for %(name)s", schedule=schedule, name=name)
         return await self._change(request, name, "schedules", said, *edits)
 
     async def remove_schedule(self, request: Request, name: Name, schedule: FormText) -> Response:
         person = self._person(name)
         if schedule not in {each.name for each in person.rules.schedules}:
-            raise Unfit("There is no such schedule.")
+            raise Unfit("This schedule does not exist.")
         edits = [remove(("people", name, "schedules", schedule))]
         if len(person.rules.schedules) == 1:
             edits = [remove(("people", name, "schedules"))]
@@ -225,7 +225,7 @@ class PeoplePages:
         try:
             return self._site.policy().people[name]
         except KeyError:
-            raise Unfit("The policy knows nobody called '%(name)s'.", name=name) from None
+            raise Unfit("The policy has no person called '%(name)s'.", name=name) from None
 
     def _services(self, name: str, reader: Language) -> list[tuple[str, list[Switch]]]:
         """The switches of all services, by the title of their group."""
@@ -284,9 +284,9 @@ def checked_name(text: str, taken: object = ()) -> str:
     """A name for a person or device, as it may stand in the file. Raises `Unfit`."""
     name = " ".join(text.split())
     if not re.fullmatch(r"[^\W_][\w .'’-]{0,39}", name):
-        raise Unfit("A name is up to 40 letters, digits, spaces, dots and dashes, and begins with a letter or digit.")
+        raise Unfit("A name has at most 40 letters, digits, spaces, dots and dashes, and begins with a letter or digit.")
     if name in taken:  # type: ignore[operator]
-        raise Unfit("'%(name)s' is taken already.", name=name)
+        raise Unfit("'%(name)s' is already taken.", name=name)
     return name
 
 
@@ -295,5 +295,5 @@ def checked_age(text: str) -> int | None:
     if not text.strip():
         return None
     if not text.strip().isdecimal() or int(text) > 130:
-        raise Unfit("An age is a number of years.")
+        raise Unfit("Enter the age in years.")
     return int(text)

@@ -14,19 +14,19 @@ from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, 
 from hedgerow.policies.times.days import DAY_NAMES
 
 _PRIVACY = {
-    Privacy.FULL: message("The sites and pages that are asked for, and what was decided."),
-    Privacy.DOMAIN: message("The names of sites that are asked for, not the pages, and what was decided."),
-    Privacy.CATEGORY: message("Only the topic or service that something was blocked for. No names of sites, no pages."),
+    Privacy.FULL: message("The sites and pages requested, and what was decided."),
+    Privacy.DOMAIN: message("The names of the sites requested, not the pages, and what was decided."),
+    Privacy.CATEGORY: message("Only the topic or service that was blocked. No site names, no pages."),
     Privacy.NONE: message("Nothing."),
 }
 _SAFE_SEARCH = {
-    SafeSearch.STRICT: message("Search engines leave out everything that is not for children."),
-    SafeSearch.MODERATE: message("Search engines leave out what is most explicit."),
+    SafeSearch.STRICT: message("Search engines leave out everything that is unsuitable for children."),
+    SafeSearch.MODERATE: message("Search engines leave out the most explicit results."),
     SafeSearch.OFF: message("Search engines show everything."),
 }
 _YOUTUBE = {
-    SafeSearch.STRICT: message("YouTube shows only what its strict mode lets through, and no comments."),
-    SafeSearch.MODERATE: message("YouTube leaves out what its moderate mode takes for mature."),
+    SafeSearch.STRICT: message("YouTube shows only what its strict mode allows, and no comments."),
+    SafeSearch.MODERATE: message("YouTube leaves out what its moderate mode rates as mature."),
     SafeSearch.OFF: message("YouTube shows everything."),
 }
 

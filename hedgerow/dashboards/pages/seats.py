@@ -36,7 +36,7 @@ class SeatPages:
         self._check_free(policy, seat)
         new = checked_name(name, policy.devices)
         return await self._change(
-            request, message("Call the seat %(seat)s %(name)s"), {"seat": seat, "name": new}, rename(("seats", seat), new)
+            request, message("Rename the seat %(seat)s to %(name)s"), {"seat": seat, "name": new}, rename(("seats", seat), new)
         )
 
     async def remove(self, request: Request, seat: FormText) -> Response:
@@ -48,7 +48,7 @@ class SeatPages:
         if seat not in policy.devices or not policy.devices[seat].is_seat:
             raise Unfit("There is no seat '%(seat)s' in the policy.", seat=seat)
         if self._site.time is not None and any(each.device == seat for each in self._site.time.sittings()):
-            raise Unfit("Somebody sits at %(seat)s: end the session first.", seat=seat)
+            raise Unfit("Somebody is sitting at %(seat)s: end the session first.", seat=seat)
 
     async def _change(self, request: Request, summary: str, values: dict[str, str], *edits: Edit) -> Response:
         said = language_of(request).gettext(summary, **values)
@@ -59,6 +59,6 @@ def _adding_edits(policy: Policy, seat: str, place: str) -> list[Edit]:
     """Raises `Unfit`. What was somebody's device by nothing but that address is a seat from now on."""
     name, mac = checked_name(seat, policy.devices), parse_mac(place)
     if mac is None and parse_network(place) is None:
-        raise Unfit("'%(seen_as)s' is neither a MAC nor an IP address.", seen_as=place)
+        raise Unfit("'%(seen_as)s' is neither a MAC address nor an IP address.", seen_as=place)
     entry = {"mac": mac} if mac else {"cidr" if "/" in place else "ip": place}
     return [put(("seats", name), entry), *(exclude(("people", other, "devices"), place) for other in policy.people)]

@@ -87,7 +87,7 @@ class SettingsPages:
             put(("network", "timezone"), zone),
             put(("network", "unknown_devices"), unknown),
         ]
-        change = await self._site.desk.change(visitor_of(request).name, language_of(request).gettext("The network's settings"), *edits)
+        change = await self._site.desk.change(visitor_of(request).name, language_of(request).gettext("Network settings"), *edits)
         return saved_at("/settings", change)
 
     async def changes(self, request: Request) -> Response:
@@ -137,7 +137,7 @@ class SettingsPages:
         visitor = visitor_of(request)
         owned = {row.id for row in self._site.accounts.sessions(None if Scope.ADMIN in visitor.scopes else visitor.name)}
         if session not in owned:
-            raise Unfit("There is no such session.")
+            raise Unfit("This session does not exist.")
         await self._site.accounts.end_session(session)
         return back_to("/account")
 
@@ -156,7 +156,7 @@ class SettingsPages:
 
     async def add_account(self, name: FormText, role: Annotated[Role, Form()], password: FormText) -> Response:
         if not self._site.accounts.has_any:
-            raise Unfit("Set your own password first.")
+            raise Unfit("Set a password for yourself first.")
         await self._site.accounts.create(name, role, password)
         return back_to("/settings")
 

@@ -112,7 +112,7 @@ class TodayPages:
     async def bonus(self, request: Request, name: Name, minutes: Annotated[int, Form(ge=1, le=1440)], subject: Name = "") -> Response:
         """Minutes on top of today's budget."""
         if self._site.time is None:
-            raise Unfit("No time is counted here.")
+            raise Unfit("Time is not counted here.")
         await self._site.time.give_time(name, subject, minutes, visitor_of(request).name)
         return back_to(page_before(request))
 

@@ -59,7 +59,7 @@ def bedtime_value(form: Mapping[str, str]) -> Times | dict[str, Times] | None:
         try:
             parse_clock(start), parse_clock(end)
         except ValueError:
-            raise Unfit("A night has a beginning and an end, such as 20:30 and 07:00.") from None
+            raise Unfit("Enter a beginning and an end for the night, such as 20:30 and 07:00.") from None
         nights[day] = f"{start}-{end}"
     return _grouped(nights, {_SCHOOL_NIGHTS: "school-nights", _FREE_NIGHTS: "weekend"})
 
@@ -77,12 +77,12 @@ def schedule_value(form: Mapping[str, str]) -> Times | dict[str, Times]:
             for stretch in stretches:
                 parse_interval(stretch)
         except ValueError:
-            raise Unfit("A stretch of time has a beginning and an end, such as 15:00-17:00.") from None
+            raise Unfit("Enter a period with a beginning and an end, such as 15:00-17:00.") from None
         if stretches:
             days[day] = stretches[0] if len(stretches) == 1 else stretches
     value = _grouped(days, {_WORKING: "school-days", _FREE: "weekend"})
     if value is None:
-        raise Unfit("Say when: a schedule without a time would never hold.")
+        raise Unfit("Choose a time: a schedule without one would never apply.")
     return value
 
 

@@ -18,15 +18,15 @@ from hedgerow.policies.model import Reason, Verdict
 from hedgerow.policies.services import Services
 from hedgerow.policies.times.endings import Ending
 
-_PASSED = message("passed through unread: an app does not accept the certificate of the network")
-_REFUSED = message("not opened: an app does not accept the certificate of the network, and the rules here need it")
+_PASSED = message("passed through uninspected: an app does not accept the network's certificate")
+_REFUSED = message("not opened: an app does not accept the network's certificate, and the rules here need it")
 
 # How a reason is said alone, and with what decided.
 _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.LIFELINE: (message("a helpline"), message("a helpline")),
     Reason.PAUSE: (message("the network is paused"), message("the network is paused")),
     Reason.NO_SESSION: (message("nobody has opened this seat yet"), message("nobody has opened this seat yet")),
-    Reason.CONDUCT: (message("the code of conduct was not accepted yet"), message("the code of conduct was not accepted yet")),
+    Reason.CONDUCT: (message("the code of conduct has not been accepted yet"), message("the code of conduct has not been accepted yet")),
     Reason.BEDTIME: (message("bedtime"), message("bedtime (%(what)s)")),
     Reason.SCHEDULE: (message("closed at this time"), message("closed at this time (%(what)s)")),
     Reason.BUDGET: (message("time is used up"), message("time is used up (%(what)s)")),
@@ -37,8 +37,8 @@ _REASONS: dict[Reason, tuple[str, str]] = {
     Reason.SERVICE: (message("a service"), message("service: %(what)s")),
     Reason.CATEGORY: (message("a topic"), message("topic: %(what)s")),
     Reason.SAFE_SEARCH: (message("safe search"), message("safe search: %(what)s")),
-    Reason.SEARCH: (message("words of a search"), message("words of a search: %(what)s")),
-    Reason.PAGE: (message("words of the page"), message("words of the page: %(what)s")),
+    Reason.SEARCH: (message("search words"), message("search words: %(what)s")),
+    Reason.PAGE: (message("words on the page"), message("words on the page: %(what)s")),
     Reason.FILE: (message("kind of file"), message("kind of file: %(what)s")),
     Reason.DEFAULT: (message("no rule against it"), message("no rule against it")),
 }
@@ -121,9 +121,7 @@ def ending_words(ending: Ending, reader: Language) -> str:
             "%(count)s minute until the internet closes.", "%(count)s minutes until the internet closes.", ending.minutes
         )
     if what:
-        return reader.ngettext(
-            "%(count)s minute of %(what)s is left.", "%(count)s minutes of %(what)s are left.", ending.minutes, what=what
-        )
+        return reader.ngettext("%(count)s minute left for %(what)s.", "%(count)s minutes left for %(what)s.", ending.minutes, what=what)
     return reader.ngettext("%(count)s minute is left.", "%(count)s minutes are left.", ending.minutes)
 
 

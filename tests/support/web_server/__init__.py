@@ -153,7 +153,7 @@ class LedgerControl:
     async def accept_list(self, name: str) -> None:
         held = [each for each in self.state.lists if each.held and each.source == name]
         if not held:
-            raise Unfit("No newer copy of '%(name)s' is held back.", name=name)
+            raise Unfit("No newer copy of '%(name)s' is being held back.", name=name)
         self.state = replace(self.state, lists=tuple(replace(each, held=False) if each in held else each for each in self.state.lists))
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[Explanation, ...]:
@@ -195,14 +195,14 @@ class CountedTime:
 
     async def sit(self, device: str, giver: str, *, person: str | None, band: str | None, minutes: float | None, name: str) -> Sitting:
         if not device.startswith("seat"):
-            raise Unfit("%(device)s is no seat: say which of its people signs in.", device=device)
+            raise Unfit("%(device)s is not a seat: choose which of its people is signing in.", device=device)
         ends = NOW + minutes * 60 if minutes else None
         self.seated[device] = Sitting("s", DeviceId(device), giver, NOW, ends, person, f"seat-{band}", name)
         return self.seated[device]
 
     async def stand_up(self, device: str, minutes: float | None) -> None:
         if device not in self.seated:
-            raise Unfit("Nobody sits there for whom an end is set.")
+            raise Unfit("The session at that seat has no end time.")
         if minutes is None:
             del self.seated[device]
         else:
