@@ -66,7 +66,7 @@ def _ask(running: Hedgerow, page: Any, url: str) -> int:
     """By the button of the block page; returns the request's id."""
     assert _status(page, url) == 403
     page.get_by_role("button", name="Ask for access").click()
-    sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("Your question was sent", timeout=30_000)
+    sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("Your request was sent", timeout=30_000)
     (request,) = wait_until(lambda: json.loads(running.run("requests", "--json").stdout), 30, "the request")
     return int(request["id"])
 

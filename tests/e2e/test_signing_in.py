@@ -66,7 +66,7 @@ def test_strangers_are_asked_and_served_by_their_name(cafe: Hedgerow, whole_inte
     assert status(asked) == 407
     if scheme == "http":
         assert asked.headers["proxy-authenticate"] == ['Basic realm="Hedgerow", charset="UTF-8"']
-        assert "Sign in to go on" in asked.text
+        assert "Sign in to continue" in asked.text
     assert status(fetch(cafe, news, ca, "ana")) == 200
     assert status(fetch(cafe, adult, ca, "ANA")) == 200
     assert status(fetch(cafe, adult, ca, "seat-1")) in {403, 200}  # over TLS the block page, under our own certificate

@@ -112,8 +112,8 @@ def test_a_pause_without_an_end_is_over_when_somebody_says_so() -> None:
 
 
 def test_a_page_says_how_heavy_it_is_and_a_file_what_it_is() -> None:
-    assert "Its words weigh 210 here, and a page of up to 100 is shown" in Text(page(decision(Reason.PAGE, "210 of 100"))).text
-    assert "cannot be weighed" in Text(page(decision(Reason.PAGE, "too long to be weighed"))).text
+    assert "Its words score 210; pages that score more than 100 are blocked" in Text(page(decision(Reason.PAGE, "210 of 100"))).text
+    assert "too long to be checked" in Text(page(decision(Reason.PAGE, "too long to be weighed"))).text
     for kind in FILE_KINDS:
         given = [
             PAGE.blocked(decision(Reason.FILE, kind), "a.example", "", NOW, Form.PAGE, Reader(each)).body.decode() for each in LANGUAGES
@@ -189,7 +189,7 @@ def test_a_program_gets_facts() -> None:
     answer = PAGE.blocked(decision(Reason.BUDGET, "games", NOW + 60), "games.example", "https://games.example/", NOW, Form.DATA)
     assert json.loads(answer.body) == {
         "error": "blocked", "host": "games.example", "reason": "budget", "what": "games", "until": "15:15", "until_timestamp": NOW + 60,
-        "message": "Today’s time is used up. The screen time for today is spent.",
+        "message": "Today’s time is used up. There is no screen time left for today.",
     }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def test_the_block_page_and_its_button(browser, stand: Stand, net: SmallInternet
         assert page.locator("html").evaluate("element => element.scrollWidth") <= width  # nothing sticks out at the side
         page.get_by_label("What do you need it for?").fill("homework & <b>biology</b>")
         page.get_by_role("button", name="Ask for access").click()
-        sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("Your question was sent", timeout=30_000)
+        sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("Your request was sent", timeout=30_000)
         assert {url.split("/")[2].split(":")[0] for url in asked_for} == {"adult.example"}
     finally:
         context.close()
@@ -80,7 +80,7 @@ def test_the_question_is_answered_on_the_page(browser, stand: Stand, net: SmallI
         page = context.new_page()
         page.goto(net.url("gambling.example", "/poker", "http"))
         page.get_by_role("button", name="Ask for access").click()
-        sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("Your question was sent", timeout=30_000)
+        sync_api.expect(page.get_by_role("heading", level=1)).to_have_text("Your request was sent", timeout=30_000)
         stand.swap(policy=policy.replace("unknown_devices: child-8-12", "").replace("network:\n", "network:\n  unknown_devices: adult\n"))
         page.get_by_role("heading", name="This page is open now").wait_for(timeout=30_000)
         page.get_by_role("link", name="Go to the page").click()

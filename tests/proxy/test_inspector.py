@@ -323,7 +323,7 @@ def test_asking_for_a_blocked_page(stand: Stand, net: SmallInternet) -> None:
     page = net.url(INSPECTED, "/secret/plan?x=1")
     origin = net.url(INSPECTED, "")
     answer = ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", "Sec-Fetch-Site: same-origin")
-    assert (answer.status, "Your question was sent" in answer.text) == (200, True)
+    assert (answer.status, "Your request was sent" in answer.text) == (200, True)
     asked = [each.asked for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]
     assert [(each.device, each.person, each.host, each.url, each.note) for each in asked] == [
         ("mia-tablet", "mia", INSPECTED, page, "for school")
@@ -343,7 +343,7 @@ def test_the_page_that_waits_sees_by_itself_that_it_was_opened(stand: Stand, net
 
     answer = ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", "Sec-Fetch-Site: same-origin")
     again = refreshed(answer)
-    assert (again.status, "Your question was sent" in again.text) == (200, True)
+    assert (again.status, "Your request was sent" in again.text) == (200, True)
     assert len([each for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]) == 1
     try:
         stand.swap(policy=policy.replace('"www.school.example/secret"', '"www.school.example/other"'))
@@ -362,7 +362,7 @@ def test_the_page_that_waits_sees_by_itself_that_it_was_opened(stand: Stand, net
 def test_asking_over_plain_http_needs_no_ca(stand: Stand, net: SmallInternet) -> None:
     origin = net.url("adult.example", "", "http")
     answer = ask(stand, origin + ASK_PATH, origin + "/", f"Referer: {origin}/", source=CHILD)
-    assert (answer.status, "Your question was sent" in answer.text) == (200, True)
+    assert (answer.status, "Your request was sent" in answer.text) == (200, True)
     asked = [each.asked for each in stand.wait_for(lambda told: any(each.asked for each in told)) if each.asked]
     assert [(each.device, each.host) for each in asked] == [("mia-phone", "adult.example")]
 

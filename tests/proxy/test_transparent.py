@@ -156,7 +156,7 @@ class TestInTheLaboratory:
         bare = f"http://[{address}]/" if ":" in address else f"http://{address}/"
         status, body, _ = fetch(home, "tablet", bare)
         assert status == "403"
-        assert "Only names open here" in body
+        assert "This address is only a number" in body
 
     def test_several_requests_on_one_connection_are_judged_each(self, home: House) -> None:
         first, second = "http://www.school.example/", "http://adult.example/"

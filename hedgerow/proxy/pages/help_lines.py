@@ -1,4 +1,4 @@
-"""Which helplines a page shows at once, and which behind "More people who help": a page that lists fifty is read by nobody."""
+"""Which helplines a page shows at once, and which behind "More people who can help": a page that lists fifty is read by nobody."""
 
 from __future__ import annotations
 
