@@ -15,10 +15,10 @@ import h2.settings
 import h11
 
 from hedgerow.dns.listening.limits import MAX_QUERY, MAX_UNSENT
+from hedgerow.http2.frame_budget import FrameBudget
 
 MAX_HEAD: Final = 12 << 10  # a GET carries the query in its path
 MAX_STREAMS: Final = 100
-MAX_RESETS: Final = 200  # of one connection: asking and cancelling in one breath is an attack (CVE-2023-44487)
 
 type Headers = Sequence[tuple[str, str]]
 
@@ -47,9 +47,20 @@ class Exchange:
             self.body += data
 
 
+class Flood(Broken):
+    """The client sends more frames than its budget allows."""
+
+
 class Codec(Protocol):
-    def receive(self, data: bytes) -> list[Exchange]:
-        """The requests that are whole now. Raises Broken."""
+    @property
+    def has_more(self) -> bool:
+        """Something was fed in which the next `receive` may find a request."""
+
+    def feed(self, data: bytes) -> None:
+        """Keep what has come for the next `receive`."""
+
+    def receive(self, now: float) -> list[Exchange]:
+        """The requests that are whole in the next portion of what was fed. Raises Broken. `now` is in seconds of any steady clock."""
 
     def respond(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> bool:
         """Write an answer; false if the connection ends with it."""
@@ -58,16 +69,23 @@ class Codec(Protocol):
 class Http1(Codec):
     """HTTP/1.1: one request after another; the next is not read before the last is answered."""
 
+    has_more = False
+
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._request: Exchange | None = None
 
-    def receive(self, data: bytes) -> list[Exchange]:
+    def feed(self, data: bytes) -> None:
         if data:
             self._connection.receive_data(data)
+            self.has_more = True
+
+    def receive(self, now: float) -> list[Exchange]:  # noqa: ARG002
         try:
-            return self._next()
+            found = self._next()
+            self.has_more = bool(found)
+            return found
         except h11.RemoteProtocolError as error:
             if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 self._send(error.error_status_hint, [("content-length", "0"), ("connection", "close")], b"")
@@ -123,13 +141,28 @@ class Http2(Codec):
         )
         self._requests: dict[int, Exchange] = {}
         self._unsent: dict[int, bytearray] = {}
-        self._resets = 0
+        self._budget = FrameBudget()
+        self._unread = bytearray()
         self._connection.initiate_connection()
         self._flush()
 
-    def receive(self, data: bytes) -> list[Exchange]:
+    @property
+    def has_more(self) -> bool:
+        return bool(self._unread)
+
+    def feed(self, data: bytes) -> None:
+        self._unread += data
+
+    def receive(self, now: float) -> list[Exchange]:
+        size = self._budget.take(self._unread, now)
+        portion = bytes(self._unread[:size])
+        del self._unread[:size]
+        if self._budget.is_spent:
+            self._connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+            self._flush()
+            raise Flood
         try:
-            events = self._connection.receive_data(data)
+            events = self._connection.receive_data(portion)
             found = [exchange for event in events if (exchange := self._take(event)) is not None]
             self._send_unsent()
         except (h2.exceptions.ProtocolError, ValueError) as error:
@@ -153,10 +186,6 @@ class Http2(Codec):
             case h2.events.StreamReset():
                 self._requests.pop(event.stream_id, None)
                 self._unsent.pop(event.stream_id, None)
-                self._resets += 1
-                if self._resets > MAX_RESETS:
-                    self._connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
-                    raise h2.exceptions.ProtocolError("too many cancelled requests")
             case h2.events.ConnectionTerminated():
                 raise h2.exceptions.ProtocolError("the client has finished")
             case _:
@@ -168,6 +197,8 @@ class Http2(Codec):
         ends = not body or exchange.method == "HEAD"
         try:
             self._connection.send_headers(exchange.stream, fields, end_stream=ends)
+            if status == 200:
+                self._budget.answered()
             if not ends:
                 self._unsent[exchange.stream] = bytearray(body)
                 self._send_unsent()
@@ -186,6 +217,7 @@ class Http2(Codec):
 
     def _flush(self) -> None:
         if written := self._connection.data_to_send():
+            self._budget.sent(len(written))
             self._write(written)
 
 

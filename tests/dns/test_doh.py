@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import socket
+from collections.abc import AsyncIterator
 
 import dnslib
 import h2.config
 import h2.connection
 import h2.settings
+import pytest
 import uvloop
+from hpack import Encoder
+from hyperframe import frame
 from small_internet import SmallInternet
 
 from hedgerow.dns.http_codec import MAX_STREAMS
@@ -18,8 +24,9 @@ from hedgerow.dns.listening.doh import PROTOCOLS, DohServer
 from hedgerow.dns.listening.encrypted import EncryptedSide
 from hedgerow.dns.listening.limits import MAX_UNSENT
 from hedgerow.dns.listening.listeners import open_socket
+from hedgerow.http2.frame_budget import MAX_TOKENS
 
-from .conftest import running
+from .conftest import Running, ask, running
 
 NAME = "dns.home.example"
 LARGE = bytes(dnslib.DNSRecord.question("huge-text.oddities.example", "TXT").pack())
@@ -74,3 +81,100 @@ def test_who_takes_no_answers_gets_no_more_of_them(internet: SmallInternet) -> N
                 web.close()
 
     uvloop.run(main())
+
+
+# Clients that send more than they may.
+
+QUERY = bytes(dnslib.DNSRecord.question("www.school.example").pack())
+REQUEST = [(":method", "GET"), (":scheme", "https"), (":authority", NAME), (":path", "/dns-query")]
+
+
+def rapid_reset(count: int) -> bytes:
+    encoder, pieces = Encoder(), []
+    for stream in range(1, 2 * count, 2):
+        pieces.append(frame.HeadersFrame(stream, encoder.encode(REQUEST), flags=["END_HEADERS", "END_STREAM"]).serialize())
+        pieces.append(frame.RstStreamFrame(stream, error_code=8).serialize())
+    return b"".join(pieces)
+
+
+FLOODS = {
+    "ping": frame.PingFrame(0, opaque_data=b"12345678").serialize() * 2 * MAX_TOKENS,
+    "settings": frame.SettingsFrame(0, settings={4: 65535}).serialize() * MAX_TOKENS,
+    "priority": frame.PriorityFrame(1, stream_weight=3).serialize() * 2 * MAX_TOKENS,
+    "window update": frame.WindowUpdateFrame(0, window_increment=1).serialize() * 2 * MAX_TOKENS,
+    "rapid reset": rapid_reset(MAX_TOKENS),
+}
+
+
+@contextlib.asynccontextmanager
+async def served(internet: SmallInternet) -> AsyncIterator[tuple[Running, int]]:
+    """A resolver and the port of its DoH."""
+    async with running(internet.nameserver.upstream) as server:
+        web = DohServer(EncryptedSide(server.server.streams, NAME))
+        leaf = internet.authority.leaf(NAME)
+        sock = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
+        await web.listen(sock, ServerTls(leaf.certificate, leaf.key, PROTOCOLS))
+        try:
+            yield server, sock.getsockname()[1]
+        finally:
+            web.close()
+
+
+async def connect(internet: SmallInternet, port: int, protocol: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    context = internet.authority.client_context()
+    context.set_alpn_protocols([protocol])
+    return await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=NAME)
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_frames_ends_its_connection_and_stops_no_answers(internet: SmallInternet, kind: str) -> None:
+    async def main() -> None:
+        async with served(internet) as (server, port):
+            reader, writer = await connect(internet, port, "h2")
+            client = h2.connection.H2Connection()
+            client.initiate_connection()
+            writer.write(client.data_to_send() + FLOODS[kind])
+            answers = [await ask(server.port, QUERY, source="127.0.0.2") for _ in range(20)]
+            assert None not in answers
+            async with asyncio.timeout(20):
+                said = await reader.read(-1)
+            writer.close()
+            assert said.endswith(b"\x07" + bytes(5) + said[-8:-4] + b"\0\0\0\x0b")  # GOAWAY with ENHANCE_YOUR_CALM
+            assert server.server.responder.counters["hedgerow_dns_dropped_total", "flood"] == 1
+
+    uvloop.run(main())
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "http/1.1"])
+def test_many_queries_at_once_do_not_keep_others_waiting(internet: SmallInternet, protocol: str) -> None:
+    """Another client's query that comes after the first of them is answered before the last."""
+    count = 1000
+
+    async def main() -> None:
+        async with served(internet) as (server, port):
+            other, to_other = await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.2", 0))
+            to_other.write(len(QUERY).to_bytes(2) + QUERY)
+            await other.readexactly(int.from_bytes(await other.readexactly(2)))  # the answer is in the cache now
+            if protocol == "tcp":
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                one = len(QUERY).to_bytes(2) + QUERY
+            else:
+                reader, writer = await connect(internet, port, protocol)
+                one = b"GET /dns-query?dns=%b HTTP/1.1\r\nHost: h\r\n\r\n" % base64.urlsafe_b64encode(QUERY).rstrip(b"=")
+            before = hits(server)
+            writer.write(one * count)
+            async with asyncio.timeout(20):
+                await reader.readexactly(2)
+                to_other.write(len(QUERY).to_bytes(2) + QUERY)
+                await other.readexactly(2)
+                assert hits(server) - before < count
+                while hits(server) - before < count:
+                    assert await reader.read(65536)
+            for each in (writer, to_other):
+                each.close()
+
+    uvloop.run(main())
+
+
+def hits(server: Running) -> float:
+    return server.server.responder.counters.get(("hedgerow_dns_cache_hits_total",), 0)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from hedgerow.dns.http_codec import MAX_RESETS, MAX_UNSENT, Broken, Http1, Http2
+from hedgerow.dns.http_codec import MAX_UNSENT, Broken, Codec, Exchange, Flood, Http1, Http2
+from hedgerow.http2.frame_budget import MAX_TOKENS
 
 REQUEST = [(":method", "GET"), (":path", "/dns-query"), (":scheme", "https"), (":authority", "dns.home.example")]
 
@@ -21,29 +22,67 @@ def client() -> h2.connection.H2Connection:
     return made
 
 
+def receive(codec: Codec, data: bytes) -> list[Exchange]:
+    codec.feed(data)
+    found = codec.receive(0.0)
+    while isinstance(codec, Http2) and codec.has_more:
+        found += codec.receive(0.0)
+    return found
+
+
 def test_answers_that_nobody_takes_end_the_connection() -> None:
     codec, asking = Http2(lambda _data: None), client()
     asking.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
     for _ in range(20):
         asking.send_headers(asking.get_next_available_stream_id(), REQUEST, end_stream=True)
-    exchanges = codec.receive(asking.data_to_send())
+    exchanges = receive(codec, asking.data_to_send())
     assert len(exchanges) == 20
     body = bytes(60_000)
     assert [codec.respond(each, 200, [], body) for each in exchanges] == [(n + 1) * len(body) <= MAX_UNSENT for n in range(20)]
 
 
 def test_asking_and_cancelling_without_end_is_ended() -> None:
+    written: list[bytes] = []
+    codec, asking = Http2(written.append), client()
+
+    def cancel(count: int) -> None:
+        for _ in range(count):
+            stream = asking.get_next_available_stream_id()
+            asking.send_headers(stream, REQUEST, end_stream=False)
+            asking.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
+            assert receive(codec, asking.data_to_send()) == []
+
+    cancel(MAX_TOKENS // 10)
+    with pytest.raises(Flood):
+        cancel(MAX_TOKENS)
+    assert asking.receive_data(b"".join(written))[-1].error_code == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
+
+
+def test_cancelling_as_often_as_asking_is_not_ended() -> None:
+    """A browser asks again for what it has cancelled; the life of a connection has no bound of cancelled requests."""
     codec, asking = Http2(lambda _data: None), client()
-    for _ in range(MAX_RESETS):
-        stream = asking.get_next_available_stream_id()
-        asking.send_headers(stream, REQUEST, end_stream=False)
-        asking.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
-        assert codec.receive(asking.data_to_send()) == []
-    stream = asking.get_next_available_stream_id()
-    asking.send_headers(stream, REQUEST, end_stream=False)
-    asking.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
-    with pytest.raises(Broken):
-        codec.receive(asking.data_to_send())
+    for _ in range(MAX_TOKENS):
+        cancelled, stream = asking.get_next_available_stream_id(), asking.get_next_available_stream_id() + 2
+        asking.send_headers(cancelled, REQUEST, end_stream=False)
+        asking.reset_stream(cancelled, h2.errors.ErrorCodes.CANCEL)
+        for each in (stream, stream + 2):
+            asking.send_headers(each, REQUEST, end_stream=True)
+        for exchange in receive(codec, asking.data_to_send()):
+            assert codec.respond(exchange, 200, [], b"")
+
+
+def test_refused_requests_without_end_are_ended() -> None:
+    codec, asking = Http2(lambda _data: None), client()
+
+    def refuse(count: int) -> None:
+        for _ in range(count):
+            asking.send_headers(asking.get_next_available_stream_id(), REQUEST, end_stream=True)
+            (exchange,) = receive(codec, asking.data_to_send())
+            assert codec.respond(exchange, 403, [], b"")
+
+    refuse(MAX_TOKENS // 5)
+    with pytest.raises(Flood):
+        refuse(MAX_TOKENS)
 
 
 @settings(max_examples=200)
@@ -52,7 +91,7 @@ def test_junk_is_refused_in_an_orderly_way(start: bytes, pieces: list[bytes]) ->
     for codec in (Http1(lambda _data: None), Http2(lambda _data: None)):
         try:
             for piece in (start, *pieces):
-                codec.receive(piece)
+                receive(codec, piece)
         except Broken:
             continue
 
@@ -60,5 +99,5 @@ def test_junk_is_refused_in_an_orderly_way(start: bytes, pieces: list[bytes]) ->
 @pytest.mark.parametrize("before", ["", "https://dns.home.example", "HTTP://127.0.0.1:8443"])
 def test_a_target_may_be_written_in_full(before: str) -> None:
     codec = Http1(lambda _data: None)
-    (exchange,) = codec.receive(f"GET {before}/dns-query?dns=AAAB HTTP/1.1\r\nhost: dns.home.example\r\n\r\n".encode())
+    (exchange,) = receive(codec, f"GET {before}/dns-query?dns=AAAB HTTP/1.1\r\nhost: dns.home.example\r\n\r\n".encode())
     assert exchange.target == "/dns-query?dns=AAAB"

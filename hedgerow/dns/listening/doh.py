@@ -11,7 +11,7 @@ from typing import Final, cast
 from urllib.parse import parse_qs
 
 from hedgerow.dns import wire
-from hedgerow.dns.http_codec import MAX_STREAMS, Broken, Codec, Exchange, Http1, Http2
+from hedgerow.dns.http_codec import MAX_STREAMS, Broken, Codec, Exchange, Flood, Http1, Http2
 from hedgerow.dns.later import Later
 from hedgerow.dns.listening.certificates import ServerTls
 from hedgerow.dns.listening.client_ids import id_of_path
@@ -24,6 +24,7 @@ MAX_CONNECTIONS: Final = 256
 MAX_CONNECTIONS_OF_ONE: Final = 32
 IDLE_SECONDS: Final = 30.0
 UNKNOWN_SECONDS: Final = 10.0  # for who has not yet asked anything that was answered
+MOST_PIPELINED: Final = 16  # requests over HTTP/1.1 that are answered before other clients have their turn
 _SWEEP_SECONDS: Final = 1.0
 _MESSAGE: Final = "application/dns-message"
 _BASE64: Final = re.compile(r"[A-Za-z0-9_-]*")
@@ -85,6 +86,7 @@ class DohConnection(asyncio.Protocol):
         self._client_id: str | None = None
         self._unwritten: list[bytes] = []  # what one reading has led to is sent at once
         self._stuck = False
+        self._turn: asyncio.Handle | None = None  # when more of what has come is served
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -102,22 +104,38 @@ class DohConnection(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = self._codec = None
         self._doh.open.discard(self)
+        if self._turn is not None:
+            self._turn.cancel()
 
     def data_received(self, data: bytes) -> None:
-        while self._codec is not None:
+        if self._codec is not None:
+            self._codec.feed(data)
+            self._work()
+
+    def _work(self) -> None:
+        """Serve a portion of what has come. Other clients have their turn before the rest of it."""
+        loop = asyncio.get_running_loop()
+        for _ in range(1 if isinstance(self._codec, Http2) else MOST_PIPELINED):
+            if self._codec is None or self._turn is not None or not self._has_room() or not self._codec.has_more:
+                break
             try:
-                exchanges = self._codec.receive(data)
-            except Broken:
+                exchanges = self._codec.receive(loop.time())
+            except Broken as error:
+                if isinstance(error, Flood):
+                    self._side.responder.count(DROPPED, "flood")
                 self._end()
                 return
             for exchange in exchanges:
                 if self._codec is not None:  # else an answer to one before it was the last
                     self._serve(exchange)
-            data = b""
-            if not exchanges or self.outstanding or isinstance(self._codec, Http2):
-                break
+        if self._codec is not None and self._turn is None and self._has_room() and self._codec.has_more:
+            self._turn = loop.call_soon(self._have_turn)
         self._write()
         self._steer()
+
+    def _have_turn(self) -> None:
+        self._turn = None
+        self._work()
 
     def eof_received(self) -> bool:
         return False
@@ -128,7 +146,7 @@ class DohConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stuck = False
-        self._steer()
+        self._work()
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -155,10 +173,7 @@ class DohConnection(asyncio.Protocol):
     def _answer_late(self, exchange: Exchange, message: bytes | None) -> None:
         self.outstanding -= 1
         self._answer(exchange, message)
-        if isinstance(self._codec, Http1):
-            self.data_received(b"")  # what was sent behind the request
-        self._write()
-        self._steer()
+        self._work()
 
     def _answer(self, exchange: Exchange, message: bytes | None) -> None:
         if message is None:
@@ -188,11 +203,13 @@ class DohConnection(asyncio.Protocol):
     def _steer(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        limit = MAX_STREAMS if isinstance(self._codec, Http2) else 1
-        if self._stuck or self.outstanding >= limit:
-            self._transport.pause_reading()
-        else:
+        if self._has_room() and self._turn is None:
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _has_room(self) -> bool:
+        return not self._stuck and self.outstanding < (MAX_STREAMS if isinstance(self._codec, Http2) else 1)
 
 
 def _query_of(exchange: Exchange, parameters: str) -> bytes | int:

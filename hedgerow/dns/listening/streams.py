@@ -17,6 +17,7 @@ MAX_CONNECTIONS: Final = 512
 MAX_CONNECTIONS_OF_ONE: Final = 64
 MAX_STRANGERS: Final = 16
 MAX_OUTSTANDING: Final = 128  # queries of one connection that wait for upstreams
+MOST_AT_ONCE: Final = 64  # queries of one connection that are answered before other clients have their turn
 IDLE_SECONDS: Final = 15.0
 _BACKLOG: Final = 1024  # as many come at once when a whole network starts
 
@@ -113,6 +114,7 @@ class StreamConnection(asyncio.Protocol):
         self._ignored = 0  # octets that are still to come of a query that is too long
         self._outstanding = 0
         self._stuck = False
+        self._turn: asyncio.Handle | None = None  # when more of the buffer is answered
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's has all of its methods and is no subclass
@@ -127,6 +129,8 @@ class StreamConnection(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
         self._streams.leave(self)
+        if self._turn is not None:
+            self._turn.cancel()
 
     @property
     def is_open(self) -> bool:
@@ -142,7 +146,7 @@ class StreamConnection(asyncio.Protocol):
         self._work()
 
     def eof_received(self) -> bool:
-        return self._outstanding > 0  # who has asked and closed its side still gets its answers
+        return self._outstanding > 0 or self._turn is not None  # who has asked and closed its side still gets its answers
 
     def pause_writing(self) -> None:
         self._stuck = True
@@ -157,11 +161,19 @@ class StreamConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _work(self) -> None:
-        """Take whole queries off the buffer as long as there is room for their answers."""
+        """Take whole queries off the buffer as long as there is room for their answers, and other clients need not wait long."""
+        loop, left = asyncio.get_running_loop(), MOST_AT_ONCE
         while self._has_room() and (query := self._next_query()) is not None:
-            self.active_at = asyncio.get_running_loop().time()
+            self.active_at = loop.time()
             self._answer(query)
+            left -= 1
+            if not left:
+                self._turn = loop.call_soon(self._have_turn)
         self._steer()
+
+    def _have_turn(self) -> None:
+        self._turn = None
+        self._work()
 
     def _next_query(self) -> bytes | None:
         """Off the buffer; None where it is not whole yet. Of what is longer than any query the header is enough to say so."""
@@ -215,7 +227,7 @@ class StreamConnection(asyncio.Protocol):
 
     def _has_room(self) -> bool:
         is_there = self._transport is not None and not self._transport.is_closing()
-        return is_there and not self._stuck and self._outstanding < MAX_OUTSTANDING
+        return is_there and not self._stuck and self._turn is None and self._outstanding < MAX_OUTSTANDING
 
     def _steer(self) -> None:
         if self._transport is None or self._transport.is_closing():
