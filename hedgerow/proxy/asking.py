@@ -1,11 +1,13 @@
 """The question behind the block page's button: may it be asked, and what exactly is asked?
 
 Pure but for the memory of who asked lately. The form is answered on the very host that was blocked, so other pages could try to send
-it in a device's name: the browser's own fields (Origin, Referer, Sec-Fetch-Site) must say that it came from there.
+it in a device's name. So it must hold the ticket that a block page for this host and device was given, and the browser's own fields
+(Origin, Referer, Fetch Metadata) must say that a page of this origin sent it by navigation. No script is given a block page to read.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +19,37 @@ from hedgerow.proxy.pages.block_page import NOTE_LIMIT
 MAX_FORM = 16 * 1024
 _MAX_URL = 2000
 _MAX_CODE = 20
+_MAX_TICKET = 100
+
+TICKET_LIFETIME = 12 * 3600.0
+"""Seconds for which a block page's form is taken: a page that was left open overnight is opened again."""
+
+
+def issue_ticket(key: bytes, host: str, device: DeviceId, now: float) -> str:
+    """What a block page's form proves with that it came from a block page; gates and inspectors share the key.
+
+    >>> accepts_ticket(b"k" * 32, issue_ticket(b"k" * 32, "a.example", DeviceId("mia"), 1000.0), "a.example", DeviceId("mia"), 2000.0)
+    True
+    """
+    expires = f"{now + TICKET_LIFETIME:.0f}"
+    return f"{expires}-{_sign(key, host, device, expires)}"
+
+
+def accepts_ticket(key: bytes, ticket: str, host: str, device: DeviceId, now: float) -> bool:
+    """Whether a block page for this host and device was given the ticket, and not too long ago."""
+    expires, _, signature = ticket.partition("-")
+    if not (expires.isascii() and expires.isdigit()) or not signature.isascii():
+        return False
+    return hmac.compare_digest(signature, _sign(key, host, device, expires)) and now < float(expires)
+
+
+def _sign(key: bytes, host: str, device: DeviceId, expires: str) -> str:
+    return hmac.digest(key, f"ask {expires} {host} {device}".encode(), "sha256").hex()
+
+
+def is_navigation(field: Callable[[str], str]) -> bool:
+    """Whether a browser opens the answer as a page of its own; one that sends no Fetch Metadata may do so."""
+    return field("sec-fetch-mode") in {"", "navigate"} and field("sec-fetch-dest") in {"", "document"}
 
 
 def is_from_same_origin(scheme: str, host: str, port: int, field: Callable[[str], str]) -> bool:
@@ -53,6 +86,11 @@ def read_times(query: str) -> int:
     """
     times = _fields(query.encode()).get("times", "")[:4]
     return int(times) if times.isascii() and times.isdigit() else 9999
+
+
+def read_ticket(form: bytes) -> str:
+    """The ticket of a form, empty where it has none."""
+    return _fields(form).get("ticket", "")[:_MAX_TICKET]
 
 
 def says_yes(body: bytes) -> bool:

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 
 from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, Decision, Device, Kind, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.asking import AskLimit, is_from_same_origin, read_code, read_form, read_times, says_yes
+from hedgerow.proxy.asking import (
+    AskLimit,
+    accepts_ticket,
+    is_from_same_origin,
+    is_navigation,
+    read_code,
+    read_form,
+    read_ticket,
+    read_times,
+    says_yes,
+)
 from hedgerow.proxy.http_head import Authority
 from hedgerow.proxy.judge import Counters, Judge
 from hedgerow.proxy.pages.answer import Answer
@@ -42,10 +52,11 @@ class Question:
 
 
 class QuestionDesk:
-    """`judge` gives the one in force: an answer may wait for the next."""
+    """`judge` gives the one in force: an answer may wait for the next. `key` is that of the block pages' tickets."""
 
-    def __init__(self, judge: Callable[[], Judge], counters: Counters, clock: Callable[[], float]) -> None:
+    def __init__(self, judge: Callable[[], Judge], key: bytes, counters: Counters, clock: Callable[[], float]) -> None:
         self._judge = judge
+        self._key = key
         self._counters = counters
         self._clock = clock
         self._asked = AskLimit()
@@ -54,14 +65,16 @@ class QuestionDesk:
     async def answer(self, question: Question) -> Answer:
         """What the one who asks is shown."""
         page, field, authority = self._judge().page, question.field, question.authority
+        if not is_navigation(field):
+            return page.closed()
         reader = page.reader_of(question.ruleset, field("accept-language"))
-        if question.method == "GET" and question.query:
-            return self._look(question, reader)
-        if question.method != "POST":
+        is_look = question.method == "GET" and bool(question.query)
+        if question.method != "POST" and not is_look:
             return page.error(405, "this address only takes the block page's question")
-        if not is_from_same_origin(question.scheme, authority.host, authority.port, field):
-            return page.told("not-from-here", 403, reader=reader)
-        return await self._hear(question, reader)
+        is_ours = is_look or is_from_same_origin(question.scheme, authority.host, authority.port, field)
+        if not is_ours or not accepts_ticket(self._key, _ticket(question), authority.host, question.device.id, self._clock()):
+            return page.told("not-from-here", 403, reader=Reader(reader.language))  # who is there is not told
+        return self._look(question, reader) if is_look else await self._hear(question, reader)
 
     def _look(self, question: Question, reader: Reader) -> Answer:
         """The page that waits asks whether somebody has opened what it waits for."""
@@ -69,7 +82,7 @@ class QuestionDesk:
         url = read_form(question.query.encode(), question.authority.host, question.fallback)[0]
         if self._decide(question, url).verdict is not Verdict.BLOCK:
             return page.told("open", 200, url, reader)
-        return page.waiting(url, read_times(question.query), reader)
+        return page.waiting(url, read_times(question.query), reader, _ticket(question))
 
     async def _hear(self, question: Question, reader: Reader) -> Answer:
         page = self._judge().page
@@ -82,7 +95,9 @@ class QuestionDesk:
         if decision.reason is Reason.CONDUCT and says_yes(question.body):
             return await self._take_consent(question, url, reader)
         if is_closed_to_asking(decision):
-            return page.blocked(decision, question.authority.host, question.fallback, self._clock(), reader=reader)
+            return page.blocked(
+                decision, question.authority.host, question.fallback, self._clock(), reader=reader, ticket=_ticket(question)
+            )
         return self._file(question, url, note, decision, reader)
 
     def _file(self, question: Question, url: str, note: str, decision: Decision, reader: Reader) -> Answer:
@@ -91,7 +106,7 @@ class QuestionDesk:
             self._counters.add("hedgerow_proxy_dropped_total", "ask")
             return judge.page.told("too-often", 429, reader=reader)
         judge.ask(AccessRequest(now, device, question.ruleset.person, question.authority.host, url, _why(decision), note))
-        return judge.page.waiting(url, 0, reader)
+        return judge.page.waiting(url, 0, reader, _ticket(question))
 
     async def _take_code(self, question: Question, url: str, digits: str, reader: Reader) -> Answer:
         """Control takes the code in; that it was right shows in that the page is open with the next snapshot."""
@@ -116,7 +131,7 @@ class QuestionDesk:
                 return self._judge().page.told("open", 200, url, reader)
             if decision.reason is not Reason.CONDUCT:
                 break
-        return self._judge().page.blocked(decision, question.authority.host, url, self._clock(), reader=reader)
+        return self._judge().page.blocked(decision, question.authority.host, url, self._clock(), reader=reader, ticket=_ticket(question))
 
     def _decide(self, question: Question, url: str) -> Decision:
         """What holds for `url` at this moment; of who is nobody's any more, what held when the question came."""
@@ -124,6 +139,10 @@ class QuestionDesk:
         found = judge.client_of(question.client)
         ruleset = question.ruleset if found is None else found[1]
         return judge.decide(ruleset, Request(question.device.id, Kind.HTTP, authority.host, authority.port, url))
+
+
+def _ticket(question: Question) -> str:
+    return read_ticket(question.body if question.method == "POST" else question.query.encode())
 
 
 def _why(decision: Decision) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import curl, kdig
+from small_internet.clients import curl, kdig, ticket_in
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
 SEAT, OTHER = "127.0.0.6", "127.0.0.7"
@@ -51,7 +51,10 @@ def _post(url: str, form: dict[str, str], source: str, *words: str) -> tuple[int
 def _on_page(cafe: Hedgerow, net: SmallInternet, host: str, form: dict[str, str], source: str = SEAT) -> tuple[int, str]:
     """Sends a form of the block page of a host."""
     url = net.url(host, scheme="http")
-    return _post(url.rstrip("/") + ASK, {"url": url} | form, source, "-x", "http://{}:{}".format(*cafe.proxy))
+    page = curl(url, proxy=cafe.proxy, source=source)
+    return _post(
+        url.rstrip("/") + ASK, {"url": url, "ticket": ticket_in(page.text)} | form, source, "-x", "http://{}:{}".format(*cafe.proxy)
+    )
 
 
 def _own_page(cafe: Hedgerow, source: str = SEAT) -> str:

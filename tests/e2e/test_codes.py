@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from small_internet import SmallInternet
-from small_internet.clients import curl, kdig
+from small_internet.clients import curl, kdig, ticket_in
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow, wait_until
 
 TABLET, OTHER = "127.0.0.2", "127.0.0.3"
@@ -44,7 +44,8 @@ def _type(running: Hedgerow, net: SmallInternet, host: str, digits: str, source:
     """On the block page of a host."""
     url = net.url(host, scheme="http")
     origin = url.rstrip("/")
-    form = urllib.parse.urlencode({"url": url, "code": digits})
+    page = curl(url, proxy=running.proxy, source=source).text
+    form = urllib.parse.urlencode({"url": url, "ticket": ticket_in(page), "code": digits})
     words = ["curl", "-s", "-o", "-", "-w", "\n%{http_code}", "--interface", source, "-x", "http://{}:{}".format(*running.proxy)]
     done = subprocess.run(
         [*words, "-H", f"Origin: {origin}", "-d", form, origin + ASK], capture_output=True, text=True, timeout=60, check=True
@@ -80,7 +81,8 @@ def test_a_code_opens_what_it_is_for_at_both_points_once(running: Hedgerow, inte
 
 def test_a_code_answers_a_request(running: Hedgerow, internet: SmallInternet) -> None:
     url = internet.url("bank.example", scheme="http")
-    form = urllib.parse.urlencode({"url": url, "note": "homework"})
+    page = curl(url, proxy=running.proxy, source=TABLET).text
+    form = urllib.parse.urlencode({"url": url, "ticket": ticket_in(page), "note": "homework"})
     words = ["curl", "-s", "--interface", TABLET, "-x", "http://{}:{}".format(*running.proxy), "-H", f"Origin: {url.rstrip('/')}"]
     subprocess.run([*words, "-d", form, url.rstrip("/") + ASK], capture_output=True, timeout=60, check=True)
     (request,) = wait_until(lambda: json.loads(running.run("requests", "--json").stdout), 30, "the request")

@@ -21,7 +21,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from small_internet import SmallInternet
-from small_internet.clients import curl, kdig
+from small_internet.clients import curl, kdig, ticket_in
 from small_internet.family import LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, executable, running_hedgerow, wait_until
 
@@ -117,7 +117,8 @@ def test_a_request_reaches_a_mail_box_and_an_attempt_a_web_hook(house: Hedgerow,
 
         kdig(house.dns, "cloudflare-dns.com", source=TABLET)
         site = whole_internet.url("gambling.example", "", "http").rstrip("/")
-        form = ["--data-urlencode", f"url={site}/poker", "--data-urlencode", "note=please"]
+        ticket = ticket_in(curl(f"{site}/poker", proxy=house.proxy, source=TABLET).text)
+        form = ["--data-urlencode", f"url={site}/poker", "--data-urlencode", "note=please", "--data-urlencode", f"ticket={ticket}"]
         options = {"proxy": house.proxy, "source": TABLET, "headers": [f"Origin: {site}"], "options": form}
         assert curl(f"{site}/.well-known/hedgerow/ask", **options).status == 200  # type: ignore[arg-type]
         (mail,) = wait_until(lambda: [each for each in box.mails if "mia bittet um gambling.example" in subject(each)], 30, "the mail")

@@ -8,7 +8,7 @@ import socket
 import pytest
 from small_internet import SmallInternet
 from small_internet.bodies import body_sha256
-from small_internet.clients import HttpAnswer, curl, curl_sha256
+from small_internet.clients import HttpAnswer, curl, curl_sha256, ticket_in
 from small_internet.family import COMPUTER, OUTSIDER, TABLET, say
 from small_internet.running import Hedgerow, wait_until
 
@@ -35,6 +35,9 @@ def test_the_button_of_the_block_page_files_an_access_request(family: Hedgerow, 
     page = internet.url("gambling.example", "/poker", "http")
     url = internet.url("gambling.example", ASK_PATH, "http")
     form = ["--data-urlencode", f"url={page}", "--data-urlencode", "note=for my homework"]
+    forged = fetch(family, url, internet, headers=[f"Origin: {page.removesuffix('/poker')}"], options=form)
+    assert forged.status == 403, "a script of the same site may ask in the child's name"
+    form += ["--data-urlencode", f"ticket={ticket_in(fetch(family, page, internet).text)}"]
     foreign = fetch(family, url, internet, headers=["Origin: http://news.example"], options=form)
     assert foreign.status == 403, "another site may ask in the child's name"
     asked = fetch(family, url, internet, headers=[f"Origin: {page.removesuffix('/poker')}"], options=form)

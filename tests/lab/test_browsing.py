@@ -28,7 +28,8 @@ def sha256(start: int, end: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("host", "issuer", "blocked"), [("www.school.example", "Hedgerow network CA", [403, "rule"]), ("h2.example", "Small Internet", None)]
+    ("host", "issuer", "blocked"),
+    [("www.school.example", "Hedgerow network CA", [403, "Hedgerow: blocked.\n"]), ("h2.example", "Small Internet", None)],
 )
 def test_every_kind_of_exchange(tmp_path: Path, host: str, issuer: str, blocked: list[object] | None) -> None:
     path = f"PYTHONPATH={PROGRAM.parents[1]}"

@@ -7,7 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.policies.model import DeviceId
-from hedgerow.proxy.asking import MAX_FORM, AskLimit, host_of_url, is_from_same_origin, read_code, read_form, read_times, says_yes
+from hedgerow.proxy.asking import (
+    MAX_FORM,
+    TICKET_LIFETIME,
+    AskLimit,
+    accepts_ticket,
+    host_of_url,
+    is_from_same_origin,
+    is_navigation,
+    issue_ticket,
+    read_code,
+    read_form,
+    read_ticket,
+    read_times,
+    says_yes,
+)
 from hedgerow.proxy.pages.block_page import NOTE_LIMIT
 
 
@@ -83,3 +97,36 @@ def test_a_form_with_too_many_fields_is_none_of_ours() -> None:
 @given(st.binary(max_size=200))
 def test_no_form_upsets_any_reader(body: bytes) -> None:
     read_code(body), says_yes(body), read_times(body.decode("latin-1"))
+
+
+def test_a_ticket_is_for_one_host_one_device_and_some_hours() -> None:
+    key, mia, now = b"k" * 32, DeviceId("mia"), 1e9
+    ticket = issue_ticket(key, "a.example", mia, now)
+    assert read_ticket(f"url=x&ticket={ticket}".encode()) == ticket
+    assert accepts_ticket(key, ticket, "a.example", mia, now + TICKET_LIFETIME - 1)
+    assert not accepts_ticket(key, ticket, "a.example", mia, now + TICKET_LIFETIME + 1)
+    assert not accepts_ticket(b"x" * 32, ticket, "a.example", mia, now)
+    assert not accepts_ticket(key, ticket, "b.example", mia, now)
+    assert not accepts_ticket(key, ticket, "a.example", DeviceId("tom"), now)
+    later = f"{now + 10 * TICKET_LIFETIME:.0f}-{ticket.partition('-')[2]}"
+    assert not accepts_ticket(key, later, "a.example", mia, now)
+
+
+@given(st.text(max_size=100))
+def test_no_ticket_upsets_it(ticket: str) -> None:
+    assert not accepts_ticket(b"k" * 32, ticket, "a.example", DeviceId("mia"), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, True),
+        ({"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}, True),
+        ({"sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}, False),
+        ({"sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}, False),
+        ({"sec-fetch-mode": "same-origin"}, False),
+        ({"sec-fetch-dest": "empty"}, False),
+    ],
+)
+def test_navigation(fields: dict[str, str], expected: bool) -> None:
+    assert is_navigation(lambda name: fields.get(name, "")) is expected

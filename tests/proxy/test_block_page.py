@@ -202,7 +202,7 @@ def test_a_program_gets_facts() -> None:
         ("", "image/png,*/*", Form.NOTHING),
         ("script", "*/*", Form.NOTHING),
         ("iframe", "text/html", Form.FRAME),
-        ("empty", "*/*", Form.DATA),
+        ("empty", "*/*", Form.SCRIPT),
         ("", "application/json", Form.DATA),
     ],
 )

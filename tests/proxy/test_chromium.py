@@ -16,12 +16,28 @@ from small_internet.bodies import body
 from small_internet.browser import EVERY_KIND
 from small_internet.whole import SmallInternet
 
+from hedgerow.proxy.pages.block_page import ASK_PATH
+
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM.exists() or shutil.which("certutil") is None, reason="needs Debian's chromium and libnss3-tools"),
 ]
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+
+# The block page of the script's own site: in a frame, asked in the child's name, and in a window of its own.
+SCRIPTS_SEE = """async (path) => {
+    const frame = document.createElement("iframe");
+    const framed = new Promise(resolve => frame.onload = resolve);
+    frame.src = "/secret";
+    document.body.append(frame);
+    await framed;
+    const asked = await fetch(path, {method: "POST", body: new URLSearchParams({url: location.origin + "/secret"})});
+    const opened = window.open("/secret");
+    while (!opened.closed) await new Promise(resolve => setTimeout(resolve, 50));
+    return [frame.contentDocument, asked.status, await asked.text(), opened.closed];
+}"""
 
 
 @pytest.fixture
@@ -66,7 +82,8 @@ def test_all_kinds_of_exchange_through_the_inspector(as_this_machine: Stand, net
             assert found["part"] == [206, "bytes 500000-500099/1000000", sha256(500_000, 500_100)]
             assert found["whole"] == sha256(0, 20_000_000)
             assert found["upload"] == [5_000_000, True]
-            assert found["blocked"] == [403, "rule"]
+            assert found["blocked"] == [403, "Hedgerow: blocked.\n"]
+            assert page.evaluate(SCRIPTS_SEE, ASK_PATH) == [None, 403, "Hedgerow: blocked.\n", True]
             blocked = page.goto(net.url("www.school.example", "/secret"))
             assert (blocked.status, page.get_by_role("heading", level=1).inner_text()) == (403, "This site is not open here")
             assert page.goto(net.url("adult.example", "/")).status == 403

@@ -103,7 +103,8 @@ def test_blocked_connect_says_why(stand: Stand, net: SmallInternet) -> None:
         (["Sec-Fetch-Dest: image"], 403, "text/plain", False),
         (["Sec-Fetch-Dest: iframe"], 403, "text/html", False),
         (["Accept: application/json"], 403, "application/json", False),
-        (["X-Requested-With: XMLHttpRequest"], 403, "application/json", False),
+        (["X-Requested-With: XMLHttpRequest"], 403, "text/plain", False),
+        (["Sec-Fetch-Dest: empty", "Sec-Fetch-Mode: cors"], 403, "text/plain", False),
         (["Sec-Fetch-Dest: document"], 403, "text/html", True),
     ],
 )

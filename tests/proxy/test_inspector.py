@@ -10,19 +10,19 @@ import socket
 import ssl
 import time
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 from proxy_stand import Stand
 from small_internet.bodies import body
-from small_internet.clients import HttpAnswer, curl, curl_sha256, curl_shows
+from small_internet.clients import HttpAnswer, curl, curl_sha256, curl_shows, ticket_in
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, Request, TextMessage
 
-from hedgerow.policies.model import Pause, Reason, Verdict
-from hedgerow.proxy.asking import MAX_FORM
+from hedgerow.policies.model import DeviceId, Pause, Reason, Verdict
+from hedgerow.proxy.asking import MAX_FORM, TICKET_LIFETIME, issue_ticket
 from hedgerow.proxy.handover import Messenger
 from hedgerow.proxy.http_head import Authority
 from hedgerow.proxy.inspection.engine.held_stream import EARLY
@@ -314,9 +314,65 @@ def test_websocket_without_tls_is_judged_without_a_ca(stand: Stand, net: SmallIn
 # Asking.
 
 
-def ask(stand: Stand, url: str, page: str, *headers: str, source: str = CHILD_WITH_CA, note: str = "for%20school") -> HttpAnswer:
-    form = ("--data", f"url={quote(page, safe='')}&note={note}")
+DEVICES = {CHILD_WITH_CA: DeviceId("mia-tablet"), CHILD: DeviceId("mia-phone")}
+
+
+def ticket_for(stand: Stand, host: str, source: str = CHILD_WITH_CA) -> str:
+    """That which a block page for this host holds."""
+    return issue_ticket(load_key(stand.world.state / "pass.key"), host, DEVICES[source], time.time())
+
+
+def ask(stand: Stand, url: str, page: str, *headers: str, source: str = CHILD_WITH_CA, note: str = "for%20school",
+        ticket: str | None = None) -> HttpAnswer:  # fmt: skip
+    ticket = ticket_for(stand, urlsplit(url).hostname or "", source) if ticket is None else ticket
+    form = ("--data", f"url={quote(page, safe='')}&note={note}&ticket={ticket}")
     return curl(url, proxy=stand.proxy, source=source, ca=stand.ca, headers=headers, options=form)
+
+
+NAVIGATION = ("Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")
+FETCH = ("Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty")
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_the_form_of_a_block_page_is_taken(stand: Stand, net: SmallInternet, scheme: str) -> None:
+    """Over HTTP the gate makes the page, and an inspector hears the question."""
+    page, origin = net.url("adult.example", "/x", scheme), net.url("adult.example", "", scheme)
+    source = CHILD_WITH_CA if scheme == "https" else CHILD  # each may ask so often
+    shown = curl(page, proxy=stand.proxy, source=source, ca=stand.ca, headers=NAVIGATION[1:])
+    assert shown.status == 403
+    assert shown.headers["cross-origin-opener-policy"] == ["same-origin"]
+    answer = ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", *NAVIGATION, source=source, ticket=ticket_in(shown.text))
+    assert (answer.status, "Your request was sent" in answer.text) == (200, True)
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+@pytest.mark.parametrize("fields", [FETCH, ("Sec-Fetch-Mode: no-cors",), ("Sec-Fetch-Dest: document", "Sec-Fetch-Mode: same-origin")])
+def test_a_script_can_neither_read_a_block_page_nor_ask(stand: Stand, net: SmallInternet, scheme: str, fields: tuple[str, ...]) -> None:
+    page, origin = net.url("adult.example", "/x", scheme), net.url("adult.example", "", scheme)
+    ticket = ticket_for(stand, "adult.example")
+    answers = [
+        curl(page, proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca, headers=fields),
+        curl(
+            f"{origin}{ASK_PATH}?url={page}&times=1&ticket={ticket}", proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca, headers=fields
+        ),
+        ask(stand, origin + ASK_PATH, page, f"Origin: {origin}", *fields),
+    ]
+    assert [(each.status, each.text, each.headers["content-type"]) for each in answers] == [
+        (403, "Hedgerow: blocked.\n", ["text/plain; charset=utf-8"])
+    ] * 3
+    assert not any(each.asked for each in stand.told())
+
+
+def test_a_question_needs_the_ticket_of_this_host_and_device(stand: Stand, net: SmallInternet) -> None:
+    origin = net.url("adult.example", "")
+    old = issue_ticket(load_key(stand.world.state / "pass.key"), "adult.example", DEVICES[CHILD_WITH_CA], time.time() - TICKET_LIFETIME - 1)
+    others = (ticket_for(stand, "gambling.example"), ticket_for(stand, "adult.example", CHILD))
+    for ticket in ("", "1-2", old, *others):
+        answer = ask(stand, origin + ASK_PATH, origin + "/", f"Origin: {origin}", *NAVIGATION, ticket=ticket)
+        assert (answer.status, "did not come from this page" in answer.text) == (403, True), ticket
+        looked = fetch(stand, f"{origin}{ASK_PATH}?url={origin}/&times=1&ticket={ticket}")
+        assert (looked.status, "did not come from this page" in looked.text) == (403, True), ticket
+    assert not any(each.asked for each in stand.told())
 
 
 def test_asking_for_a_blocked_page(stand: Stand, net: SmallInternet) -> None:
@@ -353,9 +409,15 @@ def test_the_page_that_waits_sees_by_itself_that_it_was_opened(stand: Stand, net
     assert (opened.status, "This page is open now" in opened.text) == (200, True)
     assert page.replace("&", "&amp;") in opened.text
     assert "refresh" not in opened.headers
-    last = curl(f"{origin}{ASK_PATH}?url={page}&times=180", proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
+    last = curl(
+        f"{origin}{ASK_PATH}?url={page}&times=180&ticket={ticket_for(stand, INSPECTED)}",
+        proxy=stand.proxy,
+        source=CHILD_WITH_CA,
+        ca=stand.ca,
+    )
     assert "refresh" not in last.headers
-    forged = curl(f"{origin}{ASK_PATH}?url=https://evil.example/%0d%0aX:y&times=1", proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
+    hostile = f"url=https://evil.example/%0d%0aX:y&times=1&ticket={ticket_for(stand, INSPECTED)}"
+    forged = curl(f"{origin}{ASK_PATH}?{hostile}", proxy=stand.proxy, source=CHILD_WITH_CA, ca=stand.ca)
     assert "evil" not in str(forged.headers) + forged.text
 
 

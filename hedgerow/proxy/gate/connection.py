@@ -17,6 +17,7 @@ from hedgerow.blocklists.names import is_address
 from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, Verdict
 from hedgerow.policies.observe import is_private_search
 from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.asking import issue_ticket
 from hedgerow.proxy.gate.client_hello import ACCESS_DENIED_ALERT, ClientHello, HelloError, HelloReader, looks_like_tls
 from hedgerow.proxy.gate.dial import dial
 from hedgerow.proxy.gate.door import Door
@@ -310,9 +311,11 @@ class Connection(asyncio.Protocol):
         if decision.reason is Reason.SEARCH and is_private_search(request):
             return False  # the inspector says who listens in place of the results
         self._note("refuse", request, decision)
-        form = form_of(request.resource, head.get("accept"), head.get("x-requested-with"))
+        form = form_of(request.resource, head.get("accept"), head.get("x-requested-with"), head.get("sec-fetch-mode"))
         reader = gate.judge.page.reader_of(self._ruleset, head.get("accept-language"))
-        answer = gate.judge.page.blocked(decision, request.host, request.url, gate.clock(), form, reader)
+        now = gate.clock()
+        ticket = issue_ticket(gate.key, request.host, self._device.id, now) if form is Form.PAGE else ""
+        answer = gate.judge.page.blocked(decision, request.host, request.url, now, form, reader, ticket)
         self._refuse(answer, head_only=head.method == "HEAD")
         return True
 
@@ -337,7 +340,7 @@ class Connection(asyncio.Protocol):
         """Refuse a request that has been read: with the page of that key where a page is wanted, else in a sentence for programs."""
         page, head = self._gate.judge.page, self._head
         assert head is not None
-        form = form_of(head.get("sec-fetch-dest"), head.get("accept"), head.get("x-requested-with"))
+        form = form_of(head.get("sec-fetch-dest"), head.get("accept"), head.get("x-requested-with"), head.get("sec-fetch-mode"))
         if head.method == "CONNECT" or form is not Form.PAGE:
             answer = page.error(status, message)
         else:

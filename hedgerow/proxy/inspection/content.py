@@ -85,4 +85,6 @@ def is_document(fields: http.Headers) -> bool:
 
 def form(fields: http.Headers) -> Form:
     """In which form the one who asks with these fields can take an answer."""
-    return form_of(fields.get("sec-fetch-dest", ""), fields.get("accept", ""), fields.get("x-requested-with", ""))
+    return form_of(
+        fields.get("sec-fetch-dest", ""), fields.get("accept", ""), fields.get("x-requested-with", ""), fields.get("sec-fetch-mode", "")
+    )

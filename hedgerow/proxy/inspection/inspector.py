@@ -87,7 +87,7 @@ class Inspector:
         self.clock = clock
         self.key = key
         self.leaves = LeafStore(authority)
-        self.inspection = Inspection(judge, self.counters, clock, self._close, refusals)
+        self.inspection = Inspection(judge, key, self.counters, clock, self._close, refusals)
         self.origins: Origins
         self._upstream_ca = upstream_ca
         self._guests: set[Guest] = set()

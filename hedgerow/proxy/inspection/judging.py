@@ -23,7 +23,7 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Re
 from hedgerow.policies.observe import is_private_search
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines, apply_safe_search
-from hedgerow.proxy.asking import MAX_FORM
+from hedgerow.proxy.asking import MAX_FORM, issue_ticket
 from hedgerow.proxy.http_head import HeadError, parse_authority
 from hedgerow.proxy.inspection import content, search_forms
 from hedgerow.proxy.inspection.engine.flow_request import lane_of, named_authorities, request_of, response_of, url_of
@@ -64,12 +64,14 @@ class Running:
 class Inspection:
     """`close` ends a client's connection. `swap` replaces `judge` at any time.
 
+    `key` signs the block pages' tickets.
     `bound` are the connections to origins that know who speaks on them (NTLM and its like), and serve no second client.
     """
 
     def __init__(
         self,
         judge: Judge,
+        key: bytes,
         counters: Counters,
         clock: Callable[[], float],
         close: Callable[[connection.Client], None],
@@ -78,6 +80,7 @@ class Inspection:
         self.judge = judge
         self.running: dict[str, Running] = {}
         self.bound: set[str] = set()
+        self._key = key
         self._counters = counters
         self._clock = clock
         self._close = close
@@ -85,7 +88,7 @@ class Inspection:
         self._addresses: dict[str, str] = {}
         self._forms: set[str] = set()
         self._hidden = HiddenBlocks()
-        self._desk = QuestionDesk(lambda: self.judge, counters, clock)
+        self._desk = QuestionDesk(lambda: self.judge, key, counters, clock)
         self._engines = Engines.load()
         self._book: PhraseBook | None = None
         self._known = KnownAddresses(judge.resolve)
@@ -354,7 +357,9 @@ class Inspection:
     def _blocked(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> Answer:
         assert request.url is not None
         reader = self.judge.page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))
-        return self.judge.page.blocked(decision, request.host, request.url, self._clock(), content.form(flow.request.headers), reader)
+        form, now = content.form(flow.request.headers), self._clock()
+        ticket = issue_ticket(self._key, named_authorities(flow)[-1].host, request.device, now) if form is Form.PAGE else ""
+        return self.judge.page.blocked(decision, request.host, request.url, now, form, reader, ticket)
 
     def _keep_safe(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision, *, is_form: bool) -> None:
         """For one of the engines that are named; what was changed for another stays so."""
@@ -379,7 +384,8 @@ class Inspection:
         form = content.form(fields)
         if (hidden := self._hidden.recall(message)) is not None:
             url, reader = hidden.request.url or "", self.judge.page.reader_of(hidden.ruleset, fields.get("accept-language", ""))
-            return self.judge.page.blocked(hidden.decision, hidden.request.host, url, self._clock(), form, reader)
+            ticket = issue_ticket(self._key, hidden.request.host, hidden.request.device, self._clock())
+            return self.judge.page.blocked(hidden.decision, hidden.request.host, url, self._clock(), form, reader, ticket)
         if form is not Form.PAGE or status not in {400, 502}:
             return self.judge.page.error(status, message)
         found = self.judge.client_of(self._addresses.get(client, ""))

@@ -12,6 +12,7 @@ class Form(Enum):
     PAGE = "page"
     FRAME = "frame"
     DATA = "data"
+    SCRIPT = "script"
     NOTHING = "nothing"
 
 
@@ -39,24 +40,30 @@ _PHRASES = {
 }  # fmt: skip
 
 
-def form_of(resource: str, accept: str, requested_with: str = "") -> Form:
-    """The form that suits a request, by its Sec-Fetch-Dest, Accept and X-Requested-With fields.
+def form_of(resource: str, accept: str, requested_with: str = "", mode: str = "") -> Form:
+    """The form that suits a request, by its Sec-Fetch-Dest, Accept, X-Requested-With and Sec-Fetch-Mode fields.
+
+    What a browser does not open as a page may be read by a script of whatever site asks for it.
 
     >>> form_of("image", "image/avif,*/*"), form_of("", "text/html,*/*"), form_of("empty", "*/*")
-    (<Form.NOTHING: 'nothing'>, <Form.PAGE: 'page'>, <Form.DATA: 'data'>)
+    (<Form.NOTHING: 'nothing'>, <Form.PAGE: 'page'>, <Form.SCRIPT: 'script'>)
     """
+    if mode not in {"", "navigate"} and resource in {"", "document", "iframe", "frame", "embed", "object"}:
+        return Form.SCRIPT
     match resource:
         case "document":
             return Form.PAGE
         case "iframe" | "frame" | "embed" | "object":
             return Form.FRAME
         case "empty":
-            return Form.DATA
+            return Form.SCRIPT
         case "":
             pass
         case _:
             return Form.NOTHING
-    if requested_with or ("application/json" in accept and "text/html" not in accept):
+    if requested_with:
+        return Form.SCRIPT
+    if "application/json" in accept and "text/html" not in accept:
         return Form.DATA
     if accept.startswith(("image/", "video/", "audio/", "text/css")):
         return Form.NOTHING

@@ -1,7 +1,8 @@
 """What somebody sees instead of what was blocked: what, why, until when, whom to ask, and who always listens.
 
 A page makes no request to anywhere, needs no script and escapes everything. A frame, an image or a program's request gets a small
-answer in its own form. Pure but for `BlockPage.load`, which reads the templates and words of this package.
+answer in its own form, and a script one that says nothing. Pure but for `BlockPage.load`, which reads the templates and words of this
+package.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class BlockPage:
         self._policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         # No address holds what nobody can guess.
         self._hole = secrets.token_hex(16)
+        self._ticket_hole = secrets.token_hex(16)
         self._made: dict[tuple[Decision, str, str, Reader], tuple[tuple[tuple[str, str], ...], tuple[bytes, ...]]] = {}
         # The same on every page, and the longest part of it: made once.
         self._care = _render_care(environment, wordings, *choose_lines(lifelines))
@@ -108,17 +110,21 @@ class BlockPage:
         young = age < _YOUNG_UNTIL if age is not None else ruleset.profile == _YOUNG_PROFILE
         return Reader(choose_language(accept_language), young)
 
-    def blocked(self, decision: Decision, host: str, url: str, now: float, form: Form = Form.PAGE, reader: Reader = _ANYBODY) -> Answer:
-        """The answer to a blocked request, in the form that suits the one who asked."""
+    def blocked(
+        self, decision: Decision, host: str, url: str, now: float, form: Form = Form.PAGE, reader: Reader = _ANYBODY, ticket: str = ""
+    ) -> Answer:
+        """The answer to a blocked request, in the form that suits the one who asked. A page's form holds the `ticket`."""
         wording = self._wordings[reader.language]
         if self._leads_to_portal(decision, host, form):
             return self._answer(302, "", "text/plain", (("Location", self._portal),))
         match form:
             case Form.PAGE:
-                return self._blocked_page(decision, host, url, now, reader)
+                return self._blocked_page(decision, host, url, now, reader, ticket)
             case Form.FRAME:
                 heading = wording.reason(decision, young=reader.young)[0]
-                return self._answer(403, _SMALL.format(heading, reader.language), "text/html", policy=_NOTHING)
+                return self._answer(403, _SMALL.format(heading, reader.language), "text/html", policy=f"{_NOTHING}; sandbox")
+            case Form.SCRIPT:
+                return self.closed()
             case Form.DATA:
                 return self._answer(403, json.dumps(_facts(wording, decision, host, now), ensure_ascii=False), "application/json")
             case Form.NOTHING:
@@ -147,7 +153,11 @@ class BlockPage:
         label = own.get("link", "")
         return self._page(status, reader, {"heading": own["heading"], "why": own["why"], "link": link, "link_label": label})
 
-    def waiting(self, url: str, times: int, reader: Reader = _ANYBODY) -> Answer:
+    def closed(self) -> Answer:
+        """All that a script is told: it may be any site's, and what is blocked and why tells who is there."""
+        return self.error(403, "blocked")
+
+    def waiting(self, url: str, times: int, reader: Reader = _ANYBODY, ticket: str = "") -> Answer:
         """That the question was sent; the page looks by itself, half an hour long, whether somebody has opened `url`.
 
         `times`: how often it has looked. Browsers obey the field without any script.
@@ -155,15 +165,15 @@ class BlockPage:
         answer = self.told("asked", 200, reader=reader)
         if times >= _MOST_LOOKS:
             return answer
-        again = f"{ASK_PATH}?{urlencode({'url': url, 'times': times + 1})}"
+        again = f"{ASK_PATH}?{urlencode({'url': url, 'times': times + 1, 'ticket': ticket})}"
         return replace(answer, headers=(*answer.headers, ("Refresh", f"{LOOK_AGAIN_S}; url={again}")))
 
     def error(self, status: int, message: str) -> Answer:
         """The answer to what is no proper request or cannot be served."""
         return self._answer(status, f"Hedgerow: {message}.\n", "text/plain")
 
-    def _blocked_page(self, decision: Decision, host: str, url: str, now: float, reader: Reader) -> Answer:
-        """The page is the same for every address of a host, but for the address: it is rendered once, with a hole in it."""
+    def _blocked_page(self, decision: Decision, host: str, url: str, now: float, reader: Reader, ticket: str) -> Answer:
+        """The page is the same for every address of a host, but for the address and the ticket: it is rendered once, with holes in it."""
         until = "" if decision.until is None else self._wordings[reader.language].until(decision.until, now)
         key = (decision, host, until, reader)
         made = self._made.get(key)
@@ -174,17 +184,20 @@ class BlockPage:
                 self._made.clear()
             self._made[key] = made
         headers, pieces = made
-        return Answer(403, headers, str(escape(url)).encode().join(pieces))
+        body = str(escape(url)).encode().join(pieces)
+        return Answer(403, headers, body.replace(self._ticket_hole.encode(), str(escape(ticket)).encode()))
 
     def _blocked_parts(self, decision: Decision, host: str, url: str, now: float, reader: Reader) -> dict[str, Any]:
         wording = self._wordings[reader.language]
         heading, why = wording.reason(decision)
         facts = _facts_for_people(wording, decision, host, now)
-        ask = None if is_closed_to_asking(decision) else {"path": ASK_PATH, "url": url, "note_limit": NOTE_LIMIT}
+        ask = (
+            None if is_closed_to_asking(decision) else {"path": ASK_PATH, "url": url, "ticket": self._ticket_hole, "note_limit": NOTE_LIMIT}
+        )
         about = self._abouts.get(decision.what, "") if decision.reason is Reason.CATEGORY and reader.language == "en" else ""
         parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
         if decision.reason is Reason.CONDUCT:
-            parts |= {"conduct": self._conduct, "accept": {"path": ASK_PATH, "url": url}}
+            parts |= {"conduct": self._conduct, "accept": {"path": ASK_PATH, "url": url, "ticket": self._ticket_hole}}
         if decision.what == ILLEGAL and not reader.young:
             parts["care"] = self._care_of_illegal[reader]
         if reader.young:
@@ -220,6 +233,8 @@ class BlockPage:
             # Not no-referrer: then the browser would send `Origin: null` with the form, and the ask would look forged.
             ("Referrer-Policy", "same-origin"),
             ("X-Content-Type-Options", "nosniff"),
+            # So that a page of the same site that opens this one in a window cannot read it there.
+            *((("Cross-Origin-Opener-Policy", "same-origin"),) if kind == "text/html" else ()),
             *extra,
         )
         return Answer(status, headers, body.encode())

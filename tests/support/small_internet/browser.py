@@ -39,7 +39,7 @@ EVERY_KIND = """async () => {
   const upload = await (await fetch('/upload', {method: 'POST', body: sent})).json();
   const blocked = await fetch('/secret/x');
   return {events, echoed, part: [part.status, part.headers.get('content-range'), await hash(await part.arrayBuffer())], whole,
-    upload: [upload.length, upload.sha256 === await hash(sent)], blocked: [blocked.status, (await blocked.json()).reason],
+    upload: [upload.length, upload.sha256 === await hash(sent)], blocked: [blocked.status, await blocked.text()],
     protocol: performance.getEntriesByType('navigation')[0].nextHopProtocol};
 }"""
 """Every kind of exchange in one page, as a site would do it: events, a WebSocket, a part, a download, an upload, and what is blocked."""

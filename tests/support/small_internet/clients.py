@@ -157,6 +157,13 @@ def curl(
     return _http_answer(done, head_text, raw)
 
 
+def ticket_in(page: str) -> str:
+    """That of a block page's form."""
+    found = re.search(r'name="ticket" value="([^"]*)"', page)
+    assert found, page[:300]
+    return found[1]
+
+
 def curl_sha256(url: str, *, proxy: Address | None = None, source: str | None = None, ca: Path | None = None,
                 options: Iterable[str] = (), timeout: float = 60.0) -> tuple[str, int]:  # fmt: skip
     """Downloads without keeping the body. Returns its SHA-256 in hex, and curl's exit code."""
