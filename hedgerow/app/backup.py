@@ -1,5 +1,4 @@
-"""Backup and restore: the journal, the policy file, the CA, the addresses for
-notices and the command line's token in one file. Lists are fetched again anyway."""
+"""Backup and restore: the journal, the policy file, the CA and the addresses for notices in one file. Lists are fetched again anyway."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from hedgerow.app.files import FolderLock, leave_to_owner, make_private_folder, plain_reason
 
-JOURNAL, POLICY, TOKEN = "journal.sqlite", "hedgerow.yaml", "admin-token"
+JOURNAL, POLICY = "journal.sqlite", "hedgerow.yaml"
 FOLDERS = ("ca/", "notices/")
 
 
@@ -46,7 +45,6 @@ def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
 
 def _files(state: Path, policy: Path | None) -> list[tuple[Path, str]]:
     found = [(path, folder + path.name) for folder in FOLDERS for path in sorted((state / folder).glob("[!.]*")) if path.is_file()]
-    found += [(state / TOKEN, TOKEN)] if (state / TOKEN).exists() else []
     return found + ([(policy, POLICY)] if policy is not None and policy.exists() else [])
 
 
@@ -102,7 +100,7 @@ def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path) -> tuple[str, 
 
 
 def _is_known(name: str) -> bool:
-    if name in {JOURNAL, POLICY, TOKEN}:
+    if name in {JOURNAL, POLICY}:
         return True
     return name.isprintable() and name.startswith(FOLDERS) and name.count("/") == 1 and not name.endswith(("/", ".."))
 

@@ -26,6 +26,7 @@ import httpx
 from hedgerow.app.control.discovery import unread_leases
 from hedgerow.app.control.gateway_keeper import Choice, is_as_put
 from hedgerow.app.control.safe_names import safe_names, unresolved
+from hedgerow.app.control_client import control_client
 from hedgerow.app.encrypted_check import try_encrypted
 from hedgerow.app.files import plain_reason
 from hedgerow.app.settings import Endpoint, Settings
@@ -368,10 +369,7 @@ def connects(endpoint: Endpoint) -> bool:
 
 
 def _status(settings: Settings) -> dict[str, list[dict[str, object]]]:
-    host = ANYWHERE.get(settings.web.host, settings.web.host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}/api/v1/status"
-    token = settings.admin_token.read_text(encoding="ascii").strip()
-    with httpx.Client(trust_env=False, timeout=PATIENCE_S * 3) as client:
-        answer = client.get(url, headers={"Authorization": f"Bearer {token}"})
+    with control_client(settings, PATIENCE_S * 3) as client:
+        answer = client.get("/api/v1/status")
         answer.raise_for_status()
     return answer.json()  # type: ignore[no-any-return]

@@ -135,6 +135,11 @@ class Settings:
         return self.state / "journal.sqlite"
 
     @property
+    def control_socket(self) -> Path:
+        """Where the command line reaches the pages and the API."""
+        return self.run / "control.sock"
+
+    @property
     def courier_socket(self) -> Path:
         return self.run / "courier.sock"
 
@@ -167,6 +172,7 @@ class Settings:
 
     @property
     def admin_token(self) -> Path:
+        """The secret of scripts at the machine, made anew at each start."""
         return self.state / "admin-token"
 
     @property

@@ -165,15 +165,17 @@ class Accounts:
         return await self._begin_session(account.name, address, agent)
 
     async def create(self, name: str, role: Role, password: str) -> None:
-        """A new account. Raises `Unfit`."""
+        """A new account; the first one ends all tokens, which were made without a password. Raises `Unfit`."""
         if not re.fullmatch(r"[\w.@-]{1,40}", name):
             raise Unfit("A name has at most 40 letters and digits, and no spaces.")
         row = AccountRow(name, role.value, await self._hash(name, password), self.clock())
         try:
-            await run_in_threadpool(self.store.add_account, row)
+            is_first = await run_in_threadpool(self.store.add_account, row)
         except NameTaken as error:
             raise Unfit(str(error)) from None
         self._accounts[name] = row
+        if is_first:
+            self._tokens.clear()
 
     async def create_first(self, name: str, password: str, address: str, agent: str) -> str:
         """The first account, which is an admin's, and its session. Raises `Unfit` where there is one already."""

@@ -71,11 +71,15 @@ class AccountStore:
         with self._engine.connect() as connection:
             return tuple(TokenRow(**row._mapping) for row in connection.execute(select(tokens).order_by(tokens.c.created_at)))
 
-    def add_account(self, row: AccountRow) -> None:
-        """Raises `NameTaken`."""
+    def add_account(self, row: AccountRow) -> bool:
+        """Tells whether it is the first one, which ends all tokens: anybody at the machine could make them before. Raises `NameTaken`."""
         try:
             with self._engine.begin() as connection:
+                is_first = connection.execute(select(accounts.c.name).limit(1)).first() is None
                 connection.execute(accounts.insert().values(asdict(row)))
+                if is_first:
+                    connection.execute(tokens.delete())
+                return is_first
         except IntegrityError:
             raise NameTaken(f"There is an account called '{row.name}' already.") from None
 

@@ -25,7 +25,7 @@ def state(tmp_path):
     Ledger(engine).give(Grant("g1", "chess.example", "ana", 1.0, None, person="mia"))
     (folder / "ca").mkdir(mode=0o700)
     (folder / "ca" / "key.pem").write_text("the key")
-    (folder / "admin-token").write_text("the token")
+    (folder / "admin-token").write_text("the token")  # which is another at each start
     (tmp_path / "hedgerow.yaml").write_text("people: {mia: {age: 9}}\n")
     yield folder
     engine.dispose()
@@ -34,7 +34,7 @@ def state(tmp_path):
 def test_a_backup_of_a_journal_in_use_comes_back_elsewhere(state, tmp_path):
     out = tmp_path / "saved.tar.gz"
     names = back_up(state, tmp_path / "hedgerow.yaml", out)
-    assert set(names) == {"journal.sqlite", "ca/key.pem", "admin-token", "hedgerow.yaml"}
+    assert set(names) == {"journal.sqlite", "ca/key.pem", "hedgerow.yaml"}
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     there, policy = tmp_path / "elsewhere", tmp_path / "new" / "hedgerow.yaml"
     assert set(restore(out, there, policy)) == set(names)
@@ -91,7 +91,8 @@ def test_a_crafted_backup_writes_nothing_beside_the_state(tmp_path):
         tmp_path / "evil.tar.gz",
         [
             ("journal.sqlite", good, tarfile.REGTYPE),
-            ("admin-token", b"", tarfile.SYMTYPE),
+            ("ca/link", b"", tarfile.SYMTYPE),
+            ("admin-token", b"x" * 43, tarfile.REGTYPE),
             *((name, b"x", tarfile.REGTYPE) for name in names),
         ],
     )
@@ -130,7 +131,7 @@ def test_a_damaged_backup_changes_nothing_of_what_is_there(state, tmp_path, jour
 
 
 def test_a_backup_without_a_journal_is_refused(tmp_path):
-    crafted(tmp_path / "x.tar.gz", [("admin-token", b"x", tarfile.REGTYPE)])
+    crafted(tmp_path / "x.tar.gz", [("ca/key.pem", b"x", tarfile.REGTYPE)])
     with pytest.raises(BackupError, match="no backup"):
         restore(tmp_path / "x.tar.gz", tmp_path / "state", tmp_path / "p.yaml")
     with pytest.raises(BackupError, match="no journal"):

@@ -199,6 +199,18 @@ def test_tokens_have_the_three_scopes_only(accounts, scopes):
         asyncio.run(accounts.make_token("x", scopes, "ana"))
 
 
+def test_tokens_made_before_the_first_password_end_with_it(engine, clock):
+    accounts = made(engine, clock)
+    before = asyncio.run(accounts.make_token("planted", ("manage",), "this machine"))
+    assert accounts.visitor_of_token(before)
+    asyncio.run(accounts.create("ana", Role.ADMIN, GOOD))
+    assert accounts.visitor_of_token(before) is None
+    assert accounts.tokens() == accounts.store.tokens() == ()
+    after = asyncio.run(accounts.make_token("grafana", ("metrics",), "ana"))
+    asyncio.run(accounts.create("tom", Role.OPERATOR, GOOD))
+    assert accounts.visitor_of_token(after)
+
+
 def test_a_removed_token_opens_nothing(accounts):
     token = asyncio.run(accounts.make_token("x", ("read", "metrics"), "ana"))
     assert accounts.visitor_of_token(token).scopes == {Scope.READ, Scope.METRICS}

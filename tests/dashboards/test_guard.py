@@ -12,6 +12,7 @@ LAN = "192.168.1.2:8053"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 COOKIE = {"cookie": "hedgerow_session=anas"}
 OPERATOR = {"cookie": "hedgerow_session=toms"}
+SCRIPT = {"authorization": "Bearer manages"}
 READER = {"authorization": "Bearer reads"}
 SCRAPER = {"authorization": "Bearer scrapes"}
 OURS = {"origin": f"http://{HERE}"}
@@ -29,7 +30,11 @@ class SomeDoors:
         return {"anas": ANA, "toms": Visitor("tom", SCOPES[Role.OPERATOR], "2")}.get(cookie)
 
     def visitor_of_token(self, token):
-        return {"reads": Visitor("a", TOKEN_SCOPES["read"]), "scrapes": Visitor("b", TOKEN_SCOPES["metrics"])}.get(token)
+        return {
+            "manages": Visitor("c", TOKEN_SCOPES["manage"]),
+            "reads": Visitor("a", TOKEN_SCOPES["read"]),
+            "scrapes": Visitor("b", TOKEN_SCOPES["metrics"]),
+        }.get(token)
 
 
 def guard(has_any=False):
@@ -71,8 +76,15 @@ CASES = [
     ("192.168.1.31", LAN, "GET", "/", {"x-forwarded-for": "127.0.0.1"}, 403, DEVICE),
     ("", HERE, "GET", "/", {}, 403, DEVICE),
     # the token and the session
-    ("192.168.1.31", LAN, "GET", "/", BEARER, 200, MANAGER),
-    ("192.168.1.31", "hedgerow.home:8053", "GET", "/", BEARER, 200, MANAGER),
+    ("127.0.0.1", HERE, "GET", "/", BEARER, 200, MANAGER),
+    ("192.168.1.31", LAN, "GET", "/", SCRIPT, 200, MANAGER),
+    ("192.168.1.31", "hedgerow.home:8053", "GET", "/", SCRIPT, 200, MANAGER),
+    # the machine's own token from anywhere else
+    ("192.168.1.31", LAN, "GET", "/", BEARER, 403, DEVICE),
+    ("192.168.1.31", HERE, "GET", "/", BEARER, 403, DEVICE),
+    ("127.0.0.2", HERE, "GET", "/", BEARER, 403, DEVICE),
+    ("127.0.0.1", HERE, "GET", "/", {**BEARER, "x-forwarded-for": "192.168.1.31"}, 403, DEVICE),
+    ("", HERE, "GET", "/", BEARER, 403, DEVICE),
     ("192.168.1.31", LAN, "GET", "/", COOKIE, 200, MANAGER),
     ("192.168.1.31", LAN, "GET", "/", {"cookie": f"hedgerow_session={TOKEN}"}, 403, DEVICE),
     ("192.168.1.31", LAN, "GET", "/", {"cookie": "hedgerow_session=unknown"}, 403, DEVICE),

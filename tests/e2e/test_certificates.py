@@ -126,10 +126,10 @@ def test_export_and_rotation(whole_internet: SmallInternet, tmp_path: Path) -> N
 
 def test_an_authority_open_to_others_is_told_and_stops_nothing_that_runs(whole_internet: SmallInternet) -> None:
     with running_hedgerow(family_policy(whole_internet), lists=LISTS) as running:
-        token = (running.state / "admin-token").read_text().strip()
         control, file = running.pids("control"), running.state / "ca" / "hedgerow-ca.pem"
 
         def asked() -> httpx.Response:
+            token = (running.state / "admin-token").read_text().strip()  # another one after each start of control
             return httpx.get(f"{running.web}/api/v1/status", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
 
         assert asked().json()["certificates"]["ca"]

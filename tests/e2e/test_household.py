@@ -132,7 +132,7 @@ def test_the_commands_that_keep_and_look(house: Hedgerow, tmp_path: Path) -> Non
     assert hedgerow_command("report", str(tmp_path / "week.html"), "--language", "fr", *state).returncode == 0
     assert "Pour en parler" in (tmp_path / "week.html").read_text()
     saved = hedgerow_command("backup", str(tmp_path / "saved.tar.gz"), "--json", *state)
-    assert {"journal.sqlite", "hedgerow.yaml", "admin-token"} <= set(json.loads(saved.stdout)["holds"])
+    assert {"journal.sqlite", "hedgerow.yaml"} <= set(json.loads(saved.stdout)["holds"])
     refused = hedgerow_command("restore", str(tmp_path / "saved.tar.gz"), *state)
     assert "stop it first" in refused.stderr
     there = ("--state", str(tmp_path / "other"), "--policy", str(tmp_path / "restored.yaml"))

@@ -98,7 +98,7 @@ def backup(
     state: StateDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Save journal, policy file, certificate authority and token into one file, also while Hedgerow runs. It holds secrets."""
+    """Save journal, policy file and certificate authority into one file, also while Hedgerow runs. It holds secrets."""
     folder = (state or default_state()).absolute()
     try:
         policy = Settings.load(folder).policy

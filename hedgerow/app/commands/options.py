@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import httpx
 import typer
 
+from hedgerow.app.control_client import control_client
 from hedgerow.app.settings import Settings, default_state
 
 PolicyFile = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="The policy file (default: hedgerow.yaml here).")]
@@ -61,18 +62,14 @@ def _ask(state: Path | None, method: str, path: str, **body: Any) -> httpx.Respo
     folder = (state or default_state()).absolute()
     try:
         settings = Settings.load(folder)
-        token = settings.admin_token.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         fail(f"No Hedgerow has run with the state directory {folder}, or it may not be read: {getattr(error, 'strerror', error)}.")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.web.host, settings.web.host)  # noqa: S104
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}/api/v1{path}"
-    headers = {"Authorization": f"Bearer {token}"}
     query = body if method == "GET" else None
     try:
-        with httpx.Client(trust_env=False, timeout=_PATIENCE_S) as client:
-            answer = client.request(method, url, headers=headers, params=query, json=None if method == "GET" else body)
+        with control_client(settings, _PATIENCE_S) as client:
+            answer = client.request(method, f"/api/v1{path}", params=query, json=None if method == "GET" else body)
     except httpx.HTTPError:
-        fail(f"Hedgerow does not answer at {url.removesuffix(path)}: is it running?")
+        fail(f"Hedgerow does not answer at {settings.control_socket}: is it running?")
     if answer.is_error:
         fail(_reason(answer))
     return answer

@@ -6,7 +6,6 @@ Workers do without it: they read the last snapshot and count what they could not
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import signal
@@ -37,6 +36,7 @@ from hedgerow.app.settings import Settings
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
+from hedgerow.dashboards.api.local_door import listen_locally
 from hedgerow.dashboards.kept_desk import KeptDesk
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDesk
@@ -65,16 +65,13 @@ WATCH_S = 0.1
 LISTS_EVERY_S = 1.0
 FORGET_EVERY_S = 3600.0
 
-_LEAST_TOKEN = 32
-"""Characters; what is shorter is a torn file, or somebody's own idea of a secret."""
-
 
 class ControlProcess:
     """Everything that control holds; `run` serves until cancelled."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._token = load_token(settings.admin_token)
+        self._token = make_token(settings.admin_token)
         self._engine = engine = open_journal(settings.journal)
         self._publisher = Publisher(settings, engine)
         self.recorder = Recorder(engine)
@@ -235,7 +232,7 @@ class ControlProcess:
         desks = (self.time, self.codes, self.vouchers, self.notices)
         parts = Parts(self._publisher.reader, self.web, self.metrics, self.accounts, self.desk, self.kept, self._token, *desks)
         app = create_app(parts)
-        server = web_server(app, tls=self.tls, prepare=app.state.warm)
+        server = web_server(app, tls=self.tls, prepare=app.state.warm, door=listen_locally(self.settings.control_socket))
         sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
         await server.serve(sockets=sockets)
 
@@ -252,14 +249,14 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def load_token(path: Path) -> str:
-    """The secret by which the command line and scripts reach the pages, in a file for the owner's eyes only. It is made where there is
-    none, and where the file was emptied: a secret of nothing would let everybody in. Raises OSError.
+def make_token(path: Path) -> str:
+    """A new secret by which scripts at the machine reach the pages, in a file that only its owner can read.
+
+    Where the disk is full there is no such file until the next start.
     """
-    with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
-        token = path.read_text(encoding="ascii").strip()
-        if len(token) >= _LEAST_TOKEN:
-            return token
     token = secrets.token_urlsafe(32)
-    write_atomically(path, token.encode())
+    try:
+        write_atomically(path, token.encode())
+    except OSError as error:
+        log.warning("%s can't be written, so scripts need tokens of their own: %s", path, plain_reason(error))
     return token

@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.types import Message, Scope
+from starlette.types import ASGIApp, Message, Scope
 
 from hedgerow import __version__
 from hedgerow.dashboards.accounts import Accounts
@@ -26,6 +26,7 @@ from hedgerow.dashboards.api.guard import CONFIG_PATHS, Admission, Guard, GuardM
 from hedgerow.dashboards.api.household import add_household
 from hedgerow.dashboards.api.kept_routes import make_kept_api
 from hedgerow.dashboards.api.keys import add_keys
+from hedgerow.dashboards.api.local_door import LocalDoor, mark_local
 from hedgerow.dashboards.api.network_routes import add_network
 from hedgerow.dashboards.api.notice_routes import make_notices_api
 from hedgerow.dashboards.api.problems import install_handlers, problem, wants_json
@@ -45,7 +46,7 @@ from hedgerow.policies.times.endings import WARN_MINUTES
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the web is made over. `token` is the secret of the command line."""
+    """What the web is made over. `token` is the secret of scripts at the machine."""
 
     reader: Reader
     control: Control
@@ -129,11 +130,17 @@ async def _ask_once(app: FastAPI) -> None:
 
 
 class WebServer(uvicorn.Server):
-    """uvicorn's server as a part of a larger process: signals are that process' own, and one port speaks HTTP and HTTPS."""
+    """uvicorn's server as a part of a larger process: signals are that process' own, and one port speaks HTTP and HTTPS.
 
-    def __init__(self, config: uvicorn.Config, tls: Tls, prepare: Callable[[], None], patience: float) -> None:
+    `local` configures what is served at the Unix socket `door`.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, local: uvicorn.Config, tls: Tls, prepare: Callable[[], None], patience: float,
+        door: socket.socket | None,
+    ) -> None:  # fmt: skip
         super().__init__(config)
-        self._tls, self._prepare = tls, prepare
+        self._local, self._tls, self._prepare, self._door = local, tls, prepare, door
         self._preparing: asyncio.Future[None] | None = None
         self._stragglers = Stragglers(patience)
 
@@ -152,6 +159,10 @@ class WebServer(uvicorn.Server):
         await super().startup(sockets=[])
         most = self.config.limit_concurrency or 200
         self.servers = [FrontDoor(listener, self._protocol, self._tls, most) for listener in sockets or []]  # type: ignore[misc]
+        if self._door is not None:
+            self._local.load()
+            loop = asyncio.get_running_loop()
+            self.servers.append(await loop.create_unix_server(lambda: LocalDoor(self._local_protocol), sock=self._door))
         self._preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare))
 
     async def on_tick(self, counter: int) -> bool:
@@ -160,22 +171,33 @@ class WebServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _protocol(self) -> asyncio.Protocol:
-        kind: Any = self.config.http_protocol_class
-        protocol: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return self._protocol_of(self.config)
+
+    def _local_protocol(self) -> asyncio.Protocol:
+        return self._protocol_of(self._local)
+
+    def _protocol_of(self, config: uvicorn.Config) -> asyncio.Protocol:
+        kind: Any = config.http_protocol_class
+        protocol: asyncio.Protocol = kind(config=config, server_state=self.server_state, app_state=self.lifespan.state)
         return protocol
 
 
 def web_server(
     app: FastAPI, *, connections: int = 200, tls: Tls = lambda: None, prepare: Callable[[], None] = lambda: None,
-    patience: float = PATIENCE_FOR_REQUEST_S,
+    patience: float = PATIENCE_FOR_REQUEST_S, door: socket.socket | None = None,
 ) -> WebServer:  # fmt: skip
     """A server for `create_app`'s app; `await server.serve(sockets=[...])` with listening sockets that the caller bound.
 
-    `prepare` is done in a thread as soon as it serves. `patience`: seconds in which a request has to arrive whole.
+    `prepare` is done in a thread as soon as it serves. `patience`: seconds in which a request has to arrive whole. `door` is the listening
+    Unix socket of the command line (`local_door.listen_locally`), which is served however many connections the others have.
 
     Forwarded headers are not believed: a device could write any address into them.
     """
-    config = uvicorn.Config(
+    return WebServer(_config(app, connections), _config(mark_local(app), None), tls, prepare, patience, door)
+
+
+def _config(app: ASGIApp, connections: int | None) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         proxy_headers=False,
         server_header=False,
@@ -189,7 +211,6 @@ def web_server(
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=16 * 1024,
     )
-    return WebServer(config, tls, prepare, patience)
 
 
 def _add_proxy_config(app: FastAPI, control: Control) -> None:

@@ -22,6 +22,9 @@ from hedgerow.dashboards.accounts import Scope, Visitor
 
 SESSION_COOKIE = "hedgerow_session"
 
+LOCAL = "hedgerow.local"
+"""The key of an ASGI scope by which the server tells that a request came over the Unix socket (`local_door`)."""
+
 BODY_LIMIT = 64 * 1024
 """Bytes of a request's body; no form or JSON here needs more."""
 
@@ -91,6 +94,9 @@ class Admission:
     why: str = ""
 
 
+COMMAND_LINE = Visitor("the command line", frozenset(Scope))
+
+
 class Doors(Protocol):
     """Who has a session or a token; `accounts.Accounts`."""
 
@@ -102,8 +108,9 @@ class Doors(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """`token` opens everything; `hosts` tells names, beside IP addresses and localhost, by which the page may be reached.
+    """`hosts` tells names, beside IP addresses and localhost, by which the page may be reached.
 
+    `token`, which is made anew at each start, opens everything to scripts at the machine.
     Until somebody has set a password, whoever sits at the machine is in charge; from then on he signs in as everybody does.
     """
 
@@ -121,8 +128,8 @@ class Guard:
             return Admission(None)
         if host is None or not self._is_own_name(host):
             return Admission(None, 421, "Open this page by the address of the machine that runs Hedgerow.")
-        bearer = self._visitor_of_bearer(headers)
         is_here = _is_at_the_machine(peer, host, headers)
+        bearer = self._visitor_of_bearer(headers, is_here)
         visitor = bearer or self._visitor_of_cookie(headers) or (self._visitor_at_the_machine(path) if is_here else None)
         if method not in _SAFE_METHODS and bearer is None and not is_same_origin(names[0], headers):
             return Admission(visitor, 403, "This was not sent from a page of Hedgerow.")
@@ -149,12 +156,12 @@ class Guard:
     def _is_own_name(self, host: str) -> bool:
         return host == "localhost" or host in self.hosts() or parse_address(host) is not None
 
-    def _visitor_of_bearer(self, headers: Headers) -> Visitor | None:
+    def _visitor_of_bearer(self, headers: Headers, is_here: bool) -> Visitor | None:
         scheme, _, credential = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        if hmac.compare_digest(credential.strip().encode(), self.token.encode()):
-            return Visitor("the command line", frozenset(Scope))
+        if is_here and hmac.compare_digest(credential.strip().encode(), self.token.encode()):
+            return COMMAND_LINE
         return self.doors.visitor_of_token(credential.strip())
 
     def _visitor_of_cookie(self, headers: Headers) -> Visitor | None:
@@ -233,7 +240,11 @@ class GuardMiddleware:
 
         peer = peer_address(scope)
         headers = Headers(scope=scope)
-        admission = self._guard.admit(peer, scope["method"], scope["path"], headers, self._may_sign_in)
+        admission = (
+            Admission(COMMAND_LINE)
+            if scope.get(LOCAL) is True
+            else self._guard.admit(peer, scope["method"], scope["path"], headers, self._may_sign_in)
+        )
         if admission.status == 200 and not _has_small_body(headers):
             admission = Admission(admission.visitor, 413, "That is more than this form accepts.")
         if (better := secure_url(scope, headers, self._secure_name())) is not None and admission.status in (200, 303):

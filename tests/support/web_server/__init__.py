@@ -26,6 +26,7 @@ from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.api.app import Parts, create_app, web_server
 from hedgerow.dashboards.api.codes import WrongCode
 from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit
+from hedgerow.dashboards.api.local_door import listen_locally
 from hedgerow.dashboards.api.time_routes import BudgetRow
 from hedgerow.dashboards.api.vouchers import MadeVouchers, VoucherOrder
 from hedgerow.dashboards.kept_desk import KeptDesk
@@ -272,8 +273,8 @@ def running_web(
     routes = frozenset((method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods)
     if warm:
         app.state.warm()
-    server = web_server(app)
-    with socket.create_server((listen, port)) as listener:
+    with socket.create_server((listen, port)) as listener, listen_locally(state / "control.sock") as door:
+        server = web_server(app, door=door)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:
