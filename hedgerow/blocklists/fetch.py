@@ -21,15 +21,13 @@ from typing import IO
 
 import httpx
 
-from hedgerow import __version__
+from hedgerow.blocklists.download import USER_AGENT, RefusedError, length_of, open_url, read_body
 from hedgerow.blocklists.rules import Problem
 from hedgerow.blocklists.shelf import Fetched, Known, Outcome, Shelf, beside, pointer_of, read_shelf, rename, save
 from hedgerow.blocklists.sources import Source
 
 _AT_ONCE = 4
 _HEAD = 512
-_USER_AGENT = f"hedgerow/{__version__}"
-"""All that a publisher learns of this installation, beside its address."""
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|script|\?xml|!--)", re.IGNORECASE)
 
 
@@ -42,10 +40,6 @@ class Limits:
     seconds: float = 300.0
     attempts: int = 3
     pause: float = 2.0
-
-
-class _RefusedError(Exception):
-    """What the server sent is not used; trying again would not help."""
 
 
 class _UnreachableError(Exception):
@@ -129,7 +123,7 @@ def _fetch(source: Source, errand: _Errand) -> Fetched:
         left.unlink(missing_ok=True)
     try:
         newer = _download_patiently(source, pointer, read_shelf(pointer).newest, errand)
-    except (_RefusedError, _UnreachableError) as error:
+    except (RefusedError, _UnreachableError) as error:
         good = _good_copy(source, read_shelf(pointer), errand.store)
         if good is None:
             return Fetched(source, Outcome.MISSING, Problem(source.name, None, None, f"{error}; there is no copy yet", source.url or ""))
@@ -179,17 +173,17 @@ def _download_patiently(source: Source, pointer: Path, known: Known | None, erra
 
 
 def _download(source: Source, pointer: Path, known: Known | None, errand: _Errand) -> Known | None:
-    url, limits = source.url or "", errand.limits
-    headers = {"User-Agent": _USER_AGENT}
+    limits = errand.limits
+    headers = {"User-Agent": USER_AGENT}
     if known is not None:
         headers |= {"If-None-Match": known.etag} if known.etag else {}
         headers |= {"If-Modified-Since": known.last_modified} if known.last_modified else {}
     deadline = time.monotonic() + limits.seconds
     try:
-        with errand.client.stream("GET", url, headers=headers, follow_redirects=True, timeout=min(30.0, limits.seconds)) as response:
+        with open_url(errand.client, source.url or "", headers, min(30.0, limits.seconds)) as response:
             if response.status_code == 304 and known is not None:
                 return None
-            _judge_head(url, response, limits)
+            _judge_head(response, limits)
             with beside(pointer) as file:
                 digest = _receive(response, file, source, errand, deadline)
                 etag, modified = response.headers.get("etag", ""), response.headers.get("last-modified", "")
@@ -201,45 +195,41 @@ def _download(source: Source, pointer: Path, known: Known | None, errand: _Erran
         raise _UnreachableError("the server was too slow") from error
     except httpx.RemoteProtocolError as error:
         raise _UnreachableError("the download was cut off") from error
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.DecodingError) as error:
-        raise _RefusedError(f"the download failed: {error}") from error
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise RefusedError(f"the download failed: {error}") from error
     except httpx.HTTPError as error:
         if isinstance(error.__cause__, ssl.SSLError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise _RefusedError(f"the server's certificate is not trusted: {error}") from error
+            raise RefusedError(f"the server's certificate is not trusted: {error}") from error
         unreachable = _NoConnectionError if isinstance(error, httpx.ConnectError) else _UnreachableError
         raise unreachable(f"the download failed: {error}") from error
     return newer
 
 
-def _judge_head(url: str, response: httpx.Response, limits: Limits) -> None:
+def _judge_head(response: httpx.Response, limits: Limits) -> None:
     if response.status_code in (408, 425, 429) or response.status_code >= 500:
         raise _UnreachableError(f"the server answered {response.status_code}")
     if response.status_code != 200:
-        raise _RefusedError(f"the server answered {response.status_code}")
-    if url.startswith("https:") and response.url.scheme != "https":
-        raise _RefusedError("the server redirects to an address without encryption")
-    if int(response.headers.get("content-length") or 0) > limits.bytes:
-        raise _RefusedError(f"larger than {limits.bytes >> 20} MB")
+        raise RefusedError(f"the server answered {response.status_code}")
+    if (length_of(response) or 0) > limits.bytes:
+        raise RefusedError(f"larger than {limits.bytes >> 20} MB")
 
 
 def _receive(response: httpx.Response, file: IO[bytes], source: Source, errand: _Errand, deadline: float) -> str:
     """Writes the body. Returns its SHA-256."""
     limits, digest, size, head = errand.limits, hashlib.sha256(), 0, b""
-    expected = int(response.headers.get("content-length") or 0) or None
+    expected = length_of(response)
     # Blocks as they arrive: waiting for full ones would let a server that trickles outlive the deadline.
-    for block in response.iter_bytes():
+    for block in read_body(response, limits.bytes):
         size += len(block)
         if len(head) < _HEAD:
             head += block[:_HEAD]
             if _MARKUP.match(head):
-                raise _RefusedError("a web page came instead of a list")
-        if size > limits.bytes:
-            raise _RefusedError(f"larger than {limits.bytes >> 20} MB")
+                raise RefusedError("a web page came instead of a list")
         if time.monotonic() > deadline:
             raise _UnreachableError(f"not finished after {limits.seconds:g} seconds")
         digest.update(block)
         file.write(block)
         errand.received(source, response.num_bytes_downloaded, expected)
     if size == 0:
-        raise _RefusedError("an empty file came instead of a list")
+        raise RefusedError("an empty file came instead of a list")
     return digest.hexdigest()

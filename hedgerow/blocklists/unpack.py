@@ -11,31 +11,39 @@ import contextlib
 import functools
 import gzip
 import hashlib
+import io
 import json
 import lzma
 import re
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, Protocol
 
 from hedgerow.blocklists.formats.v2fly import attributes_of
 from hedgerow.blocklists.rules import Problem
+from hedgerow.blocklists.tar import BLOCK, TarError, is_tar_header, read_members
 from hedgerow.blocklists.text import CHUNK, MEMBER
 
 LARGEST = 1 << 30
 """Bytes that a list may unpack to: more is a mistake or a bomb."""
+MOST_RATIO = 100
+"""Bytes unpacked per byte packed: lists come to 10. What is small may unpack to FREE_OF_RATIO all the same."""
+FREE_OF_RATIO = 16 << 20
 MOST_FILES = 5000
-_TOO_LARGE = f"unpacks to more than {LARGEST >> 20} MB"
 _ABOUT = ("global_usage", "README", "LICENSE", "CATEGORIES", ".")
 """How the names of files about the lists begin."""
 
 _PARTS = {"domains": "plain", "urls": "urls", "expressions": "expressions"}
 _INCLUDE = re.compile(r"include:(\S+)(.*)")
-_BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+_XZ_MEMORY = 128 << 20
+"""Bytes: `xz -9` needs half of that to unpack."""
+_LONGEST_DIRECTORY = 1 << 20
+"""Bytes of a zip's directory, which is read whole."""
+_LARGEST_JSON = 32 << 20
 
 
 class NotUnpacked(ValueError):
@@ -67,16 +75,85 @@ _Members = Callable[[Unpacked], Iterator[_Member]]
 
 
 class _Writer:
-    """A file that does not grow beyond LARGEST."""
+    """A file that does not grow beyond `most` bytes."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._left = file, LARGEST
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self._file, self._left, self.most = file, most, most
 
     def write(self, data: bytes) -> None:
         self._left -= len(data)
         if self._left < 0:
-            raise NotUnpacked(_TOO_LARGE)
+            raise NotUnpacked(_too_large(self.most))
         self._file.write(data)
+
+
+class _Reader(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Bounded(io.RawIOBase):
+    """A packed file as it unpacks; raises NotUnpacked beyond `most` bytes, those counted that nobody wants."""
+
+    def __init__(self, packed: _Reader, most: int) -> None:
+        self._packed, self._left, self._most = packed, most, most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._packed.read(len(buffer))
+        self._left -= len(data)
+        if self._left < 0:
+            raise NotUnpacked(_too_large(self._most))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _XzFile(io.RawIOBase):
+    """As `lzma.open`, which has no bound on the dictionary that a file asks for."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._decompressor: lzma.LZMADecompressor | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        given = b""
+        while True:
+            if self._decompressor is None or self._decompressor.needs_input:
+                given = given or self._file.read(CHUNK)
+                if not given:
+                    if self._decompressor is not None:
+                        raise EOFError("the file is cut off")
+                    return 0
+            if self._decompressor is None:
+                given = given.lstrip(b"\0")  # padding between streams
+                if not given:
+                    continue
+                self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+            data = self._decompressor.decompress(given, len(buffer))
+            given = b""
+            if self._decompressor.eof:
+                self._file.seek(-len(self._decompressor.unused_data), io.SEEK_CUR)
+                self._decompressor = None
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+
+
+def _too_large(most: int) -> str:
+    return f"unpacks to more than {most >> 20} MB"
+
+
+def _most_of(path: Path) -> int:
+    """The bytes to which a file may unpack."""
+    return min(LARGEST, max(FREE_OF_RATIO, MOST_RATIO * path.stat().st_size))
 
 
 def unpack(path: Path, out: Path, wanted_format: str = "auto", to_allow: bool = False) -> Unpacked:
@@ -84,14 +161,13 @@ def unpack(path: Path, out: Path, wanted_format: str = "auto", to_allow: bool = 
     `to_allow`. Raises NotUnpacked, or OSError where a file or the disk fails."""
     unpacked = Unpacked(to_allow=to_allow)
     with out.open("wb") as file:
-        writer = _Writer(file)
         try:
             if path.is_dir():
-                _write_bundle(functools.partial(_folder_members, path), writer, unpacked)
+                _write_bundle(functools.partial(_folder_members, path), _Writer(file, LARGEST), unpacked)
             elif _is_to_include(path, wanted_format):
-                _write_includes(path, writer, unpacked)
+                _write_includes(path, _Writer(file, LARGEST), unpacked)
             else:
-                _write_file(path, writer, unpacked)
+                _write_file(path, _Writer(file, _most_of(path)), unpacked)
         except (*_BROKEN, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk, not the archive
@@ -127,24 +203,33 @@ def _digest_of(paths: Iterable[Path], root: Path) -> str:
 def _write_file(path: Path, writer: _Writer, unpacked: Unpacked) -> None:
     with path.open("rb") as file:
         start = file.read(512)
-    if zipfile.is_zipfile(path) and start.startswith(b"PK"):
+    if start.startswith(b"PK") and zipfile.is_zipfile(path):
         _write_bundle(functools.partial(_zip_members, path), writer, unpacked)
-    elif tarfile.is_tarfile(path):
-        _write_bundle(functools.partial(_tar_members, path), writer, unpacked)
-    else:
-        with _open_packed(path, start) as packed:
-            while block := packed.read(CHUNK):
+        return
+    with _open_packed(path, start, writer.most) as packed:
+        block = packed.read(BLOCK)
+        if not is_tar_header(block):
+            while block:
                 writer.write(block)
+                block = packed.read(CHUNK)
+            return
+    _write_bundle(functools.partial(_tar_members, path, start, writer.most), writer, unpacked)
 
 
-def _open_packed(path: Path, start: bytes) -> BinaryIO | gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File:
-    if start.startswith(b"\x1f\x8b"):
-        return gzip.open(path)
-    if start.startswith(b"\xfd7zXZ\0"):
-        return lzma.open(path)
-    if start.startswith(b"BZh"):
-        return bz2.open(path)
-    return path.open("rb")
+@contextlib.contextmanager
+def _open_packed(path: Path, start: bytes, most: int) -> Iterator[IO[bytes]]:
+    """The file as it unpacks, as far as `most` bytes."""
+    with contextlib.ExitStack() as stack:
+        packed: _Reader
+        if start.startswith(b"\x1f\x8b"):
+            packed = stack.enter_context(gzip.open(path))
+        elif start.startswith(b"\xfd7zXZ\0"):
+            packed = io.BufferedReader(stack.enter_context(_XzFile(path)), CHUNK)
+        elif start.startswith(b"BZh"):
+            packed = stack.enter_context(bz2.open(path))
+        else:
+            packed = stack.enter_context(path.open("rb"))
+        yield io.BufferedReader(_Bounded(packed, most), CHUNK)
 
 
 def _folder_members(folder: Path, unpacked: Unpacked) -> Iterator[_Member]:
@@ -157,18 +242,19 @@ def _folder_members(folder: Path, unpacked: Unpacked) -> Iterator[_Member]:
                 yield _Member(str(path.relative_to(root)), file)
 
 
-def _tar_members(path: Path, unpacked: Unpacked) -> Iterator[_Member]:
-    with tarfile.open(path) as archive:
-        for count, member in enumerate(archive):
+def _tar_members(path: Path, start: bytes, most: int, unpacked: Unpacked) -> Iterator[_Member]:
+    with _open_packed(path, start, most) as archive:
+        for count, member in enumerate(read_members(archive)):
             if count >= MOST_FILES:
                 raise NotUnpacked(f"holds more than {MOST_FILES} files")
-            if member.issym() or member.islnk():
+            if member.file is None:
                 unpacked.leave_out("aliases")
-            elif member.isfile() and (file := archive.extractfile(member)) is not None:
-                yield _Member(member.name, file)
+            else:
+                yield _Member(member.name, member.file)
 
 
 def _zip_members(path: Path, unpacked: Unpacked) -> Iterator[_Member]:
+    _require_small_directory(path)
     with zipfile.ZipFile(path) as archive:
         names = [info for info in archive.infolist() if not info.is_dir()]
         if len(names) > MOST_FILES:
@@ -176,9 +262,28 @@ def _zip_members(path: Path, unpacked: Unpacked) -> Iterator[_Member]:
         for info in names:
             if info.external_attr >> 16 & 0o170000 == 0o120000:
                 unpacked.leave_out("aliases")
+            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise NotUnpacked("is a zip with another compression than deflate")  # which Python unpacks without a bound
             else:
                 with archive.open(info) as file:
                     yield _Member(info.filename, file)
+
+
+def _require_small_directory(path: Path) -> None:
+    """Raises NotUnpacked for a zip whose directory is large, or says so in a 64-bit record. It is found as `zipfile` does."""
+    with path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(-min(size, (1 << 16) + 22 + 20), io.SEEK_END)
+        tail = file.read()
+    end = len(tail) - 22
+    if not (tail[end : end + 4] == b"PK\5\6" and tail.endswith(b"\0\0")):
+        end = tail.rfind(b"PK\5\6")
+    if (
+        end < 0
+        or int.from_bytes(tail[end + 12 : end + 16], "little") > _LONGEST_DIRECTORY
+        or tail[max(0, end - 20) :].startswith(b"PK\6\7")
+    ):
+        raise NotUnpacked(f"holds more than {MOST_FILES} files")
 
 
 def _write_bundle(members: _Members, writer: _Writer, unpacked: Unpacked) -> None:
@@ -186,23 +291,23 @@ def _write_bundle(members: _Members, writer: _Writer, unpacked: Unpacked) -> Non
 
     It is walked through twice, to choose and to write, so that nothing large is held in memory.
     """
-    chosen = _choose_members(members(unpacked), unpacked)
+    chosen = _choose_members(members(unpacked), unpacked, writer.most)
     for number, member in enumerate(members(Unpacked())):
         if number in chosen:
             writer.write(chosen[number])
             _copy(member.file, writer)
 
 
-def _choose_members(members: Iterable[_Member], unpacked: Unpacked) -> dict[int, bytes]:
+def _choose_members(members: Iterable[_Member], unpacked: Unpacked, most: int) -> dict[int, bytes]:
     """The numbers of the files that are lists, each with the line that stands before it."""
     seen: set[bytes] = set()
-    texts, usages, left = dict[int, str](), dict[str, bytes](), LARGEST
+    texts, usages, left = dict[int, str](), dict[str, bytes](), most
     for number, member in enumerate(members):
         folder, _, name = member.name.rpartition("/")
         if name == "usage":
             usages[folder] = member.file.read(CHUNK)
         elif name in _PARTS or not name.startswith(_ABOUT):
-            digest, size = _digest_of_text(name, member.file, left)
+            digest, size = _digest_of_text(name, member.file, left, most)
             left -= size
             if size and digest in seen:
                 unpacked.leave_out("aliases")
@@ -226,7 +331,7 @@ def _with_marks(texts: dict[int, str], usages: dict[str, bytes], unpacked: Unpac
     return chosen if is_squidguard or len(texts) > 1 else dict.fromkeys(chosen, b"")
 
 
-def _digest_of_text(name: str, file: IO[bytes], left: int) -> tuple[bytes, int]:
+def _digest_of_text(name: str, file: IO[bytes], left: int, most: int) -> tuple[bytes, int]:
     """The digest of a file with its name, and its size, 0 if it is blank. Raises NotUnpacked if it has more than `left` bytes."""
     digest, size, is_blank = hashlib.sha256(name.encode(errors="replace")), 0, True
     while block := file.read(CHUNK):
@@ -234,7 +339,7 @@ def _digest_of_text(name: str, file: IO[bytes], left: int) -> tuple[bytes, int]:
         size += len(block)
         is_blank = is_blank and not block.strip()
         if size > left:
-            raise NotUnpacked(_TOO_LARGE)
+            raise NotUnpacked(_too_large(most))
     return digest.digest(), 0 if is_blank else size
 
 
@@ -296,8 +401,15 @@ def _convert(out: Path) -> None:
     with out.open("rb") as file:
         start = file.read(4096)
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        out.write_text(out.read_text(encoding="utf-16", errors="replace"), encoding="utf-8")
-    elif start.lstrip().startswith(b"{") and b'"group"' in start:
+        wide = out.with_name(f"{out.name}.utf-16")
+        try:
+            out.replace(wide)
+            with wide.open(encoding="utf-16", errors="replace") as read, out.open("w", encoding="utf-8") as write:
+                while text := read.read(CHUNK):
+                    write.write(text)
+        finally:
+            wide.unlink(missing_ok=True)
+    elif start.lstrip().startswith(b"{") and b'"group"' in start and out.stat().st_size <= _LARGEST_JSON:
         with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
             out.write_text(_from_controld(json.loads(out.read_bytes())), encoding="utf-8")
 

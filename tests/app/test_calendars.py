@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import threading
 from collections.abc import Iterator
 from datetime import date
@@ -35,12 +36,14 @@ class Publisher:
 
     def __init__(self) -> None:
         self.body = b""
+        self.encoding = "identity"
         publisher = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(200 if publisher.body else 404)
                 self.send_header("Content-Length", str(len(publisher.body)))
+                self.send_header("Content-Encoding", publisher.encoding)
                 self.end_headers()
                 with contextlib.suppress(ConnectionError):
                     self.wfile.write(publisher.body)
@@ -103,3 +106,13 @@ def test_fetched_once_a_day(publisher: Publisher, tmp_path: Path) -> None:
     asyncio.run(run(Counted(tmp_path, lambda: (publisher.url,))))
     asyncio.run(run(Counted(tmp_path, lambda: (publisher.url,))))
     assert fetched == [publisher.url], "a copy of today is good enough, also after a restart"
+
+
+def test_a_calendar_that_unpacks_to_far_too_much_is_not_taken(publisher: Publisher, tmp_path: Path) -> None:
+    keeper = CalendarKeeper(tmp_path, lambda: (publisher.url,))
+    publisher.body, publisher.encoding = gzip.compress(b"BEGIN:VCALENDAR\n" * (1 << 21)), "gzip"
+    assert not asyncio.run(keeper.fetch(publisher.url))
+    publisher.body = gzip.compress(CALENDAR.format(first="20261208").encode())
+    assert asyncio.run(keeper.fetch(publisher.url))
+    publisher.encoding = "br"
+    assert not asyncio.run(keeper.fetch(publisher.url))

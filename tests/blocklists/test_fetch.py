@@ -7,6 +7,8 @@ import gzip
 import http.server
 import threading
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,11 +52,13 @@ class ListServer:
         self.serve: Callable[[Handler], None] = lambda handler: answer(handler, 200, GOOD)
         self.conditions: list[str | None] = []
         self.headers: list[dict[str, str]] = []
+        self.asked: list[tuple[str, str]] = []
         outer = self
 
         class Bound(Handler):
             def do_GET(self) -> None:
                 outer.headers.append({name.lower(): value for name, value in self.headers.items()})
+                outer.asked.append((self.path, self.headers["accept-encoding"]))
                 outer.conditions.append(self.headers["if-none-match"] or self.headers["if-modified-since"])
                 outer.serve(self)
 
@@ -253,3 +257,58 @@ def test_without_a_way_to_the_server_it_is_tried_once(tmp_path: Path) -> None:
     client = httpx.Client(transport=httpx.MockTransport(refuse))
     (fetched,) = fetch_all([Source("list", "adult", url="https://lists.example/list")], tmp_path, client, QUICK)
     assert (fetched.outcome, len(tried)) == (Outcome.MISSING, 1)
+
+
+def test_nothing_is_asked_for_compressed(server: ListServer, tmp_path: Path) -> None:
+    assert fetch(server, tmp_path).outcome is Outcome.NEW
+    assert server.asked == [("/list.txt", "identity")]
+
+
+def test_a_decoder_without_a_bound_is_not_used(server: ListServer, tmp_path: Path) -> None:
+    """Two kilobytes of brotli can be three gigabytes of a list."""
+    brotli = pytest.importorskip("brotli")
+    server.serve = lambda handler: answer(handler, 200, brotli.compress(GOOD), content_encoding="br")
+    fetched = fetch(server, tmp_path)
+    assert fetched.outcome is Outcome.MISSING
+    assert fetched.problem
+    assert "compresses with 'br'" in fetched.problem.message
+
+
+def test_a_bomb_is_held_in_pieces(server: ListServer, tmp_path: Path) -> None:
+    size = 48 << 20
+    packed = gzip.compress(b"bomb.example\n" * (size // 13))
+    server.serve = lambda handler: answer(handler, 200, packed, content_encoding="gzip")
+    tracemalloc.start()
+    try:
+        fetched = fetch(server, tmp_path, Limits(seconds=60, attempts=1))
+        assert tracemalloc.get_traced_memory()[1] < size // 8
+    finally:
+        tracemalloc.stop()
+    assert fetched.problem
+    assert "100 times its size" in fetched.problem.message
+
+
+@pytest.mark.parametrize("form", ["zlib", "bare", "two members"])
+def test_what_servers_mean_by_their_words(server: ListServer, tmp_path: Path, form: str) -> None:
+    bare = zlib.compressobj(wbits=-15)
+    body = {
+        "zlib": zlib.compress(GOOD),
+        "bare": bare.compress(GOOD) + bare.flush(),
+        "two members": gzip.compress(GOOD[:500]) + gzip.compress(GOOD[500:]),
+    }[form]
+    server.serve = lambda handler: answer(handler, 200, body, content_encoding="gzip" if form == "two members" else "deflate")
+    assert content(fetch(server, tmp_path)) == GOOD
+
+
+@pytest.mark.parametrize(
+    "target", ["http://127.0.0.1:{port}/admin", "http://[::ffff:192.168.1.1]/", "http://169.254.169.254/", "http://localhost:{port}/x"]
+)
+def test_a_redirect_from_the_internet_leads_to_nothing_inside(server: ListServer, tmp_path: Path, target: str) -> None:
+    """The server stands in for the internet as a proxy, so that its address is a public one."""
+    port = server.server.server_address[1]
+    server.serve = lambda handler: answer(handler, 302, location=target.format(port=port))
+    with httpx.Client(proxy=f"http://127.0.0.1:{port}") as client:
+        (fetched,) = fetch_all([Source("list", "adult", url="http://8.8.8.8/list.txt")], tmp_path, client=client, limits=QUICK)
+    assert fetched.problem
+    assert "inside the network" in fetched.problem.message
+    assert [path for path, _ in server.asked] == ["http://8.8.8.8/list.txt"]

@@ -8,7 +8,9 @@ import gzip
 import io
 import lzma
 import tarfile
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,9 @@ from hedgerow.blocklists.sources import Source
 from hedgerow.blocklists.unpack import NotUnpacked, unpack
 
 TEXT = b"# a list\na.example\nwww.b.example\n"
+
+
+TAR_HEADER = tarfile.TarInfo("a").tobuf()
 
 
 def pack(folder: Path, name: str) -> Path:
@@ -77,6 +82,118 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, name: str, monkeypatch: pytest.M
     monkeypatch.setattr(unpack_module, "LARGEST", 20)
     with pytest.raises(NotUnpacked, match="unpacks to more"):
         unpack(pack(tmp_path, name), tmp_path / "out")
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """The bytes that Python held at most, beyond what it held before."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+MUCH = 48 << 20
+
+
+def header_bomb(kind: bytes) -> bytes:
+    """A tar whose first member's extended header is long; it would be a good list otherwise."""
+    info = tarfile.TarInfo("list.txt")
+    info.size = len(TEXT)
+    first = tarfile.TarInfo("header")
+    first.type, first.size = kind, MUCH
+    data = f"{MUCH} comment=".encode() if kind in (tarfile.XHDTYPE, tarfile.XGLTYPE) else b"a"
+    body = data + b"a" * (MUCH - len(data) - 1) + b"\n"
+    return first.tobuf(tarfile.USTAR_FORMAT) + body + info.tobuf(tarfile.USTAR_FORMAT) + TEXT.ljust(512, b"\0") + bytes(1024)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_long_headers_of_a_tar_are_not_read(tmp_path: Path, kind: bytes) -> None:
+    (tmp_path / "list.tgz").write_bytes(gzip.compress(header_bomb(kind), 1))
+
+    def refuse() -> None:
+        with pytest.raises(NotUnpacked, match=r"is damaged: a header of \d+ bytes"):
+            unpack(tmp_path / "list.tgz", tmp_path / "out")
+
+    assert peak_of(refuse) < MUCH // 8
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_every_form_of_tar_is_read(tmp_path: Path, form: int) -> None:
+    """Long names, other alphabets, folders and links, as `tarfile` writes them."""
+    long = "/".join(["folder"] * 20) + "/domains"
+    with tarfile.open(tmp_path / "list.tar", "w", format=form) as archive:
+        for name, text in ((long, TEXT), ("café/domains", b"c.example\n"), ("README", b"about")):
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text))
+        folder, link = tarfile.TarInfo("folder"), tarfile.TarInfo("porn")
+        folder.type, link.type, link.linkname = tarfile.DIRTYPE, tarfile.SYMTYPE, "folder"
+        archive.addfile(folder)
+        archive.addfile(link)
+    unpacked = unpack(tmp_path / "list.tar", tmp_path / "out")
+    text = (tmp_path / "out").read_text()
+    assert all(f"#:: file plain {name}\n" in text for name in (long, "café/domains"))
+    assert text.count(".example\n") == 3
+    assert unpacked.left_out["aliases"] == 1
+
+
+@pytest.mark.parametrize("name", ["gz", "xz", "bz2", "zip", "tgz"])
+def test_what_unpacks_to_many_times_its_size_is_refused(tmp_path: Path, name: str) -> None:
+    """Also where the part that is so large would be left out, and all in little memory."""
+    data, path = b"bomb.example\n" * (MUCH // 13), tmp_path / f"list.{name}"
+    match name:
+        case "zip":
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("list.txt", data)
+        case "tgz":
+            info = tarfile.TarInfo("README")
+            info.size = len(data)
+            path.write_bytes(gzip.compress(info.tobuf() + data + bytes(-len(data) % 512) + bytes(1024), 6))
+        case _:
+            pack_with = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}[name]
+            path.write_bytes(pack_with(data))
+
+    def refuse() -> None:
+        with pytest.raises(NotUnpacked, match="unpacks to more than 16 MB"):
+            unpack(path, tmp_path / "out")
+
+    assert peak_of(refuse) < MUCH // 4
+
+
+def test_a_dictionary_of_gigabytes_is_not_made(tmp_path: Path) -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 192 << 20}]
+    (tmp_path / "list.xz").write_bytes(lzma.compress(TEXT, filters=filters))
+    with pytest.raises(NotUnpacked, match="emory usage limit"):
+        unpack(tmp_path / "list.xz", tmp_path / "out")
+
+
+def test_several_streams_in_one_file_are_one_list(tmp_path: Path) -> None:
+    for name, compress in (("a.xz", lzma.compress), ("a.gz", gzip.compress), ("a.bz2", bz2.compress)):
+        (tmp_path / name).write_bytes(compress(TEXT) + compress(b"c.example\n"))
+        unpack(tmp_path / name, tmp_path / "out")
+        assert (tmp_path / "out").read_bytes() == TEXT + b"c.example\n"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_python_unpacks_without_a_bound_is_refused(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "list.zip", "w", method) as archive:
+        archive.writestr("list.txt", TEXT)
+    with pytest.raises(NotUnpacked, match="another compression"):
+        unpack(tmp_path / "list.zip", tmp_path / "out")
+
+
+def test_the_directory_of_a_zip_is_not_read_where_it_is_enormous(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "list.zip", "w") as archive:
+        for number in range(20_000):
+            archive.writestr(f"{number}.txt", "")
+
+    def refuse() -> None:
+        with pytest.raises(NotUnpacked, match="more than 5000 files"):
+            unpack(tmp_path / "list.zip", tmp_path / "out")
+
+    assert peak_of(refuse) < 1 << 20
 
 
 def test_many_files_are_together_no_larger_than_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +279,7 @@ def test_controld(tmp_path: Path) -> None:
 
 @settings(max_examples=60)
 @given(
-    start=st.sampled_from([b"", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh9", b"PK\x03\x04", b"\xff\xfe", b'{"group"', b"include:x\n"]),
+    start=st.sampled_from([b"", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh9", b"PK\x03\x04", b"\xff\xfe", b'{"group"', b"include:x\n", TAR_HEADER]),
     rest=st.binary(max_size=200),
 )
 def test_whatever_a_file_holds_it_unpacks_or_is_said_to_be_damaged(

@@ -38,7 +38,7 @@ BAD = {
     "truncated": (lambda handler: send(handler, 200, names("t"), content_length="999999"), "cut off"),
     "page": (text(WEB_PAGE), "a web page came"),
     "oversized": (lambda handler: send(handler, 200, content_length=str(1 << 31)), "larger than"),
-    "bomb": (bomb(420), "larger than"),
+    "bomb": (bomb(420), "times its size"),
     "gone": (lambda handler: send(handler, 410), "answered 410"),
     "wild": (text("\n".join(sorted(popular_hosts())).encode()), "essential and well-known names"),
 }

@@ -6,20 +6,20 @@ The policy file's follower notices a new copy as it notices an edit. Workers nev
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hedgerow.policies.reading.holidays import MAX_CALENDAR_BYTES, copy_of, days_of_calendar
+from hedgerow.app.control.jobs import JobError, run_job
+from hedgerow.policies.reading.holidays import copy_of
 
 log = logging.getLogger("hedgerow.calendars")
 
 LOOK_EVERY_S = 2.0
 FRESH_S = 86400.0
 AGAIN_S = 3600.0
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 class CalendarKeeper:
@@ -39,14 +39,11 @@ class CalendarKeeper:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def fetch(self, url: str) -> bool:
-        """Fetches a calendar now. What is none, is too large or does not come leaves the copy that is there."""
-        import httpx  # here and not above: most policies name no calendar that would be worth its weight
-
+        """Fetches a calendar now, in a process of its own. What is none, is too large or does not come leaves the copy that is there."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                data = await _download(url)
-            await asyncio.to_thread(_keep, data, copy_of(url, self._folder))
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, OSError) as error:
+                await run_job("hedgerow.app.control.calendar_job", url, str(copy_of(url, self._folder)), given=b"")
+        except (JobError, TimeoutError, OSError) as error:
             log.warning("The calendar %s could not be fetched, what is known of it stays: %s", url, str(error) or "no answer in time")
             return False
         log.info("the calendar %s was fetched", url)
@@ -59,33 +56,3 @@ class CalendarKeeper:
             return time.time() - copy_of(url, self._folder).stat().st_mtime > FRESH_S
         except OSError:
             return True
-
-
-async def _download(url: str) -> bytes:
-    """Raises ValueError for what is too large, httpx's errors for the rest."""
-    import httpx
-
-    async with httpx.AsyncClient(follow_redirects=True, max_redirects=5, timeout=10) as client, client.stream("GET", url) as answer:
-        answer.raise_for_status()
-        data = b""
-        async for piece in answer.aiter_bytes():
-            data += piece
-            if len(data) > MAX_CALENDAR_BYTES:
-                raise ValueError("it is too large for a calendar")
-        return data
-
-
-def _keep(data: bytes, place: Path) -> None:
-    """Puts a copy into its place if it is a calendar; raises ValueError where it is none."""
-    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = place.with_suffix(".new")
-    try:
-        fresh.write_bytes(data)
-        for _day in days_of_calendar(fresh):
-            pass
-        fresh.replace(place)
-    except ValueError as error:
-        raise ValueError(str(error).replace(str(fresh), "what came")) from None
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink()

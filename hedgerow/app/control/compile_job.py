@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hedgerow.app.control.jobs import LIST_MEMORY, JobError, confine, run_job
 from hedgerow.app.files import leave_to_owner
 from hedgerow.app.plain_json import from_json, to_json
 from hedgerow.blocklists.compile import CompileReport, compile_generation
@@ -128,26 +129,10 @@ def run_compile(job: CompileJob, progress: Callable[[str], None] | None = None) 
 
 
 async def _run_apart(what: str, job: bytes) -> bytes:
-    import asyncio  # here: the process that is started has no use for it
-
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "hedgerow.app.control.compile_job", what),
-        env=os.environ | _MALLOC,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
     try:
-        output, errors = await process.communicate(job)
-    except asyncio.CancelledError:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        raise
-    if process.returncode != 0:
-        reason = errors.decode("utf-8", "replace").strip().rpartition("\n")[2] or f"it ended with status {process.returncode}"
-        raise CompileError(f"The lists could not be {what}{'ed' if what == 'fetch' else 'd'}: {reason}")
-    return output
+        return await run_job("hedgerow.app.control.compile_job", what, given=job, more=_MALLOC)
+    except JobError as error:
+        raise CompileError(f"The lists could not be {what}{'ed' if what == 'fetch' else 'd'}: {error}") from None
 
 
 def read_report(generation: Path) -> CompileReport | None:
@@ -159,7 +144,7 @@ def read_report(generation: Path) -> CompileReport | None:
 
 
 def main() -> None:
-    os.nice(10)
+    confine(LIST_MEMORY)
     given = sys.stdin.buffer.read()
     try:
         if sys.argv[1:] == ["fetch"]:
@@ -168,6 +153,8 @@ def main() -> None:
             output = to_json(run_compile(from_json(CompileJob, given)))
     except OSError as error:
         sys.exit(f"{error.strerror or error}: {error.filename or ''}")
+    except MemoryError:
+        sys.exit(f"they take more than {LIST_MEMORY >> 20} MB of memory")
     sys.stdout.buffer.write(output)
 
 

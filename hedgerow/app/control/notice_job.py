@@ -1,4 +1,5 @@
-"""The process that gives one notice to its service by apprise. It imports nothing of ours: it is started for each message.
+"""The process that gives one notice to its service by apprise. It imports next to nothing of ours: it is
+started for each message. Its memory is bounded, since apprise reads a service's answer whole, however far it unpacks.
 
 The notice comes in by standard input as JSON (`address`, `title`, `body`, `html`), and the exit status says what came of it.
 """
@@ -11,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hedgerow.app.control.jobs import SMALL_MEMORY, confine
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
@@ -50,4 +53,5 @@ def _send_html(service: NotifyBase, title: str, body: str, html: str) -> bool:
 
 
 if __name__ == "__main__":
+    confine(SMALL_MEMORY)
     sys.exit(send(**json.load(sys.stdin.buffer)))
