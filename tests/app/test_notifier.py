@@ -44,10 +44,10 @@ def test_what_was_refused_without_a_page_is_told_by_its_reason_and_never_by_its_
     seen_in_tunnels = [replace(seen(reason), kind=Kind.TUNNEL, what="gambling") for reason in Reason]
     told = [each for each in notices_of(seen_in_tunnels, POLICY) if each.topic is Topic.REFUSED]
     assert [said(notice) for notice in told] == [
-        "mia (tablet): a site was refused where no page could say why: blocked by the policy.",
-        "mia (tablet): a site was refused where no page could say why: service: Gambling.",
-        "mia (tablet): a site was refused where no page could say why: topic: Gambling.",
-        "mia (tablet): a site was refused where no page could say why: safe search.",
+        "mia (tablet): a site was blocked without a page to say why: blocked by the policy.",
+        "mia (tablet): a site was blocked without a page to say why: service: Gambling.",
+        "mia (tablet): a site was blocked without a page to say why: topic: Gambling.",
+        "mia (tablet): a site was blocked without a page to say why: safe search.",
     ]
     assert len({notice.key for notice in told}) == 4
     assert all("secret.example" not in said(notice, code) for notice in told for code in ("en", "de", "fr", "es", "pt"))
@@ -65,11 +65,11 @@ def test_requests_and_new_devices_are_told() -> None:
     told = list(notices_of([asked, *events], POLICY))
     assert [(notice.topic, said(notice)) for notice in told] == [
         (Topic.REQUEST, "mia asks for scratch.example. “please”"),
-        (Topic.NEW_DEVICE, "New on the network: a device without a name at 192.168.1.9, filtered by the rules for: Child aged 8 to 12."),
+        (Topic.NEW_DEVICE, "New on the network: a device without a name at 192.168.1.9. It follows the rules of Child aged 8 to 12."),
     ]
     assert [said(notice, "de") for notice in told] == [
-        "mia bittet um scratch.example. “please”",
-        "Neu im Netz: ein Gerät ohne Namen unter 192.168.1.9, gefiltert nach den Regeln für: Kind von 8 bis 12.",
+        "mia bittet um Zugang: scratch.example. “please”",
+        "Neu im Netz: ein Gerät ohne Namen (192.168.1.9). Es gilt das Profil „Kind von 8 bis 12“.",
     ]
 
 
@@ -97,7 +97,7 @@ def test_a_policy_with_mistakes_and_a_full_disk_are_trouble() -> None:
     ("row", "text"),
     [
         (BudgetRow("mia", "", 80, 90, 10, NOW), None),  # an event tells that
-        (BudgetRow("mia", "games", 45, 45, 0, NOW), "mia has used up the time of: Games."),
+        (BudgetRow("mia", "games", 45, 45, 0, NOW), "mia has used up the time for: Games."),
         (BudgetRow("mia", "", 60, 90, 30, NOW), None),
         (BudgetRow("mia", "", 0, 5, 5, NOW), None),
         (BudgetRow("mia", "", 500, None, None, NOW), None),

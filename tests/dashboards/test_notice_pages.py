@@ -47,7 +47,7 @@ def test_somebody_is_added_reached_told_when_and_removed(web: Web, parent: httpx
     service = apprise.Apprise.instantiate(test.address)
     assert isinstance(service, apprise.NotifyBase)
     assert (service.user, service.password) == ("ana@mail.example", PASSWORD)
-    assert "per Mail" in page
+    assert "per E-Mail" in page
     about = {"about": ["request", "bypass"], "language": "pt", "quiet_from": "22:00", "quiet_to": "07:00"}
     post(parent, f"{PAGE}/change", name="mutter-ana", **about, digest="18:00", report_day="sun", report="17:30")
     (receiver,) = receivers(web).values()

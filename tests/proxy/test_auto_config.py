@@ -68,7 +68,7 @@ def test_chromium_configures_itself_by_it(stand: Stand, net: SmallInternet) -> N
         try:
             page = browser.new_page(locale="de-DE")
             assert page.goto(net.url("adult.example", "/", "http")).status == 403
-            assert page.get_by_role("heading", level=1).inner_text() == "Diese Seite ist hier nicht offen"
+            assert page.get_by_role("heading", level=1).inner_text() == "Diese Seite ist hier gesperrt"
             assert page.goto(net.url("news.example", "/", "http")).status == 200
         finally:
             browser.close()

@@ -220,11 +220,11 @@ def test_failures_are_explained_in_the_language_of_the_reader(stand: Stand, net:
         stand.swap(policy=policy.replace('"www.school.example/secret"', '"nowhere.example/secret"'))
         for url in (net.url("nowhere.example", "/open"), net.url("nowhere.example", "/open", "http")):
             answer = fetch(stand, url, version, *german)
-            assert (answer.status, "Diese Seite ist nicht zu finden" in answer.text) == (502, True), answer.text
+            assert (answer.status, "Diese Seite wurde nicht gefunden" in answer.text) == (502, True), answer.text
     finally:
         stand.swap(policy=policy)
     port = curl("http://files.example:25/", proxy=stand.proxy, source=CHILD, options=german)
-    assert (port.status, "Dieser Port ist hier nicht offen" in port.text) == (403, True)
+    assert (port.status, "Dieser Port ist hier gesperrt" in port.text) == (403, True)
     house = curl("http://10.1.2.3/", proxy=stand.proxy, source=CHILD, options=("--header", "Accept-Language: fr"))
     assert (house.status, "Cette adresse n’est pas ouverte ici" in house.text) == (403, True)
 
