@@ -255,7 +255,7 @@ def test_every_language_says_everything(language: str) -> None:
     ("de", ("Diese Seite ist hier gesperrt", "Glücksspiel", "16:14 Uhr", "Jemand zum Reden", "Um Zugang bitten")),
     ("fr", ("Ce site n’est pas ouvert ici", "Jeux d’argent", "16:14", "Quelqu’un à qui parler", "Demander l’accès")),
     ("es", ("Este sitio no está disponible aquí", "Apuestas", "16:14", "Alguien con quien hablar", "Pedir acceso")),
-    ("pt", ("Este site não está aberto aqui", "Jogos de azar", "16:14", "Alguém com quem falar", "Pedir acesso")),
+    ("pt", ("Este site não está disponível aqui", "Jogos a dinheiro e apostas", "16:14", "Alguém com quem falar", "Pedir acesso")),
 ])  # fmt: skip
 def test_the_page_in_other_languages(language: str, words: tuple[str, ...]) -> None:
     given = decision(Reason.CATEGORY, "gambling", NOW + 3600)
