@@ -71,6 +71,8 @@ class Catalogue:
         self._generation, self._meta = generation, meta
         self.categories = meta.categories
         self.version = meta.version
+        # The categories of which there is a list.
+        self.listed = frozenset(source.category for source in meta.sources)
         self._bits = {name: 1 << index for index, name in enumerate(meta.categories)}
         self._layers = [Layer.open(generation / layer.folder, meta, layer, self._bits) for layer in meta.layers]
         masks = [self._bits.get(source.category, 0) for source in meta.sources]

@@ -22,7 +22,7 @@ from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, Rule, Scope, Url
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engine
 from hedgerow.policies.subjects import belongs_to
-from hedgerow.policies.targets import path_of
+from hedgerow.policies.targets import ILLEGAL, path_of
 from hedgerow.policies.times.activity import connectivity_checks, is_beneath
 
 IP_ADDRESS = "ip-address"
@@ -140,6 +140,20 @@ def _lifeline(case: Case) -> Decision | None:
     return Decision(Verdict.ALLOW, Reason.LIFELINE, what=case.lifeline) if case.lifeline else None
 
 
+def _illegal(case: Case) -> Decision | None:
+    """Whatever the profile says: no rule, grant or code opens it, only an exception in a list of that category."""
+    illegal = case.ruleset.rules.illegal
+    if not illegal:
+        return None
+    asker, blocked = _asker_of(case), case.mask & illegal
+    ruling = _ruling_on_asker(case, asker, illegal)
+    if blocked:
+        blocked &= ~(ruling.lifted | _lifted_by_url(case, asker, blocked))
+    if blocked:
+        return Decision(Verdict.BLOCK, Reason.CATEGORY, ILLEGAL, _list_origin(case, ILLEGAL))
+    return _by_list_rule(case, asker, ruling, illegal)
+
+
 def _closed(case: Case) -> Decision | None:
     closed, request = case.ruleset.closed, case.request
     if closed is None or (closed.reason in YIELDING and is_always_open(case)):
@@ -229,13 +243,12 @@ def _category(case: Case) -> Decision | None:
         rule = rules.categories.get(name)
         until, note = (rule.until, rule.target.note) if rule else (None, "")
         return Decision(Verdict.BLOCK, Reason.CATEGORY, name, _list_origin(case, name), until, note=note)
-    return _by_list_rule(case, asker, ruling)
+    return _by_list_rule(case, asker, ruling, rules.blocked | rules.bypass)
 
 
-def _by_list_rule(case: Case, asker: Asker, ruling: AskerRuling) -> Decision | None:
+def _by_list_rule(case: Case, asker: Asker, ruling: AskerRuling, mask: int) -> Decision | None:
     """By a rule of the lists about the URL, or about who asks for the name and how; such a rule may also answer with another address."""
-    request, rules = case.request, case.ruleset.rules
-    mask, match = rules.blocked | rules.bypass, None
+    request, match = case.request, None
     if mask and request.url is not None:
         match = case.catalogue.match_url(request.url, request.resource, request.initiator, mask, asker, ruling.lifted)
     target = "" if match else ruling.target
@@ -323,6 +336,7 @@ class Step(NamedTuple):
 
 STEPS: tuple[Step, ...] = (
     Step("lifeline", _lifeline),  # nothing may stand before help
+    Step("illegal", _illegal),  # before all that opens: nobody in the house can lift it
     Step("closed", _closed),  # a pause, a bedtime: also over grants, or "ten more minutes" of a game would undo the night
     Step("budget", _budget),  # of a category or a service; over grants too: more time is given as time
     Step("grant", _grant),
@@ -386,6 +400,8 @@ def _has_url_rules(case: Case) -> bool:
     if case.urls or case.names_tenants or (case.ruleset.content.searches and case.engine is not None):
         return True
     rules = case.ruleset.rules
+    if rules.illegal and case.catalogue.has_url_rules(case.request.host, rules.illegal):
+        return True
     return not _is_excepted(case) and case.catalogue.has_url_rules(case.request.host, rules.blocked | rules.bypass)
 
 

@@ -163,6 +163,9 @@ class _Words:
     def lifeline(self, decision: Decision | None) -> str:
         return f"{decision.what} is a helpline: always open, never remembered" if decision else "not the host of a helpline"
 
+    def illegal(self, decision: Decision | None) -> str:
+        return f"{decision.what}, which no rule or grant opens{_where(decision)}" if decision else "not in a list of illegal material"
+
     def closed(self, decision: Decision | None) -> str:
         if decision is not None:
             end = "until somebody resumes" if decision.until is None else f"until {self.clock(decision.until)}"
@@ -257,6 +260,7 @@ def _scope(rule: Rule | None) -> str:
 
 _WHY: dict[str, Callable[[_Words, Decision | None], str]] = {
     "lifeline": _Words.lifeline,
+    "illegal": _Words.illegal,
     "closed": _Words.closed,
     "budget": _Words.budget,
     "grant": _Words.grant,

@@ -17,7 +17,7 @@ def is_filtered(ruleset: Ruleset) -> bool:
     rules = ruleset.rules
     blocks = [rule for rule in (*rules.hosts.values(), *rules.services.values()) if not rule.allow]
     off = ruleset.safe_search is SafeSearch.OFF and ruleset.youtube is SafeSearch.OFF
-    return bool(ruleset.closed or blocks or rules.urls or rules.blocked or rules.bypass) or not off
+    return bool(ruleset.closed or blocks or rules.urls or rules.blocked or rules.bypass or rules.illegal) or not off
 
 
 @functools.lru_cache(maxsize=256)

@@ -8,12 +8,9 @@ from hedgerow.policies.content import is_about_self_harm, words_of_search
 from hedgerow.policies.model import Decision, Observation, Privacy, Reason, Request
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import Engines
+from hedgerow.policies.targets import ILLEGAL
 
 _NAMES_A_SITE = frozenset({Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.LIFELINE})
-
-
-ILLEGAL = "illegal"
-"""The category of sealed lists."""
 
 
 def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float, count: int = 1) -> Observation | None:

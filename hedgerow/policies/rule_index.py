@@ -14,7 +14,7 @@ from enum import IntEnum
 
 from hedgerow.policies.model import Target, TargetKind
 from hedgerow.policies.services import Services
-from hedgerow.policies.targets import url_regex
+from hedgerow.policies.targets import ILLEGAL, url_regex
 
 _TIMED = 8192  # more than any specificity
 BYPASS = "bypass"
@@ -63,14 +63,19 @@ class Layer:
 
 
 class RuleIndex:
-    """Look-ups of what the layers say. Masks are of the catalogue's categories; `category_rules` has one place a bit."""
+    """Look-ups of what the layers say. Masks are of the catalogue's categories; `category_rules` has one place a bit.
+
+    `illegal`, of which the layers have no say, is a mask of its own: 0 where no list has that category.
+    """
 
     __slots__ = (
-        "always", "blocked", "bypass", "categories", "category_rules", "hosts", "lifted", "never_inspect", "services", "unsafe",
+        "always", "blocked", "bypass", "categories", "category_rules", "hosts", "illegal", "lifted", "never_inspect", "services", "unsafe",
         "unsafe_lifted", "urls",
     )  # fmt: skip
 
-    def __init__(self, layers: Iterable[Layer], catalogue_categories: Sequence[str], services: Services) -> None:
+    def __init__(
+        self, layers: Iterable[Layer], catalogue_categories: Sequence[str], services: Services, has_illegal: bool
+    ) -> None:  # fmt: skip
         self.hosts: dict[str, Rule] = {}
         self.services: dict[str, Rule] = {}
         self.categories: dict[str, Rule] = {}
@@ -91,13 +96,13 @@ class RuleIndex:
         self.urls: Mapping[str, tuple[UrlRule, ...]] = {
             host: tuple(sorted(found, key=lambda url_rule: url_rule.rule.rank)) for host, found in urls.items()
         }
-        self._lay_out_categories(catalogue_categories)
+        self._lay_out_categories(catalogue_categories, has_illegal)
 
-    def _lay_out_categories(self, names: Sequence[str]) -> None:
+    def _lay_out_categories(self, names: Sequence[str], has_illegal: bool) -> None:
         self.category_rules = tuple(self.categories.get(name) for name in names)
         self.blocked = self.lifted = self.bypass = self.always = 0
         for bit, (name, rule) in enumerate(zip(names, self.category_rules, strict=True)):
-            if rule is None:
+            if rule is None or name == ILLEGAL:
                 continue
             if rule.allow:
                 self.lifted |= 1 << bit
@@ -106,6 +111,7 @@ class RuleIndex:
                 self.bypass |= 1 << bit
             else:
                 self.blocked |= 1 << bit
+        self.illegal = 1 << names.index(ILLEGAL) if has_illegal else 0
         self.unsafe = 1 << names.index(UNSAFE_SEARCH) if UNSAFE_SEARCH in names else 0
         self.never_inspect = 1 << names.index(NEVER_INSPECT) if NEVER_INSPECT in names else 0
         unsafe = self.categories.get(UNSAFE_SEARCH)

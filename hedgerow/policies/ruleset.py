@@ -14,7 +14,7 @@ from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Pause, Po
 from hedgerow.policies.parties import Layers, Meter, Parties, Party, content_of, settings_of, strictest_layers
 from hedgerow.policies.recognise import MAX_REMEMBERED, Recogniser, parse_client_address
 from hedgerow.policies.rule_index import Layer, RuleIndex, Scope
-from hedgerow.policies.targets import parse_target
+from hedgerow.policies.targets import ILLEGAL, parse_target
 from hedgerow.policies.times.closing import Clockwork, Closed, Hour, UsedUp, bedtime_of, concerns, edges_of, holds
 
 __all__ = ["MAX_REMEMBERED", "Closed", "Ruleset", "Rulesets", "bedtime_of", "parse_client_address"]
@@ -67,6 +67,7 @@ class Rulesets:
         self.sittings = tuple(sittings)
         self._categories = tuple(catalogue.categories)
         self._tells_clients = catalogue.tells_clients
+        self._has_illegal = ILLEGAL in catalogue.listed
         self._landmarks = Landmarks.load()
         self._recogniser = Recogniser(policy, names)
         self._parties = Parties(policy)
@@ -218,7 +219,7 @@ class Rulesets:
             scoped = [_unlapsed(Layer(scope, rules.allow, rules.block), now) for scope, rules in layers.items()]
             scoped += (_unlapsed(layer, now) for layer in timed)
             scoped += [layer for grant in grants if (layer := self._grant_layer(grant)) is not None]
-            index = self._indexes[key] = RuleIndex(scoped, self._categories, self._landmarks.services)
+            index = self._indexes[key] = RuleIndex(scoped, self._categories, self._landmarks.services, self._has_illegal)
         return index
 
     def _grant_layer(self, grant: Grant) -> Layer | None:

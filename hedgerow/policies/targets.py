@@ -10,6 +10,8 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Target, TargetKind
 from hedgerow.policies.reading.suggestions import did_you_mean, meant_list, suggest
 
+ILLEGAL = "illegal"
+"""The category that nothing but its own lists opens."""
 INTERNET = "internet"
 """What a schedule may name beside all the others: the whole of it."""
 
@@ -49,6 +51,12 @@ def parse_target(
         raise ValueError(f"'{item}' is not a URL")
     _, _, canonical = url.removeprefix("http://").partition("/")
     return Target(TargetKind.URL, f"{host}/{canonical.rstrip('/')}", origin)
+
+
+def check_allowable(target: Target) -> None:
+    """Raises ValueError, with a plain sentence, for what neither a policy nor a grant can open."""
+    if target.kind is TargetKind.CATEGORY and target.name == ILLEGAL:
+        raise ValueError(f"'{ILLEGAL}' can't be allowed: what is in it, only its lists say")
 
 
 def _begins_with_sign(item: str) -> str:

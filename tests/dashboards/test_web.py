@@ -558,3 +558,10 @@ def test_the_page_of_lists_says_when_most_adult_sites_are_open(web):
         assert said in browser.get("/lists").text, "the public list has not come yet"
         web.change_status(lists=(starter, replace(own, domains=111_000)))
         assert said not in browser.get("/lists").text
+
+
+def test_there_is_no_switch_for_illegal_material(web):
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=30) as client:
+        page = client.get("/people/mia").text
+    assert 'value="gambling"' in page
+    assert 'value="illegal"' not in page

@@ -99,7 +99,7 @@ def test_two_devices_are_answered_each_by_its_own_rules(internet: SmallInternet,
 OPEN_AND_GUARDED = """
 network: {reachable: [127.0.0.0/8]}
 profiles:
-  open: {extends: adult, allow: [illegal, malware, phishing, crypto-mining]}
+  open: {extends: adult, allow: [malware, phishing, crypto-mining]}
 people:
   mia: {age: 9, devices: [tablet]}
   ana: {profile: open, devices: [laptop]}

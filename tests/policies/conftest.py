@@ -9,6 +9,7 @@ from hedgerow.blocklists.compile import compile_generation
 from hedgerow.blocklists.sources import Source, starter_sources
 
 LISTS = {
+    "illegal": "||illegal.example^\n||corrected.example^\n@@||corrected.example^\n||partly.example/illegal/\n",
     "adult": "adult.example\n",
     "gambling": "gambling.example\n",
     "social": "social.example\n",

@@ -29,7 +29,7 @@ from hedgerow.policies.lifelines import Lifelines
 from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Kind, Pause, Person, Policy, Reason, Request, TargetKind
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.services import Service, Services
-from hedgerow.policies.targets import parse_target
+from hedgerow.policies.targets import ILLEGAL, check_allowable, parse_target
 from hedgerow.proxy.authority import Authority, AuthorityError, load_authority
 from hedgerow.proxy.certificate_files import CertificateForm, certificate_file
 from hedgerow.proxy.gate.auto_config import auto_config
@@ -144,6 +144,7 @@ class WebControl:
 
     async def approve(self, request_id: int, how_long: HowLong, giver: str) -> Grant:
         request = await asyncio.to_thread(self._publisher.ledger.request, request_id)
+        self._refuse_illegal(request.host)
         now = time.time()
         grant = Grant(
             id=secrets.token_hex(6),
@@ -251,9 +252,18 @@ class WebControl:
 
     def check_subject(self, subject: str) -> str:
         try:
-            return parse_target(subject, self._services.by_id, self._view().policy.categories, Origin("grant", text=subject)).name
+            target = parse_target(subject, self._services.by_id, self._view().policy.categories, Origin("grant", text=subject))
+            check_allowable(target)
         except ValueError as error:
             raise Unfit(str(error)) from None
+        self._refuse_illegal(target.name.partition("/")[0])
+        return target.name
+
+    def _refuse_illegal(self, host: str) -> None:
+        """Raises `Unfit`: a grant would open nothing."""
+        catalogue = self._view().catalogue
+        if catalogue.host_mask(host) & catalogue.mask_of([ILLEGAL]):
+            raise Unfit("%(host)s is on a list of illegal material and can't be opened.", host=host)
 
 
 def services_reach(view: View, person: Person, services: Services) -> dict[str, Reach]:

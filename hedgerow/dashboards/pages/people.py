@@ -25,6 +25,7 @@ from hedgerow.policies.dues import dues
 from hedgerow.policies.model import Person, SafeSearch, Target, TargetKind, Verdict
 from hedgerow.policies.rule_index import UNSAFE_SEARCH
 from hedgerow.policies.services import Services
+from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.times.days import DAY_NAMES
 
 type Name = Annotated[str, Path(max_length=60)]
@@ -248,7 +249,7 @@ class PeoplePages:
                 topic.name in own,
             )
             for topic in builtin_categories()
-            if topic.kind is CategoryKind.BLOCK
+            if topic.kind is CategoryKind.BLOCK and topic.name != ILLEGAL
         ]
 
     def _topic_by_default(self, person: Person, topic: str) -> bool:

@@ -14,6 +14,7 @@ from hedgerow.policies.reading.schema import RawItem, RawProfile
 from hedgerow.policies.reading.suggestions import suggest
 from hedgerow.policies.reading.yaml_tree import Tree
 from hedgerow.policies.services import Services
+from hedgerow.policies.targets import ILLEGAL
 
 _OF_GROWN_UPS = ("adult", "seat-adult", "guest")
 BUILTIN = ("child-under-8", "child-8-12", "teen-13-15", "teen-16-17", "adult", "seat-child", "seat-adult", "guest")
@@ -120,6 +121,8 @@ class ProfileReader:
             if item.what[:1] != "-":
                 continue
             for target in self._reader.targets([(index, _named(item, item.what[1:]))], path):
+                if target.name == ILLEGAL:
+                    self._tree.add_problem((*path, index), f"'{ILLEGAL}' can't be taken away: every profile blocks it")
                 left = [other for other in kept if (other.kind, other.name) != (target.kind, target.name)]
                 if len(left) == len(kept):
                     self._tree.add_problem((*path, index), f"'{base_name}' does not have '{target.name}', so it cannot be taken away")

@@ -15,7 +15,9 @@ from hedgerow.policies.reading.schema import RawItem, RawRules, RawSchedule
 from hedgerow.policies.reading.suggestions import did_you_mean, meant_date, with_hint
 from hedgerow.policies.reading.times import TimesReader
 from hedgerow.policies.reading.yaml_tree import Tree
-from hedgerow.policies.targets import INTERNET, parse_target
+from hedgerow.policies.targets import INTERNET, check_allowable, parse_target
+
+_OPENING = frozenset({"allow", "always", "only"})
 
 
 class RulesReader:
@@ -64,6 +66,8 @@ class RulesReader:
         for index, item in items:
             place = (*path, index)
             target = self._target(item.what, place, others)
+            if target is not None and path[-1] in _OPENING:
+                self._check_allowable(target, place)
             if target is not None:
                 until = None if item.until is None else self._instant(item.until, (*place, "until"))
                 found.append(replace(target, until=until, note=item.note))
@@ -88,6 +92,12 @@ class RulesReader:
         if target.kind is TargetKind.CATEGORY:
             self.used.add(target.name)
         return target
+
+    def _check_allowable(self, target: Target, path: yaml_tree.Path) -> None:
+        try:
+            check_allowable(target)
+        except ValueError as error:
+            self.tree.add_problem(path, str(error))
 
     def _timed(self, name: str, raw: RawSchedule, path: yaml_tree.Path) -> TimedRules:
         when = self.times.schedule(raw.when, (*path, "when"))

@@ -25,9 +25,9 @@ from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.policies.decide import IP_ADDRESS, WELCOMED
 from hedgerow.policies.lifelines import Lifeline, Lifelines
 from hedgerow.policies.model import Decision, Reason
-from hedgerow.policies.observe import ILLEGAL
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.services import Services
+from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.times.activity import connectivity_checks, is_beneath
 from hedgerow.proxy.pages.answer import Answer, Form
 from hedgerow.proxy.pages.help_lines import Line, choose_lines
