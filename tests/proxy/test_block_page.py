@@ -312,6 +312,7 @@ class Nothing:
 
     categories = ()
     tells_clients = False
+    listed = frozenset[str]()
 
 
 # Lifelines.
