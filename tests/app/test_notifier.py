@@ -111,7 +111,7 @@ def test_what_ends_soon_is_told() -> None:
     ending = Ending("mia", Reason.BEDTIME, "", 5, NOW + 300)
     (notice,) = notices_of([Event(NOW, "ending", "mia", "5 minutes until bedtime", ending)], POLICY)
     assert (notice.topic, said(notice)) == (Topic.BUDGET, "mia: 5 minutes until the internet closes.")
-    assert said(notice, "fr") == "mia: Encore 5 minutes avant qu’Internet ferme."
+    assert said(notice, "fr") == "mia: Encore 5 minutes avant qu’Internet soit coupé."
 
 
 def test_a_service_that_hangs_is_given_up_and_its_process_ends() -> None:

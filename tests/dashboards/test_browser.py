@@ -378,7 +378,7 @@ def test_the_french_page_is_french_in_a_french_browser(chromium, filled):
     page.goto(filled.url)
     assert page.locator("html").get_attribute("lang") == "fr"
     page.get_by_role("button", name="Autoriser une heure").click()
-    expect(page.get_by_text("Personne n’attend de réponse.")).to_be_visible()
+    expect(page.get_by_text("Aucune demande en attente.")).to_be_visible()
     page.get_by_role("button", name="Deutsch").click()
     expect(page.get_by_text("Keine offenen Anfragen.")).to_be_visible()
     context.close()

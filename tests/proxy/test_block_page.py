@@ -253,7 +253,7 @@ def test_every_language_says_everything(language: str) -> None:
 
 @pytest.mark.parametrize(("language", "words"), [
     ("de", ("Diese Seite ist hier gesperrt", "Glücksspiel", "16:14 Uhr", "Jemand zum Reden", "Um Zugang bitten")),
-    ("fr", ("Ce site n’est pas ouvert ici", "Jeux d’argent", "16:14", "Quelqu’un à qui parler", "Demander l’accès")),
+    ("fr", ("Ce site est bloqué ici", "Jeux d’argent", "16:14", "Quelqu’un à qui parler", "Demander l’accès")),
     ("es", ("Este sitio no está disponible aquí", "Apuestas", "16:14", "Alguien con quien hablar", "Pedir acceso")),
     ("pt", ("Este site não está disponível aqui", "Jogos a dinheiro e apostas", "16:14", "Alguém com quem falar", "Pedir acesso")),
 ])  # fmt: skip

@@ -226,7 +226,7 @@ def test_failures_are_explained_in_the_language_of_the_reader(stand: Stand, net:
     port = curl("http://files.example:25/", proxy=stand.proxy, source=CHILD, options=german)
     assert (port.status, "Dieser Port ist hier gesperrt" in port.text) == (403, True)
     house = curl("http://10.1.2.3/", proxy=stand.proxy, source=CHILD, options=("--header", "Accept-Language: fr"))
-    assert (house.status, "Cette adresse n’est pas ouverte ici" in house.text) == (403, True)
+    assert (house.status, "Cette adresse est bloquée ici" in house.text) == (403, True)
 
 
 @pytest.mark.parametrize(
