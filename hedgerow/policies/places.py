@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 
 from hedgerow.policies.reading.suggestions import did_you_mean, suggest
 
-_LANGUAGES = ("en", "de", "fr", "es", "pt")
+_LOCALES = ("en", "de", "fr", "es", "pt_BR", "pt_PT")
 _OFTEN_SAID = {"uk": "GB", "el": "GR", "en": "GB", "usa": "US", "england": "GB", "america": "US", "scotland": "GB", "wales": "GB"}
 _FEW = 4
 
@@ -45,7 +45,7 @@ def suggest_timezone(text: str) -> str:
 def _names() -> dict[str, str]:
     from babel import Locale  # weighs more than all of this package, and is needed for a mistake only
 
-    return {name.casefold(): code for each in _LANGUAGES for code, name in Locale(each).territories.items() if len(code) == 2}
+    return {name.casefold(): code for each in _LOCALES for code, name in Locale.parse(each).territories.items() if len(code) == 2}
 
 
 def _zones_of(country: str) -> tuple[str, ...]:

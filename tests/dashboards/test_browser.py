@@ -208,7 +208,7 @@ MENU = """[...document.querySelectorAll('.top nav li')].map(each => {
 
 
 @pytest.mark.parametrize("seats", [False, True])
-@pytest.mark.parametrize("reader", ["en", "de", "fr", "es", "pt"])
+@pytest.mark.parametrize("reader", ["en", "de", "fr", "es", "pt", "pt-BR"])
 def test_the_menu_fills_its_rows_on_every_phone(chromium, web, seats, reader):
     """No page's name stands alone on a row or is cut, whatever the language; its links are large enough for a thumb."""
     if seats:
@@ -358,7 +358,7 @@ def test_seats_are_opened_extended_and_ended_by_touch(chromium, web):
     context.close()
 
 
-@pytest.mark.parametrize("reader", ["en", "de", "fr", "es", "pt"])
+@pytest.mark.parametrize("reader", ["en", "de", "fr", "es", "pt", "pt-BR"])
 def test_the_words_on_the_counters_buttons_are_whole(chromium, web, reader):
     fill(web)
     context = chromium.new_context(locale=reader)

@@ -1,9 +1,10 @@
-"""Five languages: nothing is left untranslated, plural forms and dates are right, and everybody gets the one they read."""
+"""Six languages: nothing is left untranslated, plural forms and dates are right, and everybody gets the one they read."""
 
 import gettext
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from typing import get_args
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -11,9 +12,9 @@ import pytest
 from web_server import NOW
 from web_server.household import PAGES, fill
 
-from hedgerow.dashboards.pages.languages import HERE, language
+from hedgerow.dashboards.pages.languages import catalogue_path, language
 from hedgerow.dashboards.pages.languages.catalogues import TRANSLATED, messages, missing, updated
-from hedgerow.policies.languages import LANGUAGES
+from hedgerow.policies.languages import LANGUAGES, LanguageCode
 from hedgerow.policies.services import Services
 from hedgerow.policies.times.days import DAY_NAMES
 from hedgerow.proxy.pages.wording import category_titles
@@ -30,7 +31,7 @@ def forms(each):
 def test_every_message_is_translated_and_no_other(code):
     catalogue = updated(code)
     assert missing(catalogue) == []
-    said = (HERE / f"{code}.po").read_text(encoding="utf-8")
+    said = catalogue_path(code).read_text(encoding="utf-8")
     assert len(re.findall(r"^msgid ", said, re.MULTILINE)) - 1 == len([each for each in messages() if each.id]), "run catalogues"
 
 
@@ -61,6 +62,9 @@ def test_translations_say_the_same_values_and_tags(code):
         ("es", 1, "1 dispositivo"),
         ("es", 12000, "12.000 dispositivos"),
         ("pt", 0, "0 dispositivos"),
+        ("pt-BR", 0, "0 dispositivo"),
+        ("pt-BR", 1, "1 dispositivo"),
+        ("pt-BR", 2, "2 dispositivos"),
         ("de", 12000, "12.000 Geräte"),
     ],
 )
@@ -76,6 +80,7 @@ def test_plural_forms_and_numbers(code, count, said):
         ("fr", "21:26", "3 févr. 09:05", "3 févr. 2025", "il y a 3 heures"),
         ("es", "21:26", "3 feb 9:05", "3 feb 2025", "hace 3 horas"),
         ("pt", "21:26", "3/02 09:05", "3/02/2025", "há 3 horas"),
+        ("pt-BR", "21:26", "3 de fev. 09:05", "3 de fev. de 2025", "há 3 horas"),
     ],
 )
 def test_dates_times_and_durations_are_those_of_the_language(code, today, this_year, earlier, ago):
@@ -102,6 +107,23 @@ def test_the_browser_decides_until_somebody_chooses(web):
         person.post("/language", data={"language": "", "back": "/settings"})
         assert "Réglages" in person.get("/settings").text
         assert person.post("/language", data={"language": "xx", "back": "//evil.example"}).headers["location"] == "/"
+
+
+def test_readers_in_brazil_and_in_portugal_get_different_catalogues(web):
+    brazil, portugal = ("pt-BR", "Configurações", "Definições"), ("pt", "Definições", "Configurações")
+    for field, (code, said, other) in {"pt-BR,pt;q=0.9,en;q=0.8": brazil, "pt-PT,pt;q=0.9": portugal, "pt": portugal}.items():
+        with browser(web, **{"accept-language": field}) as person:
+            page = person.get("/settings")
+            assert page.headers["content-language"] == code
+            assert f'<html lang="{code}">' in page.text
+            assert said in page.text
+            assert other not in page.text
+            person.post("/language", data={"language": "pt-BR", "back": "/settings"})
+            assert "Configurações" in person.get("/settings").text, "the cookie decides"
+
+
+def test_codes_are_those_of_the_languages():
+    assert get_args(LanguageCode.__value__) == tuple(LANGUAGES)
 
 
 def test_refusals_and_changes_speak_the_language_too(web):

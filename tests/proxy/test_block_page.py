@@ -83,7 +83,7 @@ def test_what_why_and_until_when() -> None:
 
 def test_the_note_of_a_rule_is_told_to_whom_it_is_about() -> None:
     noted = replace(decision(Reason.SERVICE, "roblox", NOW + 60), note="we agreed on a <b>break</b>")
-    for language, label in {"en": "Note", "de": "Notiz", "fr": "Note", "es": "Nota", "pt": "Nota"}.items():
+    for language, label in {"en": "Note", "de": "Notiz", "fr": "Note", "es": "Nota", "pt": "Nota", "pt-BR": "Observação"}.items():
         answer = PAGE.blocked(noted, "roblox.com", "http://roblox.com/", NOW, Form.PAGE, Reader(language))
         assert f"<dt>{label}</dt><dd>we agreed on a &lt;b&gt;break&lt;/b&gt;</dd>" in answer.body.decode()
     assert "<dt>Note" not in page(replace(noted, note=""))
@@ -105,7 +105,12 @@ def test_until_as_the_clock_on_the_wall_shows_it(until: float | None, text: str)
 
 def test_a_pause_without_an_end_is_over_when_somebody_says_so() -> None:
     paused = decision(Reason.PAUSE, "pause", None, Origin("pause by ana"))
-    for language, end in {"en": "somebody ends the pause", "de": "jemand die Pause beendet", "pt": "alguém terminar a pausa"}.items():
+    for language, end in {
+        "en": "somebody ends the pause",
+        "de": "jemand die Pause beendet",
+        "pt": "alguém terminar a pausa",
+        "pt-BR": "alguém encerrar a pausa",
+    }.items():
         told = Text(PAGE.blocked(paused, "a.example", "", NOW, Form.PAGE, Reader(language)).body.decode()).text
         assert end in told
         assert "pause by" not in told, "in words of the language"
@@ -127,7 +132,7 @@ def test_every_language_says_line_in_its_words() -> None:
     given = decision(Reason.RULE, "games.example", None, rule)
     pages = [Text(PAGE.blocked(given, "a.example", "", NOW, Form.PAGE, Reader(each)).body.decode()).text for each in LANGUAGES]
     found = [re.search(r"hedgerow\.yaml, (\S+) 12", text) for text in pages]
-    assert [match and match[1] for match in found] == ["line", "Zeile", "ligne", "línea", "linha"]
+    assert [match and match[1] for match in found] == ["line", "Zeile", "ligne", "línea", "linha", "linha"]
 
 
 def test_french_signs_stand_on_no_line_of_their_own() -> None:
@@ -256,6 +261,7 @@ def test_every_language_says_everything(language: str) -> None:
     ("fr", ("Ce site est bloqué ici", "Jeux d’argent", "16:14", "Quelqu’un à qui parler", "Demander l’accès")),
     ("es", ("Este sitio no está disponible aquí", "Apuestas", "16:14", "Alguien con quien hablar", "Pedir acceso")),
     ("pt", ("Este site não está disponível aqui", "Jogos a dinheiro e apostas", "16:14", "Alguém com quem falar", "Pedir acesso")),
+    ("pt-BR", ("Este site não está liberado aqui", "Apostas e jogos de azar", "16:14", "Alguém para conversar", "Pedir acesso")),
 ])  # fmt: skip
 def test_the_page_in_other_languages(language: str, words: tuple[str, ...]) -> None:
     given = decision(Reason.CATEGORY, "gambling", NOW + 3600)
@@ -269,7 +275,9 @@ def test_the_page_in_other_languages(language: str, words: tuple[str, ...]) -> N
 
 
 @pytest.mark.parametrize(("field", "language"), [
-    ("", "en"), ("de", "de"), ("de-AT,de;q=0.9,en;q=0.5", "de"), ("nl,es;q=0.1", "es"), ("en;q=0.1, pt-BR", "pt"), ("fr;q=0, en", "en"),
+    ("", "en"), ("de", "de"), ("de-AT,de;q=0.9,en;q=0.5", "de"), ("nl,es;q=0.1", "es"),
+    ("en;q=0.1, pt-BR", "pt-BR"), ("PT-br", "pt-BR"), ("pt-BR-x-lan", "pt-BR"), ("pt", "pt"), ("pt-PT", "pt"),
+    ("pt-AO", "pt"), ("pt-PT, pt-BR;q=0.9", "pt"), ("es-419, pt-BR;q=0.9", "es"), ("fr;q=0, en", "en"),
     ("*", "en"), ("DE", "de"), ("zh-Hans-CN, ja", "en"), ("fr;q=0.5,de;q=0.5", "fr"), ("de;q=oops, fr", "fr"), (",,;;==", "en"),
     ("x" * 100_000, "en"),
 ])  # fmt: skip

@@ -27,7 +27,7 @@ _ROWS = 12
 
 def report(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write.")] = Path("hedgerow-report.html"),
-    language: Annotated[str, typer.Option("--language", help="One of en, de, fr, es and pt.")] = "en",
+    language: Annotated[str, typer.Option("--language", help=f"One of {', '.join(LANGUAGES)}.")] = "en",
     state: StateDir = None,
     as_json: AsJson = False,
 ) -> None:

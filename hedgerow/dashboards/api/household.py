@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +21,7 @@ from hedgerow.dashboards.policy_text import diff_of_files, exclude, include, put
 from hedgerow.dashboards.reports import PersonReport, Report, weekly_report
 from hedgerow.journal.changes import PolicyChange
 from hedgerow.journal.read import Reader
+from hedgerow.policies.languages import LanguageCode
 from hedgerow.policies.model import Policy, Verdict
 from hedgerow.policies.services import Services
 
@@ -99,7 +100,7 @@ class OwnRule(_Body):
 
 
 type PersonName = Annotated[str, Path(max_length=60)]
-type Code = Annotated[Literal["en", "de", "fr", "es", "pt"] | None, Query(description="else as Accept-Language asks")]
+type Code = Annotated[LanguageCode | None, Query(description="else as Accept-Language asks")]
 
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +17,7 @@ from hedgerow.dashboards.pages.site import visitor_of
 from hedgerow.dashboards.policy_desk import PolicyDesk
 from hedgerow.dashboards.policy_text import put, remove
 from hedgerow.journal.outbox import NoticeRow
+from hedgerow.policies.languages import LanguageCode
 from hedgerow.policies.notices import Topic
 from hedgerow.policies.reading.notices import NAME
 
@@ -43,7 +44,7 @@ class Wishes(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     about: list[Topic] | None = None
-    language: Literal["en", "de", "fr", "es", "pt"] | None = None
+    language: LanguageCode | None = None
     quiet: str | None = Field(None, max_length=40)
     digest: str | None = Field(None, max_length=20)
     report: str | None = Field(None, max_length=20)

@@ -20,8 +20,10 @@ from hedgerow.policies.languages import LANGUAGES
 from hedgerow.policies.model import Decision, Reason
 
 PAGES = Path(__file__).parent
-_RANGE = re.compile(r"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]*)?\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
+_RANGE = re.compile(r"\s*([A-Za-z]{1,8}(?:-[A-Za-z0-9-]*)?|\*)\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
 _MOST_RANGES = 20
+_MOST_SUBTAGS = 4
+_BY_LOWER_CASE = {code.lower(): code for code in LANGUAGES}
 _WEIGHT = re.compile(r"(\d+) of (\d+)")  # how `body_watch` says it
 
 
@@ -36,8 +38,10 @@ class Reader:
 def choose_language(accept: str) -> str:
     """The language of ours that an Accept-Language field (RFC 9110, section 12.5.4) likes best; English where it likes none.
 
-    >>> choose_language("pt-BR,pt;q=0.9,en;q=0.8"), choose_language("nl, fr;q=0.3, de;q=0.7"), choose_language("")
-    ('pt', 'de', 'en')
+    A range is looked up as in RFC 4647, section 3.4: from its end, subtag by subtag, until there is a language of that name.
+
+    >>> choose_language("pt-BR,pt;q=0.9,en;q=0.8"), choose_language("pt-PT,pt;q=0.9,pt-BR;q=0.8"), choose_language("")
+    ('pt-BR', 'pt', 'en')
     """
     best, weight = "en", 0.0
     for part in accept.split(",")[:_MOST_RANGES]:
@@ -45,10 +49,16 @@ def choose_language(accept: str) -> str:
         if match is None:
             continue
         quality = 1.0 if match[2] is None else float(match[2])
-        language = match[1].lower()
-        if language in LANGUAGES and quality > weight:
+        language = _look_up(match[1].lower())
+        if language is not None and quality > weight:
             best, weight = language, quality
     return best
+
+
+def _look_up(language_range: str) -> str | None:
+    subtags = language_range.split("-")[:_MOST_SUBTAGS]
+    shorter = ("-".join(subtags[:count]) for count in range(len(subtags), 0, -1))
+    return next((_BY_LOWER_CASE[tag] for tag in shorter if tag in _BY_LOWER_CASE), None)
 
 
 class Wording:

@@ -1,7 +1,7 @@
 """The languages of the pages: which one somebody reads, its catalogue, and how it writes dates, times, durations and numbers.
 
-A catalogue is the file `CODE.po` beside this one, read as it is: a checkout needs no compiling. What a catalogue lacks is shown in English;
-`catalogues` says what that is, and a test sees to it that it is nothing.
+A catalogue is a file beside this one, named for its locale (`de.po`, `pt_BR.po`) and read as it is: a checkout needs no compiling. What a
+catalogue lacks is shown in English; `catalogues` says what that is, and a test sees to it that it is nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from babel import Locale
 from babel.dates import format_date, format_skeleton, format_time, format_timedelta, get_day_names
 from babel.lists import format_list
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
@@ -29,7 +30,7 @@ HERE = Path(__file__).parent
 COOKIE = "hedgerow_language"
 """Holds the language that somebody chose; without it the browser's Accept-Language decides."""
 
-_LOCALES = {"en": "en_GB", "pt": "pt_PT"}
+_LOCALES = {"en": "en_GB", "pt": "pt_PT", "pt-BR": "pt_BR"}
 
 
 def message(text: str) -> str:
@@ -108,10 +109,19 @@ def language_of(connection: HTTPConnection) -> Language:
     return language(chosen if chosen in LANGUAGES else choose_language(connection.headers.get("accept-language", "")))
 
 
+def read_catalogue(code: str) -> Catalog:
+    """The messages and translations of a language, from its file."""
+    with catalogue_path(code).open("rb") as file:
+        return read_po(file, locale=catalogue_path(code).stem)
+
+
+def catalogue_path(code: str) -> Path:
+    """The file of a language's catalogue, which has gettext's name for the locale: `pt_BR.po` for `pt-BR`."""
+    return HERE / f"{code.replace('-', '_')}.po"
+
+
 def _translations(code: str) -> gettext.NullTranslations:
-    with (HERE / f"{code}.po").open("rb") as file:
-        catalogue = read_po(file, locale=code)
     compiled = io.BytesIO()
-    write_mo(compiled, catalogue)
+    write_mo(compiled, read_catalogue(code))
     compiled.seek(0)
     return gettext.GNUTranslations(compiled)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
-from babel.messages.pofile import read_po, write_po
+from babel.messages.pofile import write_po
 
-from hedgerow.dashboards.pages.languages import HERE
+from hedgerow.dashboards.pages.languages import catalogue_path, read_catalogue
 from hedgerow.policies.languages import LANGUAGES
 from hedgerow.policies.reading.load import parse_policy
 
@@ -50,9 +50,7 @@ def messages() -> Catalog:
 
 def updated(code: str) -> Catalog:
     """The catalogue of a language as it should be: what there is of it, and empty places for the rest."""
-    path = HERE / f"{code}.po"
-    with path.open("rb") as file:
-        catalogue = read_po(file, locale=code)
+    catalogue = read_catalogue(code)
     catalogue.update(messages(), no_fuzzy_matching=True)
     catalogue.project, catalogue.version, catalogue.revision_date = "Hedgerow", "1", _BORN
     catalogue.last_translator = catalogue.language_team = catalogue.msgid_bugs_address = "Hedgerow"
@@ -78,7 +76,7 @@ def main() -> None:
     """Writes every catalogue, and says what is missing in it."""
     for code in TRANSLATED:
         catalogue = updated(code)
-        with (HERE / f"{code}.po").open("wb") as file:
+        with catalogue_path(code).open("wb") as file:
             write_po(file, catalogue, width=140, no_location=True, sort_output=True)
         print(f"{code}: {len(catalogue)} messages, {len(missing(catalogue))} without a translation")
 
