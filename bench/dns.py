@@ -83,7 +83,7 @@ def write_queries(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 
 
 def compile_lists(folder: Path, bulk: Sequence[str] = ()) -> None:
-    from hedgerow.blocklists.compile import compile_generation
+    from hedgerow.blocklists.compiler import compile_generation
     from hedgerow.blocklists.sources import Source, starter_sources
 
     (folder / "bulk.txt").write_text("\n".join(bulk) + "\n")

@@ -26,7 +26,7 @@ DEVICES = ("mia-tablet", "mia-console", "mia-laptop", "tom-phone", "tom-laptop",
 
 # Takes datagrams one by one, as where recvmmsg cannot be had.
 PLAIN = (
-    "from hedgerow.dns.listening import datagrams; datagrams.BatchListener = datagrams.DatagramListener;"
+    "from hedgerow.dns.server import datagrams; datagrams.BatchListener = datagrams.DatagramListener;"
     "from hedgerow.app.processes import main; main()"
 )
 

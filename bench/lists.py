@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source
 
 LISTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "lists"

@@ -19,11 +19,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hedgerow.app.snapshot import Snapshot, View
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source, starter_sources
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import DeviceId, Kind, Request
+from hedgerow.policies.model import DeviceId, Request, RequestKind
 from hedgerow.policies.reading.load import load_policy
 
 NOW = 1_795_521_600.0
@@ -75,7 +75,7 @@ def resident() -> int:
     return int(fields["Anonymous"].split()[0]) * 1024
 
 
-def measure_decide(view: View, rounds: int) -> list[float]:
+def measure_decide(view: LoadedSnapshot, rounds: int) -> list[float]:
     """Seconds of each decision, every host new to every ruleset."""
     rng = random.Random(1)
     devices = [view.rulesets.device_at(f"10.0.0.{n + 1}") for n in range(200)]
@@ -83,7 +83,7 @@ def measure_decide(view: View, rounds: int) -> list[float]:
     clock, found = time.perf_counter, []
     for _ in range(rounds):
         host = rng.choice(HOSTS).format(n=f"x{rng.randrange(8)}-{rng.randrange(10**6)}")
-        request = Request(DeviceId("d"), Kind.DNS, host)
+        request = Request(DeviceId("d"), RequestKind.DNS, host)
         ruleset = rng.choice(rulesets)
         began = clock()
         decide(ruleset, view.catalogue, request)
@@ -102,8 +102,8 @@ def measure_memory(state: Path) -> float:
     """Megabytes that a process grows by when it opens the snapshot and works out the rules of all devices."""
     code = (
         "import gc,sys,json\nfrom pathlib import Path\nfrom bench_policy import resident,NOW\n"
-        "from hedgerow.app.snapshot import Snapshot,View\n"
-        "from hedgerow.policies.landmarks import Landmarks\nLandmarks.load()\ngc.collect();b=resident()\n"
+        "from hedgerow.app.snapshot import Snapshot,LoadedSnapshot\n"
+        "from hedgerow.policies.host_facts import HostFactIndex\nLandmarks.load()\ngc.collect();b=resident()\n"
         "v=View(Snapshot.load(Path(sys.argv[1])))\n"
         "k=[v.rulesets.ruleset(v.rulesets.device_at(f'10.0.0.{n+1}'),NOW) for n in range(200)]\n"
         "gc.collect();print(json.dumps(resident()-b))\n"
@@ -135,11 +135,11 @@ def report(folder: Path, domains: int, rounds: int) -> str:
     loaded = time.perf_counter()
     began = loaded - reading
     snapshot = Snapshot(1, NOW, policy, generation)
-    View(snapshot)  # which control does before it writes
+    LoadedSnapshot(snapshot)  # which control does before it writes
     seen = time.perf_counter()
     snapshot.save(folder)
     published = time.perf_counter()
-    view = View(Snapshot.load(folder))
+    view = LoadedSnapshot(Snapshot.load(folder))
     opened = time.perf_counter()
     devices = [view.rulesets.device_at(f"10.0.0.{n + 1}") for n in range(200)]
     for device in devices:

@@ -27,7 +27,7 @@ from pathlib import Path
 import adblock
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.names import host_of_url
 from hedgerow.blocklists.sources import Source
 

@@ -24,13 +24,12 @@ from pathlib import Path
 
 import httpx
 
-from hedgerow.journal.courier import Courier
-from hedgerow.journal.courier_server import CourierServer
-from hedgerow.journal.read import Reader
-from hedgerow.journal.record import Recorder
-from hedgerow.journal.search import DecisionFilter
-from hedgerow.journal.store import open_journal
-from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.journal.database import open_journal
+from hedgerow.journal.event_receiver import EventReceiver
+from hedgerow.journal.event_sender import EventSender
+from hedgerow.journal.reader import DecisionFilter, JournalReader
+from hedgerow.journal.recorder import Recorder
+from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 
 DAYS = 30
 DEVICES = [f"device-{number}" for number in range(40)]
@@ -90,7 +89,7 @@ def timed(name: str, ask: Callable[[], object], times: int = 7) -> None:
     print(f"{name:66} median {statistics.median(seconds) * 1000:8.1f} ms   worst {max(seconds) * 1000:8.1f} ms", flush=True)
 
 
-def measure_questions(reader: Reader) -> None:
+def measure_questions(reader: JournalReader) -> None:
     now = time.time()
     middle = reader.decisions(DecisionFilter(before=now - 15 * 86400), limit=1).rows[0].host
     cases = {
@@ -127,7 +126,7 @@ def measure_recorder(engine: object, seconds: float) -> None:
         now = time.time()
         recorder.add(
             Observation(
-                now, DeviceId(rng.choice(DEVICES)), None, "child-8-12", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, "ads-trackers",
+                now, DeviceId(rng.choice(DEVICES)), None, "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "ads-trackers",
                 f"www.site-{rng.randrange(HOSTS)}.com",
             )
             for _ in range(2500)
@@ -144,7 +143,7 @@ def measure_recorder(engine: object, seconds: float) -> None:
 
 async def receive(folder: Path) -> None:
     """Control's share: what the courier brings goes to the recorder."""
-    server = CourierServer(folder / "courier.sock")
+    server = EventReceiver(folder / "courier.sock")
     recorder = Recorder(open_journal(folder / "journal.sqlite"))
     await server.start()
     print("ready", flush=True)
@@ -158,14 +157,14 @@ async def receive(folder: Path) -> None:
     print(recorder.dropped, flush=True)
 
 
-async def _hand_over(server: CourierServer, recorder: Recorder) -> None:
+async def _hand_over(server: EventReceiver, recorder: Recorder) -> None:
     async for delivery in server.deliveries():
         recorder.add(delivery.messages)
 
 
-async def send(folder: Path, seconds: float) -> tuple[Courier, int, list[float]]:
+async def send(folder: Path, seconds: float) -> tuple[EventSender, int, list[float]]:
     """A worker's share: 5,000 observations a second, and how late its loop was whenever it looked."""
-    courier = Courier(folder / "courier.sock", "dns-0", "dns")
+    courier = EventSender(folder / "courier.sock", "dns-0", "dns")
     talking = asyncio.create_task(courier.run())
     rng, sent, late = random.Random(3), 0, list[float]()
     start = time.monotonic()
@@ -173,10 +172,17 @@ async def send(folder: Path, seconds: float) -> tuple[Courier, int, list[float]]
         for _ in range(int((now - start) * 5000) - sent):
             courier.send(
                 Observation(
-                    time.time(), DeviceId("bench-worker"), None, "child-8-12", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, "ads-trackers",
+                    time.time(),
+                    DeviceId("bench-worker"),
+                    None,
+                    "child-8-12",
+                    RequestKind.DNS,
+                    Verdict.BLOCK,
+                    Reason.CATEGORY,
+                    "ads-trackers",
                     f"www.site-{rng.randrange(HOSTS)}.com",
                 )
-            )  # fmt: skip
+            )
             sent += 1
         due = time.monotonic() + 0.01
         await asyncio.sleep(0.01)
@@ -282,7 +288,7 @@ def main() -> None:
             )
         engine = open_journal(journal)
         if chosen.only in (None, "questions"):
-            measure_questions(Reader(engine))
+            measure_questions(JournalReader(engine))
         if chosen.only in (None, "recorder"):
             measure_recorder(engine, chosen.seconds)
         if chosen.only in (None, "courier"):

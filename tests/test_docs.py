@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hedgerow.app.cli import GROUPS, command_line
+from hedgerow.app.cli import GROUPS, make_cli
 from hedgerow.policies.reading.load import parse_policy
 
 ROOT = Path(__file__).parent.parent
@@ -57,7 +57,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("line", commands())
 def test_every_command_exists(line: str) -> None:
-    done = CliRunner().invoke(command_line(line.split()[0]), [*line.split(), "--help"], prog_name="hedgerow", env={"COLUMNS": "200"})
+    done = CliRunner().invoke(make_cli(line.split()[0]), [*line.split(), "--help"], prog_name="hedgerow", env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output
     assert f"hedgerow {line}" in done.output
 
@@ -75,7 +75,7 @@ def lines_with_options() -> list[str]:
 @pytest.mark.parametrize("line", lines_with_options())
 def test_every_option_exists(line: str) -> None:
     words = re.split(r" [#>|] ", line)[0].split()
-    told = CliRunner().invoke(command_line(words[0]), [*words[: 2 if words[0] in GROUPS else 1], "--help"], env={"COLUMNS": "200"}).output
+    told = CliRunner().invoke(make_cli(words[0]), [*words[: 2 if words[0] in GROUPS else 1], "--help"], env={"COLUMNS": "200"}).output
     for option in (word.split("=")[0] for word in words if word.startswith("--")):
         assert re.search(rf"{option}(?![\w-])", told), option
 

@@ -12,7 +12,7 @@ import zlib
 from contextlib import closing
 from pathlib import Path
 
-from hedgerow.app.files import FolderLock, leave_to_owner, make_private_folder, plain_reason
+from hedgerow.app.files import FolderLock, chown_to_owner, error_text, make_private_folder
 
 JOURNAL, POLICY = "journal.sqlite", "hedgerow.yaml"
 FOLDERS = ("ca/", "notices/")
@@ -39,7 +39,7 @@ def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
                 names = tuple(tar.getnames())
             whole.replace(out)
     except (OSError, sqlite3.Error) as error:
-        raise BackupError(f"{out} can't be written: {plain_reason(error)}.") from None
+        raise BackupError(f"{out} can't be written: {error_text(error)}.") from None
     return names
 
 
@@ -59,18 +59,18 @@ def restore(backup: Path, state: Path, policy: Path) -> tuple[str, ...]:
         make_private_folder(state)
         holder = lock.acquire()
     except OSError as error:
-        raise BackupError(f"{state} can't be used: {plain_reason(error)}.") from None
+        raise BackupError(f"{state} can't be used: {error_text(error)}.") from None
     if holder is not None:
         raise BackupError(f"A Hedgerow runs with {state}: stop it first.")
     try:
         with tarfile.open(backup, "r:gz") as tar:
             names = _restore_all(tar, state, policy)
             restored = {state / name for name in names if name != POLICY}
-            leave_to_owner(state, {*restored, *(path.parent for path in restored), state / "lock"})
-            leave_to_owner(policy.parent, [policy] if POLICY in names else [])
+            chown_to_owner(state, {*restored, *(path.parent for path in restored), state / "lock"})
+            chown_to_owner(policy.parent, [policy] if POLICY in names else [])
             return names
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise BackupError(f"{backup} can't be restored: {plain_reason(error)}.") from None
+        raise BackupError(f"{backup} can't be restored: {error_text(error)}.") from None
     finally:
         lock.release()
 

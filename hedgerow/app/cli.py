@@ -10,15 +10,15 @@ from typing import Annotated, NoReturn
 import typer
 
 from hedgerow import __version__
-from hedgerow.app.files import plain_reason
+from hedgerow.app.files import error_text
 
 COMMANDS = {
     "run": ("up",),
     "explain": ("explain",),
     "policy": ("check", "services"),
     "doctor": ("doctor",),
-    "family": ("devices", "log", "pause", "resume", "grant", "requests", "password", "proxy-password"),
-    "keep": ("report", "kept", "erase", "top", "backup", "restore"),
+    "access": ("devices", "log", "pause", "resume", "grant", "requests", "password", "proxy-password"),
+    "data": ("report", "kept", "erase", "top", "backup", "restore"),
     "time": ("budgets", "bonus", "code"),
 }
 """By module of `hedgerow.app.commands`; the function of a command has its name."""
@@ -38,7 +38,7 @@ def root(
     """Filters DNS and HTTP(S) for a home or a café, under one policy file."""
 
 
-def command_line(wanted: str | None = None) -> typer.Typer:
+def make_cli(wanted: str | None = None) -> typer.Typer:
     """All of it; or as much as the command `wanted` takes: what the others import would cost each command a second of a small machine."""
     app = typer.Typer(
         name="hedgerow",
@@ -65,10 +65,10 @@ def main() -> NoReturn:
     first = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     known = {*GROUPS, *(name for names in COMMANDS.values() for name in names)}
     try:
-        command_line(first if first in known else None)()
+        make_cli(first if first in known else None)()
     except OSError as error:  # of files, such as a state directory that is somebody else's
         if error.filename is None:
             raise
-        print(f"hedgerow: {plain_reason(error)}.", file=sys.stderr)
+        print(f"hedgerow: {error_text(error)}.", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)

@@ -19,14 +19,14 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        leave_to_owner(path.parent, [temporary])
+        chown_to_owner(path.parent, [temporary])
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def leave_to_owner(folder: Path, paths: Iterable[Path]) -> None:
+def chown_to_owner(folder: Path, paths: Iterable[Path]) -> None:
     """Gives what root has written in somebody else's folder to them: Hedgerow runs as they, and could not read it."""
     if os.geteuid() == 0:
         owner = folder.stat()
@@ -45,10 +45,10 @@ def make_private_folder(path: Path) -> None:
         path.chmod(0o700)
 
 
-def plain_reason(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """What went wrong with which file, for a person.
 
-    >>> plain_reason(PermissionError(13, "Permission denied", "/root/x"))
+    >>> error_text(PermissionError(13, "Permission denied", "/root/x"))
     'Permission denied: /root/x'
     """
     if not isinstance(error, OSError) or not error.strerror:
@@ -76,7 +76,7 @@ class FolderLock:
         os.write(self._descriptor, str(os.getpid()).encode())
         return None
 
-    def keep_over_exec(self) -> None:
+    def keep_across_exec(self) -> None:
         """The program that this process becomes by execve holds the lock on, and lets go of it at its end."""
         os.set_inheritable(self._descriptor, True)
 

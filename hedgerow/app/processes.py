@@ -17,26 +17,26 @@ from pathlib import Path
 
 import uvloop
 
+from hedgerow.app.ipc import BEAT, BEAT_EVERY_S, READY, RENEW, RETIRE
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import SnapshotWatch
-from hedgerow.app.words import BEAT, BEAT_EVERY_S, READY, RENEW, RETIRE
 from hedgerow.app.workers.worker import Worker
 
 log = logging.getLogger("hedgerow.processes")
 
-PRIVATE = 0o077
+UMASK = 0o077
 """The umask: what a process writes is for its owner alone."""
 
 
-def say_ready() -> None:
+def notify_ready() -> None:
     """Tells the supervisor that this process serves. What is loaded by now stays: there is nothing in it for the collector to find."""
     gc.collect()
     gc.freeze()
-    say(READY)
+    notify_supervisor(READY)
 
 
-def say(word: bytes) -> None:
+def notify_supervisor(word: bytes) -> None:
     """Tells the supervisor."""
     os.write(sys.stdout.fileno(), word)
 
@@ -45,16 +45,16 @@ async def beat() -> None:
     """Tell the supervisor once a second that this event loop goes round, until cancelled."""
     while True:
         with contextlib.suppress(OSError):  # a supervisor that does not read is nothing that could be waited for
-            say(BEAT)
+            notify_supervisor(BEAT)
         await asyncio.sleep(BEAT_EVERY_S)
 
 
-def spare_collections() -> None:
+def tune_garbage_collector() -> None:
     """Have the collector of cycles look at everything seldom, and at what is young in small pieces: each look holds up all queries."""
     gc.set_threshold(2000, 2, 1000)
 
 
-async def until_told() -> bytes:
+async def wait_for_message() -> bytes:
     """Waits for a word of the supervisor's, and returns it; for SIGTERM, or the supervisor's end, which are the empty word."""
     loop = asyncio.get_running_loop()
     told = loop.create_future()
@@ -74,7 +74,7 @@ async def until_told() -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def in_background(*parts: Awaitable[None]) -> AsyncIterator[None]:
+async def run_in_background(*parts: Awaitable[None]) -> AsyncIterator[None]:
     """Runs `parts` beside the block; when one of them fails, so does the block, since a half-working process is worse than a new one."""
 
     async def run(part: Awaitable[None]) -> None:
@@ -99,7 +99,7 @@ def make_worker(role: str, index: int, settings: Settings) -> Worker:
 
 
 async def run_control(settings: Settings, _index: int) -> None:
-    from hedgerow.app.control.journal_start import prepare_journal
+    from hedgerow.app.control.journal_setup import prepare_journal
 
     if prepare_journal(settings.journal):
         # What that took would be carried for months: this program begins again.
@@ -109,9 +109,9 @@ async def run_control(settings: Settings, _index: int) -> None:
 
     control = ControlProcess(settings)
     await control.start()
-    async with in_background(control.run()):
-        say_ready()
-        await until_told()
+    async with run_in_background(control.run()):
+        notify_ready()
+        await wait_for_message()
     await control.close()
 
 
@@ -119,31 +119,31 @@ async def run_dns(settings: Settings, index: int) -> None:
     from hedgerow.app.workers.dns_worker import serve_dns
 
     worker = make_worker("dns", index, settings)
-    async with serve_dns(worker), in_background(worker.run()):
-        spare_collections()
-        say_ready()
-        await until_told()
+    async with serve_dns(worker), run_in_background(worker.run()):
+        tune_garbage_collector()
+        notify_ready()
+        await wait_for_message()
 
 
 async def run_gate(settings: Settings, index: int) -> None:
     from hedgerow.app.workers.gate_worker import serve_gate
 
     worker = make_worker("gate", index, settings)
-    async with serve_gate(worker), in_background(worker.run()):
-        say_ready()
-        await until_told()
+    async with serve_gate(worker), run_in_background(worker.run()):
+        notify_ready()
+        await wait_for_message()
 
 
 async def run_inspector(settings: Settings, index: int) -> None:
-    from hedgerow.app.workers.inspector_worker import serve_inspector, want_successor
+    from hedgerow.app.workers.inspector_worker import request_successor, serve_inspector
 
     worker = make_worker("inspector", index, settings)
-    async with serve_inspector(worker) as inspector, in_background(worker.run()):
-        say_ready()
-        async with in_background(want_successor(lambda: say(RENEW), settings.footprint.inspector_growth)):
-            word = await until_told()
+    async with serve_inspector(worker) as inspector, run_in_background(worker.run()):
+        notify_ready()
+        async with run_in_background(request_successor(lambda: notify_supervisor(RENEW), settings.footprint.inspector_growth)):
+            word = await wait_for_message()
         if word == RETIRE:
-            told, retired = asyncio.create_task(until_told()), asyncio.create_task(inspector.retire())
+            told, retired = asyncio.create_task(wait_for_message()), asyncio.create_task(inspector.retire())
             await asyncio.wait({told, retired}, return_when=asyncio.FIRST_COMPLETED)
             for task in (told, retired):
                 task.cancel()
@@ -159,7 +159,7 @@ ROLES: dict[str, Callable[[Settings, int], Awaitable[None]]] = {
 
 def main() -> None:
     role, index, state = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    os.umask(PRIVATE)
+    os.umask(UMASK)
     settings = Settings.load(state)
     start_logs(role, settings.log_level, settings.log_json)
 

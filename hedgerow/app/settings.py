@@ -7,11 +7,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from hedgerow.app.codec import decode, encode
 from hedgerow.app.files import write_atomically
-from hedgerow.app.plain_json import from_json, to_json
 
 _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-EVERYWHERE = tuple(_LOOPBACKS)
+WILDCARD_HOSTS = tuple(_LOOPBACKS)
 """Hosts that mean every address of this machine. `::` takes no IPv4: each socket is of one family."""
 
 
@@ -28,7 +28,7 @@ class Endpoint:
     @property
     def is_everywhere(self) -> bool:
         """Whether it means every address of this machine."""
-        return self.host in EVERYWHERE
+        return self.host in WILDCARD_HOSTS
 
     @property
     def from_here(self) -> Endpoint:
@@ -69,7 +69,7 @@ def parse_endpoint(text: str) -> Endpoint:
         raise ValueError(f"'{host}' in '{text}' is not an IP address") from None
 
 
-def may_use_low_ports() -> bool:
+def can_bind_low_ports() -> bool:
     """Whether this process may listen on ports below 1024: as root, or by CAP_NET_BIND_SERVICE (capabilities(7), number 10)."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
@@ -140,7 +140,7 @@ class Settings:
         return self.run / "control.sock"
 
     @property
-    def courier_socket(self) -> Path:
+    def event_socket(self) -> Path:
         return self.run / "courier.sock"
 
     def inspector_socket(self, index: int) -> Path:
@@ -185,9 +185,9 @@ class Settings:
         return self.run / "workers.json"
 
     def save(self) -> None:
-        write_atomically(self.run / "settings.json", to_json(self))
+        write_atomically(self.run / "settings.json", encode(self))
 
     @staticmethod
     def load(state: Path) -> Settings:
         """Raises OSError where no run was started on this state directory."""
-        return from_json(Settings, (state / "run" / "settings.json").read_bytes())
+        return decode(Settings, (state / "run" / "settings.json").read_bytes())

@@ -10,11 +10,12 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hedgerow.app.codec import decode, encode
 from hedgerow.app.files import write_atomically
-from hedgerow.app.plain_json import from_json, to_json
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.model import Grant, Pause, Policy, Sitting, Spent
+from hedgerow.policies.model import Grant, Pause, Policy, Session
 from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.time_model import SpentBudget
 
 log = logging.getLogger("hedgerow.snapshot")
 
@@ -34,30 +35,30 @@ class Snapshot:
     generation: Path
     grants: tuple[Grant, ...] = ()
     pauses: tuple[Pause, ...] = ()
-    spent: tuple[Spent, ...] = ()
-    sittings: tuple[Sitting, ...] = ()
+    spent: tuple[SpentBudget, ...] = ()
+    sessions: tuple[Session, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
 
     def save(self, state: Path) -> None:
-        write_atomically(state / FILE_NAME, to_json(self))
+        write_atomically(state / FILE_NAME, encode(self))
 
     @staticmethod
     def load(state: Path) -> Snapshot:
         """Raises OSError where there is none, ValueError where it can't be read."""
         try:
-            return from_json(Snapshot, (state / FILE_NAME).read_bytes())
+            return decode(Snapshot, (state / FILE_NAME).read_bytes())
         except ValueError as error:
             raise ValueError(f"{state / FILE_NAME} is not a snapshot of this version: {error}") from error
 
 
-class View:
+class LoadedSnapshot:
     """A snapshot opened: the lists mapped, the rules of every device at hand."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.policy = snapshot.policy
         self.catalogue = Catalogue.open(snapshot.generation)
-        given = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sittings, snapshot.names)
+        given = (snapshot.grants, snapshot.pauses, self.catalogue, snapshot.spent, snapshot.sessions, snapshot.names)
         self.rulesets = Rulesets(snapshot.policy, *given)
 
 
@@ -68,7 +69,7 @@ class SnapshotWatch:
         self._state = state
         self._seen: tuple[int, int, int] | None = None
 
-    def open_if_new(self) -> View | None:
+    def open_if_new(self) -> LoadedSnapshot | None:
         """The newest view, or None when nothing new can be opened; then what is in force stays."""
         try:
             status = (self._state / FILE_NAME).stat()
@@ -79,7 +80,7 @@ class SnapshotWatch:
             return None
         self._seen = identity
         try:
-            return View(Snapshot.load(self._state))
+            return LoadedSnapshot(Snapshot.load(self._state))
         except (OSError, ValueError) as error:
             log.error("The new snapshot can't be used, the last one stays: %s", error)
             return None

@@ -28,17 +28,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from hedgerow.app.files import FolderLock, make_private_folder, write_atomically
+from hedgerow.app.ipc import BEAT_EVERY_S, READY, RENEW, RETIRE
 from hedgerow.app.logs import start_logs
-from hedgerow.app.own_addresses import own_addresses
 from hedgerow.app.settings import Endpoint, Settings
-from hedgerow.app.words import BEAT_EVERY_S, READY, RENEW, RETIRE
+from hedgerow.network.own_addresses import own_addresses
 from hedgerow.policies.network import shared_ports
 
 log = logging.getLogger("hedgerow.supervisor")
 
-GRACE_S = 5.0
-FIRST_START_S = 60.0
-LONGEST_PAUSE_S = 1.0
+STOP_TIMEOUT_S = 5.0
+START_TIMEOUT_S = 60.0
+MAX_RESTART_DELAY_S = 1.0
 STEADY_AFTER_S = 5.0
 ANY_PORT_TRIES = 20
 PATIENCE_S = {"dns": 3, "gate": 3, "inspector": 15, "control": 15}
@@ -51,7 +51,7 @@ class StartError(Exception):
     """Hedgerow can't start for a reason that the person at the keyboard can mend; the text is one plain sentence."""
 
 
-def claim(endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketKind, ...]) -> Endpoint:
+def claim_endpoint(endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketKind, ...]) -> Endpoint:
     """Checks that nobody else serves on `endpoint` and settles port 0; raises StartError.
 
     Workers share their ports by SO_REUSEPORT, under which a second Hedgerow would silently take half of the queries: so the
@@ -65,7 +65,7 @@ def claim(endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketKind, ...]
         except OSError as error:
             # A port that is free for one kind of socket may be in use for another.
             if error.errno != errno.EADDRINUSE or tries <= 0:
-                raise StartError(_bind_sentence(endpoint, purpose, error)) from None
+                raise StartError(_bind_error_text(endpoint, purpose, error)) from None
 
 
 def _claim_port(endpoint: Endpoint, kinds: tuple[socket.SocketKind, ...]) -> int:
@@ -85,7 +85,7 @@ def _claim_port(endpoint: Endpoint, kinds: tuple[socket.SocketKind, ...]) -> int
     return port
 
 
-def _bind_sentence(endpoint: Endpoint, purpose: str, error: OSError) -> str:
+def _bind_error_text(endpoint: Endpoint, purpose: str, error: OSError) -> str:
     option = f"choose another with --{purpose} ADDRESS:PORT"
     if error.errno == errno.EADDRINUSE:
         return f"Port {endpoint.port} on {endpoint.host} ({purpose}) is in use by another program: stop that program, or {option}."
@@ -96,7 +96,7 @@ def _bind_sentence(endpoint: Endpoint, purpose: str, error: OSError) -> str:
     return f"Can't listen on {endpoint} ({purpose}): {error.strerror}."
 
 
-def prepare(settings: Settings) -> tuple[Settings, FolderLock]:
+def prepare_run(settings: Settings) -> tuple[Settings, FolderLock]:
     """Makes the state directory, takes its lock and settles every port; raises StartError."""
     _refuse_shared_ports(settings)
     try:
@@ -115,13 +115,13 @@ def prepare(settings: Settings) -> tuple[Settings, FolderLock]:
     one = (socket.SOCK_STREAM,)
     settings = replace(
         settings,
-        dns=claim(settings.dns, "dns", both),
-        proxy=claim(settings.proxy, "proxy", one),
-        web=claim(settings.web, "web", one),
-        dot=claim(settings.dot, "dot", one) if settings.dot else None,
-        doh=claim(settings.doh, "doh", one) if settings.doh else None,
-        doq=claim(settings.doq, "doq", (socket.SOCK_DGRAM,)) if settings.doq else None,
-        transparent=claim(settings.transparent, "transparent", one) if settings.transparent else None,
+        dns=claim_endpoint(settings.dns, "dns", both),
+        proxy=claim_endpoint(settings.proxy, "proxy", one),
+        web=claim_endpoint(settings.web, "web", one),
+        dot=claim_endpoint(settings.dot, "dot", one) if settings.dot else None,
+        doh=claim_endpoint(settings.doh, "doh", one) if settings.doh else None,
+        doq=claim_endpoint(settings.doq, "doq", (socket.SOCK_DGRAM,)) if settings.doq else None,
+        transparent=claim_endpoint(settings.transparent, "transparent", one) if settings.transparent else None,
         page=tuple(place for place in settings.page if _is_free_for_page(place, settings)),
     )
     settings.save()
@@ -150,7 +150,7 @@ def _is_free_for_page(place: Endpoint, settings: Settings) -> bool:
 
 
 @dataclass
-class Child:
+class ManagedProcess:
     """A place in the family: one role and number, filled by one process after another."""
 
     role: str
@@ -163,7 +163,7 @@ class Child:
     ready: asyncio.Event = field(default_factory=asyncio.Event)  # was so once
     renewals: int = 0
     # Who served here before, and end by themselves.
-    elders: dict[asyncio.subprocess.Process, asyncio.Task[int]] = field(default_factory=dict)
+    predecessors: dict[asyncio.subprocess.Process, asyncio.Task[int]] = field(default_factory=dict)
 
 
 class Supervisor:
@@ -172,9 +172,9 @@ class Supervisor:
     def __init__(self, settings: Settings, on_ready: Callable[[], None]) -> None:
         self._settings = settings
         self._on_ready = on_ready
-        self._control = Child("control", 0)
-        self._workers = [Child("inspector", index) for index in range(settings.inspectors)]
-        self._workers += [Child(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
+        self._control = ManagedProcess("control", 0)
+        self._workers = [ManagedProcess("inspector", index) for index in range(settings.inspectors)]
+        self._workers += [ManagedProcess(role, index) for role in ("dns", "gate") for index in range(settings.workers)]
         self._stopping = asyncio.Event()
         self._status = 0
         self._silent: dict[asyncio.subprocess.Process, int] = {}
@@ -186,9 +186,9 @@ class Supervisor:
             loop.add_signal_handler(name, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         watch = asyncio.create_task(self._watch_beats())
-        keepers = [asyncio.create_task(self._keep(self._control))]
+        supervising = [asyncio.create_task(self._supervise(self._control))]
         if await self._all_ready([self._control]):
-            keepers += [asyncio.create_task(self._keep(child)) for child in self._workers]
+            supervising += [asyncio.create_task(self._supervise(managed)) for managed in self._workers]
             if await self._all_ready(self._workers):
                 self._on_ready()
                 tell_systemd("READY=1")
@@ -197,31 +197,31 @@ class Supervisor:
         watch.cancel()
         # Workers first: what they still have to report goes to control, which ends last.
         for group in (self._workers, [self._control]):
-            await asyncio.gather(*(self._end(child) for child in group))
-        await asyncio.gather(*keepers)
+            await asyncio.gather(*(self._end(managed) for managed in group))
+        await asyncio.gather(*supervising)
         return self._status
 
     def _reload(self) -> None:
         if self._control.process is not None and self._control.process.returncode is None:
             self._control.process.send_signal(signal.SIGHUP)
 
-    async def _all_ready(self, children: list[Child]) -> bool:
+    async def _all_ready(self, processes: list[ManagedProcess]) -> bool:
         """False when the run ends before all of them are ready, or when one of them can't start at all."""
 
         async def wait_ready() -> None:
-            for child in children:
-                await child.ready.wait()
+            for managed in processes:
+                await managed.ready.wait()
 
         ready = asyncio.create_task(wait_ready())
         stopping = asyncio.create_task(self._wait_stopping())
-        await asyncio.wait({ready, stopping}, timeout=FIRST_START_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({ready, stopping}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if ready.done():
             return True
         ready.cancel()
         if not self._stopping.is_set():
-            late = ", ".join(child.role for child in children if not child.ready.is_set())
-            self._fail(f"not ready after {FIRST_START_S:.0f} seconds: {late}")
+            late = ", ".join(managed.role for managed in processes if not managed.ready.is_set())
+            self._fail(f"not ready after {START_TIMEOUT_S:.0f} seconds: {late}")
         return False
 
     async def _watch_beats(self) -> None:
@@ -235,19 +235,19 @@ class Supervisor:
                 # Stopped or starved itself, so that others may have been too: all begin anew.
                 self._silent = dict.fromkeys(self._silent, 0)
                 continue
-            for child in (self._control, *self._workers):
-                for process in (child.process, *child.elders):
+            for managed in (self._control, *self._workers):
+                for process in (managed.process, *managed.predecessors):
                     if process is not None:
-                        self._kill_if_silent(child, process)
+                        self._kill_if_silent(managed, process)
 
-    def _kill_if_silent(self, child: Child, process: asyncio.subprocess.Process) -> None:
+    def _kill_if_silent(self, managed: ManagedProcess, process: asyncio.subprocess.Process) -> None:
         if process.returncode is not None or process not in self._silent:
             return
         self._silent[process] += 1
-        patience = (START_PATIENCE_S if child.is_starting and process is child.process else PATIENCE_S)[child.role]
+        patience = (START_PATIENCE_S if managed.is_starting and process is managed.process else PATIENCE_S)[managed.role]
         if self._silent[process] * BEAT_EVERY_S <= patience:
             return
-        log.error("%s %d (process %d) has not answered for %d seconds: killed", child.role, child.index, process.pid, patience)
+        log.error("%s %d (process %d) has not answered for %d seconds: killed", managed.role, managed.index, process.pid, patience)
         del self._silent[process]
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # with what it has started: that may hold its output open
@@ -260,55 +260,55 @@ class Supervisor:
         self._status = 1
         self._stopping.set()
 
-    async def _keep(self, child: Child) -> None:
+    async def _supervise(self, managed: ManagedProcess) -> None:
         """Starts the child again whenever it ends, at once the first time, then with growing pauses while it keeps failing."""
         pause = 0.0
         while not self._stopping.is_set():
             started = time.monotonic()
-            await self._start(child)
-            status = await self._wait(child)
+            await self._start(managed)
+            status = await self._wait(managed)
             if self._stopping.is_set():
                 return
             if status is None:
-                self._make_elder(child)
+                self._retire(managed)
                 continue
-            if status == 2 and not child.ready.is_set():
+            if status == 2 and not managed.ready.is_set():
                 self._status = 2
                 self._stopping.set()
                 return
-            child.restarts += 1
+            managed.restarts += 1
             self._write_workers()
             steady = time.monotonic() - started > STEADY_AFTER_S
-            pause = 0.0 if steady else min(LONGEST_PAUSE_S, pause * 2 + 0.05)
-            log.warning("%s %d ended (%s); starting it again", child.role, child.index, _ending(status))
+            pause = 0.0 if steady else min(MAX_RESTART_DELAY_S, pause * 2 + 0.05)
+            log.warning("%s %d ended (%s); starting it again", managed.role, managed.index, _exit_text(status))
             await asyncio.sleep(pause)
 
-    async def _start(self, child: Child) -> None:
-        child.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "hedgerow.app.processes", child.role, str(child.index), str(self._settings.state)),
+    async def _start(self, managed: ManagedProcess) -> None:
+        managed.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "hedgerow.app.processes", managed.role, str(managed.index), str(self._settings.state)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             process_group=0,  # Ctrl-C reaches the supervisor alone, which ends the others in order.
         )
-        child.since = time.time()
+        managed.since = time.time()
         self._write_workers()
 
-    async def _wait(self, child: Child) -> int | None:
+    async def _wait(self, managed: ManagedProcess) -> int | None:
         """The exit status of the child's process; None when it serves on and wants a successor."""
-        process = child.process
+        process = managed.process
         assert process is not None
-        child.is_starting, self._silent[process] = True, 0
+        managed.is_starting, self._silent[process] = True, 0
         while line := await self._read_word(process):
             if line == READY:
-                child.is_serving, child.is_starting = True, False
-                child.ready.set()
+                managed.is_serving, managed.is_starting = True, False
+                managed.ready.set()
                 self._write_workers()
-                for elder in child.elders:
-                    if elder.stdin is not None:
-                        elder.stdin.write(RETIRE)
+                for predecessor in managed.predecessors:
+                    if predecessor.stdin is not None:
+                        predecessor.stdin.write(RETIRE)
             elif line == RENEW:
                 return None
-        child.is_serving = any(elder.returncode is None for elder in child.elders)
+        managed.is_serving = any(predecessor.returncode is None for predecessor in managed.predecessors)
         return await process.wait()
 
     async def _read_word(self, process: asyncio.subprocess.Process) -> bytes:
@@ -321,31 +321,31 @@ class Supervisor:
             self._silent.pop(process, None)
         return line
 
-    def _make_elder(self, child: Child) -> None:
+    def _retire(self, managed: ManagedProcess) -> None:
         """Its process serves until its successor does, and then ends with its last connection."""
-        elder = child.process
-        assert elder is not None
-        child.renewals += 1
-        child.elders[elder] = task = asyncio.create_task(self._outlive(elder))
-        task.add_done_callback(lambda _: child.elders.pop(elder, None))
-        log.info("%s %d gets a successor", child.role, child.index)
+        predecessor = managed.process
+        assert predecessor is not None
+        managed.renewals += 1
+        managed.predecessors[predecessor] = task = asyncio.create_task(self._outlive(predecessor))
+        task.add_done_callback(lambda _: managed.predecessors.pop(predecessor, None))
+        log.info("%s %d gets a successor", managed.role, managed.index)
 
-    async def _outlive(self, elder: asyncio.subprocess.Process) -> int:
-        while await self._read_word(elder):
+    async def _outlive(self, predecessor: asyncio.subprocess.Process) -> int:
+        while await self._read_word(predecessor):
             pass
-        return await elder.wait()
+        return await predecessor.wait()
 
-    async def _end(self, child: Child) -> None:
-        await asyncio.gather(*(self._end_process(child, process) for process in (child.process, *child.elders)))
+    async def _end(self, managed: ManagedProcess) -> None:
+        await asyncio.gather(*(self._end_process(managed, process) for process in (managed.process, *managed.predecessors)))
 
-    async def _end_process(self, child: Child, process: asyncio.subprocess.Process | None) -> None:
+    async def _end_process(self, managed: ManagedProcess, process: asyncio.subprocess.Process | None) -> None:
         if process is None or process.returncode is not None:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), GRACE_S)
+            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
         except TimeoutError:
-            log.warning("%s %d did not end in %.0f seconds: killed", child.role, child.index, GRACE_S)
+            log.warning("%s %d did not end in %.0f seconds: killed", managed.role, managed.index, STOP_TIMEOUT_S)
             process.kill()
             await process.wait()
 
@@ -353,15 +353,15 @@ class Supervisor:
         """Who runs now, for control's status page and for people with a process id to look up."""
         rows = [
             {
-                "role": child.role,
-                "index": child.index,
-                "pid": child.process.pid if child.process else None,
-                "since": child.since,
-                "ready": child.is_serving,
-                "restarts": child.restarts,
-                "renewals": child.renewals,
+                "role": managed.role,
+                "index": managed.index,
+                "pid": managed.process.pid if managed.process else None,
+                "since": managed.since,
+                "ready": managed.is_serving,
+                "restarts": managed.restarts,
+                "renewals": managed.renewals,
             }
-            for child in (self._control, *self._workers)
+            for managed in (self._control, *self._workers)
         ]
         try:
             write_atomically(self._settings.workers_file, json.dumps({"supervisor": os.getpid(), "workers": rows}).encode())
@@ -378,13 +378,13 @@ def tell_systemd(state: str) -> None:
         notify.sendto(state.encode(), "\0" + place[1:] if place.startswith("@") else place)
 
 
-def _ending(status: int) -> str:
+def _exit_text(status: int) -> str:
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
-def become_supervisor(settings: Settings, lock: FolderLock) -> NoReturn:
+def exec_supervisor(settings: Settings, lock: FolderLock) -> NoReturn:
     """Ends this program and starts the supervisor in its place: same process id, standard streams, umask and lock."""
-    lock.keep_over_exec()
+    lock.keep_across_exec()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "hedgerow.app.supervisor", str(settings.state)])  # noqa: S606
 
 
@@ -406,14 +406,14 @@ def _by_family(address: IPv4Address | IPv6Address) -> tuple[int, int]:
     return address.version, int(address)
 
 
-def _say_ready(settings: Settings) -> None:
+def _print_ready(settings: Settings) -> None:
     print(*ready_lines(settings, own_addresses()), sep="\n", flush=True)
 
 
 def main() -> None:
     settings = Settings.load(Path(sys.argv[1]))
     start_logs("supervisor", settings.log_level, settings.log_json)
-    sys.exit(asyncio.run(Supervisor(settings, lambda: _say_ready(settings)).run()))
+    sys.exit(asyncio.run(Supervisor(settings, lambda: _print_ready(settings)).run()))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,8 @@ from functools import lru_cache, reduce
 from pathlib import Path
 from typing import NamedTuple
 
-from hedgerow.blocklists.conditions import parse_conditions
-from hedgerow.blocklists.generation import ASKERS, URLS, Meta, Part, SourceMeta, read_meta
-from hedgerow.blocklists.locate import Line, find_host, find_network
-from hedgerow.blocklists.mapped import Layer
-from hedgerow.blocklists.name_patterns import NamePatterns
+from hedgerow.blocklists.formats.sealed import hash_expression, hash_key, host_expressions, url_expressions
+from hedgerow.blocklists.generation import DNS_RULES, URL_RULES, EntryKind, GenerationMeta, HostIndex, SourceMeta, read_meta
 from hedgerow.blocklists.names import (
     embedded_ipv4,
     host_of_key,
@@ -26,12 +23,22 @@ from hedgerow.blocklists.names import (
     rule_key,
     split_url,
 )
+from hedgerow.blocklists.patterns import HostPatternMatcher
+from hedgerow.blocklists.rule_locator import ListLine, find_host, find_network
+from hedgerow.blocklists.rule_modifiers import parse_modifiers
 from hedgerow.blocklists.rules import Origin
-from hedgerow.blocklists.seals import host_expressions, seal, seal_key, url_expressions
-from hedgerow.blocklists.urls import NOTHING, UNKNOWN, Asked, Asker, Found, Rule, UrlMatcher
-from hedgerow.blocklists.weakly import weakly
+from hedgerow.blocklists.url_matcher import (
+    NO_DETAILS,
+    NO_MATCHES,
+    CompiledUrlRule,
+    RequestDetails,
+    UrlMatcher,
+    UrlMatches,
+    UrlRequest,
+    weak_method,
+)
 
-ADS = "ads-trackers"
+ADS_CATEGORY = "ads-trackers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class UrlMatch:
     origin: Origin
 
 
-class AskerRuling(NamedTuple):
+class DnsRuleMatch(NamedTuple):
     """A rule about who asks that refuses a request, or with `target` answers a question with another address or host, and the
     categories that an exception for who asks lifts from its host."""
 
@@ -67,21 +74,21 @@ class Catalogue:
     subdomains, whichever list of that category names them.
     """
 
-    def __init__(self, generation: Path, meta: Meta) -> None:
+    def __init__(self, generation: Path, meta: GenerationMeta) -> None:
         self._generation, self._meta = generation, meta
         self.categories = meta.categories
         self.version = meta.version
         # The categories of which there is a list.
         self.listed = frozenset(source.category for source in meta.sources)
         self._bits = {name: 1 << index for index, name in enumerate(meta.categories)}
-        self._layers = [Layer.open(generation / layer.folder, meta, layer, self._bits) for layer in meta.layers]
+        self._layers = [HostIndex.open(generation / layer.folder, meta, layer, self._bits) for layer in meta.layers]
         masks = [self._bits.get(source.category, 0) for source in meta.sources]
         loaded_only = [_is_about_ads(source) for source in meta.sources]
-        self._matcher = UrlMatcher(generation / URLS, masks, loaded_only)
-        self._askers = UrlMatcher(generation / ASKERS, masks, loaded_only)
+        self._matcher = UrlMatcher(generation / URL_RULES, masks, loaded_only)
+        self._askers = UrlMatcher(generation / DNS_RULES, masks, loaded_only)
         # Whether there are rules for `judge_asker`, and some that tell clients apart.
-        self.has_asker_rules, self.tells_clients = len(self._askers) > 0, self._askers.tells_clients
-        self._patterns = NamePatterns.open(generation, masks)
+        self.has_dns_rules, self.tells_clients = len(self._askers) > 0, self._askers.tells_clients
+        self._patterns = HostPatternMatcher.open(generation, masks)
         self._sealed_by = {source.category: source.name for source in meta.sources if source.format == "sealed"}
         self._sealing = self.mask_of(self._sealed_by)
         self._has_networks = self._has_keys("!")
@@ -90,9 +97,9 @@ class Catalogue:
         has_important = any(map(any, (layer.keeps for layer in self._layers)))
         self._is_plain = not (self._patterns or self._sealing or self._has_networks or has_important)
         # Pages ask the same hosts again and again; a host that is asked for once is not worth remembering (`host_mask`).
-        self._mask_of_known = lru_cache(maxsize=8192)(weakly(self.host_mask))
-        self._host_match = lru_cache(maxsize=1024)(weakly(self._find_host_match))
-        self._lifted = lru_cache(maxsize=1024)(weakly(self._find_lifted))
+        self._mask_of_known = lru_cache(maxsize=8192)(weak_method(self.host_mask))
+        self._host_match = lru_cache(maxsize=1024)(weak_method(self._find_host_match))
+        self._lifted = lru_cache(maxsize=1024)(weak_method(self._find_lifted))
         self._made: dict[int, UrlMatch] = {}
 
     @classmethod
@@ -123,9 +130,9 @@ class Catalogue:
                 lift |= layer.lifts[number]
         if self._is_plain and ":" not in host:
             return block & ~lift
-        return self._weigh_host(host, key, block, lift)
+        return self._special_host_mask(host, key, block, lift)
 
-    def _weigh_host(self, host: str, key: str, block: int, lift: int) -> int:
+    def _special_host_mask(self, host: str, key: str, block: int, lift: int) -> int:
         """The same with what only some lists have: important names, patterns of names, networks and seals."""
         if lift:
             block, lift = self._walk(key)
@@ -156,7 +163,7 @@ class Catalogue:
     def _sealed_mask(self, expressions: Iterable[str]) -> int:
         mask = 0
         for expression in expressions:
-            mask |= self._blocks_of(seal_key(seal(expression)))
+            mask |= self._blocks_of(hash_key(hash_expression(expression)))
         return mask & self._sealing
 
     def _blocks_with(self, key: str) -> int:
@@ -182,21 +189,21 @@ class Catalogue:
         found = []
         for key, layer, number in sorted(self._keys_of(host), key=lambda found: len(found[0])):
             for entry in layer.sets[number]:
-                index, part = divmod(entry, len(Part))
+                index, part = divmod(entry, len(EntryKind))
                 source = self._meta.sources[index]
-                if part == Part.BLOCK and mask & self._bits[source.category]:
+                if part == EntryKind.BLOCK and mask & self._bits[source.category]:
                     found.append(HostMatch(source.category, source.name, host_of_key(key)))
         return tuple(found)
 
     def match_url(
-        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = UNKNOWN, lifted: int = 0
+        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: RequestDetails = NO_DETAILS, lifted: int = 0
     ) -> UrlMatch | None:
         """The first rule about URLs that matches, of the categories in `mask`. Rules about whole hosts are `host_mask`'s, those that
         hang on who asks `judge_asker`'s. Of the categories in `lifted` only important rules count."""
         return next(iter(self.match_urls(url, resource, initiator, mask, asker, lifted)), None)
 
     def match_urls(
-        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = UNKNOWN, lifted: int = 0
+        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: RequestDetails = NO_DETAILS, lifted: int = 0
     ) -> tuple[UrlMatch, ...]:
         """One matching rule for each category in `mask` that has one.
 
@@ -205,10 +212,10 @@ class Catalogue:
         parts = split_url(url)
         if parts is None:
             return ()
-        found = self._matcher.find(Asked.about(*parts, resource, initiator, asker), mask)
+        found = self._matcher.find(UrlRequest.about(*parts, resource, initiator, asker), mask)
         return self._matches(url, parts[1], found, mask, lifted)
 
-    def _matches(self, url: str, host: str, found: Found, mask: int, lifted: int = 0) -> tuple[UrlMatch, ...]:
+    def _matches(self, url: str, host: str, found: UrlMatches, mask: int, lifted: int = 0) -> tuple[UrlMatch, ...]:
         sealed = self._sealed_mask(url_expressions(url)) & mask if self._sealing & mask else 0
         if not found.blocks and not sealed:
             return ()
@@ -226,7 +233,7 @@ class Catalogue:
             return None
         canonical, host = parts
         blocked = self._mask_of_known(host) & mask
-        found = self._matcher.find(Asked.about(canonical, host, resource, initiator), mask & ~blocked, blocked)
+        found = self._matcher.find(UrlRequest.about(canonical, host, resource, initiator), mask & ~blocked, blocked)
         if found.lifted:
             blocked &= ~found.lifted | self._kept(host)
         if blocked:
@@ -238,41 +245,41 @@ class Catalogue:
                 return self._match_of(rule)
         return None
 
-    def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: Asker = UNKNOWN) -> int:
+    def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: RequestDetails = NO_DETAILS) -> int:
         """Which of the categories in `mask`, by which a host is blocked, an exception lifts from this URL of it."""
         parts = split_url(url)
-        found = NOTHING if parts is None else self._matcher.find(Asked.about(*parts, resource, initiator, asker), 0, mask)
+        found = NO_MATCHES if parts is None else self._matcher.find(UrlRequest.about(*parts, resource, initiator, asker), 0, mask)
         return found.lifted & ~self._kept(parts[1]) if parts and found.lifted else 0
 
-    def judge_asker(
-        self, asker: Asker, host: str, url: str | None = None, resource: str = "", initiator: str = "", mask: int = -1
-    ) -> AskerRuling:
+    def match_dns_rule(
+        self, asker: RequestDetails, host: str, url: str | None = None, resource: str = "", initiator: str = "", mask: int = -1
+    ) -> DnsRuleMatch:
         """What the rules with $dnstype, $client, $ctag and $dnsrewrite say, of the categories in `mask`: about the name, or a URL of it."""
         parts = None if url is None else split_url(url)
-        found = self._askers.find(Asked.about(*(parts or (f"dns://{host}/", host)), resource, initiator, asker), mask, mask)
+        found = self._askers.find(UrlRequest.about(*(parts or (f"dns://{host}/", host)), resource, initiator, asker), mask, mask)
         lifted = found.lifted & ~self._kept(host) if found.lifted else 0
         if not found.blocks:
-            return AskerRuling(None, lifted)
+            return DnsRuleMatch(None, lifted)
         by_host = self._lifted(host)
         rule = next((rule for rule in found.blocks if self._stands(rule, host, by_host)), None)
         if rule is None:
-            return AskerRuling(None, lifted)
-        return AskerRuling(self._match_of(rule), lifted, parse_conditions(rule.rule.options).rewrite)
+            return DnsRuleMatch(None, lifted)
+        return DnsRuleMatch(self._match_of(rule), lifted, parse_modifiers(rule.rule.options).rewrite)
 
-    def _stands(self, rule: Rule, host: str, lifted: int) -> bool:
+    def _stands(self, rule: CompiledUrlRule, host: str, lifted: int) -> bool:
         """Whether a rule holds for a host of which exceptions lift these categories: an important one does, but for essential names."""
         if not rule.important:
             return not rule.mask & lifted
         return not any(rule.mask & layer.spares[number] for _key, layer, number in self._keys_of(host))
 
-    def _match_of(self, rule: Rule) -> UrlMatch:
+    def _match_of(self, rule: CompiledUrlRule) -> UrlMatch:
         # A rule is decoded once and kept, so what it amounts to may be too.
         found = self._made.get(id(rule))
         if found is None:
             found = self._made[id(rule)] = self._make_match(rule)
         return found
 
-    def _make_match(self, rule: Rule) -> UrlMatch:
+    def _make_match(self, rule: CompiledUrlRule) -> UrlMatch:
         source, written = self._meta.sources[rule.source], rule.rule
         name = f"{source.name}: {written.file}" if written.file else source.name
         return UrlMatch(source.category, Origin(name, written.line, written.text))
@@ -327,28 +334,28 @@ class Catalogue:
             network = parse_network(each)
             for key in (rule_key(each, exact=True), network_key(network)) if network else ():
                 for found, layer, number in self._keys_with(key):
-                    for index, part in (divmod(entry, len(Part)) for entry in layer.sets[number]):
-                        if part == Part.BLOCK and self._meta.sources[index].category == category:
+                    for index, part in (divmod(entry, len(EntryKind)) for entry in layer.sets[number]):
+                        if part == EntryKind.BLOCK and self._meta.sources[index].category == category:
                             return self._meta.sources[index], found
         return None
 
     def _has_keys(self, prefix: str) -> bool:
         return any(layer.has_keys(prefix) for layer in self._layers)
 
-    def _keys_of(self, host: str) -> Iterator[tuple[str, Layer, int]]:
+    def _keys_of(self, host: str) -> Iterator[tuple[str, HostIndex, int]]:
         """The keys that match a host, each with its layer and the number of its set there."""
         return self._keys_with(rule_key(host, exact=True))
 
-    def _keys_with(self, key: str) -> Iterator[tuple[str, Layer, int]]:
+    def _keys_with(self, key: str) -> Iterator[tuple[str, HostIndex, int]]:
         for layer in self._layers:
             for found, number in layer.keys_with(key):
                 yield found, layer, number
 
 
-def _origin(source: SourceMeta, line: Line) -> Origin:
+def _origin(source: SourceMeta, line: ListLine) -> Origin:
     return Origin(f"{source.name}: {line.file}" if line.file else source.name, line.number, line.text)
 
 
 def _is_about_ads(source: SourceMeta) -> bool:
     """An ad blocker's rule is about what pages load, not about a page that somebody opens, unless it says so."""
-    return source.category == ADS and source.format == "adblock"
+    return source.category == ADS_CATEGORY and source.format == "adblock"

@@ -6,16 +6,23 @@ Regular expressions that lists bring are run by RE2, whose time is linear in the
 from __future__ import annotations
 
 import functools
+import itertools
+import json
 import re
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, assert_never
 
+import ahocorasick
 import re2  # type: ignore[import-untyped]
 
+from hedgerow.blocklists.generation import HOST_PATTERNS
 from hedgerow.blocklists.names import unescape
-from hedgerow.blocklists.rules import Kind, UrlRule
+from hedgerow.blocklists.rules import PatternKind, UrlRule
 
-LONGEST_REGEX = 2000
+MAX_REGEX_LENGTH = 2000
 _FRAGMENT = re.compile(r"[^*^|]+")
 _SEPARATOR = r"(?:[^\w.%-]|$)"
 _HOST_ANCHOR = r"^[a-z][a-z0-9+.-]*://(?:[^/?#:]*\.)?"
@@ -23,7 +30,7 @@ _CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]")
 _QUANTIFIER = re.compile(r"[*+?]\??|\{(\d*)(?:,\d*)?\}\??")
 
 
-class Expression(Protocol):
+class CompiledRegex(Protocol):
     """A compiled regular expression."""
 
     def search(self, text: str, /) -> object: ...
@@ -51,7 +58,7 @@ def compile_pattern(pattern: str, match_case: bool = False) -> re.Pattern[str]:
     return re.compile(start + _translate_body(body), re.ASCII | re.DOTALL)
 
 
-def compile_rest(rest: str, match_case: bool = False) -> re.Pattern[str] | None:
+def compile_after_host(rest: str, match_case: bool = False) -> re.Pattern[str] | None:
     """The same for what follows the host of a pattern `||host…`, to be matched where the host ends. None if anything matches."""
     body = unescape(rest) if match_case else unescape(rest).lower()
     return None if body.rstrip("*") in ("", "^") else re.compile(_translate_body(body), re.ASCII | re.DOTALL)
@@ -74,16 +81,16 @@ def _translate(piece: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def compile_regex(pattern: str, match_case: bool = False) -> Expression:
+def compile_regex(pattern: str, match_case: bool = False) -> CompiledRegex:
     """A list's own regular expression. Raises BadRegex."""
-    if len(pattern) > LONGEST_REGEX:
+    if len(pattern) > MAX_REGEX_LENGTH:
         raise BadRegex("a regular expression that is too long")
     options = re2.Options()
     options.log_errors = False
     options.case_sensitive = match_case
     options.max_mem = 1 << 22
     try:
-        compiled: Expression = re2.compile(pattern, options)
+        compiled: CompiledRegex = re2.compile(pattern, options)
     except re2.error:
         raise BadRegex("a regular expression that RE2 does not read") from None
     return compiled
@@ -113,14 +120,14 @@ def compile_set(patterns: Sequence[str], match_case: bool = False) -> Callable[[
 
 def compile_rule(rule: UrlRule, match_case: bool = False) -> Callable[[str], object]:
     """What is called with a text, the URL or the host as the rule's kind says, and answers with something true if it matches."""
-    if rule.kind is Kind.PATTERN:
+    if rule.kind is PatternKind.PATTERN:
         return compile_pattern(rule.pattern, match_case).search
     return compile_regex(rule.pattern, match_case).search
 
 
-def fragments(rule: UrlRule) -> list[str]:
+def literal_fragments(rule: UrlRule) -> list[str]:
     """Lower-case texts each of which stands in whatever the rule matches."""
-    if rule.kind is Kind.PATTERN:
+    if rule.kind is PatternKind.PATTERN:
         return _FRAGMENT.findall(unescape(rule.pattern).lower())
     return [run for run in regex_fragments(rule.pattern) if len(run) > 1]
 
@@ -187,3 +194,109 @@ def _end_of_group(pattern: str, place: int) -> int:
                 return place + 1
         place += 1
     return place
+
+
+_SAMPLE_HOSTS = (
+    "a.test", "www.garden.example.com", "123.invalid", "xn--bcher-kva.test",
+    "mail-2.x7q.invalid", "b4.invalid", "news.town.test", "cdn.img7.example.net",
+)  # fmt: skip
+_SAMPLE_PATHS = (
+    "index.html?q=1", "img/logo_2.png", "app/main.js", "de/news/2024-05-01",
+    "watch?v=q-7x&t=3", "a/b/c/", "~mia/", "search?query=birds+of+lisbon",
+)  # fmt: skip
+_FRONT_PAGES = tuple(f"{host}/" for host in _SAMPLE_HOSTS)
+_DEEPER_PAGES = tuple(f"{host}/{path}" for host, path in zip(_SAMPLE_HOSTS, _SAMPLE_PATHS, strict=True))
+_SAMPLE_PAGES = (_FRONT_PAGES, _DEEPER_PAGES)
+_SAMPLE_URLS = tuple(tuple(scheme + page for page in pages) for scheme, pages in itertools.product(("http://", "https://"), _SAMPLE_PAGES))
+
+
+def matches_nearly_everything(rule: UrlRule) -> bool:
+    """Whether a rule matches most hosts, or most URLs of a scheme and a kind of page, whatever the case of its letters. A rule that can
+    only match some, by its host or by the sites for which it holds, need not be asked about."""
+    groups = _samples_for(rule.kind)
+    if rule.kind is PatternKind.PATTERN:
+        # Cheaper than the expression, and enough for nearly every pattern.
+        wanted = literal_fragments(rule)
+        groups = tuple(texts for texts in groups if _is_majority(all(part in text for part in wanted) for text in texts))
+    if not groups:
+        return False
+    search = compile_rule(rule)
+    return any(_is_majority(search(text) for text in texts) for texts in groups)
+
+
+def _is_majority(matches: Iterable[object]) -> bool:
+    return sum(map(bool, matches)) > len(_SAMPLE_HOSTS) / 2
+
+
+def _samples_for(kind: PatternKind) -> Sequence[Sequence[str]]:
+    match kind:
+        case PatternKind.PATTERN | PatternKind.REGEX:
+            return _SAMPLE_URLS
+        case PatternKind.EXPRESSION:
+            return _SAMPLE_PAGES
+        case PatternKind.HOST_REGEX:
+            return (_SAMPLE_HOSTS,)
+        case _:
+            assert_never(kind)
+
+
+_MIN_FRAGMENT = 3
+"""A literal text in a pattern is worth looking for from this length."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPattern:
+    """`blocks` or `lifts` is the bit of its category."""
+
+    source: int
+    line: int
+    pattern: str
+    text: str
+    file: str
+    blocks: int
+    lifts: int
+
+
+class HostPatternMatcher:
+    """All of a generation. Raises BadRegex for a pattern that cannot be run, which no compiler lets through."""
+
+    def __init__(self, patterns: Iterable[HostPattern]) -> None:
+        found = defaultdict[str, list[HostPattern]](list)
+        for pattern in patterns:
+            fragment = max(regex_fragments(pattern.pattern), key=len, default="")
+            found[fragment if len(fragment) >= _MIN_FRAGMENT else ""].append(pattern)
+        self._always = found.pop("", [])
+        self._in_always = compile_set([each.pattern for each in self._always])
+        self._buckets = list(found.values())
+        self._automaton = ahocorasick.Automaton(ahocorasick.STORE_INTS)
+        for bucket, fragment in enumerate(found):
+            self._automaton.add_word(fragment, bucket)
+        if found:
+            self._automaton.make_automaton()
+        self._tests: dict[str, Callable[[str], Sequence[int]]] = {}
+
+    @classmethod
+    def open(cls, generation: Path, masks: Sequence[int]) -> HostPatternMatcher:
+        """`masks` are the bits of the sources' categories. Raises OSError or ValueError."""
+        rows: list[list[Any]] = json.loads((generation / HOST_PATTERNS).read_text(encoding="utf-8"))
+        return cls(
+            HostPattern(source, line, pattern, text, file, 0 if exception else masks[source], masks[source] if exception else 0)
+            for source, line, exception, pattern, text, file in rows
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self._always or self._buckets)
+
+    def matching(self, host: str) -> list[HostPattern]:
+        """The patterns that a canonical host matches."""
+        found = [self._always[number] for number in self._in_always(host)]
+        if self._buckets:
+            for bucket in {bucket for _end, bucket in self._automaton.iter(host)}:
+                found += [pattern for pattern in self._buckets[bucket] if self._test(pattern.pattern)(host)]
+        return found
+
+    def _test(self, pattern: str) -> Callable[[str], Sequence[int]]:
+        test = self._tests.get(pattern)
+        if test is None:
+            test = self._tests[pattern] = compile_set([pattern])
+        return test

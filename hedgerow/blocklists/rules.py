@@ -44,7 +44,7 @@ class Problem:
         return ": ".join(part for part in (place, self.path, self.message) if part)
 
 
-class Kind(StrEnum):
+class PatternKind(StrEnum):
     """How a pattern is to be read, and what it is held against."""
 
     PATTERN = "pattern"  # the language of ad blockers (`||host`, `|`, `*`, `^`), against the URL
@@ -68,12 +68,12 @@ class UrlRule:
     text: str
     exception: bool = False
     options: str = ""
-    kind: Kind = Kind.PATTERN
+    kind: PatternKind = PatternKind.PATTERN
     file: str = ""
 
 
 @dataclass(slots=True)
-class Parsed:
+class ParsedLines:
     """What one stretch of a list says. Hosts are canonical; all but `exact` stand for their subdomains too.
 
     `important` are those of the hosts that are blocked whatever an exception says. `networks` are index keys

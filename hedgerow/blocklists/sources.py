@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 from hedgerow.blocklists.categories import DATA
+from hedgerow.blocklists.generation import ALL_CATEGORIES
+from hedgerow.blocklists.names import parse_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def _read_public(entry: dict[str, Any], publishers: Mapping[str, str | None]) ->
     try:
         if "theirs" in data:
             data["category"] = publishers[data.pop("theirs")]
-        refresh = parse_span(str(data.pop("refresh"))) if "refresh" in data else None
+        refresh = parse_refresh_interval(str(data.pop("refresh"))) if "refresh" in data else None
         source = PublicSource(**data | {"default_for": tuple(data.get("default_for", ()))}, refresh=refresh)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a public source: {entry!r}: {error}") from error
@@ -94,13 +96,40 @@ def _read_public(entry: dict[str, Any], publishers: Mapping[str, str | None]) ->
     return source
 
 
-def parse_span(text: str) -> float:
+def parse_refresh_interval(text: str) -> float:
     """A span of time in seconds; raises ValueError.
 
-    >>> parse_span("12h"), parse_span("7d")
+    >>> parse_refresh_interval("12h"), parse_refresh_interval("7d")
     (43200.0, 604800.0)
     """
     match = re.fullmatch(r"([1-9][0-9]{0,4})\s*(m|h|d|w)", text.strip())
     if match is None:
         raise ValueError(f"'{text}' is not a span of time, such as 12h, 1d or 2w")
     return float(int(match[1]) * {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}[match[2]])
+
+
+ESSENTIAL_PROBLEM = "an essential name, which no list may block"
+_ESSENTIAL = DATA / "essential.txt"
+_POPULAR = DATA / "popular.txt"
+
+
+def essential_source() -> Source:
+    """The essential names as a list whose every name is an exception from all categories that are there to be blocked."""
+    return Source("hedgerow/essential", ALL_CATEGORIES, _ESSENTIAL, format="plain")
+
+
+@functools.cache
+def essential_hosts() -> frozenset[str]:
+    """The essential names; each stands for what is below it too."""
+    return _read_host_file(_ESSENTIAL)
+
+
+@functools.cache
+def popular_hosts() -> frozenset[str]:
+    """Well-known names that hardly any list has a reason to hold, for noticing a list gone wrong."""
+    return _read_host_file(_POPULAR)
+
+
+def _read_host_file(path: Path) -> frozenset[str]:
+    rules = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return frozenset(host for host in map(parse_host, filter(None, rules)) if host is not None)

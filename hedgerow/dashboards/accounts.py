@@ -21,26 +21,26 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from starlette.concurrency import run_in_threadpool
 
-from hedgerow.dashboards.api.control import Unfit
-from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, SessionRow, TokenRow
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.journal.accounts import AccountRow, AccountStore, NameTaken, TokenRow, WebSessionRow
 
-IDLE_S = 30 * 86400.0
+SESSION_IDLE_S = 30 * 86400.0
 """A session that nobody used for so long is over."""
-LIFE_S = 180 * 86400.0
+SESSION_LIFETIME_S = 180 * 86400.0
 """A session is over after so long in any case."""
 
-MIN_LENGTH = 10
-FREE_TRIES = 5
-WAIT_S = 30.0
-LONGEST_WAIT_S = 900.0
-LONGEST_WAIT_HERE_S = 30.0
-_WAITING_LIMIT = 8
-_TOUCH_S = 600.0
-_ADDRESSES_LIMIT = 10_000
+MIN_PASSWORD_LENGTH = 10
+FREE_ATTEMPTS = 5
+FIRST_DELAY_S = 30.0
+MAX_DELAY_S = 900.0
+MAX_LOCAL_DELAY_S = 30.0
+_MAX_PENDING_HASHES = 8
+_TOUCH_INTERVAL_S = 600.0
+_MAX_TRACKED_SOURCES = 10_000
 _RECOVERY_CODES = 8
 
 
-class Scope(StrEnum):
+class AccessScope(StrEnum):
     """One thing that an asker may do. Tokens have `read`, `metrics` or `manage`; the last holds the two others and `operate`."""
 
     OPERATE = "operate"  # see who is online and what was asked for; answer, pause, resume
@@ -58,24 +58,24 @@ class Role(StrEnum):
     OPERATOR = "operator"
 
 
-SCOPES: dict[Role, frozenset[Scope]] = {
-    Role.ADMIN: frozenset(Scope),
-    Role.PARENT: frozenset({Scope.OPERATE, Scope.READ, Scope.METRICS, Scope.MANAGE}),
-    Role.OPERATOR: frozenset({Scope.OPERATE}),
+ROLE_SCOPES: dict[Role, frozenset[AccessScope]] = {
+    Role.ADMIN: frozenset(AccessScope),
+    Role.PARENT: frozenset({AccessScope.OPERATE, AccessScope.READ, AccessScope.METRICS, AccessScope.MANAGE}),
+    Role.OPERATOR: frozenset({AccessScope.OPERATE}),
 }
-TOKEN_SCOPES: dict[str, frozenset[Scope]] = {
-    "read": frozenset({Scope.READ}),
-    "metrics": frozenset({Scope.METRICS}),
-    "manage": frozenset({Scope.OPERATE, Scope.READ, Scope.METRICS, Scope.MANAGE}),
+TOKEN_SCOPES: dict[str, frozenset[AccessScope]] = {
+    "read": frozenset({AccessScope.READ}),
+    "metrics": frozenset({AccessScope.METRICS}),
+    "manage": frozenset({AccessScope.OPERATE, AccessScope.READ, AccessScope.METRICS, AccessScope.MANAGE}),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class Principal:
     """Somebody in charge. `session` is empty for a token and for who sits at the machine before there is a password."""
 
     name: str
-    scopes: frozenset[Scope]
+    scopes: frozenset[AccessScope]
     session: str = ""
 
 
@@ -89,7 +89,7 @@ class SignInRefused(Exception):
 
 
 @dataclass(slots=True)
-class _Tries:
+class _FailedAttempts:
     failures: int = 0
     next_at: float = 0.0
 
@@ -102,9 +102,9 @@ class Accounts:
     clock: Callable[[], float] = time.time
     hasher: PasswordHasher = field(default_factory=lambda: PasswordHasher(time_cost=3, memory_cost=32768, parallelism=1))
     _accounts: dict[str, AccountRow] = field(init=False)
-    _sessions: dict[str, SessionRow] = field(init=False)
+    _sessions: dict[str, WebSessionRow] = field(init=False)
     _tokens: dict[str, TokenRow] = field(init=False)
-    _tries: dict[str, _Tries] = field(init=False, default_factory=dict)
+    _tries: dict[str, _FailedAttempts] = field(init=False, default_factory=dict)
     _last_codes: dict[str, str] = field(init=False, default_factory=dict)
     _one_at_a_time: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(1))
     _waiting: int = field(init=False, default=0)
@@ -122,30 +122,30 @@ class Accounts:
         """Whether somebody has set a password yet."""
         return bool(self._accounts)
 
-    def visitor_of_session(self, cookie: str) -> Visitor | None:
+    def principal_of_session(self, cookie: str) -> Principal | None:
         """Who holds this cookie, None where the session is over or never was."""
-        row = self._sessions.get(_hashed(cookie)) if cookie else None
+        row = self._sessions.get(_digest(cookie)) if cookie else None
         account = self._accounts.get(row.account) if row else None
         if row is None or account is None:
             return None
         now = self.clock()
-        if now - row.seen_at > IDLE_S or now - row.created_at > LIFE_S:
+        if now - row.seen_at > SESSION_IDLE_S or now - row.created_at > SESSION_LIFETIME_S:
             return None
-        if now - row.seen_at > _TOUCH_S:
+        if now - row.seen_at > _TOUCH_INTERVAL_S:
             self._sessions[row.id] = replace(row, seen_at=now)
             self.store.touch_session(row.id, now)
-        return Visitor(account.name, SCOPES[Role(account.role)], row.id)
+        return Principal(account.name, ROLE_SCOPES[Role(account.role)], row.id)
 
-    def visitor_of_token(self, token: str) -> Visitor | None:
+    def principal_of_token(self, token: str) -> Principal | None:
         """Whose token this is."""
-        row = self._tokens.get(_hashed(token))
+        row = self._tokens.get(_digest(token))
         if row is None:
             return None
-        return Visitor(f"token {row.name}", frozenset().union(*(TOKEN_SCOPES[scope] for scope in row.scopes.split())))
+        return Principal(f"token {row.name}", frozenset().union(*(TOKEN_SCOPES[scope] for scope in row.scopes.split())))
 
     async def sign_in(self, name: str, password: str, code: str, address: str, agent: str) -> str:
         """Begins a session and returns what its cookie holds. Raises `SignInRefused`."""
-        tries = self._tries.setdefault(_source(address), _Tries())
+        tries = self._tries.setdefault(_attempt_key(address), _FailedAttempts())
         wait = tries.next_at - self.clock()
         if wait > 0:
             raise SignInRefused(
@@ -161,69 +161,69 @@ class Accounts:
                 raise SignInRefused("Now enter the code from your authenticator app.", needs_code=True)
             self._count_failure(tries, address)
             raise SignInRefused("That code is not right.", needs_code=True)
-        self._tries.pop(_source(address), None)
+        self._tries.pop(_attempt_key(address), None)
         return await self._begin_session(account.name, address, agent)
 
     async def create(self, name: str, role: Role, password: str) -> None:
-        """A new account; the first one ends all tokens, which were made without a password. Raises `Unfit`."""
+        """A new account; the first one ends all tokens, which were made without a password. Raises `InvalidInput`."""
         if not re.fullmatch(r"[\w.@-]{1,40}", name):
-            raise Unfit("A name has at most 40 letters and digits, and no spaces.")
+            raise InvalidInput("A name has at most 40 letters and digits, and no spaces.")
         row = AccountRow(name, role.value, await self._hash(name, password), self.clock())
         try:
             is_first = await run_in_threadpool(self.store.add_account, row)
         except NameTaken as error:
-            raise Unfit(str(error)) from None
+            raise InvalidInput(str(error)) from None
         self._accounts[name] = row
         if is_first:
             self._tokens.clear()
 
     async def create_first(self, name: str, password: str, address: str, agent: str) -> str:
-        """The first account, which is an admin's, and its session. Raises `Unfit` where there is one already."""
+        """The first account, which is an admin's, and its session. Raises `InvalidInput` where there is one already."""
         if self.has_any:
-            raise Unfit("A password has already been set: sign in with it.")
+            raise InvalidInput("A password has already been set: sign in with it.")
         await self.create(name, Role.ADMIN, password)
         return await self._begin_session(name, address, agent)
 
     async def set_password(self, name: str, password: str) -> None:
-        """A new password; all sessions of the account are over, and its second factor stays. Raises `Unfit`."""
+        """A new password; all sessions of the account are over, and its second factor stays. Raises `InvalidInput`."""
         account = self._known(name)
         await self._change(replace(account, password=await self._hash(name, password)))
 
     async def check_password(self, name: str, password: str) -> None:
-        """Raises `Unfit` where it is not the account's."""
+        """Raises `InvalidInput` where it is not the account's."""
         if not await self._is_password(self._known(name).password, password):
-            raise Unfit("That is not your password.")
+            raise InvalidInput("That is not your password.")
 
     async def remove(self, name: str) -> None:
-        """Raises `Unfit` where it is the last admin's: somebody must be able to get in."""
+        """Raises `InvalidInput` where it is the last admin's: somebody must be able to get in."""
         self._known(name)
         others = [row for row in self._accounts.values() if row.name != name]
         if not any(row.role == Role.ADMIN for row in others):
-            raise Unfit("This is the last account of an admin.")
+            raise InvalidInput("This is the last account of an admin.")
         await run_in_threadpool(self.store.remove_account, name)
         del self._accounts[name]
         self._forget_sessions(name)
 
     async def start_totp(self, name: str, secret: str, code: str) -> tuple[str, ...]:
-        """Switches the second factor on once a code shows that the app knows the secret; returns recovery codes. Raises `Unfit`."""
+        """Switches the second factor on once a code shows that the app knows the secret; returns recovery codes. Raises `InvalidInput`."""
         if not pyotp.TOTP(secret).verify(code.replace(" ", ""), valid_window=1):
-            raise Unfit("That code is wrong. Check the clocks of both devices.")
+            raise InvalidInput("That code is wrong. Check the clocks of both devices.")
         codes = tuple(secrets.token_hex(5) for _ in range(_RECOVERY_CODES))
-        await self._change(replace(self._known(name), totp=secret, recovery=" ".join(map(_hashed, codes))))
+        await self._change(replace(self._known(name), totp=secret, recovery=" ".join(map(_digest, codes))))
         return codes
 
     async def stop_totp(self, name: str) -> None:
-        """Raises `Unfit`."""
+        """Raises `InvalidInput`."""
         await self._change(replace(self._known(name), totp="", recovery=""))
 
     def accounts(self) -> tuple[AccountRow, ...]:
         return tuple(self._accounts.values())
 
-    def sessions(self, account: str | None = None) -> tuple[SessionRow, ...]:
+    def sessions(self, account: str | None = None) -> tuple[WebSessionRow, ...]:
         """Who is signed in now."""
         now = self.clock()
         rows = (row for row in self._sessions.values() if account is None or row.account == account)
-        return tuple(row for row in rows if now - row.seen_at <= IDLE_S and now - row.created_at <= LIFE_S)
+        return tuple(row for row in rows if now - row.seen_at <= SESSION_IDLE_S and now - row.created_at <= SESSION_LIFETIME_S)
 
     async def end_session(self, session_id: str) -> None:
         await run_in_threadpool(self.store.end_session, session_id)
@@ -232,13 +232,13 @@ class Accounts:
     def tokens(self) -> tuple[TokenRow, ...]:
         return tuple(self._tokens.values())
 
-    async def make_token(self, name: str, scopes: tuple[str, ...], giver: str) -> str:
-        """Makes a script's token and returns it: it is shown once. Raises `Unfit`."""
+    async def make_token(self, name: str, scopes: tuple[str, ...], actor: str) -> str:
+        """Makes a script's token and returns it: it is shown once. Raises `InvalidInput`."""
         unknown = [scope for scope in scopes if scope not in TOKEN_SCOPES]
         if unknown or not scopes or not name.strip():
-            raise Unfit("A token needs a name and one or more of the scopes read, metrics and manage.")
+            raise InvalidInput("A token needs a name and one or more of the scopes read, metrics and manage.")
         token = "hedgerow_" + secrets.token_urlsafe(32)
-        row = TokenRow(_hashed(token), name.strip()[:80], " ".join(dict.fromkeys(scopes)), giver, self.clock())
+        row = TokenRow(_digest(token), name.strip()[:80], " ".join(dict.fromkeys(scopes)), actor, self.clock())
         await run_in_threadpool(self.store.add_token, row)
         self._tokens[row.id] = row
         return token
@@ -251,7 +251,7 @@ class Accounts:
     async def _begin_session(self, account: str, address: str, agent: str) -> str:
         cookie = secrets.token_urlsafe(32)
         now = self.clock()
-        row = SessionRow(_hashed(cookie), account, address, agent[:200], now, now)
+        row = WebSessionRow(_digest(cookie), account, address, agent[:200], now, now)
         await run_in_threadpool(self.store.add_session, row)
         self._sessions[row.id] = row
         return cookie
@@ -268,16 +268,16 @@ class Accounts:
         try:
             return self._accounts[name]
         except KeyError:
-            raise Unfit("There is no account called '%(name)s'.", name=name) from None
+            raise InvalidInput("There is no account called '%(name)s'.", name=name) from None
 
     async def _hash(self, name: str, password: str) -> str:
-        check_strength(name, password)
+        check_password_strength(name, password)
         async with self._one_at_a_time:
             return await run_in_threadpool(self.hasher.hash, password)
 
     async def _is_password(self, hashed: str, password: str) -> bool:
         """One at a time: whoever sends many tries keeps neither the memory nor the processor busy."""
-        if self._waiting >= _WAITING_LIMIT:
+        if self._waiting >= _MAX_PENDING_HASHES:
             raise SignInRefused("Too many people are signing in at the moment. Try again shortly.", 429)
         self._waiting += 1
         try:
@@ -293,43 +293,45 @@ class Accounts:
             self._last_codes[account.name] = code  # seen over somebody's shoulder, it is worth nothing
             return True
         left = account.recovery.split()
-        if _hashed(code) not in left:
+        if _digest(code) not in left:
             return False
-        left.remove(_hashed(code))
+        left.remove(_digest(code))
         spent = replace(account, recovery=" ".join(left))
         await self._change(spent)
         return True
 
-    def _count_failure(self, tries: _Tries, address: str) -> None:
+    def _count_failure(self, tries: _FailedAttempts, address: str) -> None:
         tries.failures += 1
-        longest = LONGEST_WAIT_HERE_S if address in {"127.0.0.1", "::1"} else LONGEST_WAIT_S
-        if tries.failures >= FREE_TRIES:
-            tries.next_at = self.clock() + min(longest, WAIT_S * 2 ** (tries.failures - FREE_TRIES))
-        if len(self._tries) > _ADDRESSES_LIMIT:
+        longest = MAX_LOCAL_DELAY_S if address in {"127.0.0.1", "::1"} else MAX_DELAY_S
+        if tries.failures >= FREE_ATTEMPTS:
+            tries.next_at = self.clock() + min(longest, FIRST_DELAY_S * 2 ** (tries.failures - FREE_ATTEMPTS))
+        if len(self._tries) > _MAX_TRACKED_SOURCES:
             self._tries = {key: each for key, each in self._tries.items() if each.next_at > self.clock()}
 
 
-def check_strength(name: str, password: str) -> None:
-    """Raises `Unfit` for what would be guessed at once. Length is what counts; no rule about signs (NIST SP 800-63B, 3.1.1)."""
-    if len(password) < MIN_LENGTH:
-        raise Unfit("A password needs at least %(least)s characters. Four unrelated words make a good one.", least=MIN_LENGTH)
+def check_password_strength(name: str, password: str) -> None:
+    """Raises `InvalidInput` for what would be guessed at once. Length is what counts; no rule about signs (NIST SP 800-63B, 3.1.1)."""
+    if len(password) < MIN_PASSWORD_LENGTH:
+        raise InvalidInput(
+            "A password needs at least %(least)s characters. Four unrelated words make a good one.", least=MIN_PASSWORD_LENGTH
+        )
     if len(password) > 500:
-        raise Unfit("A password can have at most 500 characters.")
+        raise InvalidInput("A password can have at most 500 characters.")
     plain = password.lower()
     if (
         len(set(plain)) < 5
         or name.lower() * 2 in plain
         or plain.rstrip("0123456789!.") in {"password", "hedgerow", "qwertyuiop", "letmein"}
     ):
-        raise Unfit("That password is too easy to guess.")
+        raise InvalidInput("That password is too easy to guess.")
 
 
-def _hashed(secret: str) -> str:
+def _digest(secret: str) -> str:
     # Of 256 random bits: no salt or slow hash would add anything.
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _source(address: str) -> str:
+def _attempt_key(address: str) -> str:
     """Whom a wait is for: an IPv6 device has a whole /64 of addresses."""
     try:
         parsed = ipaddress.ip_address(address)

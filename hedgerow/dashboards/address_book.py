@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
-from hedgerow.dashboards.api.control import Unfit
-from hedgerow.policies.reading.notices import NAME
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.policies.reading.resolve import RECEIVER_NAME
 
-ADDRESS_LIMIT = 2000
+MAX_ADDRESS_LENGTH = 2000
 
 
 class AddressBook:
@@ -37,14 +39,14 @@ class AddressBook:
         return f"{scheme}://…" if separator else ""
 
     def put(self, name: str, address: str) -> None:
-        """Keeps an address; an empty one takes it away. Raises `Unfit`."""
+        """Keeps an address; an empty one takes it away. Raises `InvalidInput`."""
         address = address.strip()
         if not address:
             self._path(name).unlink(missing_ok=True)
             return
         scheme, separator, rest = address.partition("://")
-        if not (separator and scheme.replace("+", "").isalnum() and rest) or len(address) > ADDRESS_LIMIT or not address.isprintable():
-            raise Unfit("An address starts with the type of service and ://, such as mailto:// or ntfy://.")
+        if not (separator and scheme.replace("+", "").isalnum() and rest) or len(address) > MAX_ADDRESS_LENGTH or not address.isprintable():
+            raise InvalidInput("An address starts with the type of service and ://, such as mailto:// or ntfy://.")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self._folder / f".{name}"
         try:
@@ -53,9 +55,41 @@ class AddressBook:
                 file.write(address + "\n")
             fresh.replace(self._path(name))
         except OSError as error:
-            raise Unfit("The address can't be saved: %(why)s.", why=error.strerror) from None
+            raise InvalidInput("The address can't be saved: %(why)s.", why=error.strerror) from None
 
     def _path(self, name: str) -> Path:
-        if NAME.fullmatch(name) is None:
-            raise Unfit("'%(name)s': the name of a recipient may contain lower-case letters, digits and hyphens.", name=name)
+        if RECEIVER_NAME.fullmatch(name) is None:
+            raise InvalidInput("'%(name)s': the name of a recipient may contain lower-case letters, digits and hyphens.", name=name)
         return self._folder / name
+
+
+_MAILBOX = re.compile(r"[^@\s\"<>,;:/?&#%]+@([a-z0-9-]+(?:\.[a-z0-9-]+)+)", re.IGNORECASE)
+_SERVER = re.compile(r"([a-z0-9-]+(?:\.[a-z0-9-]+)*)(?::([0-9]{1,5}))?", re.IGNORECASE)
+_IMPLICIT_TLS_PORT = "465"
+
+
+def mailbox_url(mailbox: str, password: str, server: str = "", to: str = "") -> str:
+    """The address of who gets mail at `to` (else at the mailbox itself), sent through `mailbox`, always over TLS.
+
+    `server` is HOST or HOST:PORT of its outgoing mail; where it is empty apprise knows it of large providers, and takes the mailbox's
+    domain for others. Raises `InvalidInput`.
+
+    >>> mailbox_url("ana@mail.example", "a b", "smtp.mail.example:465")
+    'mailtos://mail.example:465/?user=ana%40mail.example&pass=a%20b&from=ana%40mail.example&to=ana%40mail.example&smtp=smtp.mail.example&mode=ssl'
+    """
+    mailbox, server, to = mailbox.strip(), server.strip(), to.strip() or mailbox.strip()
+    found = _MAILBOX.fullmatch(mailbox)
+    if found is None or _MAILBOX.fullmatch(to) is None:
+        raise InvalidInput("Enter a mail address such as ana@mail.example.")
+    if not password:
+        raise InvalidInput("Enter the mailbox's password; most providers offer an app password for this.")
+    host = _SERVER.fullmatch(server) if server else None
+    if server and host is None:
+        raise InvalidInput("Enter a mail server such as smtp.mail.example, or with its port smtp.mail.example:465.")
+    fields = {"user": mailbox, "pass": password, "from": mailbox, "to": to}
+    port = ""
+    if host is not None:
+        fields["smtp"], port = host[1], host[2] or ""
+    if port == _IMPLICIT_TLS_PORT:
+        fields["mode"] = "ssl"
+    return f"mailtos://{found[1].lower()}{f':{port}' if port else ''}/?{urlencode(fields, quote_via=quote)}"

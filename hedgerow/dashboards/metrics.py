@@ -23,7 +23,7 @@ SERIES_LIMIT = 500
 """Series of one metric; what would be more is ignored and counted."""
 
 
-class Type(StrEnum):
+class MetricType(StrEnum):
     COUNTER = "counter"
     GAUGE = "gauge"
     HISTOGRAM = "histogram"
@@ -38,7 +38,7 @@ class Metric:
     """
 
     name: str
-    type: Type
+    type: MetricType
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
@@ -46,81 +46,89 @@ class Metric:
 
 
 def _by_role(name: str, help: str) -> Metric:
-    return Metric(name, Type.COUNTER, help, ("role",), from_start=(("control",), ("dns",), ("gate",), ("inspector",)))
+    return Metric(name, MetricType.COUNTER, help, ("role",), from_start=(("control",), ("dns",), ("gate",), ("inspector",)))
 
 
 METRICS: tuple[Metric, ...] = (
-    Metric("hedgerow_build_info", Type.GAUGE, "The version that runs; always 1.", ("version",)),
+    Metric("hedgerow_build_info", MetricType.GAUGE, "The version that runs; always 1.", ("version",)),
     Metric(
         "hedgerow_dns_queries_total",
-        Type.COUNTER,
+        MetricType.COUNTER,
         "DNS queries answered.",
         ("verdict", "reason", "transport"),
         from_start=(("block", "bypass", "tcp"), ("block", "bypass", "udp")),
     ),
-    Metric("hedgerow_dns_cache_hits_total", Type.COUNTER, "DNS queries answered from the cache."),
-    Metric("hedgerow_dns_cache_misses_total", Type.COUNTER, "DNS queries that had to be decided or forwarded."),
-    Metric("hedgerow_dns_cache_entries", Type.GAUGE, "Answers in the caches of all DNS workers."),
-    Metric("hedgerow_dns_cache_octets", Type.GAUGE, "Octets in the caches of all DNS workers."),
-    Metric("hedgerow_dns_queries_by_type_total", Type.COUNTER, "DNS queries answered, by their type.", ("type", "verdict")),
-    Metric("hedgerow_dns_queries_by_profile_total", Type.COUNTER, "DNS queries answered, by the asker's profile.", ("profile", "verdict")),
+    Metric("hedgerow_dns_cache_hits_total", MetricType.COUNTER, "DNS queries answered from the cache."),
+    Metric("hedgerow_dns_cache_misses_total", MetricType.COUNTER, "DNS queries that had to be decided or forwarded."),
+    Metric("hedgerow_dns_cache_entries", MetricType.GAUGE, "Answers in the caches of all DNS workers."),
+    Metric("hedgerow_dns_cache_octets", MetricType.GAUGE, "Octets in the caches of all DNS workers."),
+    Metric("hedgerow_dns_queries_by_type_total", MetricType.COUNTER, "DNS queries answered, by their type.", ("type", "verdict")),
+    Metric(
+        "hedgerow_dns_queries_by_profile_total", MetricType.COUNTER, "DNS queries answered, by the asker's profile.", ("profile", "verdict")
+    ),
     Metric(
         "hedgerow_dns_answer_seconds",
-        Type.HISTOGRAM,
+        MetricType.HISTOGRAM,
         "Seconds until a DNS query was answered, from the cache (hit) or not (miss).",
         ("cache",),
         (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
     ),
     Metric(
         "hedgerow_dns_upstream_seconds",
-        Type.HISTOGRAM,
+        MetricType.HISTOGRAM,
         "Seconds until an upstream answered.",
         ("upstream",),
         (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
     ),
     Metric(
         "hedgerow_dns_upstream_errors_total",
-        Type.COUNTER,
+        MetricType.COUNTER,
         "Queries that an upstream did not answer (timeout, error), or not properly (refused).",
         ("upstream", "outcome"),
     ),
-    Metric("hedgerow_dns_dropped_total", Type.COUNTER, "DNS messages dropped or refused without a decision.", ("cause",)),
-    Metric("hedgerow_proxy_connections_total", Type.COUNTER, "Proxy connections judged.", ("lane", "verdict")),
+    Metric("hedgerow_dns_dropped_total", MetricType.COUNTER, "DNS messages dropped or refused without a decision.", ("cause",)),
+    Metric("hedgerow_proxy_connections_total", MetricType.COUNTER, "Proxy connections judged.", ("lane", "verdict")),
     Metric(
         "hedgerow_proxy_requests_total",
-        Type.COUNTER,
+        MetricType.COUNTER,
         "Proxy requests judged.",
         ("lane", "verdict", "reason"),
         from_start=(("refuse", "block", "bypass"),),
     ),
-    Metric("hedgerow_proxy_dropped_total", Type.COUNTER, "Proxy connections and requests refused without a decision.", ("cause",)),
+    Metric("hedgerow_proxy_dropped_total", MetricType.COUNTER, "Proxy connections and requests refused without a decision.", ("cause",)),
     Metric(
         "hedgerow_proxy_passed_through_total",
-        Type.COUNTER,
+        MetricType.COUNTER,
         "Hosts that are tunnelled for a while because a client refused our certificate.",
     ),
-    Metric("hedgerow_proxy_pages_scanned_total", Type.COUNTER, "Pages whose words were weighed.", ("verdict",)),
-    Metric("hedgerow_proxy_cut_total", Type.COUNTER, "Open connections cut because the rules for them changed."),
-    Metric("hedgerow_proxy_bytes_total", Type.COUNTER, "Bytes from (in) and to (out) the clients.", ("lane", "direction")),
-    Metric("hedgerow_proxy_open_tunnels", Type.GAUGE, "Tunnels and inspected connections that are open now."),
+    Metric("hedgerow_proxy_pages_scanned_total", MetricType.COUNTER, "Pages whose words were weighed.", ("verdict",)),
+    Metric("hedgerow_proxy_cut_total", MetricType.COUNTER, "Open connections cut because the rules for them changed."),
+    Metric("hedgerow_proxy_bytes_total", MetricType.COUNTER, "Bytes from (in) and to (out) the clients.", ("lane", "direction")),
+    Metric("hedgerow_proxy_open_tunnels", MetricType.GAUGE, "Tunnels and inspected connections that are open now."),
     _by_role("hedgerow_worker_restarts_total", "Workers that ended and were started anew."),
     _by_role("hedgerow_worker_renewals_total", "Workers that grew old or large and handed over to a new one."),
     _by_role("hedgerow_events_dropped_total", "Events not remembered: a queue or the disk was full."),
-    Metric("hedgerow_policy_loads_total", Type.COUNTER, "Loads of the policy file.", ("result",), from_start=(("failure",), ("success",))),
-    Metric("hedgerow_policy_loaded_timestamp_seconds", Type.GAUGE, "When the policy in force was loaded, in seconds since the epoch."),
-    Metric("hedgerow_list_domains", Type.GAUGE, "Domains in the lists of a category.", ("category",)),
-    Metric("hedgerow_list_age_seconds", Type.GAUGE, "Seconds since a list was last fetched or written.", ("source",)),
-    Metric("hedgerow_access_requests_open", Type.GAUGE, "Requests for access that wait for an answer."),
-    Metric("hedgerow_state_free_bytes", Type.GAUGE, "Bytes left on the disk that holds the state."),
+    Metric(
+        "hedgerow_policy_loads_total", MetricType.COUNTER, "Loads of the policy file.", ("result",), from_start=(("failure",), ("success",))
+    ),
+    Metric(
+        "hedgerow_policy_loaded_timestamp_seconds", MetricType.GAUGE, "When the policy in force was loaded, in seconds since the epoch."
+    ),
+    Metric("hedgerow_list_domains", MetricType.GAUGE, "Domains in the lists of a category.", ("category",)),
+    Metric("hedgerow_list_age_seconds", MetricType.GAUGE, "Seconds since a list was last fetched or written.", ("source",)),
+    Metric("hedgerow_access_requests_open", MetricType.GAUGE, "Requests for access that wait for an answer."),
+    Metric("hedgerow_state_free_bytes", MetricType.GAUGE, "Bytes left on the disk that holds the state."),
     Metric(
         "hedgerow_certificate_expires_timestamp_seconds",
-        Type.GAUGE,
+        MetricType.GAUGE,
         "When a certificate expires, in seconds since the epoch: the CA's (ca), the pages' under it (pages), the policy's own (files).",
         ("certificate",),
     ),
-    Metric("hedgerow_budgets", Type.GAUGE, "Budgets of today, by what is left: plenty, little (15 minutes or less), none.", ("state",)),
-    Metric("hedgerow_notices_waiting", Type.GAUGE, "Notices that wait to be sent."),
-    Metric("hedgerow_metrics_ignored_total", Type.COUNTER, "Reports of an undeclared metric, wrong labels or too many series."),
+    Metric(
+        "hedgerow_budgets", MetricType.GAUGE, "Budgets of today, by what is left: plenty, little (15 minutes or less), none.", ("state",)
+    ),
+    Metric("hedgerow_notices_waiting", MetricType.GAUGE, "Notices that wait to be sent."),
+    Metric("hedgerow_metrics_ignored_total", MetricType.COUNTER, "Reports of an undeclared metric, wrong labels or too many series."),
 )
 
 type Labels = tuple[str, ...]
@@ -133,7 +141,7 @@ class UndeclaredMetric(KeyError):
 
 
 @dataclass(slots=True)
-class _Sums:
+class _SampleSeries:
     """What has been reported of one sample name, such as a histogram's `_bucket`."""
 
     declared: Metric
@@ -161,7 +169,7 @@ class Metrics(Collector):
         if sums is None:
             return
         labels = _normal(name, labels)
-        is_sane = sums.declared.type is not Type.GAUGE and 0 <= value < math.inf
+        is_sane = sums.declared.type is not MetricType.GAUGE and 0 <= value < math.inf
         if is_sane and (labels in sums.totals or len(sums.totals) < SERIES_LIMIT):
             sums.totals[labels] = sums.totals.get(labels, 0.0) + value
         else:
@@ -173,7 +181,7 @@ class Metrics(Collector):
         if sums is None:
             return
         levels = sums.levels[worker]
-        is_sane = sums.declared.type is Type.GAUGE and not math.isnan(value)
+        is_sane = sums.declared.type is MetricType.GAUGE and not math.isnan(value)
         if is_sane and (labels in levels or len(levels) < SERIES_LIMIT):
             levels[labels] = value
         else:
@@ -218,7 +226,7 @@ class Metrics(Collector):
                 self._add_samples(family, name, self._sums[name], sums.labels)
             yield family
 
-    def _add_samples(self, family: Family, name: str, sums: _Sums, label_names: tuple[str, ...]) -> None:
+    def _add_samples(self, family: Family, name: str, sums: _SampleSeries, label_names: tuple[str, ...]) -> None:
         values = dict(sums.totals)
         for levels in sums.levels.values():
             for labels, level in levels.items():
@@ -232,7 +240,7 @@ class Metrics(Collector):
         for labels in sorted(values, key=order):
             family.add_sample(name, dict(zip(label_names, labels, strict=True)), values[labels])
 
-    def _find(self, name: str, labels: Labels) -> _Sums | None:
+    def _find(self, name: str, labels: Labels) -> _SampleSeries | None:
         sums = self._sums.get(name)
         if sums is None or len(sums.labels) != len(labels) or not _is_declared_bucket(sums, name, labels):
             self._ignore(name)
@@ -246,13 +254,13 @@ class Metrics(Collector):
         totals[()] = totals.get((), 0.0) + 1
 
 
-def _samples_of(metric: Metric) -> Iterator[tuple[str, _Sums]]:
-    if metric.type is Type.HISTOGRAM:
-        yield f"{metric.name}_bucket", _Sums(metric, (*metric.labels, "le"))
-        yield f"{metric.name}_sum", _Sums(metric, metric.labels)
-        yield f"{metric.name}_count", _Sums(metric, metric.labels)
+def _samples_of(metric: Metric) -> Iterator[tuple[str, _SampleSeries]]:
+    if metric.type is MetricType.HISTOGRAM:
+        yield f"{metric.name}_bucket", _SampleSeries(metric, (*metric.labels, "le"))
+        yield f"{metric.name}_sum", _SampleSeries(metric, metric.labels)
+        yield f"{metric.name}_count", _SampleSeries(metric, metric.labels)
     else:
-        yield metric.name, _Sums(metric, metric.labels)
+        yield metric.name, _SampleSeries(metric, metric.labels)
 
 
 def _bound(bound: float) -> str:
@@ -264,7 +272,7 @@ def _bound(bound: float) -> str:
     return "+Inf" if math.isinf(bound) else repr(float(bound))
 
 
-def _is_declared_bucket(sums: _Sums, name: str, labels: Labels) -> bool:
+def _is_declared_bucket(sums: _SampleSeries, name: str, labels: Labels) -> bool:
     if not name.endswith("_bucket"):
         return True
     try:

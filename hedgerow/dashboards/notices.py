@@ -16,12 +16,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.dashboards.address_book import AddressBook
-from hedgerow.dashboards.api.control import Unfit
-from hedgerow.dashboards.pages.languages import Language, language, message
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.reports import Report
+from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.outbox import NoticeRow, Outbox
 from hedgerow.policies.model import Policy
-from hedgerow.policies.notices import Receiver, Topic
+from hedgerow.policies.notices import NoticeTopic, Receiver
 from hedgerow.policies.times.schedule import state_at
 
 log = logging.getLogger("hedgerow.notices")
@@ -29,22 +29,22 @@ log = logging.getLogger("hedgerow.notices")
 REPORT = "report"
 GAP_S, LONGEST_GAP_S = 60.0, 3600.0
 RETRY_S, LONGEST_RETRY_S, GIVE_UP_S = 60.0, 3600.0, 2 * 86400.0
-LINES_LIMIT = 20
+MAX_LINES = 20
 
-SILENCE_S: Mapping[Topic, float] = {
-    Topic.REQUEST: 3600.0,
-    Topic.BYPASS: 86400.0,
-    Topic.REFUSED: 86400.0,
-    Topic.NEW_DEVICE: 86400.0,
-    Topic.LIST_HELD: 7 * 86400.0,
-    Topic.UPDATE_FAILED: 86400.0,
-    Topic.BUDGET: 86400.0,
-    Topic.TROUBLE: 6 * 3600.0,
+REPEAT_AFTER_S: Mapping[NoticeTopic, float] = {
+    NoticeTopic.REQUEST: 3600.0,
+    NoticeTopic.BYPASS: 86400.0,
+    NoticeTopic.REFUSED: 86400.0,
+    NoticeTopic.NEW_DEVICE: 86400.0,
+    NoticeTopic.LIST_HELD: 7 * 86400.0,
+    NoticeTopic.UPDATE_FAILED: 86400.0,
+    NoticeTopic.BUDGET: 86400.0,
+    NoticeTopic.TROUBLE: 6 * 3600.0,
 }
 """For how long the same is not told again: a program that tries a way round the filter does so every minute."""
 
 
-type Say = Callable[[Language], str]
+type LocalizedText = Callable[[Language], str]
 """What a notice says to somebody who reads a language."""
 
 
@@ -52,18 +52,18 @@ type Say = Callable[[Language], str]
 class Notice:
     """Something to tell. `key` says what it is of: equal ones are one notice."""
 
-    topic: Topic
+    topic: NoticeTopic
     key: str
-    say: Say
+    say: LocalizedText
 
 
-def sentence(text: str, /, **values: object) -> Say:
+def localized(text: str, /, **values: object) -> LocalizedText:
     """A message of the catalogues with its values."""
     return lambda reader: reader.gettext(text, **values)
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class OutgoingMessage:
     """What a service is given: plain text, or HTML with the same as a file beside it. `address` is a secret."""
 
     address: str
@@ -92,29 +92,29 @@ class TestResult:
     problem: str
 
 
-type Send = Callable[[Message], Awaitable[str]]
+type SendMessage = Callable[[OutgoingMessage], Awaitable[str]]
 """Gives a message to its service, within a time of its own; what went wrong in one sentence, empty for nothing."""
 
 type MakeReport = Callable[[Language], Report]
 """Makes the weekly report in a language; waits for the disk."""
 
 
-class NoticeDesk:
+class NoticeDispatcher:
     """Takes notices and sends them in time. `tell` only appends; `run` does the rest, on control's event loop."""
 
     def __init__(
-        self, outbox: Outbox, book: AddressBook, policy: Callable[[], Policy], send: Send, report: MakeReport,
+        self, outbox: Outbox, book: AddressBook, policy: Callable[[], Policy], send: SendMessage, report: MakeReport,
         *, link: Callable[[], str] = str, clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self.outbox, self.book = outbox, book
         self._policy, self._send, self._report, self._link, self._clock = policy, send, report, link, clock
-        self._told: list[Notice] = []
-        self._busy: dict[str, asyncio.Task[None]] = {}
+        self._queue: list[Notice] = []
+        self._sending: dict[str, asyncio.Task[None]] = {}
 
-    def tell(self, notices: Iterable[Notice]) -> None:
+    def enqueue(self, notices: Iterable[Notice]) -> None:
         """Takes what there is to tell, and never waits."""
-        self._told += notices
-        del self._told[:-1000]
+        self._queue += notices
+        del self._queue[:-1000]
 
     async def run(self, interval: float = 1.0) -> None:
         """Sends in time, until cancelled. A receiver whose service does not answer holds up nobody else."""
@@ -123,25 +123,25 @@ class NoticeDesk:
                 await self.step()
                 await asyncio.sleep(interval)
         finally:
-            for task in self._busy.values():
+            for task in self._sending.values():
                 task.cancel()
-            await asyncio.gather(*self._busy.values(), return_exceptions=True)
+            await asyncio.gather(*self._sending.values(), return_exceptions=True)
 
     async def step(self) -> None:
         """Puts what was told into the outbox, and begins to send what is due."""
-        policy, told, self._told = self._policy(), self._told, []
+        policy, told, self._queue = self._policy(), self._queue, []
         try:
             await asyncio.to_thread(self._put, policy, told)
         except DatabaseError as error:
             log.warning("%d notices can't be kept: %s", len(told), error.orig)
         for receiver in policy.notices.values():
-            if receiver.name not in self._busy and self._has_address(receiver):
-                task = self._busy[receiver.name] = asyncio.create_task(self._serve(receiver, policy))
-                task.add_done_callback(lambda _task, name=receiver.name: self._busy.pop(name, None))  # type: ignore[misc]
+            if receiver.name not in self._sending and self._has_address(receiver):
+                task = self._sending[receiver.name] = asyncio.create_task(self._serve(receiver, policy))
+                task.add_done_callback(lambda _task, name=receiver.name: self._sending.pop(name, None))  # type: ignore[misc]
 
-    async def settle(self) -> None:
+    async def wait_until_sent(self) -> None:
         """Waits until nothing is being sent."""
-        await asyncio.gather(*self._busy.values())
+        await asyncio.gather(*self._sending.values())
 
     def _has_address(self, receiver: Receiver) -> bool:
         return self.book.has(receiver.name)
@@ -151,7 +151,7 @@ class NoticeDesk:
             for notice in told:
                 if notice.topic in receiver.about:
                     text = notice.say(language(receiver.language))
-                    self.outbox.put(receiver.name, notice.topic, notice.key, text, SILENCE_S[notice.topic])
+                    self.outbox.put(receiver.name, notice.topic, notice.key, text, REPEAT_AFTER_S[notice.topic])
             if receiver.report is not None:
                 due = receiver.report.last_before(self._clock(), ZoneInfo(policy.network.timezone))
                 last = self.outbox.last_of(receiver.name, REPORT)
@@ -170,7 +170,7 @@ class NoticeDesk:
     def _due(self, receiver: Receiver, policy: Policy) -> tuple[NoticeRow, ...]:
         now = self._clock()
         waiting = self.outbox.waiting(receiver.name)
-        return due(receiver, waiting, self.outbox.sent_at(receiver.name, now - 86400), ZoneInfo(policy.network.timezone), now)
+        return due_notices(receiver, waiting, self.outbox.sent_at(receiver.name, now - 86400), ZoneInfo(policy.network.timezone), now)
 
     async def _deliver(self, receiver: Receiver, rows: tuple[NoticeRow, ...]) -> None:
         ids = [row.id for row in rows]
@@ -185,15 +185,15 @@ class NoticeDesk:
         log.warning("%s could not be sent a notice: %s", receiver.name, problem)
         await asyncio.to_thread(self.outbox.mark_failed, ids, problem, None if is_over else next_at)
 
-    async def _message(self, receiver: Receiver, rows: tuple[NoticeRow, ...]) -> Message:
+    async def _message(self, receiver: Receiver, rows: tuple[NoticeRow, ...]) -> OutgoingMessage:
         address, reader = self.book.address(receiver.name), language(receiver.language)
         if rows[0].topic != REPORT:
-            return Message(address, title_of(rows, reader), body_of(rows, self._link(), reader))
+            return OutgoingMessage(address, message_title(rows, reader), message_body(rows, self._link(), reader))
         report = await asyncio.to_thread(self._report, reader)
-        return Message(address, f"Hedgerow: {reader.gettext('The week at home')}", report.text, report.html)
+        return OutgoingMessage(address, f"Hedgerow: {reader.gettext('The week at home')}", report.text, report.html)
 
     async def test(self, name: str | None = None) -> tuple[TestResult, ...]:
-        """Sends one notice at once, to a receiver or to all of them, quiet hours or not. Raises `Unfit` for an unknown name."""
+        """Sends one notice at once, to a receiver or to all of them, quiet hours or not. Raises `InvalidInput` for an unknown name."""
         known = self._policy().notices
         if name is not None:
             self._check(name)
@@ -205,10 +205,10 @@ class NoticeDesk:
             return TestResult(name, message("It does not have an address yet."))
         reader = language(self._policy().notices[name].language)
         title, text = reader.gettext("A test"), reader.gettext("This is a test: notices reach you here.")
-        return TestResult(name, await self._send(Message(self.book.address(name), f"Hedgerow: {title}", f"{text}\n{self._link()}")))
+        return TestResult(name, await self._send(OutgoingMessage(self.book.address(name), f"Hedgerow: {title}", f"{text}\n{self._link()}")))
 
     def set_address(self, name: str, address: str) -> None:
-        """Where a receiver is reached from now on; an empty address is none. Raises `Unfit`."""
+        """Where a receiver is reached from now on; an empty address is none. Raises `InvalidInput`."""
         self._check(name)
         self.book.put(name, address)
 
@@ -226,25 +226,27 @@ class NoticeDesk:
     def _check(self, name: str) -> None:
         known = self._policy().notices
         if name not in known:
-            raise Unfit("There is no notice recipient called '%(name)s'.", name=name)
+            raise InvalidInput("There is no notice recipient called '%(name)s'.", name=name)
 
 
-def due(receiver: Receiver, waiting: Iterable[NoticeRow], sent: tuple[float, ...], zone: ZoneInfo, now: float) -> tuple[NoticeRow, ...]:
+def due_notices(
+    receiver: Receiver, waiting: Iterable[NoticeRow], sent: tuple[float, ...], zone: ZoneInfo, now: float
+) -> tuple[NoticeRow, ...]:
     """What goes out at `now`. `sent` is when messages went out in the last day, the latest first."""
     if receiver.quiet is not None and state_at(receiver.quiet, zone, now).active:
         return ()
-    if sent and now - sent[0] < gap(sum(now - at < LONGEST_GAP_S for at in sent)) and sent[0] <= now:
+    if sent and now - sent[0] < send_interval(sum(now - at < LONGEST_GAP_S for at in sent)) and sent[0] <= now:
         return ()
     digested = receiver.digest.last_before(now, zone) if receiver.digest is not None else now
     return tuple(
-        row for row in waiting if row.next_at <= now and (row.topic in (Topic.REQUEST, REPORT) or row.at <= digested)
+        row for row in waiting if row.next_at <= now and (row.topic in (NoticeTopic.REQUEST, REPORT) or row.at <= digested)
     )  # fmt: skip
 
 
-def gap(messages: int) -> float:
+def send_interval(messages: int) -> float:
     """Seconds until the next message, after so many in the last hour.
 
-    >>> [gap(number) for number in (1, 2, 3, 20)]
+    >>> [send_interval(number) for number in (1, 2, 3, 20)]
     [60.0, 120.0, 240.0, 3600.0]
     """
     return min(GAP_S * 2.0 ** min(messages - 1, 10), LONGEST_GAP_S)
@@ -257,18 +259,18 @@ def batches(rows: tuple[NoticeRow, ...]) -> list[tuple[NoticeRow, ...]]:
     return [batch for batch in (notices, reports) if batch]
 
 
-def title_of(rows: tuple[NoticeRow, ...], reader: Language) -> str:
+def message_title(rows: tuple[NoticeRow, ...], reader: Language) -> str:
     first = rows[0].text.partition("\n")[0]
     several = reader.ngettext("%(count)s notice", "%(count)s notices", len(rows))
     return f"Hedgerow: {first[:100] if len(rows) == 1 else several}"
 
 
-def body_of(rows: tuple[NoticeRow, ...], link: str, reader: Language) -> str:
+def message_body(rows: tuple[NoticeRow, ...], link: str, reader: Language) -> str:
     """The texts as lines of plain text, and where to look."""
-    lines = [f"- {row.text}{_times(row.count, reader)}" for row in rows[:LINES_LIMIT]]
-    more = [reader.gettext("and %(count)s more.", count=len(rows) - LINES_LIMIT)] if len(rows) > LINES_LIMIT else []
+    lines = [f"- {row.text}{_repeat_suffix(row.count, reader)}" for row in rows[:MAX_LINES]]
+    more = [reader.gettext("and %(count)s more.", count=len(rows) - MAX_LINES)] if len(rows) > MAX_LINES else []
     return "\n".join([*lines, *more, *([f"\n{link}"] if link else [])])
 
 
-def _times(count: int, reader: Language) -> str:
+def _repeat_suffix(count: int, reader: Language) -> str:
     return f" ({reader.ngettext('%(count)s time', '%(count)s times', count)})" if count > 1 else ""

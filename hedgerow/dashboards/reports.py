@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from babel.dates import format_skeleton
 
-from hedgerow.dashboards.pages import words
-from hedgerow.dashboards.pages.languages import Language, message
-from hedgerow.dashboards.pages.templating import environment
-from hedgerow.journal.read import Reader, RequestRow, UseCount, WhyCount
+from hedgerow.dashboards.templating import make_environment
+from hedgerow.dashboards.words import labels
+from hedgerow.dashboards.words.languages import Language, message
+from hedgerow.journal.reader import HourlyReasonCount, JournalReader, RequestRow, UsageCount
+from hedgerow.policies.activity import REPORT_TOPICS
 from hedgerow.policies.model import Policy, Privacy, Reason, Verdict
-from hedgerow.policies.times.activity import TOPICS
 
 WEEK_S = 7 * 86400.0
 _TOPICS = 6
@@ -44,7 +44,7 @@ class Report(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ReportLine:
     """Something in this week and in the one before, as minutes or as a count; `share` is this week's of the longest bar, 0 to 100."""
 
     what: str
@@ -58,46 +58,46 @@ class PersonReport:
     """One person's week. `time` is by topic, `total` in all (None: nobody counted); `days` are what was blocked on each day."""
 
     name: str
-    total: Line | None
-    time: tuple[Line, ...]
-    blocked: tuple[Line, ...]
+    total: ReportLine | None
+    time: tuple[ReportLine, ...]
+    blocked: tuple[ReportLine, ...]
     background: int
     requests: tuple[RequestRow, ...]
-    days: tuple[Line, ...]
+    days: tuple[ReportLine, ...]
     questions: tuple[str, ...]
 
 
-def weekly_report(journal: Reader, policy: Policy, now: float, reader: Language) -> Report:
+def weekly_report(journal: JournalReader, policy: Policy, now: float, reader: Language) -> Report:
     """The report on the seven days before `now`, for somebody who reads this language."""
-    where = words.zone(policy.network.timezone)
-    counts, use = journal.why_counts(now - 2 * WEEK_S), journal.use(now - 2 * WEEK_S)
+    where = labels.zone(policy.network.timezone)
+    counts, use = journal.hourly_reasons(now - 2 * WEEK_S), journal.use(now - 2 * WEEK_S)
     requests = [row for row in journal.requests(None, limit=1000) if row.last_at >= now - WEEK_S]
-    told = [name for name in policy.people if _may_be_told(policy, name)]
+    told = [name for name in policy.people if _may_report(policy, name)]
     people = tuple(_person(name, policy, counts, use, requests, now, reader) for name in told)
-    templates = environment(reader)
+    templates = make_environment(reader)
     values = {
         "people": people,
-        "silent": [name for name in policy.people if not _may_be_told(policy, name)],
+        "silent": [name for name in policy.people if not _may_report(policy, name)],
         "since": _day(now - WEEK_S, policy, reader),
         "until": _day(now, policy, reader),
         "clock": lambda at: reader.clock(at, now, where),
-        "minutes": minutes_words,
+        "minutes": format_minutes,
         "answers": {state: reader.gettext(text) for state, text in _ANSWERS.items()},
     }
     text = templates.overlay(autoescape=False).get_template("report.txt").render(values)
     return Report(text, templates.get_template("report.html").render(values), people)
 
 
-def minutes_words(minutes: int) -> str:
+def format_minutes(minutes: int) -> str:
     """An amount of time.
 
-    >>> minutes_words(0), minutes_words(45), minutes_words(125)
+    >>> format_minutes(0), format_minutes(45), format_minutes(125)
     ('0 min', '45 min', '2 h 05 min')
     """
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _may_be_told(policy: Policy, name: str) -> bool:
+def _may_report(policy: Policy, name: str) -> bool:
     person = policy.people[name]
     layers = (person.rules, policy.household, policy.profiles[person.profile].rules)
     privacy = next((rules.privacy for rules in layers if rules.privacy is not None), Privacy.CATEGORY)
@@ -105,11 +105,11 @@ def _may_be_told(policy: Policy, name: str) -> bool:
 
 
 def _person(
-    name: str, policy: Policy, counts: Iterable[WhyCount], use: Iterable[UseCount], requests: list[RequestRow], now: float,
+    name: str, policy: Policy, counts: Iterable[HourlyReasonCount], use: Iterable[UsageCount], requests: list[RequestRow], now: float,
     reader: Language,
 ) -> PersonReport:  # fmt: skip
     devices = {device.id for device in policy.devices.values() if device.person == name}
-    border, midnight = int((now - WEEK_S) // 3600), words.midnight_before(now, words.zone(policy.network.timezone))
+    border, midnight = int((now - WEEK_S) // 3600), labels.midnight_before(now, labels.zone(policy.network.timezone))
     this_week: Counter[tuple[Reason, str]] = Counter()
     last_week: Counter[tuple[Reason, str]] = Counter()
     by_day: Counter[int] = Counter()
@@ -124,39 +124,42 @@ def _person(
         if row.hour >= border:
             by_day[int((row.hour * 3600 - midnight) // 86400)] += row.count
     keys = sorted((this_week + last_week), key=lambda key: (-this_week[key], -last_week[key]))[:_TOPICS]
-    blocked = with_shares([Line(words.reason_words(*key, reader), this_week[key], last_week[key]) for key in keys])
-    days = [Line(_day(midnight + offset * 86400 + 43200, policy, reader), by_day[offset], 0) for offset in range(-6, 1)]
+    blocked = with_bar_lengths([ReportLine(labels.reason_text(*key, reader), this_week[key], last_week[key]) for key in keys])
+    days = [ReportLine(_day(midnight + offset * 86400 + 43200, policy, reader), by_day[offset], 0) for offset in range(-6, 1)]
     mine = tuple(row for row in requests if row.person == name or row.device in devices)
     total, time = _time(name, use, border, reader)
     return PersonReport(
-        name, total, time, blocked, background, mine, with_shares(days), questions(name, time, blocked, mine, reader)
+        name, total, time, blocked, background, mine, with_bar_lengths(days), conversation_starters(name, time, blocked, mine, reader)
     )  # fmt: skip
 
 
-def _time(name: str, use: Iterable[UseCount], border: int, reader: Language) -> tuple[Line | None, tuple[Line, ...]]:
+def _time(name: str, use: Iterable[UsageCount], border: int, reader: Language) -> tuple[ReportLine | None, tuple[ReportLine, ...]]:
     """A person's minutes, in all and by topic."""
     sums: Counter[tuple[str, bool]] = Counter()
     for row in use:
         if row.account == f"person:{name}":
             sums[row.subject, row.hour >= border] += row.minutes
-    lines = [Line(words.title_of(topic, reader), sums[f"category:{topic}", True], sums[f"category:{topic}", False]) for topic in TOPICS]
+    lines = [
+        ReportLine(labels.title_of(topic, reader), sums[f"category:{topic}", True], sums[f"category:{topic}", False])
+        for topic in REPORT_TOPICS
+    ]
     lines = sorted((line for line in lines if line.now or line.before), key=lambda line: (-line.now, -line.before))
-    total = Line("", sums["", True], sums["", False])
-    return (total if total.now or total.before else None), with_shares(lines)
+    total = ReportLine("", sums["", True], sums["", False])
+    return (total if total.now or total.before else None), with_bar_lengths(lines)
 
 
-def with_shares(lines: list[Line]) -> tuple[Line, ...]:
+def with_bar_lengths(lines: list[ReportLine]) -> tuple[ReportLine, ...]:
     """The lines with the lengths of their bars.
 
-    >>> [line.share for line in with_shares([Line("a", 10, 0), Line("b", 5, 20), Line("c", 0, 1)])]
+    >>> [line.share for line in with_bar_lengths([ReportLine("a", 10, 0), ReportLine("b", 5, 20), ReportLine("c", 0, 1)])]
     [100, 50, 0]
     """
     longest = max((line.now for line in lines), default=0) or 1
-    return tuple(Line(line.what, line.now, line.before, round(100 * line.now / longest)) for line in lines)
+    return tuple(ReportLine(line.what, line.now, line.before, round(100 * line.now / longest)) for line in lines)
 
 
-def questions(
-    name: str, time: tuple[Line, ...], blocked: tuple[Line, ...], requests: tuple[RequestRow, ...], reader: Language
+def conversation_starters(
+    name: str, time: tuple[ReportLine, ...], blocked: tuple[ReportLine, ...], requests: tuple[RequestRow, ...], reader: Language
 ) -> tuple[str, ...]:
     """Three to begin a talk with: about wishes first, never about guilt."""
     found = []
@@ -180,5 +183,5 @@ def questions(
 
 
 def _day(at: float, policy: Policy, reader: Language) -> str:
-    moment = datetime.fromtimestamp(at, words.zone(policy.network.timezone))
+    moment = datetime.fromtimestamp(at, labels.zone(policy.network.timezone))
     return str(format_skeleton("MMMEd", moment, locale=reader.locale))

@@ -12,12 +12,12 @@ from struct import pack
 from typing import Final, NamedTuple
 
 from hedgerow.dns import wire
-from hedgerow.dns.explanations import NO_REACHABLE_AUTHORITY, STALE, STALE_NXDOMAIN, Explanation, explain_block
+from hedgerow.dns.extended_errors import NO_REACHABLE_AUTHORITY, STALE, STALE_NXDOMAIN, ExtendedError, block_error
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.wire import Query, Record
 from hedgerow.policies.model import Decision
-from hedgerow.policies.resolver_settings import BlockedAnswer
+from hedgerow.policies.network import BlockedAnswer
 
 BLOCKED_TTL: Final = 10
 MAX_TTL: Final = 86_400
@@ -50,10 +50,10 @@ class Draft(NamedTuple):
     lifetime: float = 0.0
     ceiling: int = MAX_TTL
     authentic: bool = False
-    ede: Explanation | None = None
+    ede: ExtendedError | None = None
 
 
-class Rendered(NamedTuple):
+class RenderedAnswer(NamedTuple):
     """A finished answer around the asker's own id and question: id + head + question + tail. `ttls` offsets are into the tail."""
 
     head: bytes
@@ -61,7 +61,7 @@ class Rendered(NamedTuple):
     ttls: tuple[tuple[int, int], ...]
 
 
-def render(query: Query, draft: Draft) -> Rendered:
+def render(query: Query, draft: Draft) -> RenderedAnswer:
     """Fit the draft to the query: its flags, its EDNS, its size; what does not fit is cut and marked TC (RFC 2181, section 9)."""
     opt = b""
     if query.edns is not None:
@@ -77,7 +77,7 @@ def render(query: Query, draft: Draft) -> Rendered:
     wants_authentic = query.data[3] & 0x20 or (query.edns is not None and query.edns.dnssec)
     authentic = draft.authentic and bool(wants_authentic)
     flags = _flags(query.data, draft.rcode, truncated=truncated, authentic=authentic)
-    return Rendered(_head(flags, answers, authority, 1 if opt else 0), body + opt, ttls)
+    return RenderedAnswer(_head(flags, answers, authority, 1 if opt else 0), body + opt, ttls)
 
 
 @lru_cache(maxsize=256)
@@ -100,16 +100,16 @@ def error(data: bytes, rcode: int, question_end: int = wire.HEADER) -> bytes:
 
 def blocked(query: Query, decision: Decision, how: BlockedAnswer = BlockedAnswer.ZERO, page: tuple[str, ...] = ()) -> Draft:
     """0.0.0.0 and ::, or NXDOMAIN, or the addresses of the block page; nothing for other types. For ten seconds at a time."""
-    ede = explain_block(decision)
+    ede = block_error(decision)
     if how is BlockedAnswer.NXDOMAIN:
-        return no_such_data(wire.NXDOMAIN, ede)
+        return negative(wire.NXDOMAIN, ede)
     if query.qtype not in (wire.A, wire.AAAA):
-        return no_such_data(ede=ede)
+        return negative(ede=ede)
     texts = page if how is BlockedAnswer.PAGE and page else ("0.0.0.0", "::")  # noqa: S104
     return addresses(query, texts, BLOCKED_TTL)._replace(ede=ede)
 
 
-def no_such_data(rcode: int = wire.NOERROR, ede: Explanation | None = None) -> Draft:
+def negative(rcode: int = wire.NOERROR, ede: ExtendedError | None = None) -> Draft:
     """NODATA, or NXDOMAIN, of our own making, with an SOA so that it is cached (RFC 2308)."""
     body = wire.record_bytes(wire.QUESTION_POINTER, wire.SOA, BLOCKED_TTL, _LOCAL_SOA)
     return Draft(rcode, 0, 1, body, ((6, int(BLOCKED_LIFETIME)),), BLOCKED_LIFETIME, BLOCKED_TTL, ede=ede)
@@ -118,10 +118,10 @@ def no_such_data(rcode: int = wire.NOERROR, ede: Explanation | None = None) -> D
 def addresses(query: Query, texts: Iterable[str], ceiling: int) -> Draft:
     """The addresses that have the asked type; NODATA if none has."""
     if query.qtype == wire.ANY:
-        return any_refused()
+        return minimal_any()
     rdatas = [address.packed for address in map(ip_address, texts) if query.qtype == (wire.A if address.version == 4 else wire.AAAA)]
     if not rdatas:
-        return no_such_data()
+        return negative()
     records = [wire.record_bytes(wire.QUESTION_POINTER, query.qtype, ceiling, rdata) for rdata in rdatas]
     size = len(records[0])
     ttls = tuple((size * index + 6, int(BLOCKED_LIFETIME)) for index in range(len(records)))
@@ -134,7 +134,7 @@ def pointer(target: bytes, ttl: int) -> Draft:
     return Draft(wire.NOERROR, 1, 0, body, ((6, ttl),), float(ttl))
 
 
-def any_refused() -> Draft:
+def minimal_any() -> Draft:
     """The whole answer to ANY (RFC 8482, section 4.2)."""
     body = wire.record_bytes(wire.QUESTION_POINTER, wire.HINFO, 3600, _RFC8482)
     return Draft(wire.NOERROR, 1, 0, body, ((6, 3600),), 3600.0)
@@ -143,21 +143,21 @@ def any_refused() -> Draft:
 def failed(text: str, ede: int | None = None) -> Draft:
     """No upstream gave an answer; `ede` is the code of the error that one of them gave."""
     code = NO_REACHABLE_AUTHORITY if ede is None else ede
-    return Draft(wire.SERVFAIL, lifetime=FAILURE_TTL, ede=Explanation(code, text))
+    return Draft(wire.SERVFAIL, lifetime=FAILURE_TTL, ede=ExtendedError(code, text))
 
 
 def stale(draft: Draft, *, keep: bool) -> Draft:
     """An answer that has expired, for want of a newer one (RFC 8767). `keep`: as long as its TTL says, to leave upstreams in peace."""
     code = STALE_NXDOMAIN if draft.rcode == wire.NXDOMAIN else STALE
     ttls = tuple((offset, STALE_TTL) for offset, _ in draft.ttls)
-    ede = Explanation(code, "the upstreams do not answer: this is what they said before")
+    ede = ExtendedError(code, "the upstreams do not answer: this is what they said before")
     return draft._replace(ttls=ttls, lifetime=float(STALE_TTL) if keep else 0.0, ceiling=STALE_TTL, ede=ede)
 
 
-def chain(response: Response, name: bytes) -> tuple[bytes, ...]:
+def cname_chain(response: Response, name: bytes) -> tuple[bytes, ...]:
     """The CNAME targets that lead on from `name`, in order; each name once, so a loop ends."""
     targets: dict[bytes, bytes] = {}
-    for record in response.answers if wire.CNAME in response.kinds else ():
+    for record in response.answers if wire.CNAME in response.rtypes else ():
         if record.rtype == wire.CNAME:
             targets.setdefault(record.owner, wire.read_name(response.data, record.start)[0].lower())
     found: list[bytes] = []
@@ -167,9 +167,9 @@ def chain(response: Response, name: bytes) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def service_targets(response: Response, owners: Collection[bytes]) -> tuple[bytes, ...]:
+def svcb_targets(response: Response, owners: Collection[bytes]) -> tuple[bytes, ...]:
     """The names that SVCB and HTTPS records of `owners` lead to, where they are not the owner itself: aliases by another way."""
-    if response.kinds.isdisjoint(_SERVICES):
+    if response.rtypes.isdisjoint(_SERVICES):
         return ()
     services = [record for record in response.answers if record.rtype in _SERVICES and record.owner in owners]
     names = (wire.read_name(response.data, record.start + 2)[0].lower() for record in services)
@@ -186,19 +186,19 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
     if response.rcode not in (wire.NOERROR, wire.NXDOMAIN):
         return Draft(response.rcode, lifetime=FAILURE_TTL)
     belongs = {query.name, *targets}
-    if wire.DNAME in response.kinds:
-        belongs.update([record.owner for record in response.answers if record.rtype == wire.DNAME and _is_above(record.owner, belongs)])
+    if wire.DNAME in response.rtypes:
+        belongs.update([record.owner for record in response.answers if record.rtype == wire.DNAME and _is_ancestor(record.owner, belongs)])
     answers = [record for record in response.answers if record.owner in belongs]
     wants_proof = query.edns is not None and query.edns.dnssec
     positive = query.qtype in [record.rtype for record in answers]
-    authority = _of_these_zones(response.authority, belongs) if wants_proof or not positive else ()
+    authority = _in_bailiwick(response.authority, belongs) if wants_proof or not positive else ()
     is_whole = response.is_whole and len(answers) == len(response.answers) and len(authority) in (0, len(response.authority))
     untouched = is_whole and (keep_ech or not has_ech(response))
     longest = MAX_TTL if positive else _negative_ttl(response)
     if untouched:
-        body, ttls = _spliced(response, len(authority), longest)
+        body, ttls = _copy_records(response, len(authority), longest)
     else:
-        body, ttls = _rebuilt(query, response, [*answers, *authority], longest, keep_ech=keep_ech)
+        body, ttls = _rebuild_records(query, response, [*answers, *authority], longest, keep_ech=keep_ech)
     has_soa = wire.SOA in [record.rtype for record in authority]
     lifetime = min([ttl for _, ttl in ttls], default=0) if positive or has_soa else 0
     authentic = response.authentic and (untouched or keep_ech)
@@ -210,7 +210,7 @@ def rewritten(query: Query, target: bytes, response: Response | None) -> Draft:
     ttl = 300
     records: list[tuple[bytes, int, int, bytes]] = [(wire.QUESTION_POINTER, wire.CNAME, ttl, target)]
     if response is not None:
-        belongs = {target, *chain(response, target)}
+        belongs = {target, *cname_chain(response, target)}
         records += [
             (record.owner, record.rtype, min(record.ttl, ttl), responses.expand_rdata(response.data, record))
             for record in response.answers
@@ -219,7 +219,7 @@ def rewritten(query: Query, target: bytes, response: Response | None) -> Draft:
     found = any(rtype == query.qtype for _, rtype, _, _ in records)
     if not found:
         records.append((target, wire.SOA, BLOCKED_TTL, _LOCAL_SOA))
-    body, ttls = _written(records)
+    body, ttls = _write_records(records)
     lifetime = float(max(1, min(ttl for _, ttl in ttls)))
     return Draft(wire.NOERROR, len(records) - (not found), int(not found), body, ttls, lifetime)
 
@@ -244,7 +244,7 @@ def without_ech(rdata: bytes) -> bytes:
 
 def has_ech(response: Response) -> bool:
     """Does it offer Encrypted ClientHello?"""
-    if response.kinds.isdisjoint(_SERVICES):
+    if response.rtypes.isdisjoint(_SERVICES):
         return False
     services = (record for record in response.answers if record.rtype in _SERVICES)
     return any(key == _ECH for record in services for key, _ in responses.parse_svcb(response.data[record.start : record.end])[1])
@@ -255,14 +255,14 @@ def _flags(data: bytes, rcode: int, *, truncated: bool = False, authentic: bool 
     return bytes((first, 0x80 | data[3] & 0x10 | (0x20 if authentic else 0) | rcode & 15))
 
 
-def _is_above(owner: bytes, names: Iterable[bytes]) -> bool:
+def _is_ancestor(owner: bytes, names: Iterable[bytes]) -> bool:
     """Is one of these names beneath `owner` or the same, so that a DNAME there, or a zone, is about it?"""
     return owner == b"\0" or any(name[at:] == owner for name in names for at in wire.label_starts(name))
 
 
-def _of_these_zones(authority: tuple[Record, ...], names: Collection[bytes]) -> tuple[Record, ...]:
+def _in_bailiwick(authority: tuple[Record, ...], names: Collection[bytes]) -> tuple[Record, ...]:
     """Without what a zone that none of the names is in says of itself."""
-    return tuple([record for record in authority if record.rtype not in (wire.SOA, wire.NS) or _is_above(record.owner, names)])
+    return tuple([record for record in authority if record.rtype not in (wire.SOA, wire.NS) or _is_ancestor(record.owner, names)])
 
 
 def _negative_ttl(response: Response) -> int:
@@ -271,19 +271,19 @@ def _negative_ttl(response: Response) -> int:
     return min([*minimums, MAX_NEGATIVE_TTL])
 
 
-def _bounded(ttl: int, longest: int) -> int:
+def _clamp_ttl(ttl: int, longest: int) -> int:
     """A TTL with its first bit set counts as zero (RFC 2181, section 8)."""
     return 0 if ttl > 0x7FFFFFFF else min(ttl, longest)
 
 
-def _spliced(response: Response, authority: int, longest: int) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+def _copy_records(response: Response, authority: int, longest: int) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     start = response.question_end
     records = response.answers + response.authority[:authority]
     end = records[-1].end if records else start
-    return response.data[start:end], tuple([(record.ttl_at - start, _bounded(record.ttl, longest)) for record in records])
+    return response.data[start:end], tuple([(record.ttl_at - start, _clamp_ttl(record.ttl, longest)) for record in records])
 
 
-def _rebuilt(
+def _rebuild_records(
     query: Query, response: Response, records: list[Record], longest: int, *, keep_ech: bool
 ) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     written = []
@@ -292,11 +292,11 @@ def _rebuilt(
         if record.rtype in _SERVICES and not keep_ech:
             rdata = without_ech(rdata)
         owner = wire.QUESTION_POINTER if record.owner == query.name else record.owner
-        written.append((owner, record.rtype, _bounded(record.ttl, longest), rdata))
-    return _written(written)
+        written.append((owner, record.rtype, _clamp_ttl(record.ttl, longest), rdata))
+    return _write_records(written)
 
 
-def _written(records: list[tuple[bytes, int, int, bytes]]) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+def _write_records(records: list[tuple[bytes, int, int, bytes]]) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     body, ttls = bytearray(), []
     for owner, rtype, ttl, rdata in records:
         ttls.append((len(body) + len(owner) + 4, ttl))

@@ -9,8 +9,8 @@ from collections import deque
 from struct import pack
 from typing import Final, Protocol
 
-from hedgerow.dns.answers import Draft, Rendered
-from hedgerow.dns.series import Series
+from hedgerow.dns.answers import Draft, RenderedAnswer
+from hedgerow.dns.metrics import Series
 from hedgerow.dns.wire import DNSSEC_SHAPE, Query, host_of, query_of
 from hedgerow.policies.model import Decision
 
@@ -19,12 +19,12 @@ NEVER: Final = float("inf")
 _RULESET_OCTETS: Final = 8  # of a key: which ruleset it is for, see `Resolver.prefix`
 # Octets of Python objects around an entry's own bytes, measured with tracemalloc: of one with a record or two, and of each more.
 _ENTRY_OVERHEAD: Final = 600
-_RECORDS_WITHIN: Final = 2
+_RECORDS_INCLUDED: Final = 2
 _TTL_OVERHEAD: Final = 120
 _ADDRESS_OVERHEAD: Final = 60
 
 
-class Cached(Protocol):
+class Cacheable(Protocol):
     """What a cache must know of its values: octets, the monotonic instant of expiry, and when it was last asked for."""
 
     seen: float
@@ -36,7 +36,7 @@ class Cached(Protocol):
     def expires(self) -> float: ...
 
 
-class Entry:
+class CacheEntry:
     """One finished answer, with what was decided: the asker's id and `rest` are the message, of `length` octets, where the question was
     written in small letters; who wrote it otherwise gets the letters back (`message`).
 
@@ -46,15 +46,27 @@ class Entry:
     """
 
     __slots__ = (
-        "born", "ceiling", "decision", "due", "expires", "key", "length", "renew_at", "rest", "seen", "series", "ttls", "until",
+        "ceiling",
+        "created_at",
+        "decision",
+        "due",
+        "expires",
+        "key",
+        "length",
+        "prefetch_at",
+        "rest",
+        "seen",
+        "series",
+        "ttls",
+        "until",
     )  # fmt: skip
 
     def __init__(
         self,
-        rendered: Rendered,
+        rendered: RenderedAnswer,
         draft: Draft,
         *,
-        born: float,
+        created_at: float,
         until: float,
         key: bytes,
         decision: Decision | None,
@@ -64,12 +76,12 @@ class Entry:
         self.length = 2 + len(self.rest)
         self.ttls = rendered.ttls
         self.ceiling = draft.ceiling
-        self.born, self.until = born, until
-        self.expires = min(born + draft.lifetime, until)
+        self.created_at, self.until = created_at, until
+        self.expires = min(created_at + draft.lifetime, until)
         self.due = 0.0
-        self.seen = born
+        self.seen = created_at
         self.key, self.decision, self.series = key, decision, series
-        self.renew_at = NEVER
+        self.prefetch_at = NEVER
 
     @property
     def host(self) -> str:
@@ -97,7 +109,7 @@ class Entry:
             rest = bytearray(self.rest)
             start = len(self.key) - _RULESET_OCTETS - 1  # of what follows the question
             for offset, ttl in self.ttls:
-                end = min(self.born + ttl, self.until)
+                end = min(self.created_at + ttl, self.until)
                 at = start + offset
                 rest[at : at + 4] = pack("!I", min(max(int(end - self.due), 0), self.ceiling))
             self.rest = bytes(rest)
@@ -115,27 +127,27 @@ class Resolution:
     filtered, where that is another.
     """
 
-    __slots__ = ("addresses", "born", "draft", "recheck_at", "seen", "targets", "unfiltered")
+    __slots__ = ("addresses", "created_at", "draft", "recheck_at", "seen", "targets", "unfiltered")
 
     def __init__(
         self,
         draft: Draft,
         targets: tuple[str, ...],
         addresses: tuple[bytes, ...],
-        born: float,
+        created_at: float,
         unfiltered: Draft | None = None,
     ) -> None:
-        self.draft, self.targets, self.addresses, self.born, self.unfiltered = draft, targets, addresses, born, unfiltered
+        self.draft, self.targets, self.addresses, self.created_at, self.unfiltered = draft, targets, addresses, created_at, unfiltered
         self.recheck_at = 0.0
-        self.seen = born
+        self.seen = created_at
 
     @property
     def fresh_until(self) -> float:
-        return self.born + self.draft.lifetime
+        return self.created_at + self.draft.lifetime
 
     @property
     def expires(self) -> float:
-        return self.born + self.draft.lifetime + STALE_SECONDS
+        return self.created_at + self.draft.lifetime + STALE_SECONDS
 
     @property
     def size(self) -> int:
@@ -143,7 +155,7 @@ class Resolution:
         return octets + (len(self.unfiltered.body) + _overhead(len(self.unfiltered.ttls)) if self.unfiltered else 0)
 
 
-class ClockCache[V: Cached]:
+class ClockCache[V: Cacheable]:
     """A mapping of bytes to values with at most `max_entries` and `max_octets`; `entries` may be read directly."""
 
     def __init__(self, max_entries: int, max_octets: int) -> None:
@@ -201,7 +213,7 @@ class ClockCache[V: Cached]:
 
 def _overhead(ttls: int, addresses: int = 0) -> int:
     """Of an answer of many records that around its own bytes is ten times as much."""
-    return _ENTRY_OVERHEAD + _TTL_OVERHEAD * max(ttls - _RECORDS_WITHIN, 0) + _ADDRESS_OVERHEAD * max(addresses - _RECORDS_WITHIN, 0)
+    return _ENTRY_OVERHEAD + _TTL_OVERHEAD * max(ttls - _RECORDS_INCLUDED, 0) + _ADDRESS_OVERHEAD * max(addresses - _RECORDS_INCLUDED, 0)
 
 
 def resolution_key(query: Query) -> bytes:

@@ -1,20 +1,48 @@
-"""Names that have a meaning of their own, whatever the upstream would say.
+"""Names by which a device finds out whether it asks us: `ANYTHING.192-168-1-2.check.hedgerow.internal` leads to 192.168.1.2.
 
-Sources: RFC 6761 (localhost, invalid), RFC 7686 (onion), RFC 9462 section 4 (resolver.arpa), Mozilla's "Canary domain -
-use-application-dns.net", Apple's "Prepare your network or web server for iCloud Private Relay", Chrome's private prefetch proxy.
+Nobody else answers them: `internal` is for private use (ICANN, 2024). Only addresses of this very machine are told, so that the
+names lead nowhere that the device did not know already.
 """
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterable
 from enum import Enum, auto
+from ipaddress import IPv4Address, ip_address
 from typing import Final, assert_never
 
-from hedgerow.dns import answers, check_names, wire
+from hedgerow.dns import answers, wire
 from hedgerow.dns.answers import Draft
 from hedgerow.dns.wire import Query
+from hedgerow.policies.network import LocalRecord
+
+CHECK_ZONE: Final = "check.hedgerow.internal"
 
 
-class Special(Enum):
+def parse_check_name(host: str) -> IPv4Address | None:
+    """
+    >>> parse_check_name("7f3a.192-168-1-2.check.hedgerow.internal"), parse_check_name("check.hedgerow.internal")
+    (IPv4Address('192.168.1.2'), None)
+    """
+    written = host.removesuffix(f".{CHECK_ZONE}").rpartition(".")[2]
+    try:
+        return IPv4Address(written.replace("-", "."))
+    except ValueError:
+        return None
+
+
+def is_own_address(address: IPv4Address) -> bool:
+    """Whether this machine has the address: only then may a socket be bound to it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return not (address.is_unspecified or address.is_multicast)
+
+
+class SpecialUse(Enum):
     LOOPBACK = auto()  # the asker's own machine
     NXDOMAIN = auto()
     NODATA = auto()
@@ -23,13 +51,13 @@ class Special(Enum):
 
 
 _SUFFIXES: Final = {
-    "localhost": Special.LOOPBACK,
-    "invalid": Special.NXDOMAIN,
-    "onion": Special.NXDOMAIN,
+    "localhost": SpecialUse.LOOPBACK,
+    "invalid": SpecialUse.NXDOMAIN,
+    "onion": SpecialUse.NXDOMAIN,
     # The upstream must not designate itself; `designation` names our own resolver where one is served.
-    "resolver.arpa": Special.NODATA,
-    "use-application-dns.net": Special.CANARY,
-    check_names.ZONE: Special.CHECK,
+    "resolver.arpa": SpecialUse.NODATA,
+    "use-application-dns.net": SpecialUse.CANARY,
+    CHECK_ZONE: SpecialUse.CHECK,
 }
 
 # Blocking these with an address would make the device wait for it; NXDOMAIN makes it use the network's resolver at once.
@@ -38,10 +66,10 @@ NXDOMAIN_WHEN_BLOCKED: Final = frozenset(
 )
 
 
-def special(host: str) -> Special | None:
+def special_use(host: str) -> SpecialUse | None:
     """
-    >>> special("_dns.resolver.arpa"), special("example.com")
-    (<Special.NODATA: 3>, None)
+    >>> special_use("_dns.resolver.arpa"), special_use("example.com")
+    (<SpecialUse.NODATA: 3>, None)
     """
     while host:
         found = _SUFFIXES.get(host)
@@ -51,19 +79,71 @@ def special(host: str) -> Special | None:
     return None
 
 
-def special_answer(query: Query, reserved: Special) -> Draft:
+def special_use_answer(query: Query, reserved: SpecialUse) -> Draft:
     """What is answered instead of what the upstream would say."""
     match reserved:
-        case Special.LOOPBACK:
+        case SpecialUse.LOOPBACK:
             return answers.addresses(query, ("127.0.0.1", "::1"), answers.BLOCKED_TTL)
-        case Special.NXDOMAIN | Special.CANARY:
-            return answers.no_such_data(wire.NXDOMAIN)
-        case Special.NODATA:
-            return answers.no_such_data()
-        case Special.CHECK:
-            address = check_names.checked_address(query.host)
-            if address is None or not check_names.is_here(address):
-                return answers.no_such_data(wire.NXDOMAIN)
+        case SpecialUse.NXDOMAIN | SpecialUse.CANARY:
+            return answers.negative(wire.NXDOMAIN)
+        case SpecialUse.NODATA:
+            return answers.negative()
+        case SpecialUse.CHECK:
+            address = parse_check_name(query.host)
+            if address is None or not is_own_address(address):
+                return answers.negative(wire.NXDOMAIN)
             return answers.addresses(query, (str(address),), answers.BLOCKED_TTL)
         case never:
             assert_never(never)
+
+
+_LOCAL_TTL: Final = 300
+_SERVER_NAME_TTL: Final = 60  # short: a phone takes it along, to where another address holds
+# Names that no public zone can have: RFC 6762, RFC 8375, ICANN's resolution of 2024 on "internal", and what routers make up.
+_LOCAL_SUFFIXES: Final = frozenset(("local", "home.arpa", "internal", "intranet", "private", "corp", "home", "lan"))
+
+
+class LocalNames:
+    """`zones` are those that are forwarded elsewhere. `own` is our server name; a client's id may stand before it, as one more label."""
+
+    def __init__(self, records: Iterable[LocalRecord] = (), zones: Iterable[str] = (), own: LocalRecord | None = None) -> None:
+        self._own = own
+        self._records = {record.host: record.addresses for record in records}
+        self._owners: dict[str, str] = {}
+        for host, addresses in self._records.items():
+            for address in addresses:
+                self._owners.setdefault(ip_address(address).reverse_pointer, host)
+        self._zones = frozenset(zones)
+
+    def answer(self, host: str, query: Query) -> Draft | None:
+        """The answer from the records, None for a name that they do not know. A name that exists has nothing but its addresses."""
+        if host in self._records:
+            return answers.addresses(query, self._records[host], _LOCAL_TTL)
+        if host in self._owners:
+            if query.qtype != wire.PTR:
+                return answers.minimal_any() if query.qtype == wire.ANY else answers.negative()
+            return answers.pointer(wire.name_of(self._owners[host]), _LOCAL_TTL)
+        if self._own is not None and self._own.host in (host, host.partition(".")[2]):
+            return answers.addresses(query, self._own.addresses, _SERVER_NAME_TTL)
+        return None
+
+    def zone_of(self, host: str) -> str | None:
+        """The smallest zone that is forwarded elsewhere and that `host` is in."""
+        if not self._zones:
+            return None
+        while host:
+            if host in self._zones:
+                return host
+            host = host.partition(".")[2]
+        return None
+
+    def is_local(self, host: str) -> bool:
+        """May this name have an address of this network?
+
+        >>> [LocalNames().is_local(host) for host in ("nas", "nas.lan", "nas.home.arpa", "nas.example")]
+        [True, True, True, False]
+        """
+        if "." not in host or host in self._records or self.zone_of(host) is not None:
+            return True
+        last_two = ".".join(host.split(".")[-2:])
+        return last_two in _LOCAL_SUFFIXES or host.rpartition(".")[2] in _LOCAL_SUFFIXES

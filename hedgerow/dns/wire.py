@@ -66,7 +66,7 @@ _TRANSPORT_MASK: Final = STREAM_SHAPE | 0x60
 SUFFIX_OCTETS: Final = 19
 OPT_OCTETS: Final = 11  # of an OPT record without options
 
-ERROR_BEGINS: Final = b"\0\x0f\0"
+EDE_OPTION_PREFIX: Final = b"\0\x0f\0"
 """How an extended error begins among the options. One without content says that a structured error can be read
 (draft-ietf-dnsop-structured-dns-error). Behind the first option the hot path does not read it, but leaves the query to who does."""
 
@@ -266,7 +266,7 @@ def parse_query(data: bytes, transport: str = "udp") -> Query:
             if edns is not None:
                 raise Malformed("two OPT records")
             edns = _read_edns(data, at)
-            cacheable = cacheable and index == 0 and data.find(ERROR_BEGINS, end - 4 + SUFFIX_OCTETS) < 0
+            cacheable = cacheable and index == 0 and data.find(EDE_OPTION_PREFIX, end - 4 + SUFFIX_OCTETS) < 0
         at = read_record(data, at).end
     if at != len(data):
         raise Malformed("octets after the end")

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 
-from hedgerow.journal.ledger import NoSuchEntry
+from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.tables import accounts, sessions, tokens
 
 
@@ -27,7 +27,7 @@ class AccountRow:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRow:
+class WebSessionRow:
     """Somebody who is signed in. `id` is a hash of what the cookie holds."""
 
     id: str
@@ -63,9 +63,9 @@ class AccountStore:
         with self._engine.connect() as connection:
             return tuple(AccountRow(**row._mapping) for row in connection.execute(select(accounts).order_by(accounts.c.created_at)))
 
-    def sessions(self) -> tuple[SessionRow, ...]:
+    def sessions(self) -> tuple[WebSessionRow, ...]:
         with self._engine.connect() as connection:
-            return tuple(SessionRow(**row._mapping) for row in connection.execute(select(sessions).order_by(sessions.c.created_at)))
+            return tuple(WebSessionRow(**row._mapping) for row in connection.execute(select(sessions).order_by(sessions.c.created_at)))
 
     def tokens(self) -> tuple[TokenRow, ...]:
         with self._engine.connect() as connection:
@@ -98,7 +98,7 @@ class AccountStore:
                 raise NoSuchEntry(f"there is no account {name}")
             connection.execute(sessions.delete().where(sessions.c.account == name))
 
-    def add_session(self, row: SessionRow) -> None:
+    def add_session(self, row: WebSessionRow) -> None:
         with self._engine.begin() as connection:
             connection.execute(sessions.insert().values(asdict(row)))
 

@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
-from hedgerow.policies.model import AccessRequest, Activity, CodeTyped, ConductAccepted, DeviceId, Observation, Reason
+from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, DeviceId, Observation, Reason
+from hedgerow.policies.time_model import ActiveMinute
 
 LINE_LIMIT = 64 * 1024
 """Bytes of one line; a longer one is malformed."""
@@ -19,7 +20,7 @@ TEXT_LIMIT = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class WorkerHello:
     """Who is at the other end: `worker` is unique among the running processes, such as `dns-1`; `role` is `dns`."""
 
     worker: str
@@ -57,30 +58,30 @@ class DeviceSeen:
     name: str = ""
 
 
-type Message = Observation | AccessRequest | CodeTyped | ConductAccepted | Activity | CounterDelta | GaugeLevel | DeviceSeen
+type WorkerMessage = Observation | AccessRequest | CodeEntered | ConductAccepted | ActiveMinute | CounterDelta | GaugeLevel | DeviceSeen
 
 KIND_OF: dict[type, str] = {
     Observation: "observation",
     AccessRequest: "access_request",
-    CodeTyped: "code_typed",
+    CodeEntered: "code_typed",
     ConductAccepted: "conduct_accepted",
-    Activity: "activity",
+    ActiveMinute: "activity",
     CounterDelta: "counter",
     GaugeLevel: "gauge",
     DeviceSeen: "device_seen",
-    Hello: "hello",
+    WorkerHello: "hello",
 }
 _NAMES = {noun: tuple(each.name for each in fields(noun)) for noun in KIND_OF}
 _VALUES = {noun: attrgetter(*names) for noun, names in _NAMES.items()}
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def may_be_remembered(message: Message) -> bool:
+def may_be_recorded(message: WorkerMessage) -> bool:
     """False for a decision about a lifeline: a child who looked for help is nobody's data."""
     return not (isinstance(message, Observation) and message.reason is Reason.LIFELINE)
 
 
-def encode(message: Message | Hello) -> bytes:
+def encode(message: WorkerMessage | WorkerHello) -> bytes:
     r"""One line with its newline. Text fields over `TEXT_LIMIT` are cut.
 
     >>> encode(CounterDelta("hedgerow_dns_cache_hits_total", (), 3.0))
@@ -90,9 +91,9 @@ def encode(message: Message | Hello) -> bytes:
     body = dict(zip(_NAMES[noun], _VALUES[noun](message), strict=True))
     line = _to_json({KIND_OF[noun]: body})
     if len(line) >= TEXT_LIMIT:
-        line = _to_json({KIND_OF[noun]: _cut(body)})
+        line = _to_json({KIND_OF[noun]: _truncated(body)})
     return line.encode("utf-8", "replace") + b"\n"
 
 
-def _cut(body: dict[str, object]) -> dict[str, object]:
+def _truncated(body: dict[str, object]) -> dict[str, object]:
     return {key: value[:TEXT_LIMIT] if isinstance(value, str) else value for key, value in body.items()}

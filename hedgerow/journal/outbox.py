@@ -16,7 +16,7 @@ WAITING, SENT, GIVEN_UP = "waiting", "sent", "given up"
 WAITING_LIMIT = 200
 """Notices that wait for one receiver; the oldest are given up for newer ones."""
 
-KEPT_S = 30 * 86400.0
+MAX_AGE_S = 30 * 86400.0
 
 _C = notices.c
 
@@ -104,7 +104,7 @@ class Outbox:
     def prune(self) -> None:
         """Forgets what is over; what waits for somebody who gets no notices any more goes with it."""
         with self._engine.begin() as connection:
-            connection.execute(notices.delete().where(_C.at < self._clock() - KEPT_S))
+            connection.execute(notices.delete().where(_C.at < self._clock() - MAX_AGE_S))
 
     def _change(self, ids: Collection[int], values: dict[str, Any]) -> None:
         with self._engine.begin() as connection:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable
 from sqlalchemy import Engine, Update, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
-from hedgerow.journal.ledger import NoSuchEntry
+from hedgerow.journal.access_store import NoSuchEntry
 from hedgerow.journal.tables import bonuses, sittings, usage
-from hedgerow.policies.model import Activity, Bonus, DeviceId, Sitting
-from hedgerow.policies.times.balances import Account
+from hedgerow.policies.model import DeviceId, Session
+from hedgerow.policies.time_model import ActiveMinute, Bonus
+from hedgerow.policies.times.budget import BudgetAccount
 
-KEPT_HOURS = 24 * 35
+MAX_USAGE_HOURS = 24 * 35
 """A week's budget needs the week; a report of a month needs the month."""
 
 
@@ -28,15 +29,15 @@ class UsageStore:
         self._engine = engine
         self._clock = clock
 
-    def marks(self, since: float) -> dict[Account, dict[int, int]]:
+    def marks(self, since: float) -> dict[BudgetAccount, dict[int, int]]:
         """The minutes used from the hour of `since` on, as `policies.budget.Marks`."""
-        found: defaultdict[Account, dict[int, int]] = defaultdict(dict)
+        found: defaultdict[BudgetAccount, dict[int, int]] = defaultdict(dict)
         with self._engine.connect() as connection:
             for row in connection.execute(select(usage).where(usage.c.hour >= int(since // 3600))):
                 found[row.account, row.subject][row.hour] = row.minutes
         return dict(found)
 
-    def add(self, used: Iterable[Activity]) -> None:
+    def add(self, used: Iterable[ActiveMinute]) -> None:
         """Adds minutes to those that are known; one that is known already changes nothing."""
         bits: defaultdict[tuple[str, str, int], int] = defaultdict(int)
         for each in used:
@@ -56,9 +57,9 @@ class UsageStore:
         """Forgets what no budget asks for any more."""
         now = self._clock()
         with self._engine.begin() as connection:
-            connection.execute(usage.delete().where(usage.c.hour < now / 3600 - KEPT_HOURS))
-            connection.execute(bonuses.delete().where(bonuses.c.at < now - KEPT_HOURS * 3600))
-            connection.execute(sittings.delete().where(sittings.c.ends < now - KEPT_HOURS * 3600))
+            connection.execute(usage.delete().where(usage.c.hour < now / 3600 - MAX_USAGE_HOURS))
+            connection.execute(bonuses.delete().where(bonuses.c.at < now - MAX_USAGE_HOURS * 3600))
+            connection.execute(sittings.delete().where(sittings.c.ends < now - MAX_USAGE_HOURS * 3600))
 
     def give(self, bonus: Bonus) -> None:
         with self._engine.begin() as connection:
@@ -71,18 +72,18 @@ class UsageStore:
             rows = connection.execute(select(bonuses).where(bonuses.c.at >= since).order_by(bonuses.c.at)).all()
         return tuple(Bonus(row.id, row.account, row.subject, row.minutes, row.giver, row.at) for row in rows)
 
-    def sit(self, sitting: Sitting) -> None:
+    def start_session(self, session: Session) -> None:
         """Begins a sitting, and ends the one before it at the same device."""
         names = ("id", "device", "giver", "name", "person", "profile", "starts", "ends")
         with self._engine.begin() as connection:
-            connection.execute(_open_at(sitting.device, sitting.starts).values(ends=sitting.starts))
-            connection.execute(sittings.insert().values({name: getattr(sitting, name) for name in names}))
+            connection.execute(_end_open_session(session.device, session.starts).values(ends=session.starts))
+            connection.execute(sittings.insert().values({name: getattr(session, name) for name in names}))
 
-    def end_sitting(self, device: DeviceId, at: float | None) -> None:
+    def end_session(self, device: DeviceId, at: float | None) -> None:
         """The sitting at a device ends at `at`, now for None. Raises `NoSuchEntry` where nobody sits."""
         now = self._clock()
         with self._engine.begin() as connection:
-            if not connection.execute(_open_at(device, now).values(ends=now if at is None else at)).rowcount:
+            if not connection.execute(_end_open_session(device, now).values(ends=now if at is None else at)).rowcount:
                 raise NoSuchEntry(f"nobody sits at {device}")
 
     def accept(self, sitting_id: str) -> bool:
@@ -92,7 +93,7 @@ class UsageStore:
             open_one = (its.id == sitting_id) & its.accepted.is_(None) & or_(its.ends.is_(None), its.ends > now)
             return bool(connection.execute(sittings.update().where(open_one).values(accepted=now)).rowcount)
 
-    def last_end(self, device: DeviceId) -> float | None:
+    def last_session_end(self, device: DeviceId) -> float | None:
         """When the last sitting at a device that is over ended."""
         with self._engine.connect() as connection:
             found: float | None = connection.scalar(
@@ -100,16 +101,16 @@ class UsageStore:
             )
         return found
 
-    def sittings(self, now: float) -> tuple[Sitting, ...]:
+    def sittings(self, now: float) -> tuple[Session, ...]:
         """Those that hold at `now` or will hold."""
         holds = or_(sittings.c.ends.is_(None), sittings.c.ends > now)
         with self._engine.connect() as connection:
             rows = connection.execute(select(sittings).where(holds).order_by(sittings.c.starts)).all()
         return tuple(
-            Sitting(row.id, DeviceId(row.device), row.giver, row.starts, row.ends, row.person, row.profile, row.name, row.accepted)
+            Session(row.id, DeviceId(row.device), row.giver, row.starts, row.ends, row.person, row.profile, row.name, row.accepted)
             for row in rows
         )
 
 
-def _open_at(device: DeviceId, now: float) -> Update:
+def _end_open_session(device: DeviceId, now: float) -> Update:
     return sittings.update().where(sittings.c.device == device, or_(sittings.c.ends.is_(None), sittings.c.ends > now))

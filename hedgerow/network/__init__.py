@@ -1,7 +1,8 @@
 """Who is on the network, and what keeps them on the path.
 
-Nouns: a `Neighbours` table (IP → MAC), a `Lease` (what a DHCP server knows of a device), a `Standing` (open, guarded or closed), a
-`Census` (every device's standing until an instant), a `Gateway` (the interfaces and ports that the table of nftables rules is made for).
+Nouns: a `Neighbours` table (IP → MAC), a `Lease` (what a DHCP server knows of a device), a `AccessState` (open, guarded or closed), a
+`DeviceStates` (every device's standing until an instant), a `Gateway` (the interfaces and ports that the table of nftables rules is
+made for).
 
 Absent: routing, masquerading and DHCP, which are the router's own; any nftables table but `inet hedgerow`.
 """

@@ -8,8 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from hedgerow.network.gateway_rules import FAMILY, TABLE, Command, Gateway, counters, form, render_census, render_removal, render_table
-from hedgerow.network.standing import Census
+from hedgerow.network.access_state import DeviceStates
+from hedgerow.network.gateway_rules import FAMILY, TABLE, Gateway, NftCommand, counters, form, render_removal, render_states, render_table
 
 NFT_SECONDS = 20
 
@@ -19,7 +19,7 @@ class GatewayError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class InPlace:
+class InstalledTable:
     """The table as the kernel has it. `counters`: packets by what was done with them. `sets`: elements of each set.
 
     `form` is the same until somebody changes the rules or whom they are for.
@@ -30,14 +30,14 @@ class InPlace:
     form: str
 
 
-def apply(gateway: Gateway, census: Census) -> None:
+def apply(gateway: Gateway, device_states: DeviceStates) -> None:
     """Replaces the table, all at once; on any error the old one stays. Raises GatewayError."""
-    _nft(render_table(gateway, census))
+    _nft(render_table(gateway, device_states))
 
 
-def follow(census: Census) -> None:
+def update_states(device_states: DeviceStates) -> None:
     """Makes the table that is in place follow another census. Raises GatewayError, also where it is not in place."""
-    _nft(render_census(census))
+    _nft(render_states(device_states))
 
 
 def remove() -> None:
@@ -45,28 +45,28 @@ def remove() -> None:
     _nft(render_removal())
 
 
-def check(gateway: Gateway, census: Census) -> None:
+def check(gateway: Gateway, device_states: DeviceStates) -> None:
     """Lets nftables say whether it would take the rules, and changes nothing. Raises GatewayError."""
-    _nft(render_table(gateway, census), "-c")
+    _nft(render_table(gateway, device_states), "-c")
 
 
-def look() -> InPlace | None:
+def installed_table() -> InstalledTable | None:
     """What is in place; None for nothing. Raises GatewayError."""
     listed = _run(("list", "table", FAMILY, TABLE))
     if listed is None:
         return None
-    items: list[Command] = json.loads(listed)["nftables"]
+    items: list[NftCommand] = json.loads(listed)["nftables"]
     sets = {item["set"]["name"]: item["set"].get("elem", []) for item in items if "set" in item}
-    return InPlace(counters(items), sets, form(items))
+    return InstalledTable(counters(items), sets, form(items))
 
 
-def is_in_place() -> bool:
+def is_installed() -> bool:
     """A quick look; raises GatewayError."""
-    listed: list[Command] = json.loads(_run(("list", "tables", FAMILY)) or '{"nftables": []}')["nftables"]
+    listed: list[NftCommand] = json.loads(_run(("list", "tables", FAMILY)) or '{"nftables": []}')["nftables"]
     return any(item["table"]["name"] == TABLE for item in listed if "table" in item)
 
 
-def _nft(commands: list[Command], *options: str) -> None:
+def _nft(commands: list[NftCommand], *options: str) -> None:
     if _run((*options, "-f", "-"), json.dumps({"nftables": commands})) is None:
         raise GatewayError("nftables has no such table: apply the gateway first.")
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 
-BRIDGE_MEND = "modprobe br_netfilter, and sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1"
+BRIDGE_FILTERING_COMMANDS = (
+    "modprobe br_netfilter, and sysctl -w net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1"
+)
 
 
-def to_the_internet() -> frozenset[str]:
+def uplinks() -> frozenset[str]:
     """The interfaces that the default routes of both families lead out of; raises OSError."""
     with IPRoute() as netlink:
         names = {link["index"]: link.get("ifname") for link in netlink.get_links()}
@@ -28,28 +30,28 @@ def names() -> tuple[str, ...]:
         return tuple(link.get("ifname") for link in links)
 
 
-def bridges_to_the_internet() -> frozenset[str]:
+def uplink_bridges() -> frozenset[str]:
     """Bridges that lead to the internet: devices may be on one side of them and their router on the other. Raises OSError."""
     with IPRoute() as netlink:
         bridges = {link.get("ifname") for link in netlink.get_links() if link.get(("linkinfo", "kind")) == "bridge"}
-    return to_the_internet() & bridges
+    return uplinks() & bridges
 
 
-def looks_into_bridges() -> dict[str, bool]:
+def bridge_filtering() -> dict[str, bool]:
     """Whether nftables sees what crosses a bridge of this machine, by family (br_netfilter)."""
     files = {"IPv4": "/proc/sys/net/bridge/bridge-nf-call-iptables", "IPv6": "/proc/sys/net/bridge/bridge-nf-call-ip6tables"}
     return {family: _reads_one(Path(file)) for family, file in files.items()}
 
 
-def forwards() -> dict[str, bool]:
+def ip_forwarding() -> dict[str, bool]:
     """Whether this machine passes packets on, by family: without that it is no gateway."""
     files = {"IPv4": "/proc/sys/net/ipv4/ip_forward", "IPv6": "/proc/sys/net/ipv6/conf/all/forwarding"}
     return {family: _reads_one(Path(file)) for family, file in files.items()}
 
 
-def inner_addresses() -> list[str]:
+def lan_addresses() -> list[str]:
     """This machine's addresses on interfaces that do not lead to the internet; raises OSError."""
-    outer = to_the_internet()
+    outer = uplinks()
     with IPRoute() as netlink:
         names = {link["index"]: link.get("ifname") for link in netlink.get_links()}
         found = [(names.get(entry["index"]), entry.get("address")) for entry in netlink.get_addr()]

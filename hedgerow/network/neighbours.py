@@ -1,6 +1,7 @@
-"""The neighbour table of the kernel: IP address → MAC address, for both families.
+"""The kernel's neighbour table as rtnetlink tells it (rtnetlink(7), linux/neighbour.h).
 
-A device is its MAC address; its IP addresses come and go.
+pyroute2 would read it too, at the price of ten megabytes in every worker: too much for one message. Reading does not wait for anybody:
+the kernel has its answer ready before `recv` is called.
 """
 
 from __future__ import annotations
@@ -9,11 +10,109 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 import socket
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from struct import Struct
+from typing import Final, NamedTuple
 
-from hedgerow.network.netlink import Neighbour, drain, open_events, read_table
+_HEADER: Final = Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+_NEIGHBOUR: Final = Struct("=BxxxiHBB")  # struct ndmsg: family, interface, state, flags, type
+_ATTRIBUTE: Final = Struct("=HH")  # struct rtattr: length, type
+_DONE, _ERROR, _NEW, _GET = 3, 2, 28, 30  # NLMSG_DONE, NLMSG_ERROR, RTM_NEWNEIGH, RTM_GETNEIGH
+_NEIGHBOUR_GROUP: Final = 1 << 2  # RTNLGRP_NEIGH is 3
+_DUMP_REQUEST: Final = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
+_ADDRESS, _LINK_ADDRESS = 1, 2  # NDA_DST, NDA_LLADDR
+_BUFFER: Final = 1 << 16  # the kernel fills 32 kB at the most
+_FAMILIES: Final = {socket.AF_INET: 4, socket.AF_INET6: 16}
+
+
+class Neighbour(NamedTuple):
+    """One entry: the address as text, the link-layer address with colons, the state as in linux/neighbour.h."""
+
+    address: str
+    mac: str
+    state: int
+
+
+def dump_table() -> list[Neighbour]:
+    """All entries of both families that have a link-layer address of six octets. Raises OSError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+        sock.settimeout(1.0)
+        sock.sendto(_HEADER.pack(_HEADER.size + _NEIGHBOUR.size, _GET, _DUMP_REQUEST, 1, 0) + _NEIGHBOUR.pack(0, 0, 0, 0, 0), (0, 0))
+        found: list[Neighbour] = []
+        while True:
+            datagram = sock.recv(_BUFFER)
+            neighbours, is_last = parse_dump(datagram)
+            found += neighbours
+            if is_last:
+                return found
+
+
+def open_events() -> socket.socket:
+    """A socket, which does not block, on which the kernel tells each change of the table (RTNLGRP_NEIGH). Raises OSError."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+    try:
+        sock.bind((0, _NEIGHBOUR_GROUP))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def read_events(sock: socket.socket) -> list[Neighbour] | None:
+    """What the kernel has told since; None where it had more to tell than the socket holds, or says what can't be read."""
+    found: list[Neighbour] = []
+    while True:
+        try:
+            found += parse_dump(sock.recv(_BUFFER))[0]
+        except BlockingIOError:
+            return found
+        except OSError:  # ENOBUFS: some of it is lost
+            return None
+
+
+def parse_dump(datagram: bytes) -> tuple[list[Neighbour], bool]:
+    """The entries in one datagram of an answer, and whether it is the last. Raises OSError for the kernel's error, and for nonsense."""
+    found: list[Neighbour] = []
+    at = 0
+    while at + _HEADER.size <= len(datagram):
+        length, kind, *_ = _HEADER.unpack_from(datagram, at)
+        if not _HEADER.size <= length <= len(datagram) - at:
+            raise OSError("netlink message of a wrong length")
+        body = datagram[at + _HEADER.size : at + length]
+        if kind == _DONE:
+            return found, True
+        if kind == _ERROR:
+            code = -int.from_bytes(body[:4], sys.byteorder, signed=True)
+            raise OSError(code, os.strerror(code))
+        if kind == _NEW:
+            found += _parse_neighbour(body)
+        at += length + 3 & ~3
+    return found, False
+
+
+def _parse_neighbour(body: bytes) -> Iterator[Neighbour]:
+    if len(body) < _NEIGHBOUR.size:
+        return
+    family, _, state, *_ = _NEIGHBOUR.unpack_from(body)
+    values = dict(_attributes(body[_NEIGHBOUR.size :]))
+    address, link = values.get(_ADDRESS, b""), values.get(_LINK_ADDRESS, b"")
+    if len(link) == 6 and len(address) == _FAMILIES.get(family):
+        yield Neighbour(socket.inet_ntop(family, address), link.hex(":"), state)
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if length < _ATTRIBUTE.size:
+            return
+        yield kind, data[at + _ATTRIBUTE.size : at + length]
+        at += length + 3 & ~3
+
 
 log = logging.getLogger("hedgerow.neighbours")
 
@@ -21,12 +120,12 @@ log = logging.getLogger("hedgerow.neighbours")
 _USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, probe, permanent
 
 # Addresses asked for between two readings; more than a LAN holds means that somebody makes them up.
-_MISSED_MOST = 4096
+_MAX_MISSED = 4096
 
 
 def read_neighbours() -> dict[str, str]:
     """IP address → MAC address (lower case, colons) of all the kernel knows now; raises OSError."""
-    return {entry.address: entry.mac for entry in read_table() if _is_usable(entry)}
+    return {entry.address: entry.mac for entry in dump_table() if _is_usable(entry)}
 
 
 def _is_usable(entry: Neighbour) -> bool:
@@ -49,7 +148,7 @@ class Neighbours:
     def mac_of(self, address: str) -> str | None:
         """The MAC address behind `address`; None while unknown, in which case the table is read again shortly."""
         mac = self._table.get(address)
-        if mac is not None or address in self._absent or len(self._missed) >= _MISSED_MOST:
+        if mac is not None or address in self._absent or len(self._missed) >= _MAX_MISSED:
             return mac
         self._missed.add(address)
         if time.monotonic() - self._read_at < self._soonest_s:
@@ -64,7 +163,7 @@ class Neighbours:
 
     async def keep_fresh(self) -> None:
         """Runs until cancelled."""
-        loop, events = asyncio.get_running_loop(), _events()
+        loop, events = asyncio.get_running_loop(), _open_event_socket()
         if events is not None:
             loop.add_reader(events, self._hear, events)
         try:
@@ -93,7 +192,7 @@ class Neighbours:
             self._on_change()
 
     def _hear(self, events: socket.socket) -> None:
-        told = drain(events)
+        told = read_events(events)
         if told is None:
             loop = asyncio.get_running_loop()
             loop.remove_reader(events)  # libuv's loops never again look at a socket that had an error, unless they are told to
@@ -107,7 +206,7 @@ class Neighbours:
             self._on_change()
 
 
-def _events() -> socket.socket | None:
+def _open_event_socket() -> socket.socket | None:
     try:
         return open_events()
     except OSError as error:

@@ -1,7 +1,4 @@
-"""What a policy says about content: words of searches, words of pages, kinds of files, and clients that refuse our certificate.
-
-Pure. The inspector tells what it saw (a score, a kind of file) and gets a decision back; searches are judged by `decide` itself.
-"""
+"""Whose accounts may be used at services that ask for that in a field of each request (`tenants.yaml`). Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +8,48 @@ from dataclasses import dataclass
 from functools import cache
 from urllib.parse import unquote_plus, unquote_to_bytes, urlsplit
 
-from hedgerow.policies.data import read_data
-from hedgerow.policies.tenants import Tenants
+from hedgerow.policies.text.data_files import read_data
 
-PASSED = "pass-through"
+
+@dataclass(frozen=True, slots=True)
+class Tenants:
+    """Domains of Google's organisations, and domains or ids of Microsoft's with the id of the directory that says so."""
+
+    google: tuple[str, ...] = ()
+    microsoft: tuple[str, ...] = ()
+    directory: str = ""
+
+    def fields_for(self, host: str) -> tuple[tuple[str, str], ...]:
+        """The fields of a request to `host`, which take the place of the client's own.
+
+        >>> Tenants(google=("school.example", "club.example")).fields_for("accounts.google.com")
+        (('X-GoogApps-Allowed-Domains', 'school.example,club.example'),)
+        """
+        found = next((service for domain in _host_suffixes(host) if (service := _tenant_services().get(domain)) is not None), None)
+        if found is None:
+            return ()
+        tenants = {"google": self.google, "microsoft": self.microsoft}[found[0]]
+        if not tenants:
+            return ()
+        values = {"tenants": ",".join(tenants), "directory": self.directory}
+        return tuple((name, text.format(**values)) for name, text in found[1])
+
+
+def _host_suffixes(host: str) -> list[str]:
+    labels = host.split(".")
+    return [".".join(labels[index:]) for index in range(len(labels) - 1)]
+
+
+@cache
+def _tenant_services() -> dict[str, tuple[str, tuple[tuple[str, str], ...]]]:
+    found = {}
+    for service in read_data("tenants.yaml").values():
+        for host in service["hosts"]:
+            found[str(host)] = (str(service["kind"]), tuple((str(name), str(text)) for name, text in service["fields"].items()))
+    return found
+
+
+PASS_THROUGH = "pass-through"  # noqa: S105  (no password)
 """What a decision names that lets a host through unread, since a client there refuses our certificate."""
 
 CERTIFICATE_REFUSED = "certificate-refused"
@@ -58,10 +93,10 @@ class ContentRules:
         return bool(self.page_limit) and bool(self.everywhere)
 
 
-def combine(scopes: Sequence[ContentRules]) -> ContentRules:
+def combine_scopes(scopes: Sequence[ContentRules]) -> ContentRules:
     """What holds where `scopes` speak, the nearest first.
 
-    >>> combine([ContentRules(searches=("a",)), ContentRules(page_limit=100, searches=("b",))]).searches
+    >>> combine_scopes([ContentRules(searches=("a",)), ContentRules(page_limit=100, searches=("b",))]).searches
     ('a', 'b')
     """
     found = ContentRules()
@@ -80,27 +115,27 @@ def plain_words(text: str) -> str:
     return " " + " ".join("".join(each if each.isalnum() else " " for each in letters).split()) + " "
 
 
-def words_of_search(url: str, parameter: str) -> str:
+def search_words(url: str, parameter: str) -> str:
     """The words of a search in their plain form, from the engine's parameter of a URL; empty if there are none.
 
-    >>> words_of_search("https://a.example/?q=O%C3%B9&q=est-ce", "q")
+    >>> search_words("https://a.example/?q=O%C3%B9&q=est-ce", "q")
     ' ou est ce '
     """
     parts = urlsplit(url).query.split("&")
-    words = " ".join(_value_of(part) for part in parts if name_of(part) == parameter)
+    words = " ".join(_parameter_value(part) for part in parts if parameter_name(part) == parameter)
     return plain_words(words) if words else ""
 
 
-def name_of(part: str) -> str:
+def parameter_name(part: str) -> str:
     """The name of one parameter of a query or a form, as engines understand it: some leave out spaces around it.
 
-    >>> name_of("+%71=cats")
+    >>> parameter_name("+%71=cats")
     'q'
     """
     return unquote_plus(part.partition("=")[0]).strip()
 
 
-def _value_of(part: str) -> str:
+def _parameter_value(part: str) -> str:
     """The value of a parameter; what is no UTF-8 is read in Latin-1 too."""
     value = unquote_to_bytes(part.partition("=")[2].replace("+", " ").encode("utf-8", "surrogateescape"))
     try:
@@ -109,10 +144,10 @@ def _value_of(part: str) -> str:
         return f"{value.decode('utf-8', 'replace')} {value.decode('latin-1')}"
 
 
-def blocked_search(words: str, terms: Sequence[str]) -> str | None:
+def blocked_search_term(words: str, terms: Sequence[str]) -> str | None:
     """The first of `terms` that a search holds as whole words.
 
-    >>> blocked_search(plain_words("how to buy a Vape-Pen"), ["vape pen"])
+    >>> blocked_search_term(plain_words("how to buy a Vape-Pen"), ["vape pen"])
     'vape pen'
     """
     return next((term for term in terms if plain_words(term) in words), None) if words else None
@@ -120,9 +155,9 @@ def blocked_search(words: str, terms: Sequence[str]) -> str | None:
 
 def is_about_self_harm(words: str) -> bool:
     """Whether a search is one after which somebody should be told who listens. Never remembered."""
-    return bool(words) and any(term in words for term in _self_harm())
+    return bool(words) and any(term in words for term in _self_harm_terms())
 
 
 @cache
-def _self_harm() -> tuple[str, ...]:
+def _self_harm_terms() -> tuple[str, ...]:
     return tuple(plain_words(str(term)) for terms in read_data("helpline_searches.yaml").values() for term in terms)

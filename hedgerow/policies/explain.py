@@ -12,18 +12,19 @@ from datetime import datetime
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
-from hedgerow.policies.decide import STEPS, Case, carry_out, decide, is_always_open, open_case
-from hedgerow.policies.model import Decision, Device, DeviceId, Kind, Reason, Request, SafeSearch, Verdict
+from hedgerow.policies.activity import services_of
+from hedgerow.policies.decide import STEPS, RequestContext, apply_allowed, build_context, decide, is_always_open
+from hedgerow.policies.identity import as_claimed
+from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, SafeSearch, Verdict
 from hedgerow.policies.reading.network_settings import parse_mac
-from hedgerow.policies.recognise import as_claimed
-from hedgerow.policies.rule_index import BYPASS, Rule, Scope
-from hedgerow.policies.ruleset import Ruleset, Rulesets, bedtime_of
-from hedgerow.policies.subjects import services_of
+from hedgerow.policies.rule_index import BYPASS, Rule, RuleScope
+from hedgerow.policies.ruleset import Ruleset, Rulesets
+from hedgerow.policies.times.closing import bedtime_of
 from hedgerow.policies.times.schedule import state_at
 
 
 @dataclass(frozen=True, slots=True)
-class StepTaken:
+class StepExplanation:
     """One step: whether it decided, and why it did or did not. Steps after the one that decided are not looked at."""
 
     name: str
@@ -32,12 +33,12 @@ class StepTaken:
 
 
 @dataclass(frozen=True, slots=True)
-class PointExplained:
+class PointExplanation:
     """What one enforcement point says."""
 
     request: Request
     decision: Decision
-    steps: tuple[StepTaken, ...]
+    steps: tuple[StepExplanation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Explanation:
     profile: str
     at: float
     until: float | None
-    points: tuple[PointExplained, ...]
+    points: tuple[PointExplanation, ...]
     decision: Decision
 
 
@@ -74,19 +75,19 @@ def explain(rulesets: Rulesets, catalogue: Catalogue, device: Device, target: st
     A host is judged as DNS judges it. Of an https URL no more is judged than the wire shows: its path only if this device's HTTPS is
     inspected.
     """
-    _check_is_site(target, ruleset := rulesets.ruleset(device, at))
+    _refuse_names_of_topics(target, ruleset := rulesets.ruleset(device, at))
     points = []
     for request in requests_for(device.id, target):
         points.append(_explain_point(rulesets, ruleset, catalogue, device, request, at))
         verdict = points[-1].decision.verdict
-        if verdict is Verdict.BLOCK or (request.kind is Kind.TUNNEL and verdict is not Verdict.INSPECT):
+        if verdict is Verdict.BLOCK or (request.kind is RequestKind.TUNNEL and verdict is not Verdict.INSPECT):
             break
     return Explanation(device.id, device.person, ruleset.profile, at, ruleset.until, tuple(points), points[-1].decision)
 
 
-def _check_is_site(target: str, ruleset: Ruleset) -> None:
+def _refuse_names_of_topics(target: str, ruleset: Ruleset) -> None:
     """A service's or a topic's name would be taken for a host that nobody knows. Raises ValueError."""
-    service = ruleset.landmarks.services.by_id.get(target.lower())
+    service = ruleset.host_facts.services.by_id.get(target.lower())
     if service is not None:
         names = (*service.domains, *service.urls)
         raise ValueError(f"'{target}' is a service: ask for one of its sites, such as {names[0]}")
@@ -104,7 +105,7 @@ def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
         host = parse_host(target)
         if host is None:
             raise ValueError(f"'{target}' is neither a host nor a URL")
-        return (Request(device, Kind.TUNNEL, host) if is_address(host) else Request(device, Kind.DNS, host, dns_type="A"),)
+        return (Request(device, RequestKind.TUNNEL, host) if is_address(host) else Request(device, RequestKind.DNS, host, dns_type="A"),)
     url = parse_url(target if "://" in target else f"https://{target}")
     if url is None:
         raise ValueError(f"'{target}' is not a URL")
@@ -115,26 +116,26 @@ def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
     if host is None or scheme not in {"http", "https"}:
         raise ValueError(f"'{target}' is not an http or https URL")
     port = int(port_text) if port_text else (443 if scheme == "https" else 80)
-    seen = [] if is_address(host) else [Request(device, Kind.DNS, host, dns_type="A")]
+    seen = [] if is_address(host) else [Request(device, RequestKind.DNS, host, dns_type="A")]
     if scheme == "https":
-        seen.append(Request(device, Kind.TUNNEL, host, port))
-    return (*seen, Request(device, Kind.HTTP, host, port, url))
+        seen.append(Request(device, RequestKind.TUNNEL, host, port))
+    return (*seen, Request(device, RequestKind.HTTP, host, port, url))
 
 
 def _explain_point(
     rulesets: Rulesets, ruleset: Ruleset, catalogue: Catalogue, device: Device, request: Request, at: float
-) -> PointExplained:  # fmt: skip
-    case = open_case(ruleset, catalogue, request)
-    words = _Words(case, rulesets, device, at)
+) -> PointExplanation:  # fmt: skip
+    case = build_context(ruleset, catalogue, request)
+    words = _StepSentences(case, rulesets, device, at)
     steps = []
     for step in STEPS:
         decision = step.judge(case)
-        steps.append(StepTaken(step.name, decision is not None, _WHY[step.name](words, decision)))
+        steps.append(StepExplanation(step.name, decision is not None, _WHY[step.name](words, decision)))
         if decision is not None:
             final = decide(ruleset, catalogue, request)
-            carried = decision if decision.verdict is Verdict.BLOCK else carry_out(case, decision)
+            carried = decision if decision.verdict is Verdict.BLOCK else apply_allowed(case, decision)
             assert carried == final, "explain and decide walk through the same steps"
-            return PointExplained(request, _with_line(catalogue, request, final), tuple(steps))
+            return PointExplanation(request, _with_line(catalogue, request, final), tuple(steps))
     raise AssertionError("the last step always decides")
 
 
@@ -146,10 +147,10 @@ def _with_line(catalogue: Catalogue, request: Request, decision: Decision) -> De
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
+class _StepSentences:
     """One sentence for each step, from what stands in the case."""
 
-    case: Case
+    case: RequestContext
     rulesets: Rulesets
     device: Device
     at: float
@@ -173,11 +174,11 @@ class _Words:
             return f"all is closed by {by} {end}{_where(decision)}"
         if (closed := self.case.ruleset.closed) is not None:
             return f"all is closed by {closed.what or closed.reason.value} but for what is always open, as this is"
-        parties = self.rulesets.parties_of(self.device, self.at)
-        bedtimes = [(party, bedtime) for party in parties if (bedtime := bedtime_of(party.layers)[1]) is not None]
+        users = self.rulesets.effective_users_of(self.device, self.at)
+        bedtimes = [(user, bedtime) for user in users if (bedtime := bedtime_of(user.layers)[1]) is not None]
         if not bedtimes:
             return "no pause holds, and there is no bedtime"
-        states = [state_at(bedtime, party.zone, self.at, party.free) for party, bedtime in bedtimes]
+        states = [state_at(bedtime, user.zone, self.at, user.free) for user, bedtime in bedtimes]
         if any(state.active for state in states):
             return "no pause holds, and a schedule lifts the bedtime"
         begins = min((state.until for state in states if state.until is not None), default=None)
@@ -254,22 +255,27 @@ def _where(decision: Decision) -> str:
 
 
 def _scope(rule: Rule | None) -> str:
-    names = {Scope.GRANT: "a grant", Scope.DEVICE: "the device", Scope.PERSON: "the person", Scope.HOUSEHOLD: "the household"}
+    names = {
+        RuleScope.GRANT: "a grant",
+        RuleScope.DEVICE: "the device",
+        RuleScope.PERSON: "the person",
+        RuleScope.HOUSEHOLD: "the household",
+    }
     return names.get(rule.scope, "the profile") if rule is not None else "the profile"
 
 
-_WHY: dict[str, Callable[[_Words, Decision | None], str]] = {
-    "lifeline": _Words.lifeline,
-    "illegal": _Words.illegal,
-    "closed": _Words.closed,
-    "budget": _Words.budget,
-    "grant": _Words.grant,
-    "exception": _Words.exception,
-    "rule": _Words.rule,
-    "bypass": _Words.bypass,
-    "service": _Words.service,
-    "category": _Words.category,
-    "search": _Words.search,
-    "safe-search": _Words.safe_search,
-    "default": _Words.default,
+_WHY: dict[str, Callable[[_StepSentences, Decision | None], str]] = {
+    "lifeline": _StepSentences.lifeline,
+    "illegal": _StepSentences.illegal,
+    "closed": _StepSentences.closed,
+    "budget": _StepSentences.budget,
+    "grant": _StepSentences.grant,
+    "exception": _StepSentences.exception,
+    "rule": _StepSentences.rule,
+    "bypass": _StepSentences.bypass,
+    "service": _StepSentences.service,
+    "category": _StepSentences.category,
+    "search": _StepSentences.search,
+    "safe-search": _StepSentences.safe_search,
+    "default": _StepSentences.default,
 }

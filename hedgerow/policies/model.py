@@ -13,17 +13,15 @@ from typing import NewType
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import ContentRules
-from hedgerow.policies.network import Network
+from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.notices import Receiver
-from hedgerow.policies.times.timing import Activity, Allowance, Bonus, Schedule, Span, Spent
-
-__all__ = ["Activity", "Allowance", "Bonus", "Schedule", "Span", "Spent"]
+from hedgerow.policies.time_model import Allowance, Schedule
 
 DeviceId = NewType("DeviceId", str)
 """A device's name in the policy file; of one that nobody has named the MAC address if it is known, else the IP address."""
 
 
-class Kind(StrEnum):
+class RequestKind(StrEnum):
     """At which point, and so with how much knowledge, a request is judged."""
 
     DNS = "dns"  # a name is asked for
@@ -78,7 +76,7 @@ class Request:
     """
 
     device: DeviceId
-    kind: Kind
+    kind: RequestKind
     host: str
     port: int = 0
     url: str | None = None
@@ -137,7 +135,7 @@ class Observation:
     device: DeviceId
     person: str | None
     profile: str
-    kind: Kind
+    kind: RequestKind
     verdict: Verdict
     reason: Reason
     what: str = ""
@@ -161,7 +159,7 @@ class AccessRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class CodeTyped:
+class CodeEntered:
     """Somebody types a code that was read out over the phone."""
 
     when: float
@@ -311,7 +309,7 @@ class ListSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Conduct:
+class CodeOfConduct:
     """A café's code of conduct: its text as it was read, and where the policy names its file."""
 
     text: str
@@ -322,7 +320,7 @@ class Conduct:
 class Policy:
     """The whole validated configuration. Every name in it is known to exist. `household` holds for everybody."""
 
-    network: Network = field(default_factory=Network)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     people: dict[str, Person] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
     profiles: dict[str, Profile] = field(default_factory=dict)
@@ -332,14 +330,14 @@ class Policy:
     path: str | None = None
     files: tuple[str, ...] = ()  # all that it was read from beside `path`: included files, calendars
     calendars: tuple[str, ...] = ()  # URLs of calendars with holidays
-    conduct: Conduct | None = None
+    conduct: CodeOfConduct | None = None
     closes_unopened: Origin | None = None  # where it says that seats are closed until somebody opens them; None: they are a child's
     phrase_lists: tuple[str, ...] = ()  # files of weighted phrases beside the built-in ones; absolute
     notices: dict[str, Receiver] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Sitting:
+class Session:
     """Somebody at a device for a while: who signed in at one that several share, or a guest at a seat, under `profile`.
 
     A later sitting of the same device counts over an earlier one. `accepted`: when the guest accepted the code of conduct.
@@ -361,7 +359,7 @@ class ConductAccepted:
     """The guest of a sitting accepts the café's code of conduct."""
 
     when: float
-    sitting: str
+    session: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a policy says of the network as a whole: where it is, where Hedgerow listens, whom it asks."""
+"""How names are resolved, as the `network` part of a policy says it. Frozen; `resolver_reader` makes it from the file."""
 
 from __future__ import annotations
 
@@ -6,14 +6,85 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from itertools import combinations
 
-from hedgerow.policies.resolver_settings import ResolverSettings
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
+
+class BlockedAnswer(StrEnum):
+    """What a blocked name is answered with."""
+
+    ZERO = "zero"  # 0.0.0.0 and ::
+    NXDOMAIN = "nxdomain"
+    PAGE = "page"  # `block_page`, to devices that trust the CA; the others get zero
+
+
+class UpstreamStrategy(StrEnum):
+    """Which upstream is asked first."""
+
+    STRICT = "strict"  # in the order of the file; the next one if that fails
+    FASTEST = "fastest"  # the one that answered soonest lately
+    PARALLEL = "parallel"  # up to three at once; the first good answer counts
+
+
+class DnssecMode(StrEnum):
+    OFF = "off"  # what the upstream says is passed on
+    VALIDATE = "validate"  # only upstreams that validate, over encrypted channels, are believed
 
 
 @dataclass(frozen=True, slots=True)
-class Listen:
+class QueryLimit:
+    """Queries a second that a client, and all together, may ask; 0: any number. Clients in `exempt` are not counted.
+
+    A program on this machine may ask for a whole network, so loopback is exempt unless the file says otherwise.
+    """
+
+    per_client: int = 200
+    total: int = 20_000
+    exempt: tuple[IPv4Network | IPv6Network, ...] = _LOOPBACK
+
+    def exempts(self, address: str) -> bool:
+        try:
+            parsed = ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        return any(parsed in network for network in self.exempt)
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardZone:
+    """Names beneath `zone` (a canonical host) are asked of these upstreams and of no others."""
+
+    zone: str
+    upstreams: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRecord:
+    """A name of the network itself, and its addresses."""
+
+    host: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverSettings:
+    """How names are resolved, beside `network.upstream`."""
+
+    blocked_answer: BlockedAnswer = BlockedAnswer.ZERO
+    block_page: tuple[str, ...] = ()
+    strategy: UpstreamStrategy = UpstreamStrategy.STRICT
+    forward: tuple[ForwardZone, ...] = ()
+    records: tuple[LocalRecord, ...] = ()
+    dnssec: DnssecMode = DnssecMode.OFF
+    limit: QueryLimit = field(default_factory=QueryLimit)
+    forwarders: tuple[str, ...] = ()  # addresses of resolvers that say for whom they ask, and are believed
+    client_subnet: IPv4Network | IPv6Network | None = None  # told to upstreams with every question (RFC 7871); None: nothing is
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddresses:
     """Where to listen, each as ADDR:PORT or [ADDR]:PORT; None leaves it to the program's defaults, which for
     `dot`, `doh`, `doq` and `transparent` (where the network redirects web connections to) is nowhere."""
 
@@ -26,18 +97,18 @@ class Listen:
     transparent: str | None = None
 
 
-_TRANSPORTS = (("dns", "proxy", "web", "dot", "doh", "transparent"), ("dns", "doq"))
+_LISTENERS_BY_PROTOCOL = (("dns", "proxy", "web", "dot", "doh", "transparent"), ("dns", "doq"))
 """What listens on TCP, and what on UDP."""
 
 
 def shared_ports(listen: Mapping[str, str | None]) -> list[tuple[str, str]]:
-    """Which of these, by the names in `Listen`, want the same port of the same address: each would get half of what comes.
+    """Which of these, by the names in `ListenAddresses`, want the same port of the same address: each would get half of what comes.
 
     >>> shared_ports({"dot": "0.0.0.0:853", "doh": "127.0.0.1:853", "doq": "0.0.0.0:853"})
     [('dot', 'doh')]
     """
     found = []
-    for names in _TRANSPORTS:
+    for names in _LISTENERS_BY_PROTOCOL:
         for one, other in combinations([name for name in names if listen.get(name)], 2):
             (host, _, port), (other_host, _, other_port) = (str(listen[name]).rpartition(":") for name in (one, other))
             hosts = {host, other_host}
@@ -58,7 +129,7 @@ class CertificateFiles:
     key: str
 
 
-_SHORTEST_PREFIX = {4: 8, 6: 8}
+_SHORTEST_HOUSE_PREFIX = {4: 8, 6: 8}
 """Of a network that somebody can have for himself."""
 
 LOCAL_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = tuple(
@@ -75,14 +146,14 @@ class ProxySignIn(StrEnum):
     ALWAYS = "always"
 
 
-class UnopenedSeats(StrEnum):
+class UnopenedSeatAccess(StrEnum):
     """What a café's seat is before somebody opens it."""
 
     CHILD = "child"  # open, with a child's rules
     CLOSED = "closed"  # shows the welcome page, which takes vouchers
 
 
-class Lists(StrEnum):
+class ListSelection(StrEnum):
     """Which lists are used beside those that the policy names: the recommended ones by default."""
 
     STARTER = "starter"  # those that come with Hedgerow: no publisher is asked
@@ -90,7 +161,7 @@ class Lists(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class NetworkSettings:
     """The network as a whole. `lan`: clients outside it are refused. `upstream` empty: the system's resolvers.
 
     `server_name`: what encrypted DNS is called here; `certificate` None: one of our own CA.
@@ -100,11 +171,11 @@ class Network:
     country: str | None = None  # ISO 3166 alpha-2, upper case: whose helplines a block page shows
     unknown_devices: str = "child-8-12"
     lan: tuple[IPv4Network | IPv6Network, ...] = LOCAL_NETWORKS
-    listen: Listen = field(default_factory=Listen)
+    listen: ListenAddresses = field(default_factory=ListenAddresses)
     reachable: tuple[IPv4Network | IPv6Network, ...] = ()
     ports: tuple[int, ...] = (80, 443)
     upstream: tuple[str, ...] = ()
-    lists: Lists = Lists.RECOMMENDED
+    lists: ListSelection = ListSelection.RECOMMENDED
     resolver: ResolverSettings = field(default_factory=ResolverSettings)
     holidays: tuple[date, ...] = ()
     server_name: str | None = None
@@ -115,7 +186,7 @@ class Network:
     def house(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Those of `lan` that can be somebody's own network: one of all addresses says who is served, not what is at home.
 
-        >>> len(Network(lan=(ip_network("0.0.0.0/0"), ip_network("192.168.1.0/24"))).house)
+        >>> len(NetworkSettings(lan=(ip_network("0.0.0.0/0"), ip_network("192.168.1.0/24"))).house)
         1
         """
-        return tuple(each for each in self.lan if each.prefixlen >= _SHORTEST_PREFIX[each.version])
+        return tuple(each for each in self.lan if each.prefixlen >= _SHORTEST_HOUSE_PREFIX[each.version])

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from hedgerow.policies.times.timing import Schedule
+from hedgerow.policies.time_model import Schedule
 
 
-class Topic(StrEnum):
+class NoticeTopic(StrEnum):
     """What a notice is about."""
 
     REQUEST = "request"
@@ -26,12 +26,12 @@ class Topic(StrEnum):
     TROUBLE = "trouble"
 
 
-USUAL = tuple(topic for topic in Topic if topic is not Topic.REFUSED)
+DEFAULT_TOPICS = tuple(topic for topic in NoticeTopic if topic is not NoticeTopic.REFUSED)
 """What somebody is told who has not said otherwise. What was refused is for those who ask for it: a notice for each is surveillance."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ClockTime:
     """A time of day, in minutes after midnight; of one weekday (0 is Monday), or with None of each."""
 
     weekday: int | None
@@ -40,7 +40,7 @@ class Moment:
     def last_before(self, now: float, zone: ZoneInfo) -> float:
         """The latest instant not after `now` at which clocks showed it (seconds since the epoch).
 
-        >>> Moment(6, 18 * 60).last_before(0.0, ZoneInfo("UTC")) / 86400
+        >>> ClockTime(6, 18 * 60).last_before(0.0, ZoneInfo("UTC")) / 86400
         -3.25
         """
         today = datetime.fromtimestamp(now, zone).date()
@@ -61,8 +61,8 @@ class Receiver:
     """
 
     name: str
-    about: tuple[Topic, ...] = USUAL
+    about: tuple[NoticeTopic, ...] = DEFAULT_TOPICS
     quiet: Schedule | None = None
-    digest: Moment | None = None
-    report: Moment | None = None
+    digest: ClockTime | None = None
+    report: ClockTime | None = None
     language: str = "en"

@@ -12,17 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Target, TargetKind
-from hedgerow.policies.services import Services
 from hedgerow.policies.targets import ILLEGAL, url_regex
 
-_TIMED = 8192  # more than any specificity
+_TIMED_RANK = 8192  # more than any specificity
 BYPASS = "bypass"
 UNSAFE_SEARCH = "unsafe-search"
 NEVER_INSPECT = "never-inspect"
 
 
-class Scope(IntEnum):
+class RuleScope(IntEnum):
     """Who says so, the nearest first."""
 
     GRANT = 0
@@ -37,14 +37,14 @@ class Rule:
     """One allow or block of one scope. `rank` orders rules that match the same request: the lowest wins. `until`: it holds till then."""
 
     allow: bool
-    scope: Scope
+    scope: RuleScope
     target: Target
     until: float | None = None
     rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class UrlRule:
+class PathRule:
     """A rule that holds where path and query match. Its target is a URL, or a service that is only part of a site."""
 
     rule: Rule
@@ -52,10 +52,10 @@ class UrlRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ScopeLayer:
     """All that one scope says; what it says at certain times only is a layer of its own, that names the `schedule`."""
 
-    scope: Scope
+    scope: RuleScope
     allow: tuple[Target, ...] = ()
     block: tuple[Target, ...] = ()
     until: float | None = None
@@ -74,12 +74,12 @@ class RuleIndex:
     )  # fmt: skip
 
     def __init__(
-        self, layers: Iterable[Layer], catalogue_categories: Sequence[str], services: Services, has_illegal: bool
+        self, layers: Iterable[ScopeLayer], catalogue_categories: Sequence[str], services: Services, has_illegal: bool
     ) -> None:  # fmt: skip
         self.hosts: dict[str, Rule] = {}
         self.services: dict[str, Rule] = {}
         self.categories: dict[str, Rule] = {}
-        urls: dict[str, list[UrlRule]] = {}
+        urls: dict[str, list[PathRule]] = {}
         for rule in _rules(layers):
             match rule.target.kind:
                 case TargetKind.HOST:
@@ -93,7 +93,7 @@ class RuleIndex:
         for id, rule in self.services.items():
             for pattern in services.by_id[id].urls if id in services.by_id else ():
                 _add_url(urls, pattern, rule)
-        self.urls: Mapping[str, tuple[UrlRule, ...]] = {
+        self.urls: Mapping[str, tuple[PathRule, ...]] = {
             host: tuple(sorted(found, key=lambda url_rule: url_rule.rule.rank)) for host, found in urls.items()
         }
         self._lay_out_categories(catalogue_categories, has_illegal)
@@ -125,17 +125,17 @@ def _add(known: dict[str, Rule], rule: Rule) -> None:
         known[rule.target.name] = replace(first, target=replace(first.target, always=True))
 
 
-def _add_url(urls: dict[str, list[UrlRule]], pattern: str, rule: Rule) -> None:
+def _add_url(urls: dict[str, list[PathRule]], pattern: str, rule: Rule) -> None:
     host, _, path = pattern.partition("/")
-    urls.setdefault(host, []).append(UrlRule(rule, url_regex(f"/{path}")))
+    urls.setdefault(host, []).append(PathRule(rule, url_regex(f"/{path}")))
 
 
-def _rules(layers: Iterable[Layer]) -> Iterable[Rule]:
+def _rules(layers: Iterable[ScopeLayer]) -> Iterable[Rule]:
     """All rules, the nearest scope first, and in it what holds at this time only; a service's URLs rank as the service does, beneath a
     host that is named.
     """
     for layer in sorted(layers, key=lambda layer: (layer.scope, not layer.schedule)):
-        rank = (layer.scope << 16) - (_TIMED if layer.schedule else 0)
+        rank = (layer.scope << 16) - (_TIMED_RANK if layer.schedule else 0)
         for allow, targets in ((False, layer.block), (True, layer.allow)):
             for target in targets:
                 until = min((end for end in (layer.until, target.until) if end is not None), default=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
@@ -9,15 +11,30 @@ from zoneinfo import ZoneInfo
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import ContentRules
-from hedgerow.policies.landmarks import Landmarks
-from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, SafeSearch, Sitting, Spent, Verdict
-from hedgerow.policies.parties import Layers, Meter, Parties, Party, content_of, settings_of, strictest_layers
-from hedgerow.policies.recognise import MAX_REMEMBERED, Recogniser, parse_client_address
-from hedgerow.policies.rule_index import Layer, RuleIndex, Scope
+from hedgerow.policies.effective_users import (
+    EffectiveUser,
+    EffectiveUsers,
+    Meter,
+    RulesByScope,
+    strictest_content,
+    strictest_layers,
+    strictest_settings,
+)
+from hedgerow.policies.host_facts import HostFactIndex
+from hedgerow.policies.identity import MAX_CACHED_DEVICES, DeviceLookup
+from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, SafeSearch, Session, Verdict
+from hedgerow.policies.rule_index import RuleIndex, RuleScope, ScopeLayer
 from hedgerow.policies.targets import ILLEGAL, parse_target
-from hedgerow.policies.times.closing import Clockwork, Closed, Hour, UsedUp, bedtime_of, concerns, edges_of, holds
-
-__all__ = ["MAX_REMEMBERED", "Closed", "Ruleset", "Rulesets", "bedtime_of", "parse_client_address"]
+from hedgerow.policies.time_model import SpentBudget
+from hedgerow.policies.times.closing import (
+    Closure,
+    SpentSubject,
+    TimeEffects,
+    TimeRules,
+    applies_to,
+    boundaries_after,
+    is_in_force,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +43,7 @@ class Ruleset:
 
     Equal rulesets are one object with one `id`, so that caches may use the id as their key. Which device asks is not part of it.
     `person` is None for nobody in particular, and where several share the device. `meters` are the minutes that its use counts for,
-    `used_up` the categories and services whose minutes are gone; `sitting` is the id of whoever sits at a seat, so that nothing that
+    `count_minutes` the categories and services whose minutes are gone; `sitting` is the id of whoever sits at a seat, so that nothing that
     one guest was answered is an answer for the next.
     """
 
@@ -39,13 +56,13 @@ class Ruleset:
     trusts_ca: bool
     never_inspect: bool
     privacy: Privacy
-    closed: Closed | None
+    closed: Closure | None
     rules: RuleIndex
-    landmarks: Landmarks
+    host_facts: HostFactIndex
     default: Decision  # made once: most requests get it
     meters: tuple[Meter, ...] = ()
-    used_up: tuple[UsedUp, ...] = ()
-    sitting: str = ""
+    used_up: tuple[SpentSubject, ...] = ()
+    session: str = ""
     content: ContentRules = field(default_factory=ContentRules)
     tags: frozenset[str] = frozenset()  # of the profiles of all who share the device
     is_claimed: bool = False  # only a host name tells of the device, so nothing is opened for what it is
@@ -58,20 +75,20 @@ class Rulesets:
     """
 
     def __init__(
-        self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue, spent: Sequence[Spent] = (),
-        sittings: Sequence[Sitting] = (), names: Mapping[str, str] | None = None,
+        self, policy: Policy, grants: Sequence[Grant], pauses: Sequence[Pause], catalogue: Catalogue, spent: Sequence[SpentBudget] = (),
+        sessions: Sequence[Session] = (), names: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.policy = policy
         self.grants = tuple(grants)
         self.pauses = tuple(pauses)
-        self.sittings = tuple(sittings)
+        self.sessions = tuple(sessions)
         self._categories = tuple(catalogue.categories)
         self._tells_clients = catalogue.tells_clients
         self._has_illegal = ILLEGAL in catalogue.listed
-        self._landmarks = Landmarks.load()
-        self._recogniser = Recogniser(policy, names)
-        self._parties = Parties(policy)
-        self._clockwork = Clockwork(self.pauses, tuple(spent))
+        self._host_facts = HostFactIndex.load()
+        self._lookup = DeviceLookup(policy, names)
+        self._effective_users = EffectiveUsers(policy)
+        self._time_rules = TimeRules(self.pauses, tuple(spent))
         self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}
         self._interned: dict[tuple[object, ...], Ruleset] = {}
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
@@ -82,23 +99,23 @@ class Rulesets:
 
         A MAC that the policy names decides over addresses, and a longer network over a shorter one. A host name only restricts.
         """
-        return self._recogniser.find(address, mac)
+        return self._lookup.find(address, mac)
 
     def device_of_client(self, client_id: str) -> Device | None:
         """The device with this id of encrypted DNS, lower case, wherever it asks from; None if the policy names none."""
-        return self._recogniser.find_client(client_id)
+        return self._lookup.find_client(client_id)
 
     def device_of_mac(self, mac: str) -> Device:
         """The device with this MAC address, as another resolver of the network tells it, named by the policy or not."""
-        return self._recogniser.find_mac(mac)
+        return self._lookup.find_mac(mac)
 
     def devices_by_name(self) -> tuple[tuple[str, Device], ...]:
         """MAC and IP addresses of devices that bear a host name of the policy."""
-        return self._recogniser.named()
+        return self._lookup.named()
 
     def device_of_user(self, user: str) -> Device | None:
         """The device that signs in to the proxy as `user`, in any case of letters; None if the policy names none."""
-        return self._recogniser.find_user(user)
+        return self._lookup.find_user(user)
 
     def ruleset(self, device: Device, now: float) -> Ruleset:
         """What holds for `device` at `now` (seconds since the epoch). A look-up unless a boundary has passed since the last time."""
@@ -107,104 +124,106 @@ class Rulesets:
         # `now` before the instant of the last time: somebody has set the clock back.
         if held is not None and held[0] <= now < held[1]:
             return held[2]
-        if len(self._held) >= MAX_REMEMBERED:
+        if len(self._held) >= MAX_CACHED_DEVICES:
             self._held.clear()
         ruleset = self._compose(device, now)
         self._held[key] = (now, float("inf") if ruleset.until is None else ruleset.until, ruleset)
         return ruleset
 
-    def parties_of(self, device: Device, now: float) -> tuple[Party, ...]:
+    def effective_users_of(self, device: Device, now: float) -> tuple[EffectiveUser, ...]:
         """Whose rules hold at a device: who sits at it, its person, or all who share it."""
-        return self._parties.of(device, self._sitting(device, now))
+        return self._effective_users.of(device, self._session(device, now))
 
     def zone_of(self, device: Device) -> ZoneInfo:
         """The time zone that the clocks of a device's person show."""
-        return self._parties.zone(self.policy.people.get(device.person) if device.person else None)
+        return self._effective_users.zone(self.policy.people.get(device.person) if device.person else None)
 
-    def closing_after(self, device: Device, now: float, within: float) -> tuple[Closed, float] | None:
+    def closing_after(self, device: Device, now: float, within: float) -> tuple[Closure, float] | None:
         """Why the internet closes for a device that is open at `now`, and the instant, if that is in less than `within` seconds."""
-        parties = self.parties_of(device, now)
-        edges = {edge for party in parties for edge in self._clockwork.hour(party, now).edges if edge <= now + within}
+        users = self.effective_users_of(device, now)
+        edges = {edge for user in users for edge in self._time_rules.effects(user, now).edges if edge <= now + within}
         for edge in sorted(edges):
-            for party in parties:
-                if (closed := self._clockwork.hour(party, edge).closed) is not None:
+            for user in users:
+                if (closed := self._time_rules.effects(user, edge).closed) is not None:
                     return closed, edge
         return None
 
-    def _sitting(self, device: Device, now: float) -> Sitting | None:
-        here = [sitting for sitting in self._sittings_of(device) if holds(sitting, now)]
-        return max(here, key=lambda sitting: sitting.starts, default=None)
+    def _session(self, device: Device, now: float) -> Session | None:
+        here = [session for session in self._sittings_of(device) if is_in_force(session, now)]
+        return max(here, key=lambda session: session.starts, default=None)
 
-    def _sittings_of(self, device: Device) -> list[Sitting]:
-        return [sitting for sitting in self.sittings if sitting.device == (device.claims or device.id)]
+    def _sittings_of(self, device: Device) -> list[Session]:
+        return [session for session in self.sessions if session.device == (device.claims or device.id)]
 
-    def _before_begin(self, device: Device, sitting: Sitting | None) -> Closed | None:
+    def _before_begin(self, device: Device, session: Session | None) -> Closure | None:
         """A seat may wait for a session, and a session for its guest to accept the café's code of conduct."""
         conduct, waits = self.policy.conduct, self.policy.closes_unopened
         if not device.is_seat:
             return None
-        if sitting is None:
-            return None if waits is None else Closed(Reason.NO_SESSION, "", waits, None)
-        if conduct is None or sitting.accepted is not None:
+        if session is None:
+            return None if waits is None else Closure(Reason.NO_SESSION, "", waits, None)
+        if conduct is None or session.accepted is not None:
             return None
-        return Closed(Reason.CONDUCT, "", conduct.origin, sitting.ends)
+        return Closure(Reason.CONDUCT, "", conduct.origin, session.ends)
 
     def _compose(self, device: Device, now: float) -> Ruleset:
-        sitting = self._sitting(device, now)
-        parties = self._parties.of(device, sitting)
-        hours = [self._clockwork.hour(party, now) for party in parties]
-        layers = strictest_layers(parties)
+        session = self._session(device, now)
+        users = self._effective_users.of(device, session)
+        hours = [self._time_rules.effects(user, now) for user in users]
+        layers = strictest_layers(users)
         # A device that claims to be another has its own grants only: those that it would have without the claim.
-        granted = parties if device.claims is None else parties[-1:]
-        concerned = [grant for grant in self.grants if all(concerns(grant, party) for party in granted)]
-        grants = tuple(grant for grant in concerned if holds(grant, now))
+        granted = users if device.claims is None else users[-1:]
+        concerned = [grant for grant in self.grants if all(applies_to(grant, user) for user in granted)]
+        grants = tuple(grant for grant in concerned if is_in_force(grant, now))
         until = min(self._edges(device, layers, concerned, hours, now), default=None)
-        settings = settings_of(parties)
-        content = content_of(parties)
-        closed = next((hour.closed for hour in hours if hour.closed is not None), None) or self._before_begin(device, sitting)
-        used_up = tuple(dict.fromkeys(each for hour in hours for each in hour.used_up))
-        meters = tuple(dict.fromkeys(meter for party in parties for meter in party.meters))
-        person = parties[0].name if len(parties) == (1 if device.claims is None else 2) else None
-        seat = sitting.id if sitting is not None and device.is_seat else ""
+        settings = strictest_settings(users)
+        content = strictest_content(users)
+        closed = next((effects.closed for effects in hours if effects.closed is not None), None) or self._before_begin(device, session)
+        used_up = tuple(dict.fromkeys(each for effects in hours for each in effects.used_up))
+        meters = tuple(dict.fromkeys(meter for user in users for meter in user.meters))
+        person = users[0].name if len(users) == (1 if device.claims is None else 2) else None
+        seat = session.id if session is not None and device.is_seat else ""
         # Who keeps decisions by ruleset must not give one device's to another where lists have rules for certain devices.
         alone = device.id if self._tells_clients else None
         key = (
-            *(device.claims is not None, parties[0].profile, person, device.trusts_ca, device.never_inspect, settings, closed, until),
+            *(device.claims is not None, users[0].profile, person, device.trusts_ca, device.never_inspect, settings, closed, until),
             *(used_up, meters, seat, content, alone),
         )
-        index_key = self._index_key(device, parties, grants, hours, now)
+        index_key = self._index_key(device, users, grants, hours, now)
         ruleset = self._interned.get((key, index_key))
         if ruleset is None:
             self._forget_expired(now)
             index = self._index(index_key, layers, grants, _timed_layers(hours), now)
             ruleset = self._interned[key, index_key] = Ruleset(
-                self._next_id, until, parties[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
-                settings[2], closed, index, self._landmarks, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
-                content, frozenset(self.policy.profiles[party.profile].tag for party in granted), device.claims is not None,
+                self._next_id, until, users[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
+                settings[2], closed, index, self._host_facts, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
+                content, frozenset(self.policy.profiles[user.profile].tag for user in granted), device.claims is not None,
             )  # fmt: skip
             self._next_id += 1
         return ruleset
 
-    def _edges(self, device: Device, layers: Layers, grants: Iterable[Grant], hours: Iterable[Hour], now: float) -> list[float]:
-        edges = [edge for hour in hours for edge in hour.edges]
-        edges += edges_of(grants, now)
-        edges += edges_of(self._sittings_of(device), now)
+    def _edges(
+        self, device: Device, layers: RulesByScope, grants: Iterable[Grant], hours: Iterable[TimeEffects], now: float
+    ) -> list[float]:
+        edges = [edge for effects in hours for edge in effects.edges]
+        edges += boundaries_after(grants, now)
+        edges += boundaries_after(self._sittings_of(device), now)
         items = (target for rules in layers.values() for target in (*rules.allow, *rules.block))
         edges += [target.until for target in items if target.until is not None and target.until > now]
         return edges
 
     def _index_key(
-        self, device: Device, parties: Sequence[Party], grants: tuple[Grant, ...], hours: Sequence[Hour], now: float
+        self, device: Device, users: Sequence[EffectiveUser], grants: tuple[Grant, ...], hours: Sequence[TimeEffects], now: float
     ) -> tuple[object, ...]:  # fmt: skip
         """All that the index is made of. Whoever says nothing does not count, so that many may share one."""
-        timed = tuple((layer.scope, layer.schedule, layer.until, n) for n, hour in enumerate(hours) for layer in hour.layers)
-        personal = [rules for party in parties if (rules := party.layers.get(Scope.PERSON)) and (rules.allow or rules.block)]
-        lapsing = [target for party in parties for rules in party.layers.values() for target in (*rules.allow, *rules.block)
+        timed = tuple((layer.scope, layer.schedule, layer.until, n) for n, effects in enumerate(hours) for layer in effects.layers)
+        personal = [rules for user in users if (rules := user.layers.get(RuleScope.PERSON)) and (rules.allow or rules.block)]
+        lapsing = [target for user in users for rules in user.layers.values() for target in (*rules.allow, *rules.block)
                    if target.until is not None and target.until > now]  # fmt: skip
         return (
             device.claims is not None,
-            tuple(party.profile for party in parties),
-            tuple(party.name for party in parties) if personal or timed else None,
+            tuple(user.profile for user in users),
+            tuple(user.name for user in users) if personal or timed else None,
             (device.claims or device.id) if device.rules.allow or device.rules.block or device.rules.schedules else None,
             tuple(grant.id for grant in grants),
             timed,
@@ -212,43 +231,61 @@ class Rulesets:
         )
 
     def _index(
-        self, key: tuple[object, ...], layers: Layers, grants: Iterable[Grant], timed: Iterable[Layer], now: float
+        self, key: tuple[object, ...], layers: RulesByScope, grants: Iterable[Grant], timed: Iterable[ScopeLayer], now: float
     ) -> RuleIndex:  # fmt: skip
         index = self._indexes.get(key)
         if index is None:
-            scoped = [_unlapsed(Layer(scope, rules.allow, rules.block), now) for scope, rules in layers.items()]
-            scoped += (_unlapsed(layer, now) for layer in timed)
+            scoped = [_without_expired(ScopeLayer(scope, rules.allow, rules.block), now) for scope, rules in layers.items()]
+            scoped += (_without_expired(layer, now) for layer in timed)
             scoped += [layer for grant in grants if (layer := self._grant_layer(grant)) is not None]
-            index = self._indexes[key] = RuleIndex(scoped, self._categories, self._landmarks.services, self._has_illegal)
+            index = self._indexes[key] = RuleIndex(scoped, self._categories, self._host_facts.services, self._has_illegal)
         return index
 
-    def _grant_layer(self, grant: Grant) -> Layer | None:
+    def _grant_layer(self, grant: Grant) -> ScopeLayer | None:
         origin = Origin(f"grant by {grant.giver}", text=grant.subject)
         names = {*self.policy.categories, *self._categories}
         try:
-            target = parse_target(grant.subject, self._landmarks.services.by_id, names, origin)
+            target = parse_target(grant.subject, self._host_facts.services.by_id, names, origin)
         except ValueError:
             return None  # it named a list's category that is gone by now; nothing is left to open
-        return Layer(Scope.GRANT, allow=(target,), until=grant.ends)
+        return ScopeLayer(RuleScope.GRANT, allow=(target,), until=grant.ends)
 
     def _forget_expired(self, now: float) -> None:
         if len(self._interned) < 1024:
             return
         self._interned = {key: kept for key, kept in self._interned.items() if kept.until is None or kept.until > now}
-        if len(self._interned) >= MAX_REMEMBERED:
+        if len(self._interned) >= MAX_CACHED_DEVICES:
             self._interned.clear()
         used = {key[1] for key in self._interned}
         self._indexes = {key: index for key, index in self._indexes.items() if key in used}
 
 
-def _timed_layers(hours: Sequence[Hour]) -> list[Layer]:
+def _timed_layers(hours: Sequence[TimeEffects]) -> list[ScopeLayer]:
     """The timed rules that hold. Where several share a device, what is open for one of them at this hour is not opened for all."""
-    layers = [layer for hour in hours for layer in hour.layers]
+    layers = [layer for effects in hours for layer in effects.layers]
     return layers if len(hours) == 1 else [replace(layer, allow=()) for layer in layers]
 
 
-def _unlapsed(layer: Layer, now: float) -> Layer:
+def _without_expired(layer: ScopeLayer, now: float) -> ScopeLayer:
     if all(target.until is None or target.until > now for target in (*layer.allow, *layer.block)):
         return layer
     allow, block = (tuple(each for each in half if each.until is None or each.until > now) for half in (layer.allow, layer.block))
     return replace(layer, allow=allow, block=block)
+
+
+_ADDRESS = re.compile(r"[0-9.]+|.*:.*")
+
+
+@functools.lru_cache(maxsize=256)
+def can_block_or_rewrite(ruleset: Ruleset) -> bool:
+    """Could anything be blocked or rewritten under it, now?"""
+    rules = ruleset.rules
+    blocks = [rule for rule in (*rules.hosts.values(), *rules.services.values()) if not rule.allow]
+    off = ruleset.safe_search is SafeSearch.OFF and ruleset.youtube is SafeSearch.OFF
+    return bool(ruleset.closed or blocks or rules.urls or rules.blocked or rules.bypass or rules.illegal) or not off
+
+
+@functools.lru_cache(maxsize=256)
+def has_address_rules(ruleset: Ruleset) -> bool:
+    """Does it name an IP address?"""
+    return any(_ADDRESS.fullmatch(host) for host in ruleset.rules.hosts)

@@ -12,9 +12,9 @@ from functools import cache
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from hedgerow.blocklists.names import parse_url
-from hedgerow.policies.content import name_of
-from hedgerow.policies.data import read_data
+from hedgerow.policies.content import parameter_name
 from hedgerow.policies.model import SafeSearch
+from hedgerow.policies.text.data_files import read_data
 
 _SLASHES = re.compile("(?:/|%2f)+")
 _AFTER_NAMES = re.compile(r"%00.*|;[^/]*|(?<=[^/])\.[a-z]+(?=/|$)")
@@ -24,7 +24,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class SearchEngine:
     """`dns`, `parameters` and `headers` are by level; `youtube` says that the policy's youtube level governs, not its safe_search."""
 
     id: str
@@ -43,10 +43,10 @@ class Engine:
         return self.dns.get(level) or self.dns.get(SafeSearch.STRICT, "")
 
 
-class Engines:
+class SearchEngines:
     """All engines, by host; and the engines that have no safe mode."""
 
-    def __init__(self, engines: Iterable[Engine], without_safe_mode: Iterable[str]) -> None:
+    def __init__(self, engines: Iterable[SearchEngine], without_safe_mode: Iterable[str]) -> None:
         self.by_id = {engine.id: engine for engine in engines}
         self.without_safe_mode = frozenset(without_safe_mode)
         self.by_host = {host: engine for engine in self.by_id.values() for host in engine.hosts if not host.startswith("*.")}
@@ -54,12 +54,12 @@ class Engines:
 
     @staticmethod
     @cache
-    def load() -> Engines:
+    def load() -> SearchEngines:
         """Those that come with Hedgerow."""
         data = read_data("safe_search.yaml")
-        return Engines((_engine(id, entry) for id, entry in data["engines"].items()), data["without_safe_mode"])
+        return SearchEngines((_search_engine(id, entry) for id, entry in data["engines"].items()), data["without_safe_mode"])
 
-    def engine_of(self, host: str) -> Engine | None:
+    def engine_of(self, host: str) -> SearchEngine | None:
         """The engine that a canonical host belongs to."""
         engine = self.by_host.get(host)
         while engine is None and host:
@@ -68,11 +68,11 @@ class Engines:
         return engine
 
 
-def _engine(id: str, entry: dict[str, dict[str, dict[str, str]]]) -> Engine:
+def _search_engine(id: str, entry: dict[str, dict[str, dict[str, str]]]) -> SearchEngine:
     def by_level[T](key: str) -> dict[SafeSearch, T]:
         return {SafeSearch(level): value for level, value in entry.get(key, {}).items()}  # type: ignore[misc]
 
-    return Engine(
+    return SearchEngine(
         id=id,
         title=str(entry["title"]),
         hosts=tuple(entry["hosts"]),
@@ -86,10 +86,10 @@ def _engine(id: str, entry: dict[str, dict[str, dict[str, str]]]) -> Engine:
     )
 
 
-def apply_safe_search(engine: Engine, level: SafeSearch, url: str, headers: Headers) -> tuple[str, Headers]:
+def apply_safe_search(engine: SearchEngine, level: SafeSearch, url: str, headers: Headers) -> tuple[str, Headers]:
     """The URL and headers as the engine's safe mode of `level` demands; what is already right comes back equal.
 
-    >>> google = Engines.load().by_id["google"]
+    >>> google = SearchEngines.load().by_id["google"]
     >>> apply_safe_search(google, SafeSearch.STRICT, "https://www.google.com/search?q=cats&safe=off", ())[0]
     'https://www.google.com/search?q=cats&safe=active&ssui=on'
     """
@@ -106,7 +106,7 @@ def apply_safe_search(engine: Engine, level: SafeSearch, url: str, headers: Head
     return url, headers
 
 
-def is_search(engine: Engine, url: str) -> bool:
+def is_search(engine: SearchEngine, url: str) -> bool:
     """Whether the engine's parameters belong on a URL: servers find a path by other spellings too.
 
     Where DNS cannot keep an engine safe nothing else does: there they go on whatever has words to search for.
@@ -117,11 +117,11 @@ def is_search(engine: Engine, url: str) -> bool:
     plain = _SLASHES.sub("/", parts.path.lower())
     if any(each in engine.paths or each.removesuffix("/") in engine.paths for each in (plain, _AFTER_NAMES.sub("", plain))):
         return True
-    return not engine.dns and engine.words in map(name_of, parts.query.split("&"))
+    return not engine.dns and engine.words in map(parameter_name, parts.query.split("&"))
 
 
 def _changed_query(query: str, remove: frozenset[str], parameters: Mapping[str, str]) -> str:
     # The other parameters stay byte for byte as they were: engines sign some of them.
     dropped = remove | parameters.keys()
-    kept = [part for part in query.split("&") if part and name_of(part) not in dropped]
+    kept = [part for part in query.split("&") if part and parameter_name(part) not in dropped]
     return "&".join(kept + [f"{quote(name)}={quote(value)}" for name, value in parameters.items()])

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Target, TargetKind
-from hedgerow.policies.reading.suggestions import did_you_mean, meant_list, suggest
+from hedgerow.policies.text.suggestions import did_you_mean, meant_list, suggest
 
 ILLEGAL = "illegal"
 """The category that nothing but its own lists opens."""
@@ -38,7 +38,7 @@ def parse_target(
     if item[:1] in {"-", "+"}:
         raise ValueError(_begins_with_sign(item))
     if re.fullmatch(r"[\w -]+", item):
-        raise ValueError(f"unknown name '{item}': no service, category or domain.{_meant(item, [*services, *categories, *others])}")
+        raise ValueError(f"unknown name '{item}': no service, category or domain.{_meant_hint(item, [*services, *categories, *others])}")
     if several := meant_list(item, {*services, *categories, *others}.__contains__):
         raise ValueError(f"'{item}' is not one name.{did_you_mean(several)}")
     location = re.sub(r"^[a-z][a-z+.-]*://", "", item, flags=re.IGNORECASE)
@@ -71,7 +71,7 @@ def _begins_with_sign(item: str) -> str:
     return f"'{item}': {item[0]} before a name is for profiles, which change what they extend. Here, {instead}"
 
 
-def _meant(item: str, known: list[str]) -> str:
+def _meant_hint(item: str, known: list[str]) -> str:
     """What an unknown name may stand for; where nothing is near, how a site is written."""
     if limited := re.fullmatch(r"(.+?)\s+until\s+(.+)", item):
         return did_you_mean(f"{{what: {limited[1]}, until: {limited[2]}}}")
@@ -95,10 +95,10 @@ def _parse_host_item(text: str, item: str) -> str:
     return host
 
 
-def path_of(url: str) -> str:
+def comparable_path(url: str) -> str:
     """Path and query of a URL as `url_regex` compares them: canonical, and without doubled slashes, which servers take for one.
 
-    >>> path_of("https://example.org//a/../shorts/?x=//")
+    >>> comparable_path("https://example.org//a/../shorts/?x=//")
     '/shorts/?x=//'
     """
     _, _, rest = (parse_url(url) or url).partition("://")[2].partition("/")

@@ -1,27 +1,125 @@
-"""How a client's connection goes from a gate to an inspector: its socket itself, in one datagram with the line that introduces it.
+"""How the gate introduces a client to the inspector: one line with a signed, short-lived pass, before anything of the client's own.
 
-Nothing is relayed: the inspector speaks with the client alone from then on. Inspectors have datagram sockets for our own user only. What
-was sent before a successor took over the name is still the elder's to take.
+Both processes read one key at their start. The line never leaves the machine.
 """
 
 from __future__ import annotations
 
 import array
+import base64
+import hashlib
+import hmac
 import os
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from hedgerow.proxy.pass_ticket import MAX_INTRODUCTION
+from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
 
-_MOST_BESIDE = 16 * 1024
+MAX_HANDOVER_HEADER = 1024
+"""Bytes of the line without its end."""
+
+TOKEN_SECONDS = 30.0
+"""Seconds from the moment the gate signs to the moment the inspector must have read it."""
+
+_TOKEN_REUSE_SECONDS = 5.0
+"""Seconds for which one pass introduces all connections of a client: it opens many at a time."""
+
+KEY_BYTES = 32
+
+
+def load_handover_key(path: Path) -> bytes:
+    """The key that the supervisor wrote at its start. Raises OSError, or ValueError when the file holds something else."""
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"{path} does not hold a key of {KEY_BYTES} bytes")
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverHeader:
+    """The client at `address`. It goes to `target` with TLS or HTTP, or without one asks as of a proxy, by absolute URLs.
+
+    One that `waits` has sent a CONNECT and no answer to it was given yet.
+    """
+
+    address: str
+    target: Authority | None
+    awaits_reply: bool = False
+
+
+def encode_handover_header(key: bytes, header: HandoverHeader, now: float) -> bytes:
+    """The line that introduces a client."""
+    ticket = _issue_token_cached(key, header.address, now // _TOKEN_REUSE_SECONDS * _TOKEN_REUSE_SECONDS)
+    return f"{ticket} {header.target or '-'} {'waits' if header.awaits_reply else '-'}\r\n".encode()
+
+
+def parse_handover_header(key: bytes, line: bytes, now: float) -> HandoverHeader | None:
+    """Whom `encode_handover_header` was told of, from its line without the end; None when it is not the gate that speaks.
+
+    >>> who = HandoverHeader("192.0.2.7", Authority("a.example", 443))
+    >>> parse_handover_header(b"k" * 32, encode_handover_header(b"k" * 32, who, 1000.0)[:-2], 1010.0) == who
+    True
+    """
+    ticket, _, rest = line.decode("latin-1").partition(" ")
+    target, _, word = rest.partition(" ")
+    address = verify_token(key, ticket, now)
+    if address is None:
+        return None
+    try:
+        return HandoverHeader(address, None if target == "-" else parse_authority(target), word == "waits")
+    except HeadError:
+        return None
+
+
+@lru_cache(1024)
+def _issue_token_cached(key: bytes, address: str, now: float) -> str:
+    return issue_token(key, address, now)
+
+
+def issue_token(key: bytes, address: str, now: float) -> str:
+    """A pass for the client at `address`, as text without spaces; `now` in seconds since the epoch."""
+    text = f"{now + TOKEN_SECONDS:.0f} {address}".encode()
+    return f"{_encode(text)}.{_encode(_sign(key, text))}"
+
+
+def verify_token(key: bytes, ticket: str, now: float) -> str | None:
+    """The address that a pass vouches for; None when it is forged, spent or malformed.
+
+    >>> verify_token(b"k" * 32, issue_token(b"k" * 32, "192.0.2.7", 1000.0), 1010.0)
+    '192.0.2.7'
+    >>> verify_token(b"k" * 32, issue_token(b"k" * 32, "192.0.2.7", 1000.0), 1031.0) is None
+    True
+    """
+    try:
+        text, signature = (base64.urlsafe_b64decode(part) for part in ticket.split("."))
+    except ValueError:
+        return None
+    if not hmac.compare_digest(signature, _sign(key, text)):
+        return None
+    expires, _, address = text.decode().partition(" ")
+    return address if now < float(expires) else None
+
+
+@lru_cache(1024)
+def _sign(key: bytes, text: bytes) -> bytes:
+    return hmac.digest(key, text, hashlib.sha256)
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode("ascii")
+
+
+_MAX_INLINE = 16 * 1024
 """Bytes of a message that go with the socket; what is longer, such as an upload that has begun, goes in a file in memory."""
 
-_LONGEST = MAX_INTRODUCTION + _MOST_BESIDE
+_MAX_DATAGRAM = MAX_HANDOVER_HEADER + _MAX_INLINE
 _DESCRIPTOR_BYTES = array.array("i").itemsize
 
 
-class Messenger:
+class HandoverSender:
     """A gate's end."""
 
     def __init__(self, inspectors: Sequence[Path]) -> None:
@@ -35,13 +133,13 @@ class Messenger:
 
         False when none that is up has room at the moment. Raises OSError when none is up.
         """
-        if len(message) <= _MOST_BESIDE:
+        if len(message) <= _MAX_INLINE:
             return self._send(message, [client])
         file = os.memfd_create("message", os.MFD_CLOEXEC)
         try:
             with os.fdopen(os.dup(file), "wb") as rest:
-                rest.write(message[_MOST_BESIDE:])
-            return self._send(message[:_MOST_BESIDE], [client, file])
+                rest.write(message[_MAX_INLINE:])
+            return self._send(message[:_MAX_INLINE], [client, file])
         finally:
             os.close(file)
 
@@ -82,11 +180,11 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
-def take_over(listener: socket.socket) -> tuple[socket.socket, bytes] | None:
+def receive_client(listener: socket.socket) -> tuple[socket.socket, bytes] | None:
     """The next client and the message about it; None when nobody waits. Who sends no socket is passed over."""
     while True:
         try:
-            text, beside, _, _ = listener.recvmsg(_LONGEST, socket.CMSG_SPACE(2 * _DESCRIPTOR_BYTES), socket.MSG_CMSG_CLOEXEC)
+            text, beside, _, _ = listener.recvmsg(_MAX_DATAGRAM, socket.CMSG_SPACE(2 * _DESCRIPTOR_BYTES), socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return None
         descriptors = array.array("i")

@@ -1,4 +1,4 @@
-"""Read the head of an HTTP/1 request (RFC 9112): bytes in, a `Head` out, or a refusal.
+"""Read the head of an HTTP/1 request (RFC 9112): bytes in, a `RequestHead` out, or a refusal.
 
 Stricter than most servers on purpose. A proxy and the server behind it must never read one message in two ways, so every shape
 that lets them (request smuggling) is refused rather than repaired: Transfer-Encoding beside Content-Length, either of them twice,
@@ -16,14 +16,14 @@ from hedgerow.blocklists.names import parse_host
 MAX_HEAD = 32 * 1024
 MAX_TARGET = 16 * 1024
 MAX_FIELDS = 128
-_SHORT = 1024
+_MAX_CACHED_HEAD = 1024
 
-ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+CONNECTION_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """The answer to a CONNECT that leads somewhere."""
 
-_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE = re.compile(rf"({_NAME}) ([\x21-\x7e]+) HTTP/1\.([01])")
-_FIELD = re.compile(rf"({_NAME}):[ \t]*(.*?)[ \t]*")
+_TCHAR = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE = re.compile(rf"({_TCHAR}) ([\x21-\x7e]+) HTTP/1\.([01])")
+_FIELD = re.compile(rf"({_TCHAR}):[ \t]*(.*?)[ \t]*")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _FIRST_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz\r")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@/?#\\]+)(?::([0-9]{1,5}))?")
@@ -40,7 +40,7 @@ class HeadError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class RequestHead:
     """A request line and its fields, names as sent and values without surrounding white space."""
 
     method: str
@@ -73,7 +73,7 @@ class Authority:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RequestTarget:
     """An absolute-form request target, taken apart."""
 
     scheme: str
@@ -106,7 +106,7 @@ class HeadReader:
         self._has_line = False
         self.rest = b""
 
-    def feed(self, data: bytes) -> Head | None:
+    def feed(self, data: bytes) -> RequestHead | None:
         """The head, or None while bytes are missing. Raises HeadError as soon as no continuation could make it right."""
         buffer = self._buffer
         buffer += data
@@ -124,7 +124,7 @@ class HeadReader:
             return None
         self.rest = bytes(buffer[end + 4 :])
         text = buffer[:end].decode("latin-1")
-        return _parse_again(text) if end < _SHORT and text.startswith("CONNECT ") else _parse(text)
+        return _parse_cached(text) if end < _MAX_CACHED_HEAD and text.startswith("CONNECT ") else _parse(text)
 
     def _check_line(self) -> None:
         """A client that speaks something else is told so after its first line, not when its time is over."""
@@ -146,17 +146,17 @@ class HeadReader:
 
 
 @lru_cache(512)
-def _parse_again(text: str) -> Head:
+def _parse_cached(text: str) -> RequestHead:
     """A browser asks for a host with the same words each time."""
     return _parse(text)
 
 
-def _parse(text: str) -> Head:
+def _parse(text: str) -> RequestHead:
     line, *lines = text.split("\r\n")
     method, target, minor = _parse_line(line)
     if len(lines) > MAX_FIELDS:
         raise HeadError(431, "there are too many fields")
-    head = Head(method, target, minor, tuple(_parse_field(each) for each in lines))
+    head = RequestHead(method, target, minor, tuple(_parse_field(each) for each in lines))
     _check_framing(head)
     return head
 
@@ -182,7 +182,7 @@ def _parse_field(line: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _check_framing(head: Head) -> None:
+def _check_framing(head: RequestHead) -> None:
     """Refuse what lets two readers disagree about where the body ends or which host is meant."""
     lengths, codings, hosts = head.values("content-length"), head.values("transfer-encoding"), head.values("host")
     if len(lengths) > 1 or len(codings) > 1 or (lengths and codings):
@@ -214,7 +214,7 @@ def parse_authority(text: str, default_port: int | None = None) -> Authority:
     return Authority(host, port)
 
 
-def parse_target(target: str) -> Target:
+def parse_target(target: str) -> RequestTarget:
     """An absolute-form target with the scheme http. Raises HeadError; user names in URLs are refused."""
     if target.startswith("/") or target == "*":
         raise HeadError(400, "this is a proxy: the request must name the whole URL")
@@ -222,10 +222,10 @@ def parse_target(target: str) -> Target:
     if match is None or match[1].lower() != "http":
         raise HeadError(400, "a request through the proxy must be for http, or CONNECT")
     path = match[3]
-    return Target("http", parse_authority(match[2], 80), path if path.startswith("/") else "/" + path)
+    return RequestTarget("http", parse_authority(match[2], 80), path if path.startswith("/") else "/" + path)
 
 
-def forward_head(head: Head, target: str, host: str) -> bytes:
+def forward_head(head: RequestHead, target: str, host: str) -> bytes:
     """The head as it goes on: `target` and Host replaced, fields between client and proxy left out."""
     dropped = _HOP_BY_HOP | {"host"}
     lines = [f"{head.method} {target} HTTP/1.{head.minor}", f"Host: {host}"]

@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from hedgerow.blocklists.names import parse_host
-from hedgerow.policies.content import PASSED
+from hedgerow.policies.content import PASS_THROUGH
 from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 
-LASTS = 24 * 3600.0
+PASS_THROUGH_SECONDS = 24 * 3600.0
 """Seconds for which a host is passed through to the device that refused."""
 
-_SILENT_REFUSALS = 3
-_SILENT_WITHIN = 60.0
-_TRUSTED_FOR = 600.0
+_SILENT_REFUSAL_COUNT = 3
+_SILENT_REFUSAL_SECONDS = 60.0
+_ACCEPTED_SECONDS = 600.0
 _TOLD_AGAIN = 600.0
-_LONGEST_FILE = 256 * 1024
-_MOST_REMEMBERED = 4096
+_MAX_FILE_BYTES = 256 * 1024
+_MAX_ENTRIES = 4096
 
 
 class Outcome(Enum):
@@ -40,7 +40,7 @@ class Outcome(Enum):
     FAILS = "fails"  # its connections go on failing; said once in a while only
 
 
-class Refusals:
+class CertificateRefusals:
     """The inspector's side: counts refusals and writes down what is to be passed through."""
 
     def __init__(self, path: Path) -> None:
@@ -54,18 +54,18 @@ class Refusals:
         _make_room(self._accepted)
         self._accepted[device, host] = now
 
-    def refused(self, device: DeviceId, host: str, now: float, *, in_words: bool, may_pass: bool) -> Outcome:
+    def refused(self, device: DeviceId, host: str, now: float, *, with_alert: bool, may_pass: bool) -> Outcome:
         """Note that a client left on seeing our certificate, with a TLS alert about it or without a word; return what came of it.
 
         A device that has accepted our certificate for the host lately trusts it, whatever one of its programs says. Without a word a
         client may have changed its mind (browsers open connections that they then do not need): that counts the third time in a minute.
         """
-        key, is_trusting = (device, host), now - self._accepted.get((device, host), -_TRUSTED_FOR) < _TRUSTED_FOR
-        if not in_words and (is_trusting or not self._is_third_silent(key, now)):
+        key, is_trusting = (device, host), now - self._accepted.get((device, host), -_ACCEPTED_SECONDS) < _ACCEPTED_SECONDS
+        if not with_alert and (is_trusting or not self._is_third_silent(key, now)):
             return Outcome.IGNORED
         self._silent.pop(key, None)
         if may_pass and not is_trusting:
-            self._write(f"{now + LASTS:.0f} {host} {device}\n")
+            self._write(f"{now + PASS_THROUGH_SECONDS:.0f} {host} {device}\n")
             return Outcome.PASSED
         if now - self._told.get(key, -_TOLD_AGAIN) < _TOLD_AGAIN:
             return Outcome.IGNORED
@@ -75,14 +75,14 @@ class Refusals:
 
     def _is_third_silent(self, key: tuple[DeviceId, str], now: float) -> bool:
         _make_room(self._silent)
-        recent = [each for each in self._silent.get(key, ()) if each > now - _SILENT_WITHIN]
+        recent = [each for each in self._silent.get(key, ()) if each > now - _SILENT_REFUSAL_SECONDS]
         self._silent[key] = [*recent, now]
-        return len(recent) + 1 >= _SILENT_REFUSALS
+        return len(recent) + 1 >= _SILENT_REFUSAL_COUNT
 
     def _write(self, line: str) -> None:
         """One write of a short line to a file opened for appending: lines of several inspectors do not mix."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        if self._path.exists() and self._path.stat().st_size > _LONGEST_FILE:
+        if self._path.exists() and self._path.stat().st_size > _MAX_FILE_BYTES:
             flags |= os.O_TRUNC  # forgotten hosts are noticed anew at the next refusal
         descriptor = os.open(self._path, flags, 0o600)
         try:
@@ -114,25 +114,29 @@ class PassThrough:
 
     def passed(self, ruleset: Ruleset, request: Request, decision: Decision) -> Decision:
         """What was decided on a tunnel, but that one which would be inspected is let through where its host is passed through."""
-        if decision.verdict is not Verdict.INSPECT or not may_pass(ruleset, decision) or not self.holds(request.device, request.host):
+        if (
+            decision.verdict is not Verdict.INSPECT
+            or not may_pass_through(ruleset, decision)
+            or not self.holds(request.device, request.host)
+        ):
             return decision
-        return replace(decision, verdict=Verdict.ALLOW, what=PASSED)
+        return replace(decision, verdict=Verdict.ALLOW, what=PASS_THROUGH)
 
 
-def may_pass(ruleset: Ruleset, decision: Decision) -> bool:
+def may_pass_through(ruleset: Ruleset, decision: Decision) -> bool:
     """Whether the policy lets a refused host be passed through."""
     return ruleset.content.passes_through and decision.may_pass_unread
 
 
 def _make_room(remembered: dict[tuple[DeviceId, str], Any]) -> None:
-    if len(remembered) >= _MOST_REMEMBERED:
+    if len(remembered) >= _MAX_ENTRIES:
         remembered.clear()
 
 
-def is_refusal(reason: str | None) -> bool | None:
+def is_certificate_alert(reason: str | None) -> bool | None:
     """Whether OpenSSL's name for a failed handshake says that the client refused our certificate; None: it left without a word.
 
-    >>> is_refusal("TLSV1_ALERT_UNKNOWN_CA"), is_refusal("NO_SHARED_CIPHER"), is_refusal(None)
+    >>> is_certificate_alert("TLSV1_ALERT_UNKNOWN_CA"), is_certificate_alert("NO_SHARED_CIPHER"), is_certificate_alert(None)
     (True, False, None)
     """
     if reason is None:

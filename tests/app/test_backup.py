@@ -12,9 +12,9 @@ from small_internet.running import hedgerow_command
 
 from hedgerow.app.backup import BackupError, back_up, restore
 from hedgerow.app.files import FolderLock
-from hedgerow.journal.ledger import Ledger
-from hedgerow.journal.read import Reader
-from hedgerow.journal.store import open_journal
+from hedgerow.journal.access_store import GrantStore
+from hedgerow.journal.database import open_journal
+from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.model import Grant
 
 
@@ -22,7 +22,7 @@ from hedgerow.policies.model import Grant
 def state(tmp_path):
     folder = tmp_path / "state"
     engine = open_journal(folder / "journal.sqlite")
-    Ledger(engine).give(Grant("g1", "chess.example", "ana", 1.0, None, person="mia"))
+    GrantStore(engine).give(Grant("g1", "chess.example", "ana", 1.0, None, person="mia"))
     (folder / "ca").mkdir(mode=0o700)
     (folder / "ca" / "key.pem").write_text("the key")
     (folder / "admin-token").write_text("the token")  # which is another at each start
@@ -39,7 +39,7 @@ def test_a_backup_of_a_journal_in_use_comes_back_elsewhere(state, tmp_path):
     there, policy = tmp_path / "elsewhere", tmp_path / "new" / "hedgerow.yaml"
     assert set(restore(out, there, policy)) == set(names)
     engine = open_journal(there / "journal.sqlite")
-    assert [grant.subject for grant in Reader(engine).grants(2.0)] == ["chess.example"]
+    assert [grant.subject for grant in JournalReader(engine).grants(2.0)] == ["chess.example"]
     engine.dispose()
     assert (there / "ca" / "key.pem").read_text() == "the key"
     assert stat.S_IMODE((there / "ca" / "key.pem").stat().st_mode) == 0o600

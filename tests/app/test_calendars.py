@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.calendars import CalendarKeeper
-from hedgerow.app.control.policy_file import PolicyFile
-from hedgerow.policies.reading.holidays import MAX_CALENDAR_BYTES, copy_of
+from hedgerow.app.control.calendars import CalendarUpdater
+from hedgerow.app.control.publisher import PolicyFile
+from hedgerow.policies.reading.holidays import MAX_CALENDAR_BYTES, calendar_copy_path
 from hedgerow.policies.reading.load import load_policy
 
 CALENDAR = """BEGIN:VCALENDAR
@@ -70,7 +70,7 @@ def test_the_last_good_copy_stays(publisher: Publisher, tmp_path: Path) -> None:
     folder, policy = tmp_path / "calendars", tmp_path / "hedgerow.yaml"
     policy.write_text(f"network: {{holidays: [2026-12-24, '{publisher.url}']}}\n")
     file = PolicyFile(policy, load_policy(policy, folder), 0.0, folder)
-    keeper = CalendarKeeper(folder, lambda: file.policy.calendars)
+    keeper = CalendarUpdater(folder, lambda: file.policy.calendars)
     assert file.policy.calendars == (publisher.url,)
     assert asyncio.run(file.reload())
     assert file.policy.network.holidays == (date(2026, 12, 24),)
@@ -84,22 +84,22 @@ def test_the_last_good_copy_stays(publisher: Publisher, tmp_path: Path) -> None:
     for bad in (b"", b"<html>Sign in</html>", b"x" * (MAX_CALENDAR_BYTES + 1), b"BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"):
         publisher.body = bad
         assert not asyncio.run(keeper.fetch(publisher.url)), bad[:20]
-        assert copy_of(publisher.url, folder).read_text().startswith("BEGIN:VCALENDAR\nVERSION"), "the good copy"
+        assert calendar_copy_path(publisher.url, folder).read_text().startswith("BEGIN:VCALENDAR\nVERSION"), "the good copy"
     assert asyncio.run(file.reload())
     assert file.policy.network.holidays == (date(2026, 12, 8), date(2026, 12, 24))
-    assert [each.name for each in folder.iterdir()] == [copy_of(publisher.url, folder).name]
+    assert [each.name for each in folder.iterdir()] == [calendar_copy_path(publisher.url, folder).name]
 
 
 def test_fetched_once_a_day(publisher: Publisher, tmp_path: Path) -> None:
     publisher.body = CALENDAR.format(first="20261208").encode()
     fetched: list[str] = []
 
-    class Counted(CalendarKeeper):
+    class Counted(CalendarUpdater):
         async def fetch(self, url: str) -> bool:
             fetched.append(url)
             return await super().fetch(url)
 
-    async def run(keeper: CalendarKeeper) -> None:
+    async def run(keeper: CalendarUpdater) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(keeper.run(), 3 if not fetched else 0.3)
 
@@ -109,7 +109,7 @@ def test_fetched_once_a_day(publisher: Publisher, tmp_path: Path) -> None:
 
 
 def test_a_calendar_that_unpacks_to_far_too_much_is_not_taken(publisher: Publisher, tmp_path: Path) -> None:
-    keeper = CalendarKeeper(tmp_path, lambda: (publisher.url,))
+    keeper = CalendarUpdater(tmp_path, lambda: (publisher.url,))
     publisher.body, publisher.encoding = gzip.compress(b"BEGIN:VCALENDAR\n" * (1 << 21)), "gzip"
     assert not asyncio.run(keeper.fetch(publisher.url))
     publisher.body = gzip.compress(CALENDAR.format(first="20261208").encode())

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from hedgerow.app.commands.tables import add_row, printable, show
+from hedgerow.app.commands.tables import add_row, print_table, printable
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_a_table_in_a_pipe_is_a_line_a_row(capsys: pytest.CaptureFixture[str]) -
     table = Table("what", "note")
     add_row(table, "https://www.example.org/" + "x" * 300, "two words")
     add_row(table, "a.example", "")
-    show(table, "Nothing.")
+    print_table(table, "Nothing.")
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [["what", "note"], ["https://www.example.org/" + "x" * 300, "two", "words"], ["a.example"]]
 
 
 def test_an_empty_table_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    show(Table("what"), "No requests are waiting.")
-    assert capsys.readouterr().out == "Nobody waits for an answer.\n"
+    print_table(Table("what"), "No requests are waiting.")
+    assert capsys.readouterr().out == "No requests are waiting.\n"
 
 
 @pytest.mark.parametrize(("width", "expected"), [(60, "│ seat-1 │ 00:11:22:33:44:55 │"), (20, "seat-1\n  address: 00:11:22:33:44:55\n")])
@@ -62,7 +62,7 @@ def test_a_table_is_readable_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("TERM", "xterm")
         table = Table("device", "address")
         add_row(table, "seat-1", "00:11:22:33:44:55")
-        show(table, "")
+        print_table(table, "")
         terminal.write("the end\n")
         terminal.flush()
         text = "".join(iter(lambda: shown.readline().decode(), "the end\r\n"))  # one read gives what is there, not all

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.files import write_atomically
-from hedgerow.journal.store import open_journal
-from hedgerow.proxy.authority import ensure_authority
+from hedgerow.journal.database import open_journal
+from hedgerow.proxy.certificate_authority import ensure_ca
 
 AS_ANYBODY = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-net_admin", "--inh-caps=-all", "--"] if os.geteuid() == 0 else []
 PROGRAM = [*AS_ANYBODY, sys.executable, "-P", "-c", "from hedgerow.app.cli import main; main()"]
@@ -59,7 +59,7 @@ def test_what_root_writes_belongs_to_whose_state_it_is(tmp_path: Path) -> None:
     state.mkdir()
     os.chown(state, nobody, nobody)
     open_journal(state / "journal.sqlite").dispose()
-    ensure_authority(state / "ca")
+    ensure_ca(state / "ca")
     roots = tmp_path / "roots"
     roots.touch()
     (state / "ca" / "link").hardlink_to(roots)

@@ -11,12 +11,12 @@ import pytest
 import typer
 
 from hedgerow.app import cli
-from hedgerow.app.cli import GROUPS, command_line
+from hedgerow.app.cli import GROUPS, make_cli
 
 WITHOUT_JSON = {"up", "kept", "ca export"}
 """What runs on, what is JSON by itself, and what is a file."""
 VERBS = {
-    *("Allow", "Begin", "Bring", "Compile", "Count", "End", "Erase", "Explain", "Fetch", "Assign", "Let", "Look", "Create", "Put"),
+    *("Allow", "Begin", "Bring", "Compile", "Count", "End", "Erase", "Explain", "Fetch", "Give", "Let", "Look", "Make", "Put"),
     *("Run", "Save", "Say", "Send", "Set", "Show", "Stop", "Take", "Use", "Watch", "Write"),
 }
 
@@ -29,7 +29,7 @@ def _commands(found: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any
         yield " ".join(path), found
 
 
-COMMANDS = dict(_commands(typer.main.get_command(command_line())))
+COMMANDS = dict(_commands(typer.main.get_command(make_cli())))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -52,13 +52,13 @@ def test_a_script_can_read_what_came_of_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*GROUPS, *(name for names in cli.COMMANDS.values() for name in names)])
 def test_a_command_alone_is_what_it_is_among_all(name: str) -> None:
-    alone = dict(_commands(typer.main.get_command(command_line(name))))
+    alone = dict(_commands(typer.main.get_command(make_cli(name))))
     assert alone.keys() == {each for each in COMMANDS if each.split()[0] == name}
 
 
 def test_a_command_that_asks_the_running_hedgerow_loads_no_part_of_it() -> None:
     """On a small machine that would take seconds."""
-    told = "import sys; from hedgerow.app.cli import command_line; command_line('pause'); print(*sys.modules)"
+    told = "import sys; from hedgerow.app.cli import make_cli; make_cli('pause'); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-P", "-c", told], capture_output=True, text=True, check=True).stdout.split()
-    assert "hedgerow.app.commands.family" in loaded
+    assert "hedgerow.app.commands.access" in loaded
     assert not {"sqlalchemy", "fastapi", "pydantic", "pyroute2", "cryptography"} & set(loaded)

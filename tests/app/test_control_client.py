@@ -21,7 +21,7 @@ def test_whoever_listens_at_the_web_port_is_told_nothing(tmp_path: Path) -> None
         settings.run.mkdir()
         settings.save()
         (tmp_path / "admin-token").write_text("a secret of the run before")
-        ask = "from pathlib import Path; from hedgerow.app.commands.options import call; call(Path({}), 'POST', '/pause')"
+        ask = "from pathlib import Path; from hedgerow.app.commands.options import call_api; call_api(Path({}), 'POST', '/pause')"
         command = [sys.executable, "-P", "-c", ask.format(repr(str(tmp_path)))]
         # An impostor that says nothing would be waited for, were it asked.
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

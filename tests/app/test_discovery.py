@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.discovery import LARGEST_FILE, read_leases, unread_leases
-from hedgerow.network.leases import Lease, parse_dnsmasq
+from hedgerow.app.control.discovery import MAX_LEASE_FILE_BYTES, read_leases, unreadable_lease_files
+from hedgerow.network.discovery import Lease, parse_dnsmasq
 
 LEASE = Lease("02:00:00:00:00:01", "192.168.1.5", "dads-laptop", 9000000000.0)
 TEXT = "9000000000 02:00:00:00:00:01 192.168.1.5 dads-laptop *\n"
@@ -19,7 +19,7 @@ def leases_in(folder: Path) -> list[Lease]:
 
 
 def unread_in(folder: Path) -> list[str]:
-    return unread_leases([(str(folder / "dhcp.leases"), parse_dnsmasq)])
+    return unreadable_lease_files([(str(folder / "dhcp.leases"), parse_dnsmasq)])
 
 
 def test_a_servers_file_is_read(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path) -> None:
 
 def test_a_file_that_is_too_large_is_told_of(tmp_path: Path) -> None:
     path = tmp_path / "dhcp.leases"
-    path.write_text(TEXT + "#" * (LARGEST_FILE - len(TEXT)))
+    path.write_text(TEXT + "#" * (MAX_LEASE_FILE_BYTES - len(TEXT)))
     assert (leases_in(tmp_path), unread_in(tmp_path)) == ([LEASE], [])
     path.write_text(path.read_text() + "#")
     assert (leases_in(tmp_path), unread_in(tmp_path)) == ([], [f"{path}: is larger than 4 MB"])

@@ -9,30 +9,30 @@ from typing import Any, cast
 
 import pytest
 
-from hedgerow.app.control.web_control import WebControl
-from hedgerow.app.snapshot import Snapshot, View
-from hedgerow.blocklists.compile import compile_generation
-from hedgerow.blocklists.seals import seal
+from hedgerow.app.control.web import WebControl
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
+from hedgerow.blocklists.compiler import compile_generation
+from hedgerow.blocklists.formats.sealed import hash_expression
 from hedgerow.blocklists.sources import Source
-from hedgerow.dashboards.api.control import HowLong, Unfit
+from hedgerow.dashboards.control import GrantDuration, InvalidInput
 from hedgerow.policies.reading.load import parse_policy
 
 
 @pytest.fixture
 def control(tmp_path: Path) -> WebControl:
-    texts = {"hotline": "bad.example\nwrong.example\n", "sealed": seal("sealed.example/") + "\n", "own": "@@||wrong.example^\n"}
+    texts = {"hotline": "bad.example\nwrong.example\n", "sealed": hash_expression("sealed.example/") + "\n", "own": "@@||wrong.example^\n"}
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     compile_generation([Source(name, "illegal", tmp_path / name) for name in texts], tmp_path / "generation")
     policy = parse_policy(b"people: {mia: {age: 9, devices: [192.168.1.9]}}", None)
     ledger = SimpleNamespace(request=lambda _id: SimpleNamespace(host="bad.example", device="192.168.1.9", note=""))
-    publisher: Any = SimpleNamespace(view=View(Snapshot(1, 0.0, policy, tmp_path / "generation")), ledger=ledger)
+    publisher: Any = SimpleNamespace(view=LoadedSnapshot(Snapshot(1, 0.0, policy, tmp_path / "generation")), ledger=ledger)
     return WebControl(*cast(Any, (None, publisher, None, None, None, None)))
 
 
 @pytest.mark.parametrize("subject", ["illegal", "bad.example", "www.bad.example", "bad.example/page", "sealed.example"])
 def test_what_is_illegal_cannot_be_granted(control: WebControl, subject: str) -> None:
-    with pytest.raises(Unfit, match="can't be"):
+    with pytest.raises(InvalidInput, match="can't be"):
         control.check_subject(subject)
 
 
@@ -43,5 +43,5 @@ def test_what_is_not_can(control: WebControl, subject: str) -> None:
 
 
 def test_a_request_for_it_cannot_be_approved(control: WebControl) -> None:
-    with pytest.raises(Unfit, match=r"bad\.example is on a list of illegal material"):
-        asyncio.run(control.approve(1, HowLong.HOUR, "ana"))
+    with pytest.raises(InvalidInput, match=r"bad\.example is on a list of illegal material"):
+        asyncio.run(control.approve(1, GrantDuration.HOUR, "ana"))

@@ -12,9 +12,9 @@ from small_internet.running import wait_until
 from hedgerow.app.control.jobs import LIST_MEMORY, SMALL_MEMORY
 
 JOBS = {
-    ("hedgerow.app.control.compile_job", "fetch"): LIST_MEMORY,
-    ("hedgerow.app.control.compile_job", "compile"): LIST_MEMORY,
-    ("hedgerow.app.control.notice_job",): SMALL_MEMORY,
+    ("hedgerow.app.control.list_jobs", "fetch"): LIST_MEMORY,
+    ("hedgerow.app.control.list_jobs", "compile"): LIST_MEMORY,
+    ("hedgerow.app.control.notice_sender",): SMALL_MEMORY,
 }
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.app.control.journal_start import prepare_journal
-from hedgerow.journal.store import open_journal
+from hedgerow.app.control.journal_setup import prepare_journal
+from hedgerow.journal.database import open_journal
 from hedgerow.journal.tables import accounts, events
 
 NONSENSE = b"this was a database" * 300

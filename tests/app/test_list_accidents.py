@@ -20,12 +20,12 @@ import pytest
 from list_server import ListServer, text
 from pydantic import TypeAdapter
 
-from hedgerow.app.control.compile_job import CompileJob, FetchJob, ListFolders, run_compile, run_fetch
+from hedgerow.app.control.list_jobs import CompileJob, FetchJob, ListFolders, run_compile, run_fetch
 from hedgerow.app.control.lists import fingerprint
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.shelf import Outcome, copy_of
+from hedgerow.blocklists.download_store import FetchOutcome, copy_status
 from hedgerow.blocklists.sources import Source
-from hedgerow.blocklists.urls import Asker
+from hedgerow.blocklists.url_matcher import RequestDetails
 
 ROUNDS = int(os.environ.get("HEDGEROW_ACCIDENTS", "6"))
 NAMES = 10_000
@@ -77,14 +77,14 @@ class Stand:
         return FetchJob((self.remote,), self.folders.state)
 
     def compile_job(self) -> CompileJob:
-        remote = replace(self.remote, path=copy_of(self.remote, self.folders.downloads).path)
+        remote = replace(self.remote, path=copy_status(self.remote, self.folders.downloads).path)
         sources = (remote, Source("own", "gambling", self._own))
         before = self.good[0] if self.good else None
         return CompileJob(sources, self.folders.generations / fingerprint(sources), self.folders.state, before)
 
     def check(self) -> None:
         """The copy is a whole version, and so is every generation that stands in its place."""
-        copy = copy_of(self.remote, self.folders.downloads)
+        copy = copy_status(self.remote, self.folders.downloads)
         if copy.path is not None:
             assert copy.path.read_bytes() in {version(self.round), version(self.round - 1)}
         for folder in self.folders.generations.glob("[!.]*"):
@@ -100,14 +100,14 @@ class Stand:
                         assert not catalogue.lifted_by_url(f"http://{host}/", mask=wanted)
                         assert catalogue.lifted_by_url(f"http://{host}/help/", mask=wanted)
                         assert catalogue.match_url(f"http://other.example/banner-{host}-{found[0]}/", "script", mask=wanted)
-                        assert catalogue.judge_asker(Asker(dns_type="AAAA"), f"type.{host}", mask=wanted).match
+                        assert catalogue.match_dns_rule(RequestDetails(dns_type="AAAA"), f"type.{host}", mask=wanted).match
         if self.good:
             assert self.good[0].exists()
 
     def finish(self) -> None:
         """Without an accident all goes well, whatever the one before left behind."""
         (fetched,) = run_fetch(self.fetch_job())
-        assert fetched.outcome in (Outcome.NEW, Outcome.UNCHANGED), fetched
+        assert fetched.outcome in (FetchOutcome.NEW, FetchOutcome.UNCHANGED), fetched
         job = self.compile_job()
         report = run_compile(job)
         assert (report.domains, report.skipped) == (NAMES, 0)
@@ -122,7 +122,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
 
 
 def spawn(what: str, job: bytes, **more: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "hedgerow.app.control.compile_job", what]
+    command = [sys.executable, "-P", "-m", "hedgerow.app.control.list_jobs", what]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process: subprocess.Popen[bytes] = subprocess.Popen(command, **pipes, **more)  # type: ignore[call-overload]
     assert process.stdin

@@ -14,13 +14,13 @@ import pytest
 from list_server import ListServer, text
 
 from hedgerow.app.control import lists as lists_module
-from hedgerow.app.control.compile_job import CompileJob, FetchJob, run_compile, run_fetch
-from hedgerow.app.control.lists import ListKeeper, fingerprint, recommended_sources, sources_of
-from hedgerow.blocklists import layers
+from hedgerow.app.control.list_jobs import CompileJob, FetchJob, run_compile, run_fetch
+from hedgerow.app.control.lists import ListUpdater, fingerprint, recommended_sources, sources_of
+from hedgerow.blocklists import host_index
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import CompileReport
+from hedgerow.blocklists.compiler import CompileReport
+from hedgerow.blocklists.download_store import FetchOutcome, FetchResult
 from hedgerow.blocklists.generation import REPORT, read_meta
-from hedgerow.blocklists.shelf import Fetched, Outcome
 from hedgerow.blocklists.sources import Source, public_sources
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import load_policy, parse_policy
@@ -41,7 +41,7 @@ def test_two_lists_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
         STARTER
         + "lists:\n  - {category: adult, path: one/list.txt, name: starter/adult}\n  - {category: adult, path: two/list.txt, name: mine}\n"
     )
-    keeper, policy = ListKeeper(tmp_path / "state"), policy_of(tmp_path, body)
+    keeper, policy = ListUpdater(tmp_path / "state"), policy_of(tmp_path, body)
     assert asyncio.run(keeper.compile(policy))
     starter, *_, first, second = [row for row in keeper.health(policy) if row.category == "adult"]
     assert (first.source, first.domains, first.unique, first.problem) == ("starter/adult", 2, 2, "")
@@ -59,7 +59,7 @@ def test_what_is_compiled_depends_on_files_taxonomy_and_engine(tmp_path: Path, m
     seen.add(fingerprint(sources))
     monkeypatch.setattr(lists_module, "builtin_categories", lambda: ())
     seen.add(fingerprint(sources))
-    monkeypatch.setattr(lists_module, "engine", lambda: "another")
+    monkeypatch.setattr(lists_module, "engine_digest", lambda: "another")
     seen.add(fingerprint(sources))
     assert len(seen) == 4
 
@@ -78,7 +78,7 @@ def test_a_file_inside_a_folder_and_one_that_is_included_count(tmp_path: Path) -
     assert len(seen) == 4
 
 
-def names_of(keeper: ListKeeper, host: str) -> set[str]:
+def names_of(keeper: ListUpdater, host: str) -> set[str]:
     assert keeper.generation
     catalogue = Catalogue.open(keeper.generation)
     return set(catalogue.names_of(catalogue.host_mask(host)))
@@ -88,24 +88,24 @@ def test_large_lists_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
     """The first start begins with the starter lists, a later one with what was in force."""
     (tmp_path / "list.txt").write_text("a.example\n")
     policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
-    keeper = ListKeeper(tmp_path / "small")
-    assert asyncio.run(keeper.take_up(policy, None))
+    keeper = ListUpdater(tmp_path / "small")
+    assert asyncio.run(keeper.load_first_generation(policy, None))
     assert (names_of(keeper, "a.example"), keeper.is_stale(policy)) == ({"gambling"}, False)
 
-    monkeypatch.setattr(lists_module, "AT_ONCE_BYTES", 5)
-    keeper = ListKeeper(tmp_path / "large")
-    assert asyncio.run(keeper.take_up(policy, None))
+    monkeypatch.setattr(lists_module, "COMPILE_FIRST_BYTES", 5)
+    keeper = ListUpdater(tmp_path / "large")
+    assert asyncio.run(keeper.load_first_generation(policy, None))
     assert (names_of(keeper, "a.example"), names_of(keeper, "www.tiktok.com")) == (set(), {"social"})
     assert keeper.is_worth_compiling(policy)
     assert asyncio.run(keeper.compile(policy))
     assert (names_of(keeper, "a.example"), names_of(keeper, "www.tiktok.com")) == ({"gambling"}, {"social"})
 
-    again, last = ListKeeper(tmp_path / "large"), keeper.generation
-    assert asyncio.run(again.take_up(policy, last))
+    again, last = ListUpdater(tmp_path / "large"), keeper.generation
+    assert asyncio.run(again.load_first_generation(policy, last))
     assert (again.generation, again.is_stale(policy)) == (last, False)
     (tmp_path / "list.txt").write_text("another.example\n")
-    again = ListKeeper(tmp_path / "large")
-    assert asyncio.run(again.take_up(policy, last))
+    again = ListUpdater(tmp_path / "large")
+    assert asyncio.run(again.load_first_generation(policy, last))
     assert (names_of(again, "a.example"), again.is_stale(policy)) == ({"gambling"}, True)
     assert asyncio.run(again.compile(policy))
     assert (names_of(again, "a.example"), names_of(again, "another.example")) == (set(), {"gambling"})
@@ -115,24 +115,24 @@ def test_large_lists_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_a_bad_disk_damaged_is_compiled_again(tmp_path: Path, file: str, size: int) -> None:
     (tmp_path / "list.txt").write_text("||a.example^\n||b.example/ads^\n")
     policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
-    keeper = ListKeeper(tmp_path / "state")
-    assert asyncio.run(keeper.take_up(policy, None))
+    keeper = ListUpdater(tmp_path / "state")
+    assert asyncio.run(keeper.load_first_generation(policy, None))
     assert keeper.generation is not None
     os.truncate(keeper.generation / file, size)
-    again = ListKeeper(tmp_path / "state")
-    assert asyncio.run(again.take_up(policy, keeper.generation))
+    again = ListUpdater(tmp_path / "state")
+    assert asyncio.run(again.load_first_generation(policy, keeper.generation))
     assert (names_of(again, "a.example"), names_of(again, "www.tiktok.com")) == ({"gambling"}, {"social"})
 
 
 @pytest.mark.parametrize("is_layered", [False, True])
 def test_zeros_of_the_right_size_are_noticed_in_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_layered: bool) -> None:
     """A generation, and what the lists were parsed to, as a disk gives them back that lost what was in them."""
-    monkeypatch.setattr(layers, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(host_index, "WORTH_KEEPING", 1)
     own = tmp_path / "list.txt"
     own.write_text("||a.example^\n||b.example/ads^\n")
     policy, state = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n"), tmp_path / "state"
-    keeper = ListKeeper(state)
-    assert asyncio.run(keeper.take_up(policy, None))
+    keeper = ListUpdater(state)
+    assert asyncio.run(keeper.load_first_generation(policy, None))
     if is_layered:
         own.write_text("||a.example^\n||c.example/ads^\n")
         assert asyncio.run(keeper.compile(policy))
@@ -143,18 +143,18 @@ def test_zeros_of_the_right_size_are_noticed_in_every_file(tmp_path: Path, monke
     for path, content in kept.items():
         for each in (path, *(state / "parsed").glob("*/*")):
             each.write_bytes(bytes(each.stat().st_size))
-        again = ListKeeper(state)
-        assert asyncio.run(again.take_up(policy, generation)), path
+        again = ListUpdater(state)
+        assert asyncio.run(again.load_first_generation(policy, generation)), path
         assert (again.generation, path.read_bytes() == content or path.name == REPORT) == (generation, True), path
         assert (names_of(again, "a.example"), names_of(again, "www.tiktok.com")) == ({"gambling"}, {"social"}), path
 
 
 def test_two_layers_become_one_when_lists_have_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(host_index, "WORTH_KEEPING", 1)
     (tmp_path / "list.txt").write_text("a.example\n")
     policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
-    keeper = ListKeeper(tmp_path / "state")
-    monkeypatch.setattr("hedgerow.app.control.lists.compile_apart", compile_here)
+    keeper = ListUpdater(tmp_path / "state")
+    monkeypatch.setattr("hedgerow.app.control.lists.compile_in_subprocess", compile_here)
 
     def compiled(host: str) -> int:
         assert asyncio.run(keeper.compile(policy))
@@ -171,7 +171,7 @@ def test_two_layers_become_one_when_lists_have_settled(tmp_path: Path, monkeypat
     assert keeper.is_worth_compiling(policy)
     assert compiled("another.example") == 1
     assert not keeper.is_worth_compiling(policy)
-    whole, again = keeper.generation, ListKeeper(tmp_path / "state")
+    whole, again = keeper.generation, ListUpdater(tmp_path / "state")
     assert asyncio.run(again.compile(policy))
     assert again.generation == whole
 
@@ -180,7 +180,7 @@ def test_two_layers_become_one_when_lists_have_settled(tmp_path: Path, monkeypat
 def test_where_memory_is_short_lists_are_either_fetched_or_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_job: bool) -> None:
     (tmp_path / "mine.txt").write_text("a.example\n")
     body = "lists: [{category: adult, path: mine.txt}, {category: adult, url: https://publisher.example/list.txt}]\n"
-    keeper, policy = ListKeeper(tmp_path / "state", one_job=one_job), policy_of(tmp_path, body)
+    keeper, policy = ListUpdater(tmp_path / "state", one_job=one_job), policy_of(tmp_path, body)
     working: list[str] = []
     seen: list[list[str]] = []
 
@@ -191,16 +191,16 @@ def test_where_memory_is_short_lists_are_either_fetched_or_compiled(tmp_path: Pa
         seen.append(sorted(working))
         working.remove(name)
 
-    async def fetch(job: FetchJob) -> tuple[Fetched, ...]:
+    async def fetch(job: FetchJob) -> tuple[FetchResult, ...]:
         await work("fetch", job)
-        return tuple(Fetched(source, Outcome.MISSING) for source in job.sources)
+        return tuple(FetchResult(source, FetchOutcome.MISSING) for source in job.sources)
 
     async def compile_it(job: CompileJob) -> CompileReport:
         await work("compile", job)
         return run_compile(job)
 
-    monkeypatch.setattr(lists_module, "fetch_apart", fetch)
-    monkeypatch.setattr(lists_module, "compile_apart", compile_it)
+    monkeypatch.setattr(lists_module, "fetch_in_subprocess", fetch)
+    monkeypatch.setattr(lists_module, "compile_in_subprocess", compile_it)
 
     async def both() -> None:
         fetching = asyncio.create_task(keeper.fetch_if_due(policy))
@@ -245,14 +245,14 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[ListServer]:
         yield server
 
 
-async def fetch_here(job: FetchJob) -> tuple[Fetched, ...]:
+async def fetch_here(job: FetchJob) -> tuple[FetchResult, ...]:
     return run_fetch(job)
 
 
 def test_the_default_lists_are_fetched_and_the_starter_lists_hold_before_and_after(tmp_path: Path, publisher: ListServer) -> None:
-    policy, keeper = load_policy(None), ListKeeper(tmp_path / "state")
+    policy, keeper = load_policy(None), ListUpdater(tmp_path / "state")
     publisher.paths["/hagezi-nsfw"] = text("".join(f"adult-{number}.example\n" for number in range(200)).encode())
-    assert asyncio.run(keeper.take_up(policy, None))
+    assert asyncio.run(keeper.load_first_generation(policy, None))
     assert publisher.asked == [], "a start waits for nobody"
     assert (names_of(keeper, "www.tiktok.com"), names_of(keeper, "adult-7.example")) == ({"social"}, set())
     asyncio.run(keeper.fetch_if_due(policy))
@@ -264,9 +264,9 @@ def test_the_default_lists_are_fetched_and_the_starter_lists_hold_before_and_aft
 def test_many_lists_that_fail_are_one_warning_and_asked_for_after_growing_pauses(
     tmp_path: Path, publisher: ListServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy, keeper, now = load_policy(None), ListKeeper(tmp_path / "state"), 1000.0
+    policy, keeper, now = load_policy(None), ListUpdater(tmp_path / "state"), 1000.0
     monkeypatch.setattr(lists_module, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
-    monkeypatch.setattr(lists_module, "fetch_apart", fetch_here)
+    monkeypatch.setattr(lists_module, "fetch_in_subprocess", fetch_here)
 
     def asked() -> int:
         before = len(publisher.asked)
@@ -288,14 +288,14 @@ def test_a_list_is_asked_for_again_when_its_time_has_come(tmp_path: Path) -> Non
     with ListServer().serving() as server:
         server.paths["/list"] = text(b"a.example\n", '"1"')
         body = f"lists: [{{category: adult, name: remote, url: '{server.root}/list', refresh: 1h}}]\n"
-        keeper, policy = ListKeeper(tmp_path / "state"), policy_of(tmp_path, body)
+        keeper, policy = ListUpdater(tmp_path / "state"), policy_of(tmp_path, body)
 
         def asked() -> int:
             asyncio.run(keeper.fetch_if_due(policy))
             return len(server.asked)
 
         assert [asked(), asked()] == [1, 1]
-        keeper = ListKeeper(tmp_path / "state")
+        keeper = ListUpdater(tmp_path / "state")
         assert asked() == 1, "a restart does not ask again either"
         (pointer,) = (tmp_path / "state" / "lists").glob("*.json")
         old = time.time() - 50 * 60
@@ -312,7 +312,7 @@ def test_a_list_is_asked_for_again_when_its_time_has_come(tmp_path: Path) -> Non
 def test_pruning_leaves_what_is_in_force(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.example\n")
     keeper, policy = (
-        ListKeeper(tmp_path / "state"),
+        ListUpdater(tmp_path / "state"),
         policy_of(tmp_path, STARTER + "lists: [{category: adult, path: list.txt}]\n"),
     )
     assert asyncio.run(keeper.compile(policy))
@@ -330,6 +330,6 @@ def test_pruning_leaves_what_is_in_force(tmp_path: Path) -> None:
     assert keeper.report
     assert entries == len(keeper.report.sources) + 1  # and the essential names
     # A start after this one finds all of it.
-    again = ListKeeper(tmp_path / "state")
+    again = ListUpdater(tmp_path / "state")
     assert asyncio.run(again.compile(policy))
     assert again.generation == keeper.generation

@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import pytest
 
-from hedgerow.app.control.notifier import budget_warnings, notices_of, send_apart, troubles
+from hedgerow.app.control.notices import budget_notices, event_notices, send_in_subprocess, status_notices
 from hedgerow.blocklists.rules import Problem
-from hedgerow.dashboards.api.control import ListHealth, Status
-from hedgerow.dashboards.api.time_routes import BudgetRow
-from hedgerow.dashboards.notices import Message, Notice
-from hedgerow.dashboards.pages.languages import language
+from hedgerow.dashboards.api.time import BudgetRow
+from hedgerow.dashboards.control import ListHealth, Status
+from hedgerow.dashboards.notices import Notice, OutgoingMessage
+from hedgerow.dashboards.words.languages import language
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.journal.record import Event
-from hedgerow.policies.languages import LANGUAGES
-from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
-from hedgerow.policies.notices import Topic
+from hedgerow.journal.recorder import SystemEvent
+from hedgerow.policies.expiry import UpcomingEnd
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
+from hedgerow.policies.notices import NoticeTopic
 from hedgerow.policies.reading.load import parse_policy
-from hedgerow.policies.times.endings import Ending
+from hedgerow.policies.text.locales import LANGUAGES
 
 NOW = 1_780_056_000.0
 POLICY = parse_policy(b"", None)
@@ -28,7 +28,7 @@ WELL = Status("0.1.0", NOW, "UTC")
 
 
 def seen(reason: Reason, verdict: Verdict = Verdict.BLOCK) -> Observation:
-    return Observation(NOW, DeviceId("tablet"), "mia", "child-8-12", Kind.DNS, verdict, reason, "", "secret.example")
+    return Observation(NOW, DeviceId("tablet"), "mia", "child-8-12", RequestKind.DNS, verdict, reason, "", "secret.example")
 
 
 def said(notice: Notice, code: str = "en") -> str:
@@ -36,14 +36,14 @@ def said(notice: Notice, code: str = "en") -> str:
 
 
 def test_of_decisions_only_ways_round_are_told_and_never_which() -> None:
-    told = list(notices_of([seen(reason) for reason in Reason] + [seen(Reason.BYPASS, Verdict.ALLOW)], POLICY))
-    assert [notice.topic for notice in told] == [Topic.BYPASS]
+    told = list(event_notices([seen(reason) for reason in Reason] + [seen(Reason.BYPASS, Verdict.ALLOW)], POLICY))
+    assert [notice.topic for notice in told] == [NoticeTopic.BYPASS]
     assert "secret.example" not in said(told[0])
 
 
 def test_what_was_refused_without_a_page_is_told_by_its_reason_and_never_by_its_name() -> None:
-    seen_in_tunnels = [replace(seen(reason), kind=Kind.TUNNEL, what="gambling") for reason in Reason]
-    told = [each for each in notices_of(seen_in_tunnels, POLICY) if each.topic is Topic.REFUSED]
+    seen_in_tunnels = [replace(seen(reason), kind=RequestKind.TUNNEL, what="gambling") for reason in Reason]
+    told = [each for each in event_notices(seen_in_tunnels, POLICY) if each.topic is NoticeTopic.REFUSED]
     assert [said(notice) for notice in told] == [
         "mia (tablet): a site was blocked without a page to say why: blocked by the policy.",
         "mia (tablet): a site was blocked without a page to say why: service: Gambling.",
@@ -56,17 +56,17 @@ def test_what_was_refused_without_a_page_is_told_by_its_reason_and_never_by_its_
 
 def test_nobody_is_told_of_refusals_unasked() -> None:
     policy = parse_policy(b"notices:\n  ana: {}\n  tom: {about: [refused]}\n", None)
-    assert [Topic.REFUSED in policy.notices[name].about for name in ("ana", "tom")] == [False, True]
+    assert [NoticeTopic.REFUSED in policy.notices[name].about for name in ("ana", "tom")] == [False, True]
 
 
 def test_requests_and_new_devices_are_told() -> None:
     asked = AccessRequest(NOW, DeviceId("tablet"), "mia", "scratch.example", note="please")
     new = DeviceSeen(NOW, DeviceId("aa:bb"), "192.168.1.9", "aa:bb", None, "child-8-12")
-    events = [Event(NOW, "device", "aa:bb", "a device without a name at 192.168.1.9", new), Event(NOW, "restart", "dns", "1")]
-    told = list(notices_of([asked, *events], POLICY))
+    events = [SystemEvent(NOW, "device", "aa:bb", "a device without a name at 192.168.1.9", new), SystemEvent(NOW, "restart", "dns", "1")]
+    told = list(event_notices([asked, *events], POLICY))
     assert [(notice.topic, said(notice)) for notice in told] == [
-        (Topic.REQUEST, "mia asks for scratch.example. “please”"),
-        (Topic.NEW_DEVICE, "New on the network: a device without a name at 192.168.1.9. It follows the rules of Child aged 8 to 12."),
+        (NoticeTopic.REQUEST, "mia asks for scratch.example. “please”"),
+        (NoticeTopic.NEW_DEVICE, "New on the network: a device without a name at 192.168.1.9. It follows the rules of Child aged 8 to 12."),
     ]
     assert [said(notice, "de") for notice in told] == [
         "mia bittet um Zugang: scratch.example. “please”",
@@ -77,21 +77,21 @@ def test_requests_and_new_devices_are_told() -> None:
 @pytest.mark.parametrize(
     ("item", "topic"),
     [
-        (ListHealth("ads", "ads-trackers", 9, NOW - 60, held=True), Topic.LIST_HELD),
-        (ListHealth("ads", "ads-trackers", 0, None, "no answer", failed=True), Topic.UPDATE_FAILED),
-        (ListHealth("ads", "ads-trackers", 9, NOW - 95_000.0, "no answer", failed=True), Topic.UPDATE_FAILED),
+        (ListHealth("ads", "ads-trackers", 9, NOW - 60, held=True), NoticeTopic.LIST_HELD),
+        (ListHealth("ads", "ads-trackers", 0, None, "no answer", failed=True), NoticeTopic.UPDATE_FAILED),
+        (ListHealth("ads", "ads-trackers", 9, NOW - 95_000.0, "no answer", failed=True), NoticeTopic.UPDATE_FAILED),
         (ListHealth("ads", "ads-trackers", 9, NOW - 3600, "no answer", failed=True), None),
         (ListHealth("ads", "ads-trackers", 9, NOW - 3600, "12 × no host", problems={"no host": 12}), None),
     ],
 )
-def test_lists(item: ListHealth, topic: Topic | None) -> None:
-    assert [notice.topic for notice in troubles(replace(WELL, lists=(item,)), NOW)] == ([topic] if topic else [])
+def test_lists(item: ListHealth, topic: NoticeTopic | None) -> None:
+    assert [notice.topic for notice in status_notices(replace(WELL, lists=(item,)), NOW)] == ([topic] if topic else [])
 
 
 def test_a_policy_with_mistakes_and_a_full_disk_are_trouble() -> None:
     status = replace(WELL, policy_problems=(Problem("hedgerow.yaml", 3, 1, "unknown key"),), journal_problem="the disk is full")
-    assert [notice.topic for notice in troubles(status, NOW)] == [Topic.TROUBLE, Topic.TROUBLE]
-    assert list(troubles(WELL, NOW)) == []
+    assert [notice.topic for notice in status_notices(status, NOW)] == [NoticeTopic.TROUBLE, NoticeTopic.TROUBLE]
+    assert list(status_notices(WELL, NOW)) == []
 
 
 @pytest.mark.parametrize(
@@ -105,23 +105,23 @@ def test_a_policy_with_mistakes_and_a_full_disk_are_trouble() -> None:
     ],
 )
 def test_budgets(row: BudgetRow, text: str | None) -> None:
-    assert [said(notice) for notice in budget_warnings([row])] == ([text] if text else [])
+    assert [said(notice) for notice in budget_notices([row])] == ([text] if text else [])
 
 
 def test_what_ends_soon_is_told() -> None:
-    ending = Ending("mia", Reason.BEDTIME, "", 5, NOW + 300)
-    (notice,) = notices_of([Event(NOW, "ending", "mia", "5 minutes until bedtime", ending)], POLICY)
-    assert (notice.topic, said(notice)) == (Topic.BUDGET, "mia: 5 minutes until the internet closes.")
+    ending = UpcomingEnd("mia", Reason.BEDTIME, "", 5, NOW + 300)
+    (notice,) = event_notices([SystemEvent(NOW, "ending", "mia", "5 minutes until bedtime", ending)], POLICY)
+    assert (notice.topic, said(notice)) == (NoticeTopic.BUDGET, "mia: 5 minutes until the internet closes.")
     assert said(notice, "fr") == "mia: Encore 5 minutes avant qu’Internet soit coupé."
 
 
 def test_a_service_that_hangs_is_given_up_and_its_process_ends() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        message = Message(f"json://secret-name:secret-word@127.0.0.1:{silent.getsockname()[1]}/?rto=900", "t", "b")
-        problem = asyncio.run(send_apart(message, limit=3))
+        message = OutgoingMessage(f"json://secret-name:secret-word@127.0.0.1:{silent.getsockname()[1]}/?rto=900", "t", "b")
+        problem = asyncio.run(send_in_subprocess(message, limit=3))
     assert problem == "The service did not answer in time."
 
 
 @pytest.mark.parametrize("address", ["nothing://x", "", "mailto://"])
 def test_an_address_of_no_service_is_told_without_naming_it(address: str) -> None:
-    assert asyncio.run(send_apart(Message(address, "t", "b"))) == "The address does not belong to a supported service."
+    assert asyncio.run(send_in_subprocess(OutgoingMessage(address, "t", "b"))) == "The address does not belong to a supported service."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from hedgerow.app.control.policy_file import PolicyFile
+from hedgerow.app.control.publisher import PolicyFile
 from hedgerow.policies.reading.load import load_policy
 
 

@@ -8,20 +8,20 @@ from pathlib import Path
 
 from small_internet import Fault, SmallInternet
 
-from hedgerow.app.control.safe_names import SafeNamesWatch
+from hedgerow.app.control.safe_search import SafeSearchMonitor
 from hedgerow.app.settings import Endpoint, Settings
-from hedgerow.journal.record import Event
-from hedgerow.policies.network import Network
+from hedgerow.journal.recorder import SystemEvent
+from hedgerow.policies.network import NetworkSettings
 
 
 def test_what_has_changed_is_told_once(internet: SmallInternet, tmp_path: Path) -> None:
-    place, told = Endpoint("127.0.0.1", 1), list[Event]()
+    place, told = Endpoint("127.0.0.1", 1), list[SystemEvent]()
 
-    def record(events: Sequence[Event]) -> None:
+    def record(events: Sequence[SystemEvent]) -> None:
         told.extend(events)
 
     settings = Settings(tmp_path, None, place, place, place)
-    watch = SafeNamesWatch(settings, lambda: Network(upstream=(internet.nameserver.upstream,)), record)
+    watch = SafeSearchMonitor(settings, lambda: NetworkSettings(upstream=(internet.nameserver.upstream,)), record)
 
     async def look() -> None:
         await watch.look()

@@ -14,7 +14,7 @@ import pytest
 from hedgerow.app.control.lists import prepare_generation
 from hedgerow.app.snapshot import FILE_NAME, Snapshot, SnapshotWatch
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import DeviceId, Grant, Kind, Pause, Request
+from hedgerow.policies.model import DeviceId, Grant, Pause, Request, RequestKind
 from hedgerow.policies.reading.load import parse_policy
 
 POLICY = b"""
@@ -62,7 +62,7 @@ def test_a_view_that_nobody_uses_any_more_goes_at_once_with_its_lists(tmp_path: 
     assert device is not None
     ruleset = view.rulesets.ruleset(device, 1500.0)
     for host in ("www.youtube.com", "scratch.mit.edu", "www.tiktok.com"):
-        decide(ruleset, view.catalogue, Request(device.id, Kind.HTTP, host, f"https://{host}/shorts/1"))
+        decide(ruleset, view.catalogue, Request(device.id, RequestKind.HTTP, host, f"https://{host}/shorts/1"))
     lists = weakref.ref(view.catalogue)
     gc.collect()
     gc.disable()  # the collector comes by seldom, and never to what was there when a process began to serve

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.app.settings import Endpoint, Settings
-from hedgerow.app.supervisor import Child, StartError, Supervisor, claim, prepare
+from hedgerow.app.supervisor import ManagedProcess, StartError, Supervisor, claim_endpoint, prepare_run
 
 BOTH = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
 ANY = Endpoint("127.0.0.1", 0)
@@ -25,7 +25,7 @@ def settings_in(state: Path) -> Settings:
 
 
 def test_any_port_becomes_a_real_one() -> None:
-    found = claim(ANY, "dns", BOTH)
+    found = claim_endpoint(ANY, "dns", BOTH)
     assert found.host == ANY.host
     assert found.port > 0
 
@@ -39,14 +39,14 @@ def test_a_port_in_use_is_named_even_if_it_could_be_shared(kind: socket.SocketKi
             other.listen()
         port = other.getsockname()[1]
         with pytest.raises(StartError, match=rf"Port {port} on 127.0.0.1 \(dns\) is in use .* --dns ADDRESS:PORT"):
-            claim(Endpoint("127.0.0.1", port), "dns", BOTH)
+            claim_endpoint(Endpoint("127.0.0.1", port), "dns", BOTH)
 
 
 @pytest.mark.parametrize(("dot", "doh"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "0.0.0.0")])
 def test_two_parts_of_ours_do_not_share_a_port(tmp_path: Path, dot: str, doh: str) -> None:
     settings = replace(settings_in(tmp_path), dot=Endpoint(dot, 853), doh=Endpoint(doh, 853))
     with pytest.raises(StartError, match=r"Port 853 is wanted for dot and for doh: choose another with --doh ADDRESS:PORT"):
-        prepare(settings)
+        prepare_run(settings)
 
 
 def test_one_port_is_enough_for_different_addresses_and_for_tcp_and_udp(tmp_path: Path) -> None:
@@ -56,32 +56,32 @@ def test_one_port_is_enough_for_different_addresses_and_for_tcp_and_udp(tmp_path
     places = replace(
         settings_in(tmp_path), dot=Endpoint("127.0.0.1", port), doh=Endpoint("127.0.0.2", port), doq=Endpoint("127.0.0.1", port)
     )
-    _, lock = prepare(places)
+    _, lock = prepare_run(places)
     lock.release()
 
 
 def test_an_address_that_is_not_ours_is_named() -> None:
     with pytest.raises(StartError, match=r"no address 192\.0\.2\.1 \(web\)"):
-        claim(Endpoint("192.0.2.1", 0), "web", (socket.SOCK_STREAM,))
+        claim_endpoint(Endpoint("192.0.2.1", 0), "web", (socket.SOCK_STREAM,))
 
 
 def test_a_state_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(StartError, match=r"Can't write to the state directory .*state: .* --state DIR"):
-        prepare(settings_in(tmp_path / "state"))
+        prepare_run(settings_in(tmp_path / "state"))
 
 
 def test_a_second_run_on_one_state_directory_is_refused(tmp_path: Path) -> None:
-    _, lock = prepare(settings_in(tmp_path))
+    _, lock = prepare_run(settings_in(tmp_path))
     with pytest.raises(StartError, match=rf"process {os.getpid()}\) already uses"):
-        prepare(settings_in(tmp_path))
+        prepare_run(settings_in(tmp_path))
     lock.release()
 
 
 def test_the_key_of_passes_is_new_and_private_at_each_start(tmp_path: Path) -> None:
     keys = []
     for _ in range(2):
-        settings, lock = prepare(settings_in(tmp_path))
+        settings, lock = prepare_run(settings_in(tmp_path))
         keys.append(settings.pass_key.read_bytes())
         assert settings.pass_key.stat().st_mode & 0o777 == 0o600
         lock.release()
@@ -93,7 +93,7 @@ class Family(Supervisor):
 
     script = ""
 
-    async def _start(self, child: Child) -> None:
+    async def _start(self, child: ManagedProcess) -> None:
         child.process = await asyncio.create_subprocess_exec(
             "sh", "-c", self.script, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, process_group=0
         )
@@ -103,7 +103,7 @@ class Family(Supervisor):
 def run_family(tmp_path: Path, script: str, seconds: float, held: float = 0.0) -> tuple[int, list[dict[str, object]]]:
     """The exit status after SIGTERM at `seconds`, and what the workers' file says at the end. The supervisor's own loop is held up
     for `held` seconds."""
-    settings, lock = prepare(replace(settings_in(tmp_path), workers=1))
+    settings, lock = prepare_run(replace(settings_in(tmp_path), workers=1))
 
     async def main() -> int:
         family = Family(settings, lambda: None)
@@ -131,7 +131,7 @@ def test_what_cannot_start_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_what_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hedgerow.app.supervisor.GRACE_S", 0.3)
+    monkeypatch.setattr("hedgerow.app.supervisor.STOP_TIMEOUT_S", 0.3)
     status, rows = run_family(tmp_path, "trap '' TERM; echo ready; while :; do sleep 0.1; done", 1.0)
     assert status == 0
     for row in rows:

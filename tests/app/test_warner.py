@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hedgerow.app.control.warner import Warner
+from hedgerow.app.control.budgets import EndingNotifier
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
-from hedgerow.journal.record import Event
-from hedgerow.policies.model import Bonus, Policy
+from hedgerow.journal.recorder import SystemEvent
+from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.times.balances import Balance, balances
-from hedgerow.policies.times.budget import mark
+from hedgerow.policies.time_model import Bonus
+from hedgerow.policies.times.budget import BudgetBalance, balances, mark
 
 POLICY = parse_policy(b"""
 network: {timezone: UTC}
@@ -42,12 +42,12 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
 
 class _Stand:
     def __init__(self, catalogue: Catalogue) -> None:
-        self.events: list[Event] = []
+        self.events: list[SystemEvent] = []
         self.used, self.bonuses = 0, []
         self._home = Home(POLICY, Rulesets(POLICY, (), (), catalogue))
-        self.warner = Warner(lambda: None, self._balances, self.events.append)
+        self.warner = EndingNotifier(lambda: None, self._balances, self.events.append)
 
-    def _balances(self, policy: Policy, now: float) -> tuple[Balance, ...]:
+    def _balances(self, policy: Policy, now: float) -> tuple[BudgetBalance, ...]:
         marks: dict[int, int] = {}
         for minute in range(self.used):
             mark(marks, int(FOUR // 60) - 120 + minute)

@@ -12,7 +12,7 @@ import pytest
 
 from hedgerow.app import processes
 from hedgerow.app.settings import Settings, parse_endpoint
-from hedgerow.journal.store import migrate_journal
+from hedgerow.journal.database import migrate_journal
 
 HEAVY = ("pyroute2", "pydantic", "sqlalchemy", "fastapi", "httpx", "babel", "typer", "apprise")
 NOT_IN_CONTROL = ("pyroute2", "sqlalchemy.orm", "alembic", "apprise", "mitmproxy", "typer", "httpx")
@@ -36,7 +36,7 @@ LOADED = "import sys; import hedgerow.app.{0}; print(*(name for name in {1} if n
         ("workers.gate_worker", HEAVY),
         ("workers.inspector_worker", HEAVY),
         ("control.process", NOT_IN_CONTROL),
-        ("control.compile_job", NOT_IN_COMPILER),
+        ("control.list_jobs", NOT_IN_COMPILER),
     ],
 )
 def test_processes_stay_light(process: str, heavy: tuple[str, ...]) -> None:

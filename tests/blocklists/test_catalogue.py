@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.blocklists import layers
+from hedgerow.blocklists import host_index
 from hedgerow.blocklists.catalogue import Catalogue, HostMatch, UrlMatch
-from hedgerow.blocklists.compile import CompileReport, compile_generation
-from hedgerow.blocklists.essential import essential_hosts
-from hedgerow.blocklists.generation import META
+from hedgerow.blocklists.compiler import CompileReport, compile_generation
+from hedgerow.blocklists.formats.sealed import hash_expression
+from hedgerow.blocklists.generation import META_FILE
 from hedgerow.blocklists.rules import Origin
-from hedgerow.blocklists.seals import seal
-from hedgerow.blocklists.sources import Source
-from hedgerow.blocklists.urls import Asker
+from hedgerow.blocklists.sources import Source, essential_hosts
+from hedgerow.blocklists.url_matcher import RequestDetails
 
 
 def build(folder: Path, **lists: str) -> tuple[Catalogue, CompileReport]:
@@ -200,9 +199,9 @@ def test_no_rule_of_any_kind_blocks_essential_names(tmp_path: Path) -> None:
     )
     host = "captive.apple.com"
     catalogue, _ = build(tmp_path, adult="\n".join(rule.format(name) for rule in rules for name in (host, "b.example")) + "\n")
-    asker = Asker(frozenset({"tablet"}), dns_type="A")
+    asker = RequestDetails(frozenset({"tablet"}), dns_type="A")
     for name, blocked in ((host, False), (f"www.{host}", False), ("b.example", True)):
-        assert (catalogue.judge_asker(asker, name).match is not None) == blocked
+        assert (catalogue.match_dns_rule(asker, name).match is not None) == blocked
         for url in (f"http://{name}/", f"http://{name}/x"):
             assert (catalogue.match_url(url, "image") is not None) == blocked
             assert (catalogue.judge(url, "image") is not None) == blocked
@@ -255,9 +254,9 @@ def test_rules_about_who_asks_and_for_what(tmp_path: Path) -> None:
     )
 
     def refuses(host: str, *client: str, dns_type: str = "A", tag: str = "user_regular") -> bool:
-        return catalogue.judge_asker(Asker(frozenset(client), frozenset({tag}), dns_type), host).match is not None
+        return catalogue.match_dns_rule(RequestDetails(frozenset(client), frozenset({tag}), dns_type), host).match is not None
 
-    assert catalogue.has_asker_rules
+    assert catalogue.has_dns_rules
     assert refuses("www.six.example", dns_type="AAAA")
     assert not refuses("www.six.example")
     assert refuses("kid.example", "tablet", "192.0.2.1")
@@ -273,23 +272,23 @@ def test_who_asks_may_be_excepted_from_what_is_blocked_as_a_whole(tmp_path: Path
     catalogue, _ = build(tmp_path, adult=text, social="||a.example^\n/album/$client=tablet\n@@||a.example/album/y$client=tablet\n")
     adult = catalogue.mask_of(["adult"])
     for host, asker, lifted in (
-        ("www.a.example", Asker(dns_type="A"), adult),
-        ("a.example", Asker(dns_type="AAAA"), 0),
-        ("a.example", Asker(frozenset({"laptop"}), dns_type="AAAA"), adult),
-        ("b.example", Asker(dns_type="A"), 0),
+        ("www.a.example", RequestDetails(dns_type="A"), adult),
+        ("a.example", RequestDetails(dns_type="AAAA"), 0),
+        ("a.example", RequestDetails(frozenset({"laptop"}), dns_type="AAAA"), adult),
+        ("b.example", RequestDetails(dns_type="A"), 0),
     ):
-        assert catalogue.judge_asker(asker, host) == (None, lifted, ""), (host, asker)
-    tablet = Asker(frozenset({"tablet"}))
-    assert catalogue.judge_asker(tablet, "c.example", "https://c.example/album/").match is not None
-    assert catalogue.judge_asker(Asker(), "c.example", "https://c.example/album/").match is None
-    assert catalogue.judge_asker(tablet, "a.example", "https://a.example/album/").match is not None
-    assert catalogue.judge_asker(tablet, "a.example", "https://a.example/album/y").match is None
+        assert catalogue.match_dns_rule(asker, host) == (None, lifted, ""), (host, asker)
+    tablet = RequestDetails(frozenset({"tablet"}))
+    assert catalogue.match_dns_rule(tablet, "c.example", "https://c.example/album/").match is not None
+    assert catalogue.match_dns_rule(RequestDetails(), "c.example", "https://c.example/album/").match is None
+    assert catalogue.match_dns_rule(tablet, "a.example", "https://a.example/album/").match is not None
+    assert catalogue.match_dns_rule(tablet, "a.example", "https://a.example/album/y").match is None
 
 
 def test_a_rule_about_all_does_not_hide_one_about_who_asks(tmp_path: Path) -> None:
     """Each category is weighed once for URLs and once for askers: neither stands before the other."""
     catalogue, _ = build(tmp_path, adult="||kid.example^$~image\n||kid.example^$client=tablet\n")
-    found = catalogue.judge_asker(Asker(frozenset({"tablet"})), "kid.example").match
+    found = catalogue.match_dns_rule(RequestDetails(frozenset({"tablet"})), "kid.example").match
     assert found is not None
     assert found.origin.line == 2
 
@@ -335,12 +334,12 @@ def test_an_owners_list_may_say_where_names_lead_and_a_downloaded_one_may_not(tm
     report = compile_generation([own, remote], tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")
     adult, social = (catalogue.mask_of([name]) for name in ("adult", "social"))
-    question = Asker(frozenset({"tablet"}), dns_type="A")
+    question = RequestDetails(frozenset({"tablet"}), dns_type="A")
     targets = {"a": "192.0.2.7", "b": "safe.example", "e": "", "f": "", "g": "2001:db8::1"}
     for name, target in targets.items():
-        assert catalogue.judge_asker(question, f"www.{name}.example", mask=adult).target == target
-        assert catalogue.judge_asker(question, f"{name}.example", mask=social) == (None, 0, "")
-        assert catalogue.judge_asker(Asker(), f"{name}.example", mask=adult) == (None, 0, "")  # at the proxy it is no block
+        assert catalogue.match_dns_rule(question, f"www.{name}.example", mask=adult).target == target
+        assert catalogue.match_dns_rule(question, f"{name}.example", mask=social) == (None, 0, "")
+        assert catalogue.match_dns_rule(RequestDetails(), f"{name}.example", mask=adult) == (None, 0, "")  # at the proxy it is no block
     assert names(catalogue, "c.example") == names(catalogue, "d.example") == {"adult", "social"}
     mine, theirs = report.sources
     message = "modifier not honoured: $dnsrewrite to another address, in a list that is downloaded"
@@ -366,13 +365,13 @@ def test_methods(tmp_path: Path) -> None:
         ("https://a.example/b", "GET", False),
         ("https://c.example/", "POST", True),
     ):
-        assert (catalogue.match_url(url, asker=Asker(method=method)) is not None) == blocked, (url, method)
+        assert (catalogue.match_url(url, asker=RequestDetails(method=method)) is not None) == blocked, (url, method)
     assert names(catalogue, "c.example") == set()
 
 
 def test_sealed_lists_are_enforced_and_cannot_be_read(tmp_path: Path) -> None:
     expressions = ["whole.example/", "some.example/album/", "some.example/one.jpg", "some.example/q?id=1"]
-    catalogue, report = build(tmp_path, illegal="\n".join(map(seal, expressions)) + "\n")
+    catalogue, report = build(tmp_path, illegal="\n".join(map(hash_expression, expressions)) + "\n")
     assert report.problems == ()
     assert names(catalogue, "cdn.whole.example") == {"illegal"}
     assert names(catalogue, "some.example") == set()
@@ -464,7 +463,7 @@ def test_a_failed_compile_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "generations").mkdir()
     source = tmp_path / "list.txt"
     source.write_text("a.example\n")
-    monkeypatch.setattr("hedgerow.blocklists.compile.write_meta", full_disk)
+    monkeypatch.setattr("hedgerow.blocklists.compiler.write_meta", full_disk)
     with pytest.raises(OSError, match="No space"):
         compile_generation([Source("list", "adult", source)], tmp_path / "generations" / "1")
     assert list((tmp_path / "generations").iterdir()) == []
@@ -478,10 +477,10 @@ def test_an_existing_generation_is_never_touched(tmp_path: Path) -> None:
 
 
 def test_what_is_no_generation_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=META):
+    with pytest.raises(OSError, match=META_FILE):
         Catalogue.open(tmp_path)
     build(tmp_path, adult="a.example\n")
-    meta = tmp_path / "generation" / META
+    meta = tmp_path / "generation" / META_FILE
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "layout": 0}))
     with pytest.raises(ValueError, match="layout"):
         Catalogue.open(tmp_path / "generation")
@@ -518,10 +517,10 @@ def test_the_index_agrees_with_a_dict(
         assert source.path
         source.path.write_text("\n".join(domains) + "\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layers, "KEYS_A_SHARD", shard)
-        patch.setattr("hedgerow.blocklists.merge.SAMPLE_BYTES", 16)
-        patch.setattr("hedgerow.blocklists.merge.BLOCK_BYTES", 16)
-        patch.setattr("hedgerow.blocklists.intake.RUN", 7)
+        patch.setattr(host_index, "KEYS_PER_SHARD", shard)
+        patch.setattr("hedgerow.blocklists.host_index.SAMPLE_BYTES", 16)
+        patch.setattr("hedgerow.blocklists.host_index.BLOCK_BYTES", 16)
+        patch.setattr("hedgerow.blocklists.list_parser.KEYS_PER_RUN", 7)
         report = compile_generation(sources, folder / "generation")
     catalogue = Catalogue.open(folder / "generation")
     for host in {*asked, *(domain for domains in lists for domain in domains)}:

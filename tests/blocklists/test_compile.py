@@ -12,16 +12,15 @@ from pathlib import Path
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import compile_generation
-from hedgerow.blocklists.essential import essential_hosts
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.formats import ListFormat, format_named
-from hedgerow.blocklists.rules import Parsed
-from hedgerow.blocklists.sources import Source
+from hedgerow.blocklists.rules import ParsedLines
+from hedgerow.blocklists.sources import Source, essential_hosts
 
 COMPILE = """
 import sys
 from pathlib import Path
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source
 print("start", flush=True)
 compile_generation([Source("list", "adult", Path(sys.argv[1]))], Path(sys.argv[2]))
@@ -49,11 +48,11 @@ def test_a_kill_at_any_moment_leaves_a_whole_generation_or_none(tmp_path: Path) 
 
 
 def test_an_exact_rule_does_not_cover_subdomains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
-        return Parsed(exact=[line for line in lines if line], hosts=["wide.example"])
+    def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
+        return ParsedLines(exact=[line for line in lines if line], hosts=["wide.example"])
 
     exact = ListFormat("exact", parse, lambda _line: True, lambda _line: False)
-    monkeypatch.setattr("hedgerow.blocklists.intake.format_named", lambda name: exact if name == "exact" else format_named(name))
+    monkeypatch.setattr("hedgerow.blocklists.list_parser.format_named", lambda name: exact if name == "exact" else format_named(name))
     (tmp_path / "list.txt").write_text("one.example\nwide.example\nx.wide.example\n")
     report = compile_generation([Source("list", "adult", tmp_path / "list.txt", format="exact")], tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")

@@ -16,12 +16,12 @@ import httpx
 import pytest
 
 from hedgerow import __version__
-from hedgerow.blocklists.fetch import Limits, fetch_all
-from hedgerow.blocklists.shelf import Fetched, Outcome, accept_held, copy_of
+from hedgerow.blocklists.download_store import FetchOutcome, FetchResult, accept_held_copy, copy_status
+from hedgerow.blocklists.downloader import DownloadLimits, fetch_all
 from hedgerow.blocklists.sources import Source
 
 GOOD = b"good.example\n" * 100
-QUICK = Limits(bytes=1 << 20, seconds=0.5, attempts=2, pause=0.01)
+QUICK = DownloadLimits(bytes=1 << 20, seconds=0.5, attempts=2, pause=0.01)
 
 Handler = http.server.BaseHTTPRequestHandler
 
@@ -80,12 +80,12 @@ def server() -> Iterator[ListServer]:
     served.server.server_close()
 
 
-def fetch(server: ListServer, store: Path, limits: Limits = QUICK) -> Fetched:
+def fetch(server: ListServer, store: Path, limits: DownloadLimits = QUICK) -> FetchResult:
     (fetched,) = fetch_all([Source("list", "adult", url=server.url)], store, limits=limits)
     return fetched
 
 
-def content(fetched: Fetched) -> bytes:
+def content(fetched: FetchResult) -> bytes:
     assert fetched.source.path is not None
     return fetched.source.path.read_bytes()
 
@@ -97,7 +97,7 @@ def test_a_new_list_and_then_an_unchanged_one(server: ListServer, tmp_path: Path
 
     server.serve = serve
     first, second = fetch(server, tmp_path), fetch(server, tmp_path)
-    assert (first.outcome, second.outcome) == (Outcome.NEW, Outcome.UNCHANGED)
+    assert (first.outcome, second.outcome) == (FetchOutcome.NEW, FetchOutcome.UNCHANGED)
     assert content(first) == content(second) == GOOD
     assert server.conditions == [None, '"1"']
 
@@ -154,7 +154,7 @@ def test_a_bad_download_never_costs_the_good_copy(what: str, server: ListServer,
     serve, message = BROKEN[what]
     server.serve = serve
     missing = fetch(server, tmp_path)
-    assert (missing.outcome, missing.source.path) == (Outcome.MISSING, None)
+    assert (missing.outcome, missing.source.path) == (FetchOutcome.MISSING, None)
     assert missing.problem
     assert message in missing.problem.message
     assert list(tmp_path.iterdir()) == []
@@ -165,7 +165,7 @@ def test_a_bad_download_never_costs_the_good_copy(what: str, server: ListServer,
         return  # without a condition in the request it is wrong, with one it is the usual answer
     server.serve = serve
     kept = fetch(server, tmp_path)
-    assert kept.outcome == Outcome.KEPT
+    assert kept.outcome == FetchOutcome.KEPT
     assert content(kept) == GOOD
     assert kept.problem
     assert message in kept.problem.message
@@ -186,14 +186,14 @@ def test_a_copy_that_is_accepted_while_another_comes_in_stays_accepted(server: L
     def serve(handler: Handler) -> None:
         text = next(texts)
         if text.startswith(b"third"):
-            assert accept_held(source, tmp_path)
+            assert accept_held_copy(source, tmp_path)
         answer(handler, 200, text)
 
     server.serve = serve
     outcomes = [fetch_all([source], tmp_path, limits=QUICK, judge=judge)[0].outcome for _ in range(3)]
-    assert outcomes == [Outcome.NEW, Outcome.HELD, Outcome.HELD]
+    assert outcomes == [FetchOutcome.NEW, FetchOutcome.HELD, FetchOutcome.HELD]
     assert judged[2] == (b"held.example\n", b"third.example\n")
-    copy = copy_of(source, tmp_path)
+    copy = copy_status(source, tmp_path)
     assert copy.path is not None
     assert (copy.path.read_bytes(), copy.held) == (b"held.example\n", "not trusted")
     assert len(list(tmp_path.glob("*.list"))) == 2
@@ -201,7 +201,7 @@ def test_a_copy_that_is_accepted_while_another_comes_in_stays_accepted(server: L
 
 def test_what_may_pass_is_tried_again(server: ListServer, tmp_path: Path) -> None:
     server.serve = lambda handler: answer(handler, 503) if len(server.conditions) == 1 else answer(handler, 200, GOOD)
-    assert fetch(server, tmp_path).outcome == Outcome.NEW
+    assert fetch(server, tmp_path).outcome == FetchOutcome.NEW
     assert len(server.conditions) == 2
 
 
@@ -217,7 +217,7 @@ def test_a_damaged_copy_is_downloaded_anew(server: ListServer, tmp_path: Path) -
 def test_nobody_listens(server: ListServer, tmp_path: Path) -> None:
     source = Source("list", "adult", url="http://127.0.0.1:1/list.txt")
     (fetched,) = fetch_all([source], tmp_path, limits=QUICK)
-    assert fetched.outcome == Outcome.MISSING
+    assert fetched.outcome == FetchOutcome.MISSING
 
 
 def test_local_and_remote_sources_come_back_in_order(server: ListServer, tmp_path: Path) -> None:
@@ -226,21 +226,21 @@ def test_local_and_remote_sources_come_back_in_order(server: ListServer, tmp_pat
     heard: list[str] = []
     results = fetch_all([local, *remote], tmp_path / "store", limits=QUICK, progress=lambda fetched: heard.append(fetched.source.name))
     assert [fetched.source.name for fetched in results] == heard == ["mine", *(f"r{n}" for n in range(6))]
-    assert [fetched.outcome for fetched in results] == [Outcome.LOCAL, *[Outcome.NEW] * 6]
+    assert [fetched.outcome for fetched in results] == [FetchOutcome.LOCAL, *[FetchOutcome.NEW] * 6]
     assert len({fetched.source.path for fetched in results}) == 7
 
 
 def test_kept_copies_are_found_without_a_network(server: ListServer, tmp_path: Path) -> None:
     known, unknown = Source("list", "adult", url=server.url), Source("other", "adult", url=server.url + "?2")
     fetched = fetch(server, tmp_path)
-    assert copy_of(known, tmp_path).path == fetched.source.path
-    assert copy_of(unknown, tmp_path).path is None
+    assert copy_status(known, tmp_path).path == fetched.source.path
+    assert copy_status(unknown, tmp_path).path is None
     assert len(server.conditions) == 1
 
 
 def test_a_publisher_learns_nothing_but_the_version(server: ListServer, tmp_path: Path) -> None:
     (fetched,) = fetch_all([Source("list", "adult", url=server.url)], tmp_path, limits=QUICK)
-    assert fetched.outcome == Outcome.NEW
+    assert fetched.outcome == FetchOutcome.NEW
     (headers,) = server.headers
     assert headers.pop("user-agent") == f"hedgerow/{__version__}"
     assert headers.keys() == {"host", "accept", "accept-encoding", "connection"}
@@ -256,11 +256,11 @@ def test_without_a_way_to_the_server_it_is_tried_once(tmp_path: Path) -> None:
 
     client = httpx.Client(transport=httpx.MockTransport(refuse))
     (fetched,) = fetch_all([Source("list", "adult", url="https://lists.example/list")], tmp_path, client, QUICK)
-    assert (fetched.outcome, len(tried)) == (Outcome.MISSING, 1)
+    assert (fetched.outcome, len(tried)) == (FetchOutcome.MISSING, 1)
 
 
 def test_nothing_is_asked_for_compressed(server: ListServer, tmp_path: Path) -> None:
-    assert fetch(server, tmp_path).outcome is Outcome.NEW
+    assert fetch(server, tmp_path).outcome is FetchOutcome.NEW
     assert server.asked == [("/list.txt", "identity")]
 
 
@@ -269,7 +269,7 @@ def test_a_decoder_without_a_bound_is_not_used(server: ListServer, tmp_path: Pat
     brotli = pytest.importorskip("brotli")
     server.serve = lambda handler: answer(handler, 200, brotli.compress(GOOD), content_encoding="br")
     fetched = fetch(server, tmp_path)
-    assert fetched.outcome is Outcome.MISSING
+    assert fetched.outcome is FetchOutcome.MISSING
     assert fetched.problem
     assert "compresses with 'br'" in fetched.problem.message
 
@@ -280,7 +280,7 @@ def test_a_bomb_is_held_in_pieces(server: ListServer, tmp_path: Path) -> None:
     server.serve = lambda handler: answer(handler, 200, packed, content_encoding="gzip")
     tracemalloc.start()
     try:
-        fetched = fetch(server, tmp_path, Limits(seconds=60, attempts=1))
+        fetched = fetch(server, tmp_path, DownloadLimits(seconds=60, attempts=1))
         assert tracemalloc.get_traced_memory()[1] < size // 8
     finally:
         tracemalloc.stop()

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import compile_generation
-from hedgerow.blocklists.essential import ESSENTIAL_PROBLEM, essential_hosts, popular_hosts
-from hedgerow.blocklists.guards import LARGEST_SHARE, judge_copy
+from hedgerow.blocklists.compiler import compile_generation
+from hedgerow.blocklists.list_parser import ParseCache
 from hedgerow.blocklists.names import load_public_suffixes
-from hedgerow.blocklists.parsed import ParsedLists
-from hedgerow.blocklists.sources import Source, starter_sources
+from hedgerow.blocklists.plausibility import MAX_SHARE_OF_POPULAR, refusal_of_copy
+from hedgerow.blocklists.sources import ESSENTIAL_PROBLEM, Source, essential_hosts, popular_hosts, starter_sources
 
 
 def names(count: int) -> str:
@@ -24,11 +23,11 @@ def judge(folder: Path, new: str, good: str | None = None, category: str = "adul
     (folder / "new").write_text(new)
     (folder / "good").write_text(good or "")
     before = Source("list", category, folder / "good") if good is not None else None
-    return judge_copy(ParsedLists(folder / "parsed"), Source("list", category, folder / "new"), before)
+    return refusal_of_copy(ParseCache(folder / "parsed"), Source("list", category, folder / "new"), before)
 
 
 SAMPLE = sorted(popular_hosts() | essential_hosts())
-TOLERATED = int(LARGEST_SHARE * len(SAMPLE))
+TOLERATED = int(MAX_SHARE_OF_POPULAR * len(SAMPLE))
 POPULAR = sorted(popular_hosts())
 SHORT = [host for host in POPULAR if re.fullmatch(r"(www\.)?[a-z]+\.(com|org)", host)]
 ORGS = [host for host in POPULAR if re.fullmatch(r"[a-z.]+\.org", host)]
@@ -90,9 +89,9 @@ def test_the_essential_names_are_neither_suffixes_nor_twice_there() -> None:
 
 @pytest.mark.shared
 def test_no_published_list_is_held_back(shared_data: Path, tmp_path: Path) -> None:
-    lists = ParsedLists(tmp_path / "parsed")
+    lists = ParseCache(tmp_path / "parsed")
     words = {"porn": "adult", "nsfw": "adult", "gambling": "gambling", "social": "social", "doh": "bypass"}
     paths = [path for folder in ("hosts", "plain", "adblock", "abp") for path in sorted((shared_data / "lists" / folder).iterdir())]
     for path in paths:
         category = next((words[word] for word in words if word in path.name), "ads-trackers")
-        assert judge_copy(lists, Source(path.name, category, path), None) == "", path
+        assert refusal_of_copy(lists, Source(path.name, category, path), None) == "", path

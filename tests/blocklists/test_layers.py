@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from hedgerow.blocklists import layers
-from hedgerow.blocklists import parsed as parsed_module
+from hedgerow.blocklists import host_index
+from hedgerow.blocklists import list_parser as parsed_module
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import CompileReport, compile_generation
-from hedgerow.blocklists.generation import META, read_meta
+from hedgerow.blocklists.compiler import CompileReport, compile_generation
+from hedgerow.blocklists.generation import META_FILE, read_meta
 from hedgerow.blocklists.sources import Source
 
 LABELS = ["a", "b", "c", "www"]
@@ -58,9 +58,9 @@ def check_same(folder: Path, sources: list[Source], before: Path, number: int) -
 
 @pytest.mark.parametrize("seed", range(6))
 def test_changed_lists_compile_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(layers, "WORTH_KEEPING", 1)
-    monkeypatch.setattr(layers, "LARGEST_CHANGE", 0.9)
-    monkeypatch.setattr(layers, "KEYS_A_SHARD", 20)
+    monkeypatch.setattr(host_index, "WORTH_KEEPING", 1)
+    monkeypatch.setattr(host_index, "LARGEST_CHANGE", 0.9)
+    monkeypatch.setattr(host_index, "KEYS_PER_SHARD", 20)
     rng = random.Random(seed)
     texts = [random_list(rng, 30) for _ in range(6)]
     before = tmp_path / "first"
@@ -85,8 +85,8 @@ def test_little_or_damaged_is_compiled_whole(tmp_path: Path, monkeypatch: pytest
     compile_generation(sources_in(tmp_path, texts), tmp_path / "first", parsed=tmp_path / "parsed")
     check_same(tmp_path, sources_in(tmp_path, texts), tmp_path / "first", 1)
     assert len(read_meta(tmp_path / "changed-1").layers) == 1  # too little to think about
-    monkeypatch.setattr(layers, "WORTH_KEEPING", 1)
-    (tmp_path / "first" / META).write_text("{}")
+    monkeypatch.setattr(host_index, "WORTH_KEEPING", 1)
+    (tmp_path / "first" / META_FILE).write_text("{}")
     check_same(tmp_path, sources_in(tmp_path, texts), tmp_path / "first", 2)
     for entry in (tmp_path / "parsed").iterdir():
         for run in entry.glob("*.keys"):
@@ -98,13 +98,13 @@ def test_an_unchanged_list_is_not_parsed_again(tmp_path: Path, monkeypatch: pyte
     texts = ["||a.example^\n", "||b.example^\n"]
     compile_generation(sources_in(tmp_path, texts), tmp_path / "first", parsed=tmp_path / "parsed")
     parsed: list[str] = []
-    take_in = parsed_module.take_in
+    parse_source = parsed_module.parse_source
 
     def listening(text: Path, name: str, *more: Any) -> object:
         parsed.append(name)
-        return take_in(text, name, *more)
+        return parse_source(text, name, *more)
 
-    monkeypatch.setattr(parsed_module, "take_in", listening)
+    monkeypatch.setattr(parsed_module, "parse_source", listening)
     texts[1] = "||c.example^\n"
     compile_generation(sources_in(tmp_path, texts), tmp_path / "second", parsed=tmp_path / "parsed")
     assert parsed == ["1"]

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.blocklists import intake
+from hedgerow.blocklists import list_parser
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import compile_generation
-from hedgerow.blocklists.name_patterns import NamePattern, NamePatterns
-from hedgerow.blocklists.patterns import compile_regex
+from hedgerow.blocklists.compiler import compile_generation
+from hedgerow.blocklists.patterns import HostPattern, HostPatternMatcher, compile_regex
 from hedgerow.blocklists.sources import Source
 
 PATTERNS = (
@@ -21,7 +20,7 @@ PATTERNS = (
 )  # fmt: skip
 PIECES = ("ad", "ads", "1", "casino", "-", "bet", ".", "porn", "example", "x", "yy", "cdn-", "abc", "a", "2345", "ax", "bx")
 HOSTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
-FOUND = NamePatterns(NamePattern(0, line, pattern, pattern, "", 1, 0) for line, pattern in enumerate(PATTERNS))
+FOUND = HostPatternMatcher(HostPattern(0, line, pattern, pattern, "", 1, 0) for line, pattern in enumerate(PATTERNS))
 
 
 @given(HOSTS)
@@ -31,17 +30,17 @@ def test_no_pattern_is_lost(host: str) -> None:
 
 
 def test_a_list_has_no_more_patterns_than_a_worker_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "MOST_PATTERNS", 2)
+    monkeypatch.setattr(list_parser, "MAX_HOST_PATTERNS", 2)
     (tmp_path / "list.txt").write_text("".join(f"(^|\\.)ads{number}\\.\n" for number in range(5)))
     report = compile_generation([Source("list", "adult", tmp_path / "list.txt")], tmp_path / "generation")
-    assert [(problem.line, problem.message) for problem in report.problems] == [(line, intake.TOO_MANY) for line in (3, 4, 5)]
+    assert [(problem.line, problem.message) for problem in report.problems] == [(line, list_parser.TOO_MANY_PATTERNS) for line in (3, 4, 5)]
     catalogue = Catalogue.open(tmp_path / "generation")
     assert [bool(catalogue.host_mask(f"ads{number}.example")) for number in range(5)] == [True, True, False, False, False]
 
 
 def test_none_at_all_costs_nothing(tmp_path: Path) -> None:
-    assert not NamePatterns(())
-    assert NamePatterns(()).matching("a.example") == []
+    assert not HostPatternMatcher(())
+    assert HostPatternMatcher(()).matching("a.example") == []
     (tmp_path / "list").write_text("||casino*.example^\n||*bet.example^\n")
     compile_generation([Source("list", "gambling", tmp_path / "list")], tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")

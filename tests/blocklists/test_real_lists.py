@@ -12,16 +12,14 @@ import marisa_trie
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue, UrlMatch
-from hedgerow.blocklists.compile import compile_generation
-from hedgerow.blocklists.essential import essential_hosts
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.formats import FORMATS
 from hedgerow.blocklists.formats import adblock as adblock_format
 from hedgerow.blocklists.names import host_of_url, parse_host, rule_key, split_url
 from hedgerow.blocklists.patterns import compile_regex
-from hedgerow.blocklists.sorted_rules import sort_rules
-from hedgerow.blocklists.sources import Source
-from hedgerow.blocklists.url_index import write_url_index
-from hedgerow.blocklists.urls import Asked, UrlMatcher
+from hedgerow.blocklists.sources import Source, essential_hosts
+from hedgerow.blocklists.url_index import group_rules, write_url_index
+from hedgerow.blocklists.url_matcher import UrlMatcher, UrlRequest
 
 pytestmark = pytest.mark.shared
 
@@ -201,7 +199,7 @@ def test_rules_match_what_they_are_expected_to(shared_data: Path, tmp_path: Path
     assert set(refused) <= {"too short: it would match nearly every URL", "a public suffix, under which strangers have their sites"}
     assert refused.total() <= 25
     rules = [(index, rule) for index, text in enumerate(filters) for rule in parsed[text].urls]
-    found = sort_rules(rules, filters)
+    found = group_rules(rules, filters)
     write_url_index(found.urls, tmp_path)
     matcher = UrlMatcher(tmp_path, [1 << index for index in range(len(filters))], [True] * len(filters))
     names = {index: compile_regex(rule.pattern) for index, rule in found.names}
@@ -214,7 +212,7 @@ def test_rules_match_what_they_are_expected_to(shared_data: Path, tmp_path: Path
                 continue
             assert parts is not None
             hosts, index = parsed[text].hosts, place[text]
-            asked = Asked.about(*parts, {"fetch": "other"}.get(pair["type"], pair["type"]), host_of_url(pair["sourceUrl"]) or "null")
+            asked = UrlRequest.about(*parts, {"fetch": "other"}.get(pair["type"], pair["type"]), host_of_url(pair["sourceUrl"]) or "null")
             holds = f".{parts[1]}".endswith(f".{hosts[0]}") if hosts else bool(matcher.find(asked, 1 << index).blocks)
             holds = holds or (index in names and bool(names[index].search(parts[1])))
             checked += 1

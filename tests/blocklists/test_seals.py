@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.blocklists.seals import host_expressions, seal, url_expressions
+from hedgerow.blocklists.formats.sealed import hash_expression, host_expressions, url_expressions
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_canonical_forms(url: str, expected: str | None) -> None:
 def test_hosts() -> None:
     assert list(host_expressions("a.b.example.com")) == ["a.b.example.com/", "b.example.com/", "example.com/"]
     assert list(host_expressions("192.0.2.1")) == ["192.0.2.1/"]
-    assert seal("example.com/") == "73d986e009065f182c10bcb6a45db3d6eda9498f8930654af2653f8a938cd801"
+    assert hash_expression("example.com/") == "73d986e009065f182c10bcb6a45db3d6eda9498f8930654af2653f8a938cd801"
 
 
 @given(st.text(max_size=80))

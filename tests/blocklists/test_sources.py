@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import hedgerow.policies.profiles
+import hedgerow.policies
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import DATA, CategoryKind, builtin_categories, load_categories
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.formats import FORMATS
 from hedgerow.blocklists.sources import load_public_sources, load_publishers, public_sources, starter_sources
 
@@ -57,7 +57,7 @@ def test_the_starter_lists_are_without_a_mistake(tmp_path: Path) -> None:
 def test_the_public_lists() -> None:
     sources = public_sources()
     known = {category.name for category in builtin_categories()}
-    profiles = {path.stem for path in (Path(hedgerow.policies.profiles.__file__).parent).glob("*.yaml")}
+    profiles = {path.stem for path in (Path(hedgerow.policies.__file__).parent / "profiles").glob("*.yaml")}
     assert len(sources) >= 40
     assert len({source.url for source in sources.values()}) == len(sources)
     for source in sources.values():

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.blocklists import text as text_module
+from hedgerow.blocklists import line_reader as text_module
+from hedgerow.blocklists.line_reader import read_lines
 from hedgerow.blocklists.rules import Problem
-from hedgerow.blocklists.text import read_lines
 
 
 def read(folder: Path, content: bytes) -> tuple[list[str], list[Problem]]:
@@ -47,7 +47,7 @@ def test_binary_lines_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
 
 
 def test_an_endless_line_does_not_fill_the_memory(tmp_path: Path) -> None:
-    lines, problems = read(tmp_path, b"good.example\n" + b"x" * (3 * text_module.CHUNK) + b"\nfine.example\n")
+    lines, problems = read(tmp_path, b"good.example\n" + b"x" * (3 * text_module.CHUNK_BYTES) + b"\nfine.example\n")
     assert (lines[0], lines[-1]) == ("good.example", "fine.example")
     assert not any(lines[1:-1])
     assert {problem.message for problem in problems} == {"a line longer than 64 kB"}

@@ -15,9 +15,8 @@ from hedgerow.blocklists.formats import format_named
 from hedgerow.blocklists.names import split_url
 from hedgerow.blocklists.patterns import compile_pattern, regex_fragments
 from hedgerow.blocklists.rules import UrlRule
-from hedgerow.blocklists.sorted_rules import sort_rules
-from hedgerow.blocklists.url_index import write_url_index
-from hedgerow.blocklists.urls import Asked, Found, UrlMatcher
+from hedgerow.blocklists.url_index import group_rules, write_url_index
+from hedgerow.blocklists.url_matcher import UrlMatcher, UrlMatches, UrlRequest
 
 
 def parse_rules(text: str) -> list[UrlRule]:
@@ -31,18 +30,18 @@ def parse_rules(text: str) -> list[UrlRule]:
 def open_matcher(folder: Path, *lists: str, ads: bool = True) -> UrlMatcher:
     """The URL rules of lists, each of a category of its own."""
     rules = [(source, rule) for source, text in enumerate(lists) for rule in parse_rules(text)]
-    found = sort_rules(rules, [str(source) for source in range(len(lists))])
+    found = group_rules(rules, [str(source) for source in range(len(lists))])
     write_url_index(found.urls, folder / "urls")
     return UrlMatcher(folder / "urls", [1 << source for source in range(len(lists))], [ads] * len(lists))
 
 
-def find(matcher: UrlMatcher, url: str, resource: str = "image", initiator: str = "page.example", blocked: int = 0) -> Found:
+def find(matcher: UrlMatcher, url: str, resource: str = "image", initiator: str = "page.example", blocked: int = 0) -> UrlMatches:
     parts = split_url(url)
     assert parts is not None
-    return matcher.find(Asked.about(*parts, resource, initiator), blocked=blocked)
+    return matcher.find(UrlRequest.about(*parts, resource, initiator), blocked=blocked)
 
 
-def texts(found: Found) -> list[str]:
+def texts(found: UrlMatches) -> list[str]:
     return [rule.rule.text for rule in found.blocks]
 
 
@@ -244,7 +243,7 @@ CROWDED = {
 @pytest.mark.parametrize("many", [0, 1000])
 def test_rules_of_a_crowded_host_are_found_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
     """Whatever the path looks like, for the host and its children; by paths there is no automaton, which every worker would read."""
-    monkeypatch.setattr(url_index, "MANY", many)
+    monkeypatch.setattr(url_index, "MANY_RULES", many)
     matcher = open_matcher(tmp_path, "\n".join(f"||crowd.example{path}" for path in CROWDED))
     assert bool(list((tmp_path / "urls").glob("*.ac"))) == bool(many)
     for host in ("crowd.example", "www.crowd.example"):
@@ -263,18 +262,18 @@ def test_rules_of_a_crowded_host_are_found_however_many_there_are(tmp_path: Path
 
 @pytest.mark.parametrize("many", [0, 1000])
 def test_exceptions_and_important_rules_of_a_crowded_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
-    monkeypatch.setattr(url_index, "MANY", many)
+    monkeypatch.setattr(url_index, "MANY_RULES", many)
     lines = ["||crowd.example/ads^", "||b.crowd.example/ads^$important", "||crowd.example/"]
     lines += [f"@@||crowd.example/ads/{number}" for number in range(9)] + [f"||b.crowd.example/x{number}" for number in range(9)]
     matcher = open_matcher(tmp_path, "\n".join(lines))
-    assert find(matcher, "http://a.crowd.example/ads/5") == Found(lifted=1)
+    assert find(matcher, "http://a.crowd.example/ads/5") == UrlMatches(lifted=1)
     assert texts(find(matcher, "http://b.crowd.example/ads/5")) == ["||b.crowd.example/ads^$important"]
     assert find(matcher, "http://a.crowd.example/ads/x").blocks
     assert texts(find(matcher, "http://a.crowd.example/other")) == ["||crowd.example/"]
 
 
 def test_no_rules_match_nothing(tmp_path: Path) -> None:
-    assert find(open_matcher(tmp_path), "http://example.com/") == Found()
+    assert find(open_matcher(tmp_path), "http://example.com/") == UrlMatches()
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pyotp
 import pytest
 from argon2 import PasswordHasher
 
-from hedgerow.dashboards.accounts import FREE_TRIES, IDLE_S, LIFE_S, Accounts, Role, Scope, SignInRefused
-from hedgerow.dashboards.api.control import Unfit
+from hedgerow.dashboards.accounts import FREE_ATTEMPTS, SESSION_IDLE_S, SESSION_LIFETIME_S, AccessScope, Accounts, Role, SignInRefused
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.journal.accounts import AccountStore
-from hedgerow.journal.store import open_journal
+from hedgerow.journal.database import open_journal
 
 GOOD = "four words and more"
 PHONE, CHILD = "192.168.1.5", "192.168.1.31"
@@ -63,8 +63,8 @@ def test_there_is_no_account_at_first_and_only_one_can_be_the_first(engine, cloc
     refusal(accounts, "")
     refusal(accounts, "admin", name="admin")
     cookie = asyncio.run(accounts.create_first("ana", GOOD, PHONE, ""))
-    assert accounts.visitor_of_session(cookie).scopes == frozenset(Scope)
-    with pytest.raises(Unfit):
+    assert accounts.principal_of_session(cookie).scopes == frozenset(AccessScope)
+    with pytest.raises(InvalidInput):
         asyncio.run(accounts.create_first("mallory", GOOD, CHILD, ""))
 
 
@@ -72,8 +72,8 @@ def test_a_session_outlives_a_restart_and_its_cookie_is_nowhere_on_the_disk(engi
     cookie = sign_in(accounts)
     token = asyncio.run(accounts.make_token("grafana", ("metrics",), "ana"))
     again = made(engine, clock)
-    assert again.visitor_of_session(cookie).name == "ana"
-    assert again.visitor_of_token(token).scopes == {Scope.METRICS}
+    assert again.principal_of_session(cookie).name == "ana"
+    assert again.principal_of_token(token).scopes == {AccessScope.METRICS}
     with sqlite3.connect(tmp_path / "journal.sqlite") as db:
         dump = "\n".join(db.iterdump())
     db.close()
@@ -85,28 +85,28 @@ def test_a_session_outlives_a_restart_and_its_cookie_is_nowhere_on_the_disk(engi
 
 def test_sessions_are_over_when_ended_idle_or_old(clock, accounts):
     ended, idle, old = (sign_in(accounts) for _ in range(3))
-    asyncio.run(accounts.end_session(accounts.visitor_of_session(ended).session))
-    assert accounts.visitor_of_session(ended) is None
+    asyncio.run(accounts.end_session(accounts.principal_of_session(ended).session))
+    assert accounts.principal_of_session(ended) is None
     start = clock.now
-    while clock.now < start + LIFE_S - IDLE_S / 2:
-        clock.now += IDLE_S / 2
-        assert accounts.visitor_of_session(old)
-    assert accounts.visitor_of_session(idle) is None
-    clock.now = start + LIFE_S + 1
-    assert accounts.visitor_of_session(old) is None
+    while clock.now < start + SESSION_LIFETIME_S - SESSION_IDLE_S / 2:
+        clock.now += SESSION_IDLE_S / 2
+        assert accounts.principal_of_session(old)
+    assert accounts.principal_of_session(idle) is None
+    clock.now = start + SESSION_LIFETIME_S + 1
+    assert accounts.principal_of_session(old) is None
 
 
 def test_another_password_ends_every_session(accounts):
     cookie = sign_in(accounts)
     asyncio.run(accounts.set_password("ana", "another good one"))
-    assert accounts.visitor_of_session(cookie) is None
+    assert accounts.principal_of_session(cookie) is None
     refusal(accounts)
     assert sign_in(accounts, "another good one")
 
 
 def test_guessing_waits_longer_and_longer(clock, accounts):
     waits = []
-    for _ in range(FREE_TRIES + 8):
+    for _ in range(FREE_ATTEMPTS + 8):
         refused = refusal(accounts, "guess number one", address=CHILD)
         if refused.status == 429:
             waits.append(accounts._tries[CHILD].next_at - clock.now)
@@ -131,14 +131,14 @@ def test_nobody_can_lock_a_parent_out(clock, accounts):
 
 
 def test_all_addresses_of_one_ipv6_device_wait_together(accounts):
-    for number in range(FREE_TRIES):
+    for number in range(FREE_ATTEMPTS):
         assert refusal(accounts, "guess number one", address=f"fd12::{number + 1:x}").status == 403
     assert refusal(accounts, GOOD, address="fd12::ffff").status == 429
     assert sign_in(accounts, address="fd13::1")
 
 
 def test_the_right_password_during_a_wait_tells_nothing(clock, accounts):
-    for _ in range(FREE_TRIES):
+    for _ in range(FREE_ATTEMPTS):
         refusal(accounts, "guess number one", address=CHILD)
     assert str(refusal(accounts, GOOD, address=CHILD)) == str(refusal(accounts, "wrong again", address=CHILD))
 
@@ -156,21 +156,21 @@ def test_an_unknown_name_takes_as_long_as_a_wrong_password(accounts):
 
 @pytest.mark.parametrize("password", ["short", "a" * 30, "abababababab", "anaana12345", "Password123!", "hedgerow!!!", "x" * 501])
 def test_what_would_be_guessed_first_is_no_password(accounts, password):
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidInput):
         asyncio.run(accounts.set_password("ana", password))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "<script>", "x" * 41, "a\nb"])
 def test_names(accounts, name):
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidInput):
         asyncio.run(accounts.create(name, Role.PARENT, GOOD))
 
 
 def test_the_last_admin_stays(accounts):
     asyncio.run(accounts.create("tom", Role.PARENT, GOOD))
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidInput):
         asyncio.run(accounts.create("tom", Role.ADMIN, GOOD))
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidInput):
         asyncio.run(accounts.remove("ana"))
     asyncio.run(accounts.create("leo", Role.ADMIN, GOOD))
     asyncio.run(accounts.remove("ana"))
@@ -179,7 +179,7 @@ def test_the_last_admin_stays(accounts):
 
 def test_a_code_beside_the_password(clock, accounts):
     secret = pyotp.random_base32()
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidInput):
         asyncio.run(accounts.start_totp("ana", secret, "000000x"))
     codes = asyncio.run(accounts.start_totp("ana", secret, pyotp.TOTP(secret).now()))
     assert refusal(accounts).needs_code
@@ -195,29 +195,29 @@ def test_a_code_beside_the_password(clock, accounts):
 
 @pytest.mark.parametrize("scopes", [(), ("admin",), ("read", "operate")])
 def test_tokens_have_the_three_scopes_only(accounts, scopes):
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidInput):
         asyncio.run(accounts.make_token("x", scopes, "ana"))
 
 
 def test_tokens_made_before_the_first_password_end_with_it(engine, clock):
     accounts = made(engine, clock)
     before = asyncio.run(accounts.make_token("planted", ("manage",), "this machine"))
-    assert accounts.visitor_of_token(before)
+    assert accounts.principal_of_token(before)
     asyncio.run(accounts.create("ana", Role.ADMIN, GOOD))
-    assert accounts.visitor_of_token(before) is None
+    assert accounts.principal_of_token(before) is None
     assert accounts.tokens() == accounts.store.tokens() == ()
     after = asyncio.run(accounts.make_token("grafana", ("metrics",), "ana"))
     asyncio.run(accounts.create("tom", Role.OPERATOR, GOOD))
-    assert accounts.visitor_of_token(after)
+    assert accounts.principal_of_token(after)
 
 
 def test_a_removed_token_opens_nothing(accounts):
     token = asyncio.run(accounts.make_token("x", ("read", "metrics"), "ana"))
-    assert accounts.visitor_of_token(token).scopes == {Scope.READ, Scope.METRICS}
+    assert accounts.principal_of_token(token).scopes == {AccessScope.READ, AccessScope.METRICS}
     (row,) = accounts.tokens()
     asyncio.run(accounts.remove_token(row.id))
-    assert accounts.visitor_of_token(token) is None
-    assert accounts.visitor_of_token("") is None
+    assert accounts.principal_of_token(token) is None
+    assert accounts.principal_of_token("") is None
 
 
 def test_many_tries_at_once_are_refused_rather_than_hashed(accounts):

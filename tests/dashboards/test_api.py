@@ -13,7 +13,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 from web_server import NOW, TOKEN, running_web
 
-from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.reading.load import load_policy
 
 PASSWORD = "four words and more"
@@ -26,7 +26,9 @@ def script(web):
 
 
 def seen(host, **more):
-    return Observation(NOW, DeviceId("mia-tablet"), "mia", "child-8-12", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, "gambling", host, **more)
+    return Observation(
+        NOW, DeviceId("mia-tablet"), "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "gambling", host, **more
+    )
 
 
 def test_people_profiles_services_and_lists(web, script):

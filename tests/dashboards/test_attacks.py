@@ -10,9 +10,9 @@ import pytest
 from web_server import NOW, TOKEN
 from web_server.household import PAGES
 
-from hedgerow.dashboards.api.control import DeviceView, ListHealth, WorkerHealth
+from hedgerow.dashboards.control import DeviceView, ListHealth, WorkerHealth
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Kind, Observation, Reason, Verdict
+from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Verdict
 
 PASSWORD = "four words and more"
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{9973*9967}}${9973*9967}"
@@ -131,7 +131,7 @@ def fill_with_evil(web):
     web.recorder.add(
         [
             DeviceSeen(NOW, device, EVIL, EVIL, EVIL, EVIL, EVIL),
-            Observation(NOW, device, EVIL, EVIL, Kind.HTTP, Verdict.BLOCK, Reason.RULE, EVIL, EVIL, "javascript:" + EVIL, EVIL),
+            Observation(NOW, device, EVIL, EVIL, RequestKind.HTTP, Verdict.BLOCK, Reason.RULE, EVIL, EVIL, "javascript:" + EVIL, EVIL),
             AccessRequest(NOW, device, EVIL, EVIL, "javascript:" + EVIL, EVIL, EVIL),
         ]
     )
@@ -208,7 +208,9 @@ SQL = (
 
 @pytest.mark.parametrize("text", SQL)
 def test_sql_in_filters_and_forms_is_only_text(web, signed_in, text):
-    web.recorder.add([Observation(NOW, DeviceId("mia-tablet"), "mia", "x", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "kept.example")])
+    web.recorder.add(
+        [Observation(NOW, DeviceId("mia-tablet"), "mia", "x", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "kept.example")]
+    )
     web.recorder.flush()
     for field in ("device", "person", "verdict", "host", "days"):
         page = signed_in.get("/log", params={field: text})
@@ -323,7 +325,7 @@ def test_the_childs_page_shows_nothing_of_others(web, signed_in):
     web.control.devices[CHILD] = DeviceView(DeviceId("mia-tablet"), "mia", "child-8-12")
     web.recorder.add(
         [
-            Observation(NOW, DeviceId("tom"), "tom", "x", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "toms.example"),
+            Observation(NOW, DeviceId("tom"), "tom", "x", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "toms.example"),
             AccessRequest(NOW, DeviceId("tom"), "tom", "tom-asks.example"),
             AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "mia-asks.example"),
         ]

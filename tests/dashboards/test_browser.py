@@ -13,11 +13,11 @@ from playwright.sync_api import expect, sync_playwright
 from web_server import NOW
 from web_server.household import PAGES, POLICY, fill
 
-from hedgerow.dashboards.api.control import DeviceView, WorkerHealth
-from hedgerow.dashboards.pages.check import WAYS
+from hedgerow.dashboards.control import DeviceView, WorkerHealth
+from hedgerow.dashboards.pages.device_setup import BYPASS_PROBES
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.policies.lifelines import Lifeline
-from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.policies.host_facts import Lifeline
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 CHROMIUM = shutil.which("chromium")
 EVIL = "<img src=/static/x onerror=document.title='caught'><script>document.title='caught'</script>"
@@ -65,7 +65,16 @@ def filled(web):
     web.recorder.add([DeviceSeen(NOW, mia, "192.168.1.31", None, "mia", "child-8-12")])
     web.recorder.add(
         Observation(
-            NOW, mia, "mia", "child-8-12", Kind.HTTP, Verdict.BLOCK, Reason.CATEGORY, "gambling", host, f"https://{host}/" + "x" * 300
+            NOW,
+            mia,
+            "mia",
+            "child-8-12",
+            RequestKind.HTTP,
+            Verdict.BLOCK,
+            Reason.CATEGORY,
+            "gambling",
+            host,
+            f"https://{host}/" + "x" * 300,
         )
         for host in hosts
     )
@@ -152,12 +161,12 @@ def test_every_way_round_is_really_tried(chromium, web):
     fill(web)
     context = chromium.new_context()
     page = context.new_page()
-    for way in WAYS:
+    for way in BYPASS_PROBES:
         page.route(way.url, lambda route: route.fulfill(json={"Answer": []}, headers={"access-control-allow-origin": "*"}))
     page.goto(f"{web.url}/check")
     page.get_by_role("button", name="Try it").click()
     page.get_by_text("Something is open").wait_for()
-    assert page.locator("[data-result]").all_inner_texts() == ["open"] * len(WAYS)
+    assert page.locator("[data-result]").all_inner_texts() == ["open"] * len(BYPASS_PROBES)
     context.close()
 
 

@@ -5,8 +5,8 @@ import re
 import httpx
 import pytest
 
-from hedgerow.dashboards.pages.budgets import Limit, budget_edit, limits_of
-from hedgerow.dashboards.policy_text import edited
+from hedgerow.dashboards.edits.household import BudgetLimit, budget_edit, budget_limits
+from hedgerow.dashboards.edits.yaml_text import apply_edits
 from hedgerow.policies.reading.load import load_policy, parse_policy
 
 
@@ -18,27 +18,27 @@ def text_of(budget):
 @pytest.mark.parametrize(
     ("before", "limit", "after"),
     [
-        ("", Limit("", 90, 180), "{school-days: 1h30m, weekend: 3h}"),
-        ("", Limit("", 60, 60), "{every-day: 1h}"),
-        ("", Limit("games", 45, 45), "{games: 45m}"),
-        ("", Limit("games", None, 0), "{games: {weekend: 0m}}"),
-        ("2h", Limit("games", 30, 45), "{every-day: 2h, games: {school-days: 30m, weekend: 45m}}"),
-        ("2h", Limit("", 90, 120), "{school-days: 1h30m, weekend: 2h}"),
-        ("none", Limit("", 90, None), "{school-days: 1h30m}"),
-        ("{mon-fri: 1h, weekend: 2h, games: 45m}", Limit("", 90, 120), "{weekend: 2h, games: 45m, school-days: 1h30m}"),
-        ("{weekdays: 1h, week: 10h, holidays: 4h}", Limit("", None, None), "{week: 10h, holidays: 4h}"),
-        ("{school-days: 1h, games: 45m}", Limit("games", None, None), "{school-days: 1h}"),
-        ("{games: {weekend: 20m, week: 2h}}", Limit("games", 10, 20), "{games: {weekend: 20m, week: 2h, school-days: 10m}}"),
-        ("{games: 45m}", Limit("games", None, None), ""),
-        ("1h", Limit("", None, None), ""),
+        ("", BudgetLimit("", 90, 180), "{school-days: 1h30m, weekend: 3h}"),
+        ("", BudgetLimit("", 60, 60), "{every-day: 1h}"),
+        ("", BudgetLimit("games", 45, 45), "{games: 45m}"),
+        ("", BudgetLimit("games", None, 0), "{games: {weekend: 0m}}"),
+        ("2h", BudgetLimit("games", 30, 45), "{every-day: 2h, games: {school-days: 30m, weekend: 45m}}"),
+        ("2h", BudgetLimit("", 90, 120), "{school-days: 1h30m, weekend: 2h}"),
+        ("none", BudgetLimit("", 90, None), "{school-days: 1h30m}"),
+        ("{mon-fri: 1h, weekend: 2h, games: 45m}", BudgetLimit("", 90, 120), "{weekend: 2h, games: 45m, school-days: 1h30m}"),
+        ("{weekdays: 1h, week: 10h, holidays: 4h}", BudgetLimit("", None, None), "{week: 10h, holidays: 4h}"),
+        ("{school-days: 1h, games: 45m}", BudgetLimit("games", None, None), "{school-days: 1h}"),
+        ("{games: {weekend: 20m, week: 2h}}", BudgetLimit("games", 10, 20), "{games: {weekend: 20m, week: 2h, school-days: 10m}}"),
+        ("{games: 45m}", BudgetLimit("games", None, None), ""),
+        ("1h", BudgetLimit("", None, None), ""),
     ],
 )
 def test_what_is_written(before, limit, after):
-    text = edited(text_of(before), [budget_edit("mia", limit)])
+    text = apply_edits(text_of(before), [budget_edit("mia", limit)])
     assert text == text_of(after)
-    (found,) = [each for each in limits_of(parse_policy(text.encode(), None).people["mia"].rules.budget) if each.what == limit.what] or [
-        Limit(limit.what, None, None)
-    ]
+    (found,) = [
+        each for each in budget_limits(parse_policy(text.encode(), None).people["mia"].rules.budget) if each.what == limit.what
+    ] or [BudgetLimit(limit.what, None, None)]
     assert (found.school, found.weekend) == (limit.school, limit.weekend)
 
 
@@ -73,14 +73,14 @@ people:
 @pytest.mark.parametrize("what", ["", "games", "video", "tiktok"])
 @pytest.mark.parametrize("minutes", [(45, 45), (30, 60), (None, None), (None, 60)])
 def test_every_comment_stays(person, what, minutes):
-    after = edited(COMMENTED, [budget_edit(person, Limit(what, *minutes))])
+    after = apply_edits(COMMENTED, [budget_edit(person, BudgetLimit(what, *minutes))])
     assert [comment for comment in re.findall("#.*", COMMENTED) if comment not in after] == []
     parse_policy(after.encode(), None)
 
 
 def test_days_that_differ_are_not_shown_as_something_else():
     budget = parse_policy(text_of("{mon: 1h, tue: 2h, weekend: 3h}").encode(), None).people["mia"].rules.budget
-    assert limits_of(budget) == (Limit("", None, None, differs=True),)
+    assert budget_limits(budget) == (BudgetLimit("", None, None, differs=True),)
 
 
 def test_a_parent_limits_the_time_and_takes_the_limit_back(web):

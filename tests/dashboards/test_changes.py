@@ -7,10 +7,10 @@ import httpx
 import pytest
 from web_server import NOW
 
-from hedgerow.dashboards.api.control import DeviceView
-from hedgerow.journal.changes import ChangeStore
+from hedgerow.dashboards.control import DeviceView
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.journal.policy_history import PolicyHistory
+from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.reading.load import load_policy
 
 PASSWORD = "four words and more"
@@ -171,7 +171,7 @@ def test_an_operator_sees_the_counter_and_no_log(family):
         post(desk, "/sign-in", name="ana", password=PASSWORD)
         post(desk, "/accounts", name="counter", role="operator", password="many seats here")
         family.recorder.add(
-            [Observation(NOW, DeviceId("x"), "mia", "adult", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "private.example")]
+            [Observation(NOW, DeviceId("x"), "mia", "adult", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, "a", "private.example")]
         )
         family.recorder.flush()
         post(counter, "/sign-in", name="counter", password="many seats here")
@@ -361,7 +361,7 @@ def test_a_file_with_mistakes_is_not_made_worse(web):
 def test_undoing_writes_no_file_but_those_of_the_policy(web):
     """A restored journal is somebody else's word: what it calls a change may name any file."""
     outside = web.policy_path.parent / "outside.yaml"
-    changes = ChangeStore(web.engine)
+    changes = PolicyHistory(web.engine)
     crafted = changes.add(NOW, "ana", "harmless", {"outside.yaml": "planted"}, {"outside.yaml": ""})
     mixed = changes.add(NOW, "ana", "harmless", {"outside.yaml": "planted"}, {})
     with client(web) as browser:

@@ -14,8 +14,8 @@ import pytest
 from fastapi import FastAPI, Request
 from web_server import TOKEN, Web
 
-from hedgerow.dashboards.api.app import web_server
-from hedgerow.dashboards.api.front import MOST_OF_AN_ADDRESS
+from hedgerow.dashboards.app import web_server
+from hedgerow.dashboards.server import MAX_CONNECTIONS_PER_ADDRESS
 
 CHILD, PARENT = "127.0.0.9", "127.0.0.8"
 
@@ -39,7 +39,7 @@ def test_one_device_has_its_share_of_the_connections(web: Web) -> None:
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(connected(web.port, b"GET / HT")) for _ in range(300)]
         ended: set[socket.socket] = set()
-        while len(ended) < len(held) - MOST_OF_AN_ADDRESS:
+        while len(ended) < len(held) - MAX_CONNECTIONS_PER_ADDRESS:
             readable, _, _ = select.select([each for each in held if each not in ended], [], [], 30)
             assert readable, f"{len(held) - len(ended)} are still open"
             ended |= {each for each in readable if is_ended(each)}
@@ -57,7 +57,7 @@ def impatient() -> Iterator[int]:
     async def take(request: Request) -> int:
         return len(await request.body())
 
-    server = web_server(app, patience=1.0)
+    server = web_server(app, request_timeout=1.0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()

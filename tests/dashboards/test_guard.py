@@ -3,8 +3,8 @@
 import pytest
 from starlette.datastructures import Headers
 
-from hedgerow.dashboards.accounts import SCOPES, TOKEN_SCOPES, Role, Visitor
-from hedgerow.dashboards.api.guard import Guard, host_name, secure_url
+from hedgerow.dashboards.accounts import ROLE_SCOPES, TOKEN_SCOPES, Principal, Role
+from hedgerow.dashboards.guard import RouteGuard, host_name, secure_url
 
 TOKEN = "the-token"
 HERE = "127.0.0.1:8053"
@@ -16,7 +16,7 @@ SCRIPT = {"authorization": "Bearer manages"}
 READER = {"authorization": "Bearer reads"}
 SCRAPER = {"authorization": "Bearer scrapes"}
 OURS = {"origin": f"http://{HERE}"}
-ANA = Visitor("ana", SCOPES[Role.PARENT], "1")
+ANA = Principal("ana", ROLE_SCOPES[Role.PARENT], "1")
 MANAGER, DEVICE = "manager", "device"
 
 
@@ -26,26 +26,26 @@ class SomeDoors:
     def __init__(self, has_any):
         self.has_any = has_any
 
-    def visitor_of_session(self, cookie):
-        return {"anas": ANA, "toms": Visitor("tom", SCOPES[Role.OPERATOR], "2")}.get(cookie)
+    def principal_of_session(self, cookie):
+        return {"anas": ANA, "toms": Principal("tom", ROLE_SCOPES[Role.OPERATOR], "2")}.get(cookie)
 
-    def visitor_of_token(self, token):
+    def principal_of_token(self, token):
         return {
-            "manages": Visitor("c", TOKEN_SCOPES["manage"]),
-            "reads": Visitor("a", TOKEN_SCOPES["read"]),
-            "scrapes": Visitor("b", TOKEN_SCOPES["metrics"]),
+            "manages": Principal("c", TOKEN_SCOPES["manage"]),
+            "reads": Principal("a", TOKEN_SCOPES["read"]),
+            "scrapes": Principal("b", TOKEN_SCOPES["metrics"]),
         }.get(token)
 
 
 def guard(has_any=False):
-    return Guard(TOKEN, SomeDoors(has_any), lambda: {"hedgerow.home"})
+    return RouteGuard(TOKEN, SomeDoors(has_any), lambda: {"hedgerow.home"})
 
 
 def admit(peer, host, method="GET", path="/", headers=None, may_sign_in=False, has_any=False):
     raw = [(b"host", host.encode())] if isinstance(host, str) else [(b"host", one.encode()) for one in host]
     raw += [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
     admission = guard(has_any).admit(peer, method, path, Headers(raw=raw), lambda _address: may_sign_in)
-    return admission.status, MANAGER if admission.visitor else DEVICE
+    return admission.status, MANAGER if admission.principal else DEVICE
 
 
 CASES = [

@@ -5,9 +5,9 @@ import json
 import httpx
 from web_server import NOW, TOKEN
 
-from hedgerow.dashboards.api.control import DeviceView
+from hedgerow.dashboards.control import DeviceView
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 POLICY = """\
 people:
@@ -30,7 +30,7 @@ def fill(web):
     web.policy_path.write_text(POLICY)
     for address, device in ADDRESSES.items():
         web.control.devices[address] = DeviceView(DeviceId(device), OWNERS.get(device), "child-8-12")
-        seen = (NOW, DeviceId(device), OWNERS.get(device), "child-8-12", Kind.DNS)
+        seen = (NOW, DeviceId(device), OWNERS.get(device), "child-8-12", RequestKind.DNS)
         web.recorder.add([
             Observation(*seen, Verdict.BLOCK, Reason.CATEGORY, "games", f"blocked.{device}.example"),
             Observation(*seen, Verdict.ALLOW, Reason.DEFAULT, "", f"allowed.{device}.example"),
@@ -84,7 +84,7 @@ def test_a_guest_sees_nothing_of_the_one_before(web):
     assert hosts(get(web, "/device/kept", "127.0.0.6")) == of("seat-1")
     web.time.since["seat-1"] = NOW + 1
     assert rows(get(web, "/device/kept", "127.0.0.6")) == [], "sums of the hour and the day tell of the guest before as well"
-    seat = (DeviceId("seat-1"), None, "seat-child", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY)
+    seat = (DeviceId("seat-1"), None, "seat-child", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY)
     web.recorder.add([Observation(NOW + 2, *seat, "drugs", "blocked.now.example")])
     assert hosts(get(web, "/device/kept", "127.0.0.6")) == {"blocked.now.example"}
     assert "games" not in get(web, "/device/kept", "127.0.0.6").text

@@ -9,15 +9,15 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from catalogues import TRANSLATED, messages, missing, updated
 from web_server import NOW
 from web_server.household import PAGES, fill
 
-from hedgerow.dashboards.pages.languages import catalogue_path, language
-from hedgerow.dashboards.pages.languages.catalogues import TRANSLATED, messages, missing, updated
-from hedgerow.policies.languages import LANGUAGES, LanguageCode
-from hedgerow.policies.services import Services
-from hedgerow.policies.times.days import DAY_NAMES
-from hedgerow.proxy.pages.wording import category_titles
+from hedgerow.dashboards.words.languages import catalogue_path, language
+from hedgerow.policies.host_facts import Services
+from hedgerow.policies.text.locales import LANGUAGES, LanguageCode
+from hedgerow.policies.times.schedule import DAY_NAMES
+from hedgerow.proxy.pages.translations import category_titles
 
 
 def forms(each):

@@ -15,8 +15,8 @@ import pytest
 from web_server import Web
 
 from hedgerow.dashboards.accounts import Role
-from hedgerow.dashboards.api.guard import LOCAL
 from hedgerow.dashboards.api.local_door import may_enter
+from hedgerow.dashboards.guard import LOCAL
 
 ASK = """
 import os, socket, sys

@@ -13,13 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from grafana_dashboards import DASHBOARDS, dashboard, metrics_markdown
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 import hedgerow
 import hedgerow.dashboards
-from hedgerow.dashboards.boards import BOARDS, dashboard, metrics_markdown
-from hedgerow.dashboards.metrics import METRICS, SERIES_LIMIT, Metrics, Type, UndeclaredMetric
+from hedgerow.dashboards.metrics import METRICS, SERIES_LIMIT, Metrics, MetricType, UndeclaredMetric
 
 GRAFANA = Path(hedgerow.dashboards.__file__).parent / "grafana"
 IGNORED = "hedgerow_metrics_ignored_total"
@@ -39,10 +39,10 @@ def samples(metrics):
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_names_follow_prometheus_own_rules(metric):
     assert re.fullmatch(r"hedgerow_[a-z]+(_[a-z]+)*", metric.name)
-    assert metric.name.endswith("_total") == (metric.type is Type.COUNTER)
+    assert metric.name.endswith("_total") == (metric.type is MetricType.COUNTER)
     assert set(metric.labels) <= BOUNDED_LABELS
     assert metric.help.endswith(".")
-    assert bool(metric.buckets) == (metric.type is Type.HISTOGRAM)
+    assert bool(metric.buckets) == (metric.type is MetricType.HISTOGRAM)
     assert list(metric.buckets) == sorted(metric.buckets)
     for unit in ("milliseconds", "_ms", "kilobytes", "minutes"):
         assert unit not in metric.name
@@ -163,7 +163,7 @@ def test_a_total_kept_elsewhere_never_goes_down():
 
 
 def sample_names(metric):
-    if metric.type is Type.HISTOGRAM:
+    if metric.type is MetricType.HISTOGRAM:
         return {f"{metric.name}_{ending}" for ending in ("bucket", "sum", "count")}
     return {metric.name}
 
@@ -174,7 +174,7 @@ def queries_of(board):
 
 def test_the_dashboards_and_alerts_ask_only_for_what_exists_and_show_all_of_it():
     alerts = [rule["expr"] for rule in yaml.safe_load((GRAFANA / "alerts.yml").read_text())["groups"][0]["rules"]]
-    queries = [query for board in BOARDS for query in queries_of(board)]
+    queries = [query for board in DASHBOARDS for query in queries_of(board)]
     declared = {name for metric in METRICS for name in sample_names(metric)}
     asked = {name for query in queries for name in re.findall(r"hedgerow_\w+", query)}
     assert asked | {name for query in alerts for name in re.findall(r"hedgerow_\w+", query)} <= declared
@@ -191,7 +191,7 @@ def sample_names_of(name):
     return sample_names(next(metric for metric in METRICS if metric.name == name))
 
 
-@pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize("board", DASHBOARDS)
 def test_panels_do_not_overlap(board):
     panels = dashboard(board)["panels"]
     cells = [
@@ -206,8 +206,8 @@ def test_panels_do_not_overlap(board):
 
 
 def test_what_is_generated_was_generated_anew():
-    """Else: `python -m hedgerow.dashboards.boards`."""
-    for board in BOARDS:
+    """Else: `python tools/grafana_dashboards.py`."""
+    for board in DASHBOARDS:
         assert json.loads((GRAFANA / f"{board}.json").read_text()) == dashboard(board), board
     document = Path(__file__).parents[2] / "docs" / "metrics.md"
     assert document.read_text() == metrics_markdown()
@@ -217,7 +217,7 @@ def test_what_is_generated_was_generated_anew():
 def test_prometheus_own_tool_accepts_the_rules_and_every_query(tmp_path):
     rules = [
         {"record": f"panel:{number}", "expr": query.replace("$__rate_interval", "5m")}
-        for number, query in enumerate(query for board in BOARDS for query in queries_of(board))
+        for number, query in enumerate(query for board in DASHBOARDS for query in queries_of(board))
     ]
     panels = tmp_path / "panels.yml"
     panels.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
@@ -230,7 +230,7 @@ def test_prometheus_own_tool_accepts_the_rules_and_every_query(tmp_path):
 def test_what_alerts_and_counts_of_a_day_watch_is_there_before_anything_happens():
     """A series that begins with 1 has not increased for Prometheus: the first broken policy would be told to nobody."""
     rules = yaml.safe_load((GRAFANA / "alerts.yml").read_text())["groups"][0]["rules"]
-    queries = [rule["expr"] for rule in rules] + [query for board in BOARDS for query in queries_of(board)]
+    queries = [rule["expr"] for rule in rules] + [query for board in DASHBOARDS for query in queries_of(board)]
     watched = {found for query in queries for found in re.findall(r"increase\((\w+)(?:\{(\w+)=\"(\w+)\"\})?\[", query)}
     shown = Metrics().exposition()[0].decode()
     assert {metric for metric, _, _ in watched} >= {"hedgerow_policy_loads_total", "hedgerow_worker_restarts_total"}

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from web_server import Web
 
-from hedgerow.dashboards.api.control import Unfit
-from hedgerow.dashboards.mail_address import mail_address
-from hedgerow.policies.notices import USUAL, Moment, Receiver, Topic
+from hedgerow.dashboards.address_book import mailbox_url
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.policies.notices import DEFAULT_TOPICS, ClockTime, NoticeTopic, Receiver
 from hedgerow.policies.reading.load import load_policy
 
 PASSWORD = "a b/c?&@:%é"
@@ -51,8 +51,8 @@ def test_somebody_is_added_reached_told_when_and_removed(web: Web, parent: httpx
     about = {"about": ["request", "bypass"], "language": "pt", "quiet_from": "22:00", "quiet_to": "07:00"}
     post(parent, f"{PAGE}/change", name="mutter-ana", **about, digest="18:00", report_day="sun", report="17:30")
     (receiver,) = receivers(web).values()
-    assert (receiver.about, receiver.language) == ((Topic.REQUEST, Topic.BYPASS), "pt")
-    assert (receiver.digest, receiver.report) == (Moment(None, 18 * 60), Moment(6, 17 * 60 + 30))
+    assert (receiver.about, receiver.language) == ((NoticeTopic.REQUEST, NoticeTopic.BYPASS), "pt")
+    assert (receiver.digest, receiver.report) == (ClockTime(None, 18 * 60), ClockTime(6, 17 * 60 + 30))
     assert 'quiet: "22:00-07:00"' in web.policy_path.read_text()
     assert "before" not in parent.get(PAGE).text
     post(parent, f"{PAGE}/remove", name="mutter-ana")
@@ -74,7 +74,9 @@ def test_an_address_is_written_and_never_shown(web: Web, parent: httpx.Client) -
 def test_what_the_file_says_beyond_the_form_stays(web: Web, parent: httpx.Client) -> None:
     told = 'notices:\n  ana:\n    quiet: {weekdays: "22:00-07:00", weekend: "23:00-09:00"}   # we sleep\n    language: en\n'
     web.policy_path.write_text(web.policy_path.read_text() + told)
-    post(parent, f"{PAGE}/change", name="ana", language="en", about=[topic.value for topic in USUAL], report_day="", report="18:00")
+    post(
+        parent, f"{PAGE}/change", name="ana", language="en", about=[topic.value for topic in DEFAULT_TOPICS], report_day="", report="18:00"
+    )
     assert web.policy_path.read_text().endswith(told)
 
 
@@ -114,7 +116,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(web: Web, parent: httpx.C
     ],
 )
 def test_mail_always_goes_by_tls_to_the_server_that_was_named(server: str, host: str, port: int, mode: str) -> None:
-    service = apprise.Apprise.instantiate(mail_address("ana.b@mail.example", PASSWORD, server, "bo@x.example"))
+    service = apprise.Apprise.instantiate(mailbox_url("ana.b@mail.example", PASSWORD, server, "bo@x.example"))
     assert isinstance(service, apprise.plugins.email.NotifyEmail)
     assert (service.smtp_host, service.port, service.secure, service.secure_mode) == (host, port, True, mode)
     assert (service.user, service.password, service.verify_certificate) == ("ana.b@mail.example", PASSWORD, True)
@@ -122,14 +124,14 @@ def test_mail_always_goes_by_tls_to_the_server_that_was_named(server: str, host:
 
 
 def test_large_providers_need_no_server() -> None:
-    service = apprise.Apprise.instantiate(mail_address("ana@gmail.com", "x"))
+    service = apprise.Apprise.instantiate(mailbox_url("ana@gmail.com", "x"))
     assert isinstance(service, apprise.plugins.email.NotifyEmail)
     assert (service.smtp_host, service.user) == ("smtp.gmail.com", "ana@gmail.com")
 
 
 def test_a_mailbox_without_a_password_is_refused() -> None:
-    with pytest.raises(Unfit):
-        mail_address("ana@mail.example", "")
+    with pytest.raises(InvalidInput):
+        mailbox_url("ana@mail.example", "")
 
 
 def test_the_report_is_shown_with_its_own_style_and_in_a_language(parent: httpx.Client) -> None:

@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import Engine
 
 from hedgerow.dashboards.address_book import AddressBook
-from hedgerow.dashboards.api.control import Unfit
-from hedgerow.dashboards.notices import Message, Notice, NoticeDesk
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.notices import Notice, NoticeDispatcher, OutgoingMessage
 from hedgerow.dashboards.reports import Report
+from hedgerow.journal.database import open_journal
 from hedgerow.journal.outbox import GIVEN_UP, SENT, WAITING_LIMIT, Outbox
-from hedgerow.journal.store import open_journal
-from hedgerow.policies.notices import Topic
+from hedgerow.policies.notices import NoticeTopic
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 
 NOON = 1_780_056_000.0  # 2026-05-29 12:00 UTC, a Friday
@@ -24,7 +24,7 @@ HOUR = 3600.0
 SECRET = "json://mother:s3cret-w0rd@127.0.0.1/hook"
 
 
-def notice(topic: Topic = Topic.REQUEST, key: str = "1", text: str = "mia asks for scratch.example.") -> Notice:
+def notice(topic: NoticeTopic = NoticeTopic.REQUEST, key: str = "1", text: str = "mia asks for scratch.example.") -> Notice:
     return Notice(topic, key, lambda _reader: text)
 
 
@@ -37,19 +37,19 @@ class Stand:
     text: str = "notices: {mother: {}}"
     now: float = NOON
     problem: str = ""
-    sent: list[Message] = field(default_factory=list)
+    sent: list[OutgoingMessage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.policy = parse_policy(b"network: {timezone: UTC}\n" + self.text.encode(), None)
         self.outbox, book = Outbox(self.engine, clock=lambda: self.now), AddressBook(self.folder)
-        self.desk = NoticeDesk(
+        self.dispatcher = NoticeDispatcher(
             self.outbox, book, lambda: self.policy, self._send, lambda reader: Report("the week", f"<p>the week in {reader.code}</p>"),
             link=lambda: "http://192.168.1.2:8053/", clock=lambda: self.now,
         )  # fmt: skip
         for name in self.policy.notices:
-            self.desk.set_address(name, SECRET)
+            self.dispatcher.set_address(name, SECRET)
 
-    async def _send(self, message: Message) -> str:
+    async def _send(self, message: OutgoingMessage) -> str:
         if not self.problem:
             self.sent.append(message)
         return self.problem
@@ -60,9 +60,9 @@ class Stand:
         before = len(self.sent)
 
         async def step() -> None:
-            self.desk.tell(notices)
-            await self.desk.step()
-            await self.desk.settle()
+            self.dispatcher.enqueue(notices)
+            await self.dispatcher.step()
+            await self.dispatcher.wait_until_sent()
 
         asyncio.run(step())
         return [message.title for message in self.sent[before:]]
@@ -87,7 +87,7 @@ def test_a_notice_goes_out_at_once_with_a_link_to_the_answer(make: Make) -> None
 
 def test_the_same_is_not_told_again_for_a_while(make: Make) -> None:
     stand = make()
-    bypass = notice(Topic.BYPASS, "tablet", "tablet: something tried a way round the filter.")
+    bypass = notice(NoticeTopic.BYPASS, "tablet", "tablet: something tried a way round the filter.")
     assert len(stand.at(NOON, bypass, bypass)) == 1
     assert stand.sent[0].body.startswith("- tablet: something tried a way round the filter. (2 times)")
     assert [stand.at(NOON + hours * HOUR, bypass) for hours in (1, 12, 23)] == [[], [], []]
@@ -114,17 +114,17 @@ def test_in_quiet_hours_it_waits(make: Make) -> None:
 
 def test_a_digest_comes_once_a_day_and_a_request_at_once(make: Make) -> None:
     stand = make("notices: {mother: {digest: 18:00}}")
-    assert stand.at(NOON, notice(Topic.BYPASS, "a", "one"), notice(Topic.NEW_DEVICE, "b", "two")) == []
+    assert stand.at(NOON, notice(NoticeTopic.BYPASS, "a", "one"), notice(NoticeTopic.NEW_DEVICE, "b", "two")) == []
     assert stand.at(NOON + 60, notice(text="mia asks")) == ["Hedgerow: mia asks"]
     assert stand.at(NOON + 5.9 * HOUR) == []
     assert stand.at(NOON + 6.1 * HOUR) == ["Hedgerow: 2 notices"]
-    assert stand.at(NOON + 7 * HOUR, notice(Topic.BYPASS, "c", "three")) == []
+    assert stand.at(NOON + 7 * HOUR, notice(NoticeTopic.BYPASS, "c", "three")) == []
     assert stand.at(NOON + 30.1 * HOUR) == ["Hedgerow: three"]
 
 
 def test_everybody_gets_what_concerns_them(make: Make) -> None:
     stand = make("notices: {mother: {about: [request]}, admin: {about: [list-held, trouble]}}")
-    assert sorted(stand.at(NOON, notice(text="asks"), notice(Topic.LIST_HELD, "l", "held"))) == ["Hedgerow: asks", "Hedgerow: held"]
+    assert sorted(stand.at(NOON, notice(text="asks"), notice(NoticeTopic.LIST_HELD, "l", "held"))) == ["Hedgerow: asks", "Hedgerow: held"]
 
 
 def test_a_dead_service_is_tried_less_and_less_often_and_given_up_after_two_days(make: Make) -> None:
@@ -153,7 +153,7 @@ def test_a_service_that_hangs_holds_up_nobody_else(make: Make) -> None:
     stand = make("notices: {slow: {}, mother: {}}")
     release, both = asyncio.Event(), asyncio.Event()
 
-    async def send(message: Message) -> str:
+    async def send(message: OutgoingMessage) -> str:
         if not stand.sent:
             stand.sent.append(message)
             await release.wait()
@@ -162,14 +162,14 @@ def test_a_service_that_hangs_holds_up_nobody_else(make: Make) -> None:
         return ""
 
     async def run() -> None:
-        stand.desk._send = send  # type: ignore[method-assign, assignment]
-        stand.desk.tell([notice()])
-        await stand.desk.step()
+        stand.dispatcher._send = send  # type: ignore[method-assign, assignment]
+        stand.dispatcher.enqueue([notice()])
+        await stand.dispatcher.step()
         async with asyncio.timeout(30):
             await both.wait()
         assert len(stand.sent) == 2
         release.set()
-        await stand.desk.settle()
+        await stand.dispatcher.wait_until_sent()
 
     asyncio.run(run())
     assert len(stand.sent) == 3
@@ -197,10 +197,10 @@ def test_an_address_is_private_and_is_never_told(make: Make, tmp_path: Path) -> 
     file = tmp_path / "notices" / "mother"
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
-    (view,) = stand.desk.receivers()
+    (view,) = stand.dispatcher.receivers()
     assert view.service == "json://…"
-    assert "s3cret" not in repr((stand.desk.receivers(), stand.outbox.latest(), stand.policy))
-    stand.desk.set_address("mother", "")
+    assert "s3cret" not in repr((stand.dispatcher.receivers(), stand.outbox.latest(), stand.policy))
+    stand.dispatcher.set_address("mother", "")
     assert not file.exists()
     assert stand.at(NOON, notice()) == []
     assert stand.outbox.latest() == (), "nothing is gathered for somebody who can't be reached"
@@ -208,8 +208,8 @@ def test_an_address_is_private_and_is_never_told(make: Make, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("name", "address"), [("mother", "no address"), ("mother", "://x"), ("nobody", SECRET), ("../ca/key", SECRET)])
 def test_what_is_no_address(make: Make, name: str, address: str) -> None:
-    with pytest.raises(Unfit):
-        make().desk.set_address(name, address)
+    with pytest.raises(InvalidInput):
+        make().dispatcher.set_address(name, address)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_what_is_no_address(make: Make, name: str, address: str) -> None:
         ("{mother: {digest: sun 18:00}}", "is not a time of day"),
         ("{mother: {digest: 25:00}}", "there is no such time"),
         ("{mother: {url: x}}", "url"),
-        ("{mother: {language: nl}}", "'nl' is not a language that Hedgerow speaks. There are en, de, fr, es, pt."),
+        ("{mother: {language: nl}}", "'nl' is not a language that Hedgerow speaks. There are en, de, fr, es, pt, pt-BR."),
     ],
 )
 def test_mistakes_are_named(text: str, said: str) -> None:

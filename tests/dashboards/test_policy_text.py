@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.dashboards.policy_text import EMPTY, diff, edited, edited_together, exclude, include, put, put_times, remove, rename
+from hedgerow.dashboards.edits.yaml_text import (
+    NEW_FILE_HEADER,
+    apply_edits,
+    apply_edits_to_files,
+    diff,
+    exclude,
+    include,
+    put,
+    put_times,
+    remove,
+    rename,
+)
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -79,7 +90,7 @@ def comments(text):
 @pytest.mark.parametrize("name", EDITS)
 def test_every_comment_stays(name):
     """Also one beside a value that goes: it then stands in a line of its own."""
-    after = edited(HAND_WRITTEN, EDITS[name])
+    after = apply_edits(HAND_WRITTEN, EDITS[name])
     parse_policy(after.encode(), None)
     assert sorted(comments(after)) == sorted(comments(HAND_WRITTEN))
     gone = [line for line in diff(HAND_WRITTEN, after) if line.startswith("-")]
@@ -89,7 +100,7 @@ def test_every_comment_stays(name):
 def test_twenty_edits_one_after_another_keep_every_comment_in_its_order():
     text = HAND_WRITTEN
     for edits in EDITS.values():
-        text = edited(text, edits)
+        text = apply_edits(text, edits)
         parse_policy(text.encode(), None)
     own_lines = [line.strip() for line in HAND_WRITTEN.splitlines() if line.strip().startswith("#")]
     assert [line.strip() for line in text.splitlines() if line.strip() in own_lines] == own_lines
@@ -97,7 +108,7 @@ def test_twenty_edits_one_after_another_keep_every_comment_in_its_order():
 
 
 def test_a_comment_beside_what_goes_stays_where_it_stood():
-    after = edited(HAND_WRITTEN, [exclude(("people", "mia", "block"), "roblox"), remove(("people", "tom"))])
+    after = apply_edits(HAND_WRITTEN, [exclude(("people", "mia", "block"), "roblox"), remove(("people", "tom"))])
     lines = [line.strip() for line in after.splitlines()]
     assert lines.index("# no games before supper") < lines.index("# after what happened in June") < lines.index("- tiktok")
     assert lines.index("# Tom is nearly grown up") < lines.index("# lives here every other week") < lines.index("devices:")
@@ -130,19 +141,19 @@ devices:
 )
 def test_an_edit_is_made_in_the_file_that_says_it(edits, changed):
     before = {"main": MAIN, "mia": MIA}
-    after = edited_together(before, edits)
+    after = apply_edits_to_files(before, edits)
     assert [name for name in before if before[name] != after[name]] == changed
     for name in before:
         assert sorted(comments(after[name])) == sorted(comments(before[name]))
 
 
 def test_only_the_lines_that_an_edit_is_about_change():
-    changed = [line for line in diff(HAND_WRITTEN, edited(HAND_WRITTEN, EDITS["an age"])) if line[0] in "+-"]
+    changed = [line for line in diff(HAND_WRITTEN, apply_edits(HAND_WRITTEN, EDITS["an age"])) if line[0] in "+-"]
     assert changed == ["-      age: 9", "+      age: 10"]
 
 
 def test_holidays_stay_when_the_nights_of_ordinary_weeks_change():
-    after = edited(HAND_WRITTEN, EDITS["nights"])
+    after = apply_edits(HAND_WRITTEN, EDITS["nights"])
     assert '"22:00-09:00"' in after
     assert '"20:30-07:00"' not in after
 
@@ -150,17 +161,17 @@ def test_holidays_stay_when_the_nights_of_ordinary_weeks_change():
 @pytest.mark.parametrize("name", ["family.yaml", "cafe.yaml", "shared-house.yaml"])
 def test_the_examples_keep_their_comments(name):
     text = (EXAMPLES / name).read_text()
-    after = edited(text, [put(("network", "country"), "FR"), put(("people", "new one"), {"age": 3})])
+    after = apply_edits(text, [put(("network", "country"), "FR"), put(("people", "new one"), {"age": 3})])
     parse_policy(after.encode(), EXAMPLES / name)
     assert comments(after) == comments(text)
 
 
 def test_an_edit_that_changes_nothing_leaves_the_text_alone():
-    assert edited(HAND_WRITTEN, [put(("network", "country"), "PT"), exclude(("people", "tom", "block"), "roblox")]) == HAND_WRITTEN
+    assert apply_edits(HAND_WRITTEN, [put(("network", "country"), "PT"), exclude(("people", "tom", "block"), "roblox")]) == HAND_WRITTEN
 
 
 def test_the_first_change_begins_a_file():
-    text = edited(EMPTY, [put(("network", "country"), "NO"), put(("people", "no"), {"age": 9})])
+    text = apply_edits(NEW_FILE_HEADER, [put(("network", "country"), "NO"), put(("people", "no"), {"age": 9})])
     policy = parse_policy(text.encode(), None)
     assert (policy.network.country, list(policy.people)) == ("NO", ["no"])
     assert text.startswith("# ")
@@ -169,7 +180,7 @@ def test_the_first_change_begins_a_file():
 @pytest.mark.parametrize("text", ["- a\n- list\n", "just text\n", "a: [1\n", "people: 7\n"])
 def test_what_is_no_policy_is_refused(text):
     with pytest.raises(ValueError, match=r"policy file|not a mapping"):
-        edited(text, [put(("people", "mia", "age"), 9)])
+        apply_edits(text, [put(("people", "mia", "age"), 9)])
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=20)
@@ -180,7 +191,9 @@ def test_no_name_breaks_out_of_its_place(name, note):
     """Whatever somebody is called: the file then says that and nothing else."""
     before = parse_policy(HAND_WRITTEN.encode(), None)
     try:
-        after = parse_policy(edited(HAND_WRITTEN, [put(("people", name), {"age": 9}), put(("people", "mia", "age"), 11)]).encode(), None)
+        after = parse_policy(
+            apply_edits(HAND_WRITTEN, [put(("people", name), {"age": 9}), put(("people", "mia", "age"), 11)]).encode(), None
+        )
     except (ValueError, PolicyError):
         return
     assert set(after.people) == {*before.people, name}

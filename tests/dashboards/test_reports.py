@@ -5,12 +5,13 @@ import re
 import pytest
 from web_server import NOW
 
-from hedgerow.dashboards.pages.languages import language
 from hedgerow.dashboards.reports import weekly_report
-from hedgerow.journal.read import Reader
+from hedgerow.dashboards.words.languages import language
+from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.usage import UsageStore
-from hedgerow.policies.model import AccessRequest, Activity, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.time_model import ActiveMinute
 
 POLICY = parse_policy(b"people:\n  mia: {age: 9, devices: [192.168.1.5]}\n  tom: {age: 15, devices: [192.168.1.6], privacy: none}\n", None)
 DAY = 86400
@@ -18,7 +19,9 @@ EVIL = "<script>alert(1)</script>"
 
 
 def seen(days, device, what, count=1, host="secret-page.example"):
-    return Observation(NOW - days * DAY, DeviceId(device), "x", "y", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, what, host, count=count)
+    return Observation(
+        NOW - days * DAY, DeviceId(device), "x", "y", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, what, host, count=count
+    )
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def report(web):
         ]
     )
     web.recorder.flush()
-    return weekly_report(Reader(web.engine), POLICY, NOW, language("en")).html
+    return weekly_report(JournalReader(web.engine), POLICY, NOW, language("en")).html
 
 
 def test_topics_this_week_and_the_one_before(report):
@@ -64,11 +67,11 @@ def test_it_asks_nobody_for_anything_and_runs_nothing(report):
 
 def test_time_by_topic_and_the_same_as_text_and_as_data(web):
     hour = int(NOW // 3600) - 24
-    minutes = [Activity((hour * 60) + minute, "person:mia", subject) for minute in range(45) for subject in ("", "category:games")]
-    before = [Activity(((hour - 7 * 24) * 60) + minute, "person:mia", "category:games") for minute in range(10)]
-    nobody = [Activity((hour * 60) + minute, "person:tom", "category:video") for minute in range(50)]
+    minutes = [ActiveMinute((hour * 60) + minute, "person:mia", subject) for minute in range(45) for subject in ("", "category:games")]
+    before = [ActiveMinute(((hour - 7 * 24) * 60) + minute, "person:mia", "category:games") for minute in range(10)]
+    nobody = [ActiveMinute((hour * 60) + minute, "person:tom", "category:video") for minute in range(50)]
     UsageStore(web.engine).add([*minutes, *before, *nobody])
-    report = weekly_report(Reader(web.engine), POLICY, NOW, language("en"))
+    report = weekly_report(JournalReader(web.engine), POLICY, NOW, language("en"))
     assert "45 min of use this week, 0 min last week." in report.html
     assert re.search(r'Games</bdi></th>.*<td class="number">45 min</td><td class="number">10 min</td>', report.html)
     assert "- Games: 45 min (Before: 10 min)" in report.text
@@ -79,14 +82,14 @@ def test_time_by_topic_and_the_same_as_text_and_as_data(web):
 
 
 def test_an_empty_week(web):
-    assert "does not name any people" in weekly_report(Reader(web.engine), parse_policy(b"", None), NOW, language("en")).html
-    assert "Nothing notable was blocked for mia" in weekly_report(Reader(web.engine), POLICY, NOW, language("en")).html
+    assert "does not name any people" in weekly_report(JournalReader(web.engine), parse_policy(b"", None), NOW, language("en")).html
+    assert "Nothing notable was blocked for mia" in weekly_report(JournalReader(web.engine), POLICY, NOW, language("en")).html
 
 
 def test_in_the_first_week_nothing_is_more_than_before_and_a_day_without_blocks_has_no_bar(web):
     web.recorder.add([seen(0, "192.168.1.5", "social", 30)])
     web.recorder.flush()
-    report = weekly_report(Reader(web.engine), POLICY, NOW, language("en")).html
+    report = weekly_report(JournalReader(web.engine), POLICY, NOW, language("en")).html
     assert "topic: Social networks" in report
     assert "More was closed this week" not in report
     assert report.count('role="presentation"') == 2, "one for the topic, one for today"

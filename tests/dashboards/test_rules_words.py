@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hedgerow.dashboards.pages.languages import language
-from hedgerow.dashboards.pages.rules_words import rules_in_words
+from hedgerow.dashboards.words.languages import language
+from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.policies.reading.load import parse_policy
 
 
@@ -22,14 +22,14 @@ from hedgerow.policies.reading.load import parse_policy
 )
 def test_the_nearest_scope_decides(household: str, person: str, device: str, opens: tuple[str, ...], closes: tuple[str, ...]) -> None:
     text = f"{household}\npeople: {{mia: {{age: 15, devices: [tablet], {person}}}}}\ndevices: {{tablet: {{ip: 192.168.1.9, {device}}}}}\n"
-    told = rules_in_words(parse_policy(text.encode(), None), "teen-13-15", "mia", "tablet", language("en"), 1_800_000_000.0)
+    told = rules_text(parse_policy(text.encode(), None), "teen-13-15", "mia", "tablet", language("en"), 1_800_000_000.0)
     assert (told.allowed, told.services) == (opens, closes)
 
 
 def test_what_is_always_open_and_what_is_open_only_at_times() -> None:
     schedules = "{tv: {only: youtube, when: [sat, 2026-12-24..2026-12-26, 2026-12-31]}, day: {only: internet, when: '07:00-21:00'}}"
     text = f"people: {{mia: {{age: 9, allow: [roblox], always: [example.org], schedules: {schedules}}}}}"
-    told = rules_in_words(parse_policy(text.encode(), None), "child-8-12", "mia", None, language("en"), 1_800_000_000.0)
+    told = rules_text(parse_policy(text.encode(), None), "child-8-12", "mia", None, language("en"), 1_800_000_000.0)
     assert (told.allowed, told.always) == (("Roblox",), ("example.org",))
     assert [(each.name, each.is_only, each.is_all, each.targets) for each in told.schedules] == [
         ("tv", True, False, ("YouTube",)),

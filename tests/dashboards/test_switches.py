@@ -9,9 +9,9 @@ from web_server import NOW, view_of
 
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import find_device
-from hedgerow.policies.model import Kind, Request, Verdict
+from hedgerow.policies.host_facts import Services
+from hedgerow.policies.model import Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import load_policy
-from hedgerow.policies.services import Services
 
 HOUSE = """\
 network: {timezone: Europe/Lisbon}
@@ -52,7 +52,7 @@ def decided(web, name):
     device = find_device(view.rulesets, DEVICES[name])
     ruleset = view.rulesets.ruleset(device, NOW)
     hosts = {id: service.domains[0] for id, service in Services.load().by_id.items() if service.domains} | SITES
-    requests = {id: Request(device.id, Kind.DNS, host) for id, host in hosts.items()}
+    requests = {id: Request(device.id, RequestKind.DNS, host) for id, host in hosts.items()}
     return {id: decide(ruleset, view.catalogue, request).verdict is not Verdict.BLOCK for id, request in requests.items()}
 
 

@@ -3,20 +3,20 @@
 import httpx
 from web_server import running_web
 
-from hedgerow.dashboards.pages.languages import language
-from hedgerow.dashboards.pages.templating import environment
+from hedgerow.dashboards.templating import make_environment
+from hedgerow.dashboards.words.languages import language
 
 
 def test_what_one_language_compiled_another_fills_in_its_own_words():
     values = {"people": (), "silent": (), "since": "", "until": ""}
     said = {"en": "The week at home", "de": "Die Woche zu Hause", "fr": "La semaine à la maison"}
     for code in ("en", "de", "fr", "en"):
-        report = environment(language(code)).get_template("report.txt").render(values)
+        report = make_environment(language(code)).get_template("report.txt").render(values)
         assert report.startswith(said[code])
 
 
 def test_plain_text_is_not_escaped_and_pages_are():
-    made = environment(language("en"))
+    made = make_environment(language("en"))
     assert made.overlay(autoescape=False).from_string("{{ what }}").render(what="<b>") == "<b>"
     assert made.from_string("{{ what }}").render(what="<b>") == "&lt;b&gt;"
 
@@ -24,7 +24,7 @@ def test_plain_text_is_not_escaped_and_pages_are():
 def test_what_is_made_ready_is_not_made_ready_again_by_the_first_look(tmp_path, monkeypatch):
     """Templates are compiled and routes prepared before somebody asks."""
     compiled = []
-    real = environment(language("en")).__class__.compile
+    real = make_environment(language("en")).__class__.compile
     with running_web(tmp_path, warm=True) as web:
         monkeypatch.setattr("jinja2.Environment.compile", lambda *given, **more: compiled.append(given) or real(*given, **more))
         assert httpx.get(f"{web.url}/start", trust_env=False).status_code == 200

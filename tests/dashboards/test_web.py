@@ -13,13 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from web_server import NOW, TOKEN
 
 from hedgerow.blocklists.rules import Problem
-from hedgerow.dashboards.api.control import DeviceView, ListHealth, WorkerHealth
-from hedgerow.dashboards.api.time_routes import BudgetRow
+from hedgerow.dashboards.api.time import BudgetRow
+from hedgerow.dashboards.control import DeviceView, ListHealth, WorkerHealth
 from hedgerow.dashboards.metrics import METRICS
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.policies.lifelines import Lifeline
-from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Kind, Observation, Reason, Verdict
-from hedgerow.policies.times.endings import Ending
+from hedgerow.policies.expiry import UpcomingEnd
+from hedgerow.policies.host_facts import Lifeline
+from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Verdict
 
 MIA = DeviceId("mia-tablet")
 HELPLINE = Lifeline("A helpline", "GB", "https://help.example/", ("help.example",), phone="0800 11 11")
@@ -32,7 +32,7 @@ def client(web, address="127.0.0.1", **more):
 
 
 def seen(host="www.bet.example", device=MIA, person="mia", verdict=Verdict.BLOCK, reason=Reason.CATEGORY, what="gambling", **more):
-    return Observation(NOW, device, person, "child-8-12", Kind.DNS, verdict, reason, what, host, **more)
+    return Observation(NOW, device, person, "child-8-12", RequestKind.DNS, verdict, reason, what, host, **more)
 
 
 def write(web, *messages):
@@ -243,7 +243,7 @@ def test_what_others_wrote_is_shown_as_text_only(web):
     write(
         web,
         DeviceSeen(NOW, evil_device, EVIL, EVIL, EVIL, EVIL, EVIL),
-        Observation(NOW, evil_device, EVIL, EVIL, Kind.HTTP, Verdict.BLOCK, Reason.RULE, EVIL, EVIL, "javascript:" + EVIL, EVIL),
+        Observation(NOW, evil_device, EVIL, EVIL, RequestKind.HTTP, Verdict.BLOCK, Reason.RULE, EVIL, EVIL, "javascript:" + EVIL, EVIL),
         AccessRequest(NOW, evil_device, EVIL, EVIL, "javascript:" + EVIL, EVIL, EVIL),
     )
     web.ledger.give(Grant(EVIL, EVIL, EVIL, NOW, None, evil_device, EVIL, EVIL))
@@ -451,7 +451,7 @@ def test_time_against_budget_for_the_parent_and_for_the_child(web):
 
 def test_what_ends_soon_stands_on_the_childs_own_page_and_for_programs(web):
     web.time.rows = (BudgetRow("mia", "games", 40, 45, 5, NOW + 3600), BudgetRow("tom", "", 10, 60, 50, NOW + 3600))
-    web.time.ending = (Ending(MIA, Reason.BUDGET, "category:games", 5, None), Ending("tom", Reason.BEDTIME, "", 9, NOW + 540))
+    web.time.ending = (UpcomingEnd(MIA, Reason.BUDGET, "category:games", 5, None), UpcomingEnd("tom", Reason.BEDTIME, "", 9, NOW + 540))
     web.control.devices["127.0.0.2"] = DeviceView(MIA, "mia", "child-8-12")
     with client(web, "127.0.0.2") as child:
         page = " ".join(Tags(child.get("/device").text).text.split())

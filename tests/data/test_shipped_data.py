@@ -16,10 +16,9 @@ from publicsuffixlist import PublicSuffixList
 import hedgerow
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.blocklists.names import parse_host
-from hedgerow.policies.lifelines import Lifelines
+from hedgerow.policies.host_facts import Lifelines, Services
 from hedgerow.policies.model import SafeSearch
-from hedgerow.policies.safe_search import Engines
-from hedgerow.policies.services import Services
+from hedgerow.policies.safe_search import SearchEngines
 
 PACKAGE = Path(hedgerow.__file__).parent
 STARTER = PACKAGE / "blocklists" / "data" / "starter"
@@ -93,9 +92,9 @@ def every_name() -> dict[str, list[str]]:
         found[f"lifeline {index} {entry['name']}"] = entry["hosts"]
     for group, entry in NEVER_INSPECT.items():
         found[f"never_inspect {group}"] = entry
-    for engine in Engines.load().by_id.values():
+    for engine in SearchEngines.load().by_id.values():
         found[f"engine {engine.id}"] = [host.removeprefix("*.") for host in engine.hosts] + sorted(set(engine.dns.values()))
-    found["without_safe_mode"] = sorted(Engines.load().without_safe_mode)
+    found["without_safe_mode"] = sorted(SearchEngines.load().without_safe_mode)
     return found
 
 
@@ -320,7 +319,7 @@ def test_never_inspected_groups_have_reasons_and_no_name_twice() -> None:
 
 def test_nothing_that_safe_search_must_change_is_kept_from_inspection() -> None:
     closed = {name for group in NEVER_INSPECT.values() for name in group}
-    hosts = [host.removeprefix("*.") for engine in Engines.load().by_id.values() for host in engine.hosts]
+    hosts = [host.removeprefix("*.") for engine in SearchEngines.load().by_id.values() for host in engine.hosts]
     assert [host for host in hosts if covered(host, closed)] == []
 
 
@@ -348,14 +347,14 @@ def test_engines_are_regular() -> None:
 
 
 def test_no_host_belongs_to_two_engines_or_to_one_without_safe_mode() -> None:
-    engines = Engines.load()
+    engines = SearchEngines.load()
     hosts = Counter(host for engine in engines.by_id.values() for host in engine.hosts)
     assert [host for host, count in hosts.items() if count > 1] == []
     assert [host for host in hosts if covered(host.removeprefix("*."), engines.without_safe_mode)] == []
 
 
 def test_google_is_known_under_its_country_domains_with_and_without_www() -> None:
-    hosts = set(Engines.load().by_id["google"].hosts)
+    hosts = set(SearchEngines.load().by_id["google"].hosts)
     apexes = {host for host in hosts if host.startswith("google.")}
     assert len(apexes) >= 185
     assert {f"www.{apex}" for apex in apexes} <= hosts
@@ -368,11 +367,11 @@ def test_google_hosts_agree_with_a_list_kept_by_others() -> None:
     text = (SHARED / "safesearch" / "adguard" / "google.txt").read_text(encoding="utf-8")
     theirs = set(re.findall(r"\|(www\.google\.[a-z.]+)\^", text))
     assert len(theirs) > 180
-    assert theirs == {host for host in Engines.load().by_id["google"].hosts if host.startswith("www.google.")}
+    assert theirs == {host for host in SearchEngines.load().by_id["google"].hosts if host.startswith("www.google.")}
 
 
 def test_the_starter_list_of_unsafe_engines_is_the_same_as_in_the_table() -> None:
-    assert set(STARTER_LISTS["unsafe-search"]) == Engines.load().without_safe_mode
+    assert set(STARTER_LISTS["unsafe-search"]) == SearchEngines.load().without_safe_mode
 
 
 def test_names_that_must_not_resolve_are_in_bypass() -> None:

@@ -11,12 +11,12 @@ from typing import Any, cast
 import pytest
 
 from hedgerow.blocklists.rules import Origin
-from hedgerow.dns.cases import Clocks
-from hedgerow.dns.listening import datagrams
-from hedgerow.dns.listening.clients import Client
-from hedgerow.dns.listening.listeners import Server
+from hedgerow.dns.pending_query import Clocks
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.upstreams.channels import open_upstreams
+from hedgerow.dns.server import udp
+from hedgerow.dns.server.clients import Client
+from hedgerow.dns.server.listeners import DnsServer
+from hedgerow.dns.upstreams.factory import open_upstream_pool
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 
@@ -77,7 +77,7 @@ class Judge:
 class Running:
     """A server that listens; `seen` is what was reported by `observe`."""
 
-    server: Server
+    server: DnsServer
     judge: Judge
     port: int
     port6: int
@@ -99,9 +99,9 @@ async def running(upstream: str | list[str], *, clocks: Clocks | None = None, **
     def observe(client: Client, request: Request, decision: Decision, count: int) -> None:
         seen.append((client.device, request.host, decision, count))
 
-    upstreams = open_upstreams([upstream] if isinstance(upstream, str) else upstream, **options)
+    upstreams = open_upstream_pool([upstream] if isinstance(upstream, str) else upstream, **options)
     resolver = Resolver(upstreams, judge, clocks=clocks)
-    server = Server(resolver, clients.get, observe)
+    server = DnsServer(resolver, clients.get, observe)
     try:
         port = await server.listen("127.0.0.1", 0)
         port6 = await server.listen("::1", 0)
@@ -142,4 +142,4 @@ def each_listener(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         def refuse(*_: object) -> None:
             raise NotImplementedError("not here")
 
-        monkeypatch.setattr(datagrams, "BatchListener", refuse)
+        monkeypatch.setattr(udp, "BatchUdpListener", refuse)

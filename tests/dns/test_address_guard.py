@@ -12,17 +12,16 @@ from small_internet import SmallInternet
 from small_internet.records import parse_zone
 
 from hedgerow.dns import wire
-from hedgerow.dns.address_guard import AddressGuard, is_private
-from hedgerow.dns.cases import Answer
-from hedgerow.dns.explanations import PRIVATE_ADDRESS, UPSTREAM_BLOCKS
-from hedgerow.dns.host_addresses import HostAddresses
+from hedgerow.dns.answer_policy import AnswerPolicy
+from hedgerow.dns.extended_errors import PRIVATE_ADDRESS, UPSTREAM_BLOCKS
+from hedgerow.dns.host_resolver import HostResolver
+from hedgerow.dns.pending_query import Answer
+from hedgerow.dns.private_networks import AddressGuard, is_private
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.rulings import Circumstances
 from hedgerow.dns.upstreams import responses
-from hedgerow.dns.upstreams.channels import open_upstreams
+from hedgerow.dns.upstreams.factory import open_upstream_pool
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
-from hedgerow.policies.network import Network
-from hedgerow.policies.resolver_settings import BlockedAnswer, Forward, LocalRecord, ResolverSettings
+from hedgerow.policies.network import BlockedAnswer, ForwardZone, LocalRecord, NetworkSettings, ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
 
 from .conftest import BLOCK, EXCEPTION, Judge, rules, running
@@ -48,7 +47,7 @@ def test_exceptions_and_our_own_public_network() -> None:
     guard = AddressGuard(lan, [ip_network("192.168.1.20"), ip_network("2a02:8000::20")])
 
     def check(text: str, expected: str | None) -> None:
-        found = guard.objection((ip_address("9.9.9.9").packed, ip_address(text).packed))
+        found = guard.blocking_decision((ip_address("9.9.9.9").packed, ip_address(text).packed))
         assert (found.what if found else None) == expected, text
 
     check("192.168.1.20", None)
@@ -80,13 +79,13 @@ LAN_ZONE = "nas 60 A 192.168.1.5\n"
 
 
 def asked(
-    internet: SmallInternet, *questions: tuple[str, str], around: Network, table: dict[str, Decision] | None = None
+    internet: SmallInternet, *questions: tuple[str, str], around: NetworkSettings, table: dict[str, Decision] | None = None
 ) -> list[dnslib.DNSRecord]:
     async def run() -> list[dnslib.DNSRecord]:
         forward = around.resolver.forward
         async with running(internet.nameserver.upstream, forward=forward) as server:
             server.judge.table.update(table or {})
-            server.resolver.swap(server.judge, None, Circumstances.of(around, server.judge, knows_addresses=lambda _: True))
+            server.resolver.swap(server.judge, None, AnswerPolicy.of(around, server.judge, has_address_rules=lambda _: True))
             found = []
             for host, kind in questions:
                 question = dnslib.DNSRecord.question(host, kind)
@@ -109,7 +108,7 @@ def error_code(record: dnslib.DNSRecord) -> int | None:
 
 def test_a_public_name_never_leads_into_the_network(internet: SmallInternet) -> None:
     internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
-    network = Network(reachable=(ip_network("192.168.1.20"),))
+    network = NetworkSettings(reachable=(ip_network("192.168.1.20"),))
     kinds = [("rebind", "A"), ("mixed", "A"), ("six", "AAAA"), ("mapped", "AAAA"), ("hint", "HTTPS"), ("alias", "A"), ("sink", "A")]
     *bad, fine, printer = asked(
         internet, *((f"{host}.attack.example", kind) for host, kind in [*kinds, ("open", "A"), ("printer", "A")]), around=network
@@ -128,11 +127,11 @@ def test_what_a_stranger_adds_is_left_out_and_blocks_nothing() -> None:
     response = responses.parse_response(bytes(reply.pack()), asked.name + asked.suffix[:4])
 
     async def main() -> None:
-        resolver = Resolver(open_upstreams(["127.0.0.1:9"]), Judge(), circumstances=Circumstances.of(Network(), Judge()))
-        learned = resolver.learn(asked, response)
+        resolver = Resolver(open_upstream_pool(["127.0.0.1:9"]), Judge(), answer_policy=AnswerPolicy.of(NetworkSettings(), Judge()))
+        learned = resolver.store_response(asked, response)
         assert (learned.addresses, learned.targets) == ((bytes((198, 51, 100, 7)),), ())
         assert learned.draft.answers == 1
-        found = resolver.at_once(rules(), DeviceId("tablet"), asked.data, "udp")
+        found = resolver.try_answer(rules(), DeviceId("tablet"), asked.data, "udp")
         assert isinstance(found, Answer)
         assert found.message is not None
         assert shown(dnslib.DNSRecord.parse(found.message)) == ["198.51.100.7"]
@@ -143,13 +142,13 @@ def test_what_a_stranger_adds_is_left_out_and_blocks_nothing() -> None:
 
 def test_who_is_allowed_by_name_may_point_anywhere(internet: SmallInternet) -> None:
     internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
-    (found,) = asked(internet, ("rebind.attack.example", "A"), around=Network(), table={"attack.example": EXCEPTION})
+    (found,) = asked(internet, ("rebind.attack.example", "A"), around=NetworkSettings(), table={"attack.example": EXCEPTION})
     assert shown(found) == ["192.168.1.1"]
 
 
 def test_a_blocked_address_is_blocked_behind_every_name(internet: SmallInternet) -> None:
     internet.nameserver.add_zone(parse_zone("attack.example", ATTACK))
-    (found,) = asked(internet, ("open.attack.example", "A"), around=Network(), table={"198.51.100.7": BLOCK})
+    (found,) = asked(internet, ("open.attack.example", "A"), around=NetworkSettings(), table={"198.51.100.7": BLOCK})
     assert (shown(found), error_code(found)) == (["0.0.0.0"], 17)
 
 
@@ -160,13 +159,13 @@ def test_lists_judge_the_addresses_of_the_internet_however_they_are_written(inte
         async with running(internet.nameserver.upstream) as server:
             server.judge.table |= {"198.51.100.7": BLOCK, "192.168.1.20": BLOCK}
             for lists_addresses, expected in ((False, ["64:ff9b::c633:6407"]), (True, ["::"])):
-                around = Circumstances(server.judge, lists_addresses=lists_addresses)
+                around = AnswerPolicy(server.judge, lists_addresses=lists_addresses)
                 server.resolver.swap(server.judge, None, around)
                 question = bytes(dnslib.DNSRecord.question("nat.attack.example", "AAAA").pack())
                 answer = await server.resolver.answer(rules(), DeviceId("tablet"), question, "udp")
                 assert answer.message is not None
                 assert shown(dnslib.DNSRecord.parse(answer.message)) == expected
-            rebound = await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), "printer.attack.example")
+            rebound = await HostResolver(server.resolver).find(rules(), DeviceId("tablet"), "printer.attack.example")
             assert rebound.addresses == ("192.168.1.20",), "no list is asked about addresses of networks of their own"
 
     asyncio.run(run())
@@ -181,10 +180,10 @@ def test_a_type_that_is_refused_does_not_close_the_host(internet: SmallInternet)
             def decide(ruleset: Ruleset, request: Request) -> Decision:
                 return BLOCK if request.dns_type == "AAAA" else server.judge(ruleset, request)
 
-            server.resolver.swap(decide, None, Circumstances(decide))
-            found = await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), "bank.example")
+            server.resolver.swap(decide, None, AnswerPolicy(decide))
+            found = await HostResolver(server.resolver).find(rules(), DeviceId("tablet"), "bank.example")
             assert (found.addresses, found.decision.verdict) == ((internet.address_of("bank.example"),), Verdict.ALLOW)
-            closed = await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), "adult.example")
+            closed = await HostResolver(server.resolver).find(rules(), DeviceId("tablet"), "adult.example")
             assert (closed.addresses, closed.decision) == ((), BLOCK)
 
     asyncio.run(run())
@@ -192,9 +191,9 @@ def test_a_type_that_is_refused_does_not_close_the_host(internet: SmallInternet)
 
 def test_local_names_have_local_addresses(internet: SmallInternet) -> None:
     """Records of the policy file, their reverse, and a zone that another resolver knows; the public upstream hears of none of it."""
-    with_lan = Network(
+    with_lan = NetworkSettings(
         resolver=ResolverSettings(
-            forward=(Forward("home.lan", (internet.nameserver.upstream,)),),
+            forward=(ForwardZone("home.lan", (internet.nameserver.upstream,)),),
             records=(LocalRecord("printer.lan", ("192.168.1.9", "fd00::9")),),
         )
     )
@@ -216,7 +215,7 @@ def test_local_names_have_local_addresses(internet: SmallInternet) -> None:
 
 
 def test_names_of_a_forwarded_zone_are_asked_there_only(internet: SmallInternet) -> None:
-    dead = Network(resolver=ResolverSettings(forward=(Forward("example", ("udp://127.0.0.1:1",)),)))
+    dead = NetworkSettings(resolver=ResolverSettings(forward=(ForwardZone("example", ("udp://127.0.0.1:1",)),)))
     (found,) = asked(internet, ("news.example", "A"), around=dead)
     assert (found.header.rcode, internet.nameserver.queries()) == (2, 0)
 
@@ -241,7 +240,7 @@ def test_blocked_names_are_answered_as_the_policy_says(
 
     async def run() -> None:
         async with running(internet.nameserver.upstream) as server:
-            server.resolver.swap(judge, None, Circumstances(judge, settings))
+            server.resolver.swap(judge, None, AnswerPolicy(judge, settings))
             for kind, expected in (("A", a), ("AAAA", aaaa), ("HTTPS", [])):
                 held = rules(trusts_ca=trusts)
                 answer = await server.resolver.answer(

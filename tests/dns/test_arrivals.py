@@ -14,11 +14,11 @@ import pytest
 import uvloop
 from small_internet import SmallInternet
 
-from hedgerow.dns.listening import arrivals
-from hedgerow.dns.listening.certificates import ServerTls
-from hedgerow.dns.listening.doh import PROTOCOLS, DohServer
-from hedgerow.dns.listening.encrypted import DOT_PROTOCOLS, EncryptedSide
-from hedgerow.dns.listening.listeners import open_socket
+from hedgerow.dns.server import tls
+from hedgerow.dns.server.doh import DOH_ALPN, DohServer
+from hedgerow.dns.server.listeners import open_socket
+from hedgerow.dns.server.stream import DOT_ALPN, EncryptedFrontend
+from hedgerow.dns.server.tls import ServerTls
 
 from .conftest import running
 
@@ -52,16 +52,16 @@ async def ask(internet: SmallInternet, port: int) -> bytes:
 
 @pytest.mark.parametrize("run", RUNNERS)
 def test_handshakes_are_bounded(internet: SmallInternet, run: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "MAX_HANDSHAKES_OF_ONE", 4)
-    monkeypatch.setattr(arrivals, "HANDSHAKE_SECONDS", 1.0)
+    monkeypatch.setattr(tls, "MAX_HANDSHAKES_PER_ADDRESS", 4)
+    monkeypatch.setattr(tls, "HANDSHAKE_SECONDS", 1.0)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            side = EncryptedSide(server.server.streams, NAME)
+            side = EncryptedFrontend(server.server.streams, NAME)
             leaf = internet.authority.leaf(NAME)
             sock = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
             port = sock.getsockname()[1]
-            await side.listen_dot(sock, ServerTls(leaf.certificate, leaf.key, DOT_PROTOCOLS))
+            await side.listen_dot(sock, ServerTls(leaf.certificate, leaf.key, DOT_ALPN))
             async with asyncio.timeout(LONG):
                 assert all(await asyncio.gather(*(ask(internet, port) for _ in range(3))))
                 silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
@@ -83,10 +83,10 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_heard(internet: S
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            web = DohServer(EncryptedSide(server.server.streams, NAME))
+            web = DohServer(EncryptedFrontend(server.server.streams, NAME))
             leaf = internet.authority.leaf(NAME)
             sock = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
-            await web.listen(sock, ServerTls(leaf.certificate, leaf.key, PROTOCOLS))
+            await web.listen(sock, ServerTls(leaf.certificate, leaf.key, DOH_ALPN))
             try:
                 async with asyncio.timeout(LONG):
                     assert b" 200 " in await hurried(internet, sock.getsockname()[1])

@@ -9,9 +9,9 @@ from struct import pack
 import pytest
 
 from hedgerow.dns import wire
-from hedgerow.dns.upstreams.bootstrap import Bootstrap
-from hedgerow.dns.upstreams.inquiries import Upstreams
-from hedgerow.dns.upstreams.upstream import Ask, Told, UpstreamError
+from hedgerow.dns.upstreams.factory import BootstrapResolver
+from hedgerow.dns.upstreams.pool import UpstreamPool
+from hedgerow.dns.upstreams.upstream import MessageCallback, UpstreamError, UpstreamQuestion
 
 HOST = "dns.elsewhere.example"
 
@@ -20,10 +20,10 @@ class Plain:
     """A plain resolver that knows one address, or is away: then nothing comes."""
 
     name = "plain"
-    secure = hears_late = False
+    secure = accepts_late_answers = False
     address: str | None = "192.0.2.1"
 
-    def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
+    def send(self, ask: UpstreamQuestion, written: bytes, told: MessageCallback) -> Callable[[], None]:
         if self.address is not None:
             rdata = bytes(map(int, self.address.split(".")))
             records = wire.record_bytes(wire.QUESTION_POINTER, wire.A, 60, rdata) if ask.question[-4:-2] == pack("!H", wire.A) else b""
@@ -37,7 +37,7 @@ class Plain:
 def test_an_old_address_is_used_at_once_and_looked_up_anew_meanwhile() -> None:
     async def main() -> None:
         plain, now = Plain(), 0.0
-        bootstrap = Bootstrap(Upstreams([plain]), clock=lambda: now)
+        bootstrap = BootstrapResolver(UpstreamPool([plain]), clock=lambda: now)
         assert await bootstrap(HOST) == ("192.0.2.1",)
         now, plain.address = 301.0, None
         async with asyncio.timeout(1):  # the plain resolver would be waited for for longer
@@ -53,7 +53,7 @@ def test_an_old_address_is_used_at_once_and_looked_up_anew_meanwhile() -> None:
 
 def test_a_name_without_an_address_is_an_error() -> None:
     async def main() -> None:
-        bootstrap = Bootstrap(Upstreams([]))
+        bootstrap = BootstrapResolver(UpstreamPool([]))
         with pytest.raises(UpstreamError, match="does not resolve"):
             await bootstrap(HOST)
         await bootstrap.close()

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns.listening.clients import Client
+from hedgerow.dns.server.clients import Client
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 
@@ -93,7 +93,7 @@ def test_who_waits_for_the_upstream_meanwhile_gets_the_new_answer(internet: Smal
                 if how == "a new policy":
                     server.server.swap(lambda _address: night, decide)
                 elif how == "a pause":  # no new policy, but other rules for this device
-                    server.server._clients.client_of = lambda _address: night
+                    server.server._clients.find_client = lambda _address: night
                     server.server.forget_clients()
                 elif how == "nobody any more":
                     server.server.swap(lambda _address: None, decide)

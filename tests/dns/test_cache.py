@@ -12,21 +12,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.dns import answers, wire
-from hedgerow.dns.cache import ClockCache, Entry, Resolution, learn_suffix
+from hedgerow.dns.cache import CacheEntry, ClockCache, Resolution, learn_suffix
 from hedgerow.dns.upstreams import responses
 
 QUERY = wire.parse_query(bytes(dnslib.DNSRecord.question("a.example").pack()))
 
 
-def entry(ttls: tuple[int, ...], *, until: float = float("inf"), ceiling: int = answers.MAX_TTL, lifetime: float | None = None) -> Entry:
+def entry(
+    ttls: tuple[int, ...], *, until: float = float("inf"), ceiling: int = answers.MAX_TTL, lifetime: float | None = None
+) -> CacheEntry:
     records = [wire.record_bytes(wire.QUESTION_POINTER, wire.A, ttl, bytes(4)) for ttl in ttls]
     offsets = tuple((16 * index + 6, ttl) for index, ttl in enumerate(ttls))
     alive = float(min(ttls)) if lifetime is None else lifetime
     draft = answers.Draft(0, len(records), 0, b"".join(records), offsets, alive, ceiling)
-    return Entry(answers.render(QUERY, draft), draft, born=1000.0, until=until, key=bytes(8) + QUERY.key, decision=None, series=())
+    return CacheEntry(
+        answers.render(QUERY, draft), draft, created_at=1000.0, until=until, key=bytes(8) + QUERY.key, decision=None, series=()
+    )
 
 
-def shown(made: Entry) -> list[int]:
+def shown(made: CacheEntry) -> list[int]:
     return [record.ttl for record in dnslib.DNSRecord.parse(made.message(QUERY.data, QUERY.end)).rr]
 
 
@@ -126,7 +130,7 @@ def resolution(number: int, records: int) -> Resolution:
     body = b"".join(wire.record_bytes(wire.QUESTION_POINTER, wire.A, 300 + at, rdata) for at, rdata in enumerate(rdatas))
     head = asked.data[:2] + b"\x81\x80" + pack("!HHHH", 1, records, 0, 0)
     response = responses.parse_response(head + asked.data[wire.HEADER : asked.end] + body, asked.name + asked.suffix[:4])
-    return Resolution(answers.forwarded(asked, response, ()), (), responses.addresses_of(response, {asked.name}), 0.0)
+    return Resolution(answers.forwarded(asked, response, ()), (), responses.packed_addresses(response, {asked.name}), 0.0)
 
 
 @pytest.mark.parametrize("records", [1, 5, 50, 512])

@@ -15,18 +15,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from hedgerow.dns.listening.certificates import ServerTls
-from hedgerow.proxy.authority import Authority, ensure_authority, issue_server
+from hedgerow.dns.server.tls import ServerTls
+from hedgerow.proxy.certificate_authority import CertificateAuthority, ensure_ca, issue_server_certificate
 
 NAME = "dns.home.example"
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return ensure_authority(tmp_path / "ca")
+def authority(tmp_path: Path) -> CertificateAuthority:
+    return ensure_ca(tmp_path / "ca")
 
 
-def shown(tls: ServerTls, authority: Authority, name: str) -> bytes:
+def shown(tls: ServerTls, authority: CertificateAuthority, name: str) -> bytes:
     """The certificate that a client sees; raises ssl.SSLError where it does not believe it."""
     ours, theirs = socket.socketpair()
     client = ssl.create_default_context(cadata=authority.pem.decode())
@@ -47,20 +47,20 @@ def shown(tls: ServerTls, authority: Authority, name: str) -> bytes:
         thread.join()
 
 
-def test_a_renewed_file_is_shown_and_a_broken_one_is_not(tmp_path: Path, authority: Authority) -> None:
+def test_a_renewed_file_is_shown_and_a_broken_one_is_not(tmp_path: Path, authority: CertificateAuthority) -> None:
     path = tmp_path / "server.pem"
-    path.write_bytes(issue_server(authority, [NAME, f"*.{NAME}"], ["127.0.0.1"]))
+    path.write_bytes(issue_server_certificate(authority, [NAME, f"*.{NAME}"], ["127.0.0.1"]))
     tls = ServerTls(path, path, ("dot",))
     first = shown(tls, authority, f"mia-phone.{NAME}")
     assert shown(tls, authority, "127.0.0.1") == first
     tls.refresh(path, path)
     assert shown(tls, authority, NAME) == first
-    path.write_bytes(issue_server(authority, [NAME], []))
+    path.write_bytes(issue_server_certificate(authority, [NAME], []))
     tls.refresh(path, path)
     second = shown(tls, authority, NAME)
     assert second != first
     other = tmp_path / "other.pem"
-    other.write_bytes(issue_server(authority, [NAME], []))
+    other.write_bytes(issue_server_certificate(authority, [NAME], []))
     for chain, key in ((other, path), (tmp_path / "absent", path)):
         tls.refresh(chain, key)
         assert shown(tls, authority, NAME) == second
@@ -69,9 +69,9 @@ def test_a_renewed_file_is_shown_and_a_broken_one_is_not(tmp_path: Path, authori
     assert shown(tls, authority, NAME) == second
 
 
-def test_a_name_that_is_not_ours_is_not_believed(tmp_path: Path, authority: Authority) -> None:
+def test_a_name_that_is_not_ours_is_not_believed(tmp_path: Path, authority: CertificateAuthority) -> None:
     path = tmp_path / "server.pem"
-    path.write_bytes(issue_server(authority, [NAME], []))
+    path.write_bytes(issue_server_certificate(authority, [NAME], []))
     with pytest.raises(ssl.SSLCertVerificationError):
         shown(ServerTls(path, path, ("dot",)), authority, "elsewhere.example")
 
@@ -79,7 +79,7 @@ def test_a_name_that_is_not_ours_is_not_believed(tmp_path: Path, authority: Auth
 LOAD = """
 import fcntl, ssl, sys, termios
 from pathlib import Path
-from hedgerow.dns.listening.certificates import ServerTls
+from hedgerow.dns.server.tls import ServerTls
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 try:
     ServerTls(Path(sys.argv[1]), Path(sys.argv[2]), ())
@@ -88,7 +88,7 @@ except ssl.SSLError:
 """
 
 
-def test_nobody_is_asked_for_the_password_of_a_key(authority: Authority, tmp_path: Path) -> None:
+def test_nobody_is_asked_for_the_password_of_a_key(authority: CertificateAuthority, tmp_path: Path) -> None:
     chain, key = (tmp_path / name for name in ("chain.pem", "key.pem"))
     secret = ec.generate_private_key(ec.SECP256R1())
     sealed = BestAvailableEncryption(b"secret")

@@ -8,10 +8,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 import dnslib
 import pytest
 
-from hedgerow.dns.upstreams.channels import open_upstreams
-from hedgerow.dns.upstreams.upstream import Ask, UpstreamError, client_subnet
+from hedgerow.dns.upstreams.factory import open_upstream_pool
+from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion, client_subnet
 from hedgerow.dns.wire import opt_bytes
-from hedgerow.policies.resolver_settings import Forward
+from hedgerow.policies.network import ForwardZone
 
 
 def options_of(message: bytes) -> dict[int, bytes]:
@@ -48,11 +48,11 @@ def test_it_goes_outside_only(subnet: IPv4Network | IPv6Network | None) -> None:
         loop = asyncio.get_running_loop()
         ends = [await loop.create_datagram_endpoint(Listening, local_addr=("127.0.0.1", 0)) for _ in range(2)]
         (outside, inside) = (f"127.0.0.1:{transport.get_extra_info('sockname')[1]}" for transport, _ in ends)
-        upstreams = open_upstreams([outside], forward=[Forward("lan", (inside,))], subnet=subnet)
+        upstreams = open_upstream_pool([outside], forward=[ForwardZone("lan", (inside,))], subnet=subnet)
         try:
             for name in ("www.example.org", "nas.lan"):
                 try:
-                    await upstreams.ask(Ask(question(name)))
+                    await upstreams.ask(UpstreamQuestion(question(name)))
                 except UpstreamError as error:
                     raise AssertionError(name) from error
         finally:
@@ -70,7 +70,7 @@ def test_it_goes_outside_only(subnet: IPv4Network | IPv6Network | None) -> None:
 
 
 def test_a_padded_question_is_as_long_as_without() -> None:
-    plain = Ask(question("www.example.org"))
+    plain = UpstreamQuestion(question("www.example.org"))
     told = plain._replace(options=client_subnet(ip_network("203.0.113.0/24")))
     assert (len(plain.padded_body) + 2) % 128 == (len(told.padded_body) + 2) % 128 == 0
     assert set(options_of(b"\0\0" + told.padded_body)) == {8, 12}

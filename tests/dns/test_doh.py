@@ -18,12 +18,12 @@ from hpack import Encoder
 from hyperframe import frame
 from small_internet import SmallInternet
 
-from hedgerow.dns.http_codec import MAX_STREAMS
-from hedgerow.dns.listening.certificates import ServerTls
-from hedgerow.dns.listening.doh import PROTOCOLS, DohServer
-from hedgerow.dns.listening.encrypted import EncryptedSide
-from hedgerow.dns.listening.limits import MAX_UNSENT
-from hedgerow.dns.listening.listeners import open_socket
+from hedgerow.dns.server.doh import DOH_ALPN, DohServer
+from hedgerow.dns.server.http_codec import MAX_STREAMS
+from hedgerow.dns.server.listeners import open_socket
+from hedgerow.dns.server.rate_limits import MAX_UNSENT
+from hedgerow.dns.server.stream import EncryptedFrontend
+from hedgerow.dns.server.tls import ServerTls
 from hedgerow.http2.frame_budget import MAX_TOKENS
 
 from .conftest import Running, ask, running
@@ -61,10 +61,10 @@ def test_who_takes_no_answers_gets_no_more_of_them(internet: SmallInternet) -> N
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             await remember(server.port)
-            web = DohServer(EncryptedSide(server.server.streams, NAME))
+            web = DohServer(EncryptedFrontend(server.server.streams, NAME))
             leaf = internet.authority.leaf(NAME)
             sock = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
-            await web.listen(sock, ServerTls(leaf.certificate, leaf.key, PROTOCOLS))
+            await web.listen(sock, ServerTls(leaf.certificate, leaf.key, DOH_ALPN))
             try:
                 context = internet.authority.client_context()
                 context.set_alpn_protocols(["h2"])
@@ -110,10 +110,10 @@ FLOODS = {
 async def served(internet: SmallInternet) -> AsyncIterator[tuple[Running, int]]:
     """A resolver and the port of its DoH."""
     async with running(internet.nameserver.upstream) as server:
-        web = DohServer(EncryptedSide(server.server.streams, NAME))
+        web = DohServer(EncryptedFrontend(server.server.streams, NAME))
         leaf = internet.authority.leaf(NAME)
         sock = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
-        await web.listen(sock, ServerTls(leaf.certificate, leaf.key, PROTOCOLS))
+        await web.listen(sock, ServerTls(leaf.certificate, leaf.key, DOH_ALPN))
         try:
             yield server, sock.getsockname()[1]
         finally:

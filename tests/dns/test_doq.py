@@ -16,13 +16,11 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived
 from small_internet import SmallInternet
 
-from hedgerow.dns.listening import doq
-from hedgerow.dns.listening.doq import EXCESSIVE_LOAD, NO_ERROR, PROTOCOL_ERROR, DoqServer
-from hedgerow.dns.listening.encrypted import EncryptedSide
-from hedgerow.dns.listening.listeners import open_socket
-from hedgerow.dns.listening.quic_tls import QuicTls
-from hedgerow.dns.listening.quic_windows import MAX_STREAMS
-from hedgerow.dns.listening.retry_tokens import RetryTokens
+from hedgerow.dns.server import doq
+from hedgerow.dns.server.doq import EXCESSIVE_LOAD, NO_ERROR, PROTOCOL_ERROR, DoqServer, QuicTls
+from hedgerow.dns.server.listeners import open_socket
+from hedgerow.dns.server.quic import MAX_STREAMS, RetryTokens
+from hedgerow.dns.server.stream import EncryptedFrontend
 
 from .conftest import running
 
@@ -93,7 +91,7 @@ def with_server(internet: SmallInternet, use: Callable[[Stand], Awaitable[None]]
     async def main() -> None:
         async with running(internet.nameserver.upstream) as plain:
             leaf = internet.authority.leaf("dns.home.example")
-            server = DoqServer(EncryptedSide(plain.server, "dns.home.example"), QuicTls(leaf.certificate, leaf.key))
+            server = DoqServer(EncryptedFrontend(plain.server, "dns.home.example"), QuicTls(leaf.certificate, leaf.key))
             sock = open_socket("127.0.0.1", 0, socket.SOCK_DGRAM)
             await server.listen(sock)
             try:
@@ -179,7 +177,7 @@ def test_places_are_bounded_and_are_free_again(internet: SmallInternet, monkeypa
 
 def test_one_address_may_come_again_and_again(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients that connect anew for each question leave connections behind: some closed, some not even that."""
-    monkeypatch.setattr(doq, "MAX_CONNECTIONS_OF_ONE", 2)
+    monkeypatch.setattr(doq, "MAX_CONNECTIONS_PER_CLIENT", 2)
 
     async def use(stand: Stand) -> None:
         for _ in range(5):
@@ -197,7 +195,7 @@ def test_one_address_may_come_again_and_again(internet: SmallInternet, monkeypat
 
 
 def test_who_asks_nothing_is_disconnected(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doq, "UNKNOWN_SECONDS", 0.1)
+    monkeypatch.setattr(doq, "UNKNOWN_CLIENT_SECONDS", 0.1)
     monkeypatch.setattr(doq, "_SWEEP_SECONDS", 0.05)
 
     async def use(stand: Stand) -> None:

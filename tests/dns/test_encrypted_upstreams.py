@@ -16,13 +16,13 @@ import pytest
 from small_internet import SmallInternet
 
 from hedgerow.dns import wire
-from hedgerow.dns.upstreams import kept_channel
-from hedgerow.dns.upstreams.channels import open_upstreams
-from hedgerow.dns.upstreams.inquiries import Upstreams
-from hedgerow.dns.upstreams.responses import addresses_in
-from hedgerow.dns.upstreams.trust import Trust
-from hedgerow.dns.upstreams.upstream import Ask, UpstreamError
-from hedgerow.policies.resolver_settings import LocalRecord
+from hedgerow.dns.upstreams import stream
+from hedgerow.dns.upstreams.factory import open_upstream_pool
+from hedgerow.dns.upstreams.pool import UpstreamPool
+from hedgerow.dns.upstreams.responses import address_texts
+from hedgerow.dns.upstreams.trust import TrustStore
+from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion
+from hedgerow.policies.network import LocalRecord
 
 NAME = "dns.elsewhere.example"
 HOME = "127.0.0.1"
@@ -83,13 +83,13 @@ def wait_listening(port: int, kind: socket.SocketKind) -> None:
         time.sleep(0.02)
 
 
-def ask(host: str, rtype: int = wire.A) -> Ask:
-    return Ask(wire.name_of(host) + pack("!HH", rtype, wire.IN))
+def ask(host: str, rtype: int = wire.A) -> UpstreamQuestion:
+    return UpstreamQuestion(wire.name_of(host) + pack("!HH", rtype, wire.IN))
 
 
-def with_upstream[T](url: str, internet: SmallInternet, use: Callable[[Upstreams], Awaitable[T]], *addresses: str) -> T:
+def with_upstream[T](url: str, internet: SmallInternet, use: Callable[[UpstreamPool], Awaitable[T]], *addresses: str) -> T:
     async def run() -> T:
-        upstreams = open_upstreams([url], trust=Trust(internet.authority.root), records=[LocalRecord(NAME, addresses or (HOME,))])
+        upstreams = open_upstream_pool([url], trust=TrustStore(internet.authority.root), records=[LocalRecord(NAME, addresses or (HOME,))])
         try:
             return await use(upstreams)
         finally:
@@ -101,12 +101,12 @@ def with_upstream[T](url: str, internet: SmallInternet, use: Callable[[Upstreams
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_names_are_found_many_at_once_on_one_connection(internet: SmallInternet, tmp_path: Path, scheme: str) -> None:
-    async def use(upstreams: Upstreams) -> None:
+    async def use(upstreams: UpstreamPool) -> None:
         first = await upstreams.ask(ask("news.example"))
-        assert list(addresses_in(first)) == [internet.address_of("news.example")]
+        assert list(address_texts(first)) == [internet.address_of("news.example")]
         count = 15 if scheme == "quic" else 250  # Knot DNS leaves more than about twenty at once unanswered
         many = await asyncio.gather(*(upstreams.ask(ask(f"n{number}.wild.example")) for number in range(count)))
-        assert all(len(list(addresses_in(answer))) == 1 for answer in many)
+        assert all(len(list(address_texts(answer))) == 1 for answer in many)
         name = "large.example" if scheme == "quic" else "huge-text.oddities.example"
         assert len((await upstreams.ask(ask(name, 16))).data) > 20_000
 
@@ -118,7 +118,7 @@ def test_names_are_found_many_at_once_on_one_connection(internet: SmallInternet,
 def test_another_names_certificate_is_not_believed(
     internet: SmallInternet, tmp_path: Path, scheme: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def use(upstreams: Upstreams) -> None:
+    async def use(upstreams: UpstreamPool) -> None:
         with pytest.raises(UpstreamError):
             await upstreams.ask(ask("news.example"))
 
@@ -132,8 +132,8 @@ def test_another_names_certificate_is_not_believed(
 def test_every_address_of_the_upstream_is_tried(internet: SmallInternet, tmp_path: Path, scheme: str) -> None:
     """At the first nobody listens, at the second somebody who says nothing."""
 
-    async def use(upstreams: Upstreams) -> list[str]:
-        return list(addresses_in(await upstreams.ask(ask("news.example"))))
+    async def use(upstreams: UpstreamPool) -> list[str]:
+        return list(address_texts(await upstreams.ask(ask("news.example"))))
 
     kind = socket.SOCK_DGRAM if scheme == "quic" else socket.SOCK_STREAM
     with server(scheme, tmp_path, internet) as port, socket.socket(socket.AF_INET, kind) as silent:
@@ -146,7 +146,7 @@ def test_every_address_of_the_upstream_is_tried(internet: SmallInternet, tmp_pat
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_an_upstream_that_starts_again_is_asked_again(internet: SmallInternet, tmp_path: Path, scheme: str) -> None:
-    async def use(upstreams: Upstreams) -> None:
+    async def use(upstreams: UpstreamPool) -> None:
         await upstreams.ask(ask("news.example"))
         running.close()
         with pytest.raises(UpstreamError):
@@ -182,10 +182,10 @@ def test_a_way_that_breaks_without_a_word_is_left(internet: SmallInternet, tmp_p
 
     async def run() -> None:
         front = await asyncio.start_server(serve, HOME, 0)
-        upstreams = open_upstreams([f"tcp://{HOME}:{front.sockets[0].getsockname()[1]}"])
+        upstreams = open_upstream_pool([f"tcp://{HOME}:{front.sockets[0].getsockname()[1]}"])
         try:
             for host in ("news.example", "games.example"):
-                assert list(addresses_in(await upstreams.ask(ask(host)))) == [internet.address_of(host)]
+                assert list(address_texts(await upstreams.ask(ask(host)))) == [internet.address_of(host)]
         finally:
             await upstreams.close()
             front.close()
@@ -198,4 +198,4 @@ def test_a_way_that_breaks_without_a_word_is_left(internet: SmallInternet, tmp_p
 def test_padding_hides_how_long_a_name_is() -> None:
     sizes = {2 + len(ask(f"{'n' * size}.example").padded_body) for size in range(1, 63)}
     assert sizes == {128}
-    assert kept_channel.families_in_turn(["::1", HOME]) == (HOME, "::1")
+    assert stream.interleave_families(["::1", HOME]) == (HOME, "::1")

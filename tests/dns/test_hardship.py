@@ -11,16 +11,16 @@ import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns import errands, wire
-from hedgerow.dns.cases import Clocks
-from hedgerow.dns.upstreams import inquiries
-from hedgerow.dns.upstreams.channels import open_upstreams
-from hedgerow.dns.upstreams.datagram_channel import UdpChannel
-from hedgerow.dns.upstreams.inquiries import Upstreams
-from hedgerow.dns.upstreams.responses import addresses_in
-from hedgerow.dns.upstreams.upstream import Ask, UpstreamError, is_own, parse_upstream
+from hedgerow.dns import pending_query, wire
+from hedgerow.dns.pending_query import Clocks
+from hedgerow.dns.upstreams import pool
+from hedgerow.dns.upstreams.factory import open_upstream_pool
+from hedgerow.dns.upstreams.pool import UpstreamPool
+from hedgerow.dns.upstreams.responses import address_texts
+from hedgerow.dns.upstreams.udp import UdpChannel
+from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion, is_own, parse_upstream
 from hedgerow.policies.model import DeviceId
-from hedgerow.policies.resolver_settings import Strategy
+from hedgerow.policies.network import UpstreamStrategy
 
 from .conftest import Running, ask, rules, running
 from .test_upstream import ask as question
@@ -51,7 +51,7 @@ async def answer(server: Running, host: str, *, structured: bool = False) -> tup
 
 @pytest.mark.parametrize("fault", [Fault.DEAD, Fault.SERVFAIL, Fault.REFUSED, Fault.WRONG_ID, Fault.GARBAGE])
 def test_an_old_answer_is_better_than_none(internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inquiries, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
+    monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
     steady = Shifted()
 
     async def main() -> None:
@@ -80,7 +80,7 @@ def test_an_old_answer_is_better_than_none(internet: SmallInternet, fault: Fault
 
 
 def test_an_old_answer_comes_soon_and_the_new_one_is_kept(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errands, "STALE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr(pending_query, "STALE_ANSWER_DELAY", 0.1)
     steady = Shifted()
 
     async def main() -> None:
@@ -100,8 +100,8 @@ def test_an_old_answer_comes_soon_and_the_new_one_is_kept(internet: SmallInterne
 
 
 def test_upstreams_that_stay_silent_are_waited_for_once_in_half_a_minute(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errands, "STALE_AFTER_SECONDS", 0.05)
-    monkeypatch.setattr(inquiries, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
+    monkeypatch.setattr(pending_query, "STALE_ANSWER_DELAY", 0.05)
+    monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
     steady = Shifted()
 
     async def main() -> None:
@@ -119,7 +119,7 @@ def test_upstreams_that_stay_silent_are_waited_for_once_in_half_a_minute(interne
 
 
 def test_searches_stay_safe_and_go_on_while_the_upstreams_are_away(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inquiries, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
+    monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.1, 0.1))
     steady = Shifted()
 
     async def main() -> None:
@@ -203,9 +203,9 @@ def test_what_can_be_made_good_is(internet: SmallInternet, fault: Fault) -> None
     asyncio.run(main())
 
 
-def with_strategy(names: list[str], strategy: Strategy, use: object) -> object:
+def with_strategy(names: list[str], strategy: UpstreamStrategy, use: object) -> object:
     async def run() -> object:
-        upstreams = open_upstreams(names, strategy=strategy)
+        upstreams = open_upstream_pool(names, strategy=strategy)
         try:
             return await use(upstreams)  # type: ignore[operator]
         finally:
@@ -228,9 +228,9 @@ def test_who_cuts_answers_over_tcp_too_has_given_none(internet: SmallInternet) -
 
     async def run() -> list[str]:
         async with await asyncio.start_server(cut, "127.0.0.1", 0) as server:
-            upstreams = open_upstreams([f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", internet.nameserver.upstream])
+            upstreams = open_upstream_pool([f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", internet.nameserver.upstream])
             try:
-                return list(addresses_in(await upstreams.ask(question("news.example"))))
+                return list(address_texts(await upstreams.ask(question("news.example"))))
             finally:
                 await upstreams.close()
 
@@ -238,16 +238,16 @@ def test_who_cuts_answers_over_tcp_too_has_given_none(internet: SmallInternet) -
 
 
 def test_in_parallel_a_dead_one_costs_no_time(internet: SmallInternet) -> None:
-    async def use(upstreams: Upstreams) -> float:
+    async def use(upstreams: UpstreamPool) -> float:
         with internet.nameserver.misbehaving(Fault.SLOW, "slow.wild.example", delay=0.05):
             began = time.monotonic()
             found = await upstreams.ask(question("slow.wild.example"))
-            assert list(addresses_in(found))
+            assert list(address_texts(found))
             return time.monotonic() - began
 
     silent, port = silent_upstream()
     try:
-        took = with_strategy([f"127.0.0.1:{port}", internet.nameserver.upstream], Strategy.PARALLEL, use)
+        took = with_strategy([f"127.0.0.1:{port}", internet.nameserver.upstream], UpstreamStrategy.PARALLEL, use)
     finally:
         silent.close()
     assert isinstance(took, float)
@@ -278,7 +278,7 @@ def test_the_fastest_is_asked_and_the_others_are_tried_again_now_and_then(intern
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Slow, local_addr=("127.0.0.1", 0))
         clock = Shifted()
         names = [f"127.0.0.1:{transport.get_extra_info('sockname')[1]}", internet.nameserver.upstream]
-        upstreams = open_upstreams(names, strategy=Strategy.FASTEST)
+        upstreams = open_upstream_pool(names, strategy=UpstreamStrategy.FASTEST)
         upstreams.clock = clock
         for number in range(20):
             await upstreams.ask(question(f"n{number}.wild.example"))
@@ -297,13 +297,13 @@ def test_the_fastest_is_asked_and_the_others_are_tried_again_now_and_then(intern
 def test_who_fails_again_and_again_rests_longer(internet: SmallInternet) -> None:
     async def main() -> None:
         clock = Shifted()
-        upstreams = open_upstreams([DEAD, internet.nameserver.upstream])
+        upstreams = open_upstream_pool([DEAD, internet.nameserver.upstream])
         upstreams.clock = clock
         rests = []
         for number in range(8):
             await upstreams.ask(question(f"n{number}.wild.example"))
             health = upstreams.health["udp://127.0.0.1:1"]
-            rests.append(round(health.rests_until - clock()))
+            rests.append(round(health.backoff_until - clock()))
             clock.offset += 100.0
         assert rests == [1, 2, 4, 8, 16, 32, 60, 60]
         await upstreams.close()
@@ -316,12 +316,12 @@ def test_a_guess_in_other_letters_does_not_end_the_random_ones(internet: SmallIn
     """Where the upstream has given them back before; one that has really changed is noticed after a while."""
 
     async def main() -> bool:
-        upstreams = open_upstreams([internet.nameserver.upstream])
+        upstreams = open_upstream_pool([internet.nameserver.upstream])
         (channel,) = upstreams._channels
         assert isinstance(channel, UdpChannel)
         try:
             for number in range(1 + guesses):
-                ask = Ask(wire.name_of(f"guess{number}.wild.example") + pack("!HH", wire.A, wire.IN))
+                ask = UpstreamQuestion(wire.name_of(f"guess{number}.wild.example") + pack("!HH", wire.A, wire.IN))
                 heard: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
                 channel.send(ask, ask.question[:1] + b"G" + ask.question[2:], heard.set_result)
                 if number:
@@ -342,10 +342,10 @@ def test_an_answer_that_comes_late_still_counts(internet: SmallInternet, delay: 
     """As of an upstream behind a satellite, which takes longer each time than it is waited for before it is asked again."""
 
     async def main() -> tuple[list[str], float]:
-        upstreams = open_upstreams([internet.nameserver.upstream])
+        upstreams = open_upstream_pool([internet.nameserver.upstream])
         try:
             with internet.nameserver.misbehaving(Fault.SLOW, delay=delay):
-                found = list(addresses_in(await upstreams.ask(question("news.example"))))
+                found = list(address_texts(await upstreams.ask(question("news.example"))))
             (health,) = upstreams.health.values()
             return found, health.seconds
         finally:
@@ -389,11 +389,11 @@ def test_an_upstream_that_does_not_know_edns_is_asked_without(internet: SmallInt
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Old, local_addr=("127.0.0.1", port))
-        upstreams = open_upstreams([f"127.0.0.1:{port}"])
+        upstreams = open_upstream_pool([f"127.0.0.1:{port}"])
         for host in ("news.example", "games.example", "bank.example"):
-            assert list(addresses_in(await upstreams.ask(question(host)))) == [internet.address_of(host)]
+            assert list(address_texts(await upstreams.ask(question(host)))) == [internet.address_of(host)]
         with internet.nameserver.misbehaving(Fault.TRUNCATING):
-            assert list(addresses_in(await upstreams.ask(question("chat.example")))) == [internet.address_of("chat.example")]
+            assert list(address_texts(await upstreams.ask(question("chat.example")))) == [internet.address_of("chat.example")]
         assert refused == 1
         await upstreams.close()
         transport.close()
@@ -429,9 +429,9 @@ def test_an_upstream_that_changes_letters_is_believed_over_tcp_and_remembered(in
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Folding, local_addr=("127.0.0.1", port))
-        upstreams = open_upstreams([f"127.0.0.1:{port}"])
+        upstreams = open_upstream_pool([f"127.0.0.1:{port}"])
         for host in ("news.example", "games.example", "bank.example"):
-            assert list(addresses_in(await upstreams.ask(question(host)))) == [internet.address_of(host)]
+            assert list(address_texts(await upstreams.ask(question(host)))) == [internet.address_of(host)]
         assert streams == 1
         await upstreams.close()
         transport.close()
@@ -444,7 +444,7 @@ def test_questions_are_written_in_letters_that_cannot_be_guessed() -> None:
     seen = {question("a-long-name-with-letters.example").in_random_case() for _ in range(50)}
     assert len(seen) > 45
     assert {written.lower() for written in seen} == {question("a-long-name-with-letters.example").question}
-    assert Ask(b"\1\x40\x03123\0\0\1\0\1").in_random_case() == b"\1\x40\x03123\0\0\1\0\1"
+    assert UpstreamQuestion(b"\1\x40\x03123\0\0\1\0\1").in_random_case() == b"\1\x40\x03123\0\0\1\0\1"
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ def test_ourselves_at_any_port_are_no_upstream(upstream: str, own: tuple[str, in
 
 
 def test_an_address_of_this_machine_is_ourselves_where_we_listen_on_all() -> None:
-    assert open_upstreams(["127.0.0.77:5300", "192.0.2.1:5300"], own=[("0.0.0.0", 5300)]).names == ("udp://192.0.2.1:5300",)
+    assert open_upstream_pool(["127.0.0.77:5300", "192.0.2.1:5300"], own=[("0.0.0.0", 5300)]).names == ("udp://192.0.2.1:5300",)
 
 
 def test_a_question_that_comes_back_to_us_ends_the_loop_at_once() -> None:
@@ -502,13 +502,13 @@ def test_a_question_that_comes_back_to_us_ends_the_loop_at_once() -> None:
 
 def test_closing_ends_what_is_under_way(internet: SmallInternet) -> None:
     async def main() -> None:
-        upstreams = open_upstreams([internet.nameserver.upstream])
+        upstreams = open_upstream_pool([internet.nameserver.upstream])
         with internet.nameserver.misbehaving(Fault.SLOW, delay=0.2):
             first = asyncio.create_task(upstreams.ask(question("news.example")))
             await asyncio.sleep(0.05)
             await upstreams.close(grace=2.0)
-            assert list(addresses_in(await first)) == [internet.address_of("news.example")]
-        other = open_upstreams([internet.nameserver.upstream])
+            assert list(address_texts(await first)) == [internet.address_of("news.example")]
+        other = open_upstream_pool([internet.nameserver.upstream])
         with internet.nameserver.misbehaving(Fault.DEAD):
             second = asyncio.create_task(other.ask(question("news.example")))
             await asyncio.sleep(0.05)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from hedgerow.dns.http_codec import MAX_UNSENT, Broken, Codec, Exchange, Flood, Http1, Http2
+from hedgerow.dns.server.http_codec import DohRequest, Flood, Http1Codec, Http2Codec, HttpClientError, HttpCodec
+from hedgerow.dns.server.rate_limits import MAX_UNSENT
 from hedgerow.http2.frame_budget import MAX_TOKENS
 
 REQUEST = [(":method", "GET"), (":path", "/dns-query"), (":scheme", "https"), (":authority", "dns.home.example")]
@@ -22,16 +23,16 @@ def client() -> h2.connection.H2Connection:
     return made
 
 
-def receive(codec: Codec, data: bytes) -> list[Exchange]:
+def receive(codec: HttpCodec, data: bytes) -> list[DohRequest]:
     codec.feed(data)
     found = codec.receive(0.0)
-    while isinstance(codec, Http2) and codec.has_more:
+    while isinstance(codec, Http2Codec) and codec.has_more:
         found += codec.receive(0.0)
     return found
 
 
 def test_answers_that_nobody_takes_end_the_connection() -> None:
-    codec, asking = Http2(lambda _data: None), client()
+    codec, asking = Http2Codec(lambda _data: None), client()
     asking.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
     for _ in range(20):
         asking.send_headers(asking.get_next_available_stream_id(), REQUEST, end_stream=True)
@@ -43,7 +44,7 @@ def test_answers_that_nobody_takes_end_the_connection() -> None:
 
 def test_asking_and_cancelling_without_end_is_ended() -> None:
     written: list[bytes] = []
-    codec, asking = Http2(written.append), client()
+    codec, asking = Http2Codec(written.append), client()
 
     def cancel(count: int) -> None:
         for _ in range(count):
@@ -60,7 +61,7 @@ def test_asking_and_cancelling_without_end_is_ended() -> None:
 
 def test_cancelling_as_often_as_asking_is_not_ended() -> None:
     """A browser asks again for what it has cancelled; the life of a connection has no bound of cancelled requests."""
-    codec, asking = Http2(lambda _data: None), client()
+    codec, asking = Http2Codec(lambda _data: None), client()
     for _ in range(MAX_TOKENS):
         cancelled, stream = asking.get_next_available_stream_id(), asking.get_next_available_stream_id() + 2
         asking.send_headers(cancelled, REQUEST, end_stream=False)
@@ -72,7 +73,7 @@ def test_cancelling_as_often_as_asking_is_not_ended() -> None:
 
 
 def test_refused_requests_without_end_are_ended() -> None:
-    codec, asking = Http2(lambda _data: None), client()
+    codec, asking = Http2Codec(lambda _data: None), client()
 
     def refuse(count: int) -> None:
         for _ in range(count):
@@ -88,16 +89,16 @@ def test_refused_requests_without_end_are_ended() -> None:
 @settings(max_examples=200)
 @given(some.sampled_from([b"", b"GET ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]), some.lists(some.binary(max_size=200), max_size=5))
 def test_junk_is_refused_in_an_orderly_way(start: bytes, pieces: list[bytes]) -> None:
-    for codec in (Http1(lambda _data: None), Http2(lambda _data: None)):
+    for codec in (Http1Codec(lambda _data: None), Http2Codec(lambda _data: None)):
         try:
             for piece in (start, *pieces):
                 receive(codec, piece)
-        except Broken:
+        except HttpClientError:
             continue
 
 
 @pytest.mark.parametrize("before", ["", "https://dns.home.example", "HTTP://127.0.0.1:8443"])
 def test_a_target_may_be_written_in_full(before: str) -> None:
-    codec = Http1(lambda _data: None)
+    codec = Http1Codec(lambda _data: None)
     (exchange,) = receive(codec, f"GET {before}/dns-query?dns=AAAB HTTP/1.1\r\nhost: dns.home.example\r\n\r\n".encode())
     assert exchange.target == "/dns-query?dns=AAAB"

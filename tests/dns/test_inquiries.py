@@ -9,20 +9,20 @@ from struct import pack
 import pytest
 
 from hedgerow.dns import wire
-from hedgerow.dns.upstreams.inquiries import Upstreams
-from hedgerow.dns.upstreams.upstream import Ask, Told, UpstreamError
-from hedgerow.policies.resolver_settings import Strategy
+from hedgerow.dns.upstreams.pool import UpstreamPool
+from hedgerow.dns.upstreams.upstream import MessageCallback, UpstreamError, UpstreamQuestion
+from hedgerow.policies.network import UpstreamStrategy
 
 
 class Unreachable:
     """A channel over a network that is not there."""
 
-    secure = hears_late = False
+    secure = accepts_late_answers = False
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
+    def send(self, ask: UpstreamQuestion, written: bytes, told: MessageCallback) -> Callable[[], None]:
         raise OSError(101, "Network is unreachable")
 
     async def close(self) -> None: ...
@@ -31,10 +31,10 @@ class Unreachable:
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_a_network_that_is_not_there_is_an_error_and_no_crash(number: int) -> None:
     async def main() -> None:
-        upstreams = Upstreams([Unreachable(f"udp://{last}") for last in range(number)])
+        upstreams = UpstreamPool([Unreachable(f"udp://{last}") for last in range(number)])
         for _ in range(2):
             with pytest.raises(UpstreamError, match="no upstream answered"):
-                await upstreams.ask(Ask(wire.name_of("example.com") + pack("!HH", wire.A, wire.IN)))
+                await upstreams.ask(UpstreamQuestion(wire.name_of("example.com") + pack("!HH", wire.A, wire.IN)))
         await upstreams.close()
 
     asyncio.run(main())
@@ -45,9 +45,9 @@ class Silent(Unreachable):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.told: list[tuple[Ask, Told]] = []
+        self.told: list[tuple[UpstreamQuestion, MessageCallback]] = []
 
-    def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
+    def send(self, ask: UpstreamQuestion, written: bytes, told: MessageCallback) -> Callable[[], None]:
         self.told.append((ask, told))
         return lambda: None
 
@@ -62,19 +62,19 @@ class Silent(Unreachable):
             tell(UpstreamError("connection closed"))
 
 
-def start_asking(upstreams: Upstreams, names: Iterable[str]) -> None:
+def start_asking(upstreams: UpstreamPool, names: Iterable[str]) -> None:
     for name in names:
-        upstreams.start(Ask(wire.name_of(name) + pack("!HH", wire.A, wire.IN)), lambda _: None)
+        upstreams.start(UpstreamQuestion(wire.name_of(name) + pack("!HH", wire.A, wire.IN)), lambda _: None)
 
 
 def test_many_questions_that_fail_together_have_failed_once() -> None:
     async def main() -> None:
         first, second, now = Silent("first"), Silent("second"), 100.0
-        upstreams = Upstreams([first, second], clock=lambda: now)
+        upstreams = UpstreamPool([first, second], clock=lambda: now)
         start_asking(upstreams, (f"n{number}.example" for number in range(50)))
         now += 1.0
         first.fail_all()
-        assert (upstreams.health["first"].fails, upstreams.health["first"].rests_until) == (1, now + 1.0)
+        assert (upstreams.health["first"].fails, upstreams.health["first"].backoff_until) == (1, now + 1.0)
         assert len(second.told) == 50
         await upstreams.close()
 
@@ -84,7 +84,7 @@ def test_many_questions_that_fail_together_have_failed_once() -> None:
 def test_one_question_finds_out_whether_who_failed_is_there_again() -> None:
     async def main() -> None:
         first, second, now = Silent("first"), Silent("second"), 100.0
-        upstreams = Upstreams([first, second], clock=lambda: now)
+        upstreams = UpstreamPool([first, second], clock=lambda: now)
         start_asking(upstreams, ["a.example"])
         first.fail_all()
         now += 2.0
@@ -101,7 +101,7 @@ def test_one_question_finds_out_whether_who_failed_is_there_again() -> None:
 def test_who_never_answered_is_not_the_fastest() -> None:
     async def main() -> None:
         dead, good, now = Silent("dead"), Silent("good"), 100.0
-        upstreams = Upstreams([dead, good], clock=lambda: now, strategy=Strategy.FASTEST)
+        upstreams = UpstreamPool([dead, good], clock=lambda: now, strategy=UpstreamStrategy.FASTEST)
         start_asking(upstreams, ["a.example"])
         dead.fail_all()
         now += 0.01
@@ -120,7 +120,7 @@ def test_who_never_answered_is_not_the_fastest() -> None:
 def test_who_has_lost_a_race_is_not_asked_alone() -> None:
     async def main() -> None:
         slow, good, now = Silent("slow"), Silent("good"), 100.0
-        upstreams = Upstreams([slow, good], clock=lambda: now, strategy=Strategy.FASTEST)
+        upstreams = UpstreamPool([slow, good], clock=lambda: now, strategy=UpstreamStrategy.FASTEST)
         start_asking(upstreams, ["a.example"])
         assert (len(slow.told), len(good.told)) == (1, 1)  # nobody knows either
         now += 0.01
@@ -135,7 +135,7 @@ def test_who_has_lost_a_race_is_not_asked_alone() -> None:
 def test_the_log_says_once_why_an_upstream_does_not_answer(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         upstream, now = Silent("tls://dns.example:853"), 100.0
-        upstreams = Upstreams([upstream], clock=lambda: now)
+        upstreams = UpstreamPool([upstream], clock=lambda: now)
         for number in range(5):
             now += 100.0
             start_asking(upstreams, [f"n{number}.example"])

@@ -14,10 +14,10 @@ import dnslib
 import pytest
 from small_internet import SmallInternet
 
-from hedgerow.dns.listening import batch_memory
-from hedgerow.dns.listening.batch_memory import cuts_datagrams
-from hedgerow.dns.listening.datagrams import BatchListener
-from hedgerow.dns.listening.responder import DROPPED
+from hedgerow.dns.server import udp_batch
+from hedgerow.dns.server.responder import DROPPED_METRIC
+from hedgerow.dns.server.udp import BatchUdpListener
+from hedgerow.dns.server.udp_batch import supports_udp_gso
 
 from .conftest import Running, ask, running
 
@@ -28,7 +28,7 @@ NAMES = ("adult.example", "www.adult.example", "a.much.longer.name.than.that.adu
 
 def listener_at(server: Running, port: int) -> Any:
     (found,) = [each for each in server.server._datagrams if each._socket.getsockname()[1] == port]
-    assert isinstance(found, BatchListener)
+    assert isinstance(found, BatchUdpListener)
     return cast(Any, found)
 
 
@@ -152,7 +152,7 @@ def test_a_kernel_that_cuts_nothing_gets_them_one_by_one(internet: SmallInternet
                 assert len(await answers(sock, 60)) == 60
                 assert len(await answers(other, 1)) == 1
         assert len(refused) == 1, "it is not tried again"
-        assert (DROPPED, "send") not in server.server.responder.counters
+        assert (DROPPED_METRIC, "send") not in server.server.responder.counters
 
     in_a_server(internet, test)
 
@@ -167,7 +167,7 @@ def test_a_client_that_nothing_can_be_sent_to_is_no_reason_to_join_no_more(inter
                 bad.send(question(NAMES[0], id))
                 good.send(question(NAMES[0], id))
             assert len(await answers(good, 40)) == 40
-            assert server.server.responder.counters[DROPPED, "send"] == 40
+            assert server.server.responder.counters[DROPPED_METRIC, "send"] == 40
             joined = count_joined(listener)
             for id in range(40):
                 good.send(question(NAMES[0], id))
@@ -179,6 +179,6 @@ def test_a_client_that_nothing_can_be_sent_to_is_no_reason_to_join_no_more(inter
 
 def test_a_kernel_that_does_not_know_how_is_not_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        assert cuts_datagrams(sock)
-        monkeypatch.setattr(batch_memory, "_UDP_SEGMENT", 9999)
-        assert not cuts_datagrams(sock)
+        assert supports_udp_gso(sock)
+        monkeypatch.setattr(udp_batch, "_UDP_SEGMENT", 9999)
+        assert not supports_udp_gso(sock)

@@ -13,17 +13,16 @@ import h2.settings
 import pytest
 
 from hedgerow.dns import wire
-from hedgerow.dns.upstreams.https_channel import HttpsConnection
-from hedgerow.dns.upstreams.kept_channel import Connection
-from hedgerow.dns.upstreams.stream_channel import StreamConnection
-from hedgerow.dns.upstreams.upstream import Ask, UpstreamError, parse_upstream
+from hedgerow.dns.upstreams.https import HttpsUpstreamConnection
+from hedgerow.dns.upstreams.stream import StreamUpstreamConnection, UpstreamConnection
+from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion, parse_upstream
 
 type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-ASK = Ask(wire.name_of("a.example") + pack("!HH", wire.A, wire.IN))
+ASK = UpstreamQuestion(wire.name_of("a.example") + pack("!HH", wire.A, wire.IN))
 
 
 async def exchange_all(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], object], made: Callable[[Streams], Connection]
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], object], made: Callable[[Streams], UpstreamConnection]
 ) -> None:
     """Three questions to a server that ends the connection; each must fail, and none wait for ever."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -42,7 +41,7 @@ async def exchange_all(
 
 @pytest.mark.parametrize("padded", [False, True])
 def test_a_connection_that_ends_before_anything_was_asked(padded: bool) -> None:
-    asyncio.run(exchange_all(lambda _, writer: writer.close(), lambda streams: StreamConnection(*streams, padded=padded)))
+    asyncio.run(exchange_all(lambda _, writer: writer.close(), lambda streams: StreamUpstreamConnection(*streams, padded=padded)))
 
 
 def test_who_waits_for_room_on_a_connection_hears_of_its_end() -> None:
@@ -58,4 +57,4 @@ def test_who_waits_for_room_on_a_connection_hears_of_its_end() -> None:
         writer.close()
 
     spec = parse_upstream("https://127.0.0.1/dns-query")
-    asyncio.run(exchange_all(serve, lambda streams: HttpsConnection(spec, *streams)))
+    asyncio.run(exchange_all(serve, lambda streams: HttpsUpstreamConnection(spec, *streams)))

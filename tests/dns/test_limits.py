@@ -11,9 +11,9 @@ import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns.listening import limits, responder, streams
-from hedgerow.dns.listening.limits import Limits
-from hedgerow.policies.resolver_settings import QueryLimit
+from hedgerow.dns.server import rate_limits, responder, stream
+from hedgerow.dns.server.rate_limits import RateLimiter
+from hedgerow.policies.network import QueryLimit
 
 from .conftest import Running, ask, running
 
@@ -25,7 +25,7 @@ def query(name: str, qtype: str = "A") -> bytes:
 
 
 def test_a_bucket_holds_a_burst_and_fills_up_each_second() -> None:
-    held = Limits(LIMIT)
+    held = RateLimiter(LIMIT)
     bucket = held.bucket("192.0.2.1", "tablet")
     assert bucket.left == 40
     bucket.left = -5
@@ -39,14 +39,14 @@ def test_a_bucket_holds_a_burst_and_fills_up_each_second() -> None:
 
 
 def test_a_devices_addresses_count_together_where_it_may_have_any_number_of_them() -> None:
-    held = Limits(LIMIT)
+    held = RateLimiter(LIMIT)
     assert held.bucket("2001:db8::1", "tablet") is held.bucket("2001:db8::2", "tablet")
     assert held.bucket("2001:db8::1", "tablet") is not held.bucket("2001:db8::3", "laptop")
     assert held.bucket("192.0.2.1", "guests") is not held.bucket("192.0.2.2", "guests")
 
 
 def test_clients_without_number_share_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    held, searched = Limits(LIMIT), 0
+    held, searched = RateLimiter(LIMIT), 0
     drop_full = held._drop_full
 
     def count() -> None:
@@ -54,7 +54,7 @@ def test_clients_without_number_share_what_is_left(monkeypatch: pytest.MonkeyPat
         searched += 1
         drop_full()
 
-    monkeypatch.setattr(Limits, "_drop_full", lambda _: count())
+    monkeypatch.setattr(RateLimiter, "_drop_full", lambda _: count())
     tracemalloc.start()
     for number in range(50_000):
         held.bucket(f"10.0.{number >> 8}.{number & 255}", "tablet").left -= 1
@@ -64,8 +64,8 @@ def test_clients_without_number_share_what_is_left(monkeypatch: pytest.MonkeyPat
 
 
 def test_who_is_quiet_makes_room_for_others() -> None:
-    held = Limits(LIMIT)
-    for number in range(limits._MAX_BUCKETS):
+    held = RateLimiter(LIMIT)
+    for number in range(rate_limits._MAX_BUCKETS):
         held.bucket(str(number), "tablet").left -= 1
     crowd = held.bucket("one more", "tablet")
     assert held.bucket("another", "tablet") is crowd
@@ -121,7 +121,7 @@ def test_looking_a_client_up_anew_does_not_fill_its_bucket(internet: SmallIntern
 def test_a_flood_of_strangers_is_met_with_silence_and_never_with_more_than_it_sent(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            server.server.responder.clients.limits.strangers.left = 20
+            server.server.responder.clients.limits.unknown_clients.left = 20
             sent = query("news.example")
             found = await asyncio.gather(*(ask(server.port, sent, source="127.0.0.9", wait=0.5) for _ in range(60)))
             refusals = [answer for answer in found if answer is not None]
@@ -132,7 +132,7 @@ def test_a_flood_of_strangers_is_met_with_silence_and_never_with_more_than_it_se
 
 
 def test_one_clients_unanswered_queries_leave_room_for_others(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(responder, "MAX_WAITING_OF_ONE", 5)
+    monkeypatch.setattr(responder, "MAX_PENDING_PER_CLIENT", 5)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
@@ -151,7 +151,7 @@ def test_one_clients_unanswered_queries_leave_room_for_others(internet: SmallInt
 
 
 def test_where_all_places_are_taken_the_longest_idle_gives_way(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(stream, "MAX_CONNECTIONS", 3)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
@@ -174,14 +174,14 @@ def test_where_all_places_are_taken_the_longest_idle_gives_way(internet: SmallIn
 def test_strangers_have_few_places_and_clients_keep_theirs(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            strangers = [await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.9", 0)) for _ in range(40)]
+            unknown_clients = [await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.9", 0)) for _ in range(40)]
             await asyncio.sleep(0.1)
-            assert server.server.streams.count <= streams.MAX_STRANGERS
+            assert server.server.streams.count <= stream.MAX_UNKNOWN_CLIENTS
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(len(query("adult.example")).to_bytes(2) + query("adult.example"))
             async with asyncio.timeout(30):
                 assert await reader.readexactly(2)
-            for _, each in [*strangers, (reader, writer)]:
+            for _, each in [*unknown_clients, (reader, writer)]:
                 each.close()
 
     asyncio.run(main())

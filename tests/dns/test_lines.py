@@ -6,15 +6,15 @@ import asyncio
 
 import pytest
 
-from hedgerow.dns.listening import lines
-from hedgerow.dns.listening.lines import Lines
+from hedgerow.dns.server import fair_queue
+from hedgerow.dns.server.fair_queue import FairQueue
 
 
 def test_one_of_each_in_turn() -> None:
     done: list[str] = []
 
     async def main() -> None:
-        held: Lines[str] = Lines(done.append, lambda: None)
+        held: FairQueue[str] = FairQueue(done.append, lambda: None)
         for number in range(100):
             held.add("greedy", f"greedy {number}")
         held.add("modest", "modest 0")
@@ -33,10 +33,10 @@ def test_one_of_each_in_turn() -> None:
 
 
 def test_lines_are_bounded_and_who_has_none_still_gets_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "MAX_LINE", 5)
-    monkeypatch.setattr(lines, "MAX_LINES", 8)
+    monkeypatch.setattr(fair_queue, "MAX_PER_CLIENT", 5)
+    monkeypatch.setattr(fair_queue, "MAX_QUEUED", 8)
     away: list[None] = []
-    held: Lines[int] = Lines(lambda _: None, lambda: away.append(None))
+    held: FairQueue[int] = FairQueue(lambda _: None, lambda: away.append(None))
     for number in range(10):
         held.add("a", number)
         held.add("b", number)

@@ -16,10 +16,10 @@ import pytest
 import uvloop
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns.cases import Clocks
-from hedgerow.dns.listening import clients as client_tables
-from hedgerow.dns.listening import listeners, responder, streams
-from hedgerow.dns.listening.clients import Client
+from hedgerow.dns.pending_query import Clocks
+from hedgerow.dns.server import clients as client_tables
+from hedgerow.dns.server import listeners, responder, stream
+from hedgerow.dns.server.clients import Client
 from hedgerow.policies.model import Decision, DeviceId, Request
 from hedgerow.policies.ruleset import Ruleset
 
@@ -160,7 +160,7 @@ def test_what_is_answered_is_reported_with_its_count(internet: SmallInternet) ->
 def test_nothing_is_counted_twice_or_forgotten_when_answers_change_or_more_is_asked_than_is_kept_of_it(
     internet: SmallInternet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_tables, "MAX_WORDINGS", 2)
+    monkeypatch.setattr(client_tables, "MAX_RAW_QUERIES", 2)
     now = 1000.0
 
     async def main() -> None:
@@ -212,7 +212,7 @@ def test_answers_are_reported_a_few_at_a_time_and_each_once(internet: SmallInter
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("bound", "value"), [("MOST_WAITING", 2), ("LARGEST_WAITING", 40)])
+@pytest.mark.parametrize(("bound", "value"), [("MAX_UNREPORTED", 2), ("MAX_UNREPORTED_OCTETS", 40)])
 def test_of_a_flood_of_names_or_large_answers_few_wait_for_their_report(
     internet: SmallInternet, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
 ) -> None:
@@ -267,7 +267,7 @@ def test_an_answer_counts_for_the_transport_that_it_is_asked_over(internet: Smal
         async with running(internet.nameserver.upstream) as server:
             here = server.server.responder
             for transport in ("tcp", "dot", "doh", "doq", "dot", "tcp", "doh", "doq", "doh"):
-                known = here.asker("127.0.0.1", "127.0.0.1", b"")
+                known = here.client_for("127.0.0.1", "127.0.0.1", b"")
                 assert known is not None
                 assert here.answer(known, query("adult.example"), transport, lambda _: None)
             server.server.flush()
@@ -296,7 +296,7 @@ def test_what_is_refused_for_its_form_is_counted_by_cause(internet: SmallInterne
                 for question in questions:
                     assert await ask(server.port, question) is not None
             counters = server.server.responder.counters
-            counted = {labels[0]: count for (name, *labels), count in counters.items() if name == responder.DROPPED}
+            counted = {labels[0]: count for (name, *labels), count in counters.items() if name == responder.DROPPED_METRIC}
             assert counted == {cause: len(questions) for cause, questions in sent.items()}
 
     asyncio.run(main())
@@ -421,7 +421,7 @@ def test_answers_that_nobody_takes_end_the_connection(internet: SmallInternet) -
                     unchecked,
                     question[:3] + b"\x30" + question[4:],
                 ):  # what the kernel keeps of them is not ours to bound
-                    frames = (len(each).to_bytes(2) + each) * streams.MAX_OUTSTANDING
+                    frames = (len(each).to_bytes(2) + each) * stream.MAX_OUTSTANDING
                     await asyncio.get_running_loop().sock_sendall(greedy, frames)
                 await asyncio.sleep(0.1)
                 for _ in range(500):
@@ -436,7 +436,7 @@ def test_answers_that_nobody_takes_end_the_connection(internet: SmallInternet) -
 
 
 def test_idle_connections_are_closed(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(stream, "IDLE_SECONDS", 0.5)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
@@ -451,7 +451,7 @@ def test_idle_connections_are_closed(internet: SmallInternet, monkeypatch: pytes
 
 
 def test_one_address_has_only_so_many_connections(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "MAX_CONNECTIONS_OF_ONE", 4)
+    monkeypatch.setattr(stream, "MAX_CONNECTIONS_PER_CLIENT", 4)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
@@ -471,7 +471,7 @@ def test_one_address_has_only_so_many_connections(internet: SmallInternet, monke
 
 
 def test_too_many_waiting_queries_are_dropped_and_counted(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(responder, "MAX_MISSES", 3)
+    monkeypatch.setattr(responder, "MAX_PENDING", 3)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
@@ -548,10 +548,10 @@ def test_who_stood_in_line_is_judged_by_the_rules_that_have_come(internet: Small
 
             server.server.swap(clients.get, decide)
             names = [f"n{number}.wild.example" for number in range(60)]
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as asker:
-                asker.connect(("127.0.0.1", server.port))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as client_for:
+                client_for.connect(("127.0.0.1", server.port))
                 for name in names:
-                    asker.send(query(name))
+                    client_for.send(query(name))
                 (listener, _) = server.server._datagrams
                 while not listener._misses._count:  # noqa: ASYNC110 (some of them stand in line, in the next turn of the loop)
                     await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_internet import SmallInternet
 
 from hedgerow.dns import answers, wire
-from hedgerow.dns.listening.padding import BLOCK, padded, wants_padding
+from hedgerow.dns.server.responder import BLOCK, pad_answer, wants_padding
 from hedgerow.policies.model import Decision, Reason, Verdict
 
 from .conftest import running
@@ -51,14 +51,14 @@ def test_who_pads_is_padded_for(data: bytes, wanted: bool) -> None:
 @given(st.binary(max_size=100))
 def test_junk_is_no_trouble(data: bytes) -> None:
     wants_padding(data)
-    padded(data)
+    pad_answer(data)
 
 
 @pytest.mark.parametrize("size", range(1, 60))
 def test_the_answer_stays_what_it_was(size: int) -> None:
     """Whatever the length of the extended error: it may look like the beginning of the record that it is in."""
     plain = answer(query(PADDING), "x" * size)
-    longer = padded(plain)
+    longer = pad_answer(plain)
     assert len(longer) % BLOCK == 0
     before, after = dnslib.DNSRecord.parse(plain), dnslib.DNSRecord.parse(longer)
     assert after.rr == before.rr
@@ -70,9 +70,9 @@ def test_the_answer_stays_what_it_was(size: int) -> None:
 
 def test_where_there_is_no_room_nothing_is_added() -> None:
     without = answer(query(edns=False))
-    assert padded(without) == without
+    assert pad_answer(without) == without
     full = b"\xff" * 65_510 + wire.opt_bytes(0, dnssec=False)
-    assert padded(full) == full
+    assert pad_answer(full) == full
 
 
 @pytest.mark.parametrize(("transport", "is_padded"), [("dot", True), ("doh", True), ("doq", True), ("tcp", False)])
@@ -84,7 +84,7 @@ def test_over_encrypted_transports_only(internet: SmallInternet, transport: str,
         async with running(internet.nameserver.upstream) as server:
             here = server.server.responder
             for options, wanted in (((PADDING,), is_padded), ((PADDING,), is_padded), ((), False)):
-                known = here.asker("127.0.0.1", "127.0.0.1", b"")
+                known = here.client_for("127.0.0.1", "127.0.0.1", b"")
                 assert known is not None
                 later: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
                 message = here.answer(known, query(*options, name=name), transport, later.set_result)

@@ -9,10 +9,10 @@ import dnslib
 import pytest
 from small_internet import SmallInternet
 
-from hedgerow.dns.local_names import LocalNames
-from hedgerow.dns.private_zones import ZONES, private_zone
+from hedgerow.dns.private_networks import PRIVATE_ZONES, private_zone
+from hedgerow.dns.special_names import LocalNames
 from hedgerow.dns.wire import parse_query
-from hedgerow.policies.resolver_settings import Forward, LocalRecord
+from hedgerow.policies.network import ForwardZone, LocalRecord
 
 from .conftest import ask, running
 
@@ -55,14 +55,14 @@ def test_nobody_on_the_internet_is_asked(internet: SmallInternet) -> None:
         assert internet.nameserver.queries(nas) == 1
         await asked_of([router])
         assert internet.nameserver.queries(nas) == 2
-        await asked_of([ELSEWHERE], forward=[Forward("1.168.192.in-addr.arpa", (router,))])
+        await asked_of([ELSEWHERE], forward=[ForwardZone("1.168.192.in-addr.arpa", (router,))])
         assert internet.nameserver.queries(nas) == 3
 
     asyncio.run(main())
 
 
 def test_all_named_zones_are_kept() -> None:
-    assert {"home.arpa", "local", "test", "internal", "alt"} <= ZONES
+    assert {"home.arpa", "local", "test", "internal", "alt"} <= PRIVATE_ZONES
     assert [private_zone(host) for host in ("printer.local", "test", "example.test.com", "arpa", "in-addr.arpa", "")] == [
         "local",
         "test",

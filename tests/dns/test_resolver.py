@@ -11,11 +11,11 @@ import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns.cases import Answer, Clocks
-from hedgerow.dns.explanations import explain_block
-from hedgerow.dns.host_addresses import PATIENCE, HostAddresses
+from hedgerow.dns.extended_errors import block_error
+from hedgerow.dns.host_resolver import RESOLUTION_DELAY, HostResolver
+from hedgerow.dns.pending_query import Answer, Clocks
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.upstreams import inquiries
+from hedgerow.dns.upstreams import pool
 from hedgerow.policies.model import Decision, DeviceId, Reason, Verdict
 from hedgerow.policies.ruleset import Ruleset
 
@@ -161,8 +161,8 @@ def test_no_upstream_is_servfail_in_bounded_time_and_not_asked_again_at_once(int
 
     with internet.nameserver.misbehaving(Fault.DEAD):
         first, _, record = asyncio.run(run())
-    assert sum(inquiries._ATTEMPT_SECONDS) < 5, "less than a stub resolver waits"
-    assert first < sum(inquiries._ATTEMPT_SECONDS) + 3
+    assert sum(pool._ATTEMPT_SECONDS) < 5, "less than a stub resolver waits"
+    assert first < sum(pool._ATTEMPT_SECONDS) + 3
     assert record.header.rcode == 2
     assert ede(record)[0][0] == 22
 
@@ -244,7 +244,7 @@ def test_a_decision_of_the_old_snapshot_is_not_kept_for_the_new_one(internet: Sm
 def test_the_gate_gets_the_same_as_dns_says(internet: SmallInternet, host: str, verdict: Verdict, found: list[str]) -> None:
     async def run() -> None:
         async with running(internet.nameserver.upstream) as server:
-            got = await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), host)
+            got = await HostResolver(server.resolver).find(rules(), DeviceId("tablet"), host)
             wanted = tuple(text.replace("127.0.1.", internet.prefix + ".") for text in found)
             assert (got.addresses, got.decision.verdict, got.failed) == (wanted, verdict, False)
 
@@ -254,7 +254,7 @@ def test_the_gate_gets_the_same_as_dns_says(internet: SmallInternet, host: str, 
 def test_the_gate_is_told_when_nobody_answers() -> None:
     async def run() -> None:
         async with running("udp://127.0.0.1:1") as server:
-            got = await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), "news.example")
+            got = await HostResolver(server.resolver).find(rules(), DeviceId("tablet"), "news.example")
             assert (got.addresses, got.failed) == ((), True)
 
     asyncio.run(run())
@@ -273,13 +273,13 @@ def test_the_gate_does_not_wait_for_a_nameserver_that_never_answers_for_aaaa(int
     async def run() -> None:
         async with running(internet.nameserver.upstream) as server:
             slow = SlowForAaaa(server.resolver)
-            find = HostAddresses(cast("Resolver", slow)).find
+            find = HostResolver(cast("Resolver", slow)).find
             found = await asyncio.wait_for(find(rules(), DeviceId("tablet"), "dual.example"), 20)
             assert (found.addresses, found.decision.verdict) == ((internet.address_of("dual.example"),), Verdict.ALLOW)
             # A name without IPv4 addresses has nothing else to go on with.
-            asyncio.get_running_loop().call_later(2 * PATIENCE, slow.comes.set)
+            asyncio.get_running_loop().call_later(2 * RESOLUTION_DELAY, slow.comes.set)
             found = await asyncio.wait_for(find(rules(), DeviceId("tablet"), "only-v6.oddities.example"), 20)
-            assert found == await HostAddresses(server.resolver).find(rules(), DeviceId("tablet"), "only-v6.oddities.example")
+            assert found == await HostResolver(server.resolver).find(rules(), DeviceId("tablet"), "only-v6.oddities.example")
 
     asyncio.run(run())
 
@@ -303,4 +303,4 @@ def test_reasons_are_told_in_words() -> None:
 
 
 def answers_text(reason: Reason) -> str:
-    return explain_block(Decision(Verdict.BLOCK, reason, "x")).text
+    return block_error(Decision(Verdict.BLOCK, reason, "x")).text

@@ -7,7 +7,7 @@ import asyncio
 import dnslib
 from small_internet import SmallInternet
 
-from hedgerow.dns.tunnel_watch import MINUTE_S, MOST_OCTETS, SHUT_S, TunnelWatch
+from hedgerow.dns.tunnel_detector import BLOCK_SECONDS, MAX_OCTETS, WINDOW_SECONDS, TunnelDetector
 from hedgerow.policies.model import Decision, DeviceId, Reason, Verdict
 from hedgerow.policies.ruleset import Ruleset
 
@@ -19,31 +19,31 @@ GUARDED, OPEN = rules(bypass=1), rules()
 
 
 def test_too_much_in_a_minute_shuts_all_of_the_domain_to_that_device_for_an_hour() -> None:
-    watch = TunnelWatch()
+    watch = TunnelDetector()
     for number in range(4):
-        assert not watch.is_shut(TABLET, TUNNEL, 0.0)
-        watch.carried(TABLET, f"x{number}.{TUNNEL}", MOST_OCTETS // 4 + 1, float(number))
-    assert watch.is_shut(TABLET, "example.co.uk", 3.0)
-    assert watch.is_shut(TABLET, f"never.asked.{TUNNEL}", 3.0 + SHUT_S - 1)
-    assert not watch.is_shut(TABLET, "another.co.uk", 3.0)
-    assert not watch.is_shut(LAPTOP, TUNNEL, 3.0)
-    assert not watch.is_shut(TABLET, TUNNEL, 3.0 + SHUT_S)
-    assert not watch.is_shut(TABLET, TUNNEL, 3.0), "it is forgotten"
+        assert not watch.is_blocked(TABLET, TUNNEL, 0.0)
+        watch.record(TABLET, f"x{number}.{TUNNEL}", MAX_OCTETS // 4 + 1, float(number))
+    assert watch.is_blocked(TABLET, "example.co.uk", 3.0)
+    assert watch.is_blocked(TABLET, f"never.asked.{TUNNEL}", 3.0 + BLOCK_SECONDS - 1)
+    assert not watch.is_blocked(TABLET, "another.co.uk", 3.0)
+    assert not watch.is_blocked(LAPTOP, TUNNEL, 3.0)
+    assert not watch.is_blocked(TABLET, TUNNEL, 3.0 + BLOCK_SECONDS)
+    assert not watch.is_blocked(TABLET, TUNNEL, 3.0), "it is forgotten"
 
 
 def test_as_much_in_more_time_does_not() -> None:
-    watch = TunnelWatch()
+    watch = TunnelDetector()
     for number in range(100):
-        watch.carried(TABLET, TUNNEL, MOST_OCTETS, number * MINUTE_S)
-        assert not watch.is_shut(TABLET, TUNNEL, number * MINUTE_S)
+        watch.record(TABLET, TUNNEL, MAX_OCTETS, number * WINDOW_SECONDS)
+        assert not watch.is_blocked(TABLET, TUNNEL, number * WINDOW_SECONDS)
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    watch = TunnelWatch()
+    watch = TunnelDetector()
     for number in range(20_000):
-        watch.carried(TABLET, f"d{number}.example", MOST_OCTETS + 1, 0.0)
+        watch.record(TABLET, f"d{number}.example", MAX_OCTETS + 1, 0.0)
     assert len(watch._carried) <= 4096
-    assert len(watch._shut) <= 4096
+    assert len(watch._blocked_until) <= 4096
 
 
 def message(host: str) -> bytes:
@@ -65,7 +65,7 @@ def carry(net: SmallInternet, ruleset: Ruleset, table: dict[str, Decision]) -> t
                 assert answer.entry.decision.verdict is Verdict.ALLOW or answer.entry.decision.reason is Reason.BYPASS
                 return answer.entry.decision.verdict
 
-            names = [f"{number:060}.{'a' * 60}.{'b' * 60}.nowhere.example" for number in range(MOST_OCTETS // 200)]
+            names = [f"{number:060}.{'a' * 60}.{'b' * 60}.nowhere.example" for number in range(MAX_OCTETS // 200)]
             found = [await verdict(TABLET, name) for name in names]
             others = [await verdict(TABLET, "www.school.example"), await verdict(LAPTOP, names[-1])]
             return found, others

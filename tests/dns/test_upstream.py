@@ -16,23 +16,23 @@ from small_internet import Fault, SmallInternet
 from small_internet.authority import server_context
 
 from hedgerow.dns import wire
-from hedgerow.dns.upstreams import inquiries
-from hedgerow.dns.upstreams.channels import open_upstreams
-from hedgerow.dns.upstreams.inquiries import Upstreams
-from hedgerow.dns.upstreams.responses import addresses_in
-from hedgerow.dns.upstreams.trust import Trust
-from hedgerow.dns.upstreams.upstream import Ask, UpstreamError, parse_upstream, system_upstreams
+from hedgerow.dns.upstreams import pool
+from hedgerow.dns.upstreams.factory import open_upstream_pool
+from hedgerow.dns.upstreams.pool import UpstreamPool
+from hedgerow.dns.upstreams.responses import address_texts
+from hedgerow.dns.upstreams.trust import TrustStore
+from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion, parse_upstream, system_upstreams
 
 DEAD = "udp://127.0.0.1:1"  # nobody listens: the kernel says so at once
 
 
-def ask(host: str, rtype: int = wire.A) -> Ask:
-    return Ask(wire.name_of(host) + pack("!HH", rtype, wire.IN))
+def ask(host: str, rtype: int = wire.A) -> UpstreamQuestion:
+    return UpstreamQuestion(wire.name_of(host) + pack("!HH", rtype, wire.IN))
 
 
-def with_upstreams[T](names: list[str], use: Callable[[Upstreams], Awaitable[T]], trust: Trust | None = None) -> T:
+def with_upstreams[T](names: list[str], use: Callable[[UpstreamPool], Awaitable[T]], trust: TrustStore | None = None) -> T:
     async def run() -> T:
-        upstreams = open_upstreams(names, trust=trust)
+        upstreams = open_upstream_pool(names, trust=trust)
         try:
             return await use(upstreams)
         finally:
@@ -42,8 +42,8 @@ def with_upstreams[T](names: list[str], use: Callable[[Upstreams], Awaitable[T]]
 
 
 def found(names: list[str], host: str) -> list[str]:
-    async def use(upstreams: Upstreams) -> list[str]:
-        return list(addresses_in(await upstreams.ask(ask(host))))
+    async def use(upstreams: UpstreamPool) -> list[str]:
+        return list(address_texts(await upstreams.ask(ask(host))))
 
     return with_upstreams(names, use)
 
@@ -86,7 +86,7 @@ def test_a_name_is_found(internet: SmallInternet, scheme: str) -> None:
 
 
 def test_a_truncated_answer_is_fetched_over_tcp(internet: SmallInternet) -> None:
-    async def use(upstreams: Upstreams) -> int:
+    async def use(upstreams: UpstreamPool) -> int:
         return len((await upstreams.ask(ask("huge-text.oddities.example", 16))).data)
 
     assert with_upstreams([internet.nameserver.upstream], use) > 20_000
@@ -94,7 +94,7 @@ def test_a_truncated_answer_is_fetched_over_tcp(internet: SmallInternet) -> None
 
 
 def test_equal_questions_in_flight_are_sent_once(internet: SmallInternet) -> None:
-    async def use(upstreams: Upstreams) -> int:
+    async def use(upstreams: UpstreamPool) -> int:
         with internet.nameserver.misbehaving(Fault.SLOW, "slow.wild.example", delay=0.2):
             answers = await asyncio.gather(*(upstreams.ask(ask("slow.wild.example")) for _ in range(50)))
         return len({id(answer) for answer in answers})
@@ -131,14 +131,14 @@ def test_an_upstream_that_comes_back_is_heard_at_once(runner: Callable[[Awaitabl
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as place:
             place.bind(("127.0.0.1", 0))
             port = place.getsockname()[1]
-        upstreams = open_upstreams([f"udp://127.0.0.1:{port}"])
+        upstreams = open_upstream_pool([f"udp://127.0.0.1:{port}"])
         try:
             for number in range(20):
                 with contextlib.suppress(UpstreamError):
                     await upstreams.ask(ask(f"early{number}.example"))
             transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Reborn, ("127.0.0.1", port))
             try:
-                return [address for number in range(5) for address in addresses_in(await upstreams.ask(ask(f"late{number}.example")))]
+                return [address for number in range(5) for address in address_texts(await upstreams.ask(ask(f"late{number}.example")))]
             finally:
                 transport.close()
         finally:
@@ -148,7 +148,7 @@ def test_an_upstream_that_comes_back_is_heard_at_once(runner: Callable[[Awaitabl
 
 
 def test_the_next_upstream_is_asked_and_the_dead_one_is_left_alone_for_a_while(internet: SmallInternet) -> None:
-    async def use(upstreams: Upstreams) -> float:
+    async def use(upstreams: UpstreamPool) -> float:
         await upstreams.ask(ask("news.example"))
         began = time.monotonic()
         await upstreams.ask(ask("games.example"))
@@ -159,7 +159,7 @@ def test_the_next_upstream_is_asked_and_the_dead_one_is_left_alone_for_a_while(i
 
 @pytest.mark.parametrize(("fault", "words"), [(Fault.REFUSED, "the upstream refuses"), (Fault.SERVFAIL, "the upstream failed")])
 def test_what_all_refuse_is_their_failure_not_our_refusal(internet: SmallInternet, fault: Fault, words: str) -> None:
-    async def use(upstreams: Upstreams) -> None:
+    async def use(upstreams: UpstreamPool) -> None:
         with pytest.raises(UpstreamError, match=words):
             await upstreams.ask(ask("news.example"))
 
@@ -170,16 +170,16 @@ def test_what_all_refuse_is_their_failure_not_our_refusal(internet: SmallInterne
 @pytest.mark.parametrize("fault", [Fault.DEAD, Fault.GARBAGE, Fault.WRONG_ID])
 def test_a_dead_or_lying_upstream_fails_in_bounded_time(internet: SmallInternet, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     if fault is not Fault.DEAD:  # once is enough to wait as long as a user would
-        monkeypatch.setattr(inquiries, "_ATTEMPT_SECONDS", (0.1, 0.15, 0.2))
+        monkeypatch.setattr(pool, "_ATTEMPT_SECONDS", (0.1, 0.15, 0.2))
 
-    async def use(upstreams: Upstreams) -> float:
+    async def use(upstreams: UpstreamPool) -> float:
         began = time.monotonic()
         with pytest.raises(UpstreamError):
             await upstreams.ask(ask("news.example"))
         return time.monotonic() - began
 
     with internet.nameserver.misbehaving(fault):
-        assert with_upstreams([internet.nameserver.upstream], use) < sum(inquiries._ATTEMPT_SECONDS) + 3
+        assert with_upstreams([internet.nameserver.upstream], use) < sum(pool._ATTEMPT_SECONDS) + 3
 
 
 def test_source_ports_and_ids_vary() -> None:
@@ -195,7 +195,7 @@ def test_source_ports_and_ids_vary() -> None:
 
     async def run() -> None:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Recorder, local_addr=("127.0.0.1", 0))
-        upstreams = open_upstreams([f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"])
+        upstreams = open_upstream_pool([f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"])
         for number in range(700):
             await upstreams.ask(ask(f"n{number}.example"))
         await upstreams.close()
@@ -242,9 +242,9 @@ def test_an_upstream_is_found_by_name_and_its_connections_kept(internet: SmallIn
     async def run() -> list[list[str]]:
         port = await front.start(internet.address_of("news.example"))
         names = [f"tls://news.example:{port}", internet.nameserver.upstream]
-        upstreams = open_upstreams(names, trust=Trust(internet.authority.root))
+        upstreams = open_upstream_pool(names, trust=TrustStore(internet.authority.root))
         try:
-            return [list(addresses_in(await upstreams.ask(ask(host)))) for host in hosts]
+            return [list(address_texts(await upstreams.ask(ask(host)))) for host in hosts]
         finally:
             await upstreams.close()
             await front.stop()

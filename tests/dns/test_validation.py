@@ -7,10 +7,10 @@ import asyncio
 import dnslib
 import pytest
 
-from hedgerow.dns.upstreams.channels import open_upstreams
-from hedgerow.dns.upstreams.responses import addresses_in
-from hedgerow.dns.upstreams.upstream import Ask, UpstreamError
-from hedgerow.dns.upstreams.validation import Validators
+from hedgerow.dns.upstreams.factory import open_upstream_pool
+from hedgerow.dns.upstreams.responses import address_texts
+from hedgerow.dns.upstreams.trust import ValidatingUpstreams
+from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion
 
 from .test_upstream import ask as question
 
@@ -52,13 +52,13 @@ def test_who_does_not_validate_is_never_asked_for_a_name() -> None:
     async def main() -> None:
         careless_end, careless, first = await start(validates=False)
         careful_end, careful, second = await start(validates=True)
-        upstreams = open_upstreams([first, second], secure_only=True)
+        upstreams = open_upstream_pool([first, second], secure_only=True)
         found = await asyncio.gather(*(upstreams.ask(question(f"n{number}.test")) for number in range(20)))
-        assert all(list(addresses_in(response)) == ["192.0.2.1"] and response.authentic for response in found)
+        assert all(list(address_texts(response)) == ["192.0.2.1"] and response.authentic for response in found)
         assert set(careless.asked) == {"."}
         assert careful.asked.count(".") == 1
         with pytest.raises(UpstreamError) as fault:
-            await upstreams.ask(Ask(question("bogus.test").question, checking_disabled=True))
+            await upstreams.ask(UpstreamQuestion(question("bogus.test").question, checking_disabled=True))
         assert fault.value.ede == 6
         assert set(careless.asked) == {"."}
         await upstreams.close()
@@ -68,7 +68,7 @@ def test_who_does_not_validate_is_never_asked_for_a_name() -> None:
     asyncio.run(main())
 
 
-async def proven(validators: Validators) -> None:
+async def proven(validators: ValidatingUpstreams) -> None:
     """The proof under way is over."""
     if validators._task is not None:
         await asyncio.wait([validators._task])
@@ -80,7 +80,7 @@ def test_who_was_away_at_first_is_asked_later_and_who_goes_is_not_taken_for_care
         away_end, _, away = await start(validates=True)
         away_end.close()
         here_end, _, here = await start(validates=True)
-        upstreams = open_upstreams([away, here], secure_only=True)
+        upstreams = open_upstream_pool([away, here], secure_only=True)
         assert (await upstreams.ask(question("a.test"))).authentic
         end, back, _ = await start(validates=True, port=int(away.rpartition(":")[2]))
         validators = upstreams._validators
@@ -108,7 +108,7 @@ def test_who_was_away_at_first_is_asked_later_and_who_goes_is_not_taken_for_care
 def test_where_nobody_validates_nothing_is_answered_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         end, _, name = await start(validates=False)
-        upstreams = open_upstreams([name], secure_only=True)
+        upstreams = open_upstream_pool([name], secure_only=True)
         for _ in range(2):
             with pytest.raises(UpstreamError, match="no upstream proves that it validates"):
                 await upstreams.ask(question("a.test"))
@@ -123,7 +123,7 @@ def test_the_log_says_who_validates(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         careless_end, _, first = await start(validates=False)
         careful_end, _, second = await start(validates=True)
-        upstreams = open_upstreams([first, second], secure_only=True)
+        upstreams = open_upstream_pool([first, second], secure_only=True)
         await upstreams.ask(question("a.test"))
         await upstreams.close()
         careless_end.close()
@@ -136,7 +136,7 @@ def test_the_log_says_who_validates(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_an_upstream_in_the_clear_is_not_believed() -> None:
     async def main() -> None:
-        upstreams = open_upstreams(["192.0.2.1"], secure_only=True)
+        upstreams = open_upstream_pool(["192.0.2.1"], secure_only=True)
         with pytest.raises(UpstreamError, match="no upstream proves that it validates"):
             await upstreams.ask(question("a.test"))
         await upstreams.close()

@@ -11,19 +11,18 @@ import pytest
 from small_internet import SmallInternet
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
-from hedgerow.dns.listening.clients import Client
-from hedgerow.dns.listening.listeners import Server
+from hedgerow.dns.answer_policy import AnswerPolicy
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.rulings import Circumstances
-from hedgerow.dns.upstreams.channels import open_upstreams
+from hedgerow.dns.server.clients import Client
+from hedgerow.dns.server.listeners import DnsServer
+from hedgerow.dns.upstreams.factory import open_upstream_pool
 from hedgerow.dns.upstreams.responses import parse_response, parse_svcb
 from hedgerow.policies.decide import decide
-from hedgerow.policies.filtered import is_filtered, knows_addresses
 from hedgerow.policies.model import Decision, Request
 from hedgerow.policies.reading.load import load_policy
-from hedgerow.policies.ruleset import Ruleset, Rulesets
+from hedgerow.policies.ruleset import Ruleset, Rulesets, can_block_or_rewrite, has_address_rules
 
 from .conftest import ask
 
@@ -49,13 +48,13 @@ def asked(internet: SmallInternet, catalogue: Catalogue, policy: Path, *question
     """What each (address, host) gets for its A query."""
     rulesets = Rulesets(load_policy(policy), (), (), catalogue)
 
-    def client_of(address: str) -> Client | None:
+    def find_client(address: str) -> Client | None:
         device = rulesets.device_at(address)
         return None if device is None else Client(device.id, rulesets.ruleset(device, time.time()))
 
     async def run() -> list[list[str]]:
-        upstreams = open_upstreams([internet.nameserver.upstream])
-        server = Server(Resolver(upstreams, lambda ruleset, request: decide(ruleset, catalogue, request)), client_of, observe)
+        upstreams = open_upstream_pool([internet.nameserver.upstream])
+        server = DnsServer(Resolver(upstreams, lambda ruleset, request: decide(ruleset, catalogue, request)), find_client, observe)
         try:
             port = await server.listen("127.0.0.1", 0)
             return [await rdatas(port, *question) for question in questions]
@@ -125,8 +124,8 @@ def test_who_is_not_filtered_keeps_encrypted_hellos(internet: SmallInternet, cat
         return decide(ruleset, catalogue, request)
 
     async def run(order: tuple[str, ...]) -> dict[str, bytes]:
-        upstreams = open_upstreams([internet.nameserver.upstream])
-        resolver = Resolver(upstreams, judge, circumstances=Circumstances.of(policy.network, judge, is_filtered, knows_addresses))
+        upstreams = open_upstream_pool([internet.nameserver.upstream])
+        resolver = Resolver(upstreams, judge, answer_policy=AnswerPolicy.of(policy.network, judge, can_block_or_rewrite, has_address_rules))
         try:
             found = {}
             for address in order:

@@ -18,7 +18,7 @@ from small_internet.clients import kdig
 from small_internet.family import TABLET, family_policy
 from small_internet.running import Hedgerow, hedgerow_command, running_hedgerow, wait_until
 
-from hedgerow.blocklists.essential import popular_hosts
+from hedgerow.blocklists.sources import popular_hosts
 
 
 def names(prefix: str, count: int = 200) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from small_internet.clients import HttpAnswer, curl
 from small_internet.running import Hedgerow, parse_address, running_hedgerow
 
-from hedgerow.proxy.authority import ensure_authority, issue_server, load_authority
+from hedgerow.proxy.certificate_authority import ensure_ca, issue_server_certificate, load_ca
 
 SERVER_NAME = "hedgerow.home.example"
 MACHINE = (socket.gethostname() or "localhost").partition(".")[0].lower()
@@ -23,9 +23,9 @@ PLACES = ("127.0.0.1", "::1", "localhost", MACHINE, f"{MACHINE}.local", SERVER_N
 def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The certificate of an authority that every device trusts, for the policy's own name."""
     folder = tmp_path_factory.mktemp("public")
-    ensure_authority(folder)
-    authority = load_authority(folder)
-    key, end, chain = issue_server(authority, [SERVER_NAME], []).partition(b"-----END PRIVATE KEY-----\n")
+    ensure_ca(folder)
+    authority = load_ca(folder)
+    key, end, chain = issue_server_certificate(authority, [SERVER_NAME], []).partition(b"-----END PRIVATE KEY-----\n")
     for name, content in (("key.pem", key + end), ("chain.pem", chain), ("ca.pem", authority.pem)):
         (folder / name).write_bytes(content)
     return folder

@@ -19,7 +19,7 @@ from small_internet.clients import HttpAnswer, curl, curl_shows, kdig
 from small_internet.family import COMPUTER, LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, running_hedgerow, wait_until
 
-from hedgerow.proxy.pass_ticket import Introduced, introduce
+from hedgerow.proxy.handover import HandoverHeader, encode_handover_header
 
 HEAD_LIMIT = 32_000_000
 """More than any head needs and than the sockets on the way hold; who has sent so much of one must have been cut off."""
@@ -75,7 +75,7 @@ def test_the_inspector_answers_nobody_but_the_gate(family: Hedgerow, internet: S
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     request = b"GET http://bank.example/ HTTP/1.1\r\nHost: bank.example\r\n\r\n"
     # A key of somebody else's; words that are no introduction at all.
-    for line in (introduce(b"k" * 32, Introduced(TABLET, None), time.time()), b"- - -\r\n", b""):
+    for line in (encode_handover_header(b"k" * 32, HandoverHeader(TABLET, None), time.time()), b"- - -\r\n", b""):
         ours, theirs = socket.socketpair()
         with ours, theirs, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as post:
             post.connect(str(path))

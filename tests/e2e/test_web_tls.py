@@ -13,7 +13,7 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.family import LISTS, TABLET, family_policy
 from small_internet.running import Hedgerow, parse_address, running_hedgerow, wait_until
 
-from hedgerow.proxy.authority import Authority, ensure_authority, issue_server, load_authority
+from hedgerow.proxy.certificate_authority import CertificateAuthority, ensure_ca, issue_server_certificate, load_ca
 
 NAME = "hedgerow.home.example"
 CSS = "/static/hedgerow.css"  # everybody may have it
@@ -21,9 +21,9 @@ PHONE = "127.0.0.7"
 """Ann's, who is grown up."""
 
 
-def write_certificate(authority: Authority, folder: Path) -> None:
+def write_certificate(authority: CertificateAuthority, folder: Path) -> None:
     """As a renewal does: the key first, then the chain, each renamed into place."""
-    pem = issue_server(authority, [NAME], [])
+    pem = issue_server_certificate(authority, [NAME], [])
     end = b"-----END PRIVATE KEY-----\n"
     key, _, chain = pem.partition(end)
     for name, content in (("key.pem", key + end), ("chain.pem", chain)):
@@ -36,9 +36,9 @@ def write_certificate(authority: Authority, folder: Path) -> None:
 def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an authority that everybody trusts, and a certificate of it."""
     folder = tmp_path_factory.mktemp("public")
-    ensure_authority(folder / "ca")
-    (folder / "ca.pem").write_bytes(load_authority(folder / "ca").pem)
-    write_certificate(load_authority(folder / "ca"), folder)
+    ensure_ca(folder / "ca")
+    (folder / "ca.pem").write_bytes(load_ca(folder / "ca").pem)
+    write_certificate(load_ca(folder / "ca"), folder)
     return folder
 
 
@@ -62,9 +62,9 @@ def test_by_the_policys_name_the_files_are_shown_and_renewed_ones_at_once(house:
     first = fetch(house, CSS, ca=public / "ca.pem")
     assert (first.exit_code, first.status) == (0, 200), first.error
     other = public / "other"
-    ensure_authority(other)
-    write_certificate(load_authority(other), public)
-    (public / "other.pem").write_bytes(load_authority(other).pem)
+    ensure_ca(other)
+    write_certificate(load_ca(other), public)
+    (public / "other.pem").write_bytes(load_ca(other).pem)
     wait_until(lambda: fetch(house, CSS, ca=public / "other.pem").exit_code == 0, 30, "the renewed certificate")
     assert fetch(house, CSS, ca=public / "ca.pem").exit_code == 60, "the old one is gone"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hedgerow.journal.store import open_journal
+from hedgerow.journal.database import open_journal
 
 
 @pytest.fixture

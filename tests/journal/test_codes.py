@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from hedgerow.journal.codes import Code, CodeStore
-from hedgerow.journal.ledger import NoSuchEntry
-from hedgerow.journal.store import open_journal
+from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry
+from hedgerow.journal.database import open_journal
 from hedgerow.journal.tables import codes
 
 
@@ -25,8 +24,8 @@ class Clock:
 def test_a_code_from_its_making_to_its_end(tmp_path: Path) -> None:
     clock, engine = Clock(), open_journal(tmp_path / "journal.sqlite")
     store = CodeStore(engine, clock=clock)
-    first = Code("a", "ana", 1000.0, 1900.0, person="mia", subject="roblox", how_long="hour")
-    second = Code("b", "ana", 1000.0, 2900.0, device="tablet", minutes=15)
+    first = AccessCode("a", "ana", 1000.0, 1900.0, person="mia", subject="roblox", how_long="hour")
+    second = AccessCode("b", "ana", 1000.0, 2900.0, device="tablet", minutes=15)
     store.add(first, "481920")
     store.add(second, "000017")
     with engine.connect() as connection:

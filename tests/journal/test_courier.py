@@ -6,14 +6,14 @@ import os
 import stat
 import time
 
-from hedgerow.journal.courier import DROPPED, Courier
-from hedgerow.journal.courier_server import CourierServer
-from hedgerow.journal.messages import LINE_LIMIT, CounterDelta, DeviceSeen, GaugeLevel, Hello, encode
-from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.journal.event_receiver import EventReceiver
+from hedgerow.journal.event_sender import DROPPED_METRIC, EventSender
+from hedgerow.journal.messages import LINE_LIMIT, CounterDelta, DeviceSeen, GaugeLevel, WorkerHello, encode
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 
 def seen(host="example.com", reason=Reason.CATEGORY):
-    return Observation(1.0, DeviceId("mia"), "mia", "child-8-12", Kind.DNS, Verdict.BLOCK, reason, "adult", host)
+    return Observation(1.0, DeviceId("mia"), "mia", "child-8-12", RequestKind.DNS, Verdict.BLOCK, reason, "adult", host)
 
 
 def asked(host="example.org"):
@@ -22,7 +22,7 @@ def asked(host="example.org"):
 
 @contextlib.asynccontextmanager
 async def serving(path):
-    server = CourierServer(path)
+    server = EventReceiver(path)
     await server.start()
     try:
         yield server
@@ -56,7 +56,7 @@ def messages_of(deliveries):
 
 
 def make(path, **more):
-    return Courier(path, "dns-0", "dns", interval=0.01, **more)
+    return EventSender(path, "dns-0", "dns", interval=0.01, **more)
 
 
 def test_every_kind_of_message_arrives_with_its_sender(tmp_path):
@@ -110,7 +110,7 @@ def test_lifelines_never_leave_the_worker_and_are_never_taken(tmp_path):
             assert messages_of(await receive(server, bool)) == [seen()]
             # A worker that forgot to ask is refused at the other end too.
             _, writer = await asyncio.open_unix_connection(str(path))
-            writer.write(encode(Hello("gate-0", "gate")) + encode(seen("help.example", Reason.LIFELINE)) + encode(asked()))
+            writer.write(encode(WorkerHello("gate-0", "gate")) + encode(seen("help.example", Reason.LIFELINE)) + encode(asked()))
             assert messages_of(await receive(server, bool)) == [asked()]
             writer.close()
             await writer.wait_closed()
@@ -123,7 +123,7 @@ def test_malformed_lines_are_counted_and_the_rest_is_taken(tmp_path):
         async with serving(tmp_path / "courier") as server:
             _, writer = await asyncio.open_unix_connection(str(tmp_path / "courier"))
             writer.write(
-                encode(Hello("gate-0", "gate")) + b"nonsense\n" + encode(seen()) + b"x" * (3 * LINE_LIMIT) + b"\n" + encode(asked())
+                encode(WorkerHello("gate-0", "gate")) + b"nonsense\n" + encode(seen()) + b"x" * (3 * LINE_LIMIT) + b"\n" + encode(asked())
             )
             deliveries = await receive(server, lambda got: len(got) == 2)
             assert messages_of(deliveries) == [seen(), asked()]
@@ -196,14 +196,14 @@ def test_a_full_queue_drops_the_oldest_observations_and_counts_them_but_no_reque
         async with serving(path) as server, running(courier):
             got = messages_of(await receive(server, lambda got: len(got) == 12))
         assert asked() in got
-        assert CounterDelta(DROPPED, ("dns",), 15.0) in got
+        assert CounterDelta(DROPPED_METRIC, ("dns",), 15.0) in got
         assert [one.host for one in got if isinstance(one, Observation)] == [f"host-{number}.example" for number in range(15, 25)]
 
     asyncio.run(main())
 
 
 def test_totals_become_deltas_also_when_a_part_begins_again():
-    courier = Courier("unused", "dns-0", "dns")
+    courier = EventSender("unused", "dns-0", "dns")
     hits = ("hedgerow_dns_cache_hits_total",)
     for total, delta in ((5.0, 5.0), (5.0, 0.0), (8.0, 3.0), (2.0, 2.0)):
         courier.report_totals({hits: total})
@@ -288,7 +288,7 @@ def _send_and_hang(path):
 
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(str(path))
-        line.sendall(encode(Hello("gate-1", "gate")) + encode(seen()) + b'{"observation": {"half')
+        line.sendall(encode(WorkerHello("gate-1", "gate")) + encode(seen()) + b'{"observation": {"half')
         time.sleep(30)
     return 0
 
@@ -298,7 +298,7 @@ def test_a_worker_that_ends_together_with_control_ends(tmp_path):
 
     async def main(pauses: int) -> None:
         path = tmp_path / f"{pauses}.sock"
-        server = CourierServer(path)
+        server = EventReceiver(path)
         await server.start()
         courier = make(path)
         task = asyncio.create_task(courier.run())

@@ -8,27 +8,36 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from hedgerow.journal import kept
-from hedgerow.journal.codes import Code, CodeStore
-from hedgerow.journal.kept import KeptStore, Whose
-from hedgerow.journal.ledger import Ledger
+from hedgerow.journal import personal_data
+from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.outbox import Outbox
-from hedgerow.journal.record import Event, Recorder
+from hedgerow.journal.personal_data import DataSubject, PersonalDataStore
+from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.tables import metadata
 from hedgerow.journal.usage import UsageStore
-from hedgerow.policies.model import AccessRequest, Activity, Bonus, DeviceId, Grant, Kind, Observation, Reason, Sitting, Verdict
+from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
+from hedgerow.policies.time_model import ActiveMinute, Bonus
 
 NOW = 1_780_000_000.0
-MIA = Whose("mia", frozenset({"mia-tablet"}))
-TOM = Whose("tom", frozenset({"tom-phone"}))
+MIA = DataSubject("mia", frozenset({"mia-tablet"}))
+TOM = DataSubject("tom", frozenset({"tom-phone"}))
 
 
-def _decision(whose: Whose, host: str, when: float, url: str = "") -> Observation:
+def _decision(whose: DataSubject, host: str, when: float, url: str = "") -> Observation:
     (device,) = whose.devices
     what = random.Random(host).choice(("adult", "social", "games"))
     return Observation(
-        when, DeviceId(device), whose.person, "child-8-12", Kind.HTTP, Verdict.BLOCK, Reason.CATEGORY, f"{what}-{whose.person}", host, url
+        when,
+        DeviceId(device),
+        whose.person,
+        "child-8-12",
+        RequestKind.HTTP,
+        Verdict.BLOCK,
+        Reason.CATEGORY,
+        f"{what}-{whose.person}",
+        host,
+        url,
     )
 
 
@@ -47,19 +56,21 @@ def _fill(journal: Engine, decisions: int) -> None:
         recorder.add([
             AccessRequest(NOW, DeviceId(device), whose.person, f"{name}.example", note=f"{name}, please"),
             AccessRequest(NOW, DeviceId(device), whose.person, f"{name}.example", note=f"{name}, please, please"),
-            Event(NOW, "code", str(whose.person), f"{name} is open for an hour"),
+            SystemEvent(NOW, "code", str(whose.person), f"{name} is open for an hour"),
             DeviceSeen(NOW, DeviceId(device), "192.168.1.9", None, whose.person, "child-8-12", name),
         ])  # fmt: skip
-        ledger = Ledger(journal, clock=lambda: NOW)
+        ledger = GrantStore(journal, clock=lambda: NOW)
         for id, ends in (("old", NOW - 60), ("open", NOW + 60)):
             ledger.give(Grant(f"{id}-{whose.person}", f"{id}-{name}.example", "ana", NOW - 120, ends, person=whose.person))
         usage = UsageStore(journal, clock=lambda: NOW)
         for days in (0, 10):
-            usage.add([Activity(int(NOW // 60) - days * 1440, f"person:{whose.person}", "")])
+            usage.add([ActiveMinute(int(NOW // 60) - days * 1440, f"person:{whose.person}", "")])
             usage.give(Bonus(f"{days}-{whose.person}", f"person:{whose.person}", "", 5, "ana", NOW - days * 86400))
-        usage.sit(Sitting(f"s-{whose.person}", DeviceId(device), "ana", NOW - 900, NOW - 600, name=name))
+        usage.start_session(Session(f"s-{whose.person}", DeviceId(device), "ana", NOW - 900, NOW - 600, name=name))
         codes = CodeStore(journal, clock=lambda: NOW)
-        codes.add(Code(f"c-{whose.person}", "ana", NOW - 900, NOW - 1, None, whose.person, f"{name}.example", "hour", 0, None), "123456")
+        codes.add(
+            AccessCode(f"c-{whose.person}", "ana", NOW - 900, NOW - 1, None, whose.person, f"{name}.example", "hour", 0, None), "123456"
+        )
         outbox = Outbox(journal, clock=lambda: NOW)
         outbox.put("dad", "request", f"{device} {name}.example", f"{whose.person} asks for {name}.example")
         outbox.mark_sent([row.id for row in outbox.waiting("dad")])
@@ -74,7 +85,7 @@ def _octets(journal: Engine) -> bytes:
 @pytest.mark.parametrize("decisions", [0, 3, 60_000])
 def test_what_is_erased_is_in_no_byte_of_the_files(journal: Engine, decisions: int) -> None:
     _fill(journal, decisions)
-    store = KeptStore(journal, clock=lambda: NOW)
+    store = PersonalDataStore(journal, clock=lambda: NOW)
     toms = list(store.rows(TOM))
     assert b"secret-of-mia" in _octets(journal)
     done = store.erase(MIA, NOW - 86400, frozenset())
@@ -94,7 +105,7 @@ def test_what_is_erased_is_in_no_byte_of_the_files(journal: Engine, decisions: i
 
 def test_rows_are_all_that_is_kept_and_nothing_of_others(journal: Engine) -> None:
     _fill(journal, 50)
-    rows = list(KeptStore(journal).rows(MIA))
+    rows = list(PersonalDataStore(journal).rows(MIA))
     assert {row["kept"] for row in rows} == {
         "decisions", "sums by hour", "sums by day", "requests", "grants", "sessions", "codes", "minutes", "minutes on top", "events",
         "notices", "devices",
@@ -108,16 +119,16 @@ def test_rows_are_all_that_is_kept_and_nothing_of_others(journal: Engine) -> Non
 
 def test_a_guest_sees_nothing_from_before_the_session(journal: Engine) -> None:
     recorder = Recorder(journal)
-    seat = Whose(None, frozenset({"seat-1"}))
+    seat = DataSubject(None, frozenset({"seat-1"}))
     recorder.add([_decision(seat, "before.example", NOW - 7200), _decision(seat, "now.example", NOW)])
     recorder.flush()
-    rows = list(KeptStore(journal).rows(Whose(None, frozenset({"seat-1"}), since=NOW - 60)))
+    rows = list(PersonalDataStore(journal).rows(DataSubject(None, frozenset({"seat-1"}), since=NOW - 60)))
     assert [row.get("host") for row in rows if row["kept"] == "decisions"] == ["now.example"]
 
 
 def test_devices_of_the_policy_stay_in_the_list_of_devices(journal: Engine) -> None:
     _fill(journal, 0)
-    store = KeptStore(journal, clock=lambda: NOW)
+    store = PersonalDataStore(journal, clock=lambda: NOW)
     assert "devices" not in store.erase(MIA, NOW, frozenset({"mia-tablet"})).rows
     assert "devices" in [row["kept"] for row in store.rows(MIA)]
 
@@ -125,14 +136,14 @@ def test_devices_of_the_policy_stay_in_the_list_of_devices(journal: Engine) -> N
 def test_a_name_with_signs_of_patterns_is_only_itself(journal: Engine) -> None:
     outbox = Outbox(journal, clock=lambda: NOW)
     outbox.put("dad", "request", "tom-phone roblox.com", "tom asks")
-    assert list(KeptStore(journal).rows(Whose("%", frozenset({"_"})))) == []
+    assert list(PersonalDataStore(journal).rows(DataSubject("%", frozenset({"_"})))) == []
 
 
 def test_what_workers_tell_late_is_erased_too(journal: Engine) -> None:
     recorder = Recorder(journal, clock=lambda: NOW)
     recorder.add([_decision(MIA, "waits.example", NOW - 2), _decision(TOM, "waits.example", NOW - 2)])
-    store = KeptStore(journal, clock=lambda: NOW)
-    with recorder.at_rest(MIA.names):
+    store = PersonalDataStore(journal, clock=lambda: NOW)
+    with recorder.paused_for_erasure(MIA.names):
         assert store.erase(MIA, NOW, frozenset()).rows["decisions"] == 1
         recorder.add([_decision(MIA, "late.example", NOW - 1), _decision(MIA, "new.example", NOW), _decision(TOM, "late.example", NOW - 1)])
     recorder.flush()
@@ -141,15 +152,15 @@ def test_what_workers_tell_late_is_erased_too(journal: Engine) -> None:
 
 
 def test_a_reader_who_does_not_go_is_told_of(journal: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "_PATIENCE", 1)
+    monkeypatch.setattr(personal_data, "_CHECKPOINT_TRIES", 1)
     _fill(journal, 3)
     with journal.connect() as reader:
         reader.exec_driver_sql("BEGIN")
         reader.exec_driver_sql("SELECT count(*) FROM decisions")
-        assert "Somebody reads the journal" in KeptStore(journal, clock=lambda: NOW).erase(MIA, NOW, frozenset()).problem
+        assert "Somebody reads the journal" in PersonalDataStore(journal, clock=lambda: NOW).erase(MIA, NOW, frozenset()).problem
 
 
 def test_no_table_about_somebody_is_forgotten() -> None:
     about = {name for name, table in metadata.tables.items() if {"device", "person"} & set(table.columns.keys())}
     about |= {"usage", "bonuses", "events", "notices", "hourly", "daily"}
-    assert about == {drawer.table.name for drawer in kept._DRAWERS}
+    assert about == {drawer.table.name for drawer in personal_data._PERSONAL_DATA}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hedgerow.journal.ledger import OPEN_REQUESTS_LIMIT, Ledger, NoSuchEntry
-from hedgerow.journal.read import Reader
+from hedgerow.journal.access_store import OPEN_REQUESTS_LIMIT, GrantStore, NoSuchEntry
+from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant
 
 NOW = 1_780_000_000.0
@@ -20,16 +20,16 @@ def grant(key="g1", ends=NOW + 3600, subject="example.org"):
 
 @pytest.fixture
 def ledger(journal):
-    return Ledger(journal, clock=lambda: NOW)
+    return GrantStore(journal, clock=lambda: NOW)
 
 
 def test_asking_again_counts_and_does_not_bury_the_others(journal, ledger):
     first = ledger.file(asked())
     assert ledger.file(asked(when=NOW + 60, note="please")) == first
-    (request,) = Reader(journal).requests()
+    (request,) = JournalReader(journal).requests()
     assert (request.asked, request.at, request.last_at, request.note) == (2, NOW, NOW + 60, "please")
     assert ledger.file(asked(device=DeviceId("tom-laptop"))) != first
-    assert Reader(journal).count_open_requests() == 2
+    assert JournalReader(journal).count_open_requests() == 2
 
 
 def test_a_device_has_a_bounded_number_of_open_requests(ledger):
@@ -42,7 +42,7 @@ def test_a_device_has_a_bounded_number_of_open_requests(ledger):
 def test_an_approved_request_is_a_grant(journal, ledger):
     number = ledger.file(asked())
     ledger.approve(number, grant())
-    reader = Reader(journal)
+    reader = JournalReader(journal)
     assert reader.grants(NOW) == (grant(),)
     assert reader.grants(NOW + 3600) == ()
     (request,) = reader.requests("approved")
@@ -56,7 +56,7 @@ def test_a_request_is_answered_once(journal, ledger):
     with pytest.raises(NoSuchEntry):
         ledger.approve(number, grant())
     # Both or neither: the answer failed, so nothing was given.
-    assert Reader(journal).grants(NOW) == ()
+    assert JournalReader(journal).grants(NOW) == ()
     with pytest.raises(NoSuchEntry):
         ledger.deny(number + 1, "web page")
     with pytest.raises(NoSuchEntry):
@@ -66,15 +66,15 @@ def test_a_request_is_answered_once(journal, ledger):
 
 def test_a_grant_for_good_holds_until_revoked(journal, ledger):
     ledger.give(grant(ends=None))
-    assert Reader(journal).grants(NOW + 1e9) == (grant(ends=None),)
+    assert JournalReader(journal).grants(NOW + 1e9) == (grant(ends=None),)
     ledger.revoke("g1", "web page")
-    assert Reader(journal).grants(NOW) == ()
+    assert JournalReader(journal).grants(NOW) == ()
     with pytest.raises(NoSuchEntry):
         ledger.revoke("g1", "web page")
 
 
 def test_a_pause_is_of_exactly_whom_it_names(journal, ledger):
-    reader = Reader(journal)
+    reader = JournalReader(journal)
     everybody = ledger.pause("web page")
     mia = ledger.pause("web page", person="mia", ends=NOW + 60)
     tablet = ledger.pause("web page", device=MIA)

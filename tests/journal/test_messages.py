@@ -6,18 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.journal.decoding import MalformedMessage, decode
-from hedgerow.journal.messages import (
-    LINE_LIMIT,
-    TEXT_LIMIT,
-    CounterDelta,
-    DeviceSeen,
-    GaugeLevel,
-    Hello,
-    encode,
-    may_be_remembered,
-)
-from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.journal.event_receiver import MalformedMessage, decode
+from hedgerow.journal.messages import LINE_LIMIT, TEXT_LIMIT, CounterDelta, DeviceSeen, GaugeLevel, WorkerHello, encode, may_be_recorded
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 WHEN = st.floats(0, 2**39)
@@ -29,7 +20,7 @@ MESSAGES = st.one_of(
         NAMES,
         st.none() | TEXT,
         TEXT,
-        st.sampled_from(Kind),
+        st.sampled_from(RequestKind),
         st.sampled_from(Verdict),
         st.sampled_from(Reason),
         TEXT,
@@ -42,7 +33,7 @@ MESSAGES = st.one_of(
     st.builds(CounterDelta, TEXT, st.lists(TEXT, max_size=4).map(tuple), st.floats(0, 1e15)),
     st.builds(GaugeLevel, TEXT, st.lists(TEXT, max_size=4).map(tuple), st.floats(-1e15, 1e15)),
     st.builds(DeviceSeen, WHEN, NAMES, TEXT, st.none() | TEXT, st.none() | TEXT, TEXT, TEXT),
-    st.builds(Hello, TEXT, TEXT),
+    st.builds(WorkerHello, TEXT, TEXT),
 )
 
 
@@ -106,6 +97,6 @@ def test_a_long_url_is_cut_so_that_its_line_always_fits():
 
 
 def test_a_lifeline_may_not_be_remembered():
-    seen = Observation(1.0, DeviceId("d"), None, "p", Kind.DNS, Verdict.ALLOW, Reason.LIFELINE)
-    assert not may_be_remembered(seen)
-    assert may_be_remembered(CounterDelta("hedgerow_dns_cache_hits_total"))
+    seen = Observation(1.0, DeviceId("d"), None, "p", RequestKind.DNS, Verdict.ALLOW, Reason.LIFELINE)
+    assert not may_be_recorded(seen)
+    assert may_be_recorded(CounterDelta("hedgerow_dns_cache_hits_total"))

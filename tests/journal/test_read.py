@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.journal.read import Reader
-from hedgerow.journal.record import Recorder
-from hedgerow.journal.search import DecisionFilter
-from hedgerow.journal.store import open_journal
-from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.journal.database import open_journal
+from hedgerow.journal.reader import DecisionFilter, JournalReader
+from hedgerow.journal.recorder import Recorder
+from hedgerow.policies.model import DeviceId, Observation, Reason, RequestKind, Verdict
 
 NOW = 1_780_000_000.0
 
@@ -31,10 +30,10 @@ def reader(journal):
     recorder = Recorder(journal)
     for host, device, person, verdict, reason, ago in SEEN:
         recorder.add(
-            [Observation(NOW - ago * 60, DeviceId(device), person, "child-8-12", Kind.DNS, verdict, reason, "what", host, count=2)]
+            [Observation(NOW - ago * 60, DeviceId(device), person, "child-8-12", RequestKind.DNS, verdict, reason, "what", host, count=2)]
         )
     recorder.flush()
-    return Reader(journal)
+    return JournalReader(journal)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +43,7 @@ def reader(journal):
         (DecisionFilter(device="mia-tablet"), ["www.example.com", "example.com"]),
         (DecisionFilter(person="tom", verdict=Verdict.BLOCK), ["notexample.com"]),
         (DecisionFilter(verdict=Verdict.BLOCK, reason=Reason.CATEGORY), ["axb.example", "example.com"]),
-        (DecisionFilter(kind=Kind.HTTP), []),
+        (DecisionFilter(kind=RequestKind.HTTP), []),
         (DecisionFilter(host="example.com"), ["www.example.com", "example.com"]),
         (DecisionFilter(host="b.example"), []),
         (DecisionFilter(host="_b.example"), []),
@@ -97,7 +96,7 @@ def test_sums_by_day_and_by_hour_say_the_same(told, since):
         start = NOW // 86400 * 86400
         recorder = Recorder(engine)
         recorder.add(
-            Observation(start + at, DeviceId("d"), None, "p", Kind.DNS, Verdict.BLOCK, Reason.CATEGORY, what, "", count=count)
+            Observation(start + at, DeviceId("d"), None, "p", RequestKind.DNS, Verdict.BLOCK, Reason.CATEGORY, what, "", count=count)
             for at, what, count in told
         )
         recorder.flush()
@@ -105,7 +104,7 @@ def test_sums_by_day_and_by_hour_say_the_same(told, since):
         for at, what, count in told:
             if (start + at) // 3600 >= (start + since) // 3600:
                 expected[what] += count
-        assert {row.what: row.count for row in Reader(engine).reasons(start + since)} == expected
+        assert {row.what: row.count for row in JournalReader(engine).reasons(start + since)} == expected
         engine.dispose()
 
 

@@ -10,19 +10,19 @@ import threading
 import pytest
 from sqlalchemy import event, func, select
 
+from hedgerow.journal.database import open_journal
 from hedgerow.journal.messages import CounterDelta, DeviceSeen
-from hedgerow.journal.read import Reader
-from hedgerow.journal.record import Event, Recorder, Retention
-from hedgerow.journal.store import open_journal
+from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.recorder import Recorder, Retention, SystemEvent
 from hedgerow.journal.tables import decisions
-from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 NOW = 1_780_000_000.0
 DAY = 86400.0
 
 
 def seen(when=NOW, host="example.com", reason=Reason.CATEGORY, verdict=Verdict.BLOCK, count=1, device="mia-tablet"):
-    return Observation(when, DeviceId(device), "mia", "child-8-12", Kind.DNS, verdict, reason, "adult", host, count=count)
+    return Observation(when, DeviceId(device), "mia", "child-8-12", RequestKind.DNS, verdict, reason, "adult", host, count=count)
 
 
 def rows(engine):
@@ -34,11 +34,11 @@ def test_everything_is_written_in_one_transaction(journal):
     commits = []
     event.listen(journal, "commit", commits.append)
     recorder = Recorder(journal)
-    recorder.add([seen(), AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "example.org"), Event(NOW, "restart", "dns-0", "exit 9")])
+    recorder.add([seen(), AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "example.org"), SystemEvent(NOW, "restart", "dns-0", "exit 9")])
     recorder.add([DeviceSeen(NOW, DeviceId("mia-tablet"), "192.168.1.31", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12"), CounterDelta("x")])
     assert recorder.flush() == 4
     assert len(commits) == 1
-    reader = Reader(journal)
+    reader = JournalReader(journal)
     assert [row.host for row in reader.decisions().rows] == ["example.com"]
     assert [row.host for row in reader.requests()] == ["example.org"]
     assert [(row.kind, row.subject, row.detail) for row in reader.events()] == [("restart", "dns-0", "exit 9")]
@@ -51,7 +51,7 @@ def test_lifelines_are_refused(journal):
     recorder.add([seen(host="help.example", reason=Reason.LIFELINE, verdict=Verdict.ALLOW)])
     recorder.flush()
     assert rows(journal) == 0
-    assert Reader(journal).devices(0) == ()
+    assert JournalReader(journal).devices(0) == ()
 
 
 def test_the_buffer_is_bounded_and_the_oldest_is_dropped(journal):
@@ -59,7 +59,7 @@ def test_the_buffer_is_bounded_and_the_oldest_is_dropped(journal):
     recorder.add(seen(host=f"{number}.example") for number in range(25))
     assert recorder.dropped == 15
     recorder.flush()
-    assert [row.host for row in reversed(Reader(journal).decisions().rows)] == [f"{number}.example" for number in range(15, 25)]
+    assert [row.host for row in reversed(JournalReader(journal).decisions().rows)] == [f"{number}.example" for number in range(15, 25)]
 
 
 def test_when_the_clock_goes_back_nothing_is_lost_and_the_order_is_that_of_writing(journal):
@@ -67,7 +67,7 @@ def test_when_the_clock_goes_back_nothing_is_lost_and_the_order_is_that_of_writi
     for when in (NOW, NOW - 7200, NOW - 3600):
         recorder.add([seen(when, host=f"at-{when:.0f}.example")])
         recorder.flush()
-    reader = Reader(journal)
+    reader = JournalReader(journal)
     assert [row.at for row in reader.decisions().rows] == [NOW - 3600, NOW - 7200, NOW]
     (device,) = reader.devices(0)
     assert (device.first_seen, device.last_seen, device.blocked) == (NOW, NOW, 3)
@@ -79,7 +79,7 @@ def test_a_device_keeps_its_address_when_only_a_decision_tells_of_it(journal):
     recorder.flush()
     recorder.add([seen(NOW + 60)])
     recorder.flush()
-    (device,) = Reader(journal).devices(NOW)
+    (device,) = JournalReader(journal).devices(NOW)
     assert (device.address, device.mac, device.name) == ("192.168.1.31", "aa:bb:cc:dd:ee:ff", "Mia's tablet")
     assert (device.first_seen, device.last_seen) == (NOW, NOW + 60)
 
@@ -95,12 +95,12 @@ def test_a_sighting_by_another_family_takes_neither_address_nor_name(journal, fl
         if flushes == 2:
             recorder.flush()
     recorder.flush()
-    (device,) = Reader(journal).devices(NOW)
+    (device,) = JournalReader(journal).devices(NOW)
     assert (device.address, device.mac, device.name) == ("192.168.1.31", "aa:bb:cc:dd:ee:ff", "Mia's tablet")
     assert device.last_seen == NOW + 1
     recorder.add([DeviceSeen(NOW + 2, tablet, "192.168.1.77")])
     recorder.flush()
-    assert Reader(journal).devices(NOW)[0].address == "192.168.1.77"
+    assert JournalReader(journal).devices(NOW)[0].address == "192.168.1.77"
 
 
 @pytest.mark.parametrize(
@@ -117,17 +117,19 @@ def test_retention(journal, retention, kept):
         recorder.add([seen(NOW - days * DAY, host=f"{days}.example")])
     recorder.flush()
     recorder.prune()
-    assert {row.host for row in Reader(journal).decisions().rows} == {f"{days}.example" for days in kept}
+    assert {row.host for row in JournalReader(journal).decisions().rows} == {f"{days}.example" for days in kept}
 
 
 def test_pruning_takes_more_than_one_chunk_and_leaves_open_requests(journal):
     recorder = Recorder(journal, clock=lambda: NOW)
     recorder.add(seen(NOW - 40 * DAY) for _ in range(12_000))
-    recorder.add([AccessRequest(NOW - 900 * DAY, DeviceId("mia-tablet"), "mia", "example.org"), Event(NOW - 900 * DAY, "restart", "dns-0")])
+    recorder.add(
+        [AccessRequest(NOW - 900 * DAY, DeviceId("mia-tablet"), "mia", "example.org"), SystemEvent(NOW - 900 * DAY, "restart", "dns-0")]
+    )
     recorder.flush()
     assert recorder.prune() == 12_000
-    assert Reader(journal).events() == ()
-    assert len(Reader(journal).requests()) == 1
+    assert JournalReader(journal).events() == ()
+    assert len(JournalReader(journal).requests()) == 1
 
 
 def limit_pages(engine, more):
@@ -151,15 +153,15 @@ def test_on_a_full_disk_detail_is_dropped_and_told_and_requests_wait(journal):
     recorder.flush()
     assert "full" in recorder.problem
     assert recorder.dropped == 500
-    assert Reader(journal).requests() == ()
+    assert JournalReader(journal).requests() == ()
     free()
     assert recorder.flush() == 500
     assert recorder.problem == ""
     recorder.add([seen(host="after.example")])
     recorder.flush()
-    assert [row.host for row in Reader(journal).decisions().rows] == ["after.example"]
-    assert len(Reader(journal).requests(limit=1000)) == 500
-    assert "500 decisions were not kept" in Reader(journal).events("journal")[0].detail
+    assert [row.host for row in JournalReader(journal).decisions().rows] == ["after.example"]
+    assert len(JournalReader(journal).requests(limit=1000)) == 500
+    assert "500 decisions were not kept" in JournalReader(journal).events("journal")[0].detail
 
 
 def test_when_a_little_room_is_left_it_is_for_requests(journal):
@@ -169,7 +171,7 @@ def test_when_a_little_room_is_left_it_is_for_requests(journal):
     recorder.add([AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "example.org")])
     recorder.flush()
     assert "full" in recorder.problem
-    assert [row.host for row in Reader(journal).requests()] == ["example.org"]
+    assert [row.host for row in JournalReader(journal).requests()] == ["example.org"]
     assert rows(journal) == 0
 
 
@@ -184,7 +186,7 @@ def test_on_a_full_disk_the_oldest_detail_goes_first(journal):
     assert recorder.dropped == 0
     assert recorder.forgotten == 300
     assert "the oldest decisions are deleted" in recorder.problem
-    hosts = [row.host for row in Reader(journal).decisions(limit=1000).rows]
+    hosts = [row.host for row in JournalReader(journal).decisions(limit=1000).rows]
     assert hosts[0].startswith("new-99.")
     with journal.connect() as connection:
         assert connection.scalar(select(func.min(decisions.c.at))) == NOW + 3
@@ -206,7 +208,7 @@ def test_a_nearly_full_disk_is_left_as_it_is(journal):
     recorder.flush()
     assert recorder.problem == ""
     recorder.flush()
-    assert "of the oldest were deleted" in Reader(journal).events("journal")[0].detail
+    assert "of the oldest were deleted" in JournalReader(journal).events("journal")[0].detail
 
 
 def test_while_much_is_forgotten_writing_goes_on(journal):
@@ -257,14 +259,14 @@ def test_on_a_really_full_disk(tmp_path):
 WRITER = """
 import sys, time
 from pathlib import Path
-from hedgerow.journal.record import Recorder
-from hedgerow.journal.store import open_journal
-from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.journal.recorder import Recorder
+from hedgerow.journal.database import open_journal
+from hedgerow.policies.model import DeviceId, RequestKind, Observation, Reason, Verdict
 recorder = Recorder(open_journal(Path(sys.argv[1])))
 number = 0
 while True:
     for _ in range(200):
-        recorder.add([Observation(1.0, DeviceId("d"), None, "p", Kind.DNS, Verdict.BLOCK, Reason.RULE, "", f"{number}.example")])
+        recorder.add([Observation(1.0, DeviceId("d"), None, "p", RequestKind.DNS, Verdict.BLOCK, Reason.RULE, "", f"{number}.example")])
         number += 1
     recorder.flush()
     print(number, flush=True)
@@ -312,5 +314,5 @@ def test_readers_do_not_wait_for_the_writer(journal):
     recorder.flush()
     with journal.begin() as connection:
         connection.execute(decisions.delete())
-        assert len(Reader(journal).decisions(limit=1000).rows) == 1000
+        assert len(JournalReader(journal).decisions(limit=1000).rows) == 1000
         connection.rollback()

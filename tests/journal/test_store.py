@@ -8,8 +8,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from hedgerow.journal import store
-from hedgerow.journal.store import DamagedJournalError, JournalError, open_journal
+from hedgerow.journal import database
+from hedgerow.journal.database import DamagedJournalError, JournalError, open_journal
 from hedgerow.journal.tables import events, metadata
 
 
@@ -51,7 +51,7 @@ def test_opening_twice_keeps_what_is_there(tmp_path):
 
 
 def test_every_step_is_named_by_its_revision():
-    versions = Path(store.__file__).parent / "migrations" / "versions"
+    versions = Path(database.__file__).parent / "migrations" / "versions"
     steps = sorted(versions.glob("v*.py"))
     assert steps
     for step in steps:

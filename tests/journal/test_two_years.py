@@ -7,11 +7,10 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import Engine, func, select
 
-from hedgerow.journal.read import Reader
-from hedgerow.journal.record import Event, Recorder
-from hedgerow.journal.search import DecisionFilter
+from hedgerow.journal.reader import DecisionFilter, JournalReader
+from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.journal.tables import daily, decisions, events, hourly
-from hedgerow.policies.model import AccessRequest, DeviceId, Kind, Observation, Reason, Verdict
+from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 START = 1_717_200_000.0  # 2024-06-01
 DAY, DAYS = 86400.0, 730
@@ -19,21 +18,29 @@ DEVICES, PER_DAY = 4, 24
 REASONS = ((Verdict.BLOCK, Reason.CATEGORY, "social"), (Verdict.ALLOW, Reason.DEFAULT, ""))
 
 
-def a_day(day: int) -> list[Observation | AccessRequest | Event]:
+def a_day(day: int) -> list[Observation | AccessRequest | SystemEvent]:
     """Each device once an hour; somebody asks for something, and a process is restarted. The clocks go back by an hour every 100 days."""
     morning = START + day * DAY - (3600.0 if day % 100 == 99 else 0.0)
-    seen: list[Observation | AccessRequest | Event] = []
+    seen: list[Observation | AccessRequest | SystemEvent] = []
     for hour in range(PER_DAY):
         for number in range(DEVICES):
             verdict, reason, what = REASONS[(hour + number) % 2]
             device = DeviceId(f"device-{number}")
             seen.append(
                 Observation(
-                    morning + hour * 3600 + number, device, "mia", "child-8-12", Kind.DNS, verdict, reason, what, f"{day}.site.example"
+                    morning + hour * 3600 + number,
+                    device,
+                    "mia",
+                    "child-8-12",
+                    RequestKind.DNS,
+                    verdict,
+                    reason,
+                    what,
+                    f"{day}.site.example",
                 )
             )
     seen.append(AccessRequest(morning, DeviceId("device-0"), "mia", f"{day}.site.example"))
-    seen.append(Event(morning, "restart", "dns-0"))
+    seen.append(SystemEvent(morning, "restart", "dns-0"))
     return seen
 
 
@@ -60,7 +67,7 @@ def test_two_years_of_data(journal: Engine) -> None:
         assert connection.scalar(select(func.min(events.c.at))) >= now - 400 * DAY
     # After the first 400 days the file grows no more: SQLite writes into what was freed.
     assert sizes[-1] <= sizes[15] * 1.05, sizes
-    reader = Reader(journal)
+    reader = JournalReader(journal)
     a_year = {row.what: row.count for row in reader.reasons(now - 365 * DAY)}
     assert a_year == {"social": 365 * DEVICES * PER_DAY // 2, "": 365 * DEVICES * PER_DAY // 2}
     rows = reader.decisions(DecisionFilter(host="site.example"), limit=1000).rows

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from hedgerow.app.control.budgets import FRESH_S, BudgetKeeper
-from hedgerow.journal.ledger import NoSuchEntry
-from hedgerow.journal.retention import forget_decisions
-from hedgerow.journal.usage import KEPT_HOURS, UsageStore
-from hedgerow.policies.model import Activity, Bonus, DeviceId, Sitting
+from hedgerow.app.control.budgets import FRESH_S, BudgetTracker
+from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.recorder import forget_decisions
+from hedgerow.journal.usage import MAX_USAGE_HOURS, UsageStore
+from hedgerow.policies.model import DeviceId, Session
+from hedgerow.policies.time_model import ActiveMinute, Bonus
 from hedgerow.policies.times.budget import minutes_between
 
 NOW = 1_795_521_600.0
@@ -30,7 +31,7 @@ def store(journal: Engine) -> UsageStore:
 
 
 def test_a_minute_told_twice_is_one_minute_also_to_another_process(store: UsageStore) -> None:
-    told = [Activity(MINUTE + n, *MIA) for n in (0, 1, 59, 60, 0)]
+    told = [ActiveMinute(MINUTE + n, *MIA) for n in (0, 1, 59, 60, 0)]
     store.add(told)
     store.add(told[:2])
     store.add([])
@@ -39,7 +40,7 @@ def test_a_minute_told_twice_is_one_minute_also_to_another_process(store: UsageS
 
 
 def test_old_minutes_are_forgotten(store: UsageStore) -> None:
-    store.add([Activity(MINUTE - KEPT_HOURS * 60 - 120, *MIA), Activity(MINUTE, *MIA)])
+    store.add([ActiveMinute(MINUTE - MAX_USAGE_HOURS * 60 - 120, *MIA), ActiveMinute(MINUTE, *MIA)])
     store.prune()
     assert list(store.marks(0.0)[MIA]) == [int(NOW // 3600)]
 
@@ -52,36 +53,36 @@ def test_minutes_on_top_are_kept(store: UsageStore) -> None:
 
 
 def test_a_sitting_ends_the_one_before_it(store: UsageStore) -> None:
-    first, second = (Sitting(id, DeviceId("seat-1"), "ana", NOW + n, None, None, "seat-adult") for n, id in enumerate("ab"))
-    store.sit(first)
-    store.sit(second)
+    first, second = (Session(id, DeviceId("seat-1"), "ana", NOW + n, None, None, "seat-adult") for n, id in enumerate("ab"))
+    store.start_session(first)
+    store.start_session(second)
     assert [each.id for each in store.sittings(NOW + 5)] == ["b"]
-    store.end_sitting(DeviceId("seat-1"), None)
+    store.end_session(DeviceId("seat-1"), None)
     assert store.sittings(NOW + 5) == ()
     with pytest.raises(NoSuchEntry, match="nobody sits at seat-1"):
-        store.end_sitting(DeviceId("seat-1"), None)
+        store.end_session(DeviceId("seat-1"), None)
 
 
 def test_a_restart_forgets_no_minute(store: UsageStore) -> None:
     clock = _Clock()
-    keeper = BudgetKeeper(store, clock=lambda: clock.wall, steady=lambda: clock.steady)
-    assert keeper.record([Activity(MINUTE, *MIA)])
-    assert not keeper.record([Activity(MINUTE, *MIA)])
+    keeper = BudgetTracker(store, clock=lambda: clock.wall, steady=lambda: clock.steady)
+    assert keeper.record([ActiveMinute(MINUTE, *MIA)])
+    assert not keeper.record([ActiveMinute(MINUTE, *MIA)])
     keeper.save()
-    again = BudgetKeeper(store, clock=lambda: clock.wall, steady=lambda: clock.steady)
-    assert not again.record([Activity(MINUTE, *MIA)])
-    assert again.record([Activity(MINUTE + 1, *MIA)])
+    again = BudgetTracker(store, clock=lambda: clock.wall, steady=lambda: clock.steady)
+    assert not again.record([ActiveMinute(MINUTE, *MIA)])
+    assert again.record([ActiveMinute(MINUTE + 1, *MIA)])
 
 
 def test_setting_the_clock_back_gives_no_minute_back(store: UsageStore) -> None:
     clock = _Clock()
-    keeper = BudgetKeeper(store, clock=lambda: clock.wall, steady=lambda: clock.steady)
+    keeper = BudgetTracker(store, clock=lambda: clock.wall, steady=lambda: clock.steady)
     for _ in range(30):
-        assert keeper.record([Activity(int(clock.wall // 60), *MIA)])
+        assert keeper.record([ActiveMinute(int(clock.wall // 60), *MIA)])
         clock.pass_by(60)
     clock.wall -= 1800
     for _ in range(30):
-        told = [Activity(int(clock.wall // 60), *MIA)]
+        told = [ActiveMinute(int(clock.wall // 60), *MIA)]
         keeper.record(told)
         keeper.record(told)
         clock.pass_by(60)

@@ -7,8 +7,8 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hedgerow.journal.store import open_journal
-from hedgerow.journal.vouchers import Voucher, VoucherCount, VoucherStore
+from hedgerow.journal.access_store import Voucher, VoucherCount, VoucherStore
+from hedgerow.journal.database import open_journal
 
 
 def test_a_sheet_of_vouchers(tmp_path: Path) -> None:

@@ -15,7 +15,12 @@ from lab.house import MACS, NUMBERS
 
 pytestmark = pytest.mark.root
 STRANGER = "02:00:00:00:66:01"  # which no other test has shown to the house
-ASK = (sys.executable, "-P", "-c", "import sys; from hedgerow.network.mdns import ask_name; print(ask_name(sys.argv[1]))")
+ASK = (
+    sys.executable,
+    "-P",
+    "-c",
+    "import sys; from hedgerow.network.discovery import query_mdns_name; print(query_mdns_name(sys.argv[1]))",
+)
 
 
 @pytest.mark.timeout(200)

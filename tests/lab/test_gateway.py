@@ -53,10 +53,10 @@ while True:
 """Pages over one connection that stays open; says when the last one came."""
 MANY_TIMES = """
 from hedgerow.network import gateway
-from hedgerow.network.gateway_rules import Doors, Gateway
-from hedgerow.network.standing import Census
+from hedgerow.network.gateway_rules import RedirectPorts, Gateway
+from hedgerow.network.access_state import DeviceStates
 for count in range(100):
-    gateway.apply(Gateway(("lan",), Doors(53), strict=bool(count % 2)), Census())
+    gateway.apply(Gateway(("lan",), RedirectPorts(53), strict=bool(count % 2)), DeviceStates())
     assert gateway.is_in_place()
     if count % 3 == 0:
         gateway.remove()

@@ -17,7 +17,7 @@ DOMAIN, FAR_END = "t.tunnel.example", "10.98.0.1"
 PATIENCE_S = 150
 
 
-def is_shut(device: Space, number: int) -> bool:
+def is_blocked(device: Space, number: int) -> bool:
     """Whether a name below the domain that nobody has asked for before is answered as blocked."""
     return device.run("kdig", "+short", "+time=3", f"@{LAN4}.1", f"fresh-{number}.{DOMAIN}").stdout.strip() == "0.0.0.0"
 
@@ -36,7 +36,7 @@ def test_a_tunnel_that_carries_more_than_a_trickle_is_shut(house: House) -> None
             assert time.monotonic() < deadline, (house.folder / "iodine-laptop.log").read_text()
         for number in itertools.count():
             laptop.run("ping", "-I", "names0", "-i", "0.02", "-c", "40", "-s", "1000", "-W", "1", FAR_END)
-            if is_shut(laptop, number):
+            if is_blocked(laptop, number):
                 break
             assert time.monotonic() < deadline, "it goes on and on"
         assert laptop.run("ping", "-I", "names0", "-c", "3", "-W", "3", FAR_END).returncode, "nothing comes through any more"

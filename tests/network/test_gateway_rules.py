@@ -11,23 +11,32 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.network.gateway_rules import Doors, Gateway, counters, encrypted_dns, form, render_census, render_removal, render_table
-from hedgerow.network.standing import Census, Standing
+from hedgerow.network.access_state import AccessState, DeviceStates
+from hedgerow.network.gateway_rules import (
+    Gateway,
+    RedirectPorts,
+    counters,
+    encrypted_dns_addresses,
+    form,
+    render_removal,
+    render_states,
+    render_table,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
-CENSUS = Census(
-    (("02:00:00:00:00:01", Standing.GUARDED), ("02:00:00:00:00:0a", Standing.OPEN), ("02:00:00:00:00:0c", Standing.CLOSED)),
+CENSUS = DeviceStates(
+    (("02:00:00:00:00:01", AccessState.GUARDED), ("02:00:00:00:00:0a", AccessState.OPEN), ("02:00:00:00:00:0c", AccessState.CLOSED)),
     (
-        (ip_network("192.168.1.64/28"), Standing.GUARDED),
-        (ip_network("192.168.1.80"), Standing.OPEN),
-        (ip_network("fd00::/64"), Standing.CLOSED),
+        (ip_network("192.168.1.64/28"), AccessState.GUARDED),
+        (ip_network("192.168.1.80"), AccessState.OPEN),
+        (ip_network("fd00::/64"), AccessState.CLOSED),
     ),
 )
 GATEWAYS = {
-    "router": Gateway(("br-lan",), Doors(53, 3129, (80, 443, 8443)), allow_ssh=True),
-    "names-only": Gateway(("br-lan", "wlan0"), Doors(5300)),
-    "strict": Gateway(("br-lan",), Doors(53, 3129), strict=True),
-    "one-armed": Gateway(("eth0",), Doors(53), one_armed=True, strict=True, allow_ipsec=True),
+    "router": Gateway(("br-lan",), RedirectPorts(53, 3129, (80, 443, 8443)), allow_ssh=True),
+    "names-only": Gateway(("br-lan", "wlan0"), RedirectPorts(5300)),
+    "strict": Gateway(("br-lan",), RedirectPorts(53, 3129), strict=True),
+    "one-armed": Gateway(("eth0",), RedirectPorts(53), one_armed=True, strict=True, allow_ipsec=True),
 }
 
 
@@ -61,10 +70,10 @@ def test_golden(name: str, space: list[str]) -> None:
 @pytest.mark.root
 def test_another_census_is_as_if_it_had_been_there_from_the_start(space: list[str]) -> None:
     gateway = GATEWAYS["router"]
-    other = Census((("02:00:00:00:00:01", Standing.CLOSED),), (), Standing.CLOSED)
+    other = DeviceStates((("02:00:00:00:00:01", AccessState.CLOSED),), (), AccessState.CLOSED)
     nft(space, "-j", "-f", "-", commands=render_table(gateway, other))
     wanted = nft(space, "list", "ruleset")
-    for commands in (render_table(gateway, CENSUS), render_census(other), render_census(other)):
+    for commands in (render_table(gateway, CENSUS), render_states(other), render_states(other)):
         nft(space, "-j", "-f", "-", commands=commands)
     assert nft(space, "list", "ruleset") == wanted
 
@@ -79,14 +88,14 @@ def test_removed_without_a_trace_and_twice(space: list[str]) -> None:
 
 
 def test_nothing_but_our_table_is_named() -> None:
-    for command in [*render_table(GATEWAYS["one-armed"], CENSUS), *render_census(CENSUS), *render_removal()]:
+    for command in [*render_table(GATEWAYS["one-armed"], CENSUS), *render_states(CENSUS), *render_removal()]:
         (body,) = command.values()
         ((kind, named),) = body.items()
         assert (named["family"], named["name" if kind == "table" else "table"]) == ("inet", "hedgerow")
 
 
 def test_known_encrypted_dns_is_public_and_named_once() -> None:
-    addresses = encrypted_dns()
+    addresses = encrypted_dns_addresses()
     assert len(addresses) == len(set(addresses)) > 100
     assert all(address.is_global for address in addresses)
     assert {ip_network("9.9.9.9"), ip_network("2606:4700:4700::1111")} < set(addresses)

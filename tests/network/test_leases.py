@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.network.leases import LEASE_FILES, Lease, parse_dnsmasq, parse_isc, parse_kea
+from hedgerow.network.discovery import LEASE_FILES, Lease, parse_dnsmasq, parse_isc, parse_kea
 
 DNSMASQ = """\
 1764072000 02:00:00:00:00:01 192.168.1.5 mias-tablet 01:02:00:00:00:00:01

@@ -6,7 +6,7 @@ from dnslib import PTR, QTYPE, RR, DNSRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.network.mdns import parse_name
+from hedgerow.network.discovery import parse_mdns_name
 
 ASKED = DNSRecord.question("12.50.168.192.in-addr.arpa", "PTR")
 QUESTION = ASKED.pack()
@@ -19,13 +19,13 @@ def answer(name: str, *, about: str = "12.50.168.192.in-addr.arpa", same_id: boo
 
 
 def test_names() -> None:
-    assert parse_name(answer("lunas-phone.local"), QUESTION) == "lunas-phone"
-    assert parse_name(answer("lunas-phone.lan"), QUESTION) == "", "no name of this protocol"
-    assert parse_name(answer("x.local", about="13.50.168.192.in-addr.arpa"), QUESTION) == "", "about another address"
+    assert parse_mdns_name(answer("lunas-phone.local"), QUESTION) == "lunas-phone"
+    assert parse_mdns_name(answer("lunas-phone.lan"), QUESTION) == "", "no name of this protocol"
+    assert parse_mdns_name(answer("x.local", about="13.50.168.192.in-addr.arpa"), QUESTION) == "", "about another address"
     other = answer("x.local", same_id=False)
-    assert parse_name(other, QUESTION) == "" or other[:2] == QUESTION[:2]
+    assert parse_mdns_name(other, QUESTION) == "" or other[:2] == QUESTION[:2]
 
 
 @given(st.binary(max_size=200))
 def test_nonsense_is_no_name(data: bytes) -> None:
-    assert parse_name(QUESTION[:2] + data, QUESTION) == "" or b"local" in data
+    assert parse_mdns_name(QUESTION[:2] + data, QUESTION) == "" or b"local" in data

@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.network.neighbours import Neighbours, read_neighbours
-from hedgerow.network.netlink import Neighbour, parse_dump
+from hedgerow.network.neighbours import Neighbour, Neighbours, parse_dump, read_neighbours
 
 MAC = "02:00:00:00:00:2a"
 MEET = """

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import starter_sources
-from hedgerow.network.standing import Census, Standing, flatten, take_census
+from hedgerow.network.access_state import AccessState, DeviceStates, compute_device_states, without_overlaps
 from hedgerow.policies.model import DeviceId, Grant, Pause
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.times.timing import Spent
+from hedgerow.policies.time_model import SpentBudget
 
 POLICY = b"""
 network: {timezone: UTC, unknown_devices: child-8-12, lan: [192.168.1.0/24, "fd00::/64"]}
@@ -40,68 +40,68 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     return Catalogue.open(out)
 
 
-def census(catalogue: Catalogue, now: float, *, pauses: tuple[Pause, ...] = (), grants: tuple[Grant, ...] = ()) -> Census:
-    return take_census(Rulesets(parse_policy(POLICY, Path("hedgerow.yaml")), grants, pauses, catalogue), now)
+def device_states(catalogue: Catalogue, now: float, *, pauses: tuple[Pause, ...] = (), grants: tuple[Grant, ...] = ()) -> DeviceStates:
+    return compute_device_states(Rulesets(parse_policy(POLICY, Path("hedgerow.yaml")), grants, pauses, catalogue), now)
 
 
-def shown(found: Census, standing: Standing) -> list[str]:
-    return [*found.macs_of(standing), *(str(network) for version in (4, 6) for network in found.networks_of(standing, version))]
+def shown(found: DeviceStates, access: AccessState) -> list[str]:
+    return [*found.macs_in(access), *(str(network) for version in (4, 6) for network in found.networks_in(access, version))]
 
 
 def test_by_day(catalogue: Catalogue) -> None:
-    found = census(catalogue, NOON)
-    assert shown(found, Standing.OPEN) == ["02:00:00:00:00:0a", "192.168.1.70/32", "fd00::70/128"]
+    found = device_states(catalogue, NOON)
+    assert shown(found, AccessState.OPEN) == ["02:00:00:00:00:0a", "192.168.1.70/32", "fd00::70/128"]
     guarded = ["192.168.1.64/30", "192.168.1.68/31", "192.168.1.71/32", "192.168.1.72/29"]
-    assert shown(found, Standing.GUARDED) == ["02:00:00:00:00:01", "02:00:00:00:00:02", *guarded]
-    assert shown(found, Standing.CLOSED) == []
-    assert found.others is Standing.GUARDED
+    assert shown(found, AccessState.GUARDED) == ["02:00:00:00:00:01", "02:00:00:00:00:02", *guarded]
+    assert shown(found, AccessState.CLOSED) == []
+    assert found.others is AccessState.GUARDED
     assert found.until == NOON + 8 * 3600, "bedtime is a boundary"
 
 
 def test_by_night(catalogue: Catalogue) -> None:
-    found = census(catalogue, NIGHT)
-    assert shown(found, Standing.CLOSED)[:2] == ["02:00:00:00:00:01", "02:00:00:00:00:02"]
-    assert shown(found, Standing.OPEN)[0] == "02:00:00:00:00:0a"
-    assert not found.is_same(census(catalogue, NOON))
-    assert found.is_same(census(catalogue, NIGHT + 60))
+    found = device_states(catalogue, NIGHT)
+    assert shown(found, AccessState.CLOSED)[:2] == ["02:00:00:00:00:01", "02:00:00:00:00:02"]
+    assert shown(found, AccessState.OPEN)[0] == "02:00:00:00:00:0a"
+    assert not found.is_same(device_states(catalogue, NOON))
+    assert found.is_same(device_states(catalogue, NIGHT + 60))
 
 
 def test_a_pause_of_everybody_closes_strangers_and_adults_too(catalogue: Catalogue) -> None:
-    found = census(catalogue, NOON, pauses=(Pause("p", "ana", NOON - 1),))
-    assert found.others is Standing.CLOSED
-    assert shown(found, Standing.OPEN) == []
+    found = device_states(catalogue, NOON, pauses=(Pause("p", "ana", NOON - 1),))
+    assert found.others is AccessState.CLOSED
+    assert shown(found, AccessState.OPEN) == []
 
 
 def test_a_stranger_is_paused_by_mac_or_address(catalogue: Catalogue) -> None:
     ids = ("02:00:00:00:00:99", "192.168.1.9", "fd00::9", "gone-from-the-policy", "10.9.9.9")
     pauses = tuple(Pause(id, "ana", NOON - 1, device=DeviceId(id)) for id in ids)
-    found = census(catalogue, NOON, pauses=pauses)
-    assert shown(found, Standing.CLOSED) == ["02:00:00:00:00:99", "192.168.1.9/32", "fd00::9/128"]
+    found = device_states(catalogue, NOON, pauses=pauses)
+    assert shown(found, AccessState.CLOSED) == ["02:00:00:00:00:99", "192.168.1.9/32", "fd00::9/128"]
 
 
 def test_a_spent_budget_of_a_stranger_closes_that_stranger(catalogue: Catalogue) -> None:
     policy = POLICY.replace(b"people:", b"profiles:\n  child-8-12: {extends: child-8-12, budget: 1h}\npeople:")
     stranger = DeviceId("02:00:00:00:00:99")
-    spent = (Spent(f"device:{stranger}", "", NOON - 60, MIDNIGHT, 60, Origin("hedgerow.yaml")),)
+    spent = (SpentBudget(f"device:{stranger}", "", NOON - 60, MIDNIGHT, 60, Origin("hedgerow.yaml")),)
     rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, spent)
-    found = take_census(rulesets, NOON, [stranger])
-    assert shown(found, Standing.CLOSED) == [stranger]
-    assert found.others is Standing.GUARDED
+    found = compute_device_states(rulesets, NOON, [stranger])
+    assert shown(found, AccessState.CLOSED) == [stranger]
+    assert found.others is AccessState.GUARDED
 
 
 def test_a_grant_of_ways_round_opens_for_its_time(catalogue: Catalogue) -> None:
     grant = Grant("g", "bypass", "ana", NOON - 1, NOON + 600, person="mia")
-    found = census(catalogue, NOON, grants=(grant,))
-    assert "02:00:00:00:00:01" in shown(found, Standing.OPEN)
+    found = device_states(catalogue, NOON, grants=(grant,))
+    assert "02:00:00:00:00:01" in shown(found, AccessState.OPEN)
     assert found.until == NOON + 600
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 255), st.integers(24, 32), st.sampled_from(Standing)), max_size=8, unique_by=lambda each: each[:2])
+    st.lists(st.tuples(st.integers(0, 255), st.integers(24, 32), st.sampled_from(AccessState)), max_size=8, unique_by=lambda each: each[:2])
 )
-def test_flat_networks_say_what_the_longest_one_said(raw: list[tuple[int, int, Standing]]) -> None:
-    unique: dict[IPv4Network, Standing] = {IPv4Network((f"10.0.0.{last}", length), strict=False): its for last, length, its in raw}
-    flat = flatten(unique.items())
+def test_flat_networks_say_what_the_longest_one_said(raw: list[tuple[int, int, AccessState]]) -> None:
+    unique: dict[IPv4Network, AccessState] = {IPv4Network((f"10.0.0.{last}", length), strict=False): its for last, length, its in raw}
+    flat = without_overlaps(unique.items())
     for last in range(256):
         address = IPv4Address(f"10.0.0.{last}")
         around = [network for network in unique if address in network]
@@ -110,10 +110,10 @@ def test_flat_networks_say_what_the_longest_one_said(raw: list[tuple[int, int, S
 
 
 def test_families_do_not_meet() -> None:
-    pairs = [(ip_network("0.0.0.0/0"), Standing.OPEN), (ip_network("::/0"), Standing.CLOSED), (ip_network("::1"), Standing.OPEN)]
-    flat = flatten(pairs)
+    pairs = [(ip_network("0.0.0.0/0"), AccessState.OPEN), (ip_network("::/0"), AccessState.CLOSED), (ip_network("::1"), AccessState.OPEN)]
+    flat = without_overlaps(pairs)
     assert sum(ip_address("10.0.0.1") in network for network, _ in flat) == 1
-    assert dict(flat)[ip_network("::1")] is Standing.OPEN
+    assert dict(flat)[ip_network("::1")] is AccessState.OPEN
 
 
 def test_a_host_name_closes_and_opens_nothing(catalogue: Catalogue) -> None:
@@ -126,7 +126,7 @@ devices: {tablet: {hostname: mias-tablet}, desk: {hostname: desk}}
 """
     names = {"02:00:00:00:00:01": "mias-tablet", "192.168.1.40": "mias-tablet", "02:00:00:00:00:02": "desk"}
     rulesets = Rulesets(parse_policy(policy, Path("hedgerow.yaml")), (), (), catalogue, names=names)
-    night = take_census(rulesets, NIGHT)
-    assert night.macs == (("02:00:00:00:00:01", Standing.CLOSED),)
-    assert night.others is Standing.GUARDED, "which an adult's name does not change"
-    assert night.networks == ((ip_network("192.168.1.40"), Standing.CLOSED),)
+    night = compute_device_states(rulesets, NIGHT)
+    assert night.macs == (("02:00:00:00:00:01", AccessState.CLOSED),)
+    assert night.others is AccessState.GUARDED, "which an adult's name does not change"
+    assert night.networks == ((ip_network("192.168.1.40"), AccessState.CLOSED),)

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.network.vendors import PLACE, Vendors, is_random
+from hedgerow.network.discovery import IEEE_DATA, VendorLookup, is_randomised_mac
 
 HEAD = "Registry,Assignment,Organization Name,Organization Address\n"
 
 
 @pytest.fixture
-def vendors(tmp_path: Path) -> Vendors:
+def vendors(tmp_path: Path) -> VendorLookup:
     large = (
         'MA-L,AA0001,"Toys, Ltd.",1 Road AA0002\nMA-L,A80002,IEEE Registration Authority,Piscataway\nMA-L,A80003,Clock Works ,Somewhere\n'
     )
     (tmp_path / "oui.csv").write_text(HEAD + large)
     (tmp_path / "mam.csv").write_text(HEAD + "MA-M,A800025,Tablet Makers,Somewhere\n")
     (tmp_path / "oui36.csv").write_text(HEAD + "MA-S,A80003FFF,A Small Shop,Somewhere\n")
-    return Vendors(tmp_path)
+    return VendorLookup(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -41,20 +41,20 @@ def vendors(tmp_path: Path) -> Vendors:
         "an address in an address",
     ],
 )
-def test_vendor(vendors: Vendors, mac: str, vendor: str) -> None:
+def test_vendor(vendors: VendorLookup, mac: str, vendor: str) -> None:
     assert vendors.vendor(mac) == vendor
 
 
 def test_without_registers_nobody_made_it(tmp_path: Path) -> None:
-    assert Vendors(tmp_path / "nowhere").vendor("a8:00:03:00:00:01") == ""
+    assert VendorLookup(tmp_path / "nowhere").vendor("a8:00:03:00:00:01") == ""
 
 
-@pytest.mark.skipif(not (PLACE / "oui.csv").exists(), reason="not installed: ieee-data")
+@pytest.mark.skipif(not (IEEE_DATA / "oui.csv").exists(), reason="not installed: ieee-data")
 def test_debians_registers() -> None:
-    assert "Raspberry Pi" in Vendors().vendor("b8:27:eb:00:00:01")
+    assert "Raspberry Pi" in VendorLookup().vendor("b8:27:eb:00:00:01")
 
 
 def test_random() -> None:
-    assert [is_random(mac) for mac in ("02:00:00:00:00:01", "00:00:00:00:00:01", "d2:00:00:00:00:01", "b8:27:eb:00:00:01")] == [
+    assert [is_randomised_mac(mac) for mac in ("02:00:00:00:00:01", "00:00:00:00:00:01", "d2:00:00:00:00:01", "b8:27:eb:00:00:01")] == [
         *(True, False, True, False)
     ]

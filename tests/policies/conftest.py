@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source, starter_sources
 
 LISTS = {

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.activity import ActivityLog, is_background
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import Activity, DeviceId, Kind, Request
+from hedgerow.policies.model import DeviceId, Request, RequestKind
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.times.activity import ActivityLog, is_background
-from hedgerow.policies.times.balances import balances
-from hedgerow.policies.times.budget import BRIDGE, mark, minutes_between, parse_minutes, used_up
+from hedgerow.policies.time_model import ActiveMinute
+from hedgerow.policies.times.budget import BRIDGED_MINUTES, balances, count_minutes, mark, minutes_between, parse_minutes
 
 NOON = 1_795_521_600.0  # 2026-11-24 12:00 UTC
 POLICY = b"""
@@ -28,22 +28,22 @@ minutes = st.lists(st.integers(0, 400), unique=True, max_size=60).map(sorted)
 @given(minutes, st.integers(1, 300))
 def test_minutes_add_up_as_one_would_count_them(used: list[int], limit: int) -> None:
     counted = {
-        minute for minute in range(401) for a in used for b in used if (a <= minute <= b and b - a <= BRIDGE) or minute in (a, b)
+        minute for minute in range(401) for a in used for b in used if (a <= minute <= b and b - a <= BRIDGED_MINUTES) or minute in (a, b)
     }  # fmt: skip
-    total, since = used_up(used, limit)
+    total, since = count_minutes(used, limit)
     assert total == len(counted)
     assert (since is not None) == (total >= limit)
 
 
 @given(minutes, st.integers(1, 300))
 def test_it_is_used_up_when_the_minute_that_fills_it_ends(used: list[int], limit: int) -> None:
-    since = used_up(used, limit)[1]
+    since = count_minutes(used, limit)[1]
     if since is None:
         return
     before = [minute for minute in used if (minute + 1) * 60 <= since]
-    filling = next(minute for minute in used if used_up([each for each in used if each <= minute], limit)[1] is not None)
+    filling = next(minute for minute in used if count_minutes([each for each in used if each <= minute], limit)[1] is not None)
     assert since in (filling * 60, (filling + 1) * 60)
-    assert used_up([each for each in before if each != filling], limit)[1] is None
+    assert count_minutes([each for each in before if each != filling], limit)[1] is None
 
 
 @given(st.sets(st.integers(29_000_000, 29_000_600)))
@@ -69,12 +69,12 @@ class _Stand:
     """A worker's log over the policy above."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self.told: list[Activity] = []
+        self.told: list[ActiveMinute] = []
         self.subjects = ("", "category:games")  # those of the policy's budget
         self._log, self._catalogue = ActivityLog(self.told.append), catalogue
         self._rulesets = Rulesets(parse_policy(POLICY, None), (), (), catalogue)
 
-    def ask(self, host: str, kind: Kind = Kind.DNS, at: float = NOON) -> list[str]:
+    def ask(self, host: str, kind: RequestKind = RequestKind.DNS, at: float = NOON) -> list[str]:
         """The subjects that were told for one request."""
         device = self._rulesets.device_at("192.168.1.9")
         assert device is not None
@@ -98,10 +98,10 @@ def test_by_dns_a_minute_counts_from_the_second_name_on(catalogue: Catalogue) ->
 
 def test_time_by_topic_is_told_of_people_unless_nothing_may_be_kept(catalogue: Catalogue) -> None:
     def told(policy: bytes, host: str) -> set[str]:
-        rulesets, seen = Rulesets(parse_policy(policy, None), (), (), catalogue), list[Activity]()
+        rulesets, seen = Rulesets(parse_policy(policy, None), (), (), catalogue), list[ActiveMinute]()
         device = rulesets.device_at("192.168.1.9")
         assert device is not None
-        ruleset, request = rulesets.ruleset(device, NOON), Request(device.id, Kind.TUNNEL, host, 443)
+        ruleset, request = rulesets.ruleset(device, NOON), Request(device.id, RequestKind.TUNNEL, host, 443)
         ActivityLog(seen.append).note(ruleset, catalogue, request, decide(ruleset, catalogue, request), NOON)
         return {f"{each.account} {each.subject}".strip() for each in seen}
 
@@ -113,7 +113,7 @@ def test_time_by_topic_is_told_of_people_unless_nothing_may_be_kept(catalogue: C
 
 
 def test_a_page_or_a_tunnel_counts_at_once(catalogue: Catalogue) -> None:
-    assert _Stand(catalogue).ask("en.wikipedia.org", Kind.TUNNEL) == [""]
+    assert _Stand(catalogue).ask("en.wikipedia.org", RequestKind.TUNNEL) == [""]
 
 
 def test_a_game_counts_for_games_from_its_first_name(catalogue: Catalogue) -> None:
@@ -127,7 +127,7 @@ def test_a_game_counts_for_games_from_its_first_name(catalogue: Catalogue) -> No
 )
 def test_what_does_not_count(catalogue: Catalogue, host: str) -> None:
     stand = _Stand(catalogue)
-    assert stand.ask(host, Kind.TUNNEL) == []
+    assert stand.ask(host, RequestKind.TUNNEL) == []
 
 
 def test_background_is_not_what_people_open() -> None:
@@ -141,5 +141,5 @@ def test_a_day_is_that_of_the_clocks_on_the_wall() -> None:
     moment = datetime(2026, 11, 24, 22, 0, tzinfo=zone).timestamp()
     marks = {("person:mia", ""): {int(moment // 3600) - 2: (1 << 60) - 1}}
     (balance,) = [each for each in balances(policy, marks, (), moment) if each.account == "person:mia"]
-    assert (balance.standing.used, balance.standing.left) == (60, 0)
-    assert balance.standing.until == datetime(2026, 11, 25, tzinfo=zone).timestamp()
+    assert (balance.budget_status.used, balance.budget_status.left) == (60, 0)
+    assert balance.budget_status.until == datetime(2026, 11, 25, tzinfo=zone).timestamp()

@@ -14,11 +14,11 @@ import yaml
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.decide import decide
 from hedgerow.policies.explain import explain, find_device, requests_for
-from hedgerow.policies.model import Bonus, Decision, DeviceId, Grant, Kind, Pause, Policy, Sitting, Spent
+from hedgerow.policies.model import Decision, DeviceId, Grant, Pause, Policy, RequestKind, Session
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.times.balances import balances, spent_of
-from hedgerow.policies.times.budget import mark
+from hedgerow.policies.time_model import Bonus, SpentBudget
+from hedgerow.policies.times.budget import balances, mark, spent_budgets
 
 CASES = Path(__file__).parents[1] / "cases"
 
@@ -59,7 +59,7 @@ def _stretch(text: str, policy: Policy) -> range:
     return range(start, end)
 
 
-def _spent(case: dict[str, Any], policy: Policy, at: float) -> tuple[Spent, ...]:
+def _spent(case: dict[str, Any], policy: Policy, at: float) -> tuple[SpentBudget, ...]:
     marks: dict[tuple[str, str], dict[int, int]] = {}
     for entry in case.get("used", ()):
         account = f"device:{entry['device']}" if "device" in entry else f"person:{entry['person']}"
@@ -69,12 +69,12 @@ def _spent(case: dict[str, Any], policy: Policy, at: float) -> tuple[Spent, ...]
         Bonus(str(n), f"person:{each['person']}", each.get("of", ""), int(each["minutes"]), "ana", _instant(each["at"], policy))
         for n, each in enumerate(case.get("bonuses", ()))
     ]
-    return spent_of(balances(policy, marks, given, at))
+    return spent_budgets(balances(policy, marks, given, at))
 
 
-def _sittings(case: dict[str, Any], policy: Policy) -> list[Sitting]:
+def _sittings(case: dict[str, Any], policy: Policy) -> list[Session]:
     return [
-        Sitting(str(n), DeviceId(each["device"]), "ana", _instant(each["starts"], policy),
+        Session(str(n), DeviceId(each["device"]), "ana", _instant(each["starts"], policy),
                 _instant(each["ends"], policy) if "ends" in each else None, each.get("person"), each.get("profile"))
         for n, each in enumerate(case.get("sittings", ()))
     ]  # fmt: skip
@@ -102,7 +102,7 @@ def test_golden_case(topic: dict[str, Any], case: dict[str, Any], catalogue: Cat
         decision = explain(rulesets, catalogue, device, target, at).decision
         for point in ("dns", "tunnel", "http"):
             if expected.startswith(f"{point}: "):
-                request = next(each for each in requests_for(device.id, target) if each.kind is Kind(point))
+                request = next(each for each in requests_for(device.id, target) if each.kind is RequestKind(point))
                 decision = decide(ruleset, catalogue, request)
                 expected = expected.removeprefix(f"{point}: ")
         assert _words(decision) == expected, target

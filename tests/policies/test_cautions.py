@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.policies.cautions import cautions
 from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.review import policy_warnings
 
 NOW = datetime(2026, 12, 20, 12, tzinfo=UTC).timestamp()
 
@@ -66,10 +66,10 @@ NOW = datetime(2026, 12, 20, 12, tzinfo=UTC).timestamp()
     ],
 )
 def test_cautions(text: str, said: list[str]) -> None:
-    assert list(cautions(parse_policy(text.encode(), Path("home.yaml")), NOW)) == said
+    assert list(policy_warnings(parse_policy(text.encode(), Path("home.yaml")), NOW)) == said
 
 
 def test_who_keeps_to_the_starter_lists_is_told_how_few_they_are() -> None:
     few, own = "network: {lists: starter}\n", "lists: [{category: adult, url: 'https://lists.example/adult'}]\n"
-    told = {text: cautions(parse_policy(text.encode(), Path("hedgerow.yaml")), NOW) for text in ("", few, own, few + own)}
+    told = {text: policy_warnings(parse_policy(text.encode(), Path("hedgerow.yaml")), NOW) for text in ("", few, own, few + own)}
     assert [text for text, said in told.items() if any("most adult sites are open" in each for each in said)] == [few]

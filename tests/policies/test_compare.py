@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hedgerow.policies.compare import compare
 from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.review import compare
 
 MIA = "people: {{mia: {{age: 9, devices: [tablet], {}}}}}\ndevices: {{tablet: {{ip: 192.168.1.9}}}}\nnetwork: {{timezone: UTC}}\n"
 

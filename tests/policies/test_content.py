@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.policies.content import ContentRules, blocked_search, combine, is_about_self_harm, plain_words, words_of_search
+from hedgerow.policies.content import ContentRules, blocked_search_term, combine_scopes, is_about_self_harm, plain_words, search_words
 from hedgerow.policies.reading.load import PolicyError, load_policy
 
 
@@ -14,7 +14,7 @@ def loaded(tmp_path: Path, text: str) -> ContentRules:
     (tmp_path / "hedgerow.yaml").write_text(text)
     policy = load_policy(tmp_path / "hedgerow.yaml")
     person = policy.people["mia"]
-    return combine([person.rules.content, policy.household.content, policy.profiles[person.profile].rules.content])
+    return combine_scopes([person.rules.content, policy.household.content, policy.profiles[person.profile].rules.content])
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:
     ],
 )
 def test_searches(url: str, blocked: bool) -> None:
-    assert bool(blocked_search(words_of_search(url, "q"), ("vape pen",))) is blocked
+    assert bool(blocked_search_term(search_words(url, "q"), ("vape pen",))) is blocked
 
 
 @pytest.mark.parametrize(

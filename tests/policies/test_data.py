@@ -11,16 +11,14 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import parse_host, parse_url
 from hedgerow.policies.decide import decide
-from hedgerow.policies.landmarks import Landmarks
-from hedgerow.policies.lifelines import Lifelines
-from hedgerow.policies.model import Device, DeviceId, Kind, Request, Verdict
-from hedgerow.policies.profiles import BUILTIN
+from hedgerow.policies.host_facts import HostFactIndex, Lifelines, Service, Services
+from hedgerow.policies.model import Device, DeviceId, Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.reading.network_settings import COUNTRIES
+from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.safe_search import Engines
-from hedgerow.policies.services import Service, Services
+from hedgerow.policies.safe_search import SearchEngines
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "helplines"
 
@@ -35,12 +33,12 @@ def test_names_mean_one_thing() -> None:
 
 
 def test_hosts_are_canonical() -> None:
-    landmarks = Landmarks.load()
-    assert all(parse_host(host) == host for host in landmarks.by_host)
-    assert all(parse_host(host) == host for host in landmarks.engines.by_host)
-    for service in landmarks.services.by_id.values():
+    host_facts = HostFactIndex.load()
+    assert all(parse_host(host) == host for host in host_facts.by_host)
+    assert all(parse_host(host) == host for host in host_facts.engines.by_host)
+    for service in host_facts.services.by_id.values():
         assert service.domains or service.urls, service.id
-        assert service.part_of is None or service.part_of in landmarks.services.by_id
+        assert service.part_of is None or service.part_of in host_facts.services.by_id
         for url in service.urls:
             canonical = parse_url(f"http://{url}")
             assert canonical is not None
@@ -51,7 +49,7 @@ def test_no_lifeline_opens_a_service_or_an_engine() -> None:
     lifelines = Lifelines.load()
     for host in lifelines.hosts:
         assert "." in host
-        known_hosts = [*Engines.load().by_host, *(domain for service in Services.load().by_id.values() for domain in service.domains)]
+        known_hosts = [*SearchEngines.load().by_host, *(domain for service in Services.load().by_id.values() for domain in service.domains)]
         assert not [known for known in known_hosts if known == host or known.endswith(f".{host}")], host
 
 
@@ -72,11 +70,11 @@ def test_countries() -> None:
 
 def test_every_built_in_profile_lets_every_lifeline_through(catalogue: Catalogue) -> None:
     rulesets = Rulesets(load_policy(None), (), (), catalogue)
-    for profile in BUILTIN:
+    for profile in BUILTIN_PROFILE_NAMES:
         ruleset = rulesets.ruleset(Device(DeviceId(profile), profile), 1_795_521_600.0)
         for host in Lifelines.load().hosts:
-            for kind in Kind:
-                request = Request(DeviceId(profile), kind, f"www.{host}", url=f"https://www.{host}/" if kind is Kind.HTTP else None)
+            for kind in RequestKind:
+                request = Request(DeviceId(profile), kind, f"www.{host}", url=f"https://www.{host}/" if kind is RequestKind.HTTP else None)
                 assert decide(ruleset, catalogue, request).verdict is Verdict.ALLOW
 
 
@@ -94,7 +92,7 @@ def test_no_built_in_profile_blocks_a_helpline_that_others_know(catalogue: Catal
     tenants = {host for host in hosts if any(_is_within(host, service) for service in Services.load().by_id.values())}
     assert len(tenants) < 10
     rulesets = Rulesets(load_policy(None), (), (), catalogue)
-    for profile in BUILTIN:
+    for profile in BUILTIN_PROFILE_NAMES:
         ruleset = rulesets.ruleset(Device(DeviceId(profile), profile), 1_795_521_600.0)
-        decisions = {host: decide(ruleset, catalogue, Request(DeviceId("x"), Kind.DNS, host)) for host in hosts - tenants}
+        decisions = {host: decide(ruleset, catalogue, Request(DeviceId("x"), RequestKind.DNS, host)) for host in hosts - tenants}
         assert not [host for host, decision in decisions.items() if decision.verdict is Verdict.BLOCK]

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.decide import STEPS, YIELDING, decide, is_always_open, open_case
+from hedgerow.policies.decide import LIFTED_BY_ALWAYS, STEPS, build_context, decide, is_always_open
 from hedgerow.policies.explain import explain
-from hedgerow.policies.lifelines import Lifelines
-from hedgerow.policies.model import Device, DeviceId, Grant, Kind, Pause, Policy, Privacy, Reason, Request, Verdict
+from hedgerow.policies.host_facts import Lifelines
+from hedgerow.policies.model import Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import load_policy, parse_policy
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.times.schedule import state_at
@@ -102,9 +102,9 @@ def pauses(draw: st.DrawFn) -> tuple[Pause, ...]:
 
 
 requests = st.builds(
-    lambda host, kind, path: Request(DeviceId("tablet"), kind, host, 443, f"https://{host}{path}" if kind is Kind.HTTP else None),
+    lambda host, kind, path: Request(DeviceId("tablet"), kind, host, 443, f"https://{host}{path}" if kind is RequestKind.HTTP else None),
     hosts,
-    st.sampled_from(Kind),
+    st.sampled_from(RequestKind),
     st.sampled_from(("/", "/shorts/1", "/weapons", "/search?q=1")),
 )
 
@@ -127,15 +127,15 @@ def test_verdicts_fit_the_kind(
     if Lifelines.load().is_lifeline(request_.host):
         assert (decision.verdict, decision.reason) == (Verdict.ALLOW, Reason.LIFELINE)
     elif (closed := ruleset.closed) is not None:
-        is_open = closed.reason in YIELDING and is_always_open(open_case(ruleset, catalogue, request_))
+        is_open = closed.reason in LIFTED_BY_ALWAYS and is_always_open(build_context(ruleset, catalogue, request_))
         assert is_open or (decision.verdict, decision.reason, decision.until) == (Verdict.BLOCK, closed.reason, closed.until)
     match decision.verdict:
         case Verdict.INSPECT:
-            assert request_.kind is Kind.TUNNEL
+            assert request_.kind is RequestKind.TUNNEL
             assert ruleset.trusts_ca
         case Verdict.REWRITE:
-            assert request_.kind in (Kind.DNS, Kind.HTTP)
-            assert bool(decision.target) == (request_.kind is Kind.DNS)
+            assert request_.kind in (RequestKind.DNS, RequestKind.HTTP)
+            assert bool(decision.target) == (request_.kind is RequestKind.DNS)
         case Verdict.BLOCK:
             assert decision.reason is not Reason.DEFAULT
         case Verdict.ALLOW:
@@ -167,11 +167,11 @@ def test_nothing_changes_before_until(
 
 def _in_force(rulesets: Rulesets, device: Device, now: float, given_grants: Iterable[Grant], given_pauses: Iterable[Pause]) -> list[bool]:
     """Which of all that comes and goes with time holds, each by itself."""
-    (party,) = rulesets.parties_of(device, now)
-    schedules = [bedtime for rules in party.layers.values() if (bedtime := rules.bedtime) is not None][:1]
-    schedules += [timed.when for rules in party.layers.values() for timed in rules.schedules]
+    (user,) = rulesets.effective_users_of(device, now)
+    schedules = [bedtime for rules in user.layers.values() if (bedtime := rules.bedtime) is not None][:1]
+    schedules += [timed.when for rules in user.layers.values() for timed in rules.schedules]
     given = [each.starts <= now < (each.ends or float("inf")) for each in (*given_grants, *given_pauses)]
-    return [state_at(each, party.zone, now).active for each in schedules] + given
+    return [state_at(each, user.zone, now).active for each in schedules] + given
 
 
 @RELAXED
@@ -179,7 +179,7 @@ def _in_force(rulesets: Rulesets, device: Device, now: float, given_grants: Iter
 def test_an_unrelated_rule_changes_nothing(catalogue: Catalogue, policy: Policy, host: str, now: float, unrelated: str) -> None:
     extra = parse_policy(f"block: ['{unrelated}']\n".encode(), None).household
     changed = replace(policy, household=extra)
-    for kind in (Kind.DNS, Kind.TUNNEL):
+    for kind in (RequestKind.DNS, RequestKind.TUNNEL):
         request = Request(DeviceId("tablet"), kind, host)
         before, after = (Rulesets(each, (), (), catalogue) for each in (policy, changed))
         assert decide(before.ruleset(_tablet(before), now), catalogue, request) == decide(
@@ -192,7 +192,7 @@ AGES = (5, 10, 14, 16, 30)
 
 @settings(RELAXED, max_examples=400)
 @given(scopes(), scopes(), grants(), pauses(), requests, moments, st.integers(0, len(AGES) - 2))
-@example("allow: [messaging]", "", (), (), Request(DeviceId("tablet"), Kind.DNS, "discord.com"), NOON, 0)
+@example("allow: [messaging]", "", (), (), Request(DeviceId("tablet"), RequestKind.DNS, "discord.com"), NOON, 0)
 def test_a_stricter_age_never_allows_more(
     catalogue: Catalogue, person: str, device: str, given_grants: tuple[Grant, ...], given_pauses: tuple[Pause, ...], request_: Request,
     now: float, younger: int,
@@ -255,4 +255,4 @@ def test_a_tunnel_to_a_blocked_host_is_blocked_where_it_could_be_inspected(catal
     rulesets = Rulesets(policy, (), (), catalogue)
     ruleset = rulesets.ruleset(_tablet(rulesets), NOON)
     for host, verdict in (("adult.example", Verdict.BLOCK), ("mixed.example", Verdict.INSPECT), ("en.wikipedia.org", Verdict.ALLOW)):
-        assert decide(ruleset, catalogue, Request(DeviceId("pc"), Kind.TUNNEL, host)).verdict is verdict
+        assert decide(ruleset, catalogue, Request(DeviceId("pc"), RequestKind.TUNNEL, host)).verdict is verdict

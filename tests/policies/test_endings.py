@@ -8,12 +8,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.expiry import told, upcoming_ends
 from hedgerow.policies.model import DeviceId, Pause
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.times.balances import balances, spent_of
-from hedgerow.policies.times.budget import mark
-from hedgerow.policies.times.endings import endings_of, told
+from hedgerow.policies.times.budget import balances, mark, spent_budgets
 
 POLICY = b"""
 network: {timezone: Europe/Lisbon}
@@ -39,11 +38,11 @@ def _told(catalogue: Catalogue, clock: str, *, used: int = 0, games: int = 0, pa
     for subject, minutes in (("", used), ("category:games", games)):
         for minute in range(minutes):
             mark(marks.setdefault(("person:mia", subject), {}), morning + minute)
-    standing = balances(policy, marks, (), now)
-    rulesets = Rulesets(policy, (), pauses, catalogue, spent_of(standing))
+    budget_status = balances(policy, marks, (), now)
+    rulesets = Rulesets(policy, (), pauses, catalogue, spent_budgets(budget_status))
     device = rulesets.device_at("192.168.1.9")
     assert device is not None
-    return [told(ending) for ending in endings_of(rulesets, device, standing, now)]
+    return [told(ending) for ending in upcoming_ends(rulesets, device, budget_status, now)]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.explain import Explanation, explain, find_device, requests_for
-from hedgerow.policies.model import DeviceId, Kind, Verdict
+from hedgerow.policies.model import DeviceId, RequestKind, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 
@@ -73,14 +73,18 @@ def test_a_schedule_is_named(catalogue: Catalogue) -> None:
 
 
 def test_the_points_that_a_url_passes(catalogue: Catalogue) -> None:
-    def points(device: str, url: str) -> list[tuple[Kind, Verdict]]:
+    def points(device: str, url: str) -> list[tuple[RequestKind, Verdict]]:
         return [(point.request.kind, point.decision.verdict) for point in _explain(catalogue, device, url).points]
 
     shorts = "https://clips.example/shorts/1"
-    assert points("pc", shorts) == [(Kind.DNS, Verdict.ALLOW), (Kind.TUNNEL, Verdict.INSPECT), (Kind.HTTP, Verdict.BLOCK)]
-    assert points("tablet", shorts) == [(Kind.DNS, Verdict.ALLOW), (Kind.TUNNEL, Verdict.ALLOW)]
-    assert points("tablet", shorts.replace("https", "http")) == [(Kind.DNS, Verdict.ALLOW), (Kind.HTTP, Verdict.BLOCK)]
-    assert points("pc", "https://tv.example/") == [(Kind.DNS, Verdict.BLOCK)]
+    assert points("pc", shorts) == [
+        (RequestKind.DNS, Verdict.ALLOW),
+        (RequestKind.TUNNEL, Verdict.INSPECT),
+        (RequestKind.HTTP, Verdict.BLOCK),
+    ]
+    assert points("tablet", shorts) == [(RequestKind.DNS, Verdict.ALLOW), (RequestKind.TUNNEL, Verdict.ALLOW)]
+    assert points("tablet", shorts.replace("https", "http")) == [(RequestKind.DNS, Verdict.ALLOW), (RequestKind.HTTP, Verdict.BLOCK)]
+    assert points("pc", "https://tv.example/") == [(RequestKind.DNS, Verdict.BLOCK)]
 
 
 def test_devices_are_found_by_name_address_and_mac(catalogue: Catalogue) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import Source
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.model import DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 
@@ -83,7 +83,7 @@ def ruleset_of(rulesets: Rulesets, device: str) -> Ruleset:
 def test_a_rule_holds_for_the_type_and_the_client_that_it_names(
     catalogue: Catalogue, rulesets: Rulesets, device: str, host: str, dns_type: str, line: int | None
 ) -> None:
-    request = Request(DeviceId(device), Kind.DNS, host, dns_type=dns_type)
+    request = Request(DeviceId(device), RequestKind.DNS, host, dns_type=dns_type)
     decision = decide(ruleset_of(rulesets, device), catalogue, request)
     if line is None:
         assert decision.verdict is Verdict.ALLOW
@@ -103,7 +103,7 @@ def test_rules_about_clients_keep_devices_apart(catalogue: Catalogue, rulesets: 
 
 def test_an_address_is_blocked_by_the_list_that_holds_it(catalogue: Catalogue, rulesets: Rulesets) -> None:
     def rule(host: str) -> Origin | None:
-        decision = decide(ruleset_of(rulesets, "laptop"), catalogue, Request(DeviceId("laptop"), Kind.DNS, host))
+        decision = decide(ruleset_of(rulesets, "laptop"), catalogue, Request(DeviceId("laptop"), RequestKind.DNS, host))
         return decision.rule if decision.verdict is Verdict.BLOCK and decision.what == "malware" else None
 
     assert catalogue.has_addresses
@@ -114,7 +114,7 @@ def test_an_address_is_blocked_by_the_list_that_holds_it(catalogue: Catalogue, r
 
 def test_what_no_list_has_costs_nothing(tmp_path: Path) -> None:
     found = compiled(tmp_path, {"games": ("adblock", "||games.example^\n||x.example/ads?client=$script\n")})
-    assert (found.has_addresses, found.has_asker_rules, found.tells_clients) == (False, False, False)
+    assert (found.has_addresses, found.has_dns_rules, found.tells_clients) == (False, False, False)
 
 
 def test_a_list_of_the_owner_may_answer_with_another_address(catalogue: Catalogue, rulesets: Rulesets) -> None:
@@ -122,16 +122,16 @@ def test_a_list_of_the_owner_may_answer_with_another_address(catalogue: Catalogu
         decision = decide(ruleset_of(rulesets, device), catalogue, request)
         return decision.verdict, decision.target
 
-    question = Request(DeviceId("tablet"), Kind.DNS, "www.moved.example", dns_type="A")
+    question = Request(DeviceId("tablet"), RequestKind.DNS, "www.moved.example", dns_type="A")
     assert verdict("tablet", question) == (Verdict.REWRITE, "192.0.2.7")
     assert verdict("laptop", question) == (Verdict.ALLOW, "")  # dating is open to adults
-    assert verdict("tablet", Request(DeviceId("tablet"), Kind.TUNNEL, "moved.example", 443)) == (Verdict.ALLOW, "")
+    assert verdict("tablet", Request(DeviceId("tablet"), RequestKind.TUNNEL, "moved.example", 443)) == (Verdict.ALLOW, "")
 
 
 def test_a_rule_about_a_client_holds_at_the_proxy_too(catalogue: Catalogue, rulesets: Rulesets) -> None:
     for device, verdict in (("tablet", Verdict.BLOCK), ("console", Verdict.ALLOW)):
         for request in (
-            Request(DeviceId(device), Kind.TUNNEL, "kid.example"),
-            Request(DeviceId(device), Kind.HTTP, "kid.example", url="http://kid.example/a"),
+            Request(DeviceId(device), RequestKind.TUNNEL, "kid.example"),
+            Request(DeviceId(device), RequestKind.HTTP, "kid.example", url="http://kid.example/a"),
         ):
             assert decide(ruleset_of(rulesets, device), catalogue, request).verdict is verdict

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from hedgerow.blocklists.rules import Problem
-from hedgerow.policies.model import Policy, Privacy, SafeSearch, Span, TargetKind
+from hedgerow.policies.model import Policy, Privacy, SafeSearch, TargetKind
 from hedgerow.policies.network import LOCAL_NETWORKS
-from hedgerow.policies.profiles import BUILTIN
 from hedgerow.policies.reading.load import PolicyError, load_policy, parse_policy
+from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.reading.schema import RawDevice, RawList, RawNetwork, RawPerson, RawPolicy
+from hedgerow.policies.time_model import Span
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
@@ -27,7 +28,7 @@ def test_an_empty_file_is_a_safe_network(tmp_path: Path) -> None:
         assert policy.network.lan == LOCAL_NETWORKS
         assert policy.network.ports == (80, 443)
         assert policy.network.reachable == ()
-        assert tuple(policy.profiles) == BUILTIN
+        assert tuple(policy.profiles) == BUILTIN_PROFILE_NAMES
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.compile import compile_generation
-from hedgerow.blocklists.seals import seal
+from hedgerow.blocklists.compiler import compile_generation
+from hedgerow.blocklists.formats.sealed import hash_expression
 from hedgerow.blocklists.sources import Source
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import DeviceId, Kind, Observation, Reason, Request, Verdict
-from hedgerow.policies.observe import observe
+from hedgerow.policies.model import DeviceId, Observation, Reason, Request, RequestKind, Verdict
+from hedgerow.policies.privacy import observe
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 
@@ -25,7 +25,7 @@ def _observed(catalogue: Catalogue, privacy: str, host: str, url: str | None = N
     device = rulesets.device_at("192.168.1.9")
     assert device is not None
     ruleset = rulesets.ruleset(device, NOON)
-    request = Request(DeviceId("x"), Kind.HTTP if url else Kind.DNS, host, url=url)
+    request = Request(DeviceId("x"), RequestKind.HTTP if url else RequestKind.DNS, host, url=url)
     return observe(ruleset, request, decide(ruleset, catalogue, request), NOON, 3)
 
 
@@ -75,7 +75,7 @@ def test_a_search_for_ways_to_hurt_oneself_is_never_remembered(catalogue: Catalo
 
 def test_of_illegal_material_nothing_is_written_that_leads_to_it(tmp_path: Path) -> None:
     """Also for an adult, whose everything may be remembered: the category is, the place is not."""
-    (tmp_path / "sealed.txt").write_text(seal("some.example/album/") + "\n" + seal("whole.example/") + "\n")
+    (tmp_path / "sealed.txt").write_text(hash_expression("some.example/album/") + "\n" + hash_expression("whole.example/") + "\n")
     compile_generation([Source("hotline", "illegal", tmp_path / "sealed.txt")], tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")
     policy = parse_policy(b"people: {ann: {profile: adult, devices: [192.168.1.9], privacy: full}}", None)
@@ -84,7 +84,7 @@ def test_of_illegal_material_nothing_is_written_that_leads_to_it(tmp_path: Path)
     assert device is not None
     ruleset = rulesets.ruleset(device, NOON)
     for host, url in (("some.example", "http://some.example/album/1.jpg"), ("whole.example", None)):
-        request = Request(DeviceId("x"), Kind.HTTP if url else Kind.DNS, host, url=url)
+        request = Request(DeviceId("x"), RequestKind.HTTP if url else RequestKind.DNS, host, url=url)
         decision = decide(ruleset, catalogue, request)
         assert (decision.verdict, decision.what) == (Verdict.BLOCK, "illegal")
         seen = observe(ruleset, request, decision, NOON)
@@ -92,7 +92,7 @@ def test_of_illegal_material_nothing_is_written_that_leads_to_it(tmp_path: Path)
         assert (seen.what, seen.host, seen.url) == ("illegal", "", "")
         assert host not in repr(decision)
         assert host not in repr(seen)
-    allowed = Request(DeviceId("x"), Kind.HTTP, "some.example", url="http://some.example/")
+    allowed = Request(DeviceId("x"), RequestKind.HTTP, "some.example", url="http://some.example/")
     assert decide(ruleset, catalogue, allowed).verdict is Verdict.ALLOW
 
 
@@ -106,7 +106,7 @@ def test_a_list_may_except_pages_of_a_host_that_it_blocks(tmp_path: Path) -> Non
     ruleset = rulesets.ruleset(device, NOON)
 
     def verdict(path: str) -> Verdict:
-        request = Request(DeviceId("x"), Kind.HTTP, "mixed.example", url=f"http://mixed.example{path}")
+        request = Request(DeviceId("x"), RequestKind.HTTP, "mixed.example", url=f"http://mixed.example{path}")
         return decide(ruleset, catalogue, request).verdict
 
     assert (verdict("/good/1"), verdict("/bad/1")) == (Verdict.ALLOW, Verdict.BLOCK)

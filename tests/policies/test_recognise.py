@@ -8,7 +8,7 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import Device, DeviceId, Grant, Kind, Pause, Policy, Reason, Request, Verdict
+from hedgerow.policies.model import Device, DeviceId, Grant, Pause, Policy, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
 
@@ -121,8 +121,8 @@ def test_a_host_name_gives_nothing_that_an_unknown_device_has_not(catalogue: Cat
         assert bearer is not None
         before, after = plain.ruleset(without, now), claiming.ruleset(bearer, now)
         for host in HOSTS:
-            for kind in (Kind.DNS, Kind.TUNNEL, Kind.HTTP):
-                request = Request(STRANGER, kind, host, url=f"http://{host}/safe" if kind is Kind.HTTP else None)
+            for kind in (RequestKind.DNS, RequestKind.TUNNEL, RequestKind.HTTP):
+                request = Request(STRANGER, kind, host, url=f"http://{host}/safe" if kind is RequestKind.HTTP else None)
                 was, will = decide(before, catalogue, request), decide(after, catalogue, request)
                 assert was.verdict is not Verdict.BLOCK or will.verdict is Verdict.BLOCK, (host, kind, was, will)
                 assert was.verdict is not Verdict.REWRITE or will.verdict is not Verdict.ALLOW, (host, kind, was, will)
@@ -133,7 +133,9 @@ def test_a_host_name_restricts(catalogue: Catalogue) -> None:
     found = Rulesets(policy, (), (), catalogue, names=NAMES).device_at("192.168.1.20", "02:00:00:00:00:0a")
     assert found is not None
     rulesets = Rulesets(policy, (), (), catalogue, names=NAMES)
-    decision = decide(rulesets.ruleset(found, NOON), catalogue, Request(found.id, Kind.DNS, "gambling.example"))
+    decision = decide(rulesets.ruleset(found, NOON), catalogue, Request(found.id, RequestKind.DNS, "gambling.example"))
     assert (decision.verdict, decision.reason) == (Verdict.BLOCK, Reason.CATEGORY)
     unknown = Device(found.id, "adult", known=False)
-    assert decide(rulesets.ruleset(unknown, NOON), catalogue, Request(found.id, Kind.DNS, "gambling.example")).verdict is Verdict.ALLOW
+    assert (
+        decide(rulesets.ruleset(unknown, NOON), catalogue, Request(found.id, RequestKind.DNS, "gambling.example")).verdict is Verdict.ALLOW
+    )

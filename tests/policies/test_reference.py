@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 import yaml
+from policy_reference import POLICY_FILE, SCHEMA_FILE, profiles_table, schema_json, with_table
 
-from hedgerow.policies.profiles import BUILTIN, builtin_profiles
 from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES, builtin_profiles
 from hedgerow.policies.reading.schema import RawPolicy, RawRules
-from hedgerow.policies.reference import POLICY_FILE, SCHEMA_FILE, profiles_table, schema_json, with_table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 
 def test_the_schema_is_of_now() -> None:
-    assert (DOCS / SCHEMA_FILE).read_text(encoding="utf-8") == schema_json(), "run: python -m hedgerow.policies.reference docs"
+    assert (DOCS / SCHEMA_FILE).read_text(encoding="utf-8") == schema_json(), "run: python tools/policy_reference.py docs"
 
 
 def test_the_table_of_profiles_is_of_now() -> None:
     document = (DOCS / POLICY_FILE).read_text(encoding="utf-8")
-    assert document == with_table(document), "run: python -m hedgerow.policies.reference docs"
+    assert document == with_table(document), "run: python tools/policy_reference.py docs"
     with pytest.raises(ValueError, match="no place for the table"):
         with_table("no marks")
 
@@ -33,9 +33,9 @@ def test_the_table_of_profiles_is_of_now() -> None:
 def test_the_table_names_what_every_profile_blocks() -> None:
     table = profiles_table()
     rows = {cells[0].removesuffix(" (service)"): cells[1:] for line in table.splitlines() if (cells := line.strip("| ").split(" | "))}
-    for number, name in enumerate(BUILTIN):
+    for number, name in enumerate(BUILTIN_PROFILE_NAMES):
         blocked = {target.name for target in builtin_profiles()[name].rules.block}
-        assert {row for row, cells in rows.items() if len(cells) == len(BUILTIN) and cells[number] == "blocked"} == blocked
+        assert {row for row, cells in rows.items() if len(cells) == len(BUILTIN_PROFILE_NAMES) and cells[number] == "blocked"} == blocked
 
 
 def test_the_schema_knows_every_key() -> None:

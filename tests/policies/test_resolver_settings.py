@@ -8,9 +8,9 @@ import pytest
 from pydantic import TypeAdapter
 
 from hedgerow.policies.model import Policy
+from hedgerow.policies.network import BlockedAnswer, DnssecMode, ForwardZone, LocalRecord, QueryLimit, ResolverSettings, UpstreamStrategy
 from hedgerow.policies.reading.load import parse_policy
-from hedgerow.policies.reading.resolving import reverse_zones
-from hedgerow.policies.resolver_settings import BlockedAnswer, Dnssec, Forward, LocalRecord, QueryLimit, ResolverSettings, Strategy
+from hedgerow.policies.reading.network_settings import reverse_zones
 
 FULL = b"""network:
   upstream: [tls://dns.quad9.net]
@@ -31,10 +31,10 @@ def test_all_of_it_is_read_and_survives_the_journey_to_a_worker() -> None:
     assert policy.network.resolver == ResolverSettings(
         BlockedAnswer.PAGE,
         ("192.168.1.2",),
-        Strategy.FASTEST,
-        (Forward("lan", ("192.168.1.1",)), Forward("1.168.192.in-addr.arpa", ("192.168.1.1", "tcp://192.168.1.2"))),
+        UpstreamStrategy.FASTEST,
+        (ForwardZone("lan", ("192.168.1.1",)), ForwardZone("1.168.192.in-addr.arpa", ("192.168.1.1", "tcp://192.168.1.2"))),
         (LocalRecord("nas.lan", ("192.168.1.5", "fd00::5")),),
-        Dnssec.VALIDATE,
+        DnssecMode.VALIDATE,
         QueryLimit(50, 0, (ip_network("192.168.1.9"),)),
         ("192.168.1.3", "fd00::3"),
         ip_network("203.0.113.0/24"),

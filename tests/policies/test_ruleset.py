@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies import recognise
+from hedgerow.policies import identity
 from hedgerow.policies import ruleset as ruleset_module
 from hedgerow.policies.model import Device, DeviceId, Grant, Pause, Privacy, SafeSearch
 from hedgerow.policies.reading.load import parse_policy
@@ -99,12 +99,12 @@ def test_a_grant_to_come_is_a_boundary_of_whom_it_concerns(catalogue: Catalogue)
 
 
 def test_memory_is_bounded(catalogue: Catalogue, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(ruleset_module, "MAX_REMEMBERED", 100)
-    monkeypatch.setattr(recognise, "MAX_REMEMBERED", 100)
+    monkeypatch.setattr(ruleset_module, "MAX_CACHED_DEVICES", 100)
+    monkeypatch.setattr(identity, "MAX_CACHED_DEVICES", 100)
     rulesets = _rulesets(catalogue)
     for n in range(1000):
         rulesets.ruleset(_at(rulesets, f"fd12:3456::{n:x}"), NOON)
-    assert len(rulesets._recogniser.known) <= 100
+    assert len(rulesets._lookup.known) <= 100
     assert len(rulesets._held) <= 100
     tablet = _at(rulesets, "192.168.1.9")
     ids = set()

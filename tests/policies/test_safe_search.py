@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.policies.model import SafeSearch
-from hedgerow.policies.safe_search import Engines, apply_safe_search
+from hedgerow.policies.safe_search import SearchEngines, apply_safe_search
 
-ENGINES = Engines.load()
+ENGINES = SearchEngines.load()
 
 
 @pytest.mark.parametrize(

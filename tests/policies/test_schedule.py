@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.rules import Origin
-from hedgerow.policies.model import Schedule, Span
-from hedgerow.policies.times.days import NIGHT_GROUPS, parse_days
-from hedgerow.policies.times.schedule import night_stretch, parse_clock, parse_interval, state_at
+from hedgerow.policies.time_model import Schedule, Span
+from hedgerow.policies.times.schedule import NIGHT_GROUPS, night_interval, parse_clock, parse_days, parse_interval, state_at
 
 ZONES = (
     "UTC",
@@ -117,7 +116,7 @@ def test_never_and_always() -> None:
     ],
 )
 def test_nights_on_which_clocks_change(zone: str, evening: datetime, hours: float) -> None:
-    bedtime = Schedule(tuple(Span(day, *night_stretch(*parse_interval("20:30-07:00"))) for day in range(7)), Origin("test"))
+    bedtime = Schedule(tuple(Span(day, *night_interval(*parse_interval("20:30-07:00"))) for day in range(7)), Origin("test"))
     start = evening.replace(tzinfo=ZoneInfo(zone)).timestamp()
     assert state_at(bedtime, ZoneInfo(zone), start - 1).until == start
     state = state_at(bedtime, ZoneInfo(zone), start)

@@ -8,10 +8,10 @@ import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import DeviceId, Kind, Request, Verdict
+from hedgerow.policies.host_facts import Service, Services
+from hedgerow.policies.model import DeviceId, Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.policies.services import Service, Services
 
 SERVICES = Services.load().by_id
 # What cannot be given back without opening the whole of the service: the shop, the network that one also signs in by.
@@ -27,7 +27,7 @@ def _closed(catalogue: Catalogue, rules: str, names: Iterator[str] | tuple[str, 
     device = rulesets.device_at("192.168.1.9")
     assert device is not None
     ruleset = rulesets.ruleset(device, 0.0)
-    requests = (Request(DeviceId("a"), Kind.DNS, name) for name in names)
+    requests = (Request(DeviceId("a"), RequestKind.DNS, name) for name in names)
     return {each.host for each in requests if decide(ruleset, catalogue, each).verdict is Verdict.BLOCK}
 
 

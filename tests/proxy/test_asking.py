@@ -7,20 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.policies.model import DeviceId
-from hedgerow.proxy.asking import (
-    MAX_FORM,
+from hedgerow.proxy.page_forms import (
+    MAX_FORM_BYTES,
     TICKET_LIFETIME,
-    AskLimit,
+    AttemptLimiter,
+    accepts_conduct,
     accepts_ticket,
     host_of_url,
     is_from_same_origin,
     is_navigation,
     issue_ticket,
-    read_code,
-    read_form,
+    parse_ask_form,
+    parse_code,
+    parse_poll_count,
     read_ticket,
-    read_times,
-    says_yes,
 )
 from hedgerow.proxy.pages.block_page import NOTE_LIMIT
 
@@ -56,24 +56,24 @@ def test_same_origin(fields: dict[str, str], expected: bool) -> None:
         (b"url=javascript%3Aalert(1)", "fallback", ""),
         (b"note=a%0D%0Ab%00c%E2%80%AEd", "fallback", "a b c d"),
         (b"note=" + b"x" * 1000, "fallback", "x" * NOTE_LIMIT),
-        (b"note=" + b"x" * (MAX_FORM + 1), "fallback", ""),
+        (b"note=" + b"x" * (MAX_FORM_BYTES + 1), "fallback", ""),
         (b"\xff\xfe", "fallback", ""),
         (b"", "fallback", ""),
     ],
 )
 def test_forms(body: bytes, url: str, note: str) -> None:
-    assert read_form(body, "a.example", "fallback") == (url, note)
+    assert parse_ask_form(body, "a.example", "fallback") == (url, note)
 
 
 @given(st.binary(max_size=400))
 def test_no_form_fails(body: bytes) -> None:
-    url, note = read_form(body, "a.example", "fallback")
+    url, note = parse_ask_form(body, "a.example", "fallback")
     assert url == "fallback" or host_of_url(url) == "a.example"
     assert len(note) <= NOTE_LIMIT
 
 
 def test_a_device_may_ask_so_often() -> None:
-    limit = AskLimit(count=2, seconds=60)
+    limit = AttemptLimiter(count=2, seconds=60)
     mia, tom = DeviceId("mia"), DeviceId("tom")
     assert [limit.allows(mia, now) for now in (0, 1, 2, 59.9)] == [True, True, False, False]
     assert limit.allows(tom, 2)
@@ -82,7 +82,7 @@ def test_a_device_may_ask_so_often() -> None:
 
 
 def test_the_memory_of_askers_is_bounded() -> None:
-    limit = AskLimit(devices=10)
+    limit = AttemptLimiter(devices=10)
     for number in range(100):
         limit.allows(DeviceId(str(number)), 0.0)
     assert len(limit._asked) == 10
@@ -90,13 +90,13 @@ def test_the_memory_of_askers_is_bounded() -> None:
 
 def test_a_form_with_too_many_fields_is_none_of_ours() -> None:
     body = b"url=https://a.example/x&code=123&accept=yes&times=1&" + b"&".join(b"x%d=1" % number for number in range(20))
-    assert read_form(body, "a.example", "https://a.example/") == ("https://a.example/", "")
-    assert (read_code(body), says_yes(body), read_times(body.decode())) == ("", False, 9999)
+    assert parse_ask_form(body, "a.example", "https://a.example/") == ("https://a.example/", "")
+    assert (parse_code(body), accepts_conduct(body), parse_poll_count(body.decode())) == ("", False, 9999)
 
 
 @given(st.binary(max_size=200))
 def test_no_form_upsets_any_reader(body: bytes) -> None:
-    read_code(body), says_yes(body), read_times(body.decode("latin-1"))
+    parse_code(body), accepts_conduct(body), parse_poll_count(body.decode("latin-1"))
 
 
 def test_a_ticket_is_for_one_host_one_device_and_some_hours() -> None:

@@ -11,13 +11,19 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from hedgerow.proxy.authority import AuthorityError, ensure_authority, load_authority, rotate_authority
-from hedgerow.proxy.certificate_files import CertificateForm, certificate_file
+from hedgerow.proxy.certificate_authority import (
+    CertificateAuthorityError,
+    CertificateFormat,
+    ensure_ca,
+    export_certificate,
+    load_ca,
+    rotate_ca,
+)
 
 
 def test_is_made_once_and_kept(tmp_path: Path) -> None:
-    first = ensure_authority(tmp_path / "ca")
-    assert ensure_authority(tmp_path / "ca").fingerprint == first.fingerprint
+    first = ensure_ca(tmp_path / "ca")
+    assert ensure_ca(tmp_path / "ca").fingerprint == first.fingerprint
     files = list((tmp_path / "ca").iterdir())
     assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600]
     assert first.certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
@@ -27,12 +33,12 @@ def test_is_made_once_and_kept(tmp_path: Path) -> None:
 
 def test_many_starts_at_once_make_one(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        prints = {found.fingerprint for found in pool.map(lambda _: ensure_authority(tmp_path / "ca"), range(16))}
+        prints = {found.fingerprint for found in pool.map(lambda _: ensure_ca(tmp_path / "ca"), range(16))}
     assert len(prints) == 1
 
 
 def test_openssl_reads_it(tmp_path: Path) -> None:
-    authority = ensure_authority(tmp_path / "ca")
+    authority = ensure_ca(tmp_path / "ca")
     (tmp_path / "cert.pem").write_bytes(authority.pem)
     command = ["openssl", "x509", "-in", str(tmp_path / "cert.pem"), "-noout", "-fingerprint", "-sha256", "-subject"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -42,30 +48,30 @@ def test_openssl_reads_it(tmp_path: Path) -> None:
 
 def test_what_was_tampered_with_is_refused(tmp_path: Path) -> None:
     directory = tmp_path / "ca"
-    ensure_authority(directory)
-    other = ensure_authority(tmp_path / "other")
+    ensure_ca(directory)
+    other = ensure_ca(tmp_path / "other")
     path = directory / "hedgerow-ca.pem"
     good = path.read_bytes()
     path.chmod(0o644)
-    with pytest.raises(AuthorityError, match="can be read by others"):
-        load_authority(directory)
+    with pytest.raises(CertificateAuthorityError, match="can be read by others"):
+        load_ca(directory)
     path.chmod(0o600)
     path.write_bytes(b"nothing")
-    with pytest.raises(AuthorityError, match="is not a key and a certificate"):
-        load_authority(directory)
+    with pytest.raises(CertificateAuthorityError, match="is not a key and a certificate"):
+        load_ca(directory)
     path.write_bytes(good.partition(b"-----BEGIN CERTIFICATE")[0] + other.pem)
-    with pytest.raises(AuthorityError, match="does not belong"):
-        load_authority(directory)
+    with pytest.raises(CertificateAuthorityError, match="does not belong"):
+        load_ca(directory)
 
 
 # Rotation.
 
 
 def test_rotation_puts_another_in_place_and_forgets_the_old_key(tmp_path: Path) -> None:
-    first = ensure_authority(tmp_path)
-    old, new = rotate_authority(tmp_path)
+    first = ensure_ca(tmp_path)
+    old, new = rotate_ca(tmp_path)
     assert old.fingerprint == first.fingerprint != new.fingerprint
-    assert ensure_authority(tmp_path).fingerprint == load_authority(tmp_path).fingerprint == new.fingerprint
+    assert ensure_ca(tmp_path).fingerprint == load_ca(tmp_path).fingerprint == new.fingerprint
     assert old.name != new.name  # so that people can tell them apart on a device
     kept = {path.name: path for path in tmp_path.iterdir()}
     assert stat.S_IMODE(kept.pop("hedgerow-ca.pem").stat().st_mode) == 0o600
@@ -74,39 +80,39 @@ def test_rotation_puts_another_in_place_and_forgets_the_old_key(tmp_path: Path) 
 
 def test_there_is_nothing_to_rotate_in_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(OSError):
-        rotate_authority(tmp_path)
+        rotate_ca(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 # Forms.
 
 
-@pytest.mark.parametrize("form", CertificateForm)
-def test_no_form_holds_the_key(tmp_path: Path, form: CertificateForm) -> None:
-    authority = ensure_authority(tmp_path)
-    data = certificate_file(authority, form).data
+@pytest.mark.parametrize("form", CertificateFormat)
+def test_no_form_holds_the_key(tmp_path: Path, form: CertificateFormat) -> None:
+    authority = ensure_ca(tmp_path)
+    data = export_certificate(authority, form).data
     scalar = authority.key.private_numbers().private_value.to_bytes(32, "big")
     assert b"PRIVATE" not in data
     assert scalar not in data
 
 
 def test_apple_gets_a_profile_with_the_root_certificate(tmp_path: Path) -> None:
-    authority = ensure_authority(tmp_path)
-    file = certificate_file(authority, CertificateForm.MOBILECONFIG)
+    authority = ensure_ca(tmp_path)
+    file = export_certificate(authority, CertificateFormat.MOBILECONFIG)
     assert (file.name, file.content_type) == ("hedgerow-ca.mobileconfig", "application/x-apple-aspen-config")
     profile = plistlib.loads(file.data)
     (payload,) = profile["PayloadContent"]
     assert (profile["PayloadType"], payload["PayloadType"]) == ("Configuration", "com.apple.security.root")
     assert x509.load_der_x509_certificate(payload["PayloadContent"]) == authority.certificate
-    assert certificate_file(authority, CertificateForm.MOBILECONFIG) == file  # the same certificate is the same profile
+    assert export_certificate(authority, CertificateFormat.MOBILECONFIG) == file  # the same certificate is the same profile
     assert (
-        plistlib.loads(certificate_file(rotate_authority(tmp_path)[1], CertificateForm.MOBILECONFIG).data)["PayloadUUID"]
+        plistlib.loads(export_certificate(rotate_ca(tmp_path)[1], CertificateFormat.MOBILECONFIG).data)["PayloadUUID"]
         != profile["PayloadUUID"]
     )
 
 
 def test_openssl_reads_der(tmp_path: Path) -> None:
-    authority = ensure_authority(tmp_path / "ca")
-    (tmp_path / "cert.crt").write_bytes(certificate_file(authority, CertificateForm.DER).data)
+    authority = ensure_ca(tmp_path / "ca")
+    (tmp_path / "cert.crt").write_bytes(export_certificate(authority, CertificateFormat.DER).data)
     command = ["openssl", "x509", "-inform", "der", "-in", str(tmp_path / "cert.crt"), "-noout", "-fingerprint", "-sha256"]
     assert authority.fingerprint in subprocess.run(command, capture_output=True, text=True, check=True).stdout

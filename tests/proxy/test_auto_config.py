@@ -10,8 +10,8 @@ import pytest
 from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.gate.auto_config import auto_config
 from hedgerow.proxy.http_head import Authority
+from hedgerow.proxy.pac import pac_response
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -43,7 +43,7 @@ def test_it_names_the_proxy_as_the_client_reached_it(stand: Stand, path: str, ho
     head, body = ask(stand, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(), address)
     assert head.startswith(b"HTTP/1.1 200 ")
     assert b"Content-Type: application/x-ns-proxy-autoconfig" in head
-    assert body == auto_config(Authority(*_split(named))).body
+    assert body == pac_response(Authority(*_split(named))).body
     assert f'return "PROXY {named}";\n}}\n'.encode() in body  # and nothing after it
 
 

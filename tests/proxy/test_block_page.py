@@ -18,16 +18,15 @@ from hypothesis import strategies as st
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import FILE_KINDS
-from hedgerow.policies.decide import HIDDEN_NAME, IP_ADDRESS
-from hedgerow.policies.languages import LANGUAGES
-from hedgerow.policies.lifelines import INTERNATIONAL, Lifelines
+from hedgerow.policies.decide import HIDDEN_HOST, IP_ADDRESS
+from hedgerow.policies.host_facts import INTERNATIONAL, Lifelines
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Verdict
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
-from hedgerow.proxy.pages.answer import Answer, Form, form_of
-from hedgerow.proxy.pages.block_page import ASK_PATH, BlockPage
-from hedgerow.proxy.pages.help_lines import choose_lines
-from hedgerow.proxy.pages.wording import PAGES, Reader, choose_language
+from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.proxy.pages.block_page import ASK_PATH, BlockPage, choose_helplines
+from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_form
+from hedgerow.proxy.pages.translations import PAGES, PageReader, choose_language
 
 NOW = 1_790_000_000.0  # Monday, 21 September 2026, 15:13:20 in Lisbon
 PAGE = BlockPage.load("PT", "Europe/Lisbon")
@@ -84,7 +83,7 @@ def test_what_why_and_until_when() -> None:
 def test_the_note_of_a_rule_is_told_to_whom_it_is_about() -> None:
     noted = replace(decision(Reason.SERVICE, "roblox", NOW + 60), note="we agreed on a <b>break</b>")
     for language, label in {"en": "Note", "de": "Notiz", "fr": "Note", "es": "Nota", "pt": "Nota", "pt-BR": "Observação"}.items():
-        answer = PAGE.blocked(noted, "roblox.com", "http://roblox.com/", NOW, Form.PAGE, Reader(language))
+        answer = PAGE.blocked(noted, "roblox.com", "http://roblox.com/", NOW, ResponseForm.PAGE, PageReader(language))
         assert f"<dt>{label}</dt><dd>we agreed on a &lt;b&gt;break&lt;/b&gt;</dd>" in answer.body.decode()
     assert "<dt>Note" not in page(replace(noted, note=""))
 
@@ -111,9 +110,9 @@ def test_a_pause_without_an_end_is_over_when_somebody_says_so() -> None:
         "pt": "alguém terminar a pausa",
         "pt-BR": "alguém encerrar a pausa",
     }.items():
-        told = Text(PAGE.blocked(paused, "a.example", "", NOW, Form.PAGE, Reader(language)).body.decode()).text
-        assert end in told
-        assert "pause by" not in told, "in words of the language"
+        short_page = Text(PAGE.blocked(paused, "a.example", "", NOW, ResponseForm.PAGE, PageReader(language)).body.decode()).text
+        assert end in short_page
+        assert "pause by" not in short_page, "in words of the language"
 
 
 def test_a_page_says_how_heavy_it_is_and_a_file_what_it_is() -> None:
@@ -121,7 +120,8 @@ def test_a_page_says_how_heavy_it_is_and_a_file_what_it_is() -> None:
     assert "too long to be checked" in Text(page(decision(Reason.PAGE, "too long to be weighed"))).text
     for kind in FILE_KINDS:
         given = [
-            PAGE.blocked(decision(Reason.FILE, kind), "a.example", "", NOW, Form.PAGE, Reader(each)).body.decode() for each in LANGUAGES
+            PAGE.blocked(decision(Reason.FILE, kind), "a.example", "", NOW, ResponseForm.PAGE, PageReader(each)).body.decode()
+            for each in LANGUAGES
         ]
         assert all(kind not in Text(each).text.lower().split() for each in given[1:]), "in words of the language"
         assert len(set(given)) == len(LANGUAGES)
@@ -130,7 +130,7 @@ def test_a_page_says_how_heavy_it_is_and_a_file_what_it_is() -> None:
 def test_every_language_says_line_in_its_words() -> None:
     rule = Origin("hedgerow.yaml", 12, "")
     given = decision(Reason.RULE, "games.example", None, rule)
-    pages = [Text(PAGE.blocked(given, "a.example", "", NOW, Form.PAGE, Reader(each)).body.decode()).text for each in LANGUAGES]
+    pages = [Text(PAGE.blocked(given, "a.example", "", NOW, ResponseForm.PAGE, PageReader(each)).body.decode()).text for each in LANGUAGES]
     found = [re.search(r"hedgerow\.yaml, (\S+) 12", text) for text in pages]
     assert [match and match[1] for match in found] == ["line", "Zeile", "ligne", "línea", "linha", "linha"]
 
@@ -191,7 +191,7 @@ def test_a_refused_connect_cannot_be_made_to_carry_fields(host: str, what: str) 
 
 
 def test_a_program_gets_facts() -> None:
-    answer = PAGE.blocked(decision(Reason.BUDGET, "games", NOW + 60), "games.example", "https://games.example/", NOW, Form.DATA)
+    answer = PAGE.blocked(decision(Reason.BUDGET, "games", NOW + 60), "games.example", "https://games.example/", NOW, ResponseForm.DATA)
     assert json.loads(answer.body) == {
         "error": "blocked", "host": "games.example", "reason": "budget", "what": "games", "until": "15:15", "until_timestamp": NOW + 60,
         "message": "Today’s time is used up. There is no screen time left for today.",
@@ -201,35 +201,35 @@ def test_a_program_gets_facts() -> None:
 @pytest.mark.parametrize(
     ("resource", "accept", "form"),
     [
-        ("document", "text/html", Form.PAGE),
-        ("", "", Form.PAGE),
-        ("", "text/html,application/xhtml+xml,*/*;q=0.8", Form.PAGE),
-        ("", "image/png,*/*", Form.NOTHING),
-        ("script", "*/*", Form.NOTHING),
-        ("iframe", "text/html", Form.FRAME),
-        ("empty", "*/*", Form.SCRIPT),
-        ("", "application/json", Form.DATA),
+        ("document", "text/html", ResponseForm.PAGE),
+        ("", "", ResponseForm.PAGE),
+        ("", "text/html,application/xhtml+xml,*/*;q=0.8", ResponseForm.PAGE),
+        ("", "image/png,*/*", ResponseForm.NOTHING),
+        ("script", "*/*", ResponseForm.NOTHING),
+        ("iframe", "text/html", ResponseForm.FRAME),
+        ("empty", "*/*", ResponseForm.SCRIPT),
+        ("", "application/json", ResponseForm.DATA),
     ],
 )
-def test_forms(resource: str, accept: str, form: Form) -> None:
-    assert form_of(resource, accept) is form
+def test_forms(resource: str, accept: str, form: ResponseForm) -> None:
+    assert response_form(resource, accept) is form
 
 
 def test_small_forms_are_small() -> None:
-    sizes = {form: len(PAGE.blocked(decision(), "a.example", "https://a.example/", NOW, form).body) for form in Form}
-    assert sizes[Form.NOTHING] == 0
-    assert sizes[Form.FRAME] < 200
-    assert sizes[Form.DATA] < 400
-    in_german = PAGE.blocked(decision(), "a.example", "https://a.example/", NOW, Form.FRAME, Reader("de")).body.decode()
+    sizes = {form: len(PAGE.blocked(decision(), "a.example", "https://a.example/", NOW, form).body) for form in ResponseForm}
+    assert sizes[ResponseForm.NOTHING] == 0
+    assert sizes[ResponseForm.FRAME] < 200
+    assert sizes[ResponseForm.DATA] < 400
+    in_german = PAGE.blocked(decision(), "a.example", "https://a.example/", NOW, ResponseForm.FRAME, PageReader("de")).body.decode()
     assert '<html lang="de">' in in_german, "it is read out as German"
     assert '<meta name="color-scheme" content="light dark">' in in_german, "no white hole in a dark page"
-    assert sizes[Form.PAGE] < 16_000
+    assert sizes[ResponseForm.PAGE] < 16_000
 
 
 def test_all_reasons_that_block_have_words() -> None:
     words = yaml.safe_load((PAGES / "en.yaml").read_text(encoding="utf-8"))
     blocking = {reason.value for reason in Reason} - {"lifeline", "grant", "exception"}
-    assert set(words["reasons"]) >= blocking | {IP_ADDRESS, HIDDEN_NAME}
+    assert set(words["reasons"]) >= blocking | {IP_ADDRESS, HIDDEN_HOST}
 
 
 # Who reads.
@@ -265,13 +265,13 @@ def test_every_language_says_everything(language: str) -> None:
 ])  # fmt: skip
 def test_the_page_in_other_languages(language: str, words: tuple[str, ...]) -> None:
     given = decision(Reason.CATEGORY, "gambling", NOW + 3600)
-    html = PAGE.blocked(given, "games.example", "https://games.example/", NOW, reader=Reader(language)).body.decode()
+    html = PAGE.blocked(given, "games.example", "https://games.example/", NOW, reader=PageReader(language)).body.decode()
     text = Text(html).text
     assert all(each in text for each in words)
     assert f'<html lang="{language}">' in html
     assert "Casinos" not in text  # there is no translation of it
-    told = PAGE.told("asked", 200, reader=Reader(language)).body.decode()
-    assert "Your question" not in told
+    short_page = PAGE.short_page("asked", 200, reader=PageReader(language)).body.decode()
+    assert "Your question" not in short_page
 
 
 @pytest.mark.parametrize(("field", "language"), [
@@ -292,7 +292,7 @@ def test_any_accept_language_has_an_answer(field: str) -> None:
 
 def test_a_small_child_reads_few_words_and_finds_no_rules() -> None:
     given = decision(Reason.BEDTIME, "bedtime", NOW + 3600, Origin("hedgerow.yaml", 12))
-    html = PAGE.blocked(given, "games.example", "https://games.example/", NOW, reader=Reader("en", young=True)).body.decode()
+    html = PAGE.blocked(given, "games.example", "https://games.example/", NOW, reader=PageReader("en", young=True)).body.decode()
     before, _, after = html.partition('<details class="grown">')
     shown = Text(before.partition('<section class="care"')[0]).text
     assert "Good night!" in shown
@@ -312,7 +312,7 @@ def test_a_small_child_reads_few_words_and_finds_no_rules() -> None:
 def test_who_is_a_small_child(person: str | None, profile: str, young: bool) -> None:
     page = BlockPage.load(ages={"mia": 7, "tom": 8})
     ruleset = Rulesets(parse_policy(b"", None), (), (), Nothing()).ruleset(Device(DeviceId("x"), "adult"), NOW)
-    assert page.reader_of(replace(ruleset, person=person, profile=profile), "fr") == Reader("fr", young)
+    assert page.reader_of(replace(ruleset, person=person, profile=profile), "fr") == PageReader("fr", young)
 
 
 class Nothing:
@@ -335,14 +335,14 @@ class Nothing:
             "116 000 hotline for missing children (Missing Children Europe)"]),
 ])  # fmt: skip
 def test_the_lines_that_fit_a_child_come_first(country: str | None, first: list[str]) -> None:
-    at_once, more = choose_lines(Lifelines.load().for_country(country))
+    at_once, more = choose_helplines(Lifelines.load().for_country(country))
     assert [line.name for line in at_once] == first
     assert len(at_once) + len(more) == len(Lifelines.load().for_country(country))
 
 
 def test_in_every_country_three_or_four_at_once_and_all_others_a_click_away() -> None:
     for country in {each.country for each in Lifelines.load().all} - {INTERNATIONAL}:
-        at_once, more = choose_lines(Lifelines.load().for_country(country))
+        at_once, more = choose_helplines(Lifelines.load().for_country(country))
         assert 3 <= len(at_once) <= 4
         names = [line.name for line in (*at_once, *more)]
         assert sorted(names) == sorted(each.name for each in Lifelines.load().for_country(country))
@@ -359,7 +359,7 @@ def test_a_line_that_takes_text_messages_says_so() -> None:
 
 
 def test_an_answer_for_head_has_its_length_and_no_body() -> None:
-    raw = Answer(403, (("X", "y"),), b"body").to_bytes(head_only=True)
+    raw = ProxyResponse(403, (("X", "y"),), b"body").to_bytes(head_only=True)
     assert raw.endswith(b"\r\n\r\n")
     assert b"Content-Length: 4" in raw
 
@@ -370,13 +370,13 @@ def test_illegal_material_is_reported_not_asked_for(country: str | None, hotline
     text = BlockPage.load(country).blocked(given, "x.example", "https://x.example/secret", NOW).body.decode()
     assert "<form" not in text
     assert "secret" not in text
-    at_once, _ = choose_lines(Lifelines.load().for_country(country), to_report=True)
+    at_once, _ = choose_helplines(Lifelines.load().for_country(country), to_report=True)
     assert at_once[0].url in text
     assert hotline in at_once[0].url
 
 
 def test_a_page_that_was_made_before_names_the_address_that_is_asked_for_now() -> None:
-    page, reader = BlockPage.load("GB"), Reader()
+    page, reader = BlockPage.load("GB"), PageReader()
     decision = Decision(Verdict.BLOCK, Reason.CATEGORY, "adult")
     first, second = (page.blocked(decision, "a.example", f"http://a.example/{path}", NOW, reader=reader) for path in ("one", 'two?"><b>'))
     assert b"http://a.example/one" in first.body

@@ -11,9 +11,10 @@ from small_internet.whole import SmallInternet
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.model import Decision, Reason, Verdict
-from hedgerow.proxy.pages.answer import Form
+from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.proxy.pages.block_page import BlockPage
-from hedgerow.proxy.pages.wording import LANGUAGES, Reader
+from hedgerow.proxy.pages.response import ResponseForm
+from hedgerow.proxy.pages.translations import PageReader
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -58,13 +59,13 @@ def test_the_block_page_shuts_nobody_out(browser, scheme: str) -> None:  # type:
     """Every reason, and every language for every age, at a phone's width, all of it open: looked through by axe-core."""
     pages = BlockPage.load("GB", conduct="Be kind.")
     reasons = [each for each in Reason if each not in {Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION}]
-    decisions = [(Decision(Verdict.BLOCK, each, "gambling", Origin("hedgerow.yaml", 12), 1.8e9), Reader()) for each in reasons]
-    decisions += [(decisions[0][0], Reader(language, young)) for language in LANGUAGES for young in (False, True)]
+    decisions = [(Decision(Verdict.BLOCK, each, "gambling", Origin("hedgerow.yaml", 12), 1.8e9), PageReader()) for each in reasons]
+    decisions += [(decisions[0][0], PageReader(language, young)) for language in LANGUAGES for young in (False, True)]
     context = browser.new_context(viewport={"width": 360, "height": 800}, color_scheme=scheme)
     try:
         page = context.new_page()
         for decision, reader in decisions:
-            answer = pages.blocked(decision, "games.example", "https://games.example/", 1.7e9, Form.PAGE, reader)
+            answer = pages.blocked(decision, "games.example", "https://games.example/", 1.7e9, ResponseForm.PAGE, reader)
             page.set_content(answer.body.decode())
             page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
             found = axe.Axe().run(page)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.proxy.gate.client_hello import MAX_HELLO, ClientHello, HelloError, HelloReader, hides_behind, looks_like_tls
+from hedgerow.proxy.client_hello import MAX_HELLO, ClientHello, HelloError, HelloReader, hides_server_name, looks_like_tls
 
 
 def real_hello(name: str | None, alpn: list[str] | None = None, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
@@ -167,7 +167,7 @@ def test_first_bytes(data: bytes, verdict: bool | None) -> None:
     ],
 )
 def test_who_hides_behind_a_providers_name(sni: str | None, ech: bool, hides: bool) -> None:
-    assert hides_behind(ClientHello(sni, (), ech)) is hides
+    assert hides_server_name(ClientHello(sni, (), ech)) is hides
 
 
 @given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=20)), max_size=12), st.data())

@@ -20,7 +20,7 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.whole import SmallInternet
 
 from hedgerow.policies.model import Reason
-from hedgerow.proxy.inspection.engine.held_stream import MAX_HELD
+from hedgerow.proxy.inspection.engine.http_stream import MAX_HELD
 
 CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"

@@ -15,7 +15,7 @@ import time
 from proxy_stand import Stand, proxy_stand
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.gate.server import Limits
+from hedgerow.proxy.gate.server import GateLimits
 
 HOST = "news.example"
 CROWD, HOSTILE = 1000, 334
@@ -26,7 +26,7 @@ def test_the_good_do_not_notice_the_hostile(net: SmallInternet, policy: str) -> 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     try:
-        with proxy_stand(net, policy, limits=Limits(head=5.0)) as stand:
+        with proxy_stand(net, policy, limits=GateLimits(head=5.0)) as stand:
             alone = asyncio.run(_all_at_once(stand, net, hostile=0))
             beside = asyncio.run(_all_at_once(stand, net, hostile=HOSTILE))
             for name, times in (("alone", alone), (f"beside {HOSTILE} hostile ones", beside)):

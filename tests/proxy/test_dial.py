@@ -10,9 +10,9 @@ from typing import cast
 import pytest
 
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.gate import dial as dial_module
-from hedgerow.proxy.gate.dial import dial
-from hedgerow.proxy.gate.tunnel import End, Tunnel
+from hedgerow.proxy import connections as dial_module
+from hedgerow.proxy.connections import dial
+from hedgerow.proxy.gate.tunnel import Tunnel, TunnelEnd
 
 
 async def dialled(addresses: list[str], port: int) -> str:
@@ -33,7 +33,7 @@ def test_a_dead_first_address_costs_no_more_than_its_head_start() -> None:
 
 
 def test_refused_addresses_are_passed_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dial_module, "STAGGER", 600.0)  # the head start of each: nobody waits for it to be over
+    monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 600.0)  # the head start of each: nobody waits for it to be over
     with socket.create_server(("127.0.0.9", 0)) as server:
         assert asyncio.run(dialled(["127.0.0.8", "127.0.0.7", "127.0.0.9"], server.getsockname()[1])) == "127.0.0.9"
 
@@ -72,28 +72,28 @@ def test_each_attempt_has_a_protocol_of_its_own_and_the_late_one_is_dropped() ->
 
 def test_an_attempt_that_lost_leaves_the_tunnel_alone() -> None:
     """Its connection may stand already, and its end is told only after the tunnel was joined."""
-    finished: list[Tunnel] = []
+    tunnel_finished: list[Tunnel] = []
 
     class Owner:
-        def finished(self, tunnel: Tunnel) -> None:
-            finished.append(tunnel)
+        def tunnel_finished(self, tunnel: Tunnel) -> None:
+            tunnel_finished.append(tunnel)
 
     async def join(port: int) -> None:
         loop = asyncio.get_running_loop()
         client, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.9", port)
         tunnel = Tunnel(Owner(), "192.0.2.9", cast(Ruleset, None), (), client)
         (winner, won), (loser, _) = [
-            await loop.create_connection(lambda: End.towards_server(tunnel), "127.0.0.9", port) for _ in range(2)
+            await loop.create_connection(lambda: TunnelEnd.towards_server(tunnel), "127.0.0.9", port) for _ in range(2)
         ]  # fmt: skip
         loser.abort()
         tunnel.join(won, b"hello")
         await asyncio.sleep(0.05)
-        assert not finished
+        assert not tunnel_finished
         assert not client.is_closing()
         assert not winner.is_closing()
         winner.abort()
         await asyncio.sleep(0.05)
-        assert finished == [tunnel]
+        assert tunnel_finished == [tunnel]
         assert client.is_closing()
 
     with socket.create_server(("127.0.0.9", 0)) as server:
@@ -102,13 +102,13 @@ def test_an_attempt_that_lost_leaves_the_tunnel_alone() -> None:
 
 def test_a_server_that_does_not_take_the_first_bytes_stops_its_client() -> None:
     class Owner:
-        def finished(self, tunnel: Tunnel) -> None: ...
+        def tunnel_finished(self, tunnel: Tunnel) -> None: ...
 
     async def join(port: int) -> None:
         loop = asyncio.get_running_loop()
         client, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.9", port)
         tunnel = Tunnel(Owner(), "192.0.2.9", cast(Ruleset, None), (), client)
-        server, end = await loop.create_connection(lambda: End.towards_server(tunnel), "127.0.0.9", port)
+        server, end = await loop.create_connection(lambda: TunnelEnd.towards_server(tunnel), "127.0.0.9", port)
         client.pause_reading()  # as while it is waited for the server
         tunnel.join(end, bytes(64 * 1024 * 1024))
         assert not client.is_reading()

@@ -19,9 +19,9 @@ from small_internet.clients import curl, curl_sha256
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
-from hedgerow.policies.model import DeviceId, Kind, Pause, Reason, Verdict
-from hedgerow.proxy.gate.client_hello import ACCESS_DENIED_ALERT
-from hedgerow.proxy.gate.server import Limits
+from hedgerow.policies.model import DeviceId, Pause, Reason, RequestKind, Verdict
+from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT
+from hedgerow.proxy.gate.server import GateLimits
 
 CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"
@@ -82,7 +82,9 @@ def test_blocked_http_gets_the_page(stand: Stand, net: SmallInternet) -> None:
     assert answer.headers["cache-control"] == ["no-store"]
     assert net.origins.connections() == []
     told = stand.wait_for(len)
-    assert [(each.decision.reason, each.request.kind) for each in told if each.decision and each.request] == [(Reason.CATEGORY, Kind.HTTP)]
+    assert [(each.decision.reason, each.request.kind) for each in told if each.decision and each.request] == [
+        (Reason.CATEGORY, RequestKind.HTTP)
+    ]
 
 
 def test_blocked_connect_says_why(stand: Stand, net: SmallInternet) -> None:
@@ -181,7 +183,7 @@ def test_half_close_lets_the_answer_through(stand: Stand, net: SmallInternet) ->
     """A client that has said all it had to say still gets the whole answer."""
     with socket.create_server(("127.0.0.1", 0)) as origin, ThreadPoolExecutor(1) as pool:
         port = origin.getsockname()[1]
-        with proxy_stand(net, _policy_with_port(stand, port), limits=Limits()) as own:
+        with proxy_stand(net, _policy_with_port(stand, port), limits=GateLimits()) as own:
 
             def serve() -> bytes:
                 server, _ = origin.accept()
@@ -206,7 +208,7 @@ def test_what_a_client_says_while_the_server_is_slow_is_not_lost(stand: Stand, n
         origin = stack.enter_context(socket.create_server(("127.0.0.9", 0), backlog=0))
         origin.settimeout(10)
         port = origin.getsockname()[1]
-        own = stack.enter_context(proxy_stand(net, _policy_with_port(stand, port), limits=Limits()))
+        own = stack.enter_context(proxy_stand(net, _policy_with_port(stand, port), limits=GateLimits()))
         for _ in range(2):  # its queue is full, so that it does not answer
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
@@ -420,7 +422,7 @@ def test_what_is_neither_tls_nor_http_does_not_pass(stand: Stand, net: SmallInte
 
 
 def test_the_slow_and_the_silent_are_ended(net: SmallInternet, policy: str) -> None:
-    with proxy_stand(net, policy, limits=Limits(head=1.0, device=40)) as stand, contextlib.ExitStack() as stack:
+    with proxy_stand(net, policy, limits=GateLimits(head=1.0, device=40)) as stand, contextlib.ExitStack() as stack:
         silent, slow, opened = (stack.enter_context(connected(stand)) for _ in range(3))
         inspected = stack.enter_context(connected(stand, CHILD_WITH_CA))
         open_tunnel(inspected, "www.school.example", net.origins.https_port)
@@ -450,7 +452,7 @@ def test_a_server_that_does_not_answer_is_given_up(net: SmallInternet, policy: s
             waiting.setblocking(False)
             waiting.connect_ex(("127.0.0.9", port))
         ports = policy.replace("  ports: [", f"  ports: [{port}, ")
-        stand = stack.enter_context(proxy_stand(net, ports, limits=Limits(dial=1.0)))
+        stand = stack.enter_context(proxy_stand(net, ports, limits=GateLimits(dial=1.0)))
         client = stack.enter_context(connected(stand))
         open_tunnel(client, "127.0.0.9", port)
         client.sendall(_smallest_hello())
@@ -461,7 +463,7 @@ def test_a_server_that_does_not_answer_is_given_up(net: SmallInternet, policy: s
 
 
 def test_one_device_cannot_take_all_connections(net: SmallInternet, policy: str) -> None:
-    with proxy_stand(net, policy, limits=Limits(device=20)) as stand:
+    with proxy_stand(net, policy, limits=GateLimits(device=20)) as stand:
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(connected(stand)) for _ in range(30)]
             wait_until(lambda: stand.counters().get(("hedgerow_proxy_dropped_total", "device"), 0) == 10, 30)
@@ -473,7 +475,7 @@ def test_one_device_cannot_take_all_connections(net: SmallInternet, policy: str)
 
 def test_one_device_cannot_take_all_of_an_inspector(net: SmallInternet, policy: str) -> None:
     """The gate counts no longer what it has handed over."""
-    with proxy_stand(net, policy, limits=Limits(device=5)) as stand:
+    with proxy_stand(net, policy, limits=GateLimits(device=5)) as stand:
         with contextlib.ExitStack() as stack:
             for _ in range(5):
                 open_tunnel(stack.enter_context(connected(stand, CHILD_WITH_CA)), "www.school.example", net.origins.https_port)
@@ -486,7 +488,7 @@ def test_one_device_cannot_take_all_of_an_inspector(net: SmallInternet, policy: 
 
 
 def test_idle_and_half_closed_tunnels_are_ended(net: SmallInternet, policy: str) -> None:
-    with proxy_stand(net, policy, limits=Limits(idle=1.0)) as stand, connected(stand) as client:
+    with proxy_stand(net, policy, limits=GateLimits(idle=1.0)) as stand, connected(stand) as client:
         open_tunnel(client, "files.example", net.origins.https_port)
         with client_context(net.authority.root).wrap_socket(client, server_hostname="files.example", suppress_ragged_eofs=True) as tls:
             assert tls.version() is not None
@@ -498,7 +500,7 @@ def test_idle_and_half_closed_tunnels_are_ended(net: SmallInternet, policy: str)
 
 @pytest.mark.parametrize("said", [b"", b"GET /page HTTP/1.1\r\nHost: www.school.example\r\n\r\n"], ids=["at once", "after an answer"])
 def test_an_idle_inspected_connection_is_ended(net: SmallInternet, policy: str, said: bytes) -> None:
-    with proxy_stand(net, policy, limits=Limits(idle=1.0)) as stand, inspected(stand, net) as tls:
+    with proxy_stand(net, policy, limits=GateLimits(idle=1.0)) as stand, inspected(stand, net) as tls:
         tls.sendall(said)
         with contextlib.suppress(OSError):
             while tls.recv(65536):
@@ -509,7 +511,7 @@ def test_an_idle_inspected_connection_is_ended(net: SmallInternet, policy: str, 
 def test_a_later_head_of_an_inspected_connection_has_the_time_of_the_first(net: SmallInternet, policy: str) -> None:
     """However many bytes of it come; and a connection on which heads come whole goes on."""
     question = b"GET /page HTTP/1.1\r\nHost: www.school.example\r\n\r\n"
-    with proxy_stand(net, policy, limits=Limits(head=1.0)) as stand, inspected(stand, net) as slow, inspected(stand, net) as good:
+    with proxy_stand(net, policy, limits=GateLimits(head=1.0)) as stand, inspected(stand, net) as slow, inspected(stand, net) as good:
         slow.sendall(question)
         assert slow.recv(65536).startswith(b"HTTP/1.1 200")
         slow.sendall(question[:-2])
@@ -533,7 +535,7 @@ def test_a_later_head_of_an_inspected_connection_has_the_time_of_the_first(net: 
 def test_a_head_of_http2_has_that_time_too(net: SmallInternet, policy: str, frame: str) -> None:
     """Whether its frame is not complete or the last of its frames does not come."""
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
-    with proxy_stand(net, policy, limits=Limits(head=1.0)) as stand, inspected(stand, net, alpn="h2") as tls:
+    with proxy_stand(net, policy, limits=GateLimits(head=1.0)) as stand, inspected(stand, net, alpn="h2") as tls:
         tls.sendall(preface + bytes.fromhex(frame))
         with contextlib.suppress(OSError):
             while tls.recv(65536):
@@ -548,7 +550,7 @@ def test_a_head_of_http2_has_that_time_too(net: SmallInternet, policy: str, fram
 def test_a_connection_ends_after_its_time_however_busy(net: SmallInternet, policy: str, source: str, host: str) -> None:
     """A tunnel, and a connection that is inspected."""
     question = f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-    with proxy_stand(net, policy, limits=Limits(lifetime=1.0)) as stand, connected(stand, source) as client:
+    with proxy_stand(net, policy, limits=GateLimits(lifetime=1.0)) as stand, connected(stand, source) as client:
         open_tunnel(client, host, net.origins.https_port)
         context = client_context(net.authority.root if source == CHILD else stand.ca)
         with context.wrap_socket(client, server_hostname=host) as tls:
@@ -564,7 +566,7 @@ def test_a_connection_ends_after_its_time_however_busy(net: SmallInternet, polic
 
 
 def test_workers_share_the_limits() -> None:
-    whole = Limits()
+    whole = GateLimits()
     for workers in (1, 2, 3, 8):
         part = whole.shared_by(workers)
         assert whole.device <= part.device * workers < whole.device + workers

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from hedgerow.proxy.guard import Guard
+from hedgerow.proxy.policy import DestinationGuard
 
 LAN = (ip_network("192.168.1.0/24"), ip_network("2a00:1450:4001::/64"))
 
@@ -53,26 +53,26 @@ LAN = (ip_network("192.168.1.0/24"), ip_network("2a00:1450:4001::/64"))
     ],
 )
 def test_addresses(address: str, allowed: bool) -> None:
-    guard = Guard(house=LAN, own=lambda: frozenset({"8.8.8.8"}))
+    guard = DestinationGuard(house=LAN, own=lambda: frozenset({"8.8.8.8"}))
     assert guard.allows(address) is allowed
     assert guard.allows(address) is allowed  # the second time from memory
 
 
 def test_reachable_opens_what_it_names_and_no_more() -> None:
-    guard = Guard(reachable=(ip_network("192.168.1.20/32"), ip_network("fd12::/64")))
+    guard = DestinationGuard(reachable=(ip_network("192.168.1.20/32"), ip_network("fd12::/64")))
     found = guard.allowed(["192.168.1.20", "192.168.1.21", "fd12::7", "fd12:1::7", "1.1.1.1"])
     assert found == ("192.168.1.20", "fd12::7", "1.1.1.1")
 
 
 def test_memory_is_bounded() -> None:
-    guard = Guard()
+    guard = DestinationGuard()
     for number in range(10_000):
         guard.allows(f"10.0.{number // 256}.{number % 256}")
     assert len(guard._known) <= 4096
 
 
 def test_what_is_reachable_of_the_house_is_open_in_every_spelling() -> None:
-    guard = Guard((ip_network("192.168.1.20/32"), ip_network("2a00:1450:4001::5/128")), house=LAN)
+    guard = DestinationGuard((ip_network("192.168.1.20/32"), ip_network("2a00:1450:4001::5/128")), house=LAN)
     for address, allowed in (("192.168.1.20", True), ("::ffff:192.168.1.20", True), ("192.168.1.21", False), ("2a00:1450:4001::5", True)):
         assert guard.allows(address) is allowed
     assert not guard.allows("2002:c0a8:114::"), "6to4 leads elsewhere first"

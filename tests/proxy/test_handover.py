@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.proxy.handover import Messenger, listen, take_over
+from hedgerow.proxy.handover import HandoverSender, listen, receive_client
 
 
 @contextlib.contextmanager
-def messenger(*paths: Path) -> Iterator[Messenger]:
-    found = Messenger(paths)
+def messenger(*paths: Path) -> Iterator[HandoverSender]:
+    found = HandoverSender(paths)
     yield found
     found.close()
 
 
-def give(gate: Messenger, message: bytes = b"x") -> bool:
+def give(gate: HandoverSender, message: bytes = b"x") -> bool:
     """Hand one end of a pair over whose other end says what is read there."""
     theirs, ours = socket.socketpair()
     with theirs, ours:
@@ -32,9 +32,9 @@ def give(gate: Messenger, message: bytes = b"x") -> bool:
 def test_the_socket_comes_with_its_message(tmp_path: Path, size: int) -> None:
     message = bytes(number % 251 for number in range(size))
     with listen(tmp_path / "a") as inspector, messenger(tmp_path / "a") as gate:
-        assert take_over(inspector) is None
+        assert receive_client(inspector) is None
         assert give(gate, message)
-        found = take_over(inspector)
+        found = receive_client(inspector)
         assert found is not None
         with found[0] as client:
             assert (client.recv(100), client.recv(100), found[1]) == (b"from the client", b"", message)
@@ -56,7 +56,7 @@ def test_the_next_inspector_is_asked_when_one_is_down_or_full(tmp_path: Path) ->
         while give(gate):
             given += 1
             assert given < 100_000
-        taken = [sum(1 for found in iter(lambda each=each: take_over(each), None) if not found[0].close()) for each in (first, second)]
+        taken = [sum(1 for found in iter(lambda each=each: receive_client(each), None) if not found[0].close()) for each in (first, second)]
         assert sum(taken) == given
         assert min(taken) > 0
         assert give(gate)
@@ -66,11 +66,11 @@ def test_a_message_without_a_socket_is_passed_over(tmp_path: Path) -> None:
     with listen(tmp_path / "a") as inspector, messenger(tmp_path / "a") as gate, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.sendto(b"nothing", str(tmp_path / "a"))
         assert give(gate, b"something")
-        found = take_over(inspector)
+        found = receive_client(inspector)
         assert found is not None
         found[0].close()
         assert found[1] == b"something"
-        assert take_over(inspector) is None
+        assert receive_client(inspector) is None
 
 
 def test_what_was_sent_before_a_successor_came_is_the_elders(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_what_was_sent_before_a_successor_came_is_the_elders(tmp_path: Path) -> 
         with listen(path) as successor:
             give(gate, b"2")
             for inspector, message in ((elder, b"1"), (successor, b"2")):
-                found = take_over(inspector)
+                found = receive_client(inspector)
                 assert found is not None
                 found[0].close()
                 assert found[1] == message

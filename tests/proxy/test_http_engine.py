@@ -20,8 +20,8 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.inspection.engine.held_stream import MOST_INTERIM
-from hedgerow.proxy.inspection.engine.http_engine import MAX_BACKLOG, MAX_PENDING, MOST_TO_ONE_ORIGIN
+from hedgerow.proxy.inspection.engine.http_layer import MAX_BACKLOG, MAX_CONNECTIONS_PER_ORIGIN, MAX_PENDING
+from hedgerow.proxy.inspection.engine.http_stream import MAX_INTERIM
 from hedgerow.proxy.inspection.failures import failure_key
 
 CHILD_WITH_CA = "127.0.0.11"
@@ -82,7 +82,7 @@ def test_answers_before_the_answer_arrive(stand: Stand, net: SmallInternet, vers
 @pytest.mark.parametrize("version", VERSIONS)
 def test_answers_before_the_answer_are_not_passed_on_without_end(stand: Stand, net: SmallInternet, version: str) -> None:
     answer = fetch(stand, net.url(INSPECTED, "/interim/50"), version)
-    assert (answer.status, answer.body, len(answer.interim)) == (200, b"the answer", MOST_INTERIM)
+    assert (answer.status, answer.body, len(answer.interim)) == (200, b"the answer", MAX_INTERIM)
 
 
 def test_an_old_client_gets_the_answer_alone(stand: Stand, net: SmallInternet) -> None:
@@ -290,25 +290,25 @@ def test_an_http2_upload_of_unknown_length_is_no_second_request_to_an_http1_orig
 
 
 def test_more_http2_streams_than_connections_to_an_http1_origin_are_all_answered(stand: Stand, net: SmallInternet) -> None:
-    count = 4 * MOST_TO_ONE_ORIGIN
+    count = 4 * MAX_CONNECTIONS_PER_ORIGIN
     with opened(stand, net, alpn=("h2",)) as client:
         connection = h2_connection(client)
         for number in range(count):
             connection.send_headers(1 + 2 * number, h2_fields("GET", f"/bytes/{20_000 + number}"), end_stream=True)
         bodies = h2_bodies(client, connection, count)
     assert [len(bodies[1 + 2 * number]) for number in range(count)] == [20_000 + number for number in range(count)]
-    assert len(net.origins.connections()) <= MOST_TO_ONE_ORIGIN
+    assert len(net.origins.connections()) <= MAX_CONNECTIONS_PER_ORIGIN
 
 
 def test_streams_that_wait_for_a_connection_are_served_when_others_are_given_up(stand: Stand, net: SmallInternet) -> None:
     with opened(stand, net, alpn=("h2",)) as client:
         connection = h2_connection(client)
-        for number in range(MOST_TO_ONE_ORIGIN):
+        for number in range(MAX_CONNECTIONS_PER_ORIGIN):
             connection.send_headers(1 + 2 * number, h2_fields("GET", "/slow/60"), end_stream=True)
-        waiting = 1 + 2 * MOST_TO_ONE_ORIGIN
+        waiting = 1 + 2 * MAX_CONNECTIONS_PER_ORIGIN
         connection.send_headers(waiting, h2_fields("GET", "/after"), end_stream=True)
         client.sendall(connection.data_to_send())
-        wait_until(lambda: len(net.origins.connections()) == MOST_TO_ONE_ORIGIN, 5.0)
+        wait_until(lambda: len(net.origins.connections()) == MAX_CONNECTIONS_PER_ORIGIN, 5.0)
         connection.reset_stream(1)
         assert json.loads(h2_bodies(client, connection, 1)[waiting])["target"] == "/after"
 

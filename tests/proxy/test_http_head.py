@@ -8,7 +8,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hedgerow.proxy.http_head import MAX_HEAD, Authority, Head, HeadError, HeadReader, forward_head, parse_authority, parse_target
+from hedgerow.proxy.http_head import (
+    MAX_HEAD,
+    Authority,
+    HeadError,
+    HeadReader,
+    RequestHead,
+    forward_head,
+    parse_authority,
+    parse_target,
+)
 
 GOOD = [
     b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\n\r\n",
@@ -65,14 +74,14 @@ REFUSED = {
 }
 
 
-def read_whole(data: bytes) -> Head | HeadError | None:
+def read_whole(data: bytes) -> RequestHead | HeadError | None:
     try:
         return HeadReader().feed(data)
     except HeadError as error:
         return error
 
 
-def read_in_pieces(data: bytes, sizes: list[int]) -> Head | HeadError | None:
+def read_in_pieces(data: bytes, sizes: list[int]) -> RequestHead | HeadError | None:
     reader, position = HeadReader(), 0
     try:
         for size in [*sizes, len(data)]:
@@ -103,7 +112,7 @@ def test_reads_requests(data: bytes) -> None:
 
 def test_values_lose_the_white_space_around_them() -> None:
     head = read_whole(GOOD[-1])
-    assert isinstance(head, Head)
+    assert isinstance(head, RequestHead)
     assert (head.get("x-empty"), head.get("x-spaced"), head.get("x-high"), head.get("none", "-")) == ("", "b c", "é", "-")
 
 
@@ -137,7 +146,7 @@ MESSY = st.lists(st.tuples(LINES, ENDS), max_size=8).map(lambda parts: b"".join(
 def test_pieces_make_no_difference(data: bytes, sizes: list[int]) -> None:
     whole = read_whole(data)
     assert same(whole, read_in_pieces(data, sizes))
-    if isinstance(whole, Head):  # nothing that was let through could be read otherwise by a laxer server
+    if isinstance(whole, RequestHead):  # nothing that was let through could be read otherwise by a laxer server
         text = "".join(name + value for name, value in whole.fields) + whole.method + whole.target
         assert not set(text) & {"\r", "\n", "\0"}
         assert len(whole.values("host")) == 1 or whole.minor == 0
@@ -214,6 +223,6 @@ def test_what_goes_on_holds_one_host_and_nothing_between_client_and_proxy() -> N
         b"Proxy-Authorization: Basic eA==\r\n\r\n"
     )
     head = read_whole(data)
-    assert isinstance(head, Head)
+    assert isinstance(head, RequestHead)
     forwarded = forward_head(head, "http://a/", "a")
     assert forwarded == b"GET http://a/ HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n"

@@ -22,12 +22,11 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, Request, TextMessage
 
 from hedgerow.policies.model import DeviceId, Pause, Reason, Verdict
-from hedgerow.proxy.asking import MAX_FORM, TICKET_LIFETIME, issue_ticket
-from hedgerow.proxy.handover import Messenger
+from hedgerow.proxy.handover import HandoverHeader, HandoverSender, encode_handover_header, load_handover_key
 from hedgerow.proxy.http_head import Authority
-from hedgerow.proxy.inspection.engine.held_stream import EARLY
+from hedgerow.proxy.inspection.engine.http_stream import EARLY_ANSWER_BYTES
+from hedgerow.proxy.page_forms import MAX_FORM_BYTES, TICKET_LIFETIME, issue_ticket
 from hedgerow.proxy.pages.block_page import ASK_PATH
-from hedgerow.proxy.pass_ticket import Introduced, introduce, load_key
 
 CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"
@@ -69,7 +68,7 @@ def test_a_blocked_path_shows_the_page_over_https(stand: Stand, net: SmallIntern
     assert told[0].request is not None
     assert told[0].request.url == net.url(INSPECTED, "/secret/plan")
     assert told[0].decision is not None
-    assert (told[0].decision.reason, told[0].decision.rule and told[0].decision.rule.line) == (Reason.RULE, 12)
+    assert (told[0].decision.reason, told[0].decision.rule and told[0].decision.rule.line) == (Reason.RULE, 13)
 
 
 def test_other_paths_of_the_host_are_served(stand: Stand, net: SmallInternet) -> None:
@@ -319,7 +318,7 @@ DEVICES = {CHILD_WITH_CA: DeviceId("mia-tablet"), CHILD: DeviceId("mia-phone")}
 
 def ticket_for(stand: Stand, host: str, source: str = CHILD_WITH_CA) -> str:
     """That which a block page for this host holds."""
-    return issue_ticket(load_key(stand.world.state / "pass.key"), host, DEVICES[source], time.time())
+    return issue_ticket(load_handover_key(stand.world.state / "pass.key"), host, DEVICES[source], time.time())
 
 
 def ask(stand: Stand, url: str, page: str, *headers: str, source: str = CHILD_WITH_CA, note: str = "for%20school",
@@ -365,7 +364,9 @@ def test_a_script_can_neither_read_a_block_page_nor_ask(stand: Stand, net: Small
 
 def test_a_question_needs_the_ticket_of_this_host_and_device(stand: Stand, net: SmallInternet) -> None:
     origin = net.url("adult.example", "")
-    old = issue_ticket(load_key(stand.world.state / "pass.key"), "adult.example", DEVICES[CHILD_WITH_CA], time.time() - TICKET_LIFETIME - 1)
+    old = issue_ticket(
+        load_handover_key(stand.world.state / "pass.key"), "adult.example", DEVICES[CHILD_WITH_CA], time.time() - TICKET_LIFETIME - 1
+    )
     others = (ticket_for(stand, "gambling.example"), ticket_for(stand, "adult.example", CHILD))
     for ticket in ("", "1-2", old, *others):
         answer = ask(stand, origin + ASK_PATH, origin + "/", f"Origin: {origin}", *NAVIGATION, ticket=ticket)
@@ -467,7 +468,7 @@ def test_a_question_of_any_length_is_not_kept(stand: Stand, net: SmallInternet, 
     """Below the bytes after which an upload is answered while it goes on, above them, and far above."""
     origin, before = net.url(INSPECTED, ""), most_memory(stand.inspector.pid)
     upload = tmp_path / "body"
-    for size in (MAX_FORM + 1, 2 * EARLY, 40_000_000):
+    for size in (MAX_FORM_BYTES + 1, 2 * EARLY_ANSWER_BYTES, 40_000_000):
         upload.write_bytes(b"x" * size)
         options = (version, "--data-binary", f"@{upload}", "-H", framing, "-H", f"Origin: {origin}")
         answer = fetch(stand, origin + ASK_PATH, options=options)
@@ -497,17 +498,17 @@ def test_a_client_may_go_on_with_an_earlier_session(stand: Stand, net: SmallInte
 
 @pytest.mark.parametrize("line", ["", "nonsense -\r\n", "MTAwMDAwMDAwMDAwIDEyNy4wLjAuMTM=.AAAA -\r\n", "stale", "port", "x" * 5000])
 def test_nobody_gets_in_without_the_gates_word(stand: Stand, net: SmallInternet, line: str) -> None:
-    key, now = load_key(stand.world.state / "pass.key"), time.time()
+    key, now = load_handover_key(stand.world.state / "pass.key"), time.time()
     if line == "stale":
-        line = introduce(key, Introduced("127.0.0.13", None), now - 60).decode()
+        line = encode_handover_header(key, HandoverHeader("127.0.0.13", None), now - 60).decode()
     if line == "port":
-        line = introduce(key, Introduced("127.0.0.13", Authority("news.example", 1)), now).decode()
+        line = encode_handover_header(key, HandoverHeader("127.0.0.13", Authority("news.example", 1)), now).decode()
     for first in (f"GET {net.url('news.example', '/', 'http')}", f"CONNECT news.example:{net.origins.https_port}"):
         theirs, client = socket.socketpair()
         message = f"{line}{first} HTTP/1.1\r\nHost: news.example\r\n\r\n".encode()
         with client:
             client.settimeout(5)
-            with theirs, contextlib.closing(Messenger([stand.world.inspector_socket])) as gate:
+            with theirs, contextlib.closing(HandoverSender([stand.world.inspector_socket])) as gate:
                 assert gate.hand_over(theirs.fileno(), message)
             with contextlib.suppress(OSError):
                 assert read_head(client) == b""
@@ -516,7 +517,7 @@ def test_nobody_gets_in_without_the_gates_word(stand: Stand, net: SmallInternet,
 
 def test_a_client_cannot_introduce_itself(stand: Stand, net: SmallInternet) -> None:
     """Neither in place of a request to the gate, nor as the first thing in a tunnel."""
-    forged = introduce(load_key(stand.world.state / "pass.key"), Introduced("127.0.0.13", None), time.time())
+    forged = encode_handover_header(load_handover_key(stand.world.state / "pass.key"), HandoverHeader("127.0.0.13", None), time.time())
     request = f"GET {net.url('adult.example', '/', 'http')} HTTP/1.1\r\nHost: adult.example\r\n\r\n".encode()
     with socket.create_connection(stand.proxy, 10, (CHILD, 0)) as client:
         client.sendall(forged + request)

@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import cast
 
-from hedgerow.policies.content import PASSED
-from hedgerow.policies.model import Decision, DeviceId, Kind, Reason, Request, Verdict
+from hedgerow.policies.content import PASS_THROUGH
+from hedgerow.policies.model import Decision, DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.judge import KnownAddresses, KnownDecisions, strictest
+from hedgerow.proxy.policy import ResolvedHostCache, TunnelDecisionCache, strictest
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Found:
 
 def test_the_strictest_verdict_holds() -> None:
     judged = [
-        (Request(DeviceId("d"), Kind.TUNNEL, f"{verdict}.example"), Decision(verdict, Reason.DEFAULT))
+        (Request(DeviceId("d"), RequestKind.TUNNEL, f"{verdict}.example"), Decision(verdict, Reason.DEFAULT))
         for verdict in (Verdict.ALLOW, Verdict.INSPECT, Verdict.BLOCK, Verdict.REWRITE)
     ]
     assert [strictest(judged[:size])[1].verdict for size in (1, 2, 3, 4)] == [Verdict.ALLOW, Verdict.INSPECT, Verdict.BLOCK, Verdict.BLOCK]
@@ -39,13 +39,13 @@ def test_the_strictest_verdict_holds() -> None:
 def test_addresses_are_known_for_a_while_and_one_ruleset() -> None:
     asked: list[str] = []
 
-    async def resolve(_ruleset: Ruleset, _device: DeviceId, host: str, *, page_is_open: bool = False) -> Found:
-        assert not page_is_open
+    async def resolve(_ruleset: Ruleset, _device: DeviceId, host: str, *, url_is_allowed: bool = False) -> Found:
+        assert not url_is_allowed
         asked.append(host)
         return Found(() if host == "nowhere.example" else ("192.0.2.1",))
 
     one, two = (cast(Ruleset, Numbered(number)) for number in (1, 2))
-    known = KnownAddresses(resolve, seconds=5, limit=3)
+    known = ResolvedHostCache(resolve, seconds=5, limit=3)
 
     def is_asked(ruleset: Ruleset, host: str, now: float) -> bool:
         asked.clear()
@@ -74,22 +74,22 @@ def test_decisions_on_tunnels_are_remembered_but_not_whether_a_host_is_passed_th
         return Decision(Verdict.BLOCK, Reason.BYPASS) if request.hides_host else ALLOWED
 
     def passed(_ruleset: Ruleset, request: Request, decision: Decision) -> Decision:
-        return replace(decision, verdict=Verdict.ALLOW, what=PASSED) if request.device in passed_to else decision
+        return replace(decision, verdict=Verdict.ALLOW, what=PASS_THROUGH) if request.device in passed_to else decision
 
     one, two = (cast(Ruleset, Numbered(number)) for number in (1, 2))
     passed_to = set[str]()
-    known = KnownDecisions(decide, passed, limit=4)
+    known = TunnelDecisionCache(decide, passed, limit=4)
     for _ in range(2):
         for ruleset in (one, two):
-            assert known.decide(ruleset, Request(DeviceId("d"), Kind.TUNNEL, "a.example")) is ALLOWED
-        assert known.decide(one, Request(DeviceId("d"), Kind.TUNNEL, "a.example", hides_host=True)).verdict is Verdict.BLOCK
-        inspected = Request(DeviceId("d"), Kind.TUNNEL, "inspected.example")
+            assert known.decide(ruleset, Request(DeviceId("d"), RequestKind.TUNNEL, "a.example")) is ALLOWED
+        assert known.decide(one, Request(DeviceId("d"), RequestKind.TUNNEL, "a.example", hides_host=True)).verdict is Verdict.BLOCK
+        inspected = Request(DeviceId("d"), RequestKind.TUNNEL, "inspected.example")
         assert known.decide(one, inspected).verdict is Verdict.INSPECT
         passed_to.add("d")
-        assert known.decide(one, inspected).what == PASSED
+        assert known.decide(one, inspected).what == PASS_THROUGH
         assert known.decide(one, replace(inspected, device=DeviceId("e"))).verdict is Verdict.INSPECT
         passed_to.clear()
     assert (asked.count("a.example"), asked.count("inspected.example")) == (3, 1)
     for number in range(20):
-        known.decide(one, Request(DeviceId("d"), Kind.TUNNEL, f"{number}.example"))
+        known.decide(one, Request(DeviceId("d"), RequestKind.TUNNEL, f"{number}.example"))
     assert len(known._known) <= 4

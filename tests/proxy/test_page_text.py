@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.model import Decision
-from hedgerow.proxy.inspection.body_watch import MOST_UNPACKED, PORTION, BodyWatch, watch_of
-from hedgerow.proxy.pages.answer import Answer
-from hedgerow.proxy.reading.codings import BLOCK, MOST_PER_BYTE, UNPACKED_FREELY, Excessive
-from hedgerow.proxy.reading.page_scan import PageScan, PhraseBook
-from hedgerow.proxy.reading.page_text import BodyDecoder, PageText, find_charset, plain
+from hedgerow.proxy.pages.response import ProxyResponse
+from hedgerow.proxy.scanners.decoding import BLOCK, MOST_PER_BYTE, UNPACKED_FREELY, Excessive
+from hedgerow.proxy.scanners.scanner import MAX_UNPACKED, PORTION, BodyScanner, scanner_for
+from hedgerow.proxy.scanners.words import BodyDecoder, PageScanner, PhraseMatcher, TextExtractor, detect_charset, normalize_text
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -31,7 +30,7 @@ PACKERS = {"gzip": gzip.compress, "br": lambda data: brotli.compress(data, quali
 
 
 def text_of(page: str) -> str:
-    return PageText().feed(page, last=True)
+    return TextExtractor().feed(page, last=True)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_what_is_seen(page: str, expected: str) -> None:
 
 @given(st.text(alphabet="<>/!-&;#scriptb aé'\"=\u00ad"), st.lists(st.integers(1, 7)))
 def test_pieces_make_no_difference(page: str, sizes: list[int]) -> None:
-    whole, text, position = text_of(page), PageText(), 0
+    whole, text, position = text_of(page), TextExtractor(), 0
     found = ""
     for size in sizes:
         found += text.feed(page[position : position + size])
@@ -138,9 +137,9 @@ def test_a_bomb_inside_another_is_counted_too() -> None:
 
 def test_what_one_letter_stands_for_is_bounded() -> None:
     for letter in map(chr, range(0x80, 0x110000)):
-        assert len(plain(letter)) <= 4, hex(ord(letter))
-    assert plain("\ufdfa" * 1000) == " "
-    assert plain("\ud55c\uae00 \ufb01n") == unicodedata.normalize("NFKD", "\ud55c\uae00 fin")
+        assert len(normalize_text(letter)) <= 4, hex(ord(letter))
+    assert normalize_text("\ufdfa" * 1000) == " "
+    assert normalize_text("\ud55c\uae00 \ufb01n") == unicodedata.normalize("NFKD", "\ud55c\uae00 fin")
 
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "x" + "f" * 5000, "0" * 5000, "X" + "0" * 5000])
@@ -176,11 +175,11 @@ def test_no_bytes_upset_it(data: bytes, declared: str) -> None:
     decoded(data, "", declared)
     for coding in PACKERS:
         decoded(data, coding, declared)
-    find_charset(data, declared)
+    detect_charset(data, declared)
 
 
 def test_plain_is_the_same_for_phrases_and_pages() -> None:
-    assert plain("Educação sexual") == "educacao sexual"
+    assert normalize_text("Educação sexual") == "educacao sexual"
 
 
 @pytest.mark.parametrize("coding", PACKERS)
@@ -188,13 +187,13 @@ def test_a_page_that_unpacks_to_more_than_any_real_one_is_refused(coding: str) -
     refused: list[Decision] = []
     verdicts: list[str] = []
 
-    def refuse(decision: Decision) -> Answer:
+    def refuse(decision: Decision) -> ProxyResponse:
         refused.append(decision)
-        return Answer(403, (), b"")
+        return ProxyResponse(403, (), b"")
 
-    watch = watch_of(ContentRules(page_limit=100), PhraseBook(()), "text/html", coding, refuse, verdicts.append)
+    watch = scanner_for(ContentRules(page_limit=100), PhraseMatcher(()), "text/html", coding, refuse, verdicts.append)
     assert watch is not None
-    refusal = watch.feed(PACKERS[coding](b"<p>good</p>" * (MOST_UNPACKED // 11 + 70_000)))
+    refusal = watch.feed(PACKERS[coding](b"<p>good</p>" * (MAX_UNPACKED // 11 + 70_000)))
     while refusal is None and watch.is_busy:
         refusal = watch.go_on()
     assert refusal is not None
@@ -204,7 +203,9 @@ def test_a_page_that_unpacks_to_more_than_any_real_one_is_refused(coding: str) -
 def test_a_page_of_a_hundred_bytes_is_looked_at_in_portions_and_not_for_long() -> None:
     weighed: list[str] = []
     decoder = BodyDecoder("br")
-    watch = BodyWatch(ContentRules(page_limit=100), decoder, PageScan(PhraseBook(())), lambda _: Answer(403, (), b""), weighed.append)
+    watch = BodyScanner(
+        ContentRules(page_limit=100), decoder, PageScanner(PhraseMatcher(())), lambda _: ProxyResponse(403, (), b""), weighed.append
+    )
     bomb = brotli.compress("\ufdfa".encode() * 5_000_000)
     assert len(bomb) < 150
     refusal, turns = watch.feed(bomb), [decoder.work]
@@ -232,6 +233,6 @@ def test_a_page_of_a_hundred_bytes_is_looked_at_in_portions_and_not_for_long() -
     ],
 )
 def test_what_browsers_may_take_for_a_page_is_weighed(content_type: str, is_weighed: bool) -> None:
-    refusal = Answer(403, (), b"")
-    watch = watch_of(ContentRules(page_limit=100), PhraseBook.load()[0], content_type, "", lambda _: refusal, [].append)
+    refusal = ProxyResponse(403, (), b"")
+    watch = scanner_for(ContentRules(page_limit=100), PhraseMatcher.load()[0], content_type, "", lambda _: refusal, [].append)
     assert (watch is not None) is is_weighed

@@ -16,10 +16,10 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
-from hedgerow.policies.content import CERTIFICATE_REFUSED, PASSED
+from hedgerow.policies.content import CERTIFICATE_REFUSED, PASS_THROUGH
 from hedgerow.policies.model import DeviceId, Verdict
-from hedgerow.proxy.inspection.exchange import _ON_SECOND_THOUGHTS
-from hedgerow.proxy.pass_through import LASTS, Outcome, PassThrough, Refusals, is_refusal
+from hedgerow.proxy.inspection.connection import _EARLY_CLOSE_SECONDS
+from hedgerow.proxy.pass_through import PASS_THROUGH_SECONDS, CertificateRefusals, Outcome, PassThrough, is_certificate_alert
 
 CHILD_WITH_CA = "127.0.0.11"
 INSPECTED = "www.wikipedia.org"
@@ -53,7 +53,7 @@ def forgetful(stand: Stand, policy: str) -> Iterator[Stand]:
 def test_a_pinned_app_gets_through_the_second_time(forgetful: Stand, net: SmallInternet) -> None:
     before = forgetful.counters().get(("hedgerow_proxy_passed_through_total",), 0)
     assert fetch(forgetful, net).status == 0
-    told = forgetful.wait_for(lambda found: any(each.decision and each.decision.what == PASSED for each in found))
+    told = forgetful.wait_for(lambda found: any(each.decision and each.decision.what == PASS_THROUGH for each in found))
     assert [(each.device, each.request.host) for each in told if each.decision and each.request] == [(MIA, INSPECTED)]
     assert forgetful.counters()["hedgerow_proxy_passed_through_total",] == before + 1
     answer = fetch(forgetful, net)
@@ -82,7 +82,7 @@ def test_an_app_that_hangs_up_after_the_handshake_gets_through_the_fourth_time(f
     for _ in range(3):
         assert PassThrough(forgetful.world.state / "pass-through").holds(MIA, host) is False
         handshake_alone(forgetful, net, host)
-    forgetful.wait_for(lambda found: any(each.decision and each.decision.what == PASSED for each in found))
+    forgetful.wait_for(lambda found: any(each.decision and each.decision.what == PASS_THROUGH for each in found))
     assert PassThrough(forgetful.world.state / "pass-through").holds(MIA, host)
 
 
@@ -101,7 +101,7 @@ def test_connections_that_are_reset_long_after_are_no_refusals(forgetful: Stand,
     refused = forgetful.counters().get(("hedgerow_proxy_dropped_total", "certificate"), 0)
     with contextlib.ExitStack() as stack:
         spare = [stack.enter_context(after_handshake(forgetful, net, host)) for _ in range(3)]
-        time.sleep(_ON_SECOND_THOUGHTS + 0.5)
+        time.sleep(_EARLY_CLOSE_SECONDS + 0.5)
         for each in spare:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_until(lambda: forgetful.counters()["hedgerow_proxy_open_tunnels",] == 0, 20, "all are gone")
@@ -124,7 +124,7 @@ def test_safe_search_holds_by_the_restricted_address(forgetful: Stand, net: Smal
 
 def reports(stand: Stand, host: str) -> list[tuple[Verdict, str]]:
     """What the journal is told of tunnels to `host` once a refusal was noted."""
-    found = stand.wait_for(lambda told: any(each.decision and each.decision.what in {PASSED, CERTIFICATE_REFUSED} for each in told))
+    found = stand.wait_for(lambda told: any(each.decision and each.decision.what in {PASS_THROUGH, CERTIFICATE_REFUSED} for each in told))
     return [(each.decision.verdict, each.decision.what) for each in found if each.decision and each.request and each.request.host == host]
 
 
@@ -136,8 +136,8 @@ def test_a_host_with_blocked_pages_is_not_opened(forgetful: Stand, net: SmallInt
 
 
 def test_a_host_that_was_passed_through_before_a_page_of_it_was_blocked_is_inspected_again(forgetful: Stand, net: SmallInternet) -> None:
-    assert Refusals(forgetful.world.state / "pass-through").refused(
-        MIA, ALSO_WITH_BLOCKED_PAGES, time.time(), in_words=True, may_pass=True
+    assert CertificateRefusals(forgetful.world.state / "pass-through").refused(
+        MIA, ALSO_WITH_BLOCKED_PAGES, time.time(), with_alert=True, may_pass=True
     ) is Outcome.PASSED  # fmt: skip
     assert [fetch(forgetful, net, ALSO_WITH_BLOCKED_PAGES, "/secret").status for _ in range(2)] == [0, 0]
     assert not any(each.requests for each in net.origins.connections())
@@ -171,24 +171,24 @@ def test_it_lasts_for_a_while_and_for_one_device(tmp_path: Path) -> None:
     now = [1000.0]
     passes = PassThrough(tmp_path / "file", lambda: now[0])
     assert not passes.holds(MIA, INSPECTED)
-    assert Refusals(tmp_path / "file").refused(MIA, INSPECTED, now[0], in_words=True, may_pass=True) is Outcome.PASSED
+    assert CertificateRefusals(tmp_path / "file").refused(MIA, INSPECTED, now[0], with_alert=True, may_pass=True) is Outcome.PASSED
     assert passes.holds(MIA, INSPECTED)
     assert not passes.holds(DeviceId("tom-phone"), INSPECTED)
-    now[0] += LASTS
+    now[0] += PASS_THROUGH_SECONDS
     assert not passes.holds(MIA, INSPECTED)
 
 
 def test_leaving_without_a_word_counts_the_third_time(tmp_path: Path) -> None:
-    refusals = Refusals(tmp_path / "file")
-    found = [refusals.refused(MIA, INSPECTED, now, in_words=False, may_pass=True) for now in (0.0, 1.0, 2.0, 3.0)]
+    refusals = CertificateRefusals(tmp_path / "file")
+    found = [refusals.refused(MIA, INSPECTED, now, with_alert=False, may_pass=True) for now in (0.0, 1.0, 2.0, 3.0)]
     assert found == [Outcome.IGNORED, Outcome.IGNORED, Outcome.PASSED, Outcome.IGNORED]
-    later = [refusals.refused(MIA, INSPECTED, now, in_words=False, may_pass=True) for now in (100.0, 200.0, 300.0)]
+    later = [refusals.refused(MIA, INSPECTED, now, with_alert=False, may_pass=True) for now in (100.0, 200.0, 300.0)]
     assert later == [Outcome.IGNORED] * 3
 
 
 def test_what_goes_on_failing_is_said_once_in_a_while(tmp_path: Path) -> None:
-    refusals = Refusals(tmp_path / "file")
-    found = [refusals.refused(MIA, INSPECTED, now, in_words=True, may_pass=False) for now in (0.0, 1.0, 599.0, 601.0)]
+    refusals = CertificateRefusals(tmp_path / "file")
+    found = [refusals.refused(MIA, INSPECTED, now, with_alert=True, may_pass=False) for now in (0.0, 1.0, 599.0, 601.0)]
     assert found == [Outcome.FAILS, Outcome.IGNORED, Outcome.IGNORED, Outcome.FAILS]
     assert not (tmp_path / "file").exists()
 
@@ -199,9 +199,9 @@ def test_a_spoilt_file_passes_nothing_through(tmp_path: Path) -> None:
 
 
 def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
-    refusals = Refusals(tmp_path / "file")
+    refusals = CertificateRefusals(tmp_path / "file")
     for number in range(20_000):
-        refusals.refused(MIA, f"host-{number}.example", 0.0, in_words=True, may_pass=True)
+        refusals.refused(MIA, f"host-{number}.example", 0.0, with_alert=True, may_pass=True)
     assert (tmp_path / "file").stat().st_size < 300_000
 
 
@@ -216,4 +216,4 @@ def test_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     ],
 )
 def test_which_failures_are_refusals(reason: str | None, expected: bool | None) -> None:
-    assert is_refusal(reason) is expected
+    assert is_certificate_alert(reason) is expected

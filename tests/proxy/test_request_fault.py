@@ -17,7 +17,7 @@ from mitmproxy import http
 from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.inspection.engine.request_fault import is_unclear_head, request_fault, response_fault
+from hedgerow.proxy.inspection.engine.messages import has_control_characters, request_fault, response_fault
 
 CHILD, CHILD_WITH_CA = "127.0.0.12", "127.0.0.11"
 HOST = "www.school.example"
@@ -202,7 +202,7 @@ def test_any_value_is_split_or_is_not(value: bytes) -> None:
 @given(st.text("ab:/ \t", max_size=40), st.integers(0, 1000), st.sampled_from([0, 0x0A, 0x0B, 0x0D, 0x7F]))
 def test_a_clear_head_becomes_unclear_by_one_byte(value: str, place: int, byte: int) -> None:
     line, field = b"GET / HTTP/1.1", b"X: a" + value.encode()
-    assert not is_unclear_head(line + b"\r\n" + field + b"\r\n\r\n")
+    assert not has_control_characters(line + b"\r\n" + field + b"\r\n\r\n")
     place = 1 + place % (len(field) - 1)
     spoilt = field[:place] + bytes([byte]) + field[place:]
-    assert is_unclear_head(line + b"\r\n" + spoilt + b"\r\n\r\n")
+    assert has_control_characters(line + b"\r\n" + spoilt + b"\r\n\r\n")

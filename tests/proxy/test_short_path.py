@@ -18,7 +18,7 @@ from proxy_stand import Stand
 from small_internet.whole import SmallInternet
 
 from hedgerow.proxy.http_head import HeadError, HeadReader
-from hedgerow.proxy.inspection.engine.plain_messages import read_answer, read_request
+from hedgerow.proxy.inspection.fast_path import parse_plain_request, parse_plain_response
 from hedgerow.proxy.pages.block_page import ASK_PATH
 
 CHILD_WITH_CA = "127.0.0.11"
@@ -176,8 +176,8 @@ def server() -> Server:
     ],
 )  # fmt: skip
 def test_what_is_no_plain_request(data: bytes) -> None:
-    assert read_request(PLAIN, client(), server()) is not None
-    assert read_request(data, client(), server()) is None
+    assert parse_plain_request(PLAIN, client(), server()) is not None
+    assert parse_plain_request(data, client(), server()) is None
 
 
 _PUT = st.binary(max_size=4) | st.sampled_from([b"\r\n", b"\n", b":", b" ", b"\t", b"\r\n "])
@@ -188,7 +188,7 @@ _PUT = st.binary(max_size=4) | st.sampled_from([b"\r\n", b"\n", b":", b" ", b"\t
 def test_a_plain_request_is_one_for_the_strict_reader_too(place: int, length: int, put: bytes) -> None:
     """Two readers that share no code find the same in it, or this one finds nothing."""
     data = PLAIN[:place] + put + PLAIN[place + length :]
-    flow = read_request(data, client(), server())
+    flow = parse_plain_request(data, client(), server())
     if flow is None:
         return
     reader = HeadReader()
@@ -225,5 +225,5 @@ def test_a_plain_request_is_one_for_the_strict_reader_too(place: int, length: in
 )  # fmt: skip
 def test_what_is_no_plain_answer(data: bytes) -> None:
     request = http.Request.make("GET", "https://a.example/a")
-    assert read_answer(ANSWER, request) is not None
-    assert read_answer(data, request) is None
+    assert parse_plain_response(ANSWER, request) is not None
+    assert parse_plain_response(data, request) is None

@@ -15,13 +15,13 @@ from struct import pack
 from types import SimpleNamespace
 from typing import Any, cast
 
-from hedgerow.dns.cases import Clocks
-from hedgerow.dns.listening.clients import Client
-from hedgerow.dns.listening.datagrams import BatchListener
-from hedgerow.dns.listening.listeners import Server
-from hedgerow.dns.listening.responder import DROPPED
+from hedgerow.dns.pending_query import Clocks
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.upstreams.inquiries import Upstreams
+from hedgerow.dns.server.clients import Client
+from hedgerow.dns.server.listeners import DnsServer
+from hedgerow.dns.server.responder import DROPPED_METRIC
+from hedgerow.dns.server.udp import BatchUdpListener
+from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
 
@@ -43,15 +43,15 @@ class OneServer:
     """A server whose system calls are replaced: one datagram goes in, and what would be sent comes out."""
 
     def __init__(self) -> None:
-        resolver = Resolver(Upstreams(()), _decide, clocks=Clocks(lambda: 1000.0, lambda: 2000.0))
+        resolver = Resolver(UpstreamPool(()), _decide, clocks=Clocks(lambda: 1000.0, lambda: 2000.0))
         client = Client(DeviceId("device"), cast(Ruleset, _Rules()))
-        self._server = Server(resolver, lambda _address: client, lambda *_: None)
+        self._server = DnsServer(resolver, lambda _address: client, lambda *_: None)
         self.hits = 0
 
     async def start(self) -> None:
         await self._server.listen("127.0.0.1", 0)
         (listener,) = self._server._datagrams
-        assert isinstance(listener, BatchListener)
+        assert isinstance(listener, BatchUdpListener)
         self._listener, self._memory, self._sent = cast(Any, listener), listener._memory, list[bytes]()
         self._listener._recvmmsg, self._listener._sendmmsg = self._receive, self._send_hit
         self._listener._send = lambda _peer, _ancillary, message: self._sent.append(message)
@@ -61,7 +61,7 @@ class OneServer:
         self._datagram = datagram[:1232]
         self._sent.clear()
         self._listener._drain()
-        assert (DROPPED, "error") not in self._server.responder.counters, f"{datagram.hex()} could not be answered"
+        assert (DROPPED_METRIC, "error") not in self._server.responder.counters, f"{datagram.hex()} could not be answered"
         return [answer for answer in self._sent if answer is not None]
 
     def send_in_parts(self, count: int, taken: list[int]) -> tuple[list[tuple[int, int]], float]:
@@ -76,7 +76,7 @@ class OneServer:
 
         self._listener._sendmmsg = send
         self._listener._send_batch(begin, count)
-        return calls, self._server.responder.counters[DROPPED, "send"]
+        return calls, self._server.responder.counters[DROPPED_METRIC, "send"]
 
     def forget(self) -> None:
         """Know nothing any more."""
@@ -91,7 +91,7 @@ class OneServer:
 
     def _send_hit(self, *_: object) -> int:
         self.hits += 1
-        self._sent.append(bytes(self._memory.slots[: self._memory.pieces[1]]))
+        self._sent.append(bytes(self._memory.slots[: self._memory.iovecs[1]]))
         return 1
 
     async def stop(self) -> None:

@@ -9,18 +9,25 @@ from typing import Annotated
 
 import typer
 
-from hedgerow.app.commands.options import AsJson, StateDir, fail
-from hedgerow.app.files import leave_to_owner
+from hedgerow.app.commands.options import JsonOption, StateOption, fail
+from hedgerow.app.files import chown_to_owner
+from hedgerow.app.ipc import restart_inspectors
 from hedgerow.app.settings import default_state
-from hedgerow.app.workers_file import restart_inspectors
-from hedgerow.proxy.authority import Authority, AuthorityError, load_authority, rotate_authority
-from hedgerow.proxy.certificate_files import CertificateForm, certificate_file, form_for
+from hedgerow.proxy.certificate_authority import (
+    CertificateAuthority,
+    CertificateAuthorityError,
+    CertificateFormat,
+    export_certificate,
+    format_for_name,
+    load_ca,
+    rotate_ca,
+)
 
 app = typer.Typer(help="The certificate authority of inspected devices.", no_args_is_help=True)
 
 
 @app.command()
-def show(state: StateDir = None, as_json: AsJson = False) -> None:
+def show(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show the certificate's name, fingerprint and expiry."""
     authority = _authority(state)
     facts = {"name": authority.name, "sha256": authority.fingerprint, "expires": authority.expires.isoformat()}
@@ -35,13 +42,13 @@ def show(state: StateDir = None, as_json: AsJson = False) -> None:
 def export(
     out: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to write (default: standard output).")] = None,
     form: Annotated[
-        CertificateForm | None,
+        CertificateFormat | None,
         typer.Option("--format", help="pem; der for Android and Windows; mobileconfig for Apple's (default: as FILE is named, else pem)."),
     ] = None,
-    state: StateDir = None,
+    state: StateOption = None,
 ) -> None:
     """Write the certificate to install on devices. The private key never leaves the state directory."""
-    data = certificate_file(_authority(state), form or form_for(out.name if out else "")).data
+    data = export_certificate(_authority(state), form or format_for_name(out.name if out else "")).data
     try:
         if out is None:
             sys.stdout.buffer.write(data)
@@ -53,9 +60,9 @@ def export(
 
 @app.command()
 def rotate(
-    state: StateDir = None,
+    state: StateOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put a new certificate authority in place of the old one. Devices that trust the old one have to install the new certificate."""
     folder = (state or default_state()).absolute()
@@ -63,9 +70,9 @@ def rotate(
     if not yes and not typer.confirm("Every inspected device will have to install the new certificate. Go on?"):
         raise typer.Exit(1)
     try:
-        old, new = rotate_authority(folder / "ca")
-        leave_to_owner(folder, (folder / "ca").iterdir())
-    except (OSError, AuthorityError) as error:
+        old, new = rotate_ca(folder / "ca")
+        chown_to_owner(folder, (folder / "ca").iterdir())
+    except (OSError, CertificateAuthorityError) as error:
         fail(f"The certificate authority can't be replaced: {getattr(error, 'strerror', None) or error}.")
     restarted = restart_inspectors(folder)
     if as_json:
@@ -75,9 +82,9 @@ def rotate(
     print(f"Install it (hedgerow ca export) on inspected devices, and remove {old.name} from them.")
 
 
-def _authority(state: Path | None) -> Authority:
+def _authority(state: Path | None) -> CertificateAuthority:
     folder = (state or default_state()).absolute() / "ca"
     try:
-        return load_authority(folder)
-    except (OSError, AuthorityError) as error:
+        return load_ca(folder)
+    except (OSError, CertificateAuthorityError) as error:
         fail(f"There is no certificate authority in {folder}: {getattr(error, 'strerror', None) or error}.")

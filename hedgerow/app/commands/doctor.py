@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from hedgerow.app.commands.options import AsJson, StateDir, fail
-from hedgerow.app.doctor import Finding, Health, examine
-from hedgerow.app.doctor_ways import UnknownDevice, examine_device
+from hedgerow.app.commands.options import JsonOption, StateOption, fail
+from hedgerow.app.doctor.bypasses import UnknownDevice, check_device
+from hedgerow.app.doctor.checks import Finding, Health, run_checks
 from hedgerow.app.settings import default_state
 from hedgerow.network.gateway import GatewayError
 
@@ -24,8 +24,8 @@ def doctor(
     device: Annotated[
         str | None, typer.Argument(metavar="DEVICE", help="Say of each known way round the filter whether it is closed to this device.")
     ] = None,
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Look at everything that has to be right here, and say how to mend what is not. The exit status is 1 where something is bad."""
     findings = _examined((state or default_state()).absolute(), device)
@@ -39,9 +39,9 @@ def doctor(
 
 def _examined(state: Path, device: str | None) -> list[Finding]:
     if device is None:
-        return examine(state)
+        return run_checks(state)
     try:
-        return examine_device(state, device)
+        return check_device(state, device)
     except (UnknownDevice, GatewayError) as error:
         fail(str(error))
     except (OSError, ValueError):

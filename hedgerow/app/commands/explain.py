@@ -17,32 +17,32 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.markup import escape
 
-from hedgerow.app.commands.options import AsJson, PolicyFile, StateDir, fail, find_policy, print_problems
-from hedgerow.app.control.compile_job import CompileError
-from hedgerow.app.control.lists import place_of, prepare_generation
+from hedgerow.app.commands.options import JsonOption, PolicyOption, StateOption, fail, find_policy, print_problems
+from hedgerow.app.control.list_jobs import CompileError
+from hedgerow.app.control.lists import prepare_generation, source_location
 from hedgerow.app.settings import default_state
-from hedgerow.app.snapshot import Snapshot, View
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.policies.explain import Explanation, find_device
 from hedgerow.policies.explain import explain as explain_request
 from hedgerow.policies.model import Device, Policy, Verdict
 from hedgerow.policies.reading.load import PolicyError, load_policy
-from hedgerow.policies.reading.suggestions import suggest
+from hedgerow.policies.text.suggestions import suggest
 
 
 def explain(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name, address or MAC; or whose it is.")],
     target: Annotated[str, typer.Argument(metavar="HOST-OR-URL", help="What it wants.")],
-    policy: PolicyFile = None,
-    state: StateDir = None,
+    policy: PolicyOption = None,
+    state: StateOption = None,
     at: Annotated[str | None, typer.Option(metavar="TIME", help="When, such as 20:45 or 2026-01-31T20:45 (default: now).")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Explain why a device may or may not have something: every step that was considered, with file and line."""
     with _view_to_explain(find_policy(policy), (state or default_state()).absolute()) as view:
         _explain(view, device, target, at, as_json)
 
 
-def _explain(view: View, device: str, target: str, at: str | None, as_json: bool) -> None:
+def _explain(view: LoadedSnapshot, device: str, target: str, at: str | None, as_json: bool) -> None:
     found = _device_to_explain(view, device)
     zone = view.rulesets.zone_of(found)
     try:
@@ -56,7 +56,7 @@ def _explain(view: View, device: str, target: str, at: str | None, as_json: bool
         _print_explanation(told, view.policy, zone)
 
 
-def _device_to_explain(view: View, name: str) -> Device:
+def _device_to_explain(view: LoadedSnapshot, name: str) -> Device:
     """A device, or the first that a person has; the explanation names it."""
     devices = view.policy.devices
     found = find_device(view.rulesets, name)
@@ -84,20 +84,20 @@ def parse_moment(text: str, now: datetime) -> datetime:
 
 
 @contextlib.contextmanager
-def _view_to_explain(policy: Path | None, state: Path) -> Iterator[View]:
+def _view_to_explain(policy: Path | None, state: Path) -> Iterator[LoadedSnapshot]:
     """What is in force in `state`; or, where another policy is asked for or nothing has run, that policy over freshly compiled lists."""
     try:
         snapshot = Snapshot.load(state)
     except (OSError, ValueError):
         snapshot = None
     if snapshot is not None and (policy is None or snapshot.policy.path == str(policy)):
-        yield View(snapshot)
+        yield LoadedSnapshot(snapshot)
         return
     try:
         wanted = load_policy(policy)
         with tempfile.TemporaryDirectory(prefix="hedgerow-") as folder:
             generation = asyncio.run(prepare_generation(wanted, Path(folder)))
-            yield View(Snapshot(0, 0.0, wanted, generation))
+            yield LoadedSnapshot(Snapshot(0, 0.0, wanted, generation))
     except PolicyError as error:
         print_problems(error.problems)
         fail(f"{policy} has mistakes.")
@@ -119,7 +119,7 @@ def _print_explanation(told: Explanation, policy: Policy, zone: ZoneInfo) -> Non
     until = f", until {_clock(decision.until, zone)}" if decision.until is not None else ""
     colour = "red" if decision.verdict is Verdict.BLOCK else "green"
     console.print(f"\n[{colour}]{decision.verdict.value}[/]: {decision.reason.value}{escape(f'{what}{rule}{until}')}", soft_wrap=True)
-    if decision.rule is not None and (place := place_of(decision.rule.source, policy)):
+    if decision.rule is not None and (place := source_location(decision.rule.source, policy)):
         console.print(f"in {place}" + (f": {decision.rule.text}" if decision.rule.line else ""), soft_wrap=True, markup=False)
 
 

@@ -12,14 +12,14 @@ from typing import Annotated
 
 import typer
 
-from hedgerow.app.commands.options import AsJson, StateDir, fail, tell
-from hedgerow.app.control.gateway_keeper import Choice, census_of, forget, gateway_of, is_as_put, note_form
+from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_result
+from hedgerow.app.control.gateway import GatewayConfig, build_gateway, delete_config, device_states_of, is_unmodified, record_ruleset
 from hedgerow.app.settings import Settings, default_state
-from hedgerow.app.snapshot import Snapshot, View
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
+from hedgerow.network.access_state import AccessState, DeviceStates
 from hedgerow.network.gateway_rules import Gateway, render_table
-from hedgerow.network.standing import Census, Standing
 
 app = typer.Typer(help="Keep devices on the path, on the machine that is their router (nftables).", no_args_is_help=True)
 
@@ -50,17 +50,17 @@ def plan(
     strict: Strict = None,
     allow_ipsec: AllowIpsec = None,
     allow_ssh: AllowSsh = None,
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what `apply` would do, and change nothing. With --json: the commands, as `nft -j -f -` takes them."""
     folder = (state or default_state()).absolute()
     with _plain_errors():
-        gateway, census = _gateway(_choice(folder, lan, strict=strict, allow_ipsec=allow_ipsec, allow_ssh=allow_ssh), folder)
+        gateway, device_states = _load_gateway(_choice(folder, lan, strict=strict, allow_ipsec=allow_ipsec, allow_ssh=allow_ssh), folder)
     if as_json:
-        print(json.dumps({"nftables": render_table(gateway, census)}, indent=1))
+        print(json.dumps({"nftables": render_table(gateway, device_states)}, indent=1))
         return
-    for line in _described(gateway, census):
+    for line in _described(gateway, device_states):
         print(line)
 
 
@@ -70,55 +70,55 @@ def apply(
     strict: Strict = None,
     allow_ipsec: AllowIpsec = None,
     allow_ssh: AllowSsh = None,
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Put the gateway in place; a running Hedgerow then keeps it so. Without options: as it was chosen the last time."""
     folder = (state or default_state()).absolute()
     with _plain_errors():
         choice = _choice(folder, lan, strict=strict, allow_ipsec=allow_ipsec, allow_ssh=allow_ssh)
-        gateway, census = _gateway(choice, folder)
-        nftables.check(gateway, census)  # raises where nftables refuses it, before anything is changed
+        gateway, device_states = _load_gateway(choice, folder)
+        nftables.check(gateway, device_states)  # raises where nftables refuses it, before anything is changed
         choice.save(folder)  # before the table comes: one that nobody chose would be kept by nobody, and be gone after a boot
-        nftables.apply(gateway, census)
-        note_form(folder)
+        nftables.apply(gateway, device_states)
+        record_ruleset(folder)
     warnings = list(_warnings(gateway))
     place = f"The gateway is in place on {', '.join(choice.lan)}. To take it away: hedgerow gateway remove"
-    tell(as_json, {"in_place": True, "lan": choice.lan, "warnings": warnings}, place, *(f"warning: {each}" for each in warnings))
+    print_result(as_json, {"in_place": True, "lan": choice.lan, "warnings": warnings}, place, *(f"warning: {each}" for each in warnings))
 
 
 @app.command()
-def remove(state: StateDir = None, as_json: AsJson = False) -> None:
+def remove(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Take the gateway away, in an emergency too: at once and without a trace, whether or not Hedgerow runs."""
     folder = (state or default_state()).absolute()
     with _plain_errors():
-        nftables.is_in_place()  # raises where nftables is closed to us, before anything is changed
+        nftables.is_installed()  # raises where nftables is closed to us, before anything is changed
         try:
-            forget(folder)  # before the table goes, so that control does not put it back
+            delete_config(folder)  # before the table goes, so that control does not put it back
         except OSError as error:
             if isinstance(error, PermissionError):
                 raise
             nftables.remove()
             fail(f"{STILL_CHOSEN} ({error.strerror}: {error.filename}).")
         nftables.remove()
-    tell(as_json, {"in_place": False}, "The gateway is gone: devices reach the internet as the machine's other rules let them.")
+    print_result(as_json, {"in_place": False}, "The gateway is gone: devices reach the internet as the machine's other rules let them.")
 
 
 @app.command()
-def status(state: StateDir = None, as_json: AsJson = False) -> None:
+def status(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show whether the gateway is in place, for whom, and what it did. The exit status is 1 where it is chosen but not as it was put."""
     folder = (state or default_state()).absolute()
     with _plain_errors():
-        choice, found = Choice.load(folder), nftables.look()
-        census = census_of(_view(folder), time.time()) if choice else None
-        is_changed = found is not None and choice is not None and not is_as_put(folder, found)
+        choice, found = GatewayConfig.load(folder), nftables.installed_table()
+        device_states = device_states_of(_view(folder), time.time()) if choice else None
+        is_changed = found is not None and choice is not None and not is_unmodified(folder, found)
     if as_json:
         chosen = asdict(choice) if choice else None
         facts = {"in_place": found is not None, "changed": is_changed, "chosen": chosen, "packets": found.counters if found else {}}
-        print(json.dumps(facts | ({"devices": _by_standing(census)} if census else {}), indent=1))
+        print(json.dumps(facts | ({"devices": _by_standing(device_states)} if device_states else {}), indent=1))
     else:
         print(_place(found is not None, is_changed))
-        for line in _standings(census) if census else ():
+        for line in _standings(device_states) if device_states else ():
             print(line)
         for what, packets in sorted((found.counters if found else {}).items()):
             print(f"{packets:8}  {what}")
@@ -142,10 +142,10 @@ def _plain_errors() -> Iterator[None]:
         fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
 
 
-def _choice(state: Path, lan: list[str] | None, **wishes: bool | None) -> Choice:
+def _choice(state: Path, lan: list[str] | None, **wishes: bool | None) -> GatewayConfig:
     """What was asked for now over what was chosen before. Raises GatewayError, OSError, ValueError."""
     try:
-        before = Choice.load(state)
+        before = GatewayConfig.load(state)
     except ValueError:
         if not lan:
             raise
@@ -156,33 +156,33 @@ def _choice(state: Path, lan: list[str] | None, **wishes: bool | None) -> Choice
     if missing:
         raise nftables.GatewayError(f"There is no interface {missing[0]}: there are {', '.join(interfaces.names()) or 'none'}.")
     said = {wish: value for wish, value in wishes.items() if value is not None}
-    return replace(before or Choice(names), lan=names, **said)
+    return replace(before or GatewayConfig(names), lan=names, **said)
 
 
 def _only_lan() -> tuple[str, ...]:
     """The one interface that does not lead to the internet; a guess among several would guard the wrong side."""
-    inner = [name for name in interfaces.names() if name not in interfaces.to_the_internet()]
+    inner = [name for name in interfaces.names() if name not in interfaces.uplinks()]
     if len(inner) != 1:
         found = ", ".join(interfaces.names()) or "none"
         raise nftables.GatewayError(f"Say on which interface the devices are, with --lan. There are {found}.")
     return tuple(inner)
 
 
-def _gateway(choice: Choice, state: Path) -> tuple[Gateway, Census]:
+def _load_gateway(choice: GatewayConfig, state: Path) -> tuple[Gateway, DeviceStates]:
     try:
         settings = Settings.load(state)
     except OSError:
         raise nftables.GatewayError(f"No Hedgerow has run with the state directory {state}: start it with `hedgerow up` first.") from None
     view = _view(state)
-    return gateway_of(choice, settings, view.policy.network.ports), census_of(view, time.time())
+    return build_gateway(choice, settings, view.policy.network.ports), device_states_of(view, time.time())
 
 
-def _view(state: Path) -> View:
-    return View(Snapshot.load(state))
+def _view(state: Path) -> LoadedSnapshot:
+    return LoadedSnapshot(Snapshot.load(state))
 
 
-def _described(gateway: Gateway, census: Census) -> Iterator[str]:
-    ports = ", ".join(map(str, gateway.doors.steered))
+def _described(gateway: Gateway, device_states: DeviceStates) -> Iterator[str]:
+    ports = ", ".join(map(str, gateway.redirect_ports.redirected_ports))
     pages = f"names and pages (ports {ports})" if ports else "names"
     yield f"On {', '.join(gateway.lan)}{' (which leads to the internet as well)' if gateway.one_armed else ''}, in the table inet hedgerow:"
     yield f"  guarded and closed devices: {pages} come to Hedgerow, whoever they were meant for"
@@ -195,15 +195,15 @@ def _described(gateway: Gateway, census: Census) -> Iterator[str]:
         yield "  guarded devices: anything that is no name, no page and not the time is refused"
     yield "  closed devices: nothing leaves, and what was open is cut"
     yield "  open devices: untouched"
-    yield from _standings(census)
+    yield from _standings(device_states)
     for warning in _warnings(gateway):
         yield f"warning: {warning}"
 
 
 def _warnings(gateway: Gateway) -> Iterator[str]:
-    if gateway.doors.pages is None:
+    if gateway.redirect_ports.pages is None:
         yield "pages come to Hedgerow only where a device names it as its proxy: start it with `hedgerow up --transparent 0.0.0.0:3129`"
-    others = sorted({*interfaces.names()} - {*gateway.lan} - interfaces.to_the_internet())
+    others = sorted({*interfaces.names()} - {*gateway.lan} - interfaces.uplinks())
     if others:
         yield f"devices on {', '.join(others)} are not kept on the path: if there are any, name it with --lan too"
     yield from _path_warnings(gateway)
@@ -211,26 +211,26 @@ def _warnings(gateway: Gateway) -> Iterator[str]:
 
 def _path_warnings(gateway: Gateway) -> Iterator[str]:
     """Whether packets of devices come by at all."""
-    if interfaces.bridges_to_the_internet() & set(gateway.lan):
-        for family, looks in interfaces.looks_into_bridges().items():
+    if interfaces.uplink_bridges() & set(gateway.lan):
+        for family, looks in interfaces.bridge_filtering().items():
             if not looks:
-                yield f"{family} that crosses the bridge is not looked at: {interfaces.BRIDGE_MEND}"
+                yield f"{family} that crosses the bridge is not looked at: {interfaces.BRIDGE_FILTERING_COMMANDS}"
         return
-    for family, passes_on in interfaces.forwards().items():
+    for family, passes_on in interfaces.ip_forwarding().items():
         if not passes_on:
             yield f"this machine does not forward {family}, so devices have another router for it and are not kept on the path"
     if gateway.one_armed:
         yield "devices on the same wire as the internet's router can use that router instead: see docs/install/beside-a-router.md"
 
 
-def _standings(census: Census) -> Iterator[str]:
-    for standing, names in _by_standing(census).items():
-        yield f"{standing}: {', '.join(names) or 'nobody'}"
+def _standings(device_states: DeviceStates) -> Iterator[str]:
+    for access, names in _by_standing(device_states).items():
+        yield f"{access}: {', '.join(names) or 'nobody'}"
 
 
-def _by_standing(census: Census) -> dict[str, list[str]]:
-    found = {standing.value: list(census.macs_of(standing)) for standing in Standing}
-    for standing in Standing:
-        found[standing.value] += [str(network) for version in (4, 6) for network in census.networks_of(standing, version)]
-    found[census.others.value].append("all others")
+def _by_standing(device_states: DeviceStates) -> dict[str, list[str]]:
+    found = {access.value: list(device_states.macs_in(access)) for access in AccessState}
+    for access in AccessState:
+        found[access.value] += [str(network) for version in (4, 6) for network in device_states.networks_in(access, version)]
+    found[device_states.others.value].append("all others")
     return found

@@ -20,24 +20,23 @@ from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, S
 from rich.table import Column, Table
 from rich.text import Text
 
-from hedgerow.app.commands.options import AsJson, PolicyFile, StateDir, call, fail, find_policy, tell
+from hedgerow.app.commands.options import JsonOption, PolicyOption, StateOption, call_api, fail, find_policy, print_result
 from hedgerow.app.commands.tables import add_row, printable
-from hedgerow.app.control.compile_job import CompileError, ListFolders
+from hedgerow.app.control.list_jobs import CompileError, ListFolders
 from hedgerow.app.control.lists import ListProgress, newest_generation, prepare_generation, sources_of
 from hedgerow.app.settings import Settings, default_state
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.blocklists.compile import CompileReport, compile_generation
-from hedgerow.blocklists.intake import Intake
+from hedgerow.blocklists.compiler import CompileReport, compile_generation
+from hedgerow.blocklists.download_store import FetchOutcome, FetchResult, accept_held_copy
+from hedgerow.blocklists.list_parser import ParseCache, ParsedSource
 from hedgerow.blocklists.names import host_of_url, parse_host
-from hedgerow.blocklists.parsed import ParsedLists
 from hedgerow.blocklists.rules import Origin, Problem
-from hedgerow.blocklists.shelf import Fetched, Outcome, accept_held
 from hedgerow.blocklists.sources import Source, public_sources
-from hedgerow.blocklists.url_index import NOBODY
+from hedgerow.blocklists.url_index import OPAQUE_ORIGIN
 from hedgerow.policies.reading.load import PolicyError, load_policy
-from hedgerow.policies.reading.suggestions import suggest
+from hedgerow.policies.text.suggestions import suggest
 
 SHOWN_PROBLEMS = 10_000
 FEW = 20
@@ -49,9 +48,9 @@ app = typer.Typer(help="The lists: fetch, compile, look up.", no_args_is_help=Tr
 
 
 @app.command()
-def status(state: StateDir = None, as_json: AsJson = False) -> None:
+def status(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show the lists in force, what each adds that no other has, and what is wrong with it."""
-    found = call(state, "GET", "/status")
+    found = call_api(state, "GET", "/status")
     if as_json:
         print(json.dumps({"lists": found["lists"], "problems": found["list_problems"]}, ensure_ascii=False, indent=1))
         return
@@ -90,7 +89,7 @@ _NUMBERS = {"domains": "names", "unique": "unique", "url_rules": "rules"}
 
 
 @app.command()
-def public(as_json: AsJson = False) -> None:
+def public(as_json: JsonOption = False) -> None:
     """Show the public lists that a policy can name: `lists: [{source: NAME}]`."""
     known = public_sources().values()
     if as_json:
@@ -109,9 +108,9 @@ def public(as_json: AsJson = False) -> None:
 @app.command()
 def accept(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The list, as `hedgerow lists status` calls it.")],
-    policy: PolicyFile = None,
-    state: StateDir = None,
-    as_json: AsJson = False,
+    policy: PolicyOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Use a newer copy of a list that was held back. A running Hedgerow takes it over by itself."""
     folders = ListFolders((state or default_state()).absolute())
@@ -121,22 +120,22 @@ def accept(
         if source is None:
             fail(f"The policy has no list with a URL that is called '{name}'.{suggest(name, [each.name for each in sources])}")
         with folders.locked():
-            accepted = accept_held(source, folders.downloads)
-        folders.leave_to_owner()
+            accepted = accept_held_copy(source, folders.downloads)
+        folders.chown_to_owner()
     except PolicyError as error:
         fail(str(error))
     except OSError as error:
         fail(f"Can't accept it: {error.strerror}.")
     if not accepted:
         fail(f"No copy of '{name}' is held back.")
-    tell(as_json, {"accepted": name}, f"The newer copy of {name} is used from now on.")
+    print_result(as_json, {"accepted": name}, f"The newer copy of {name} is used from now on.")
 
 
 @app.command()
 def compile(
     sources: Annotated[list[str], typer.Argument(metavar="CATEGORY=PATH…", help="What each list is about, and where it is.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the compiled lists go; must not exist.")],
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compile lists without a running Hedgerow."""
     started = time.monotonic()
@@ -161,26 +160,35 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A list: a file, an archive or a folder.")],
     category: Annotated[str, typer.Option("--category", help="What the list is about; some names only some lists may hold.")] = "adult",
     list_format: Annotated[str, typer.Option("--format", help="Read it as this format, whatever it looks like.")] = "auto",
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what a list is read as, and each of its lines that is not used, with the reason. The exit status is 1 where nothing is used."""
     with tempfile.TemporaryDirectory() as folder:
-        _name, intake = ParsedLists(Path(folder), kept=SHOWN_PROBLEMS).take_in(Source(str(file), category, file, format=list_format))
-    counts = {"format": intake.format, "lines": intake.lines, "names": intake.names, "url_rules": intake.url_rules}
+        _name, parsed_source = ParseCache(Path(folder), kept=SHOWN_PROBLEMS).parse_source(
+            Source(str(file), category, file, format=list_format)
+        )
+    counts = {
+        "format": parsed_source.format,
+        "lines": parsed_source.lines,
+        "names": parsed_source.names,
+        "url_rules": parsed_source.url_rules,
+    }
     if as_json:
-        problems = [asdict(problem) for problem in intake.problems]
-        print(json.dumps({**counts, "ignored": intake.ignored, "counts": intake.problem_counts, "problems": problems}, indent=1))
+        problems = [asdict(problem) for problem in parsed_source.problems]
+        print(
+            json.dumps({**counts, "ignored": parsed_source.ignored, "counts": parsed_source.problem_counts, "problems": problems}, indent=1)
+        )
     else:
-        _print_check(file, intake)
-    raise typer.Exit(0 if intake.names or intake.url_rules else 1)
+        _print_check(file, parsed_source)
+    raise typer.Exit(0 if parsed_source.names or parsed_source.url_rules else 1)
 
 
 @app.command()
 def lookup(
     targets: Annotated[list[str], typer.Argument(metavar="HOST-OR-URL…", help="What to look for.")],
     index: Annotated[Path | None, typer.Option("--index", metavar="DIR", help="Compiled lists (default: those in force).")] = None,
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show which lists know a host or a URL, and where in them it stands."""
     folder = index or _generation_in_force((state or default_state()).absolute())
@@ -200,14 +208,14 @@ def lookup(
 
 
 @app.command()
-def update(policy: PolicyFile = None, state: StateDir = None, as_json: AsJson = False) -> None:
+def update(policy: PolicyOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Fetch and compile the lists of a policy now, also without a running Hedgerow."""
-    folder, results = (state or default_state()).absolute(), list[Fetched]()
+    folder, results = (state or default_state()).absolute(), list[FetchResult]()
     try:
         wanted = load_policy(_policy_in_force(policy, folder))
         with _progress(BarColumn(), _Sizes()) as progress:
             generation = asyncio.run(prepare_generation(wanted, folder, fetch=True, progress=_watch(progress, results)))
-        ListFolders(folder).leave_to_owner()
+        ListFolders(folder).chown_to_owner()
     except (PolicyError, CompileError) as error:
         fail(str(error))
     if as_json:
@@ -242,7 +250,7 @@ class _Sizes(DownloadColumn):
         return Text() if task.fields.get("compiles") else super().render(task)
 
 
-def _watch(progress: Progress, results: list[Fetched]) -> ListProgress:
+def _watch(progress: Progress, results: list[FetchResult]) -> ListProgress:
     """A bar for each download, what came of it, and a line for the compiler; `results` gets each download."""
     bars: dict[str, TaskID] = {}
     compiling: list[TaskID] = []
@@ -252,11 +260,11 @@ def _watch(progress: Progress, results: list[Fetched]) -> ListProgress:
             bars[source.name] = progress.add_task(source.name, total=total)
         progress.update(bars[source.name], completed=size, total=total)
 
-    def fetched(each: Fetched) -> None:
+    def fetched(each: FetchResult) -> None:
         if (bar := bars.pop(each.source.name, None)) is not None:
             progress.remove_task(bar)
         results.append(each)
-        how = f" (`hedgerow lists accept '{each.source.name}'` takes it)" if each.outcome is Outcome.HELD else ""
+        how = f" (`hedgerow lists accept '{each.source.name}'` takes it)" if each.outcome is FetchOutcome.HELD else ""
         print(printable(f"{each.problem or f'{each.source.name}: {each.outcome}'}{how}"), file=sys.stderr)
 
     def compiled(name: str) -> None:
@@ -275,16 +283,16 @@ def _told(problem: Problem) -> str:
     return f"{problem}{f': {problem.text}' if problem.text else ''}"
 
 
-def _print_check(file: Path, intake: Intake) -> None:
-    for problem in intake.problems:
+def _print_check(file: Path, parsed_source: ParsedSource) -> None:
+    for problem in parsed_source.problems:
         print(printable(_told(problem)))
-    for kind, count in intake.problem_counts.most_common() if len(intake.problems) > FEW else ():
+    for kind, count in parsed_source.problem_counts.most_common() if len(parsed_source.problems) > FEW else ():
         print(printable(f"{file}: {count:,} × {kind}"))
-    for kind, count in intake.ignored.items():
+    for kind, count in parsed_source.ignored.items():
         print(printable(f"{file}: {count:,} × left out: {kind}"))
-    if intake.format:
-        counts = f"lines {intake.lines:,}, names {intake.names:,}, URL rules {intake.url_rules:,}"
-        print(printable(f"{file} is read as {intake.format}: {counts}"))
+    if parsed_source.format:
+        counts = f"lines {parsed_source.lines:,}, names {parsed_source.names:,}, URL rules {parsed_source.url_rules:,}"
+        print(printable(f"{file} is read as {parsed_source.format}: {counts}"))
 
 
 def _source(text: str) -> Source:
@@ -330,7 +338,7 @@ def _as_url(target: str) -> str:
 
 def _rules_about(catalogue: Catalogue, url: str) -> Iterator[tuple[str, Origin]]:
     """The rules that would match a URL, whatever it is asked for: opened, or loaded by a page of another site."""
-    loaded = ((kind, NOBODY) for kind in ("script", "image", "xhr", "iframe", "media"))
+    loaded = ((kind, OPAQUE_ORIGIN) for kind in ("script", "image", "xhr", "iframe", "media"))
     for kind, initiator in (("", ""), ("document", ""), *loaded):
         for match in catalogue.match_urls(url, kind, initiator):
             yield match.category, match.origin

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import typer
 from rich.table import Table
 
-from hedgerow.app.commands.options import AsJson, StateDir, call, tell
-from hedgerow.app.commands.tables import add_row, show
+from hedgerow.app.commands.options import JsonOption, StateOption, call_api, print_result
+from hedgerow.app.commands.tables import add_row, print_table
 
 app = typer.Typer(help="Notices: who gets them, where, and whether they arrive.", no_args_is_help=True)
 
@@ -20,9 +20,9 @@ Receiver = Annotated[str, typer.Argument(metavar="NAME", help="A receiver, as `n
 
 
 @app.command(name="list")
-def list_(state: StateDir = None, as_json: AsJson = False) -> None:
+def list_(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show who gets notices, and what was sent of late."""
-    told = call(state, "GET", "/notices")
+    told = call_api(state, "GET", "/notices")
     if as_json:
         print(json.dumps(told, ensure_ascii=False, indent=1))
         return
@@ -35,29 +35,29 @@ def list_(state: StateDir = None, as_json: AsJson = False) -> None:
     for row in told["latest"]:
         cells = (_when(row["at"]), row["receiver"], row["text"], str(row["count"]), row["state"], row["problem"])
         add_row(latest, *cells)
-    show(receivers, "Nobody is told of anything: the policy has no `notices`.")
+    print_table(receivers, "Nobody is told of anything: the policy has no `notices`.")
     if told["latest"]:
-        show(latest, "")
+        print_table(latest, "")
 
 
 @app.command(name="set")
-def set_(name: Receiver, state: StateDir = None, as_json: AsJson = False) -> None:
+def set_(name: Receiver, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Say where a receiver is reached. Asks for the address, or reads it from a pipe, so that it stands in no history."""
     address = typer.prompt("Address, such as mailto://… or ntfy://…", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
-    call(state, "PUT", f"/notices/{quote(name, safe='')}/address", address=address.strip())
+    call_api(state, "PUT", f"/notices/{quote(name, safe='')}/address", address=address.strip())
     sentence = f"Kept. `hedgerow notices test {name}` shows whether it works." if address.strip() else f"{name} has no address now."
-    tell(as_json, {"receiver": name, "has_address": bool(address.strip())}, sentence)
+    print_result(as_json, {"receiver": name, "has_address": bool(address.strip())}, sentence)
 
 
 @app.command(name="test")
 def send_test(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Whom (default: all).")] = None,
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Send a notice now, to one receiver or to all. The exit status is 1 where one does not arrive."""
     path = f"/notices/{quote(name, safe='')}/test" if name is not None else "/notices/test"
-    results = call(state, "POST", path)
+    results = call_api(state, "POST", path)
     if as_json:
         print(json.dumps(results, ensure_ascii=False, indent=1))
     else:

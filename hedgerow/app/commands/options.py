@@ -14,11 +14,11 @@ import typer
 from hedgerow.app.control_client import control_client
 from hedgerow.app.settings import Settings, default_state
 
-PolicyFile = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="The policy file (default: hedgerow.yaml here).")]
-StateDir = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where Hedgerow keeps its state.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PolicyOption = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="The policy file (default: hedgerow.yaml here).")]
+StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where Hedgerow keeps its state.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_PATIENCE_S = 600.0  # a long journal is not written anew in a minute
+_REQUEST_TIMEOUT_S = 600.0  # a long journal is not written anew in a minute
 
 
 def fail(message: str) -> NoReturn:
@@ -33,7 +33,7 @@ def print_problems(problems: Iterable[object]) -> None:
         print(problem, file=sys.stderr)
 
 
-def tell(as_json: bool, facts: Mapping[str, Any], *lines: str) -> None:
+def print_result(as_json: bool, facts: Mapping[str, Any], *lines: str) -> None:
     """What came of a command: its facts for a script, or lines for people."""
     for line in (json.dumps(facts, ensure_ascii=False),) if as_json else lines:
         print(line)
@@ -47,18 +47,18 @@ def find_policy(path: Path | None) -> Path | None:
     return here if here.exists() else None
 
 
-def call(state: Path | None, method: str, path: str, **body: Any) -> Any:
+def call_api(state: Path | None, method: str, path: str, **body: Any) -> Any:
     """Asks the running Hedgerow of this state directory; ends the command where none runs or it says no."""
-    answer = _ask(state, method, path, **body)
+    answer = _request(state, method, path, **body)
     return answer.json() if answer.content else None
 
 
-def call_text(state: Path | None, path: str, **query: Any) -> str:
-    """As `call`, for what is no JSON."""
-    return _ask(state, "GET", path, **query).text
+def call_api_text(state: Path | None, path: str, **query: Any) -> str:
+    """As `call_api`, for what is no JSON."""
+    return _request(state, "GET", path, **query).text
 
 
-def _ask(state: Path | None, method: str, path: str, **body: Any) -> httpx.Response:
+def _request(state: Path | None, method: str, path: str, **body: Any) -> httpx.Response:
     folder = (state or default_state()).absolute()
     try:
         settings = Settings.load(folder)
@@ -66,16 +66,16 @@ def _ask(state: Path | None, method: str, path: str, **body: Any) -> httpx.Respo
         fail(f"No Hedgerow has run with the state directory {folder}, or it may not be read: {getattr(error, 'strerror', error)}.")
     query = body if method == "GET" else None
     try:
-        with control_client(settings, _PATIENCE_S) as client:
+        with control_client(settings, _REQUEST_TIMEOUT_S) as client:
             answer = client.request(method, f"/api/v1{path}", params=query, json=None if method == "GET" else body)
     except httpx.HTTPError:
         fail(f"Hedgerow does not answer at {settings.control_socket}: is it running?")
     if answer.is_error:
-        fail(_reason(answer))
+        fail(_error_detail(answer))
     return answer
 
 
-def _reason(answer: httpx.Response) -> str:
+def _error_detail(answer: httpx.Response) -> str:
     try:
         problem = answer.json()
     except ValueError:

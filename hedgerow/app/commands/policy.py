@@ -13,22 +13,21 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from hedgerow.app.commands.options import AsJson, StateDir, fail
-from hedgerow.app.commands.tables import add_row, show
+from hedgerow.app.commands.options import JsonOption, StateOption, fail
+from hedgerow.app.commands.tables import add_row, print_table
 from hedgerow.app.settings import default_state
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.rules import Problem
-from hedgerow.policies.cautions import cautions
-from hedgerow.policies.compare import Change, compare
+from hedgerow.policies.host_facts import Service, Services
 from hedgerow.policies.reading.load import PolicyError, load_policy
-from hedgerow.policies.services import Service, Services
+from hedgerow.policies.review import PolicyDifference, compare, policy_warnings
 
 
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The policy file.")],
     diff: Annotated[bool, typer.Option("--diff", help="Also say what it would change, and for whom, in the running Hedgerow.")] = False,
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Explain every mistake in a policy file, with its line."""
     try:
@@ -37,7 +36,7 @@ def check(
         _print_mistakes(error, as_json)
         raise typer.Exit(1) from None
     changes = compare(_running(state).policy, policy) if diff else ()
-    minds = cautions(policy, time.time())
+    minds = policy_warnings(policy, time.time())
     if as_json:
         told = {"ok": True, "people": list(policy.people), "devices": list(policy.devices), "mind": minds}
         print(json.dumps(told | ({"changes": _CHANGES.dump_python(changes)} if diff else {}), ensure_ascii=False))
@@ -58,7 +57,7 @@ def check(
 
 
 _WIDTH, _BEFORE = 120, 40  # how much of a long line is shown, and from how far before the mistake
-_CHANGES = TypeAdapter(tuple[Change, ...])
+_CHANGES = TypeAdapter(tuple[PolicyDifference, ...])
 
 
 def _counted(number: int, one: str, many: str = "") -> str:
@@ -97,7 +96,7 @@ def _line_of(problem: Problem) -> tuple[str, ...]:
 
 def services(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A service or a group of them; nothing lists all.")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the services that a policy can name, and what each is made of."""
     known = Services.load().by_id
@@ -112,7 +111,7 @@ def services(
         table = Table("group", "name", "title", "domains")
         for service in chosen:
             add_row(table, service.group, service.id, service.title, ", ".join([*service.domains, *service.urls]))
-        show(table, "")
+        print_table(table, "")
 
 
 def _print_service(service: Service) -> None:

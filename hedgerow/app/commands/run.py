@@ -11,20 +11,20 @@ from typing import Annotated
 
 import typer
 
-from hedgerow.app.commands.options import PolicyFile, StateDir, fail, find_policy, print_problems
+from hedgerow.app.commands.options import PolicyOption, StateOption, fail, find_policy, print_problems
 from hedgerow.app.logs import start_logs
-from hedgerow.app.settings import Endpoint, Settings, default_state, may_use_low_ports, parse_endpoint
+from hedgerow.app.settings import Endpoint, Settings, can_bind_low_ports, default_state, parse_endpoint
 from hedgerow.app.snapshot import Snapshot
-from hedgerow.app.supervisor import StartError, become_supervisor, prepare
+from hedgerow.app.supervisor import StartError, exec_supervisor, prepare_run
 from hedgerow.policies.model import Policy
+from hedgerow.policies.network import BlockedAnswer, ResolverSettings
 from hedgerow.policies.reading.load import PolicyError, load_policy
-from hedgerow.policies.resolver_settings import BlockedAnswer, ResolverSettings
 
-DEFAULTS = {"dns": (53, 5300), "proxy": (3128, 3128), "web": (8053, 8053)}
+DEFAULT_PORTS = {"dns": (53, 5300), "proxy": (3128, 3128), "web": (8053, 8053)}
 """The port with the right to those below 1024, and without."""
 
 
-class Profile(StrEnum):
+class MachineSize(StrEnum):
     STANDARD = "standard"
     SMALL = "small"
 
@@ -37,8 +37,8 @@ class LogLevel(StrEnum):
 
 
 def up(
-    policy: PolicyFile = None,
-    state: StateDir = None,
+    policy: PolicyOption = None,
+    state: StateOption = None,
     dns: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS.")] = None,
     proxy: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to serve the proxy.")] = None,
     web: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to serve the pages.")] = None,
@@ -50,9 +50,9 @@ def up(
     doq: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over QUIC (default: nowhere).")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes for DNS, and as many for the proxy.")] = 1,
     inspectors: Annotated[int, typer.Option(min=1, max=64, help="Processes that inspect pages.")] = 1,
-    profile: Annotated[Profile, typer.Option(help="`small` for machines with little memory: one process of each kind, small caches.")] = (
-        Profile.STANDARD
-    ),
+    profile: Annotated[
+        MachineSize, typer.Option(help="`small` for machines with little memory: one process of each kind, small caches.")
+    ] = (MachineSize.STANDARD),
     log_level: Annotated[LogLevel, typer.Option(help="What is logged to standard error.")] = LogLevel.INFO,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
     upstream_ca: Annotated[
@@ -66,7 +66,7 @@ def up(
     os.umask(0o077)
     network = _policy_in_force(policy, state).network
     listen = network.listen
-    if profile is Profile.SMALL and max(workers, inspectors) > 1:
+    if profile is MachineSize.SMALL and max(workers, inspectors) > 1:
         fail("--profile small runs one process of each kind: leave out --workers and --inspectors, or the profile.")
     try:
         chosen = {name: _endpoint(name, option or getattr(listen, name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
@@ -86,18 +86,18 @@ def up(
             page=_page_places(network.resolver),
             **chosen,
         )
-        settings, lock = prepare(settings)
+        settings, lock = prepare_run(settings)
     except (StartError, ValueError) as error:
         fail(str(error))
-    become_supervisor(settings, lock)
+    exec_supervisor(settings, lock)
 
 
 def _endpoint(name: str, text: str | None) -> Endpoint:
     """Raises ValueError."""
     if text is not None:
         return parse_endpoint(text)
-    privileged, otherwise = DEFAULTS[name]
-    return Endpoint("0.0.0.0", privileged if may_use_low_ports() else otherwise)  # noqa: S104 (clients outside the LAN are refused)
+    privileged, otherwise = DEFAULT_PORTS[name]
+    return Endpoint("0.0.0.0", privileged if can_bind_low_ports() else otherwise)  # noqa: S104 (clients outside the LAN are refused)
 
 
 def _page_places(resolver: ResolverSettings) -> tuple[Endpoint, ...]:

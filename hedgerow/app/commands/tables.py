@@ -21,7 +21,7 @@ def add_row(table: Table, *cells: str, style: str = "") -> None:
     table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
 
 
-def show(table: Table, nothing: str) -> None:
+def print_table(table: Table, nothing: str) -> None:
     """Prints a table, or the sentence where it has no rows. On a narrow terminal each cell has its line below the row's first.
 
     For a pipe each row is one line without a frame, however long.
@@ -31,8 +31,8 @@ def show(table: Table, nothing: str) -> None:
         print(nothing)
     elif not console.is_terminal:
         table.box = None
-        Console(width=_ONE_LINE).print(table, soft_wrap=True)
-    elif console.measure(table, options=console.options.update_width(_ONE_LINE)).minimum <= console.width:
+        Console(width=_UNLIMITED_WIDTH).print(table, soft_wrap=True)
+    elif console.measure(table, options=console.options.update_width(_UNLIMITED_WIDTH)).minimum <= console.width:
         console.print(table)
     else:
         titles = [str(column.header) for column in table.columns]
@@ -43,4 +43,4 @@ def show(table: Table, nothing: str) -> None:
                 console.print(Text.assemble(f"  {title}: ", cell), soft_wrap=True)
 
 
-_ONE_LINE = 10_000
+_UNLIMITED_WIDTH = 10_000

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from hedgerow.app.commands.family import HowLong
-from hedgerow.app.commands.options import AsJson, StateDir, call, fail, tell
-from hedgerow.app.commands.tables import add_row, show
-from hedgerow.dashboards.audit_rows import AuditRow, audit_csv
+from hedgerow.app.commands.access import DurationOption
+from hedgerow.app.commands.options import JsonOption, StateOption, call_api, fail, print_result
+from hedgerow.app.commands.tables import add_row, print_table
+from hedgerow.dashboards.audit import AuditRow, audit_csv
 
 app = typer.Typer(help="Who sits at a café's seats, or is signed in at a device that several share.", no_args_is_help=True)
 
@@ -25,9 +25,9 @@ class Band(StrEnum):
     ADULT = "adult"
 
 
-def budgets(state: StateDir = None, as_json: AsJson = False) -> None:
+def budgets(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show how many minutes everybody has used today, and how many are left."""
-    rows = call(state, "GET", "/budgets")
+    rows = call_api(state, "GET", "/budgets")
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
@@ -35,19 +35,19 @@ def budgets(state: StateDir = None, as_json: AsJson = False) -> None:
     for row in rows:
         left = "no limit today" if row["left"] is None else f"{row['left']} min of {row['limit']}"
         add_row(table, row["whose"], row["subject"] or "all use", f"{row['used']} min", left, _clock(row["until"]))
-    show(table, "Nobody has a budget: the policy gives none.")
+    print_table(table, "Nobody has a budget: the policy gives none.")
 
 
 def bonus(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A person, or a device with a budget of its own.")],
     minutes: Annotated[int, typer.Argument(metavar="MINUTES", min=1, max=1440, help="How many more today.")],
     subject: Annotated[str, typer.Option("--for", metavar="WHAT", help="A category or service that has a budget of its own.")] = "",
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Give minutes on top of today's budget."""
-    given = call(state, "POST", "/bonus", name=name, minutes=minutes, subject=subject)
-    tell(as_json, given, f"{name} has {minutes} minutes more today{f', for {subject}' if subject else ''}.")
+    given = call_api(state, "POST", "/bonus", name=name, minutes=minutes, subject=subject)
+    print_result(as_json, given, f"{name} has {minutes} minutes more today{f', for {subject}' if subject else ''}.")
 
 
 @app.command("open")
@@ -57,42 +57,42 @@ def open_seat(
     band: Annotated[Band | None, typer.Option("--as", help="Who sits down at a seat.")] = None,
     person: Annotated[str | None, typer.Option(help="Who signs in at a device that several share.")] = None,
     guest: Annotated[str, typer.Option("--name", help="What the guest is called, if that should be known.")] = "",
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Begin a session; it ends the one before it."""
     if band is None and person is None:
         fail("Say who sits down: --as child, --as adult, or --person NAME")
     body = {"name": guest} | ({"minutes": minutes} if minutes else {})
     body |= {"band": band.value} if band is not None else {}
-    sitting = call(state, "POST", f"/sittings/{name}", **body, **({"person": person} if person else {}))
+    sitting = call_api(state, "POST", f"/sittings/{name}", **body, **({"person": person} if person else {}))
     who = person or (f"an adult{f' ({guest})' if guest else ''}" if band is Band.ADULT else f"a child{f' ({guest})' if guest else ''}")
-    tell(as_json, sitting, f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}.")
+    print_result(as_json, sitting, f"{who} sits at {name}{f', for {minutes:g} minutes' if minutes else ', until ended'}.")
 
 
 @app.command()
 def extend(
     name: Seat,
     minutes: Annotated[float, typer.Argument(metavar="MINUTES", min=1, max=1440, help="In how many minutes from now it ends.")],
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let a session end in so many minutes from now."""
-    call(state, "POST", f"/sittings/{name}/end", minutes=minutes)
-    tell(as_json, {"seat": name, "minutes": minutes}, f"{name}: {minutes:g} minutes from now.")
+    call_api(state, "POST", f"/sittings/{name}/end", minutes=minutes)
+    print_result(as_json, {"seat": name, "minutes": minutes}, f"{name}: {minutes:g} minutes from now.")
 
 
 @app.command()
-def end(name: Seat, state: StateDir = None, as_json: AsJson = False) -> None:
+def end(name: Seat, state: StateOption = None, as_json: JsonOption = False) -> None:
     """End a session now; the seat is a child's again."""
-    call(state, "POST", f"/sittings/{name}/end")
-    tell(as_json, {"ended": name}, f"{name} is free.")
+    call_api(state, "POST", f"/sittings/{name}/end")
+    print_result(as_json, {"ended": name}, f"{name} is free.")
 
 
 @app.command("list")
-def list_seats(state: StateDir = None, as_json: AsJson = False) -> None:
+def list_seats(state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show the sessions that are open."""
-    rows = call(state, "GET", "/sittings")
+    rows = call_api(state, "GET", "/sittings")
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
@@ -100,7 +100,7 @@ def list_seats(state: StateDir = None, as_json: AsJson = False) -> None:
     for row in rows:
         who = row["person"] or f"{row['profile']}{f' ({row["name"]})' if row['name'] else ''}"
         add_row(table, row["device"], who, _clock(row["ends"]) if row["ends"] else "ended by hand")
-    show(table, "No session is open.")
+    print_table(table, "No session is open.")
 
 
 @app.command()
@@ -109,11 +109,11 @@ def vouchers(
     minutes: Annotated[int, typer.Option(min=1, max=1440, help="How long each session is.")],
     band: Annotated[Band, typer.Option("--as", help="Who sits down with one.")],
     days: Annotated[int, typer.Option(min=1, max=366, help="Days within which they must be used.")] = 30,
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make printed codes, each of which opens a seat once."""
-    made = call(state, "POST", "/vouchers", count=count, minutes=minutes, band=band.value, valid_days=days)
+    made = call_api(state, "POST", "/vouchers", count=count, minutes=minutes, band=band.value, valid_days=days)
     if as_json:
         print(json.dumps(made, ensure_ascii=False, indent=1))
         return
@@ -125,24 +125,24 @@ def vouchers(
 def audit(
     first: Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="The first day (default: a month of them).")] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="The last day (default: today).")] = None,
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Count for an inspection what was blocked at the seats, day by day, without names (CSV)."""
-    rows = call(state, "GET", "/audit", **{name: day for name, day in (("first", first), ("last", last)) if day})
+    rows = call_api(state, "GET", "/audit", **{name: day for name, day in (("first", first), ("last", last)) if day})
     print(json.dumps(rows, indent=1) if as_json else audit_csv(AuditRow(**row) for row in rows), end="")
 
 
 def code(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A person, or a device.")] = None,
     subject: Annotated[str, typer.Option("--open", metavar="WHAT", help="A site, service or category that it opens.")] = "",
-    how_long: Annotated[HowLong, typer.Option("--for", help="For how long that is open.")] = HowLong.HOUR,
+    how_long: Annotated[DurationOption, typer.Option("--for", help="For how long that is open.")] = DurationOption.HOUR,
     minutes: Annotated[int | None, typer.Option(min=1, max=1440, help="Minutes on top of today's budget, instead.")] = None,
     of: Annotated[str, typer.Option(metavar="WHAT", help="What the minutes are of, where that has a budget of its own.")] = "",
     request: Annotated[int | None, typer.Option(metavar="ID", help="The request that it answers with a yes, instead of a name.")] = None,
     valid: Annotated[int, typer.Option(min=1, max=1440, help="Minutes within which it must be typed.")] = 15,
-    state: StateDir = None,
-    as_json: AsJson = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a code to read out over the phone: it is typed once, on the block page or the device's own page."""
     if (name is None) == (request is None) or (request is None and bool(subject) == bool(minutes)):
@@ -151,10 +151,10 @@ def code(
     if request is not None:
         body["request"] = request
     else:
-        is_person = name in call(state, "GET", "/status")["people"]
+        is_person = name in call_api(state, "GET", "/status")["people"]
         body |= {"person" if is_person else "device": name, "subject": of if minutes else subject}
         body |= {"minutes": minutes} if minutes else {}
-    made = call(state, "POST", "/codes", **body)
+    made = call_api(state, "POST", "/codes", **body)
     if as_json:
         print(json.dumps(made, ensure_ascii=False, indent=1))
         return

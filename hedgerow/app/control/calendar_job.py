@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from hedgerow.app.control.jobs import SMALL_MEMORY, confine
-from hedgerow.blocklists.download import download_small
+from hedgerow.blocklists.downloader import download_small
 from hedgerow.policies.reading.holidays import MAX_CALENDAR_BYTES, days_of_calendar
 
 TIMEOUT_S = 30.0

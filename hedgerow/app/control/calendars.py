@@ -12,17 +12,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hedgerow.app.control.jobs import JobError, run_job
-from hedgerow.policies.reading.holidays import copy_of
+from hedgerow.policies.reading.holidays import calendar_copy_path
 
 log = logging.getLogger("hedgerow.calendars")
 
-LOOK_EVERY_S = 2.0
-FRESH_S = 86400.0
-AGAIN_S = 3600.0
+CHECK_INTERVAL_S = 2.0
+REFRESH_INTERVAL_S = 86400.0
+RETRY_INTERVAL_S = 3600.0
 TIMEOUT_S = 60.0
 
 
-class CalendarKeeper:
+class CalendarUpdater:
     """`urls` are those of the policy in force, asked again and again; copies are kept in `folder`."""
 
     def __init__(self, folder: Path, urls: Callable[[], Sequence[str]]) -> None:
@@ -36,13 +36,13 @@ class CalendarKeeper:
                 if self._is_due(url):
                     self._tried[url] = time.monotonic()
                     await self.fetch(url)
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_INTERVAL_S)
 
     async def fetch(self, url: str) -> bool:
         """Fetches a calendar now, in a process of its own. What is none, is too large or does not come leaves the copy that is there."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await run_job("hedgerow.app.control.calendar_job", url, str(copy_of(url, self._folder)), given=b"")
+                await run_job("hedgerow.app.control.calendar_job", url, str(calendar_copy_path(url, self._folder)), given=b"")
         except (JobError, TimeoutError, OSError) as error:
             log.warning("The calendar %s could not be fetched, what is known of it stays: %s", url, str(error) or "no answer in time")
             return False
@@ -50,9 +50,9 @@ class CalendarKeeper:
         return True
 
     def _is_due(self, url: str) -> bool:
-        if time.monotonic() - self._tried.get(url, -AGAIN_S) < AGAIN_S:
+        if time.monotonic() - self._tried.get(url, -RETRY_INTERVAL_S) < RETRY_INTERVAL_S:
             return False
         try:
-            return time.time() - copy_of(url, self._folder).stat().st_mtime > FRESH_S
+            return time.time() - calendar_copy_path(url, self._folder).stat().st_mtime > REFRESH_INTERVAL_S
         except OSError:
             return True

@@ -17,49 +17,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.app.control.compile_job import (
+from hedgerow.app.control.list_jobs import (
     CompileError,
     CompileJob,
     FetchJob,
     ListFolders,
-    compile_apart,
-    fetch_apart,
+    compile_in_subprocess,
+    fetch_in_subprocess,
     read_report,
     run_compile,
     run_fetch,
 )
+from hedgerow.blocklists.archives import files_of
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.blocklists.checksums import is_whole
-from hedgerow.blocklists.compile import CompileReport, SourceReport
-from hedgerow.blocklists.generation import LAYOUT, read_meta
-from hedgerow.blocklists.parsed import ParsedLists, engine
+from hedgerow.blocklists.compiler import CompileReport, SourceReport
+from hedgerow.blocklists.download_store import CopyStatus, FetchResult, accept_held_copy, copy_status, pointer_path
+from hedgerow.blocklists.generation import FORMAT_VERSION, matches_checksums, read_meta
+from hedgerow.blocklists.list_parser import ParseCache, engine_digest
 from hedgerow.blocklists.rules import Problem
-from hedgerow.blocklists.shelf import Copy, Fetched, accept_held, copy_of, pointer_of
 from hedgerow.blocklists.sources import Source, public_sources, starter_sources
-from hedgerow.blocklists.unpack import files_of
-from hedgerow.dashboards.api.control import ListHealth
+from hedgerow.dashboards.control import ListHealth
 from hedgerow.policies.model import Policy, Profile
-from hedgerow.policies.network import Lists
+from hedgerow.policies.network import ListSelection
 
 if TYPE_CHECKING:
-    from hedgerow.blocklists.fetch import Received
+    from hedgerow.blocklists.downloader import ReportProgress
 
 log = logging.getLogger("hedgerow.lists")
 
-AT_ONCE_BYTES = 16 << 20
+COMPILE_FIRST_BYTES = 16 << 20
 """Lists on disk up to this size are compiled before anybody is served: that is done in a few seconds."""
 SETTLED_S = 3600.0
 """After so long without a change, lists in two layers are compiled to one, whose look-ups are faster."""
-FETCH_EVERY_S = 24 * 3600.0
-FETCH_AGAIN_S = 60.0
+FETCH_INTERVAL_S = 24 * 3600.0
+FETCH_RETRY_S = 60.0
 """After a list failed for the first time; twice as long after each further one."""
 FETCH_AGAIN_AT_MOST_S = 3600.0
-WHILE_FETCHING_S = 15.0
+COMPILE_INTERVAL_WHILE_FETCHING_S = 15.0
 MANY_FAILURES = 3
 """So many are told one by one; more become one line, and `hedgerow lists status` has them all."""
 _WHOLE = "-whole"
-ASKED_BEFORE = 0.75
+REFRESH_FRACTION = 0.75
 """Of the time after which a list is too old: by then its server has been asked again."""
 
 
@@ -74,7 +73,7 @@ def sources_of(policy: Policy) -> tuple[Source, ...]:
     return (*starter_sources(), *own, *recommended)
 
 
-def place_of(name: str, policy: Policy) -> str:
+def source_location(name: str, policy: Policy) -> str:
     """Where a list lies that is called otherwise, for people who look for it: its path, seen from here if it is below, or its URL."""
     source = next((source for source in sources_of(policy) if source.name == name.partition(": ")[0]), None)
     if source is None or source.name in (str(source.path), source.url):
@@ -89,7 +88,7 @@ def recommended_sources(policy: Policy) -> list[Source]:
 
     A profile of the policy's own counts as a child's or an adult's, by what it extends.
     """
-    if policy.network.lists != Lists.RECOMMENDED:
+    if policy.network.lists != ListSelection.RECOMMENDED:
         return []
     people, devices = (person.profile for person in policy.people.values()), (device.profile for device in policy.devices.values())
     used = {_built_in(policy.profiles[name]) for name in (policy.network.unknown_devices, *people, *devices)}
@@ -105,7 +104,7 @@ def _built_in(profile: Profile) -> str:
 
 def fingerprint(sources: Sequence[Source]) -> str:
     """Names what would be compiled: changes when a source, the file of one, the taxonomy or the list engine does."""
-    digest = hashlib.sha256(repr((LAYOUT, engine(), builtin_categories())).encode())
+    digest = hashlib.sha256(repr((FORMAT_VERSION, engine_digest(), builtin_categories())).encode())
     for source in sources:
         digest.update(repr((source.name, source.category, source.format, source.url, str(source.path), _identities(source))).encode())
     return digest.hexdigest()[:20]
@@ -120,7 +119,7 @@ def _identities(source: Source) -> list[tuple[str, int, int]]:
     return [(str(path), status.st_mtime_ns, status.st_size) for path, status in found]
 
 
-def _written(source: Source) -> float | None:
+def _modified_at(source: Source) -> float | None:
     """When the newest of a source's files was written, in seconds since the epoch; None if there is none."""
     return max((date / 1e9 for _name, date, _size in _identities(source)), default=None)
 
@@ -136,19 +135,19 @@ class _Failure:
     @property
     def pause(self) -> float:
         """Seconds until it is asked for again."""
-        return float(min(FETCH_AGAIN_S * 2 ** min(self.times - 1, 16), FETCH_AGAIN_AT_MOST_S))
+        return float(min(FETCH_RETRY_S * 2 ** min(self.times - 1, 16), FETCH_AGAIN_AT_MOST_S))
 
 
 @dataclass(frozen=True, slots=True)
 class ListProgress:
     """Who wants to hear how it goes: each list that was fetched, the bytes of each download, the name of each list compiled."""
 
-    fetched: Callable[[Fetched], None]
-    received: Received
+    fetched: Callable[[FetchResult], None]
+    received: ReportProgress
     compiled: Callable[[str], None]
 
 
-class ListKeeper:
+class ListUpdater:
     """`generation` is the folder in force, None until the first one is there. With `progress` it works in this process.
 
     With `one_job` it does not compile while it fetches: lists are in use later where a server is slow, and the two take their memory
@@ -159,8 +158,8 @@ class ListKeeper:
         self._folders = ListFolders(state)
         self._progress = progress
         self._one_job = one_job
-        self._turn: AbstractAsyncContextManager[object] = asyncio.Lock() if one_job else nullcontext()
-        self._copies: dict[Source, tuple[int, Copy]] = {}
+        self._job_lock: AbstractAsyncContextManager[object] = asyncio.Lock() if one_job else nullcontext()
+        self._copies: dict[Source, tuple[int, CopyStatus]] = {}
         self._failed: dict[Source, _Failure] = {}
         self._compiled: tuple[Source, ...] = ()
         self._compiled_at = 0.0
@@ -170,24 +169,24 @@ class ListKeeper:
         self.report: CompileReport | None = None
         self.problem = ""
 
-    def _copy(self, source: Source) -> Copy:
+    def _copy(self, source: Source) -> CopyStatus:
         """What the store has of a source, looked up (and its checksum verified) again when that changed."""
         try:
-            changed = pointer_of(source, self._folders.downloads).stat().st_mtime_ns
+            changed = pointer_path(source, self._folders.downloads).stat().st_mtime_ns
         except OSError:
-            return Copy()
+            return CopyStatus()
         known = self._copies.get(source)
         if known is None or known[0] != changed:
-            known = self._copies[source] = (changed, copy_of(source, self._folders.downloads))
+            known = self._copies[source] = (changed, copy_status(source, self._folders.downloads))
         return known[1]
 
     def _sources(self, policy: Policy) -> tuple[Source, ...]:
         """The policy's sources with the copies on disk."""
-        return tuple(_at(source, self._copy(source).path) if source.url else source for source in sources_of(policy))
+        return tuple(_with_path(source, self._copy(source).path) if source.url else source for source in sources_of(policy))
 
     def is_worth_compiling(self, policy: Policy) -> bool:
         """Whether what is in force is stale. While lists are coming in one after the other, they are compiled some at a time."""
-        is_too_soon = self._is_fetching and (self._one_job or time.monotonic() - self._compiled_at < WHILE_FETCHING_S)
+        is_too_soon = self._is_fetching and (self._one_job or time.monotonic() - self._compiled_at < COMPILE_INTERVAL_WHILE_FETCHING_S)
         return not is_too_soon and (self.is_stale(policy) or self._is_settled())
 
     def is_stale(self, policy: Policy) -> bool:
@@ -198,16 +197,16 @@ class ListKeeper:
         """Whether nothing has changed for so long that it is time to make one layer of two."""
         return self._is_layered and time.monotonic() - self._compiled_at > SETTLED_S
 
-    async def take_up(self, policy: Policy, before: Path | None) -> bool:
+    async def load_first_generation(self, policy: Policy, before: Path | None) -> bool:
         """Something to start with: all lists if they are compiled in a moment, else the generation `before`, of an earlier run, or
         else the starter lists; the others follow. False where that failed."""
         sources = self._sources(policy)
         size = sum(size for source in sources for _name, _date, size in _identities(source))
         name = fingerprint(sources)
-        is_known = any(_sound_report(self._folders.generations / each) for each in (name, f"{name}{_WHOLE}"))
-        if is_known or size - _size_of_starter_lists() <= AT_ONCE_BYTES:
+        is_known = any(_usable_report(self._folders.generations / each) for each in (name, f"{name}{_WHOLE}"))
+        if is_known or size - _size_of_starter_lists() <= COMPILE_FIRST_BYTES:
             return await self.compile(policy)
-        if before is not None and _is_sound(before):
+        if before is not None and _is_usable(before):
             self.generation = before
             return True
         return await self._compile(starter_sources())
@@ -221,13 +220,13 @@ class ListKeeper:
         in_one_layer = self._folders.generations / f"{name}{_WHOLE}"
         out = in_one_layer if whole or in_one_layer.exists() else self._folders.generations / name
         started = time.monotonic()
-        report = _sound_report(out)
+        report = _usable_report(out)
         if report is None:
             shutil.rmtree(out, ignore_errors=True)
             job = CompileJob(sources, out, self._folders.state, None if whole else self.generation or newest_generation(self._folders))
             try:
-                async with self._turn:
-                    report = run_compile(job, self._progress.compiled) if self._progress else await compile_apart(job)
+                async with self._job_lock:
+                    report = run_compile(job, self._progress.compiled) if self._progress else await compile_in_subprocess(job)
             except (CompileError, OSError) as error:
                 self._fail(error)
                 return False
@@ -249,8 +248,10 @@ class ListKeeper:
         job = FetchJob(wanted, self._folders.state)
         self._is_fetching = True
         try:
-            async with self._turn:
-                fetched = run_fetch(job, self._progress.fetched, self._progress.received) if self._progress else await fetch_apart(job)
+            async with self._job_lock:
+                fetched = (
+                    run_fetch(job, self._progress.fetched, self._progress.received) if self._progress else await fetch_in_subprocess(job)
+                )
         except (CompileError, OSError) as error:
             self._fail(error)
             for source in wanted:
@@ -285,7 +286,7 @@ class ListKeeper:
         with self._folders.locked(wait=False) as alone:
             if not alone:
                 raise BlockingIOError
-            return accept_held(source, self._folders.downloads)
+            return accept_held_copy(source, self._folders.downloads)
 
     def _fail(self, error: CompileError | OSError) -> None:
         self.problem = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
@@ -296,7 +297,7 @@ class ListKeeper:
         copy = self._copy(source)
         if source in self._failed and not copy.held:
             return time.monotonic() - self._failed[source].at > self._failed[source].pause
-        every = min(FETCH_EVERY_S, ASKED_BEFORE * source.refresh) if source.refresh else FETCH_EVERY_S
+        every = min(FETCH_INTERVAL_S, REFRESH_FRACTION * source.refresh) if source.refresh else FETCH_INTERVAL_S
         return copy.checked is None or time.time() - copy.checked > every
 
     def problems(self, policy: Policy) -> tuple[Problem, ...]:
@@ -307,7 +308,7 @@ class ListKeeper:
 
     def _trouble(self, source: Source) -> str:
         """What is wrong with a source apart from its lines."""
-        copy = self._copy(source) if source.url else Copy()
+        copy = self._copy(source) if source.url else CopyStatus()
         if copy.held:
             return f"held back: {copy.held} (`hedgerow lists accept '{source.name}'` takes it)"
         age = self._age(source, copy)
@@ -315,10 +316,10 @@ class ListKeeper:
             return f"not refreshed for {age / 3600:,.0f} hours, and good for {source.refresh / 3600:,.0f}"
         return self._failed[source].problem.message if source in self._failed else ""
 
-    def _age(self, source: Source, copy: Copy) -> float | None:
+    def _age(self, source: Source, copy: CopyStatus) -> float | None:
         if source.url:
             return time.time() - copy.checked if copy.checked else None
-        written = _written(source)
+        written = _modified_at(source)
         return None if written is None else time.time() - written
 
     def health(self, policy: Policy) -> tuple[ListHealth, ...]:
@@ -329,7 +330,7 @@ class ListKeeper:
         )
 
     def _health(self, source: Source, now: Source, report: SourceReport | None) -> ListHealth:
-        checked = self._copy(source).checked if source.url else _written(now)
+        checked = self._copy(source).checked if source.url else _modified_at(now)
         trouble, held = self._trouble(source), bool(source.url and self._copy(source).held)
         is_failing = bool(trouble)
         problems = report.problems if report else {}
@@ -364,7 +365,7 @@ class ListKeeper:
             for generation in keep:
                 with suppress(OSError, ValueError, KeyError, TypeError):
                     used.update(source.parsed for source in read_meta(generation).sources) if generation else None
-            ParsedLists(self._folders.parsed).prune(used)
+            ParseCache(self._folders.parsed).prune(used)
 
 
 def _warn(problems: Sequence[Problem], asked: int) -> None:
@@ -380,7 +381,7 @@ def _warn(problems: Sequence[Problem], asked: int) -> None:
 def newest_generation(folders: ListFolders) -> Path | None:
     """The latest that can be opened, of whichever run: most of its lists will be those of the next."""
     with suppress(OSError):
-        found = [path for path in folders.generations.iterdir() if not path.name.startswith(".") and _is_sound(path)]
+        found = [path for path in folders.generations.iterdir() if not path.name.startswith(".") and _is_usable(path)]
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
     return None
 
@@ -389,27 +390,27 @@ def _size_of_starter_lists() -> int:
     return sum(source.path.stat().st_size for source in starter_sources() if source.path)
 
 
-def _sound_report(generation: Path) -> CompileReport | None:
+def _usable_report(generation: Path) -> CompileReport | None:
     """What the compiler said of a generation that can be opened; None where it must be compiled again."""
-    return read_report(generation) if _is_sound(generation) else None
+    return read_report(generation) if _is_usable(generation) else None
 
 
-def _is_sound(generation: Path) -> bool:
+def _is_usable(generation: Path) -> bool:
     """Whether a generation can be opened, and is what was written: a bad disk must neither keep Hedgerow from starting nor open holes."""
     try:
         Catalogue.open(generation)
     except (OSError, ValueError):
         return False
-    return is_whole(generation)
+    return matches_checksums(generation)
 
 
-def _at(source: Source, path: Path | None) -> Source:
+def _with_path(source: Source, path: Path | None) -> Source:
     return Source(source.name, source.category, path, source.url, source.format, source.refresh)
 
 
 async def prepare_generation(policy: Policy, state: Path, fetch: bool = False, progress: ListProgress | None = None) -> Path:
     """A generation for a command that works without a running Hedgerow; raises CompileError."""
-    keeper = ListKeeper(state, progress)
+    keeper = ListUpdater(state, progress)
     if fetch:
         await keeper.fetch_if_due(policy, every=True)
     if not await keeper.compile(policy) or keeper.generation is None:

@@ -17,53 +17,50 @@ from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
-from hedgerow.app.control.calendars import CalendarKeeper
-from hedgerow.app.control.code_desk import CodeDesk
-from hedgerow.app.control.discovery import Discovery
-from hedgerow.app.control.dns_certificate import DnsCertificate
-from hedgerow.app.control.gateway_keeper import GatewayKeeper
-from hedgerow.app.control.notifier import notices_of, send_apart, watch
-from hedgerow.app.control.publisher import Publisher
-from hedgerow.app.control.safe_names import SafeNamesWatch
-from hedgerow.app.control.time_control import RunningTime
-from hedgerow.app.control.voucher_desk import VoucherDesk
-from hedgerow.app.control.warner import Warner
-from hedgerow.app.control.web_control import WebControl
-from hedgerow.app.control.web_tls import WebTls
-from hedgerow.app.control.worker_watch import WorkerWatch
-from hedgerow.app.files import plain_reason, write_atomically
+from hedgerow.app.control.budgets import EndingNotifier
+from hedgerow.app.control.calendars import CalendarUpdater
+from hedgerow.app.control.certificates import DnsCertificateIssuer, WebCertificates
+from hedgerow.app.control.codes import CodeService, VoucherService
+from hedgerow.app.control.discovery import DeviceDiscovery
+from hedgerow.app.control.gateway import GatewayController
+from hedgerow.app.control.health import WorkerMonitor
+from hedgerow.app.control.notices import event_notices, send_in_subprocess, watch_status
+from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.safe_search import SafeSearchMonitor
+from hedgerow.app.control.time import TimeService
+from hedgerow.app.control.web import WebControl
+from hedgerow.app.files import error_text, write_atomically
 from hedgerow.app.settings import Settings
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
-from hedgerow.dashboards.api.app import Parts, create_app, web_server
 from hedgerow.dashboards.api.local_door import listen_locally
-from hedgerow.dashboards.kept_desk import KeptDesk
+from hedgerow.dashboards.app import AppDependencies, create_app, web_server
+from hedgerow.dashboards.data_export import DataExport
+from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.metrics import Metrics
-from hedgerow.dashboards.notices import NoticeDesk
-from hedgerow.dashboards.pages.languages import Language
-from hedgerow.dashboards.policy_desk import PolicyDesk
+from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.reports import Report, weekly_report
+from hedgerow.dashboards.words.languages import Language
+from hedgerow.journal.access_store import CodeStore, VoucherStore
 from hedgerow.journal.accounts import AccountStore
-from hedgerow.journal.changes import ChangeStore
-from hedgerow.journal.codes import CodeStore
-from hedgerow.journal.courier_server import CourierServer
-from hedgerow.journal.kept import KeptStore
-from hedgerow.journal.messages import CounterDelta, GaugeLevel, Message
+from hedgerow.journal.database import open_journal
+from hedgerow.journal.event_receiver import EventReceiver
+from hedgerow.journal.messages import CounterDelta, GaugeLevel, WorkerMessage
 from hedgerow.journal.outbox import Outbox
-from hedgerow.journal.record import Event, Recorder
-from hedgerow.journal.retention import forget_decisions
-from hedgerow.journal.store import open_journal
-from hedgerow.journal.vouchers import VoucherStore
+from hedgerow.journal.personal_data import PersonalDataStore
+from hedgerow.journal.policy_history import PolicyHistory
+from hedgerow.journal.recorder import Recorder, SystemEvent, forget_decisions
 from hedgerow.network.neighbours import Neighbours
-from hedgerow.policies.model import Activity, CodeTyped, ConductAccepted
-from hedgerow.policies.parties import retention_of
-from hedgerow.proxy.authority import AuthorityError, ensure_authority
+from hedgerow.policies.effective_users import retention_days
+from hedgerow.policies.model import CodeEntered, ConductAccepted
+from hedgerow.policies.time_model import ActiveMinute
+from hedgerow.proxy.certificate_authority import CertificateAuthorityError, ensure_ca
 
 log = logging.getLogger("hedgerow.control")
 
-WATCH_S = 0.1
-LISTS_EVERY_S = 1.0
-FORGET_EVERY_S = 3600.0
+POLICY_CHECK_INTERVAL_S = 0.1
+LIST_CHECK_INTERVAL_S = 1.0
+PRUNE_INTERVAL_S = 3600.0
 
 
 class ControlProcess:
@@ -73,41 +70,41 @@ class ControlProcess:
         self.settings = settings
         self._token = make_token(settings.admin_token)
         self._engine = engine = open_journal(settings.journal)
-        self._publisher = Publisher(settings, engine)
+        self._publisher = SnapshotPublisher(settings, engine)
         self.recorder = Recorder(engine)
         self.accounts = Accounts(AccountStore(engine))
         # Where a first policy is written: the place in which `hedgerow up` looks for one.
-        self.desk = PolicyDesk(settings.policy or Path("hedgerow.yaml").absolute(), ChangeStore(engine), self._take_up)
-        self.notices = NoticeDesk(
-            Outbox(engine), AddressBook(settings.notices), lambda: self._publisher.policy, send_apart, self._weekly_report,
+        self.editor = PolicyEditor(settings.policy or Path("hedgerow.yaml").absolute(), PolicyHistory(engine), self._apply_policy)
+        self.notices = NoticeDispatcher(
+            Outbox(engine), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess, self._weekly_report,
             link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
         )  # fmt: skip
-        self.kept = KeptDesk(KeptStore(engine), self.recorder, lambda: self._publisher.policy)
+        self.kept = DataExport(PersonalDataStore(engine), self.recorder, lambda: self._publisher.policy)
         self.metrics = Metrics()
         self.neighbours = Neighbours(lambda: None)
-        self.workers = WorkerWatch(settings.workers_file, self.metrics, self.recorder)
+        self.workers = WorkerMonitor(settings.workers_file, self.metrics, self.recorder)
         self._reload_wanted = True
-        self._courier = CourierServer(settings.courier_socket)
-        self.tls = WebTls(settings, lambda: self._publisher.policy.network)
+        self._courier = EventReceiver(settings.event_socket)
+        self.tls = WebCertificates(settings, lambda: self._publisher.policy.network)
         self.web = WebControl(settings, self._publisher, self.workers, self.recorder, self.neighbours, self.tls)
-        self.time = RunningTime(self._publisher)
-        self._dns_certificate = DnsCertificate(settings, lambda: self._publisher.policy.network)
-        self.codes = CodeDesk(self._publisher, self.web, self.time, self.recorder, CodeStore(engine))
-        self.vouchers = VoucherDesk(self._publisher, self.time, self.recorder, VoucherStore(engine))
-        self._warner = Warner(lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event]))
+        self.time = TimeService(self._publisher)
+        self._dns_certificate = DnsCertificateIssuer(settings, lambda: self._publisher.policy.network)
+        self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(engine))
+        self.vouchers = VoucherService(self._publisher, self.time, self.recorder, VoucherStore(engine))
+        self._warner = EndingNotifier(lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event]))
 
     async def start(self) -> None:
         """Publishes the first snapshot; raises OSError, or CompileError where there is nothing to filter with, and SystemExit, with the
         reason in the log, for an authority that must not be used."""
         try:
-            ensure_authority(self.settings.authority)
-        except (AuthorityError, OSError) as error:
-            log.error("The certificate authority can't be used: %s", plain_reason(error))
+            ensure_ca(self.settings.authority)
+        except (CertificateAuthorityError, OSError) as error:
+            log.error("The certificate authority can't be used: %s", error_text(error))
             raise SystemExit(1) from error
         await self._courier.start()
         await self._follow_policy()
         self._dns_certificate.issue_if_due()
-        await self._publisher.lists.take_up(self._publisher.policy, self._publisher.last_generation())
+        await self._publisher.lists.load_first_generation(self._publisher.policy, self._publisher.last_generation())
         await self._publisher.publish()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._want_reload)
 
@@ -120,19 +117,21 @@ class ControlProcess:
             tasks.create_task(self.neighbours.keep_fresh())
             tasks.create_task(self._keep_policy())
             tasks.create_task(self._keep_lists())
-            tasks.create_task(publisher.publish_when_wanted())
+            tasks.create_task(publisher.publish_on_request())
             tasks.create_task(self._forget_in_time())
             tasks.create_task(self._fetch_lists())
             tasks.create_task(self._warner.run())
-            tasks.create_task(CalendarKeeper(self.settings.calendars, lambda: publisher.policy.calendars).run())
+            tasks.create_task(CalendarUpdater(self.settings.calendars, lambda: publisher.policy.calendars).run())
             tasks.create_task(self.workers.run())
             tasks.create_task(self._dns_certificate.run())
-            tasks.create_task(SafeNamesWatch(self.settings, lambda: publisher.policy.network, self._remember).run())
+            tasks.create_task(SafeSearchMonitor(self.settings, lambda: publisher.policy.network, self._remember).run())
             tasks.create_task(self.notices.run())
-            tasks.create_task(watch(self.web.status, self.time.budgets, self.notices.tell))
-            tasks.create_task(GatewayKeeper(self.settings, lambda: publisher.view).run())
+            tasks.create_task(watch_status(self.web.status, self.time.budgets, self.notices.enqueue))
+            tasks.create_task(GatewayController(self.settings, lambda: publisher.view).run())
             tasks.create_task(
-                Discovery(publisher.reader, self._remember, self.neighbours, lambda: publisher.view, publisher.hear_names).run()
+                DeviceDiscovery(
+                    publisher.reader, self._remember, self.neighbours, lambda: publisher.view, publisher.update_host_names
+                ).run()
             )
 
     async def close(self) -> None:
@@ -140,10 +139,10 @@ class ControlProcess:
         await asyncio.to_thread(self.recorder.flush)
         await asyncio.to_thread(self._publisher.budgets.save)
 
-    def _remember(self, messages: Sequence[Message | Event]) -> None:
+    def _remember(self, messages: Sequence[WorkerMessage | SystemEvent]) -> None:
         """For the journal, and for whom it concerns."""
         self.recorder.add(messages)
-        self.notices.tell(notices_of(messages, self._publisher.policy))
+        self.notices.enqueue(event_notices(messages, self._publisher.policy))
 
     def _weekly_report(self, reader: Language) -> Report:
         return weekly_report(self._publisher.reader, self._publisher.policy, time.time(), reader)
@@ -160,7 +159,7 @@ class ControlProcess:
         self.metrics.add("hedgerow_policy_loads_total", ("success" if good else "failure",))
         return good
 
-    async def _take_up(self, path: Path) -> None:
+    async def _apply_policy(self, path: Path) -> None:
         """Puts the file that was just written into force; the first one is the run's policy from then on, also after a restart."""
         if self.settings.policy is None:
             self.settings = replace(self.settings, policy=path)
@@ -168,19 +167,19 @@ class ControlProcess:
             self._publisher.policy_file.path = path
         self._reload_wanted = True
         await self._follow_policy()
-        await self._publisher.publish_patiently()
+        await self._publisher.publish_with_retry()
 
     async def _keep_policy(self) -> None:
         while True:
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(POLICY_CHECK_INTERVAL_S)
             if await self._follow_policy():
-                await self._publisher.publish_patiently()
+                await self._publisher.publish_with_retry()
 
     async def _forget_in_time(self) -> None:
         """Once an hour: the minutes that no budget asks for, and decisions that the policy keeps for fewer days than others."""
         while True:
-            await asyncio.sleep(FORGET_EVERY_S)
-            people, profiles = retention_of(self._publisher.policy)
+            await asyncio.sleep(PRUNE_INTERVAL_S)
+            people, profiles = retention_days(self._publisher.policy)
             try:
                 await asyncio.to_thread(self._publisher.usage.prune)
                 await asyncio.to_thread(self.codes.prune)
@@ -195,13 +194,13 @@ class ControlProcess:
         while True:
             policy = self._publisher.policy
             if self._publisher.lists.is_worth_compiling(policy) and await self._publisher.lists.compile(policy):
-                await self._publisher.publish_patiently()
-            await asyncio.sleep(LISTS_EVERY_S)
+                await self._publisher.publish_with_retry()
+            await asyncio.sleep(LIST_CHECK_INTERVAL_S)
 
     async def _fetch_lists(self) -> None:
         while True:
             await self._publisher.lists.fetch_if_due(self._publisher.policy)
-            await asyncio.sleep(LISTS_EVERY_S)
+            await asyncio.sleep(LIST_CHECK_INTERVAL_S)
 
     async def _receive(self) -> None:
         """What workers report: metrics are summed up, the rest goes to the recorder, which waits out a full disk."""
@@ -214,12 +213,12 @@ class ControlProcess:
                         self.metrics.add(name, labels, value)
                     case GaugeLevel(name, labels, value):
                         self.metrics.set(name, labels, value, delivery.worker)
-                    case Activity():
+                    case ActiveMinute():
                         used.append(message)
-                    case CodeTyped():
+                    case CodeEntered():
                         await self.codes.take(message)
                     case ConductAccepted():
-                        await self.time.accept(message.sitting)
+                        await self.time.accept(message.session)
                     case _:
                         kept.append(message)
                         self._warner.seen(message.person, message.when)
@@ -229,15 +228,17 @@ class ControlProcess:
                 self.metrics.worker_left(delivery.worker)
 
     async def _serve_web(self) -> None:
-        desks = (self.time, self.codes, self.vouchers, self.notices)
-        parts = Parts(self._publisher.reader, self.web, self.metrics, self.accounts, self.desk, self.kept, self._token, *desks)
+        services = (self.time, self.codes, self.vouchers, self.notices)
+        parts = AppDependencies(
+            self._publisher.reader, self.web, self.metrics, self.accounts, self.editor, self.kept, self._token, *services
+        )
         app = create_app(parts)
         server = web_server(app, tls=self.tls, prepare=app.state.warm, door=listen_locally(self.settings.control_socket))
-        sockets = [listen(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
+        sockets = [open_listener(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
         await server.serve(sockets=sockets)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int) -> socket.socket:
     """A listening TCP socket; raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -258,5 +259,5 @@ def make_token(path: Path) -> str:
     try:
         write_atomically(path, token.encode())
     except OSError as error:
-        log.warning("%s can't be written, so scripts need tokens of their own: %s", path, plain_reason(error))
+        log.warning("%s can't be written, so scripts need tokens of their own: %s", path, error_text(error))
     return token

@@ -9,21 +9,22 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from hedgerow.app.control.budgets import BudgetKeeper
-from hedgerow.app.control.lists import ListKeeper
-from hedgerow.app.control.policy_file import PolicyFile
+from hedgerow.app.control.budgets import BudgetTracker
+from hedgerow.app.control.lists import ListUpdater
 from hedgerow.app.settings import Settings
-from hedgerow.app.snapshot import Snapshot, View
-from hedgerow.journal.ledger import Ledger
-from hedgerow.journal.read import Reader
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
+from hedgerow.blocklists.rules import Problem
+from hedgerow.journal.access_store import GrantStore
+from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.usage import UsageStore
-from hedgerow.policies.model import Activity, Grant, Pause, Policy, Sitting, Spent
-from hedgerow.policies.reading.load import load_policy
+from hedgerow.policies.model import Grant, Pause, Policy, Session
+from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.time_model import ActiveMinute, SpentBudget
 
 log = logging.getLogger("hedgerow.control")
 
 
-class Publisher:
+class SnapshotPublisher:
     """Holds all that a snapshot is made of. `view` is the one in force, None before the first `publish`.
 
     Raises PolicyError where neither the policy file nor the last snapshot of it can be used.
@@ -31,12 +32,12 @@ class Publisher:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._state = settings.state
-        self.reader, self.ledger, self.usage = Reader(engine), Ledger(engine), UsageStore(engine)
-        self.budgets = BudgetKeeper(self.usage)
-        self.lists = ListKeeper(settings.state, one_job=settings.footprint.one_list_job)
-        self.policy_file, self._serial = _last_good(settings)
-        self.view: View | None = None
-        self._spent: tuple[Spent, ...] = ()
+        self.reader, self.ledger, self.usage = JournalReader(engine), GrantStore(engine), UsageStore(engine)
+        self.budgets = BudgetTracker(self.usage)
+        self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job)
+        self.policy_file, self._serial = _load_last_good(settings)
+        self.view: LoadedSnapshot | None = None
+        self._spent: tuple[SpentBudget, ...] = ()
         self._names: dict[str, str] = {}
         self._generation: Path | None = None
         self._publishing = asyncio.Lock()
@@ -61,7 +62,7 @@ class Publisher:
         async with self._publishing:
             await self._publish()
 
-    async def publish_patiently(self) -> None:
+    async def publish_with_retry(self) -> None:
         """A full disk is waited for; until then the last snapshot stays in force."""
         while True:
             try:
@@ -70,20 +71,20 @@ class Publisher:
                 log.error("The snapshot can't be written, the last one stays in force: %s", error)
                 await asyncio.sleep(2)
 
-    async def publish_when_wanted(self) -> None:
+    async def publish_on_request(self) -> None:
         """Runs until cancelled: for what `hear_names` and `count` find out."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            await self.publish_patiently()
+            await self.publish_with_retry()
 
-    def hear_names(self, names: dict[str, str]) -> None:
+    def update_host_names(self, names: dict[str, str]) -> None:
         """What devices call themselves, by MAC and IP address. Workers are told where the policy speaks of such a name."""
-        before, self._names = self._names_told(self.policy), names
-        if self._names_told(self.policy) != before:
+        before, self._names = self._policy_host_names(self.policy), names
+        if self._policy_host_names(self.policy) != before:
             self._wanted.set()
 
-    async def count(self, used: list[Activity]) -> None:
+    async def count(self, used: list[ActiveMinute]) -> None:
         """Counts minutes. Where some budget ends because of them, the workers are told before it does."""
         if not self.budgets.record(used):
             return
@@ -97,12 +98,12 @@ class Publisher:
         if generation is None:
             generation = Snapshot.load(self._state).generation
         now = time.time()
-        grants, pauses, sittings = await asyncio.to_thread(lambda: self._given(now))
+        grants, pauses, sittings = await asyncio.to_thread(lambda: self._live_state(now))
         policy = self.policy
         self._spent = self.budgets.spent(policy, now)
         self._serial += 1
-        snapshot = Snapshot(self._serial, now, policy, generation, grants, pauses, self._spent, sittings, self._names_told(policy))
-        self.view = View(snapshot)
+        snapshot = Snapshot(self._serial, now, policy, generation, grants, pauses, self._spent, sittings, self._policy_host_names(policy))
+        self.view = LoadedSnapshot(snapshot)
         await asyncio.to_thread(snapshot.save, self._state)
         log.info("snapshot %d published", snapshot.serial)
         if generation != self._generation:
@@ -110,16 +111,16 @@ class Publisher:
             await asyncio.to_thread(self.lists.prune, {generation, self._generation})
             self._generation = generation
 
-    def _names_told(self, policy: Policy) -> dict[str, str]:
+    def _policy_host_names(self, policy: Policy) -> dict[str, str]:
         wanted = {name for device in policy.devices.values() for name in device.hostnames}
         return {key: name for key, name in self._names.items() if name in wanted}
 
-    def _given(self, now: float) -> tuple[tuple[Grant, ...], tuple[Pause, ...], tuple[Sitting, ...]]:
+    def _live_state(self, now: float) -> tuple[tuple[Grant, ...], tuple[Pause, ...], tuple[Session, ...]]:
         self.budgets.load_bonuses()
         return self.reader.grants(now), self.reader.pauses(now), self.usage.sittings(now)
 
 
-def _last_good(settings: Settings) -> tuple[PolicyFile, int]:
+def _load_last_good(settings: Settings) -> tuple[PolicyFile, int]:
     """Where to start from: the last snapshot of the same policy file, in case that is broken now; else the file.
 
     Raises PolicyError where neither serves.
@@ -133,3 +134,63 @@ def _last_good(settings: Settings) -> tuple[PolicyFile, int]:
         policy = load_policy(settings.policy, settings.calendars)
         return PolicyFile(settings.policy, policy, time.time(), settings.calendars), snapshot.serial
     return PolicyFile(settings.policy, snapshot.policy, snapshot.published, settings.calendars), snapshot.serial
+
+
+_policy_log = logging.getLogger("hedgerow.policy")
+
+
+class PolicyFile:
+    """`policy` is in force; `problems` are those of a newer file that was not taken; instants are seconds since the epoch.
+
+    `calendars` is the folder with copies of calendars that are given by URL.
+    """
+
+    def __init__(self, path: Path | None, policy: Policy, loaded: float, calendars: Path | None = None) -> None:
+        self.path, self._calendars = path, calendars
+        self.policy = policy
+        self.loaded = loaded
+        self.problems: tuple[Problem, ...] = ()
+        self._seen: tuple[object, ...] | None = None
+
+    def has_changed(self) -> bool:
+        """Whether the file is another one than at the last `reload`. An editor may take it away for a moment: that is no change."""
+        identity = self._identity()
+        return identity is not None and identity != self._seen
+
+    async def reload(self) -> bool:
+        """Takes the file as it is now, in a thread; False where it holds mistakes, all of which are logged and kept in `problems`."""
+        before = self._identity()
+        try:
+            policy = await asyncio.to_thread(load_policy, self.path, self._calendars)
+        except PolicyError as error:
+            self.problems = error.problems
+            self._remember(before)
+            for problem in error.problems:
+                _policy_log.error("%s", problem)
+            _policy_log.error("The policy of %s stays in force.", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.loaded)))
+            return False
+        self.policy, self.problems, self.loaded = policy, (), time.time()
+        self._remember(before)
+        return True
+
+    def _remember(self, before: tuple[object, ...] | None) -> None:
+        """What the file was put together from is known only once it is read; if it changed meanwhile, it is read again."""
+        after = self._identity()
+        self._seen = after if before is None or (after is not None and after[0] == before[0]) else before
+
+    def _identity(self) -> tuple[object, ...] | None:
+        """Of the file, of those it was put together from, and of the folders in which more of them may appear."""
+        own = _identity_of(self.path) if self.path is not None else None
+        if own is None:
+            return None
+        others = {Path(file) for file in self.policy.files} | {Path(problem.source) for problem in self.problems}
+        folders = {other.parent for other in others if other.is_absolute()} - {self.path.parent if self.path else Path()}
+        return (own, *((str(other), _identity_of(other)) for other in sorted(others | folders)))
+
+
+def _identity_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size)

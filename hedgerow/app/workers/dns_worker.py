@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 
-from hedgerow.app.snapshot import View
-from hedgerow.app.workers.resolvers import UpstreamChoice, UpstreamMeter, circumstances
+from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.app.workers.upstreams import UpstreamFactory, UpstreamMetrics, answer_policy
 from hedgerow.app.workers.worker import Worker
-from hedgerow.dns.listening.client_ids import MAC, PREFIX
-from hedgerow.dns.listening.clients import Client
-from hedgerow.dns.listening.listeners import Server
 from hedgerow.dns.resolver import Resolver
+from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, MAC_PREFIX, Client
+from hedgerow.dns.server.listeners import DnsServer
 from hedgerow.policies.model import Decision, Request
 
 CLOSE_GRACE_S = 5.0
@@ -23,13 +22,13 @@ class DnsWorker:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._meter = UpstreamMeter()
-        self._choice = UpstreamChoice(worker.settings, worker.view.policy, self._meter)
-        self.upstreams = self._choice.open()
-        around = circumstances(worker.view, worker.decide, worker.settings)
+        self._metrics = UpstreamMetrics()
+        self._factory = UpstreamFactory(worker.settings, worker.view.policy, self._metrics)
+        self.upstreams = self._factory.open()
+        around = answer_policy(worker.view, worker.decide, worker.settings)
         cache_octets = worker.settings.footprint.cache_octets
-        resolver = Resolver(self.upstreams, worker.decide, circumstances=around, cache_octets=cache_octets)
-        self.server = Server(resolver, self.client_of, self.observe)
+        resolver = Resolver(self.upstreams, worker.decide, answer_policy=around, cache_octets=cache_octets)
+        self.server = DnsServer(resolver, self.find_client, self.observe)
         self._limit = worker.view.policy.network.resolver.limit
         self.server.limit(self._limit)
         self._retired: set[asyncio.Task[None]] = set()
@@ -37,12 +36,12 @@ class DnsWorker:
         worker.on_forget = self.server.forget_clients
         worker.counters = self.counters
 
-    def client_of(self, address: str) -> Client | None:
+    def find_client(self, address: str) -> Client | None:
         """By address, by the id that a client of encrypted DNS gives, or by the MAC address that a forwarder gives."""
-        if address.startswith(PREFIX):
-            found = self._worker.client_of_id(address.removeprefix(PREFIX))
-        elif address.startswith(MAC):
-            found = self._worker.client_of_mac(address.removeprefix(MAC))
+        if address.startswith(CLIENT_ID_PREFIX):
+            found = self._worker.client_of_id(address.removeprefix(CLIENT_ID_PREFIX))
+        elif address.startswith(MAC_PREFIX):
+            found = self._worker.client_of_mac(address.removeprefix(MAC_PREFIX))
         else:
             found = self._worker.client(address)
         return Client(found[0].id, found[1]) if found else None
@@ -50,9 +49,9 @@ class DnsWorker:
     def observe(self, client: Client, request: Request, decision: Decision, count: int) -> None:
         self._worker.observe(client.ruleset, request, decision, count)
 
-    def swap(self, view: View) -> None:
-        fresh = self._choice.open_if_changed(view.policy)
-        self.server.swap(self.client_of, self._worker.decide, fresh, circumstances(view, self._worker.decide, self._worker.settings))
+    def swap(self, view: LoadedSnapshot) -> None:
+        fresh = self._factory.open_if_changed(view.policy)
+        self.server.swap(self.find_client, self._worker.decide, fresh, answer_policy(view, self._worker.decide, self._worker.settings))
         if view.policy.network.resolver.limit != self._limit:
             self._limit = view.policy.network.resolver.limit
             self.server.limit(self._limit)
@@ -64,7 +63,7 @@ class DnsWorker:
             self.upstreams = fresh
 
     def counters(self) -> Mapping[tuple[str, ...], float]:
-        counters = self.server.responder.all_counters() | self._meter.counters
+        counters = self.server.responder.all_counters() | self._metrics.counters
         resolver = self.server.resolver
         counters["hedgerow_dns_cache_octets",] = float(resolver.answers.octets + resolver.resolutions.octets)
         counters["hedgerow_dns_cache_entries",] = float(len(resolver.answers.entries))
@@ -85,7 +84,7 @@ async def serve_dns(worker: Worker) -> AsyncIterator[None]:
         await dns.upstreams.close()
 
 
-def _encrypted(worker: Worker, server: Server) -> contextlib.AbstractAsyncContextManager[None]:
+def _encrypted(worker: Worker, server: DnsServer) -> contextlib.AbstractAsyncContextManager[None]:
     """Encrypted DNS where the settings ask for any: HTTP/2 and certificates weigh six megabytes, so that nobody else loads them."""
     settings = worker.settings
     if settings.dot is None and settings.doh is None and settings.doq is None:

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.app.workers.worker import Worker
-from hedgerow.dns.listening.certificates import Renewable, ServerTls
-from hedgerow.dns.listening.doh import PROTOCOLS as DOH_PROTOCOLS
-from hedgerow.dns.listening.doh import DohServer
-from hedgerow.dns.listening.encrypted import DOT_PROTOCOLS, EncryptedSide
-from hedgerow.dns.listening.listeners import Server, open_socket
+from hedgerow.dns.server.doh import DOH_ALPN as DOH_PROTOCOLS
+from hedgerow.dns.server.doh import DohServer
+from hedgerow.dns.server.listeners import DnsServer, open_socket
+from hedgerow.dns.server.stream import DOT_ALPN, EncryptedFrontend
+from hedgerow.dns.server.tls import ReloadableCertificate, ServerTls
 
 if TYPE_CHECKING:
-    from hedgerow.dns.listening.doq import DoqServer
+    from hedgerow.dns.server.doq import DoqServer
 
 log = logging.getLogger("hedgerow.encrypted")
 
-LOOK_AGAIN_S = 2.0
+CERTIFICATE_CHECK_INTERVAL_S = 2.0
 
 
 def certificate_files(worker: Worker) -> tuple[Path, Path]:
@@ -36,15 +36,15 @@ def certificate_files(worker: Worker) -> tuple[Path, Path]:
 
 
 @contextlib.asynccontextmanager
-async def serve_encrypted(worker: Worker, server: Server) -> AsyncIterator[None]:
+async def serve_encrypted(worker: Worker, server: DnsServer) -> AsyncIterator[None]:
     """Listens where the settings say, if they do; raises OSError."""
     settings = worker.settings
     if settings.dot is None and settings.doh is None and settings.doq is None:
         yield
         return
     try:
-        transports = _Transports(
-            EncryptedSide(server.streams, worker.view.policy.network.server_name), settings, *certificate_files(worker)
+        transports = _EncryptedListeners(
+            EncryptedFrontend(server.streams, worker.view.policy.network.server_name), settings, *certificate_files(worker)
         )
     except (OSError, ssl.SSLError) as error:
         # The rest of the family's names must go on.
@@ -60,18 +60,20 @@ async def serve_encrypted(worker: Worker, server: Server) -> AsyncIterator[None]
         transports.close()
 
 
-class _Transports:
+class _EncryptedListeners:
     """All kinds of encrypted DNS, whether or not each has a place. Raises OSError or ssl.SSLError for a certificate that is none."""
 
-    def __init__(self, side: EncryptedSide, settings: Settings, chain: Path, key: Path) -> None:
+    def __init__(self, side: EncryptedFrontend, settings: Settings, chain: Path, key: Path) -> None:
         self.side = side
-        self._dot, self._doh = ServerTls(chain, key, DOT_PROTOCOLS), ServerTls(chain, key, DOH_PROTOCOLS)
+        self._dot, self._doh = ServerTls(chain, key, DOT_ALPN), ServerTls(chain, key, DOH_PROTOCOLS)
         self._web = DohServer(side)
-        self.shown: list[Renewable] = [self._dot, self._doh]
+        self.shown: list[ReloadableCertificate] = [self._dot, self._doh]
         self._quic: DoqServer | None = None
         if settings.doq is not None:
-            from hedgerow.dns.listening.doq import DoqServer  # only who serves it pays for aioquic's memory
-            from hedgerow.dns.listening.quic_tls import QuicTls
+            from hedgerow.dns.server.doq import (
+                DoqServer,  # only who serves it pays for aioquic's memory
+                QuicTls,
+            )
 
             tls = QuicTls(chain, key)
             self._quic = DoqServer(side, tls)
@@ -97,10 +99,10 @@ def _sockets(endpoint: Endpoint | None) -> tuple[Endpoint, ...]:
     return endpoint.every_family() if endpoint else ()
 
 
-async def _keep_fresh(worker: Worker, transports: _Transports) -> None:
+async def _keep_fresh(worker: Worker, transports: _EncryptedListeners) -> None:
     """Look for another name and another certificate, without end."""
     while True:
-        await asyncio.sleep(LOOK_AGAIN_S)
+        await asyncio.sleep(CERTIFICATE_CHECK_INTERVAL_S)
         transports.side.own_name = worker.view.policy.network.server_name
         for tls in transports.shown:
             tls.refresh(*certificate_files(worker))

@@ -6,27 +6,27 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from hedgerow.app.workers.proxy_side import ProxySide
+from hedgerow.app.workers.proxy_backend import ProxyBackend
 from hedgerow.app.workers.worker import Worker
-from hedgerow.proxy.gate.server import Gate, Limits
-from hedgerow.proxy.judge import Judge
+from hedgerow.proxy.gate.server import Gate, GateLimits
+from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.pass_through import PassThrough
-from hedgerow.proxy.pass_ticket import load_key
+from hedgerow.proxy.policy import ProxyPolicy
 
 
 @contextlib.asynccontextmanager
 async def serve_gate(worker: Worker) -> AsyncIterator[None]:
     """Listens on the settings' addresses for the proxy, of both families where one is `0.0.0.0`; raises OSError."""
     settings = worker.settings
-    side = ProxySide(worker)
+    side = ProxyBackend(worker)
     inspectors = [settings.inspector_socket(index) for index in range(settings.inspectors)]
     passes = PassThrough(settings.pass_through)
 
-    def lenient(judge: Judge) -> Judge:
-        return replace(judge, passed=passes.passed)
+    def lenient(proxy_policy: ProxyPolicy) -> ProxyPolicy:
+        return replace(proxy_policy, passed=passes.passed)
 
-    limits = Limits().shared_by(settings.workers)
-    gate = Gate(lenient(side.judge(worker.view)), inspectors, load_key(settings.pass_key), limits)
+    limits = GateLimits().shared_by(settings.workers)
+    gate = Gate(lenient(side.proxy_policy(worker.view)), inspectors, load_handover_key(settings.pass_key), limits)
     worker.on_swap = lambda view: gate.swap(lenient(side.swap(view)))
     worker.counters = lambda: side.counters(gate.counters)
     try:

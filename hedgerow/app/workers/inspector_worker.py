@@ -13,31 +13,31 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from hedgerow.app.files import plain_reason
-from hedgerow.app.workers.proxy_side import ProxySide
+from hedgerow.app.files import error_text
+from hedgerow.app.workers.proxy_backend import ProxyBackend
 from hedgerow.app.workers.worker import Worker
-from hedgerow.proxy.authority import AuthorityError, load_authority
+from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca
+from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.inspection.inspector import DEVICE_LIMIT, Inspector
-from hedgerow.proxy.pass_through import Refusals
-from hedgerow.proxy.pass_ticket import load_key
+from hedgerow.proxy.pass_through import CertificateRefusals
 
 log = logging.getLogger(__name__)
 
-OLD_AFTER_S = 24 * 3600.0
-_LOOK_EVERY_S = 5.0
+MAX_AGE_S = 24 * 3600.0
+_CHECK_INTERVAL_S = 5.0
 
 
-async def want_successor(ask: Callable[[], None], growth: int) -> None:
+async def request_successor(ask: Callable[[], None], growth: int) -> None:
     """Calls `ask` once this process is old, holds `growth` bytes more than at its start, or gets SIGUSR1.
 
     A leak in a library then costs nobody a connection.
     """
     loop, wanted = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGUSR1, wanted.set)
-    deadline, limit = loop.time() + OLD_AFTER_S, resident_bytes() + growth
+    deadline, limit = loop.time() + MAX_AGE_S, resident_bytes() + growth
     while not wanted.is_set() and loop.time() < deadline and resident_bytes() < limit:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(wanted.wait(), _LOOK_EVERY_S)
+            await asyncio.wait_for(wanted.wait(), _CHECK_INTERVAL_S)
     log.info("the inspector wants a successor after %.0f MB", resident_bytes() / 1e6)
     ask()
     await asyncio.Event().wait()
@@ -52,18 +52,18 @@ def resident_bytes() -> int:
 async def serve_inspector(worker: Worker) -> AsyncIterator[Inspector]:
     """Runs the inspector on its socket; raises InspectorError, and SystemExit, with the reason in the log, without a usable authority."""
     settings = worker.settings
-    side = ProxySide(worker)
+    side = ProxyBackend(worker)
     try:
-        authority = load_authority(settings.authority)
-    except (AuthorityError, OSError) as error:
-        log.error("The certificate authority can't be used: %s", plain_reason(error))
+        authority = load_ca(settings.authority)
+    except (CertificateAuthorityError, OSError) as error:
+        log.error("The certificate authority can't be used: %s", error_text(error))
         raise SystemExit(1) from error
     inspector = Inspector(
-        side.judge(worker.view),
-        load_key(settings.pass_key),
+        side.proxy_policy(worker.view),
+        load_handover_key(settings.pass_key),
         authority,
         upstream_ca=settings.upstream_ca,
-        refusals=Refusals(settings.pass_through),
+        refusals=CertificateRefusals(settings.pass_through),
         device_limit=-(-DEVICE_LIMIT // settings.inspectors),
     )
     worker.on_swap = lambda view: inspector.swap(side.swap(view))

@@ -12,38 +12,38 @@ import time
 from collections.abc import Callable, Mapping
 
 from hedgerow.app.settings import Settings
-from hedgerow.app.snapshot import SnapshotWatch, View
-from hedgerow.app.workers.resolvers import system_servers
-from hedgerow.journal.courier import Courier
+from hedgerow.app.snapshot import LoadedSnapshot, SnapshotWatch
+from hedgerow.app.workers.upstreams import system_resolv_conf
+from hedgerow.journal.event_sender import EventSender
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.network.neighbours import Neighbours
+from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import AccessRequest, CodeTyped, ConductAccepted, Decision, Device, DeviceId, Request
-from hedgerow.policies.observe import observe
+from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, Decision, Device, DeviceId, Request
+from hedgerow.policies.privacy import observe
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.times.activity import ActivityLog
 
 log = logging.getLogger("hedgerow.worker")
 
 TICK_S = 0.1
-COUNTERS_EVERY_S = 1.0
-SEEN_AGAIN_S = 300.0
-FORGET_EVERY_S = 10.0  # an address may go to another device
-SYSTEM_EVERY_S = 2.0
+COUNTERS_INTERVAL_S = 1.0
+SEEN_INTERVAL_S = 300.0
+CLIENT_CACHE_S = 10.0  # an address may go to another device
+SYSTEM_CHECK_INTERVAL_S = 2.0
 
 
 class Worker:
     """One worker process's share. `on_swap` is told of a new view, `on_forget` that clients may have other rulesets from now on."""
 
-    def __init__(self, role: str, index: int, settings: Settings, view: View, watch: SnapshotWatch) -> None:
+    def __init__(self, role: str, index: int, settings: Settings, view: LoadedSnapshot, watch: SnapshotWatch) -> None:
         self.role = role
         self.index = index
         self.settings = settings
         self.view = view
-        self.courier = Courier(settings.courier_socket, f"{role}-{index}", role)
+        self.courier = EventSender(settings.event_socket, f"{role}-{index}", role)
         self._activity = ActivityLog(self.courier.send)
         self.neighbours = Neighbours(self._forget)
-        self.on_swap: Callable[[View], None] = lambda _view: None
+        self.on_swap: Callable[[LoadedSnapshot], None] = lambda _view: None
         self.on_forget: Callable[[], None] = lambda: None
         self.counters: Callable[[], Mapping[tuple[str, ...], float]] = dict
         self._watch = watch
@@ -51,7 +51,7 @@ class Worker:
         self._horizon = math.inf
         self._seen: dict[DeviceId, tuple[float, str]] = {}
         self._last_tick = time.time()
-        self._system_servers = system_servers()
+        self._system_servers = system_resolv_conf()
 
     def client(self, address: str) -> tuple[Device, Ruleset] | None:
         """The device at `address` and what holds for it now; None for an address that gets no service."""
@@ -118,7 +118,7 @@ class Worker:
     def accept(self, accepted: ConductAccepted) -> None:
         self.courier.send(accepted)
 
-    def type_code(self, typed: CodeTyped) -> None:
+    def type_code(self, typed: CodeEntered) -> None:
         self.courier.send(typed)
 
     async def run(self) -> None:
@@ -126,11 +126,11 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.courier.run())
             tasks.create_task(self.neighbours.keep_fresh())
-            tasks.create_task(self._tick_for_ever())
+            tasks.create_task(self._tick_loop())
             tasks.create_task(self._report_counters())
             tasks.create_task(self._follow_system())
 
-    async def _tick_for_ever(self) -> None:
+    async def _tick_loop(self) -> None:
         forgotten = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
@@ -141,7 +141,7 @@ class Worker:
                 self._forget(tell=False)
                 self.on_swap(view)
                 log.info("snapshot %d in force, lists %s", view.snapshot.serial, view.catalogue.version)
-            elif now >= self._horizon or now < self._last_tick - 1 or time.monotonic() - forgotten > FORGET_EVERY_S:
+            elif now >= self._horizon or now < self._last_tick - 1 or time.monotonic() - forgotten > CLIENT_CACHE_S:
                 self._forget()
                 forgotten = time.monotonic()
             self._last_tick = now
@@ -155,8 +155,8 @@ class Worker:
     async def _follow_system(self) -> None:
         """Opens other upstreams when the system names others: at boot it may have had none yet, and it may join another network."""
         while True:
-            await asyncio.sleep(SYSTEM_EVERY_S)
-            servers = system_servers()
+            await asyncio.sleep(SYSTEM_CHECK_INTERVAL_S)
+            servers = system_resolv_conf()
             if servers != self._system_servers:
                 self._system_servers = servers
                 self._forget(tell=False)
@@ -165,12 +165,12 @@ class Worker:
 
     async def _report_counters(self) -> None:
         while True:
-            await asyncio.sleep(COUNTERS_EVERY_S)
+            await asyncio.sleep(COUNTERS_INTERVAL_S)
             self.courier.report_totals(self.counters())
 
     def _report_seen(self, now: float, device: Device, ruleset: Ruleset, address: str, mac: str | None) -> None:
         last, last_address = self._seen.get(device.id, (0.0, ""))
-        if now - last < SEEN_AGAIN_S and address == last_address:
+        if now - last < SEEN_INTERVAL_S and address == last_address:
             return
         if len(self._seen) >= 65536:
             self._seen.clear()

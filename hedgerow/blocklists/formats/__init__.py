@@ -1,6 +1,6 @@
 """The formats in which lists are published: one file each, with its detection and its parser.
 
-A parser is pure: numbered lines in, `Parsed` out, and one bad line never stops a list. `detect` tells the format by the
+A parser is pure: numbered lines in, `ParsedLines` out, and one bad line never stops a list. `detect` tells the format by the
 content, never by a file's name. What is absent: files, compression and encodings (`blocklists.text`, `blocklists.unpack`), and
 the index.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from hedgerow.blocklists.formats import adblock, dnsmasq, hosts, ips, plain, regex, rpz, sealed, unbound, v2fly
-from hedgerow.blocklists.rules import Parsed
+from hedgerow.blocklists.rules import ParsedLines
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class ListFormat:
     """`parse(lines, first, source)` reads lines of which the first has the number `first`; `is_typical` looks at one line."""
 
     name: str
-    parse: Callable[[Sequence[str], int, str], Parsed]
+    parse: Callable[[Sequence[str], int, str], ParsedLines]
     is_typical: Callable[[str], bool]
     is_comment: Callable[[str], bool]
 

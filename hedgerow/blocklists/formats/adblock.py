@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from hedgerow.blocklists.breadth import is_too_wide
-from hedgerow.blocklists.conditions import NONE, Conditions, NotHonoured, parse_conditions
 from hedgerow.blocklists.formats.regex import TOO_WIDE
 from hedgerow.blocklists.names import HOST, load_public_suffixes, parse_host
-from hedgerow.blocklists.patterns import BadRegex, compile_regex, fragments
-from hedgerow.blocklists.rules import Kind, Parsed, Problem, UrlRule
+from hedgerow.blocklists.patterns import BadRegex, compile_regex, literal_fragments, matches_nearly_everything
+from hedgerow.blocklists.rule_modifiers import NO_MODIFIERS, RuleModifiers, UnsupportedModifier, parse_modifiers
+from hedgerow.blocklists.rules import ParsedLines, PatternKind, Problem, UrlRule
 
 _COSMETIC = re.compile(r"#[@?$%]{0,3}#|\$\$|\$@\$|#@?\$\??#")
 _COSMETIC_MODIFIERS = frozenset({"generichide", "ghide", "elemhide", "ehide", "specifichide", "shide", "jsinject", "content"})
@@ -43,7 +42,7 @@ class _Line(NamedTuple):
     body: str
     exception: bool
     options: str
-    conditions: Conditions
+    conditions: RuleModifiers
 
 
 def is_header(line: str) -> bool:
@@ -58,9 +57,9 @@ def is_comment(line: str) -> bool:
     return line.startswith("!") or is_header(line) or (line.startswith("#") and _COSMETIC.match(line) is None)
 
 
-def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads lines of which the first has the number `first`."""
-    parsed = Parsed()
+    parsed = ParsedLines()
     add, matches = parsed.hosts.append, HOST.fullmatch
     for number, raw in enumerate(lines, first):
         line = raw.strip()
@@ -72,7 +71,7 @@ def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
     return parsed
 
 
-def _parse_other(line: str, number: int, source: str, parsed: Parsed) -> None:
+def _parse_other(line: str, number: int, source: str, parsed: ParsedLines) -> None:
     if not line or is_comment(line):
         parsed.ignored["comments"] += 1
     elif _COSMETIC.search(line):
@@ -81,11 +80,11 @@ def _parse_other(line: str, number: int, source: str, parsed: Parsed) -> None:
         _parse_network_rule(line, number, source, parsed)
 
 
-def _parse_network_rule(line: str, number: int, source: str, parsed: Parsed) -> None:
+def _parse_network_rule(line: str, number: int, source: str, parsed: ParsedLines) -> None:
     body, options = _split_modifiers(line.removeprefix("@@"))
     try:
-        conditions = parse_conditions(options)
-    except NotHonoured as modifier:
+        conditions = parse_modifiers(options)
+    except UnsupportedModifier as modifier:
         if str(modifier) in _COSMETIC_MODIFIERS:
             parsed.ignored["cosmetic rules"] += 1
         else:
@@ -112,7 +111,7 @@ def _split_modifiers(body: str) -> tuple[str, str]:
     return (body[: found.start()], found[1].rstrip(",")) if found else (body, "")
 
 
-def _add(line: _Line, parsed: Parsed) -> str | None:
+def _add(line: _Line, parsed: ParsedLines) -> str | None:
     """Adds a rule. Returns what is wrong with it instead, if something is."""
     body = line.body
     if len(body) > 2 and body[0] == body[-1] == "/":
@@ -124,7 +123,7 @@ def _add(line: _Line, parsed: Parsed) -> str | None:
     if whole:
         return "not a host name"
     wild = _WILD_HOST.fullmatch(body)
-    if wild and line.conditions == NONE:
+    if wild and line.conditions == NO_MODIFIERS:
         return _add_wild_host(wild[1].lower(), line, parsed)
     return _add_url_rule(line, parsed)
 
@@ -137,11 +136,11 @@ def _bare_host(body: str) -> str | None:
     return None
 
 
-def _add_host(host: str, line: _Line, parsed: Parsed) -> str | None:
+def _add_host(host: str, line: _Line, parsed: ParsedLines) -> str | None:
     if "." not in host and ":" not in host:
         return _SINGLE_LABEL
     conditions = line.conditions
-    if conditions.badfilter or not conditions.covers_whole_host:
+    if conditions.badfilter or not conditions.applies_to_whole_host:
         if host in load_public_suffixes().registries and not line.exception:
             return _SUFFIX
         parsed.urls.append(UrlRule(f"||{host}^", host, line.number, line.text[:1000], line.exception, line.options))
@@ -153,16 +152,16 @@ def _add_host(host: str, line: _Line, parsed: Parsed) -> str | None:
     return None
 
 
-def _add_regex(line: _Line, parsed: Parsed) -> str | None:
+def _add_regex(line: _Line, parsed: ParsedLines) -> str | None:
     pattern, is_confined = line.body[1:-1], _is_confined(line.conditions)
-    rule = UrlRule(pattern, "", line.number, line.text[:1000], line.exception, line.options, Kind.REGEX)
-    is_vague = not is_confined and not any(len(run) >= _SHORTEST for run in fragments(rule))
+    rule = UrlRule(pattern, "", line.number, line.text[:1000], line.exception, line.options, PatternKind.REGEX)
+    is_vague = not is_confined and not any(len(run) >= _SHORTEST for run in literal_fragments(rule))
     if is_vague and not line.options and ("^" in pattern or "$" in pattern) and "/" not in pattern:
         # Nearly always from a list for DNS, whose patterns are about names: against a whole URL they say something else.
-        rule = replace(rule, kind=Kind.HOST_REGEX)
+        rule = replace(rule, kind=PatternKind.HOST_REGEX)
     try:
         compile_regex(pattern)
-        if not is_confined and is_too_wide(rule):
+        if not is_confined and matches_nearly_everything(rule):
             return TOO_WIDE
     except BadRegex as reason:
         return str(reason)
@@ -170,21 +169,21 @@ def _add_regex(line: _Line, parsed: Parsed) -> str | None:
     return None
 
 
-def _is_confined(conditions: Conditions) -> bool:
+def _is_confined(conditions: RuleModifiers) -> bool:
     """Whether a rule is held to some sites, so that its pattern need not tell much."""
     return bool(conditions.initiators.wanted or conditions.targets.wanted)
 
 
-def _add_wild_host(name: str, line: _Line, parsed: Parsed) -> str | None:
+def _add_wild_host(name: str, line: _Line, parsed: ParsedLines) -> str | None:
     telling = name.replace("*", "").strip(".")
     if sum(map(str.isalnum, telling)) < _SHORTEST or telling in load_public_suffixes().registries:
         return "too short: it would match nearly every name"
     pattern = r"(?:^|\.)" + ".*".join(map(re.escape, name.split("*"))) + "$"
-    parsed.urls.append(UrlRule(pattern, "", line.number, line.text[:1000], line.exception, "", Kind.HOST_REGEX))
+    parsed.urls.append(UrlRule(pattern, "", line.number, line.text[:1000], line.exception, "", PatternKind.HOST_REGEX))
     return None
 
 
-def _add_url_rule(line: _Line, parsed: Parsed) -> str | None:
+def _add_url_rule(line: _Line, parsed: ParsedLines) -> str | None:
     anchored = _ANCHORED.fullmatch(line.body) or _WITH_SCHEME.fullmatch(line.body)
     host = parse_host(anchored[1]) if anchored else ""
     if host is None:
@@ -195,19 +194,19 @@ def _add_url_rule(line: _Line, parsed: Parsed) -> str | None:
     if host in load_public_suffixes().registries and not line.exception:
         return _SUFFIX
     rule = UrlRule(pattern, host, line.number, line.text[:1000], line.exception, line.options)
-    problem = None if host or _is_confined(line.conditions) else _breadth_of(rule)
+    problem = None if host or _is_confined(line.conditions) else _breadth_problem(rule)
     if problem is None:
         parsed.urls.append(rule)
     return problem
 
 
-def _breadth_of(rule: UrlRule) -> str | None:
+def _breadth_problem(rule: UrlRule) -> str | None:
     """What is wrong with a pattern without a host that would match nearly everything, or all sites under a public suffix."""
     telling = re.sub(r"https?:|www\.", "", rule.pattern.lower())
     letters = sum(character.isalnum() for character in telling)
     if letters < _SHORTEST and (letters < _SHORTEST - 1 or len(telling.strip("*|")) < _SHORTEST + 1):
         return "too short: it would match nearly every URL"
-    if is_too_wide(rule):
+    if matches_nearly_everything(rule):
         return "too wide: it would match nearly every URL"
     ending = _ENDING.fullmatch(telling)
     return _SUFFIX if ending and (ending[1] or ending[2]).strip(".") in load_public_suffixes().registries else None

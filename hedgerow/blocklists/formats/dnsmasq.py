@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hedgerow.blocklists.formats.lines import SINKS, add_host, parse_lines
-from hedgerow.blocklists.rules import Parsed
+from hedgerow.blocklists.formats.line_parser import SINK_ADDRESSES, add_host, parse_lines
+from hedgerow.blocklists.rules import ParsedLines
 
 _RULE = re.compile(r"(address|local|server)\s*=\s*/(.*)/([^/]*)", re.IGNORECASE)
 _SETTING = re.compile(r"[a-z][a-z0-9-]*(?:\s*=.*)?", re.IGNORECASE)
@@ -24,12 +24,12 @@ def is_comment(line: str) -> bool:
     return line.startswith("#")
 
 
-def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads lines of which the first has the number `first`."""
     return parse_lines(lines, first, source, is_comment, _add)
 
 
-def _add(line: str, _number: int, parsed: Parsed) -> str | None:
+def _add(line: str, _number: int, parsed: ParsedLines) -> str | None:
     rule = _RULE.fullmatch(re.split(r"\s#", line, maxsplit=1)[0].strip())
     if rule is None:
         if _SETTING.fullmatch(line) and not re.match(r"(?:address|local|server)\s*=\s*/", line, re.IGNORECASE):
@@ -39,7 +39,7 @@ def _add(line: str, _number: int, parsed: Parsed) -> str | None:
     option, names, target = rule[1].lower(), rule[2].split("/"), rule[3].strip().lower()
     if option == "server" and target == "#":
         to = parsed.excepted
-    elif (target in SINKS and option == "address") or not target:
+    elif (target in SINK_ADDRESSES and option == "address") or not target:
         to = parsed.hosts
     else:
         return "sends the name elsewhere: not a block"

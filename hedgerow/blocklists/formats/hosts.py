@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from hedgerow.blocklists.names import HOST, is_address, parse_host
-from hedgerow.blocklists.rules import Parsed, Problem
+from hedgerow.blocklists.rules import ParsedLines, Problem
 
 _TYPICAL = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:.]*::?[0-9a-fA-F:.%a-z]*)\s+[^\s#]")
 _SINK = re.compile(r"0\.0\.0\.0|127(?:\.\d{1,3}){3}|255\.255\.255\.255|0|::|::0|::1|(?:fe80::1%|ff0[0-9]::)\S*")
@@ -28,9 +28,9 @@ def is_comment(line: str) -> bool:
     return line.startswith(("#", "!"))
 
 
-def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads lines of which the first has the number `first`."""
-    parsed = Parsed()
+    parsed = ParsedLines()
     add, matches = parsed.hosts.append, HOST.fullmatch
     for number, line in enumerate(lines, first):
         fields = line.lower().split()
@@ -46,7 +46,7 @@ def _is_common(name: str) -> bool:
     return name[-1] >= "a" and "." in name and len(name) < 254 and name not in _LOCAL
 
 
-def _parse_other(line: str, number: int, source: str, parsed: Parsed) -> None:
+def _parse_other(line: str, number: int, source: str, parsed: ParsedLines) -> None:
     rule = re.split(r"[#!]", line, maxsplit=1)[0]
     address, *names = rule.lower().split() or [""]
     if not address:
@@ -62,7 +62,7 @@ def _parse_other(line: str, number: int, source: str, parsed: Parsed) -> None:
             _add_name(name, line, number, source, parsed)
 
 
-def _add_name(name: str, line: str, number: int, source: str, parsed: Parsed) -> None:
+def _add_name(name: str, line: str, number: int, source: str, parsed: ParsedLines) -> None:
     column = line.lower().find(name) + 1
     host = parse_host(name)
     if name in _LOCAL:

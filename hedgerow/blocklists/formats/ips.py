@@ -6,9 +6,9 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
-from hedgerow.blocklists.formats.lines import Network, add_networks, parse_lines
+from hedgerow.blocklists.formats.line_parser import ListedNetwork, add_networks, parse_lines
 from hedgerow.blocklists.names import parse_network
-from hedgerow.blocklists.rules import Parsed
+from hedgerow.blocklists.rules import ParsedLines
 
 _TYPICAL = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:.]*)(?:/\d{1,3}|\s*-\s*[\d.a-fA-F:]+)?(?:\s*[#;].*)?")
 
@@ -21,18 +21,18 @@ def is_comment(line: str) -> bool:
     return line.startswith(("#", ";", "!", "//"))
 
 
-def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads lines of which the first has the number `first`."""
     return parse_lines(lines, first, source, is_comment, _add)
 
 
-def _add(line: str, _number: int, parsed: Parsed) -> str | None:
+def _add(line: str, _number: int, parsed: ParsedLines) -> str | None:
     text = re.split(r"\s*[#;]|\s+//", line, maxsplit=1)[0].strip()
     networks = _parse(text)
     return add_networks(networks, parsed) if networks else "neither an address nor a network"
 
 
-def _parse(text: str) -> list[Network]:
+def _parse(text: str) -> list[ListedNetwork]:
     low, dash, high = text.partition("-")
     if not dash:
         network = parse_network(text)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from hedgerow.blocklists.names import HOST, parse_host, unescape
-from hedgerow.blocklists.rules import Kind, Parsed, Problem, UrlRule
+from hedgerow.blocklists.rules import ParsedLines, PatternKind, Problem, UrlRule
 
 _TYPICAL = re.compile(r"(?:\*?\.)?(?:[\w-]{1,63}\.)+[\w-]{2,63}\.?(?:/\S*)?(?:\s+#.*)?|\S+:\S*:\S+")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
@@ -29,9 +29,9 @@ def is_comment(line: str) -> bool:
     return line.startswith(("#", "!", ";", "//"))
 
 
-def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads lines of which the first has the number `first`."""
-    parsed = Parsed()
+    parsed = ParsedLines()
     add, matches = parsed.hosts.append, HOST.fullmatch
     for number, raw in enumerate(lines, first):
         line = raw.strip().lower()
@@ -43,7 +43,7 @@ def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
     return parsed
 
 
-def _parse_other(line: str, raw: str, number: int, source: str, parsed: Parsed) -> None:
+def _parse_other(line: str, raw: str, number: int, source: str, parsed: ParsedLines) -> None:
     if not line or is_comment(line):
         parsed.ignored["comments"] += 1
         return
@@ -63,7 +63,7 @@ def _parse_other(line: str, raw: str, number: int, source: str, parsed: Parsed) 
         parsed.hosts.append(host)
 
 
-def _add_path(host: str, path: str, number: int, text: str, source: str, parsed: Parsed) -> None:
+def _add_path(host: str, path: str, number: int, text: str, source: str, parsed: ParsedLines) -> None:
     if any(character in path for character in "*^|") or " " in path:
         parsed.problems.append(Problem(source, number, len(host) + 2, "a path with a wildcard or a space in a plain list", text[:200]))
         return
@@ -71,7 +71,7 @@ def _add_path(host: str, path: str, number: int, text: str, source: str, parsed:
     parsed.urls.append(UrlRule(f"||{host}/{path}{end}", host, number, text[:1000]))
 
 
-def parse_urls(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse_urls(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads squidGuard's `urls`, in whose paths no character means anything but itself."""
     parsed = parse(lines, first, source)
     literal = [problem for problem in parsed.problems if "wildcard or a space" in problem.message and " " not in problem.text]
@@ -81,6 +81,6 @@ def parse_urls(lines: Sequence[str], first: int, source: str) -> Parsed:
         if host is not None and problem.line is not None:
             pattern = rf"^[a-z]+://(?:[^/:]*\.)?{re.escape(host)}(?::\d+)?/{re.escape(unescape(path))}"
             pattern += "" if path.endswith("/") else _END
-            parsed.urls.append(UrlRule(pattern, host, problem.line, problem.text, kind=Kind.REGEX))
+            parsed.urls.append(UrlRule(pattern, host, problem.line, problem.text, kind=PatternKind.REGEX))
             parsed.problems.remove(problem)
     return parsed

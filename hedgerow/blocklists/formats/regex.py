@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hedgerow.blocklists.breadth import is_too_wide
-from hedgerow.blocklists.formats.lines import parse_lines
-from hedgerow.blocklists.patterns import BadRegex
-from hedgerow.blocklists.rules import Kind, Parsed, UrlRule
+from hedgerow.blocklists.formats.line_parser import parse_lines
+from hedgerow.blocklists.patterns import BadRegex, matches_nearly_everything
+from hedgerow.blocklists.rules import ParsedLines, PatternKind, UrlRule
 
 TOO_WIDE = "a regular expression that would match nearly everything"
 _TYPICAL = re.compile(r"\^.*|.*\$|.*\\[.dw].*|.*[\[(].*[\])].*")
@@ -22,21 +21,21 @@ def is_comment(line: str) -> bool:
     return line.startswith("#")
 
 
-def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads lines of which the first has the number `first`."""
     return parse_lines(lines, first, source, is_comment, _add_host_regex)
 
 
-def parse_expressions(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse_expressions(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads squidGuard's `expressions`, which are about URLs without their scheme."""
     return parse_lines(lines, first, source, is_comment, _add_expression)
 
 
-def add_regex(pattern: str, kind: Kind, number: int, line: str, parsed: Parsed) -> str | None:
+def add_regex(pattern: str, kind: PatternKind, number: int, line: str, parsed: ParsedLines) -> str | None:
     """Adds an expression. Returns what is wrong with it instead, if something is."""
     rule = UrlRule(pattern, "", number, line[:1000], kind=kind)
     try:
-        if is_too_wide(rule):
+        if matches_nearly_everything(rule):
             return TOO_WIDE
     except BadRegex as reason:
         return str(reason)
@@ -44,11 +43,11 @@ def add_regex(pattern: str, kind: Kind, number: int, line: str, parsed: Parsed) 
     return None
 
 
-def _add_host_regex(line: str, number: int, parsed: Parsed) -> str | None:
+def _add_host_regex(line: str, number: int, parsed: ParsedLines) -> str | None:
     if ";" in line:
         return "conditions of Pi-hole's (after `;`) are not honoured"
-    return add_regex(line, Kind.HOST_REGEX, number, line, parsed)
+    return add_regex(line, PatternKind.HOST_REGEX, number, line, parsed)
 
 
-def _add_expression(line: str, number: int, parsed: Parsed) -> str | None:
-    return add_regex(line, Kind.EXPRESSION, number, line, parsed)
+def _add_expression(line: str, number: int, parsed: ParsedLines) -> str | None:
+    return add_regex(line, PatternKind.EXPRESSION, number, line, parsed)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hedgerow.blocklists.formats.lines import SINKS, add_host, add_networks, parse_lines
+from hedgerow.blocklists.formats.line_parser import SINK_ADDRESSES, add_host, add_networks, parse_lines
 from hedgerow.blocklists.names import parse_network
-from hedgerow.blocklists.rules import Parsed
+from hedgerow.blocklists.rules import ParsedLines
 
 _RECORD = re.compile(r"(\S+)\s+(?:\d+\s+)?(?:IN\s+)?(?:\d+\s+)?(CNAME|A|AAAA)\s+(\S+)", re.IGNORECASE)
 _ZONE_DATA = re.compile(r"(?:\S+\s+|\s*)(?:\d+\s+)?(?:IN\s+)?(?:SOA|NS|TXT)\b.*|[\d\s()]+(?:;.*)?|\$\w+.*", re.IGNORECASE)
@@ -28,7 +28,7 @@ def is_comment(line: str) -> bool:
     return line.startswith((";", "$", "#", "@"))
 
 
-def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads lines of which the first has the number `first`."""
     parsed = parse_lines(lines, first, source, is_comment, _add)
     # The usual pair, `name` and `*.name`, is one rule.
@@ -40,7 +40,7 @@ def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
     return parsed
 
 
-def _add(line: str, _number: int, parsed: Parsed) -> str | None:
+def _add(line: str, _number: int, parsed: ParsedLines) -> str | None:
     record = _RECORD.fullmatch(line.partition(";")[0].strip())
     if record is None:
         if _ZONE_DATA.fullmatch(line):
@@ -49,7 +49,7 @@ def _add(line: str, _number: int, parsed: Parsed) -> str | None:
         return "not a record of a policy zone"
     owner, kind, value = record[1].lower(), record[2].upper(), record[3].lower()
     passes = kind == "CNAME" and value == "rpz-passthru."
-    if not passes and not (value in _BLOCKS if kind == "CNAME" else value in SINKS):
+    if not passes and not (value in _BLOCKS if kind == "CNAME" else value in SINK_ADDRESSES):
         return "sends the name elsewhere: not a block"
     if trigger := _TRIGGER.fullmatch(owner):
         return _add_trigger(trigger[1], trigger[2], passes, parsed)
@@ -59,7 +59,7 @@ def _add(line: str, _number: int, parsed: Parsed) -> str | None:
     return add_host(owner.removeprefix("*."), parsed, parsed.hosts if wild else parsed.exact)
 
 
-def _add_trigger(labels: str, kind: str, passes: bool, parsed: Parsed) -> str | None:
+def _add_trigger(labels: str, kind: str, passes: bool, parsed: ParsedLines) -> str | None:
     if kind != "rpz-ip" or passes:
         return f"a trigger that is not honoured: {kind}"
     length, *parts = labels.split(".")

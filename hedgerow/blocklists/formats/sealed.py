@@ -1,16 +1,100 @@
-"""Sealed lists: SHA-256 digests of hosts and URLs, 64 hexadecimal digits a line, so that a list can be enforced and not be read.
+"""Sealed entries: what of a host or URL is digested, so that a list of digests can be held against it.
 
-What is digested is an expression of Safe Browsing, `host/path?query` in canonical form (`blocklists.seals`); `host/` stands for all
-of a host. `sha256:` may stand before the digits.
+The expressions are those of Safe Browsing (https://developers.google.com/safe-browsing/reference/URLs.and.Hashing): the host and its
+parents, each with the whole path, the path without the query, and its parents. `host/` stands for all of a host, so that such an
+entry also refuses the name; any other stands for what begins with it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from hedgerow.blocklists.formats.lines import parse_lines
-from hedgerow.blocklists.rules import Parsed
+from hedgerow.blocklists.formats.line_parser import parse_lines
+from hedgerow.blocklists.names import is_address, load_public_suffixes, parse_host
+from hedgerow.blocklists.rules import ParsedLines
+
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#@]*@)?(\[[^\]/]*\]|[^/?#:]*)(?::\d*)?([^?#]*)(\?[^#]*)?", re.IGNORECASE)
+_CONTROLS = re.compile(r"[\t\r\n]")
+_KEPT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in "#%")
+
+
+def hash_key(digest: str) -> str:
+    """The index key of a digest. Two digits stand apart, so that keys can be split into shards."""
+    return f"~{digest[:2]}.{digest[2:]}"
+
+
+def hash_expression(expression: str) -> str:
+    """The SHA-256 of an expression, in hexadecimal digits.
+
+    >>> hash_expression("example.com/")[:16]
+    '73d986e009065f18'
+    """
+    return hashlib.sha256(expression.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def host_expressions(host: str) -> Iterator[str]:
+    """For a canonical host: itself and its parents, none of them a public suffix, under which strangers have their sites."""
+    suffixes = load_public_suffixes().registries
+    while host and host not in suffixes:
+        yield f"{host}/"
+        host = "" if is_address(host) else host.partition(".")[2]
+
+
+def url_expressions(url: str) -> list[str]:
+    """For an absolute URL, canonical or not: at most five hosts with at most six paths each; empty if it is none.
+
+    >>> url_expressions("http://a.example.com/1/2.html?p=1")[:3]
+    ['a.example.com/1/2.html?p=1', 'a.example.com/1/2.html', 'a.example.com/']
+    """
+    found = _URL.match(_CONTROLS.sub("", url.strip()).replace("\\", "/"))
+    host = parse_host(_unescape(found[1]).strip(".")) if found else None
+    if found is None or host is None:
+        return []
+    path, query = _clean_path(found[2]), _escape(_unescape_bytes(found[3] or ""))
+    paths = [path + query, path] if query else [path]
+    parents = path.split("/")[1:-1]
+    paths += ["/" + "".join(f"{parent}/" for parent in parents[:depth]) for depth in range(min(len(parents), 3) + 1)]
+    return [f"{name}{each}" for name in _hosts(host) for each in dict.fromkeys(paths)]
+
+
+def _hosts(host: str) -> list[str]:
+    labels = host.split(".")
+    if is_address(host) or len(labels) < 2:
+        return [host]
+    suffixes = [".".join(labels[-count:]) for count in range(min(len(labels), 5), 1, -1)]
+    return list(dict.fromkeys([host, *suffixes]))[:5] if len(labels) > 5 else suffixes
+
+
+def _unescape_bytes(text: str) -> bytes:
+    """Without percent escapes, however often they were escaped: as often as something changes, each time it gets shorter."""
+    data = text.encode("utf-8", "surrogatepass")
+    while (undone := unquote_to_bytes(data)) != data:
+        data = undone
+    return data
+
+
+def _unescape(text: str) -> str:
+    return _unescape_bytes(text).decode("utf-8", "replace")
+
+
+def _escape(data: bytes) -> str:
+    return quote_from_bytes(data, safe=_KEPT)
+
+
+def _clean_path(text: str) -> str:
+    resolved: list[str] = []
+    segments = _escape(_unescape_bytes(text or "/")).split("/")[1:] or [""]
+    for segment in segments:
+        if segment == "..":
+            del resolved[-1:]
+        elif segment not in (".", ""):
+            resolved.append(segment)
+    end = "/" if resolved and segments[-1] in ("", ".", "..") else ""
+    return "/" + "/".join(resolved) + end
+
 
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})(?:\s+#.*)?", re.IGNORECASE)
 
@@ -23,14 +107,14 @@ def is_comment(line: str) -> bool:
     return line.startswith("#")
 
 
-def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads lines of which the first has the number `first`. A problem never shows the line: it may be what was to be sealed."""
     parsed = parse_lines(lines, first, source, is_comment, _add)
     parsed.problems = [type(problem)(problem.source, problem.line, problem.column, problem.message) for problem in parsed.problems]
     return parsed
 
 
-def _add(line: str, _number: int, parsed: Parsed) -> str | None:
+def _add(line: str, _number: int, parsed: ParsedLines) -> str | None:
     digest = _DIGEST.fullmatch(line)
     if digest is None:
         return "not a SHA-256 digest: 64 hexadecimal digits"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hedgerow.blocklists.formats.lines import SINKS, add_host, parse_lines
-from hedgerow.blocklists.rules import Parsed
+from hedgerow.blocklists.formats.line_parser import SINK_ADDRESSES, add_host, parse_lines
+from hedgerow.blocklists.rules import ParsedLines
 
 _ZONE = re.compile(r"local-zone:\s*\"?([^\s\"]+)\"?\s+\"?([a-z_]+)\"?", re.IGNORECASE)
 _DATA = re.compile(r"local-data:\s*[\"'](\S+)(?:\s+\d+)?(?:\s+IN)?\s+([A-Z0-9]+)\s+(.*?)[\"']", re.IGNORECASE)
@@ -29,12 +29,12 @@ def is_comment(line: str) -> bool:
     return line.startswith("#")
 
 
-def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads lines of which the first has the number `first`."""
     return parse_lines(lines, first, source, is_comment, _add)
 
 
-def _add(line: str, _number: int, parsed: Parsed) -> str | None:
+def _add(line: str, _number: int, parsed: ParsedLines) -> str | None:
     text = re.split(r"\s#", line, maxsplit=1)[0].strip()
     if zone := _ZONE.fullmatch(text):
         kind = zone[2].lower()
@@ -47,7 +47,7 @@ def _add(line: str, _number: int, parsed: Parsed) -> str | None:
     if data := _DATA.fullmatch(text):
         if data[2].upper() not in ("A", "AAAA"):
             return "sends the name elsewhere: not a block"
-        return add_host(data[1], parsed) if data[3].strip() in SINKS else "sends the name elsewhere: not a block"
+        return add_host(data[1], parsed) if data[3].strip() in SINK_ADDRESSES else "sends the name elsewhere: not a block"
     if is_typical(text) or not _SETTING.fullmatch(text):
         return "not a line of Unbound's configuration"
     parsed.ignored["other settings"] += 1

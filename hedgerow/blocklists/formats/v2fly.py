@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from hedgerow.blocklists.formats.lines import add_host, parse_lines
+from hedgerow.blocklists.formats.line_parser import add_host, parse_lines
 from hedgerow.blocklists.formats.regex import add_regex
-from hedgerow.blocklists.rules import Kind, Parsed
+from hedgerow.blocklists.rules import ParsedLines, PatternKind
 
 SHORTEST_KEYWORD = 4
 _ATTRIBUTE = re.compile(r"@([^\s@]+)")
@@ -29,10 +29,10 @@ def attributes_of(line: str) -> frozenset[str]:
     return frozenset(_ATTRIBUTE.findall(line.partition("#")[0]))
 
 
-def parser_of(wanted: frozenset[str], unwanted: frozenset[str]) -> Callable[[Sequence[str], int, str], Parsed]:
+def parser_of(wanted: frozenset[str], unwanted: frozenset[str]) -> Callable[[Sequence[str], int, str], ParsedLines]:
     """The parser of a file that was included with a filter: `@a` takes lines with the attribute, `@-a` leaves them out."""
 
-    def parse_filtered(lines: Sequence[str], first: int, source: str) -> Parsed:
+    def parse_filtered(lines: Sequence[str], first: int, source: str) -> ParsedLines:
         def skip(line: str) -> bool:
             found = attributes_of(line)
             return is_comment(line) or not wanted <= found or not unwanted.isdisjoint(found)
@@ -42,12 +42,12 @@ def parser_of(wanted: frozenset[str], unwanted: frozenset[str]) -> Callable[[Seq
     return parse_filtered
 
 
-def parse(lines: Sequence[str], first: int, source: str) -> Parsed:
+def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     """Reads lines of which the first has the number `first`."""
     return parse_lines(lines, first, source, is_comment, _add)
 
 
-def _add(line: str, number: int, parsed: Parsed) -> str | None:
+def _add(line: str, number: int, parsed: ParsedLines) -> str | None:
     rule = re.split(r"\s+[#&]", line, maxsplit=1)[0]
     rule = rule.partition(" @")[0].strip() if not rule.startswith("regexp:") else re.split(r"\s+@", rule, maxsplit=1)[0].strip()
     kind, colon, value = rule.partition(":")
@@ -57,11 +57,11 @@ def _add(line: str, number: int, parsed: Parsed) -> str | None:
         case "full":
             return add_host(value, parsed, parsed.exact)
         case "keyword" if sum(map(str.isalnum, value)) >= SHORTEST_KEYWORD:
-            return add_regex(re.escape(value.lower()), Kind.HOST_REGEX, number, line, parsed)
+            return add_regex(re.escape(value.lower()), PatternKind.HOST_REGEX, number, line, parsed)
         case "keyword":
             return "too short: it would match nearly every name"
         case "regexp":
-            return add_regex(value, Kind.HOST_REGEX, number, line, parsed)
+            return add_regex(value, PatternKind.HOST_REGEX, number, line, parsed)
         case "include":
             parsed.ignored["included files"] += 1
             return None

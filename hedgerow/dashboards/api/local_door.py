@@ -16,7 +16,7 @@ from typing import cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hedgerow.dashboards.api.guard import LOCAL
+from hedgerow.dashboards.guard import LOCAL
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 

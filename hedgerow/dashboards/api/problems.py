@@ -14,10 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from hedgerow.dashboards.api.control import Unfit
-from hedgerow.dashboards.api.guard import SECURITY_HEADERS
-from hedgerow.dashboards.pages.languages import message
-from hedgerow.journal.ledger import NoSuchEntry
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.guard import SECURITY_HEADERS
+from hedgerow.dashboards.words.languages import message
+from hedgerow.journal.access_store import NoSuchEntry
 
 log = logging.getLogger("hedgerow.web")
 
@@ -26,7 +26,7 @@ _SCHEMA = {
     "required": ["type", "title", "status", "detail"],
     "properties": {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"}, "detail": {"type": "string"}},
 }
-PROBLEMS: dict[int | str, dict[str, Any]] = {
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": {"schema": _SCHEMA}}}
     for status in (401, 403, 404, 405, 413, 421, 422, 500, 503)
 }
@@ -34,7 +34,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 type ErrorPage = Callable[[Request, int, str, Mapping[str, object]], Response]
 
-_ON_PAGES = {404: message("This page does not exist."), 405: message("This page does not accept that kind of data.")}
+_PAGE_TEXTS = {404: message("This page does not exist."), 405: message("This page does not accept that kind of data.")}
 
 
 def problem(status: int, detail: str, **more: object) -> JSONResponse:
@@ -59,7 +59,7 @@ def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         text = str(error.detail)
-        response = answer(request, error.status_code, text if wants_json(request.url.path) else _ON_PAGES.get(error.status_code, text))
+        response = answer(request, error.status_code, text if wants_json(request.url.path) else _PAGE_TEXTS.get(error.status_code, text))
         response.headers.update(error.headers or {})
         return response
 
@@ -71,8 +71,8 @@ def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
     async def _missing(request: Request, error: NoSuchEntry) -> Response:
         return answer(request, 404, str(error) if wants_json(request.url.path) else message("That no longer exists."))
 
-    @app.exception_handler(Unfit)
-    async def _unfit(request: Request, error: Unfit) -> Response:
+    @app.exception_handler(InvalidInput)
+    async def _unfit(request: Request, error: InvalidInput) -> Response:
         return answer(request, 422, error.text, error.values)
 
     @app.exception_handler(DatabaseError)

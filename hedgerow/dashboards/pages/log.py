@@ -9,12 +9,12 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from hedgerow.dashboards.api.control import HowLong, Unfit
-from hedgerow.dashboards.pages import words
-from hedgerow.dashboards.pages.languages import language_of
-from hedgerow.dashboards.pages.site import SEE_OTHER, Site, visitor_of
-from hedgerow.dashboards.policy_text import exclude, include
-from hedgerow.journal.search import DecisionFilter
+from hedgerow.dashboards.control import GrantDuration, InvalidInput
+from hedgerow.dashboards.edits.yaml_text import exclude, include
+from hedgerow.dashboards.pages.context import SEE_OTHER, PageContext, principal_of
+from hedgerow.dashboards.words import labels
+from hedgerow.dashboards.words.languages import language_of
+from hedgerow.journal.reader import DecisionFilter
 from hedgerow.policies.model import Verdict
 
 _ROWS = 50
@@ -29,8 +29,8 @@ DAYS = {"": None, "1": 1, "7": 7, "30": 30}
 class LogPages:
     """`/log`, `/log/allow` and `/why`."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, site: PageContext) -> None:
+        self._context = site
 
     def add_to(self, router: APIRouter) -> None:
         router.add_api_route("/log", self.log, methods=["GET"])
@@ -47,7 +47,7 @@ class LogPages:
         days: Short = "",
         cursor: Cursor = None,
     ) -> Response:
-        site = self._site
+        site = self._context
         filters = {"device": device, "person": person, "verdict": verdict, "host": host, "days": days if days in DAYS else ""}
         number = DAYS.get(days)
         wanted = DecisionFilter(
@@ -78,8 +78,8 @@ class LogPages:
         self, request: Request, device: Short, target: Annotated[str, Query(max_length=8192)], at: float | None = None
     ) -> Response:
         """Every enforcement point's decision, for a moment of the past or now."""
-        told = await self._site.control.explain(device, target, at)
-        return self._site.renderer.page(request, "why.html", told=told, device=device, target=target, at=at)
+        told = await self._context.control.explain(device, target, at)
+        return self._context.renderer.page(request, "why.html", told=told, device=device, target=target, at=at)
 
     async def allow(
         self,
@@ -90,22 +90,22 @@ class LogPages:
         person: FormText = "",
     ) -> Response:
         """For an hour or today as a grant; for good as a line of the policy file, where the device's person is known."""
-        site, giver = self._site, visitor_of(request).name
+        site, actor = self._context, principal_of(request).name
         if how_long == "policy":
             if person not in site.policy().people:
-                raise Unfit("This device does not belong to anybody yet: assign it to a person first.")
+                raise InvalidInput("This device does not belong to anybody yet: assign it to a person first.")
             path = ("people", person)
             said = language_of(request).gettext("Allow %(what)s for %(name)s", what=subject, name=person)
-            change = await site.desk.change(giver, said, exclude((*path, "block"), subject), include((*path, "allow"), subject))
+            change = await site.editor.change(actor, said, exclude((*path, "block"), subject), include((*path, "allow"), subject))
             return RedirectResponse(f"/log?{urlencode({'host': subject, 'saved': change.id if change else 0})}", SEE_OTHER)
-        ends = words.end_of(_how_long(how_long), site.clock(), site.control.status().timezone)
+        ends = labels.grant_end(_how_long(how_long), site.clock(), site.control.status().timezone)
         whose = {"person": person} if person else {"device": device or None}
-        await site.control.give(subject, giver, **whose, ends=ends)
+        await site.control.give(subject, actor, **whose, ends=ends)
         return RedirectResponse("/#grants-title", SEE_OTHER)
 
 
-def _how_long(text: str) -> HowLong:
+def _how_long(text: str) -> GrantDuration:
     try:
-        return HowLong(text)
+        return GrantDuration(text)
     except ValueError:
-        raise Unfit("For an hour, for today or permanently.") from None
+        raise InvalidInput("For an hour, for today or permanently.") from None

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.accounts import TOKEN_SCOPES, Role, Scope
-from hedgerow.dashboards.api.control import Unfit
-from hedgerow.dashboards.pages.agents import agent_words
-from hedgerow.dashboards.pages.languages import COOKIE, language_of, message
-from hedgerow.dashboards.pages.qr_code import qr_code
-from hedgerow.dashboards.pages.site import Site, back_to, named_countries, saved_at, visitor_of
-from hedgerow.dashboards.policy_text import diff_of_files, put
+from hedgerow.dashboards.accounts import TOKEN_SCOPES, AccessScope, Role
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.yaml_text import diff_of_files, put
+from hedgerow.dashboards.pages.context import PageContext, countries_by_name, principal_of, redirect_after_save, redirect_to
+from hedgerow.dashboards.pages.graphics import qr_code
+from hedgerow.dashboards.words.labels import user_agent_text
+from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of, message
 
 type FormText = Annotated[str, Form(max_length=600)]
 type ChangeId = Annotated[int, Path(ge=1, le=2**62)]
@@ -32,8 +32,8 @@ _NAMES = {
 class SettingsPages:
     """`/settings`, `/changes`, `/account`, `/accounts`, `/tokens`."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, site: PageContext) -> None:
+        self._context = site
 
     def add_to(self, router: APIRouter) -> None:
         for path, page in (
@@ -61,16 +61,16 @@ class SettingsPages:
         return self._settings(request)
 
     def _settings(self, request: Request, new_token: str = "") -> Response:
-        site, is_admin = self._site, Scope.ADMIN in visitor_of(request).scopes
+        site, is_admin = self._context, AccessScope.ADMIN in principal_of(request).scopes
         policy = site.policy()
         return site.renderer.page(
             request,
             "settings.html",
             network=policy.network,
             profiles=policy.profiles,
-            countries=named_countries(language_of(request)),
+            countries=countries_by_name(language_of(request)),
             zones=sorted(available_timezones()),
-            file=site.desk.path,
+            file=site.editor.path,
             status=site.control.status(),
             accounts=site.accounts.accounts() if is_admin else (),
             tokens=site.accounts.tokens() if is_admin else (),
@@ -78,7 +78,7 @@ class SettingsPages:
             scopes=list(TOKEN_SCOPES),
             names=_NAMES,
             new_token=new_token,
-            chosen_language=request.cookies.get(COOKIE, ""),
+            chosen_language=request.cookies.get(LANGUAGE_COOKIE, ""),
         )
 
     async def set_network(self, request: Request, country: FormText, zone: FormText, unknown: FormText) -> Response:
@@ -87,38 +87,38 @@ class SettingsPages:
             put(("network", "timezone"), zone),
             put(("network", "unknown_devices"), unknown),
         ]
-        change = await self._site.desk.change(visitor_of(request).name, language_of(request).gettext("Network settings"), *edits)
-        return saved_at("/settings", change)
+        change = await self._context.editor.change(principal_of(request).name, language_of(request).gettext("Network settings"), *edits)
+        return redirect_after_save("/settings", change)
 
     async def changes(self, request: Request) -> Response:
-        changes = await run_in_threadpool(self._site.desk.store.latest)
-        return self._site.renderer.page(request, "changes.html", changes=changes)
+        changes = await run_in_threadpool(self._context.editor.store.latest)
+        return self._context.renderer.page(request, "changes.html", changes=changes)
 
     async def change(self, request: Request, change_id: ChangeId) -> Response:
-        change = await run_in_threadpool(self._site.desk.store.change, change_id)
-        return self._site.renderer.page(request, "change.html", change=change, lines=diff_of_files(change.before, change.after))
+        change = await run_in_threadpool(self._context.editor.store.change, change_id)
+        return self._context.renderer.page(request, "change.html", change=change, lines=diff_of_files(change.before, change.after))
 
     async def undo(self, request: Request, change_id: ChangeId) -> Response:
-        change = await self._site.desk.undo(change_id, visitor_of(request).name, language_of(request).gettext("Undone: %(summary)s"))
-        return saved_at("/changes", change)
+        change = await self._context.editor.undo(change_id, principal_of(request).name, language_of(request).gettext("Undone: %(summary)s"))
+        return redirect_after_save("/changes", change)
 
     async def account(self, request: Request) -> Response:
         return self._account(request)
 
     def _account(self, request: Request, codes: tuple[str, ...] = ()) -> Response:
-        name, accounts = visitor_of(request).name, self._site.accounts
+        name, accounts = principal_of(request).name, self._context.accounts
         mine = next((row for row in accounts.accounts() if row.name == name), None)
         if mine is None:
-            raise Unfit("Nobody is signed in here.")
+            raise InvalidInput("Nobody is signed in here.")
         secret = pyotp.random_base32()
         sessions = sorted(accounts.sessions(name), key=lambda row: row.seen_at, reverse=True)
         link = pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name="Hedgerow")
-        return self._site.renderer.page(
+        return self._context.renderer.page(
             request,
             "account.html",
             names=_NAMES,
             mine=mine,
-            sessions=[(row, agent_words(row.agent)) for row in sessions],
+            sessions=[(row, user_agent_text(row.agent)) for row in sessions],
             secret=secret,
             link=link,
             code=qr_code(link),
@@ -127,47 +127,47 @@ class SettingsPages:
 
     async def set_password(self, request: Request, old: FormText, new: FormText) -> Response:
         """All sessions end with it, this one too: whoever knows the new password signs in again."""
-        name = visitor_of(request).name
-        await self._site.accounts.check_password(name, old)
-        await self._site.accounts.set_password(name, new)
-        return back_to("/sign-in")
+        name = principal_of(request).name
+        await self._context.accounts.check_password(name, old)
+        await self._context.accounts.set_password(name, new)
+        return redirect_to("/sign-in")
 
     async def end_session(self, request: Request, session: FormText) -> Response:
         """One of one's own, or anybody's for an admin."""
-        visitor = visitor_of(request)
-        owned = {row.id for row in self._site.accounts.sessions(None if Scope.ADMIN in visitor.scopes else visitor.name)}
+        principal = principal_of(request)
+        owned = {row.id for row in self._context.accounts.sessions(None if AccessScope.ADMIN in principal.scopes else principal.name)}
         if session not in owned:
-            raise Unfit("This session does not exist.")
-        await self._site.accounts.end_session(session)
-        return back_to("/account")
+            raise InvalidInput("This session does not exist.")
+        await self._context.accounts.end_session(session)
+        return redirect_to("/account")
 
     async def start_code(self, request: Request, secret: FormText, code: FormText, old: FormText) -> Response:
         """The recovery codes are shown once; every session of the account has ended by then."""
-        name = visitor_of(request).name
-        await self._site.accounts.check_password(name, old)
-        codes = await self._site.accounts.start_totp(name, secret, code)
+        name = principal_of(request).name
+        await self._context.accounts.check_password(name, old)
+        codes = await self._context.accounts.start_totp(name, secret, code)
         return self._account(request, codes)
 
     async def stop_code(self, request: Request, old: FormText) -> Response:
-        name = visitor_of(request).name
-        await self._site.accounts.check_password(name, old)
-        await self._site.accounts.stop_totp(name)
-        return back_to("/sign-in")
+        name = principal_of(request).name
+        await self._context.accounts.check_password(name, old)
+        await self._context.accounts.stop_totp(name)
+        return redirect_to("/sign-in")
 
     async def add_account(self, name: FormText, role: Annotated[Role, Form()], password: FormText) -> Response:
-        if not self._site.accounts.has_any:
-            raise Unfit("Set a password for yourself first.")
-        await self._site.accounts.create(name, role, password)
-        return back_to("/settings")
+        if not self._context.accounts.has_any:
+            raise InvalidInput("Set a password for yourself first.")
+        await self._context.accounts.create(name, role, password)
+        return redirect_to("/settings")
 
     async def remove_account(self, name: FormText) -> Response:
-        await self._site.accounts.remove(name)
-        return back_to("/settings")
+        await self._context.accounts.remove(name)
+        return redirect_to("/settings")
 
     async def make_token(self, request: Request, name: FormText, scopes: Annotated[list[str] | None, Form()] = None) -> Response:
-        token = await self._site.accounts.make_token(name, tuple(scopes or ()), visitor_of(request).name)
+        token = await self._context.accounts.make_token(name, tuple(scopes or ()), principal_of(request).name)
         return self._settings(request, token)
 
     async def remove_token(self, token: FormText) -> Response:
-        await self._site.accounts.remove_token(token)
-        return back_to("/settings")
+        await self._context.accounts.remove_token(token)
+        return redirect_to("/settings")

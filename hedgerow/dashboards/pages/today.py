@@ -10,23 +10,22 @@ from fastapi import APIRouter, Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.accounts import Scope
-from hedgerow.dashboards.api.control import HowLong, Unfit
-from hedgerow.dashboards.pages import words
-from hedgerow.dashboards.pages.charts import Bars, blocked_by_hour
-from hedgerow.dashboards.pages.devices import strangers
-from hedgerow.dashboards.pages.site import Site, back_to, page_before, visitor_of
-from hedgerow.dashboards.pages.timeline import PersonDay, days_of
-from hedgerow.journal.read import DecisionRow, DeviceRow, ReasonCount, RequestRow
-from hedgerow.journal.search import DecisionFilter
-from hedgerow.policies.dues import dues
+from hedgerow.dashboards.accounts import AccessScope
+from hedgerow.dashboards.api.codes import CodeOrder
+from hedgerow.dashboards.control import GrantDuration, InvalidInput
+from hedgerow.dashboards.pages.context import PageContext, principal_of, redirect_to, referring_page
+from hedgerow.dashboards.pages.devices import unnamed_devices
+from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
+from hedgerow.dashboards.words import labels
+from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
+from hedgerow.policies.expiry import dues
 from hedgerow.policies.model import Grant, Pause, Verdict
 
 ONLINE_S = 900.0
-_ROWS, _LOOKED_AT = 8, 200
+_ROWS, _ROWS_READ = 8, 200
 
 type RequestId = Annotated[int, Path(ge=1, le=2**62)]
-type Name = Annotated[str, Form(max_length=253)]
+type PauseTarget = Annotated[str, Form(max_length=253)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +36,15 @@ class _Today:
     requests: tuple[RequestRow, ...]
     grants: tuple[Grant, ...]
     pauses: tuple[Pause, ...]
-    bars: Bars
+    bars: BarChart
     days: tuple[PersonDay, ...]
 
 
 class TodayPages:
     """`/` and its buttons."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, site: PageContext) -> None:
+        self._context = site
 
     def add_to(self, router: APIRouter) -> None:
         router.add_api_route("/", self.today, methods=["GET"])
@@ -60,15 +59,15 @@ class TodayPages:
             router.add_api_route(path, change, methods=["POST"])
 
     async def today(self, request: Request) -> Response:
-        site = self._site
+        site = self._context
         policy, status = site.policy(), site.control.status()
-        if not site.accounts.has_any and not policy.people and Scope.ADMIN in visitor_of(request).scopes:
-            return back_to("/start")
+        if not site.accounts.has_any and not policy.people and AccessScope.ADMIN in principal_of(request).scopes:
+            return redirect_to("/start")
         now = site.clock()
-        midnight = words.midnight_before(now, words.zone(status.timezone))
+        midnight = labels.midnight_before(now, labels.zone(status.timezone))
         today = await run_in_threadpool(self._read, midnight, now)
         people = sorted({*policy.people, *(device.person for device in today.devices if device.person)})
-        unnamed = strangers(policy, today.devices)
+        unnamed = unnamed_devices(policy, today.devices)
         known = [device for device in today.devices if device.device in policy.devices]
         devices = sorted((*known, *unnamed), key=lambda device: -device.last_seen)
         online = [device for device in devices if now - device.last_seen < ONLINE_S]
@@ -83,55 +82,61 @@ class TodayPages:
             unnamed=unnamed,
             has_password=site.accounts.has_any,
             budgets=site.budgets(),
-            dues=[due for due in dues(policy) if due.is_due(now)],
+            dues=[due for due in dues(policy) if due.is_notable(now)],
         )
 
-    async def approve(self, request: Request, request_id: RequestId, how_long: Annotated[HowLong, Form(alias="for")]) -> Response:
-        await self._site.control.approve(request_id, how_long, visitor_of(request).name)
-        return back_to("/")
+    async def approve(self, request: Request, request_id: RequestId, how_long: Annotated[GrantDuration, Form(alias="for")]) -> Response:
+        await self._context.control.approve(request_id, how_long, principal_of(request).name)
+        return redirect_to("/")
 
     async def deny(self, request: Request, request_id: RequestId) -> Response:
-        await self._site.control.deny(request_id, visitor_of(request).name)
-        return back_to("/")
+        await self._context.control.deny(request_id, principal_of(request).name)
+        return redirect_to("/")
 
     async def revoke(self, request: Request, grant_id: str) -> Response:
-        await self._site.control.revoke(grant_id, visitor_of(request).name)
-        return back_to("/")
+        await self._context.control.revoke(grant_id, principal_of(request).name)
+        return redirect_to("/")
 
     async def pause(
-        self, request: Request, minutes: Annotated[int | None, Form(gt=0, le=525600)] = None, device: Name = "", person: Name = ""
+        self,
+        request: Request,
+        minutes: Annotated[int | None, Form(gt=0, le=525600)] = None,
+        device: PauseTarget = "",
+        person: PauseTarget = "",
     ) -> Response:
-        ends = None if minutes is None else self._site.clock() + minutes * 60
-        await self._site.control.pause(visitor_of(request).name, device=device or None, person=person or None, ends=ends)
-        return back_to(page_before(request))
+        ends = None if minutes is None else self._context.clock() + minutes * 60
+        await self._context.control.pause(principal_of(request).name, device=device or None, person=person or None, ends=ends)
+        return redirect_to(referring_page(request))
 
-    async def resume(self, request: Request, device: Name = "", person: Name = "") -> Response:
-        await self._site.control.resume(visitor_of(request).name, device=device or None, person=person or None)
-        return back_to(page_before(request))
+    async def resume(self, request: Request, device: PauseTarget = "", person: PauseTarget = "") -> Response:
+        await self._context.control.resume(principal_of(request).name, device=device or None, person=person or None)
+        return redirect_to(referring_page(request))
 
-    async def bonus(self, request: Request, name: Name, minutes: Annotated[int, Form(ge=1, le=1440)], subject: Name = "") -> Response:
+    async def bonus(
+        self, request: Request, name: PauseTarget, minutes: Annotated[int, Form(ge=1, le=1440)], subject: PauseTarget = ""
+    ) -> Response:
         """Minutes on top of today's budget."""
-        if self._site.time is None:
-            raise Unfit("Time is not counted here.")
-        await self._site.time.give_time(name, subject, minutes, visitor_of(request).name)
-        return back_to(page_before(request))
+        if self._context.time is None:
+            raise InvalidInput("Time is not counted here.")
+        await self._context.time.add_minutes(name, subject, minutes, principal_of(request).name)
+        return redirect_to(referring_page(request))
 
     def _read(self, midnight: float, now: float) -> _Today:
-        reader = self._site.reader
+        reader = self._context.reader
         hours = reader.hours(midnight)
         return _Today(
             devices=reader.devices(midnight),
-            blocked=together(reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_LOOKED_AT).rows)[:_ROWS],
+            blocked=merge_similar(reader.decisions(DecisionFilter(verdict=Verdict.BLOCK, since=midnight), limit=_ROWS_READ).rows)[:_ROWS],
             reasons=tuple(item for item in reader.reasons(midnight) if item.verdict is not Verdict.ALLOW)[:12],
             requests=reader.requests(),
             grants=reader.grants(now),
             pauses=reader.pauses(now),
             bars=blocked_by_hour(hours, midnight, now),
-            days=days_of(self._site.policy(), hours, midnight, now),
+            days=person_days(self._context.policy(), hours, midnight, now),
         )
 
 
-def together(rows: Iterable[DecisionRow]) -> tuple[DecisionRow, ...]:
+def merge_similar(rows: Iterable[DecisionRow]) -> tuple[DecisionRow, ...]:
     """The rows in their order, those of a minute that look alike as one: where sites are not kept, most of them do."""
     found: dict[tuple[object, ...], DecisionRow] = {}
     for row in rows:
@@ -139,3 +144,32 @@ def together(rows: Iterable[DecisionRow]) -> tuple[DecisionRow, ...]:
         first = found.get(looks)
         found[looks] = row if first is None else replace(first, count=first.count + row.count)
     return tuple(found.values())
+
+
+type FormText = Annotated[str, Form(max_length=253)]
+
+
+class CodePages:
+    """`/codes` and `/requests/ID/code`; both only answer forms."""
+
+    def __init__(self, site: PageContext) -> None:
+        self._context = site
+
+    def add_to(self, router: APIRouter) -> None:
+        router.add_api_route("/requests/{request_id}/code", self.answer, methods=["POST"])
+        router.add_api_route("/codes", self.make, methods=["POST"])
+
+    async def answer(self, request: Request, request_id: Annotated[int, Path(ge=1, le=2**62)]) -> Response:
+        return await self._show(request, CodeOrder(request=request_id))
+
+    async def make(
+        self, request: Request, person: FormText, subject: FormText = "", how_long: GrantDuration = GrantDuration.HOUR,
+        minutes: Annotated[int | None, Form(ge=1, le=1440)] = None,
+    ) -> Response:  # fmt: skip
+        return await self._show(request, CodeOrder(person=person, subject=subject.strip(), how_long=how_long, minutes=minutes))
+
+    async def _show(self, request: Request, order: CodeOrder) -> Response:
+        if self._context.codes is None:
+            raise InvalidInput("Codes are not available here.")
+        made = await self._context.codes.make(order, principal_of(request).name)
+        return self._context.renderer.page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)

@@ -32,11 +32,11 @@ from hedgerow.dns.wire import (
 
 _MAX_RECORDS: Final = 512  # of a section; each is read and judged while everybody waits
 _MAX_ALIASES: Final = 32
-_MAX_SERVICE: Final = 8192  # octets of an SVCB record
-_MAX_HINTS: Final = 1024  # octets of addresses in one
-_HINTS: Final = {4: 4, 6: 16}  # SvcParamKeys ipv4hint and ipv6hint, and the octets of an address
+_MAX_SVCB_OCTETS: Final = 8192  # octets of an SVCB record
+_MAX_HINT_OCTETS: Final = 1024  # octets of addresses in one
+_HINT_OCTETS: Final = {4: 4, 6: 16}  # SvcParamKeys ipv4hint and ipv6hint, and the octets of an address
 # Types whose rdata may hold compressed names (RFC 1035, 1183, 2163): octets before the names, number of names, octets after them.
-_NAMES_INSIDE: Final = {
+_COMPRESSIBLE_RDATA: Final = {
     **dict.fromkeys((NS, CNAME, 7, 8, 9, PTR, DNAME), (0, 1, 0)),
     **dict.fromkeys((MX, 18, 21, 36), (2, 1, 0)),
     SOA: (0, 2, 20),
@@ -49,7 +49,8 @@ _NAMES_INSIDE: Final = {
 class Response(NamedTuple):
     """An upstream's answer, walked from end to end. `rcode` includes the bits from the OPT record, `options` are that record's.
 
-    `kinds` are the types of the records in the answer section. Records of another class than the question's are not among them; `is_whole`
+    `kinds` are the types of the records in the answer section. Records of another class than the question's are not among them;
+    `matches_checksums`
     says that there were none.
     """
 
@@ -59,7 +60,7 @@ class Response(NamedTuple):
     authentic: bool
     answers: tuple[Record, ...]
     authority: tuple[Record, ...]
-    kinds: frozenset[int]
+    rtypes: frozenset[int]
     options: bytes
     is_whole: bool
 
@@ -100,8 +101,8 @@ def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Re
     types = [record.rtype for record in sections[0]]
     if types.count(CNAME) > _MAX_ALIASES:
         raise Malformed("more aliases than any name has")
-    kinds = frozenset(types)
-    return Response(data, end, rcode, bool(flags & 0x20), sections[0], sections[1], kinds, options, is_whole)
+    rtypes = frozenset(types)
+    return Response(data, end, rcode, bool(flags & 0x20), sections[0], sections[1], rtypes, options, is_whole)
 
 
 def answers_question(data: bytes, question: bytes) -> bool:
@@ -141,7 +142,7 @@ def check_rdata(data: bytes, record: Record, known: dict[int, bytes] | None = No
     if record.rtype in (A, AAAA):
         if record.end - record.start != (4 if record.rtype == A else 16):
             raise Malformed("address of a wrong length")
-    elif record.rtype in _NAMES_INSIDE:
+    elif record.rtype in _COMPRESSIBLE_RDATA:
         expand_rdata(data, record, known)
     elif record.rtype in (SVCB, HTTPS):
         parse_svcb(data[record.start : record.end])
@@ -149,9 +150,9 @@ def check_rdata(data: bytes, record: Record, known: dict[int, bytes] | None = No
 
 def expand_rdata(data: bytes, record: Record, known: dict[int, bytes] | None = None) -> bytes:
     """The rdata with its names uncompressed, so that it can be put into another message. Raises Malformed."""
-    if record.rtype not in _NAMES_INSIDE:
+    if record.rtype not in _COMPRESSIBLE_RDATA:
         return data[record.start : record.end]
-    before, names, after = _NAMES_INSIDE[record.rtype]
+    before, names, after = _COMPRESSIBLE_RDATA[record.rtype]
     at = record.start + before
     parts = [data[record.start : at]]
     for _ in range(names):
@@ -165,7 +166,7 @@ def expand_rdata(data: bytes, record: Record, known: dict[int, bytes] | None = N
 
 def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
     """SVCB and HTTPS (RFC 9460): priority with target name, and the parameters as (key, value). Raises Malformed."""
-    if not 3 <= len(rdata) <= _MAX_SERVICE:
+    if not 3 <= len(rdata) <= _MAX_SVCB_OCTETS:
         raise Malformed("SVCB cut short, or without end")
     name, at = read_name(rdata, 2)
     if at - 2 != len(name):
@@ -176,7 +177,7 @@ def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
             raise Malformed("SVCB parameter cut short")
         key, size = unpack_from("!HH", rdata, at)
         value = rdata[at + 4 : at + 4 + size]
-        if len(value) != size or key <= last or (key in _HINTS and size > _MAX_HINTS):
+        if len(value) != size or key <= last or (key in _HINT_OCTETS and size > _MAX_HINT_OCTETS):
             raise Malformed("SVCB parameter cut short, out of order or too long")
         params.append((key, value))
         last = key
@@ -184,7 +185,7 @@ def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
     return target, params
 
 
-def addresses_of(response: Response, owners: Collection[bytes]) -> tuple[bytes, ...]:
+def packed_addresses(response: Response, owners: Collection[bytes]) -> tuple[bytes, ...]:
     """All addresses that the answer section gives these names, packed: those of A and AAAA records and the hints of SVCB and HTTPS."""
     found: list[bytes] = []
     for record in response.answers:
@@ -194,13 +195,13 @@ def addresses_of(response: Response, owners: Collection[bytes]) -> tuple[bytes, 
             found.append(response.data[record.start : record.end])
         elif record.rtype in (SVCB, HTTPS):
             for key, value in parse_svcb(response.data[record.start : record.end])[1]:
-                size = _HINTS.get(key)
+                size = _HINT_OCTETS.get(key)
                 if size:
                     found += (value[at : at + size] for at in range(0, len(value) - size + 1, size))
     return tuple(found)
 
 
-def addresses_in(response: Response) -> Iterable[str]:
+def address_texts(response: Response) -> Iterable[str]:
     """The A and AAAA records of an answer as text."""
     for record in response.answers:
         if record.rtype in (A, AAAA):

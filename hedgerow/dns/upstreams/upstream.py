@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 from hedgerow.dns import wire
 from hedgerow.dns.wire import Query
 
-_PORTS: Final = {"udp": 53, "tcp": 53, "tls": 853, "https": 443, "quic": 853}
+_DEFAULT_PORTS: Final = {"udp": 53, "tcp": 53, "tls": 853, "https": 443, "quic": 853}
 _PADDING: Final = 12  # the EDNS option
 _CLIENT_SUBNET: Final = 8  # likewise
-_PADDED_TO: Final = 128
-_LETTERS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))  # the bit that makes a letter small or capital
+_PADDING_BLOCK: Final = 128
+_CASE_BITS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))  # the bit that makes a letter small or capital
 
 
 class UpstreamError(Exception):
@@ -53,7 +53,7 @@ class UpstreamSpec:
         return f"{self.scheme}://{host}:{self.port}{self.path}"
 
 
-class Ask(NamedTuple):
+class UpstreamQuestion(NamedTuple):
     """A question as the upstreams get it: `question` is the name in lower case, type and class in wire form; `options` are EDNS options,
     unless it is asked without EDNS (`bare`)."""
 
@@ -61,10 +61,10 @@ class Ask(NamedTuple):
     dnssec: bool = False
     checking_disabled: bool = False
     options: bytes = b""
-    bare: bool = False
+    without_edns: bool = False
 
     @classmethod
-    def of(cls, query: Query) -> Ask:
+    def of(cls, query: Query) -> UpstreamQuestion:
         """What the upstreams are asked for a client's query."""
         dnssec = query.edns is not None and query.edns.dnssec
         return cls(query.name + query.suffix[:4], dnssec, bool(query.data[3] & 0x10))
@@ -77,27 +77,27 @@ class Ask(NamedTuple):
 
     def body_with(self, question: bytes) -> bytes:
         """The same with the question written in other letters."""
-        flags, opt = _BODIES[self.dnssec, self.checking_disabled]
-        if self.bare:
+        flags, opt = _QUERY_PARTS[self.dnssec, self.checking_disabled]
+        if self.without_edns:
             return flags[:-2] + b"\0\0" + question
         return flags + question + (wire.opt_bytes(0, self.dnssec, self.options) if self.options else opt)
 
     @property
     def padded_body(self) -> bytes:
         """The same for an encrypted channel: filled up so that the length says little (RFC 7830; RFC 8467, section 4.1)."""
-        flags, _ = _BODIES[self.dnssec, self.checking_disabled]
+        flags, _ = _QUERY_PARTS[self.dnssec, self.checking_disabled]
         size = 2 + len(flags) + len(self.question) + len(wire.opt_bytes(0, self.dnssec, self.options)) + 4
-        padding = wire.option_bytes(_PADDING, bytes(-size % _PADDED_TO))
+        padding = wire.option_bytes(_PADDING, bytes(-size % _PADDING_BLOCK))
         return flags + self.question + wire.opt_bytes(0, self.dnssec, self.options + padding)
 
     def in_random_case(self, random: Callable[[int], bytes] = os.urandom) -> bytes:
         """The question with each letter small or capital at random ("0x20"): who cannot see it cannot answer it."""
         size = len(self.question) - 4
-        mask = int.from_bytes(self.question[:size].translate(_LETTERS)) & int.from_bytes(random(size))
+        mask = int.from_bytes(self.question[:size].translate(_CASE_BITS)) & int.from_bytes(random(size))
         return (int.from_bytes(self.question[:size]) ^ mask).to_bytes(size) + self.question[size:]
 
 
-_BODIES: Final = {
+_QUERY_PARTS: Final = {
     (dnssec, disabled): (pack("!HHHHH", 0x0120 | (0x10 if disabled else 0), 1, 0, 0, 1), wire.opt_bytes(0, dnssec))
     for dnssec in (False, True)
     for disabled in (False, True)
@@ -116,7 +116,7 @@ def client_subnet(network: IPv4Network | IPv6Network) -> bytes:
 
 
 type Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
-type Told = Callable[[bytes | Exception], None]
+type MessageCallback = Callable[[bytes | Exception], None]
 """Called once, with a message that was found to answer the question (`responses.answers_question`) or with what went wrong; never before
 `send` has returned."""
 
@@ -128,9 +128,9 @@ class Channel(Protocol):
 
     name: str
     secure: bool
-    hears_late: bool
+    accepts_late_answers: bool
 
-    def send(self, ask: Ask, written: bytes, told: Told) -> Callable[[], None]:
+    def send(self, ask: UpstreamQuestion, written: bytes, told: MessageCallback) -> Callable[[], None]:
         """Ask; what is returned gives the question up, after which `told` is not called any more. Raises OSError.
 
         `written` is the question in letters that only we know; a channel that nobody can forge answers on need not care.
@@ -149,14 +149,14 @@ def parse_upstream(text: str) -> UpstreamSpec:
     if "://" not in text:
         text = f"udp://[{text}]" if text.count(":") > 1 and not text.startswith("[") else f"udp://{text}"
     parts = urlsplit(text)
-    if parts.scheme not in _PORTS:
-        raise ValueError(f"{text!r}: an upstream starts with one of {', '.join(f'{scheme}://' for scheme in _PORTS)}")
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError(f"{text!r}: an upstream starts with one of {', '.join(f'{scheme}://' for scheme in _DEFAULT_PORTS)}")
     if not parts.hostname:
         raise ValueError(f"{text!r}: no host")
     if parts.scheme in ("udp", "tcp") and not is_address(parts.hostname):
         raise ValueError(f"{text!r}: {parts.scheme} upstreams are given by address")
     try:
-        port = parts.port or _PORTS[parts.scheme]
+        port = parts.port or _DEFAULT_PORTS[parts.scheme]
     except ValueError:
         raise ValueError(f"{text!r}: the port is a number from 1 to 65535") from None
     path = (parts.path or "/dns-query") if parts.scheme == "https" else ""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hedgerow.policies.reading import yaml_tree
-from hedgerow.policies.reading.suggestions import did_you_mean, meant_date, with_hint
-from hedgerow.policies.reading.yaml_tree import Tree
-from hedgerow.policies.times.days import MAX_STRETCH_DAYS, parse_dates
+from hedgerow.policies.text import yaml_tree
+from hedgerow.policies.text.suggestions import did_you_mean, meant_date, with_hint
+from hedgerow.policies.text.yaml_tree import YamlTree
+from hedgerow.policies.times.schedule import MAX_RANGE_DAYS, parse_dates
 
 if TYPE_CHECKING:
     from icalendar import Event
@@ -25,7 +25,7 @@ _FORMS = "a date, a stretch such as 2026-12-19..2027-01-03, a calendar file that
 
 
 @dataclass(slots=True)
-class Calendars:
+class CalendarSources:
     """Where calendars are: files lie in `base`, copies of those at URLs in `copies`. What is met is added to `files` and `urls`."""
 
     base: Path
@@ -34,12 +34,12 @@ class Calendars:
     urls: list[str] = field(default_factory=list)
 
 
-def copy_of(url: str, folder: Path) -> Path:
+def calendar_copy_path(url: str, folder: Path) -> Path:
     """Where the last good copy of a calendar is kept."""
     return folder / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.ics"
 
 
-def read_holidays(tree: Tree, path: yaml_tree.Path, texts: list[str], calendars: Calendars) -> tuple[date, ...]:
+def read_holidays(tree: YamlTree, path: yaml_tree.KeyPath, texts: list[str], calendars: CalendarSources) -> tuple[date, ...]:
     """All dates, in order. A URL whose calendar was never fetched says nothing yet, which leaves every day a school day."""
     found: set[date] = set()
     for index, text in enumerate(texts):
@@ -51,13 +51,13 @@ def read_holidays(tree: Tree, path: yaml_tree.Path, texts: list[str], calendars:
                 calendars.files.append(str(file))
                 found.update(days_of_calendar(file))
             else:
-                found.update(parse_dates(text) if text[:1].isdigit() else _unread(text))
+                found.update(parse_dates(text) if text[:1].isdigit() else _refuse_text(text))
         except ValueError as error:
             tree.add_problem((*path, index), with_hint(error, did_you_mean(meant_date(text))))
     return tuple(sorted(found))
 
 
-def _from_url(text: str, calendars: Calendars) -> tuple[date, ...]:
+def _from_url(text: str, calendars: CalendarSources) -> tuple[date, ...]:
     url = re.sub("^webcal:", "https:", text, flags=re.IGNORECASE)
     try:
         is_whole = bool(urlsplit(url).hostname)
@@ -68,12 +68,12 @@ def _from_url(text: str, calendars: Calendars) -> tuple[date, ...]:
     calendars.urls.append(url)
     if calendars.copies is None:
         return ()
-    copy = copy_of(url, calendars.copies)
+    copy = calendar_copy_path(url, calendars.copies)
     calendars.files.append(str(copy))
     return tuple(days_of_calendar(copy)) if copy.exists() else ()
 
 
-def _unread(text: str) -> tuple[date, ...]:
+def _refuse_text(text: str) -> tuple[date, ...]:
     raise ValueError(f"'{text}' is no holiday: {_FORMS}")
 
 
@@ -105,9 +105,9 @@ def _days_of(event: Event, file: Path) -> Iterator[date]:
         length = max(1, (_day(ends.dt) - first).days) if ends is not None else max(1, _duration(event))
     except Exception as error:
         raise ValueError(f"an event of '{file}' has no readable date: {error}") from None
-    if length > MAX_STRETCH_DAYS:
+    if length > MAX_RANGE_DAYS:
         raise ValueError(f"the event '{event.get('SUMMARY', '')}' of '{file}' is longer than a year")
-    for begin in _repeated(event, first):
+    for begin in _recurrences(event, first):
         yield from (begin + timedelta(days=step) for step in range(length))
 
 
@@ -116,7 +116,7 @@ def _duration(event: Event) -> int:
     return int(given.dt.days) if given is not None else 1
 
 
-def _repeated(event: Event, first: date) -> Iterator[date]:
+def _recurrences(event: Event, first: date) -> Iterator[date]:
     rule = event.get("RRULE")
     if rule is None:
         yield first

@@ -1,26 +1,175 @@
-"""Reads the `network` part of a policy file, and addresses wherever they stand in it."""
+"""Reads what the `network` part of a policy file says about resolving names."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.names import parse_host
 from hedgerow.policies.model import Profile
-from hedgerow.policies.network import LOCAL_NETWORKS, CertificateFiles, Listen, Lists, Network, ProxySignIn, shared_ports
-from hedgerow.policies.places import meant_country, suggest_timezone
-from hedgerow.policies.reading import yaml_tree
-from hedgerow.policies.reading.resolving import read_resolver
-from hedgerow.policies.reading.schema import RawNetwork
-from hedgerow.policies.reading.suggestions import did_you_mean, suggest, with_hint
-from hedgerow.policies.reading.yaml_tree import Tree
+from hedgerow.policies.network import (
+    LOCAL_NETWORKS,
+    BlockedAnswer,
+    CertificateFiles,
+    DnssecMode,
+    ForwardZone,
+    ListenAddresses,
+    ListSelection,
+    LocalRecord,
+    NetworkSettings,
+    ProxySignIn,
+    QueryLimit,
+    ResolverSettings,
+    UpstreamStrategy,
+    shared_ports,
+)
+from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit
+from hedgerow.policies.text import yaml_tree
+from hedgerow.policies.text.locales import meant_country, suggest_timezone
+from hedgerow.policies.text.suggestions import did_you_mean, suggest, with_hint
+from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
 
-Networks = IPv4Network | IPv6Network
+_LONGEST_SUBNET = {4: 24, 6: 56}
+
+type CheckUpstream = Callable[[YamlTree, KeyPath, str], None]
+
+
+def read_resolver(raw: RawNetwork, tree: YamlTree, check_upstream: CheckUpstream) -> ResolverSettings:
+    """What the keys mean; what is wrong with them becomes problems of the tree."""
+    page = _addresses(tree, ("network", "block_page"), raw.block_page)
+    if raw.blocked_answer is BlockedAnswer.PAGE and not page:
+        tree.add_problem(("network", "blocked_answer"), "'page' needs the address at which the block page is: add block_page")
+    if raw.dnssec is DnssecMode.VALIDATE and not any(map(_is_encrypted_upstream, raw.upstream)):
+        message = "'validate' believes upstreams that are encrypted: add one that validates, such as tls://dns.quad9.net, under upstream"
+        tree.add_problem(("network", "dnssec"), message)
+    return ResolverSettings(
+        blocked_answer=raw.blocked_answer or BlockedAnswer.ZERO,
+        block_page=page,
+        strategy=raw.upstream_strategy or UpstreamStrategy.STRICT,
+        forward=tuple(_read_forward(raw, tree, check_upstream)),
+        records=tuple(_read_records(raw, tree)),
+        dnssec=raw.dnssec or DnssecMode.OFF,
+        limit=_read_limit(raw.query_limit, tree),
+        forwarders=_addresses(tree, ("network", "forwarders"), raw.forwarders),
+        client_subnet=_read_subnet(raw, tree),
+    )
+
+
+def _read_subnet(raw: RawNetwork, tree: YamlTree) -> IPv4Network | IPv6Network | None:
+    """Never so small a network that it says who asks (RFC 7871, section 11.1)."""
+    if raw.client_subnet is None:
+        return None
+    path: KeyPath = ("network", "client_subnet")
+    try:
+        network = ip_network(raw.client_subnet)
+    except ValueError:
+        tree.add_problem(path, f"'{raw.client_subnet}' is not a network, such as 203.0.113.0/24")
+        return None
+    longest = _LONGEST_SUBNET[network.version]
+    if network.prefixlen > longest:
+        tree.add_problem(path, f"'{raw.client_subnet}' says too well where you are: write /{longest} or a larger network")
+        return None
+    return network
+
+
+def _is_encrypted_upstream(upstream: str) -> bool:
+    """Can nobody change on the way what this upstream says? One on this machine is as good as an encrypted one."""
+    return upstream.startswith(("tls://", "https://", "quic://")) or upstream.rpartition("//")[2].startswith(("127.", "[::1]", "::1"))
+
+
+def reverse_zones(network: IPv4Network | IPv6Network) -> tuple[str, ...]:
+    """The zones in which the addresses of a network, and no others, have their names (RFC 1035, 3.5; RFC 3596, 2.5): one where the network
+    ends with a label, else up to 128.
+
+    >>> reverse_zones(ip_network("192.168.1.0/24")), reverse_zones(ip_network("fd12:3456::/31"))
+    (('1.168.192.in-addr.arpa',), ('6.5.4.3.2.1.d.f.ip6.arpa', '7.5.4.3.2.1.d.f.ip6.arpa'))
+    """
+    bits = 8 if network.version == 4 else 4
+    kept = -(-network.prefixlen // bits)
+    names = [part.network_address.reverse_pointer.split(".") for part in network.subnets(new_prefix=kept * bits)]
+    return tuple(".".join(labels[len(labels) - 2 - kept :]) for labels in names)
+
+
+def _read_forward(raw: RawNetwork, tree: YamlTree, check_upstream: CheckUpstream) -> list[ForwardZone]:
+    found = []
+    for name, upstreams in raw.forward.items():
+        path: KeyPath = ("network", "forward", name)
+        zones = _forward_zones(name)
+        if not zones:
+            tree.add_problem(path, f"'{name}' is neither a domain, such as lan, nor a network, such as 192.168.1.0/24")
+        for index, upstream in enumerate(upstreams):
+            check_upstream(tree, (*path, index), upstream)
+        if not upstreams:
+            tree.add_problem(path, f"'{name}' needs the address of a resolver")
+        if upstreams:
+            found += [ForwardZone(zone, tuple(upstreams)) for zone in zones]
+    return found
+
+
+def _forward_zones(name: str) -> tuple[str, ...]:
+    if "/" in name:
+        try:
+            return reverse_zones(ip_network(name))
+        except ValueError:
+            return ()
+    host = parse_host(name.strip("."))
+    return () if host is None or _is_ip_address(host) else (host,)
+
+
+def _read_records(raw: RawNetwork, tree: YamlTree) -> list[LocalRecord]:
+    found = []
+    for name, texts in raw.records.items():
+        path: KeyPath = ("network", "records", name)
+        host = parse_host(name)
+        if host is None or _is_ip_address(host):
+            tree.add_problem(path, f"'{name}' is not a name, such as nas.lan")
+            continue
+        addresses = _addresses(tree, path, texts)
+        if addresses:
+            found.append(LocalRecord(host, addresses))
+    return found
+
+
+def _read_limit(raw: RawQueryLimit, tree: YamlTree) -> QueryLimit:
+    default = QueryLimit()
+    exempt = default.exempt
+    if raw.exempt is not None:
+        networks = []
+        for index, text in enumerate(raw.exempt):
+            try:
+                networks.append(ip_network(text))
+            except ValueError:
+                tree.add_problem(("network", "query_limit", "exempt", index), f"'{text}' is not an IP address or network")
+        exempt = tuple(networks)
+    per_client = default.per_client if raw.per_client is None else raw.per_client
+    return QueryLimit(per_client, default.total if raw.total is None else raw.total, exempt)
+
+
+def _addresses(tree: YamlTree, path: KeyPath, texts: list[str]) -> tuple[str, ...]:
+    found = []
+    for index, text in enumerate(texts):
+        if _is_ip_address(text):
+            found.append(str(ip_address(text)))
+        else:
+            tree.add_problem((*path, index), f"'{text}' is not an IP address, such as 192.168.1.5")
+    return tuple(found)
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+IpNetwork = IPv4Network | IPv6Network
 
 # ISO 3166-1 alpha-2.
 _COUNTRY_CODES = """
@@ -37,7 +186,7 @@ UPSTREAM_SCHEMES = ("udp", "tcp", "tls", "https", "quic")
 SYSTEM_UPSTREAMS = "system"
 
 
-def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], default_profile: str) -> Network:
+def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], default_profile: str) -> NetworkSettings:
     """The network's settings; what is not said gets its default."""
     if raw.timezone is not None:
         check_timezone(tree, ("network", "timezone"), raw.timezone)
@@ -54,12 +203,12 @@ def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], defa
             tree.add_problem(("network", "ports", index), f"{port} is not a port: ports are 1 to 65535")
     for index, upstream in enumerate(raw.upstream):
         _check_upstream(tree, ("network", "upstream", index), upstream)
-    listen = Listen(
+    listen = ListenAddresses(
         *(_endpoint(tree, key, getattr(raw.listen, key)) for key in ("dns", "proxy", "web", "dot", "doh", "doq", "transparent"))
     )
     for one, other in shared_ports({field.name: getattr(listen, field.name) for field in fields(listen)}):
         tree.add_problem(("network", "listen", other), f"this is where '{one}' listens already: give '{other}' another port")
-    return Network(
+    return NetworkSettings(
         timezone=raw.timezone or local_timezone(),
         country=_country(tree, raw.country),
         unknown_devices=unknown or default_profile,
@@ -68,7 +217,7 @@ def read_network(raw: RawNetwork, tree: Tree, profiles: dict[str, Profile], defa
         reachable=read_networks(tree, ("network", "reachable"), raw.reachable),
         ports=(80, 443) if raw.ports is None else tuple(raw.ports),
         upstream=tuple(raw.upstream),
-        lists=raw.lists or Lists.RECOMMENDED,
+        lists=raw.lists or ListSelection.RECOMMENDED,
         resolver=read_resolver(raw, tree, _check_upstream),
         server_name=_server_name(tree, raw.server_name),
         certificate=_certificate(tree, raw),
@@ -96,14 +245,14 @@ def is_timezone(name: str) -> bool:
     return True
 
 
-def check_timezone(tree: Tree, path: yaml_tree.Path, name: str) -> None:
+def check_timezone(tree: YamlTree, path: yaml_tree.KeyPath, name: str) -> None:
     """Adds a problem for a zone that there is not."""
     if is_timezone(name):
         return
     tree.add_problem(path, f"unknown time zone '{name}'.{suggest_timezone(name) or ' Zones are written like Europe/Lisbon.'}")
 
 
-def _country(tree: Tree, text: str | None) -> str | None:
+def _country(tree: YamlTree, text: str | None) -> str | None:
     if text is None:
         return None
     code = text.upper()
@@ -113,7 +262,7 @@ def _country(tree: Tree, text: str | None) -> str | None:
     return code
 
 
-def _server_name(tree: Tree, text: str | None) -> str | None:
+def _server_name(tree: YamlTree, text: str | None) -> str | None:
     name = parse_host(text) if text is not None else None
     if text is not None and (name is None or _is_ip(name) or "." not in name):
         tree.add_problem(("network", "server_name"), f"'{text}' is not a full name, such as dns.home.example")
@@ -121,7 +270,7 @@ def _server_name(tree: Tree, text: str | None) -> str | None:
     return name
 
 
-def _certificate(tree: Tree, raw: RawNetwork) -> CertificateFiles | None:
+def _certificate(tree: YamlTree, raw: RawNetwork) -> CertificateFiles | None:
     if raw.certificate is None:
         return None
     for key in ("chain", "key"):
@@ -131,7 +280,7 @@ def _certificate(tree: Tree, raw: RawNetwork) -> CertificateFiles | None:
     return CertificateFiles(raw.certificate.chain, raw.certificate.key)
 
 
-def _endpoint(tree: Tree, key: str, text: str | None) -> str | None:
+def _endpoint(tree: YamlTree, key: str, text: str | None) -> str | None:
     if text is not None and not is_endpoint(text):
         tree.add_problem(("network", "listen", key), f"'{text}' is not ADDRESS:PORT, such as 0.0.0.0:53 or [::]:53")
     return text
@@ -153,7 +302,7 @@ def is_endpoint(text: str) -> bool:
         return False
 
 
-def _check_upstream(tree: Tree, path: yaml_tree.Path, text: str) -> None:
+def _check_upstream(tree: YamlTree, path: yaml_tree.KeyPath, text: str) -> None:
     scheme, separator, rest = text.rpartition("://")
     if text == SYSTEM_UPSTREAMS or ((not separator or scheme in UPSTREAM_SCHEMES) and (is_endpoint(rest) or _is_ip(rest.strip("[]")))):
         return
@@ -192,7 +341,7 @@ def parse_mac(text: str) -> str | None:
     return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
 
 
-def parse_network(text: str) -> Networks | None:
+def parse_network(text: str) -> IpNetwork | None:
     """An address or a network in CIDR form without host bits, None if it is neither."""
     try:
         interface = ip_interface(text)
@@ -201,12 +350,12 @@ def parse_network(text: str) -> Networks | None:
     return interface.network if "/" not in text or interface.ip == interface.network.network_address else None
 
 
-def shown_network(network: Networks) -> str:
+def format_network(network: IpNetwork) -> str:
     """A single address without its prefix length."""
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 
-def read_networks(tree: Tree, path: yaml_tree.Path, texts: list[str]) -> tuple[Networks, ...]:
+def read_networks(tree: YamlTree, path: yaml_tree.KeyPath, texts: list[str]) -> tuple[IpNetwork, ...]:
     """Addresses and networks; those that are none become problems."""
     found = []
     for index, text in enumerate(texts):
@@ -238,7 +387,7 @@ def _meant_network(text: str) -> str | None:
     return meant if meant != text and parse_network(meant) is not None else None
 
 
-def read_device_address(tree: Tree, path: yaml_tree.Path, text: str, key: str) -> Networks | None:
+def read_device_address(tree: YamlTree, path: yaml_tree.KeyPath, text: str, key: str) -> IpNetwork | None:
     """The address of a device (`ip`) or several (`cidr`)."""
     network = parse_network(text)
     if network is None:

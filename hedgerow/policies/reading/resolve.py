@@ -1,43 +1,174 @@
-"""From the raw file to a Policy: every name is looked up, every address read. Mistakes are added to the tree's problems."""
+"""Reads the `lists` of a policy file: public lists by name, and lists of one's own by path or URL."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.policies.model import Conduct, Person, Policy, Profile
-from hedgerow.policies.network import Network, UnopenedSeats
-from hedgerow.policies.profiles import ProfileReader, builtin_profiles, profile_for_age
+from hedgerow.blocklists.formats import FORMATS
+from hedgerow.blocklists.names import parse_url
+from hedgerow.blocklists.rules import Origin
+from hedgerow.blocklists.sources import parse_refresh_interval, public_sources
+from hedgerow.policies.host_facts import Services
+from hedgerow.policies.model import CodeOfConduct, ListSource, Person, Policy, Profile
+from hedgerow.policies.network import NetworkSettings, UnopenedSeatAccess
+from hedgerow.policies.notices import DEFAULT_TOPICS, ClockTime, NoticeTopic, Receiver
 from hedgerow.policies.reading import network_settings
 from hedgerow.policies.reading.devices import DevicesReader, known_profile
-from hedgerow.policies.reading.holidays import Calendars, read_holidays
-from hedgerow.policies.reading.list_entries import check_categories_used, list_source
-from hedgerow.policies.reading.notices import read_notices
+from hedgerow.policies.reading.holidays import CalendarSources, read_holidays
+from hedgerow.policies.reading.profiles import ProfilesReader, builtin_profiles, profile_for_age
 from hedgerow.policies.reading.rules import RulesReader
-from hedgerow.policies.reading.schema import RawPerson, RawPolicy
-from hedgerow.policies.reading.yaml_tree import Tree
-from hedgerow.policies.services import Services
+from hedgerow.policies.reading.schema import RawList, RawPerson, RawPolicy, RawReceiver
+from hedgerow.policies.reading.times import TimesReader
+from hedgerow.policies.text import yaml_tree
+from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.policies.text.suggestions import suggest
+from hedgerow.policies.text.yaml_tree import YamlTree
+from hedgerow.policies.times.schedule import DAY_GROUPS, DAY_NAMES, parse_clock, parse_days
+
+
+def read_list_source(tree: YamlTree, index: int, raw: RawList, policy_path: Path | None) -> ListSource | None:
+    """The list of the entry `index`; None, with a problem, if it says too little. Relative paths lie beside the policy file."""
+    refresh = _refresh(tree, ("lists", index, "refresh"), raw.refresh)
+    if raw.source is not None:
+        return _public_list_source(tree, index, raw, raw.source, refresh)
+    path: yaml_tree.KeyPath = ("lists", index)
+    line, _ = tree.place_of(path)
+    if raw.category is None:
+        # A category that could not be read was left out, and its mistake is told already.
+        if not any(problem.line == line for problem in tree.problems):
+            tree.add_problem(path, "'category' is missing: what is the list about? Or name a public list: {source: NAME}")
+        return None
+    if (raw.url is None) == (raw.path is None):
+        tree.add_problem(path, "a list has either a url or a path")
+    if raw.url is not None and (not raw.url.startswith(("http://", "https://")) or parse_url(raw.url) is None):
+        tree.add_problem((*path, "url"), f"'{raw.url}' is not an http or https URL")
+    formats = ["auto", *(known.name for known in FORMATS)]
+    if raw.format is not None and raw.format not in formats:
+        tree.add_problem((*path, "format"), f"unknown format '{raw.format}'.{suggest(raw.format, formats)} Formats: {', '.join(formats)}.")
+    if not raw.category.replace("-", "").replace("_", "").isalnum() or raw.category != raw.category.lower():
+        tree.add_problem((*path, "category"), f"'{raw.category}' cannot be a category: small letters, digits and hyphens")
+    base = policy_path.parent if policy_path is not None else Path()
+    file = str((base / raw.path).absolute()) if raw.path is not None else None
+    name = raw.name or raw.url or raw.path or raw.category
+    return ListSource(name, raw.category, file, raw.url, raw.format or "auto", Origin(tree.source, line), refresh)
+
+
+def _public_list_source(tree: YamlTree, index: int, raw: RawList, name: str, refresh: float | None) -> ListSource | None:
+    path: yaml_tree.KeyPath = ("lists", index)
+    for key in ("url", "path", "format", "name", "category"):
+        if getattr(raw, key) is not None:
+            tree.add_problem((*path, key), f"a public list has its own {key}: leave it out", key=True)
+    known = public_sources().get(name)
+    if known is None:
+        hint = suggest(name, public_sources())
+        tree.add_problem((*path, "source"), f"unknown public list '{name}'.{hint} `hedgerow lists public` shows them all.")
+        return None
+    line, _ = tree.place_of(path)
+    return ListSource(name, known.category, None, known.url, known.format, Origin(tree.source, line), refresh or known.refresh)
+
+
+def _refresh(tree: YamlTree, path: yaml_tree.KeyPath, text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_refresh_interval(text)
+    except ValueError as error:
+        tree.add_problem(path, str(error))
+        return None
+
+
+def check_categories_used(tree: YamlTree, lists: Sequence[ListSource | None], builtin: Sequence[str], used: Container[str]) -> None:
+    """Adds a problem for a category of one's own that nothing speaks of, and for two lists of one name."""
+    names: set[str] = set()
+    for index, source in enumerate(lists):
+        if source is None:
+            continue
+        if source.category not in builtin and source.category not in used:
+            hint = suggest(source.category, builtin)
+            message = f"the category '{source.category}' is not built in, and nothing blocks or allows it.{hint}"
+            tree.add_problem(("lists", index, "category"), message)
+        if source.name in names:
+            tree.add_problem(("lists", index), f"two lists are called '{source.name}': give one of them another name")
+        names.add(source.name)
+
+
+RECEIVER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+"""What a receiver may be called: the file with the address has that name."""
+
+
+def read_notices(tree: YamlTree, times: TimesReader, raw: Mapping[str, RawReceiver]) -> dict[str, Receiver]:
+    """Everybody who is told of something, by name."""
+    return {name: _receiver(tree, times, name, entry) for name, entry in raw.items()}
+
+
+def _receiver(tree: YamlTree, times: TimesReader, name: str, raw: RawReceiver) -> Receiver:
+    path = ("notices", name)
+    if RECEIVER_NAME.fullmatch(name) is None:
+        tree.add_problem(path, f"'{name}': a receiver's name has small letters, digits and hyphens, such as mother", key=True)
+    return Receiver(
+        name,
+        DEFAULT_TOPICS if raw.about is None else _topics(tree, (*path, "about"), raw.about),
+        None if raw.quiet is None else times.schedule(raw.quiet, (*path, "quiet")),
+        None if raw.digest is None else _clock_time(tree, (*path, "digest"), raw.digest, weekly=False),
+        None if raw.report is None else _clock_time(tree, (*path, "report"), raw.report, weekly=True),
+        "en" if raw.language is None else _language(tree, (*path, "language"), raw.language),
+    )
+
+
+def _language(tree: YamlTree, path: yaml_tree.KeyPath, text: str) -> str:
+    if text not in LANGUAGES:
+        tree.add_problem(path, f"'{text}' is not a language that Hedgerow speaks. There are {', '.join(LANGUAGES)}.")
+    return text
+
+
+def _topics(tree: YamlTree, path: yaml_tree.KeyPath, texts: list[str]) -> tuple[NoticeTopic, ...]:
+    found = []
+    for index, text in enumerate(texts):
+        if text in tuple(NoticeTopic):
+            found.append(NoticeTopic(text))
+        else:
+            known = [topic.value for topic in NoticeTopic]
+            message = f"'{text}' is nothing that there are notices about.{suggest(text, known)} There are {', '.join(known)}."
+            tree.add_problem((*path, index), message)
+    return tuple(dict.fromkeys(found))
+
+
+def _clock_time(tree: YamlTree, path: yaml_tree.KeyPath, text: str, weekly: bool) -> ClockTime | None:
+    """`18:00` or `sun 18:00`."""
+    day, _, clock = text.rpartition(" ")
+    try:
+        minute = parse_clock(clock) % (24 * 60)
+        days = parse_days(day, DAY_GROUPS).ordinary if day else frozenset[int]()
+    except ValueError as error:
+        tree.add_problem(path, f"{error}")
+        return None
+    if len(days) != weekly or bool(day) != weekly:
+        example = f"a day and a time, such as {DAY_NAMES[6]} 18:00" if weekly else 'a time of day, such as "18:00"'
+        tree.add_problem(path, f"'{text}' is not {example}")
+        return None
+    return ClockTime(next(iter(days), None), minute)
+
 
 DEFAULT_PROFILE = "child-8-12"
 MAX_CONDUCT = 10_000
 
 
 def resolve(
-    raw: RawPolicy, tree: Tree, path: Path | None, included: Sequence[str] = (), calendars: Path | None = None
+    raw: RawPolicy, tree: YamlTree, path: Path | None, included: Sequence[str] = (), calendars: Path | None = None
 ) -> Policy:  # fmt: skip
     """The policy that `raw` describes, which holds only if the tree then has no problems. `included`: the files that it was read from;
     `calendars`: the folder with the copies of calendars that are given by URL."""
-    sources = Calendars(path.parent if path is not None else Path(), calendars, list(included))
-    listed = [list_source(tree, index, entry, path) for index, entry in enumerate(raw.lists)]
+    sources = CalendarSources(path.parent if path is not None else Path(), calendars, list(included))
+    listed = [read_list_source(tree, index, entry, path) for index, entry in enumerate(raw.lists)]
     lists = tuple(source for source in listed if source is not None)
     builtin = [category.name for category in builtin_categories()]
     categories = tuple(dict.fromkeys(builtin + [source.category for source in lists]))
     reader = RulesReader(tree, Services.load().by_id.keys(), categories)
     reader.zone = _zone(raw.network.timezone)
-    profiles = ProfileReader(reader).read(raw.profiles, builtin_profiles())
+    profiles = ProfilesReader(reader).read(raw.profiles, builtin_profiles())
     network = network_settings.read_network(raw.network, tree, profiles, DEFAULT_PROFILE)
     network = replace(network, holidays=read_holidays(tree, ("network", "holidays"), raw.network.holidays, sources))
     household = reader.read(raw, ())
@@ -50,13 +181,13 @@ def resolve(
             people[name] = replace(people[name], holidays=own)
     reader.zone = _zone(network.timezone)
     devices = DevicesReader(reader, profiles, network, people).read(raw)
-    conduct = _conduct(tree, raw.code_of_conduct, sources)
+    conduct = _code_of_conduct(tree, raw.code_of_conduct, sources)
     check_categories_used(tree, listed, builtin, reader.used)
     return Policy(
         network, people, devices, profiles, household, lists, categories, str(path) if path is not None else None,
         calendars=tuple(dict.fromkeys(sources.urls)),
         conduct=conduct,
-        closes_unopened=tree.origin_of(("unopened_seats",)) if raw.unopened_seats is UnopenedSeats.CLOSED else None,
+        closes_unopened=tree.origin_of(("unopened_seats",)) if raw.unopened_seats is UnopenedSeatAccess.CLOSED else None,
         files=tuple(dict.fromkeys(sources.files)),
         phrase_lists=tuple(_phrase_list(tree, index, name, path) for index, name in enumerate(raw.phrase_lists)),
         notices=read_notices(tree, reader.times, raw.notices),
@@ -69,7 +200,7 @@ def _zone(name: str | None) -> ZoneInfo:
     return ZoneInfo(name if network_settings.is_timezone(name) else "UTC")
 
 
-def _conduct(tree: Tree, name: str | None, sources: Calendars) -> Conduct | None:
+def _code_of_conduct(tree: YamlTree, name: str | None, sources: CalendarSources) -> CodeOfConduct | None:
     """The café's text, which is followed as the policy file is."""
     if name is None:
         return None
@@ -82,17 +213,17 @@ def _conduct(tree: Tree, name: str | None, sources: Calendars) -> Conduct | None
         return None
     if not text or len(text) > MAX_CONDUCT:
         tree.add_problem(path, f"'{file}' is {'empty' if not text else f'longer than {MAX_CONDUCT} characters'}")
-    return Conduct(text, tree.origin_of(path))
+    return CodeOfConduct(text, tree.origin_of(path))
 
 
-def _phrase_list(tree: Tree, index: int, name: str, policy_path: Path | None) -> str:
+def _phrase_list(tree: YamlTree, index: int, name: str, policy_path: Path | None) -> str:
     file = ((policy_path.parent if policy_path is not None else Path()) / name).absolute()
     if not file.is_file():
         tree.add_problem(("phrase_lists", index), f"there is no file '{file}'")
     return str(file)
 
 
-def _person(reader: RulesReader, name: str, raw: RawPerson, profiles: dict[str, Profile], network: Network) -> Person:
+def _person(reader: RulesReader, name: str, raw: RawPerson, profiles: dict[str, Profile], network: NetworkSettings) -> Person:
     path = ("people", name)
     tree = reader.tree
     if raw.timezone is not None:

@@ -1,21 +1,56 @@
-"""Reads what every scope can say: allow, block, bedtime, schedules, budget and the levels."""
+"""Reads what a scope says about content."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from hedgerow.blocklists.names import parse_host
 from hedgerow.blocklists.rules import Origin
+from hedgerow.policies.content import FILE_KINDS, ContentRules, Tenants, plain_words
 from hedgerow.policies.model import Rules, Target, TargetKind, TimedRules, Verdict
-from hedgerow.policies.reading import yaml_tree
-from hedgerow.policies.reading.content import read_content
-from hedgerow.policies.reading.schema import RawItem, RawRules, RawSchedule
-from hedgerow.policies.reading.suggestions import did_you_mean, meant_date, with_hint
+from hedgerow.policies.reading.schema import RawItem, RawRules, RawSchedule, RawTenants
 from hedgerow.policies.reading.times import TimesReader
-from hedgerow.policies.reading.yaml_tree import Tree
 from hedgerow.policies.targets import INTERNET, check_allowable, parse_target
+from hedgerow.policies.text import yaml_tree
+from hedgerow.policies.text.suggestions import did_you_mean, meant_date, suggest, with_hint
+from hedgerow.policies.text.yaml_tree import YamlTree
+
+_DIRECTORY = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def read_content(tree: YamlTree, raw: RawRules, path: yaml_tree.KeyPath) -> ContentRules:
+    """The rules at `path`; mistakes are added to the tree's problems."""
+    for index, term in enumerate(raw.block_searches):
+        if not plain_words(term).strip():
+            tree.add_problem((*path, "block_searches", index), f"'{term}' holds no word to look for")
+    for index, kind in enumerate(raw.block_files or ()):
+        if kind not in FILE_KINDS:
+            message = f"unknown kind of file '{kind}'.{suggest(kind, FILE_KINDS)} There are {', '.join(FILE_KINDS)}."
+            tree.add_problem((*path, "block_files", index), message)
+    scan = raw.page_scan
+    limit = None if scan is None else 0 if scan.limit is None and scan.everywhere is None else scan.limit
+    everywhere = None if scan is None else scan.everywhere
+    files = None if raw.block_files is None else tuple(raw.block_files)
+    return ContentRules(raw.pass_through, limit, everywhere, tuple(raw.block_searches), files, _tenants(tree, raw.tenants, path))
+
+
+def _tenants(tree: YamlTree, raw: RawTenants | None, path: yaml_tree.KeyPath) -> Tenants | None:
+    """They stand in fields of requests, so nothing but names and ids may."""
+    if raw is None:
+        return None
+    for key, texts in (("google", raw.google), ("microsoft", raw.microsoft)):
+        for index, text in enumerate(texts):
+            if parse_host(text) is None:
+                tree.add_problem((*path, "tenants", key, index), f"'{text}' is not the domain of an organisation, such as school.example")
+    if raw.microsoft and (raw.directory is None or _DIRECTORY.fullmatch(raw.directory) is None):
+        say = "Microsoft asks for the id of your own directory, such as `directory: 00000000-1111-2222-3333-444444444444`"
+        tree.add_problem((*path, "tenants"), say, key=True)
+    return Tenants(tuple(raw.google), tuple(raw.microsoft), raw.directory or "")
+
 
 _OPENING = frozenset({"allow", "always", "only"})
 
@@ -23,17 +58,17 @@ _OPENING = frozenset({"allow", "always", "only"})
 class RulesReader:
     """Reads rules of one tree. `used` collects the categories that some rule names; `zone` is the one that `until` is written in."""
 
-    def __init__(self, tree: Tree, services: Collection[str], categories: Collection[str]) -> None:
+    def __init__(self, tree: YamlTree, services: Collection[str], categories: Collection[str]) -> None:
         self.tree = tree
         self.used: set[str] = set()
         self.zone = ZoneInfo("UTC")
         self._services, self._categories = services, categories
         self.times = TimesReader(tree, self.origin, self.subject)
 
-    def origin(self, path: yaml_tree.Path, key: bool = False) -> Origin:
+    def origin(self, path: yaml_tree.KeyPath, key: bool = False) -> Origin:
         return self.tree.origin_of(path, key)
 
-    def read(self, raw: RawRules, path: yaml_tree.Path) -> Rules:
+    def read(self, raw: RawRules, path: yaml_tree.KeyPath) -> Rules:
         """What stands at `path` about one scope."""
         allow, block = self._allow_and_block(raw, path)
         return Rules(
@@ -49,7 +84,7 @@ class RulesReader:
             read_content(self.tree, raw, path),
         )
 
-    def _allow_and_block(self, raw: RawRules, path: yaml_tree.Path) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
+    def _allow_and_block(self, raw: RawRules, path: yaml_tree.KeyPath) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
         always = tuple(replace(target, always=True) for target in self.targets(enumerate(raw.always), (*path, "always")))
         allowed = (*always, *self.targets(enumerate(raw.allow), (*path, "allow")))
         blocked = self.targets(enumerate(raw.block), (*path, "block"))
@@ -60,7 +95,7 @@ class RulesReader:
                 self.tree.add_problem((*path, "block", index), f"'{target.name}' is both allowed (line {both.origin.line}) and blocked")
         return allowed, blocked
 
-    def targets(self, items: Iterable[tuple[int, RawItem]], path: yaml_tree.Path, *others: str) -> tuple[Target, ...]:
+    def targets(self, items: Iterable[tuple[int, RawItem]], path: yaml_tree.KeyPath, *others: str) -> tuple[Target, ...]:
         """The items of a list at `path`, each with its place in that list. `others` are words that may stand there too."""
         found = []
         for index, item in items:
@@ -73,7 +108,7 @@ class RulesReader:
                 found.append(replace(target, until=until, note=item.note))
         return tuple(found)
 
-    def subject(self, text: str, path: yaml_tree.Path) -> str | None:
+    def subject(self, text: str, path: yaml_tree.KeyPath) -> str | None:
         """A category or service as a budget names it; None, with a problem, for anything else."""
         target = self._target(text, path)
         if target is None:
@@ -83,7 +118,7 @@ class RulesReader:
             return None
         return f"{target.kind.value}:{target.name}"
 
-    def _target(self, text: str, path: yaml_tree.Path, others: Collection[str] = ()) -> Target | None:
+    def _target(self, text: str, path: yaml_tree.KeyPath, others: Collection[str] = ()) -> Target | None:
         try:
             target = parse_target(text, self._services, self._categories, self.origin(path), others)
         except ValueError as error:
@@ -93,13 +128,13 @@ class RulesReader:
             self.used.add(target.name)
         return target
 
-    def _check_allowable(self, target: Target, path: yaml_tree.Path) -> None:
+    def _check_allowable(self, target: Target, path: yaml_tree.KeyPath) -> None:
         try:
             check_allowable(target)
         except ValueError as error:
             self.tree.add_problem(path, str(error))
 
-    def _timed(self, name: str, raw: RawSchedule, path: yaml_tree.Path) -> TimedRules:
+    def _timed(self, name: str, raw: RawSchedule, path: yaml_tree.KeyPath) -> TimedRules:
         when = self.times.schedule(raw.when, (*path, "when"))
         closes, opens, otherwise = (any(item.what == INTERNET for item in items) for items in (raw.block, raw.allow, raw.only))
         if not (raw.allow or raw.block or raw.only):
@@ -117,7 +152,7 @@ class RulesReader:
         verdict = Verdict.BLOCK if closes else Verdict.ALLOW if opens else None
         return TimedRules(name, when, self.origin(path, key=True), (*allow, *only), block, verdict, raw.note, only, otherwise)
 
-    def _instant(self, text: str, path: yaml_tree.Path) -> float | None:
+    def _instant(self, text: str, path: yaml_tree.KeyPath) -> float | None:
         """A date holds to its end, a date with a time to that moment, on the clocks of `zone`."""
         try:
             if len(text) == len("2026-12-01"):

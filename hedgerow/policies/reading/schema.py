@@ -11,15 +11,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, model_validator
 
 from hedgerow.policies.model import Privacy, SafeSearch
-from hedgerow.policies.network import Lists, ProxySignIn, UnopenedSeats
-from hedgerow.policies.resolver_settings import BlockedAnswer, Dnssec, Strategy
+from hedgerow.policies.network import BlockedAnswer, DnssecMode, ListSelection, ProxySignIn, UnopenedSeatAccess, UpstreamStrategy
 
 
 def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def _nothing_said(value: object) -> object:
+def _empty_mappings(value: object) -> object:
     """`mia:` with nothing after it is a mapping without keys."""
     return {name: {} if entry is None else entry for name, entry in value.items()} if isinstance(value, dict) else value
 
@@ -32,7 +31,7 @@ def _spoken_bool(value: object) -> object:
     return {"yes": True, "on": True, "no": False, "off": False}.get(value.lower(), value) if isinstance(value, str) else value
 
 
-def _off_is_nought(value: object) -> object:
+def _off_is_zero(value: object) -> object:
     return {"limit": 0} if value is False or (isinstance(value, str) and value.lower() in {"off", "no"}) else value
 
 
@@ -64,11 +63,11 @@ TextsByName = Annotated[
 ]
 Rate = Annotated[StrictInt, Field(ge=0, le=10_000_000)]
 Switch = Annotated[bool, BeforeValidator(_spoken_bool)]
-Times = Annotated[Any, WithJsonSchema(_TIMES)]
+RawTimes = Annotated[Any, WithJsonSchema(_TIMES)]
 """Text, a list of text, or a mapping of days to either."""
 
 
-class Raw(BaseModel):
+class RawModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
@@ -86,7 +85,7 @@ def _items(value: object) -> object:
     return [item if isinstance(item, dict) else {"what": item} for item in listed] if isinstance(listed, list) else value
 
 
-class RawItem(Raw):
+class RawItem(RawModel):
     """One item of `allow` or `block`."""
 
     what: str
@@ -94,34 +93,34 @@ class RawItem(Raw):
     note: str = ""
 
 
-Items = Annotated[
+RawItems = Annotated[
     list[RawItem],
     BeforeValidator(_items),
     WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _ITEM}]}),
 ]
 
 
-class RawSchedule(Raw):
+class RawSchedule(RawModel):
     """Something that holds at certain times. `allow` and `block` take what they take elsewhere, and `internet` for all of it.
 
     What stands under `only` is open at these times and blocked at all others.
     """
 
-    allow: Items = []
-    block: Items = []
-    only: Items = []
-    when: Times
+    allow: RawItems = []
+    block: RawItems = []
+    only: RawItems = []
+    when: RawTimes
     note: str = ""
 
 
-class RawPageScan(Raw):
+class RawPageScan(RawModel):
     """`limit`: the score from which a page is blocked, 0 for never. `everywhere`: open all HTTPS of devices that trust the CA for it."""
 
     limit: Annotated[StrictInt, Field(ge=0, le=100_000)] | None = None
     everywhere: Switch | None = None
 
 
-class RawTenants(Raw):
+class RawTenants(RawModel):
     """Whose accounts may be used: domains of Google's and Microsoft's organisations; `directory`: the id of your own at Microsoft."""
 
     google: Texts = []
@@ -129,30 +128,30 @@ class RawTenants(Raw):
     directory: str | None = None
 
 
-class RawRules(Raw):
+class RawRules(RawModel):
     """What can be said at every level: for the whole network, a profile, a person and a device.
 
     What stands under `always` is allowed, and open at bedtimes and after the last minute of a budget too.
     """
 
-    always: Items = []
-    allow: Items = []
-    block: Items = []
-    bedtime: Times = None
+    always: RawItems = []
+    allow: RawItems = []
+    block: RawItems = []
+    bedtime: RawTimes = None
     budget: Annotated[Any, WithJsonSchema(_BUDGET)] = None
-    schedules: Annotated[dict[str, RawSchedule], BeforeValidator(_nothing_said)] = {}
+    schedules: Annotated[dict[str, RawSchedule], BeforeValidator(_empty_mappings)] = {}
     safe_search: SafeSearch | None = None
     youtube: SafeSearch | None = None
     privacy: Privacy | None = None
     retention: Annotated[StrictInt, Field(ge=0, le=3650)] | None = None
     pass_through: Switch | None = None
-    page_scan: Annotated[RawPageScan, BeforeValidator(_off_is_nought)] | None = None
+    page_scan: Annotated[RawPageScan, BeforeValidator(_off_is_zero)] | None = None
     block_searches: Texts = []
     block_files: Texts | None = None
     tenants: RawTenants | None = None
 
 
-class RawListen(Raw):
+class RawListen(RawModel):
     dns: str | None = None
     dot: str | None = None
     doh: str | None = None
@@ -162,20 +161,20 @@ class RawListen(Raw):
     web: str | None = None
 
 
-class RawCertificate(Raw):
+class RawCertificate(RawModel):
     """PEM files, for a server name that others can check."""
 
     chain: str
     key: str
 
 
-class RawQueryLimit(Raw):
+class RawQueryLimit(RawModel):
     per_client: Rate | None = None
     total: Rate | None = None
     exempt: Texts | None = None
 
 
-class RawNetwork(Raw):
+class RawNetwork(RawModel):
     timezone: str | None = None
     country: str | None = None
     unknown_devices: str | None = None
@@ -186,16 +185,16 @@ class RawNetwork(Raw):
     reachable: Texts = []
     ports: list[StrictInt] | None = None
     upstream: Texts = []
-    upstream_strategy: Strategy | None = None
+    upstream_strategy: UpstreamStrategy | None = None
     forward: TextsByName = {}
     records: TextsByName = {}
     blocked_answer: BlockedAnswer | None = None
     block_page: Texts = []
-    dnssec: Dnssec | None = None
+    dnssec: DnssecMode | None = None
     client_subnet: str | None = None
     forwarders: Texts = []
     query_limit: RawQueryLimit = RawQueryLimit()
-    lists: Lists | None = None
+    lists: ListSelection | None = None
     holidays: Texts = []
     proxy_sign_in: ProxySignIn | None = None
 
@@ -232,7 +231,7 @@ class RawSeat(RawDevice):
     """A café's seat: a device at which guests sit down one after another."""
 
 
-class RawList(Raw):
+class RawList(RawModel):
     source: str | None = None
     category: str | None = None
     url: str | None = None
@@ -242,25 +241,25 @@ class RawList(Raw):
     refresh: str | None = None
 
 
-class RawReceiver(Raw):
+class RawReceiver(RawModel):
     """Somebody who gets notices: about what (all, unless said), in which language, when not, and when the digest and the weekly report."""
 
     about: Texts | None = None
     language: str | None = None
-    quiet: Times = None
+    quiet: RawTimes = None
     digest: str | None = None
     report: str | None = None
 
 
 class RawPolicy(RawRules):
     network: RawNetwork = RawNetwork()
-    people: Annotated[dict[str, RawPerson], BeforeValidator(_nothing_said)] = {}
-    devices: Annotated[dict[str, RawDevice], BeforeValidator(_nothing_said)] = {}
-    profiles: Annotated[dict[str, RawProfile], BeforeValidator(_nothing_said)] = {}
+    people: Annotated[dict[str, RawPerson], BeforeValidator(_empty_mappings)] = {}
+    devices: Annotated[dict[str, RawDevice], BeforeValidator(_empty_mappings)] = {}
+    profiles: Annotated[dict[str, RawProfile], BeforeValidator(_empty_mappings)] = {}
     lists: list[RawList] = []
-    seats: Annotated[dict[str, RawSeat], BeforeValidator(_nothing_said)] = {}
+    seats: Annotated[dict[str, RawSeat], BeforeValidator(_empty_mappings)] = {}
     include: Texts = []
     code_of_conduct: str | None = None
-    unopened_seats: UnopenedSeats | None = None
+    unopened_seats: UnopenedSeatAccess | None = None
     phrase_lists: Texts = []
-    notices: Annotated[dict[str, RawReceiver], BeforeValidator(_nothing_said)] = {}
+    notices: Annotated[dict[str, RawReceiver], BeforeValidator(_empty_mappings)] = {}

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hedgerow.blocklists.rules import Origin
-from hedgerow.policies.reading import yaml_tree
-from hedgerow.policies.reading.suggestions import did_you_mean, meant_amount, meant_days, meant_stretch, suggest, with_hint
-from hedgerow.policies.reading.yaml_tree import Tree
+from hedgerow.policies.text import yaml_tree
+from hedgerow.policies.text.suggestions import did_you_mean, meant_amount, meant_days, meant_interval, suggest, with_hint
+from hedgerow.policies.text.yaml_tree import YamlTree
+from hedgerow.policies.time_model import UNLIMITED, Allowance, DatedSpan, Schedule, Span, WeekdayValues
 from hedgerow.policies.times.budget import parse_minutes
-from hedgerow.policies.times.days import DAY_GROUPS, NIGHT_GROUPS, Days, DayTable, parse_days
-from hedgerow.policies.times.schedule import DAY, night_stretch, parse_interval
-from hedgerow.policies.times.timing import UNLIMITED, Allowance, DatedSpan, Schedule, Span, Week
+from hedgerow.policies.times.schedule import (
+    DAY_GROUPS,
+    MINUTES_PER_DAY,
+    NIGHT_GROUPS,
+    DaySelection,
+    DayTable,
+    night_interval,
+    parse_days,
+    parse_interval,
+)
 
 NEVER = "none"
 WEEK = "week"
@@ -19,28 +27,31 @@ ALL_DAY = "all-day"
 SCHOOL_NIGHTS = "school-nights"
 _OTHER_HALF = {SCHOOL_NIGHTS: "school-days", "school-days": SCHOOL_NIGHTS}  # what bedtimes call so, and what all others do
 
-type Stretches = list[tuple[int, int]]
+type Intervals = list[tuple[int, int]]
 
 
 class TimesReader:
     """Reads times of one tree. `origin_of` tells where a value stands, `subject_of` what a budget's key names."""
 
     def __init__(
-        self, tree: Tree, origin_of: Callable[[yaml_tree.Path, bool], Origin], subject_of: Callable[[str, yaml_tree.Path], str | None]
-    ) -> None:  # fmt: skip
+        self,
+        tree: YamlTree,
+        origin_of: Callable[[yaml_tree.KeyPath, bool], Origin],
+        subject_of: Callable[[str, yaml_tree.KeyPath], str | None],
+    ) -> None:
         self.tree = tree
         self._origin_of, self._subject_of = origin_of, subject_of
 
-    def bedtime(self, raw: object, path: yaml_tree.Path) -> Schedule:
+    def bedtime(self, raw: object, path: yaml_tree.KeyPath) -> Schedule:
         """Stretches of nights: a group or day names the evening, and one that begins before noon begins after midnight."""
         return self._schedule(raw, path, NIGHT_GROUPS, nightly=True)
 
-    def schedule(self, raw: object, path: yaml_tree.Path) -> Schedule:
+    def schedule(self, raw: object, path: yaml_tree.KeyPath) -> Schedule:
         """Stretches of days."""
         return self._schedule(_whole_days(raw), path, DAY_GROUPS, nightly=False)
 
-    def _schedule(self, raw: object, path: yaml_tree.Path, groups: dict[str, Days], *, nightly: bool) -> Schedule:
-        table: DayTable[Stretches] = DayTable()
+    def _schedule(self, raw: object, path: yaml_tree.KeyPath, groups: dict[str, DaySelection], *, nightly: bool) -> Schedule:
+        table: DayTable[Intervals] = DayTable()
         entries = self._entries(raw, path)
         speaks_of_nights = not nightly and any(key == SCHOOL_NIGHTS for key, _, _ in entries)
         if speaks_of_nights:
@@ -51,8 +62,14 @@ class TimesReader:
                 continue
             if days is not None:
                 of_nights = nightly or key == SCHOOL_NIGHTS
-                stretches = [] if value == NEVER else [(0, DAY)] if value == ALL_DAY and not of_nights else self._stretches(value, place)
-                self._enter(table, key, days, [night_stretch(*each) for each in stretches] if of_nights else stretches, place)
+                stretches = (
+                    []
+                    if value == NEVER
+                    else [(0, MINUTES_PER_DAY)]
+                    if value == ALL_DAY and not of_nights
+                    else self._stretches(value, place)
+                )
+                self._enter(table, key, days, [night_interval(*each) for each in stretches] if of_nights else stretches, place)
         origin = self._origin_of(path, True)
         ordinary, free = (
             tuple(Span(day, start, end) for day, (_, _, found) in sorted(half.items()) for start, end in sorted(found))
@@ -65,7 +82,7 @@ class TimesReader:
         ]
         return Schedule(ordinary, origin, origin.text, None if free == ordinary else free, tuple(dated), nightly or speaks_of_nights)
 
-    def _is_no_night(self, key: str, value: object, path: yaml_tree.Path) -> bool:
+    def _is_no_night(self, key: str, value: object, path: yaml_tree.KeyPath) -> bool:
         """A school night is one by the day after it, all other groups go by the day itself: the two do not go together."""
         if key in {"school-days", "weekend", "holidays"}:
             self.tree.add_problem(path, f"'{key}' and '{SCHOOL_NIGHTS}' do not go together: give each a schedule of its own", key=True)
@@ -75,12 +92,12 @@ class TimesReader:
             return True
         return False
 
-    def _entries(self, raw: object, path: yaml_tree.Path) -> list[tuple[str, yaml_tree.Path, object]]:
+    def _entries(self, raw: object, path: yaml_tree.KeyPath) -> list[tuple[str, yaml_tree.KeyPath, object]]:
         if isinstance(raw, dict):
             return [(key, (*path, key), value) for key, value in raw.items()]
         return [("", path, raw)]
 
-    def _days(self, key: str, path: yaml_tree.Path, groups: dict[str, Days]) -> Days | None:
+    def _days(self, key: str, path: yaml_tree.KeyPath, groups: dict[str, DaySelection]) -> DaySelection | None:
         try:
             return parse_days(key, groups)
         except ValueError as error:
@@ -88,12 +105,12 @@ class TimesReader:
             self.tree.add_problem(path, f"'{key}' names no days.{hint}" if hint else str(error), key=True)
             return None
 
-    def _enter[Value](self, table: DayTable[Value], key: str, days: Days, value: Value, path: yaml_tree.Path) -> None:
+    def _enter[Value](self, table: DayTable[Value], key: str, days: DaySelection, value: Value, path: yaml_tree.KeyPath) -> None:
         rival = table.add(key, days, value)
         if rival is not None:
             self.tree.add_problem(path, f"'{key}' and '{rival}' speak of the same day", key=True)
 
-    def _stretches(self, raw: object, path: yaml_tree.Path) -> Stretches:
+    def _stretches(self, raw: object, path: yaml_tree.KeyPath) -> Intervals:
         found = []
         for index, item in enumerate(raw if isinstance(raw, list) else [raw]):
             place = (*path, index) if isinstance(raw, list) else path
@@ -103,10 +120,10 @@ class TimesReader:
             try:
                 found.append(parse_interval(item))
             except ValueError as error:
-                self.tree.add_problem(place, with_hint(error, did_you_mean(meant_stretch(item)) or suggest(item, [NEVER])))
+                self.tree.add_problem(place, with_hint(error, did_you_mean(meant_interval(item)) or suggest(item, [NEVER])))
         return found
 
-    def budget(self, raw: object, path: yaml_tree.Path) -> tuple[Allowance, ...]:
+    def budget(self, raw: object, path: yaml_tree.KeyPath) -> tuple[Allowance, ...]:
         """Minutes a day and a week, for all use and for categories or services; `none` is no budget."""
         if raw == NEVER:
             return ()
@@ -123,7 +140,7 @@ class TimesReader:
             found.append(self._allowance(subject, value if isinstance(value, dict) else {"": value}, place))
         return tuple(found)
 
-    def _subject_of_budget(self, key: str, path: yaml_tree.Path) -> str | None:
+    def _subject_of_budget(self, key: str, path: yaml_tree.KeyPath) -> str | None:
         if "." in key or "/" in key or key[:1].isdigit():
             self.tree.add_problem(path, f"'{key}' is no day, category or service: minutes are counted for those only", key=True)
             return None
@@ -141,7 +158,7 @@ class TimesReader:
         except ValueError:
             return False
 
-    def _allowance(self, subject: str, raw: dict[str, object], path: yaml_tree.Path) -> Allowance:
+    def _allowance(self, subject: str, raw: dict[str, object], path: yaml_tree.KeyPath) -> Allowance:
         table: DayTable[int | None] = DayTable()
         weekly = None
         for key, value in raw.items():
@@ -155,9 +172,9 @@ class TimesReader:
                 self.tree.add_problem(place, f"'{key}': a budget is for weekdays, holidays or a week, not for a date", key=True)
             elif days is not None:
                 self._enter(table, key, days, minutes, place)
-        return Allowance(subject, _week(table.ordinary), _week(table.free), weekly, self._origin_of(path, True))
+        return Allowance(subject, _weekday_values(table.ordinary), _weekday_values(table.free), weekly, self._origin_of(path, True))
 
-    def _minutes(self, raw: object, path: yaml_tree.Path) -> int | None:
+    def _minutes(self, raw: object, path: yaml_tree.KeyPath) -> int | None:
         if raw == NEVER:
             return None
         if not isinstance(raw, str | int) or isinstance(raw, bool):
@@ -190,7 +207,7 @@ def _names_days(text: str) -> bool:
     return True
 
 
-def _week(table: dict[int, tuple[int, str, int | None]]) -> Week:
+def _weekday_values(table: dict[int, tuple[int, str, int | None]]) -> WeekdayValues:
     if not table:
         return UNLIMITED
     monday, tuesday, wednesday, thursday, friday, saturday, sunday = (table[day][2] if day in table else None for day in range(7))

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from hedgerow.blocklists.rules import Origin
-from hedgerow.policies.model import Grant, Pause, Reason, Schedule, Sitting, Spent, TimedRules, Verdict
-from hedgerow.policies.parties import Layers, Party
-from hedgerow.policies.rule_index import Layer, Scope
-from hedgerow.policies.times.schedule import State, state_at
+from hedgerow.policies.effective_users import EffectiveUser, RulesByScope
+from hedgerow.policies.model import Grant, Pause, Reason, Session, TimedRules, Verdict
+from hedgerow.policies.rule_index import RuleScope, ScopeLayer
+from hedgerow.policies.time_model import Schedule, SpentBudget
+from hedgerow.policies.times.schedule import ScheduleState, state_at
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class Closure:
     """Why the internet is closed altogether: a pause, a bedtime, which one, and until when (None: until somebody resumes)."""
 
     reason: Reason
@@ -23,7 +24,7 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
-class UsedUp:
+class SpentSubject:
     """A category or service whose minutes are used up until the instant `until`."""
 
     subject: str
@@ -32,103 +33,105 @@ class UsedUp:
 
 
 @dataclass(slots=True)
-class Hour:
+class TimeEffects:
     """What time does to one party at a moment. `edges` are the later instants at which some of it changes."""
 
-    closed: Closed | None = None
-    layers: list[Layer] = field(default_factory=list)
-    used_up: list[UsedUp] = field(default_factory=list)
+    closed: Closure | None = None
+    layers: list[ScopeLayer] = field(default_factory=list)
+    used_up: list[SpentSubject] = field(default_factory=list)
     edges: list[float] = field(default_factory=list)
 
 
-class Clockwork:
+class TimeRules:
     """Works out hours, and remembers how each schedule stands until it changes: people have many devices, and devices many schedules."""
 
-    def __init__(self, pauses: Sequence[Pause], spent: Sequence[Spent]) -> None:
+    def __init__(self, pauses: Sequence[Pause], spent: Sequence[SpentBudget]) -> None:
         self._pauses, self._spent = pauses, spent
-        self._states: dict[tuple[int, str | None], tuple[float, State]] = {}
+        self._states: dict[tuple[int, str | None], tuple[float, ScheduleState]] = {}
 
-    def hour(self, party: Party, now: float) -> Hour:
+    def effects(self, user: EffectiveUser, now: float) -> TimeEffects:
         """What holds for `party` at `now` (seconds since the epoch)."""
-        hour = Hour()
-        timed = self._timed(party, now, hour)
-        closings = [*self._paused(party, now, hour), *self._scheduled(party, timed, now, hour), *self._spent_all(party, now, hour)]
-        hour.closed = closings[0] if closings else None
-        return hour
+        effects = TimeEffects()
+        timed = self._timed(user, now, effects)
+        closings = [*self._paused(user, now, effects), *self._scheduled(user, timed, now, effects), *self._spent_all(user, now, effects)]
+        effects.closed = closings[0] if closings else None
+        return effects
 
-    def state(self, schedule: Schedule, party: Party, now: float) -> State:
+    def state(self, schedule: Schedule, user: EffectiveUser, now: float) -> ScheduleState:
         """How a schedule stands for a party: worked out anew only when that has changed."""
-        key = (id(schedule), party.name)
+        key = (id(schedule), user.name)
         known = self._states.get(key)
         if known is None or not known[0] <= now < (float("inf") if known[1].until is None else known[1].until):
-            known = self._states[key] = (now, state_at(schedule, party.zone, now, party.free))
+            known = self._states[key] = (now, state_at(schedule, user.zone, now, user.free))
         return known[1]
 
-    def _paused(self, party: Party, now: float, hour: Hour) -> Iterable[Closed]:
-        concerned = [pause for pause in self._pauses if concerns(pause, party)]
-        hour.edges += edges_of(concerned, now)
-        holding = [pause for pause in concerned if holds(pause, now)]
+    def _paused(self, user: EffectiveUser, now: float, effects: TimeEffects) -> Iterable[Closure]:
+        concerned = [pause for pause in self._pauses if applies_to(pause, user)]
+        effects.edges += boundaries_after(concerned, now)
+        holding = [pause for pause in concerned if is_in_force(pause, now)]
         if holding:
             longest = max(holding, key=lambda pause: float("inf") if pause.ends is None else pause.ends)
-            yield Closed(Reason.PAUSE, longest.note or "pause", Origin(f"pause by {longest.giver}"), longest.ends)
+            yield Closure(Reason.PAUSE, longest.note or "pause", Origin(f"pause by {longest.giver}"), longest.ends)
 
-    def _timed(self, party: Party, now: float, hour: Hour) -> list[tuple[Scope, TimedRules, State]]:
+    def _timed(self, user: EffectiveUser, now: float, effects: TimeEffects) -> list[tuple[RuleScope, TimedRules, ScheduleState]]:
         """How all schedules stand; their rules of this moment become layers of `hour`."""
         found = []
-        for scope, rules in sorted(party.layers.items()):
+        for scope, rules in sorted(user.layers.items()):
             for timed in rules.schedules:
-                state = self.state(timed.when, party, now)
+                state = self.state(timed.when, user, now)
                 if state.until is not None:
-                    hour.edges.append(state.until)
+                    effects.edges.append(state.until)
                 allow, block = (timed.allow, timed.block) if state.active else ((), timed.otherwise)
                 if allow or block:
-                    hour.layers.append(Layer(scope, allow, block, state.until, timed.name))
+                    effects.layers.append(ScopeLayer(scope, allow, block, state.until, timed.name))
                 found.append((scope, timed, state))
         return found
 
-    def _scheduled(self, party: Party, timed: list[tuple[Scope, TimedRules, State]], now: float, hour: Hour) -> Iterable[Closed]:
+    def _scheduled(
+        self, user: EffectiveUser, timed: list[tuple[RuleScope, TimedRules, ScheduleState]], now: float, effects: TimeEffects
+    ) -> Iterable[Closure]:
         """Bedtimes and times of no internet; a schedule of a nearer scope (for bedtimes, of the same too) that opens it lifts them."""
         opened = min((scope for scope, rules, state in timed if state.active and rules.internet is Verdict.ALLOW), default=None)
-        scope, bedtime = bedtime_of(party.layers)
+        scope, bedtime = bedtime_of(user.layers)
         if bedtime is not None:
-            state = self.state(bedtime, party, now)
+            state = self.state(bedtime, user, now)
             if state.until is not None:
-                hour.edges.append(state.until)
+                effects.edges.append(state.until)
             if state.active and (opened is None or opened > scope):
-                yield Closed(Reason.BEDTIME, "bedtime", bedtime.origin, state.until)
+                yield Closure(Reason.BEDTIME, "bedtime", bedtime.origin, state.until)
         for scope, rules, state in timed:
             closes = rules.internet is Verdict.BLOCK if state.active else rules.closed_otherwise
             if closes and (opened is None or opened >= scope):
-                yield Closed(Reason.SCHEDULE, rules.name, rules.origin, state.until)
+                yield Closure(Reason.SCHEDULE, rules.name, rules.origin, state.until)
 
-    def _spent_all(self, party: Party, now: float, hour: Hour) -> Iterable[Closed]:
-        meters = set(party.meters)
+    def _spent_all(self, user: EffectiveUser, now: float, effects: TimeEffects) -> Iterable[Closure]:
+        meters = set(user.meters)
         for spent in self._spent:
             if not any(spent.account == meter.account and spent.subject == meter.subject for meter in meters):
                 continue
-            hour.edges += [edge for edge in (spent.since, spent.until) if edge > now]
+            effects.edges += [edge for edge in (spent.since, spent.until) if edge > now]
             if not spent.since <= now < spent.until:
                 continue
             if spent.subject:
-                hour.used_up.append(UsedUp(spent.subject, spent.until, spent.origin))
+                effects.used_up.append(SpentSubject(spent.subject, spent.until, spent.origin))
             else:
-                yield Closed(Reason.BUDGET, "", spent.origin, spent.until)
+                yield Closure(Reason.BUDGET, "", spent.origin, spent.until)
 
 
-def bedtime_of(layers: Layers) -> tuple[Scope, Schedule | None]:
+def bedtime_of(layers: RulesByScope) -> tuple[RuleScope, Schedule | None]:
     """The bedtime of the nearest scope that has one."""
-    return next(((scope, rules.bedtime) for scope, rules in sorted(layers.items()) if rules.bedtime is not None), (Scope.PROFILE, None))
+    return next(((scope, rules.bedtime) for scope, rules in sorted(layers.items()) if rules.bedtime is not None), (RuleScope.PROFILE, None))
 
 
-def concerns(given: Grant | Pause, party: Party) -> bool:
+def applies_to(given: Grant | Pause, user: EffectiveUser) -> bool:
     """Whether a grant or pause is for this party's device or person, or for everybody."""
-    return given.device in (None, party.device.id) and given.person in (None, party.name)
+    return given.device in (None, user.device.id) and given.person in (None, user.name)
 
 
-def holds(given: Grant | Pause | Sitting, now: float) -> bool:
+def is_in_force(given: Grant | Pause | Session, now: float) -> bool:
     return given.starts <= now and (given.ends is None or now < given.ends)
 
 
-def edges_of(given: Iterable[Grant | Pause | Sitting], now: float) -> list[float]:
+def boundaries_after(given: Iterable[Grant | Pause | Session], now: float) -> list[float]:
     """The instants after `now` at which any of these begins or ends."""
     return [edge for each in given for edge in (each.starts, each.ends) if edge is not None and edge > now]

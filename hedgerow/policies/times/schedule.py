@@ -1,22 +1,139 @@
-"""Wall-clock schedules in a time zone: does a moment lie inside, and when exactly does that change?
+"""The days that people name: weekdays, school days and nights, the weekend, holidays and dates.
 
-A schedule speaks of clocks on walls, so it is compared with the local time, never with "hours since midnight". On the two days a year when
-clocks change: a beginning that the clocks show twice counts from the first time and an end until the second, so that a bedtime has no gap
-in it and never comes back; a beginning or an end that the clocks leap over falls on the leap.
+A holiday makes a day free, and the night before it: it is no school day, and counts as a weekend.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from hedgerow.policies.times.timing import Schedule
+from hedgerow.policies.time_model import Schedule
 
-DAY = 24 * 60
+DAY_NAMES = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_LONG_DAY_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+MAX_RANGE_DAYS = 400
+
+_ALL_DAYS = frozenset(range(7))
+_WORKING_DAYS = frozenset(range(5))
+
+
+@dataclass(frozen=True, slots=True)
+class DaySelection:
+    """What a key names: weekdays of an ordinary week, weekdays where a holiday makes the day free, or dates.
+
+    The rank says how closely it names them, in an ordinary week and where days are free; the higher one counts.
+    """
+
+    ordinary: frozenset[int] = frozenset()
+    free: frozenset[int] = frozenset()
+    rank: int = 1
+    free_rank: int = 1
+    dates: tuple[date, ...] = ()
+
+
+NIGHT_GROUPS: dict[str, DaySelection] = {
+    "every-day": DaySelection(_ALL_DAYS, _ALL_DAYS, 0, 0),
+    "school-nights": DaySelection(frozenset({6, 0, 1, 2, 3})),  # a school day follows
+    "weekdays": DaySelection(_WORKING_DAYS, _WORKING_DAYS, 1, 2),
+    "weekend": DaySelection(frozenset({4, 5}), _ALL_DAYS),  # of nights: Friday's and Saturday's
+    "holidays": DaySelection(frozenset(), _ALL_DAYS, 1, 3),
+}
+DAY_GROUPS: dict[str, DaySelection] = {
+    "every-day": DaySelection(_ALL_DAYS, _ALL_DAYS, 0, 0),
+    "school-days": DaySelection(_WORKING_DAYS),
+    "weekdays": DaySelection(_WORKING_DAYS, _WORKING_DAYS, 1, 2),
+    "weekend": DaySelection(frozenset({5, 6}), _ALL_DAYS),
+    "holidays": DaySelection(frozenset(), _ALL_DAYS, 1, 3),
+}
+
+
+def parse_days(text: str, groups: dict[str, DaySelection]) -> DaySelection:
+    """The days that a key names. Raises ValueError with a plain sentence.
+
+    >>> sorted(parse_days("fri-sun", NIGHT_GROUPS).ordinary)
+    [4, 5, 6]
+    """
+    key = text.strip().lower()
+    if key in groups:
+        return groups[key]
+    if key[:4].isdigit():
+        return DaySelection(dates=parse_dates(key))
+    days: set[int] = set()
+    for part in key.split(","):
+        first, dash, last = part.partition("-")
+        begin = _weekday(first, text, groups)
+        end = _weekday(last, text, groups) if dash else begin
+        days.update((begin + step) % 7 for step in range((end - begin) % 7 + 1))
+    return DaySelection(frozenset(days), frozenset(days), 4, 4)
+
+
+def _weekday(name: str, whole: str, groups: dict[str, DaySelection]) -> int:
+    name = name.strip()
+    for names in (DAY_NAMES, _LONG_DAY_NAMES):
+        if name in names:
+            return names.index(name)
+    raise ValueError(f"'{whole}' names no days; days are {', '.join(groups)}, mon, tue … sun, ranges such as mon-thu, or dates")
+
+
+def parse_dates(text: str) -> tuple[date, ...]:
+    """The dates of `2026-12-24`, or of `2026-12-24..2027-01-02` with both ends. Raises ValueError with a plain sentence.
+
+    >>> len(parse_dates("2026-12-24..2027-01-02"))
+    10
+    """
+    first_text, dots, last_text = text.replace(" ", "").partition("..")
+    first = _date(first_text)
+    last = _date(last_text) if dots else first
+    if last < first:
+        raise ValueError(f"'{text}' ends before it begins")
+    if (last - first).days > MAX_RANGE_DAYS:
+        raise ValueError(f"'{text}' is longer than a year")
+    return tuple(first + timedelta(days=step) for step in range((last - first).days + 1))
+
+
+def _date(text: str) -> date:
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        raise ValueError(f"'{text}' is not a date, such as 2026-12-24, or 2026-12-24..2027-01-02 for several")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"there is no such date as {text}") from None
+
+
+@dataclass(slots=True)
+class DayTable[Value]:
+    """Which of several entries holds on which day: the one that names it most closely."""
+
+    ordinary: dict[int, tuple[int, str, Value]] = field(default_factory=dict)
+    free: dict[int, tuple[int, str, Value]] = field(default_factory=dict)
+    dated: dict[date, tuple[int, str, Value]] = field(default_factory=dict)
+
+    def add(self, key: str, days: DaySelection, value: Value) -> str | None:
+        """Enters `value` for the days of a key; the key that speaks of one of them just as closely, if there is one."""
+        rivals = (
+            _enter(self.ordinary, sorted(days.ordinary), days.rank, key, value),
+            _enter(self.free, sorted(days.free), days.free_rank, key, value),
+            _enter(self.dated, days.dates, 1, key, value),
+        )
+        return next((rival for rival in rivals if rival is not None), None)
+
+
+def _enter[Day, Value](table: dict[Day, tuple[int, str, Value]], days: Iterable[Day], rank: int, key: str, value: Value) -> str | None:
+    for day in days:
+        other = table.get(day)
+        if other is not None and other[0] == rank:
+            return other[1]
+        if other is None or other[0] < rank:
+            table[day] = (rank, key, value)
+    return None
+
+
+MINUTES_PER_DAY = 24 * 60
 # How far around a moment spans are laid out: days for spans that began before it or lie across a date line. What lies near mostly
 # decides, and is laid out first.
 _DAYS_BACK, _DAYS_NEAR, _DAYS_AHEAD = 4, 2, 9
@@ -24,7 +141,7 @@ _FAR_AHEAD = 400  # a schedule of dates only may begin next year
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ScheduleState:
     """Whether a schedule holds, and the instant at which that changes (None: it never does)."""
 
     active: bool
@@ -41,7 +158,7 @@ def parse_clock(text: str) -> int:
     if match is None:
         raise ValueError(f"'{text.strip()}' is not a time of day, such as 20:30")
     hour, minute = int(match[1]), int(match[2])
-    if minute > 59 or hour * 60 + minute > DAY:
+    if minute > 59 or hour * 60 + minute > MINUTES_PER_DAY:
         raise ValueError(f"there is no such time as {text.strip()}")
     return hour * 60 + minute
 
@@ -58,16 +175,16 @@ def parse_interval(text: str) -> tuple[int, int]:
         what = "a time without its end" if alone else "not a stretch of time"
         raise ValueError(f"'{text}' is {what}, such as 20:30-07:00")
     start, end = parse_clock(start_text), parse_clock(end_text)
-    if start == DAY:
+    if start == MINUTES_PER_DAY:
         raise ValueError(f"'{text}' begins at 24:00: write 00:00")
     if start == end:
         raise ValueError(f"'{text}' begins and ends at the same time; all day is 00:00-24:00")
-    return start, end if end > start else end + DAY
+    return start, end if end > start else end + MINUTES_PER_DAY
 
 
-def night_stretch(start: int, end: int) -> tuple[int, int]:
+def night_interval(start: int, end: int) -> tuple[int, int]:
     """The stretch of a bedtime in minutes after the midnight before that evening. One that starts before noon starts after the next one."""
-    return (start + DAY, end + DAY) if start < DAY // 2 and end <= DAY else (start, end)
+    return (start + MINUTES_PER_DAY, end + MINUTES_PER_DAY) if start < MINUTES_PER_DAY // 2 and end <= MINUTES_PER_DAY else (start, end)
 
 
 @lru_cache(maxsize=4096)
@@ -102,7 +219,7 @@ def _spans_on(schedule: Schedule, day: date, free: Collection[date]) -> Iterator
             yield span.start, span.end
 
 
-def _stretches(schedule: Schedule, zone: ZoneInfo, free: Collection[date], days: Iterable[date]) -> list[tuple[float, float]]:
+def _intervals(schedule: Schedule, zone: ZoneInfo, free: Collection[date], days: Iterable[date]) -> list[tuple[float, float]]:
     """The schedule's stretches that belong to `days` as instants, in order, those that touch joined."""
     found = sorted(
         (_instant(day, start, zone, False), _instant(day, end, zone, True)) for day in days for start, end in _spans_on(schedule, day, free)
@@ -118,34 +235,34 @@ def _stretches(schedule: Schedule, zone: ZoneInfo, free: Collection[date], days:
     return joined
 
 
-def state_at(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date] = ()) -> State:
+def state_at(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date] = ()) -> ScheduleState:
     """Whether `schedule` holds at `now` (seconds since the epoch) and until when. Pure; exact to the second.
 
     A stretch holds from its start, that instant included, to its end, that instant excluded. `free` are the dates that are holidays.
     """
     if not (schedule.spans or schedule.free or schedule.dated):
-        return State(False, None)
+        return ScheduleState(False, None)
     today = datetime.fromtimestamp(now, UTC).date()
     near = _state_within(schedule, zone, now, free, today, _DAYS_NEAR)
     if near is not None:
         return near
     ahead = _FAR_AHEAD if schedule.dated or (schedule.free is not None and schedule.free != schedule.spans) else _DAYS_AHEAD
-    return _state_within(schedule, zone, now, free, today, ahead) or State(*_unchanging(schedule, zone, now, free, today))
+    return _state_within(schedule, zone, now, free, today, ahead) or ScheduleState(*_constant_state(schedule, zone, now, free, today))
 
 
-def _state_within(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date], today: date, ahead: int) -> State | None:
+def _state_within(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date], today: date, ahead: int) -> ScheduleState | None:
     """The state as far as the days up to `ahead` tell it: None where the next change lies too far off to be sure of it."""
     days = [today + timedelta(days=offset) for offset in range(-_DAYS_BACK, ahead + 1)]
     # What begins after the last of these days may touch what ends on it; nothing begins more than a day before its own day.
-    sure = now + (ahead - 1) * DAY * 60
-    for start, end in _stretches(schedule, zone, free, days):
+    sure = now + (ahead - 1) * MINUTES_PER_DAY * 60
+    for start, end in _intervals(schedule, zone, free, days):
         if now < start:
-            return State(False, start) if start < sure else None
+            return ScheduleState(False, start) if start < sure else None
         if now < end:
-            return State(True, end) if end < sure else None
+            return ScheduleState(True, end) if end < sure else None
     return None
 
 
-def _unchanging(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date], today: date) -> tuple[bool, None]:
+def _constant_state(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date], today: date) -> tuple[bool, None]:
     days = [today + timedelta(days=offset) for offset in range(-_DAYS_BACK, _DAYS_NEAR)]
-    return any(start <= now < end for start, end in _stretches(schedule, zone, free, days)), None
+    return any(start <= now < end for start, end in _intervals(schedule, zone, free, days)), None

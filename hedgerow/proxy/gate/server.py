@@ -16,21 +16,20 @@ from pathlib import Path
 
 from hedgerow.policies.model import Decision, DeviceId, Request, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.device_limit import DeviceLimit
-from hedgerow.proxy.gate.connection import Connection
+from hedgerow.proxy.connections import BusyTracker, DeviceConnectionLimit
+from hedgerow.proxy.gate.connection import GateConnection
 from hedgerow.proxy.gate.explicit import ExplicitConnection
-from hedgerow.proxy.gate.sign_in import SignIns
-from hedgerow.proxy.gate.transparent import PageConnection, TransparentConnection, allow_foreign_addresses
-from hedgerow.proxy.gate.tunnel import Tunnel, Tunnels
-from hedgerow.proxy.gate.use import Use
-from hedgerow.proxy.handover import Messenger
-from hedgerow.proxy.judge import Addresses, Counters, Judge, KnownAddresses, KnownDecisions
+from hedgerow.proxy.gate.transparent import BlockPageConnection, TransparentConnection, enable_ip_transparent
+from hedgerow.proxy.gate.tunnel import Tunnel, TunnelRegistry
+from hedgerow.proxy.handover import HandoverSender
+from hedgerow.proxy.policy import Counters, ProxyPolicy, ResolvedHost, ResolvedHostCache, TunnelDecisionCache
+from hedgerow.proxy.sign_in import ProxyAuthenticator
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GateLimits:
     """What one client may cost us, in seconds and counts."""
 
     head: float = 10.0  # until a head, and then a ClientHello, is complete
@@ -41,10 +40,10 @@ class Limits:
     device: int = 512  # connections of one device
     total: int = 16384  # connections
 
-    def shared_by(self, workers: int) -> Limits:
+    def shared_by(self, workers: int) -> GateLimits:
         """One worker's part: the kernel spreads connections over the workers that listen on one port.
 
-        >>> Limits().shared_by(4).device
+        >>> GateLimits().shared_by(4).device
         128
         """
         return replace(self, device=-(-self.device // workers), total=-(-self.total // workers))
@@ -55,29 +54,29 @@ class Gate:
 
     def __init__(
         self,
-        judge: Judge,
+        policy: ProxyPolicy,
         inspectors: Sequence[Path],
         key: bytes,
-        limits: Limits | None = None,
+        limits: GateLimits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.judge = judge
+        self.policy = policy
         self.key = key
-        self.limits = limits or Limits()
+        self.limits = limits or GateLimits()
         self.clock = clock
         self.counters = Counters()
-        self.sign_ins = SignIns(clock)
-        self.tunnels = Tunnels()
-        self._use = Use[Tunnel]()
-        self._connections: set[Connection] = set()
-        self._waiting: dict[Connection, float] = {}
-        self._opening: dict[Connection, float] = {}
-        self._by_device = DeviceLimit(self.limits.device)
+        self.sign_ins = ProxyAuthenticator(clock)
+        self.tunnels = TunnelRegistry()
+        self._use = BusyTracker[Tunnel]()
+        self._connections: set[GateConnection] = set()
+        self._read_deadlines: dict[GateConnection, float] = {}
+        self._dial_deadlines: dict[GateConnection, float] = {}
+        self._by_device = DeviceConnectionLimit(self.limits.device)
         self._servers: list[asyncio.Server] = []
         self._sweep: asyncio.TimerHandle | None = None
-        self._messenger = Messenger(inspectors)
-        self._known = KnownAddresses(judge.resolve)
-        self._decisions = KnownDecisions(judge.decide, judge.passed)
+        self._messenger = HandoverSender(inspectors)
+        self._known = ResolvedHostCache(policy.resolve)
+        self._decisions = TunnelDecisionCache(policy.decide, policy.passed)
 
     async def listen(self, host: str, port: int, *, transparent: bool = False, page: bool = False) -> int:
         """Accept connections; returns the port. Several workers may listen on the same one. Raises OSError.
@@ -85,7 +84,7 @@ class Gate:
         A `transparent` port is for connections that the network redirects here, one for the `page` for those to a blocked name's
         address, the others for clients that know of the proxy.
         """
-        kind = PageConnection if page else TransparentConnection if transparent else ExplicitConnection
+        kind = BlockPageConnection if page else TransparentConnection if transparent else ExplicitConnection
         loop = asyncio.get_running_loop()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -94,7 +93,7 @@ class Gate:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family is socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if transparent and not allow_foreign_addresses(listener):
+            if transparent and not enable_ip_transparent(listener):
                 log.warning("without the right to use foreign addresses only REDIRECT works on the transparent port, TPROXY does not")
             listener.bind((host, port))
             self._servers.append(await loop.create_server(lambda: kind(self), sock=listener, backlog=1024))
@@ -123,11 +122,11 @@ class Gate:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # lets the transports tell their protocols
 
-    def swap(self, judge: Judge) -> None:
+    def swap(self, policy: ProxyPolicy) -> None:
         """A new snapshot holds from now on; running tunnels that it does not allow are cut."""
-        self.judge = judge
-        self._known = KnownAddresses(judge.resolve)
-        self._decisions = KnownDecisions(judge.decide, judge.passed)
+        self.policy = policy
+        self._known = ResolvedHostCache(policy.resolve)
+        self._decisions = TunnelDecisionCache(policy.decide, policy.passed)
         self.cut(self.is_forbidden)
 
     def cut(self, predicate: Callable[[Tunnel], bool]) -> int:
@@ -139,11 +138,11 @@ class Gate:
 
     # What connections need of their gate.
 
-    def entered(self, connection: Connection) -> bool:
+    def register(self, connection: GateConnection) -> bool:
         """Whether a new connection may stay; it is then counted until `left`."""
         if len(self._connections) + len(self.tunnels) >= self.limits.total:
             return self._drop("full")
-        found = self.judge.client_of(connection.address)
+        found = self.policy.find_client(connection.address)
         if found is None:
             return self._drop("outsider")
         device = found[0].id
@@ -153,7 +152,7 @@ class Gate:
         self._connections.add(connection)
         return True
 
-    def signed_in(self, connection: Connection, device: DeviceId) -> bool:
+    def signed_in(self, connection: GateConnection, device: DeviceId) -> bool:
         """A connection turned out to be another device's; whether that one may have another."""
         if device != connection.device:
             if not self._by_device.enter(device):
@@ -162,31 +161,31 @@ class Gate:
             connection.device = device
         return True
 
-    def left(self, connection: Connection) -> None:
+    def unregister(self, connection: GateConnection) -> None:
         self._connections.discard(connection)
-        self._waiting.pop(connection, None)
-        self._opening.pop(connection, None)
+        self._read_deadlines.pop(connection, None)
+        self._dial_deadlines.pop(connection, None)
         self._by_device.leave(connection.device)
 
-    def wait(self, connection: Connection) -> None:
+    def start_read_deadline(self, connection: GateConnection) -> None:
         """The connection must be done with what it reads now within the limit for heads."""
-        self._waiting.pop(connection, None)
-        self._opening.pop(connection, None)
-        self._waiting[connection] = self.clock() + self.limits.head
+        self._read_deadlines.pop(connection, None)
+        self._dial_deadlines.pop(connection, None)
+        self._read_deadlines[connection] = self.clock() + self.limits.head
 
-    def opens(self, connection: Connection) -> None:
+    def start_dial_deadline(self, connection: GateConnection) -> None:
         """The connection has been read, and must be joined to a server within the limit for that."""
-        self._waiting.pop(connection, None)
-        self._opening[connection] = self.clock() + self.limits.dial
+        self._read_deadlines.pop(connection, None)
+        self._dial_deadlines[connection] = self.clock() + self.limits.dial
 
-    def became(self, connection: Connection, tunnel: Tunnel) -> None:
+    def promote(self, connection: GateConnection, tunnel: Tunnel) -> None:
         """The connection goes on as a tunnel, and is counted as one device's until that is over."""
         tunnel.device, tunnel.began = connection.device, self.clock()
         self._connections.discard(connection)
-        self._opening.pop(connection, None)
+        self._dial_deadlines.pop(connection, None)
         self.tunnels.add(tunnel)
 
-    def finished(self, tunnel: Tunnel) -> None:
+    def tunnel_finished(self, tunnel: Tunnel) -> None:
         if tunnel not in self.tunnels:
             return  # its server hung up before the client was joined to it
         self.tunnels.remove(tunnel)
@@ -198,7 +197,7 @@ class Gate:
         """What is decided on a tunnel, remembered for as long as it holds."""
         return self._decisions.decide(ruleset, request)
 
-    async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str) -> Addresses:
+    async def addresses(self, ruleset: Ruleset, device: DeviceId, host: str) -> ResolvedHost:
         """What our resolver says of a host for a device under a ruleset, at most a few seconds old."""
         return await self._known.resolve(ruleset, device, host, self.clock())
 
@@ -219,27 +218,27 @@ class Gate:
         self._sweep = asyncio.get_running_loop().call_later(0.5, self._tick)
         now = self.clock()
         try:
-            self._end_the_slow(now)
+            self._enforce_deadlines(now)
             if count := self.tunnels.cut(lambda tunnel: self._is_over(tunnel, now)):
                 self.counters.add("hedgerow_proxy_dropped_total", "timeout", count=count)
             self.cut(lambda tunnel: tunnel.ruleset.until is not None and tunnel.ruleset.until <= now and self.is_forbidden(tunnel))
             for tunnel in self._use.busy(self.tunnels, now):
-                self.judge.use(tunnel.ruleset, tunnel.requests[-1])
+                self.policy.use(tunnel.ruleset, tunnel.requests[-1])
             self.counters["hedgerow_proxy_open_tunnels",] = len(self.tunnels)
         except Exception:
             log.exception("the sweep of the gate failed")
 
-    def _end_the_slow(self, now: float) -> None:
+    def _enforce_deadlines(self, now: float) -> None:
         # The same limit for all, so the oldest stand first.
-        for connection, deadline in tuple(self._waiting.items()):
+        for connection, deadline in tuple(self._read_deadlines.items()):
             if deadline > now:
                 break
             self._drop("timeout")
-            connection.expire()
-        for connection, deadline in tuple(self._opening.items()):
+            connection.expire_read()
+        for connection, deadline in tuple(self._dial_deadlines.items()):
             if deadline > now:
                 break
-            connection.give_up()
+            connection.expire_dial()
 
     def _is_over(self, tunnel: Tunnel, now: float) -> bool:
         """Whether its time is over, be it idle or not."""
@@ -248,7 +247,7 @@ class Gate:
 
     def is_forbidden(self, tunnel: Tunnel) -> bool:
         """Judge a running tunnel again; it takes on the ruleset under which it may go on."""
-        found = self.judge.client_of(tunnel.address)
+        found = self.policy.find_client(tunnel.address)
         if found is None:
             return True
         ruleset = found[1]

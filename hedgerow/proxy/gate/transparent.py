@@ -11,12 +11,12 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from hedgerow.policies.model import Kind, Request, Verdict
-from hedgerow.proxy.gate.client_hello import ClientHello, FirstWords, hides_behind
-from hedgerow.proxy.gate.connection import Connection
-from hedgerow.proxy.gate.door import Door
+from hedgerow.policies.model import Request, RequestKind, Verdict
+from hedgerow.proxy.client_hello import ClientHello, ProtocolDetector, hides_server_name
+from hedgerow.proxy.gate.connection import GateConnection
+from hedgerow.proxy.gate.context import GateContext
 from hedgerow.proxy.gate.explicit import initiator
-from hedgerow.proxy.http_head import Authority, Head, HeadError, Target, parse_authority
+from hedgerow.proxy.http_head import Authority, HeadError, RequestHead, RequestTarget, parse_authority
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,14 +25,14 @@ _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h, and the same number in linux/ne
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75  # linux/in.h, linux/in6.h
 
 
-class TransparentConnection(Connection):
+class TransparentConnection(GateConnection):
     """Its states: a first byte, then a ClientHello or a head."""
 
-    __slots__ = ("_opening",)
+    __slots__ = ("_detector",)
 
-    def __init__(self, gate: Door) -> None:
+    def __init__(self, gate: GateContext) -> None:
         super().__init__(gate)
-        self._opening = FirstWords()
+        self._detector = ProtocolDetector()
         self._receive = self._read_first
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -50,7 +50,7 @@ class TransparentConnection(Connection):
         return original_destination(sock)
 
     def _read_first(self, data: bytes) -> None:
-        found = self._opening.feed(data)
+        found = self._detector.feed(data)
         if found is not None:
             is_tls, first = found
             self._receive = self._read_hello if is_tls else self._read_request
@@ -60,21 +60,21 @@ class TransparentConnection(Connection):
         self._first += data  # the inspector gets it as it is
         self._read_head(data)
 
-    def _take_hello(self, hello: ClientHello) -> None:
+    def _on_hello(self, hello: ClientHello) -> None:
         if hello.sni is not None:
             self._target = Authority(hello.sni, self._target.port)
         if not self._may_dial(self._target):
             self._gate.drop("destination")
-            self._deny()
+            self._refuse_tls()
             return
-        hides = hides_behind(hello)
+        hides = hides_server_name(hello)
         request = self._tunnel_request(self._target.host, hides_host=hides)
         self._choose_lane((request,), shows_page=not hides)
 
-    def _take_other(self) -> None:
+    def _on_non_tls(self) -> None:
         self.abort()
 
-    def _take_head(self, head: Head) -> None:
+    def _on_head(self, head: RequestHead) -> None:
         if head.method == "CONNECT" or not head.target.startswith("/"):
             raise HeadError(400, "a request to a web server names a path")
         if head.get("host"):
@@ -82,15 +82,15 @@ class TransparentConnection(Connection):
         if not self._may_reach(self._target):
             return
         request = Request(
-            device=self.device, kind=Kind.HTTP, host=self._target.host, port=self._target.port,
-            url=Target("http", self._target, head.target).url, method=head.method, resource=head.get("sec-fetch-dest"),
+            device=self.device, kind=RequestKind.HTTP, host=self._target.host, port=self._target.port,
+            url=RequestTarget("http", self._target, head.target).url, method=head.method, resource=head.get("sec-fetch-dest"),
             initiator=initiator(head),
         )  # fmt: skip
         if not self._is_refused(head, request):
             self._inspect(Verdict.ALLOW, lane="http")
 
 
-class PageConnection(TransparentConnection):
+class BlockPageConnection(TransparentConnection):
     """A connection to the address that our resolver gives for blocked names: its client believes that the blocked site is here.
 
     What it names is judged as ever. Blocked names get the page; one that has been opened since is fetched from where it really is.
@@ -139,7 +139,7 @@ def parse_sockaddr(data: bytes) -> Authority:
     return Authority(socket.inet_ntop(socket.AF_INET, data[4:8]), port)
 
 
-def allow_foreign_addresses(listener: socket.socket) -> bool:
+def enable_ip_transparent(listener: socket.socket) -> bool:
     """Let a listener take what TPROXY sends it; False without the right to (CAP_NET_ADMIN), and then only REDIRECT works."""
     level, option = (socket.IPPROTO_IPV6, _IPV6_TRANSPARENT) if listener.family == socket.AF_INET6 else (socket.SOL_IP, _IP_TRANSPARENT)
     try:

@@ -1,7 +1,7 @@
 """Relay bytes between a client and a server that were joined, without reading them.
 
 Memory is bounded by the transports' buffers: a side whose peer does not take the bytes is not read from. Each side may close its
-half alone. Every running tunnel is known to `Tunnels`, which can cut those that are no longer allowed.
+half alone. Every running tunnel is known to `TunnelRegistry`, which can cut those that are no longer allowed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hedgerow.policies.model import DeviceId, Request
 from hedgerow.policies.ruleset import Ruleset
 
 
-class End(asyncio.Protocol):
+class TunnelEnd(asyncio.Protocol):
     """One side of a tunnel: what its transport reads is written to the peer's transport."""
 
     __slots__ = ("closed", "count", "ended", "peer", "transport", "tunnel")
@@ -25,7 +25,7 @@ class End(asyncio.Protocol):
         self.ended = False
         self.closed = False
         self.transport: asyncio.Transport
-        self.peer: End
+        self.peer: TunnelEnd
 
     @classmethod
     def towards_server(cls, tunnel: Tunnel) -> Self:
@@ -68,13 +68,13 @@ class End(asyncio.Protocol):
             self.peer.transport.abort()
         self.tunnel.finish()
         if self.peer.closed:
-            self.tunnel.come_apart()
+            self.tunnel.unlink()
 
 
-class Owner(Protocol):
+class TunnelOwner(Protocol):
     """Whoever wants to know when a tunnel is over."""
 
-    def finished(self, tunnel: Tunnel) -> None: ...
+    def tunnel_finished(self, tunnel: Tunnel) -> None: ...
 
 
 class Tunnel:
@@ -98,9 +98,9 @@ class Tunnel:
     )
 
     def __init__(
-        self, owner: Owner, address: str, ruleset: Ruleset, requests: tuple[Request, ...], client: asyncio.Transport
+        self, owner: TunnelOwner, address: str, ruleset: Ruleset, requests: tuple[Request, ...], client: asyncio.Transport
     ) -> None:  # fmt: skip
-        self._owner: Owner | None = owner
+        self._owner: TunnelOwner | None = owner
         self._seen = -1
         self.idle_since = 0.0
         self.began = 0.0  # by the gate's clock
@@ -109,11 +109,11 @@ class Tunnel:
         self.requests = requests
         self.is_joined = False
         self.device = DeviceId("")
-        self.client = End(self)
+        self.client = TunnelEnd(self)
         self.client.transport = client
-        self.server: End
+        self.server: TunnelEnd
 
-    def join(self, server: End, first: bytes) -> None:
+    def join(self, server: TunnelEnd, first: bytes) -> None:
         """Take over the client's transport now that the server's stands; `first` is what was read from the client before."""
         self.server = self.client.peer = server
         self.is_joined = True
@@ -130,21 +130,21 @@ class Tunnel:
     def finish(self) -> None:
         owner, self._owner = self._owner, None
         if owner is not None:
-            owner.finished(self)
+            owner.tunnel_finished(self)
 
-    def come_apart(self) -> None:
+    def unlink(self) -> None:
         """Both ends are closed: let go of what refers to each other, so that all of it is freed now, and not by the collector of cycles."""
         for end in (self.client, self.server):
             del end.peer, end.tunnel
 
     def idle_for(self, now: float) -> float:
         """Seconds without a byte in either direction, as seen by calls of this method."""
-        if self.moved != self._seen:
-            self._seen, self.idle_since = self.moved, now
+        if self.bytes_moved != self._seen:
+            self._seen, self.idle_since = self.bytes_moved, now
         return now - self.idle_since
 
     @property
-    def moved(self) -> int:
+    def bytes_moved(self) -> int:
         """Bytes, in both directions together."""
         return self.client.count + self.server.count
 
@@ -153,7 +153,7 @@ class Tunnel:
         return self.client.ended or self.server.ended
 
 
-class Tunnels:
+class TunnelRegistry:
     """The running tunnels of one gate."""
 
     def __init__(self) -> None:

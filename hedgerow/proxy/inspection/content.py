@@ -9,13 +9,13 @@ from mitmproxy import http
 
 from hedgerow.policies.model import Decision, Reason, SafeSearch, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy.inspection.body_watch import file_kind, watch_of
-from hedgerow.proxy.inspection.engine.held_stream import REFUSAL, WATCH
-from hedgerow.proxy.pages.answer import Answer, Form, form_of
-from hedgerow.proxy.reading.codings import READABLE
-from hedgerow.proxy.reading.page_scan import PhraseBook
+from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
+from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_form
+from hedgerow.proxy.scanners.decoding import SUPPORTED_CODINGS
+from hedgerow.proxy.scanners.scanner import declared_file_kind, scanner_for
+from hedgerow.proxy.scanners.words import PhraseMatcher
 
-_SEEN = "hedgerow-help=seen"
+_HELP_SEEN = "hedgerow-help=seen"
 _BODILESS = frozenset({204, 304})
 
 
@@ -31,8 +31,8 @@ def prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
             for name, value in ruleset.content.tenants.fields_for(host.lower().rstrip(".")):
                 fields[name] = value
     codings = fields.get("accept-encoding", "")
-    if codings and (ruleset.content.files or (ruleset.content.page_limit and form(fields) in {Form.PAGE, Form.FRAME})):
-        readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in READABLE]
+    if codings and (ruleset.content.files or (ruleset.content.page_limit and form(fields) in {ResponseForm.PAGE, ResponseForm.FRAME})):
+        readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in SUPPORTED_CODINGS]
         fields["Accept-Encoding"] = ", ".join(readable) or "identity"
 
 
@@ -40,9 +40,9 @@ def watch(
     flow: http.HTTPFlow,
     url: str,
     ruleset: Ruleset,
-    book: PhraseBook,
-    refuse: Callable[[Decision], Answer],
-    weighed: Callable[[str], None],
+    phrases: PhraseMatcher,
+    refuse: Callable[[Decision], ProxyResponse],
+    on_page_scanned: Callable[[str], None],
 ) -> None:
     """Have the answer to a request for `url`, which was let through, watched where the policy says something about content."""
     rules, response = ruleset.content, flow.response
@@ -50,28 +50,28 @@ def watch(
         return
     fields = response.headers
     media, disposition = fields.get("content-type", ""), fields.get("content-disposition", "")
-    kind = file_kind(rules, url, media, disposition)
+    kind = declared_file_kind(rules, url, media, disposition)
     if kind is not None:
-        flow.metadata[REFUSAL] = refuse(Decision(Verdict.BLOCK, Reason.FILE, kind))
+        flow.metadata[REFUSAL_KEY] = refuse(Decision(Verdict.BLOCK, Reason.FILE, kind))
         return
     coding = fields.get("content-encoding", "")
-    found = watch_of(
-        rules, book, media, coding, refuse, weighed, is_document=is_document(flow.request.headers),
+    found = scanner_for(
+        rules, phrases, media, coding, refuse, on_page_scanned, is_document=is_document(flow.request.headers),
         is_saved="attachment" in disposition.lower(),
     )  # fmt: skip
     if found is not None:
-        flow.metadata[WATCH] = found
+        flow.metadata[SCANNER_KEY] = found
 
 
-def after_help(url: str) -> str:
+def url_after_help(url: str) -> str:
     """The address of the search once the help was seen."""
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(query=f"{parts.query}&{_SEEN}"))
+    return urlunsplit(parts._replace(query=f"{parts.query}&{_HELP_SEEN}"))
 
 
-def take_off_mark(flow: http.HTTPFlow) -> bool:
+def strip_help_mark(flow: http.HTTPFlow) -> bool:
     """Whether help was seen already; the mark that says so is taken off the request."""
-    path = flow.request.path.replace(f"&{_SEEN}", "")
+    path = flow.request.path.replace(f"&{_HELP_SEEN}", "")
     is_marked = path != flow.request.path
     if is_marked:
         flow.request.path = path
@@ -80,11 +80,13 @@ def take_off_mark(flow: http.HTTPFlow) -> bool:
 
 def is_document(fields: http.Headers) -> bool:
     """Whether a browser asks for what it will show by itself: it says so, or, an old one, that it takes HTML."""
-    return form(fields) in {Form.PAGE, Form.FRAME} and ("sec-fetch-dest" in fields or "text/html" in fields.get("accept", ""))
+    return form(fields) in {ResponseForm.PAGE, ResponseForm.FRAME} and (
+        "sec-fetch-dest" in fields or "text/html" in fields.get("accept", "")
+    )
 
 
-def form(fields: http.Headers) -> Form:
+def form(fields: http.Headers) -> ResponseForm:
     """In which form the one who asks with these fields can take an answer."""
-    return form_of(
+    return response_form(
         fields.get("sec-fetch-dest", ""), fields.get("accept", ""), fields.get("x-requested-with", ""), fields.get("sec-fetch-mode", "")
     )

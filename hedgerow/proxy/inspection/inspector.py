@@ -20,19 +20,17 @@ from mitmproxy import connection
 
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy import handover
-from hedgerow.proxy.authority import Authority
-from hedgerow.proxy.device_limit import DeviceLimit
-from hedgerow.proxy.gate.use import Use
-from hedgerow.proxy.inspection.engine import http_engine
-from hedgerow.proxy.inspection.exchange import Exchange
-from hedgerow.proxy.inspection.introduction import Introduction
-from hedgerow.proxy.inspection.judging import Inspection, Running
-from hedgerow.proxy.inspection.lines.leaves import LeafStore
-from hedgerow.proxy.inspection.lines.origins import Origins
-from hedgerow.proxy.inspection.office import Guest
-from hedgerow.proxy.judge import Counters, Judge
-from hedgerow.proxy.pass_through import Refusals
-from hedgerow.proxy.pass_ticket import read_introduction
+from hedgerow.proxy.certificate_authority import CertificateAuthority, LeafCertificates
+from hedgerow.proxy.connections import BusyTracker, DeviceConnectionLimit
+from hedgerow.proxy.handover import parse_handover_header
+from hedgerow.proxy.inspection.addon import ActiveRequest, InspectionAddon
+from hedgerow.proxy.inspection.connection import InspectedConnection
+from hedgerow.proxy.inspection.context import InspectorSession
+from hedgerow.proxy.inspection.engine import http_layer
+from hedgerow.proxy.inspection.handshake import ClientHandshake
+from hedgerow.proxy.inspection.origins import OriginPool
+from hedgerow.proxy.pass_through import CertificateRefusals
+from hedgerow.proxy.policy import Counters, ProxyPolicy
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +40,17 @@ IDLE_LIMIT = 1800.0
 LIFE_LIMIT = 24 * 3600.0
 """Seconds after which a connection is ended however busy it is, as tunnels are."""
 
-HELLO_LIMIT = 10.0
+HANDSHAKE_LIMIT = 10.0
 """Seconds from when a connection is taken over until its handshake is done, or its first words show that there will be none; and for a
 head that has begun."""
 
-RETIRED_FOR = 3600.0
+RETIRE_SECONDS = 3600.0
 """Seconds that an inspector whose successor serves gives to what is still open."""
 
 DEVICE_LIMIT = 512
 """Connections of one device that are inspected; of several inspectors each has its part."""
 
-_AT_ONCE = 16
+_MAX_PER_WAKEUP = 16
 """Connections that are taken over before others are looked after."""
 
 _SWEEP = 0.5
@@ -71,36 +69,36 @@ class Inspector:
 
     def __init__(
         self,
-        judge: Judge,
+        policy: ProxyPolicy,
         key: bytes,
-        authority: Authority,
+        authority: CertificateAuthority,
         *,
         upstream_ca: Path | None = None,
         clock: Callable[[], float] = time.time,
-        refusals: Refusals | None = None,
+        refusals: CertificateRefusals | None = None,
         device_limit: int = DEVICE_LIMIT,
-        hello_limit: float = HELLO_LIMIT,
+        hello_limit: float = HANDSHAKE_LIMIT,
         idle_limit: float = IDLE_LIMIT,
         life_limit: float = LIFE_LIMIT,
     ) -> None:
         self.counters = Counters()
         self.clock = clock
         self.key = key
-        self.leaves = LeafStore(authority)
-        self.inspection = Inspection(judge, key, self.counters, clock, self._close, refusals)
-        self.origins: Origins
+        self.leaf_certificates = LeafCertificates(authority)
+        self.inspection = InspectionAddon(policy, key, self.counters, clock, self._close, refusals)
+        self.origins: OriginPool
         self._upstream_ca = upstream_ca
-        self._guests: set[Guest] = set()
-        self._by_client: dict[str, Exchange] = {}
+        self._sessions: set[InspectorSession] = set()
+        self._by_client: dict[str, InspectedConnection] = {}
         self._hello_limit = hello_limit
         self._idle_limit = idle_limit
         self._life_limit = life_limit
-        self._by_device = DeviceLimit(device_limit)
+        self._by_device = DeviceConnectionLimit(device_limit)
         self._device_of: dict[str, DeviceId] = {}
-        self._use = Use[Exchange]()
-        self._arriving: set[asyncio.Task[None]] = set()
+        self._use = BusyTracker[InspectedConnection]()
+        self._connecting: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Event()
-        self._ebb = asyncio.Event()
+        self._drained = asyncio.Event()
         self._listener: socket.socket | None = None
 
     async def run(self, path: Path, ready: Callable[[], None] = lambda: None) -> None:
@@ -108,9 +106,9 @@ class Inspector:
 
         Raises InspectorError.
         """
-        http_engine.install(self.inspection.explain)
+        http_layer.install(self.inspection.explain)
         with _trust_file(self._upstream_ca) as trust:
-            self.origins = Origins(trust)
+            self.origins = OriginPool(trust)
             self._listen(path)
             sweeping = asyncio.create_task(self._sweep())
             try:
@@ -125,18 +123,18 @@ class Inspector:
         """End `run`; may be called from its loop only."""
         self._ending.set()
 
-    async def retire(self, limit: float = RETIRED_FOR) -> None:
+    async def retire(self, limit: float = RETIRE_SECONDS) -> None:
         """Take no new connection, and wait until the last one is over, at most `limit` seconds. Another serves on the path already."""
         await asyncio.sleep(_SWEEP)  # what was handed over before is taken
         self._stop_listening()
-        self._ebb.clear()
-        if self._guests:
+        self._drained.clear()
+        if self._sessions:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ebb.wait(), limit)
+                await asyncio.wait_for(self._drained.wait(), limit)
 
-    def swap(self, judge: Judge) -> None:
+    def swap(self, policy: ProxyPolicy) -> None:
         """A new snapshot holds from now on; running requests that it does not allow are cut."""
-        self.inspection.swap(judge)
+        self.inspection.swap(policy)
         self._cut(lambda _: True)
 
     # Taking over.
@@ -155,8 +153,8 @@ class Inspector:
             listener.close()
 
     def _take_over(self, listener: socket.socket) -> None:
-        for _ in range(_AT_ONCE):
-            found = handover.take_over(listener)
+        for _ in range(_MAX_PER_WAKEUP):
+            found = handover.receive_client(listener)
             if found is None:
                 return
             try:
@@ -166,52 +164,52 @@ class Inspector:
                 found[0].close()
 
     def _admit(self, client: socket.socket, message: bytes) -> None:
-        line, _, first = message.partition(b"\r\n")
-        who = read_introduction(self.key, line, self.clock())
-        found = self.inspection.judge.client_of(who.address) if who is not None else None
-        if who is None or found is None or (who.target is not None and not self.inspection.serves(who.target.port)):
+        stream, _, first = message.partition(b"\r\n")
+        header = parse_handover_header(self.key, stream, self.clock())
+        found = self.inspection.policy.find_client(header.address) if header is not None else None
+        if header is None or found is None or (header.target is not None and not self.inspection.serves(header.target.port)):
             return self._turn_away(client, "inspector")
         device = found[0].id
         if not self._by_device.enter(device):
             return self._turn_away(client, "device")
-        introduction = Introduction(self, who, first)
-        self._device_of[introduction.client.id] = device
-        self.inspection.admit(introduction.client, who.address)
-        arriving = asyncio.get_running_loop().create_task(self._connect(introduction, client))
-        self._arriving.add(arriving)
-        arriving.add_done_callback(self._arriving.discard)
+        handshake = ClientHandshake(self, header, first)
+        self._device_of[handshake.client.id] = device
+        self.inspection.admit(handshake.client, header.address)
+        arriving = asyncio.get_running_loop().create_task(self._connect(handshake, client))
+        self._connecting.add(arriving)
+        arriving.add_done_callback(self._connecting.discard)
         return None
 
     def _turn_away(self, client: socket.socket, cause: str) -> None:
         self.counters.add("hedgerow_proxy_dropped_total", cause)
         client.close()
 
-    async def _connect(self, introduction: Introduction, client: socket.socket) -> None:
+    async def _connect(self, handshake: ClientHandshake, client: socket.socket) -> None:
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: introduction.line, client)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: handshake.stream, client)
         except OSError:
             client.close()
-            self.left(introduction, introduction.client)
+            self.unregister(handshake, handshake.client)
 
     # What connections need of their inspector.
 
-    def entered(self, guest: Guest) -> None:
-        self._guests.add(guest)
-        if isinstance(guest, Exchange):
-            self._by_client[guest.client.id] = guest
+    def register(self, session: InspectorSession) -> None:
+        self._sessions.add(session)
+        if isinstance(session, InspectedConnection):
+            self._by_client[session.client.id] = session
 
-    def left(self, guest: Guest, client: connection.Client | None) -> None:
+    def unregister(self, session: InspectorSession, client: connection.Client | None) -> None:
         """The guest is gone, and with it `client`, unless another guest has taken it over."""
-        self._guests.discard(guest)
-        if not self._guests:
-            self._ebb.set()
+        self._sessions.discard(session)
+        if not self._sessions:
+            self._drained.set()
         if client is not None:
             self._by_client.pop(client.id, None)
             self.inspection.leave(client)
             self._release(client)
             lane = "inspect" if client.tls else "http"
-            self.counters.add("hedgerow_proxy_bytes_total", lane, "in", count=guest.line.taken)
-            self.counters.add("hedgerow_proxy_bytes_total", lane, "out", count=guest.line.sent)
+            self.counters.add("hedgerow_proxy_bytes_total", lane, "in", count=session.stream.bytes_received)
+            self.counters.add("hedgerow_proxy_bytes_total", lane, "out", count=session.stream.bytes_sent)
 
     def _release(self, client: connection.Client) -> None:
         device = self._device_of.pop(client.id, None)
@@ -224,38 +222,38 @@ class Inspector:
             exchange.abort()
 
     async def _end(self) -> None:
-        for guest in tuple(self._guests):
-            guest.abort()
+        for session in tuple(self._sessions):
+            session.abort()
         self.origins.close()
         deadline = time.monotonic() + _END_GRACE
-        while self._guests and time.monotonic() < deadline:  # noqa: ASYNC110  nothing tells
+        while self._sessions and time.monotonic() < deadline:  # noqa: ASYNC110  nothing tells
             await asyncio.sleep(0.01)  # lets the transports tell their lines
 
     # What happens by time.
 
-    def _cut(self, is_due: Callable[[Running], bool]) -> None:
-        count = self.inspection.judge_running(is_due)
+    def _cut(self, is_due: Callable[[ActiveRequest], bool]) -> None:
+        count = self.inspection.recheck_requests(is_due)
         if count:
             self.counters.add("hedgerow_proxy_cut_total", count=count)
 
     def _note_use(self, now: float) -> None:
         """Whose long answers keep a connection busy; each request was observed when it came."""
-        judge = self.inspection.judge
+        policy = self.inspection.policy
         for exchange in self._use.busy(tuple(self._by_client.values()), now):
             for running in [each for each in self.inspection.running.values() if each.client is exchange.client]:
-                judge.use(running.ruleset, running.requests[-1])
+                policy.use(running.ruleset, running.requests[-1])
 
-    def _end_the_slow(self, now: float) -> None:
+    def _enforce_deadlines(self, now: float) -> None:
         """Who does not say what he wants, who has said nothing for long, and whose time is over; `now` in the loop's time."""
-        for guest in tuple(self._guests):
-            if isinstance(guest, Exchange):
-                is_idle = guest.rests(now) > self._idle_limit or guest.head_takes(now) > self._hello_limit
-                is_over = is_idle or now - guest.began > self._life_limit
+        for session in tuple(self._sessions):
+            if isinstance(session, InspectedConnection):
+                is_idle = session.idle_seconds(now) > self._idle_limit or session.head_seconds(now) > self._hello_limit
+                is_over = is_idle or now - session.began > self._life_limit
             else:
-                is_over = guest.rests(now) > self._hello_limit
+                is_over = session.idle_seconds(now) > self._hello_limit
             if is_over:
                 self.counters.add("hedgerow_proxy_dropped_total", "timeout")
-                guest.abort()
+                session.abort()
 
     async def _sweep(self) -> None:
         while True:
@@ -265,8 +263,8 @@ class Inspector:
                 self._cut(lambda running: running.ruleset.until is not None and running.ruleset.until <= now)  # noqa: B023
                 self.origins.sweep()
                 self._note_use(now)
-                self.counters["hedgerow_proxy_open_tunnels",] = len(self._guests)
-                self._end_the_slow(asyncio.get_running_loop().time())
+                self.counters["hedgerow_proxy_open_tunnels",] = len(self._sessions)
+                self._enforce_deadlines(asyncio.get_running_loop().time())
             except Exception:
                 log.exception("the sweep of the inspector failed")
 

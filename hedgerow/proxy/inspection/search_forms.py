@@ -12,11 +12,11 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from mitmproxy import http
 
-from hedgerow.policies.content import name_of
+from hedgerow.policies.content import parameter_name
 from hedgerow.policies.model import Request, SafeSearch
-from hedgerow.policies.safe_search import Engine, Engines, apply_safe_search, is_search
-from hedgerow.proxy.asking import MAX_FORM
-from hedgerow.proxy.reading.codings import Unpacker
+from hedgerow.policies.safe_search import SearchEngine, SearchEngines, apply_safe_search, is_search
+from hedgerow.proxy.page_forms import MAX_FORM_BYTES
+from hedgerow.proxy.scanners.decoding import ContentDecoder
 
 MAX_JSON = 64 * 1024
 """Bytes of a search in JSON, unpacked or not, that are read: it holds much about the browser."""
@@ -33,9 +33,9 @@ def is_readable(flow: http.HTTPFlow, requests: Iterable[Request]) -> bool:
     length, coding = fields.get("content-length", ""), fields.get("content-encoding", "")
     if flow.request.method != "POST" or not length.isdigit() or "transfer-encoding" in fields:
         return False
-    engines = [engine for each in requests if (engine := Engines.load().engine_of(each.host)) is not None]
+    engines = [engine for each in requests if (engine := SearchEngines.load().engine_of(each.host)) is not None]
     if _media(flow) == _FORM:
-        return 0 < int(length) <= MAX_FORM and not coding and any(engine.words for engine in engines)
+        return 0 < int(length) <= MAX_FORM_BYTES and not coding and any(engine.words for engine in engines)
     is_search = _media(flow) == _JSON and flow.request.path.partition("?")[0] == _JSON_PATH
     return is_search and 0 < int(length) <= MAX_JSON and coding in {"", "gzip"} and any(engine.youtube for engine in engines)
 
@@ -52,7 +52,7 @@ def read(flow: http.HTTPFlow) -> str:
 
 
 def _form_of_json(content: bytes) -> str:
-    pieces = Unpacker("gzip" if content.startswith(b"\x1f\x8b") else "").feed(content)
+    pieces = ContentDecoder("gzip" if content.startswith(b"\x1f\x8b") else "").feed(content)
     text = b""
     while len(text) < MAX_JSON and (piece := next(pieces, None)) is not None:
         text += piece
@@ -60,30 +60,30 @@ def _form_of_json(content: bytes) -> str:
         query = json.loads(text[:MAX_JSON])["query"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""
-    return urlencode({Engines.load().by_id["youtube"].words: query}, errors="replace") if isinstance(query, str) else ""
+    return urlencode({SearchEngines.load().by_id["youtube"].words: query}, errors="replace") if isinstance(query, str) else ""
 
 
 def with_words(request: Request, form: str) -> Request:
     """The request with the form's search words in its URL, where it is judged by them."""
-    engine = Engines.load().engine_of(request.host)
+    engine = SearchEngines.load().engine_of(request.host)
     if engine is None or request.url is None:
         return request
-    words = (part for part in form.split("&") if name_of(part) == engine.words)
+    words = (part for part in form.split("&") if parameter_name(part) == engine.words)
     parts = urlsplit(request.url)
     query = "&".join(each for each in (parts.query, *(quote(part, _IN_QUERY, "latin-1") for part in words)) if each)
     return replace(request, url=urlunsplit(parts._replace(query=query)))
 
 
-def keep_safe(flow: http.HTTPFlow, engine: Engine, level: SafeSearch, url: str) -> None:
+def keep_safe(flow: http.HTTPFlow, engine: SearchEngine, level: SafeSearch, url: str) -> None:
     """Put the engine's parameters for this level into the form, where it is one."""
     if _media(flow) == _FORM:
         flow.request.content = kept_safe(engine, level, url, read(flow)).encode("latin-1")
 
 
-def kept_safe(engine: Engine, level: SafeSearch, url: str, form: str) -> str:
+def kept_safe(engine: SearchEngine, level: SafeSearch, url: str, form: str) -> str:
     """The form with the engine's parameters for this level in it.
 
-    >>> startpage = Engines.load().by_id["startpage"]
+    >>> startpage = SearchEngines.load().by_id["startpage"]
     >>> kept_safe(startpage, SafeSearch.STRICT, "https://www.startpage.com/sp/search", "query=cats&qadf=none")
     'query=cats&qadf=heavy'
     """
@@ -91,7 +91,7 @@ def kept_safe(engine: Engine, level: SafeSearch, url: str, form: str) -> str:
     return urlsplit(safe).query
 
 
-def is_hidden(flow: http.HTTPFlow, engine: Engine, url: str) -> bool:
+def is_hidden(flow: http.HTTPFlow, engine: SearchEngine, url: str) -> bool:
     """Whether this may be a search whose words and parameters cannot be read, of an engine that nothing else keeps safe."""
     has_body = flow.request.method not in _BODILESS and flow.request.headers.get("content-length") != "0"
     return has_body and bool(engine.words) and not engine.dns and not engine.youtube and is_search(engine, url)

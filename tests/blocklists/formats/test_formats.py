@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hedgerow.blocklists.formats import FORMATS, detect, format_named
 from hedgerow.blocklists.names import network_key
 from hedgerow.blocklists.patterns import compile_rule
-from hedgerow.blocklists.rules import Kind, Parsed
+from hedgerow.blocklists.rules import ParsedLines, PatternKind
 
 
-def parse(format_name: str, text: str) -> Parsed:
+def parse(format_name: str, text: str) -> ParsedLines:
     known = format_named(format_name)
     assert known is not None
     return known.parse(text.split("\n"), 1, "list")
@@ -321,6 +321,8 @@ def test_no_rule_that_is_let_in_matches_nearly_all_pages(text: str) -> None:
     """Held against other pages than those that the parsers look at."""
     for found in (parse("adblock", text), parse("adblock", f"/{text}/"), parse("regex", text), parse("expressions", text)):
         for rule in found.urls:
-            texts = {Kind.HOST_REGEX: HOSTS_OF_PAGES, Kind.EXPRESSION: [page.partition("://")[2] for page in PAGES]}.get(rule.kind, PAGES)
+            texts = {PatternKind.HOST_REGEX: HOSTS_OF_PAGES, PatternKind.EXPRESSION: [page.partition("://")[2] for page in PAGES]}.get(
+                rule.kind, PAGES
+            )
             matches = compile_rule(rule)
             assert rule.host or sum(bool(matches(each)) for each in texts) < 0.9 * len(texts), rule

@@ -15,13 +15,13 @@ from typing import Any
 
 from small_internet.whole import SmallInternet
 
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import Source
 from hedgerow.policies.model import Pause
 from hedgerow.policies.reading.load import load_policy
-from hedgerow.proxy.authority import ensure_authority
-from hedgerow.proxy.gate.server import Limits
-from hedgerow.proxy.pass_ticket import KEY_BYTES
+from hedgerow.proxy.certificate_authority import ensure_ca
+from hedgerow.proxy.gate.server import GateLimits
+from hedgerow.proxy.handover import KEY_BYTES
 from proxy_stand.workers import Told, World, run_gate, run_inspector
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -78,7 +78,7 @@ class Stand:
         self.gate = gate
         self.proxy = ("127.0.0.1", gate.port)
         self.ca = world.state / "ca.pem"
-        self.ca.write_bytes(ensure_authority(world.state / "ca").pem)
+        self.ca.write_bytes(ensure_ca(world.state / "ca").pem)
 
     def told(self) -> list[Told]:
         """All that was observed and asked since the last call."""
@@ -121,7 +121,7 @@ def proxy_stand(
     net: SmallInternet,
     policy: str,
     lists: Mapping[str, str] | None = None,
-    limits: Limits | None = None,
+    limits: GateLimits | None = None,
     *,
     tells: bool = True,
     patience: float | None = None,
@@ -136,14 +136,14 @@ def proxy_stand(
             sources.append(Source(f"our-{category}", category, path))
         compile_generation(sources, state / "generation")
         (state / "pass.key").write_bytes(secrets.token_bytes(KEY_BYTES))
-        ensure_authority(state / "ca")
+        ensure_ca(state / "ca")
         world = World(
             policy=_load(state, policy),
             generation=state / "generation",
             state=state,
             upstream=net.nameserver.upstream,
             upstream_ca=net.authority.root,
-            limits=limits or Limits(),
+            limits=limits or GateLimits(),
             tells=tells,
             patience=patience,
         )

@@ -13,22 +13,20 @@ from typing import Any
 import uvloop
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.dns.host_addresses import HostAddresses
+from hedgerow.dns.host_resolver import HostResolver
 from hedgerow.dns.resolver import Resolver
-from hedgerow.dns.upstreams.bootstrap import Bootstrap
-from hedgerow.dns.upstreams.channels import open_channel
-from hedgerow.dns.upstreams.inquiries import Upstreams
+from hedgerow.dns.upstreams.factory import BootstrapResolver, open_channel
+from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.upstream import parse_upstream
 from hedgerow.policies.decide import decide
 from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Policy, Request
 from hedgerow.policies.ruleset import Ruleset, Rulesets
-from hedgerow.proxy.authority import ensure_authority
-from hedgerow.proxy.gate.server import Gate, Limits
-from hedgerow.proxy.guard import Guard
-from hedgerow.proxy.judge import Judge
+from hedgerow.proxy.certificate_authority import ensure_ca
+from hedgerow.proxy.gate.server import Gate, GateLimits
+from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.pages.block_page import BlockPage
-from hedgerow.proxy.pass_through import PassThrough, Refusals
-from hedgerow.proxy.pass_ticket import load_key
+from hedgerow.proxy.pass_through import CertificateRefusals, PassThrough
+from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class World:
     upstream: str
     upstream_ca: Path
     pauses: tuple[Pause, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: GateLimits = field(default_factory=GateLimits)
     tells: bool = True
     patience: float | None = None  # seconds for which an answer may be held, where they are not the usual ones
 
@@ -65,15 +63,15 @@ class Builder:
 
     def __init__(self, world: World) -> None:
         self.told: list[Told] = []
-        channel = open_channel(parse_upstream(world.upstream), Bootstrap(Upstreams(())))
-        self.upstreams = Upstreams((channel,))
+        channel = open_channel(parse_upstream(world.upstream), BootstrapResolver(UpstreamPool(())))
+        self.upstreams = UpstreamPool((channel,))
         self.resolver = Resolver(self.upstreams, lambda *_: None)
 
-    def judge(self, world: World) -> Judge:
+    def proxy_policy(self, world: World) -> ProxyPolicy:
         catalogue = Catalogue.open(world.generation)
         rulesets = Rulesets(world.policy, (), world.pauses, catalogue)
 
-        def client_of(address: str) -> tuple[Device, Ruleset] | None:
+        def find_client(address: str) -> tuple[Device, Ruleset] | None:
             device = rulesets.device_at(address)
             return None if device is None else (device, rulesets.ruleset(device, time.time()))
 
@@ -83,20 +81,20 @@ class Builder:
         self.resolver.swap(judged)
         network = world.policy.network
         ages = {name: person.age for name, person in world.policy.people.items() if person.age is not None}
-        return Judge(
-            client_of=client_of,
+        return ProxyPolicy(
+            find_client=find_client,
             decide=judged,
-            resolve=HostAddresses(self.resolver).find,
+            resolve=HostResolver(self.resolver).find,
             observe=lambda device, _ruleset, request, decision: self._tell(world, Told(device.id, request, decision)),
             ask=lambda asked: self._tell(world, Told(asked.device, None, None, asked)),
-            guard=Guard(network.reachable, frozenset(network.ports)),
+            guard=DestinationGuard(network.reachable, frozenset(network.ports)),
             phrase_lists=world.policy.phrase_lists,
             page=BlockPage.load(network.country, network.timezone, ages),
         )
 
-    def gate_judge(self, world: World) -> Judge:
-        judge = Builder.judge(self, world)
-        return replace(judge, passed=PassThrough(world.state / "pass-through").passed)
+    def gate_judge(self, world: World) -> ProxyPolicy:
+        proxy_policy = Builder.proxy_policy(self, world)
+        return replace(proxy_policy, passed=PassThrough(world.state / "pass-through").passed)
 
     def _tell(self, world: World, told: Told) -> None:
         if world.tells:
@@ -109,9 +107,9 @@ def run_gate(pipe: Pipe, world: World) -> None:
 
 async def _run_gate(pipe: Pipe, world: World) -> None:
     builder = Builder(world)
-    key = load_key(world.state / "pass.key")
+    key = load_handover_key(world.state / "pass.key")
     gate = Gate(builder.gate_judge(world), [world.inspector_socket], key, world.limits)
-    builder.judge = builder.gate_judge  # type: ignore[method-assign]
+    builder.proxy_policy = builder.gate_judge  # type: ignore[method-assign]
     port = 0
     while not port:
         port = await gate.listen("127.0.0.1", 0)
@@ -122,7 +120,7 @@ async def _run_gate(pipe: Pipe, world: World) -> None:
             port = 0
     _settle()
     pipe.send(port)
-    await _obey(pipe, builder, gate)
+    await _execute(pipe, builder, gate)
     await gate.close()
     await builder.upstreams.close()
 
@@ -133,15 +131,15 @@ def run_inspector(pipe: Pipe, world: World) -> None:
 
 async def _run_inspector(pipe: Pipe, world: World) -> None:
     # mitmproxy is large and warns while it is imported: it is for this process alone.
-    from hedgerow.proxy.inspection.body_watch import BodyWatch
     from hedgerow.proxy.inspection.inspector import Inspector
+    from hedgerow.proxy.scanners.scanner import BodyScanner
 
-    BodyWatch.patience = world.patience or BodyWatch.patience
+    BodyScanner.max_hold_seconds = world.patience or BodyScanner.max_hold_seconds
     builder = Builder(world)
-    authority, key = ensure_authority(world.state / "ca"), load_key(world.state / "pass.key")
-    refusals = Refusals(world.state / "pass-through")
+    authority, key = ensure_ca(world.state / "ca"), load_handover_key(world.state / "pass.key")
+    refusals = CertificateRefusals(world.state / "pass-through")
     inspector = Inspector(
-        builder.judge(world), key, authority, upstream_ca=world.upstream_ca, refusals=refusals, device_limit=world.limits.device,
+        builder.proxy_policy(world), key, authority, upstream_ca=world.upstream_ca, refusals=refusals, device_limit=world.limits.device,
         hello_limit=world.limits.head, idle_limit=world.limits.idle, life_limit=world.limits.lifetime,
     )  # fmt: skip
 
@@ -150,7 +148,7 @@ async def _run_inspector(pipe: Pipe, world: World) -> None:
         pipe.send(0)
 
     running = asyncio.create_task(inspector.run(world.inspector_socket, ready))
-    await _obey(pipe, builder, inspector)
+    await _execute(pipe, builder, inspector)
     inspector.stop()
     await running
     await builder.upstreams.close()
@@ -162,13 +160,13 @@ def _settle() -> None:
     gc.freeze()
 
 
-async def _obey(pipe: Pipe, builder: Builder, worker: Any) -> None:
+async def _execute(pipe: Pipe, builder: Builder, worker: Any) -> None:
     """A World is swapped in, "counters" and what was "told" since the last time are sent back, None ends the worker."""
     loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
     loop.add_reader(pipe.fileno(), lambda: orders.put_nowait(_receive(pipe)))
     while (order := await orders.get()) is not None:
         if isinstance(order, World):
-            worker.swap(builder.judge(order))
+            worker.swap(builder.proxy_policy(order))
             pipe.send("swapped")
         elif order == "counters":
             pipe.send(dict(worker.counters))

@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 import yaml
 from dnslib import DNSRecord
 
-from hedgerow.app.snapshot import Snapshot, View
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.policies.decide import decide
-from hedgerow.policies.model import Device, Kind, Request, Verdict
+from hedgerow.policies.model import Device, Request, RequestKind, Verdict
 from small_internet.fast_time import WallClock
 from small_internet.running import Hedgerow, hedgerow_command, network_section, running_hedgerow
 from small_internet.whole import SmallInternet
@@ -114,14 +114,14 @@ def watch(example: Example, net: SmallInternet, directory: Path) -> Seen:
 
 def _look(example: Example, running: Hedgerow, net: SmallInternet, clock: WallClock) -> tuple[dict[Pair, bool], set[float]]:
     """What everybody can reach now, and the instants at which something may change."""
-    now, view = clock.now(), View(Snapshot.load(running.state))
+    now, view = clock.now(), LoadedSnapshot(Snapshot.load(running.state))
     expected: dict[Pair, bool] = {}
     changes: set[float] = set()
     for label, device in _devices(example, view):
         ruleset = view.rulesets.ruleset(device, now)
         changes |= {ruleset.until} if ruleset.until is not None else set()
         for site in example.sites:
-            requests = Request(device.id, Kind.DNS, site), Request(device.id, Kind.HTTP, site, 80, f"http://{site}/")
+            requests = Request(device.id, RequestKind.DNS, site), Request(device.id, RequestKind.HTTP, site, 80, f"http://{site}/")
             allows = {decide(ruleset, view.catalogue, request).verdict is not Verdict.BLOCK for request in requests}
             assert len(allows) == 1, "decide says the same for both points"
             expected[label, site] = allows.pop()
@@ -134,7 +134,7 @@ def _look(example: Example, running: Hedgerow, net: SmallInternet, clock: WallCl
     return expected, changes
 
 
-def _devices(example: Example, view: View) -> Iterator[tuple[str, Device]]:
+def _devices(example: Example, view: LoadedSnapshot) -> Iterator[tuple[str, Device]]:
     for label, address in example.devices.items():
         device = view.rulesets.device_at(_moved(address))
         assert device is not None, label

@@ -17,36 +17,44 @@ from argon2 import PasswordHasher
 from fastapi.routing import APIRoute
 from sqlalchemy import Engine
 
-from hedgerow.app.control.web_control import services_reach
-from hedgerow.app.snapshot import Snapshot, View
-from hedgerow.blocklists.compile import compile_generation
+from hedgerow.app.control.web import access_by_service
+from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
+from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.sources import starter_sources
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
-from hedgerow.dashboards.api.app import Parts, create_app, web_server
-from hedgerow.dashboards.api.codes import WrongCode
-from hedgerow.dashboards.api.control import Certificate, DeviceView, Explanation, HowLong, OwnNames, Reach, Status, Unfit
+from hedgerow.dashboards.api.codes import MadeVouchers, VoucherOrder, WrongCode
 from hedgerow.dashboards.api.local_door import listen_locally
-from hedgerow.dashboards.api.time_routes import BudgetRow
-from hedgerow.dashboards.api.vouchers import MadeVouchers, VoucherOrder
-from hedgerow.dashboards.kept_desk import KeptDesk
+from hedgerow.dashboards.api.time import BudgetRow
+from hedgerow.dashboards.app import AppDependencies, create_app, web_server
+from hedgerow.dashboards.control import (
+    Certificate,
+    DeviceView,
+    ExplanationView,
+    GrantDuration,
+    InvalidInput,
+    ServiceAccess,
+    Status,
+    WebNames,
+)
+from hedgerow.dashboards.data_export import DataExport
+from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.metrics import Metrics
-from hedgerow.dashboards.notices import Message, NoticeDesk
-from hedgerow.dashboards.policy_desk import PolicyDesk
+from hedgerow.dashboards.notices import NoticeDispatcher, OutgoingMessage
 from hedgerow.dashboards.reports import weekly_report
+from hedgerow.journal.access_store import GrantStore, Voucher, VoucherCount
 from hedgerow.journal.accounts import AccountStore
-from hedgerow.journal.changes import ChangeStore
-from hedgerow.journal.kept import KeptStore
-from hedgerow.journal.ledger import Ledger
+from hedgerow.journal.database import open_journal
 from hedgerow.journal.outbox import Outbox
-from hedgerow.journal.read import Reader
-from hedgerow.journal.record import Recorder
-from hedgerow.journal.store import open_journal
-from hedgerow.journal.vouchers import Voucher, VoucherCount
-from hedgerow.policies.model import Bonus, Decision, DeviceId, Grant, Kind, Pause, Policy, Reason, Sitting, Verdict
+from hedgerow.journal.personal_data import PersonalDataStore
+from hedgerow.journal.policy_history import PolicyHistory
+from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.recorder import Recorder
+from hedgerow.policies.expiry import UpcomingEnd
+from hedgerow.policies.host_facts import Services
+from hedgerow.policies.model import Decision, DeviceId, Grant, Pause, Policy, Reason, RequestKind, Session, Verdict
 from hedgerow.policies.reading.load import load_policy
-from hedgerow.policies.services import Services
-from hedgerow.policies.times.endings import Ending
+from hedgerow.policies.time_model import Bonus
 
 NOW = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
 TOKEN = "a-token-for-tests"
@@ -55,8 +63,8 @@ TOKEN = "a-token-for-tests"
 class Printed:
     """`VoucherControl` that makes codes which nobody types."""
 
-    async def make(self, order: VoucherOrder, giver: str) -> MadeVouchers:
-        voucher = Voucher(order.band, order.minutes, giver, NOW, NOW + order.valid_days * 86400)
+    async def make(self, order: VoucherOrder, actor: str) -> MadeVouchers:
+        voucher = Voucher(order.band, order.minutes, actor, NOW, NOW + order.valid_days * 86400)
         return MadeVouchers(tuple(f"ABCD-{number:04}" for number in range(order.count)), voucher)
 
     async def open(self) -> tuple[VoucherCount, ...]:
@@ -77,26 +85,26 @@ def _starter_lists() -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
-def view_of(policy: Policy) -> View:
+def view_of(policy: Policy) -> LoadedSnapshot:
     """What a worker has of a policy and the starter lists."""
-    return View(Snapshot(1, NOW, policy, Path(_starter_lists().name) / "generation"))
+    return LoadedSnapshot(Snapshot(1, NOW, policy, Path(_starter_lists().name) / "generation"))
 
 
 @dataclass
 class LedgerControl:
     """`Control` over a ledger: what it changes is really in the journal; devices and status are what the test says."""
 
-    ledger: Ledger
+    ledger: GrantStore
     state: Status
     policy_path: Path
     devices: dict[str, DeviceView] = field(default_factory=dict)
-    view: View | None = None
+    view: LoadedSnapshot | None = None
 
     def status(self) -> Status:
         return self.state
 
-    def names(self) -> OwnNames:
-        return OwnNames(frozenset({"pages.home.example"}), "pages.home.example")
+    def names(self) -> WebNames:
+        return WebNames(frozenset({"pages.home.example"}), "pages.home.example")
 
     def policy(self) -> Policy:
         return load_policy(self.policy_path if self.policy_path.exists() else None)
@@ -111,55 +119,55 @@ class LedgerControl:
     def proxy_config(self, address: str) -> tuple[str, bytes]:
         return "application/x-ns-proxy-autoconfig", f"PROXY {address}:3128".encode()
 
-    def reach(self, person: str) -> dict[str, Reach]:
+    def service_access(self, person: str) -> dict[str, ServiceAccess]:
         """As the running Hedgerow has it: one view for as long as the policy stays as it is."""
         policy = self.policy()
         if person not in policy.people:
-            raise Unfit("There is nobody of that name.")
+            raise InvalidInput("There is nobody of that name.")
         if self.view is None or self.view.policy != policy:
             self.view = view_of(policy)
-        return services_reach(self.view, policy.people[person], Services.load())
+        return access_by_service(self.view, policy.people[person], Services.load())
 
     def device_at(self, address: str) -> DeviceView | None:
         return self.devices.get(address)
 
-    async def approve(self, request_id: int, how_long: HowLong, giver: str) -> Grant:
+    async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant:
         request = await asyncio.to_thread(self.ledger.request, request_id)
-        ends = None if how_long is HowLong.GOOD else NOW + 3600
-        grant = Grant(secrets.token_hex(4), request.host, giver, NOW, ends, request.device)
+        ends = None if how_long is GrantDuration.GOOD else NOW + 3600
+        grant = Grant(secrets.token_hex(4), request.host, actor, NOW, ends, request.device)
         await asyncio.to_thread(self.ledger.approve, request_id, grant)
         return grant
 
-    async def deny(self, request_id: int, giver: str) -> None:
-        await asyncio.to_thread(self.ledger.deny, request_id, giver)
+    async def deny(self, request_id: int, actor: str) -> None:
+        await asyncio.to_thread(self.ledger.deny, request_id, actor)
 
     async def give(
-        self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
+        self, subject: str, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
     ) -> Grant:  # fmt: skip
-        grant = Grant(secrets.token_hex(4), subject, giver, NOW, ends, DeviceId(device) if device else None, person, note)
+        grant = Grant(secrets.token_hex(4), subject, actor, NOW, ends, DeviceId(device) if device else None, person, note)
         await asyncio.to_thread(self.ledger.give, grant)
         return grant
 
-    async def revoke(self, grant_id: str, giver: str) -> None:
-        await asyncio.to_thread(self.ledger.revoke, grant_id, giver)
+    async def revoke(self, grant_id: str, actor: str) -> None:
+        await asyncio.to_thread(self.ledger.revoke, grant_id, actor)
 
-    async def pause(self, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
+    async def pause(self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
         if person == "nobody":
-            raise Unfit("there is no person nobody")
-        return await asyncio.to_thread(self.ledger.pause, giver, device=DeviceId(device) if device else None, person=person, ends=ends)
+            raise InvalidInput("there is no person nobody")
+        return await asyncio.to_thread(self.ledger.pause, actor, device=DeviceId(device) if device else None, person=person, ends=ends)
 
-    async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
-        await asyncio.to_thread(self.ledger.resume, giver, device=DeviceId(device) if device else None, person=person)
+    async def resume(self, actor: str, *, device: str | None = None, person: str | None = None) -> None:
+        await asyncio.to_thread(self.ledger.resume, actor, device=DeviceId(device) if device else None, person=person)
 
     async def accept_list(self, name: str) -> None:
         held = [each for each in self.state.lists if each.held and each.source == name]
         if not held:
-            raise Unfit("No newer copy of '%(name)s' is being held back.", name=name)
+            raise InvalidInput("No newer copy of '%(name)s' is being held back.", name=name)
         self.state = replace(self.state, lists=tuple(replace(each, held=False) if each in held else each for each in self.state.lists))
 
-    async def explain(self, device: str, target: str, at: float | None = None) -> tuple[Explanation, ...]:
+    async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
         decision = Decision(Verdict.BLOCK, Reason.CATEGORY, "gambling")
-        return (Explanation(DeviceId(device), "mia", "child-8-12", at or NOW, Kind.DNS, target, None, decision),)
+        return (ExplanationView(DeviceId(device), "mia", "child-8-12", at or NOW, RequestKind.DNS, target, None, decision),)
 
 
 @dataclass
@@ -168,42 +176,44 @@ class CountedTime:
 
     rows: tuple[BudgetRow, ...] = ()
     given: list[tuple[str, str, int, str]] = field(default_factory=list)
-    ending: tuple[Ending, ...] = ()
+    ending: tuple[UpcomingEnd, ...] = ()
     accepted: list[str] = field(default_factory=list)
     since: dict[str, float] = field(default_factory=dict)
-    seated: dict[str, Sitting] = field(default_factory=dict)
+    seated: dict[str, Session] = field(default_factory=dict)
 
     def budgets(self) -> tuple[BudgetRow, ...]:
         return self.rows
 
-    def endings(self, device: str) -> tuple[Ending, ...]:
+    def endings(self, device: str) -> tuple[UpcomingEnd, ...]:
         return tuple(each for each in self.ending if each.whose == device)
 
-    def sittings(self) -> tuple[Sitting, ...]:
+    def sessions(self) -> tuple[Session, ...]:
         return tuple(self.seated.values())
 
     async def accept(self, sitting_id: str) -> None:
         self.accepted.append(sitting_id)
 
-    def seat_since(self, device: str) -> float:
+    def session_start(self, device: str) -> float:
         return self.since.get(device, 0.0)
 
-    async def give_time(self, name: str, subject: str, minutes: int, giver: str) -> Bonus:
+    async def add_minutes(self, name: str, subject: str, minutes: int, actor: str) -> Bonus:
         if name not in {row.whose for row in self.rows}:
-            raise Unfit(f"{name} has no budget.")
-        self.given.append((name, subject, minutes, giver))
-        return Bonus("b", f"person:{name}", subject, minutes, giver, NOW)
+            raise InvalidInput(f"{name} has no budget.")
+        self.given.append((name, subject, minutes, actor))
+        return Bonus("b", f"person:{name}", subject, minutes, actor, NOW)
 
-    async def sit(self, device: str, giver: str, *, person: str | None, band: str | None, minutes: float | None, name: str) -> Sitting:
+    async def start_session(
+        self, device: str, actor: str, *, person: str | None, band: str | None, minutes: float | None, name: str
+    ) -> Session:
         if not device.startswith("seat"):
-            raise Unfit("%(device)s is not a seat: choose which of its people is signing in.", device=device)
+            raise InvalidInput("%(device)s is not a seat: choose which of its people is signing in.", device=device)
         ends = NOW + minutes * 60 if minutes else None
-        self.seated[device] = Sitting("s", DeviceId(device), giver, NOW, ends, person, f"seat-{band}", name)
+        self.seated[device] = Session("s", DeviceId(device), actor, NOW, ends, person, f"seat-{band}", name)
         return self.seated[device]
 
-    async def stand_up(self, device: str, minutes: float | None) -> None:
+    async def end_session(self, device: str, minutes: float | None) -> None:
         if device not in self.seated:
-            raise Unfit("The session at that seat has no end time.")
+            raise InvalidInput("The session at that seat has no end time.")
         if minutes is None:
             del self.seated[device]
         else:
@@ -215,9 +225,9 @@ class Post:
     """The services that notices go to: they take everything, or have the problem that the test gives them."""
 
     problem: str = ""
-    sent: list[Message] = field(default_factory=list)
+    sent: list[OutgoingMessage] = field(default_factory=list)
 
-    async def send(self, message: Message) -> str:
+    async def send(self, message: OutgoingMessage) -> str:
         if not self.problem:
             self.sent.append(message)
         return self.problem
@@ -230,7 +240,7 @@ class Web:
     port: int
     engine: Engine
     recorder: Recorder
-    ledger: Ledger
+    ledger: GrantStore
     control: LedgerControl
     metrics: Metrics
     accounts: Accounts
@@ -256,20 +266,22 @@ def running_web(
     The policy file is `hedgerow.yaml` in `state`; it need not be there.
     """
     engine = open_journal(state / "journal.sqlite")
-    ledger, policy_path = Ledger(engine, clock=clock), state / "hedgerow.yaml"
+    ledger, policy_path = GrantStore(engine, clock=clock), state / "hedgerow.yaml"
     control = LedgerControl(ledger, Status("0.1.0", clock() - 7200, "Europe/Lisbon"), policy_path)
     metrics = Metrics(strict=True)
     accounts = Accounts(AccountStore(engine), clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
-    desk = PolicyDesk(policy_path, ChangeStore(engine), _nothing_to_do, clock)
+    editor = PolicyEditor(policy_path, PolicyHistory(engine), _nothing_to_do, clock)
     recorder = Recorder(engine, clock=clock)
-    kept = KeptDesk(KeptStore(engine, clock=clock), recorder, control.policy, clock)
+    kept = DataExport(PersonalDataStore(engine, clock=clock), recorder, control.policy, clock)
     counted = CountedTime()
-    reader, post = Reader(engine), Post()
-    notices = NoticeDesk(
+    reader, post = JournalReader(engine), Post()
+    notices = NoticeDispatcher(
         Outbox(engine, clock=clock), AddressBook(state / "notices"), control.policy, post.send,
         lambda said: weekly_report(reader, control.policy(), clock(), said), clock=clock,
     )  # fmt: skip
-    app = create_app(Parts(reader, control, metrics, accounts, desk, kept, token, counted, vouchers=Printed(), notices=notices), clock)
+    app = create_app(
+        AppDependencies(reader, control, metrics, accounts, editor, kept, token, counted, vouchers=Printed(), notices=notices), clock
+    )
     routes = frozenset((method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods)
     if warm:
         app.state.warm()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from hedgerow.blocklists.rules import Problem
-from hedgerow.dashboards.api.control import DeviceView, ListHealth, WorkerHealth
-from hedgerow.dashboards.api.time_routes import BudgetRow
+from hedgerow.dashboards.api.time import BudgetRow
+from hedgerow.dashboards.control import DeviceView, ListHealth, WorkerHealth
 from hedgerow.journal.messages import DeviceSeen
-from hedgerow.policies.lifelines import Lifelines
-from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Kind, Observation, Reason, Sitting, Verdict
+from hedgerow.policies.host_facts import Lifelines
+from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
 from web_server import NOW, Web
 
 POLICY = """\
@@ -73,8 +73,8 @@ def fill(web: Web) -> None:
         device, person, profile = ((MIA, "mia", "child-8-12"), (TOM, "tom", "teen-13-15"))[step % 2]
         at = NOW - 120 - step * 700 - (step % 7) * 40
         host, reason, what, rule = _HOSTS[step % len(_HOSTS)]
-        kind = Kind.DNS if step % 3 else Kind.HTTP
-        url = "" if kind is Kind.DNS else f"https://{host}/page/{step}"
+        kind = RequestKind.DNS if step % 3 else RequestKind.HTTP
+        url = "" if kind is RequestKind.DNS else f"https://{host}/page/{step}"
         web.recorder.add([Observation(at, device, person, profile, kind, Verdict.BLOCK, reason, what, host, url, rule, count=1 + step % 5)])
         web.recorder.add(
             [Observation(at - 30, device, person, profile, kind, Verdict.ALLOW, Reason.DEFAULT, "", "www.school.example", "", count=9)]
@@ -94,8 +94,8 @@ def fill(web: Web) -> None:
         BudgetRow("tom", "games", 45, 45, 0, NOW + 10000),
     )
     web.time.seated = {
-        "seat-1": Sitting("s1", DeviceId("seat-1"), "Ana", NOW - 3000, NOW + 240, profile="seat-child"),
-        "seat-3": Sitting("s3", DeviceId("seat-3"), "Ana", NOW - 600, NOW + 4000, profile="seat-adult"),
+        "seat-1": Session("s1", DeviceId("seat-1"), "Ana", NOW - 3000, NOW + 240, profile="seat-child"),
+        "seat-3": Session("s3", DeviceId("seat-3"), "Ana", NOW - 600, NOW + 4000, profile="seat-adult"),
     }
     web.change_status(
         lists=(

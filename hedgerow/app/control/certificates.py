@@ -1,0 +1,147 @@
+"""The certificates under which the pages are served over TLS: one of our own CA, and for the policy's `server_name` its files."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography import x509
+
+from hedgerow.app.files import write_atomically
+from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
+from hedgerow.blocklists.names import parse_host
+from hedgerow.network.own_addresses import own_addresses
+from hedgerow.policies.network import CertificateFiles, NetworkSettings
+from hedgerow.proxy.certificate_authority import SERVER_VALIDITY, CertificateAuthorityError, issue_server_certificate, load_ca
+
+log = logging.getLogger("hedgerow.web")
+
+_RENEW_AFTER_S = SERVER_VALIDITY.total_seconds() / 2
+
+
+def web_host_names(network: NetworkSettings) -> tuple[str, ...]:
+    """The names by which the pages may be reached beside addresses: the machine's, alone and under `.local`, and the policy's."""
+    name = (parse_host(socket.gethostname()) or "localhost").partition(".")[0]
+    said = [network.server_name] if network.server_name is not None else []
+    return tuple(dict.fromkeys(["localhost", name, f"{name}.local", *said]))
+
+
+class WebCertificates:
+    """Called for every connection: the context in force, None where there is no certificate to show.
+
+    Another CA, another name or address of the machine, or half of its time is over: another certificate. Whoever asks for the policy's
+    `server_name` is shown its files, which are read again when they were renewed; by all other names our own CA is to be seen, so that a
+    device learns whether it trusts that.
+    """
+
+    def __init__(self, settings: Settings, network: Callable[[], NetworkSettings]) -> None:
+        self._settings, self._network = settings, network
+        self._issued: tuple[object, float] | None = None
+        self._context: ssl.SSLContext | None = None
+        self._files: tuple[object, ssl.SSLContext] | None = None
+        self._refused: object = None
+        self.expires: dict[str, float] = {}
+
+    def __call__(self) -> ssl.SSLContext | None:
+        try:
+            web, folder = self._settings.web, self._settings.authority
+            addresses = sorted(own_addresses()) if web.host in WILDCARD_HOSTS else [web.host]
+            names = web_host_names(self._network())
+            reason = (addresses, names, max(path.stat().st_mtime_ns for path in folder.iterdir()))
+            if self._issued is None or self._issued[0] != reason or time.time() - self._issued[1] > _RENEW_AFTER_S:
+                self._context = self._issue(names, addresses)
+                self._issued = (reason, time.time())
+        except (OSError, ValueError, CertificateAuthorityError) as error:
+            log.error("There is no new certificate for the pages, the last one stays: %s", error)
+        return self._context
+
+    def _issue(self, names: tuple[str, ...], addresses: list[str]) -> ssl.SSLContext:
+        pem = issue_server_certificate(load_ca(self._settings.authority), names, addresses)
+        path = self._settings.run / "web.pem"
+        write_atomically(path, pem)  # for the owner alone; Python reads certificates from files only
+        context = _context(path, path)
+        path.unlink()
+        context.sni_callback = self._choose
+        self.expires["pages"] = _not_after(pem)
+        return context
+
+    def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
+        network = self._network()
+        if network.certificate is not None and name is not None and name.lower() == network.server_name:
+            chosen = self._of_files(network.certificate)
+            if chosen is not None:
+                connection.context = chosen
+
+    def _of_files(self, files: CertificateFiles) -> ssl.SSLContext | None:
+        """The files' context. Ones that can't be used, such as a chain whose key is still to be written, leave the last one in force."""
+        chain, key = Path(files.chain), Path(files.key)
+        try:
+            reason = (chain, key, chain.stat().st_mtime_ns, key.stat().st_mtime_ns)
+            if reason != self._refused and (self._files is None or self._files[0] != reason):
+                self._refused = reason
+                self._files = (reason, _context(chain, key))
+                self.expires["files"] = _not_after(chain.read_bytes())
+                self._refused = None
+        except (OSError, ValueError) as error:
+            log.error("The policy's certificate can't be used for the pages: %s", error)
+        return self._files[1] if self._files is not None else None
+
+
+def _context(chain: Path, key: Path) -> ssl.SSLContext:
+    """Raises OSError, of which ssl.SSLError is one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(chain, key, "")  # or else OpenSSL asks at the terminal for an encrypted key's password
+    return context
+
+
+def _not_after(pem: bytes) -> float:
+    """When the first certificate of a PEM text ends. Raises ValueError."""
+    return x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc.timestamp()
+
+
+_dns_log = logging.getLogger("hedgerow.encrypted")
+
+DNS_CHECK_INTERVAL_S = 2.0
+_DNS_RENEW_AFTER_S = SERVER_VALIDITY.total_seconds() / 2
+
+
+class DnsCertificateIssuer:
+    """Kept in `settings.dns_certificate` where encrypted DNS is served and the policy names no files of its own."""
+
+    def __init__(self, settings: Settings, network: Callable[[], NetworkSettings]) -> None:
+        self._settings, self._network = settings, network
+        self._places = [place for place in (settings.dot, settings.doh, settings.doq) if place is not None]
+        self._issued: tuple[object, float] | None = None
+
+    def issue_if_due(self) -> None:
+        """Another name, another address, another CA, or half of its time is over: another certificate. Says so where there can be none."""
+        network = self._network()
+        if not self._places or network.certificate is not None:
+            return
+        try:
+            name, addresses = network.server_name, sorted({each for place in self._places for each in _endpoint_addresses(place)})
+            reason = (name, addresses, max(path.stat().st_mtime_ns for path in self._settings.authority.iterdir()))
+            if self._issued is not None and self._issued[0] == reason and time.time() - self._issued[1] < _DNS_RENEW_AFTER_S:
+                return
+            pem = issue_server_certificate(load_ca(self._settings.authority), [name, f"*.{name}"] if name else [], addresses)
+            write_atomically(self._settings.dns_certificate, pem)
+            self._issued = (reason, time.time())
+        except (OSError, CertificateAuthorityError) as error:
+            _dns_log.error("There is no new certificate for encrypted DNS, the last one stays: %s", error)
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(DNS_CHECK_INTERVAL_S)
+            self.issue_if_due()
+
+
+def _endpoint_addresses(endpoint: Endpoint) -> list[str]:
+    if endpoint.host not in WILDCARD_HOSTS:
+        return [endpoint.host]
+    return own_addresses()

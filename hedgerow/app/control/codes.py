@@ -1,0 +1,213 @@
+"""Codes over the phone, as control makes them and takes them in.
+
+A guess has no chance: a code fits at one device or at one person's, holds for minutes, and each device may try a few times only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+
+from hedgerow.app.control.publisher import SnapshotPublisher
+from hedgerow.app.control.time import TimeService
+from hedgerow.app.control.web import WebControl
+from hedgerow.dashboards.api.codes import CodeOrder, MadeCode, MadeVouchers, VoucherOrder, WrongCode
+from hedgerow.dashboards.control import GrantDuration, InvalidInput
+from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry, Voucher, VoucherCount, VoucherStore
+from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.policies.explain import find_device
+from hedgerow.policies.model import CodeEntered, Device, DeviceId, Grant, Session
+from hedgerow.proxy.page_forms import AttemptLimiter
+
+CODE_DIGITS = 6
+MAX_CODE_ATTEMPTS, CODE_ATTEMPT_WINDOW_S = 5, 900.0
+_DURATION_TEXT = {"hour": "an hour", "today": "today", "good": "good"}
+
+
+class CodeService:
+    """Implements `dashboards.api.codes.CodeControl` over what is in force."""
+
+    def __init__(self, publisher: SnapshotPublisher, web: WebControl, times: TimeService, recorder: Recorder, store: CodeStore) -> None:
+        self._publisher, self._web, self._times, self._recorder, self._store = publisher, web, times, recorder, store
+        self._tries = AttemptLimiter(MAX_CODE_ATTEMPTS, CODE_ATTEMPT_WINDOW_S)
+
+    async def make(self, order: CodeOrder, giver: str) -> MadeCode:
+        now = time.time()
+        ends = now + order.valid_minutes * 60
+        device, person, subject, how_long = order.device, order.person, order.subject, order.how_long
+        if order.request is not None:
+            request = await asyncio.to_thread(self._publisher.ledger.request, order.request)
+            if request.state != "open":
+                raise NoSuchEntry(f"there is no open request {order.request}")
+            device, person, subject, minutes = request.device, None, request.host, 0
+        else:
+            minutes = order.minutes or 0
+            self._check(device, person, subject, minutes)
+        code = AccessCode(
+            secrets.token_hex(6), giver, now, ends, device, person, subject, "" if minutes else how_long.value, minutes, order.request
+        )
+        digits = await self._fresh_digits()
+        await asyncio.to_thread(self._store.add, code, digits)
+        return MadeCode(digits, code)
+
+    def prune(self) -> None:
+        self._store.prune()
+
+    async def open(self) -> tuple[AccessCode, ...]:
+        return await asyncio.to_thread(self._store.open)
+
+    async def withdraw(self, code_id: str) -> None:
+        await asyncio.to_thread(self._store.use, code_id)
+
+    async def redeem(self, device_id: str, typed: str) -> AccessCode:
+        """Takes a code that was typed at a device. Raises `WrongCode`, with a sentence for who typed it."""
+        view = self._publisher.view
+        device = find_device(view.rulesets, device_id) if view is not None else None
+        if device is None:
+            raise WrongCode("This device is not part of this network.")
+        now = time.time()
+        if not self._tries.allows(device.id, now):
+            raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
+        digits = re.sub(r"[\s.-]", "", typed)
+        fitting = [code for code in await asyncio.to_thread(self._store.match, digits) if self._fits(code, device, now)]
+        try:
+            if not fitting:
+                raise NoSuchEntry
+            await asyncio.to_thread(self._store.use, fitting[0].id)
+            await self._give(fitting[0], now)
+        except (NoSuchEntry, InvalidInput):
+            self._record_event(now, device, "a wrong code was typed")
+            raise WrongCode("This code is not valid here: it may be for another device, already used or expired.") from None
+        self._record_event(now, device, f"a code by {fitting[0].giver} was used: {describe_code(fitting[0])}")
+        return fitting[0]
+
+    async def take(self, typed: CodeEntered) -> None:
+        """As `redeem`, for a code that was typed on a block page, which watches what comes of it."""
+        try:
+            await self.redeem(typed.device, typed.digits)
+        except WrongCode:
+            return
+
+    def _check(self, device: str | None, person: str | None, subject: str, minutes: int) -> None:
+        if (device is None) == (person is None):
+            raise InvalidInput("Choose the person or device that the code is for.")
+        self._web.check_target(device, person)
+        if minutes:
+            self._times.check_bonus(person or device or "", subject)
+        elif subject:
+            self._web.check_subject(subject)
+        else:
+            raise InvalidInput("Choose what the code opens, or how many minutes it adds.")
+
+    def _fits(self, code: AccessCode, device: Device, now: float) -> bool:
+        if code.device is not None:
+            return code.device == device.id
+        view = self._publisher.view
+        users = view.rulesets.effective_users_of(device, now) if view is not None else ()
+        return len(users) == 1 and users[0].name == code.person
+
+    async def _give(self, code: AccessCode, now: float) -> None:
+        if code.minutes:
+            await self._times.add_minutes(code.person or code.device or "", code.subject, code.minutes, code.giver)
+            return
+        ends = self._web.within_session(code.device, self._web.end_of(now, GrantDuration(code.how_long)))
+        device = DeviceId(code.device) if code.device else None
+        subject = self._web.check_subject(code.subject)
+        grant = Grant(secrets.token_hex(6), subject, code.giver, now, ends, device, code.person, "by a code")
+        if code.request_id is not None:
+            await asyncio.to_thread(self._publisher.ledger.approve, code.request_id, grant)
+        else:
+            await asyncio.to_thread(self._publisher.ledger.give, grant)
+        await self._publisher.publish()
+
+    async def _fresh_digits(self) -> str:
+        while True:
+            digits = f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}}"
+            if not await asyncio.to_thread(self._store.match, digits):
+                return digits
+
+    def _record_event(self, now: float, device: Device, detail: str) -> None:
+        self._recorder.add([SystemEvent(now, "code", device.person or device.id, detail)])
+
+
+def describe_code(code: AccessCode) -> str:
+    """What a code gives, in words.
+
+    >>> (describe_code(AccessCode("c", "ana", 0.0, 900.0, person="mia", minutes=15)),
+    ... describe_code(AccessCode("c", "ana", 0.0, 900.0, subject="roblox", how_long="hour")))
+    ('15 minutes more', 'roblox is open for an hour')
+    """
+    if code.minutes:
+        return f"{code.minutes} minutes more{f' of {code.subject}' if code.subject else ''}"
+    return f"{code.subject} is open for {_DURATION_TEXT[code.how_long]}"
+
+
+VOUCHER_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
+"""Those that nobody takes for another on paper."""
+
+VOUCHER_LENGTH = 8
+MAX_VOUCHER_ATTEMPTS, VOUCHER_ATTEMPT_WINDOW_S = 5, 900.0
+VOUCHER_ACTOR = "a voucher"
+
+
+class VoucherService:
+    """Implements `dashboards.api.vouchers.VoucherControl`."""
+
+    def __init__(self, publisher: SnapshotPublisher, running_time: TimeService, recorder: Recorder, store: VoucherStore) -> None:
+        self._publisher, self._time, self._recorder, self._store = publisher, running_time, recorder, store
+        self._tries = AttemptLimiter(MAX_VOUCHER_ATTEMPTS, VOUCHER_ATTEMPT_WINDOW_S)
+
+    async def make(self, order: VoucherOrder, actor: str) -> MadeVouchers:
+        now = time.time()
+        voucher = Voucher(order.band, order.minutes, actor, now, now + order.valid_days * 86400)
+        codes = {"".join(secrets.choice(VOUCHER_ALPHABET) for _ in range(VOUCHER_LENGTH)) for _ in range(order.count)}
+        await asyncio.to_thread(self._store.add, voucher, codes)
+        half = VOUCHER_LENGTH // 2
+        return MadeVouchers(tuple(f"{code[:half]}-{code[half:]}" for code in sorted(codes)), voucher)
+
+    async def open(self) -> tuple[VoucherCount, ...]:
+        return await asyncio.to_thread(self._store.open)
+
+    async def withdraw(self) -> int:
+        return await asyncio.to_thread(self._store.withdraw)
+
+    def prune(self) -> None:
+        self._store.prune()
+
+    async def redeem(self, device_id: str, typed: str) -> None:
+        device, now = self._publisher.policy.devices.get(device_id), time.time()
+        if device is None or not device.is_seat:
+            raise WrongCode("Vouchers are for café seats, and this device is not one.")
+        since = await asyncio.to_thread(self._time.session_start, device.id)  # what one guest tried is not held against the next
+        if not self._tries.allows(DeviceId(f"{device.id} {since}"), now):
+            raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
+        code = re.sub(r"[\W_]", "", typed).upper()
+        voucher = await asyncio.to_thread(self._store.find, code)
+        here = next((each for each in self._time.sessions() if each.device == device.id), None)
+        if voucher is not None and here is not None:
+            _check_same_guest(voucher, here)
+        if voucher is None or not await asyncio.to_thread(self._store.use, code):
+            raise WrongCode("This voucher is not valid: it may be mistyped, already used or expired.")
+        await self._open(device, voucher, here, now)
+        self._recorder.add([SystemEvent(now, "voucher", device.id, f"{voucher.minutes} minutes for {_BAND_TEXT[voucher.band]}")])
+
+    async def _open(self, device: Device, voucher: Voucher, here: Session | None, now: float) -> None:
+        """Begins a session, or lets the guest's own go on."""
+        running = self._time
+        if here is None or here.ends is None:
+            await running.start_session(device.id, VOUCHER_ACTOR, person=None, band=voucher.band, minutes=voucher.minutes, name="")
+        else:
+            await running.end_session(device.id, max(0.0, here.ends - now) / 60 + voucher.minutes)
+
+
+_BAND_TEXT = {"child": "a child", "adult": "an adult"}
+
+
+def _check_same_guest(voucher: Voucher, here: Session) -> None:
+    """A voucher lets a session go on that is of its own kind; it never makes another of it."""
+    if here.ends is None:
+        raise WrongCode("The session at this seat has no end time, so it does not need a voucher.")
+    if here.profile != f"seat-{voucher.band}":
+        raise WrongCode("This voucher is for another kind of session: end this one at the counter first.")

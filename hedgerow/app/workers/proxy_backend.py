@@ -1,0 +1,101 @@
+"""What gate and inspector workers have in common: a judge for each snapshot, and a resolver of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
+from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.app.workers.upstreams import UpstreamFactory, UpstreamMetrics, answer_policy
+from hedgerow.app.workers.worker import Worker
+from hedgerow.dns.host_resolver import HostLookup, HostResolver
+from hedgerow.dns.resolver import Resolver
+from hedgerow.network.own_addresses import OwnAddresses, lan_address, own_addresses
+from hedgerow.policies.model import Decision, Device, DeviceId, Request
+from hedgerow.policies.network import NetworkSettings
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.pages.block_page import BlockPage
+from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
+from hedgerow.proxy.sign_in import USER_PREFIX, SignInRules
+
+CLOSE_GRACE_S = 5.0
+
+
+def portal_url(network: NetworkSettings, settings: Settings) -> str:
+    """The own page of whoever asks, as devices of the network reach it; empty where none of our addresses is among theirs."""
+    host: str | None = settings.web.host
+    if host in WILDCARD_HOSTS:
+        host = lan_address(own_addresses(), network.lan)
+    return f"http://{Endpoint(host, settings.web.port)}/device" if host is not None else ""
+
+
+class ProxyBackend:
+    """What gate and inspector both need of a `Worker`: a judge for each snapshot, and a resolver."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._metrics = UpstreamMetrics()
+        self._own = OwnAddresses()
+        self._factory = UpstreamFactory(worker.settings, worker.view.policy, self._metrics)
+        self.upstreams = self._factory.open()
+        around, cache_octets = answer_policy(worker.view, worker.decide), worker.settings.footprint.cache_octets
+        self._resolver = Resolver(self.upstreams, worker.decide, answer_policy=around, cache_octets=cache_octets)
+        self._addresses = HostResolver(self._resolver)
+        self._retired: set[asyncio.Task[None]] = set()
+
+    def proxy_policy(self, view: LoadedSnapshot) -> ProxyPolicy:
+        """All that a snapshot tells the proxy."""
+        network = view.policy.network
+        guard = DestinationGuard(network.reachable, frozenset(network.ports), network.house, self._own)
+        ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
+        conduct = view.policy.conduct.text if view.policy.conduct else ""
+        page = BlockPage.load(network.country, network.timezone, ages, conduct, portal_url(network, self._worker.settings))
+        worker, phrases = self._worker, view.policy.phrase_lists
+        passwords = {user: each.proxy_password for each in view.policy.devices.values() if each.proxy_password for user in each.proxy_users}
+        sign_in = SignInRules(network.proxy_sign_in, passwords)
+        return ProxyPolicy(
+            *(
+                self.find_client,
+                worker.decide,
+                self.resolve,
+                self.observe,
+                worker.ask,
+                guard,
+                page,
+                worker.use,
+                worker.type_code,
+                worker.accept,
+            ),
+            sign_in=sign_in,
+            phrase_lists=phrases,
+        )
+
+    def find_client(self, address: str) -> tuple[Device, Ruleset] | None:
+        """By address, or by the name under which somebody signed in to the proxy."""
+        return (
+            self._worker.client_of_user(address.removeprefix(USER_PREFIX))
+            if address.startswith(USER_PREFIX)
+            else self._worker.client(address)
+        )
+
+    async def resolve(self, ruleset: Ruleset, device: DeviceId, host: str, *, url_is_allowed: bool = False) -> HostLookup:
+        """The addresses that DNS would give this device, so that both points agree."""
+        return await self._addresses.find(ruleset, device, host, url_is_allowed=url_is_allowed)
+
+    def observe(self, _device: Device, ruleset: Ruleset, request: Request, decision: Decision) -> None:
+        self._worker.observe(ruleset, request, decision)
+
+    def swap(self, view: LoadedSnapshot) -> ProxyPolicy:
+        """The judge of a new snapshot, with fresh upstreams where it names others."""
+        fresh = self._factory.open_if_changed(view.policy)
+        self._resolver.swap(self._worker.decide, fresh, answer_policy(view, self._worker.decide))
+        if fresh is not None:
+            task = asyncio.get_running_loop().create_task(self.upstreams.close(CLOSE_GRACE_S))
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+            self.upstreams = fresh
+        return self.proxy_policy(view)
+
+    def counters(self, own: Mapping[tuple[str, ...], float]) -> Mapping[tuple[str, ...], float]:
+        return {**own, **self._metrics.counters}

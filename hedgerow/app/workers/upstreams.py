@@ -1,0 +1,150 @@
+"""The upstreams of a worker: the policy's, or the system's where it names none, and how long they take."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+from hedgerow.app.settings import Settings
+from hedgerow.app.snapshot import LoadedSnapshot
+from hedgerow.dns.answer_policy import AnswerPolicy, Decide
+from hedgerow.dns.ddr import DesignatedResolver
+from hedgerow.dns.metrics import Histogram
+from hedgerow.dns.upstreams.factory import open_upstream_pool
+from hedgerow.dns.upstreams.pool import AttemptObserver, UpstreamPool
+from hedgerow.dns.upstreams.trust import TrustStore
+from hedgerow.network.own_addresses import own_addresses
+from hedgerow.policies.model import Policy
+from hedgerow.policies.network import DnssecMode, LocalRecord, NetworkSettings
+from hedgerow.policies.ruleset import can_block_or_rewrite, has_address_rules
+
+log = logging.getLogger("hedgerow.resolvers")
+
+# The second is where systemd-resolved keeps the servers behind its own stub, should the stub have been pointed at us.
+RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+
+ERRORS_METRIC = "hedgerow_dns_upstream_errors_total"
+SECONDS_METRIC = "hedgerow_dns_upstream_seconds"
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Bounds of the histogram, as `dashboards.metrics` declares them."""
+
+
+class UpstreamMetrics:
+    """Counts what became of each attempt, as series of cumulative counters. Its labels are the upstreams of policies."""
+
+    def __init__(self) -> None:
+        self._errors: dict[tuple[str, ...], float] = {}
+        self._seconds: dict[str, Histogram] = {}
+
+    def count(self, name: str, outcome: str, seconds: float) -> None:
+        """Told of each attempt by `UpstreamPool`."""
+        if outcome == "answered":
+            if name not in self._seconds:
+                self._seconds[name] = Histogram(SECONDS_METRIC, (name,), SECONDS_BUCKETS)
+            self._seconds[name].observe(seconds)
+        else:
+            key = (ERRORS_METRIC, name, outcome)
+            self._errors[key] = self._errors.get(key, 0.0) + 1
+
+    @property
+    def counters(self) -> dict[tuple[str, ...], float]:
+        found = dict(self._errors)
+        for histogram in self._seconds.values():
+            found |= histogram.counters()
+        return found
+
+
+def answer_policy(view: LoadedSnapshot, decide: Decide, settings: Settings | None = None) -> AnswerPolicy:
+    """What a snapshot says about resolving, for a worker's resolver."""
+    policy = view.policy
+    own = own_record(policy.network, settings) if settings is not None else None
+    found = AnswerPolicy.of(policy.network, decide, can_block_or_rewrite, has_address_rules, own)
+    ddr = _ddr_of(policy, settings) if settings is not None else None
+    return replace(found, lists_addresses=view.catalogue.has_addresses, ddr=ddr)
+
+
+def own_record(network: NetworkSettings, settings: Settings) -> LocalRecord | None:
+    """Where our own server name leads to in this network, unless the policy says it: to the addresses on which encrypted DNS is served."""
+    name, resolver = network.server_name, network.resolver
+    places = [place for place in (settings.dot, settings.doh, settings.doq) if place is not None]
+    if name is None or not places or any(record.host == name for record in resolver.records):
+        return None
+    if any(name == zone.zone or name.endswith(f".{zone.zone}") for zone in resolver.forward):
+        return None
+    everywhere = any(ip_address(place.host).is_unspecified for place in places)
+    addresses = [text for text in own_addresses() if _is_in_lan(text, network)] if everywhere else [place.host for place in places]
+    return LocalRecord(name, tuple(dict.fromkeys(addresses))) if addresses else None
+
+
+def _is_in_lan(text: str, network: NetworkSettings) -> bool:
+    address = ip_address(text)
+    return not address.is_loopback and any(address in lan for lan in network.lan)
+
+
+def _ddr_of(policy: Policy, settings: Settings) -> DesignatedResolver | None:
+    ports = {kind: place.port for kind in ("dot", "doh", "doq") if (place := getattr(settings, kind)) is not None}
+    name = policy.network.server_name
+    return DesignatedResolver(name, **ports) if name is not None and ports else None
+
+
+class UpstreamFactory:
+    """Opens upstreams, and opens others when a new policy names others, or the system does: at boot it may have had none yet."""
+
+    def __init__(self, settings: Settings, policy: Policy, metrics: UpstreamMetrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._network = policy.network
+        self._system = ""
+
+    def open(self) -> UpstreamPool:
+        """Raises nothing: the policy's names were checked when it was loaded. Nothing is connected yet."""
+        self._system = system_resolv_conf()
+        upstreams = open_policy_upstreams(self._network, self._settings, self._metrics.count)
+        if not upstreams.names:
+            log.error("There is no upstream to ask: name some in the policy file, such as network: {upstream: [9.9.9.9]}.")
+        return upstreams
+
+    def open_if_changed(self, policy: Policy) -> UpstreamPool | None:
+        same = _upstream_settings(policy.network) == _upstream_settings(self._network) and system_resolv_conf() == self._system
+        self._network = policy.network
+        return None if same else self.open()
+
+
+def open_policy_upstreams(
+    network: NetworkSettings, settings: Settings, count: AttemptObserver | None = None, only: str | None = None
+) -> UpstreamPool:
+    """The upstreams of a policy, or one of them, found and trusted as all of them are. Nothing is connected yet."""
+    resolver = network.resolver
+    places = (settings.dns, settings.dot, settings.doh, settings.doq)
+    return open_upstream_pool(
+        network.upstream,
+        resolv_conf=system_resolv_conf(),
+        own=[(endpoint.host, endpoint.port) for place in places if place is not None for endpoint in place.every_family()],
+        count=count,
+        trust=TrustStore(settings.upstream_ca),
+        strategy=resolver.strategy,
+        secure_only=resolver.dnssec is DnssecMode.VALIDATE,
+        forward=resolver.forward,
+        records=resolver.records,
+        only=only,
+        subnet=resolver.client_subnet,
+    )
+
+
+def _upstream_settings(network: NetworkSettings) -> tuple[object, ...]:
+    """What a policy says about upstreams."""
+    resolver = network.resolver
+    return network.upstream, resolver.strategy, resolver.dnssec, resolver.forward, resolver.records, resolver.client_subnet
+
+
+def system_resolv_conf() -> str:
+    """The text of all resolv.confs there are; they change when the machine joins a network."""
+    texts = []
+    for path in RESOLV_CONFS:
+        try:
+            texts.append(path.read_text(encoding="ascii", errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(texts)

@@ -1,0 +1,224 @@
+"""Many sources into one generation: a directory that is written beside its place and renamed into it.
+
+The memory it takes does not grow with the lists: each source is parsed in stretches into sorted runs on disk (`intake`), and
+the runs are merged range by range into tries (`merge`, `layers`). What a source was parsed to is kept (`parsed`), so that
+only a source that changed is parsed again, and where little changed the tries of the generation before are used again.
+A crash at any moment leaves nothing at the place of the generation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.blocklists.generation import (
+    ALL_CATEGORIES,
+    DNS_RULES,
+    FORMAT_VERSION,
+    HOST_PATTERNS,
+    REPORT,
+    TEXTS,
+    URL_RULES,
+    EntryKind,
+    GenerationMeta,
+    SourceMeta,
+    matches_checksums,
+    read_meta,
+    write_checksums,
+    write_meta,
+)
+from hedgerow.blocklists.host_index import IndexInput, KeyCounts, ReusePlan, plan_reuse, write_change, write_host_index
+from hedgerow.blocklists.list_parser import ParseCache, ParsedSource, engine_digest, flush_folder, link_or_copy, read_rules
+from hedgerow.blocklists.rule_modifiers import parse_modifiers
+from hedgerow.blocklists.rules import Problem
+from hedgerow.blocklists.sources import Source, essential_source
+from hedgerow.blocklists.url_index import GroupedRules, SourceRule, group_rules, write_url_index
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """`names` are counted as written; `unique` are distinct blocked names that no other source has; problems and what was
+    ignored on purpose are counted by kind."""
+
+    name: str
+    category: str
+    format: str
+    lines: int
+    names: int
+    unique: int
+    url_rules: int
+    problems: dict[str, int]
+    ignored: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CompileReport:
+    """`domains` are the distinct names that the lists block; `keys` are what the index holds, after names that are covered were
+    folded away; `skipped` counts problems; `index_bytes` is the size of the tries and the set numbers."""
+
+    version: str
+    domains: int
+    keys: int
+    url_rules: int
+    skipped: int
+    index_bytes: int
+    problems: tuple[Problem, ...]
+    sources: tuple[SourceReport, ...]
+
+
+def compile_generation(
+    sources: Sequence[Source],
+    out: Path,
+    progress: Callable[[str], None] | None = None,
+    parsed: Path | None = None,
+    before: Path | None = None,
+) -> CompileReport:
+    """Compiles `sources` into the directory `out`, which must not exist yet.
+
+    A source that cannot be used is a problem of the report, and the rest is compiled. `progress` is told each source's name.
+    `parsed` is a folder in which parsed lists are kept from one compile to the next, `before` a generation whose tries are
+    used again where that saves work; both may be absent or damaged, and change nothing but the time it takes.
+    Raises OSError where the disk fails and FileExistsError where `out` exists; nothing is left behind then.
+    """
+    if out.exists():
+        raise FileExistsError(f"{out} exists")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        report = _build(sources, building, ParseCache(parsed or building / "work"), before, progress or (lambda _name: None))
+        building.chmod(0o755)
+        building.rename(out)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return report
+
+
+def _build(
+    sources: Sequence[Source], building: Path, lists: ParseCache, before: Path | None, progress: Callable[[str], None]
+) -> CompileReport:
+    (building / TEXTS).mkdir()
+    metas, parsed_sources = [], []
+    for index, source in enumerate((*_with_unique_names(sources), essential_source())):
+        progress(source.name)
+        name, parsed_source = lists.parse_source(source)
+        text = f"{TEXTS}/{index:04}.txt"
+        if name:
+            link_or_copy(lists.text_of(name), building / text)
+        metas.append(SourceMeta(source.name, source.category, parsed_source.format, text, name))
+        parsed_sources.append(parsed_source)
+    progress("")
+    categories = [meta.category for meta in metas]
+    rules = group_rules(_without_downloaded_rewrites(_url_rules(metas, lists), sources, parsed_sources), categories)
+    _write_rules(rules, building)
+    content = IndexInput(parsed_sources, categories, rules.badfilters)
+    plan = _plan(metas, content, before)
+    layers, totals = write_change(plan, content, building) if plan else write_host_index(content, building)
+    shutil.rmtree(building / "work", ignore_errors=True)
+    version = _version([(meta.name, meta.category, meta.parsed) for meta in metas])
+    meta = GenerationMeta(version, _category_names(sources), tuple(metas), layers, rules.badfilters)
+    write_meta(building, meta)
+    report = _report(meta, parsed_sources, totals, sum(path.stat().st_size for path in building.glob("layer-*/*")))
+    (building / REPORT).write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1), encoding="utf-8")
+    write_checksums(building, leave_out=[TEXTS])  # what is blocked does not hang on those; they only tell the line
+    for folder in (building / TEXTS, building / URL_RULES, building / DNS_RULES, *building.glob("layer-*")):
+        flush_folder(folder)
+    flush_folder(building)
+    return report
+
+
+def _write_rules(rules: GroupedRules, building: Path) -> None:
+    write_url_index(rules.urls, building / URL_RULES)
+    write_url_index(rules.askers, building / DNS_RULES)
+    rows = [(source, rule.line, rule.exception, rule.pattern, rule.text, rule.file) for source, rule in rules.names]
+    (building / HOST_PATTERNS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+
+
+def _plan(metas: Sequence[SourceMeta], content: IndexInput, before: Path | None) -> ReusePlan | None:
+    with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        return plan_reuse(metas, content, before, read_meta(before)) if before and matches_checksums(before) else None
+    return None
+
+
+def _with_unique_names(sources: Sequence[Source]) -> Iterator[Source]:
+    """A name must lead to one list when somebody asks why, so a name that comes again gets a number."""
+    seen = Counter[str]()
+    for source in sources:
+        seen[source.name] += 1
+        yield source if seen[source.name] == 1 else replace(source, name=f"{source.name} ({seen[source.name]})")
+
+
+def _version(contents: Sequence[tuple[str, str, str]]) -> str:
+    return hashlib.sha256(repr((FORMAT_VERSION, engine_digest(), contents, builtin_categories())).encode()).hexdigest()[:16]
+
+
+def _category_names(sources: Sequence[Source]) -> tuple[str, ...]:
+    """The taxonomy's order, so that bits mostly stay the same; then what only the sources name."""
+    known = [category.name for category in builtin_categories()]
+    return (*known, *sorted({source.category for source in sources}.difference(known)))
+
+
+def _url_rules(metas: Sequence[SourceMeta], lists: ParseCache) -> Iterator[SourceRule]:
+    for index, meta in enumerate(metas):
+        for rule in read_rules(lists.folder / meta.parsed) if meta.parsed else ():
+            yield index, rule
+
+
+def _without_downloaded_rewrites(
+    rules: Iterable[SourceRule], sources: Sequence[Source], parsed_sources: Sequence[ParsedSource]
+) -> Iterator[SourceRule]:
+    """Only a list of the owner's may say where names lead: one that is downloaded could lead people to any address."""
+    for index, rule in rules:
+        if not (rule.options and parse_modifiers(rule.options).rewrite and index < len(sources) and sources[index].url):
+            yield index, rule
+            continue
+        message = "modifier not honoured: $dnsrewrite to another address, in a list that is downloaded"
+        parsed_sources[index].report([Problem(sources[index].name, rule.line, None, message, rule.text[:200], rule.file)])
+        parsed_sources[index].url_rules -= 1
+
+
+def _report(meta: GenerationMeta, parsed_sources: Sequence[ParsedSource], totals: KeyCounts, index_bytes: int) -> CompileReport:
+    domains, unique = 0, Counter[int]()
+    for entries, count in totals.items():
+        owners = [entry // len(EntryKind) for entry in entries if entry % len(EntryKind) == EntryKind.BLOCK]
+        domains += count if owners else 0
+        if len(owners) == 1:
+            unique[owners[0]] += count
+    pairs = enumerate(zip(meta.sources, parsed_sources, strict=True))
+    reports = tuple(
+        _report_source(source, parsed_source, unique[index])
+        for index, (source, parsed_source) in pairs
+        if source.category != ALL_CATEGORIES
+    )
+    return CompileReport(
+        version=meta.version,
+        domains=domains,
+        keys=sum(layer.keys for layer in meta.layers),
+        url_rules=sum(report.url_rules for report in reports),
+        skipped=sum(sum(report.problems.values()) for report in reports),
+        index_bytes=index_bytes,
+        problems=tuple(problem for parsed_source in parsed_sources for problem in parsed_source.problems),
+        sources=reports,
+    )
+
+
+def _report_source(source: SourceMeta, parsed_source: ParsedSource, unique: int) -> SourceReport:
+    return SourceReport(
+        name=source.name,
+        category=source.category,
+        format=parsed_source.format,
+        lines=parsed_source.lines,
+        names=parsed_source.names,
+        unique=unique,
+        url_rules=parsed_source.url_rules,
+        problems=dict(parsed_source.problem_counts.most_common()),
+        ignored=dict(parsed_source.ignored),
+    )

@@ -1,0 +1,343 @@
+"""Merging sorted runs of keys into shards: ranges of keys that are small enough to build one trie at a time."""
+
+from __future__ import annotations
+
+import bisect
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import marisa_trie
+
+from hedgerow.blocklists.generation import SETS_FILE, BadfilterOrder, EntryKind, GenerationMeta, HostIndexMeta, ShardMeta, SourceMeta
+from hedgerow.blocklists.list_parser import ParsedSource, link_or_copy
+
+BLOCK_BYTES = 1 << 15
+"""Read of a run at a time. What is read too far waits for the next range, in each of what may be a hundred runs."""
+SAMPLE_BYTES = 12_000
+"""The distance at which keys of a run are sampled, to choose the borders of the ranges."""
+KEY_BYTES = 20
+"""The length of a usual key, for guessing how many a run holds."""
+
+
+def two_labels(key: str) -> str:
+    """The first two labels of a key: borders are cut to it, so that a host and its parents fall into one range.
+
+    >>> two_labels("com.example.www.")
+    'com.example.'
+    """
+    first = key.find(".")
+    second = key.find(".", first + 1)
+    return key[: second + 1] if second > 0 else key[: first + 1]
+
+
+class KeyRun:
+    """A run on disk, read by range. Ranges must be asked for in ascending order."""
+
+    def __init__(self, path: Path, entry: int) -> None:
+        self.entry = entry
+        self.size = path.stat().st_size
+        self._file = path.open("rb")
+        self._rest: list[str] = []
+
+    def sample(self) -> list[str]:
+        """Keys at even distances, without reading the whole run."""
+        keys = []
+        for place in range(0, self.size, SAMPLE_BYTES):
+            self._file.seek(place)
+            if place:
+                self._file.readline()
+            if line := self._file.readline():
+                keys.append(line.decode("ascii").rstrip("\n"))
+        self._file.seek(0)
+        return keys
+
+    def take_until(self, border: str | None) -> list[str]:
+        """The keys not yet taken that are below `border`, or all."""
+        keys = self._rest
+        while border is None or not keys or keys[-1] < border:
+            block = self._file.read(BLOCK_BYTES) + self._file.readline()
+            if not block:
+                break
+            keys += block.decode("ascii").split("\n")[:-1]
+        cut = len(keys) if border is None else bisect.bisect_left(keys, border)
+        self._rest = keys[cut:]
+        del keys[cut:]
+        return keys
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def choose_borders(runs: Sequence[KeyRun], keys_a_shard: int) -> list[str]:
+    """Ascending borders between ranges of about `keys_a_shard` keys each; none when one range is enough."""
+    samples = sorted(key for run in runs for key in run.sample())
+    total = sum(run.size for run in runs) // KEY_BYTES
+    shards = max(1, -(-total // keys_a_shard))
+    step = max(1, len(samples) // shards)
+    return sorted({two_labels(key) for key in samples[step::step]} - {two_labels(samples[0])}) if shards > 1 else []
+
+
+class SetTable:
+    """Sets of entries and their numbers. Number 0 is the empty set."""
+
+    def __init__(self) -> None:
+        self.sets: list[tuple[int, ...]] = [()]
+        self._numbers: dict[tuple[int, ...], int] = {(): 0}
+
+    def number(self, entries: tuple[int, ...]) -> int:
+        number = self._numbers.setdefault(entries, len(self.sets))
+        if number == len(self.sets):
+            self.sets.append(entries)
+        return number
+
+    def adding(self, entry: int) -> dict[int, int]:
+        """A mapping from each set's number to the number of that set with `entry` added, made as it is used."""
+        return _Adding(self, entry)
+
+
+class _Adding(dict[int, int]):
+    def __init__(self, table: SetTable, entry: int) -> None:
+        super().__init__()
+        self._table, self._entry = table, entry
+
+    def __missing__(self, number: int) -> int:
+        entries = self._table.sets[number]
+        self[number] = grown = self._table.number(tuple(sorted({*entries, self._entry})))
+        return grown
+
+
+def merge_range(runs: Sequence[KeyRun], border: str | None, table: SetTable) -> dict[str, int]:
+    """All keys below `border` that were not yet taken, each with the number of the set of entries that name it."""
+    merged: dict[str, int] = {}
+    for run in runs:
+        adding = table.adding(run.entry)
+        keys = run.take_until(border)
+        if not merged:
+            merged = dict.fromkeys(keys, adding[0])
+        else:
+            get = merged.get
+            for key in keys:
+                merged[key] = adding[get(key, 0)]
+    return merged
+
+
+def apply_badfilters(merged: dict[str, int], table: SetTable, orders: Iterable[BadfilterOrder], categories: Sequence[str]) -> None:
+    """Takes out of `merged` what lists order to take back; `categories` gives each source's."""
+    for order in orders:
+        number = merged.get(order.key, 0)
+        entries = table.sets[number]
+        left = tuple(entry for entry in entries if not _is_meant(order, entry, entries, categories))
+        if left:
+            merged[order.key] = table.number(left)
+        elif number:
+            del merged[order.key]
+
+
+def _is_meant(order: BadfilterOrder, entry: int, entries: tuple[int, ...], categories: Sequence[str]) -> bool:
+    index, part = divmod(entry, len(EntryKind))
+    if categories[index] != order.category:
+        return False
+    if order.exception:
+        return part == EntryKind.EXCEPT
+    is_important = len(EntryKind) * index + EntryKind.IMPORTANT in entries
+    return part in (EntryKind.BLOCK, EntryKind.IMPORTANT) and is_important == order.important
+
+
+def fold_covered(merged: dict[str, int], table: SetTable) -> Iterator[tuple[str, int]]:
+    """The keys in order, without those whose set adds nothing to the sets of the keys that cover them."""
+    covering: list[tuple[str, frozenset[int]]] = []
+    known: dict[int, frozenset[int]] = {}
+    for key in sorted(merged):
+        while covering and not key.startswith(covering[-1][0]):
+            covering.pop()
+        number = merged[key]
+        entries = known.get(number)
+        if entries is None:
+            entries = known[number] = frozenset(table.sets[number])
+        if covering:
+            above = covering[-1][1]
+            if entries <= above:
+                continue
+            entries |= above
+        covering.append((key, entries))
+        yield key, number
+
+
+KEYS_PER_SHARD = 100_000
+"""Fewer would take less memory to compile and a larger index."""
+NUM_TRIES = 5  # more nested tries are smaller and slower; beyond five nothing is gained
+
+WORTH_KEEPING = 50_000
+"""Fewer keys than this are compiled in the time that it takes to think about it."""
+LARGEST_CHANGE = 0.25
+"""Of the keys of layer-0: beyond it, look-ups in two layers cost more than one compile."""
+
+KeyCounts = Counter[tuple[int, ...]]
+"""How many distinct keys there are of each set."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInput:
+    """What goes into layers: what was taken in from each source, its category, and what lists take back."""
+
+    parsed_sources: Sequence[ParsedSource]
+    categories: Sequence[str]
+    badfilters: tuple[BadfilterOrder, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReusePlan:
+    """`kept` maps each index of a source in the old layer-0 that stays there to its new index; the others are written anew."""
+
+    generation: Path
+    layer: HostIndexMeta
+    kept: Mapping[int, int]
+
+
+def plan_reuse(sources: Sequence[SourceMeta], content: IndexInput, generation: Path, old: GenerationMeta) -> ReusePlan | None:
+    """What of the generation before can be used again; None if a full compile is the better way."""
+    if old.badfilters != content.badfilters:
+        return None
+    layer, parsed_sources = old.layers[0], content.parsed_sources
+    places = {(source.name, source.category, source.parsed): index for index, source in enumerate(sources) if source.parsed}
+    before = {index: old.sources[index] for index in layer.sources}
+    found = {index: places.get((source.name, source.category, source.parsed)) for index, source in before.items()}
+    kept = {index: now for index, now in found.items() if now is not None}
+    staying = sum(parsed_sources[now].keys for now in kept.values())
+    changed = sum(parsed_source.keys for parsed_source in parsed_sources) - staying
+    total = sum(layer.counts)
+    if staying < WORTH_KEEPING or changed > LARGEST_CHANGE * staying or staying < (1 - LARGEST_CHANGE) * total:
+        return None
+    return ReusePlan(generation, layer, kept)
+
+
+def write_host_index(content: IndexInput, building: Path) -> tuple[tuple[HostIndexMeta, ...], KeyCounts]:
+    """One layer of all sources."""
+    layer, totals = _write_index(range(len(content.parsed_sources)), content, building, "layer-0", None)
+    return (layer,), totals
+
+
+def write_change(plan: ReusePlan, content: IndexInput, building: Path) -> tuple[tuple[HostIndexMeta, ...], KeyCounts]:
+    """The old layer-0 without what changed, and a second layer of that."""
+    base = _link_layer(plan, building)
+    changed = [index for index in range(len(content.parsed_sources)) if index not in set(base.sources)]
+    layer, totals = _write_index(changed, content, building, "layer-1", base)
+    return (base, layer), totals
+
+
+def _link_layer(plan: ReusePlan, building: Path) -> HostIndexMeta:
+    old = plan.layer
+    (building / "layer-0").mkdir()
+    for name in (SETS_FILE, *(shard.trie for shard in old.shards)):
+        link_or_copy(plan.generation / old.folder / name, building / "layer-0" / name)
+    sets = tuple(_renumbered(entries, plan.kept) for entries in old.sets)
+    return HostIndexMeta("layer-0", tuple(sorted(plan.kept.values())), sets, old.counts, old.shards, old.set_bytes)
+
+
+def _renumbered(entries: tuple[int, ...], kept: Mapping[int, int]) -> tuple[int, ...]:
+    parts = (divmod(entry, len(EntryKind)) for entry in entries)
+    return tuple(sorted(len(EntryKind) * kept[index] + part for index, part in parts if index in kept))
+
+
+def _write_index(
+    members: Sequence[int], content: IndexInput, building: Path, folder: str, base: HostIndexMeta | None
+) -> tuple[HostIndexMeta, KeyCounts]:
+    (building / folder).mkdir()
+    table, numbers, counts = SetTable(), array("I"), Counter[int]()
+    shards: list[ShardMeta] = []
+    totals = KeyCounts() if base is None else _totals_of(base)
+    runs, others = _open_runs(members, content.parsed_sources), _open_runs(base.sources, content.parsed_sources) if base else []
+    try:
+        borders = choose_borders(runs, KEYS_PER_SHARD) if runs else []
+        for first, border in zip(["", *borders], [*borders, None], strict=True):
+            merged = merge_range(runs, border, table)
+            apply_badfilters(merged, table, content.badfilters, content.categories)
+            counts.update(merged.values())
+            _add_totals(totals, merged, table, _elsewhere(merged, others, border, content))
+            trie = f"hosts-{len(shards):03}.trie"
+            in_shard = _write_trie(_fold(merged, table), building / folder / trie)
+            shards.append(ShardMeta(first, trie, len(in_shard), len(numbers)))
+            numbers += in_shard
+    finally:
+        for run in (*runs, *others):
+            run.close()
+    set_bytes = _write_sets(building / folder / SETS_FILE, numbers, len(table.sets))
+    in_order = tuple(counts[number] for number in range(len(table.sets)))
+    return HostIndexMeta(folder, tuple(members), tuple(table.sets), in_order, tuple(shards), set_bytes), totals
+
+
+def _open_runs(members: Sequence[int], parsed_sources: Sequence[ParsedSource]) -> list[KeyRun]:
+    return [KeyRun(run.path, len(EntryKind) * index + run.part) for index in members for run in parsed_sources[index].runs]
+
+
+def _totals_of(layer: HostIndexMeta) -> KeyCounts:
+    totals = KeyCounts()
+    for entries, count in zip(layer.sets, layer.counts, strict=True):
+        totals[entries] += count
+    return totals
+
+
+def _elsewhere(
+    merged: dict[str, int], others: Sequence[KeyRun], border: str | None, content: IndexInput
+) -> tuple[dict[str, int], SetTable]:
+    """What sources of the other layer say of the keys of a range."""
+    found, table = dict[str, int](), SetTable()
+    for run in others:
+        adding = table.adding(run.entry)
+        for key in merged.keys() & run.take_until(border):
+            found[key] = adding[found.get(key, 0)]
+    apply_badfilters(found, table, content.badfilters, content.categories)
+    return found, table
+
+
+def _add_totals(totals: KeyCounts, merged: dict[str, int], table: SetTable, others: tuple[dict[str, int], SetTable]) -> None:
+    """Adds the keys of a range; a key that sources of the other layer name too is moved from their set to the union."""
+    elsewhere, both = others
+    pairs = Counter(zip(merged.values(), map(elsewhere.get, merged), strict=True)) if elsewhere else None
+    if pairs is None:
+        for number, count in Counter(merged.values()).items():
+            totals[table.sets[number]] += count
+        return
+    for (number, other), count in pairs.items():
+        known = both.sets[other or 0]
+        if known:
+            totals[known] -= count
+        totals[tuple(sorted({*table.sets[number], *known}))] += count
+
+
+def _fold(merged: dict[str, int], table: SetTable) -> tuple[list[str], array[int]]:
+    """The keys of a shard and the number of the set of each; empties `merged`, since building a trie of them takes memory enough."""
+    keys, numbers = list[str](), array("I")
+    for key, number in fold_covered(merged, table):
+        keys.append(key)
+        numbers.append(number)
+    merged.clear()
+    return keys, numbers
+
+
+def _write_trie(folded: tuple[list[str], array[int]], path: Path) -> array[int]:
+    """Builds and saves a shard's trie. Returns the set number for each key id."""
+    keys, of_keys = folded
+    trie = marisa_trie.Trie(keys, num_tries=NUM_TRIES)
+    trie.save(str(path))
+    if not keys:
+        return array("I")
+    # Asking the trie for each key's id costs more than all else here, so the commonest set is filled in beforehand.
+    commonest = Counter(of_keys).most_common(1)[0][0]
+    numbers = array("I", [commonest]) * len(keys)
+    for key, number in zip(keys, of_keys, strict=True):
+        if number != commonest:
+            numbers[trie.key_id(key)] = number
+    return numbers
+
+
+def _write_sets(path: Path, numbers: array[int], sets: int) -> int:
+    """Writes the set numbers as narrow as they allow. Returns the bytes that each takes."""
+    code = "B" if sets <= 1 << 8 else "H" if sets <= 1 << 16 else "I"
+    narrow = array(code, numbers)
+    with path.open("wb") as file:
+        narrow.tofile(file)
+    return narrow.itemsize

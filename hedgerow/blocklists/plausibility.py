@@ -1,0 +1,110 @@
+"""Is a new copy of a list still that list? A publisher's mistake must not switch the internet off, nor the filter.
+
+A copy that fails is held back, never applied, until somebody accepts it or the publisher sends another. Lists that are files
+of one's own are not judged.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from hedgerow.blocklists.categories import is_good
+from hedgerow.blocklists.generation import EntryKind
+from hedgerow.blocklists.list_parser import ParseCache, ParsedSource, read_rules
+from hedgerow.blocklists.names import rule_key
+from hedgerow.blocklists.patterns import HostPattern, HostPatternMatcher
+from hedgerow.blocklists.rules import UrlRule
+from hedgerow.blocklists.sources import ESSENTIAL_PROBLEM, Source, essential_hosts, popular_hosts
+from hedgerow.blocklists.url_index import OPAQUE_ORIGIN, group_rules, write_url_index
+from hedgerow.blocklists.url_matcher import UrlMatcher, UrlRequest
+
+MIN_SHARE_OF_PREVIOUS = 0.6
+"""Of the rules of the last good copy, and of the entries that a list says it has: with fewer something is missing."""
+
+MAX_SHARE_OF_POPULAR = 0.02
+"""Of the sample of essential and popular names: a list that blocks more is not what it says it is."""
+
+_HEAD_BYTES = 4096
+_STATED_COUNT = re.compile(
+    r"^[#!;/ ]*(?:number of (?:entries|domains|unique domains)|entries|total (?:number of )?domains)\s*:\s*([\d.,]+)", re.I | re.M
+)
+_BLOCK = 1 << 20
+
+
+def refusal_of_copy(lists: ParseCache, new: Source, good: Source | None) -> str:
+    """Why the copy of a list at `new.path` must not replace the one at `good.path`; empty if it may. Raises OSError."""
+    name, parsed_source = lists.parse_source(new)
+    if not parsed_source.keys and not parsed_source.url_rules:
+        first = next((problem.message for problem in parsed_source.problems), "nothing in it is a rule")
+        return f"it has no rules: {first}"
+    if good is not None:
+        before = _rule_count(lists.parse_source(good)[1])
+        if _rule_count(parsed_source) < MIN_SHARE_OF_PREVIOUS * before:
+            return f"it shrank from {before:,} rules to {_rule_count(parsed_source):,}"
+    promised = _stated_count(lists.text_of(name))
+    if _rule_count(parsed_source) < MIN_SHARE_OF_PREVIOUS * promised:
+        return f"it says that it has {promised:,} entries, but {_rule_count(parsed_source):,} came"
+    return _refusal_for_popular_names(new.category, parsed_source, read_rules(lists.folder / name) if parsed_source.url_rules else ())
+
+
+def _rule_count(parsed_source: ParsedSource) -> int:
+    return parsed_source.names + parsed_source.url_rules
+
+
+def _stated_count(text: Path) -> int:
+    """The number of entries that the head of a list states, 0 if it states none."""
+    with text.open("rb") as file:
+        match = _STATED_COUNT.search(file.read(_HEAD_BYTES).decode("utf-8", "replace"))
+    return int(re.sub(r"\D", "", match[1]) or 0) if match else 0
+
+
+def _refusal_for_popular_names(category: str, parsed_source: ParsedSource, rules: Iterable[UrlRule]) -> str:
+    if is_good(category):
+        return ""
+    sample = popular_hosts() | essential_hosts()
+    blocked = sorted(blocked_hosts(parsed_source, popular_hosts()) | hosts_blocked_by_rules(rules, popular_hosts()))
+    count = len(blocked) + parsed_source.problem_counts[ESSENTIAL_PROBLEM]
+    if count <= MAX_SHARE_OF_POPULAR * len(sample):
+        return ""
+    named = f", such as {', '.join(blocked[:3])}" if blocked else ""
+    return f"it blocks {count} of {len(sample)} essential and well-known names{named}"
+
+
+def blocked_hosts(parsed_source: ParsedSource, hosts: frozenset[str]) -> set[str]:
+    """Those of `hosts` that the list names, or of which it names a parent."""
+    wanted = {key: host for host in hosts for key in _matching_keys(host)}
+    found: set[str] = set()
+    for run in parsed_source.runs:
+        if run.part == EntryKind.BLOCK:
+            with run.path.open("rb") as file:
+                while block := file.read(_BLOCK) + file.readline():
+                    found |= {wanted[key] for key in wanted.keys() & block.decode("ascii").split("\n")}
+    return found
+
+
+def hosts_blocked_by_rules(rules: Iterable[UrlRule], hosts: frozenset[str]) -> set[str]:
+    """Those of `hosts` whose names the rules of a list block, or whose front pages, when somebody opens them or a page loads them."""
+    found = group_rules(((0, rule) for rule in rules), ("",))
+    patterns = HostPatternMatcher(
+        HostPattern(0, rule.line, rule.pattern, rule.text, rule.file, 1, 0) for _, rule in found.names if not rule.exception
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_url_index(found.urls, Path(folder))
+        matcher = UrlMatcher(Path(folder), (1,), (False,))
+        return {
+            host for host in hosts if patterns.matching(host) or any(matcher.find(asked).blocks for asked in _front_page_requests(host))
+        }
+
+
+def _front_page_requests(host: str) -> tuple[UrlRequest, ...]:
+    return tuple(UrlRequest.about(f"https://{host}/", host, resource, OPAQUE_ORIGIN) for resource in ("document", "script"))
+
+
+def _matching_keys(host: str) -> Iterator[str]:
+    yield rule_key(host, exact=True)
+    labels = rule_key(host).split(".")[:-1]
+    for end in range(1, len(labels) + 1):
+        yield ".".join(labels[:end]) + "."

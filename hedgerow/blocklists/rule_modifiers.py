@@ -1,0 +1,341 @@
+"""When a rule applies, beside its pattern: the modifiers of ad blockers' rules, as far as a proxy or resolver can know the answer.
+
+Source of the language: https://adguard.com/kb/general/ad-filtering/create-own-filters/#modifiers. A condition holds only if it is
+known to hold: without Sec-Fetch-Dest a rule about scripts does not apply, without Referer a rule about third parties does not.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntFlag
+
+from hedgerow.blocklists.names import is_address, parse_host, registered_domain
+
+
+class UnsupportedModifier(Exception):
+    """The list's author asks for something that cannot be done or known here; `str()` names the modifier."""
+
+
+class ResourceType(IntFlag):
+    """What a request is for."""
+
+    DOCUMENT = 1
+    SUBDOCUMENT = 2
+    IMAGE = 4
+    SCRIPT = 8
+    STYLESHEET = 16
+    FONT = 32
+    MEDIA = 64
+    OBJECT = 128
+    XHR = 256
+    WEBSOCKET = 512
+    PING = 1024
+    OTHER = 2048
+    UNKNOWN = 4096
+
+
+KNOWN_RESOURCES = ~ResourceType.UNKNOWN
+ALL_RESOURCES = KNOWN_RESOURCES | ResourceType.UNKNOWN
+SUBRESOURCES = ALL_RESOURCES & ~ResourceType.DOCUMENT
+"""What pages load, as opposed to a page that somebody opens."""
+
+_DESTINATIONS = {
+    "document": ResourceType.DOCUMENT,
+    "main_frame": ResourceType.DOCUMENT,
+    "iframe": ResourceType.SUBDOCUMENT,
+    "frame": ResourceType.SUBDOCUMENT,
+    "subdocument": ResourceType.SUBDOCUMENT,
+    "fencedframe": ResourceType.SUBDOCUMENT,
+    "image": ResourceType.IMAGE,
+    "script": ResourceType.SCRIPT,
+    "worker": ResourceType.SCRIPT,
+    "sharedworker": ResourceType.SCRIPT,
+    "serviceworker": ResourceType.SCRIPT,
+    "audioworklet": ResourceType.SCRIPT,
+    "paintworklet": ResourceType.SCRIPT,
+    "style": ResourceType.STYLESHEET,
+    "stylesheet": ResourceType.STYLESHEET,
+    "xslt": ResourceType.STYLESHEET,
+    "font": ResourceType.FONT,
+    "audio": ResourceType.MEDIA,
+    "video": ResourceType.MEDIA,
+    "media": ResourceType.MEDIA,
+    "object": ResourceType.OBJECT,
+    "embed": ResourceType.OBJECT,
+    "empty": ResourceType.XHR,
+    "xhr": ResourceType.XHR,
+    "xmlhttprequest": ResourceType.XHR,
+    "fetch": ResourceType.XHR,
+    "websocket": ResourceType.WEBSOCKET,
+    "ping": ResourceType.PING,
+    "beacon": ResourceType.PING,
+    "": ResourceType.UNKNOWN,
+}
+_ENDINGS = {
+    "js": ResourceType.SCRIPT, "css": ResourceType.STYLESHEET,
+    "png": ResourceType.IMAGE, "jpg": ResourceType.IMAGE, "jpeg": ResourceType.IMAGE, "gif": ResourceType.IMAGE, "webp": ResourceType.IMAGE,
+    "svg": ResourceType.IMAGE, "ico": ResourceType.IMAGE, "avif": ResourceType.IMAGE,
+    "woff": ResourceType.FONT, "woff2": ResourceType.FONT, "ttf": ResourceType.FONT, "otf": ResourceType.FONT,
+    "mp4": ResourceType.MEDIA, "webm": ResourceType.MEDIA, "mp3": ResourceType.MEDIA, "m4a": ResourceType.MEDIA,
+}  # fmt: skip
+_ENDING = re.compile(r"[^?]*/[^/?]*\.([a-z0-9]{2,5})(?:\?|$)")
+
+_TYPES = {
+    "document": ResourceType.DOCUMENT, "doc": ResourceType.DOCUMENT,
+    "subdocument": ResourceType.SUBDOCUMENT, "frame": ResourceType.SUBDOCUMENT,
+    "image": ResourceType.IMAGE, "background": ResourceType.IMAGE,
+    "script": ResourceType.SCRIPT,
+    "stylesheet": ResourceType.STYLESHEET, "css": ResourceType.STYLESHEET,
+    "font": ResourceType.FONT,
+    "media": ResourceType.MEDIA,
+    "object": ResourceType.OBJECT, "object-subrequest": ResourceType.OBJECT,
+    "xmlhttprequest": ResourceType.XHR, "xhr": ResourceType.XHR,
+    "websocket": ResourceType.WEBSOCKET,
+    "ping": ResourceType.PING, "beacon": ResourceType.PING,
+    "other": ResourceType.OTHER,
+}  # fmt: skip
+_NOT_PROXIED = frozenset({"popup", "popunder", "webrtc", "inline-script", "inline-font"})
+"""Kinds that never reach a proxy as such. A rule that also names others is about those here; a rule about these alone is left out."""
+_SAME_AS_BLOCK = frozenset({"redirect", "empty", "mp4", "rewrite", "reason"})
+"""What a browser would put in the place of what is blocked, or tell about it: it is blocked here all the same."""
+_SINKS = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "::1", "nxdomain", "refused", "noerror", "servfail"})  # noqa: S104 (an answer)
+
+
+@dataclass(frozen=True, slots=True)
+class NameCondition:
+    """Names that count and names that do not, from `a|~b`; both empty: any."""
+
+    wanted: frozenset[str] = frozenset()
+    unwanted: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.wanted or self.unwanted)
+
+    def admit(self, known: frozenset[str]) -> bool:
+        """Whether one of the names under which something is known is wanted, and none is unwanted."""
+        return bool(known) and known.isdisjoint(self.unwanted) and (not self.wanted or not known.isdisjoint(self.wanted))
+
+    def admit_host(self, host: str) -> bool:
+        """The same for a host with its parents and its entity forms (`google.*`): the longest name that is listed decides."""
+        if not host:
+            return False
+        for name in host_forms(host):
+            if name in self.unwanted:
+                return False
+            if name in self.wanted:
+                return True
+        return not self.wanted
+
+
+ANY_NAME = NameCondition()
+
+
+@functools.lru_cache(maxsize=4096)
+def host_forms(host: str) -> tuple[str, ...]:
+    """The host, its parents, and the same with `*` for their public suffix, longest first.
+
+    >>> host_forms("www.google.co.uk")
+    ('www.google.co.uk', 'www.google.*', 'google.co.uk', 'google.*', 'co.uk', 'uk')
+    """
+    registered = registered_domain(host)
+    suffix = registered.partition(".")[2]
+    forms = []
+    name = host
+    while name:
+        forms.append(name)
+        if suffix and name.endswith(registered):
+            forms.append(f"{name.removesuffix(suffix)}*")
+        name = name.partition(".")[2]
+    return tuple(forms)
+
+
+class PartyRelation(IntFlag):
+    """Who asks whom: FIRST and THIRD compare registered domains, the strict ones whole hosts."""
+
+    FIRST = 1
+    THIRD = 2
+    STRICT_FIRST = 4
+    STRICT_THIRD = 8
+
+
+NO_RESOURCE, NO_PARTY = ResourceType(0), PartyRelation(0)
+
+
+@functools.lru_cache(maxsize=4096)
+def party_relations(host: str, initiator: str) -> PartyRelation:
+    """Which relations hold between a request's host and its initiator; none if the initiator is not known."""
+    if not initiator:
+        return PartyRelation(0)
+    first = host == initiator or registered_domain(host) == registered_domain(initiator)
+    return (PartyRelation.FIRST if first else PartyRelation.THIRD) | (
+        PartyRelation.STRICT_FIRST if host == initiator else PartyRelation.STRICT_THIRD
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleModifiers:
+    """`types` are the resources named, None if none is; `excluded` those named with `~`. `party` holds all that must hold. `rewrite` is
+    the address or the host that a name is answered with, in place of a block."""
+
+    types: ResourceType | None = None
+    excluded: ResourceType = NO_RESOURCE
+    party: PartyRelation = NO_PARTY
+    initiators: NameCondition = ANY_NAME
+    targets: NameCondition = ANY_NAME
+    dns_types: NameCondition = ANY_NAME
+    clients: NameCondition = ANY_NAME
+    tags: NameCondition = ANY_NAME
+    methods: NameCondition = ANY_NAME
+    rewrite: str = ""
+    match_case: bool = False
+    important: bool = False
+    badfilter: bool = False
+    is_all: bool = False
+
+    @property
+    def applies_to_whole_host(self) -> bool:
+        """Whether a rule `||host^` with these conditions is about every request to the host, so that it may be refused a name."""
+        always = RuleModifiers(important=self.important, badfilter=self.badfilter, match_case=self.match_case, is_all=self.is_all)
+        return self == always
+
+    @property
+    def is_dns_rule(self) -> bool:
+        """Whether something hangs on who asks, or is about questions for names only."""
+        return bool(self.dns_types or self.clients or self.tags or self.rewrite)
+
+    def types_in(self, by_default: ResourceType) -> ResourceType:
+        """The resources that the rule is about, where a rule that names none is about `by_default`."""
+        if self.is_all:
+            return ALL_RESOURCES
+        # Of what is not known, it is not known that it is none of the excluded.
+        named = by_default if self.types is None else self.types
+        return named & ~self.excluded & (KNOWN_RESOURCES if self.excluded else ALL_RESOURCES)
+
+
+NO_MODIFIERS = RuleModifiers()
+
+
+@dataclass(slots=True)
+class _ModifierDraft:
+    """Conditions while their modifiers are read one by one."""
+
+    values: dict[str, object] = field(default_factory=dict)
+    types: ResourceType = NO_RESOURCE
+    excluded: ResourceType = NO_RESOURCE
+    party: PartyRelation = NO_PARTY
+    unseen: list[str] = field(default_factory=list)
+    denied: frozenset[str] = frozenset()
+
+
+@functools.lru_cache(maxsize=8192)
+def parse_modifiers(options: str) -> RuleModifiers:
+    """The conditions of a rule's modifiers, `third-party,domain=a.example`. Raises NotHonoured for any that cannot be kept to."""
+    if not options:
+        return NO_MODIFIERS
+    draft = _ModifierDraft()
+    for option in re.split(r"(?<!\\),", options):
+        _read_modifier(option.strip(), draft)
+    if draft.unseen and not draft.types:
+        raise UnsupportedModifier(draft.unseen[0])
+    if draft.denied:
+        targets = draft.values.get("targets", NameCondition())
+        assert isinstance(targets, NameCondition)
+        draft.values["targets"] = NameCondition(targets.wanted, targets.unwanted | draft.denied)
+    return RuleModifiers(types=draft.types or None, excluded=draft.excluded, party=draft.party, **draft.values)  # type: ignore[arg-type]
+
+
+def _read_modifier(option: str, draft: _ModifierDraft) -> None:
+    text, equals, value = option.partition("=")
+    name = text.lower()
+    bare = name.removeprefix("~")
+    if not equals and bare in _TYPES:
+        if bare == name:
+            draft.types |= _TYPES[bare]
+        else:
+            draft.excluded |= _TYPES[bare]
+    elif bare in _NOT_PROXIED:
+        draft.unseen += [name] if bare == name else []
+    elif not equals and name in _PARTY_MODIFIERS:
+        draft.party |= _PARTY_MODIFIERS[name]
+    elif not equals and name in _FLAG_MODIFIERS:
+        draft.values[_FLAG_MODIFIERS[name]] = True
+    elif equals and value and name in _NAME_MODIFIERS:
+        where, read = _NAME_MODIFIERS[name]
+        draft.values[where] = read(name, value)
+    elif name == "denyallow" and value:
+        draft.denied = _host_names(name, value).wanted
+    elif name == "dnsrewrite" and value:
+        draft.values["rewrite"] = _rewrite_of(value)
+    elif name not in _SAME_AS_BLOCK:
+        raise UnsupportedModifier(bare)
+
+
+_PARTY_MODIFIERS = {
+    "third-party": PartyRelation.THIRD, "3p": PartyRelation.THIRD, "~first-party": PartyRelation.THIRD, "~1p": PartyRelation.THIRD,
+    "first-party": PartyRelation.FIRST, "1p": PartyRelation.FIRST, "~third-party": PartyRelation.FIRST, "~3p": PartyRelation.FIRST,
+    "strict1p": PartyRelation.STRICT_FIRST, "strict-first-party": PartyRelation.STRICT_FIRST,
+    "strict3p": PartyRelation.STRICT_THIRD, "strict-third-party": PartyRelation.STRICT_THIRD,
+}  # fmt: skip
+_FLAG_MODIFIERS = {"important": "important", "badfilter": "badfilter", "match-case": "match_case", "all": "is_all"}
+
+
+def _host_names(modifier: str, value: str) -> NameCondition:
+    wanted, unwanted = set[str](), set[str]()
+    for part in value.split("|"):
+        name = part.removeprefix("~")
+        entity = name.endswith(".*")
+        host = parse_host(name.removesuffix(".*"))
+        if host is None:
+            raise UnsupportedModifier(f"{modifier}=/…/" if "/" in value else f"{modifier}= with what is no host")
+        (unwanted if part.startswith("~") else wanted).add(f"{host}.*" if entity else host)
+    return NameCondition(frozenset(wanted), frozenset(unwanted))
+
+
+def _rewrite_of(value: str) -> str:
+    """Where `ADDRESS`, `HOST` or `RCODE;TYPE;VALUE` leads; empty for nowhere, which is a block.
+
+    Source: https://adguard-dns.io/kb/general/dns-filtering-syntax/#dnsrewrite-modifier
+    """
+    rcode, *rest = value.lower().split(";")
+    kind, target = (rest[0], rest[-1]) if rest else ("", rcode)
+    if target in _SINKS or (rest and rcode in _SINKS and rcode != "noerror"):
+        return ""
+    host = parse_host(target)
+    is_meant = {"": True, "a": is_address(target) and ":" not in target, "aaaa": ":" in target, "cname": not is_address(target)}
+    if host is None or not is_meant.get(kind, False):
+        raise UnsupportedModifier(f"dnsrewrite={rcode};{kind}"[:60] if rest else "dnsrewrite")
+    return host
+
+
+def _plain_names(modifier: str, value: str) -> NameCondition:
+    del modifier
+    parts = [part.strip().strip("'\"").replace("\\", "") for part in re.split(r"(?<!\\)\|", value)]
+    wanted = {part.lower() for part in parts if not part.startswith("~")}
+    unwanted = {part[1:].strip("'\"").lower() for part in parts if part.startswith("~")}
+    return NameCondition(frozenset(wanted), frozenset(unwanted))
+
+
+_NAME_MODIFIERS: dict[str, tuple[str, Callable[[str, str], NameCondition]]] = {
+    "domain": ("initiators", _host_names),
+    "from": ("initiators", _host_names),
+    "to": ("targets", _host_names),
+    "dnstype": ("dns_types", _plain_names),
+    "client": ("clients", _plain_names),
+    "ctag": ("tags", _plain_names),
+    "method": ("methods", _plain_names),
+}
+
+
+_OTHER = int(ResourceType.OTHER)
+_NUMBERS = {destination: int(resource) for destination, resource in _DESTINATIONS.items() if destination}
+
+
+def resource_number(destination: str, url: str) -> int:
+    """The number of the resource that a request is for: by its Sec-Fetch-Dest, else by how the (lower-case) URL's path ends."""
+    if destination:
+        return _NUMBERS.get(destination, _OTHER)
+    ending = _ENDING.match(url)
+    return int(_ENDINGS.get(ending[1], ResourceType.UNKNOWN) if ending else ResourceType.UNKNOWN)

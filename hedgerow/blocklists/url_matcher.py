@@ -1,0 +1,410 @@
+"""URL rules, matched: one Aho-Corasick pass over the URL and two look-ups find the candidates, exact conditions settle each.
+
+The files are those of `url_index`. A worker reads the automaton and maps the rest; a rule is decoded when it first is a candidate.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import mmap
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from weakref import WeakMethod
+
+import ahocorasick
+import marisa_trie
+
+from hedgerow.blocklists.names import rule_key, unescape
+from hedgerow.blocklists.patterns import compile_after_host, compile_pattern, compile_set
+from hedgerow.blocklists.rule_modifiers import (
+    ALL_RESOURCES,
+    SUBRESOURCES,
+    ResourceType,
+    RuleModifiers,
+    parse_modifiers,
+    party_relations,
+    resource_number,
+)
+from hedgerow.blocklists.rules import PatternKind, UrlRule
+from hedgerow.blocklists.url_index import (
+    BUCKETS_FILE,
+    FRAGMENT_FILES,
+    INITIATOR_MARK,
+    MAX_PATH_KEY,
+    OFFSETS_FILE,
+    OPAQUE_ORIGIN,
+    PLACES_FILE,
+    ROWS_FILE,
+    URL_META_FILE,
+)
+
+MAX_CACHED_HOST_PAIRS = 8192
+"""Pairs of hosts whose rules are remembered: pages ask the same few hosts again and again."""
+
+UNKNOWN_SITES = frozenset({"", OPAQUE_ORIGIN})
+"""Initiators that are not known: none was told, or it is an opaque origin, which is a third party to everybody."""
+_WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.%-")
+_PLAIN = re.compile(r"[^*^|]+")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDetails:
+    """Who asks, and how, as far as rules may hang on it: the names of the device, its kinds (AdGuard's tags, `user_child`), the type
+    of a DNS question as `AAAA`, the method of a request as `GET`; empty where it is not known."""
+
+    client: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    dns_type: str = ""
+    method: str = ""
+
+
+NO_DETAILS = RequestDetails()
+
+
+@dataclass(slots=True)
+class UrlRequest:
+    """A request: its canonical URL, as it is and in lower case, its host and where that ends in the URL, and what is known beside."""
+
+    url: str
+    text: str
+    host: str
+    host_end: int
+    resource: int
+    initiator: str
+    asker: RequestDetails
+
+    @classmethod
+    def about(cls, url: str, host: str, resource: str = "", initiator: str = "", asker: RequestDetails = NO_DETAILS) -> UrlRequest:
+        """For a canonical URL and its host; `resource` is the request's Sec-Fetch-Dest."""
+        text = url.lower()
+        # A plain number: flags would be combined by methods of `enum`, which cost more than the rest of a look-up.
+        end = url.find("/") + 2 + len(host)
+        return cls(url, text, host, end + 2 if ":" in host else end, resource_number(resource, text), initiator, asker)
+
+
+Test = Callable[[UrlRequest], object]
+
+
+@dataclass(slots=True)
+class CompiledUrlRule:
+    """A rule, decoded. `mask` is the bit of its category; `conditions` those that hang on hosts alone, None if there are none.
+    `test` settles the rest, None where being a candidate is enough."""
+
+    rule: UrlRule
+    source: int
+    mask: int
+    types: int
+    conditions: RuleModifiers | None
+    important: bool
+    test: Test | None = None
+
+
+def _hosts_match(rule: CompiledUrlRule, conditions: RuleModifiers, host: str, initiator: str) -> bool:
+    party = int(conditions.party)
+    return (
+        (not party or int(party_relations(host, initiator)) & party == party)
+        and (not conditions.initiators or conditions.initiators.admit_host(initiator) or _is_in_doubt(rule, initiator))
+        and (not conditions.targets or conditions.targets.admit_host(host))
+    )
+
+
+def _is_in_doubt(rule: CompiledUrlRule, initiator: str) -> bool:
+    """A block must be known to hold. An exception also holds where it well may, or the block would be applied more widely than was
+    meant: from nobody that is known, if it is for several sites. That it is just the one site would be a chance."""
+    return (
+        rule.rule.exception and initiator in UNKNOWN_SITES and rule.conditions is not None and len(rule.conditions.initiators.wanted) != 1
+    )
+
+
+def _details_match(conditions: RuleModifiers, asked: UrlRequest) -> bool:
+    """The conditions that hang on who asks."""
+    asker = asked.asker
+    return (
+        (not conditions.rewrite or bool(asker.dns_type))
+        and (not conditions.dns_types or conditions.dns_types.admit(frozenset({asker.dns_type.lower()} - {""})))
+        and (not conditions.clients or conditions.clients.admit(asker.client))
+        and (not conditions.tags or conditions.tags.admit(asker.tags))
+        and (not conditions.methods or conditions.methods.admit(frozenset({asker.method.lower()} - {""})))
+    )
+
+
+def _add_test(rule: CompiledUrlRule, by_host: bool) -> None:
+    """Gives a rule a test that is made when it is first needed: most rules are candidates seldom or never."""
+
+    def first(asked: UrlRequest) -> bool:
+        conditions = parse_modifiers(rule.rule.options)
+        test = _make_test(rule.rule, by_host)
+        if conditions.is_dns_rule or conditions.methods:
+            rule.test = lambda asked: _details_match(conditions, asked) and (test is None or test(asked))
+        else:
+            rule.test = test
+        return rule.test is None or bool(rule.test(asked))
+
+    rule.test = first
+
+
+def _make_test(rule: UrlRule, by_host: bool) -> Test | None:
+    match_case = bool(rule.options) and parse_modifiers(rule.options).match_case
+    match rule.kind:
+        case PatternKind.REGEX:
+            test = compile_set([rule.pattern], match_case)
+            return lambda asked: test(asked.url)
+        case PatternKind.EXPRESSION:
+            test = compile_set([rule.pattern])
+            return lambda asked: test(asked.text.partition("://")[2])
+        case _:
+            return _make_pattern_test(rule, by_host, match_case)
+
+
+def _make_pattern_test(rule: UrlRule, by_host: bool, match_case: bool) -> Test | None:
+    pattern = rule.pattern if match_case else rule.pattern.lower()
+    if by_host and rule.host and pattern.startswith("||"):
+        return _test_rest(pattern[2 + len(rule.host) :], match_case)
+    search, piece = compile_pattern(pattern, match_case).search, _longest_piece(pattern)
+    if match_case:
+        return lambda asked: piece in asked.text and search(asked.url)
+    return lambda asked: piece in asked.text and search(asked.text)
+
+
+def _test_rest(rest: str, match_case: bool) -> Test | None:
+    """For what follows the host, which is known to fit. Most rests are plain, and comparing them is faster than any expression."""
+    plain = (unescape(rest) if match_case else unescape(rest).lower()).rstrip("*")
+    literal = plain.removesuffix("^")
+    if not match_case and _PLAIN.fullmatch(literal):
+        if literal == plain:
+            return lambda asked: asked.text.startswith(literal, asked.host_end)
+        return lambda asked: asked.text.startswith(literal, end := asked.host_end) and _is_border(asked.text, end + len(literal))
+    expression = compile_after_host(rest, match_case)
+    if expression is None:
+        return None
+    match, piece = expression.match, _longest_piece(rest)
+    if match_case:
+        return lambda asked: piece in asked.text and match(asked.url, asked.host_end)
+    return lambda asked: piece in asked.text and match(asked.text, asked.host_end)
+
+
+def _longest_piece(pattern: str) -> str:
+    """What stands in every URL that a pattern matches, in lower case: looked for first, since expressions are slow to say no."""
+    return max(_PLAIN.findall(unescape(pattern).lower()), key=len, default="")
+
+
+def _is_of(host: str, domain: str) -> bool:
+    return host.endswith(domain) and (len(host) == len(domain) or host[-len(domain) - 1] == ".")
+
+
+def _is_border(text: str, place: int) -> bool:
+    return place >= len(text) or text[place] not in _WORD
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBucket:
+    """Rules that are found at one place. `types` are the resources that its blocks are about; `crowded` are places that are hosts with
+    so many rules that these are found by their paths."""
+
+    types: int
+    blocks: tuple[CompiledUrlRule, ...]
+    exceptions: tuple[CompiledUrlRule, ...]
+    crowded: tuple[str, ...] = ()
+
+
+EMPTY_BUCKET = RuleBucket(0, (), ())
+
+
+def _bucket(blocks: Iterable[CompiledUrlRule], exceptions: Iterable[CompiledUrlRule], crowded: tuple[str, ...]) -> RuleBucket:
+    found = tuple(blocks)
+    return RuleBucket(functools.reduce(operator.or_, (rule.types for rule in found), 0), found, tuple(exceptions), crowded)
+
+
+@dataclass(frozen=True, slots=True)
+class UrlMatches:
+    """`blocks` are matching rules, one for each category that no exception lifts; `lifted` the categories that one lifts."""
+
+    blocks: tuple[CompiledUrlRule, ...] = ()
+    lifted: int = 0
+
+
+NO_MATCHES = UrlMatches()
+
+
+@dataclass(slots=True)
+class _SourceColumns:
+    """What a source's rules are: the bit of its category, and what a rule of it that names no resource is about."""
+
+    masks: list[int]
+    defaults: list[ResourceType] = field(default_factory=list)
+
+
+class UrlMatcher:
+    """All URL rules of a generation. Raises OSError or ValueError if the folder is not what `url_index` writes."""
+
+    def __init__(self, folder: Path, masks: Sequence[int], loaded_only: Iterable[bool]) -> None:
+        """`masks` are the bits of the sources' categories; `loaded_only` says whose rules are about what pages load, not pages."""
+        self._columns = _SourceColumns(list(masks), [SUBRESOURCES if only else ALL_RESOURCES for only in loaded_only])
+        meta = json.loads((folder / URL_META_FILE).read_text(encoding="utf-8"))
+        self.tells_clients: bool = meta["tells_clients"]
+        self._places: int = meta["places"]
+        count = self._places + sum(meta["fragments"]) + 1
+        buckets = _map_file(folder / BUCKETS_FILE).cast("I")
+        self._starts, self._flat = buckets[: count + 1], buckets[count + 1 :]
+        self._offsets, self._rows = _map_file(folder / OFFSETS_FILE).cast("Q"), _map_file(folder / ROWS_FILE)
+        if self._starts[count] != len(self._flat) or self._offsets[-1] != len(self._rows):
+            raise ValueError(f"{folder}: its files do not belong together")
+        self._trie = marisa_trie.Trie().mmap(str(folder / PLACES_FILE))
+        self._blocks, self._exceptions = (
+            ahocorasick.load(str(folder / file), _refuse_pickled_values) if found else None
+            for file, found in zip(FRAGMENT_FILES, meta["fragments"], strict=True)
+        )
+        self._every = functools.reduce(operator.or_, self._columns.masks, 0)
+        self._opened = _LazyBuckets(weak_method(self._open_bucket))
+        always = self._open_bucket(count - 1)
+        self._always = (always,) if always != EMPTY_BUCKET else ()
+        self._found_by = functools.lru_cache(maxsize=MAX_CACHED_HOST_PAIRS)(weak_method(self._find_by))
+        self._near: dict[tuple[str, str, int], RuleBucket] = {}
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def find(self, asked: UrlRequest, wanted: int = -1, blocked: int = 0) -> UrlMatches:
+        """What the rules say, as far as the categories in `wanted` are concerned. Exceptions are looked at only where there is
+        something to lift: a rule that blocks, or a category in `blocked`, those by which the host as a whole is blocked."""
+        resource = asked.resource
+        near = self._near.get((asked.host, asked.initiator, resource))
+        if near is None:
+            near = self._remember(asked.host, asked.initiator, resource)
+        wanted &= self._every
+        still, blocks = wanted, []
+        for rule in near.blocks:
+            if rule.mask & still and ((test := rule.test) is None or test(asked)):
+                blocks.append(rule)
+                still &= ~rule.mask
+        for bucket in self._pass(self._blocks, asked, near.crowded) if still else ():
+            if bucket.types & resource:
+                for rule in bucket.blocks:
+                    if rule.mask & still and _applies(rule, asked):
+                        blocks.append(rule)
+                        still &= ~rule.mask
+        blocked |= wanted & ~still
+        return self._apply_exceptions(asked, blocks, blocked, near) if blocked else NO_MATCHES
+
+    def _pass(self, automaton: ahocorasick.Automaton | None, asked: UrlRequest, crowded: tuple[str, ...]) -> list[RuleBucket]:
+        """What is found by its path or its fragments, each once: in long URLs some come again and again."""
+        opened = self._opened
+        numbers = {number for _end, number in automaton.iter(asked.text)} if automaton else set()
+        for place in crowded:
+            path = asked.text[asked.host_end : asked.host_end + MAX_PATH_KEY]
+            numbers.update(number for _key, number in self._trie.iter_prefixes_with_ids(place + path))
+        return [opened[number] for number in numbers]
+
+    def _apply_exceptions(self, asked: UrlRequest, blocks: list[CompiledUrlRule], blocked: int, near: RuleBucket) -> UrlMatches:
+        """Exceptions against blocks; an important block stands whatever excepts it, but for an important exception."""
+        lifting = [rule for rule in near.exceptions if rule.mask & blocked and ((test := rule.test) is None or test(asked))]
+        for bucket in self._pass(self._exceptions, asked, near.crowded):
+            lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, asked)]
+        if not lifting:
+            return UrlMatches(tuple(blocks)) if blocks else NO_MATCHES
+        lifted, kept = 0, {}
+        for rule in lifting:
+            lifted |= rule.mask
+        forced = {rule.mask for rule in lifting if rule.important}
+        buckets = (near, *self._pass(self._blocks, asked, near.crowded))
+        for rule in (rule for bucket in buckets for rule in bucket.blocks if rule.important and rule.mask & lifted):
+            if rule.mask not in forced and _applies(rule, asked):
+                kept[rule.mask] = rule
+        kept |= {rule.mask: rule for rule in blocks if not rule.mask & lifted}
+        return UrlMatches(tuple(kept.values()), lifted & ~sum(kept))
+
+    def _remember(self, host: str, initiator: str, resource: int) -> RuleBucket:
+        """What is found by the hosts alone, narrowed to what holds for them: only patterns remain to be compared."""
+        if len(self._near) >= MAX_CACHED_HOST_PAIRS:
+            self._near.clear()
+        blocks, exceptions, crowded = list[CompiledUrlRule](), list[CompiledUrlRule](), list[str]()
+        for bucket in (*self._found_by("", host), *self._found_by(INITIATOR_MARK, initiator or OPAQUE_ORIGIN), *self._always):
+            crowded += bucket.crowded
+            for rules, kept in ((bucket.blocks, blocks), (bucket.exceptions, exceptions)):
+                for rule in rules:
+                    if rule.rule.host and not _is_of(host, rule.rule.host):
+                        continue  # found by the site that asks, and about another host
+                    if rule.types & resource and (rule.conditions is None or _hosts_match(rule, rule.conditions, host, initiator)):
+                        kept.append(rule)
+        near = RuleBucket(resource, tuple(blocks), tuple(exceptions), tuple(crowded)) if blocks or exceptions or crowded else EMPTY_BUCKET
+        self._near[host, initiator, resource] = near
+        return near
+
+    def _find_by(self, mark: str, host: str) -> tuple[RuleBucket, ...]:
+        prefixes = self._trie.iter_prefixes_with_ids(mark + rule_key(host, exact=True)) if host else ()
+        return tuple(self._opened[number] for _key, number in prefixes)
+
+    def _open_bucket(self, number: int) -> RuleBucket:
+        place = self._trie.restore_key(number) if number < self._places else INITIATOR_MARK
+        by_host = not place.startswith(INITIATOR_MARK)
+        is_crowded = by_host and any(True for _key in self._trie.iterkeys(f"{place}/"))
+        rules = [self._decode(rule, by_host) for rule in self._flat[self._starts[number] : self._starts[number + 1]]]
+        return _bucket(
+            (rule for rule in rules if not rule.rule.exception),
+            (rule for rule in rules if rule.rule.exception),
+            (place,) if is_crowded else (),
+        )
+
+    def _decode(self, number: int, by_host: bool) -> CompiledUrlRule:
+        row = bytes(self._rows[self._offsets[number] : self._offsets[number + 1]])
+        source, line, exception, kind, pattern, host, options, text, file, whole = json.loads(row)
+        conditions = parse_modifiers(options)
+        types = int(conditions.types_in(self._columns.defaults[source]))
+        static = conditions if conditions.party or conditions.initiators or conditions.targets else None
+        written = UrlRule(pattern, host, line, text, exception, options, PatternKind(kind), file)
+        rule = CompiledUrlRule(written, source, self._columns.masks[source], types, static, conditions.important)
+        if not whole or conditions.match_case or conditions.is_dns_rule or conditions.methods:
+            _add_test(rule, by_host)
+        return rule
+
+
+def _applies(rule: CompiledUrlRule, asked: UrlRequest) -> bool:
+    return (
+        rule.types & asked.resource != 0
+        and (rule.conditions is None or _hosts_match(rule, rule.conditions, asked.host, asked.initiator))
+        and ((test := rule.test) is None or bool(test(asked)))
+    )
+
+
+class _LazyBuckets(dict[int, RuleBucket]):
+    """Buckets by number, opened when they are first asked for."""
+
+    def __init__(self, open_bucket: Callable[[int], RuleBucket]) -> None:
+        super().__init__()
+        self._open_bucket = open_bucket
+
+    def __missing__(self, number: int) -> RuleBucket:
+        bucket = self[number] = self._open_bucket(number)
+        return bucket
+
+
+def _refuse_pickled_values(data: bytes) -> object:
+    """Stands in for the reader of stored objects: an automaton of numbers has none, and nothing is ever unpickled."""
+    raise ValueError(f"an automaton with {len(data)} bytes of foreign values")
+
+
+def _map_file(path: Path) -> memoryview:
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:  # nothing cannot be mapped
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def weak_method[*Given, Found](method: Callable[[*Given], Found]) -> Callable[[*Given], Found]:
+    """The method, without keeping its object alive.
+
+    An object that keeps a cache over its own method is in a cycle. With the files that it has mapped it would stay, when nobody uses
+    it any more, until the collector looks at everything, which is seldom.
+    """
+    reference = WeakMethod(method)
+
+    def call(*given: *Given) -> Found:
+        found = reference()
+        assert found is not None, "only its object keeps the cache"
+        return found(*given)
+
+    return call

@@ -1,0 +1,306 @@
+"""Edits of a policy file's text that keep what people wrote there: comments, order, quotes. Pure: text in, text out.
+
+ruamel.yaml keeps comments, but hangs each on the value before it, so that a comment about the next line goes when the line before it does.
+What is lost that way is put back to where it stood.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+from ruamel.yaml.util import load_yaml_guess_indent
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of a document, at `path`. `make` changes the document in place; raises ValueError with a sentence where that cannot be."""
+
+    path: tuple[str, ...]
+    make: Callable[[CommentedMap], None]
+    adds: bool = False
+
+
+NEW_FILE_HEADER = "# Written by Hedgerow's pages; yours to edit. `hedgerow check` explains every mistake.\n"
+
+
+def apply_edits(text: str, edits: Iterable[Edit]) -> str:
+    """The text after the edits. Raises ValueError, also where the text is not a mapping in YAML."""
+    try:
+        document, yaml = _parse(text)
+    except YAMLError as error:
+        raise ValueError("The policy file cannot be read as YAML: correct it first.") from error
+    before = _dump(yaml, document)
+    for edit in edits:
+        edit.make(document)
+    after = _dump(yaml, document)
+    if before == after:
+        return text
+    if text.strip() and before != text:
+        # ruamel writes some spaces otherwise than people do: only what the edits changed is taken from what it wrote.
+        moved = _apply_line_changes(text, before, after)
+        after = moved if _value(moved) == document else after
+    header = text if text.strip() and not _has_content(text) else ""
+    return _restore_comments(text, header + after if header and header not in after else after)
+
+
+def apply_edits_to_files(texts: Mapping[str, str], edits: Iterable[Edit]) -> dict[str, str]:
+    """The texts of several files, the main one first, after edits: each is made where what it is about is written.
+
+    What none of them has yet goes to the main file. An entry of `lists` has no name to find it by: such an edit is tried in every file,
+    but what it adds is added in the main one only. Raises ValueError as `apply_edits`.
+    """
+    main = next(iter(texts))
+    named = {name: _key_paths(text) for name, text in texts.items()}
+    groups: dict[str, list[Edit]] = {name: [] for name in texts}
+    for edit in edits:
+        homes = [name for name in texts if edit.path[:2] in named[name]] if len(edit.path) > 1 else []
+        if edit.path == ("lists",) and not edit.adds:
+            homes = [name for name in texts if ("lists",) in named[name]]
+        for home in homes or [main]:
+            groups[home].append(edit)
+    return {name: apply_edits(text, groups[name]) if groups[name] else text for name, text in texts.items()}
+
+
+def diff(before: str, after: str) -> tuple[str, ...]:
+    """The lines that differ, with two lines around each, as `diff -u` writes them without its head."""
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=2, lineterm="")
+    return tuple(lines)[2:]
+
+
+def diff_of_files(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+    """The diffs of several files, each under its name; of one file without it."""
+    if len(after) == 1:
+        return next(diff(before[name], after[name]) for name in after)
+    return tuple(line for name in after for line in (f"@@ {name} @@", *diff(before[name], after[name])))
+
+
+def put(path: tuple[str, ...], value: object) -> Edit:
+    """Sets the value at `path`, making the mappings that lead there; None removes it."""
+
+    def edit(document: CommentedMap) -> None:
+        holder = _find_mapping(document, path[:-1], make=value is not None)
+        if holder is None:
+            return
+        if value is None:
+            holder.pop(path[-1], None)
+        elif holder.get(path[-1]) != value:
+            holder[path[-1]] = _to_yaml_node(value)
+
+    return Edit(path, edit)
+
+
+def put_times(path: tuple[str, ...], value: str | list[str] | Mapping[str, str | list[str]] | None) -> Edit:
+    """Sets the times of ordinary weeks; what the file says there of holidays and dates stays."""
+
+    def edit(document: CommentedMap) -> None:
+        holder = _find_mapping(document, path[:-1], make=False)
+        old = holder.get(path[-1]) if holder is not None else None
+        kept = {key: each for key, each in old.items() if key == "holidays" or key[:1].isdigit()} if isinstance(old, CommentedMap) else {}
+        ordinary = {"every-day": value} if isinstance(value, str | list) else dict(value or {})
+        put(path, {**ordinary, **kept} if kept else value).make(document)
+
+    return Edit(path, edit)
+
+
+def remove(path: tuple[str, ...]) -> Edit:
+    """Removes what is at `path`, if anything is."""
+    return put(path, None)
+
+
+def include(path: tuple[str, ...], item: object) -> Edit:
+    """Adds an item to the end of the list at `path`; a single value there becomes a list."""
+
+    def edit(document: CommentedMap) -> None:
+        holder = _find_mapping(document, path[:-1], make=True)
+        assert holder is not None
+        items = _as_list(holder, path[-1])
+        if not any(_matches_item(each, item) for each in items):
+            items.append(_to_yaml_node(item))
+
+    return Edit(path, edit, adds=True)
+
+
+def exclude(path: tuple[str, ...], item: object) -> Edit:
+    """Takes an item out of the list at `path`; an empty list goes as a whole."""
+
+    def edit(document: CommentedMap) -> None:
+        holder = _find_mapping(document, path[:-1], make=False)
+        if holder is None or holder.get(path[-1]) is None:
+            return
+        items = _as_list(holder, path[-1])
+        for index in [index for index, each in enumerate(items) if _matches_item(each, item)][::-1]:
+            del items[index]
+        if not items:
+            del holder[path[-1]]
+
+    return Edit(path, edit)
+
+
+def rename(path: tuple[str, ...], new: str) -> Edit:
+    """Gives a key another name, in its place."""
+
+    def edit(document: CommentedMap) -> None:
+        holder = _find_mapping(document, path[:-1], make=False)
+        if holder is None or path[-1] not in holder:
+            raise ValueError(f"'{path[-1]}' is not in the file.")
+        position = list(holder).index(path[-1])
+        comments = holder.ca.items.pop(path[-1], None)
+        holder.insert(position, new, holder.pop(path[-1]))
+        if comments is not None:
+            holder.ca.items[new] = comments
+
+    return Edit(path, edit)
+
+
+def _parse(text: str) -> tuple[CommentedMap, YAML]:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    _, sequence, offset = load_yaml_guess_indent(text) if _has_content(text) else (None, None, None)
+    yaml.indent(mapping=_mapping_indent(text), sequence=sequence or 4, offset=2 if offset is None else offset)
+    document = yaml.load(text)
+    if document is None:
+        document = CommentedMap()
+    if not isinstance(document, CommentedMap):
+        raise ValueError("The policy file is not a mapping of keys to values.")
+    return document, yaml
+
+
+def _key_paths(text: str) -> set[tuple[str, ...]]:
+    """The keys of a text and what stands in them, such as `("people", "mia")`; nothing where it cannot be read."""
+    value = _value(text)
+    found: set[tuple[str, ...]] = set()
+    for key, inner in value.items() if isinstance(value, Mapping) else ():
+        found |= {(key,), *((key, name) for name in (inner if isinstance(inner, Mapping) else ()))}
+    return found
+
+
+def _value(text: str) -> object:
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError:
+        return None
+
+
+def _mapping_indent(text: str) -> int:
+    """By how much the file indents the keys of a mapping, as its first indented key has it."""
+    found = re.search(r"^[^\s#-][^\n]*:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*(?:#[^\n]*)?\n)*( +)[^\s#-]", text, re.MULTILINE)
+    return len(found[1]) if found else 2
+
+
+def _has_content(text: str) -> bool:
+    return any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines())
+
+
+def _dump(yaml: YAML, document: CommentedMap) -> str:
+    if not document:
+        return ""
+    out = io.StringIO()
+    yaml.dump(document, out)
+    return out.getvalue()
+
+
+def mapping_at(document: CommentedMap, path: tuple[str, ...]) -> CommentedMap:
+    """The mapping at `path`, made where there is none. Raises ValueError."""
+    found = _find_mapping(document, path, make=True)
+    assert found is not None
+    return found
+
+
+def _find_mapping(document: CommentedMap, path: tuple[str, ...], make: bool) -> CommentedMap | None:
+    current = document
+    for key in path:
+        inner = current.get(key)
+        if inner is None:
+            if not make:
+                return None
+            inner = current[key] = CommentedMap()
+        if not isinstance(inner, CommentedMap):
+            raise ValueError(f"'{key}' is not a mapping in the file.")
+        current = inner
+    return current
+
+
+def _matches_item(each: object, item: object) -> bool:
+    """Whether an item of a list is `item`, or says more about it."""
+    return each == item or (isinstance(each, Mapping) and each.get("what") == item)
+
+
+def _as_list(holder: CommentedMap, key: str) -> CommentedSeq:
+    value = holder.get(key)
+    if isinstance(value, CommentedSeq):
+        return value
+    items = CommentedSeq([] if value is None else [value])
+    items.fa.set_flow_style()
+    holder[key] = items
+    return items
+
+
+def _to_yaml_node(value: object) -> Any:
+    """New values are written on one line where they are short."""
+    if isinstance(value, Mapping):
+        made = CommentedMap((key, _to_yaml_node(each)) for key, each in value.items())
+        if all(not isinstance(each, Mapping | list) or len(str(each)) < 60 for each in value.values()) and len(str(value)) < 100:
+            made.fa.set_flow_style()
+        return made
+    if isinstance(value, list | tuple):
+        items = CommentedSeq(_to_yaml_node(each) for each in value)
+        items.fa.set_flow_style()
+        return items
+    # Times and addresses are easier to read in quotes, and safe with readers of YAML 1.1.
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and ":" in value else value
+
+
+def _apply_line_changes(text: str, before: str, after: str) -> str:
+    """Applies what differs between `before` and `after` to `text`, of which `before` is another spelling with as many lines."""
+    own, normal, new = text.splitlines(True), before.splitlines(True), after.splitlines(True)
+    if len(own) != len(normal):
+        return after
+    result: list[str] = []
+    for tag, start, end, new_start, new_end in difflib.SequenceMatcher(None, normal, new, autojunk=False).get_opcodes():
+        result += own[start:end] if tag == "equal" else new[new_start:new_end]
+    return "".join(result)
+
+
+def _restore_comments(before: str, after: str) -> str:
+    """Puts comments back where the edit took them along, as lines of their own: those of other lines, and those of lines that went."""
+    missing = Counter(map(_comment_of, before.splitlines()))
+    missing.subtract(map(_comment_of, after.splitlines()))
+    old, new = before.splitlines(True), after.splitlines(True)
+    result: list[str] = []
+    for tag, start, end, new_start, new_end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        result += new[new_start:new_end]
+        for line in old[start:end] if tag in {"delete", "replace"} else ():
+            comment = _comment_of(line)
+            if comment and missing[comment] > 0:
+                missing[comment] -= 1
+                result.append(f"{line[: len(line) - len(line.lstrip())]}{comment}\n")
+    kept = "".join(result)
+    return kept if _value(kept) == _value(after) else after
+
+
+def _comment_of(line: str) -> str:
+    """The comment of a line, empty where it has none; a sign in quotes begins none.
+
+    >>> _comment_of('  - "a # b"  # why'), _comment_of("a: b#c")
+    ('# why', '')
+    """
+    quote = ""
+    for place, sign in enumerate(line):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "\"'" and (not place or line[place - 1] in " [{,:"):
+            quote = sign
+        elif sign == "#" and (not place or line[place - 1].isspace()):
+            return line[place:].rstrip()
+    return ""

@@ -1,0 +1,161 @@
+"""Charts as plain SVG made on the server, each with the numbers for a table beside it. Pure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import sqrt
+
+import segno
+from markupsafe import Markup
+
+from hedgerow.dashboards.words.labels import zone
+from hedgerow.dashboards.words.rules import rule_layers
+from hedgerow.journal.reader import HourlyCount
+from hedgerow.policies.model import Person, Policy
+from hedgerow.policies.times.schedule import state_at
+
+BAR_CHART_WIDTH, BAR_CHART_HEIGHT = 480, 90
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar: where it stands in the picture, and what it says."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BarChart:
+    """A bar chart of `width` by `height`; `total` is the sum of the counts."""
+
+    bars: tuple[Bar, ...]
+    total: int
+    width: int = BAR_CHART_WIDTH
+    height: int = BAR_CHART_HEIGHT
+
+
+def blocked_by_hour(hours: Iterable[HourlyCount], midnight: float, now: float) -> BarChart:
+    """How much was blocked in each hour of the day that began at `midnight`."""
+    counts: dict[int, int] = {}
+    for hour in hours:
+        place = int((hour.hour * 3600 - midnight) // 3600)
+        counts[place] = counts.get(place, 0) + hour.blocked
+    shown = [(f"{place:02d}:00", counts.get(place, 0)) for place in range(max(1, min(25, int((now - midnight) // 3600) + 1)))]
+    return bar_chart(shown, places=24)
+
+
+def bar_chart(counts: list[tuple[str, int]], places: int | None = None) -> BarChart:
+    """Bars for labelled counts, the highest as high as the picture; `places` leaves room for more to come.
+
+    >>> [bar.height for bar in bar_chart([("a", 1), ("b", 2)]).bars]
+    [45.0, 90.0]
+    """
+    step = BAR_CHART_WIDTH / max(places or 0, len(counts), 1)
+    highest = max((count for _, count in counts), default=0) or 1
+    bars = tuple(
+        Bar(round(index * step + step * 0.1, 1), round(BAR_CHART_HEIGHT - BAR_CHART_HEIGHT * count / highest, 1), round(step * 0.8, 1),
+            round(BAR_CHART_HEIGHT * count / highest, 1), label, count)
+        for index, (label, count) in enumerate(counts)
+    )  # fmt: skip
+    return BarChart(bars, sum(count for _, count in counts))
+
+
+TIMELINE_WIDTH, TIMELINE_UP, TIMELINE_DOWN = 480, 30, 14
+"""Of the picture: allowed grows up from the line by at most `TIMELINE_UP`, blocked down by at most `TIMELINE_DOWN`."""
+_DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineHour:
+    """One hour that had something in it. `x`, `up` and `down` are places and heights in the picture."""
+
+    starts: float
+    allowed: int
+    blocked: int
+    x: float
+    width: float
+    up: float
+    down: float
+
+
+@dataclass(frozen=True, slots=True)
+class PersonDay:
+    """One person's day. `closed` are stretches of bedtime as x and width, `now` is where the day has got to."""
+
+    name: str
+    hours: tuple[TimelineHour, ...]
+    closed: tuple[tuple[float, float], ...]
+    now: float
+    allowed: int
+    blocked: int
+
+
+def person_days(policy: Policy, counts: Iterable[HourlyCount], midnight: float, now: float) -> tuple[PersonDay, ...]:
+    """Everybody's day that began at `midnight`, those of whom something is known. Heights can be compared between people."""
+    sums: dict[str, dict[int, tuple[int, int]]] = {}
+    for count in counts:
+        device = policy.devices.get(count.device)
+        if device is None or device.person is None or count.hour * 3600 < midnight - 1800:
+            continue
+        hours = sums.setdefault(device.person, {})
+        allowed, blocked = hours.get(count.hour, (0, 0))
+        hours[count.hour] = (allowed + count.allowed, blocked + count.blocked)
+    most = max((sum(both) for hours in sums.values() for both in hours.values()), default=1)
+    return tuple(_day(policy.people[name], policy, sums[name], midnight, now, most) for name in policy.people if name in sums)
+
+
+def _day(person: Person, policy: Policy, hours: dict[int, tuple[int, int]], midnight: float, now: float, most: int) -> PersonDay:
+    shown = tuple(
+        TimelineHour(
+            hour * 3600.0,
+            allowed,
+            blocked,
+            _x(hour * 3600, midnight) + 1,
+            TIMELINE_WIDTH / 24 - 2,
+            _height(allowed, most, TIMELINE_UP),
+            _height(blocked, most, TIMELINE_DOWN),
+        )
+        for hour, (allowed, blocked) in sorted(hours.items())
+    )
+    sums = (sum(each.allowed for each in shown), sum(each.blocked for each in shown))
+    return PersonDay(person.name, shown, tuple(_closed(person, policy, midnight)), _x(now, midnight), *sums)
+
+
+def _closed(person: Person, policy: Policy, midnight: float) -> Iterator[tuple[float, float]]:
+    bedtime = next((rules.bedtime for rules in rule_layers(policy, person.profile, person.name, None) if rules.bedtime), None)
+    if bedtime is None:
+        return
+    where = zone(person.timezone or policy.network.timezone)
+    free = frozenset(policy.network.holidays if person.holidays is None else person.holidays)
+    at = midnight
+    while at < midnight + _DAY_S:
+        state = state_at(bedtime, where, at, free)
+        end = min(state.until or midnight + _DAY_S, midnight + _DAY_S)
+        if state.active:
+            yield _x(at, midnight), round(_x(end, midnight) - _x(at, midnight), 1)
+        at = end
+
+
+def _x(at: float, midnight: float) -> float:
+    return round(min(1.0, max(0.0, (at - midnight) / _DAY_S)) * TIMELINE_WIDTH, 1)
+
+
+def _height(count: int, most: int, highest: int) -> float:
+    """Few are seen beside many: heights go with the square root."""
+    return round(max(2.0, highest * sqrt(count / most)), 1) if count else 0.0
+
+
+def qr_code(text: str) -> Markup:
+    """Black on white in both themes, which cameras need; with the quiet zone of ISO/IEC 18004."""
+    out = io.BytesIO()
+    segno.make(text, error="m", micro=False).save(
+        out, kind="svg", xmldecl=False, svgns=False, scale=4, border=4, dark="#000", light="#fff", svgclass=None, lineclass=None
+    )
+    return Markup(out.getvalue().decode())  # noqa: S704  all of it is the library's

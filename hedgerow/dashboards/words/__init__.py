@@ -1,0 +1,1 @@
+"""Wording of the pages: languages, labels and sentences about rules."""

@@ -1,0 +1,259 @@
+"""What holds for somebody, in plain words: for the child's own page, and for the parent's page of that child. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.words.labels import title_of
+from hedgerow.dashboards.words.languages import Language, message
+from hedgerow.policies.expiry import in_force
+from hedgerow.policies.model import Policy, Privacy, Rules, SafeSearch, Target, TargetKind, TimedRules, Verdict
+from hedgerow.policies.time_model import Schedule
+from hedgerow.policies.times.schedule import DAY_NAMES, parse_clock, parse_interval
+
+_PRIVACY = {
+    Privacy.FULL: message("The sites and pages requested, and what was decided."),
+    Privacy.DOMAIN: message("The names of the sites requested, not the pages, and what was decided."),
+    Privacy.CATEGORY: message("Only the topic or service that was blocked. No site names, no pages."),
+    Privacy.NONE: message("Nothing."),
+}
+_SAFE_SEARCH = {
+    SafeSearch.STRICT: message("Search engines leave out everything that is unsuitable for children."),
+    SafeSearch.MODERATE: message("Search engines leave out the most explicit results."),
+    SafeSearch.OFF: message("Search engines show everything."),
+}
+_YOUTUBE = {
+    SafeSearch.STRICT: message("YouTube shows only what its strict mode allows, and no comments."),
+    SafeSearch.MODERATE: message("YouTube leaves out what its moderate mode rates as mature."),
+    SafeSearch.OFF: message("YouTube shows everything."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleText:
+    """What a schedule closes (or opens), and when: pairs of days and times. `is_all`: the whole internet; `is_only`: closed otherwise."""
+
+    name: str
+    closes: bool
+    is_all: bool
+    is_only: bool
+    targets: tuple[str, ...]
+    when: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RulesText:
+    """Titles and sentences, ready to be shown. `nights` pairs days with times."""
+
+    title: str
+    topics: tuple[str, ...]
+    services: tuple[str, ...]
+    sites: tuple[str, ...]
+    allowed: tuple[str, ...]
+    always: tuple[str, ...]
+    nights: tuple[tuple[str, str], ...]
+    schedules: tuple[ScheduleText, ...]
+    searches: str
+    youtube: str
+    kept: str
+
+
+def rules_text(
+    policy: Policy, profile: str, person: str | None, device: str | None, reader: Language, now: float
+) -> RulesText:  # fmt: skip
+    """What holds at `now` for a device, for a person (device None), or for a device of nobody (person None)."""
+    layers = rule_layers(policy, profile, person, device)
+    allowed, blocked = _effective_targets(layers, now)
+    safe = next((rules.safe_search for rules in layers if rules.safe_search is not None), SafeSearch.OFF)
+    bedtime = next((rules.bedtime for rules in layers if rules.bedtime is not None), None)
+    return RulesText(
+        title=reader.gettext(policy.profiles[profile].title),
+        topics=_titles(reader, blocked, TargetKind.CATEGORY),
+        services=_titles(reader, blocked, TargetKind.SERVICE),
+        sites=_titles(reader, blocked, TargetKind.HOST, TargetKind.URL),
+        allowed=_titles(reader, {name: target for name, target in allowed.items() if not target.always}, *TargetKind),
+        always=_titles(reader, {name: target for name, target in allowed.items() if target.always}, *TargetKind),
+        nights=_group_days(night_times(bedtime), reader, reader.gettext("every night")),
+        schedules=tuple(schedule_text(each, reader) for rules in layers for each in rules.schedules),
+        searches=reader.gettext(_SAFE_SEARCH[safe]),
+        youtube=reader.gettext(_YOUTUBE[next((rules.youtube for rules in layers if rules.youtube is not None), safe)]),
+        kept=reader.gettext(_PRIVACY[next((rules.privacy for rules in layers if rules.privacy is not None), Privacy.CATEGORY)]),
+    )
+
+
+def _effective_targets(layers: Iterable[Rules], now: float) -> tuple[dict[str, Target], dict[str, Target]]:
+    """What is allowed and what is blocked, by name: the nearest layer that names a thing decides, as in `policies.rule_index`."""
+    said: dict[str, tuple[bool, Target]] = {}
+    for rules in layers:
+        for allows, targets in ((False, rules.block), (True, rules.allow)):
+            for target in in_force(targets, now):
+                said.setdefault(target.name, (allows, target))
+    allowed, blocked = ({name: target for name, (allows, target) in said.items() if allows is wanted} for wanted in (True, False))
+    return allowed, blocked
+
+
+def rule_layers(policy: Policy, profile: str, person: str | None, device: str | None) -> list[Rules]:
+    """The nearest scope first, as `policies.ruleset` has it."""
+    known = policy.devices.get(device) if device else None
+    owner = policy.people.get(person) if person else None
+    own = [known.rules] if known else []
+    return [*own, *([owner.rules] if owner else []), policy.household, policy.profiles[profile].rules]
+
+
+def _titles(reader: Language, targets: dict[str, Target], *kinds: TargetKind) -> tuple[str, ...]:
+    return tuple(sorted((title_of(target.name, reader) for target in targets.values() if target.kind in kinds), key=str.lower))
+
+
+def schedule_text(schedule: TimedRules, reader: Language) -> ScheduleText:
+    """One schedule, ready to be shown."""
+    targets = tuple(title_of(target.name, reader) for target in (*schedule.block, *schedule.allow))
+    closes = bool(schedule.block) or schedule.internet is Verdict.BLOCK
+    times = {day: (text.replace("-", "–"), "") for day, text in day_times(schedule.when).items()}
+    when = _group_days(times, reader, reader.gettext("every day"))
+    is_all, is_only = schedule.internet is not None or schedule.closed_otherwise, schedule.closed_otherwise or bool(schedule.otherwise)
+    return ScheduleText(schedule.name, closes, is_all, is_only, targets, (*when, *_date_ranges(date_times(schedule.when), reader)))
+
+
+def _date_ranges(times: dict[date, str], reader: Language) -> Iterator[tuple[str, str]]:
+    """Dates one after another with the same times together."""
+    stretches: list[tuple[date, date, str]] = []
+    for day, text in sorted(times.items()):
+        if stretches and stretches[-1][2] == text and stretches[-1][1] + timedelta(days=1) == day:
+            stretches[-1] = (stretches[-1][0], day, text)
+        else:
+            stretches.append((day, day, text))
+    for first, last, text in stretches:
+        yield reader.date(first) if first == last else f"{reader.date(first)} – {reader.date(last)}", text.replace("-", "–")
+
+
+def _group_days(times: dict[str, tuple[str, str]], reader: Language, always: str) -> tuple[tuple[str, str], ...]:
+    """Days with the same times together; `always` is said of all seven."""
+    groups: dict[str, list[int]] = {}
+    for day, both in times.items():
+        if any(both):
+            groups.setdefault("–".join(filter(None, both)), []).append(DAY_NAMES.index(day))
+    return tuple((_days_text(days, reader, always), text) for text, days in groups.items())
+
+
+def _days_text(days: list[int], reader: Language, always: str) -> str:
+    if len(days) == 7:
+        return always
+    if len(days) > 2 and days == list(range(days[0], days[-1] + 1)):
+        return f"{reader.day(days[0])}–{reader.day(days[-1])}"
+    return reader.listed(reader.day(day) for day in days)
+
+
+type Times = str | list[str]
+
+_DAY_MINUTES = 24 * 60
+_SCHOOL_DAYS, _WEEKEND = ("mon", "tue", "wed", "thu", "fri"), ("sat", "sun")
+_SCHOOL_NIGHTS, _FREE_NIGHTS = ("mon", "tue", "wed", "thu", "sun"), ("fri", "sat")
+
+
+def night_times(schedule: Schedule | None) -> dict[str, tuple[str, str]]:
+    """For each evening from when to when the internet is closed, two empty texts for an open night.
+
+    Of a schedule with several spans an evening, the one that reaches furthest into the night is shown.
+    """
+    times = dict.fromkeys(DAY_NAMES, ("", ""))
+    for span in sorted(schedule.spans, key=lambda span: span.end) if schedule else ():
+        times[DAY_NAMES[span.weekday]] = (_time_of_day(span.start), _time_of_day(span.end))
+    return times
+
+
+def day_times(schedule: Schedule) -> dict[str, str]:
+    """For each day its stretches, such as `15:00-16:00, 17:00-18:00`; an empty text where there is none."""
+    return {
+        day: ", ".join(
+            f"{_time_of_day(span.start)}-{_time_of_day(span.end, of_end=True)}" for span in schedule.spans if span.weekday == place
+        )
+        for place, day in enumerate(DAY_NAMES)
+    }
+
+
+def date_times(schedule: Schedule) -> dict[date, str]:
+    """The same for the dates that a schedule names, without those on which it does not hold."""
+    times: dict[date, list[str]] = {}
+    for span in schedule.dated:
+        if span.start is not None:
+            times.setdefault(span.day, []).append(f"{_time_of_day(span.start)}-{_time_of_day(span.end, of_end=True)}")
+    return {day: ", ".join(each) for day, each in times.items()}
+
+
+def bedtime_value(form: Mapping[str, str]) -> Times | dict[str, Times] | None:
+    """What stands under `bedtime`, from a form's fields such as `mon-from` and `mon-to`; None where no night is closed.
+
+    >>> bedtime_value({f"{day}-{end}": "21:00" if end == "from" else "07:00" for day in DAY_NAMES for end in ("from", "to")})
+    '21:00-07:00'
+    """
+    nights: dict[str, Times] = {}
+    for day in DAY_NAMES:
+        start, end = form.get(f"{day}-from", "").strip(), form.get(f"{day}-to", "").strip()
+        if not start and not end:
+            continue
+        try:
+            parse_clock(start), parse_clock(end)
+        except ValueError:
+            raise InvalidInput("Enter a beginning and an end for the night, such as 20:30 and 07:00.") from None
+        nights[day] = f"{start}-{end}"
+    return _grouped(nights, {_SCHOOL_NIGHTS: "school-nights", _FREE_NIGHTS: "weekend"})
+
+
+def schedule_value(form: Mapping[str, str]) -> Times | dict[str, Times]:
+    """What stands under `when`, from a form's fields `mon` to `sun`. Raises `InvalidInput`, also where all are empty.
+
+    >>> schedule_value({day: "15:00-16:00, 17:00-18:00" for day in ("mon", "tue", "wed", "thu", "fri")})
+    {'school-days': ['15:00-16:00', '17:00-18:00']}
+    """
+    days: dict[str, Times] = {}
+    for day in DAY_NAMES:
+        stretches = [part.strip().replace("–", "-") for part in form.get(day, "").split(",") if part.strip()]
+        try:
+            for stretch in stretches:
+                parse_interval(stretch)
+        except ValueError:
+            raise InvalidInput("Enter a period with a beginning and an end, such as 15:00-17:00.") from None
+        if stretches:
+            days[day] = stretches[0] if len(stretches) == 1 else stretches
+    value = _grouped(days, {_SCHOOL_DAYS: "school-days", _WEEKEND: "weekend"})
+    if value is None:
+        raise InvalidInput("Choose a time: a schedule without one would never apply.")
+    return value
+
+
+def _grouped(days: Mapping[str, Times], names: Mapping[tuple[str, ...], str]) -> Times | dict[str, Times] | None:
+    """Days with the same times together. Where groups of `names` say it all these are taken: they know of holidays, days do not."""
+    if not days:
+        return None
+    groups: list[tuple[Times, tuple[str, ...]]] = []
+    for day, times in days.items():
+        place = next((place for place, (each, _) in enumerate(groups) if each == times), None)
+        if place is None:
+            groups.append((times, (day,)))
+        else:
+            groups[place] = (times, (*groups[place][1], day))
+    if len(groups) == 1 and len(days) == 7:
+        return groups[0][0]
+    if all(of in names for _, of in groups):
+        return {names[of]: times for times, of in groups}
+    return {_days(of): times for times, of in groups}
+
+
+def _days(days: tuple[str, ...]) -> str:
+    """Days one after another as a range.
+
+    >>> _days(("mon", "tue", "wed")), _days(("mon", "wed"))
+    ('mon-wed', 'mon,wed')
+    """
+    places = [DAY_NAMES.index(day) for day in days]
+    if len(days) > 2 and places == list(range(places[0], places[0] + len(places))):
+        return f"{days[0]}-{days[-1]}"
+    return ",".join(days)
+
+
+def _time_of_day(minutes: int, *, of_end: bool = False) -> str:
+    minutes = _DAY_MINUTES if of_end and minutes == _DAY_MINUTES else minutes % _DAY_MINUTES
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"

@@ -1,0 +1,217 @@
+"""The TLS side of DNS over QUIC, which is not OpenSSL's: a configuration that is replaced when the certificate is renewed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
+
+from hedgerow.dns import wire
+from hedgerow.dns.pending_query import Pending
+from hedgerow.dns.server.clients import client_id_from_sni
+from hedgerow.dns.server.quic import MAX_STREAM_OCTETS, BoundedQuicConnection, QuicListener
+from hedgerow.dns.server.rate_limits import MAX_UNSENT
+from hedgerow.dns.server.responder import DROPPED_METRIC
+from hedgerow.dns.server.stream import EncryptedFrontend
+from hedgerow.dns.server.tls import ReloadableCertificate
+
+DOQ_ALPN: Final = ("doq",)
+IDLE_SECONDS: Final = 30.0
+
+
+class QuicTls(ReloadableCertificate):
+    """`configuration` is for new connections. Without a handler for tickets nothing is resumed, and no early data taken."""
+
+    configuration: QuicConfiguration
+
+    def _load(self, chain: Path, key: Path) -> None:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, "")  # does the one fit the other?
+        try:
+            first, *others = load_pem_x509_certificates(chain.read_bytes())
+            private = load_pem_private_key(key.read_bytes(), None)
+        except (ValueError, TypeError) as error:
+            raise ssl.SSLError(str(error)) from error
+        self.configuration = QuicConfiguration(
+            is_client=False,
+            alpn_protocols=list(DOQ_ALPN),
+            idle_timeout=IDLE_SECONDS,
+            max_stream_data=MAX_STREAM_OCTETS,
+            certificate=first,
+            certificate_chain=others,
+            private_key=private,
+        )
+
+
+MAX_CONNECTIONS: Final = 128
+MAX_CONNECTIONS_PER_CLIENT: Final = 16
+MAX_HANDSHAKES: Final = 32
+HANDSHAKE_SECONDS: Final = 5.0
+UNKNOWN_CLIENT_SECONDS: Final = 10.0  # for who has not yet asked anything that was answered
+_SWEEP_SECONDS: Final = 1.0
+_KEEPALIVE: Final = 11  # the option edns-tcp-keepalive, which must not be sent over QUIC (RFC 9250, section 5.5.2)
+
+NO_ERROR, INTERNAL_ERROR, PROTOCOL_ERROR, _CANCELLED, EXCESSIVE_LOAD = range(5)
+"""Error codes (RFC 9250, section 4.3)."""
+
+logging.getLogger("quic").setLevel(logging.ERROR)  # its warnings tell what clients do wrong, one line a packet
+
+
+class DoqServer:
+    """Serves DoQ on any number of sockets. Connections are bounded in all and for each address, and so are handshakes."""
+
+    def __init__(self, frontend: EncryptedFrontend, tls: QuicTls) -> None:
+        self.frontend = frontend
+        self.tls = tls
+        self.open: set[DoqConnection] = set()
+        self._listening: list[QuicListener] = []
+        self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+    async def listen(self, sock: socket.socket) -> None:
+        listener = QuicListener(lambda: self.tls.configuration, self.admits, lambda quic: DoqConnection(self, quic))
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: listener, sock=sock)
+        self._listening.append(listener)
+
+    def admits(self, address: str) -> bool:
+        """May another connection begin? Counts who is turned away; where places are taken, a stranger gives way, or who is idle."""
+        owner = self.frontend.owner(address)
+        mine = [other for other in self.open if other.owner == owner]
+        has_room = len(mine) < MAX_CONNECTIONS_PER_CLIENT or _evict_longest_idle(mine)
+        has_room = has_room and sum(not other.is_ready for other in self.open) < MAX_HANDSHAKES
+        has_room = has_room and (len(self.open) < MAX_CONNECTIONS or _evict_longest_idle(self.open))
+        if not has_room:
+            self.frontend.responder.count(DROPPED_METRIC, "connections")
+        return has_room
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
+        for connection in list(self.open):
+            patience = IDLE_SECONDS if connection.is_known else UNKNOWN_CLIENT_SECONDS if connection.is_ready else HANDSHAKE_SECONDS
+            if loop.time() - connection.active_at > patience:
+                connection.close(NO_ERROR)
+
+    def close(self) -> None:
+        """End all connections."""
+        self._timer.cancel()
+        for listener in self._listening:
+            listener.close()
+
+
+def _evict_longest_idle(connections: Iterable[DoqConnection]) -> bool:
+    """End one that is owed nothing, strangers first; False where there is none."""
+    idle = [connection for connection in connections if connection.is_ready and not (connection.is_known and connection.outstanding)]
+    if idle:
+        min(idle, key=lambda connection: (connection.is_known, connection.active_at)).close(EXCESSIVE_LOAD)
+    return bool(idle)
+
+
+class DoqConnection(QuicConnectionProtocol):
+    """One client's connection."""
+
+    def __init__(self, doq: DoqServer, quic: BoundedQuicConnection) -> None:
+        super().__init__(quic)
+        self._bounded = quic
+        self.address = self.owner = ""
+        self.active_at = asyncio.get_running_loop().time()  # when it last asked something that was answered
+        self.is_known = self.is_ready = False
+        self.outstanding = 0
+        self._doq, self._frontend = doq, doq.frontend
+        self._key = ""
+        self._partial: dict[int, bytearray] = {}
+        self._unsent: dict[int, int] = {}
+        doq.open.add(self)
+
+    def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
+        if not self.address:
+            self.address, self.owner = addr[0], self._frontend.owner(addr[0])
+        super().datagram_received(data, addr)
+        if self._bounded.is_ending:
+            self._doq.open.discard(self)
+        elif self._bounded.is_flooding:
+            self.close(PROTOCOL_ERROR)
+        elif self._bounded.owes_stream_credit:
+            self._transmit_soon()
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        match event:
+            case HandshakeCompleted():
+                self.is_ready = True
+                client_id = client_id_from_sni(self._bounded.server_name, self._frontend.own_name)
+                self._key = self._frontend.client_key(self.address, client_id)
+            case StreamDataReceived():
+                self._take(event)
+            case StreamReset() | StopSendingReceived():
+                self._partial.pop(event.stream_id, None)
+            case ConnectionTerminated():
+                self._doq.open.discard(self)
+            case _:
+                pass
+
+    def _take(self, event: StreamDataReceived) -> None:
+        """Collect a query; it is whole when the client has finished the stream (RFC 9250, section 4.2)."""
+        buffer = self._partial.setdefault(event.stream_id, bytearray())
+        buffer += event.data
+        if not self.is_ready or len(buffer) > MAX_STREAM_OCTETS:
+            self.close(PROTOCOL_ERROR)
+        elif event.end_stream:
+            del self._partial[event.stream_id]
+            self._serve(event.stream_id, bytes(buffer))
+
+    def _serve(self, stream: int, data: bytes) -> None:
+        query = data[2:]
+        if int.from_bytes(data[:2]) != len(query) or len(query) < wire.HEADER or query[:2] != b"\0\0" or _has_keepalive_option(query):
+            self.close(PROTOCOL_ERROR)
+            return
+        if self._frontend.find(self._key) is not None:
+            self.is_known = True
+            self.active_at = self._loop.time()
+        message = self._frontend.answer(self._key, query, "doq", lambda late: self._answer_late(stream, late))
+        if isinstance(message, Pending):
+            self.outstanding += 1
+        else:
+            self._answer(stream, message)
+
+    def _answer_late(self, stream: int, message: bytes | None) -> None:
+        self.outstanding -= 1
+        self._answer(stream, message)
+
+    def _answer(self, stream: int, message: bytes | None) -> None:
+        if not self._bounded.is_open(stream) or self not in self._doq.open:
+            return  # the client has gone, or has given up
+        if message is None:
+            self._quic.reset_stream(stream, EXCESSIVE_LOAD)
+        else:
+            self._quic.send_stream_data(stream, len(message).to_bytes(2) + message, end_stream=True)
+            self._unsent = {other: size for other, size in self._unsent.items() if self._bounded.is_open(other)}
+            self._unsent[stream] = len(message)
+        if sum(self._unsent.values()) > MAX_UNSENT:
+            self.close(EXCESSIVE_LOAD)
+        elif self._bounded.is_exhausted and not self.outstanding:
+            self.close(NO_ERROR)
+        else:
+            self._transmit_soon()
+
+    def close(self, error_code: int = NO_ERROR, reason_phrase: str = "") -> None:
+        self._doq.open.discard(self)
+        self._partial.clear()
+        super().close(error_code, reason_phrase)
+
+
+def _has_keepalive_option(query: bytes) -> bool:
+    if _KEEPALIVE.to_bytes(2) not in query:
+        return False
+    try:
+        edns = wire.parse_query(query, "doq").edns
+    except wire.Malformed:
+        return False  # answered with FORMERR
+    return edns is not None and wire.option_of(edns.options, _KEEPALIVE) is not None

@@ -1,0 +1,139 @@
+"""The sockets that clients talk to: UDP and TCP, and what is done every second."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+from typing import Final
+
+from hedgerow.dns.answer_policy import AnswerPolicy, Decide
+from hedgerow.dns.resolver import Resolver
+from hedgerow.dns.server.clients import ClientLookup, Observe
+from hedgerow.dns.server.responder import Responder
+from hedgerow.dns.server.stream import StreamServer
+from hedgerow.dns.server.udp import UdpListener, open_udp_listener
+from hedgerow.dns.upstreams.pool import UpstreamPool
+from hedgerow.policies.network import QueryLimit
+
+_SOCKET_BUFFER: Final = 4 << 20
+# Answers are never fragmented, and no ICMP message talks us into it (RFC 9715): IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE. The kernel
+# then needs no random identification for each datagram either. Python has no names for these of linux/in.h and linux/in6.h.
+_NEVER_FRAGMENT: Final = {socket.AF_INET: (socket.IPPROTO_IP, 10, 3), socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 3)}
+_SWEEP_STEPS: Final = 250
+_REPORT_INTERVAL: Final = 0.002  # seconds between a few reports and the next few
+
+
+class DnsServer:
+    """All listeners of one worker over one resolver. Made and used inside a running event loop."""
+
+    def __init__(self, resolver: Resolver, find_client: ClientLookup, observe: Observe) -> None:
+        self.resolver = resolver
+        self.responder = Responder(resolver, find_client, observe)
+        self.streams = StreamServer(self.responder)
+        self._clients = self.responder.clients
+        self._datagrams: list[UdpListener] = []
+        self._timer = asyncio.get_running_loop().call_later(1.0, self._tick)
+        self._reporting: asyncio.TimerHandle | None = None
+
+    async def listen(self, host: str, port: int) -> int:
+        """Serve UDP and TCP at an address; port 0 takes a free one. Returns the port. Raises OSError."""
+        datagrams, streams = open_udp_tcp_pair(host, port)
+        await self.streams.listen(streams)
+        self._datagrams.append(open_udp_listener(self.responder, datagrams))
+        return int(datagrams.getsockname()[1])
+
+    def swap(
+        self,
+        find_client: ClientLookup,
+        decide: Decide,
+        upstreams: UpstreamPool | None = None,
+        answer_policy: AnswerPolicy | None = None,
+    ) -> None:
+        """A new snapshot: from the next datagram on only it counts."""
+        self._clients.forget()
+        self._clients.find_client = find_client
+        self.resolver.swap(decide, upstreams, answer_policy)
+
+    def limit(self, limit: QueryLimit | None) -> None:
+        """How much may be asked from now on; None: any number."""
+        self._clients.limits.change(limit)
+        self._clients.forget()
+
+    def forget_clients(self) -> None:
+        """Devices or their rulesets may have changed: look everybody up anew."""
+        self._clients.forget()
+
+    def flush(self) -> None:
+        """Report what was answered since the last report; done about once a second anyway."""
+        self._clients.flush()
+
+    async def close(self) -> None:
+        self._timer.cancel()
+        if self._reporting is not None:
+            self._reporting.cancel()
+        for listener in self._datagrams:
+            listener.close()
+        await self.streams.close()
+        self._clients.flush()
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(1.0, self._tick)
+        now = self.resolver.clocks.steady()
+        self._clients.forget_expired(now)
+        self._clients.begin_report()
+        if self._reporting is None:
+            self._report()
+        self._clients.limits.refill()
+        self.resolver.sweep(now, _SWEEP_STEPS)
+        self.streams.close_idle(loop.time())
+
+    def _report(self) -> None:
+        """A few reports at a time: those of a busy second would take thirty milliseconds, and queries would wait as long."""
+        more = self._clients.report_some()
+        self._reporting = asyncio.get_running_loop().call_later(_REPORT_INTERVAL, self._report) if more else None
+
+
+def open_udp_tcp_pair(host: str, port: int, tries: int = 20) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP on one port; where port 0 asks for any, one that is free for both. Raises OSError."""
+    while True:
+        datagrams = open_socket(host, port, socket.SOCK_DGRAM)
+        try:
+            return datagrams, open_socket(host, datagrams.getsockname()[1], socket.SOCK_STREAM)
+        except OSError:
+            datagrams.close()
+            tries -= 1
+            if port or not tries:
+                raise
+
+
+def open_socket(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
+    """A bound socket that shares its port with the other workers. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            _enlarge_buffers(sock)
+            if sys.platform == "linux":
+                sock.setsockopt(*_NEVER_FRAGMENT[family])
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _enlarge_buffers(sock: socket.socket) -> None:
+    """Let a burst of queries wait in the kernel, by as much as the system allows; with CAP_NET_ADMIN (SO_RCVBUFFORCE) by all we ask for."""
+    for option, forced in ((socket.SO_RCVBUF, 33), (socket.SO_SNDBUF, 32)):
+        sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, forced, _SOCKET_BUFFER)

@@ -1,0 +1,244 @@
+"""Tokens that prove a QUIC client's address (RFC 9000, section 8.1.2): whoever sends one back has received it. No sockets.
+
+Nothing is kept for an address that is not proven, so that forged ones cost neither memory nor a handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+from struct import pack
+from typing import Any, Final, cast
+
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.buffer import Buffer  # type: ignore[attr-defined]
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import (
+    QuicFrameType,
+    QuicHeader,
+    QuicPacketType,
+    encode_quic_retry,
+    encode_quic_version_negotiation,
+    pull_quic_header,
+)
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.stream import QuicStream
+from aioquic.tls import pull_client_hello
+
+_TOKEN_SECONDS: Final = 10  # seconds
+_TAG_OCTETS: Final = 16
+
+
+class RetryTokens:
+    """Makes and checks tokens under a key of its own. The methods are those that aioquic's server calls."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._key = os.urandom(32)
+        self._clock = clock
+
+    def create_token(self, address: tuple[str, int], original_id: bytes, retry_id: bytes) -> bytes:
+        """`original_id` and `retry_id` are the connection ids that the handshake must confirm; at most 20 octets each."""
+        body = pack("!Q", int(self._clock())) + bytes((len(original_id),)) + original_id + retry_id
+        return self._seal(address, body) + body
+
+    def validate_token(self, address: tuple[str, int], token: bytes) -> tuple[bytes, bytes]:
+        """The two ids. Raises ValueError for a token that is not ours, is another's, or is old."""
+        seal, body = token[:_TAG_OCTETS], token[_TAG_OCTETS:]
+        if not hmac.compare_digest(seal, self._seal(address, body)):
+            raise ValueError("not a token for this address")
+        if not 0 <= self._clock() - int.from_bytes(body[:8]) <= _TOKEN_SECONDS:
+            raise ValueError("an old token")
+        end = 9 + body[8]
+        return body[9:end], body[end:]
+
+    def _seal(self, address: tuple[str, int], body: bytes) -> bytes:
+        bound = ip_address(address[0].partition("%")[0]).packed + pack("!H", address[1])
+        return hmac.digest(self._key, bound + body, "sha256")[:_TAG_OCTETS]
+
+
+MAX_STREAMS: Final = 64  # of one connection at a time
+MAX_STREAMS_PER_CONNECTION: Final = 10_000  # aioquic remembers each stream's number for good, so a connection does not live for ever
+_MAX_HANDSHAKE_OCTETS: Final = 32 << 10  # a hello with keys that withstand quantum computers has a few thousand
+MAX_STREAM_OCTETS: Final = 2 + 4096  # a query with every option that there is has a few hundred
+
+
+class _ComputedLimit:
+    """One limit of a connection as aioquic reads it. It is computed, so that doubling it does nothing."""
+
+    def __init__(self, frame_type: int, name: str, value: Callable[[], int]) -> None:
+        self.frame_type, self.name = frame_type, name
+        self.used = 0
+        self._value = value
+        self.sent = value()
+
+    @property
+    def value(self) -> int:
+        return self._value()
+
+    @value.setter
+    def value(self, _doubled: int) -> None:
+        pass
+
+
+class BoundedQuicConnection(QuicConnection):
+    """`server_name` is what the client asked for, once its hello is there. `configuration` must give `MAX_STREAM_OCTETS` for a stream."""
+
+    def __init__(self, *, configuration: QuicConfiguration, **options: Any) -> None:
+        super().__init__(configuration=configuration, **options)
+        self.server_name: str | None = None
+        self._local_max_streams_bidi = _ComputedLimit(QuicFrameType.MAX_STREAMS_BIDI, "max_streams_bidi", self._stream_credit)  # type: ignore[assignment]
+        self._local_max_streams_uni = _ComputedLimit(QuicFrameType.MAX_STREAMS_UNI, "max_streams_uni", lambda: 0)  # type: ignore[assignment]
+
+    @property
+    def open_streams(self) -> int:
+        return len(self._streams)
+
+    def is_open(self, stream: int) -> bool:
+        """Is there anything about the stream that the client has not yet sent, or not yet acknowledged?"""
+        return stream in self._streams
+
+    @property
+    def owes_stream_credit(self) -> bool:
+        """Must the client hear that it may open more streams? aioquic ends streams only after it has written the limits of a packet, so
+        that without another packet a client at its limit would wait for ever."""
+        limit = self._local_max_streams_bidi
+        return limit.value - limit.sent >= MAX_STREAMS // 4
+
+    @property
+    def is_ending(self) -> bool:
+        """Has either side closed it? aioquic tells of it only when nothing can come any more, seconds later."""
+        return self._close_event is not None
+
+    @property
+    def is_flooding(self) -> bool:
+        """Does the client send a message of its handshake that has no end?"""
+        return hasattr(self, "tls") and len(self.tls._receive_buffer) > _MAX_HANDSHAKE_OCTETS
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Has it carried as many streams as it may?"""
+        return len(self._streams_finished) >= MAX_STREAMS_PER_CONNECTION
+
+    def _stream_credit(self) -> int:
+        return min(len(self._streams_finished) + MAX_STREAMS, MAX_STREAMS_PER_CONNECTION)
+
+    def _write_stream_limits(self, builder: QuicPacketBuilder, space: Any, stream: QuicStream) -> None:
+        """A query never needs more than the stream's first credit."""
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        handle: Callable[..., None] = self.tls._server_handle_hello
+
+        def note_name(hello: Buffer, *rest: Buffer) -> None:
+            self.server_name = pull_client_hello(hello).server_name
+            hello.seek(0)
+            handle(hello, *rest)
+
+        self.tls._server_handle_hello = note_name  # type: ignore[method-assign,assignment]
+
+
+_MAX_IDS: Final = 4096  # of connections, those that are closing and have eight each included
+
+type ConnectionFactory = Callable[[BoundedQuicConnection], QuicConnectionProtocol]
+
+
+class QuicListener(asyncio.DatagramProtocol):
+    """`configuration` gives that of a new connection, `admits` says whether an address may begin one, `begin` makes its protocol.
+
+    aioquic has such a class, whose connections cannot be bounded.
+    """
+
+    def __init__(self, configuration: Callable[[], QuicConfiguration], admits: Callable[[str], bool], begin: ConnectionFactory) -> None:
+        self._configuration, self._admits, self._begin = configuration, admits, begin
+        self._tokens = RetryTokens()
+        self._connections: dict[bytes, QuicConnectionProtocol] = {}
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass
+
+    def close(self) -> None:
+        for connection in set(self._connections.values()):
+            connection.close()
+        self._connections.clear()
+        if self._transport is not None:
+            self._transport.close()
+
+    def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
+        data = cast(bytes, data)
+        configuration = self._configuration()
+        try:
+            header = pull_quic_header(Buffer(data=data), host_cid_length=configuration.connection_id_length)
+        except ValueError:
+            return
+        connection = self._connections.get(header.destination_cid)
+        if connection is None and len(data) >= SMALLEST_MAX_DATAGRAM_SIZE:
+            connection = self._begin_connection(header, addr, configuration)
+        if connection is not None:
+            connection.datagram_received(data, addr)
+
+    def _begin_connection(
+        self, header: QuicHeader, addr: tuple[str, int], configuration: QuicConfiguration
+    ) -> QuicConnectionProtocol | None:
+        """The connection that a datagram begins, if it may; else the client is told what to send, with fewer octets than it sent."""
+        if header.version is not None and header.version not in configuration.supported_versions:
+            versions = configuration.supported_versions
+            self._send(encode_quic_version_negotiation(header.destination_cid, header.source_cid, versions), addr)
+        elif header.packet_type is not QuicPacketType.INITIAL:
+            pass
+        elif not header.token:
+            self._send(self._retry(header, addr), addr)
+        else:
+            return self._accept_validated(header, addr, configuration)
+        return None
+
+    def _accept_validated(
+        self, header: QuicHeader, addr: tuple[str, int], configuration: QuicConfiguration
+    ) -> QuicConnectionProtocol | None:
+        try:
+            original, retried = self._tokens.validate_token(addr, header.token)
+        except ValueError:
+            return None
+        if len(self._connections) >= _MAX_IDS or not self._admits(addr[0]):
+            return None
+        quic = BoundedQuicConnection(
+            configuration=configuration, original_destination_connection_id=original, retry_source_connection_id=retried
+        )
+        return self._start(header.destination_cid, quic)
+
+    def _retry(self, header: QuicHeader, addr: tuple[str, int]) -> bytes:
+        assert header.version is not None
+        source = os.urandom(8)
+        token = self._tokens.create_token(addr, header.destination_cid, source)
+        return encode_quic_retry(header.version, source, header.source_cid, header.destination_cid, token)
+
+    def _start(self, destination: bytes, quic: BoundedQuicConnection) -> QuicConnectionProtocol:
+        connection = self._begin(quic)
+        assert self._transport is not None
+        connection.connection_made(self._transport)
+        connection._connection_id_issued_handler = partial(self._add, connection)
+        connection._connection_id_retired_handler = partial(self._remove, connection)
+        connection._connection_terminated_handler = partial(self._forget, connection)
+        self._connections[destination] = self._connections[quic.host_cid] = connection
+        return connection
+
+    def _add(self, connection: QuicConnectionProtocol, number: bytes) -> None:
+        self._connections[number] = connection
+
+    def _remove(self, connection: QuicConnectionProtocol, number: bytes) -> None:
+        if self._connections.get(number) is connection:
+            del self._connections[number]
+
+    def _forget(self, connection: QuicConnectionProtocol) -> None:
+        for number in [number for number, other in self._connections.items() if other is connection]:
+            del self._connections[number]
+
+    def _send(self, data: bytes, addr: tuple[str, int]) -> None:
+        if self._transport is not None:
+            self._transport.sendto(data, addr)

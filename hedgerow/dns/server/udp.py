@@ -1,0 +1,329 @@
+"""UDP, and the path of a query that is answered from the cache: found by its bytes, never parsed.
+
+On Linux up to 128 datagrams are taken and answered with two system calls (`BatchUdpListener`: recvmmsg and sendmmsg through ctypes, the
+answers written over the queries in preallocated memory). Where that cannot be had, each costs two (`SimpleUdpListener`).
+
+Under load two things make a query cheaper for all: a moment's pause, so that the next batch is a large one (as network cards moderate
+their interrupts), and answers to one socket that leave as one datagram and are cut on arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import errno
+import logging
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from hedgerow.dns.pending_query import PENDING
+from hedgerow.dns.server.clients import ClientEntry, ClientKey, RawQueryEntry
+from hedgerow.dns.server.fair_queue import FairQueue
+from hedgerow.dns.server.responder import DROPPED_METRIC, Responder
+from hedgerow.dns.server.udp_batch import (
+    BATCH_SIZE,
+    CONTROL_OCTETS,
+    IP_PKTINFO,
+    LENGTH_OFFSETS,
+    SLOT_OCTETS,
+    SLOT_OFFSETS,
+    Ancillary,
+    BatchBuffers,
+    Peer,
+    supports_udp_gso,
+)
+from hedgerow.dns.wire import EDE_OPTION_PREFIX, SUFFIX_OCTETS
+
+log = logging.getLogger(__name__)
+
+_BATCHES_PER_WAKEUP: Final = 4  # at one wake-up, so that other sockets get their turn
+_BUSY_BATCH: Final = 8  # datagrams at once: the next are there already, most likely
+_PAUSE_S: Final = 0.0001
+_MIN_GSO_ANSWERS: Final = 8  # answers at once
+_GSO_ERRORS: Final = (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
+_UNAVAILABLE_ERRORS: Final = (errno.ENOSYS, errno.EPERM)  # by an old kernel, or by a sandbox
+
+
+type _CacheMiss = tuple[int, bytes, ClientKey, ClientEntry | None]
+"""Where a query's slot begins, what stands in it behind the id, and who asks."""
+
+
+class _QueuedQuery(NamedTuple):
+    key: ClientKey
+    data: bytes
+    peer: Peer
+    ancillary: Ancillary
+
+
+def open_udp_listener(responder: Responder, sock: socket.socket) -> UdpListener:
+    """The fastest listener that this system has."""
+    try:
+        return BatchUdpListener(responder, sock)
+    except (OSError, AttributeError, NotImplementedError) as reason:
+        log.info("datagrams are taken one by one: %s", reason)
+        return SimpleUdpListener(responder, sock)
+
+
+def enable_packet_info(sock: socket.socket) -> bool:
+    """Have the kernel tell to which of our addresses a datagram came, if the socket has several: answers must come from it."""
+    if sock.getsockname()[0] not in ("0.0.0.0", "::"):  # noqa: S104
+        return False
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    return True
+
+
+class UdpListener:
+    """What both have in common: the slow path, and the end."""
+
+    def __init__(self, responder: Responder, sock: socket.socket) -> None:
+        self._responder, self._socket = responder, sock
+        self._known = responder.clients.known
+        self._entries = responder.resolver.answers.entries
+        self._suffixes = responder.resolver.suffixes
+        self._several_addresses = enable_packet_info(sock)
+        self._misses: FairQueue[_QueuedQuery] = FairQueue(self._work, lambda: responder.count(DROPPED_METRIC, "overload"))
+
+    def close(self) -> None:
+        self._misses.close()
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+
+    def _answer_slowly(self, data: bytes, key: ClientKey, known: ClientEntry | None, peer: Peer, ancillary: Ancillary) -> None:
+        """Answer what the cache did not, or put it into its line."""
+        if known is None:
+            known = self._responder.client_for(key, peer[0], data)
+            if known is None:
+                self._send(peer, ancillary, self._responder.refuse(data))
+                return
+            if not self._responder.admits(known):
+                return
+            message = self._responder.cached(known, data, "udp")
+            if message is not None:
+                self._send(peer, ancillary, message)
+                return
+        self._misses.add(known.bucket, _QueuedQuery(key, data, peer, ancillary))
+
+    def _work(self, miss: _QueuedQuery) -> None:
+        known = self._responder.client_for(miss.key, miss.peer[0], miss.data)  # while it stood in line, other rules may have come
+        if known is None:
+            return
+        send = partial(self._send, miss.peer, miss.ancillary)
+        message = self._responder.miss(known, miss.data, "udp", send)
+        if message is not PENDING:
+            send(message)
+
+    def _send(self, peer: Peer, ancillary: Ancillary, message: bytes | None) -> None:
+        if message is not None and self._socket.fileno() >= 0:
+            try:
+                if ancillary:
+                    self._socket.sendmsg((message,), ancillary, 0, peer)
+                else:
+                    self._socket.sendto(message, peer)
+            except OSError:
+                self._responder.count(DROPPED_METRIC, "send")
+
+    def _count(self, began: float, hits: int, over: int) -> None:
+        """Count answers from the cache, and queries that were over a limit."""
+        responder = self._responder
+        if hits:
+            responder.hit_seconds(responder.resolver.clocks.steady() - began, hits)
+        if over:
+            responder.count(DROPPED_METRIC, "limit", by=over)
+
+
+class SimpleUdpListener(UdpListener):
+    """Takes datagrams one by one."""
+
+    def __init__(self, responder: Responder, sock: socket.socket) -> None:
+        super().__init__(responder, sock)
+        asyncio.get_running_loop().add_reader(sock, self._drain)
+
+    def _drain(self) -> None:
+        clients = self._responder.clients
+        now = self._responder.resolver.clocks.steady()
+        clients.forget_expired(now)
+        receive, room = self._socket.recvmsg, CONTROL_OCTETS if self._several_addresses else 0
+        known_at, entries, suffixes = self._known, self._entries, self._suffixes
+        limits = clients.limits
+        hits = over = 0
+        for _ in range(BATCH_SIZE):
+            try:
+                data, ancillary, _, peer = receive(4096, room)
+            except BlockingIOError:
+                break
+            except OSError:  # an earlier answer could not be delivered
+                continue
+            known = known_at.get(peer[0])
+            # The name ends at the first zero: where a label holds one, the bytes before it are no key of any entry.
+            end = data.find(0, 12) + 1
+            if known is not None:
+                if limits.left(known.bucket) <= 0:
+                    over += 1
+                    continue
+                limits.take(known.bucket, 1)
+                entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + SUFFIX_OCTETS], b""))
+                if data.find(EDE_OPTION_PREFIX, end + SUFFIX_OCTETS) >= 0:
+                    entry = None
+                if entry is not None and (now < entry.due or entry.refresh(now)):
+                    self._send(peer, ancillary, entry.message(data, end + 4))
+                    known.hits[entry] += 1
+                    hits += 1
+                    continue
+            self._answer_slowly(data, peer[0], known, peer, ancillary)
+        self._count(now, hits, over)
+        self._misses.turn()
+
+
+class BatchUdpListener(UdpListener):
+    """Takes and answers up to `BATCH` datagrams with two system calls. Raises NotImplementedError where that is not to be had."""
+
+    def __init__(self, responder: Responder, sock: socket.socket) -> None:
+        if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
+            raise NotImplementedError("not a 64-bit little-endian Linux")
+        libc = ctypes.CDLL(None, use_errno=True)
+        # Without `argtypes`, which would double what a call costs: numbers are taken as C's int, and pointers are given as such.
+        self._recvmmsg, self._sendmmsg = libc.recvmmsg, libc.sendmmsg
+        self._file = sock.fileno()
+        if self._recvmmsg(self._file, None, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _UNAVAILABLE_ERRORS:
+            raise NotImplementedError("this system forbids recvmmsg")
+        super().__init__(responder, sock)
+        self._joins, self._is_busy = supports_udp_gso(sock), False
+        self._memory = BatchBuffers(sock.family, packet_info=self._several_addresses)
+        asyncio.get_running_loop().add_reader(sock, self._drain)
+
+    def _drain(self) -> None:
+        """Take a few batches as long as there is much to take, without asking the loop in between, which costs as much as some answers.
+
+        From the second of them on the next is waited for: dozens come meanwhile, and taking each by itself costs far more than it waits.
+        """
+        for _ in range(_BATCHES_PER_WAKEUP):
+            hits = self._take_batch()
+            if hits < _BUSY_BATCH:
+                self._is_busy = False
+                break
+            if self._is_busy and hits < BATCH_SIZE:
+                time.sleep(_PAUSE_S)
+            self._is_busy = True
+
+    def _take_batch(self) -> int:
+        """Returns how many answers the cache had."""
+        memory = self._memory
+        memory.reset()
+        count: int = self._recvmmsg(self._file, memory.headers_at, BATCH_SIZE, socket.MSG_DONTWAIT, None)
+        if count <= 0:
+            return 0
+        now = self._responder.resolver.clocks.steady()
+        self._responder.clients.forget_expired(now)
+        missed, over = self._answer_hits(now, count)
+        hits = count
+        answered: Sequence[int] = range(count)
+        if missed or over:
+            unanswered = {*over, *[each[0] for each in missed]}
+            answered = [index for index in answered if SLOT_OFFSETS[index] not in unanswered]
+            hits = len(answered)
+        if hits < _MIN_GSO_ANSWERS or not self._joins or not self._send_joined(answered):
+            self._send_each(answered, is_all=hits == count)
+        self._count(now, hits, len(over))
+        for at, words, key, known in missed:
+            self._answer_slowly(memory.slots[at : at + 2] + words, key, known, *memory.sender(at // SLOT_OCTETS))
+        if missed:
+            self._misses.turn()
+        return hits
+
+    def _answer_hits(self, now: float, count: int) -> tuple[list[_CacheMiss], list[int]]:
+        """Write answers over those queries of a batch whose answers the cache has. Returns the others: those that it has not, and where the
+        slots of those begin that are over a limit. In one piece, since here each query pays for every call.
+        """
+        memory, limits, learn = self._memory, self._responder.clients.limits, self._responder.clients.learn
+        known_at, entries, suffixes, slots, iovecs = self._known, self._entries, self._suffixes, memory.slots, memory.iovecs
+        missed: list[_CacheMiss] = []
+        over: list[int] = []
+        key: ClientKey | None = None
+        known: ClientEntry | None = None
+        learnt: dict[bytes, RawQueryEntry] = {}
+        bucket, allowed, left = limits.free, 0, 0
+        for at, length_at, sender, size in zip(
+            SLOT_OFFSETS, LENGTH_OFFSETS, memory.keys(count), memory.headers[7 : 8 * count : 8], strict=False
+        ):
+            if sender != key:  # else what holds for the one before holds for this too
+                limits.take(bucket, allowed - left)
+                key, known = sender, known_at.get(sender)
+                bucket, learnt = (limits.free, {}) if known is None else (known.bucket, known.words)
+                allowed = left = limits.left(bucket)
+            if left <= 0:
+                over.append(at)
+                continue
+            left -= 1
+            words = slots[at + 2 : at + size]  # all but the id
+            raw_query = learnt.get(words)
+            if raw_query is not None and now < raw_query.due:
+                slots[at + 2 : at + raw_query.length] = raw_query.rest
+                iovecs[length_at] = raw_query.length
+                raw_query.count += 1
+                continue
+            if known is None:
+                missed.append((at, words, sender, known))
+                continue
+            end = words.find(0, 10) + 1  # as above
+            folded = words[:end].lower()
+            entry = entries.get(known.prefix + folded + suffixes.get(words[end : end + SUFFIX_OCTETS], b""))
+            if entry is None or words.find(EDE_OPTION_PREFIX, end + SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):
+                missed.append((at, words, sender, known))
+                continue
+            slots[at + 2 : at + entry.length] = entry.rest
+            if words.startswith(folded):
+                learn(known, words, end, entry)
+            else:
+                slots[at + 2 + 10 : at + 2 + end] = words[10:end]  # the asker's own letters
+            iovecs[length_at] = entry.length
+            known.hits[entry] += 1
+        limits.take(bucket, allowed - left)
+        return missed, over
+
+    def _send_each(self, answered: Sequence[int], *, is_all: bool = False) -> int:
+        """Send these answers, each in a datagram of its own. Returns how many could be sent."""
+        memory = self._memory
+        if is_all:
+            return self._send_batch(memory.headers_at, len(answered))
+        memory.gather(answered)
+        return self._send_batch(memory.outgoing_at, len(answered))
+
+    def _send_joined(self, answered: Sequence[int]) -> bool:
+        """Send these answers, those to one socket together; False where that is not worth it, and nothing was sent."""
+        groups = self._memory.join(answered)
+        sent = 0
+        while sent < len(groups):
+            at = ctypes.c_void_p((self._memory.outgoing_at.value or 0) + 64 * sent)
+            now: int = self._sendmmsg(self._file, at, len(groups) - sent, socket.MSG_DONTWAIT)
+            if now <= 0 and len(groups[sent]) > 1 and ctypes.get_errno() in _GSO_ERRORS:
+                if self._send_each(groups[sent]):  # else nothing can be sent to this client: it may have asked from port 0
+                    self._joins = False
+                    log.info("answers are sent one by one: this kernel, or a network card, cuts none")
+                self._send_each([index for group in groups[sent + 1 :] for index in group])
+                return True
+            if now <= 0:
+                self._responder.count(DROPPED_METRIC, "send", by=len(groups[sent]))
+                now = 1
+            sent += now
+        return bool(groups)
+
+    def _send_batch(self, at: ctypes.c_void_p, hits: int) -> int:
+        """Send what has been written into the slots of these headers. Returns how many could be sent."""
+        done = hits
+        while hits:
+            sent = self._sendmmsg(self._file, at, hits, socket.MSG_DONTWAIT)
+            if sent <= 0:  # the first of them could not be sent
+                self._responder.count(DROPPED_METRIC, "send")
+                done -= 1
+                sent = 1
+            hits -= sent
+            if hits:
+                at = ctypes.c_void_p((at.value or 0) + 64 * sent)
+        return done

@@ -1,0 +1,180 @@
+"""Memory for one batch of datagrams, laid out as recvmmsg and sendmmsg want it (64-bit Linux)."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import socket
+import struct
+import sys
+from array import array
+from collections.abc import Callable, Hashable, Sequence
+from itertools import chain
+from typing import Final
+
+from hedgerow.dns.server.clients import ClientKey
+
+BATCH_SIZE: Final = 128  # datagrams taken at one wake-up, so that other sockets get their turn
+SLOT_OCTETS: Final = 1232  # octets of a datagram's memory: the longest answer, and no sensible query is longer
+CONTROL_OCTETS: Final = 64  # room for one packet-info message
+SLOT_OFFSETS: Final = tuple(SLOT_OCTETS * index for index in range(BATCH_SIZE))
+LENGTH_OFFSETS: Final = tuple(2 * index + 1 for index in range(BATCH_SIZE))  # of iovecs, in words
+IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named since Python 3.14
+_SOCKADDR_OCTETS: Final = 28  # struct sockaddr_in6, the longer of the two
+_SOCKADDR_STRIDE: Final = 32
+_MAX_SEGMENTS: Final = 48  # answers in one datagram at most: 64 is the kernel's limit, and 64 kB that of a datagram
+_INDEX_BITS: Final = (BATCH_SIZE - 1).bit_length()  # of a datagram in its batch, and
+_LENGTH_BITS: Final = SLOT_OCTETS.bit_length()  # of its length, where both stand in one number
+_SEGMENT: Final = struct.Struct("=QiiHxxxxxx")  # a control message: its length, SOL_UDP, UDP_SEGMENT, octets of each answer
+_SOL_UDP, _UDP_SEGMENT = socket.IPPROTO_UDP, 103
+_PACKET_INFO: Final = {socket.AF_INET: (12, 16), socket.AF_INET6: (20, 16)}  # octets of the info, and where it starts
+
+type Ancillary = list[tuple[int, int, bytes]]
+type Peer = tuple[str, int]
+
+
+class BatchBuffers:
+    """Memory for one batch, laid out as recvmmsg and sendmmsg want it (64-bit Linux).
+
+    A struct mmsghdr (`headers`) is eight words of 8 octets: address, its length, iovec, 1, control, its length, flags, octets received. A
+    struct iovec (`pieces`) is two: address, length. `slots` hold the datagrams: of the kinds of memory that Python has, an mmap is the one
+    whose slices are bytes. `keys`, called with a number, gives what tells the senders of so many datagrams apart.
+    """
+
+    def __init__(self, family: socket.AddressFamily, *, packet_info: bool) -> None:
+        self._family, self._packet_info = family, packet_info
+        self.slots = mmap.mmap(-1, SLOT_OCTETS * BATCH_SIZE)
+        self.names, self.controls = bytearray(_SOCKADDR_STRIDE * BATCH_SIZE), bytearray(CONTROL_OCTETS * BATCH_SIZE)
+        slots, names, controls = (_pointer_to(memory) for memory in (self.slots, self.names, self.controls))
+        self.iovecs = array("Q", chain.from_iterable((slots + SLOT_OCTETS * index, SLOT_OCTETS) for index in range(BATCH_SIZE)))
+        iovecs, room = _pointer_to(self.iovecs), CONTROL_OCTETS if packet_info else 0
+        self.headers = array(
+            "Q",
+            chain.from_iterable(
+                (names + _SOCKADDR_STRIDE * index, _SOCKADDR_OCTETS, iovecs + 16 * index, 1, controls + CONTROL_OCTETS * index, room, 0, 0)
+                for index in range(BATCH_SIZE)
+            ),
+        )
+        self.outgoing = array("Q", bytes(64 * BATCH_SIZE))
+        self.headers_at, self.outgoing_at = (ctypes.c_void_p(_pointer_to(memory)) for memory in (self.headers, self.outgoing))
+        self._fresh_headers, self._fresh_pieces = self.headers[:], self.iovecs[:]
+        self.keys, self._senders = (
+            _address_reader(self.names, family),
+            _flow_reader(self.names, self.controls, family, packet_info=packet_info),
+        )
+        self._joined_pieces = array("Q", bytes(16 * BATCH_SIZE))
+        self._joined_at = _pointer_to(self._joined_pieces)
+        self._segment_at = _cmsg_space(_PACKET_INFO[family][0]) if packet_info else 0
+
+    def reset(self) -> None:
+        """Make all of it ready to receive. Of a header only the room for packet info shrinks: senders' addresses all have one length."""
+        if self._packet_info:
+            self.headers[:] = self._fresh_headers
+        self.iovecs[:] = self._fresh_pieces
+
+    def gather(self, indexes: Sequence[int]) -> None:
+        """Put the headers of these datagrams side by side into `outgoing`."""
+        for place, index in enumerate(indexes):
+            self.outgoing[8 * place : 8 * place + 8] = self.headers[8 * index : 8 * index + 8]
+
+    def join(self, indexes: Sequence[int]) -> list[list[int]]:
+        """Put headers into `outgoing` that send answers to one socket as one datagram, which the kernel cuts where it is delivered
+        (UDP_SEGMENT, since Linux 4.18): what it costs on the way is paid once. All in one are of one length; the last may be shorter.
+
+        Returns which answers are in each datagram; nothing where too few are for the same socket for this to pay.
+        """
+        senders, lengths = self._senders(), self.iovecs[1::2]
+        different = {senders[index] for index in indexes}
+        if 2 * len(different) > len(indexes):
+            return []
+        numbers = {sender: number << _LENGTH_BITS + _INDEX_BITS for number, sender in enumerate(different)}
+        keys = [numbers[senders[index]] | lengths[index] << _INDEX_BITS | index for index in indexes]
+        keys.sort(reverse=True)  # by socket, the longest first
+        groups, flat = list[list[int]](), list[int]()
+        group, alike, same = list[int](), -1, -1
+        for key in keys:
+            index = key & BATCH_SIZE - 1
+            if key >> _INDEX_BITS == alike and len(group) < _MAX_SEGMENTS:
+                group.append(index)
+            elif key >> _LENGTH_BITS + _INDEX_BITS == same and len(group) < _MAX_SEGMENTS:
+                group.append(index)
+                alike = same = -1  # a shorter one is the last
+            else:
+                group, alike, same = [index], key >> _INDEX_BITS, key >> _LENGTH_BITS + _INDEX_BITS
+                groups.append(group)
+            flat += (self._fresh_pieces[2 * index], lengths[index])
+        self._joined_pieces[: len(flat)] = array("Q", flat)
+        self._address(groups, lengths)
+        return groups
+
+    def _address(self, groups: Sequence[Sequence[int]], lengths: Sequence[int]) -> None:
+        """Write the headers of joined answers."""
+        headers, flat, at = self.headers, list[int](), self._joined_at
+        for group in groups:
+            first = group[0]
+            name, name_length, _, _, control, control_length, _, _ = headers[8 * first : 8 * first + 8]
+            if len(group) > 1:
+                place = CONTROL_OCTETS * first + self._segment_at
+                _SEGMENT.pack_into(self.controls, place, 18, _SOL_UDP, _UDP_SEGMENT, lengths[first])
+                control_length = self._segment_at + _SEGMENT.size
+            flat += (name, name_length, at, len(group), control, control_length, 0, 0)
+            at += 16 * len(group)
+        self.outgoing[: len(flat)] = array("Q", flat)
+
+    def sender(self, index: int) -> tuple[Peer, Ancillary]:
+        """Who sent a datagram, and what makes the answer leave from the address that it came to."""
+        name = bytes(self.names[index * _SOCKADDR_STRIDE : index * _SOCKADDR_STRIDE + _SOCKADDR_OCTETS])
+        port = int.from_bytes(name[2:4])
+        length, start = _PACKET_INFO[self._family]
+        at = index * CONTROL_OCTETS + start
+        info = bytes(self.controls[at : at + length]) if self._packet_info else b""
+        if self._family == socket.AF_INET:
+            ancillary = [(socket.IPPROTO_IP, IP_PKTINFO, info)] if info else []
+            return (socket.inet_ntop(socket.AF_INET, name[4:8]), port), ancillary
+        ancillary = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)] if info else []
+        peer = (socket.inet_ntop(socket.AF_INET6, name[8:24]), port, 0, int.from_bytes(name[24:28], sys.byteorder))
+        return peer, ancillary  # type: ignore[return-value]  # the address family decides how long it is
+
+
+def supports_udp_gso(sock: socket.socket) -> bool:
+    """Whether the kernel knows UDP_SEGMENT. One that does not may ignore it in a control message, and send joined answers as one."""
+    try:
+        sock.getsockopt(_SOL_UDP, _UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
+
+
+def _pointer_to(memory: mmap.mmap | bytearray | array[int]) -> int:
+    """Where it begins; it must never grow."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def _cmsg_space(octets: int) -> int:
+    """What a control message with so many octets takes up (CMSG_SPACE)."""
+    return 16 + (octets + 7) // 8 * 8
+
+
+def _address_reader(names: bytearray, family: socket.AddressFamily) -> Callable[[int], Sequence[ClientKey]]:
+    """Finds the address in each sockaddr, for IPv6 with its scope."""
+    if family == socket.AF_INET:
+        words = memoryview(names).cast("I")
+        return lambda count: words[1 : 8 * count : 8].tolist()
+    places = tuple(slice(_SOCKADDR_STRIDE * index + 8, _SOCKADDR_STRIDE * index + _SOCKADDR_OCTETS) for index in range(BATCH_SIZE))
+    return lambda count: [bytes(names[place]) for place in places[:count]]
+
+
+def _flow_reader(
+    names: bytearray, controls: bytearray, family: socket.AddressFamily, *, packet_info: bool
+) -> Callable[[], Sequence[Hashable]]:
+    """What tells apart from whom to whom datagrams came: the sender's address and port, and which of ours it was sent to."""
+    if family == socket.AF_INET:
+        words, infos = memoryview(names).cast("Q"), memoryview(controls).cast("Q")
+        if packet_info:
+            return lambda: list(zip(words[::4].tolist(), infos[2 :: CONTROL_OCTETS // 8].tolist(), strict=True))
+        return lambda: words[::4].tolist()
+    places = [slice(_SOCKADDR_STRIDE * index, _SOCKADDR_STRIDE * index + _SOCKADDR_OCTETS) for index in range(BATCH_SIZE)]
+    if packet_info:
+        ours = [slice(CONTROL_OCTETS * index + 16, CONTROL_OCTETS * index + 36) for index in range(BATCH_SIZE)]
+        return lambda: [bytes(names[place] + controls[info]) for place, info in zip(places, ours, strict=True)]
+    return lambda: [bytes(names[place]) for place in places]

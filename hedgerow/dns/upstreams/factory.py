@@ -1,0 +1,172 @@
+"""Finds the addresses of upstreams that are given by name."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from struct import pack
+
+from hedgerow.dns import wire
+from hedgerow.dns.private_networks import PRIVATE_ZONES, is_private
+from hedgerow.dns.upstreams.pool import AttemptObserver, UpstreamPool
+from hedgerow.dns.upstreams.responses import Response, address_texts
+from hedgerow.dns.upstreams.stream import StreamChannel
+from hedgerow.dns.upstreams.trust import TrustStore
+from hedgerow.dns.upstreams.udp import UdpChannel
+from hedgerow.dns.upstreams.upstream import (
+    Channel,
+    Resolve,
+    UpstreamError,
+    UpstreamQuestion,
+    UpstreamSpec,
+    client_subnet,
+    is_address,
+    is_own,
+    parse_upstream,
+    system_upstreams,
+)
+from hedgerow.policies.network import ForwardZone, LocalRecord, UpstreamStrategy
+
+
+class BootstrapResolver:
+    """Finds the addresses of upstreams that are given by name, through plain resolvers, and keeps them for a while.
+
+    `written` are names whose addresses are known without asking.
+    """
+
+    def __init__(
+        self,
+        plain: UpstreamPool,
+        written: Mapping[str, tuple[str, ...]] | None = None,
+        seconds: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._plain, self._written, self._seconds, self._clock = plain, written or {}, seconds, clock
+        self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._tasks: set[asyncio.Task[tuple[str, ...]]] = set()
+
+    async def __call__(self, host: str) -> tuple[str, ...]:
+        """Addresses of `host`, IPv4 first. Raises UpstreamError if it has none; an old answer is better than none."""
+        if is_address(host):
+            return (host,)
+        if host in self._written:
+            return self._written[host]
+        expires, known = self._known.get(host, (0.0, ()))
+        if not known:
+            return await self._look_up(host)
+        if self._clock() >= expires:  # those who know better may be away: nobody waits for them
+            self._known[host] = (self._clock() + self._seconds, known)
+            task = asyncio.get_running_loop().create_task(self._look_up(host, known))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return known
+
+    async def _look_up(self, host: str, known: tuple[str, ...] = ()) -> tuple[str, ...]:
+        asks = [UpstreamQuestion(wire.name_of(host) + pack("!HH", rtype, wire.IN)) for rtype in (wire.A, wire.AAAA)]
+        answers = await asyncio.gather(*(self._plain.ask(ask) for ask in asks), return_exceptions=True)
+        found = tuple(text for response in answers if isinstance(response, Response) for text in address_texts(response))
+        if not found and not known:
+            raise UpstreamError(f"the upstream's name {host} does not resolve")
+        self._known[host] = (self._clock() + self._seconds, found or known)
+        return found or known
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._plain.close()
+
+
+def open_channel(spec: UpstreamSpec, resolve: Resolve, trust: TrustStore | None = None) -> Channel:
+    """The channel for an upstream; nothing is connected yet. Raises OSError for a file of CAs that cannot be read."""
+    trust = trust or TrustStore()
+    match spec.scheme:
+        case "udp":
+            return UdpChannel(spec, StreamChannel(spec, resolve))
+        case "tcp":
+            return StreamChannel(spec, resolve)
+        case "tls":
+            return StreamChannel(spec, resolve, trust.context())
+        case "https":
+            from hedgerow.dns.upstreams.https import HttpsChannel  # only who has such an upstream pays for its memory
+
+            return HttpsChannel(spec, resolve, trust.context("h2"))
+        case "quic":
+            from hedgerow.dns.upstreams.quic import QuicChannel
+
+            return QuicChannel(spec, resolve, trust)
+        case _:
+            raise ValueError(f"unknown kind of upstream: {spec}")
+
+
+def open_upstream_pool(
+    names: Sequence[str],
+    *,
+    resolv_conf: str = "",
+    own: Collection[tuple[str, int]] = (),
+    count: AttemptObserver | None = None,
+    trust: TrustStore | None = None,
+    strategy: UpstreamStrategy = UpstreamStrategy.STRICT,
+    secure_only: bool = False,
+    forward: Sequence[ForwardZone] = (),
+    records: Iterable[LocalRecord] = (),
+    only: str | None = None,
+    subnet: IPv4Network | IPv6Network | None = None,
+) -> UpstreamPool:
+    """The upstreams of a policy: `system`, or nothing at all, stands for those of `resolv_conf` (its text).
+
+    Those that are ourselves (`own`) are left out. Names of encrypted upstreams are found among `records`, or through the plain ones, or
+    else through the system's. With `only`, the name of one, no others are asked. `subnet` is told to all but those
+    of `forward`, and but routers beside public ones. Nothing is connected yet. Raises ValueError for a name that is no upstream.
+    """
+    trust = trust or TrustStore()
+    system = system_upstreams(resolv_conf, own)
+    specs: list[UpstreamSpec] = []
+    for name in names or ("system",):
+        specs += system if name == "system" else (parse_upstream(name),)
+    specs = [spec for spec in dict.fromkeys(specs) if not (is_own(spec, own) or _is_own_address(spec, own))]
+    plain = [spec for spec in specs if spec.scheme in ("udp", "tcp")] or system
+    bootstrap = BootstrapResolver(
+        UpstreamPool([open_channel(spec, _resolve_literal) for spec in plain]), {record.host: record.addresses for record in records}
+    )
+    channels = [open_channel(spec, bootstrap, trust) for spec in specs if only in (None, str(spec))]
+    elsewhere = {
+        texts: open_upstream_pool(texts, resolv_conf=resolv_conf, own=own, count=count, trust=trust, records=records)
+        for texts in dict.fromkeys(zone.upstreams for zone in forward)
+    }
+    zones = {zone.zone: elsewhere[zone.upstreams] for zone in forward}
+    inner = [spec for spec in specs if spec.is_address and is_private(ip_address(spec.host.partition("%")[0]).packed)]
+    if inner and len(inner) < len(specs):  # the router knows the names of this network, and the others must not be asked for them
+        routers = UpstreamPool([open_channel(spec, bootstrap, trust) for spec in inner], count, strategy=strategy)
+        zones = dict.fromkeys(PRIVATE_ZONES, routers) | zones
+    is_internal = len(inner) == len(specs) and bool(specs)
+    options = b"" if subnet is None else client_subnet(subnet)
+    return UpstreamPool(
+        channels,
+        count,
+        bootstrap=bootstrap,
+        strategy=strategy,
+        secure_only=secure_only,
+        zones=zones,
+        is_internal=is_internal,
+        options=options,
+    )
+
+
+def _is_own_address(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> bool:
+    """Is it one of the addresses of this machine, while we listen on all of them at that port?"""
+    if not spec.is_address or not any(port == spec.port and ip_address(host).is_unspecified for host, port in own):
+        return False
+    with socket.socket(socket.AF_INET6 if ":" in spec.host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((spec.host, 0))  # only an address of this machine can be taken
+        except OSError:
+            return False
+    return True
+
+
+async def _resolve_literal(host: str) -> tuple[str, ...]:
+    return (host,)

@@ -1,0 +1,106 @@
+"""One timer for many deadlines: a question to an upstream must not cost a timer of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from array import array
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+_TICK_SECONDS: Final = 0.05
+
+type DeadlineHandle = tuple[float, int]
+
+
+class Deadlines:
+    """Calls back when time is up, late by one tick at most. Few different durations, each with a queue in which the first is due first."""
+
+    def __init__(self) -> None:
+        self._queues: dict[float, dict[int, tuple[float, Callable[[], None]]]] = {}
+        self._number = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def after(self, seconds: float, call: Callable[[], None]) -> DeadlineHandle:
+        """`call` is called once, unless it is cancelled by the handle."""
+        loop = asyncio.get_running_loop()
+        self._number += 1
+        self._queues.setdefault(seconds, {})[self._number] = (loop.time() + seconds, call)
+        if self._timer is None:
+            self._timer = loop.call_later(_TICK_SECONDS, self._turn)
+        return seconds, self._number
+
+    def cancel(self, handle: DeadlineHandle) -> None:
+        self._queues[handle[0]].pop(handle[1], None)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._queues.clear()
+
+    def _turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        now = loop.time()
+        for queue in tuple(self._queues.values()):
+            due = []
+            for number, (when, _) in queue.items():
+                if when > now:
+                    break
+                due.append(number)
+            for number in due:
+                waiting = queue.pop(number, None)  # None: an earlier one of this turn has cancelled it
+                if waiting is not None:
+                    waiting[1]()
+        if self._timer is None and any(self._queues.values()):
+            self._timer = loop.call_later(_TICK_SECONDS, self._turn)
+
+
+def random_ids() -> Iterator[int]:
+    """16 bits each from the system's random source, fetched many at a time: a system call for each would be felt."""
+    while True:
+        yield from array("H", os.urandom(128))
+
+
+class RandomOctets:
+    """The same as octets: called with a number of them, at most 4096; each is given out once."""
+
+    def __init__(self) -> None:
+        self._octets, self._at = b"", 0
+
+    def __call__(self, size: int) -> bytes:
+        at = self._at
+        if at + size > len(self._octets):
+            self._octets, at = os.urandom(4096), 0
+        self._at = at + size
+        return self._octets[at : self._at]
+
+
+class PendingQuestion(Protocol):
+    """Somebody who waits for the answer to `question`, as it was written."""
+
+    question: bytes
+
+    def deliver(self, message: bytes) -> None: ...
+
+    def fail(self, fault: Exception) -> None: ...
+
+
+class PendingIds[Q: PendingQuestion]:
+    """Who waits for which id on one socket or connection."""
+
+    def __init__(self) -> None:
+        self.questions: dict[int, Q] = {}
+        self._ids = random_ids()
+
+    def add(self, question: Q) -> int:
+        number = next(self._ids)
+        while number in self.questions:
+            number = next(self._ids)
+        self.questions[number] = question
+        return number
+
+    def fail(self, fault: Exception) -> None:
+        for question in tuple(self.questions.values()):
+            question.fail(fault)

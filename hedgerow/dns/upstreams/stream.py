@@ -1,0 +1,249 @@
+"""Channels over connections that are kept while they are used: opened to whichever address answers first, opened anew when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Sequence
+from ipaddress import ip_address
+from itertools import chain, zip_longest
+from struct import pack
+from typing import Any, Final, Protocol
+
+from hedgerow.dns.upstreams import responses
+from hedgerow.dns.upstreams.in_flight import PendingIds
+from hedgerow.dns.upstreams.upstream import MessageCallback, Resolve, UpstreamError, UpstreamQuestion, UpstreamSpec
+
+IDLE_SECONDS: Final = 20.0
+_CONNECT_SECONDS: Final = 3.0
+_ATTEMPT_DELAY_SECONDS: Final = 0.25  # RFC 8305, section 5
+_UNRESPONSIVE_SECONDS: Final = 0.9  # a connection on which nothing was heard for so long, though something was asked, may lead nowhere
+
+
+class PendingAnswer:
+    """A question on a connection, for a coroutine that waits for it."""
+
+    __slots__ = ("answer", "question")
+
+    def __init__(self, question: bytes) -> None:
+        self.question = question
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def deliver(self, message: bytes) -> None:
+        if not self.answer.done() and responses.answers_question(message, self.question):
+            self.answer.set_result(message)
+
+    def fail(self, fault: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(fault)
+
+
+class UpstreamConnection(Protocol):
+    """`open`: may it be asked another question? `heard_at`: when something came over it, on the loop's clock."""
+
+    open: bool
+    last_received_at: float
+
+    async def exchange(self, ask: UpstreamQuestion) -> bytes:
+        """A message that answers the question. Raises UpstreamError."""
+
+    async def close(self) -> None: ...
+
+
+class PersistentChannel(ABC):
+    """Asks over one connection at a time. What kind of connection, `_dial` says."""
+
+    accepts_late_answers = False
+
+    def __init__(self, spec: UpstreamSpec, resolve: Resolve, *, secure: bool) -> None:
+        self.name = str(spec)
+        self.secure = secure
+        self.spec = spec
+        self._resolve = resolve
+        self._connection: UpstreamConnection | None = None
+        self._opening: asyncio.Task[UpstreamConnection] | None = None
+        self._tasks: set[asyncio.Task[bytes]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @abstractmethod
+    async def _dial(self, address: str) -> UpstreamConnection:
+        """Connect to one address of the upstream. Raises OSError or UpstreamError."""
+
+    def send(self, ask: UpstreamQuestion, _written: bytes, told: MessageCallback) -> Callable[[], None]:
+        task = asyncio.get_running_loop().create_task(self._exchange(ask))
+        self._tasks.add(task)
+
+        def done(task: asyncio.Task[bytes]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled():
+                told(task.exception() or task.result())  # type: ignore[arg-type]  # what a task raises is an Exception
+
+        task.add_done_callback(done)
+        return lambda: _cancel(task)
+
+    async def connect(self) -> None:
+        """Connect and check the certificate, without asking anything. Raises UpstreamError."""
+        await self._connected()
+
+    async def close(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        if self._connection is not None:
+            await self._connection.close()
+        await asyncio.gather(*self._closing)
+
+    async def _exchange(self, ask: UpstreamQuestion) -> bytes:
+        connection, fresh = await self._connected()
+        try:
+            return await self._ask_over(connection, ask)
+        except UpstreamError:
+            if fresh or connection.open:
+                raise
+        # A kept connection may have been closed under us: that says nothing about the upstream.
+        connection, _ = await self._connected()
+        return await self._ask_over(connection, ask)
+
+    async def _ask_over(self, connection: UpstreamConnection, ask: UpstreamQuestion) -> bytes:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            return await connection.exchange(ask)
+        except asyncio.CancelledError:
+            if connection.open and connection.last_received_at < began < loop.time() - _UNRESPONSIVE_SECONDS:
+                self._leave(connection)
+            raise
+
+    def _leave(self, connection: UpstreamConnection) -> None:
+        """The way may have broken without a word: the next question opens another."""
+        connection.open = False
+        task = asyncio.get_running_loop().create_task(connection.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _connected(self) -> tuple[UpstreamConnection, bool]:
+        """The connection, and whether it was opened just now."""
+        if self._connection is not None and self._connection.open:
+            return self._connection, False
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+            self._opening.add_done_callback(self._opened)
+        # A question that gives up must not take the handshake with it: on a slow line no connection would ever come about.
+        return await asyncio.shield(self._opening), True
+
+    def _opened(self, task: asyncio.Task[UpstreamConnection]) -> None:
+        self._opening = None
+        if not task.cancelled() and task.exception() is None:
+            self._connection = task.result()
+
+    async def _open(self) -> UpstreamConnection:
+        addresses = await self._resolve(self.spec.host)
+        try:
+            return await connect_first(interleave_families(addresses), self._dial)
+        except (OSError, TimeoutError) as fault:
+            raise UpstreamError(f"{self.name}: {str(fault) or 'no connection'}") from fault
+
+
+def interleave_families(addresses: Sequence[str]) -> tuple[str, ...]:
+    """The addresses with IPv4 and IPv6 alternating, so that a family that leads nowhere costs little.
+
+    >>> interleave_families(["192.0.2.1", "192.0.2.2", "2001:db8::1"])
+    ('192.0.2.1', '2001:db8::1', '192.0.2.2')
+    """
+    four = [address for address in addresses if ip_address(address.partition("%")[0]).version == 4]
+    six = [address for address in addresses if address not in four]
+    return tuple(address for address in chain.from_iterable(zip_longest(four, six)) if address is not None)
+
+
+async def connect_first(addresses: Sequence[str], dial: Callable[[str], Coroutine[Any, Any, UpstreamConnection]]) -> UpstreamConnection:
+    """The first connection that comes about; the next address is tried as soon as the last has failed, or has not answered for a while.
+
+    Raises UpstreamError, OSError or TimeoutError, whatever the last one failed of.
+    """
+    loop = asyncio.get_running_loop()
+    left = list(addresses)
+    under_way: set[asyncio.Task[UpstreamConnection]] = set()
+    fault: BaseException = UpstreamError("no address")
+    try:
+        while left or under_way:
+            if left:
+                under_way.add(loop.create_task(asyncio.wait_for(dial(left.pop(0)), _CONNECT_SECONDS)))
+            ready, _ = await asyncio.wait(under_way, timeout=_ATTEMPT_DELAY_SECONDS if left else None, return_when=asyncio.FIRST_COMPLETED)
+            for task in ready:
+                under_way.discard(task)
+                if (failure := task.exception()) is None:
+                    return task.result()
+                fault = failure
+        raise fault
+    finally:
+        for task in under_way:
+            task.cancel()
+        for outcome in await asyncio.gather(*under_way, return_exceptions=True):
+            if not isinstance(outcome, BaseException):
+                await outcome.close()
+
+
+def _cancel(task: asyncio.Task[bytes]) -> None:
+    task.cancel()
+
+
+class StreamChannel(PersistentChannel):
+    """TCP, or TLS when a context is given."""
+
+    def __init__(self, spec: UpstreamSpec, resolve: Resolve, tls: ssl.SSLContext | None = None) -> None:
+        is_loopback = spec.is_address and ip_address(spec.host.partition("%")[0]).is_loopback
+        super().__init__(spec, resolve, secure=tls is not None or is_loopback)
+        self._tls = tls
+
+    async def _dial(self, address: str) -> StreamUpstreamConnection:
+        name = self.spec.host if self._tls else None
+        streams = await asyncio.open_connection(address, self.spec.port, ssl=self._tls, server_hostname=name)
+        return StreamUpstreamConnection(*streams, padded=self._tls is not None)
+
+
+class StreamUpstreamConnection:
+    """One connection; `padded` hides how long a question is."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, padded: bool) -> None:
+        self.waiting: PendingIds[PendingAnswer] = PendingIds()
+        self.open = True
+        self._reader, self._writer, self._padded = reader, writer, padded
+        self._loop = asyncio.get_running_loop()
+        self.last_received_at = self._loop.time()
+        self._task = self._loop.create_task(self._read())
+
+    async def exchange(self, ask: UpstreamQuestion) -> bytes:
+        if not self.open:
+            raise UpstreamError("connection closed")
+        asked = PendingAnswer(ask.question)
+        number = self.waiting.add(asked)
+        body = ask.padded_body if self._padded else ask.body
+        try:
+            self._writer.write(pack("!HH", 2 + len(body), number) + body)
+            return await asked.answer
+        finally:
+            del self.waiting.questions[number]
+
+    async def close(self) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    size = int.from_bytes(await self._reader.readexactly(2))
+                    message = await self._reader.readexactly(size)
+                self.last_received_at = self._loop.time()
+                asked = self.waiting.questions.get(int.from_bytes(message[:2]))
+                if asked is not None:
+                    asked.deliver(message)
+        except (OSError, EOFError, TimeoutError) as fault:
+            self.waiting.fail(UpstreamError(str(fault) or "connection closed"))
+        finally:
+            self.open = False
+            self.waiting.fail(UpstreamError("connection closed"))
+            self._writer.transport.abort()

@@ -1,0 +1,51 @@
+"""Under which addresses this machine is reached, as the kernel lists them."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+def own_addresses(proc: Path = Path("/proc/net")) -> list[str]:
+    """The addresses of this machine's interfaces, link-local ones left out."""
+    with contextlib.suppress(OSError):
+        local = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", (proc / "fib_trie").read_text(encoding="ascii"))
+        six = [bytes.fromhex(line.split()[0]) for line in _read_lines(proc / "if_inet6")]
+        found = {*map(ipaddress.ip_address, local), *map(ipaddress.ip_address, six)}
+        return [str(address) for address in found if not address.is_link_local]
+    return ["127.0.0.1"]
+
+
+class OwnAddresses:
+    """`own_addresses`, looked up again after a few seconds: a provider may give the house another prefix at any time."""
+
+    def __init__(self, look_up: Callable[[], Sequence[str]] = own_addresses, seconds: float = 10.0) -> None:
+        self._look_up = look_up
+        self._seconds = seconds
+        self._until = 0.0
+        self._known: frozenset[str] = frozenset()
+
+    def __call__(self) -> frozenset[str]:
+        now = time.monotonic()
+        if now >= self._until:
+            self._known, self._until = frozenset(self._look_up()), now + self._seconds
+        return self._known
+
+
+def _read_lines(path: Path) -> list[str]:
+    return path.read_text(encoding="ascii").splitlines() if path.exists() else []
+
+
+def lan_address(addresses: Sequence[str], lan: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str | None:
+    """The address to give to the devices of `lan`: an IPv4 one if there is any; None where only this machine itself would reach us.
+
+    >>> lan_address(["127.0.0.1", "203.0.113.5", "192.168.1.2"], [ipaddress.ip_network("192.168.1.0/24")])
+    '192.168.1.2'
+    """
+    known = [address for address in map(ipaddress.ip_address, addresses) if not address.is_loopback]
+    near = sorted((address for address in known if any(address in network for network in lan)), key=lambda each: (each.version, each))
+    return str(near[0]) if near else None

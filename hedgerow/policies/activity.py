@@ -1,0 +1,132 @@
+"""What a budget counts minutes of: is a host part of a category or a service?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.effective_users import Meter
+from hedgerow.policies.model import Decision, DeviceId, Privacy, Reason, Request, RequestKind, Verdict
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.text.data_files import read_data
+from hedgerow.policies.time_model import ActiveMinute
+from hedgerow.policies.times.budget import minute_of
+
+
+def matches_subject(subject: str, ruleset: Ruleset, catalogue: Catalogue, host: str, mask: int) -> bool:
+    """Whether a host, which has the categories `mask`, is part of `category:NAME` or `service:NAME`; of "" everything is."""
+    kind, _, name = subject.partition(":")
+    if kind == "category":
+        return bool(mask & catalogue.mask_of([name]))
+    if kind == "service":
+        return name in services_of(ruleset, host)
+    return True
+
+
+def services_of(ruleset: Ruleset, host: str) -> list[str]:
+    """The services that own a host or one of its parents."""
+    found: list[str] = []
+    while host:
+        facts = ruleset.host_facts.by_host.get(host)
+        found += facts.services if facts is not None else ()
+        host = host.partition(".")[2]
+    return found
+
+
+BACKGROUND_CATEGORIES = ("ads-trackers", "malware", "crypto-mining")
+REPORT_TOPICS = ("education", "kids", "games", "video", "social", "messaging", "ai-chat", "forums", "news", "shopping")
+"""What the weekly report tells the time of. What is nobody else's business (health, sexual education) is not among them."""
+
+MIN_NAMES_PER_MINUTE = 2
+REPEAT_REPORT_S = 10.0
+"""A report may be lost with the process it was for: while use goes on, it is made again."""
+
+
+@cache
+def background_hosts() -> frozenset[str]:
+    """Hosts of updates, push, telemetry and the like, each with all beneath it."""
+    return frozenset(host for group in read_data("background.yaml").values() for host in group)
+
+
+@cache
+def connectivity_checks() -> frozenset[str]:
+    """Hosts that devices ask whether the internet is there, or first a page of the network's own (RFC 8952)."""
+    return frozenset(read_data("background.yaml")["connectivity-checks"])
+
+
+def is_background(host: str) -> bool:
+    """Whether a device asks for this host by itself."""
+    return is_beneath(host, background_hosts())
+
+
+def is_beneath(host: str, hosts: frozenset[str]) -> bool:
+    """Whether a host, or a domain that it is in, is one of `hosts`."""
+    while host:
+        if host in hosts:
+            return True
+        host = host.partition(".")[2]
+    return False
+
+
+def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision) -> Iterator[Meter]:
+    """The meters that a request moves: none for what was blocked, for helplines and for background chatter."""
+    if not is_metered(ruleset) or decision.verdict is Verdict.BLOCK or decision.reason is Reason.LIFELINE or is_background(request.host):
+        return
+    mask = catalogue.host_mask(request.host)
+    if mask & catalogue.mask_of(BACKGROUND_CATEGORIES):
+        return
+    for meter in ruleset.meters:
+        if matches_subject(meter.subject, ruleset, catalogue, request.host, mask):
+            yield meter
+    if reports_topics(ruleset):
+        account = f"person:{ruleset.person}"
+        yield Meter(account, "")
+        yield from (Meter(account, f"category:{topic}") for topic in REPORT_TOPICS if mask & catalogue.mask_of((topic,)))
+
+
+def is_metered(ruleset: Ruleset) -> bool:
+    """Whether any minutes are counted under a ruleset."""
+    return bool(ruleset.meters) or reports_topics(ruleset)
+
+
+def reports_topics(ruleset: Ruleset) -> bool:
+    """Whether the weekly report may say for how long somebody did what."""
+    return ruleset.person is not None and ruleset.privacy is not Privacy.NONE
+
+
+class ActivityLog:
+    """One worker's: tells `report` of each minute of each meter, soon after it begins and again every few seconds while use goes on."""
+
+    def __init__(self, report: Callable[[ActiveMinute], None]) -> None:
+        self._report = report
+        self._minute = 0
+        self._names: dict[DeviceId, set[str]] = {}
+        self._told: dict[Meter, float] = {}
+
+    def note(self, ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, now: float) -> None:
+        """A request was answered at `now` (seconds since the epoch)."""
+        if not is_metered(ruleset):
+            return
+        minute = minute_of(now)
+        if minute != self._minute:
+            self._minute = minute
+            self._names.clear()
+            self._told.clear()
+        for meter in meters_of(ruleset, catalogue, request, decision):
+            if meter.subject or self._is_use(request):
+                self._tell(meter, minute, now)
+
+    def _is_use(self, request: Request) -> bool:
+        if request.kind is not RequestKind.DNS:
+            return True
+        names = self._names.setdefault(request.device, set())
+        if len(names) < MIN_NAMES_PER_MINUTE:
+            names.add(request.host)
+        return len(names) >= MIN_NAMES_PER_MINUTE
+
+    def _tell(self, meter: Meter, minute: int, now: float) -> None:
+        told = self._told.get(meter)
+        if told is None or not told <= now < told + REPEAT_REPORT_S:
+            self._told[meter] = now
+            self._report(ActiveMinute(minute, meter.account, meter.subject))

@@ -1,0 +1,190 @@
+"""For whom a device's rules are worked out: its person, everybody who shares it, or who sits at it now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+from hedgerow.policies.content import ContentRules, combine_scopes
+from hedgerow.policies.model import Device, DeviceId, Person, Policy, Privacy, Rules, SafeSearch, Session, Target
+from hedgerow.policies.rule_index import RuleScope
+from hedgerow.policies.time_model import Allowance
+
+_LEVELS = (SafeSearch.OFF, SafeSearch.MODERATE, SafeSearch.STRICT)
+_PRIVACIES = (Privacy.FULL, Privacy.DOMAIN, Privacy.CATEGORY, Privacy.NONE)
+
+type RulesByScope = dict[RuleScope, Rules]
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Minutes that are counted: `account` is `person:NAME` or `device:ID`; `subject` as in `Allowance`."""
+
+    account: str
+    subject: str
+
+
+@dataclass(frozen=True)
+class EffectiveUser:
+    """One person (or nobody in particular) at one device. `layers` hold what each scope says, the nearest first."""
+
+    device: Device
+    person: Person | None
+    profile: str
+    layers: RulesByScope
+    zone: ZoneInfo
+    free: frozenset[date]
+
+    @property
+    def name(self) -> str | None:
+        return self.person.name if self.person is not None else None
+
+    @cached_property
+    def budget(self) -> tuple[str, tuple[Allowance, ...]]:
+        """Whose minutes are counted, and the allowances of the nearest scope that has a budget: a device's own is the device's alone."""
+        for scope, rules in sorted(self.layers.items()):
+            if rules.budget is not None:
+                whose = f"device:{self.device.id}" if scope is RuleScope.DEVICE or self.person is None else f"person:{self.person.name}"
+                return whose, rules.budget
+        return "", ()
+
+    @property
+    def meters(self) -> Iterator[Meter]:
+        account, allowances = self.budget
+        return (Meter(account, allowance.subject) for allowance in allowances)
+
+
+class EffectiveUsers:
+    """Finds the parties of a device in one policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._zones = {policy.network.timezone: ZoneInfo(policy.network.timezone)}
+        self._holidays = frozenset(policy.network.holidays)
+        self._free = {name: frozenset(person.holidays) for name, person in policy.people.items() if person.holidays is not None}
+
+    def of(self, device: Device, session: Session | None) -> tuple[EffectiveUser, ...]:
+        """All that a device is used by at a time; who sits at it, if somebody does.
+
+        A device that only claims to be one of the policy's is also what it would be without that claim: the last of its parties.
+        """
+        if device.claims is None:
+            return self._of(device, session)
+        profile = self._policy.network.unknown_devices
+        stranger = Device(device.id, profile, known=False)
+        return (*self._of(replace(device, id=device.claims), session), self._effective_user(stranger, None, profile))
+
+    def _of(self, device: Device, session: Session | None) -> tuple[EffectiveUser, ...]:
+        people = self._policy.people
+        if session is not None and session.person in people:
+            return self._effective_users(device, (people[session.person],), people[session.person].profile)
+        if session is not None and session.profile in self._policy.profiles:
+            return self._effective_users(device, (), session.profile)
+        sharers = tuple(people[name] for name in device.sharers)
+        owner = (people[device.person],) if device.person is not None else ()
+        return self._effective_users(device, sharers or owner, device.profile if device.has_profile or not sharers else None)
+
+    def of_account(self, account: str) -> EffectiveUser | None:
+        """Whose minutes an account counts: None where the policy knows nobody such, or counts them elsewhere."""
+        kind, _, name = account.partition(":")
+        if kind == "person":
+            person = self._policy.people.get(name)
+            nowhere = Device(DeviceId(""), person.profile if person is not None else "")
+            return None if person is None else self._effective_user(nowhere, person, person.profile)
+        device = self._policy.devices.get(name) or Device(DeviceId(name), self._policy.network.unknown_devices, known=False)
+        return next((user for user in self.of(device, None) if user.budget[0] == account), None)
+
+    def _effective_users(self, device: Device, people: Sequence[Person], profile: str | None) -> tuple[EffectiveUser, ...]:
+        if not people:
+            return (self._effective_user(device, None, profile or device.profile),)
+        return tuple(self._effective_user(device, person, profile or person.profile) for person in people)
+
+    def _effective_user(self, device: Device, person: Person | None, profile: str) -> EffectiveUser:
+        layers: RulesByScope = {RuleScope.DEVICE: device.rules}
+        if person is not None:
+            layers[RuleScope.PERSON] = person.rules
+        layers |= {RuleScope.HOUSEHOLD: self._policy.household, RuleScope.PROFILE: self._policy.profiles[profile].rules}
+        free = self._free.get(person.name, self._holidays) if person is not None else self._holidays
+        return EffectiveUser(device, person, profile, layers, self.zone(person), free)
+
+    def zone(self, person: Person | None) -> ZoneInfo:
+        """The time zone that a person's clocks show."""
+        name = (person and person.timezone) or self._policy.network.timezone
+        zone = self._zones.get(name)
+        if zone is None:
+            zone = self._zones[name] = ZoneInfo(name)
+        return zone
+
+
+def strictest_layers(users: Sequence[EffectiveUser]) -> RulesByScope:
+    """What holds when several share a device: what any of them may not have is blocked, and allowed is only what all of them are."""
+    if len(users) == 1:
+        return users[0].layers
+    scopes = sorted({scope for user in users for scope in user.layers})
+    return {scope: _strictest([user.layers.get(scope, Rules()) for user in users]) for scope in scopes}
+
+
+def _strictest(several: Sequence[Rules]) -> Rules:
+    block = {_key(target): target for rules in several for target in rules.block}
+    allowed_by_all = set.intersection(*({_key(target) for target in rules.allow} for rules in several))
+    allow = {_key(target): target for rules in several for target in rules.allow if _key(target) in allowed_by_all - block.keys()}
+    at_times = {_key(target) for rules in several for target in rules.allow if not target.always}
+    allow |= {key: replace(target, always=False) for key, target in allow.items() if target.always and key in at_times}
+    return Rules(tuple(allow.values()), tuple(block.values()))
+
+
+def _key(target: Target) -> tuple[str, str]:
+    return target.kind.value, target.name
+
+
+def retention_days(policy: Policy) -> tuple[dict[str, int], dict[str, int]]:
+    """Days for which decisions are kept, where the policy says so: by person, and by profile for devices that are nobody's."""
+    household = policy.household.retention
+    profiles = {name: profile.rules.retention for name, profile in policy.profiles.items()}
+    nobody = {name: household if household is not None else days for name, days in profiles.items()}
+    people = {
+        name: next((days for days in (person.rules.retention, household, profiles[person.profile]) if days is not None), None)
+        for name, person in policy.people.items()
+    }
+    return _without_none(people), _without_none(nobody)
+
+
+def _without_none(days: dict[str, int | None]) -> dict[str, int]:
+    return {name: each for name, each in days.items() if each is not None}
+
+
+def strictest_settings(users: Iterable[EffectiveUser]) -> tuple[SafeSearch, SafeSearch, Privacy]:
+    """Safe search, YouTube's level and privacy; of several people the strictest levels, and the privacy that remembers least."""
+    found = [_settings(user.layers) for user in users]
+    return (
+        max((each[0] for each in found), key=_LEVELS.index),
+        max((each[1] for each in found), key=_LEVELS.index),
+        max((each[2] for each in found), key=_PRIVACIES.index),
+    )
+
+
+def strictest_content(users: Sequence[EffectiveUser]) -> ContentRules:
+    """What holds for content; of several people all that any of them may not have."""
+    found = [combine_scopes([rules.content for _, rules in sorted(user.layers.items())]) for user in users]
+    if len(found) == 1:
+        return found[0]
+    limits = [each.page_limit for each in found if each.page_limit]
+    return ContentRules(
+        all(each.passes_through for each in found),
+        min(limits, default=0),
+        any(each.opens_pages for each in found),
+        tuple(dict.fromkeys(term for each in found for term in each.searches)),
+        tuple(dict.fromkeys(kind for each in found for kind in each.files or ())),
+        next((each.tenants for each in found if each.tenants is not None), None),
+    )
+
+
+def _settings(layers: RulesByScope) -> tuple[SafeSearch, SafeSearch, Privacy]:
+    ordered = [rules for _, rules in sorted(layers.items())]
+    safe_search = next((rules.safe_search for rules in ordered if rules.safe_search is not None), SafeSearch.OFF)
+    youtube = next((rules.youtube for rules in ordered if rules.youtube is not None), safe_search)
+    privacy = next((rules.privacy for rules in ordered if rules.privacy is not None), Privacy.CATEGORY)
+    return safe_search, youtube, privacy

@@ -1,0 +1,115 @@
+"""Allows and blocks that end by themselves: whose they are, when they end, and what was said about them. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from hedgerow.policies.model import Device, DeviceId, Person, Policy, Reason, Rules, Target
+from hedgerow.policies.ruleset import Rulesets
+from hedgerow.policies.times.budget import BudgetBalance
+
+SHOWN_BEFORE_S = 86_400.0
+SHOWN_AFTER_S = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiringRule:
+    """`whose` is a person, a device or a profile; empty for everybody."""
+
+    whose: str
+    allows: bool
+    target: Target
+    until: float
+
+    def is_notable(self, now: float) -> bool:
+        """Whether those in charge should hear of it now: it ends within a day, or ended within the last week."""
+        return self.until - SHOWN_BEFORE_S <= now < self.until + SHOWN_AFTER_S
+
+
+def dues(policy: Policy) -> tuple[ExpiringRule, ...]:
+    """All that a policy names an end for, the earliest first."""
+    scopes: list[tuple[str, Rules]] = [("", policy.household)]
+    scopes += [(person.name, person.rules) for person in policy.people.values()]
+    scopes += [(device.id, device.rules) for device in policy.devices.values()]
+    scopes += [(profile.name, profile.rules) for profile in policy.profiles.values()]
+    return tuple(
+        sorted((expiring for whose, rules in scopes for expiring in _expiring_rules_of(whose, rules)), key=lambda expiring: expiring.until)
+    )
+
+
+def _expiring_rules_of(whose: str, rules: Rules) -> Iterator[ExpiringRule]:
+    timed = [(True, each.allow) for each in rules.schedules] + [(False, each.block) for each in rules.schedules]
+    for allows, targets in ((True, rules.allow), (False, rules.block), *timed):
+        yield from (ExpiringRule(whose, allows, target, target.until) for target in targets if target.until is not None)
+
+
+def in_force(targets: Iterable[Target], now: float) -> Iterator[Target]:
+    """Those that have not ended."""
+    return (target for target in targets if target.until is None or target.until > now)
+
+
+WARN_MINUTES = (15, 5)
+"""So many minutes before the end somebody is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpcomingEnd:
+    """`minutes` are left for `whose` (a person or a device): of the clock, or of use where `reason` is BUDGET.
+
+    `what` names the schedule, or what the budget is of (`category:NAME`, `service:NAME`; empty for all use). `at` is the instant
+    (seconds since the epoch) of the end; None for minutes of use that are not running out yet.
+    """
+
+    whose: str
+    reason: Reason
+    what: str
+    minutes: int
+    at: float | None
+
+
+def upcoming_ends(rulesets: Rulesets, device: Device, balances: Iterable[BudgetBalance], now: float) -> tuple[UpcomingEnd, ...]:
+    """What ends at a device within the longest warning, the nearest first. Nothing while it is closed anyway."""
+    users = rulesets.effective_users_of(device, now)
+    if rulesets.ruleset(device, now).closed is not None:
+        return ()
+    accounts = {user.budget[0] for user in users}
+    found = [*_closing(rulesets, device, now), *_budgets((each for each in balances if each.account in accounts), now)]
+    return tuple(sorted(found, key=lambda ending: ending.minutes))
+
+
+def device_of_person(person: Person) -> Device:
+    """Any device of a person, where it does not matter which."""
+    return Device(DeviceId(f"any device of {person.name}"), person.profile, person.name)
+
+
+def _closing(rulesets: Rulesets, device: Device, now: float) -> Iterator[UpcomingEnd]:
+    found = rulesets.closing_after(device, now, WARN_MINUTES[0] * 60)
+    if found is not None and found[0].reason is not Reason.BUDGET:
+        closed, at = found
+        what = "" if closed.reason is Reason.BEDTIME else closed.what
+        yield UpcomingEnd(device.person or device.id, closed.reason, what, math.ceil((at - now) / 60), at)
+
+
+def _budgets(balances: Iterable[BudgetBalance], now: float) -> Iterator[UpcomingEnd]:
+    for each in balances:
+        stands, whose = each.budget_status, each.account.partition(":")[2]
+        if stands.since is not None and stands.since > now:
+            yield UpcomingEnd(whose, Reason.BUDGET, each.subject, math.ceil((stands.since - now) / 60), stands.since)
+        elif stands.left is not None and 0 < stands.left <= WARN_MINUTES[0]:
+            yield UpcomingEnd(whose, Reason.BUDGET, each.subject, stands.left, None)
+
+
+def told(ending: UpcomingEnd) -> str:
+    """One sentence for people.
+
+    >>> told(UpcomingEnd("mia", Reason.BUDGET, "category:games", 5, None))
+    '5 minutes of games are left'
+    """
+    minutes = f"{ending.minutes} minute{'s' if ending.minutes != 1 else ''}"
+    if ending.reason is Reason.BUDGET:
+        of = ending.what.partition(":")[2]
+        return f"{minutes}{f' of {of}' if of else ''} {'are' if ending.minutes != 1 else 'is'} left"
+    what = {Reason.BEDTIME: "bedtime", Reason.PAUSE: "a pause"}.get(ending.reason, ending.what)
+    return f"{minutes} until {what}"

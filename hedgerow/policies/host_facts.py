@@ -1,0 +1,178 @@
+"""Services that people name as one thing (TikTok, Roblox), and the domains and URLs that they are made of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from hedgerow.policies.safe_search import SearchEngines
+from hedgerow.policies.text.data_files import names_in, read_data
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """`domains` cover the names beneath them; `urls` are `host/path` patterns of a service that is only part of a site.
+
+    `shared` are names that it needs and others need too: allowed with the service, never blocked with it.
+    `part_of` names the service whose domains may cover its own. `yields` are those of its `domains` that others need too: blocked with
+    it, but given up to a service that needs them (has them in `shared`) and is allowed by as near a scope. `note`: what is good to know.
+    """
+
+    id: str
+    group: str
+    title: str
+    domains: tuple[str, ...]
+    urls: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    part_of: str | None = None
+    yields: tuple[str, ...] = ()
+    note: str = ""
+
+
+class Services:
+    """All services, by id."""
+
+    def __init__(self, services: Iterable[Service]) -> None:
+        self.by_id = {service.id: service for service in services}
+
+    def needed_by(self, id: str) -> dict[str, tuple[str, ...]]:
+        """The other services that need some of a service's own names, and which of them: what they lack while it is blocked."""
+        own = self.by_id[id].domains
+        needs = {other.id: tuple(name for name in other.shared if name in own) for other in self.by_id.values() if other.id != id}
+        return {other: names for other, names in needs.items() if names}
+
+    @staticmethod
+    @cache
+    def load() -> Services:
+        """Those that come with Hedgerow: one file a group."""
+        return Services(
+            _service(str(id), group, entry)
+            for group in names_in("services")
+            for id, entry in (read_data(f"services/{group}.yaml") or {}).items()
+        )
+
+
+def _service(id: str, group: str, entry: dict[str, object]) -> Service:
+    def names(key: str) -> tuple[str, ...]:
+        value = entry.get(key) or []
+        assert isinstance(value, list), (id, key)
+        return tuple(str(name) for name in value)
+
+    part_of = entry.get("part_of")
+    return Service(
+        *(id, group, str(entry["title"]), names("domains"), names("urls"), names("shared"), str(part_of) if part_of else None),
+        yields=names("yields"),
+        note=str(entry.get("note") or ""),
+    )
+
+
+INTERNATIONAL = "int"
+
+
+@dataclass(frozen=True, slots=True)
+class Lifeline:
+    """A helpline. `country` is ISO 3166 alpha-2 in lower case, or `int` for all the world; `hosts` cover the names beneath them."""
+
+    name: str
+    country: str
+    url: str
+    hosts: tuple[str, ...]
+    source: str = ""
+    phone: str = ""
+    chat: str = ""
+    text: str = ""
+    purpose: str = ""  # the file's `for`: children, everyone, abuse, suicide, …
+
+
+class Lifelines:
+    """All helplines, by host and by country."""
+
+    def __init__(self, lifelines: Iterable[Lifeline]) -> None:
+        self.all = tuple(lifelines)
+        self.hosts = frozenset(host for lifeline in self.all for host in lifeline.hosts)
+
+    @staticmethod
+    @cache
+    def load() -> Lifelines:
+        """Those that come with Hedgerow."""
+        return Lifelines(_lifeline(entry) for entry in read_data("lifelines.yaml"))
+
+    def is_lifeline(self, host: str) -> bool:
+        """Whether a canonical host is a helpline's or lies beneath one."""
+        while host:
+            if host in self.hosts:
+                return True
+            host = host.partition(".")[2]
+        return False
+
+    def for_country(self, country: str | None) -> tuple[Lifeline, ...]:
+        """The helplines of a country, then the international ones; of each those for children first."""
+        local = [lifeline for lifeline in self.all if country and lifeline.country == country.lower()]
+        abroad = [lifeline for lifeline in self.all if lifeline.country == INTERNATIONAL]
+        return tuple(lifeline for group in (local, abroad) for lifeline in sorted(group, key=lambda each: each.purpose != "children"))
+
+
+def _lifeline(entry: dict[str, object]) -> Lifeline:
+    hosts = entry["hosts"]
+    assert isinstance(hosts, list)
+    return Lifeline(
+        name=str(entry["name"]),
+        country=str(entry["country"]),
+        url=str(entry["url"]),
+        hosts=tuple(str(host) for host in hosts),
+        source=str(entry.get("source") or ""),
+        phone=str(entry.get("phone") or ""),
+        chat=str(entry.get("chat") or ""),
+        text=str(entry.get("text") or ""),
+        purpose=str(entry.get("for") or ""),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What a host and everything beneath it is. `shared` names services that need the host without owning it; `yields`: an allowed one of
+    them has it from a blocked owner."""
+
+    lifeline: bool = False
+    never_inspect: bool = False
+    unsafe_search: bool = False
+    services: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    yields: bool = False
+
+
+class HostFactIndex:
+    """`by_host` finds the landmark of a domain; look up a host and each of its parents."""
+
+    def __init__(self, services: Services, lifelines: Lifelines, engines: SearchEngines, never_inspect: Iterable[str]) -> None:
+        self.services = services
+        self.engines = engines
+        owned, shared = defaultdict(list), defaultdict(list)
+        for service in services.by_id.values():
+            for host in service.domains:
+                owned[host].append(service.id)
+            for host in service.shared:
+                shared[host].append(service.id)
+        yielded = {host for service in services.by_id.values() for host in service.yields}
+        kept_closed = frozenset(never_inspect)
+        hosts = owned.keys() | shared.keys() | lifelines.hosts | engines.without_safe_mode | kept_closed
+        self.by_host = {
+            host: HostFacts(
+                lifeline=host in lifelines.hosts,
+                never_inspect=host in kept_closed,
+                unsafe_search=host in engines.without_safe_mode,
+                services=tuple(owned[host]) if host in owned else (),
+                shared=tuple(shared[host]) if host in shared else (),
+                yields=host in yielded,
+            )
+            for host in hosts
+        }
+
+    @staticmethod
+    @cache
+    def load() -> HostFactIndex:
+        """Those that come with Hedgerow."""
+        groups = read_data("never_inspect.yaml").values()
+        return HostFactIndex(Services.load(), Lifelines.load(), SearchEngines.load(), (host for group in groups for host in group))

@@ -1,0 +1,125 @@
+"""Recognition of the policy's devices: by MAC first, then by address, and last by the host name that a device gives itself.
+
+Anybody can give a device any host name, so a host name only restricts. It counts for a device that the policy knows by neither MAC nor
+address and that is blocked from all that unknown devices are blocked from. Whoever bears it then has both rules: that device's, and those
+for unknown devices (`Device.claims`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers
+from hedgerow.policies.model import Device, DeviceId, Policy
+
+MAX_CACHED_DEVICES = 65_536
+"""Addresses of one IPv6 network are without number: what is remembered of them is dropped beyond this many."""
+
+
+class DeviceLookup:
+    """Finds devices, and remembers what it found. `names` are the host names of MAC and IP addresses."""
+
+    def __init__(self, policy: Policy, names: Mapping[str, str] | None = None) -> None:
+        devices = policy.devices.values()
+        self._network = policy.network
+        self._macs = {mac: device for device in devices for mac in device.macs}
+        self._clients = {device.client_id: device for device in devices if device.client_id is not None}
+        self._users = {user: device for device in devices for user in device.proxy_users}
+        self._hosts = {name: device for device in devices if honours_host_name(policy, device) for name in device.hostnames}
+        self._names = {key: name for key, name in (names or {}).items() if name in self._hosts}
+        self._addresses, self._networks = _addresses_and_networks(policy)
+        self.known: dict[str | tuple[str, str], Device | None] = {}
+
+    def find(self, address: str, mac: str | None) -> Device | None:
+        """The device, named by the policy or not; None for one that is outside of `network.lan` and not known by its MAC."""
+        key = address if mac is None else (address, mac)
+        try:
+            return self.known[key]
+        except KeyError:
+            if len(self.known) >= MAX_CACHED_DEVICES:
+                self.known.clear()
+            device = self.known[key] = self._find(address, mac.lower() if mac else None)
+            return device
+
+    def find_client(self, client_id: str) -> Device | None:
+        """The device that calls itself so over encrypted DNS, wherever it is."""
+        return self._clients.get(client_id)
+
+    def find_mac(self, mac: str) -> Device:
+        """The device with this MAC address, in small letters, named by the policy or not, whatever its address is."""
+        return self._macs.get(mac) or self._unknown(mac, self._names.get(mac, ""))
+
+    def named(self) -> tuple[tuple[str, Device], ...]:
+        """The MAC and IP addresses whose host name counts, with the device that bears it; its address may be a known device's."""
+        return tuple((key, self._unknown(key, name)) for key, name in self._names.items() if key not in self._macs)
+
+    def find_user(self, user: str) -> Device | None:
+        """The device that signs in to the proxy under this name."""
+        return self._users.get(user.lower())
+
+    def _find(self, address: str, mac: str | None) -> Device | None:
+        if mac in self._macs:
+            return self._macs[mac]
+        parsed = parse_client_address(address)
+        if parsed is None:
+            return None
+        single = self._addresses.get(parsed)
+        if single is not None:
+            return single
+        for network, device in self._networks:
+            if parsed in network:
+                return device
+        if not any(parsed in network for network in self._network.lan):
+            return None
+        return self._unknown(mac or str(parsed), self._names.get(mac or "") or self._names.get(str(parsed), ""))
+
+    def _unknown(self, id: str, name: str) -> Device:
+        """The device of that MAC or address, which calls itself `name`."""
+        claimed = self._hosts.get(name)
+        if claimed is None:
+            return Device(DeviceId(id), self._network.unknown_devices, known=False)
+        return as_claimed(claimed, DeviceId(id))
+
+
+def honours_host_name(policy: Policy, device: Device) -> bool:
+    """Whether a host name makes any device subject to this one's rules.
+
+    Not where a MAC or an address tells more, and not where the device may have what unknown ones may not.
+    """
+    if not device.hostnames or device.macs or device.networks:
+        return False
+    users = EffectiveUsers(policy)
+    strangers = users.of(Device(DeviceId(""), policy.network.unknown_devices, known=False), None)
+    return _blocked(strangers) <= _blocked(users.of(device, None))
+
+
+def as_claimed(device: Device, id: DeviceId) -> Device:
+    """What the device `id` is that bears the host name of `device`."""
+    return replace(device, id=id, known=False, claims=device.id)
+
+
+def _blocked(users: Iterable[EffectiveUser]) -> set[tuple[str, str]]:
+    return {(target.kind.value, target.name) for user in users for rules in user.layers.values() for target in rules.block}
+
+
+def parse_client_address(text: str) -> IPv4Address | IPv6Address | None:
+    """A client's address as sockets give it: without the zone of a link-local one, and IPv4 behind ::ffff: as IPv4."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+type _Networks = list[tuple[IPv4Network | IPv6Network, Device]]
+
+
+def _addresses_and_networks(policy: Policy) -> tuple[dict[IPv4Address | IPv6Address, Device], _Networks]:
+    """Single addresses, and networks with the longest first."""
+    pairs = [(network, device) for device in policy.devices.values() for network in device.networks]
+    single = {network.network_address: device for network, device in pairs if network.num_addresses == 1}
+    wider = [pair for pair in pairs if pair[0].num_addresses > 1]
+    return single, sorted(wider, key=lambda pair: pair[0].prefixlen, reverse=True)

@@ -1,0 +1,138 @@
+"""The profiles that come with Hedgerow (one YAML file each, beside this one), and how a policy file changes them or adds its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from hedgerow.blocklists.categories import builtin_categories
+from hedgerow.policies.host_facts import Services
+from hedgerow.policies.model import Profile, Rules, Target
+from hedgerow.policies.reading.rules import RulesReader
+from hedgerow.policies.reading.schema import RawItem, RawProfile
+from hedgerow.policies.targets import ILLEGAL
+from hedgerow.policies.text import yaml_tree
+from hedgerow.policies.text.suggestions import suggest
+
+_ADULT_PROFILES = ("adult", "seat-adult", "guest")
+BUILTIN_PROFILE_NAMES = ("child-under-8", "child-8-12", "teen-13-15", "teen-16-17", "adult", "seat-child", "seat-adult", "guest")
+
+
+def profile_for_age(age: int) -> str:
+    """The built-in profile for an age in years.
+
+    >>> [profile_for_age(age) for age in (7, 8, 13, 17, 18)]
+    ['child-under-8', 'child-8-12', 'teen-13-15', 'teen-16-17', 'adult']
+    """
+    if age < 8:
+        return "child-under-8"
+    if age < 13:
+        return "child-8-12"
+    if age < 16:
+        return "teen-13-15"
+    return "teen-16-17" if age < 18 else "adult"
+
+
+@cache
+def _builtin_profiles() -> tuple[Profile, ...]:
+    categories = [category.name for category in builtin_categories()]
+    found = []
+    for name in BUILTIN_PROFILE_NAMES:
+        file_name = f"{name}.yaml"
+        tree = yaml_tree.read_tree((Path(__file__).parents[1] / "profiles" / file_name).read_bytes(), f"profiles/{file_name}")
+        raw = RawProfile.model_validate(tree.value)
+        reader = RulesReader(tree, Services.load().by_id.keys(), categories)
+        tag = "user_regular" if name in _ADULT_PROFILES else "user_child"
+        found.append(Profile(name, raw.title, reader.read(raw, ()), raw.why, raw.source, reader.origin(()), tag))
+        if tree.problems:
+            raise ValueError("\n".join(map(str, tree.problems)))
+    return tuple(found)
+
+
+def builtin_profiles() -> dict[str, Profile]:
+    """The profiles that come with Hedgerow, the youngest first."""
+    return {profile.name: profile for profile in _builtin_profiles()}
+
+
+class ProfilesReader:
+    """Works a policy's own profiles out, each on top of what it extends."""
+
+    def __init__(self, reader: RulesReader) -> None:
+        self._reader, self._tree = reader, reader.tree
+        self._done: dict[str, Profile] = {}
+
+    def read(self, raw: dict[str, RawProfile], builtin: dict[str, Profile]) -> dict[str, Profile]:
+        """All profiles. One with a built-in's name changes that one; any other says what it extends."""
+        profiles = dict(builtin)
+        for name in raw:
+            self._work_out(name, raw, builtin, ())
+        return profiles | self._done
+
+    def _work_out(self, name: str, raw: dict[str, RawProfile], builtin: dict[str, Profile], above: tuple[str, ...]) -> Profile:
+        if name in self._done:
+            return self._done[name]
+        entry, path = raw[name], ("profiles", name)
+        base_name = entry.extends or (name if name in builtin else None)
+        base = Profile(name, name, Rules())
+        if base_name is None:
+            message = f"the profile '{name}' must say what it extends: one of {', '.join(builtin)}"
+            self._tree.add_problem(path, message, key=True)
+        elif base_name in (*above, name) and not (base_name == name and name in builtin):
+            self._tree.add_problem((*path, "extends"), f"the profile '{name}' extends itself: {' → '.join((*above, name, base_name))}")
+        elif base_name != name and base_name in raw:
+            base = self._work_out(base_name, raw, builtin, (*above, name))
+        elif base_name in builtin:
+            base = builtin[base_name]
+        else:
+            hint = suggest(base_name, [*builtin, *raw])
+            self._tree.add_problem((*path, "extends"), f"unknown profile '{base_name}'.{hint}")
+        profile = self._on_top(name, entry, base, path)
+        self._done[name] = profile
+        return profile
+
+    def _on_top(self, name: str, raw: RawProfile, base: Profile, path: yaml_tree.KeyPath) -> Profile:
+        own = self._reader.read(raw.model_copy(update={"allow": [], "block": []}), path)
+        allow = (*self._changed(base.rules.allow, raw.allow, (*path, "allow"), base.name), *own.allow)  # of its own are those of `always`
+        block = self._changed(base.rules.block, raw.block, (*path, "block"), base.name)
+        rules = Rules(
+            tuple(target for target in allow if not _names_newly(target, block, base.rules.block)),
+            tuple(target for target in block if not _names_newly(target, allow, base.rules.allow)),
+            own.bedtime or base.rules.bedtime,
+            own.safe_search or base.rules.safe_search,
+            own.youtube or base.rules.youtube,
+            own.privacy or base.rules.privacy,
+            own.budget if own.budget is not None else base.rules.budget,
+            (*(each for each in base.rules.schedules if each.name not in raw.schedules), *own.schedules),
+            own.retention if own.retention is not None else base.rules.retention,
+            own.content.over(base.rules.content),
+        )
+        title = raw.title or (base.title if name == base.name else name)
+        return replace(base, name=name, title=title, rules=rules, why=raw.why or base.why, source=raw.source or base.source,
+                       origin=self._reader.origin(path, key=True))  # fmt: skip
+
+    def _changed(self, base: tuple[Target, ...], items: list[RawItem], path: yaml_tree.KeyPath, base_name: str) -> tuple[Target, ...]:
+        """`x` and `+x` add to what the base says, `-x` takes away from it."""
+        more = [(index, item) for index, item in enumerate(items) if item.what[:1] != "-"]
+        added = self._reader.targets([(index, _named(item, item.what.removeprefix("+"))) for index, item in more], path)
+        kept = list(base)
+        for index, item in enumerate(items):
+            if item.what[:1] != "-":
+                continue
+            for target in self._reader.targets([(index, _named(item, item.what[1:]))], path):
+                if target.name == ILLEGAL:
+                    self._tree.add_problem((*path, index), f"'{ILLEGAL}' can't be taken away: every profile blocks it")
+                left = [other for other in kept if (other.kind, other.name) != (target.kind, target.name)]
+                if len(left) == len(kept):
+                    self._tree.add_problem((*path, index), f"'{base_name}' does not have '{target.name}', so it cannot be taken away")
+                kept = left
+        return (*kept, *added)
+
+
+def _named(item: RawItem, what: str) -> RawItem:
+    return item.model_copy(update={"what": what})
+
+
+def _names_newly(target: Target, others: tuple[Target, ...], inherited: tuple[Target, ...]) -> bool:
+    """Whether the other list names the same thing newly: then what was inherited gives way."""
+    return any((other.kind, other.name) == (target.kind, target.name) and other not in inherited for other in others)

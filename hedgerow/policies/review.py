@@ -1,0 +1,237 @@
+"""What would change, and for whom, if one policy took the place of another. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers, strictest_content, strictest_layers, strictest_settings
+from hedgerow.policies.expiry import ExpiringRule, dues
+from hedgerow.policies.host_facts import Services
+from hedgerow.policies.identity import honours_host_name
+from hedgerow.policies.model import Device, DeviceId, Policy, Target, TargetKind, TimedRules, Verdict
+from hedgerow.policies.network import ListSelection
+from hedgerow.policies.reading.network_settings import format_network
+from hedgerow.policies.time_model import Allowance, Schedule
+from hedgerow.policies.times.schedule import MINUTES_PER_DAY
+
+type SettingsByTopic = dict[str, str | frozenset[str]]
+"""What holds, by its topic."""
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDifference:
+    """`whose` is a device; `sentence` says what is other than before."""
+
+    whose: str
+    sentence: str
+
+
+def compare(old: Policy, new: Policy) -> tuple[PolicyDifference, ...]:
+    """For every device that either policy names, and for those that none does, what is other than before."""
+    names = list(dict.fromkeys([*old.devices, *new.devices]))
+    before, after = EffectiveUsers(old), EffectiveUsers(new)
+    changes = []
+    for name in names:
+        if name not in old.devices or name not in new.devices:
+            changes.append(PolicyDifference(name, "is new" if name in new.devices else "is named no longer, and counts as unknown"))
+        was, will = (users.of(_device(policy, name), None) for users, policy in ((before, old), (after, new)))
+        changes += [PolicyDifference(name, sentence) for sentence in _differences(was, will)]
+        changes += [PolicyDifference(name, sentence) for sentence in _device_differences(_device(old, name), _device(new, name))]
+    strangers = (users.of(_device(policy, ""), None) for users, policy in ((before, old), (after, new)))
+    changes += [PolicyDifference("unknown devices", sentence) for sentence in _differences(*strangers)]
+    changes += [
+        PolicyDifference("the network", sentence) for sentence in _setting_differences(_network_settings(old), _network_settings(new))
+    ]
+    return tuple(changes)
+
+
+def _network_settings(policy: Policy) -> SettingsByTopic:
+    """What holds for no device in particular. Whatever has no short name is told by its settings as they are."""
+    told: SettingsByTopic = {
+        "own lists": frozenset(f"{each.path or each.url} ({each.category})" for each in policy.lists),
+        "code of conduct": policy.conduct.text if policy.conduct is not None else "",
+        "unopened seats": "closed" if policy.closes_unopened is not None else "",
+        "phrase lists": frozenset(policy.phrase_lists),
+        "notices": frozenset(policy.notices),
+    }
+    network = replace(policy.network, timezone="", holidays=(), unknown_devices="")  # these are told of devices
+    for part in (network, network.listen, network.resolver, network.resolver.limit):
+        for each in fields(part):
+            value = getattr(part, each.name)
+            if not is_dataclass(value):
+                told[each.name] = frozenset(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+    return told
+
+
+def _device(policy: Policy, name: str) -> Device:
+    return policy.devices.get(name) or Device(DeviceId(name), policy.network.unknown_devices, known=False)
+
+
+def _device_differences(old: Device, new: Device) -> Iterator[str]:
+    for attribute, words in (("trusts_ca", "pages may be looked into"), ("never_inspect", "pages are never looked into")):
+        if getattr(old, attribute) != getattr(new, attribute):
+            yield f"{words}: {'yes' if getattr(new, attribute) else 'no'}"
+    if _identifiers(old) != _identifiers(new) and old.known and new.known:
+        yield "is recognised by something else"
+
+
+def _identifiers(device: Device) -> tuple[object, ...]:
+    return (device.macs, device.networks, device.client_id, device.hostnames, device.proxy_users)
+
+
+def _differences(old: tuple[EffectiveUser, ...], new: tuple[EffectiveUser, ...]) -> Iterator[str]:
+    yield from _setting_differences(_user_settings(old), _user_settings(new))
+
+
+def _setting_differences(old: SettingsByTopic, new: SettingsByTopic) -> Iterator[str]:
+    for (topic, was), will in zip(old.items(), new.values(), strict=True):
+        if was == will:
+            continue
+        if isinstance(was, frozenset) and isinstance(will, frozenset):
+            more, less = sorted(will - was), sorted(was - will)
+            yield f"{topic}: " + ", ".join([*(f"+{each}" for each in more), *(f"-{each}" for each in less)])
+        else:
+            yield f"{topic}: {was or 'none'} → {will or 'none'}"
+
+
+def _user_settings(users: tuple[EffectiveUser, ...]) -> SettingsByTopic:
+    layers = strictest_layers(users)
+    safe_search, youtube, privacy = strictest_settings(users)
+    content, zone = strictest_content(users), users[0].zone
+    return {
+        "person": " and ".join(user.name or "nobody" for user in users),
+        "profile": " and ".join(dict.fromkeys(user.profile for user in users)),
+        "allow": frozenset(_target(target, zone) for rules in layers.values() for target in rules.allow),
+        "always open": frozenset(target.name for rules in layers.values() for target in rules.allow if target.always),
+        "block": frozenset(_target(target, zone) for rules in layers.values() for target in rules.block),
+        "safe search": safe_search.value,
+        "YouTube": youtube.value,
+        "privacy": privacy.value,
+        "content": str(content),
+        "bedtime": "; ".join(_bedtime(user) for user in users),
+        "budget": "; ".join(", ".join(_allowance(each) for each in user.budget[1]) for user in users),
+        "schedules": frozenset(
+            _timed(timed, zone) for user in users for rules in user.layers.values() for timed in rules.schedules
+        ),
+        "time zone": " and ".join(dict.fromkeys(str(user.zone) for user in users)),
+        "holidays": frozenset(str(day) for user in users for day in user.free),
+    }  # fmt: skip
+
+
+def _bedtime(user: EffectiveUser) -> str:
+    bedtime = next((rules.bedtime for _, rules in sorted(user.layers.items()) if rules.bedtime is not None), None)
+    return "" if bedtime is None else _spans(bedtime)
+
+
+def _target(target: Target, zone: ZoneInfo) -> str:
+    until = "" if target.until is None else f" until {datetime.fromtimestamp(target.until, zone):%Y-%m-%d %H:%M}"
+    return target.name + until + (f" ({target.note})" if target.note else "")
+
+
+def _timed(timed: TimedRules, zone: ZoneInfo) -> str:
+    only = (*(["internet"] if timed.closed_otherwise else []), *(_target(each, zone) for each in timed.otherwise))
+    allow = [_target(each, zone) for each in timed.allow if each not in timed.otherwise]
+    block = [_target(each, zone) for each in timed.block]
+    if timed.internet is not None:
+        (allow if timed.internet is Verdict.ALLOW else block).append("internet")
+    said = "; ".join(f"{verb} {', '.join(names)}" for verb, names in (("allow", allow), ("block", block), ("only", only)) if names)
+    return f"{timed.name} ({said}: {_spans(timed.when)})"
+
+
+def _spans(schedule: Schedule) -> str:
+    told = [f"{_DAYS[span.weekday]} {_interval(span.start, span.end)}" for span in schedule.spans]
+    if schedule.free is not None:
+        free = [f"{_DAYS[span.weekday]} {_interval(span.start, span.end)}" for span in schedule.free]
+        told.append(f"where days are free: {', '.join(free) or 'never'}")
+    told += [f"{span.day} {'never' if span.start is None else _interval(span.start, span.end)}" for span in schedule.dated]
+    return ", ".join(told) or "never"
+
+
+def _interval(start: int, end: int) -> str:
+    return f"{_clock(start)}-{'24:00' if end == MINUTES_PER_DAY else _clock(end)}"
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60 % 24:02}:{minutes % 60:02}"
+
+
+def _allowance(allowance: Allowance) -> str:
+    subject = allowance.subject.partition(":")[2] or "all use"
+    daily = "/".join("∞" if minutes is None else str(minutes) for minutes in allowance.daily)
+    if allowance.free != allowance.daily:
+        daily += f" (where days are free {'/'.join('∞' if minutes is None else str(minutes) for minutes in allowance.free)})"
+    return f"{subject} {daily} min" + (f", {allowance.weekly} a week" if allowance.weekly is not None else "")
+
+
+FEW_ADULT_SITES = "only the starter lists filter adult sites: most adult sites are open"
+_WIDER = {"vpn": ("bypass",)}  # under which category lists have a group's services, where that has another name
+
+
+def policy_warnings(policy: Policy, now: float) -> tuple[str, ...]:
+    """What should be minded at `now`."""
+    return (
+        *_host_name_only_devices(policy),
+        *_overlaps(policy),
+        *_open_anyway(policy),
+        *_few_lists(policy),
+        *(_expiry_warning(expiring, now) for expiring in dues(policy) if expiring.is_notable(now)),
+    )
+
+
+def _host_name_only_devices(policy: Policy) -> Iterator[str]:
+    """Host names that count for nothing, since they would open something or since better evidence is there."""
+    unknown = policy.network.unknown_devices
+    for device in policy.devices.values():
+        if not device.hostnames or honours_host_name(policy, device):
+            continue
+        if device.macs or device.networks:
+            yield f"{device.id}: its host name counts for nothing, because its mac or ip tells more"
+        else:
+            because = "any device can take that name, so it only restricts: a mac, ip or client_id proves more"
+            yield f"{device.id} is filtered as {unknown} where only its host name tells of it, not as {device.profile}; {because}"
+
+
+def _overlaps(policy: Policy) -> Iterator[str]:
+    """Addresses that are in the networks of two devices, where the closer network decides."""
+    pairs = [(network, device) for device in policy.devices.values() for network in device.networks]
+    for around, outer in pairs:
+        for network, inner in pairs if around.num_addresses > 1 else ():
+            if inner is outer or network == around or network.version != around.version:
+                continue
+            if network.subnet_of(around):  # type: ignore[arg-type]
+                where = f"{inner.id} ({format_network(network)}) lies inside {outer.id} ({around})"
+                yield f"{where}: what is said for {inner.id} holds there"
+
+
+def _open_anyway(policy: Policy) -> Iterator[str]:
+    """What a schedule opens for somebody to whom nothing closes it: most probably it was to be open then only."""
+    services = Services.load().by_id
+    for person in policy.people.values():
+        layers = (person.rules, policy.household, policy.profiles[person.profile].rules)
+        closed = {each.name for rules in layers for each in rules.block}
+        closed |= {each.name for rules in layers for timed in rules.schedules for each in (*timed.block, *timed.otherwise)}
+        for timed in person.rules.schedules:
+            for target in timed.allow:
+                service = services.get(target.name) if target.kind is TargetKind.SERVICE else None
+                if target.kind not in {TargetKind.SERVICE, TargetKind.CATEGORY} or target.name in closed:
+                    continue
+                if service is None or not closed & {service.group, *service.domains, *service.urls, *_WIDER.get(service.group, ())}:
+                    otherwise = f"open for {person.name} at other times too: `only` in place of `allow` would close it then"
+                    yield f"{timed.origin}: {target.name} is {otherwise}"
+
+
+def _few_lists(policy: Policy) -> Iterator[str]:
+    if policy.network.lists is ListSelection.STARTER and all(source.category != "adult" for source in policy.lists):
+        yield f"{FEW_ADULT_SITES}, because of `network: lists: starter`: without that line, public lists are fetched"
+
+
+def _expiry_warning(expiring: ExpiringRule, now: float) -> str:
+    kind = "allow" if expiring.allows else "block"
+    note = f" ({expiring.target.note})" if expiring.target.note else ""
+    end = "has ended, and the line can go" if expiring.until <= now else "ends within a day"
+    return f"{expiring.target.origin}: the {kind} of {expiring.target.name} for {expiring.whose or 'everybody'}{note} {end}"

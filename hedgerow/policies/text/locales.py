@@ -1,0 +1,64 @@
+"""The languages in which Hedgerow speaks to people: on pages, on block pages and in notices."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Literal
+from zoneinfo import available_timezones
+
+from hedgerow.policies.text.suggestions import did_you_mean, suggest
+
+type LanguageCode = Literal["en", "de", "fr", "es", "pt", "pt-BR"]
+
+LANGUAGES = {
+    "en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "pt": "Português (Portugal)", "pt-BR": "Português (Brasil)",
+}  # fmt: skip
+"""Names of the languages in themselves, by language tag (BCP 47); `pt` is European Portuguese. The same as `LanguageCode`."""
+
+
+_LOCALES = ("en", "de", "fr", "es", "pt_BR", "pt_PT")
+_COMMON_NAMES = {"uk": "GB", "el": "GR", "en": "GB", "usa": "US", "england": "GB", "america": "US", "scotland": "GB", "wales": "GB"}
+_MAX_SUGGESTED_ZONES = 4
+
+
+def meant_country(text: str) -> str | None:
+    """The code of a country that is written as its name, in a language of the pages.
+
+    >>> meant_country("Deutschland"), meant_country("UK"), meant_country("France"), meant_country("Narnia")
+    ('DE', 'GB', 'FR', None)
+    """
+    return _COMMON_NAMES.get(text.casefold()) or _country_names().get(text.casefold())
+
+
+def suggest_timezone(text: str) -> str:
+    """` Did you mean …?` for a zone that is none: by its city, by its country, or by its letters.
+
+    >>> suggest_timezone("lisbon"), suggest_timezone("Germany").endswith(" Did you mean Europe/Berlin?"), suggest_timezone("GMT+1")
+    (' Did you mean Europe/Lisbon?', True, '')
+    """
+    # Etc/GMT+1 is an hour behind Greenwich, not ahead, and knows of no summer time.
+    zones = {zone for zone in available_timezones() if not zone.startswith("Etc/")}
+    cities = {zone.rpartition("/")[2].casefold(): zone for zone in sorted(zones)}
+    city = cities.get(text.rpartition("/")[2].casefold().replace(" ", "_"))
+    if city is not None:
+        return did_you_mean(city)
+    if re.fullmatch(r"(gmt|utc)?\s*[+-]?\d+(:\d+)?", text, re.IGNORECASE):
+        return ""
+    country = meant_country(text)
+    of_country = [zone for zone in sorted(_time_zones_of(country)) if zone in zones] if country else []
+    return did_you_mean(" or ".join(of_country)) if 0 < len(of_country) <= _MAX_SUGGESTED_ZONES else suggest(text, zones)
+
+
+@cache
+def _country_names() -> dict[str, str]:
+    from babel import Locale  # weighs more than all of this package, and is needed for a mistake only
+
+    return {name.casefold(): code for each in _LOCALES for code, name in Locale.parse(each).territories.items() if len(code) == 2}
+
+
+def _time_zones_of(country: str) -> tuple[str, ...]:
+    from babel.core import get_global
+
+    # Büsingen is a village.
+    return tuple(zone for zone in get_global("territory_zones").get(country, ()) if zone != "Europe/Busingen")

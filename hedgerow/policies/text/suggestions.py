@@ -1,0 +1,177 @@
+"""What somebody may have meant: for the "Did you mean …?" at the end of a mistake. Nothing here is ever taken for what was written."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from datetime import date
+from functools import cache
+
+from hedgerow.policies.text.data_files import read_data
+
+_SHORT = 4  # letters: of so few, more of them must agree
+_CLOCK = re.compile(r"(\d{1,2})(?:[.:h ]*(\d{2}))?h?\s*(?:(am|pm|a\.m\.|p\.m\.)|uhr|heures?|horas?|o'clock)?", re.IGNORECASE)
+_DAYS_AND_TIMES = re.compile(r"((?:[^\W\d]|[ ,&-])*?)\s*(?:from |von |de |desde )?(\d.*)?", re.IGNORECASE | re.DOTALL)
+_HALF_DAYS = {"am": 0, "pm": 12}
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """` Did you mean …?` for a word that is none of `known`, empty where nothing is near.
+
+    >>> suggest("tik-tok", ["tiktok", "twitch"]), suggest("Kinder", ["people", "devices"]), suggest("AI", ["chai", "ai-chat"])
+    (' Did you mean tiktok?', ' Did you mean people?', ' Did you mean ai-chat?')
+    """
+    candidates = {_normalised(name): name for name in known}
+    plain = _normalised(word)
+    near = candidates.get(plain) or next((candidates[each] for each in _synonyms().get(plain, ()) if each in candidates), None)
+    if near is None:
+        found = difflib.get_close_matches(plain, candidates, n=1, cutoff=0.66 if len(plain) <= _SHORT else 0.6)
+        near = candidates[found[0]] if found else None
+    return did_you_mean(near)
+
+
+def did_you_mean(meant: str | None) -> str:
+    return f" Did you mean {meant}?" if meant else ""
+
+
+def with_hint(sentence: object, hint: str) -> str:
+    """A sentence that has no full stop yet, and the question after it."""
+    return f"{sentence}.{hint}" if hint else str(sentence)
+
+
+def meant_clock(text: str) -> str | None:
+    """The time of day in another way of writing it.
+
+    >>> [meant_clock(text) for text in ("8pm", "8:30 PM", "20.30", "21h", "2030", "20 Uhr", "7", "half eight")]
+    ['20:00', '20:30', '20:30', '21:00', '20:30', '20:00', '07:00', None]
+    """
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None:
+        return None
+    hour, minute, half = int(match[1]), int(match[2] or 0), (match[3] or "").replace(".", "").lower()
+    if half:
+        hour = hour % 12 + _HALF_DAYS[half] if hour <= 12 else 99
+    return f"{hour:02}:{minute:02}" if hour < 24 and minute < 60 else None
+
+
+def meant_interval(text: str) -> str | None:
+    """The stretch of time in another way of writing it; with days before it, as the mapping that says so.
+
+    >>> [meant_interval(text) for text in ("from 8:30pm to 7am", "22 bis 6.30", "mon to fri 14-16", "20:30")]
+    ['"20:30-07:00"', '"22:00-06:30"', '{mon-fri: "14:00-16:00"}', None]
+    """
+    match = _DAYS_AND_TIMES.fullmatch(text.strip())
+    if match is None:
+        return None
+    days, times = match.groups()
+    parts = re.split(r"\s*(?:-|–|—|\bto\b|\bbis\b|\buntil\b|\btill\b|\bà\b|\ba\b|\bhasta\b|\baté\b)\s*", times or "")
+    clocks = [meant_clock(part) for part in parts]
+    if len(clocks) != 2 or None in clocks:
+        return None
+    stretch = f'"{clocks[0]}-{clocks[1]}"'
+    if not days.strip(" -,") or days.strip().lower() in {"from", "von", "de", "desde"}:
+        return stretch
+    named = meant_days(days)
+    return None if named is None else f"{{{named}: {stretch}}}"
+
+
+def meant_days(text: str) -> str | None:
+    """The days in another way of writing them.
+
+    >>> [meant_days(text) for text in ("Schultage", "monday to friday", "lundi", "someday")]
+    ['school-days', 'mon-fri', 'mon', None]
+    """
+    parts = [_meant_day(part) for part in re.split(r"\s*(?:-|–|\bto\b|\bbis\b|\bà\b|\ba\b)\s*", text.strip(" -,"), flags=re.IGNORECASE)]
+    if len(parts) > 2 or None in parts or (len(parts) == 2 and not all(len(part or "") == 3 for part in parts)):
+        return _meant_day(text)
+    return "-".join(part for part in parts if part)
+
+
+def _meant_day(text: str) -> str | None:
+    plain = _normalised(text)
+    days = ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "every-day", "school-days", "school-nights", "weekdays", "weekend", "holidays")
+    if plain.endswith("day") and plain[:3] in days:
+        return plain[:3]
+    return next((day for day in days if plain == day or day in _synonyms().get(plain, ())), None)
+
+
+def meant_amount(text: str) -> str | None:
+    """The amount of time in another way of writing it.
+
+    >>> [meant_amount(text) for text in ("2 hours", "1,5h", "90 minutes", "1:30", "3 Stunden", "1 hour 30 min", "long")]
+    ['2h', '1.5h', '90m', '1h30m', '3h', '1h30m', None]
+    """
+    words = text.strip().lower()
+    if clock := re.fullmatch(r"(\d{1,2}):(\d{2})", words):
+        return f"{int(clock[1])}h{clock[2]}m"
+    match = re.fullmatch(r"(?:(\d+(?:[.,]\d)?)\s*(?:h\w*|st\w*|uur|hrs?))?\s*(?:and|und|et|y|e)?\s*(?:(\d+)\s*(?:m\w*)?)?", words)
+    if match is None or match[1] is match[2] is None:
+        return None
+    return (f"{match[1].replace(',', '.')}h" if match[1] else "") + (f"{match[2]}m" if match[2] else "")
+
+
+def meant_mac(text: str) -> str | None:
+    """The MAC address in another way of writing it.
+
+    >>> [meant_mac(text) for text in ("AABBCCDDEEFF", "aabb.ccdd.eeff", "aa bb cc dd ee ff", "aa:bb:cc:dd:ee")]
+    ['aa:bb:cc:dd:ee:ff', 'aa:bb:cc:dd:ee:ff', 'aa:bb:cc:dd:ee:ff', None]
+    """
+    digits = re.sub(r"[\s.:-]", "", text).lower()
+    return ":".join(re.findall("..", digits)) if re.fullmatch(r"[0-9a-f]{12}", digits) else None
+
+
+def meant_date(text: str) -> str | None:
+    """The date in another way of writing it, where that leaves no doubt which day it is.
+
+    >>> [meant_date(text) for text in ("24.12.2026", "24/12/2026", "12/24/2026", "4/5/2026", "2026/12/24", "24.12.26 18:00")]
+    ['2026-12-24', '2026-12-24', '2026-12-24', None, '2026-12-24', '2026-12-24 18:00']
+    """
+    match = re.fullmatch(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})(?:[ T]+(\d{1,2}:\d{2}))?", text.strip())
+    if match is None:
+        return None
+    first, second, third = int(match[1]), int(match[3]), int(match[4])
+    if first > 31:
+        found = [(first, second, third)]
+    else:
+        year = third + 2000 if third < 100 else third
+        readings = [(year, second, first)] + ([(year, first, second)] if match[2] == "/" else [])
+        found = [each for each in dict.fromkeys(readings) if each[1] <= 12]
+    try:
+        return f"{date(*found[0])}{f' {match[5]}' if match[5] else ''}" if len(found) == 1 else None
+    except ValueError:
+        return None
+
+
+def meant_list(text: str, is_known: Callable[[str], bool]) -> str | None:
+    """Several names that stand in one text, as the list that they should be.
+
+    >>> meant_list("TikTok, Roblox and x", {"tiktok", "roblox", "x"}.__contains__)
+    '[tiktok, roblox, x]'
+    """
+    for separator in (r"\s*[,;&+/]\s*|\s+(?:and|und|et|y|e)\s+", r"\s+"):
+        names = [name.lower() for name in re.split(separator, text.strip()) if name]
+        if len(names) > 1 and all(map(is_known, names)):
+            return f"[{', '.join(names)}]"
+    return None
+
+
+def _normalised(word: str) -> str:
+    """Without case, accents, and what stands between the words.
+
+    >>> _normalised("Âge"), _normalised("Safe_Search ")
+    ('age', 'safe-search')
+    """
+    letters = "".join(sign for sign in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(sign))
+    return re.sub(r"[\s_-]+", "-", letters.strip())
+
+
+@cache
+def _synonyms() -> dict[str, tuple[str, ...]]:
+    """What each other word may stand for, all of them plain."""
+    meant: dict[str, list[str]] = {}
+    for ours, others in read_data("spoken.yaml").items():
+        for other in others:
+            meant.setdefault(_normalised(str(other)), []).append(_normalised(ours))
+    return {other: tuple(ours) for other, ours in meant.items()}

@@ -1,0 +1,333 @@
+"""YAML with a memory of where everything stands: text to plain values, and for each of them its line and column.
+
+Scalars are read as YAML 1.2 has it: `no` is Norway or a word, `20:30` is a time and not a number in base 60. Absent: tags, merge keys,
+several documents in a file, and anything a file of a few kilobytes could blow memory or stack with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import yaml
+
+from hedgerow.blocklists.rules import Origin, Problem
+
+KeyPath = tuple[str | int, ...]
+YamlValue = dict[str, "YamlValue"] | list["YamlValue"] | str | int | bool | None
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_NODES = 200_000
+MAX_DEPTH = 50
+
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML was built with it
+
+_ADVICE = (
+    ("found character '\\t'", "a tab: indent with spaces"),
+    ("found a tab character", "a tab: indent with spaces"),
+    ("mapping values are not allowed", "a colon where none can be: indent this line as its neighbours, and put text with ': ' in quotes"),
+    ("could not find expected ':'", "a key without a colon and a value"),
+    ("did not find expected key", "not a key: is it indented as the lines around it are, and are all quotes closed?"),
+    ("did not find expected '-' indicator", "not an item of the list above: is it indented as the other items are?"),
+    ("expected ',' or ']'", "a list that begins with [ is not closed with ], or a comma is missing"),
+    ("expected ',' or '}'", "a mapping that begins with { is not closed with }, or a comma is missing"),
+    ("found unexpected end of stream", "quotes that begin here are never closed"),
+    ("found undefined alias", "an alias (*name) of an anchor (&name) that is nowhere; text that begins with * needs quotes"),
+    ("while scanning an alias", "text that begins with * needs quotes, such as \"*.example.org\""),
+    ("while scanning an anchor", "text that begins with & needs quotes"),
+    ("found character that cannot start any token", "text that begins with a special character such as @, % or `: put it in quotes"),
+    ("exceeded maximum nesting depth", f"nested more than {MAX_DEPTH} levels deep"),
+    ("expected a single document", "a second document (---): a policy is one document"),
+)  # fmt: skip
+
+_FROM_WHERE_IT_BEGAN = ("found unexpected end of stream", "while scanning an alias", "while scanning an anchor")
+_UNCLOSED = ("expected ',' or ']'", "expected ',' or '}'")
+_OF_THE_LINE_ABOVE = ("mapping values are not allowed", "could not find expected ':'", "did not find expected key")
+
+_LONG_WORD = re.compile(r"(\S{160})\S+")
+"""A value in a message that says what is wrong with it; the first of it is enough to find it by."""
+
+
+@dataclass(slots=True)
+class YamlTree:
+    """`places` holds line and column (from 1) of each value, `keys` of each key. `value` is None where the text could not be read.
+
+    `unreadable` are the values that were left out with a problem; `included` are those that stand in other files, with the lines of these.
+    """
+
+    source: str
+    value: YamlValue = None
+    places: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    unreadable: set[KeyPath] = field(default_factory=set)
+    included: dict[KeyPath, tuple[str, list[str]]] = field(default_factory=dict)
+
+    def place_of(self, path: KeyPath, key: bool = False) -> tuple[int, int]:
+        """Where a value (or its key) stands; that of the nearest value around it where the path leads nowhere."""
+        while path:
+            found = (self.keys if key else self.places).get(path) or self.places.get(path)
+            if found is not None:
+                return found
+            path = path[:-1]
+        return self.places.get((), (1, 1))
+
+    def forget(self, path: KeyPath) -> None:
+        """What is at `path` is left out: of a list, those after it move up."""
+        _forget(self.places, path)
+        _forget(self.keys, path)
+        _forget(self.included, path)
+
+    def origin_of(self, path: KeyPath, key: bool = False) -> Origin:
+        """The file, line and text of what is at `path`."""
+        source, lines = self.text_of(path)
+        line, _ = self.place_of(path, key)
+        return Origin(source, line, lines[line - 1].strip() if line <= len(lines) else "")
+
+    def text_of(self, path: KeyPath) -> tuple[str, list[str]]:
+        """The file that `path` stands in, and its lines: an included one, or the tree's own."""
+        while path and self.included:
+            found = self.included.get(path)
+            if found is not None:
+                return found
+            path = path[:-1]
+        return self.source, self.lines
+
+    def add_problem(self, path: KeyPath, message: str, key: bool = False) -> None:
+        line, column = self.place_of(path, key)
+        source, lines = self.text_of(path)
+        text = lines[line - 1].strip() if line <= len(lines) else ""
+        if _begins_with_curly_quotes(lines, line, column):
+            message += ". The quotes there are printers' ones, and part of the text: use straight ones, \" or '"
+        message = _LONG_WORD.sub(r"\1…", message)
+        self.problems.append(Problem(source, line, column, message, text, path=dotted_path(path)))
+
+    def add_problem_at(self, line: int, column: int, message: str) -> None:
+        text = self.lines[line - 1].strip() if line <= len(self.lines) else ""
+        self.problems.append(Problem(self.source, line, column, message, text))
+
+
+def dotted_path(path: KeyPath) -> str:
+    """The keys that lead to something. Where in a list it stands tells its line, and no number: others may have been left out before it.
+
+    >>> dotted_path(("people", "mia", "block", 2))
+    'people.mia.block'
+    """
+    return ".".join(step for step in path if isinstance(step, str))
+
+
+def _begins_with_curly_quotes(lines: list[str], line: int, column: int) -> bool:
+    return line <= len(lines) and lines[line - 1][column - 1 : column] in set("“”„‘’‚«»")
+
+
+def _forget[Known](known: dict[KeyPath, Known], path: KeyPath) -> None:
+    parent, gone = path[:-1], path[-1]
+    moved: dict[KeyPath, Known] = {}
+    for at, place in known.items():
+        index = at[len(parent)] if len(at) > len(parent) and at[: len(parent)] == parent else None
+        if index is None or (index != gone and (not isinstance(index, int) or not isinstance(gone, int) or index < gone)):
+            moved[at] = place
+        elif index != gone and isinstance(index, int):
+            moved[*parent, index - 1, *at[len(path) :]] = place
+    known.clear()
+    known.update(moved)
+
+
+def read_tree(data: bytes, source: str) -> YamlTree:
+    """Reads the bytes of a YAML file. What is wrong with them is in `problems`; this never raises."""
+    tree = YamlTree(source)
+    if len(data) > MAX_BYTES:
+        tree.add_problem_at(1, 1, f"the file has {len(data)} bytes; a policy has at most {MAX_BYTES}")
+        return tree
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        tree.add_problem_at(line, column, "not text in UTF-8")
+        return tree
+    tree.lines = text.splitlines()
+    odd = re.search(r"^[ \t]*([^\S\t\n\r ]|\u200b|\ufeff)", text, re.MULTILINE)
+    if odd is not None:
+        line, column = text.count("\n", 0, odd.start()) + 1, odd.end() - odd.start()
+        tree.add_problem_at(line, column, f"a space of web pages (U+{ord(odd[1]):04X}): indent with ordinary spaces")
+        return tree
+    unprintable = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+    if unprintable is not None:
+        line = text.count("\n", 0, unprintable.start()) + 1
+        column = unprintable.start() - text.rfind("\n", 0, unprintable.start())
+        tree.add_problem_at(line, column, f"the character U+{ord(unprintable[0]):04X} cannot stand in YAML")
+        return tree
+    _compose(tree, text)
+    return tree
+
+
+def _compose(tree: YamlTree, text: str) -> None:
+    try:
+        if not _is_shallow(tree, text):
+            return
+        node = yaml.compose(text, Loader=_Loader)
+        if node is not None:
+            _Builder(tree).build(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        # The C and the Python parser word a few mistakes differently: the first with a problem, the second with a context.
+        said = f"{error.problem or ''} {error.context or ''}".replace("\\\\t", "\\t")
+        line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+        began = error.context_mark
+        tree.value = None
+        above = _mistake_above(tree.lines, line) if any(pattern in said for pattern in _OF_THE_LINE_ABOVE) else None
+        if above is None and any(pattern in said for pattern in _UNCLOSED):
+            above = _mistake_in_flow(tree.lines, line, column)
+            # What is never closed is found out only where something else begins.
+            if above is None and began is not None and began.line + 1 < line:
+                say = f"{_advise(said, tree.lines, line)}; it cannot go on as line {line} does"
+                above = began.line + 1, began.column + 1, say
+        elif began is not None and any(pattern in said for pattern in _FROM_WHERE_IT_BEGAN):
+            line, column = began.line + 1, began.column + 1
+        tree.add_problem_at(*(above or (min(line, max(len(tree.lines), 1)), column, _advise(said, tree.lines, line))))
+    except yaml.YAMLError as error:
+        tree.value = None
+        tree.add_problem_at(1, 1, f"not YAML: {' '.join(str(error).split())}")
+
+
+def _mistake_above(lines: list[str], line: int) -> tuple[int, int, str] | None:
+    """Where the parser stumbles over a line because of the one above it: the mistake there, by line and column."""
+    for number in range(min(line, len(lines)), 0, -1):
+        text = lines[number - 1]
+        indent = len(text) - len(text.lstrip())
+        words = re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()
+        if not words:
+            continue
+        if dash := re.match(r"-(?=[^\s\d-])", words):
+            return number, indent + 1, f"a dash needs a space after it: - {words[dash.end() :]}"
+        if number < line and re.fullmatch(r"[\w .'-]+", words) and not words.startswith("- "):
+            return number, indent + len(words) + 1, f"'{words}' has no colon after it"
+        if number < line:
+            return None
+    return None
+
+
+def _mistake_in_flow(lines: list[str], line: int, column: int) -> tuple[int, int, str] | None:
+    """Where the parser misses a comma or a bracket for something in that very line: the mistake there, by line and column."""
+    before, here = (lines[line - 1][: column - 1], lines[line - 1][column - 1 :]) if line <= len(lines) else ("", "")
+    if before.endswith(("'", '"')) and here[:1].isalnum():
+        return line, column - 1, "text goes on after the quotes that close it: put text with ' in it between \", and text with \" between '"
+    if re.match(r":(\s|$)", here) and re.search(r":\s.*\S$", re.split(r"[\[{,]", before)[-1]):
+        return line, column, "a second colon: put text with ': ' in quotes"
+    return None
+
+
+def _advise(said: str, lines: list[str], line: int) -> str:
+    if 0 < line <= len(lines) and re.match(r" *\t", lines[line - 1]):
+        return "a tab: indent with spaces"
+    return next((advice for pattern, advice in _ADVICE if pattern in said), f"not YAML: {' '.join(said.split())}")
+
+
+def _is_shallow(tree: YamlTree, text: str) -> bool:
+    # Composing recurses on the C stack; this does not.
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                mark = event.start_mark
+                line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+                tree.add_problem_at(line, column, f"nested more than {MAX_DEPTH} levels deep")
+                return False
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return True
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Builder:
+    """Nodes to plain values. An alias stands for its whole anchor, so what they add up to is counted."""
+
+    def __init__(self, tree: YamlTree) -> None:
+        self._tree = tree
+        self._nodes = 0
+        self._open: list[yaml.Node] = []
+
+    def build(self, node: yaml.Node) -> None:
+        try:
+            self._tree.value = self._value(node, ())
+        except _TooLarge as error:
+            self._tree.value = None
+            self._tree.add_problem_at(node.start_mark.line + 1, node.start_mark.column + 1, str(error))
+
+    def _value(self, node: yaml.Node, path: KeyPath) -> YamlValue:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _TooLarge(f"more than {MAX_NODES} values, aliases worked out")
+        if any(node is parent for parent in self._open):
+            raise _TooLarge("an anchor that contains an alias of itself")
+        self._tree.places[path] = _place(node)
+        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
+            self._tree.unreadable.add(path)
+            self._tree.add_problem(
+                path, f"a tag ({node.tag.replace('tag:yaml.org,2002:', '!!')}): a policy has none; text with ! needs quotes"
+            )
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            return node.value if node.style else plain_scalar(node.value)
+        self._open.append(node)
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
+            assert isinstance(node, yaml.MappingNode)
+            return dict(self._pairs(node, path))
+        finally:
+            self._open.pop()
+
+    def _pairs(self, node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[str, YamlValue]]:
+        for key_node, value_node in node.value:
+            line, column = _place(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._tree.add_problem_at(line, column, "a list or mapping where a name must be")
+                continue
+            key = str(key_node.value)
+            inner = (*path, key)
+            if key == "<<" and not key_node.style:
+                say = "merge keys (<<) are not read: put what several people have in common into a profile, and name that"
+                self._tree.add_problem_at(line, column, say)
+                continue
+            first = self._tree.keys.get(inner)
+            if first is not None:
+                self._tree.add_problem_at(line, column, f"'{key}' stands here twice: the first is in line {first[0]}")
+                continue
+            self._tree.keys[inner] = (line, column)
+            if node.flow_style and self._is_alone(key_node):
+                say = f"'{key}' has no value: a comma begins a new entry here. Put a value with a comma in quotes, and several in [ ]"
+                self._tree.add_problem_at(line, column, say)
+                return
+            yield key, self._value(value_node, inner)
+
+    def _is_alone(self, key_node: yaml.Node) -> bool:
+        """Whether no colon follows a key in braces."""
+        rest = self._tree.lines[key_node.end_mark.line][key_node.end_mark.column :].lstrip()
+        return rest[:1] in {",", "}"}
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def plain_scalar(text: str) -> str | int | bool | None:
+    """What unquoted text stands for.
+
+    >>> [plain_scalar(text) for text in ("9", "true", "20:30", "no", "~")]
+    [9, True, '20:30', 'no', None]
+    """
+    if text in {"", "~", "null", "Null", "NULL"}:
+        return None
+    if text in {"true", "True", "TRUE"}:
+        return True
+    if text in {"false", "False", "FALSE"}:
+        return False
+    return int(text) if re.fullmatch(r"[-+]?\d{1,18}", text) else text

@@ -1,0 +1,325 @@
+"""The network's own certificate authority: made at the first start, kept in the state directory, trusted only where installed.
+
+Its key is what makes inspection possible, so it is for the owner's eyes only (mode 0600) and never leaves the machine. P-256, because
+a certificate is signed for every inspected host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ipaddress
+import os
+import plistlib
+import ssl
+import tempfile
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from hedgerow.blocklists.names import is_address
+
+CA_VALIDITY = datetime.timedelta(days=5 * 365)
+SERVER_VALIDITY = datetime.timedelta(days=90)
+_BACKDATED = datetime.timedelta(days=2)  # for clients whose clocks are slow
+_CA_FILE = "hedgerow-ca.pem"
+_SERVER_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hedgerow server")])  # an empty name is too much for GnuTLS programs
+
+
+class CertificateAuthorityError(Exception):
+    """The kept authority cannot be used: the files were changed by hand, or cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateAuthority:
+    """The CA's certificate and key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate alone, as devices install it."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def der(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.DER)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate as people compare it: pairs of hexadecimal digits with colons."""
+        return self.certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+
+    @property
+    def expires(self) -> datetime.datetime:
+        return self.certificate.not_valid_after_utc
+
+    @property
+    def name(self) -> str:
+        return str(self.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+
+def ensure_ca(directory: Path) -> CertificateAuthority:
+    """The authority kept in `directory`; made there if there is none. Raises AuthorityError or OSError.
+
+    Safe when several processes start at once: whoever is first wins, and the others load what it made.
+    """
+    path = directory / _CA_FILE
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write_once(path, _create_ca())
+    return load_ca(directory)
+
+
+def rotate_ca(directory: Path) -> tuple[CertificateAuthority, CertificateAuthority]:
+    """Put a new authority in place of the one kept in `directory`; returns the old and the new. Raises AuthorityError or OSError.
+
+    The old key is gone after this. Its certificate stays beside the new one, so that people can tell which to remove from devices.
+    """
+    old, new = load_ca(directory), _create_ca()
+    retired = directory / f"retired-{old.certificate.not_valid_before_utc:%Y%m%d}-{old.fingerprint[:8].replace(':', '')}.pem"
+    retired.write_bytes(old.pem)
+    with _temporary_file(directory / _CA_FILE, new) as temporary:
+        temporary.replace(directory / _CA_FILE)
+    return old, new
+
+
+def load_ca(directory: Path) -> CertificateAuthority:
+    """The authority kept in `directory`. Raises AuthorityError when the file is no CA or its key is open to others."""
+    path = directory / _CA_FILE
+    if path.stat().st_mode & 0o077:
+        raise CertificateAuthorityError(f"{path} can be read by others: chmod 600 it, or remove it to make a new authority")
+    data = path.read_bytes()
+    try:
+        key = serialization.load_pem_private_key(data, None)
+        certificate = x509.load_pem_x509_certificate(data)
+    except (ValueError, TypeError) as error:
+        raise CertificateAuthorityError(f"{path} is not a key and a certificate: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise CertificateAuthorityError(f"the key in {path} does not belong to its certificate")
+    return CertificateAuthority(certificate, key)
+
+
+def issue_server_certificate(authority: CertificateAuthority, names: Iterable[str], addresses: Iterable[str]) -> bytes:
+    """A certificate for a server of our own, with its fresh key and the CA's certificate, as PEM. At least one name or address."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    subjects: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+    subjects += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+    issuer_key = x509.SubjectKeyIdentifier.from_public_key(authority.key.public_key())
+    builder = (
+        x509.CertificateBuilder(issuer_name=authority.certificate.subject, subject_name=_SERVER_SUBJECT, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(min(now + SERVER_VALIDITY, authority.expires))
+        .add_extension(x509.SubjectAlternativeName(subjects), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_key), critical=False)
+    )
+    written = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return written + builder.sign(authority.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + authority.pem
+
+
+def _write_once(path: Path, authority: CertificateAuthority) -> None:
+    with _temporary_file(path, authority) as temporary, contextlib.suppress(FileExistsError):  # another process was first
+        path.hardlink_to(temporary)
+
+
+@contextlib.contextmanager
+def _temporary_file(path: Path, authority: CertificateAuthority) -> Iterator[Path]:
+    """A temporary file beside `path` that holds key and certificate; it is gone afterwards if it still has that name."""
+    key = authority.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for the owner alone
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key + authority.pem)
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _create_ca() -> CertificateAuthority:
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    # Part of the key is in the name: a device that trusted an earlier CA then shows two that can be told apart.
+    mark = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()[:6].upper()
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Hedgerow"), x509.NameAttribute(NameOID.COMMON_NAME, f"Hedgerow network CA {mark}")]
+    )
+    builder = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(now + CA_VALIDITY)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_CA_USAGE, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    return CertificateAuthority(builder.sign(key, hashes.SHA256()), key)
+
+
+_CA_USAGE = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+_UUID_NAMESPACE = uuid.UUID("6f1d1c0e-5a0b-4e0f-9b57-0c1d6a1e7b21")
+
+
+class CertificateFormat(StrEnum):
+    """`PEM` for Linux, Firefox and Chromium; `DER` for Android and Windows; `MOBILECONFIG` for iOS, iPadOS and macOS."""
+
+    PEM = "pem"
+    DER = "der"
+    MOBILECONFIG = "mobileconfig"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFile:
+    """A file to hand to a device. Systems choose by `content_type` what they do with it."""
+
+    name: str
+    content_type: str
+    data: bytes
+
+
+def export_certificate(authority: CertificateAuthority, form: CertificateFormat) -> CertificateFile:
+    """The certificate of `authority` in a form."""
+    match form:
+        case CertificateFormat.PEM:
+            return CertificateFile("hedgerow-ca.pem", "application/x-pem-file", authority.pem)
+        case CertificateFormat.DER:
+            return CertificateFile("hedgerow-ca.crt", "application/x-x509-ca-cert", authority.der)
+        case CertificateFormat.MOBILECONFIG:
+            return CertificateFile("hedgerow-ca.mobileconfig", "application/x-apple-aspen-config", _apple_profile(authority))
+
+
+def format_for_name(name: str) -> CertificateFormat:
+    """The form that a file of this name should have.
+
+    >>> format_for_name("a.mobileconfig").value, format_for_name("a.cer").value, format_for_name("a.pem").value
+    ('mobileconfig', 'der', 'pem')
+    """
+    match name.rpartition(".")[2].lower():
+        case "mobileconfig":
+            return CertificateFormat.MOBILECONFIG
+        case "der" | "cer":
+            return CertificateFormat.DER
+        case _:
+            return CertificateFormat.PEM
+
+
+def _apple_profile(authority: CertificateAuthority) -> bytes:
+    """Apple's "Configuration Profile Reference": a profile with one payload, a root certificate.
+
+    The identifiers follow from the certificate, so that a second installation replaces the first, and a rotated CA stands beside the old.
+    """
+    identity = uuid.uuid5(_UUID_NAMESPACE, authority.fingerprint)
+    payload = {
+        "PayloadType": "com.apple.security.root",
+        "PayloadVersion": 1,
+        "PayloadIdentifier": f"hedgerow.ca.{identity}.root",
+        "PayloadUUID": str(uuid.uuid5(identity, "root")).upper(),
+        "PayloadDisplayName": authority.name,
+        "PayloadCertificateFileName": "hedgerow-ca.crt",
+        "PayloadContent": authority.der,
+    }
+    profile = {
+        "PayloadType": "Configuration",
+        "PayloadVersion": 1,
+        "PayloadIdentifier": f"hedgerow.ca.{identity}",
+        "PayloadUUID": str(identity).upper(),
+        "PayloadDisplayName": authority.name,
+        "PayloadDescription": "Lets this network’s filter look into web pages on this device. Remove it when the device leaves for good.",
+        "PayloadOrganization": "Hedgerow",
+        "PayloadScope": "System",
+        "PayloadRemovalDisallowed": False,
+        "PayloadContent": [payload],
+    }
+    return plistlib.dumps(profile)
+
+
+_MAX_LEAVES = 1000
+"""Leaves of a day's browsing, at some 22 kB each."""
+
+_LEAF_VALIDITY = datetime.timedelta(days=90)
+_RENEW_BEFORE = datetime.timedelta(days=7)
+_LEAF_BACKDATED = datetime.timedelta(days=2)  # for clients whose clocks are slow
+_MAX_COMMON_NAME = 64  # of a common name (RFC 5280, appendix A)
+_ALPN_PROTOCOLS = ["h2", "http/1.1"]
+
+
+class LeafCertificates:
+    """The TLS context for each inspected host. The least recently used are forgotten first."""
+
+    def __init__(self, authority: CertificateAuthority) -> None:
+        self._authority = authority
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key_pem = self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        self._contexts: OrderedDict[str, tuple[ssl.SSLContext, datetime.datetime]] = OrderedDict()
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """For a server that shows a certificate for `host`, a name or an address; signed when it is not there yet or soon expires."""
+        context, renewal = self._contexts.get(host, (None, None))
+        if context is None or renewal is None or renewal < datetime.datetime.now(datetime.UTC):
+            leaf = issue_leaf_certificate(self._authority, self._key.public_key(), host)
+            context = self._make_context(leaf)
+            self._contexts[host] = (context, leaf.not_valid_after_utc - _RENEW_BEFORE)
+        self._contexts.move_to_end(host)
+        while len(self._contexts) > _MAX_LEAVES:
+            self._contexts.popitem(last=False)
+        return context
+
+    def _make_context(self, leaf: x509.Certificate) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(_ALPN_PROTOCOLS)
+        context.num_tickets = 1
+        # The standard library takes certificates from files only; this one is in memory and has no name.
+        descriptor = os.memfd_create("leaf", os.MFD_CLOEXEC)
+        try:
+            os.write(descriptor, self._key_pem + leaf.public_bytes(serialization.Encoding.PEM))
+            context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+        return context
+
+
+def issue_leaf_certificate(authority: CertificateAuthority, key: ec.EllipticCurvePublicKey, host: str) -> x509.Certificate:
+    """A server's certificate for `host`, which is shown as the subject if it is short enough."""
+    now = datetime.datetime.now(datetime.UTC)
+    subject = [x509.NameAttribute(NameOID.COMMON_NAME, host)] if len(host) < _MAX_COMMON_NAME else []
+    name = x509.IPAddress(ipaddress.ip_address(host)) if is_address(host) else x509.DNSName(host)
+    issuer = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    builder = (
+        x509.CertificateBuilder(authority.certificate.subject, x509.Name(subject), key, x509.random_serial_number())
+        .not_valid_before(now - _LEAF_BACKDATED)
+        .not_valid_after(min(now + _LEAF_VALIDITY, authority.expires))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False)
+        .add_extension(x509.SubjectAlternativeName([name]), critical=not subject)
+    )
+    return builder.sign(authority.key, hashes.SHA256())

@@ -1,0 +1,41 @@
+"""What an inspector's connections need of it, and it of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from mitmproxy.connection import Client
+
+from hedgerow.proxy.certificate_authority import LeafCertificates
+from hedgerow.proxy.inspection.addon import InspectionAddon
+from hedgerow.proxy.inspection.origins import OriginPool
+from hedgerow.proxy.inspection.streams import Stream
+from hedgerow.proxy.policy import Counters
+
+
+class InspectorSession(Protocol):
+    """Somebody who is at the inspector: a connection that begins, or an exchange."""
+
+    @property
+    def stream(self) -> Stream: ...
+
+    def abort(self) -> None: ...
+    def idle_seconds(self, now: float) -> float: ...
+
+
+class InspectorContext(Protocol):
+    """What a connection needs of its inspector."""
+
+    @property
+    def counters(self) -> Counters: ...
+    @property
+    def clock(self) -> Callable[[], float]: ...
+    @property
+    def leaf_certificates(self) -> LeafCertificates: ...
+    @property
+    def inspection(self) -> InspectionAddon: ...
+    @property
+    def origins(self) -> OriginPool: ...
+    def register(self, session: InspectorSession) -> None: ...
+    def unregister(self, session: InspectorSession, client: Client | None) -> None: ...

@@ -1,0 +1,87 @@
+"""mitmproxy's two sides of an HTTP/2 connection, with pages in people's words and answers before the answer.
+
+Protocol code: no sockets, no clock, no files.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import Any
+
+import h2.errors
+import h2.events
+from mitmproxy import http
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers import http as _layers
+from mitmproxy.proxy.layers.http import _http2
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import ResponseEndOfMessage, ResponseProtocolError
+
+from hedgerow.http2.frame_budget import FrameBudget
+from hedgerow.proxy.inspection.engine.messages import ErrorRenderer, may_forward_interim
+from hedgerow.proxy.pages.response import ProxyResponse
+
+layers: Any = _layers  # it exports nothing by its own account
+
+type Commands = Generator[commands.Command, Any, None]
+
+
+def make_http2_server(render_error: ErrorRenderer) -> type[_http2.Http2Server]:
+    """The side towards HTTP/2 clients, speaking with `voice`."""
+
+    class Http2Server(_http2.Http2Server):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self._requests: dict[int, http.Request] = {}
+            self.budget = FrameBudget()
+
+        def _handle_event(self, event: events.Event) -> Commands:
+            if isinstance(event, events.DataReceived) and self.budget.is_spent:
+                yield from self.protocol_error("too many frames", h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+                return
+            if isinstance(event, ResponseEndOfMessage) and self.is_open_for_us(event.stream_id):
+                self.budget.answered()
+            if isinstance(event, ResponseProtocolError):
+                status = event.code.http_status_code()
+                if status is not None and self._may_answer(event.stream_id):
+                    self._say(event.stream_id, render_error(status, event.message, self._requests.get(event.stream_id), self.conn.id))
+                    yield commands.SendData(self.conn, self.h2_conn.data_to_send())
+                    return
+            for command in super()._handle_event(event):
+                if isinstance(command, ReceiveHttp) and isinstance(command.event, layers.RequestHeaders):
+                    self._requests = {id: each for id, each in self._requests.items() if id in self.streams}
+                    self._requests[command.event.stream_id] = command.event.request
+                if isinstance(command, commands.SendData):
+                    self.budget.sent(len(command.data))
+                yield command
+
+        def _say(self, stream_id: int, answer: ProxyResponse) -> None:
+            fields = [(b":status", b"%d" % answer.status), (b"content-length", b"%d" % len(answer.body))]
+            fields += [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+            self.h2_conn.send_headers(stream_id, fields)
+            self.h2_conn.send_data(stream_id, answer.body, end_stream=True)
+
+        def _may_answer(self, stream_id: int) -> bool:
+            if self.is_closed(stream_id) or not self.is_open_for_us(stream_id):
+                return False
+            return not self.h2_conn.streams[stream_id].state_machine.headers_sent
+
+    return Http2Server
+
+
+class Http2Client(_http2.Http2Client):
+    """The side towards HTTP/2 origins, which mitmproxy lets pass no answer before the answer."""
+
+    def handle_h2_event(self, event: Any) -> Generator[commands.Command, Any, bool]:
+        if not isinstance(event, h2.events.InformationalResponseReceived):
+            return (yield from super().handle_h2_event(event))
+        with contextlib.suppress(ValueError):
+            status, fields = _http2.parse_h2_response_headers(event.headers)
+            response = http.Response(b"HTTP/2.0", status, b"", fields, None, None, 0, None)
+            if may_forward_interim(response):
+                yield ReceiveHttp(layers.ResponseHeaders(event.stream_id, response, False))
+        return False

@@ -1,0 +1,281 @@
+"""The plainest HTTP/1.1 messages: a GET without a body, and a short answer whose length its head says. Pure.
+
+Who finds such a message whole may spare it the many layers that know all of HTTP. Whatever has anything else about it is no plain message:
+the layers read it then, and refuse it where they must.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Coroutine
+from itertools import count
+from typing import Any, Protocol
+
+from mitmproxy import http
+from mitmproxy.connection import Client, Connection, Server
+from mitmproxy.net.http import http1
+from mitmproxy.proxy import events
+from mitmproxy.proxy.context import Context
+
+from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD
+from hedgerow.proxy.inspection.addon import InspectionAddon
+from hedgerow.proxy.inspection.engine.http_layer import HTTPMode, OriginServer, check_headers, check_request
+from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY, ResponseScanner
+from hedgerow.proxy.inspection.engine.messages import has_control_characters, is_folded, to_mitmproxy_response
+from hedgerow.proxy.inspection.origins import OriginError, PendingStream
+from hedgerow.proxy.pages.block_page import ASK_PATH
+from hedgerow.proxy.pages.response import ProxyResponse
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+
+MAX_PLAIN_RESPONSE = 64 * 1024
+"""Bytes of an answer, its head among them, that is looked at in one piece."""
+
+_END = b"\r\n\r\n"
+_FOLDED = re.compile(rb"\r\n[ \t]")
+_CLOSE = (b"connection", b"close")
+_STATUS_LINE = re.compile(rb"HTTP/1\.1 [2-5][0-9][0-9] ")
+_EXCLUDED_REQUEST_FIELDS = frozenset(
+    {b"content-length", b"transfer-encoding", b"trailer", b"upgrade", b"expect", b"authorization", b"http2-settings"}
+)
+_EXCLUDED_RESPONSE_FIELDS = frozenset({b"transfer-encoding", b"trailer", b"upgrade", b"www-authenticate"})
+
+
+def parse_plain_request(data: bytes, client: Client, server: Server) -> http.HTTPFlow | None:
+    """The flow for a request that is all of `data`, as the layers would begin it; None unless it is plain.
+
+    `server` is where the client was going.
+    """
+    if not data.startswith(b"GET /") or len(data) > MAX_HEAD or data.find(_END) != len(data) - len(_END):
+        return None
+    if has_control_characters(data) or is_folded(data) or data.count(b"\r\n") > MAX_FIELDS:
+        return None
+    try:
+        request = http1.read_request_head(data[: -len(_END)].split(b"\r\n"))
+    except ValueError:
+        return None
+    path = request.data.path
+    if not path.isascii() or not data.startswith(b"GET %s HTTP/1.1\r\n" % path):
+        return None
+    if not _is_plain(request.headers, _EXCLUDED_REQUEST_FIELDS, {b"close", b"keep-alive"}):
+        return None
+    if sum(name.lower() == b"host" for name, _ in request.headers.fields) != 1:
+        return None
+    if check_request(HTTPMode.transparent, request, validate_inbound_headers=True) is not None:
+        return None
+    assert server.address is not None
+    request.data.host, request.data.port = server.address
+    request.data.scheme = b"https" if server.tls else b"http"
+    flow = http.HTTPFlow(client, server, live=True)
+    flow.request = request
+    return flow
+
+
+def parse_plain_response(data: bytes, request: http.Request) -> http.Response | None:
+    """The answer that is all of `data`, with its body; None unless it is plain. Another may follow on its connection."""
+    end = data.find(_END)
+    if end < 0 or len(data) > MAX_PLAIN_RESPONSE or _STATUS_LINE.match(data) is None or _FOLDED.search(data, 0, end) is not None:
+        return None
+    try:
+        response = http1.read_response_head(data[:end].split(b"\r\n"))
+        check_headers(response)
+        size = http1.expected_http_body_size(request, response)
+    except ValueError:
+        return None
+    if size is None or len(data) != end + len(_END) + size or not _is_plain(response.headers, _EXCLUDED_RESPONSE_FIELDS, {b"keep-alive"}):
+        return None
+    response.data.content = data[end + len(_END) :]
+    return response
+
+
+def _is_plain(headers: http.Headers, never: frozenset[bytes], wishes: set[bytes]) -> bool:
+    """Whether no field is one of `never`, and Connection, if it is there, says one of `wishes`."""
+    for name, value in headers.fields:
+        key = name.lower()
+        if key in never or (key == b"connection" and value.lower() not in wishes):
+            return False
+    return True
+
+
+def request_bytes(request: http.Request) -> bytes:
+    """A plain request as it goes to its origin; whether its connection is kept is between the client and us."""
+    fields = [b"%s: %s\r\n" % (name, value) for name, value in request.headers.fields if (name.lower(), value.lower()) != _CLOSE]
+    return b"GET %s HTTP/1.1\r\n%s\r\n" % (request.data.path, b"".join(fields))
+
+
+def response_bytes(response: http.Response) -> bytes:
+    """An answer as it goes to the client."""
+    return bytes(http1.assemble_response_head(response) + (response.data.content or b""))
+
+
+def ends_connection(request: http.Request) -> bool:
+    """Whether the client wants its connection closed after the answer."""
+    return bool(http1.connection_close(request.http_version, request.headers))
+
+
+_numbers = count(1)
+
+
+class FastPathHost(Protocol):
+    """What the short path needs of its exchange."""
+
+    @property
+    def client(self) -> Client: ...
+    @property
+    def inspection(self) -> InspectionAddon: ...
+    @property
+    def has_layers(self) -> bool: ...
+    @property
+    def is_at_rest(self) -> bool: ...
+    def work(self, work: Coroutine[Any, Any, None]) -> None: ...
+    async def open_origin(self, server: Server) -> PendingStream: ...
+    def send_now(self, to: Client | Server, data: bytes) -> None: ...
+    def close(self, connection: Client | Server) -> None: ...
+    def replay(self, server: Server, waiting: PendingStream) -> None: ...
+    def return_origin(self, server: Server) -> None: ...
+    def fall_back(self, flow: http.HTTPFlow, raw_request: bytes, server: OriginServer | None, *, is_asked: bool) -> None: ...
+
+
+class FastPath:
+    """One connection's. `hears` is told everything first."""
+
+    def __init__(self, host: FastPathHost, context: Context) -> None:
+        self._host = host
+        self._context = context
+        self._flow: http.HTTPFlow | None = None  # what is under way
+        self._raw_request = b""
+        self._is_asked = False
+        self.server: OriginServer | None = None  # open, or opening
+
+    def handle_event(self, event: events.ConnectionEvent) -> bool:
+        """Whether the event was looked after here; if not it is the layers'."""
+        if self._flow is not None:
+            return self._handle_pending(self._flow, event)
+        if event.connection is self.server:  # nobody has asked it for anything
+            server, self.server = self.server, None
+            assert server is not None
+            self._host.close(server)
+            return True
+        if event.connection is not self._host.client:
+            return False
+        if isinstance(event, events.DataReceived):
+            return self._host.is_at_rest and self._serve(event.data)
+        if self._host.has_layers:
+            return False
+        self._host.close(self._host.client)
+        return True
+
+    def is_idle(self, connection: Connection) -> bool:
+        """Whether this is an origin's connection of ours on which nothing is under way."""
+        return connection is self.server and self._flow is None
+
+    # A request.
+
+    def _serve(self, data: bytes) -> bool:
+        flow = parse_plain_request(data, self._host.client, self._context.server)
+        if flow is None or flow.request.path.startswith(ASK_PATH):
+            server, self.server = self.server, None
+            if server is not None:
+                self._host.return_origin(server)
+            return False
+        inspection = self._host.inspection
+        inspection.requestheaders(flow)
+        if flow.error is not None:
+            return True  # its connection is being ended
+        if flow.response is not None:
+            inspection.response(flow)
+            self._answer(flow, flow.response)
+            return True
+        self._flow, self._raw_request, self._is_asked = flow, data, False
+        if self._host.has_layers:
+            self._fall_back()
+        elif self.server is not None:
+            self._ask(flow, self.server)
+        else:
+            self._host.work(self._open(flow))
+        return True
+
+    async def _open(self, flow: http.HTTPFlow) -> None:
+        wanted = self._context.server
+        self.server = server = OriginServer(address=wanted.address, id=f"p{next(_numbers)}", tls=wanted.tls)
+        if wanted.tls and wanted.address is not None:
+            server.sni = self._host.client.sni or wanted.address[0]
+        try:
+            waiting = await self._host.open_origin(server)
+        except OriginError as error:
+            server.error = str(error)
+            self._fall_back()
+            return
+        if server.alpn == b"h2":
+            self._fall_back()
+        else:
+            self._ask(flow, server)
+        self._host.replay(server, waiting)
+
+    def _ask(self, flow: http.HTTPFlow, server: OriginServer) -> None:
+        self._is_asked = True
+        self._host.send_now(server, request_bytes(flow.request))
+
+    # Its answer.
+
+    def _handle_pending(self, flow: http.HTTPFlow, event: events.ConnectionEvent) -> bool:
+        if event.connection is self.server and isinstance(event, events.DataReceived):
+            response = parse_plain_response(event.data, flow.request)
+            if response is not None:
+                self._pass_on(flow, response)
+                return True
+        if event.connection is self._host.client and isinstance(event, events.ConnectionClosed):
+            self._host.close(self._host.client)
+            return True
+        self._fall_back()
+        return False
+
+    def _pass_on(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        inspection, body = self._host.inspection, response.data.content
+        flow.response = response
+        inspection.responseheaders(flow)
+        self._flow = None
+        if flow.error is not None:
+            return
+        refusal, scanner = flow.metadata.get(REFUSAL_KEY), flow.metadata.pop(SCANNER_KEY, None)  # which knows its flow
+        if self.server is not None:
+            self.server.is_used_again = True
+        if body and refusal is None and scanner is not None:
+            refusal = scanner.feed(body)
+            if refusal is None and scanner.is_busy:
+                self._host.work(self._look_on(flow, response, scanner))
+                return
+            refusal = refusal or scanner.end()
+        self._finish(flow, response, refusal if body else None)
+
+    async def _look_on(self, flow: http.HTTPFlow, response: http.Response, scanner: ResponseScanner) -> None:
+        """A short body may take long to be looked at; others have their turns meanwhile."""
+        refusal = None
+        while refusal is None and scanner.is_busy:
+            await asyncio.sleep(0)
+            refusal = scanner.go_on()
+        self._finish(flow, response, refusal or scanner.end())
+
+    def _finish(self, flow: http.HTTPFlow, response: http.Response, refusal: ProxyResponse | None) -> None:
+        if refusal is not None:
+            flow.response = response = to_mitmproxy_response(refusal)
+        self._host.inspection.response(flow)
+        self._answer(flow, response)
+
+    def _answer(self, flow: http.HTTPFlow, response: http.Response) -> None:
+        client = self._host.client
+        self._host.send_now(client, response_bytes(response))
+        if ends_connection(flow.request):
+            self._host.close(client)
+
+    # The long way.
+
+    def _fall_back(self) -> None:
+        """The layers hear the request, and go on from there."""
+        flow, self._flow = self._flow, None
+        server, self.server = self.server, None
+        assert flow is not None
+        self._host.fall_back(flow, self._raw_request, server, is_asked=self._is_asked)

@@ -1,0 +1,151 @@
+"""How an inspected connection begins: the gate has introduced a client, who then speaks TLS or HTTP.
+
+When that is done an `DohRequest` owns the client's line. Whatever fails ends it.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from itertools import count
+
+from mitmproxy.connection import Client, ConnectionState
+from mitmproxy.proxy.context import Context
+
+from hedgerow.proxy.client_hello import ClientHello, HelloError, HelloReader, ProtocolDetector
+from hedgerow.proxy.handover import HandoverHeader
+from hedgerow.proxy.http_head import CONNECTION_ESTABLISHED
+from hedgerow.proxy.inspection.connection import InspectedConnection
+from hedgerow.proxy.inspection.context import InspectorContext
+from hedgerow.proxy.inspection.engine.http_layer import OPTIONS, HTTPMode
+from hedgerow.proxy.inspection.streams import Stream, TlsSession
+
+_numbers = count(1)
+
+
+class ClientHandshake:
+    """Owns a client's line until it is known what is spoken. `first` is what the client has said to the gate after its CONNECT, if any."""
+
+    def __init__(self, inspector: InspectorContext, header: HandoverHeader, first: bytes) -> None:
+        self.stream = _HandshakeStream(self)
+        self._began = asyncio.get_running_loop().time()
+        self.client = Client(
+            id=f"c{next(_numbers)}", peername=(header.address, 0), sockname=("", 0), state=ConnectionState.OPEN,
+            timestamp_start=inspector.clock(),
+        )  # fmt: skip
+        self._inspector = inspector
+        self._header = header
+        self._receive: Callable[[ClientHandshake, bytes], None] = ClientHandshake._choose
+        self._first = first
+        self._detector = ProtocolDetector()
+        self._hello = HelloReader()
+        self._offers: tuple[str, ...] = ()
+        self._context = Context(self.client, OPTIONS)
+
+    def begin(self) -> None:
+        """The line stands."""
+        self._inspector.register(self)
+        self.stream.bytes_received = len(self._first)
+        if self._header.awaits_reply:
+            self.stream.put(CONNECTION_ESTABLISHED)
+            self.stream.flush()
+        first, self._first = self._first, b""
+        if self._header.target is None:
+            self._hand_over(HTTPMode.regular, first)
+            return
+        self._context.server.address = (self._header.target.host, self._header.target.port)
+        if first:
+            self._choose(first)
+
+    def abort(self) -> None:
+        self.stream.abort()
+
+    def idle_seconds(self, now: float) -> float:
+        """Seconds since it came, in the loop's time: what its client says does not prolong its time."""
+        return now - self._began
+
+    # What happens on the line.
+
+    def received(self, stream: Stream, data: bytes) -> None:  # noqa: ARG002
+        self._receive(self, data)
+
+    def secured(self, stream: Stream) -> None:
+        assert stream.tls is not None
+        alpn = stream.tls.alpn
+        self.client.alpn = alpn.encode() if alpn else None
+        self.client.timestamp_tls_setup = self._inspector.clock()
+        self._hand_over(HTTPMode.transparent)
+
+    def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
+        self._inspector.inspection.certificate_refused(self.client, self._context.server.address, error.reason if error else None)
+        stream.abort()
+
+    def ended(self, stream: Stream) -> None:
+        stream.abort()
+
+    def lost(self, stream: Stream) -> None:  # noqa: ARG002
+        self._inspector.unregister(self, self.client)
+
+    def write_paused(self, stream: Stream) -> None: ...
+
+    def write_resumed(self, stream: Stream) -> None: ...
+
+    # What is spoken?
+
+    def _choose(self, data: bytes) -> None:
+        found = self._detector.feed(data)
+        if found is not None:
+            is_tls, first = found
+            self._receive = ClientHandshake._read_hello if is_tls else ClientHandshake._read_request
+            self._receive(self, first)
+
+    def _read_request(self, data: bytes) -> None:
+        self._hand_over(HTTPMode.transparent, data)
+
+    def _read_hello(self, data: bytes) -> None:
+        self._first += data
+        try:
+            hello = self._hello.feed(data)
+        except HelloError:
+            self._inspector.counters.add("hedgerow_proxy_dropped_total", "inspector")
+            self.abort()
+            return
+        if hello is not None:
+            self._secure(hello)
+
+    def _secure(self, hello: ClientHello) -> None:
+        server, client = self._context.server, self.client
+        assert server.address is not None
+        server.tls = client.tls = True
+        client.sni = hello.sni
+        self._offers = hello.alpn
+        context = self._inspector.leaf_certificates.context(hello.sni or server.address[0])
+        self.stream.secure(TlsSession(context, is_server=True), self._first)
+
+    def _hand_over(self, mode: HTTPMode, first: bytes = b"") -> None:
+        """The line is an exchange's from now on; `first` is what its client has said already."""
+        exchange = InspectedConnection(self._inspector, self.stream, self._context, self._offers)
+        self._inspector.unregister(self, None)
+        exchange.begin(mode)
+        if first:
+            exchange.received(self.stream, first)
+
+
+class _HandshakeStream(Stream):
+    """Tells its introduction, who owns it, when it stands: what the gate has read comes before what is read now."""
+
+    __slots__ = ("_handshake_owner",)
+
+    def __init__(self, handshake: ClientHandshake) -> None:
+        super().__init__(handshake)
+        self._handshake_owner: ClientHandshake | None = handshake
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        handshake, self._handshake_owner = self._handshake_owner, None
+        assert handshake is not None
+        handshake.begin()

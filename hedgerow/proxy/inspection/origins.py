@@ -1,0 +1,238 @@
+"""Connections to origins: only to addresses that were decided on, TLS verified, and idle ones kept a few seconds for the next client.
+
+An idle connection serves only the device it was opened for, and only while its address is still one that the device may dial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.connections import dial
+from hedgerow.proxy.inspection.streams import Stream, TlsSession
+
+DIAL_SECONDS = 15.0
+"""Seconds until an origin has answered and shown who it is."""
+
+IDLE_SECONDS = 4.0
+"""Seconds for which an idle connection is kept: servers close theirs after five or more, and must not do so while we send."""
+
+_MAX_IDLE = 256
+_MAX_IDLE_PER_ORIGIN = 8
+_MAX_SESSIONS = 512
+
+
+class OriginError(Exception):
+    """The origin cannot be reached, or is not who it should be; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginKey:
+    """What is dialled for whom: `sni` is the name that the certificate must be for, None without TLS; `alpn` is offered."""
+
+    device: DeviceId
+    host: str
+    port: int
+    sni: str | None
+    alpn: tuple[str, ...]
+
+
+class OriginPool:
+    """`trust` is a file with the CAs that origins are checked against."""
+
+    def __init__(self, trust: Path) -> None:
+        self._trust = trust
+        self._idle: OrderedDict[Stream, _IdleStream] = OrderedDict()
+        self._by_origin: dict[OriginKey, deque[Stream]] = {}
+        self._sessions: OrderedDict[OriginKey, ssl.SSLSession] = OrderedDict()
+        self._context = cache(self._make_context)
+
+    async def open(self, origin: OriginKey, addresses: Sequence[str]) -> tuple[Stream, PendingStream]:
+        """A line to the origin by one of `addresses`, and its owner until it gets another. Raises OriginError."""
+        found = self._take_idle(origin, addresses)
+        if found is not None:
+            return found
+        stream: Stream | None = None
+        try:
+            async with asyncio.timeout(DIAL_SECONDS):
+                _, stream = await dial(lambda: Stream(PendingStream()), addresses, origin.port)
+                waiting = stream.owner
+                assert isinstance(waiting, PendingStream)
+                if origin.sni is not None:
+                    context = self._context(origin.alpn)
+                    stream.secure(TlsSession(context, host=origin.sni, session=self._sessions.get(origin)))
+                    await waiting.handshake()
+                return stream, waiting
+        except (OSError, TimeoutError, asyncio.CancelledError) as error:
+            if stream is not None:
+                stream.abort()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise OriginError(_error_text(error)) from error
+
+    def keep(self, origin: OriginKey, stream: Stream) -> None:
+        """Take over a line on which nothing is under way."""
+        if not stream.is_open or stream.has_ended or len(self._by_origin.get(origin, ())) >= _MAX_IDLE_PER_ORIGIN:
+            stream.abort()
+            return
+        stream.owner = idle = _IdleStream(self, origin, time.monotonic() + IDLE_SECONDS)
+        stream.set_read_paused(is_paused=False)
+        self._idle[stream] = idle
+        self._by_origin.setdefault(origin, deque()).append(stream)
+        if len(self._idle) > _MAX_IDLE:
+            self.drop(next(iter(self._idle)))
+
+    def drop(self, stream: Stream) -> None:
+        """End an idle line."""
+        self._forget(stream)
+        stream.abort()
+
+    def remember(self, origin: OriginKey, stream: Stream) -> None:
+        """Keep the TLS session of a line that ends, for the next one to the same origin."""
+        if stream.tls is None or (session := stream.tls.session) is None:
+            return
+        self._sessions[origin] = session
+        self._sessions.move_to_end(origin)
+        if len(self._sessions) > _MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+
+    def sweep(self, now: float | None = None) -> None:
+        """End what was idle for too long; `now` on the monotonic clock."""
+        now = time.monotonic() if now is None else now
+        while self._idle:
+            stream, idle = next(iter(self._idle.items()))
+            if idle.until > now:
+                break
+            self.remember(idle.origin, stream)
+            self.drop(stream)
+
+    def close(self) -> None:
+        for stream in tuple(self._idle):
+            self.drop(stream)
+
+    def _take_idle(self, origin: OriginKey, addresses: Sequence[str]) -> tuple[Stream, PendingStream] | None:
+        while streams := self._by_origin.get(origin):
+            stream = streams[-1]
+            self._forget(stream)
+            peer = stream.transport.get_extra_info("peername")
+            if stream.is_open and peer is not None and peer[0] in addresses:
+                stream.owner = waiting = PendingStream()
+                waiting.is_used_again = True
+                return stream, waiting
+            stream.abort()
+        return None
+
+    def _forget(self, stream: Stream) -> None:
+        idle = self._idle.pop(stream, None)
+        if idle is None:
+            return
+        streams = self._by_origin[idle.origin]
+        streams.remove(stream)
+        if not streams:
+            del self._by_origin[idle.origin]
+
+    def _make_context(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
+        context.hostname_checks_common_name = False
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_verify_locations(self._trust)
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        return context
+
+
+class PendingStream:
+    """Owns a line until whoever asked for it takes it; keeps what comes in meanwhile."""
+
+    def __init__(self) -> None:
+        self.early = b""
+        self.is_used_again = False
+        self.has_ended = False
+        self._handshake: asyncio.Future[None] | None = None
+        self._result: Exception | None = None
+        self._is_done = False
+
+    async def handshake(self) -> None:
+        """Raises OSError."""
+        if not self._is_done:
+            self._handshake = asyncio.get_running_loop().create_future()
+            await self._handshake
+        elif self._result is not None:
+            raise self._result
+
+    def _finish(self, error: Exception | None) -> None:
+        self._is_done, self._result = True, error
+        if self._handshake is not None and not self._handshake.done():
+            if error is None:
+                self._handshake.set_result(None)
+            else:
+                self._handshake.set_exception(error)
+
+    def secured(self, stream: Stream) -> None:  # noqa: ARG002
+        self._finish(None)
+
+    def received(self, stream: Stream, data: bytes) -> None:  # noqa: ARG002
+        self.early += data
+
+    def ended(self, stream: Stream) -> None:  # noqa: ARG002
+        self.has_ended = True
+        self._finish(ConnectionResetError("the TLS handshake was broken off"))
+
+    def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
+        self._finish(error or ConnectionResetError("the TLS handshake was broken off"))
+        stream.abort()
+
+    def lost(self, stream: Stream) -> None:
+        self.ended(stream)
+
+    def write_paused(self, stream: Stream) -> None: ...
+
+    def write_resumed(self, stream: Stream) -> None: ...
+
+
+class _IdleStream:
+    """Owns a line that nobody uses: whatever happens on it, it is not used again."""
+
+    def __init__(self, origins: OriginPool, origin: OriginKey, until: float) -> None:
+        self._origins = origins
+        self.origin = origin
+        self.until = until
+
+    def received(self, stream: Stream, data: bytes) -> None:  # noqa: ARG002
+        self._origins.drop(stream)
+
+    def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:  # noqa: ARG002
+        self._origins.drop(stream)
+
+    def ended(self, stream: Stream) -> None:
+        self._origins.remember(self.origin, stream)
+        self._origins.drop(stream)
+
+    def lost(self, stream: Stream) -> None:
+        self._origins.drop(stream)
+
+    def secured(self, stream: Stream) -> None: ...
+
+    def write_paused(self, stream: Stream) -> None: ...
+
+    def write_resumed(self, stream: Stream) -> None: ...
+
+
+def _error_text(error: Exception) -> str:
+    """In words that `failures.failure_key` knows."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"Certificate verify failed: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS with the origin failed: {error.reason}"
+        case TimeoutError():
+            return "the origin does not answer"
+        case _:
+            return str(error) or type(error).__name__

@@ -1,0 +1,225 @@
+"""Sockets with TLS on them: the client's, under a certificate of ours, and those to origins, whose certificates are checked."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Protocol
+
+_RECORD = 16 * 1024
+
+
+class TlsSession:
+    """One side of a TLS connection; a client's side names the `host` that it wants, and may go on with an earlier `session`."""
+
+    __slots__ = ("_incoming", "_is_server", "_outgoing", "_tls", "is_closed", "is_established")
+
+    def __init__(
+        self, context: ssl.SSLContext, *, is_server: bool = False, host: str | None = None, session: ssl.SSLSession | None = None
+    ) -> None:  # fmt: skip
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=is_server, server_hostname=host, session=session)
+        self._is_server = is_server
+        self.is_established = False
+        self.is_closed = False  # the peer has said that nothing follows
+
+    def feed(self, data: bytes) -> bytes:
+        """The plaintext that is complete now. Raises ssl.SSLError; an alert that says why is then there to be taken."""
+        self._incoming.write(data)
+        if not self.is_established:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                return b""
+            self.is_established = True
+        return self._read()
+
+    def _read(self) -> bytes:
+        tls, incoming, pieces = self._tls, self._incoming, list[bytes]()
+        try:
+            while incoming.pending or tls.pending():
+                piece = tls.read(_RECORD)
+                if not piece:
+                    self.is_closed = True
+                    break
+                pieces.append(piece)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.is_closed = True
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def write(self, data: bytes) -> None:
+        """Encrypt plaintext. Raises ssl.SSLError."""
+        self._tls.write(data)
+
+    def take(self) -> bytes:
+        """What must be sent to the peer now."""
+        return self._outgoing.read()
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether what must be sent when the handshake is done can go with what follows: in TLS 1.3 a server has only tickets left."""
+        return self._is_server and self._tls.version() == "TLSv1.3"
+
+    @property
+    def alpn(self) -> str | None:
+        return self._tls.selected_alpn_protocol()
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The peer's, in DER."""
+        return self._tls.getpeercert(binary_form=True)
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """With which a later connection to the same host may spare both sides the dear part of the handshake."""
+        return self._tls.session
+
+
+class StreamOwner(Protocol):
+    """Told of what happens on a line. `failed` means that the handshake or the encryption failed; the line is still to be aborted."""
+
+    def secured(self, stream: Stream) -> None: ...
+    def received(self, stream: Stream, data: bytes) -> None: ...
+    def ended(self, stream: Stream) -> None: ...
+    def failed(self, stream: Stream, error: ssl.SSLError | None) -> None: ...
+    def lost(self, stream: Stream) -> None: ...
+    def write_paused(self, stream: Stream) -> None: ...
+    def write_resumed(self, stream: Stream) -> None: ...
+
+
+class Stream(asyncio.Protocol):
+    """`owner` may be replaced; what came in meanwhile is the new owner's. `taken` and `sent` count bytes as they are on the wire."""
+
+    __slots__ = ("_is_paused", "_pending", "bytes_received", "bytes_sent", "has_ended", "is_lost", "owner", "tls", "transport", "was_reset")
+
+    def __init__(self, owner: StreamOwner) -> None:
+        self.owner = owner
+        self.tls: TlsSession | None = None
+        self.transport: asyncio.Transport
+        self.has_ended = False
+        self.is_lost = False
+        self.was_reset = False
+        self.bytes_received = self.bytes_sent = 0
+        self._is_paused = False
+        self._pending: list[bytes] = []
+
+    # The protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self.bytes_received += len(data)
+        if self.tls is None:
+            self.owner.received(self, data)
+        else:
+            self._decrypt(self.tls, data)
+
+    def _decrypt(self, tls: TlsSession, data: bytes) -> None:
+        was_established = tls.is_established
+        try:
+            data = tls.feed(data)
+        except ssl.SSLError as error:
+            self._push(tls)
+            self.owner.failed(self, error)
+            return
+        if was_established or not tls.is_established:
+            self._push(tls)
+        else:
+            if not tls.can_wait:
+                self._push(tls)
+            self.owner.secured(self)
+        if data:
+            self.owner.received(self, data)
+        if tls.is_closed:
+            self._end()
+
+    def eof_received(self) -> bool:
+        if self.tls is not None and not self.tls.is_established:
+            self.owner.failed(self, None)
+        else:
+            self._end()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_lost = True
+        self.was_reset = error is not None
+        if self.was_reset and self.tls is not None and not self.tls.is_established:
+            self.owner.failed(self, None)
+        self.owner.lost(self)
+
+    def pause_writing(self) -> None:
+        self.owner.write_paused(self)
+
+    def resume_writing(self) -> None:
+        self.owner.write_resumed(self)
+
+    def _end(self) -> None:
+        if not self.has_ended:
+            self.has_ended = True
+            self.owner.ended(self)
+
+    # What its owner may ask.
+
+    def secure(self, tls: TlsSession, first: bytes = b"") -> None:
+        """Speak TLS from now on; `first` is what came of it already. A client's side begins by itself."""
+        self.tls = tls
+        self._decrypt(tls, first)
+
+    def put(self, data: bytes) -> None:
+        """Send with the next `flush`."""
+        self._pending.append(data)
+
+    def flush(self) -> None:
+        """Send all that was put, as few records as it fits into."""
+        if not self._pending:
+            return
+        data = self._pending[0] if len(self._pending) == 1 else b"".join(self._pending)
+        self._pending.clear()
+        if self.is_open:
+            if self.tls is None:
+                self._write(data)
+                return
+            try:
+                self.tls.write(data)
+            except ssl.SSLError:
+                self.transport.abort()
+                return
+            self._push(self.tls)
+
+    def _push(self, tls: TlsSession) -> None:
+        if (data := tls.take()) and self.is_open:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        self.bytes_sent += len(data)
+        self.transport.write(data)
+
+    def end(self) -> None:
+        """Say that nothing follows; what the peer sends is still taken in."""
+        self.flush()
+        if self.is_open:
+            self.transport.write_eof()
+
+    def close(self) -> None:
+        """Close once everything is sent."""
+        self.flush()
+        self.transport.close()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def set_read_paused(self, *, is_paused: bool) -> None:
+        """Read, or leave what comes to the kernel."""
+        if is_paused != self._is_paused and self.is_open:
+            self._is_paused = is_paused
+            if is_paused:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    @property
+    def is_open(self) -> bool:
+        return not self.is_lost and not self.transport.is_closing()

@@ -1,0 +1,145 @@
+"""The question behind the block page's button: may it be asked, and what exactly is asked?
+
+Pure but for the memory of who asked lately. The form is answered on the very host that was blocked, so other pages could try to send
+it in a device's name. So it must hold the ticket that a block page for this host and device was given, and the browser's own fields
+(Origin, Referer, Fetch Metadata) must say that a page of this origin sent it by navigation. No script is given a block page to read.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+from hedgerow.blocklists.names import parse_host
+from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.pages.block_page import NOTE_LIMIT
+
+MAX_FORM_BYTES = 16 * 1024
+_MAX_URL_LENGTH = 2000
+_MAX_CODE = 20
+_MAX_TICKET = 100
+
+TICKET_LIFETIME = 12 * 3600.0
+"""Seconds for which a block page's form is taken: a page that was left open overnight is opened again."""
+
+
+def issue_ticket(key: bytes, host: str, device: DeviceId, now: float) -> str:
+    """What a block page's form proves with that it came from a block page; gates and inspectors share the key.
+
+    >>> accepts_ticket(b"k" * 32, issue_ticket(b"k" * 32, "a.example", DeviceId("mia"), 1000.0), "a.example", DeviceId("mia"), 2000.0)
+    True
+    """
+    expires = f"{now + TICKET_LIFETIME:.0f}"
+    return f"{expires}-{_sign(key, host, device, expires)}"
+
+
+def accepts_ticket(key: bytes, ticket: str, host: str, device: DeviceId, now: float) -> bool:
+    """Whether a block page for this host and device was given the ticket, and not too long ago."""
+    expires, _, signature = ticket.partition("-")
+    if not (expires.isascii() and expires.isdigit()) or not signature.isascii():
+        return False
+    return hmac.compare_digest(signature, _sign(key, host, device, expires)) and now < float(expires)
+
+
+def _sign(key: bytes, host: str, device: DeviceId, expires: str) -> str:
+    return hmac.digest(key, f"ask {expires} {host} {device}".encode(), "sha256").hex()
+
+
+def is_navigation(field: Callable[[str], str]) -> bool:
+    """Whether a browser opens the answer as a page of its own; one that sends no Fetch Metadata may do so."""
+    return field("sec-fetch-mode") in {"", "navigate"} and field("sec-fetch-dest") in {"", "document"}
+
+
+def is_from_same_origin(scheme: str, host: str, port: int, field: Callable[[str], str]) -> bool:
+    """Whether a form was sent by a page of the origin that receives it. `field` gives a header's value, or an empty text."""
+    if field("sec-fetch-site") not in {"", "same-origin"}:
+        return False
+    sender = field("origin") or field("referer")
+    try:
+        parts = urlsplit(sender)
+        sender_port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return False
+    return (parts.scheme, parse_host(parts.hostname or ""), sender_port) == (scheme, host, port)
+
+
+def parse_ask_form(body: bytes, host: str, fallback: str) -> tuple[str, str]:
+    """The URL that is asked for and the note, from a form. A URL of another host than the one asked is not believed."""
+    fields = _form_fields(body)
+    url = fields.get("url", "")[:_MAX_URL_LENGTH]
+    note = " ".join("".join(c if c.isprintable() else " " for c in fields.get("note", "")).split())[:NOTE_LIMIT]
+    try:
+        parts = urlsplit(url)
+        is_ours = parts.scheme in {"http", "https"} and parse_host(parts.hostname or "") == host
+    except ValueError:
+        is_ours = False
+    return (url if is_ours else fallback), note
+
+
+def parse_poll_count(query: str) -> int:
+    """How often the page that waits for an answer has looked; what is no number counts as too often.
+
+    >>> parse_poll_count("url=x&times=3"), parse_poll_count("url=x") > 1000
+    (3, True)
+    """
+    times = _form_fields(query.encode()).get("times", "")[:4]
+    return int(times) if times.isascii() and times.isdigit() else 9999
+
+
+def read_ticket(form: bytes) -> str:
+    """The ticket of a form, empty where it has none."""
+    return _form_fields(form).get("ticket", "")[:_MAX_TICKET]
+
+
+def accepts_conduct(body: bytes) -> bool:
+    """Whether a form accepts the code of conduct."""
+    return _form_fields(body).get("accept") == "yes"
+
+
+def parse_code(body: bytes) -> str:
+    """The code of a form, empty where it has none."""
+    return _form_fields(body).get("code", "").strip()[:_MAX_CODE]
+
+
+def _form_fields(body: bytes) -> dict[str, str]:
+    """The first value of each field; a form that is none of ours has none."""
+    if len(body) > MAX_FORM_BYTES:
+        return {}
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8, errors="replace")
+    except ValueError:  # more fields than any page of ours has
+        return {}
+    return {name: values[0] for name, values in fields.items()}
+
+
+def host_of_url(url: str) -> str:
+    """The canonical host of a URL as Referer and Origin hold them, or an empty text."""
+    try:
+        return (parse_host(urlsplit(url).hostname or "") or "") if url else ""
+    except ValueError:
+        return ""
+
+
+class AttemptLimiter:
+    """At most `count` questions of a device in `seconds`; remembers a bounded number of devices."""
+
+    def __init__(self, count: int = 5, seconds: float = 600.0, devices: int = 1024) -> None:
+        self._count = count
+        self._seconds = seconds
+        self._devices = devices
+        self._asked: OrderedDict[DeviceId, deque[float]] = OrderedDict()
+
+    def allows(self, device: DeviceId, now: float) -> bool:
+        """Whether one more question may be asked now; counts it if so."""
+        times = self._asked.setdefault(device, deque())
+        self._asked.move_to_end(device)
+        while len(self._asked) > self._devices:
+            self._asked.popitem(last=False)
+        while times and times[0] <= now - self._seconds:
+            times.popleft()
+        if len(times) >= self._count:
+            return False
+        times.append(now)
+        return True

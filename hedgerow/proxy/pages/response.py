@@ -1,0 +1,70 @@
+"""An answer of the proxy's own, and the form in which the one who asked can take it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class ResponseForm(Enum):
+    """In which form the one who asked can take an answer."""
+
+    PAGE = "page"
+    FRAME = "frame"
+    DATA = "data"
+    SCRIPT = "script"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyResponse:
+    """A whole HTTP answer, without the framing fields that the connection adds."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def to_bytes(self, *, close: bool = True, head_only: bool = False) -> bytes:
+        """The answer in HTTP/1.1."""
+        lines = [f"HTTP/1.1 {self.status} {_PHRASES[self.status]}", f"Content-Length: {len(self.body)}"]
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        lines += ["Connection: close"] if close else []
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if head_only else self.body)
+
+
+_PHRASES = {
+    200: "OK", 302: "Found", 400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed", 407: "Proxy Authentication Required",
+    408: "Request Timeout", 413: "Content Too Large", 414: "URI Too Long",
+    429: "Too Many Requests", 431: "Request Header Fields Too Large", 501: "Not Implemented", 502: "Bad Gateway",
+    503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported",
+}  # fmt: skip
+
+
+def response_form(resource: str, accept: str, requested_with: str = "", mode: str = "") -> ResponseForm:
+    """The form that suits a request, by its Sec-Fetch-Dest, Accept, X-Requested-With and Sec-Fetch-Mode fields.
+
+    What a browser does not open as a page may be read by a script of whatever site asks for it.
+
+    >>> response_form("image", "image/avif,*/*"), response_form("", "text/html,*/*"), response_form("empty", "*/*")
+    (<ResponseForm.NOTHING: 'nothing'>, <ResponseForm.PAGE: 'page'>, <ResponseForm.SCRIPT: 'script'>)
+    """
+    if mode not in {"", "navigate"} and resource in {"", "document", "iframe", "frame", "embed", "object"}:
+        return ResponseForm.SCRIPT
+    match resource:
+        case "document":
+            return ResponseForm.PAGE
+        case "iframe" | "frame" | "embed" | "object":
+            return ResponseForm.FRAME
+        case "empty":
+            return ResponseForm.SCRIPT
+        case "":
+            pass
+        case _:
+            return ResponseForm.NOTHING
+    if requested_with:
+        return ResponseForm.SCRIPT
+    if "application/json" in accept and "text/html" not in accept:
+        return ResponseForm.DATA
+    if accept.startswith(("image/", "video/", "audio/", "text/css")):
+        return ResponseForm.NOTHING
+    return ResponseForm.PAGE

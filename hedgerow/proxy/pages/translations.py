@@ -1,0 +1,123 @@
+"""The words of the proxy's pages: which language somebody reads, and what a decision is called in it.
+
+Pure but for `load_translations`, which reads the files beside the page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from hedgerow.policies.model import Decision, Reason
+from hedgerow.policies.text.locales import LANGUAGES
+
+PAGES = Path(__file__).parent
+_LANGUAGE_RANGE = re.compile(r"\s*([A-Za-z]{1,8}(?:-[A-Za-z0-9-]*)?|\*)\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
+_MAX_RANGES = 20
+_MOST_SUBTAGS = 4
+_BY_LOWER_CASE = {code.lower(): code for code in LANGUAGES}
+_PAGE_SCORE = re.compile(r"(\d+) of (\d+)")  # how `body_watch` says it
+
+
+@dataclass(frozen=True, slots=True)
+class PageReader:
+    """Who reads an answer: in which language, and whether it is a small child's device."""
+
+    language: str = "en"
+    young: bool = False
+
+
+def choose_language(accept: str) -> str:
+    """The language of ours that an Accept-Language field (RFC 9110, section 12.5.4) likes best; English where it likes none.
+
+    A range is looked up as in RFC 4647, section 3.4: from its end, subtag by subtag, until there is a language of that name.
+
+    >>> choose_language("pt-BR,pt;q=0.9,en;q=0.8"), choose_language("pt-PT,pt;q=0.9,pt-BR;q=0.8"), choose_language("")
+    ('pt-BR', 'pt', 'en')
+    """
+    best, weight = "en", 0.0
+    for part in accept.split(",")[:_MAX_RANGES]:
+        match = _LANGUAGE_RANGE.fullmatch(part)
+        if match is None:
+            continue
+        quality = 1.0 if match[2] is None else float(match[2])
+        language = _look_up(match[1].lower())
+        if language is not None and quality > weight:
+            best, weight = language, quality
+    return best
+
+
+def _look_up(language_range: str) -> str | None:
+    subtags = language_range.split("-")[:_MOST_SUBTAGS]
+    shorter = ("-".join(subtags[:count]) for count in range(len(subtags), 0, -1))
+    return next((_BY_LOWER_CASE[tag] for tag in shorter if tag in _BY_LOWER_CASE), None)
+
+
+class PageTranslation:
+    """The words of one language. `words` is its file; `titles` name categories and services where the file does not."""
+
+    def __init__(self, words: Mapping[str, Any], titles: Mapping[str, str], timezone: ZoneInfo) -> None:
+        self.words = words
+        self._titles = {**titles, **words["categories"]}
+        self._timezone = timezone
+
+    def reason(self, decision: Decision, *, young: bool = False) -> tuple[str, str]:
+        """Heading and sentence for a decision to block."""
+        reasons = self.words["young"]["reasons"] if young else self.words["reasons"]
+        detail = reasons.get(decision.what) if decision.reason is Reason.BYPASS else None  # what was tried, where there are words for it
+        words = detail or reasons.get(decision.reason.value) or reasons["default"]
+        title = self._titles.get(decision.what, decision.what)
+        return words["heading"].format(title=title), words["why"].format(title=title)
+
+    def detail(self, decision: Decision) -> str:
+        """What can be said beyond the reason: how heavy a page's words are, or which kind of file it is; mostly nothing."""
+        details: Mapping[str, str] = self.words["details"]
+        match decision.reason:
+            case Reason.FILE:
+                return details.get(decision.what, "")
+            case Reason.PAGE:
+                weight = _PAGE_SCORE.fullmatch(decision.what)
+                return details["too-long"] if weight is None else details["page"].format(score=weight[1], limit=weight[2])
+            case _:
+                return ""
+
+    def until(self, until: float, now: float) -> str:
+        """An instant as the clock on the wall shows it, rounded up to the minute."""
+        then, today = (datetime.fromtimestamp(instant, self._timezone) for instant in (until, now))
+        if then.second or then.microsecond:
+            then = then.replace(second=0, microsecond=0) + timedelta(minutes=1)
+        time, days = f"{then:%H:%M}", (then.date() - today.date()).days
+        words = self.words["until"]
+        if days == 0:
+            return str(words["time"].format(time=time))
+        if days == 1:
+            return str(words["tomorrow"].format(time=time))
+        day = self.words["days"][then.weekday()] if days < 7 else f"{then:%Y-%m-%d}"
+        return str(words["day"].format(day=day, time=time))
+
+
+def load_translations(titles: Mapping[str, str], timezone: ZoneInfo) -> dict[str, PageTranslation]:
+    """Every language of this package."""
+    return {language: PageTranslation(_load_words(language), titles, timezone) for language in LANGUAGES}
+
+
+def category_titles(language: str) -> Mapping[str, str]:
+    """What the categories are called in a language of ours; those that are missing have their English titles."""
+    titles: Mapping[str, str] = _load_words(language)["categories"]
+    return titles
+
+
+@cache
+def _load_words(language: str) -> dict[str, Any]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    words = yaml.load((PAGES / f"{language}.yaml").read_text(encoding="utf-8"), loader)  # noqa: S506  one of the safe loaders
+    assert isinstance(words, dict)
+    return words

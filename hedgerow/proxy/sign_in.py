@@ -1,0 +1,121 @@
+"""Signing in to the proxy: a seat or a device that says by name and password which one it is (Basic, RFC 7617).
+
+Passwords are kept as Argon2id in the policy file and never stand in a log. Checking one costs a core some time and memory on purpose, so
+it is done in a thread, one at a time, for a bounded number of tries, and what was right is remembered for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from hedgerow.policies.model import Device, DeviceId
+from hedgerow.policies.network import ProxySignIn
+from hedgerow.proxy.page_forms import AttemptLimiter
+
+USER_PREFIX = "user:"
+"""Before the name of somebody who has signed in, where the address of others stands."""
+
+_MAX_FIELD = 1024
+_CACHE_SECONDS = 3600.0
+_MAX_CACHED = 4096
+_MAX_ATTEMPTS, _ATTEMPT_SECONDS = 10, 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRules:
+    """Of one snapshot: who is asked to sign in, and the Argon2id hash of each user's password."""
+
+    who: ProxySignIn = ProxySignIn.NEVER
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def is_asked(self, device: Device) -> bool:
+        """Whether this device gets nothing before it has signed in."""
+        match self.who:
+            case ProxySignIn.NEVER:
+                return False
+            case ProxySignIn.UNKNOWN:
+                return not device.known
+            case ProxySignIn.ALWAYS:
+                return True
+
+
+class ProxyAuthenticator:
+    """Who has signed in, for one gate. Fields are the values of Proxy-Authorization."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self._known: OrderedDict[bytes, tuple[float, str, str]] = OrderedDict()
+        self._tries = AttemptLimiter(_MAX_ATTEMPTS, _ATTEMPT_SECONDS)
+        self._checks: dict[bytes, asyncio.Task[str | None]] = {}
+        self._one_at_a_time = asyncio.Semaphore(1)
+
+    def cached_user(self, rules: SignInRules, value: str) -> str | None:
+        """The user whose password was right not long ago, and still is that user's."""
+        expires, user, password_hash = self._known.get(self._digest(value), (0.0, "", ""))
+        return user if self._clock() < expires and rules.passwords.get(user) == password_hash else None
+
+    def may_try(self, value: str, address: str) -> bool:
+        """Whether an address may have this checked; counts it if so."""
+        # Ten connections of one browser bring the same at once.
+        return self._digest(value) in self._checks or self._tries.allows(DeviceId(address), self._clock())
+
+    async def check(self, rules: SignInRules, value: str) -> str | None:
+        """The user, or None where name and password do not belong together."""
+        digest = self._digest(value)
+        task = self._checks.get(digest)
+        if task is None:
+            task = self._checks[digest] = asyncio.get_running_loop().create_task(self._check(rules, value))
+            task.add_done_callback(lambda _: self._checks.pop(digest, None))
+        return await asyncio.shield(task)
+
+    async def _check(self, rules: SignInRules, value: str) -> str | None:
+        user, password = parse_basic(value) or ("", "")
+        # An unknown name takes as long as a known one: else the time would tell which names there are.
+        password_hash = rules.passwords.get(user) or next(iter(rules.passwords.values()), "")
+        async with self._one_at_a_time:
+            is_right = await asyncio.to_thread(verify, password_hash, password)
+        if not is_right or user not in rules.passwords:
+            return None
+        self._known[self._digest(value)] = (self._clock() + _CACHE_SECONDS, user, password_hash)
+        while len(self._known) > _MAX_CACHED:
+            self._known.popitem(last=False)
+        return user
+
+    def _digest(self, value: str) -> bytes:
+        return hmac.digest(self._key, value.encode("latin-1", "replace"), hashlib.sha256)
+
+
+def parse_basic(value: str) -> tuple[str, str] | None:
+    """Name (in small letters) and password of a field value.
+
+    >>> parse_basic("Basic U2VhdC0xOmMwZGU6eA=="), parse_basic("Bearer x"), parse_basic("Basic ?")
+    (('seat-1', 'c0de:x'), None, None)
+    """
+    scheme, _, credentials = value.strip().partition(" ")
+    if scheme.lower() != "basic" or len(value) > _MAX_FIELD:
+        return None
+    try:
+        user, colon, password = base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")
+    except ValueError:  # no base64, not even ASCII, or no UTF-8 in it
+        return None
+    return (user.lower(), password) if colon else None
+
+
+def verify(password_hash: str, password: str) -> bool:
+    """Whether a password belongs to an Argon2id hash."""
+    # Loaded where somebody signs in: most gates never need it.
+    import argon2
+
+    try:
+        return argon2.PasswordHasher().verify(password_hash, password)
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+        return False

@@ -1,0 +1,233 @@
+"""The Grafana dashboards and the list of metrics for people, made from one table each: `python tools/grafana_dashboards.py` writes them.
+
+Tests hold the written files to what this makes, and every metric to a panel.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hedgerow.dashboards import metrics
+from hedgerow.dashboards.metrics import METRICS, MetricType
+
+GRAFANA = Path(metrics.__file__).with_name("grafana")
+_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+_RATE = "[$__rate_interval]"
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One panel: `queries` pair an expression with its legend; `width` is of 24 columns; stats are low, others high.
+
+    `shows_legend`: a stat whose legend tells, not its number.
+    """
+
+    title: str
+    queries: tuple[tuple[str, str], ...]
+    width: int = 8
+    unit: str = "short"
+    kind: str = "timeseries"
+    shows_legend: bool = False
+
+    @property
+    def height(self) -> int:
+        return 4 if self.kind == "stat" else 8
+
+
+def _rate(metric: str, by: str = "", where: str = "") -> str:
+    grouped = f"sum by ({by}) " if by else "sum "
+    return f"{grouped}(rate({metric}{where}{_RATE}))"
+
+
+def _quantiles(metric: str, by: str = "") -> tuple[tuple[str, str], ...]:
+    labels = f"le, {by}" if by else "le"
+    legend = f" {{{{{by}}}}}" if by else ""
+    return tuple(
+        (f"histogram_quantile({quantile}, sum by ({labels}) (rate({metric}_bucket{_RATE})))", f"p{int(quantile * 100)}{legend}")
+        for quantile in (0.5, 0.99)
+    )
+
+
+_HITS, _MISSES = _rate("hedgerow_dns_cache_hits_total"), _rate("hedgerow_dns_cache_misses_total")
+_NOT_ALLOWED = '{verdict!="allow"}'
+_BYPASS = '{reason="bypass"}'
+
+_BLOCKED = f"{_rate('hedgerow_dns_queries_total', where='{verdict="block"}')} / {_rate('hedgerow_dns_queries_total')}"
+_BYPASSES = "round({} + {})".format(
+    *(f"(sum(increase({metric}{_BYPASS}[1d])) or vector(0))" for metric in ("hedgerow_dns_queries_total", "hedgerow_proxy_requests_total"))
+)
+_REFUSED_LOADS = 'round(sum(increase(hedgerow_policy_loads_total{result!="success"}[1d])))'
+_BY_PROFILE = _rate("hedgerow_dns_queries_by_profile_total", "profile, verdict")
+
+DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
+    "network": (
+        "Hedgerow: network",
+        (
+            Panel("Requests waiting", (("sum(hedgerow_access_requests_open)", ""),), 6, kind="stat"),
+            Panel("Queries a second", ((_rate("hedgerow_dns_queries_total"), ""),), 6, "reqps", "stat"),
+            Panel("Blocked of all names", ((_BLOCKED, ""),), 6, "percentunit", "stat"),
+            Panel("Ways round tried (1 d)", ((_BYPASSES, ""),), 6, kind="stat"),
+            Panel("Names asked for, by verdict", ((_rate("hedgerow_dns_queries_total", "verdict"), "{{verdict}}"),), 12, "reqps"),
+            Panel("Names: why not allowed", ((_rate("hedgerow_dns_queries_total", "reason", _NOT_ALLOWED), "{{reason}}"),), 12, "reqps"),
+            Panel("Names by profile", ((_BY_PROFILE, "{{profile}}: {{verdict}}"),), 12, "reqps"),
+            Panel("Pages: why not allowed", ((_rate("hedgerow_proxy_requests_total", "reason", _NOT_ALLOWED), "{{reason}}"),), 12, "reqps"),
+        ),
+    ),
+    "resolver-and-proxy": (
+        "Hedgerow: resolver and proxy",
+        (
+            Panel("Open tunnels", (("sum(hedgerow_proxy_open_tunnels)", ""),), 6, kind="stat"),
+            Panel("Cached answers", (("sum(hedgerow_dns_cache_entries)", ""),), 6, kind="stat"),
+            Panel("Size of the caches", (("sum(hedgerow_dns_cache_octets)", ""),), 6, "bytes", "stat"),
+            Panel("Cache hit rate", ((f"{_HITS} / ({_HITS} + {_MISSES})", ""),), 6, "percentunit", "stat"),
+            Panel("Queries by type", ((_rate("hedgerow_dns_queries_by_type_total", "type"), "{{type}}"),), 8, "reqps"),
+            Panel("Time until an answer", _quantiles("hedgerow_dns_answer_seconds", "cache"), 8, "s"),
+            Panel("Time until an upstream answers", _quantiles("hedgerow_dns_upstream_seconds", "upstream"), 8, "s"),
+            Panel(
+                "Upstream errors, and messages dropped",
+                (
+                    (_rate("hedgerow_dns_upstream_errors_total", "upstream, outcome"), "{{upstream}}: {{outcome}}"),
+                    (_rate("hedgerow_dns_dropped_total", "cause"), "dropped: {{cause}}"),
+                ),
+                8,
+                "ops",
+            ),
+            Panel("Connections by lane", ((_rate("hedgerow_proxy_connections_total", "lane, verdict"), "{{lane}} {{verdict}}"),), 8, "ops"),
+            Panel("Throughput", ((_rate("hedgerow_proxy_bytes_total", "lane, direction"), "{{lane}} {{direction}}"),), 8, "Bps"),
+            Panel("Requests by lane", ((_rate("hedgerow_proxy_requests_total", "lane, verdict"), "{{lane}}: {{verdict}}"),), 12, "reqps"),
+            Panel(
+                "Refused undecided, cut, passed through, scanned",
+                (
+                    (_rate("hedgerow_proxy_dropped_total", "cause"), "{{cause}}"),
+                    (_rate("hedgerow_proxy_cut_total"), "cut by new rules"),
+                    (_rate("hedgerow_proxy_passed_through_total"), "certificate refused, passed through"),
+                    (_rate("hedgerow_proxy_pages_scanned_total", "verdict"), "pages scanned: {{verdict}}"),
+                ),
+                12,
+                "ops",
+            ),
+        ),
+    ),
+    "lists-and-health": (
+        "Hedgerow: lists and health",
+        (
+            Panel("Version", (("hedgerow_build_info", "{{version}}"),), 4, kind="stat", shows_legend=True),
+            Panel("Domains in the lists", (("sum(hedgerow_list_domains)", ""),), 4, kind="stat"),
+            Panel("Policy in force for", (("time() - max(hedgerow_policy_loaded_timestamp_seconds > 0)", ""),), 4, "s", "stat"),
+            Panel("Policy loads refused (1 d)", ((_REFUSED_LOADS, ""),), 4, kind="stat"),
+            Panel("Disk left for the state", (("min(hedgerow_state_free_bytes)", ""),), 4, "bytes", "stat"),
+            Panel("A certificate expires in", (("min(hedgerow_certificate_expires_timestamp_seconds) - time()", ""),), 4, "s", "stat"),
+            Panel("Domains by category", (("sort_desc(sum by (category) (hedgerow_list_domains))", "{{category}}"),), 12, kind="bargauge"),
+            Panel("Age of the lists", (("sort_desc(max by (source) (hedgerow_list_age_seconds))", "{{source}}"),), 12, "s", "bargauge"),
+            Panel(
+                "Restarts, and events not remembered",
+                (
+                    ("sum by (role) (increase(hedgerow_worker_restarts_total[5m]))", "restarts: {{role}}"),
+                    ("sum by (role) (increase(hedgerow_worker_renewals_total[5m]))", "successors: {{role}}"),
+                    ("sum by (role) (increase(hedgerow_events_dropped_total[5m]))", "events dropped: {{role}}"),
+                ),
+                16,
+            ),
+            Panel(
+                "Budgets, and notices that wait",
+                (
+                    ("sum by (state) (hedgerow_budgets)", "budgets with time left: {{state}}"),
+                    ("sum(hedgerow_notices_waiting)", "notices waiting"),
+                ),
+                8,
+            ),
+        ),
+    ),
+}  # fmt: skip
+
+
+def dashboard(name: str) -> dict[str, Any]:
+    """A dashboard as Grafana imports it."""
+    title, panels = DASHBOARDS[name]
+    return {
+        "title": title,
+        "uid": f"hedgerow-{name}",
+        "tags": ["hedgerow"],
+        "timezone": "browser",
+        "schemaVersion": 39,
+        "editable": True,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {
+            "list": [{"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "current": {}, "hide": 0}]
+        },
+        "panels": _laid_out(panels),
+    }
+
+
+def _laid_out(panels: tuple[Panel, ...]) -> list[dict[str, Any]]:
+    """From left to right, in rows as high as their highest panel."""
+    found, x, y, row = [], 0, 0, 0
+    for number, panel in enumerate(panels, 1):
+        if x + panel.width > 24:
+            x, y, row = 0, y + row, 0
+        found.append(_panel(number, panel, {"x": x, "y": y, "w": panel.width, "h": panel.height}))
+        x, row = x + panel.width, max(row, panel.height)
+    return found
+
+
+def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
+    is_instant = panel.kind != "timeseries"
+    targets = [
+        {"refId": chr(65 + index), "datasource": _SOURCE, "expr": query, "legendFormat": legend, "instant": is_instant}
+        for index, (query, legend) in enumerate(panel.queries)
+    ]
+    made: dict[str, Any] = {
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "datasource": _SOURCE,
+        "gridPos": place,
+        "targets": targets,
+        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, "noValue": "nothing so far"}, "overrides": []},
+    }
+    if is_instant:
+        made["options"] = {"reduceOptions": {"calcs": ["lastNotNull"]}} | ({"textMode": "name"} if panel.shows_legend else {})
+    return made
+
+
+def metrics_markdown() -> str:
+    """All metrics as a document."""
+    lines = [
+        "# Metrics",
+        "",
+        "Made by `python tools/grafana_dashboards.py` from the table in `hedgerow/dashboards/metrics.py`; do not edit.",
+        "",
+        "`/metrics` at the web address shows these, summed over all processes, beside Python's own (`process_…`, `python_…`). No label",
+        "ever holds a domain, an address, a device or a person; a metric has at most 500 series. Scrape it from the machine itself, or",
+        "with a token that has the scope `metrics` (Settings, *Tokens for scripts*). `hedgerow/dashboards/grafana/` holds a scrape job,",
+        "alert rules and three dashboards.",
+        "",
+        "| name | type | labels | what it says |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{metric.name}` | {metric.type.value} | {', '.join(f'`{label}`' for label in metric.labels) or '–'} | {metric.help} |"
+        for metric in METRICS
+    ]
+    bounds = [
+        f"- `{metric.name}`: {', '.join(f'{bound:g}' for bound in metric.buckets)}"
+        for metric in METRICS
+        if metric.type is MetricType.HISTOGRAM
+    ]
+    return "\n".join([*lines, "", "Upper bounds of the histograms' buckets, in seconds:", "", *bounds, ""])
+
+
+def main() -> None:
+    """Writes all of it: the dashboards into the package, the document where the first argument says."""
+    for name in DASHBOARDS:
+        (GRAFANA / f"{name}.json").write_text(json.dumps(dashboard(name), indent=2) + "\n", encoding="utf-8")
+    Path(sys.argv[1] if len(sys.argv) > 1 else "docs/metrics.md").write_text(metrics_markdown(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
