@@ -1,0 +1,60 @@
+"""Check names and docstrings of the package against the project's rules: `python tools/check_prose.py`.
+
+Refused are a docstring whose first word is Who, What, Whether, How or Where, a public class name in more than one module, a module of
+more than 400 lines, and a class of more than 15 methods. Exceptions stand in the tables below, each with its reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "hedgerow"
+MAX_MODULE_LINES = 400
+MAX_METHODS = 15
+
+LONG_MODULES: dict[str, str] = {}
+LARGE_CLASSES: dict[str, str] = {}
+
+_QUESTION = re.compile(r"(?:Who|What|Whether|How|Where)\b")
+
+
+def problems(package: Path = PACKAGE) -> Iterator[str]:
+    """Yield each violation as one line, `path:line: text`."""
+    modules_by_class: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(package.rglob("*.py")):
+        name = str(path.relative_to(package.parent))
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        yield from (f"{name}:{line}: docstring begins with a question word: {first}" for line, first in _questions(tree))
+        lines = text.count("\n")
+        if lines > MAX_MODULE_LINES and name not in LONG_MODULES:
+            yield f"{name}:1: {lines} lines, more than {MAX_MODULE_LINES}"
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                if not node.name.startswith("_"):
+                    modules_by_class[node.name].append(name)
+                methods = sum(isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) for each in node.body)
+                if methods > MAX_METHODS and node.name not in LARGE_CLASSES:
+                    yield f"{name}:{node.lineno}: class {node.name} has {methods} methods, more than {MAX_METHODS}"
+    for class_name, names in sorted(modules_by_class.items()):
+        if len(names) > 1:
+            yield f"{names[0]}:1: class {class_name} stands in {', '.join(names)}"
+
+
+def _questions(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = (ast.get_docstring(node) or "").partition("\n")[0]
+            if _QUESTION.match(first):
+                yield getattr(node, "lineno", 1), first
+
+
+if __name__ == "__main__":
+    found = list(problems())
+    print(*found, sep="\n")
+    sys.exit(1 if found else 0)
