@@ -28,10 +28,8 @@ from hedgerow.blocklists.rule_locator import ListLine, find_host, find_network
 from hedgerow.blocklists.rule_modifiers import parse_modifiers
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.url_matcher import (
-    NO_DETAILS,
     NO_MATCHES,
     CompiledUrlRule,
-    RequestDetails,
     UrlMatcher,
     UrlMatches,
     UrlRequest,
@@ -59,8 +57,8 @@ class UrlMatch:
 
 
 class DnsRuleMatch(NamedTuple):
-    """A rule about who asks that refuses a request, or with `target` answers a question with another address or host, and the
-    categories that an exception for who asks lifts from its host."""
+    """A rule about DNS questions that refuses one, or with `target` answers it with another address or host, and the categories that an
+    exception for the record type lifts from the host."""
 
     match: UrlMatch | None
     lifted: int
@@ -85,9 +83,8 @@ class Catalogue:
         masks = [self._bits.get(source.category, 0) for source in meta.sources]
         loaded_only = [_is_about_ads(source) for source in meta.sources]
         self._matcher = UrlMatcher(generation / URL_RULES, masks, loaded_only)
-        self._askers = UrlMatcher(generation / DNS_RULES, masks, loaded_only)
-        # Whether there are rules for `judge_asker`, and some that tell clients apart.
-        self.has_dns_rules, self.tells_clients = len(self._askers) > 0, self._askers.tells_clients
+        self._dns_rules = UrlMatcher(generation / DNS_RULES, masks, loaded_only)
+        self.has_dns_rules = len(self._dns_rules) > 0
         self._patterns = HostPatternMatcher.open(generation, masks)
         self._sealed_by = {source.category: source.name for source in meta.sources if source.format == "sealed"}
         self._sealing = self.mask_of(self._sealed_by)
@@ -195,16 +192,12 @@ class Catalogue:
                     found.append(HostMatch(source.category, source.name, host_of_key(key)))
         return tuple(found)
 
-    def match_url(
-        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: RequestDetails = NO_DETAILS, lifted: int = 0
-    ) -> UrlMatch | None:
-        """The first rule about URLs that matches, of the categories in `mask`. Rules about whole hosts are `host_mask`'s, those that
-        hang on who asks `judge_asker`'s. Of the categories in `lifted` only important rules count."""
-        return next(iter(self.match_urls(url, resource, initiator, mask, asker, lifted)), None)
+    def match_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> UrlMatch | None:
+        """The first rule about URLs that matches, of the categories in `mask`. Rules about whole hosts are `host_mask`'s, those about DNS
+        questions `match_dns_rule`'s."""
+        return next(iter(self.match_urls(url, resource, initiator, mask, method)), None)
 
-    def match_urls(
-        self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: RequestDetails = NO_DETAILS, lifted: int = 0
-    ) -> tuple[UrlMatch, ...]:
+    def match_urls(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> tuple[UrlMatch, ...]:
         """One matching rule for each category in `mask` that has one.
 
         `resource` is the request's Sec-Fetch-Dest, `initiator` the host of the page that asks.
@@ -212,14 +205,14 @@ class Catalogue:
         parts = split_url(url)
         if parts is None:
             return ()
-        found = self._matcher.find(UrlRequest.about(*parts, resource, initiator, asker), mask)
-        return self._matches(url, parts[1], found, mask, lifted)
+        found = self._matcher.find(UrlRequest.about(*parts, resource, initiator, method), mask)
+        return self._matches(url, parts[1], found, mask)
 
-    def _matches(self, url: str, host: str, found: UrlMatches, mask: int, lifted: int = 0) -> tuple[UrlMatch, ...]:
+    def _matches(self, url: str, host: str, found: UrlMatches, mask: int) -> tuple[UrlMatch, ...]:
         sealed = self._sealed_mask(url_expressions(url)) & mask if self._sealing & mask else 0
         if not found.blocks and not sealed:
             return ()
-        lifted |= self._lifted(host)
+        lifted = self._lifted(host)
         matches = [(rule.mask, self._match_of(rule)) for rule in found.blocks if self._stands(rule, host, lifted)]
         # Nothing lifts what is sealed, and nothing says where it stands.
         matches += [(bit, UrlMatch(name, Origin(self._sealed_by[name]))) for name, bit in self._bits.items() if sealed & bit]
@@ -245,18 +238,15 @@ class Catalogue:
                 return self._match_of(rule)
         return None
 
-    def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, asker: RequestDetails = NO_DETAILS) -> int:
+    def lifted_by_url(self, url: str, resource: str = "", initiator: str = "", mask: int = -1, method: str = "") -> int:
         """Which of the categories in `mask`, by which a host is blocked, an exception lifts from this URL of it."""
         parts = split_url(url)
-        found = NO_MATCHES if parts is None else self._matcher.find(UrlRequest.about(*parts, resource, initiator, asker), 0, mask)
+        found = NO_MATCHES if parts is None else self._matcher.find(UrlRequest.about(*parts, resource, initiator, method), 0, mask)
         return found.lifted & ~self._kept(parts[1]) if parts and found.lifted else 0
 
-    def match_dns_rule(
-        self, asker: RequestDetails, host: str, url: str | None = None, resource: str = "", initiator: str = "", mask: int = -1
-    ) -> DnsRuleMatch:
-        """What the rules with $dnstype, $client, $ctag and $dnsrewrite say, of the categories in `mask`: about the name, or a URL of it."""
-        parts = None if url is None else split_url(url)
-        found = self._askers.find(UrlRequest.about(*(parts or (f"dns://{host}/", host)), resource, initiator, asker), mask, mask)
+    def match_dns_rule(self, host: str, dns_type: str, mask: int = -1) -> DnsRuleMatch:
+        """Match the rules with $dnstype and $dnsrewrite, of the categories in `mask`, against a question for a name."""
+        found = self._dns_rules.find(UrlRequest.about(f"dns://{host}/", host, dns_type=dns_type), mask, mask)
         lifted = found.lifted & ~self._kept(host) if found.lifted else 0
         if not found.blocks:
             return DnsRuleMatch(None, lifted)

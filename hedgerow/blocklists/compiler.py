@@ -137,7 +137,7 @@ def _build(
 
 def _write_rules(rules: GroupedRules, building: Path) -> None:
     write_url_index(rules.urls, building / URL_RULES)
-    write_url_index(rules.askers, building / DNS_RULES)
+    write_url_index(rules.dns, building / DNS_RULES)
     rows = [(source, rule.line, rule.exception, rule.pattern, rule.text, rule.file) for source, rule in rules.names]
     (building / HOST_PATTERNS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
 

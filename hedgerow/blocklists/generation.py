@@ -6,7 +6,7 @@
       sets.bin            for each key id of each shard the number of its set, 1, 2 or 4 bytes each, mapped
     layer-1/              as layer-0: sources that changed after layer-0 was built, if any
     urls/                 the URL rules (`url_index`)
-    askers/               likewise those that also hang on who asks, or for which type of record
+    dns/                  likewise those that are about DNS questions ($dnstype, $dnsrewrite)
     names.json            the rules about hosts' names that no index can hold (`DevicePlatform.HOST_REGEX`)
     report.json           the compiler's report, for people
     texts/                the lists as they were compiled, for `Catalogue.locate`
@@ -34,11 +34,11 @@ import marisa_trie
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """Raised when the files change, or when the same lists would compile to something else: it is part of every version."""
 
 META_FILE, SETS_FILE, REPORT, TEXTS = "meta.json", "sets.bin", "report.json", "texts"
-URL_RULES, DNS_RULES, HOST_PATTERNS = "urls", "askers", "names.json"
+URL_RULES, DNS_RULES, HOST_PATTERNS = "urls", "dns", "names.json"
 
 ALL_CATEGORIES = "*"
 """The category of names that no list may block: an exception of it lifts every category that is there to be blocked."""

@@ -114,9 +114,9 @@ class NameCondition:
     def __bool__(self) -> bool:
         return bool(self.wanted or self.unwanted)
 
-    def admit(self, known: frozenset[str]) -> bool:
-        """Whether one of the names under which something is known is wanted, and none is unwanted."""
-        return bool(known) and known.isdisjoint(self.unwanted) and (not self.wanted or not known.isdisjoint(self.wanted))
+    def admit(self, name: str) -> bool:
+        """Whether a name is wanted and not unwanted; an empty one, which is not known, is neither."""
+        return bool(name) and name not in self.unwanted and (not self.wanted or name in self.wanted)
 
     def admit_host(self, host: str) -> bool:
         """The same for a host with its parents and its entity forms (`google.*`): the longest name that is listed decides."""
@@ -186,8 +186,6 @@ class RuleModifiers:
     initiators: NameCondition = ANY_NAME
     targets: NameCondition = ANY_NAME
     dns_types: NameCondition = ANY_NAME
-    clients: NameCondition = ANY_NAME
-    tags: NameCondition = ANY_NAME
     methods: NameCondition = ANY_NAME
     rewrite: str = ""
     match_case: bool = False
@@ -203,8 +201,8 @@ class RuleModifiers:
 
     @property
     def is_dns_rule(self) -> bool:
-        """Whether something hangs on who asks, or is about questions for names only."""
-        return bool(self.dns_types or self.clients or self.tags or self.rewrite)
+        """The rule is about DNS questions only: it names record types, or the answer to give."""
+        return bool(self.dns_types or self.rewrite)
 
     def types_in(self, by_default: ResourceType) -> ResourceType:
         """The resources that the rule is about, where a rule that names none is about `by_default`."""
@@ -323,8 +321,6 @@ _NAME_MODIFIERS: dict[str, tuple[str, Callable[[str, str], NameCondition]]] = {
     "from": ("initiators", _host_names),
     "to": ("targets", _host_names),
     "dnstype": ("dns_types", _plain_names),
-    "client": ("clients", _plain_names),
-    "ctag": ("tags", _plain_names),
     "method": ("methods", _plain_names),
 }
 

@@ -27,11 +27,11 @@ _HOST = re.compile(r"\|\|([^/^*|]+)\^")
 
 @dataclass(frozen=True, slots=True)
 class GroupedRules:
-    """`urls` are held against URLs; `askers` also hang on who asks, or for what type; `names` are patterns of hosts. `taken_back`
+    """`urls` are held against URLs; `dns` against DNS questions; `names` are patterns of hosts. `taken_back`
     are orders to take names out of the index, sorted."""
 
     urls: list[SourceRule] = field(default_factory=list)
-    askers: list[SourceRule] = field(default_factory=list)
+    dns: list[SourceRule] = field(default_factory=list)
     names: list[SourceRule] = field(default_factory=list)
     badfilters: tuple[BadfilterOrder, ...] = ()
 
@@ -52,7 +52,7 @@ def group_rules(rules: Iterable[SourceRule], categories: Sequence[str]) -> Group
         if rule.kind is PatternKind.HOST_REGEX:
             found.names.append((source, rule))
         elif rule.options and parse_modifiers(rule.options).is_dns_rule:
-            found.askers.append((source, rule))
+            found.dns.append((source, rule))
         else:
             found.urls.append((source, rule))
     return found
@@ -124,8 +124,7 @@ def write_url_index(rules: Sequence[SourceRule], folder: Path) -> None:
             offsets.append(offsets[-1] + file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"))
     _write_array(folder / OFFSETS_FILE, offsets)
     _write_buckets(buckets, folder)
-    tells_clients = any(parse_modifiers(rule.options).clients for _source, rule in rules)
-    meta = {"places": len(buckets.places), "fragments": [*map(len, buckets.fragments)], "tells_clients": tells_clients}
+    meta = {"places": len(buckets.places), "fragments": [*map(len, buckets.fragments)]}
     (folder / URL_META_FILE).write_text(json.dumps(meta), encoding="ascii")
 
 

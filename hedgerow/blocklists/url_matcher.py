@@ -51,23 +51,10 @@ _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 _PLAIN = re.compile(r"[^*^|]+")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestDetails:
-    """Who asks, and how, as far as rules may hang on it: the names of the device, its kinds (AdGuard's tags, `user_child`), the type
-    of a DNS question as `AAAA`, the method of a request as `GET`; empty where it is not known."""
-
-    client: frozenset[str] = frozenset()
-    tags: frozenset[str] = frozenset()
-    dns_type: str = ""
-    method: str = ""
-
-
-NO_DETAILS = RequestDetails()
-
-
 @dataclass(slots=True)
 class UrlRequest:
-    """A request: its canonical URL, as it is and in lower case, its host and where that ends in the URL, and what is known beside."""
+    """A request: its canonical URL, as it is and in lower case, its host and where that ends in the URL, the page's host (`initiator`), the
+    method (`GET`), and for a DNS question the record type (`AAAA`). What is unknown is empty."""
 
     url: str
     text: str
@@ -75,15 +62,16 @@ class UrlRequest:
     host_end: int
     resource: int
     initiator: str
-    asker: RequestDetails
+    method: str = ""
+    dns_type: str = ""
 
     @classmethod
-    def about(cls, url: str, host: str, resource: str = "", initiator: str = "", asker: RequestDetails = NO_DETAILS) -> UrlRequest:
+    def about(cls, url: str, host: str, resource: str = "", initiator: str = "", method: str = "", dns_type: str = "") -> UrlRequest:
         """For a canonical URL and its host; `resource` is the request's Sec-Fetch-Dest."""
         text = url.lower()
         # A plain number: flags would be combined by methods of `enum`, which cost more than the rest of a look-up.
         end = url.find("/") + 2 + len(host)
-        return cls(url, text, host, end + 2 if ":" in host else end, resource_number(resource, text), initiator, asker)
+        return cls(url, text, host, end + 2 if ":" in host else end, resource_number(resource, text), initiator, method, dns_type)
 
 
 Test = Callable[[UrlRequest], object]
@@ -121,14 +109,11 @@ def _is_in_doubt(rule: CompiledUrlRule, initiator: str) -> bool:
 
 
 def _details_match(conditions: RuleModifiers, asked: UrlRequest) -> bool:
-    """The conditions that hang on who asks."""
-    asker = asked.asker
+    """The conditions on the record type and the method. One that is unknown meets none."""
     return (
-        (not conditions.rewrite or bool(asker.dns_type))
-        and (not conditions.dns_types or conditions.dns_types.admit(frozenset({asker.dns_type.lower()} - {""})))
-        and (not conditions.clients or conditions.clients.admit(asker.client))
-        and (not conditions.tags or conditions.tags.admit(asker.tags))
-        and (not conditions.methods or conditions.methods.admit(frozenset({asker.method.lower()} - {""})))
+        (not conditions.rewrite or bool(asked.dns_type))
+        and (not conditions.dns_types or conditions.dns_types.admit(asked.dns_type.lower()))
+        and (not conditions.methods or conditions.methods.admit(asked.method.lower()))
     )
 
 
@@ -245,7 +230,6 @@ class UrlMatcher:
         """`masks` are the bits of the sources' categories; `loaded_only` says whose rules are about what pages load, not pages."""
         self._columns = _SourceColumns(list(masks), [SUBRESOURCES if only else ALL_RESOURCES for only in loaded_only])
         meta = json.loads((folder / URL_META_FILE).read_text(encoding="utf-8"))
-        self.tells_clients: bool = meta["tells_clients"]
         self._places: int = meta["places"]
         count = self._places + sum(meta["fragments"]) + 1
         buckets = _map_file(folder / BUCKETS_FILE).cast("I")

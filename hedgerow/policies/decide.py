@@ -14,7 +14,6 @@ from typing import NamedTuple
 from hedgerow.blocklists.catalogue import Catalogue, DnsRuleMatch
 from hedgerow.blocklists.names import is_address
 from hedgerow.blocklists.rules import Origin
-from hedgerow.blocklists.url_matcher import NO_DETAILS, RequestDetails
 from hedgerow.policies.activity import connectivity_checks, is_beneath, matches_subject
 from hedgerow.policies.content import blocked_search_term, search_words
 from hedgerow.policies.host_facts import HostFacts
@@ -144,13 +143,13 @@ def _illegal(case: RequestContext) -> Decision | None:
     illegal = case.ruleset.rules.illegal
     if not illegal:
         return None
-    asker, blocked = _request_details(case), case.mask & illegal
-    ruling = _dns_rule_match(case, asker, illegal)
+    blocked = case.mask & illegal
+    ruling = _dns_rule_match(case, illegal)
     if blocked:
-        blocked &= ~(ruling.lifted | _lifted_by_url(case, asker, blocked))
+        blocked &= ~(ruling.lifted | _lifted_by_url(case, blocked))
     if blocked:
         return Decision(Verdict.BLOCK, Reason.CATEGORY, ILLEGAL, _list_origin(case, ILLEGAL))
-    return _by_list_rule(case, asker, ruling, illegal)
+    return _by_list_rule(case, ruling, illegal)
 
 
 def _closed(case: RequestContext) -> Decision | None:
@@ -232,24 +231,23 @@ def _service(case: RequestContext) -> Decision | None:
 def _category(case: RequestContext) -> Decision | None:
     rules = case.ruleset.rules
     blocked = case.mask & rules.blocked
-    asker = _request_details(case)
-    ruling = _dns_rule_match(case, asker, rules.blocked | rules.bypass)
+    ruling = _dns_rule_match(case, rules.blocked | rules.bypass)
     if blocked:
-        # A list may except from a host that it blocks as a whole some of its pages, or some who ask for it.
-        blocked &= ~(ruling.lifted | _lifted_by_url(case, asker, blocked))
+        # A list may except some pages of a host that it blocks, or questions for some record types.
+        blocked &= ~(ruling.lifted | _lifted_by_url(case, blocked))
     if blocked:
         name = case.catalogue.categories[(blocked & -blocked).bit_length() - 1]
         rule = rules.categories.get(name)
         until, note = (rule.until, rule.target.note) if rule else (None, "")
         return Decision(Verdict.BLOCK, Reason.CATEGORY, name, _list_origin(case, name), until, note=note)
-    return _by_list_rule(case, asker, ruling, rules.blocked | rules.bypass)
+    return _by_list_rule(case, ruling, rules.blocked | rules.bypass)
 
 
-def _by_list_rule(case: RequestContext, asker: RequestDetails, ruling: DnsRuleMatch, mask: int) -> Decision | None:
-    """By a rule of the lists about the URL, or about who asks for the name and how; such a rule may also answer with another address."""
+def _by_list_rule(case: RequestContext, ruling: DnsRuleMatch, mask: int) -> Decision | None:
+    """Decide by a list's rule about the URL or about DNS questions; the latter may also answer with another address."""
     request, match = case.request, None
     if mask and request.url is not None:
-        match = case.catalogue.match_url(request.url, request.resource, request.initiator, mask, asker, ruling.lifted)
+        match = case.catalogue.match_url(request.url, request.resource, request.initiator, mask, request.method)
     target = "" if match else ruling.target
     match = match or ruling.match
     if match is None:
@@ -258,26 +256,18 @@ def _by_list_rule(case: RequestContext, asker: RequestDetails, ruling: DnsRuleMa
     return Decision(Verdict.REWRITE if target else Verdict.BLOCK, reason, match.category, match.origin, target=target)
 
 
-def _request_details(case: RequestContext) -> RequestDetails:
-    request = case.request
-    if request.url is None and not case.catalogue.has_dns_rules:
-        return NO_DETAILS
-    names = frozenset((request.device.lower(),))  # of a device that claims to be another, its own MAC or address
-    return RequestDetails(names, case.ruleset.tags, request.dns_type, request.method if request.url is not None else "")
-
-
-def _dns_rule_match(case: RequestContext, asker: RequestDetails, mask: int) -> DnsRuleMatch:
+def _dns_rule_match(case: RequestContext, mask: int) -> DnsRuleMatch:
     request, catalogue = case.request, case.catalogue
-    if not mask or not catalogue.has_dns_rules:
+    if not mask or not request.dns_type or not catalogue.has_dns_rules:
         return DnsRuleMatch(None, 0)
-    return catalogue.match_dns_rule(asker, request.host, request.url, request.resource, request.initiator, mask)
+    return catalogue.match_dns_rule(request.host, request.dns_type, mask)
 
 
-def _lifted_by_url(case: RequestContext, asker: RequestDetails, blocked: int) -> int:
+def _lifted_by_url(case: RequestContext, blocked: int) -> int:
     request = case.request
     if request.url is None:
         return 0
-    return case.catalogue.lifted_by_url(request.url, request.resource, request.initiator, blocked, asker)
+    return case.catalogue.lifted_by_url(request.url, request.resource, request.initiator, blocked, request.method)
 
 
 def _search(case: RequestContext) -> Decision | None:

@@ -236,7 +236,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named set of rules, complete: what it extends is already worked in. `tag` is what lists call its people (AdGuard's $ctag)."""
+    """A named set of rules, complete: what it extends is already worked in."""
 
     name: str
     title: str
@@ -244,7 +244,7 @@ class Profile:
     why: str = ""
     source: str = ""
     origin: Origin | None = None
-    tag: str = ""
+    is_for_children: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,6 @@ class Ruleset:
     used_up: tuple[SpentSubject, ...] = ()
     session: str = ""
     content: ContentRules = field(default_factory=ContentRules)
-    tags: frozenset[str] = frozenset()  # of the profiles of all who share the device
     is_claimed: bool = False  # only a host name tells of the device, so nothing is opened for what it is
 
 
@@ -83,7 +82,6 @@ class Rulesets:
         self.pauses = tuple(pauses)
         self.sessions = tuple(sessions)
         self._categories = tuple(catalogue.categories)
-        self._tells_clients = catalogue.tells_clients
         self._has_illegal = ILLEGAL in catalogue.listed
         self._host_facts = HostFactIndex.load()
         self._lookup = DeviceLookup(policy, names)
@@ -183,11 +181,9 @@ class Rulesets:
         meters = tuple(dict.fromkeys(meter for user in users for meter in user.meters))
         person = users[0].name if len(users) == (1 if device.claims is None else 2) else None
         seat = session.id if session is not None and device.is_seat else ""
-        # Who keeps decisions by ruleset must not give one device's to another where lists have rules for certain devices.
-        alone = device.id if self._tells_clients else None
         key = (
             *(device.claims is not None, users[0].profile, person, device.trusts_ca, device.never_inspect, settings, closed, until),
-            *(used_up, meters, seat, content, alone),
+            *(used_up, meters, seat, content),
         )
         index_key = self._index_key(device, users, grants, hours, now)
         ruleset = self._interned.get((key, index_key))
@@ -197,7 +193,7 @@ class Rulesets:
             ruleset = self._interned[key, index_key] = Ruleset(
                 self._next_id, until, users[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
                 settings[2], closed, index, self._host_facts, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
-                content, frozenset(self.policy.profiles[user.profile].tag for user in granted), device.claims is not None,
+                content, device.claims is not None,
             )  # fmt: skip
             self._next_id += 1
         return ruleset

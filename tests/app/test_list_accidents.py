@@ -25,7 +25,6 @@ from hedgerow.app.control.lists import fingerprint
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.download_store import FetchOutcome, copy_status
 from hedgerow.blocklists.sources import Source
-from hedgerow.blocklists.url_matcher import RequestDetails
 
 ROUNDS = int(os.environ.get("HEDGEROW_ACCIDENTS", "6"))
 NAMES = 10_000
@@ -52,7 +51,6 @@ OTHERS = """\
 /banner-{name}-{number}/$script
 @@||{name}/help^
 ||type.{name}^$dnstype=AAAA
-||client.{name}^$client=tablet
 ||gone.{name}^
 ||gone.{name}^$badfilter
 ||pattern*{number}.{name}^
@@ -100,7 +98,7 @@ class Stand:
                         assert not catalogue.lifted_by_url(f"http://{host}/", mask=wanted)
                         assert catalogue.lifted_by_url(f"http://{host}/help/", mask=wanted)
                         assert catalogue.match_url(f"http://other.example/banner-{host}-{found[0]}/", "script", mask=wanted)
-                        assert catalogue.match_dns_rule(RequestDetails(dns_type="AAAA"), f"type.{host}", mask=wanted).match
+                        assert catalogue.match_dns_rule(f"type.{host}", "AAAA", mask=wanted).match
         if self.good:
             assert self.good[0].exists()
 

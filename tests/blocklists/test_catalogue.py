@@ -17,7 +17,6 @@ from hedgerow.blocklists.formats.sealed import hash_expression
 from hedgerow.blocklists.generation import META_FILE
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import Source, essential_hosts
-from hedgerow.blocklists.url_matcher import RequestDetails
 
 
 def build(folder: Path, **lists: str) -> tuple[Catalogue, CompileReport]:
@@ -192,16 +191,14 @@ def test_badfilter_takes_a_host_back(tmp_path: Path) -> None:
 def test_no_rule_of_any_kind_blocks_essential_names(tmp_path: Path) -> None:
     rules = (
         "||{0}^$dnstype=A,important",
-        "||{0}^$client=tablet",
         "||{0}^$important,image",
         "||{0}/x$important",
         "||{0}^$dnsrewrite=192.0.2.1",
     )
     host = "captive.apple.com"
     catalogue, _ = build(tmp_path, adult="\n".join(rule.format(name) for rule in rules for name in (host, "b.example")) + "\n")
-    asker = RequestDetails(frozenset({"tablet"}), dns_type="A")
     for name, blocked in ((host, False), (f"www.{host}", False), ("b.example", True)):
-        assert (catalogue.match_dns_rule(asker, name).match is not None) == blocked
+        assert (catalogue.match_dns_rule(name, "A").match is not None) == blocked
         for url in (f"http://{name}/", f"http://{name}/x"):
             assert (catalogue.match_url(url, "image") is not None) == blocked
             assert (catalogue.judge(url, "image") is not None) == blocked
@@ -248,49 +245,36 @@ def test_an_ad_blockers_verdict_knows_exceptions_for_urls(tmp_path: Path) -> Non
     assert catalogue.lifted_by_url("https://ads.example/x.js", "script", mask=adult) == 0
 
 
-def test_rules_about_who_asks_and_for_what(tmp_path: Path) -> None:
-    catalogue, _ = build(
-        tmp_path, adult="||six.example^$dnstype=AAAA\n||kid.example^$client=tablet|~phone\n||tag.example^$ctag=user_child\n||x.example/a\n"
-    )
-
-    def refuses(host: str, *client: str, dns_type: str = "A", tag: str = "user_regular") -> bool:
-        return catalogue.match_dns_rule(RequestDetails(frozenset(client), frozenset({tag}), dns_type), host).match is not None
-
+def test_rules_about_record_types(tmp_path: Path) -> None:
+    text = "||six.example^$dnstype=AAAA\n||rest.example^$dnstype=~A|~AAAA\n||both.example^$~image\n||both.example^$dnstype=A\n"
+    catalogue, _ = build(tmp_path, adult=text)
+    matching = [("www.six.example", "AAAA", 1), ("rest.example", "HTTPS", 2), ("both.example", "A", 4)]
+    others = [("www.six.example", "A"), ("six.example", ""), ("rest.example", "A"), ("rest.example", ""), ("both.example", "AAAA")]
     assert catalogue.has_dns_rules
-    assert refuses("www.six.example", dns_type="AAAA")
-    assert not refuses("www.six.example")
-    assert refuses("kid.example", "tablet", "192.0.2.1")
-    assert not refuses("kid.example", "tablet", "phone")
-    assert not refuses("kid.example")
-    assert refuses("tag.example", tag="user_child")
-    assert not refuses("tag.example")
-    assert catalogue.match_url("https://six.example/") is catalogue.match_url("https://kid.example/") is None
+    for host, dns_type, line in matching:
+        found = catalogue.match_dns_rule(host, dns_type).match
+        assert found is not None, host
+        assert found.origin.line == line
+    for host, dns_type in others:
+        assert catalogue.match_dns_rule(host, dns_type).match is None, (host, dns_type)
+    assert catalogue.match_url("https://six.example/") is None
 
 
-def test_who_asks_may_be_excepted_from_what_is_blocked_as_a_whole(tmp_path: Path) -> None:
-    text = "||a.example^\n@@||a.example^$dnstype=A\n@@||a.example^$client=laptop\n||b.example^$important\n@@||b.example^$dnstype=A\n"
-    catalogue, _ = build(tmp_path, adult=text, social="||a.example^\n/album/$client=tablet\n@@||a.example/album/y$client=tablet\n")
+def test_an_exception_may_lift_a_block_for_one_record_type(tmp_path: Path) -> None:
+    text = "||a.example^\n@@||a.example^$dnstype=A\n||b.example^$important\n@@||b.example^$dnstype=A\n"
+    catalogue, _ = build(tmp_path, adult=text, social="||a.example^\n")
     adult = catalogue.mask_of(["adult"])
-    for host, asker, lifted in (
-        ("www.a.example", RequestDetails(dns_type="A"), adult),
-        ("a.example", RequestDetails(dns_type="AAAA"), 0),
-        ("a.example", RequestDetails(frozenset({"laptop"}), dns_type="AAAA"), adult),
-        ("b.example", RequestDetails(dns_type="A"), 0),
-    ):
-        assert catalogue.match_dns_rule(asker, host) == (None, lifted, ""), (host, asker)
-    tablet = RequestDetails(frozenset({"tablet"}))
-    assert catalogue.match_dns_rule(tablet, "c.example", "https://c.example/album/").match is not None
-    assert catalogue.match_dns_rule(RequestDetails(), "c.example", "https://c.example/album/").match is None
-    assert catalogue.match_dns_rule(tablet, "a.example", "https://a.example/album/").match is not None
-    assert catalogue.match_dns_rule(tablet, "a.example", "https://a.example/album/y").match is None
+    for host, dns_type, lifted in (("www.a.example", "A", adult), ("a.example", "AAAA", 0), ("b.example", "A", 0)):
+        assert catalogue.match_dns_rule(host, dns_type) == (None, lifted, ""), (host, dns_type)
 
 
-def test_a_rule_about_all_does_not_hide_one_about_who_asks(tmp_path: Path) -> None:
-    """Each category is weighed once for URLs and once for askers: neither stands before the other."""
-    catalogue, _ = build(tmp_path, adult="||kid.example^$~image\n||kid.example^$client=tablet\n")
-    found = catalogue.match_dns_rule(RequestDetails(frozenset({"tablet"})), "kid.example").match
-    assert found is not None
-    assert found.origin.line == 2
+def test_rules_about_clients_are_not_honoured(tmp_path: Path) -> None:
+    """Who may have what is the policy's matter. Such a rule is left out rather than applied to everybody."""
+    text = "||kid.example^$client=tablet\n||tag.example^$ctag=user_child,dnstype=A\n@@||whole.example^$client=tablet\n||whole.example^\n"
+    catalogue, report = build(tmp_path, adult=text)
+    assert report.sources[0].problems == {"modifier not honoured: $client": 2, "modifier not honoured: $ctag": 1}
+    assert not catalogue.has_dns_rules
+    assert (names(catalogue, "kid.example"), names(catalogue, "whole.example")) == (set(), {"adult"})
 
 
 def test_what_is_taken_back_brings_back_what_it_covered(tmp_path: Path) -> None:
@@ -323,7 +307,7 @@ REWRITES = """\
 ||f.example^$dnsrewrite=NOERROR;A;2001:db8::1
 @@||c.example^$dnsrewrite
 @@||a.example^$dnsrewrite=192.0.2.7
-||g.example^$dnsrewrite=2001:db8::1,client=tablet
+||g.example^$dnsrewrite=2001:db8::1,dnstype=A
 """
 
 
@@ -334,12 +318,11 @@ def test_an_owners_list_may_say_where_names_lead_and_a_downloaded_one_may_not(tm
     report = compile_generation([own, remote], tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")
     adult, social = (catalogue.mask_of([name]) for name in ("adult", "social"))
-    question = RequestDetails(frozenset({"tablet"}), dns_type="A")
     targets = {"a": "192.0.2.7", "b": "safe.example", "e": "", "f": "", "g": "2001:db8::1"}
     for name, target in targets.items():
-        assert catalogue.match_dns_rule(question, f"www.{name}.example", mask=adult).target == target
-        assert catalogue.match_dns_rule(question, f"{name}.example", mask=social) == (None, 0, "")
-        assert catalogue.match_dns_rule(RequestDetails(), f"{name}.example", mask=adult) == (None, 0, "")  # at the proxy it is no block
+        assert catalogue.match_dns_rule(f"www.{name}.example", "A", adult).target == target
+        assert catalogue.match_dns_rule(f"{name}.example", "A", social) == (None, 0, "")
+        assert catalogue.match_dns_rule(f"{name}.example", "", adult) == (None, 0, "")
     assert names(catalogue, "c.example") == names(catalogue, "d.example") == {"adult", "social"}
     mine, theirs = report.sources
     message = "modifier not honoured: $dnsrewrite to another address, in a list that is downloaded"
@@ -365,7 +348,7 @@ def test_methods(tmp_path: Path) -> None:
         ("https://a.example/b", "GET", False),
         ("https://c.example/", "POST", True),
     ):
-        assert (catalogue.match_url(url, asker=RequestDetails(method=method)) is not None) == blocked, (url, method)
+        assert (catalogue.match_url(url, method=method) is not None) == blocked, (url, method)
     assert names(catalogue, "c.example") == set()
 
 

@@ -140,7 +140,7 @@ YES, NO = True, False
         ("||prefix.$image", "https://www.prefix.anything.example/", "image", "", YES),
         ("||ads.example^$redirect=noop.js,script", "https://ads.example/", "script", "", YES),
         ("||ads.example^$dnsrewrite=0.0.0.0,image", "https://ads.example/", "image", "", YES),
-        ("||ads.example^$client=tablet", "https://ads.example/", "image", "", NO),
+        ("||ads.example^$dnstype=A", "https://ads.example/", "image", "", NO),
     ],
 )
 def test_modifiers(line: str, url: str, resource: str, initiator: str, expected: bool, tmp_path: Path) -> None:

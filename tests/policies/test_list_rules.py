@@ -1,4 +1,4 @@
-"""Rules of lists about who asks and for which type, and lists of addresses, as decisions."""
+"""Decisions by rules of lists about record types, and by lists of addresses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LISTS = {
     "dating": (
         "adblock",
         "||six.example^$dnstype=AAAA\n||kid.example^$client=tablet\n||spared.example^$dnstype=A\n@@||spared.example^\n"
-        "||whole.example^\n@@||whole.example^$dnstype=A\n||young.example^$ctag=user_child\n@@||whole.example^$client=console\n"
+        "||whole.example^\n@@||whole.example^$dnstype=A\n||young.example^$ctag=user_child\n@@||whole.example^$client=tablet\n"
         "||moved.example^$dnsrewrite=192.0.2.7\n",
     ),
     "malware": ("ips", "9.9.9.9\n8.8.4.0/24\n"),
@@ -68,19 +68,16 @@ def ruleset_of(rulesets: Rulesets, device: str) -> Ruleset:
         ("tablet", "www.six.example", "A", None),
         ("tablet", "www.six.example", "", None),
         ("laptop", "www.six.example", "AAAA", None),  # dating is open to adults
-        ("tablet", "kid.example", "A", 2),
-        ("tablet", "kid.example", "", 2),
-        ("console", "kid.example", "A", None),
+        ("tablet", "kid.example", "A", None),  # rules about clients and their tags are not honoured
+        ("tablet", "kid.example", "", None),
         ("tablet", "spared.example", "A", None),
         ("tablet", "whole.example", "A", None),
         ("tablet", "whole.example", "AAAA", 5),
         ("tablet", "whole.example", "", 5),
-        ("console", "whole.example", "AAAA", None),
-        ("tablet", "young.example", "A", 7),
-        ("laptop", "young.example", "A", None),
+        ("tablet", "young.example", "A", None),
     ],
 )
-def test_a_rule_holds_for_the_type_and_the_client_that_it_names(
+def test_dns_rules_apply_to_the_record_types_they_name(
     catalogue: Catalogue, rulesets: Rulesets, device: str, host: str, dns_type: str, line: int | None
 ) -> None:
     request = Request(DeviceId(device), RequestKind.DNS, host, dns_type=dns_type)
@@ -92,13 +89,6 @@ def test_a_rule_holds_for_the_type_and_the_client_that_it_names(
         assert decision.rule is not None
         assert decision.rule.source == "own/dating"
         assert decision.rule.line == (None if host == "whole.example" else line)  # of a name it is looked for when somebody asks
-
-
-def test_rules_about_clients_keep_devices_apart(catalogue: Catalogue, rulesets: Rulesets) -> None:
-    """Answers and decisions are kept by ruleset: two devices whose lists differ must not share one."""
-    assert catalogue.tells_clients
-    assert ruleset_of(rulesets, "tablet") is not ruleset_of(rulesets, "console")
-    assert ruleset_of(rulesets, "tablet") is ruleset_of(rulesets, "tablet")
 
 
 def test_an_address_is_blocked_by_the_list_that_holds_it(catalogue: Catalogue, rulesets: Rulesets) -> None:
@@ -114,7 +104,7 @@ def test_an_address_is_blocked_by_the_list_that_holds_it(catalogue: Catalogue, r
 
 def test_what_no_list_has_costs_nothing(tmp_path: Path) -> None:
     found = compiled(tmp_path, {"games": ("adblock", "||games.example^\n||x.example/ads?client=$script\n")})
-    assert (found.has_addresses, found.has_dns_rules, found.tells_clients) == (False, False, False)
+    assert (found.has_addresses, found.has_dns_rules) == (False, False)
 
 
 def test_a_list_of_the_owner_may_answer_with_another_address(catalogue: Catalogue, rulesets: Rulesets) -> None:
@@ -126,12 +116,3 @@ def test_a_list_of_the_owner_may_answer_with_another_address(catalogue: Catalogu
     assert verdict("tablet", question) == (Verdict.REWRITE, "192.0.2.7")
     assert verdict("laptop", question) == (Verdict.ALLOW, "")  # dating is open to adults
     assert verdict("tablet", Request(DeviceId("tablet"), RequestKind.TUNNEL, "moved.example", 443)) == (Verdict.ALLOW, "")
-
-
-def test_a_rule_about_a_client_holds_at_the_proxy_too(catalogue: Catalogue, rulesets: Rulesets) -> None:
-    for device, verdict in (("tablet", Verdict.BLOCK), ("console", Verdict.ALLOW)):
-        for request in (
-            Request(DeviceId(device), RequestKind.TUNNEL, "kid.example"),
-            Request(DeviceId(device), RequestKind.HTTP, "kid.example", url="http://kid.example/a"),
-        ):
-            assert decide(ruleset_of(rulesets, device), catalogue, request).verdict is verdict

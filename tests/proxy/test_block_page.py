@@ -319,7 +319,6 @@ class Nothing:
     """A catalogue that knows nothing."""
 
     categories = ()
-    tells_clients = False
     listed = frozenset[str]()
 
 

@@ -99,7 +99,7 @@ def _built_in(profile: Profile) -> str:
     """The built-in profile for which lists are recommended that fit this one."""
     if any(profile.name in source.default_for for source in public_sources().values()):
         return profile.name
-    return "child-8-12" if profile.tag == "user_child" else "adult"
+    return "child-8-12" if profile.is_for_children else "adult"
 
 
 def fingerprint(sources: Sequence[Source]) -> str:

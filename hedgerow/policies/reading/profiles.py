@@ -43,8 +43,7 @@ def _builtin_profiles() -> tuple[Profile, ...]:
         tree = yaml_tree.read_tree((Path(__file__).parents[1] / "profiles" / file_name).read_bytes(), f"profiles/{file_name}")
         raw = RawProfile.model_validate(tree.value)
         reader = RulesReader(tree, Services.load().by_id.keys(), categories)
-        tag = "user_regular" if name in _ADULT_PROFILES else "user_child"
-        found.append(Profile(name, raw.title, reader.read(raw, ()), raw.why, raw.source, reader.origin(()), tag))
+        found.append(Profile(name, raw.title, reader.read(raw, ()), raw.why, raw.source, reader.origin(()), name not in _ADULT_PROFILES))
         if tree.problems:
             raise ValueError("\n".join(map(str, tree.problems)))
     return tuple(found)
