@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.policies.reading.resolve import RECEIVER_NAME
+from hedgerow.policies.notices import RECEIVER_NAME
 
 MAX_ADDRESS_LENGTH = 2000
 

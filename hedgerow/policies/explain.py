@@ -16,9 +16,9 @@ from hedgerow.policies.activity import services_of
 from hedgerow.policies.decide import STEPS, RequestContext, apply_allowed, build_context, decide, is_always_open
 from hedgerow.policies.identity import as_claimed
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, SafeSearch, Verdict
-from hedgerow.policies.reading.network_settings import parse_mac
 from hedgerow.policies.rule_index import BYPASS, Rule, RuleScope
 from hedgerow.policies.ruleset import Ruleset, Rulesets
+from hedgerow.policies.text.addresses import parse_mac
 from hedgerow.policies.times.closing import bedtime_of
 from hedgerow.policies.times.schedule import state_at
 

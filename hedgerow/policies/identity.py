@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers
 from hedgerow.policies.model import Device, DeviceId, Policy
+from hedgerow.policies.text.addresses import IpAddress, IpNetwork, parse_client_address
 
 MAX_CACHED_DEVICES = 65_536
 """Addresses of one IPv6 network are without number: what is remembered of them is dropped beyond this many."""
@@ -104,20 +104,7 @@ def _blocked(users: Iterable[EffectiveUser]) -> set[tuple[str, str]]:
     return {(target.kind.value, target.name) for user in users for rules in user.layers.values() for target in rules.block}
 
 
-def parse_client_address(text: str) -> IPv4Address | IPv6Address | None:
-    """A client's address as sockets give it: without the zone of a link-local one, and IPv4 behind ::ffff: as IPv4."""
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return address if mapped is None else mapped
-
-
-type _Networks = list[tuple[IPv4Network | IPv6Network, Device]]
-
-
-def _addresses_and_networks(policy: Policy) -> tuple[dict[IPv4Address | IPv6Address, Device], _Networks]:
+def _addresses_and_networks(policy: Policy) -> tuple[dict[IpAddress, Device], list[tuple[IpNetwork, Device]]]:
     """Single addresses, and networks with the longest first."""
     pairs = [(network, device) for device in policy.devices.values() for network in device.networks]
     single = {network.network_address: device for network, device in pairs if network.num_addresses == 1}

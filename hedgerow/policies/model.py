@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network
 from typing import NewType
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import ContentRules
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.policies.notices import Receiver
+from hedgerow.policies.text.addresses import IpNetwork
 from hedgerow.policies.time_model import Allowance, Schedule
 
 DeviceId = NewType("DeviceId", str)
@@ -276,7 +276,7 @@ class Device:
     profile: str
     person: str | None = None
     macs: tuple[str, ...] = ()
-    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    networks: tuple[IpNetwork, ...] = ()
     trusts_ca: bool = False
     never_inspect: bool = False
     rules: Rules = field(default_factory=Rules)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 from itertools import combinations
+
+from hedgerow.policies.text.addresses import IpNetwork, parse_client_address
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
@@ -42,14 +44,11 @@ class QueryLimit:
 
     per_client: int = 200
     total: int = 20_000
-    exempt: tuple[IPv4Network | IPv6Network, ...] = _LOOPBACK
+    exempt: tuple[IpNetwork, ...] = _LOOPBACK
 
     def exempts(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        return any(parsed in network for network in self.exempt)
+        parsed = parse_client_address(address)
+        return parsed is not None and any(parsed in network for network in self.exempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ class ResolverSettings:
     dnssec: DnssecMode = DnssecMode.OFF
     limit: QueryLimit = field(default_factory=QueryLimit)
     forwarders: tuple[str, ...] = ()  # addresses of resolvers that say for whom they ask, and are believed
-    client_subnet: IPv4Network | IPv6Network | None = None  # told to upstreams with every question (RFC 7871); None: nothing is
+    client_subnet: IpNetwork | None = None  # told to upstreams with every question (RFC 7871); None: nothing is
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ class CertificateFiles:
 _SHORTEST_HOUSE_PREFIX = {4: 8, 6: 8}
 """Of a network that somebody can have for himself."""
 
-LOCAL_NETWORKS: tuple[IPv4Network | IPv6Network, ...] = tuple(
+LOCAL_NETWORKS: tuple[IpNetwork, ...] = tuple(
     ip_network(text)
     for text in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10")
 )
@@ -170,9 +169,9 @@ class NetworkSettings:
     timezone: str = "UTC"
     country: str | None = None  # ISO 3166 alpha-2, upper case: whose helplines a block page shows
     unknown_devices: str = "child-8-12"
-    lan: tuple[IPv4Network | IPv6Network, ...] = LOCAL_NETWORKS
+    lan: tuple[IpNetwork, ...] = LOCAL_NETWORKS
     listen: ListenAddresses = field(default_factory=ListenAddresses)
-    reachable: tuple[IPv4Network | IPv6Network, ...] = ()
+    reachable: tuple[IpNetwork, ...] = ()
     ports: tuple[int, ...] = (80, 443)
     upstream: tuple[str, ...] = ()
     lists: ListSelection = ListSelection.RECOMMENDED
@@ -183,7 +182,7 @@ class NetworkSettings:
     proxy_sign_in: ProxySignIn = ProxySignIn.NEVER
 
     @property
-    def house(self) -> tuple[IPv4Network | IPv6Network, ...]:
+    def house(self) -> tuple[IpNetwork, ...]:
         """Those of `lan` that can be somebody's own network: one of all addresses says who is served, not what is at home.
 
         >>> len(NetworkSettings(lan=(ip_network("0.0.0.0/0"), ip_network("192.168.1.0/24"))).house)

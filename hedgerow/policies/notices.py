@@ -5,12 +5,16 @@ A notice never speaks of helplines: it is made from what the journal may remembe
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from hedgerow.policies.time_model import Schedule
+
+RECEIVER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+"""Pattern of receivers' names. The file with a receiver's address bears that name."""
 
 
 class NoticeTopic(StrEnum):

@@ -13,7 +13,7 @@ from hedgerow.policies.host_facts import Services
 from hedgerow.policies.identity import honours_host_name
 from hedgerow.policies.model import Device, DeviceId, Policy, Target, TargetKind, TimedRules, Verdict
 from hedgerow.policies.network import ListSelection
-from hedgerow.policies.reading.network_settings import format_network
+from hedgerow.policies.text.addresses import format_network
 from hedgerow.policies.time_model import Allowance, Schedule
 from hedgerow.policies.times.schedule import MINUTES_PER_DAY
 

@@ -14,11 +14,11 @@ from hedgerow.policies.decide import decide
 from hedgerow.policies.host_facts import HostFactIndex, Lifelines, Service, Services
 from hedgerow.policies.model import Device, DeviceId, Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import load_policy
-from hedgerow.policies.reading.network_settings import COUNTRIES
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.safe_search import SearchEngines
+from hedgerow.policies.text.locales import COUNTRIES
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "helplines"
 

@@ -17,8 +17,7 @@ from hedgerow.dashboards.edits.yaml_text import put, remove
 from hedgerow.dashboards.notices import NoticeDispatcher, ReceiverView, TestResult
 from hedgerow.dashboards.pages.context import principal_of
 from hedgerow.journal.outbox import NoticeRow
-from hedgerow.policies.notices import NoticeTopic
-from hedgerow.policies.reading.resolve import RECEIVER_NAME
+from hedgerow.policies.notices import RECEIVER_NAME, NoticeTopic
 from hedgerow.policies.text.locales import LanguageCode
 
 

@@ -30,8 +30,7 @@ from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import Policy
-from hedgerow.policies.reading.network_settings import COUNTRIES
-from hedgerow.policies.text.locales import LANGUAGES
+from hedgerow.policies.text.locales import COUNTRIES, LANGUAGES
 
 STATIC = pathlib.Path(__file__).parents[1] / "static"
 SEE_OTHER = 303

@@ -19,7 +19,7 @@ from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.journal.reader import DeviceRow
 from hedgerow.policies.identity import DeviceLookup
 from hedgerow.policies.model import Device, Policy
-from hedgerow.policies.reading.network_settings import parse_mac, parse_network
+from hedgerow.policies.text.addresses import parse_mac, parse_network
 
 type FormText = Annotated[str, Form(max_length=300)]
 

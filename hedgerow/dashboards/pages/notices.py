@@ -18,8 +18,7 @@ from hedgerow.dashboards.notices import NoticeDispatcher, ReceiverView
 from hedgerow.dashboards.pages.context import PageContext, principal_of, redirect_after_save
 from hedgerow.dashboards.words.languages import language_of, message
 from hedgerow.dashboards.words.rules import night_times
-from hedgerow.policies.notices import DEFAULT_TOPICS, ClockTime, NoticeTopic, Receiver
-from hedgerow.policies.reading.resolve import RECEIVER_NAME
+from hedgerow.policies.notices import DEFAULT_TOPICS, RECEIVER_NAME, ClockTime, NoticeTopic, Receiver
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.policies.times.schedule import DAY_NAMES, parse_clock
 

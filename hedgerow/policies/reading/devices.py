@@ -6,14 +6,13 @@ import re
 
 from hedgerow.policies.model import Device, DeviceId, Person, Profile
 from hedgerow.policies.network import NetworkSettings
-from hedgerow.policies.reading import network_settings
-from hedgerow.policies.reading.network_settings import IpNetwork
+from hedgerow.policies.reading.network_settings import read_device_address
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.reading.rules import RulesReader
 from hedgerow.policies.reading.schema import RawDevice, RawPolicy
-from hedgerow.policies.text import yaml_tree
+from hedgerow.policies.text.addresses import IpNetwork, format_network, parse_mac, parse_network
 from hedgerow.policies.text.suggestions import did_you_mean, meant_mac, suggest, with_hint
-from hedgerow.policies.text.yaml_tree import YamlTree
+from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
 
 SEAT_PROFILE = "seat-child"
 
@@ -23,7 +22,7 @@ _WAYS = ("mac", "ip", "cidr", "client_id", "hostname", "proxy_user")
 _USER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
-def known_profile(tree: YamlTree, path: yaml_tree.KeyPath, name: str | None, profiles: dict[str, Profile]) -> str | None:
+def known_profile(tree: YamlTree, path: KeyPath, name: str | None, profiles: dict[str, Profile]) -> str | None:
     """`name` if there is such a profile; otherwise None, with a problem unless nothing was said."""
     if name is None or name in profiles:
         return name
@@ -42,7 +41,7 @@ class DevicesReader:
 
     def read(self, raw: RawPolicy) -> dict[str, Device]:
         names = self._listed("devices") | self._listed("seats")
-        unnamed: dict[str, yaml_tree.KeyPath] = {}
+        unnamed: dict[str, KeyPath] = {}
         for person, entry in raw.people.items():
             for index, item in enumerate(entry.devices):
                 self._own(person, ("people", person, "devices", index), item, names, unnamed)
@@ -57,15 +56,15 @@ class DevicesReader:
             devices[item] = self._unnamed(item, path)
         return devices
 
-    def _own(self, person: str, path: yaml_tree.KeyPath, item: str, names: set[str], unnamed: dict[str, yaml_tree.KeyPath]) -> None:
+    def _own(self, person: str, path: KeyPath, item: str, names: set[str], unnamed: dict[str, KeyPath]) -> None:
         if item not in names:
-            address = network_settings.parse_mac(item) or network_settings.parse_network(item)
+            address = parse_mac(item) or parse_network(item)
             if address is None:
                 hint = suggest(item, names) or f' Name it there, such as: {item}: {{mac: "aa:bb:cc:dd:ee:ff"}}'
                 message = f"unknown device '{item}': neither named under devices nor a MAC or IP address.{hint}"
                 self._tree.add_problem(path, message)
                 return
-            item = address if isinstance(address, str) else network_settings.format_network(address)
+            item = address if isinstance(address, str) else format_network(address)
             unnamed.setdefault(item, path)
         owners = self._owners.setdefault(item, [])
         if person in owners:
@@ -128,7 +127,7 @@ class DevicesReader:
         owners = self._owners.get(name, [])
         return (owners[0], ()) if len(owners) == 1 else (None, tuple(owners))
 
-    def _client_id(self, path: yaml_tree.KeyPath, text: str | None, device: str) -> str | None:
+    def _client_id(self, path: KeyPath, text: str | None, device: str) -> str | None:
         """An id of encrypted DNS: one label of a server name."""
         if text is None:
             return None
@@ -140,7 +139,7 @@ class DevicesReader:
         return client_id
 
     def _claims(
-        self, path: yaml_tree.KeyPath, texts: list[str], device: str, form: re.Pattern[str], what: str, such_as: str
+        self, path: KeyPath, texts: list[str], device: str, form: re.Pattern[str], what: str, such_as: str
     ) -> tuple[str, ...]:  # fmt: skip
         """Names that a device gives itself, in lower case."""
         found = []
@@ -152,13 +151,13 @@ class DevicesReader:
                 self._tree.add_problem((*path, index), f"'{text}' is not a {what}: {such_as}")
         return tuple(found)
 
-    def _take(self, path: yaml_tree.KeyPath, key: str, value: object, device: str, shown: str) -> None:
+    def _take(self, path: KeyPath, key: str, value: object, device: str, shown: str) -> None:
         other = self._taken.setdefault((key, value), device)
         if other != device:
             self._tree.add_problem(path, f"'{device}' and '{other}' have the same {shown}")
 
-    def _unnamed(self, item: str, path: yaml_tree.KeyPath) -> Device:
-        mac = network_settings.parse_mac(item)
+    def _unnamed(self, item: str, path: KeyPath) -> Device:
+        mac = parse_mac(item)
         macs = (self._mac(path, item, item),) if mac else ()
         network = None if mac else self._address(path, item, item, "cidr")
         networks = (network,) if network is not None else ()
@@ -167,15 +166,15 @@ class DevicesReader:
         person, sharers = self._users_of(item)
         return Device(DeviceId(item), profile, person, known_macs, networks, origin=self._reader.origin(path), sharers=sharers)
 
-    def _profile_of(self, name: str, path: yaml_tree.KeyPath, own: str | None) -> str:
+    def _profile_of(self, name: str, path: KeyPath, own: str | None) -> str:
         of_owners = [self._people[owner].profile for owner in self._owners.get(name, []) if owner in self._people]
         inherited = next(
             (each for each in BUILTIN_PROFILE_NAMES if each in of_owners), next(iter(of_owners), self._network.unknown_devices)
         )
         return known_profile(self._tree, path, own, self._profiles) or inherited
 
-    def _mac(self, path: yaml_tree.KeyPath, text: str, device: str) -> str | None:
-        mac = network_settings.parse_mac(text)
+    def _mac(self, path: KeyPath, text: str, device: str) -> str | None:
+        mac = parse_mac(text)
         if mac is None:
             say = f"'{text}' is not a MAC address, such as aa:bb:cc:dd:ee:ff"
             self._tree.add_problem(path, with_hint(say, did_you_mean(meant_mac(text))))
@@ -183,11 +182,11 @@ class DevicesReader:
         self._take(path, "mac", mac, device, f"MAC address {mac}")
         return mac
 
-    def _address(self, path: yaml_tree.KeyPath, text: str, device: str, key: str) -> IpNetwork | None:
-        network = network_settings.read_device_address(self._tree, path, text, key)
+    def _address(self, path: KeyPath, text: str, device: str, key: str) -> IpNetwork | None:
+        network = read_device_address(self._tree, path, text, key)
         if network is None:
             return None
-        shown = network_settings.format_network(network)
+        shown = format_network(network)
         self._take(path, "address", network, device, f"address {shown}")
         if not any(network.version == lan.version and network.subnet_of(lan) for lan in self._network.lan):  # type: ignore[arg-type]
             self._tree.add_problem(path, f"{shown} is outside network.lan, so '{device}' would be refused: add it there")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable
 from dataclasses import fields
 from functools import cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -30,17 +28,15 @@ from hedgerow.policies.network import (
     shared_ports,
 )
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit
-from hedgerow.policies.text import yaml_tree
-from hedgerow.policies.text.locales import meant_country, suggest_timezone
-from hedgerow.policies.text.suggestions import did_you_mean, suggest, with_hint
+from hedgerow.policies.text.addresses import IpNetwork, is_endpoint, parse_ip, parse_network
+from hedgerow.policies.text.locales import COUNTRIES, meant_country, suggest_timezone
+from hedgerow.policies.text.suggestions import did_you_mean, meant_network, suggest, with_hint
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
 
 _LONGEST_SUBNET = {4: 24, 6: 56}
 
-type CheckUpstream = Callable[[YamlTree, KeyPath, str], None]
 
-
-def read_resolver(raw: RawNetwork, tree: YamlTree, check_upstream: CheckUpstream) -> ResolverSettings:
+def read_resolver(raw: RawNetwork, tree: YamlTree) -> ResolverSettings:
     """What the keys mean; what is wrong with them becomes problems of the tree."""
     page = _addresses(tree, ("network", "block_page"), raw.block_page)
     if raw.blocked_answer is BlockedAnswer.PAGE and not page:
@@ -52,7 +48,7 @@ def read_resolver(raw: RawNetwork, tree: YamlTree, check_upstream: CheckUpstream
         blocked_answer=raw.blocked_answer or BlockedAnswer.ZERO,
         block_page=page,
         strategy=raw.upstream_strategy or UpstreamStrategy.STRICT,
-        forward=tuple(_read_forward(raw, tree, check_upstream)),
+        forward=tuple(_read_forward(raw, tree)),
         records=tuple(_read_records(raw, tree)),
         dnssec=raw.dnssec or DnssecMode.OFF,
         limit=_read_limit(raw.query_limit, tree),
@@ -61,7 +57,7 @@ def read_resolver(raw: RawNetwork, tree: YamlTree, check_upstream: CheckUpstream
     )
 
 
-def _read_subnet(raw: RawNetwork, tree: YamlTree) -> IPv4Network | IPv6Network | None:
+def _read_subnet(raw: RawNetwork, tree: YamlTree) -> IpNetwork | None:
     """Never so small a network that it says who asks (RFC 7871, section 11.1)."""
     if raw.client_subnet is None:
         return None
@@ -83,7 +79,7 @@ def _is_encrypted_upstream(upstream: str) -> bool:
     return upstream.startswith(("tls://", "https://", "quic://")) or upstream.rpartition("//")[2].startswith(("127.", "[::1]", "::1"))
 
 
-def reverse_zones(network: IPv4Network | IPv6Network) -> tuple[str, ...]:
+def reverse_zones(network: IpNetwork) -> tuple[str, ...]:
     """The zones in which the addresses of a network, and no others, have their names (RFC 1035, 3.5; RFC 3596, 2.5): one where the network
     ends with a label, else up to 128.
 
@@ -96,7 +92,7 @@ def reverse_zones(network: IPv4Network | IPv6Network) -> tuple[str, ...]:
     return tuple(".".join(labels[len(labels) - 2 - kept :]) for labels in names)
 
 
-def _read_forward(raw: RawNetwork, tree: YamlTree, check_upstream: CheckUpstream) -> list[ForwardZone]:
+def _read_forward(raw: RawNetwork, tree: YamlTree) -> list[ForwardZone]:
     found = []
     for name, upstreams in raw.forward.items():
         path: KeyPath = ("network", "forward", name)
@@ -104,7 +100,7 @@ def _read_forward(raw: RawNetwork, tree: YamlTree, check_upstream: CheckUpstream
         if not zones:
             tree.add_problem(path, f"'{name}' is neither a domain, such as lan, nor a network, such as 192.168.1.0/24")
         for index, upstream in enumerate(upstreams):
-            check_upstream(tree, (*path, index), upstream)
+            _check_upstream(tree, (*path, index), upstream)
         if not upstreams:
             tree.add_problem(path, f"'{name}' needs the address of a resolver")
         if upstreams:
@@ -119,7 +115,7 @@ def _forward_zones(name: str) -> tuple[str, ...]:
         except ValueError:
             return ()
     host = parse_host(name.strip("."))
-    return () if host is None or _is_ip_address(host) else (host,)
+    return () if host is None or parse_ip(host) is not None else (host,)
 
 
 def _read_records(raw: RawNetwork, tree: YamlTree) -> list[LocalRecord]:
@@ -127,7 +123,7 @@ def _read_records(raw: RawNetwork, tree: YamlTree) -> list[LocalRecord]:
     for name, texts in raw.records.items():
         path: KeyPath = ("network", "records", name)
         host = parse_host(name)
-        if host is None or _is_ip_address(host):
+        if host is None or parse_ip(host) is not None:
             tree.add_problem(path, f"'{name}' is not a name, such as nas.lan")
             continue
         addresses = _addresses(tree, path, texts)
@@ -154,33 +150,12 @@ def _read_limit(raw: RawQueryLimit, tree: YamlTree) -> QueryLimit:
 def _addresses(tree: YamlTree, path: KeyPath, texts: list[str]) -> tuple[str, ...]:
     found = []
     for index, text in enumerate(texts):
-        if _is_ip_address(text):
+        if parse_ip(text) is not None:
             found.append(str(ip_address(text)))
         else:
             tree.add_problem((*path, index), f"'{text}' is not an IP address, such as 192.168.1.5")
     return tuple(found)
 
-
-def _is_ip_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-IpNetwork = IPv4Network | IPv6Network
-
-# ISO 3166-1 alpha-2.
-_COUNTRY_CODES = """
-AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CC CD CF CG CH CI CK CL
-CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU
-GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC
-MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT
-PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA
-UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
-"""
-COUNTRIES = frozenset(_COUNTRY_CODES.split())
 
 UPSTREAM_SCHEMES = ("udp", "tcp", "tls", "https", "quic")
 SYSTEM_UPSTREAMS = "system"
@@ -218,7 +193,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         ports=(80, 443) if raw.ports is None else tuple(raw.ports),
         upstream=tuple(raw.upstream),
         lists=raw.lists or ListSelection.RECOMMENDED,
-        resolver=read_resolver(raw, tree, _check_upstream),
+        resolver=read_resolver(raw, tree),
         server_name=_server_name(tree, raw.server_name),
         certificate=_certificate(tree, raw),
         proxy_sign_in=raw.proxy_sign_in or ProxySignIn.NEVER,
@@ -245,7 +220,7 @@ def is_timezone(name: str) -> bool:
     return True
 
 
-def check_timezone(tree: YamlTree, path: yaml_tree.KeyPath, name: str) -> None:
+def check_timezone(tree: YamlTree, path: KeyPath, name: str) -> None:
     """Adds a problem for a zone that there is not."""
     if is_timezone(name):
         return
@@ -264,7 +239,7 @@ def _country(tree: YamlTree, text: str | None) -> str | None:
 
 def _server_name(tree: YamlTree, text: str | None) -> str | None:
     name = parse_host(text) if text is not None else None
-    if text is not None and (name is None or _is_ip(name) or "." not in name):
+    if text is not None and (name is None or parse_ip(name) is not None or "." not in name):
         tree.add_problem(("network", "server_name"), f"'{text}' is not a full name, such as dns.home.example")
         return None
     return name
@@ -286,25 +261,11 @@ def _endpoint(tree: YamlTree, key: str, text: str | None) -> str | None:
     return text
 
 
-def is_endpoint(text: str) -> bool:
-    """Whether `text` is ADDRESS:PORT, an IPv6 address in brackets.
-
-    >>> is_endpoint("0.0.0.0:53"), is_endpoint("[::1]:53"), is_endpoint("::1:53"), is_endpoint("0.0.0.0")
-    (True, True, False, False)
-    """
-    host, _, port = text.rpartition(":")
-    if not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
-        return False
-    bracketed = host.startswith("[") and host.endswith("]")
-    try:
-        return (ip_address(host.strip("[]")).version == 6) == bracketed
-    except ValueError:
-        return False
-
-
-def _check_upstream(tree: YamlTree, path: yaml_tree.KeyPath, text: str) -> None:
+def _check_upstream(tree: YamlTree, path: KeyPath, text: str) -> None:
     scheme, separator, rest = text.rpartition("://")
-    if text == SYSTEM_UPSTREAMS or ((not separator or scheme in UPSTREAM_SCHEMES) and (is_endpoint(rest) or _is_ip(rest.strip("[]")))):
+    if text == SYSTEM_UPSTREAMS or (
+        (not separator or scheme in UPSTREAM_SCHEMES) and (is_endpoint(rest) or parse_ip(rest.strip("[]")) is not None)
+    ):
         return
     if separator and scheme not in UPSTREAM_SCHEMES:
         tree.add_problem(path, f"'{text}': an upstream begins with one of {', '.join(f'{known}://' for known in UPSTREAM_SCHEMES)}")
@@ -321,41 +282,7 @@ def _is_named_upstream(scheme: str, rest: str) -> bool:
     return parse_host(name) is not None and (scheme == "https" or not path) and ("." in name)
 
 
-def _is_ip(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def parse_mac(text: str) -> str | None:
-    """A MAC address as twelve small hex digits with colons, None if it is none.
-
-    >>> parse_mac("AA-BB-CC-DD-EE-01"), parse_mac("aabb.ccdd.ee01"), parse_mac("10.0.0.1")
-    ('aa:bb:cc:dd:ee:01', 'aa:bb:cc:dd:ee:01', None)
-    """
-    if not re.fullmatch(r"(?:[0-9a-f]{2}([:-]))(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}|(?:[0-9a-f]{4}\.){2}[0-9a-f]{4}", text, re.IGNORECASE):
-        return None
-    digits = re.sub(r"[^0-9a-f]", "", text.lower())
-    return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
-
-
-def parse_network(text: str) -> IpNetwork | None:
-    """An address or a network in CIDR form without host bits, None if it is neither."""
-    try:
-        interface = ip_interface(text)
-    except ValueError:
-        return None
-    return interface.network if "/" not in text or interface.ip == interface.network.network_address else None
-
-
-def format_network(network: IpNetwork) -> str:
-    """A single address without its prefix length."""
-    return str(network.network_address) if network.num_addresses == 1 else str(network)
-
-
-def read_networks(tree: YamlTree, path: yaml_tree.KeyPath, texts: list[str]) -> tuple[IpNetwork, ...]:
+def read_networks(tree: YamlTree, path: KeyPath, texts: list[str]) -> tuple[IpNetwork, ...]:
     """Addresses and networks; those that are none become problems."""
     found = []
     for index, text in enumerate(texts):
@@ -371,23 +298,10 @@ def _not_a_network(text: str) -> str:
     try:
         return f"'{text}' is an address inside a network. Did you mean {ip_interface(text).network}?"
     except ValueError:
-        return with_hint(f"'{text}' is not an IP address or network, such as 192.168.1.0/24", did_you_mean(_meant_network(text)))
+        return with_hint(f"'{text}' is not an IP address or network, such as 192.168.1.0/24", did_you_mean(meant_network(text)))
 
 
-def _meant_network(text: str) -> str | None:
-    """
-    >>> _meant_network("192.168.1.*"), _meant_network("10.0.*.*"), _meant_network("192,168,1,9"), _meant_network("home")
-    ('192.168.1.0/24', '10.0.0.0/16', '192.168.1.9', None)
-    """
-    parts = re.split(r"[.,]", text.strip())
-    named = [part for part in parts if part != "*"]
-    if len(parts) != 4 or parts[: len(named)] != named or not all(re.fullmatch(r"\d{1,3}", part) for part in named):
-        return None
-    meant = ".".join([*named, *["0"] * (4 - len(named))]) + (f"/{8 * len(named)}" if len(named) < 4 else "")
-    return meant if meant != text and parse_network(meant) is not None else None
-
-
-def read_device_address(tree: YamlTree, path: yaml_tree.KeyPath, text: str, key: str) -> IpNetwork | None:
+def read_device_address(tree: YamlTree, path: KeyPath, text: str, key: str) -> IpNetwork | None:
     """The address of a device (`ip`) or several (`cidr`)."""
     network = parse_network(text)
     if network is None:

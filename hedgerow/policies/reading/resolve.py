@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from hedgerow.blocklists.sources import parse_refresh_interval, public_sources
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import CodeOfConduct, ListSource, Person, Policy, Profile
 from hedgerow.policies.network import NetworkSettings, UnopenedSeatAccess
-from hedgerow.policies.notices import DEFAULT_TOPICS, ClockTime, NoticeTopic, Receiver
+from hedgerow.policies.notices import DEFAULT_TOPICS, RECEIVER_NAME, ClockTime, NoticeTopic, Receiver
 from hedgerow.policies.reading import network_settings
 from hedgerow.policies.reading.devices import DevicesReader, known_profile
 from hedgerow.policies.reading.holidays import CalendarSources, read_holidays
@@ -24,10 +23,9 @@ from hedgerow.policies.reading.profiles import ProfilesReader, builtin_profiles,
 from hedgerow.policies.reading.rules import RulesReader
 from hedgerow.policies.reading.schema import RawList, RawPerson, RawPolicy, RawReceiver
 from hedgerow.policies.reading.times import TimesReader
-from hedgerow.policies.text import yaml_tree
 from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.policies.text.suggestions import suggest
-from hedgerow.policies.text.yaml_tree import YamlTree
+from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
 from hedgerow.policies.times.schedule import DAY_GROUPS, DAY_NAMES, parse_clock, parse_days
 
 
@@ -36,7 +34,7 @@ def read_list_source(tree: YamlTree, index: int, raw: RawList, policy_path: Path
     refresh = _refresh(tree, ("lists", index, "refresh"), raw.refresh)
     if raw.source is not None:
         return _public_list_source(tree, index, raw, raw.source, refresh)
-    path: yaml_tree.KeyPath = ("lists", index)
+    path: KeyPath = ("lists", index)
     line, _ = tree.place_of(path)
     if raw.category is None:
         # A category that could not be read was left out, and its mistake is told already.
@@ -59,7 +57,7 @@ def read_list_source(tree: YamlTree, index: int, raw: RawList, policy_path: Path
 
 
 def _public_list_source(tree: YamlTree, index: int, raw: RawList, name: str, refresh: float | None) -> ListSource | None:
-    path: yaml_tree.KeyPath = ("lists", index)
+    path: KeyPath = ("lists", index)
     for key in ("url", "path", "format", "name", "category"):
         if getattr(raw, key) is not None:
             tree.add_problem((*path, key), f"a public list has its own {key}: leave it out", key=True)
@@ -72,7 +70,7 @@ def _public_list_source(tree: YamlTree, index: int, raw: RawList, name: str, ref
     return ListSource(name, known.category, None, known.url, known.format, Origin(tree.source, line), refresh or known.refresh)
 
 
-def _refresh(tree: YamlTree, path: yaml_tree.KeyPath, text: str | None) -> float | None:
+def _refresh(tree: YamlTree, path: KeyPath, text: str | None) -> float | None:
     try:
         return None if text is None else parse_refresh_interval(text)
     except ValueError as error:
@@ -95,10 +93,6 @@ def check_categories_used(tree: YamlTree, lists: Sequence[ListSource | None], bu
         names.add(source.name)
 
 
-RECEIVER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-"""What a receiver may be called: the file with the address has that name."""
-
-
 def read_notices(tree: YamlTree, times: TimesReader, raw: Mapping[str, RawReceiver]) -> dict[str, Receiver]:
     """Everybody who is told of something, by name."""
     return {name: _receiver(tree, times, name, entry) for name, entry in raw.items()}
@@ -118,13 +112,13 @@ def _receiver(tree: YamlTree, times: TimesReader, name: str, raw: RawReceiver) -
     )
 
 
-def _language(tree: YamlTree, path: yaml_tree.KeyPath, text: str) -> str:
+def _language(tree: YamlTree, path: KeyPath, text: str) -> str:
     if text not in LANGUAGES:
         tree.add_problem(path, f"'{text}' is not a language that Hedgerow speaks. There are {', '.join(LANGUAGES)}.")
     return text
 
 
-def _topics(tree: YamlTree, path: yaml_tree.KeyPath, texts: list[str]) -> tuple[NoticeTopic, ...]:
+def _topics(tree: YamlTree, path: KeyPath, texts: list[str]) -> tuple[NoticeTopic, ...]:
     found = []
     for index, text in enumerate(texts):
         if text in tuple(NoticeTopic):
@@ -136,7 +130,7 @@ def _topics(tree: YamlTree, path: yaml_tree.KeyPath, texts: list[str]) -> tuple[
     return tuple(dict.fromkeys(found))
 
 
-def _clock_time(tree: YamlTree, path: yaml_tree.KeyPath, text: str, weekly: bool) -> ClockTime | None:
+def _clock_time(tree: YamlTree, path: KeyPath, text: str, weekly: bool) -> ClockTime | None:
     """`18:00` or `sun 18:00`."""
     day, _, clock = text.rpartition(" ")
     try:

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from hedgerow.policies.reading.network_settings import parse_mac, parse_network
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.reading.schema import RawDevice, RawList, RawPerson, RawProfile, RawRules
+from hedgerow.policies.text.addresses import parse_mac, parse_network
 from hedgerow.policies.text.suggestions import did_you_mean, meant_days, suggest, with_hint
 
 _MANY_KEYS = 12

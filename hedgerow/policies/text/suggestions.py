@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import date
 from functools import cache
 
+from hedgerow.policies.text.addresses import parse_network
 from hedgerow.policies.text.data_files import read_data
 
 _SHORT = 4  # letters: of so few, more of them must agree
@@ -120,6 +121,20 @@ def meant_mac(text: str) -> str | None:
     """
     digits = re.sub(r"[\s.:-]", "", text).lower()
     return ":".join(re.findall("..", digits)) if re.fullmatch(r"[0-9a-f]{12}", digits) else None
+
+
+def meant_network(text: str) -> str | None:
+    """The IPv4 address or network in another way of writing it.
+
+    >>> meant_network("192.168.1.*"), meant_network("10.0.*.*"), meant_network("192,168,1,9"), meant_network("home")
+    ('192.168.1.0/24', '10.0.0.0/16', '192.168.1.9', None)
+    """
+    parts = re.split(r"[.,]", text.strip())
+    named = [part for part in parts if part != "*"]
+    if len(parts) != 4 or parts[: len(named)] != named or not all(re.fullmatch(r"\d{1,3}", part) for part in named):
+        return None
+    meant = ".".join([*named, *["0"] * (4 - len(named))]) + (f"/{8 * len(named)}" if len(named) < 4 else "")
+    return meant if meant != text and parse_network(meant) is not None else None
 
 
 def meant_date(text: str) -> str | None:
