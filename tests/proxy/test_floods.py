@@ -100,6 +100,20 @@ def last_error(data: bytes) -> int | None:
     return error
 
 
+def test_cancelled_streams_leave_their_origin_to_the_others(stand: Stand, net: SmallInternet) -> None:
+    """HTTP/2 in front, HTTP/1 behind: a cancelled stream frees its place in the queue, or its connection to the origin."""
+    with opened(stand, net, "h2") as client:
+        connection = H2Connection(H2Configuration(header_encoding="utf-8"))
+        connection.initiate_connection()
+        for _ in range(3):
+            asked = [ask(connection, f"/bytes/{size}", INSPECTED) for size in range(1, 17)]
+            cancelled = [ask(connection, "/slow/60", INSPECTED) for _ in range(8)]
+            client.sendall(connection.data_to_send())
+            for stream in cancelled:
+                connection.reset_stream(stream, 8)
+            assert take(client, connection, asked)[asked[-1]] == 16
+
+
 def test_a_busy_client_that_cancels_and_downloads_much_stays(stand: Stand, net: SmallInternet) -> None:
     """Hundreds of requests, half as many cancelled, and more window updates than there are tokens."""
     with opened(stand, net, "h2", MODERN) as client:
@@ -117,9 +131,9 @@ def test_a_busy_client_that_cancels_and_downloads_much_stays(stand: Stand, net: 
         assert take(client, connection, [stream]) == {stream: size}
 
 
-def ask(connection: H2Connection, path: str) -> int:
+def ask(connection: H2Connection, path: str, host: str = MODERN) -> int:
     stream: int = connection.get_next_available_stream_id()
-    connection.send_headers(stream, fields(path, MODERN), end_stream=True)
+    connection.send_headers(stream, fields(path, host), end_stream=True)
     return stream
 
 

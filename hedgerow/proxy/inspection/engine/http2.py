@@ -59,6 +59,13 @@ def make_http2_server(render_error: ErrorRenderer) -> type[_http2.Http2Server]:
                     self.budget.sent(len(command.data))
                 yield command
 
+        def handle_h2_event(self, event: Any) -> Generator[commands.Command, Any, bool]:
+            if isinstance(event, h2.events.StreamReset):
+                # Where one read brought a request's last frame and its reset, mitmproxy has forgotten the stream by now and would
+                # drop the reset. The stream would keep its connection to the origin until the origin answers.
+                self.streams.setdefault(event.stream_id, _http2.StreamState.HEADERS_RECEIVED)
+            return (yield from super().handle_h2_event(event))
+
         def _say(self, stream_id: int, answer: ProxyResponse) -> None:
             fields = [(b":status", b"%d" % answer.status), (b"content-length", b"%d" % len(answer.body))]
             fields += [(name.lower().encode(), value.encode()) for name, value in answer.headers]

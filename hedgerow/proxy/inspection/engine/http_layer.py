@@ -304,8 +304,21 @@ class HttpLayer(_layers.HttpLayer):
 
     def _handle_event(self, event: events.Event) -> Commands:
         yield from super()._handle_event(event)
-        while self._waiting_events and (self._find(self._waiting_events[0]) is not None or not self._is_full(self._waiting_events[0])):
-            yield from self.get_connection(self._waiting_events.popleft())
+        while self._waiting_events:
+            waiting = self._waiting_events[0]
+            if self._is_cancelled(waiting):
+                stream = self.command_sources.pop(self._waiting_events.popleft())
+                yield from self.event_to_child(
+                    stream, layers.GetHttpConnectionCompleted(waiting, (None, "the client cancelled the request"))
+                )
+            elif self._find(waiting) is not None or not self._is_full(waiting):
+                yield from self.get_connection(self._waiting_events.popleft())
+            else:
+                return
+
+    def _is_cancelled(self, event: _layers.GetHttpConnection) -> bool:
+        """The client reset the stream while it was queued. A connection would be opened, asked, and closed for nobody."""
+        return any(isinstance(each, layers.RequestProtocolError) for each in self.command_sources[event]._paused_event_queue)
 
     @property
     def is_at_rest(self) -> bool:
