@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hedgerow.app.codec import decode, encode
 from hedgerow.app.files import write_atomically
+from hedgerow.codec import decode, encode
 
 _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 WILDCARD_HOSTS = tuple(_LOOPBACKS)

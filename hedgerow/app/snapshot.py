@@ -10,9 +10,9 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hedgerow.app.codec import decode, encode
 from hedgerow.app.files import write_atomically
 from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.codec import decode, encode
 from hedgerow.policies.model import Grant, Pause, Policy, Session
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import SpentBudget
@@ -44,11 +44,18 @@ class Snapshot:
 
     @staticmethod
     def load(state: Path) -> Snapshot:
-        """Raises OSError where there is none, ValueError where it can't be read."""
+        """Read the published snapshot. Raises OSError if there is none, ValueError if it is damaged or of another version.
+
+        A field that this version does not know, or has and the file lacks, would change the policy silently: such a file is refused.
+        """
+        data = (state / FILE_NAME).read_bytes()
         try:
-            return decode(Snapshot, (state / FILE_NAME).read_bytes())
+            snapshot = decode(Snapshot, data)
         except ValueError as error:
             raise ValueError(f"{state / FILE_NAME} is not a snapshot of this version: {error}") from error
+        if encode(snapshot) != data:
+            raise ValueError(f"{state / FILE_NAME} is not a snapshot of this version: its fields differ")
+        return snapshot
 
 
 class LoadedSnapshot:

@@ -86,6 +86,24 @@ def test_a_torn_snapshot_leaves_the_one_in_force(tmp_path: Path, generation: Pat
     assert view.snapshot.serial == 3
 
 
+@pytest.mark.parametrize("change", ["none", "unknown field", "missing field"])
+def test_a_snapshot_of_another_version_is_refused(tmp_path: Path, generation: Path, change: str) -> None:
+    make(generation).save(tmp_path)
+    fields = json.loads((tmp_path / FILE_NAME).read_bytes())
+    network = fields["policy"]["network"]
+    match change:
+        case "unknown field":
+            network["renamed"] = network["lan"]
+        case "missing field":
+            del network["lan"]
+    (tmp_path / FILE_NAME).write_text(json.dumps(fields, separators=(",", ":"), ensure_ascii=False), encoding="utf-8")
+    if change == "none":
+        assert Snapshot.load(tmp_path) == make(generation)
+        return
+    with pytest.raises(ValueError, match="not a snapshot of this version"):
+        Snapshot.load(tmp_path)
+
+
 def test_lists_that_are_gone_leave_the_snapshot_in_force(tmp_path: Path, generation: Path) -> None:
     watch = SnapshotWatch(tmp_path)
     make(generation).save(tmp_path)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hedgerow.app.codec import decode, encode
 from hedgerow.app.control.jobs import LIST_MEMORY, JobError, confine, run_job
 from hedgerow.app.files import chown_to_owner
 from hedgerow.blocklists.compiler import CompileReport, compile_generation
@@ -26,6 +25,7 @@ from hedgerow.blocklists.download_store import FetchResult
 from hedgerow.blocklists.list_parser import ParseCache
 from hedgerow.blocklists.plausibility import refusal_of_copy
 from hedgerow.blocklists.sources import Source
+from hedgerow.codec import decode, encode
 
 if TYPE_CHECKING:
     from hedgerow.blocklists.downloader import ReportProgress

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -19,7 +18,6 @@ from enum import StrEnum
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from struct import pack
 
 import httpx
 
@@ -27,14 +25,12 @@ from hedgerow.app.control.discovery import unreadable_lease_files
 from hedgerow.app.control.gateway import GatewayConfig, is_unmodified
 from hedgerow.app.control.safe_search import safe_search_hosts, unresolved_hosts
 from hedgerow.app.control_client import control_client
-from hedgerow.app.doctor.probes import try_encrypted_dns
+from hedgerow.app.doctor.probes import PROBE_TIMEOUT_S, accepts_connections, query_resolver, try_encrypted_dns, try_upstream
 from hedgerow.app.files import error_text
-from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.workers.upstreams import open_policy_upstreams
-from hedgerow.dns import wire
 from hedgerow.dns.upstreams.pool import UpstreamPool
-from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion
 from hedgerow.network import gateway as nftables
 from hedgerow.network import interfaces
 from hedgerow.policies.model import Policy
@@ -42,12 +38,8 @@ from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.review import FEW_ADULT_SITES
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca
 
-PROBE_TIMEOUT_S = 3.0
 MAX_LIST_AGE_S = 3 * 24 * 3600.0
 MIN_FREE_BYTES = 200 * 1024 * 1024
-CANARY = "use-application-dns.net"
-"""A name that Hedgerow answers itself, always with NXDOMAIN, so that asking for it needs no upstream."""
-LOOPBACK_FOR_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class Health(StrEnum):
@@ -119,9 +111,9 @@ def check_running(installation: Installation) -> Iterator[Finding]:
         return
     restart = "see the log (journalctl -u hedgerow) and start it again: systemctl restart hedgerow, or hedgerow up"
     for kind, how in ((socket.SOCK_DGRAM, "UDP"), (socket.SOCK_STREAM, "TCP")):
-        said = query_resolver(settings.dns, kind)
-        found = said or f"no answer at {settings.dns}"
-        yield Finding(f"dns over {how}", Health.GOOD if said else Health.BAD, found, "" if said else restart)
+        answers = query_resolver(settings.dns, kind)
+        found = f"answers at {settings.dns}" if answers else f"no answer at {settings.dns}"
+        yield Finding(f"dns over {how}", Health.GOOD if answers else Health.BAD, found, "" if answers else restart)
     for name, endpoint in (("proxy", settings.proxy), ("web", settings.web)):
         opens = accepts_connections(endpoint)
         yield Finding(
@@ -219,7 +211,7 @@ def check_upstreams(installation: Installation) -> Iterator[Finding]:
         yield Finding("upstreams", Health.BAD, "there is nobody to ask", mend)
     answering = []
     for name in names:
-        error, seconds = asyncio.run(_try_upstream(partial(open_policy_upstreams, network, settings, only=name)))
+        error, seconds = asyncio.run(try_upstream(partial(open_policy_upstreams, network, settings, only=name)))
         answering += [] if error else [name]
         yield (
             Finding(f"upstream {name}", Health.BAD, error, mend)
@@ -228,19 +220,6 @@ def check_upstreams(installation: Installation) -> Iterator[Finding]:
         )
     if answering:
         yield from _safe_search_targets(partial(open_policy_upstreams, network, settings, only=answering[0]))
-
-
-async def _try_upstream(open_upstreams: Callable[[], UpstreamPool]) -> tuple[str, float]:
-    """What went wrong (nothing: empty) and how long it took."""
-    opened, started = open_upstreams(), time.monotonic()
-    try:
-        response = await opened.ask(_question("example.com"))
-        error = "" if response.rcode in (wire.NOERROR, wire.NXDOMAIN) else f"answers with code {response.rcode}"
-    except (UpstreamError, OSError) as problem:
-        error = str(problem) or "no answer"
-    finally:
-        await opened.close()
-    return error, time.monotonic() - started
 
 
 def _safe_search_targets(open_upstreams: Callable[[], UpstreamPool]) -> Iterator[Finding]:
@@ -338,36 +317,6 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     *(check_running, check_encrypted, check_status, check_policy, check_upstreams, check_gateway, check_leases, check_clock, check_files),
 )
-
-
-def query_resolver(server: Endpoint, kind: socket.SocketKind) -> str:
-    """What our resolver says to one question, in a few words; empty where it says nothing."""
-    host = LOOPBACK_FOR_WILDCARD.get(server.host, server.host)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    question = _question(CANARY)
-    message = secrets.token_bytes(2) + question.body
-    with socket.socket(family, kind) as client:
-        client.settimeout(PROBE_TIMEOUT_S)
-        try:
-            client.connect((host, server.port))
-            client.sendall(message if kind is socket.SOCK_DGRAM else pack("!H", len(message)) + message)
-            data = client.recv(4096)[0 if kind is socket.SOCK_DGRAM else 2 :]
-        except OSError:
-            return ""
-    return f"answers at {server}" if data[:2] == message[:2] else ""
-
-
-def _question(host: str) -> UpstreamQuestion:
-    return UpstreamQuestion(wire.name_of(host) + pack("!HH", wire.A, wire.IN))
-
-
-def accepts_connections(endpoint: Endpoint) -> bool:
-    host = LOOPBACK_FOR_WILDCARD.get(endpoint.host, endpoint.host)
-    try:
-        socket.create_connection((host, endpoint.port), PROBE_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True
 
 
 def _status(settings: Settings) -> dict[str, list[dict[str, object]]]:

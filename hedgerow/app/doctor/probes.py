@@ -1,26 +1,78 @@
-"""Does our own encrypted DNS take connections, with a certificate that devices can believe? For the doctor."""
+"""Network probes for the doctor: our own ports, our encrypted DNS and each upstream."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
-from ipaddress import ip_address
+import time
+from collections.abc import Callable
 from pathlib import Path
+from struct import pack
+
+from dnslib import DNSError, DNSRecord
 
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.dns.upstreams.factory import open_channel
+from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.stream import PersistentChannel
 from hedgerow.dns.upstreams.trust import TrustStore
-from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamSpec
+from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion, UpstreamSpec
+from hedgerow.dns.wire import NOERROR, NXDOMAIN
 from hedgerow.policies.network import NetworkSettings
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca
 
+PROBE_TIMEOUT_S = 3.0
+CANARY = "use-application-dns.net"
+"""A name that Hedgerow always answers with NXDOMAIN itself, so the probe needs no upstream."""
 ENCRYPTED_TRANSPORTS = (("dot", "tls", "DNS over TLS"), ("doh", "https", "DNS over HTTPS"), ("doq", "quic", "DNS over QUIC"))
 _CONNECT_TIMEOUT_S = 5.0
 
 
+def accepts_connections(endpoint: Endpoint) -> bool:
+    local = endpoint.from_here
+    try:
+        socket.create_connection((local.host, local.port), PROBE_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def query_resolver(server: Endpoint, kind: socket.SocketKind) -> bool:
+    """Return True if our resolver answers a query, over UDP or TCP by `kind`."""
+    local = server.from_here
+    query = DNSRecord.question(CANARY)
+    message = query.pack()
+    is_udp = kind is socket.SOCK_DGRAM
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in local.host else socket.AF_INET, kind) as client:
+            client.settimeout(PROBE_TIMEOUT_S)
+            client.connect((local.host, local.port))
+            client.sendall(message if is_udp else pack("!H", len(message)) + message)
+            response = DNSRecord.parse(client.recv(4096)[0 if is_udp else 2 :])
+    except (OSError, DNSError):
+        return False
+    return bool(response.header.id == query.header.id)
+
+
+async def try_upstream(open_upstreams: Callable[[], UpstreamPool]) -> tuple[str, float]:
+    """Ask one upstream for example.com. Return the error, empty if it answered, and the seconds it took."""
+    upstreams, started = open_upstreams(), time.monotonic()
+    try:
+        response = await upstreams.ask(UpstreamQuestion(bytes(DNSRecord.question("example.com").pack()[12:])))
+        error = "" if response.rcode in (NOERROR, NXDOMAIN) else f"answers with code {response.rcode}"
+    except (UpstreamError, OSError) as problem:
+        error = str(problem) or "no answer"
+    finally:
+        await upstreams.close()
+    return error, time.monotonic() - started
+
+
 def try_encrypted_dns(settings: Settings, network: NetworkSettings) -> list[tuple[str, Endpoint, str]]:
-    """What is served, where, and what went wrong with it (nothing: empty). The certificate is checked by our own CA and the usual ones."""
+    """Connect to each encrypted transport of ours. Return its name, its address and the error, empty if there was none.
+
+    The certificate must chain to our own CA or to one of the system's.
+    """
     with tempfile.NamedTemporaryFile(suffix=".pem") as file:
         try:
             file.write(load_ca(settings.authority).pem)
@@ -28,17 +80,16 @@ def try_encrypted_dns(settings: Settings, network: NetworkSettings) -> list[tupl
             trust = TrustStore(Path(file.name))
         except (OSError, CertificateAuthorityError):
             trust = TrustStore()
-        found = []
-        for key, scheme, what in ENCRYPTED_TRANSPORTS:
+        results = []
+        for key, scheme, title in ENCRYPTED_TRANSPORTS:
             endpoint: Endpoint | None = getattr(settings, key)
             if endpoint is not None:
-                found.append((what, endpoint, asyncio.run(_try_transport(scheme, endpoint, network.server_name, trust))))
-        return found
+                results.append((title, endpoint, asyncio.run(_try_transport(scheme, endpoint, network.server_name, trust))))
+        return results
 
 
 async def _try_transport(scheme: str, endpoint: Endpoint, name: str | None, trust: TrustStore) -> str:
-    address = ip_address(endpoint.host)
-    host = ("127.0.0.1" if address.version == 4 else "::1") if address.is_unspecified else endpoint.host
+    host = endpoint.from_here.host
 
     async def resolve(_name: str) -> tuple[str, ...]:
         return (host,)

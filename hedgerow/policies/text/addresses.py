@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+
+from hedgerow.codec import IpNetwork as IpNetwork
 
 type IpAddress = IPv4Address | IPv6Address
-type IpNetwork = IPv4Network | IPv6Network
 
 
 def parse_ip(text: str) -> IpAddress | None:
