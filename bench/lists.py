@@ -57,10 +57,10 @@ def varied_sources(count: int, folder: Path) -> list[Source]:
     return sources
 
 
-def measure_compile(sources: list[Source], out: Path, before: Path | None) -> None:
+def measure_compile(sources: list[Source], out: Path) -> None:
     """Runs in the child. The parsed lists are kept, as in a running Hedgerow."""
     start = time.perf_counter()
-    report = compile_generation(sources, out, parsed=out.parent / "parsed", before=before)
+    report = compile_generation(sources, out, parsed=out.parent / "parsed")
     seconds, cpu = time.perf_counter() - start, time.process_time()
     # Not getrusage: its peak is inherited from the parent, whose lists are still in memory.
     peak = status_kb("VmHWM") / 1024
@@ -123,8 +123,8 @@ def change_one(source: Source) -> None:
     source.path.write_text("".join(f"{line}{'x' if number % 50 == 0 else ''}\n" for number, line in enumerate(lines)))
 
 
-def compile_apart(case: str, folder: Path, out: str, before: str = "") -> dict[str, float]:
-    command = [sys.executable, "-P", __file__, "--child", str(folder), "--out", out, "--before", before, case]
+def compile_apart(case: str, folder: Path, out: str) -> dict[str, float]:
+    command = [sys.executable, "-P", __file__, "--child", str(folder), "--out", out, case]
     return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
@@ -137,10 +137,9 @@ def run_case(case: str, folder: Path) -> dict[str, float]:
     result = {**compiled, **measure_lookup(folder / "generation", hosts)}
     if case != "real":
         change_one(sources[3])
-        again = compile_apart(case, folder, "changed", "generation")
+        again = compile_apart(case, folder, "changed")
         result |= {"one_of_ten": round(again["seconds"] / compiled["seconds"], 3), "one_of_ten_seconds": again["seconds"]}
         result["one_of_ten_rss_mb"] = again["peak_rss_mb"]
-        result["lookup_us_median_after"] = measure_lookup(folder / "changed", hosts)["lookup_us_median"]
     return result
 
 
@@ -148,7 +147,7 @@ def run_child(options: argparse.Namespace) -> None:
     folder = Path(options.child)
     rows = json.loads((folder / "sources.json").read_text())
     sources = [Source(name, category, Path(path), format=form) for name, category, path, form in rows]
-    measure_compile(sources, folder / options.out, folder / options.before if options.before else None)
+    measure_compile(sources, folder / options.out)
 
 
 def table_of(results: dict[str, dict[str, float]]) -> str:
@@ -168,7 +167,6 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write bench/results/lists.md")
     parser.add_argument("--child", metavar="DIR", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
-    parser.add_argument("--before", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         run_child(options)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hedgerow.blocklists.formats.sealed import hash_expression, hash_key, host_expressions, url_expressions
-from hedgerow.blocklists.generation import DNS_RULES, URL_RULES, EntryKind, GenerationMeta, HostIndex, SourceMeta, read_meta
+from hedgerow.blocklists.generation import DNS_RULES, HOSTS, URL_RULES, EntryKind, GenerationMeta, HostIndex, SourceMeta, read_meta
 from hedgerow.blocklists.names import (
     embedded_ipv4,
     host_of_key,
@@ -79,7 +79,7 @@ class Catalogue:
         # The categories of which there is a list.
         self.listed = frozenset(source.category for source in meta.sources)
         self._bits = {name: 1 << index for index, name in enumerate(meta.categories)}
-        self._layers = [HostIndex.open(generation / layer.folder, meta, layer, self._bits) for layer in meta.layers]
+        self._hosts = HostIndex.open(generation / HOSTS, meta, self._bits)
         masks = [self._bits.get(source.category, 0) for source in meta.sources]
         loaded_only = [_is_about_ads(source) for source in meta.sources]
         self._matcher = UrlMatcher(generation / URL_RULES, masks, loaded_only)
@@ -88,10 +88,10 @@ class Catalogue:
         self._patterns = HostPatternMatcher.open(generation, masks)
         self._sealed_by = {source.category: source.name for source in meta.sources if source.format == "sealed"}
         self._sealing = self.mask_of(self._sealed_by)
-        self._has_networks = self._has_keys("!")
+        self._has_networks = self._hosts.has_keys("!")
         # Whether a list names addresses: no name ends in a label that begins with a digit, and no address of the internet begins otherwise.
-        self.has_addresses = self._has_networks or any(map(self._has_keys, "0123456789"))
-        has_important = any(map(any, (layer.keeps for layer in self._layers)))
+        self.has_addresses = self._has_networks or any(map(self._hosts.has_keys, "0123456789"))
+        has_important = any(self._hosts.keeps)
         self._is_plain = not (self._patterns or self._sealing or self._has_networks or has_important)
         # Pages ask the same hosts again and again; a host that is asked for once is not worth remembering (`host_mask`).
         self._mask_of_known = lru_cache(maxsize=8192)(weak_method(self.host_mask))
@@ -119,12 +119,12 @@ class Catalogue:
         """The categories of a host and all its parents; 0 if none is known."""
         key = ".".join(host.split(".")[::-1]) + ".$"
         block = lift = 0
-        for layer in self._layers:
-            shard = layer.shards[bisect_right(layer.borders, key)]
-            for _key, key_id in shard.trie.iter_prefixes_with_ids(key):
-                number = layer.numbers[shard.offset + key_id]
-                block |= layer.blocks[number]
-                lift |= layer.lifts[number]
+        hosts = self._hosts
+        shard = hosts.shards[bisect_right(hosts.borders, key)]
+        for _key, key_id in shard.trie.iter_prefixes_with_ids(key):
+            number = hosts.numbers[shard.offset + key_id]
+            block |= hosts.blocks[number]
+            lift |= hosts.lifts[number]
         if self._is_plain and ":" not in host:
             return block & ~lift
         return self._special_host_mask(host, key, block, lift)
@@ -146,11 +146,11 @@ class Catalogue:
 
     def _walk(self, key: str) -> tuple[int, int]:
         block = lift = keep = never = 0
-        for _found, layer, number in self._keys_with(key):
-            block |= layer.blocks[number]
-            keep |= layer.keeps[number]
-            lift |= layer.lifts[number]
-            never |= layer.spares[number]
+        for _found, number in self._hosts.keys_with(key):
+            block |= self._hosts.blocks[number]
+            keep |= self._hosts.keeps[number]
+            lift |= self._hosts.lifts[number]
+            never |= self._hosts.spares[number]
         return block, (lift & ~keep) | never
 
     def _networks_of(self, address: str) -> int:
@@ -164,11 +164,11 @@ class Catalogue:
         return mask & self._sealing
 
     def _blocks_with(self, key: str) -> int:
-        return reduce(operator.or_, (layer.blocks[number] for _key, layer, number in self._keys_with(key)), 0)
+        return reduce(operator.or_, (self._hosts.blocks[number] for _key, number in self._hosts.keys_with(key)), 0)
 
     def _blocks_of(self, key: str) -> int:
         """The categories of exactly this key."""
-        return reduce(operator.or_, (layer.blocks[number] for found, layer, number in self._keys_with(key) if found == key), 0)
+        return reduce(operator.or_, (self._hosts.blocks[number] for found, number in self._hosts.keys_with(key) if found == key), 0)
 
     def address_origin(self, address: str, category: str) -> Origin | None:
         """The list by whose addresses or networks an IP address is of a category, without its line; None if there is none."""
@@ -178,14 +178,14 @@ class Catalogue:
     def has_url_rules(self, host: str, mask: int = -1) -> bool:
         """Whether a list of the categories in `mask` has rules about URLs of this host or a parent. Rules that name no host do
         not count, sealed lists do for every host, since nobody can tell."""
-        return bool(self._sealing & mask) or any(layer.urls[number] & mask for _key, layer, number in self._keys_of(host))
+        return bool(self._sealing & mask) or any(self._hosts.urls[number] & mask for _key, number in self._keys_of(host))
 
     def host_sources(self, host: str) -> tuple[HostMatch, ...]:
         """Every source that gives the host a category, the shortest domain first; none for a category that is lifted."""
         mask = self.host_mask(host)
         found = []
-        for key, layer, number in sorted(self._keys_of(host), key=lambda found: len(found[0])):
-            for entry in layer.sets[number]:
+        for key, number in sorted(self._keys_of(host), key=lambda found: len(found[0])):
+            for entry in self._hosts.sets[number]:
                 index, part = divmod(entry, len(EntryKind))
                 source = self._meta.sources[index]
                 if part == EntryKind.BLOCK and mask & self._bits[source.category]:
@@ -260,7 +260,7 @@ class Catalogue:
         """Whether a rule holds for a host of which exceptions lift these categories: an important one does, but for essential names."""
         if not rule.important:
             return not rule.mask & lifted
-        return not any(rule.mask & layer.spares[number] for _key, layer, number in self._keys_of(host))
+        return not any(rule.mask & self._hosts.spares[number] for _key, number in self._keys_of(host))
 
     def _match_of(self, rule: CompiledUrlRule) -> UrlMatch:
         # A rule is decoded once and kept, so what it amounts to may be too.
@@ -281,11 +281,11 @@ class Catalogue:
 
     def _find_lifted(self, host: str) -> int:
         """What exceptions about a host take from it."""
-        return reduce(operator.or_, (layer.lifts[number] for _key, layer, number in self._keys_of(host)), 0)
+        return reduce(operator.or_, (self._hosts.lifts[number] for _key, number in self._keys_of(host)), 0)
 
     def _kept(self, host: str) -> int:
         """The categories of a host that no exception takes from it."""
-        return reduce(operator.or_, (layer.keeps[number] for _key, layer, number in self._keys_of(host)), 0)
+        return reduce(operator.or_, (self._hosts.keeps[number] for _key, number in self._keys_of(host)), 0)
 
     def locate(self, host_or_url: str, category: str) -> Origin | None:
         """Which line of which list gives a host or URL its category. Slow: it reads the kept copy of the list."""
@@ -323,23 +323,15 @@ class Catalogue:
         for each in filter(None, (address, embedded_ipv4(address))):
             network = parse_network(each)
             for key in (rule_key(each, exact=True), network_key(network)) if network else ():
-                for found, layer, number in self._keys_with(key):
-                    for index, part in (divmod(entry, len(EntryKind)) for entry in layer.sets[number]):
+                for found, number in self._hosts.keys_with(key):
+                    for index, part in (divmod(entry, len(EntryKind)) for entry in self._hosts.sets[number]):
                         if part == EntryKind.BLOCK and self._meta.sources[index].category == category:
                             return self._meta.sources[index], found
         return None
 
-    def _has_keys(self, prefix: str) -> bool:
-        return any(layer.has_keys(prefix) for layer in self._layers)
-
-    def _keys_of(self, host: str) -> Iterator[tuple[str, HostIndex, int]]:
-        """The keys that match a host, each with its layer and the number of its set there."""
-        return self._keys_with(rule_key(host, exact=True))
-
-    def _keys_with(self, key: str) -> Iterator[tuple[str, HostIndex, int]]:
-        for layer in self._layers:
-            for found, number in layer.keys_with(key):
-                yield found, layer, number
+    def _keys_of(self, host: str) -> Iterator[tuple[str, int]]:
+        """The keys that match a host, each with the number of its set."""
+        return self._hosts.keys_with(rule_key(host, exact=True))
 
 
 def _origin(source: SourceMeta, line: ListLine) -> Origin:

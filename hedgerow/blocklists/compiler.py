@@ -1,8 +1,8 @@
 """Many sources into one generation: a directory that is written beside its place and renamed into it.
 
-The memory it takes does not grow with the lists: each source is parsed in stretches into sorted runs on disk (`intake`), and
-the runs are merged range by range into tries (`merge`, `layers`). What a source was parsed to is kept (`parsed`), so that
-only a source that changed is parsed again, and where little changed the tries of the generation before are used again.
+The memory it takes does not grow with the lists: each source is parsed in stretches into sorted runs on disk (`list_parser`),
+and the runs are merged range by range into tries (`host_index`). What a source was parsed to is kept (`ParseCache`), so that only a source
+that changed is parsed again.
 A crash at any moment leaves nothing at the place of the generation.
 """
 
@@ -14,7 +14,6 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,18 +23,17 @@ from hedgerow.blocklists.generation import (
     DNS_RULES,
     FORMAT_VERSION,
     HOST_PATTERNS,
+    HOSTS,
     REPORT,
     TEXTS,
     URL_RULES,
     EntryKind,
     GenerationMeta,
     SourceMeta,
-    matches_checksums,
-    read_meta,
     write_checksums,
     write_meta,
 )
-from hedgerow.blocklists.host_index import IndexInput, KeyCounts, ReusePlan, plan_reuse, write_change, write_host_index
+from hedgerow.blocklists.host_index import KeyCounts, write_host_index
 from hedgerow.blocklists.list_parser import ParseCache, ParsedSource, engine_digest, flush_folder, link_or_copy, read_rules
 from hedgerow.blocklists.rule_modifiers import parse_modifiers
 from hedgerow.blocklists.rules import Problem
@@ -79,13 +77,11 @@ def compile_generation(
     out: Path,
     progress: Callable[[str], None] | None = None,
     parsed: Path | None = None,
-    before: Path | None = None,
 ) -> CompileReport:
     """Compiles `sources` into the directory `out`, which must not exist yet.
 
     A source that cannot be used is a problem of the report, and the rest is compiled. `progress` is told each source's name.
-    `parsed` is a folder in which parsed lists are kept from one compile to the next, `before` a generation whose tries are
-    used again where that saves work; both may be absent or damaged, and change nothing but the time it takes.
+    `parsed` is a folder in which parsed lists are kept from one compile to the next; it may be absent or damaged.
     Raises OSError where the disk fails and FileExistsError where `out` exists; nothing is left behind then.
     """
     if out.exists():
@@ -93,7 +89,7 @@ def compile_generation(
     out.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        report = _build(sources, building, ParseCache(parsed or building / "work"), before, progress or (lambda _name: None))
+        report = _build(sources, building, ParseCache(parsed or building / "work"), progress or (lambda _name: None))
         building.chmod(0o755)
         building.rename(out)
     except BaseException:
@@ -102,9 +98,7 @@ def compile_generation(
     return report
 
 
-def _build(
-    sources: Sequence[Source], building: Path, lists: ParseCache, before: Path | None, progress: Callable[[str], None]
-) -> CompileReport:
+def _build(sources: Sequence[Source], building: Path, lists: ParseCache, progress: Callable[[str], None]) -> CompileReport:
     (building / TEXTS).mkdir()
     metas, parsed_sources = [], []
     for index, source in enumerate((*_with_unique_names(sources), essential_source())):
@@ -119,17 +113,15 @@ def _build(
     categories = [meta.category for meta in metas]
     rules = group_rules(_without_downloaded_rewrites(_url_rules(metas, lists), sources, parsed_sources), categories)
     _write_rules(rules, building)
-    content = IndexInput(parsed_sources, categories, rules.badfilters)
-    plan = _plan(metas, content, before)
-    layers, totals = write_change(plan, content, building) if plan else write_host_index(content, building)
+    hosts, totals = write_host_index(parsed_sources, categories, rules.badfilters, building / HOSTS)
     shutil.rmtree(building / "work", ignore_errors=True)
     version = _version([(meta.name, meta.category, meta.parsed) for meta in metas])
-    meta = GenerationMeta(version, _category_names(sources), tuple(metas), layers, rules.badfilters)
+    meta = GenerationMeta(version, _category_names(sources), tuple(metas), hosts)
     write_meta(building, meta)
-    report = _report(meta, parsed_sources, totals, sum(path.stat().st_size for path in building.glob("layer-*/*")))
+    report = _report(meta, parsed_sources, totals, sum(path.stat().st_size for path in (building / HOSTS).iterdir()))
     (building / REPORT).write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1), encoding="utf-8")
     write_checksums(building, leave_out=[TEXTS])  # what is blocked does not hang on those; they only tell the line
-    for folder in (building / TEXTS, building / URL_RULES, building / DNS_RULES, *building.glob("layer-*")):
+    for folder in (building / TEXTS, building / URL_RULES, building / DNS_RULES, building / HOSTS):
         flush_folder(folder)
     flush_folder(building)
     return report
@@ -140,12 +132,6 @@ def _write_rules(rules: GroupedRules, building: Path) -> None:
     write_url_index(rules.dns, building / DNS_RULES)
     rows = [(source, rule.line, rule.exception, rule.pattern, rule.text, rule.file) for source, rule in rules.names]
     (building / HOST_PATTERNS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-
-
-def _plan(metas: Sequence[SourceMeta], content: IndexInput, before: Path | None) -> ReusePlan | None:
-    with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
-        return plan_reuse(metas, content, before, read_meta(before)) if before and matches_checksums(before) else None
-    return None
 
 
 def _with_unique_names(sources: Sequence[Source]) -> Iterator[Source]:
@@ -201,7 +187,7 @@ def _report(meta: GenerationMeta, parsed_sources: Sequence[ParsedSource], totals
     return CompileReport(
         version=meta.version,
         domains=domains,
-        keys=sum(layer.keys for layer in meta.layers),
+        keys=meta.hosts.keys,
         url_rules=sum(report.url_rules for report in reports),
         skipped=sum(sum(report.problems.values()) for report in reports),
         index_bytes=index_bytes,

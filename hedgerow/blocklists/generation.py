@@ -1,10 +1,9 @@
 """The directory of a compiled generation: which files it holds and what `meta.json` says about them.
 
-    meta.json             categories, sources, layers: all that a worker reads at once
-    layer-0/
+    meta.json             categories, sources, sets and shards: all that a worker reads at once
+    hosts/
       hosts-000.trie      rule keys (`names.rule_key`) of one range, sorted ranges in sorted order, mapped by marisa-trie
       sets.bin            for each key id of each shard the number of its set, 1, 2 or 4 bytes each, mapped
-    layer-1/              as layer-0: sources that changed after layer-0 was built, if any
     urls/                 the URL rules (`url_index`)
     dns/                  likewise those that are about DNS questions ($dnstype, $dnsrewrite)
     names.json            the rules about hosts' names that no index can hold (`DevicePlatform.HOST_REGEX`)
@@ -12,10 +11,7 @@
     texts/                the lists as they were compiled, for `Catalogue.locate`
     checksums.json        of all files but the texts, looked at when a generation is taken up again (`checksums`)
 
-A set is a tuple of entries; an entry is `4 * index of the source + part`, see `EntryKind`. Every source is in one layer only, so
-what is known of a host is the union over the layers. When a source changes, the files of layer-0 are linked into the new
-generation, the source's entries are left out of its sets, and the source goes into layer-1: no trie of the others is built
-again. Nothing that was folded away is missed then: what covered it still holds every entry of it that is left.
+A set is a tuple of entries; an entry is `4 * index of the source + part`, see `EntryKind`.
 """
 
 from __future__ import annotations
@@ -25,20 +21,21 @@ import mmap
 import zlib
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import marisa_trie
+import msgspec
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """Raised when the files change, or when the same lists would compile to something else: it is part of every version."""
 
 META_FILE, SETS_FILE, REPORT, TEXTS = "meta.json", "sets.bin", "report.json", "texts"
-URL_RULES, DNS_RULES, HOST_PATTERNS = "urls", "dns", "names.json"
+HOSTS, URL_RULES, DNS_RULES, HOST_PATTERNS = "hosts", "urls", "dns", "names.json"
 
 ALL_CATEGORIES = "*"
 """The category of names that no list may block: an exception of it lifts every category that is there to be blocked."""
@@ -55,8 +52,8 @@ class EntryKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceMeta:
-    """`text` is the kept copy's path inside the generation; `format` is what the list was read as; `parsed` names what it
-    was parsed to, so that two generations can tell whether a source is the same, and is empty if it could not be read."""
+    """A source. `text` is the path of its copy inside the generation; `format` is the format it was read as; `parsed` is its entry in the
+    parse cache, empty if it could not be read."""
 
     name: str
     category: str
@@ -77,13 +74,9 @@ class ShardMeta:
 
 @dataclass(frozen=True, slots=True)
 class HostIndexMeta:
-    """`sources` are the indices of the sources in the layer. `counts[n]` is how many keys had the set `sets[n]` when the
-    layer was built, those that were folded away included."""
+    """The index of hosts. `set_bytes` is the width of a number in sets.bin."""
 
-    folder: str
-    sources: tuple[int, ...]
     sets: tuple[tuple[int, ...], ...]
-    counts: tuple[int, ...]
     shards: tuple[ShardMeta, ...]
     set_bytes: int
 
@@ -103,43 +96,25 @@ class BadfilterOrder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GenerationMeta:
-    """`taken_back` is what the layers were built without."""
+    """The contents of `meta.json`."""
 
     version: str
     categories: tuple[str, ...]
     sources: tuple[SourceMeta, ...]
-    layers: tuple[HostIndexMeta, ...]
-    badfilters: tuple[BadfilterOrder, ...] = ()
+    hosts: HostIndexMeta
+    layout: int = FORMAT_VERSION
 
 
 def write_meta(generation: Path, meta: GenerationMeta) -> None:
-    text = json.dumps({"layout": FORMAT_VERSION, **asdict(meta)}, ensure_ascii=False, separators=(",", ":"))
-    (generation / META_FILE).write_text(text, encoding="utf-8")
+    (generation / META_FILE).write_bytes(msgspec.json.encode(meta))
 
 
 def read_meta(generation: Path) -> GenerationMeta:
-    """Raises OSError, or ValueError for a directory that was written by another version of the compiler."""
-    data = json.loads((generation / META_FILE).read_text(encoding="utf-8"))
-    if data.pop("layout", None) != FORMAT_VERSION:
+    """Read the meta file. Raises OSError, or ValueError for a directory that another version of the compiler has written."""
+    meta = msgspec.json.decode((generation / META_FILE).read_bytes(), type=GenerationMeta)
+    if meta.layout != FORMAT_VERSION:
         raise ValueError(f"{generation}: not a generation of layout {FORMAT_VERSION}")
-    return GenerationMeta(
-        version=data["version"],
-        categories=tuple(data["categories"]),
-        sources=tuple(SourceMeta(**source) for source in data["sources"]),
-        layers=tuple(_read_host_index_meta(layer) for layer in data["layers"]),
-        badfilters=tuple(BadfilterOrder(*order) for order in data["badfilters"]),
-    )
-
-
-def _read_host_index_meta(data: dict[str, Any]) -> HostIndexMeta:
-    return HostIndexMeta(
-        folder=data["folder"],
-        sources=tuple(data["sources"]),
-        sets=tuple(tuple(entries) for entries in data["sets"]),
-        counts=tuple(data["counts"]),
-        shards=tuple(ShardMeta(**shard) for shard in data["shards"]),
-        set_bytes=data["set_bytes"],
-    )
+    return meta
 
 
 CHECKSUMS_FILE = "checksums.json"
@@ -172,7 +147,7 @@ def _checksum(path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class HostShard:
-    """The names of one range. `offset` is the place of its first set number among the layer's."""
+    """The names of one range. `offset` is the place of its first set number in sets.bin."""
 
     trie: marisa_trie.Trie
     offset: int
@@ -180,8 +155,8 @@ class HostShard:
 
 @dataclass(frozen=True, slots=True)
 class HostIndex:
-    """A layer, mapped. `blocks`, `lifts`, `urls`, `keeps` and `spares` say for each set's number which categories it gives, which it
-    takes away, for which there are rules about URLs, which no exception of a list takes away, and which no list may give."""
+    """The index of hosts, mapped. For each set's number a mask of categories: those it `blocks` and `lifts`, those with rules about
+    URLs (`urls`), those that no list's exception lifts (`keeps`) and those that no list may block (`spares`)."""
 
     shards: list[HostShard]
     borders: list[str]
@@ -194,13 +169,14 @@ class HostIndex:
     spares: list[int]
 
     @classmethod
-    def open(cls, folder: Path, meta: GenerationMeta, layer: HostIndexMeta, bits: dict[str, int]) -> HostIndex:
-        shards = [HostShard(marisa_trie.Trie().mmap(str(folder / shard.trie)), shard.offset) for shard in layer.shards]
-        borders = [shard.first for shard in layer.shards[1:]]
-        numbers = _map_numbers(folder / SETS_FILE, layer.set_bytes)
-        if len(numbers) != layer.keys:
-            raise ValueError(f"{folder / SETS_FILE}: {len(numbers)} numbers for {layer.keys} keys")
-        return cls(shards, borders, numbers, layer.sets, *_masks_of_sets(meta, layer, bits))
+    def open(cls, folder: Path, meta: GenerationMeta, bits: dict[str, int]) -> HostIndex:
+        index = meta.hosts
+        shards = [HostShard(marisa_trie.Trie().mmap(str(folder / shard.trie)), shard.offset) for shard in index.shards]
+        borders = [shard.first for shard in index.shards[1:]]
+        numbers = _map_numbers(folder / SETS_FILE, index.set_bytes)
+        if len(numbers) != index.keys:
+            raise ValueError(f"{folder / SETS_FILE}: {len(numbers)} numbers for {index.keys} keys")
+        return cls(shards, borders, numbers, index.sets, *_masks_of_sets(meta, bits))
 
     def keys_with(self, key: str) -> Iterator[tuple[str, int]]:
         """The keys that a key begins with, the shortest first, each with the number of its set."""
@@ -212,12 +188,12 @@ class HostIndex:
         return any(True for shard in self.shards for _key in shard.trie.iterkeys(prefix))
 
 
-def _masks_of_sets(meta: GenerationMeta, layer: HostIndexMeta, bits: dict[str, int]) -> tuple[list[int], ...]:
+def _masks_of_sets(meta: GenerationMeta, bits: dict[str, int]) -> tuple[list[int], ...]:
     """For each set which categories it blocks, lifts, has rules about URLs of, keeps from being lifted and from being blocked."""
     good = {category.name for category in builtin_categories() if category.kind == CategoryKind.GOOD}
     masks = {**bits, ALL_CATEGORIES: sum(bit for name, bit in bits.items() if name not in good)}
     columns: tuple[list[int], ...] = ([], [], [], [], [])
-    for entries in layer.sets:
+    for entries in meta.hosts.sets:
         found, spared = dict.fromkeys(EntryKind, 0), 0
         for entry in entries:
             index, part = divmod(entry, len(EntryKind))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import bisect
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import marisa_trie
 
-from hedgerow.blocklists.generation import SETS_FILE, BadfilterOrder, EntryKind, GenerationMeta, HostIndexMeta, ShardMeta, SourceMeta
-from hedgerow.blocklists.list_parser import ParsedSource, link_or_copy
+from hedgerow.blocklists.generation import SETS_FILE, BadfilterOrder, EntryKind, HostIndexMeta, ShardMeta
+from hedgerow.blocklists.list_parser import ParsedSource
 
 BLOCK_BYTES = 1 << 15
 """Read of a run at a time. What is read too far waits for the next range, in each of what may be a hundred runs."""
@@ -170,142 +169,34 @@ KEYS_PER_SHARD = 100_000
 """Fewer would take less memory to compile and a larger index."""
 NUM_TRIES = 5  # more nested tries are smaller and slower; beyond five nothing is gained
 
-WORTH_KEEPING = 50_000
-"""Fewer keys than this are compiled in the time that it takes to think about it."""
-LARGEST_CHANGE = 0.25
-"""Of the keys of layer-0: beyond it, look-ups in two layers cost more than one compile."""
-
 KeyCounts = Counter[tuple[int, ...]]
 """How many distinct keys there are of each set."""
 
 
-@dataclass(frozen=True, slots=True)
-class IndexInput:
-    """What goes into layers: what was taken in from each source, its category, and what lists take back."""
-
-    parsed_sources: Sequence[ParsedSource]
-    categories: Sequence[str]
-    badfilters: tuple[BadfilterOrder, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ReusePlan:
-    """`kept` maps each index of a source in the old layer-0 that stays there to its new index; the others are written anew."""
-
-    generation: Path
-    layer: HostIndexMeta
-    kept: Mapping[int, int]
-
-
-def plan_reuse(sources: Sequence[SourceMeta], content: IndexInput, generation: Path, old: GenerationMeta) -> ReusePlan | None:
-    """What of the generation before can be used again; None if a full compile is the better way."""
-    if old.badfilters != content.badfilters:
-        return None
-    layer, parsed_sources = old.layers[0], content.parsed_sources
-    places = {(source.name, source.category, source.parsed): index for index, source in enumerate(sources) if source.parsed}
-    before = {index: old.sources[index] for index in layer.sources}
-    found = {index: places.get((source.name, source.category, source.parsed)) for index, source in before.items()}
-    kept = {index: now for index, now in found.items() if now is not None}
-    staying = sum(parsed_sources[now].keys for now in kept.values())
-    changed = sum(parsed_source.keys for parsed_source in parsed_sources) - staying
-    total = sum(layer.counts)
-    if staying < WORTH_KEEPING or changed > LARGEST_CHANGE * staying or staying < (1 - LARGEST_CHANGE) * total:
-        return None
-    return ReusePlan(generation, layer, kept)
-
-
-def write_host_index(content: IndexInput, building: Path) -> tuple[tuple[HostIndexMeta, ...], KeyCounts]:
-    """One layer of all sources."""
-    layer, totals = _write_index(range(len(content.parsed_sources)), content, building, "layer-0", None)
-    return (layer,), totals
-
-
-def write_change(plan: ReusePlan, content: IndexInput, building: Path) -> tuple[tuple[HostIndexMeta, ...], KeyCounts]:
-    """The old layer-0 without what changed, and a second layer of that."""
-    base = _link_layer(plan, building)
-    changed = [index for index in range(len(content.parsed_sources)) if index not in set(base.sources)]
-    layer, totals = _write_index(changed, content, building, "layer-1", base)
-    return (base, layer), totals
-
-
-def _link_layer(plan: ReusePlan, building: Path) -> HostIndexMeta:
-    old = plan.layer
-    (building / "layer-0").mkdir()
-    for name in (SETS_FILE, *(shard.trie for shard in old.shards)):
-        link_or_copy(plan.generation / old.folder / name, building / "layer-0" / name)
-    sets = tuple(_renumbered(entries, plan.kept) for entries in old.sets)
-    return HostIndexMeta("layer-0", tuple(sorted(plan.kept.values())), sets, old.counts, old.shards, old.set_bytes)
-
-
-def _renumbered(entries: tuple[int, ...], kept: Mapping[int, int]) -> tuple[int, ...]:
-    parts = (divmod(entry, len(EntryKind)) for entry in entries)
-    return tuple(sorted(len(EntryKind) * kept[index] + part for index, part in parts if index in kept))
-
-
-def _write_index(
-    members: Sequence[int], content: IndexInput, building: Path, folder: str, base: HostIndexMeta | None
+def write_host_index(
+    parsed_sources: Sequence[ParsedSource], categories: Sequence[str], badfilters: Sequence[BadfilterOrder], folder: Path
 ) -> tuple[HostIndexMeta, KeyCounts]:
-    (building / folder).mkdir()
+    """Write the index of all sources into the new directory `folder`; `categories` has one for each. Raises OSError."""
+    folder.mkdir()
     table, numbers, counts = SetTable(), array("I"), Counter[int]()
     shards: list[ShardMeta] = []
-    totals = KeyCounts() if base is None else _totals_of(base)
-    runs, others = _open_runs(members, content.parsed_sources), _open_runs(base.sources, content.parsed_sources) if base else []
+    runs = [KeyRun(run.path, len(EntryKind) * index + run.part) for index, each in enumerate(parsed_sources) for run in each.runs]
     try:
-        borders = choose_borders(runs, KEYS_PER_SHARD) if runs else []
+        borders = choose_borders(runs, KEYS_PER_SHARD)
         for first, border in zip(["", *borders], [*borders, None], strict=True):
             merged = merge_range(runs, border, table)
-            apply_badfilters(merged, table, content.badfilters, content.categories)
+            apply_badfilters(merged, table, badfilters, categories)
             counts.update(merged.values())
-            _add_totals(totals, merged, table, _elsewhere(merged, others, border, content))
             trie = f"hosts-{len(shards):03}.trie"
-            in_shard = _write_trie(_fold(merged, table), building / folder / trie)
+            in_shard = _write_trie(_fold(merged, table), folder / trie)
             shards.append(ShardMeta(first, trie, len(in_shard), len(numbers)))
             numbers += in_shard
     finally:
-        for run in (*runs, *others):
+        for run in runs:
             run.close()
-    set_bytes = _write_sets(building / folder / SETS_FILE, numbers, len(table.sets))
-    in_order = tuple(counts[number] for number in range(len(table.sets)))
-    return HostIndexMeta(folder, tuple(members), tuple(table.sets), in_order, tuple(shards), set_bytes), totals
-
-
-def _open_runs(members: Sequence[int], parsed_sources: Sequence[ParsedSource]) -> list[KeyRun]:
-    return [KeyRun(run.path, len(EntryKind) * index + run.part) for index in members for run in parsed_sources[index].runs]
-
-
-def _totals_of(layer: HostIndexMeta) -> KeyCounts:
-    totals = KeyCounts()
-    for entries, count in zip(layer.sets, layer.counts, strict=True):
-        totals[entries] += count
-    return totals
-
-
-def _elsewhere(
-    merged: dict[str, int], others: Sequence[KeyRun], border: str | None, content: IndexInput
-) -> tuple[dict[str, int], SetTable]:
-    """What sources of the other layer say of the keys of a range."""
-    found, table = dict[str, int](), SetTable()
-    for run in others:
-        adding = table.adding(run.entry)
-        for key in merged.keys() & run.take_until(border):
-            found[key] = adding[found.get(key, 0)]
-    apply_badfilters(found, table, content.badfilters, content.categories)
-    return found, table
-
-
-def _add_totals(totals: KeyCounts, merged: dict[str, int], table: SetTable, others: tuple[dict[str, int], SetTable]) -> None:
-    """Adds the keys of a range; a key that sources of the other layer name too is moved from their set to the union."""
-    elsewhere, both = others
-    pairs = Counter(zip(merged.values(), map(elsewhere.get, merged), strict=True)) if elsewhere else None
-    if pairs is None:
-        for number, count in Counter(merged.values()).items():
-            totals[table.sets[number]] += count
-        return
-    for (number, other), count in pairs.items():
-        known = both.sets[other or 0]
-        if known:
-            totals[known] -= count
-        totals[tuple(sorted({*table.sets[number], *known}))] += count
+    set_bytes = _write_sets(folder / SETS_FILE, numbers, len(table.sets))
+    totals = KeyCounts({table.sets[number]: count for number, count in counts.items()})
+    return HostIndexMeta(tuple(table.sets), tuple(shards), set_bytes), totals
 
 
 def _fold(merged: dict[str, int], table: SetTable) -> tuple[list[str], array[int]]:

@@ -77,8 +77,7 @@ class Stand:
     def compile_job(self) -> CompileJob:
         remote = replace(self.remote, path=copy_status(self.remote, self.folders.downloads).path)
         sources = (remote, Source("own", "gambling", self._own))
-        before = self.good[0] if self.good else None
-        return CompileJob(sources, self.folders.generations / fingerprint(sources), self.folders.state, before)
+        return CompileJob(sources, self.folders.generations / fingerprint(sources), self.folders.state)
 
     def check(self) -> None:
         """The copy is a whole version, and so is every generation that stands in its place."""

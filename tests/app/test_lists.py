@@ -16,11 +16,10 @@ from list_server import ListServer, text
 from hedgerow.app.control import lists as lists_module
 from hedgerow.app.control.list_jobs import CompileJob, FetchJob, run_compile, run_fetch
 from hedgerow.app.control.lists import ListUpdater, fingerprint, recommended_sources, sources_of
-from hedgerow.blocklists import host_index
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import CompileReport
 from hedgerow.blocklists.download_store import FetchOutcome, FetchResult
-from hedgerow.blocklists.generation import REPORT, read_meta
+from hedgerow.blocklists.generation import REPORT
 from hedgerow.blocklists.sources import Source, public_sources
 from hedgerow.policies.model import Policy
 from hedgerow.policies.reading.load import load_policy, parse_policy
@@ -111,7 +110,7 @@ def test_large_lists_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.Monk
     assert (names_of(again, "a.example"), names_of(again, "another.example")) == (set(), {"gambling"})
 
 
-@pytest.mark.parametrize(("file", "size"), [("layer-0/hosts-000.trie", 100), ("layer-0/sets.bin", 1), ("urls/rules.bin", 8), (REPORT, 3)])
+@pytest.mark.parametrize(("file", "size"), [("hosts/hosts-000.trie", 100), ("hosts/sets.bin", 1), ("urls/rules.bin", 8), (REPORT, 3)])
 def test_what_a_bad_disk_damaged_is_compiled_again(tmp_path: Path, file: str, size: int) -> None:
     (tmp_path / "list.txt").write_text("||a.example^\n||b.example/ads^\n")
     policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
@@ -124,18 +123,13 @@ def test_what_a_bad_disk_damaged_is_compiled_again(tmp_path: Path, file: str, si
     assert (names_of(again, "a.example"), names_of(again, "www.tiktok.com")) == ({"gambling"}, {"social"})
 
 
-@pytest.mark.parametrize("is_layered", [False, True])
-def test_zeros_of_the_right_size_are_noticed_in_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_layered: bool) -> None:
+def test_zeros_of_the_right_size_are_noticed_in_every_file(tmp_path: Path) -> None:
     """A generation, and what the lists were parsed to, as a disk gives them back that lost what was in them."""
-    monkeypatch.setattr(host_index, "WORTH_KEEPING", 1)
     own = tmp_path / "list.txt"
     own.write_text("||a.example^\n||b.example/ads^\n")
     policy, state = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n"), tmp_path / "state"
     keeper = ListUpdater(state)
     assert asyncio.run(keeper.load_first_generation(policy, None))
-    if is_layered:
-        own.write_text("||a.example^\n||c.example/ads^\n")
-        assert asyncio.run(keeper.compile(policy))
     generation = keeper.generation
     assert generation
     kept = {path: path.read_bytes() for path in generation.rglob("*") if path.is_file() and path.parent.name != "texts"}
@@ -147,33 +141,6 @@ def test_zeros_of_the_right_size_are_noticed_in_every_file(tmp_path: Path, monke
         assert asyncio.run(again.load_first_generation(policy, generation)), path
         assert (again.generation, path.read_bytes() == content or path.name == REPORT) == (generation, True), path
         assert (names_of(again, "a.example"), names_of(again, "www.tiktok.com")) == ({"gambling"}, {"social"}), path
-
-
-def test_two_layers_become_one_when_lists_have_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_index, "WORTH_KEEPING", 1)
-    (tmp_path / "list.txt").write_text("a.example\n")
-    policy = policy_of(tmp_path, "lists: [{category: gambling, path: list.txt}]\n")
-    keeper = ListUpdater(tmp_path / "state")
-    monkeypatch.setattr("hedgerow.app.control.lists.compile_in_subprocess", compile_here)
-
-    def compiled(host: str) -> int:
-        assert asyncio.run(keeper.compile(policy))
-        assert names_of(keeper, host) == {"gambling"}
-        assert not keeper.is_stale(policy)
-        assert keeper.generation
-        return len(read_meta(keeper.generation).layers)
-
-    assert compiled("a.example") == 1
-    (tmp_path / "list.txt").write_text("another.example\n")
-    assert compiled("another.example") == 2
-    assert not keeper.is_worth_compiling(policy)
-    monkeypatch.setattr(lists_module, "SETTLED_S", -1.0)
-    assert keeper.is_worth_compiling(policy)
-    assert compiled("another.example") == 1
-    assert not keeper.is_worth_compiling(policy)
-    whole, again = keeper.generation, ListUpdater(tmp_path / "state")
-    assert asyncio.run(again.compile(policy))
-    assert again.generation == whole
 
 
 @pytest.mark.parametrize("one_job", [True, False])

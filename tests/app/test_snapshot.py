@@ -112,7 +112,7 @@ def test_lists_that_are_gone_leave_the_snapshot_in_force(tmp_path: Path, generat
     assert watch.open_if_new() is None
 
 
-@pytest.mark.parametrize("damage", [{}, {"sources": 5}, {"categories": None}, {"layers": [1]}])
+@pytest.mark.parametrize("damage", [{}, {"sources": 5}, {"categories": None}, {"hosts": [1]}])
 def test_lists_of_another_make_leave_the_snapshot_in_force(tmp_path: Path, generation: Path, damage: dict[str, object]) -> None:
     watch = SnapshotWatch(tmp_path)
     make(generation).save(tmp_path)

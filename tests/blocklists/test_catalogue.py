@@ -469,7 +469,7 @@ def test_what_is_no_generation_is_refused(tmp_path: Path) -> None:
         Catalogue.open(tmp_path / "generation")
 
 
-@pytest.mark.parametrize("file", ["layer-0/hosts-000.trie", "layer-0/sets.bin", "urls/rules.bin", "urls/rules.jsonl", "urls/buckets.bin"])
+@pytest.mark.parametrize("file", ["hosts/hosts-000.trie", "hosts/sets.bin", "urls/rules.bin", "urls/rules.jsonl", "urls/buckets.bin"])
 @pytest.mark.parametrize("share", [0, 0.5, 0.99])
 def test_what_was_cut_off_is_refused(tmp_path: Path, file: str, share: float) -> None:
     build(tmp_path, adult="".join(f"||n{number}.example^\n||u.example/{number}^\n" for number in range(20)))

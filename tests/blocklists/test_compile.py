@@ -8,14 +8,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hedgerow.blocklists import list_parser
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.formats import ListFormat, format_named
 from hedgerow.blocklists.rules import ParsedLines
-from hedgerow.blocklists.sources import Source, essential_hosts
+from hedgerow.blocklists.sources import Source, essential_hosts, essential_source
 
 COMPILE = """
 import sys
@@ -61,3 +63,29 @@ def test_an_exact_rule_does_not_cover_subdomains(tmp_path: Path, monkeypatch: py
     assert catalogue.host_mask("x.wide.example") != 0
     assert [match.domain for match in catalogue.host_sources("one.example")] == ["one.example"]
     assert report.keys == 2 + len(essential_hosts())  # the exact names under wide.example add nothing
+
+
+def test_an_unchanged_list_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+    parse_source = list_parser.parse_source
+
+    def recording_parse_source(text: Path, name: str, *more: Any) -> object:
+        parsed.append(name)
+        return parse_source(text, name, *more)
+
+    def compile_lists(out: str, *texts: str) -> None:
+        for number, text in enumerate(texts):
+            (tmp_path / f"{number}.txt").write_text(text)
+        sources = [Source(str(number), "adult", tmp_path / f"{number}.txt") for number in range(len(texts))]
+        compile_generation(sources, tmp_path / out, parsed=tmp_path / "parsed")
+
+    compile_lists("first", "||a.example^\n", "||b.example^\n")
+    monkeypatch.setattr(list_parser, "parse_source", recording_parse_source)
+    compile_lists("second", "||a.example^\n", "||c.example^\n")
+    assert parsed == ["1"]
+    for run in (tmp_path / "parsed").glob("*/*.keys"):
+        run.write_bytes(b"")
+    compile_lists("third", "||a.example^\n", "||c.example^\n")
+    assert parsed == ["1", "0", "1", essential_source().name]
+    catalogue = Catalogue.open(tmp_path / "third")
+    assert all(map(catalogue.host_mask, ("a.example", "c.example")))

@@ -98,7 +98,7 @@ def test_one_list_in_the_formats_of_its_publisher_is_one_set(name: str, shared_d
 
 def keys_of(generation: Path) -> set[str]:
     """What a generation holds but for the essential names."""
-    return {key for path in generation.glob("layer-*/*.trie") for key in marisa_trie.Trie().mmap(str(path))} - essential_keys()
+    return {key for path in generation.glob("hosts/*.trie") for key in marisa_trie.Trie().mmap(str(path))} - essential_keys()
 
 
 def essential_keys() -> set[str]:

@@ -87,12 +87,9 @@ class FetchJob:
 
 @dataclass(frozen=True, slots=True)
 class CompileJob:
-    """`before` is a generation whose parts are used again where that saves work."""
-
     sources: tuple[Source, ...]
     out: Path
     state: Path
-    before: Path | None = None
 
 
 async def fetch_in_subprocess(job: FetchJob) -> tuple[FetchResult, ...]:
@@ -127,7 +124,7 @@ def run_compile(job: CompileJob, progress: Callable[[str], None] | None = None) 
     folders = ListFolders(job.state)
     with folders.locked():
         known = read_report(job.out)
-        return known or compile_generation(job.sources, job.out, progress, folders.parsed, job.before)
+        return known or compile_generation(job.sources, job.out, progress, folders.parsed)
 
 
 async def _run_subprocess(what: str, job: bytes) -> bytes:

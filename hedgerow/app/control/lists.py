@@ -48,8 +48,6 @@ log = logging.getLogger("hedgerow.lists")
 
 COMPILE_FIRST_BYTES = 16 << 20
 """Lists on disk up to this size are compiled before anybody is served: that is done in a few seconds."""
-SETTLED_S = 3600.0
-"""After so long without a change, lists in two layers are compiled to one, whose look-ups are faster."""
 FETCH_INTERVAL_S = 24 * 3600.0
 FETCH_RETRY_S = 60.0
 """After a list failed for the first time; twice as long after each further one."""
@@ -57,7 +55,6 @@ FETCH_AGAIN_AT_MOST_S = 3600.0
 COMPILE_INTERVAL_WHILE_FETCHING_S = 15.0
 MANY_FAILURES = 3
 """So many are told one by one; more become one line, and `hedgerow lists status` has them all."""
-_WHOLE = "-whole"
 REFRESH_FRACTION = 0.75
 """Of the time after which a list is too old: by then its server has been asked again."""
 
@@ -163,7 +160,6 @@ class ListUpdater:
         self._failed: dict[Source, _Failure] = {}
         self._compiled: tuple[Source, ...] = ()
         self._compiled_at = 0.0
-        self._is_layered = False
         self._is_fetching = False
         self.generation: Path | None = None
         self.report: CompileReport | None = None
@@ -187,23 +183,18 @@ class ListUpdater:
     def is_worth_compiling(self, policy: Policy) -> bool:
         """Whether what is in force is stale. While lists are coming in one after the other, they are compiled some at a time."""
         is_too_soon = self._is_fetching and (self._one_job or time.monotonic() - self._compiled_at < COMPILE_INTERVAL_WHILE_FETCHING_S)
-        return not is_too_soon and (self.is_stale(policy) or self._is_settled())
+        return not is_too_soon and self.is_stale(policy)
 
     def is_stale(self, policy: Policy) -> bool:
         """Whether something else would be compiled now than what is in force."""
-        return self.generation is None or fingerprint(self._sources(policy)) != self.generation.name.removesuffix(_WHOLE)
-
-    def _is_settled(self) -> bool:
-        """Whether nothing has changed for so long that it is time to make one layer of two."""
-        return self._is_layered and time.monotonic() - self._compiled_at > SETTLED_S
+        return self.generation is None or fingerprint(self._sources(policy)) != self.generation.name
 
     async def load_first_generation(self, policy: Policy, before: Path | None) -> bool:
         """Something to start with: all lists if they are compiled in a moment, else the generation `before`, of an earlier run, or
         else the starter lists; the others follow. False where that failed."""
         sources = self._sources(policy)
         size = sum(size for source in sources for _name, _date, size in _identities(source))
-        name = fingerprint(sources)
-        is_known = any(_usable_report(self._folders.generations / each) for each in (name, f"{name}{_WHOLE}"))
+        is_known = _usable_report(self._folders.generations / fingerprint(sources)) is not None
         if is_known or size - _size_of_starter_lists() <= COMPILE_FIRST_BYTES:
             return await self.compile(policy)
         if before is not None and _is_usable(before):
@@ -213,17 +204,15 @@ class ListUpdater:
 
     async def compile(self, policy: Policy) -> bool:
         """Makes what `is_worth_compiling` asks for; False where that failed, and then all stays as it was."""
-        return await self._compile(self._sources(policy), whole=self._is_settled() and not self.is_stale(policy))
+        return await self._compile(self._sources(policy))
 
-    async def _compile(self, sources: tuple[Source, ...], *, whole: bool = False) -> bool:
-        name = fingerprint(sources)
-        in_one_layer = self._folders.generations / f"{name}{_WHOLE}"
-        out = in_one_layer if whole or in_one_layer.exists() else self._folders.generations / name
+    async def _compile(self, sources: tuple[Source, ...]) -> bool:
+        out = self._folders.generations / fingerprint(sources)
         started = time.monotonic()
         report = _usable_report(out)
         if report is None:
             shutil.rmtree(out, ignore_errors=True)
-            job = CompileJob(sources, out, self._folders.state, None if whole else self.generation or newest_generation(self._folders))
+            job = CompileJob(sources, out, self._folders.state)
             try:
                 async with self._job_lock:
                     report = run_compile(job, self._progress.compiled) if self._progress else await compile_in_subprocess(job)
@@ -237,7 +226,6 @@ class ListUpdater:
             log.warning("%s", problem)
         self.problem = ""
         self.generation, self.report, self._compiled, self._compiled_at = out, report, sources, time.monotonic()
-        self._is_layered = len(read_meta(out).layers) > 1
         return True
 
     async def fetch_if_due(self, policy: Policy, every: bool = False) -> None:
