@@ -1,5 +1,5 @@
 # `make up` filters, `make test` tests; both set everything up first.
-.PHONY: up test setup check fix lock bench-lists bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
+.PHONY: help up test setup check fix lock docs bench-lists bench-dns soak-dns bench-proxy bench-web bench-policy bench-gateway bench-memory
 
 # Tools run without the root on sys.path: the links there (dns, proxy, …) are signposts, not packages.
 export PYTHONSAFEPATH = 1
@@ -10,10 +10,13 @@ BIN = .venv/bin
 # Side by side, and one more than there are processors, since tests mostly wait. What failed is tried once more with the machine to itself.
 twice = $(BIN)/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(1) || { echo "Once more, by itself:"; $(BIN)/pytest --last-failed --last-failed-no-failures none $(1); }
 
-up: setup
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: setup  ## Set everything up and filter; ARGS are options of `hedgerow up`
 	@exec $(BIN)/hedgerow up $(ARGS)
 
-test: setup
+test: setup  ## Run all tests, or those in ARGS
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
@@ -21,52 +24,60 @@ else
 	$(call twice,tests/e2e tests/lab)
 endif
 
-setup:
+setup:  ## Create .venv with the locked dependencies
 	@scripts/setup.sh
 
-check: setup
+check: setup  ## Lint, types, import contracts, names and docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fix: setup
+fix: setup  ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench-lists: setup
+bench-lists: setup  ## Measure compilation and URL look-ups
 	$(BIN)/python bench/lists.py --write
 	$(BIN)/python bench/urls.py --write
 
 # Needs squid-openssl, e2guardian, nginx, hey, curl and Chromium.
-bench-proxy: setup
+bench-proxy: setup  ## Measure tunnels, inspection, bodies and pages beside the peers
 	$(BIN)/python bench/proxy_tunnel.py --write
 	$(BIN)/python bench/proxy_inspect.py --write
 	$(BIN)/python bench/proxy_bodies.py --write
 	$(BIN)/python bench/proxy_page.py --write
 
 # Needs uv; the lock names no index.
-lock:
+lock:  ## Write the lock files anew
 	uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header docs/requirements.in -o docs/requirements.lock
+
+# MkDocs stays apart from .venv, whose versions it would change.
+docs: setup  ## Build the documentation site into build/site
+	@test build/docs-tools/.installed -nt docs/requirements.lock || { \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --require-hashes --upgrade \
+			--target build/docs-tools -r docs/requirements.lock && touch build/docs-tools/.installed; }
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=build/docs-tools $(BIN)/python -m mkdocs build --strict
 
 # Needs unbound, dnsmasq, dnsperf, pdns-recursor, knot-resolver and openssl.
-bench-dns: setup
+bench-dns: setup  ## Measure the resolver beside the peers
 	$(BIN)/python bench/dns.py --out bench/results/dns.md $(ARGS)
 
 # Needs dnsmasq and dnsperf; ten million queries take half a minute to several minutes.
-soak-dns: setup
+soak-dns: setup  ## Ask the resolver ten million queries
 	$(BIN)/python bench/dns_soak.py --out bench/results/dns_soak.md $(ARGS)
 
-bench-web: setup
+bench-web: setup  ## Measure pages over a large journal
 	$(BIN)/python -P bench/web.py $(ARGS)
 
-bench-policy: setup
+bench-policy: setup  ## Measure decide and policy changes
 	$(BIN)/python -P bench/policy.py --out bench/results/policy.md $(ARGS)
 
 # Needs root, and what the laboratory needs.
-bench-gateway: setup
+bench-gateway: setup  ## Measure forwarding through the gateway
 	$(BIN)/python bench/gateway.py --write $(ARGS)
 
 # Needs dnsperf and curl.
-bench-memory: setup
+bench-memory: setup  ## Measure the memory of all processes
 	$(BIN)/python bench/memory.py --write

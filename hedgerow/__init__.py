@@ -4,4 +4,4 @@ One policy file, two enforcement points (DNS and HTTP(S)) and one pure function,
 ARCHITECTURE.md at the root of the repository shows the parts and the main flows.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

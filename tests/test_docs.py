@@ -18,7 +18,7 @@ from hedgerow.policies.reading.load import parse_policy
 
 ROOT = Path(__file__).parent.parent
 HEDGEROW = Path(sys.executable).with_name("hedgerow")
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("**/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -50,7 +50,7 @@ def commands() -> list[str]:
     found = set()
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
-        found |= set(re.findall(r"`hedgerow ([a-z][^`|]*)`", text)) | set(re.findall(r"^\$ hedgerow (.*)$", text, re.MULTILINE))
+        found |= set(re.findall(r"`hedgerow ([a-z][^`|]*)`", text)) | set(re.findall(r"^(?:\$|##) hedgerow (.*)$", text, re.MULTILINE))
     lines = [[word for word in line.split() if re.fullmatch(r"[a-z]+", word)] for line in found]
     return sorted({" ".join(words[: 2 if words[0] in GROUPS else 1]) for words in lines if words})
 
@@ -98,7 +98,7 @@ def test_what_is_shown_is_what_is_printed(command: str, output: str, tmp_path: P
     assert [line.rstrip() for line in done.stdout.strip().splitlines()] == output.splitlines(), done.stderr
 
 
-def test_every_command_is_in_the_readme(tmp_path: Path) -> None:
+def test_every_command_is_documented(tmp_path: Path) -> None:
     documented = {line.split()[0] for line in commands()}
     helped = run(["--help"], tmp_path).stdout
     assert set(re.findall(r"^[│ ]+([a-z]+) {2,}", helped, re.MULTILINE)) <= documented
@@ -128,3 +128,13 @@ def test_every_dependency_has_its_reason() -> None:
     explained = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = set(re.findall(r"[\w-]+", " ".join(re.findall(r"^\| ([^|]+) \|", explained, re.MULTILINE))))
     assert {re.split(r"[\[><=;]", each)[0] for each in wanted} <= rows
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_every_page_is_in_the_site() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").glob("**/*.md")]
+    assert [page for page in pages if page not in navigation] == []
