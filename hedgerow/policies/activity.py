@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.effective_users import Meter
+from hedgerow.policies.host_facts import is_background
 from hedgerow.policies.model import Decision, DeviceId, Privacy, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.policies.text.data_files import read_data
 from hedgerow.policies.time_model import ActiveMinute
 from hedgerow.policies.times.budget import minute_of
 
@@ -20,18 +19,8 @@ def matches_subject(subject: str, ruleset: Ruleset, catalogue: Catalogue, host: 
     if kind == "category":
         return bool(mask & catalogue.mask_of([name]))
     if kind == "service":
-        return name in services_of(ruleset, host)
+        return name in ruleset.host_facts.services_of(host)
     return True
-
-
-def services_of(ruleset: Ruleset, host: str) -> list[str]:
-    """The services that own a host or one of its parents."""
-    found: list[str] = []
-    while host:
-        facts = ruleset.host_facts.by_host.get(host)
-        found += facts.services if facts is not None else ()
-        host = host.partition(".")[2]
-    return found
 
 
 BACKGROUND_CATEGORIES = ("ads-trackers", "malware", "crypto-mining")
@@ -41,32 +30,6 @@ REPORT_TOPICS = ("education", "kids", "games", "video", "social", "messaging", "
 MIN_NAMES_PER_MINUTE = 2
 REPEAT_REPORT_S = 10.0
 """A report may be lost with the process it was for: while use goes on, it is made again."""
-
-
-@cache
-def background_hosts() -> frozenset[str]:
-    """Hosts of updates, push, telemetry and the like, each with all beneath it."""
-    return frozenset(host for group in read_data("background.yaml").values() for host in group)
-
-
-@cache
-def connectivity_checks() -> frozenset[str]:
-    """Hosts that devices ask whether the internet is there, or first a page of the network's own (RFC 8952)."""
-    return frozenset(read_data("background.yaml")["connectivity-checks"])
-
-
-def is_background(host: str) -> bool:
-    """Whether a device asks for this host by itself."""
-    return is_beneath(host, background_hosts())
-
-
-def is_beneath(host: str, hosts: frozenset[str]) -> bool:
-    """Whether a host, or a domain that it is in, is one of `hosts`."""
-    while host:
-        if host in hosts:
-            return True
-        host = host.partition(".")[2]
-    return False
 
 
 def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision) -> Iterator[Meter]:

@@ -1,6 +1,6 @@
 """Why is this allowed or blocked? The steps of `decide`, walked through one by one, each with a sentence on what it found.
 
-No rule is decided here: the verdicts come from `decide.STEPS`; this module only puts into words what stands in the case before it.
+No rule is decided here: the verdicts come from `decide.STEPS`; this module only puts into words what stands in the context before it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from datetime import datetime
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
-from hedgerow.policies.activity import services_of
-from hedgerow.policies.decide import STEPS, RequestContext, apply_allowed, build_context, decide, is_always_open
+from hedgerow.policies.decide import STEPS, apply_allowed, decide
 from hedgerow.policies.identity import as_claimed
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, SafeSearch, Verdict
+from hedgerow.policies.request_context import RequestContext, build_context
 from hedgerow.policies.rule_index import BYPASS, Rule, RuleScope
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.text.addresses import parse_mac
@@ -125,15 +125,15 @@ def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
 def _explain_point(
     rulesets: Rulesets, ruleset: Ruleset, catalogue: Catalogue, device: Device, request: Request, at: float
 ) -> PointExplanation:  # fmt: skip
-    case = build_context(ruleset, catalogue, request)
-    words = _StepSentences(case, rulesets, device, at)
+    context = build_context(ruleset, catalogue, request)
+    words = _StepSentences(context, rulesets, device, at)
     steps = []
     for step in STEPS:
-        decision = step.judge(case)
+        decision = step.judge(context)
         steps.append(StepExplanation(step.name, decision is not None, _WHY[step.name](words, decision)))
         if decision is not None:
             final = decide(ruleset, catalogue, request)
-            carried = decision if decision.verdict is Verdict.BLOCK else apply_allowed(case, decision)
+            carried = decision if decision.verdict is Verdict.BLOCK else apply_allowed(context, decision)
             assert carried == final, "explain and decide walk through the same steps"
             return PointExplanation(request, _with_line(catalogue, request, final), tuple(steps))
     raise AssertionError("the last step always decides")
@@ -148,9 +148,9 @@ def _with_line(catalogue: Catalogue, request: Request, decision: Decision) -> De
 
 @dataclass(frozen=True, slots=True)
 class _StepSentences:
-    """One sentence for each step, from what stands in the case."""
+    """One sentence for each step, from what stands in the context."""
 
-    case: RequestContext
+    context: RequestContext
     rulesets: Rulesets
     device: Device
     at: float
@@ -159,7 +159,7 @@ class _StepSentences:
         return f"{datetime.fromtimestamp(instant, self.rulesets.zone_of(self.device)):%a %d %b %H:%M}"
 
     def categories(self, mask: int) -> str:
-        return ", ".join(self.case.catalogue.names_of(mask))
+        return ", ".join(self.context.catalogue.names_of(mask))
 
     def lifeline(self, decision: Decision | None) -> str:
         return f"{decision.what} is a helpline: always open, never remembered" if decision else "not the host of a helpline"
@@ -172,7 +172,7 @@ class _StepSentences:
             end = "until somebody resumes" if decision.until is None else f"until {self.clock(decision.until)}"
             by = f"the schedule {decision.what}" if decision.reason is Reason.SCHEDULE else decision.reason.value
             return f"all is closed by {by} {end}{_where(decision)}"
-        if (closed := self.case.ruleset.closed) is not None:
+        if (closed := self.context.ruleset.closed) is not None:
             return f"all is closed by {closed.what or closed.reason.value} but for what is always open, as this is"
         users = self.rulesets.effective_users_of(self.device, self.at)
         bedtimes = [(user, bedtime) for user in users if (bedtime := bedtime_of(user.layers)[1]) is not None]
@@ -188,34 +188,34 @@ class _StepSentences:
         if decision is not None:
             end = f" until {self.clock(decision.until)}" if decision.until is not None else ""
             return f"the minutes of {decision.what} are used up{end}{_where(decision)}"
-        if self.case.ruleset.used_up and is_always_open(self.case):
+        if self.context.ruleset.used_up and self.context.is_always_open:
             return "always open, also when minutes are used up"
-        return "no budget that it counts for is used up" if self.case.ruleset.meters else "there is no budget"
+        return "no budget that it counts for is used up" if self.context.ruleset.meters else "there is no budget"
 
     def grant(self, decision: Decision | None) -> str:
         return f"{decision.what} was granted{_where(decision)}" if decision else "no grant names it"
 
     def exception(self, decision: Decision | None) -> str:
         if decision is not None:
-            return f"{_scope(self.case.rule)} allows {decision.what}{_where(decision)}"
-        rule = self.case.rule
+            return f"{_scope(self.context.rule)} allows {decision.what}{_where(decision)}"
+        rule = self.context.rule
         if rule is not None:
             return f"the strongest rule that names it is a block, of {rule.target.name}"
         return "no allow of a host, URL or service names it"
 
     def rule(self, decision: Decision | None) -> str:
-        return f"{_scope(self.case.rule)} blocks {decision.what}{_where(decision)}" if decision else "no block of a host or URL names it"
+        return f"{_scope(self.context.rule)} blocks {decision.what}{_where(decision)}" if decision else "no block of a host or URL names it"
 
     def bypass(self, decision: Decision | None) -> str:
         if decision is not None:
             return f"a way round the filter{_where(decision)}"
-        known = self.case.mask & self.case.catalogue.mask_of([BYPASS])
+        known = self.context.mask & self.context.catalogue.mask_of([BYPASS])
         return "a way round the filter, but nobody blocks those for this device" if known else "not known as a way round the filter"
 
     def service(self, decision: Decision | None) -> str:
         if decision is not None:
-            return f"{_scope(self.case.rule)} blocks the service {decision.what}{_where(decision)}"
-        owners = services_of(self.case.ruleset, self.case.request.host)
+            return f"{_scope(self.context.rule)} blocks the service {decision.what}{_where(decision)}"
+        owners = self.context.ruleset.host_facts.services_of(self.context.request.host)
         return f"a part of {', '.join(owners)}, which nobody blocks for this device" if owners else "no part of a service"
 
     def category(self, decision: Decision | None) -> str:
@@ -223,26 +223,26 @@ class _StepSentences:
             return f"a rule about {decision.what} answers with {decision.target}{_where(decision)}"
         if decision is not None:
             return f"{decision.what} is blocked{_where(decision)}"
-        if self.case.mask == 0:
+        if self.context.mask == 0:
             return "in no list"
-        return f"in {self.categories(self.case.mask)}, which nobody blocks for this device"
+        return f"in {self.categories(self.context.mask)}, which nobody blocks for this device"
 
     def search(self, decision: Decision | None) -> str:
         if decision is not None:
             return f"the words '{decision.what}' of a search are blocked"
-        if not self.case.ruleset.content.searches:
+        if not self.context.ruleset.content.searches:
             return "no words of searches are blocked"
-        return "no search that holds blocked words" if self.case.request.url else "a search engine's words show in a URL only"
+        return "no search that holds blocked words" if self.context.request.url else "a search engine's words show in a URL only"
 
     def safe_search(self, decision: Decision | None) -> str:
-        case = self.case
+        context = self.context
         if decision is not None:
-            return f"safe search is {case.ruleset.safe_search.value}, and {decision.what} cannot be held to it here"
-        if case.engine is None:
+            return f"safe search is {context.ruleset.safe_search.value}, and {decision.what} cannot be held to it here"
+        if context.engine is None:
             return "no search engine that safe search could not be had from"
-        if case.level is SafeSearch.OFF:
-            return f"{case.engine.title}: safe search is off"
-        return f"{case.engine.title} is held to its safe mode ({case.level.value})"
+        if context.level is SafeSearch.OFF:
+            return f"{context.engine.title}: safe search is off"
+        return f"{context.engine.title} is held to its safe mode ({context.level.value})"
 
     def default(self, decision: Decision | None) -> str:
         if decision is not None and decision.reason is not Reason.DEFAULT:

@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
 from hedgerow.policies.safe_search import SearchEngines
 from hedgerow.policies.text.data_files import names_in, read_data
+
+
+def parents_of(host: str) -> Iterator[str]:
+    """Yield a host and every domain above it.
+
+    >>> list(parents_of("www.example.org"))
+    ['www.example.org', 'example.org', 'org']
+    """
+    while host:
+        yield host
+        host = host.partition(".")[2]
+
+
+def is_beneath(host: str, domains: frozenset[str]) -> bool:
+    """Return whether a host, or a domain above it, is one of `domains`."""
+    while host:
+        if host in domains:
+            return True
+        host = host.partition(".")[2]
+    return False
+
+
+@cache
+def background_hosts() -> frozenset[str]:
+    """Return the domains of updates, push messages, telemetry and the like."""
+    return frozenset(host for group in read_data("background.yaml").values() for host in group)
+
+
+@cache
+def connectivity_checks() -> frozenset[str]:
+    """Return the domains by which devices test their connection or look for a captive portal (RFC 8952)."""
+    return frozenset(read_data("background.yaml")["connectivity-checks"])
+
+
+def is_background(host: str) -> bool:
+    """Return whether devices ask for this host without anybody using them."""
+    return is_beneath(host, background_hosts())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +137,8 @@ class Lifelines:
         return Lifelines(_lifeline(entry) for entry in read_data("lifelines.yaml"))
 
     def is_lifeline(self, host: str) -> bool:
-        """Whether a canonical host is a helpline's or lies beneath one."""
-        while host:
-            if host in self.hosts:
-                return True
-            host = host.partition(".")[2]
-        return False
+        """Return whether a canonical host is a helpline's or lies beneath one."""
+        return is_beneath(host, self.hosts)
 
     def for_country(self, country: str | None) -> tuple[Lifeline, ...]:
         """The helplines of a country, then the international ones; of each those for children first."""
@@ -169,6 +202,10 @@ class HostFactIndex:
             )
             for host in hosts
         }
+
+    def services_of(self, host: str) -> list[str]:
+        """Return the services that own a host or one of its parents."""
+        return [id for domain in parents_of(host) if domain in self.by_host for id in self.by_host[domain].services]
 
     @staticmethod
     @cache

@@ -5,6 +5,7 @@ Everything here is frozen: a worker swaps one reference and goes on. What is abs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -85,6 +86,14 @@ class Request:
     initiator: str = ""
     hides_host: bool = False
     dns_type: str = ""
+
+
+FIELDS_BY_KIND: Mapping[RequestKind, frozenset[str]] = {
+    RequestKind.DNS: frozenset({"device", "host", "dns_type"}),
+    RequestKind.TUNNEL: frozenset({"device", "host", "port", "hides_host"}),
+    RequestKind.HTTP: frozenset({"device", "host", "port", "url", "method", "resource", "initiator"}),
+}
+"""Fields that an enforcement point fills in, by kind of request. The others keep their default."""
 
 
 @dataclass(frozen=True, slots=True)

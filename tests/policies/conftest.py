@@ -20,6 +20,7 @@ LISTS = {
     "unsafe-search": "search-without-rules.example\n",
     "news": "news.example\n",
     "homework-stoppers": "memes.example\n",
+    "dating": "||six.example^$dnstype=AAAA\n",
     "weapons": "||mixed.example/weapons^\n||both.example^\n",
     "never-inspect": "*.savings.example\n",
     "malware": "9.9.9.9\n8.8.4.0/24\n2620:fe::/48\n",

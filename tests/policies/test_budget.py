@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.activity import ActivityLog, is_background
+from hedgerow.policies.activity import ActivityLog
 from hedgerow.policies.decide import decide
+from hedgerow.policies.host_facts import is_background
 from hedgerow.policies.model import DeviceId, Request, RequestKind
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.decide import decide
+from hedgerow.policies.decide import FIELDS_READ, SERVING_READS, STEPS, apply_allowed, decide, fields_read
 from hedgerow.policies.explain import explain, find_device, requests_for
-from hedgerow.policies.model import Decision, DeviceId, Grant, Pause, Policy, RequestKind, Session
+from hedgerow.policies.model import (
+    FIELDS_BY_KIND,
+    Decision,
+    Device,
+    DeviceId,
+    Grant,
+    Pause,
+    Policy,
+    Reason,
+    Request,
+    RequestKind,
+    Session,
+    Verdict,
+)
 from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.request_context import CONTEXT_READS, build_context
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import Bonus, SpentBudget
 from hedgerow.policies.times.budget import balances, mark, spent_budgets
@@ -84,21 +100,29 @@ def _words(decision: Decision) -> str:
     return " ".join(word for word in (decision.verdict.value, decision.reason.value, decision.what) if word)
 
 
-@pytest.mark.parametrize(("topic", "case"), [entry[1:] for entry in ALL], ids=[entry[0] for entry in ALL])
-def test_golden_case(topic: dict[str, Any], case: dict[str, Any], catalogue: Catalogue) -> None:
+def _situation(topic: dict[str, Any], case: dict[str, Any], catalogue: Catalogue) -> tuple[Rulesets, Device | None, float]:
     policy = parse_policy((case.get("policy") or topic["policy"]).encode(), None)
     grants = [Grant(id=str(n), subject=each["subject"], **_span(each, policy)) for n, each in enumerate(case.get("grants", ()))]
     pauses = [Pause(id=str(n), **_span(each, policy)) for n, each in enumerate(case.get("pauses", ()))]
     at = _instant(case.get("at") or topic["at"], policy)
     rulesets = Rulesets(policy, grants, pauses, catalogue, _spent(case, policy, at), _sittings(case, policy))
-    device = find_device(rulesets, case.get("device") or topic["device"])
+    return rulesets, find_device(rulesets, case.get("device") or topic["device"]), at
+
+
+def _expectations(case: dict[str, Any]) -> dict[str, str]:
+    return case["expect"] if isinstance(case["expect"], dict) else {"en.wikipedia.org": case["expect"]}
+
+
+@pytest.mark.parametrize(("topic", "case"), [entry[1:] for entry in ALL], ids=[entry[0] for entry in ALL])
+def test_golden_case(topic: dict[str, Any], case: dict[str, Any], catalogue: Catalogue) -> None:
+    rulesets, device, at = _situation(topic, case, catalogue)
+    policy = rulesets.policy
     if case["expect"] == "refused":
         assert device is None
         return
     assert device is not None
     ruleset = rulesets.ruleset(device, at)
-    expect = case["expect"] if isinstance(case["expect"], dict) else {"en.wikipedia.org": case["expect"]}
-    for target, expected in expect.items():
+    for target, expected in _expectations(case).items():
         decision = explain(rulesets, catalogue, device, target, at).decision
         for point in ("dns", "tunnel", "http"):
             if expected.startswith(f"{point}: "):
@@ -114,6 +138,48 @@ def test_golden_case(topic: dict[str, Any], case: dict[str, Any], catalogue: Cat
             assert decision.target == case["target"]
     if "holds_until" in case:
         assert ruleset.until == _instant(case["holds_until"], policy)
+
+
+class _RecordingRequest:
+    """A request that records which of its fields are read."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.read: set[str] = set()
+
+    def __getattr__(self, name: str) -> object:
+        self.read.add(name)
+        return getattr(self._request, name)
+
+
+def test_steps_read_no_field_that_they_do_not_declare(catalogue: Catalogue) -> None:
+    """Caches derive their keys from these declarations. Every step is run on every case, whichever step decides."""
+    read_by_any: set[str] = set()
+    for _, topic, case in ALL:
+        rulesets, device, at = _situation(topic, case, catalogue)
+        if device is None:
+            continue
+        for request in (each for target in _expectations(case) for each in requests_for(device.id, target)):
+            recorder = _RecordingRequest(request)
+            context = build_context(rulesets.ruleset(device, at), catalogue, cast(Request, recorder))
+            assert recorder.read <= CONTEXT_READS
+            parts: list[tuple[str, frozenset[str], Callable[[], object]]]
+            parts = [(step.name, step.reads, partial(step.judge, context)) for step in STEPS]
+            parts.append(("serving", SERVING_READS, partial(apply_allowed, context, Decision(Verdict.ALLOW, Reason.DEFAULT))))
+            for name, declared, run in parts:
+                recorder.read.clear()
+                run()
+                assert recorder.read <= declared, f"{name} reads {sorted(recorder.read - declared)} of {request}"
+                read_by_any |= recorder.read
+    assert read_by_any == FIELDS_READ, "a field is declared that no step reads, or the cases lack one"
+
+
+def test_each_kind_of_request_fills_in_the_fields_that_it_is_said_to() -> None:
+    requests = requests_for(DeviceId("tv"), "https://example.org/a")
+    for request in requests:
+        filled = {field.name for field in fields(Request) if getattr(request, field.name) != field.default} - {"kind"}
+        assert filled <= FIELDS_BY_KIND[request.kind]
+    assert [fields_read(kind) for kind in (RequestKind.DNS, RequestKind.TUNNEL)] == [("dns_type", "host"), ("hides_host", "host")]
 
 
 def test_there_are_enough_cases() -> None:

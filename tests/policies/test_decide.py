@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.decide import LIFTED_BY_ALWAYS, STEPS, build_context, decide, is_always_open
+from hedgerow.policies.decide import LIFTED_BY_ALWAYS, STEPS, decide
 from hedgerow.policies.explain import explain
 from hedgerow.policies.host_facts import Lifelines
 from hedgerow.policies.model import Device, DeviceId, Grant, Pause, Policy, Privacy, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.reading.load import load_policy, parse_policy
+from hedgerow.policies.request_context import build_context
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.times.schedule import state_at
 
@@ -127,7 +128,7 @@ def test_verdicts_fit_the_kind(
     if Lifelines.load().is_lifeline(request_.host):
         assert (decision.verdict, decision.reason) == (Verdict.ALLOW, Reason.LIFELINE)
     elif (closed := ruleset.closed) is not None:
-        is_open = closed.reason in LIFTED_BY_ALWAYS and is_always_open(build_context(ruleset, catalogue, request_))
+        is_open = closed.reason in LIFTED_BY_ALWAYS and build_context(ruleset, catalogue, request_).is_always_open
         assert is_open or (decision.verdict, decision.reason, decision.until) == (Verdict.BLOCK, closed.reason, closed.until)
     match decision.verdict:
         case Verdict.INSPECT:

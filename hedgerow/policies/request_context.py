@@ -1,0 +1,129 @@
+"""A request together with what is known of its host: the input of the steps of `decide`. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hedgerow.blocklists.catalogue import Catalogue
+from hedgerow.policies.host_facts import HostFacts
+from hedgerow.policies.model import Request, SafeSearch, TargetKind
+from hedgerow.policies.rule_index import PathRule, Rule
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.safe_search import SearchEngine
+from hedgerow.policies.targets import comparable_path
+
+CONTEXT_READS = frozenset({"host", "url"})
+"""Fields of the request that `build_context` reads."""
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """A request and the facts about its host.
+
+    `lifeline` and `unsafe_engine` hold the domain that makes the host one. `rule` is the strongest allow or block that names the host,
+    its URL or its service; `urls` are all rules about URLs of the host. `mask` holds the host's categories. `level` is the level of safe
+    search for `engine`, OFF without one. `inspectable`: this device's HTTPS to this host can be decrypted. `names_tenants`: the policy
+    restricts the accounts that can sign in there. `always`: an allow that names the host also holds at bedtime.
+    """
+
+    ruleset: Ruleset
+    catalogue: Catalogue
+    request: Request
+    lifeline: str = ""
+    unsafe_engine: str = ""
+    rule: Rule | None = None
+    urls: tuple[PathRule, ...] = ()
+    mask: int = 0
+    engine: SearchEngine | None = None
+    level: SafeSearch = SafeSearch.OFF
+    inspectable: bool = False
+    names_tenants: bool = False
+    always: bool = False
+
+    def keep_strongest(self, rule: Rule) -> None:
+        """Keep `rule` if it outranks the one found so far."""
+        if rule.target.always:
+            self.always = True
+        if self.rule is None or rule.rank < self.rule.rank:
+            self.rule = rule
+
+    @property
+    def is_surely_inspected(self) -> bool:
+        """True if the host can be opened because its pages are inspected. A device known by its host name only may evade that."""
+        return self.inspectable and not self.ruleset.is_claimed
+
+    @property
+    def is_excepted(self) -> bool:
+        return self.rule is not None and self.rule.allow
+
+    @property
+    def is_always_open(self) -> bool:
+        """True if the policy allows the host at all hours and nothing nearer blocks it."""
+        if self.rule is not None and not self.rule.allow:
+            return False
+        return self.always or bool(self.mask & self.ruleset.rules.always)
+
+
+def build_context(ruleset: Ruleset, catalogue: Catalogue, request: Request) -> RequestContext:
+    """Look up the request's host and each of its parents, once for all steps."""
+    context = RequestContext(ruleset, catalogue, request)
+    rules, host_facts, host = ruleset.rules, ruleset.host_facts, request.host
+    hosts, urls, services, facts_by_host = rules.hosts, rules.urls, rules.services, host_facts.by_host
+    never_inspect = False
+    domain = host
+    while domain:
+        if (rule := hosts.get(domain)) is not None:
+            context.keep_strongest(rule)
+        if urls and (found := urls.get(domain)) is not None:
+            context.urls += found
+        if (facts := facts_by_host.get(domain)) is not None:
+            never_inspect = never_inspect or facts.never_inspect
+            if facts.lifeline:
+                context.lifeline = domain
+            if facts.unsafe_search:
+                context.unsafe_engine = domain
+            if services:
+                _match_services(context, facts)
+        domain = domain.partition(".")[2]
+    context.mask = catalogue.host_mask(host)
+    never_inspect = never_inspect or bool(context.mask & rules.never_inspect)
+    # Restricting accounts means changing the sign-in pages, which are otherwise never inspected.
+    context.names_tenants = ruleset.content.tenants is not None and bool(ruleset.content.tenants.fields_for(host))
+    context.inspectable = ruleset.trusts_ca and not ruleset.never_inspect and (context.names_tenants or not never_inspect)
+    if context.urls:
+        _match_urls(context)
+    context.engine = host_facts.engines.engine_of(host)
+    if context.engine is not None:
+        context.level = ruleset.youtube if context.engine.youtube else ruleset.safe_search
+    return context
+
+
+def _match_services(context: RequestContext, facts: HostFacts) -> None:
+    services = context.ruleset.rules.services
+    for id in facts.services:
+        if (rule := services.get(id)) is not None:
+            context.keep_strongest(rule)
+    if facts.services and not facts.yields:
+        return  # allowing Messenger, which needs facebook.com, does not allow Facebook
+    for id in facts.shared:
+        rule = services.get(id)
+        if rule is None or not rule.allow:
+            continue
+        if context.rule is not None and _is_yielded(context.rule, rule, facts):
+            context.rule = None
+        context.keep_strongest(rule)
+
+
+def _is_yielded(owner: Rule, other: Rule, facts: HostFacts) -> bool:
+    """Return whether a blocked service yields the host: YouTube Kids, allowed, needs some names of a blocked YouTube."""
+    is_block_of_owner = not owner.allow and owner.target.kind is TargetKind.SERVICE and owner.target.name in facts.services
+    return is_block_of_owner and other.rank == owner.rank
+
+
+def _match_urls(context: RequestContext) -> None:
+    """Keep the rules that match the URL. Without a URL, an allowed page opens its host if pages can be told apart later."""
+    path = None if context.request.url is None else comparable_path(context.request.url)
+    for candidate in context.urls:
+        matches = candidate.path.match(path) is not None if path is not None else candidate.rule.allow and context.is_surely_inspected
+        if matches:
+            context.keep_strongest(candidate.rule)
