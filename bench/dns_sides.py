@@ -143,7 +143,8 @@ def _publish(stand: Stand, state: Path, ports: tuple[int, int, int]) -> None:
     text += "".join(f"  {name}: {{ip: 127.0.1.{number}}}\n" for number, name in enumerate(DEVICES, 1))
     nowhere = Endpoint("127.0.0.1", 1)
     dns, dot, doh = (Endpoint("127.0.0.1", port) if port else nowhere for port in ports)
-    settings = Settings(state, None, dns, nowhere, nowhere, dot=dot if ports[1] else None, doh=doh if ports[2] else None)
+    encrypted = {name: endpoint for name, endpoint in (("dot", dot), ("doh", doh)) if endpoint is not nowhere}
+    settings = Settings(state, None, dns, nowhere, nowhere, encrypted=encrypted)
     (state / "run").mkdir()
     settings.save()
     Snapshot(1, time.time(), parse_policy(text.encode(), state / "hedgerow.yaml"), stand.folder / "generation").save(state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hedgerow.app.files import write_atomically
@@ -115,11 +115,15 @@ class Settings:
     upstream_ca: Path | None = None
     inspectors: int = 1
     profile: str = "standard"
-    dot: Endpoint | None = None
-    doh: Endpoint | None = None
-    doq: Endpoint | None = None
+    encrypted: dict[str, Endpoint] = field(default_factory=dict)  # by the names of `ENCRYPTED_TRANSPORTS`
     page: tuple[Endpoint, ...] = ()  # where blocked names lead to
     transparent: Endpoint | None = None  # where the network redirects web connections to
+
+    @property
+    def listeners(self) -> dict[str, Endpoint]:
+        """The addresses to listen on, by the names of `LISTENERS`."""
+        transparent = {"transparent": self.transparent} if self.transparent else {}
+        return {"dns": self.dns, "proxy": self.proxy, "web": self.web, **self.encrypted, **transparent}
 
     @property
     def footprint(self) -> Footprint:

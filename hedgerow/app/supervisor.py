@@ -32,7 +32,7 @@ from hedgerow.app.ipc import BEAT_EVERY_S, READY, RENEW, RETIRE
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Endpoint, Settings
 from hedgerow.network.own_addresses import own_addresses
-from hedgerow.policies.network import shared_ports
+from hedgerow.policies.transports import LISTENERS, shared_ports
 
 log = logging.getLogger("hedgerow.supervisor")
 
@@ -111,17 +111,14 @@ def prepare_run(settings: Settings) -> tuple[Settings, FolderLock]:
         raise StartError(
             f"Can't write to the state directory {settings.state}: {error.strerror}. Choose another with --state DIR."
         ) from None
-    both = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
-    one = (socket.SOCK_STREAM,)
+    claimed = {name: claim_endpoint(endpoint, name, LISTENERS[name]) for name, endpoint in settings.listeners.items()}
     settings = replace(
         settings,
-        dns=claim_endpoint(settings.dns, "dns", both),
-        proxy=claim_endpoint(settings.proxy, "proxy", one),
-        web=claim_endpoint(settings.web, "web", one),
-        dot=claim_endpoint(settings.dot, "dot", one) if settings.dot else None,
-        doh=claim_endpoint(settings.doh, "doh", one) if settings.doh else None,
-        doq=claim_endpoint(settings.doq, "doq", (socket.SOCK_DGRAM,)) if settings.doq else None,
-        transparent=claim_endpoint(settings.transparent, "transparent", one) if settings.transparent else None,
+        dns=claimed["dns"],
+        proxy=claimed["proxy"],
+        web=claimed["web"],
+        encrypted={name: claimed[name] for name in settings.encrypted},
+        transparent=claimed.get("transparent"),
         page=tuple(place for place in settings.page if _is_free_for_page(place, settings)),
     )
     settings.save()
@@ -130,15 +127,15 @@ def prepare_run(settings: Settings) -> tuple[Settings, FolderLock]:
 
 def _refuse_shared_ports(settings: Settings) -> None:
     """Our workers share their ports, so that the kernel lets two parts have the same one. Raises StartError."""
-    places = {name: getattr(settings, name) for name in ("dns", "proxy", "web", "dot", "doh", "doq", "transparent")}
-    for one, other in shared_ports({name: str(place) for name, place in places.items() if place is not None}):
+    places = settings.listeners
+    for one, other in shared_ports({name: str(place) for name, place in places.items()}):
         raise StartError(f"Port {places[other].port} is wanted for {one} and for {other}: choose another with --{other} ADDRESS:PORT.")
 
 
 def _is_free_for_page(place: Endpoint, settings: Settings) -> bool:
     """Can the block page be shown there? Filtering goes on without it, and another server may be meant to show one."""
-    others = (settings.web, settings.proxy, settings.doh, settings.dot, settings.transparent)
-    if any(other and other.port == place.port and other.host in (place.host, "0.0.0.0", "::") for other in others):  # noqa: S104
+    others = [other for name, other in settings.listeners.items() if name != "dns" and socket.SOCK_STREAM in LISTENERS[name]]
+    if any(other.port == place.port and other.host in (place.host, "0.0.0.0", "::") for other in others):  # noqa: S104
         log.warning("No block page at %s: another part of Hedgerow listens there. Give block_page an address of its own.", place)
         return False
     try:
@@ -393,7 +390,8 @@ def ready_lines(settings: Settings, addresses: Sequence[str]) -> list[str]:
 
     `addresses` are this machine's own.
     """
-    more = "".join(f" {name}={place}" for name in ("transparent", "dot", "doh", "doq") if (place := getattr(settings, name)))
+    optional = {"transparent": settings.transparent} if settings.transparent else {}
+    more = "".join(f" {name}={place}" for name, place in (optional | settings.encrypted).items())
     ready = f"hedgerow ready dns={settings.dns} proxy={settings.proxy} web=http://{settings.web.from_here}{more}"
     known = [ip_address(address) for address in addresses] if settings.web.is_everywhere else []
     versions = {ip_address(place.host).version for place in settings.web.every_family()}

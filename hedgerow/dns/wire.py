@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from struct import pack, unpack_from
 from typing import Final, NamedTuple
 
+from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
+
 A: Final = 1
 NS: Final = 2
 CNAME: Final = 5
@@ -54,12 +56,10 @@ _TRANSPORT_SHAPES: Final = {
     "udp": 0,
     "tcp": STREAM_SHAPE,
     "gate": STREAM_SHAPE,
-    "dot": STREAM_SHAPE | 0x20,
-    "doh": STREAM_SHAPE | 0x40,
-    "doq": STREAM_SHAPE | 0x60,
+    **{name: STREAM_SHAPE | number << 5 for number, name in enumerate(ENCRYPTED_TRANSPORTS, 1)},
 }
 _TRANSPORTS: Final = {shape: transport for transport, shape in reversed(_TRANSPORT_SHAPES.items())}
-_TRANSPORT_MASK: Final = STREAM_SHAPE | 0x60
+_TRANSPORT_MASK: Final = STREAM_SHAPE | 0xE0
 
 # Octets of a query behind its name that tell the shape: type and class, the OPT record up to the header of its first option. What the
 # options hold (cookies, padding) does not matter.

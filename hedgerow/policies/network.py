@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from ipaddress import ip_network
-from itertools import combinations
 
 from hedgerow.policies.text.addresses import IpNetwork, parse_client_address
 
@@ -83,44 +81,6 @@ class ResolverSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class ListenAddresses:
-    """Where to listen, each as ADDR:PORT or [ADDR]:PORT; None leaves it to the program's defaults, which for
-    `dot`, `doh`, `doq` and `transparent` (where the network redirects web connections to) is nowhere."""
-
-    dns: str | None = None
-    proxy: str | None = None
-    web: str | None = None
-    dot: str | None = None
-    doh: str | None = None
-    doq: str | None = None
-    transparent: str | None = None
-
-
-_LISTENERS_BY_PROTOCOL = (("dns", "proxy", "web", "dot", "doh", "transparent"), ("dns", "doq"))
-"""What listens on TCP, and what on UDP."""
-
-
-def shared_ports(listen: Mapping[str, str | None]) -> list[tuple[str, str]]:
-    """Which of these, by the names in `ListenAddresses`, want the same port of the same address: each would get half of what comes.
-
-    >>> shared_ports({"dot": "0.0.0.0:853", "doh": "127.0.0.1:853", "doq": "0.0.0.0:853"})
-    [('dot', 'doh')]
-    """
-    found = []
-    for names in _LISTENERS_BY_PROTOCOL:
-        for one, other in combinations([name for name in names if listen.get(name)], 2):
-            (host, _, port), (other_host, _, other_port) = (str(listen[name]).rpartition(":") for name in (one, other))
-            hosts = {host, other_host}
-            if port == other_port and port != "0" and (len(hosts) == 1 or "0.0.0.0" in hosts or ("[::]" in hosts and _are_ipv6(hosts))):  # noqa: S104
-                found.append((one, other))
-    return found
-
-
-def _are_ipv6(hosts: set[str]) -> bool:
-    return all(host.startswith("[") for host in hosts)
-
-
-@dataclass(frozen=True, slots=True)
 class CertificateFiles:
     """Absolute paths of a certificate with its chain, and of its key, both PEM."""
 
@@ -170,7 +130,7 @@ class NetworkSettings:
     country: str | None = None  # ISO 3166 alpha-2, upper case: whose helplines a block page shows
     unknown_devices: str = "child-8-12"
     lan: tuple[IpNetwork, ...] = LOCAL_NETWORKS
-    listen: ListenAddresses = field(default_factory=ListenAddresses)
+    listen: dict[str, str] = field(default_factory=dict)  # ADDRESS:PORT by the keys of `transports.LISTENERS`
     reachable: tuple[IpNetwork, ...] = ()
     ports: tuple[int, ...] = (80, 443)
     upstream: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from hedgerow.policies.network import ListSelection
 from hedgerow.policies.text.addresses import format_network
 from hedgerow.policies.time_model import Allowance, Schedule
 from hedgerow.policies.times.schedule import MINUTES_PER_DAY
+from hedgerow.policies.transports import LISTENERS
 
 type SettingsByTopic = dict[str, str | frozenset[str]]
 """What holds, by its topic."""
@@ -60,10 +61,11 @@ def _network_settings(policy: Policy) -> SettingsByTopic:
         "notices": frozenset(policy.notices),
     }
     network = replace(policy.network, timezone="", holidays=(), unknown_devices="")  # these are told of devices
-    for part in (network, network.listen, network.resolver, network.resolver.limit):
+    told |= {name: network.listen.get(name, "") for name in LISTENERS}
+    for part in (network, network.resolver, network.resolver.limit):
         for each in fields(part):
             value = getattr(part, each.name)
-            if not is_dataclass(value):
+            if not is_dataclass(value) and each.name != "listen":
                 told[each.name] = frozenset(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
     return told
 

@@ -49,7 +49,9 @@ def test_settings_survive_the_file(tmp_path: Path) -> None:
 def test_the_ready_line_has_an_address_for_a_browser_here(tmp_path: Path, web: str, shown: str, others: list[str]) -> None:
     if web == "0.0.0.0" and not has_ipv6():
         others = ["from other devices: http://192.168.1.2:8053"]
-    settings = Settings(tmp_path, None, Endpoint("0.0.0.0", 53), Endpoint("::1", 3128), Endpoint(web, 8053), doh=Endpoint("::", 443))
+    settings = Settings(
+        tmp_path, None, Endpoint("0.0.0.0", 53), Endpoint("::1", 3128), Endpoint(web, 8053), encrypted={"doh": Endpoint("::", 443)}
+    )
     own = ["127.0.0.1", "fd00::2", "::1", "192.168.1.2", "8.8.4.4"]
     assert ready_lines(settings, own) == [f"hedgerow ready dns=0.0.0.0:53 proxy=[::1]:3128 web=http://{shown} doh=[::]:443", *others]
     assert len(ready_lines(settings, ["127.0.0.1", "::1"])) == 1, "no other device could reach it"

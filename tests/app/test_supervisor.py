@@ -44,7 +44,7 @@ def test_a_port_in_use_is_named_even_if_it_could_be_shared(kind: socket.SocketKi
 
 @pytest.mark.parametrize(("dot", "doh"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "0.0.0.0")])
 def test_two_parts_of_ours_do_not_share_a_port(tmp_path: Path, dot: str, doh: str) -> None:
-    settings = replace(settings_in(tmp_path), dot=Endpoint(dot, 853), doh=Endpoint(doh, 853))
+    settings = replace(settings_in(tmp_path), encrypted={"dot": Endpoint(dot, 853), "doh": Endpoint(doh, 853)})
     with pytest.raises(StartError, match=r"Port 853 is wanted for dot and for doh: choose another with --doh ADDRESS:PORT"):
         prepare_run(settings)
 
@@ -54,7 +54,8 @@ def test_one_port_is_enough_for_different_addresses_and_for_tcp_and_udp(tmp_path
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     places = replace(
-        settings_in(tmp_path), dot=Endpoint("127.0.0.1", port), doh=Endpoint("127.0.0.2", port), doq=Endpoint("127.0.0.1", port)
+        settings_in(tmp_path),
+        encrypted={name: Endpoint(host, port) for name, host in (("dot", "127.0.0.1"), ("doh", "127.0.0.2"), ("doq", "127.0.0.1"))},
     )
     _, lock = prepare_run(places)
     lock.release()

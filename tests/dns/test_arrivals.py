@@ -15,9 +15,9 @@ import uvloop
 from small_internet import SmallInternet
 
 from hedgerow.dns.server import tls
-from hedgerow.dns.server.doh import DOH_ALPN, DohServer
+from hedgerow.dns.server.doh import DohServer
 from hedgerow.dns.server.listeners import open_socket
-from hedgerow.dns.server.stream import DOT_ALPN, EncryptedFrontend
+from hedgerow.dns.server.stream import DotServer, EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
 
 from .conftest import running
@@ -61,7 +61,7 @@ def test_handshakes_are_bounded(internet: SmallInternet, run: Callable[[Any], An
             leaf = internet.authority.leaf(NAME)
             sock = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
             port = sock.getsockname()[1]
-            await side.listen_dot(sock, ServerTls(leaf.certificate, leaf.key, DOT_ALPN))
+            await DotServer(side, ServerTls(leaf.certificate, leaf.key, ["dot"])).listen(sock)
             async with asyncio.timeout(LONG):
                 assert all(await asyncio.gather(*(ask(internet, port) for _ in range(3))))
                 silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
@@ -83,10 +83,11 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_heard(internet: S
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            web = DohServer(EncryptedFrontend(server.server.streams, NAME))
             leaf = internet.authority.leaf(NAME)
+            tls = ServerTls(leaf.certificate, leaf.key, ["h2", "http/1.1"])
+            web = DohServer(EncryptedFrontend(server.server.streams, NAME), tls)
             sock = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
-            await web.listen(sock, ServerTls(leaf.certificate, leaf.key, DOH_ALPN))
+            await web.listen(sock)
             try:
                 async with asyncio.timeout(LONG):
                     assert b" 200 " in await hurried(internet, sock.getsockname()[1])

@@ -18,7 +18,7 @@ from hpack import Encoder
 from hyperframe import frame
 from small_internet import SmallInternet
 
-from hedgerow.dns.server.doh import DOH_ALPN, DohServer
+from hedgerow.dns.server.doh import DohServer
 from hedgerow.dns.server.http_codec import MAX_STREAMS
 from hedgerow.dns.server.listeners import open_socket
 from hedgerow.dns.server.rate_limits import MAX_UNSENT
@@ -61,10 +61,11 @@ def test_who_takes_no_answers_gets_no_more_of_them(internet: SmallInternet) -> N
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
             await remember(server.port)
-            web = DohServer(EncryptedFrontend(server.server.streams, NAME))
             leaf = internet.authority.leaf(NAME)
+            tls = ServerTls(leaf.certificate, leaf.key, ["h2", "http/1.1"])
+            web = DohServer(EncryptedFrontend(server.server.streams, NAME), tls)
             sock = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
-            await web.listen(sock, ServerTls(leaf.certificate, leaf.key, DOH_ALPN))
+            await web.listen(sock)
             try:
                 context = internet.authority.client_context()
                 context.set_alpn_protocols(["h2"])
@@ -110,10 +111,11 @@ FLOODS = {
 async def served(internet: SmallInternet) -> AsyncIterator[tuple[Running, int]]:
     """A resolver and the port of its DoH."""
     async with running(internet.nameserver.upstream) as server:
-        web = DohServer(EncryptedFrontend(server.server.streams, NAME))
         leaf = internet.authority.leaf(NAME)
+        tls = ServerTls(leaf.certificate, leaf.key, ["h2", "http/1.1"])
+        web = DohServer(EncryptedFrontend(server.server.streams, NAME), tls)
         sock = open_socket("127.0.0.1", 0, socket.SOCK_STREAM)
-        await web.listen(sock, ServerTls(leaf.certificate, leaf.key, DOH_ALPN))
+        await web.listen(sock)
         try:
             yield server, sock.getsockname()[1]
         finally:

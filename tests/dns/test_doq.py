@@ -91,7 +91,7 @@ def with_server(internet: SmallInternet, use: Callable[[Stand], Awaitable[None]]
     async def main() -> None:
         async with running(internet.nameserver.upstream) as plain:
             leaf = internet.authority.leaf("dns.home.example")
-            server = DoqServer(EncryptedFrontend(plain.server, "dns.home.example"), QuicTls(leaf.certificate, leaf.key))
+            server = DoqServer(EncryptedFrontend(plain.server, "dns.home.example"), QuicTls(leaf.certificate, leaf.key, ["doq"]))
             sock = open_socket("127.0.0.1", 0, socket.SOCK_DGRAM)
             await server.listen(sock)
             try:

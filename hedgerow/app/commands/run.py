@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import ssl
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +22,7 @@ from hedgerow.app.supervisor import StartError, exec_supervisor, prepare_run
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import BlockedAnswer, ResolverSettings
 from hedgerow.policies.reading.load import PolicyError, load_policy
+from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 
 DEFAULT_PORTS = {"dns": (53, 5300), "proxy": (3128, 3128), "web": (8053, 8053)}
 """The port with the right to those below 1024, and without."""
@@ -36,6 +40,29 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+def _with_transport_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option per encrypted DNS transport, in place of its parameter `encrypted`, which receives those that are used."""
+
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        addresses = {name: options.pop(name) for name in ENCRYPTED_TRANSPORTS}
+        command(**options, encrypted={name: address for name, address in addresses.items() if address is not None})
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if parameter.name != "encrypted":
+            parameters.append(parameter)
+            continue
+        for transport in ENCRYPTED_TRANSPORTS.values():
+            option = typer.Option(metavar="ADDR:PORT", help=f"Where to answer {transport.title} (default: nowhere).")
+            annotation = Annotated[str | None, option]
+            parameters.append(inspect.Parameter(transport.name, parameter.kind, default=None, annotation=annotation))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+@_with_transport_options
 def up(
     policy: PolicyOption = None,
     state: StateOption = None,
@@ -45,9 +72,7 @@ def up(
     transparent: Annotated[
         str | None, typer.Option(metavar="ADDR:PORT", help="Where the network redirects web connections to (default: nowhere).")
     ] = None,
-    dot: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over TLS (default: nowhere).")] = None,
-    doh: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over HTTPS (default: nowhere).")] = None,
-    doq: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS over QUIC (default: nowhere).")] = None,
+    encrypted: dict[str, str] | None = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes for DNS, and as many for the proxy.")] = 1,
     inspectors: Annotated[int, typer.Option(min=1, max=64, help="Processes that inspect pages.")] = 1,
     profile: Annotated[
@@ -65,11 +90,11 @@ def up(
     start_logs("supervisor", log_level.value, log_json)
     os.umask(0o077)
     network = _policy_in_force(policy, state).network
-    listen = network.listen
+    listen = network.listen | (encrypted or {})
     if profile is MachineSize.SMALL and max(workers, inspectors) > 1:
         fail("--profile small runs one process of each kind: leave out --workers and --inspectors, or the profile.")
     try:
-        chosen = {name: _endpoint(name, option or getattr(listen, name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
+        chosen = {name: _endpoint(name, option or listen.get(name)) for name, option in (("dns", dns), ("proxy", proxy), ("web", web))}
         settings = Settings(
             state=state,
             policy=policy,
@@ -79,10 +104,8 @@ def up(
             log_level=log_level.value,
             log_json=log_json,
             upstream_ca=_authorities(upstream_ca) if upstream_ca else None,
-            transparent=parse_endpoint(found) if (found := transparent or listen.transparent) else None,
-            dot=parse_endpoint(found) if (found := dot or listen.dot) else None,
-            doh=parse_endpoint(found) if (found := doh or listen.doh) else None,
-            doq=parse_endpoint(found) if (found := doq or listen.doq) else None,
+            transparent=parse_endpoint(found) if (found := transparent or listen.get("transparent")) else None,
+            encrypted={name: parse_endpoint(address) for name in ENCRYPTED_TRANSPORTS if (address := listen.get(name))},
             page=_page_places(network.resolver),
             **chosen,
         )

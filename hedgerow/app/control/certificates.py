@@ -116,7 +116,7 @@ class DnsCertificateIssuer:
 
     def __init__(self, settings: Settings, network: Callable[[], NetworkSettings]) -> None:
         self._settings, self._network = settings, network
-        self._places = [place for place in (settings.dot, settings.doh, settings.doq) if place is not None]
+        self._places = list(settings.encrypted.values())
         self._issued: tuple[object, float] | None = None
 
     def issue_if_due(self) -> None:

@@ -20,12 +20,12 @@ from hedgerow.dns.upstreams.trust import TrustStore
 from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion, UpstreamSpec
 from hedgerow.dns.wire import NOERROR, NXDOMAIN
 from hedgerow.policies.network import NetworkSettings
+from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 from hedgerow.proxy.certificate_authority import CertificateAuthorityError, load_ca
 
 PROBE_TIMEOUT_S = 3.0
 CANARY = "use-application-dns.net"
 """A name that Hedgerow always answers with NXDOMAIN itself, so the probe needs no upstream."""
-ENCRYPTED_TRANSPORTS = (("dot", "tls", "DNS over TLS"), ("doh", "https", "DNS over HTTPS"), ("doq", "quic", "DNS over QUIC"))
 _CONNECT_TIMEOUT_S = 5.0
 
 
@@ -80,12 +80,11 @@ def try_encrypted_dns(settings: Settings, network: NetworkSettings) -> list[tupl
             trust = TrustStore(Path(file.name))
         except (OSError, CertificateAuthorityError):
             trust = TrustStore()
-        results = []
-        for key, scheme, title in ENCRYPTED_TRANSPORTS:
-            endpoint: Endpoint | None = getattr(settings, key)
-            if endpoint is not None:
-                results.append((title, endpoint, asyncio.run(_try_transport(scheme, endpoint, network.server_name, trust))))
-        return results
+        served = [(ENCRYPTED_TRANSPORTS[name], endpoint) for name, endpoint in settings.encrypted.items()]
+        return [
+            (transport.title, endpoint, asyncio.run(_try_transport(transport.scheme, endpoint, network.server_name, trust)))
+            for transport, endpoint in served
+        ]
 
 
 async def _try_transport(scheme: str, endpoint: Endpoint, name: str | None, trust: TrustStore) -> str:

@@ -86,8 +86,7 @@ async def serve_dns(worker: Worker) -> AsyncIterator[None]:
 
 def _encrypted(worker: Worker, server: DnsServer) -> contextlib.AbstractAsyncContextManager[None]:
     """Encrypted DNS where the settings ask for any: HTTP/2 and certificates weigh six megabytes, so that nobody else loads them."""
-    settings = worker.settings
-    if settings.dot is None and settings.doh is None and settings.doq is None:
+    if not worker.settings.encrypted:
         return contextlib.nullcontext()
     from hedgerow.app.workers.encrypted_dns import serve_encrypted
 

@@ -68,7 +68,7 @@ def answer_policy(view: LoadedSnapshot, decide: Decide, settings: Settings | Non
 def own_record(network: NetworkSettings, settings: Settings) -> LocalRecord | None:
     """Where our own server name leads to in this network, unless the policy says it: to the addresses on which encrypted DNS is served."""
     name, resolver = network.server_name, network.resolver
-    places = [place for place in (settings.dot, settings.doh, settings.doq) if place is not None]
+    places = list(settings.encrypted.values())
     if name is None or not places or any(record.host == name for record in resolver.records):
         return None
     if any(name == zone.zone or name.endswith(f".{zone.zone}") for zone in resolver.forward):
@@ -84,9 +84,9 @@ def _is_in_lan(text: str, network: NetworkSettings) -> bool:
 
 
 def _ddr_of(policy: Policy, settings: Settings) -> DesignatedResolver | None:
-    ports = {kind: place.port for kind in ("dot", "doh", "doq") if (place := getattr(settings, kind)) is not None}
+    ports = {name: endpoint.port for name, endpoint in settings.encrypted.items()}
     name = policy.network.server_name
-    return DesignatedResolver(name, **ports) if name is not None and ports else None
+    return DesignatedResolver(name, ports) if name is not None and ports else None
 
 
 class UpstreamFactory:
@@ -117,11 +117,11 @@ def open_policy_upstreams(
 ) -> UpstreamPool:
     """The upstreams of a policy, or one of them, found and trusted as all of them are. Nothing is connected yet."""
     resolver = network.resolver
-    places = (settings.dns, settings.dot, settings.doh, settings.doq)
+    places = (settings.dns, *settings.encrypted.values())
     return open_upstream_pool(
         network.upstream,
         resolv_conf=system_resolv_conf(),
-        own=[(endpoint.host, endpoint.port) for place in places if place is not None for endpoint in place.every_family()],
+        own=[(endpoint.host, endpoint.port) for place in places for endpoint in place.every_family()],
         count=count,
         trust=TrustStore(settings.upstream_ca),
         strategy=resolver.strategy,

@@ -19,7 +19,6 @@ from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
 
-DOH_ALPN: Final = ("h2", "http/1.1")
 MAX_CONNECTIONS: Final = 256
 MAX_CONNECTIONS_PER_CLIENT: Final = 32
 IDLE_SECONDS: Final = 30.0
@@ -33,13 +32,14 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9_-]*")
 class DohServer:
     """Serves DoH on any number of sockets. Connections are bounded in all and for each address."""
 
-    def __init__(self, frontend: EncryptedFrontend) -> None:
+    def __init__(self, frontend: EncryptedFrontend, tls: ServerTls) -> None:
         self.frontend = frontend
+        self.tls = tls
         self.open: set[DohConnection] = set()
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
-    async def listen(self, sock: socket.socket, tls: ServerTls) -> None:
-        await self.frontend.streams.serve(sock, lambda: DohConnection(self, tls), tls.context)
+    async def listen(self, sock: socket.socket) -> None:
+        await self.frontend.streams.serve(sock, lambda: DohConnection(self), self.tls.context)
 
     def admit(self, connection: DohConnection) -> bool:
         """Count a new connection, or say that there are too many. Where all places are taken, a stranger gives way, or who is idle."""
@@ -75,12 +75,12 @@ class DohServer:
 class DohConnection(asyncio.Protocol):
     """One client's connection. It is not read while too much of it is unanswered or unsent."""
 
-    def __init__(self, doh: DohServer, tls: ServerTls) -> None:
+    def __init__(self, doh: DohServer) -> None:
         self.address = self.owner = ""
         self.active_at = asyncio.get_running_loop().time()  # when it last asked something that was answered
         self.is_known = False
         self.outstanding = 0
-        self._doh, self._frontend, self._tls = doh, doh.frontend, tls
+        self._doh, self._frontend, self._tls = doh, doh.frontend, doh.tls
         self._transport: asyncio.Transport | None = None
         self._codec: HttpCodec | None = None
         self._client_id: str | None = None

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,6 @@ from hedgerow.dns.server.responder import DROPPED_METRIC
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ReloadableCertificate
 
-DOQ_ALPN: Final = ("doq",)
 IDLE_SECONDS: Final = 30.0
 
 
@@ -33,6 +32,10 @@ class QuicTls(ReloadableCertificate):
     """`configuration` is for new connections. Without a handler for tickets nothing is resumed, and no early data taken."""
 
     configuration: QuicConfiguration
+
+    def __init__(self, chain: Path, key: Path, protocols: Sequence[str]) -> None:
+        self._protocols = list(protocols)
+        super().__init__(chain, key)
 
     def _load(self, chain: Path, key: Path) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, "")  # does the one fit the other?
@@ -43,7 +46,7 @@ class QuicTls(ReloadableCertificate):
             raise ssl.SSLError(str(error)) from error
         self.configuration = QuicConfiguration(
             is_client=False,
-            alpn_protocols=list(DOQ_ALPN),
+            alpn_protocols=self._protocols,
             idle_timeout=IDLE_SECONDS,
             max_stream_data=MAX_STREAM_OCTETS,
             certificate=first,

@@ -15,8 +15,8 @@ from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.server.clients import FORWARDER_PREFIX, MAC_PREFIX, ClientEntry, ClientKey, ClientLookup, Clients, Observe
 from hedgerow.dns.server.rate_limits import MAX_PENDING_PER_CLIENT, MAX_PENDING_PER_CLIENT_BUSY
 from hedgerow.dns.wire import Malformed
+from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 
-ENCRYPTED_TRANSPORTS: Final = frozenset(("dot", "doh", "doq"))
 BLOCK: Final = 468  # octets to a multiple of which answers are filled up (RFC 8467, section 4.1)
 _PADDING_OPTION: Final = 12  # the EDNS option
 _MAX_MESSAGE: Final = 65_535

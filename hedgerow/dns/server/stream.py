@@ -240,9 +240,6 @@ class StreamConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
 
-DOT_ALPN: Final = ("dot",)
-
-
 class EncryptedFrontend:
     """Finds clients by id or address for connections over TLS. `own_name`: our server name, before which an id may stand."""
 
@@ -250,9 +247,6 @@ class EncryptedFrontend:
         self.streams = streams
         self.responder = streams.responder
         self.own_name = own_name
-
-    async def listen_dot(self, sock: socket.socket, tls: ServerTls) -> None:
-        await self.streams.serve(sock, lambda: DotConnection(self, tls), tls.context)
 
     def client_id_of(self, transport: asyncio.Transport, tls: ServerTls) -> str | None:
         """The id in the server name that a connection asked for."""
@@ -295,3 +289,17 @@ class DotConnection(StreamConnection):
 
     def eof_received(self) -> bool:
         return False  # TLS has no half-closed connections here
+
+
+class DotServer:
+    """DNS over TLS (RFC 7858) on any number of sockets. Its connections are among those of the stream server, and end with them."""
+
+    def __init__(self, frontend: EncryptedFrontend, tls: ServerTls) -> None:
+        self.tls = tls
+        self._frontend = frontend
+
+    async def listen(self, sock: socket.socket) -> None:
+        await self._frontend.streams.serve(sock, lambda: DotConnection(self._frontend, self.tls), self.tls.context)
+
+    def close(self) -> None:
+        """Do nothing: `StreamServer.close` ends the connections."""

@@ -29,6 +29,7 @@ from hedgerow.dns.upstreams.upstream import (
     system_upstreams,
 )
 from hedgerow.policies.network import ForwardZone, LocalRecord, UpstreamStrategy
+from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
 
 
 class BootstrapResolver:
@@ -128,7 +129,7 @@ def open_upstream_pool(
     for name in names or ("system",):
         specs += system if name == "system" else (parse_upstream(name),)
     specs = [spec for spec in dict.fromkeys(specs) if not (is_own(spec, own) or _is_own_address(spec, own))]
-    plain = [spec for spec in specs if spec.scheme in ("udp", "tcp")] or system
+    plain = [spec for spec in specs if not UPSTREAM_TRANSPORTS[spec.scheme].is_encrypted] or system
     bootstrap = BootstrapResolver(
         UpstreamPool([open_channel(spec, _resolve_literal) for spec in plain]), {record.host: record.addresses for record in records}
     )

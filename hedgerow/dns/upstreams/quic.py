@@ -17,6 +17,7 @@ from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataRecei
 from hedgerow.dns.upstreams.stream import IDLE_SECONDS, PendingAnswer, PersistentChannel
 from hedgerow.dns.upstreams.trust import TrustStore
 from hedgerow.dns.upstreams.upstream import Resolve, UpstreamError, UpstreamQuestion, UpstreamSpec
+from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
 
 _NO_ERROR, _CANCELLED = 0, 3  # RFC 9250, section 4.3
 _MAX_ANSWER: Final = 2 + 65_535
@@ -50,7 +51,7 @@ def _configuration(name: str, trust: TrustStore) -> QuicConfiguration:
     """Raises OSError for a file of CAs that cannot be read."""
     usual = ssl.get_default_verify_paths()
     return QuicConfiguration(
-        alpn_protocols=["doq"],
+        alpn_protocols=list(UPSTREAM_TRANSPORTS["quic"].alpn),
         server_name=name,
         idle_timeout=IDLE_SECONDS,
         cafile=usual.cafile,

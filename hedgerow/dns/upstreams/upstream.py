@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from hedgerow.dns import wire
 from hedgerow.dns.wire import Query
+from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
 
-_DEFAULT_PORTS: Final = {"udp": 53, "tcp": 53, "tls": 853, "https": 443, "quic": 853}
 _PADDING: Final = 12  # the EDNS option
 _CLIENT_SUBNET: Final = 8  # likewise
 _PADDING_BLOCK: Final = 128
@@ -149,14 +149,14 @@ def parse_upstream(text: str) -> UpstreamSpec:
     if "://" not in text:
         text = f"udp://[{text}]" if text.count(":") > 1 and not text.startswith("[") else f"udp://{text}"
     parts = urlsplit(text)
-    if parts.scheme not in _DEFAULT_PORTS:
-        raise ValueError(f"{text!r}: an upstream starts with one of {', '.join(f'{scheme}://' for scheme in _DEFAULT_PORTS)}")
+    if parts.scheme not in UPSTREAM_TRANSPORTS:
+        raise ValueError(f"{text!r}: an upstream starts with one of {', '.join(f'{scheme}://' for scheme in UPSTREAM_TRANSPORTS)}")
     if not parts.hostname:
         raise ValueError(f"{text!r}: no host")
-    if parts.scheme in ("udp", "tcp") and not is_address(parts.hostname):
+    if not UPSTREAM_TRANSPORTS[parts.scheme].is_encrypted and not is_address(parts.hostname):
         raise ValueError(f"{text!r}: {parts.scheme} upstreams are given by address")
     try:
-        port = parts.port or _DEFAULT_PORTS[parts.scheme]
+        port = parts.port or UPSTREAM_TRANSPORTS[parts.scheme].port
     except ValueError:
         raise ValueError(f"{text!r}: the port is a number from 1 to 65535") from None
     path = (parts.path or "/dns-query") if parts.scheme == "https" else ""

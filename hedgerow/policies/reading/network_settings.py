@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 from functools import cache
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -17,7 +16,6 @@ from hedgerow.policies.network import (
     CertificateFiles,
     DnssecMode,
     ForwardZone,
-    ListenAddresses,
     ListSelection,
     LocalRecord,
     NetworkSettings,
@@ -25,13 +23,13 @@ from hedgerow.policies.network import (
     QueryLimit,
     ResolverSettings,
     UpstreamStrategy,
-    shared_ports,
 )
 from hedgerow.policies.reading.schema import RawNetwork, RawQueryLimit
 from hedgerow.policies.text.addresses import IpNetwork, is_endpoint, parse_ip, parse_network
 from hedgerow.policies.text.locales import COUNTRIES, meant_country, suggest_timezone
 from hedgerow.policies.text.suggestions import did_you_mean, meant_network, suggest, with_hint
 from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
+from hedgerow.policies.transports import LISTENERS, UPSTREAM_TRANSPORTS, shared_ports
 
 _LONGEST_SUBNET = {4: 24, 6: 56}
 
@@ -157,7 +155,6 @@ def _addresses(tree: YamlTree, path: KeyPath, texts: list[str]) -> tuple[str, ..
     return tuple(found)
 
 
-UPSTREAM_SCHEMES = ("udp", "tcp", "tls", "https", "quic")
 SYSTEM_UPSTREAMS = "system"
 
 
@@ -178,10 +175,9 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
             tree.add_problem(("network", "ports", index), f"{port} is not a port: ports are 1 to 65535")
     for index, upstream in enumerate(raw.upstream):
         _check_upstream(tree, ("network", "upstream", index), upstream)
-    listen = ListenAddresses(
-        *(_endpoint(tree, key, getattr(raw.listen, key)) for key in ("dns", "proxy", "web", "dot", "doh", "doq", "transparent"))
-    )
-    for one, other in shared_ports({field.name: getattr(listen, field.name) for field in fields(listen)}):
+    addresses = {key: _endpoint(tree, key, getattr(raw.listen, key)) for key in LISTENERS}
+    listen = {key: address for key, address in addresses.items() if address is not None}
+    for one, other in shared_ports(listen):
         tree.add_problem(("network", "listen", other), f"this is where '{one}' listens already: give '{other}' another port")
     return NetworkSettings(
         timezone=raw.timezone or local_timezone(),
@@ -264,12 +260,12 @@ def _endpoint(tree: YamlTree, key: str, text: str | None) -> str | None:
 def _check_upstream(tree: YamlTree, path: KeyPath, text: str) -> None:
     scheme, separator, rest = text.rpartition("://")
     if text == SYSTEM_UPSTREAMS or (
-        (not separator or scheme in UPSTREAM_SCHEMES) and (is_endpoint(rest) or parse_ip(rest.strip("[]")) is not None)
+        (not separator or scheme in UPSTREAM_TRANSPORTS) and (is_endpoint(rest) or parse_ip(rest.strip("[]")) is not None)
     ):
         return
-    if separator and scheme not in UPSTREAM_SCHEMES:
-        tree.add_problem(path, f"'{text}': an upstream begins with one of {', '.join(f'{known}://' for known in UPSTREAM_SCHEMES)}")
-    elif scheme not in {"tls", "https", "quic"} or not _is_named_upstream(scheme, rest):
+    if separator and scheme not in UPSTREAM_TRANSPORTS:
+        tree.add_problem(path, f"'{text}': an upstream begins with one of {', '.join(f'{known}://' for known in UPSTREAM_TRANSPORTS)}")
+    elif scheme not in UPSTREAM_TRANSPORTS or not UPSTREAM_TRANSPORTS[scheme].is_encrypted or not _is_named_upstream(scheme, rest):
         example = "https://dns.example/dns-query" if scheme == "https" else "9.9.9.9 or tls://dns.quad9.net"
         tree.add_problem(path, f"'{text}' is not a resolver, such as {example}")
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, WithJsonSchema, create_model, model_validator
 
 from hedgerow.policies.model import Privacy, SafeSearch
 from hedgerow.policies.network import BlockedAnswer, DnssecMode, ListSelection, ProxySignIn, UnopenedSeatAccess, UpstreamStrategy
+from hedgerow.policies.transports import LISTENERS
 
 
 def _one_or_more(value: object) -> object:
@@ -151,14 +152,8 @@ class RawRules(RawModel):
     tenants: RawTenants | None = None
 
 
-class RawListen(RawModel):
-    dns: str | None = None
-    dot: str | None = None
-    doh: str | None = None
-    doq: str | None = None
-    proxy: str | None = None
-    transparent: str | None = None
-    web: str | None = None
+_LISTEN_FIELDS: dict[str, Any] = dict.fromkeys(LISTENERS, (str | None, None))
+RawListen = create_model("RawListen", __base__=RawModel, **_LISTEN_FIELDS)
 
 
 class RawCertificate(RawModel):
