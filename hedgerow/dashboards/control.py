@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.host_facts import Lifeline
-from hedgerow.policies.model import Decision, DeviceId, Grant, Pause, Policy, RequestKind
-
-
-class GrantDuration(StrEnum):
-    """For how long a request is approved: an hour, until the local midnight, or for good."""
-
-    HOUR = "hour"
-    TODAY = "today"
-    GOOD = "good"
+from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, RequestKind
 
 
 class InvalidInput(ValueError):

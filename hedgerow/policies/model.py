@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import NewType
+from zoneinfo import ZoneInfo
 
 from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.content import ContentRules
@@ -114,6 +115,29 @@ class Decision:
     target: str = ""
     note: str = ""
     may_pass_unread: bool = False
+
+
+class GrantDuration(StrEnum):
+    """How long a grant lasts: an hour, until the next midnight, or for good."""
+
+    HOUR = "hour"
+    TODAY = "today"
+    GOOD = "good"
+
+    def end(self, now: float, zone: ZoneInfo) -> float | None:
+        """Return the instant (seconds since the epoch) at which a grant given `now` ends; None for good.
+
+        >>> GrantDuration.HOUR.end(0.0, ZoneInfo("UTC")), GrantDuration.TODAY.end(90000.0, ZoneInfo("UTC"))
+        (3600.0, 172800.0)
+        """
+        match self:
+            case GrantDuration.HOUR:
+                return now + 3600
+            case GrantDuration.TODAY:
+                tomorrow = datetime.fromtimestamp(now, zone).date() + timedelta(days=1)
+                return datetime.combine(tomorrow, time(), zone).timestamp()
+            case GrantDuration.GOOD:
+                return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.formats.sealed import hash_expression
 from hedgerow.blocklists.sources import Source
-from hedgerow.dashboards.control import GrantDuration, InvalidInput
+from hedgerow.dashboards.control import InvalidInput
+from hedgerow.policies.model import GrantDuration
 from hedgerow.policies.reading.load import parse_policy
 
 

@@ -14,11 +14,11 @@ from hedgerow.app.control.publisher import SnapshotPublisher
 from hedgerow.app.control.time import TimeService
 from hedgerow.app.control.web import WebControl
 from hedgerow.dashboards.api.codes import CodeOrder, MadeCode, MadeVouchers, VoucherOrder, WrongCode
-from hedgerow.dashboards.control import GrantDuration, InvalidInput
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry, Voucher, VoucherCount, VoucherStore
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.policies.explain import find_device
-from hedgerow.policies.model import CodeEntered, Device, DeviceId, Grant, Session
+from hedgerow.policies.model import CodeEntered, Device, DeviceId, Grant, GrantDuration, Session
 from hedgerow.proxy.page_forms import AttemptLimiter
 
 CODE_DIGITS = 6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import ipaddress
 import secrets
 import shutil
@@ -23,7 +22,6 @@ from hedgerow.dashboards.control import (
     Certificate,
     DeviceView,
     ExplanationView,
-    GrantDuration,
     InvalidInput,
     ServiceAccess,
     Status,
@@ -36,7 +34,20 @@ from hedgerow.network.own_addresses import lan_address, own_addresses
 from hedgerow.policies.decide import WELCOME_REASONS, decide
 from hedgerow.policies.explain import explain, find_device
 from hedgerow.policies.host_facts import Lifelines, Service, Services
-from hedgerow.policies.model import Decision, Device, DeviceId, Grant, Pause, Person, Policy, Reason, Request, RequestKind, TargetKind
+from hedgerow.policies.model import (
+    Decision,
+    Device,
+    DeviceId,
+    Grant,
+    GrantDuration,
+    Pause,
+    Person,
+    Policy,
+    Reason,
+    Request,
+    RequestKind,
+    TargetKind,
+)
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.policies.targets import ILLEGAL, check_allowable, parse_target
 from hedgerow.proxy.certificate_authority import (
@@ -247,13 +258,7 @@ class WebControl:
         return view
 
     def end_of(self, now: float, how_long: GrantDuration) -> float | None:
-        match how_long:
-            case GrantDuration.HOUR:
-                return now + 3600
-            case GrantDuration.TODAY:
-                return next_midnight(now, self._view().policy.network.timezone)
-            case GrantDuration.GOOD:
-                return None
+        return how_long.end(now, ZoneInfo(self._view().policy.network.timezone))
 
     def within_session(self, device: str | None, ends: float | None) -> float | None:
         """When a grant ends that would last until `ends`: what a guest at a seat was granted is not for the next."""
@@ -310,13 +315,6 @@ def _ruleset_of(view: LoadedSnapshot, person: Person) -> Ruleset:
     policy = replace(view.policy, people={**view.policy.people, person.name: person})
     rulesets = Rulesets(policy, view.rulesets.grants, (), view.catalogue)
     return replace(rulesets.ruleset(Device(DeviceId(""), person.profile, person.name), time.time()), closed=None)
-
-
-def next_midnight(now: float, timezone: str) -> float:
-    """The next midnight on the clocks of `timezone`, also on the days on which they change."""
-    local = datetime.datetime.fromtimestamp(now, ZoneInfo(timezone))
-    tomorrow = (local + datetime.timedelta(days=1)).date()
-    return datetime.datetime.combine(tomorrow, datetime.time(), ZoneInfo(timezone)).timestamp()
 
 
 def _worker_health(row: dict[str, object]) -> WorkerHealth:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,10 +20,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from hedgerow.dashboards.api.problems import PROBLEM_RESPONSES
-from hedgerow.dashboards.control import Control, ExplanationView, GrantDuration, InvalidInput, Status
-from hedgerow.dashboards.words.labels import grant_end
+from hedgerow.dashboards.control import Control, ExplanationView, InvalidInput, Status
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, DecisionRow, DeviceRow, JournalReader, RequestRow
-from hedgerow.policies.model import Grant, Pause, Reason, RequestKind, Verdict
+from hedgerow.policies.model import Grant, GrantDuration, Pause, Reason, RequestKind, Verdict
 
 
 def _actor(request: Request) -> str:
@@ -140,7 +140,7 @@ def _add_access_changes(api: APIRouter, control: Control, clock: Callable[[], fl
     @api.post("/grants", status_code=201)
     async def give(actor: Actor, order: GrantOrder) -> Grant:
         _check_target(order)
-        ends = grant_end(order.how_long, clock(), control.status().timezone)
+        ends = order.how_long.end(clock(), ZoneInfo(control.status().timezone))
         return await control.give(order.subject, actor, device=order.device, person=order.person, ends=ends, note=order.note)
 
     @api.delete("/grants/{grant_id}", status_code=204)

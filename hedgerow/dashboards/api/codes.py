@@ -15,10 +15,9 @@ from starlette.exceptions import HTTPException
 from hedgerow.dashboards.api.access import Actor
 from hedgerow.dashboards.api.problems import PROBLEM_RESPONSES
 from hedgerow.dashboards.audit import AuditRow
-from hedgerow.dashboards.control import GrantDuration
 from hedgerow.journal.access_store import AccessCode, Voucher, VoucherCount
 from hedgerow.journal.reader import DailyBlockedCount, JournalReader
-from hedgerow.policies.model import Policy
+from hedgerow.policies.model import GrantDuration, Policy
 
 DEFAULT_VALID_MINUTES = 15
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from hedgerow.dashboards.control import GrantDuration, InvalidInput
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.edits.yaml_text import exclude, include
 from hedgerow.dashboards.pages.context import SEE_OTHER, PageContext, principal_of
-from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import language_of
 from hedgerow.journal.reader import DecisionFilter
-from hedgerow.policies.model import Verdict
+from hedgerow.policies.model import GrantDuration, Verdict
 
 _ROWS = 50
 
@@ -98,7 +98,7 @@ class LogPages:
             said = language_of(request).gettext("Allow %(what)s for %(name)s", what=subject, name=person)
             change = await site.editor.change(actor, said, exclude((*path, "block"), subject), include((*path, "allow"), subject))
             return RedirectResponse(f"/log?{urlencode({'host': subject, 'saved': change.id if change else 0})}", SEE_OTHER)
-        ends = labels.grant_end(_how_long(how_long), site.clock(), site.control.status().timezone)
+        ends = _how_long(how_long).end(site.clock(), ZoneInfo(site.control.status().timezone))
         whose = {"person": person} if person else {"device": device or None}
         await site.control.give(subject, actor, **whose, ends=ends)
         return RedirectResponse("/#grants-title", SEE_OTHER)

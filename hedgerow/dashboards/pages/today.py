@@ -12,14 +12,14 @@ from starlette.responses import Response
 
 from hedgerow.dashboards.accounts import AccessScope
 from hedgerow.dashboards.api.codes import CodeOrder
-from hedgerow.dashboards.control import GrantDuration, InvalidInput
+from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.pages.context import PageContext, principal_of, redirect_to, referring_page
 from hedgerow.dashboards.pages.devices import unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
 from hedgerow.dashboards.words import labels
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
 from hedgerow.policies.expiry import dues
-from hedgerow.policies.model import Grant, Pause, Verdict
+from hedgerow.policies.model import Grant, GrantDuration, Pause, Verdict
 
 ONLINE_S = 900.0
 _ROWS, _ROWS_READ = 8, 200

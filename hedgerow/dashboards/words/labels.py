@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import assert_never
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hedgerow.blocklists.categories import builtin_categories
-from hedgerow.dashboards.control import GrantDuration
 from hedgerow.dashboards.words.languages import Language, language, message
 from hedgerow.journal.reader import ReasonCount
 from hedgerow.policies.content import CERTIFICATE_REFUSED, PASS_THROUGH
@@ -139,25 +138,6 @@ def midnight_before(now: float, where: ZoneInfo) -> float:
     """The instant at which the local day of `now` began."""
     day = datetime.fromtimestamp(now, where)
     return day.replace(hour=0, minute=0, second=0, microsecond=0, fold=0).timestamp()
-
-
-def grant_end(how_long: GrantDuration, now: float, timezone: str) -> float | None:
-    """The instant at which a permission given now ends, None for good; a day ends at the midnight of the network's clocks.
-
-    >>> grant_end(GrantDuration.HOUR, 0.0, "UTC"), grant_end(GrantDuration.TODAY, 90000.0, "UTC"), grant_end(GrantDuration.GOOD, 0.0, "UTC")
-    (3600.0, 172800.0, None)
-    """
-    match how_long:
-        case GrantDuration.HOUR:
-            return now + 3600
-        case GrantDuration.TODAY:
-            where = zone(timezone)
-            tomorrow = datetime.fromtimestamp(now, where).date() + timedelta(days=1)
-            return datetime.combine(tomorrow, datetime.min.time(), where).timestamp()
-        case GrantDuration.GOOD:
-            return None
-        case _:
-            assert_never(how_long)
 
 
 _BROWSERS = (

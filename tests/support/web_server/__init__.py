@@ -31,7 +31,6 @@ from hedgerow.dashboards.control import (
     Certificate,
     DeviceView,
     ExplanationView,
-    GrantDuration,
     InvalidInput,
     ServiceAccess,
     Status,
@@ -52,7 +51,7 @@ from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import Decision, DeviceId, Grant, Pause, Policy, Reason, RequestKind, Session, Verdict
+from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, Reason, RequestKind, Session, Verdict
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.policies.time_model import Bonus
 
