@@ -78,7 +78,7 @@ def resident() -> int:
 def measure_decide(view: LoadedSnapshot, rounds: int) -> list[float]:
     """Seconds of each decision, every host new to every ruleset."""
     rng = random.Random(1)
-    devices = [view.rulesets.device_at(f"10.0.0.{n + 1}") for n in range(200)]
+    devices = [view.rulesets.devices.find(f"10.0.0.{n + 1}") for n in range(200)]
     rulesets = [view.rulesets.ruleset(device, NOW) for device in devices if device is not None]
     clock, found = time.perf_counter, []
     for _ in range(rounds):
@@ -105,7 +105,7 @@ def measure_memory(state: Path) -> float:
         "from hedgerow.app.snapshot import Snapshot,LoadedSnapshot\n"
         "from hedgerow.policies.host_facts import HostFactIndex\nLandmarks.load()\ngc.collect();b=resident()\n"
         "v=View(Snapshot.load(Path(sys.argv[1])))\n"
-        "k=[v.rulesets.ruleset(v.rulesets.device_at(f'10.0.0.{n+1}'),NOW) for n in range(200)]\n"
+        "k=[v.rulesets.ruleset(v.rulesets.devices.find(f'10.0.0.{n+1}'),NOW) for n in range(200)]\n"
         "gc.collect();print(json.dumps(resident()-b))\n"
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -141,7 +141,7 @@ def report(folder: Path, domains: int, rounds: int) -> str:
     published = time.perf_counter()
     view = LoadedSnapshot(Snapshot.load(folder))
     opened = time.perf_counter()
-    devices = [view.rulesets.device_at(f"10.0.0.{n + 1}") for n in range(200)]
+    devices = [view.rulesets.devices.find(f"10.0.0.{n + 1}") for n in range(200)]
     for device in devices:
         assert device is not None
         view.rulesets.ruleset(device, NOW)
@@ -151,7 +151,7 @@ def report(folder: Path, domains: int, rounds: int) -> str:
     times = sorted(measure_decide(view, rounds))
     known = devices[0]
     assert known is not None
-    look_up = per_call(lambda: view.rulesets.device_at("10.0.0.7"))
+    look_up = per_call(lambda: view.rulesets.devices.find("10.0.0.7"))
     held = per_call(lambda: view.rulesets.ruleset(known, NOW))
     # Both look for changes ten times a second.
     effect = (opened - began + (composed - opened) / 200) * 1e3 + 200

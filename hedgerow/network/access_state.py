@@ -66,12 +66,12 @@ def compute_device_states(rulesets: Rulesets, now: float, also: Iterable[DeviceI
         macs.update((mac, its) for mac in device.macs)
         networks += ((network, its) for network in device.networks)
     others = access(Device(_NO_DEVICE, policy.network.unknown_devices, known=False))
-    for key, device in rulesets.devices_by_name():
+    for key, device in rulesets.devices.named():
         # A name can be taken by anybody: it closes, and opens nothing, for its ruleset holds what the device has without it.
         its = access(device)
         if key.count(":") == 5 and len(key) == 17:
             macs[key] = its
-        elif rulesets.device_at(key) == device:
+        elif rulesets.devices.find(key) == device:
             networks.append((ip_network(key), its))
     return DeviceStates(tuple(sorted(macs.items())), without_overlaps(networks), others, min(boundaries, default=None))
 
@@ -91,7 +91,7 @@ def _unnamed_devices(rulesets: Rulesets, also: Iterable[DeviceId]) -> Iterator[D
             network = ip_network(id)
         except ValueError:
             continue  # a device that the policy no longer names
-        if rulesets.device_at(str(network.network_address)) == Device(id, profile, known=False):
+        if rulesets.devices.find(str(network.network_address)) == Device(id, profile, known=False):
             yield Device(id, profile, networks=(network,), known=False)
 
 

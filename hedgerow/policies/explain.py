@@ -62,11 +62,11 @@ def find_device(rulesets: Rulesets, name: str) -> Device | None:
     """A device by its name in the policy, its address or its MAC; None if there is none such in the network."""
     mac = parse_mac(name)
     if mac is not None:
-        return rulesets.device_of_mac(mac)
+        return rulesets.devices.find_mac(mac)
     named = rulesets.policy.devices.get(name)
     if named is not None and not (named.macs or named.networks or named.client_id or named.proxy_users):
         return as_claimed(named, named.id)  # all that is ever known of it
-    return named or rulesets.device_at(name)
+    return named or rulesets.devices.find(name)
 
 
 def explain(rulesets: Rulesets, catalogue: Catalogue, device: Device, target: str, at: float) -> Explanation:

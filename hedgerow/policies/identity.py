@@ -1,8 +1,8 @@
-"""Recognition of the policy's devices: by MAC first, then by address, and last by the host name that a device gives itself.
+"""Recognition of the policy's devices: by MAC address first, then by IP address, and last by the host name that a device claims.
 
-Anybody can give a device any host name, so a host name only restricts. It counts for a device that the policy knows by neither MAC nor
-address and that is blocked from all that unknown devices are blocked from. Whoever bears it then has both rules: that device's, and those
-for unknown devices (`Device.claims`).
+Anybody can give a device any host name, so a host name only restricts. It counts for a device of the policy that has neither MAC nor IP
+address and that is blocked from all that unknown devices are blocked from. The claimant then gets both sets of rules: that device's, and
+those for unknown devices (`Device.claims`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from hedgerow.policies.model import Device, DeviceId, Policy
 from hedgerow.policies.text.addresses import IpAddress, IpNetwork, parse_client_address
 
 MAX_CACHED_DEVICES = 65_536
-"""Addresses of one IPv6 network are without number: what is remembered of them is dropped beyond this many."""
+"""An IPv6 network has countless addresses, so caches by device are cleared at this size."""
 
 
 class DeviceLookup:
-    """Finds devices, and remembers what it found. `names` are the host names of MAC and IP addresses."""
+    """Cached look-up of devices. `names` maps MAC and IP addresses to host names."""
 
     def __init__(self, policy: Policy, names: Mapping[str, str] | None = None) -> None:
         devices = policy.devices.values()
@@ -32,8 +32,11 @@ class DeviceLookup:
         self._addresses, self._networks = _addresses_and_networks(policy)
         self.known: dict[str | tuple[str, str], Device | None] = {}
 
-    def find(self, address: str, mac: str | None) -> Device | None:
-        """The device, named by the policy or not; None for one that is outside of `network.lan` and not known by its MAC."""
+    def find(self, address: str, mac: str | None = None) -> Device | None:
+        """Return the device at an address, named by the policy or not; None outside `network.lan` unless the policy names its MAC.
+
+        A MAC outranks addresses, and a longer network a shorter one.
+        """
         key = address if mac is None else (address, mac)
         try:
             return self.known[key]
@@ -44,19 +47,19 @@ class DeviceLookup:
             return device
 
     def find_client(self, client_id: str) -> Device | None:
-        """The device that calls itself so over encrypted DNS, wherever it is."""
+        """Return the device with this id of encrypted DNS (lower case), from wherever it asks; None if there is none."""
         return self._clients.get(client_id)
 
     def find_mac(self, mac: str) -> Device:
-        """The device with this MAC address, in small letters, named by the policy or not, whatever its address is."""
+        """Return the device with this MAC address (lower case), named by the policy or not, whatever its IP address is."""
         return self._macs.get(mac) or self._unknown(mac, self._names.get(mac, ""))
 
     def named(self) -> tuple[tuple[str, Device], ...]:
-        """The MAC and IP addresses whose host name counts, with the device that bears it; its address may be a known device's."""
+        """Return the MAC and IP addresses whose host name counts, with the claiming device. The address may be a known device's."""
         return tuple((key, self._unknown(key, name)) for key, name in self._names.items() if key not in self._macs)
 
     def find_user(self, user: str) -> Device | None:
-        """The device that signs in to the proxy under this name."""
+        """Return the device that signs in to the proxy as `user`, in any case; None if there is none."""
         return self._users.get(user.lower())
 
     def _find(self, address: str, mac: str | None) -> Device | None:
@@ -76,7 +79,7 @@ class DeviceLookup:
         return self._unknown(mac or str(parsed), self._names.get(mac or "") or self._names.get(str(parsed), ""))
 
     def _unknown(self, id: str, name: str) -> Device:
-        """The device of that MAC or address, which calls itself `name`."""
+        """Return the device with this MAC or IP address, which claims the host name `name`."""
         claimed = self._hosts.get(name)
         if claimed is None:
             return Device(DeviceId(id), self._network.unknown_devices, known=False)
@@ -84,9 +87,9 @@ class DeviceLookup:
 
 
 def honours_host_name(policy: Policy, device: Device) -> bool:
-    """Whether a host name makes any device subject to this one's rules.
+    """Return whether a host name makes other devices subject to this one's rules.
 
-    Not where a MAC or an address tells more, and not where the device may have what unknown ones may not.
+    It does not if the policy knows the device by MAC or address, or allows it more than unknown devices.
     """
     if not device.hostnames or device.macs or device.networks:
         return False
@@ -96,7 +99,7 @@ def honours_host_name(policy: Policy, device: Device) -> bool:
 
 
 def as_claimed(device: Device, id: DeviceId) -> Device:
-    """What the device `id` is that bears the host name of `device`."""
+    """Return the device `id`, which claims to be `device`."""
     return replace(device, id=id, known=False, claims=device.id)
 
 
@@ -105,7 +108,7 @@ def _blocked(users: Iterable[EffectiveUser]) -> set[tuple[str, str]]:
 
 
 def _addresses_and_networks(policy: Policy) -> tuple[dict[IpAddress, Device], list[tuple[IpNetwork, Device]]]:
-    """Single addresses, and networks with the longest first."""
+    """Return devices by single address, and by network with the longest prefix first."""
     pairs = [(network, device) for device in policy.devices.values() for network in device.networks]
     single = {network.network_address: device for network, device in pairs if network.num_addresses == 1}
     wider = [pair for pair in pairs if pair[0].num_addresses > 1]

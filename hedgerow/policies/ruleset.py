@@ -1,4 +1,4 @@
-"""What holds for one device at one moment, and the exact instant until which it holds."""
+"""The rules in force for one device at one moment, and the exact instant until which they hold."""
 
 from __future__ import annotations
 
@@ -39,12 +39,11 @@ from hedgerow.policies.times.closing import (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ruleset:
-    """What holds for one device until the instant `until` (seconds since the epoch; None: for good).
+    """The rules in force for a device until the instant `until` (seconds since the epoch; None: for good).
 
-    Equal rulesets are one object with one `id`, so that caches may use the id as their key. Which device asks is not part of it.
-    `person` is None for nobody in particular, and where several share the device. `meters` are the minutes that its use counts for,
-    `count_minutes` the categories and services whose minutes are gone; `sitting` is the id of whoever sits at a seat, so that nothing that
-    one guest was answered is an answer for the next.
+    Equal rulesets are one object with one `id`, which caches can use as a key. The asking device is not part of it. `person` is None for
+    nobody in particular and for a shared device. `meters` are the budgets that its use counts against, `used_up` the categories and
+    services whose budget is spent. `session` is the id of the session at a seat, so that guests never share cached answers.
     """
 
     id: int
@@ -59,18 +58,18 @@ class Ruleset:
     closed: Closure | None
     rules: RuleIndex
     host_facts: HostFactIndex
-    default: Decision  # made once: most requests get it
+    default: Decision  # made once, because most requests get it
     meters: tuple[Meter, ...] = ()
     used_up: tuple[SpentSubject, ...] = ()
     session: str = ""
     content: ContentRules = field(default_factory=ContentRules)
-    is_claimed: bool = False  # only a host name tells of the device, so nothing is opened for what it is
+    is_claimed: bool = False  # known by its host name only, which can restrict but not open
 
 
 class Rulesets:
-    """All rulesets of one policy with its grants, pauses, spent budgets and sittings.
+    """All rulesets of one policy with its grants, pauses, spent budgets and sessions. `devices` finds who asks.
 
-    One per worker and snapshot; not shared between threads.
+    Each worker has one per snapshot. Not thread-safe.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class Rulesets:
         self._categories = tuple(catalogue.categories)
         self._has_illegal = ILLEGAL in catalogue.listed
         self._host_facts = HostFactIndex.load()
-        self._lookup = DeviceLookup(policy, names)
+        self.devices = DeviceLookup(policy, names)
         self._effective_users = EffectiveUsers(policy)
         self._time_rules = TimeRules(self.pauses, tuple(spent))
         self._held: dict[tuple[DeviceId, DeviceId | None], tuple[float, float, Ruleset]] = {}
@@ -92,34 +91,11 @@ class Rulesets:
         self._indexes: dict[tuple[object, ...], RuleIndex] = {}
         self._next_id = 1
 
-    def device_at(self, address: str, mac: str | None = None) -> Device | None:
-        """The device that has this address, named by the policy or not; None for one outside `network.lan`, which is refused.
-
-        A MAC that the policy names decides over addresses, and a longer network over a shorter one. A host name only restricts.
-        """
-        return self._lookup.find(address, mac)
-
-    def device_of_client(self, client_id: str) -> Device | None:
-        """The device with this id of encrypted DNS, lower case, wherever it asks from; None if the policy names none."""
-        return self._lookup.find_client(client_id)
-
-    def device_of_mac(self, mac: str) -> Device:
-        """The device with this MAC address, as another resolver of the network tells it, named by the policy or not."""
-        return self._lookup.find_mac(mac)
-
-    def devices_by_name(self) -> tuple[tuple[str, Device], ...]:
-        """MAC and IP addresses of devices that bear a host name of the policy."""
-        return self._lookup.named()
-
-    def device_of_user(self, user: str) -> Device | None:
-        """The device that signs in to the proxy as `user`, in any case of letters; None if the policy names none."""
-        return self._lookup.find_user(user)
-
     def ruleset(self, device: Device, now: float) -> Ruleset:
-        """What holds for `device` at `now` (seconds since the epoch). A look-up unless a boundary has passed since the last time."""
+        """Return the rules in force for `device` at `now` (seconds since the epoch); cached until the next boundary."""
         key = (device.id, device.claims)
         held = self._held.get(key)
-        # `now` before the instant of the last time: somebody has set the clock back.
+        # `now` lies before held[0] if somebody has set the clock back.
         if held is not None and held[0] <= now < held[1]:
             return held[2]
         if len(self._held) >= MAX_CACHED_DEVICES:
@@ -129,15 +105,15 @@ class Rulesets:
         return ruleset
 
     def effective_users_of(self, device: Device, now: float) -> tuple[EffectiveUser, ...]:
-        """Whose rules hold at a device: who sits at it, its person, or all who share it."""
+        """Return the users whose rules apply to a device: of its session, its person, or all who share it."""
         return self._effective_users.of(device, self._session(device, now))
 
     def zone_of(self, device: Device) -> ZoneInfo:
-        """The time zone that the clocks of a device's person show."""
+        """Return the time zone of a device's person, or the network's."""
         return self._effective_users.zone(self.policy.people.get(device.person) if device.person else None)
 
     def closing_after(self, device: Device, now: float, within: float) -> tuple[Closure, float] | None:
-        """Why the internet closes for a device that is open at `now`, and the instant, if that is in less than `within` seconds."""
+        """Return the closure that a device, open at `now`, will meet within `within` seconds, and its instant; None if there is none."""
         users = self.effective_users_of(device, now)
         edges = {edge for user in users for edge in self._time_rules.effects(user, now).edges if edge <= now + within}
         for edge in sorted(edges):
@@ -147,14 +123,14 @@ class Rulesets:
         return None
 
     def _session(self, device: Device, now: float) -> Session | None:
-        here = [session for session in self._sittings_of(device) if is_in_force(session, now)]
+        here = [session for session in self._sessions_of(device) if is_in_force(session, now)]
         return max(here, key=lambda session: session.starts, default=None)
 
-    def _sittings_of(self, device: Device) -> list[Session]:
+    def _sessions_of(self, device: Device) -> list[Session]:
         return [session for session in self.sessions if session.device == (device.claims or device.id)]
 
-    def _before_begin(self, device: Device, session: Session | None) -> Closure | None:
-        """A seat may wait for a session, and a session for its guest to accept the café's code of conduct."""
+    def _welcome_closure(self, device: Device, session: Session | None) -> Closure | None:
+        """Return why a seat is still closed: no session yet, or the guest has not accepted the code of conduct."""
         conduct, waits = self.policy.conduct, self.policy.closes_unopened
         if not device.is_seat:
             return None
@@ -167,17 +143,19 @@ class Rulesets:
     def _compose(self, device: Device, now: float) -> Ruleset:
         session = self._session(device, now)
         users = self._effective_users.of(device, session)
-        hours = [self._time_rules.effects(user, now) for user in users]
+        all_effects = [self._time_rules.effects(user, now) for user in users]
         layers = strictest_layers(users)
-        # A device that claims to be another has its own grants only: those that it would have without the claim.
+        # A claimed device gets only the grants that it would have without the claim.
         granted = users if device.claims is None else users[-1:]
-        concerned = [grant for grant in self.grants if all(applies_to(grant, user) for user in granted)]
-        grants = tuple(grant for grant in concerned if is_in_force(grant, now))
-        until = min(self._edges(device, layers, concerned, hours, now), default=None)
+        relevant = [grant for grant in self.grants if all(applies_to(grant, user) for user in granted)]
+        grants = tuple(grant for grant in relevant if is_in_force(grant, now))
+        until = min(self._edges(device, layers, relevant, all_effects, now), default=None)
         settings = strictest_settings(users)
         content = strictest_content(users)
-        closed = next((effects.closed for effects in hours if effects.closed is not None), None) or self._before_begin(device, session)
-        used_up = tuple(dict.fromkeys(each for effects in hours for each in effects.used_up))
+        closed = next((effects.closed for effects in all_effects if effects.closed is not None), None) or self._welcome_closure(
+            device, session
+        )
+        used_up = tuple(dict.fromkeys(each for effects in all_effects for each in effects.used_up))
         meters = tuple(dict.fromkeys(meter for user in users for meter in user.meters))
         person = users[0].name if len(users) == (1 if device.claims is None else 2) else None
         seat = session.id if session is not None and device.is_seat else ""
@@ -185,11 +163,11 @@ class Rulesets:
             *(device.claims is not None, users[0].profile, person, device.trusts_ca, device.never_inspect, settings, closed, until),
             *(used_up, meters, seat, content),
         )
-        index_key = self._index_key(device, users, grants, hours, now)
+        index_key = self._index_key(device, users, grants, all_effects, now)
         ruleset = self._interned.get((key, index_key))
         if ruleset is None:
             self._forget_expired(now)
-            index = self._index(index_key, layers, grants, _timed_layers(hours), now)
+            index = self._index(index_key, layers, grants, _timed_layers(all_effects), now)
             ruleset = self._interned[key, index_key] = Ruleset(
                 self._next_id, until, users[0].profile, person, settings[0], settings[1], device.trusts_ca, device.never_inspect,
                 settings[2], closed, index, self._host_facts, Decision(Verdict.ALLOW, Reason.DEFAULT, until=until), meters, used_up, seat,
@@ -199,20 +177,20 @@ class Rulesets:
         return ruleset
 
     def _edges(
-        self, device: Device, layers: RulesByScope, grants: Iterable[Grant], hours: Iterable[TimeEffects], now: float
+        self, device: Device, layers: RulesByScope, grants: Iterable[Grant], all_effects: Iterable[TimeEffects], now: float
     ) -> list[float]:
-        edges = [edge for effects in hours for edge in effects.edges]
+        edges = [edge for effects in all_effects for edge in effects.edges]
         edges += boundaries_after(grants, now)
-        edges += boundaries_after(self._sittings_of(device), now)
+        edges += boundaries_after(self._sessions_of(device), now)
         items = (target for rules in layers.values() for target in (*rules.allow, *rules.block))
         edges += [target.until for target in items if target.until is not None and target.until > now]
         return edges
 
     def _index_key(
-        self, device: Device, users: Sequence[EffectiveUser], grants: tuple[Grant, ...], hours: Sequence[TimeEffects], now: float
+        self, device: Device, users: Sequence[EffectiveUser], grants: tuple[Grant, ...], all_effects: Sequence[TimeEffects], now: float
     ) -> tuple[object, ...]:  # fmt: skip
-        """All that the index is made of. Whoever says nothing does not count, so that many may share one."""
-        timed = tuple((layer.scope, layer.schedule, layer.until, n) for n, effects in enumerate(hours) for layer in effects.layers)
+        """Return all that an index is made of. Scopes without rules do not count, so that many devices share one index."""
+        timed = tuple((layer.scope, layer.schedule, layer.until, n) for n, effects in enumerate(all_effects) for layer in effects.layers)
         personal = [rules for user in users if (rules := user.layers.get(RuleScope.PERSON)) and (rules.allow or rules.block)]
         lapsing = [target for user in users for rules in user.layers.values() for target in (*rules.allow, *rules.block)
                    if target.until is not None and target.until > now]  # fmt: skip
@@ -243,7 +221,7 @@ class Rulesets:
         try:
             target = parse_target(grant.subject, self._host_facts.services.by_id, names, origin)
         except ValueError:
-            return None  # it named a list's category that is gone by now; nothing is left to open
+            return None  # it names a list's category that no longer exists
         return ScopeLayer(RuleScope.GRANT, allow=(target,), until=grant.ends)
 
     def _forget_expired(self, now: float) -> None:
@@ -256,10 +234,10 @@ class Rulesets:
         self._indexes = {key: index for key, index in self._indexes.items() if key in used}
 
 
-def _timed_layers(hours: Sequence[TimeEffects]) -> list[ScopeLayer]:
-    """The timed rules that hold. Where several share a device, what is open for one of them at this hour is not opened for all."""
-    layers = [layer for effects in hours for layer in effects.layers]
-    return layers if len(hours) == 1 else [replace(layer, allow=()) for layer in layers]
+def _timed_layers(all_effects: Sequence[TimeEffects]) -> list[ScopeLayer]:
+    """Return the timed rules in force. On a shared device, times that open something for one user open nothing for the others."""
+    layers = [layer for effects in all_effects for layer in effects.layers]
+    return layers if len(all_effects) == 1 else [replace(layer, allow=()) for layer in layers]
 
 
 def _without_expired(layer: ScopeLayer, now: float) -> ScopeLayer:
@@ -274,7 +252,7 @@ _ADDRESS = re.compile(r"[0-9.]+|.*:.*")
 
 @functools.lru_cache(maxsize=256)
 def can_block_or_rewrite(ruleset: Ruleset) -> bool:
-    """Could anything be blocked or rewritten under it, now?"""
+    """Return whether the ruleset can block or rewrite anything."""
     rules = ruleset.rules
     blocks = [rule for rule in (*rules.hosts.values(), *rules.services.values()) if not rule.allow]
     off = ruleset.safe_search is SafeSearch.OFF and ruleset.youtube is SafeSearch.OFF
@@ -283,5 +261,5 @@ def can_block_or_rewrite(ruleset: Ruleset) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def has_address_rules(ruleset: Ruleset) -> bool:
-    """Does it name an IP address?"""
+    """Return whether a rule names an IP address."""
     return any(_ADDRESS.fullmatch(host) for host in ruleset.rules.hosts)

@@ -58,7 +58,7 @@ def test_a_view_that_nobody_uses_any_more_goes_at_once_with_its_lists(tmp_path: 
     make(generation).save(tmp_path)
     view = SnapshotWatch(tmp_path).open_if_new()
     assert view is not None
-    device = view.rulesets.device_at("127.0.0.2", None)
+    device = view.rulesets.devices.find("127.0.0.2", None)
     assert device is not None
     ruleset = view.rulesets.ruleset(device, 1500.0)
     for host in ("www.youtube.com", "scratch.mit.edu", "www.tiktok.com"):

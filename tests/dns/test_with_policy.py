@@ -49,7 +49,7 @@ def asked(internet: SmallInternet, catalogue: Catalogue, policy: Path, *question
     rulesets = Rulesets(load_policy(policy), (), (), catalogue)
 
     def find_client(address: str) -> Client | None:
-        device = rulesets.device_at(address)
+        device = rulesets.devices.find(address)
         return None if device is None else Client(device.id, rulesets.ruleset(device, time.time()))
 
     async def run() -> list[list[str]]:
@@ -129,7 +129,7 @@ def test_who_is_not_filtered_keeps_encrypted_hellos(internet: SmallInternet, cat
         try:
             found = {}
             for address in order:
-                device = rulesets.device_at(address)
+                device = rulesets.devices.find(address)
                 assert device is not None
                 answer = await resolver.answer(rulesets.ruleset(device, time.time()), device.id, question, "udp")
                 found[address] = answer.message or b""

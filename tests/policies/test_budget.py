@@ -77,7 +77,7 @@ class _Stand:
 
     def ask(self, host: str, kind: RequestKind = RequestKind.DNS, at: float = NOON) -> list[str]:
         """The subjects that were told for one request."""
-        device = self._rulesets.device_at("192.168.1.9")
+        device = self._rulesets.devices.find("192.168.1.9")
         assert device is not None
         ruleset, request = self._rulesets.ruleset(device, at), Request(DeviceId(device.id), kind, host, 443)
         before = len(self.told)
@@ -100,7 +100,7 @@ def test_by_dns_a_minute_counts_from_the_second_name_on(catalogue: Catalogue) ->
 def test_time_by_topic_is_told_of_people_unless_nothing_may_be_kept(catalogue: Catalogue) -> None:
     def told(policy: bytes, host: str) -> set[str]:
         rulesets, seen = Rulesets(parse_policy(policy, None), (), (), catalogue), list[ActiveMinute]()
-        device = rulesets.device_at("192.168.1.9")
+        device = rulesets.devices.find("192.168.1.9")
         assert device is not None
         ruleset, request = rulesets.ruleset(device, NOON), Request(device.id, RequestKind.TUNNEL, host, 443)
         ActivityLog(seen.append).note(ruleset, catalogue, request, decide(ruleset, catalogue, request), NOON)

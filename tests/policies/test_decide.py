@@ -111,7 +111,7 @@ requests = st.builds(
 
 
 def _tablet(rulesets: Rulesets) -> Device:
-    device = rulesets.device_at("192.168.1.9")
+    device = rulesets.devices.find("192.168.1.9")
     assert device is not None
     return device
 

@@ -40,7 +40,7 @@ def _told(catalogue: Catalogue, clock: str, *, used: int = 0, games: int = 0, pa
             mark(marks.setdefault(("person:mia", subject), {}), morning + minute)
     budget_status = balances(policy, marks, (), now)
     rulesets = Rulesets(policy, (), pauses, catalogue, spent_budgets(budget_status))
-    device = rulesets.device_at("192.168.1.9")
+    device = rulesets.devices.find("192.168.1.9")
     assert device is not None
     return [told(ending) for ending in upcoming_ends(rulesets, device, budget_status, now)]
 

@@ -22,7 +22,7 @@ def _observed(catalogue: Catalogue, privacy: str, host: str, url: str | None = N
         f"people: {{mia: {{age: 9, devices: [192.168.1.9], privacy: {privacy}, allow: [scratch.mit.edu], block: [roblox, tv.example]}}}}"
     )
     rulesets = Rulesets(parse_policy(policy.encode(), None), (), (), catalogue)
-    device = rulesets.device_at("192.168.1.9")
+    device = rulesets.devices.find("192.168.1.9")
     assert device is not None
     ruleset = rulesets.ruleset(device, NOON)
     request = Request(DeviceId("x"), RequestKind.HTTP if url else RequestKind.DNS, host, url=url)
@@ -80,7 +80,7 @@ def test_of_illegal_material_nothing_is_written_that_leads_to_it(tmp_path: Path)
     catalogue = Catalogue.open(tmp_path / "generation")
     policy = parse_policy(b"people: {ann: {profile: adult, devices: [192.168.1.9], privacy: full}}", None)
     rulesets = Rulesets(policy, (), (), catalogue)
-    device = rulesets.device_at("192.168.1.9")
+    device = rulesets.devices.find("192.168.1.9")
     assert device is not None
     ruleset = rulesets.ruleset(device, NOON)
     for host, url in (("some.example", "http://some.example/album/1.jpg"), ("whole.example", None)):
@@ -101,7 +101,7 @@ def test_a_list_may_except_pages_of_a_host_that_it_blocks(tmp_path: Path) -> Non
     compile_generation([Source("list", "adult", tmp_path / "list.txt")], tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")
     rulesets = Rulesets(parse_policy(b"people: {mia: {age: 9, devices: [192.168.1.9]}}", None), (), (), catalogue)
-    device = rulesets.device_at("192.168.1.9")
+    device = rulesets.devices.find("192.168.1.9")
     assert device is not None
     ruleset = rulesets.ruleset(device, NOON)
 

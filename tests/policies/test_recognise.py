@@ -56,24 +56,24 @@ def rulesets(catalogue: Catalogue) -> Rulesets:
 def test_a_name_counts_only_where_nothing_better_is_known(
     rulesets: Rulesets, address: str, mac: str | None, expected: str, claimed: str | None
 ) -> None:
-    found = rulesets.device_at(address, mac)
+    found = rulesets.devices.find(address, mac)
     assert found is not None
     assert (found.id, found.claims) == (expected, claimed)
     if mac is not None and expected == mac:
-        assert rulesets.device_of_mac(mac) == found, "the same for a forwarder that tells the MAC"
+        assert rulesets.devices.find_mac(mac) == found, "the same for a forwarder that tells the MAC"
 
 
 def test_a_phone_that_made_up_a_new_address_is_a_new_device(rulesets: Rulesets) -> None:
     """Phones make up MAC addresses; one that the policy does not know is nobody's, whatever the phone was before."""
     for mac in ("02:00:00:00:00:55", "da:a1:19:00:00:01"):
-        found = rulesets.device_at("192.168.1.50", mac)
+        found = rulesets.devices.find("192.168.1.50", mac)
         assert found is not None
         assert (found.id, found.profile, found.person, found.known) == (mac, "child-8-12", None, False)
 
 
 def test_who_signs_in_to_the_proxy(rulesets: Rulesets) -> None:
-    assert {(found := rulesets.device_of_user(user)) and found.id for user in ("ana", "ANA", "ana.work")} == {"laptop"}
-    assert rulesets.device_of_user("mia") is None
+    assert {(found := rulesets.devices.find_user(user)) and found.id for user in ("ana", "ANA", "ana.work")} == {"laptop"}
+    assert rulesets.devices.find_user("mia") is None
 
 
 STRANGER = DeviceId("02:00:00:00:00:21")
@@ -116,7 +116,7 @@ def test_a_host_name_gives_nothing_that_an_unknown_device_has_not(catalogue: Cat
     policy = parse_policy(text.encode(), None)
     plain, claiming = bearing(policy, "", catalogue), bearing(policy, "taken", catalogue)
     for now in (NOON, NOON + 7200):
-        without, bearer = (each.device_at("192.168.1.50", STRANGER) for each in (plain, claiming))
+        without, bearer = (each.devices.find("192.168.1.50", STRANGER) for each in (plain, claiming))
         assert without is not None
         assert bearer is not None
         before, after = plain.ruleset(without, now), claiming.ruleset(bearer, now)
@@ -130,7 +130,7 @@ def test_a_host_name_gives_nothing_that_an_unknown_device_has_not(catalogue: Cat
 
 def test_a_host_name_restricts(catalogue: Catalogue) -> None:
     policy = parse_policy(POLICY.replace(b"child-8-12", b"adult"), None)
-    found = Rulesets(policy, (), (), catalogue, names=NAMES).device_at("192.168.1.20", "02:00:00:00:00:0a")
+    found = Rulesets(policy, (), (), catalogue, names=NAMES).devices.find("192.168.1.20", "02:00:00:00:00:0a")
     assert found is not None
     rulesets = Rulesets(policy, (), (), catalogue, names=NAMES)
     decision = decide(rulesets.ruleset(found, NOON), catalogue, Request(found.id, RequestKind.DNS, "gambling.example"))

@@ -27,7 +27,7 @@ def _rulesets(catalogue: Catalogue, *given: Grant | Pause, policy: bytes = POLIC
 
 
 def _at(rulesets: Rulesets, address: str, mac: str | None = None) -> Device:
-    device = rulesets.device_at(address, mac)
+    device = rulesets.devices.find(address, mac)
     assert device is not None
     return device
 
@@ -80,7 +80,7 @@ def test_strangers(catalogue: Catalogue) -> None:
     assert _at(rulesets, "fd12:3456::1", "AA:BB:CC:00:00:01").id == "aa:bb:cc:00:00:01"
     assert _at(rulesets, "::ffff:192.168.1.9").id == "tablet"
     for outside in ("8.8.8.8", "192.168.2.1", "2001:db8::1", "127.0.0.1", "", "nonsense", "192.168.1.1.1"):
-        assert rulesets.device_at(outside) is None
+        assert rulesets.devices.find(outside) is None
 
 
 def test_link_local_addresses_come_with_a_zone(catalogue: Catalogue) -> None:
@@ -104,7 +104,7 @@ def test_memory_is_bounded(catalogue: Catalogue, monkeypatch) -> None:  # type: 
     rulesets = _rulesets(catalogue)
     for n in range(1000):
         rulesets.ruleset(_at(rulesets, f"fd12:3456::{n:x}"), NOON)
-    assert len(rulesets._lookup.known) <= 100
+    assert len(rulesets.devices.known) <= 100
     assert len(rulesets._held) <= 100
     tablet = _at(rulesets, "192.168.1.9")
     ids = set()

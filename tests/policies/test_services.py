@@ -24,7 +24,7 @@ BY_THEIR_MAKERS = {
 def _closed(catalogue: Catalogue, rules: str, names: Iterator[str] | tuple[str, ...]) -> set[str]:
     policy = parse_policy(f"people: {{a: {{profile: adult, devices: [192.168.1.9], {rules}}}}}".encode(), None)
     rulesets = Rulesets(policy, (), (), catalogue)
-    device = rulesets.device_at("192.168.1.9")
+    device = rulesets.devices.find("192.168.1.9")
     assert device is not None
     ruleset = rulesets.ruleset(device, 0.0)
     requests = (Request(DeviceId("a"), RequestKind.DNS, name) for name in names)

@@ -95,7 +95,7 @@ class DeviceDiscovery:
         for address, mac in sorted(self._neighbours.entries().items(), key=lambda entry: ":" in entry[0]):
             if address.startswith("fe80:"):
                 continue  # every device has another one too, and so has the provider's router
-            device = view.rulesets.device_at(address, mac)
+            device = view.rulesets.devices.find(address, mac)
             name = names.get(mac) or self._called.get(mac, "")
             if device is None or (device.id, address, name) in self._told:
                 continue

@@ -149,7 +149,7 @@ class WebControl:
 
     def device_at(self, address: str) -> DeviceView | None:
         view = self._view()
-        device = view.rulesets.device_at(address, self._neighbours.mac_of(address))
+        device = view.rulesets.devices.find(address, self._neighbours.mac_of(address))
         if device is None:
             return None
         ruleset = view.rulesets.ruleset(device, time.time())

@@ -61,7 +61,7 @@ class Worker:
         known = self._clients.get(address, self)
         if not isinstance(known, Worker):
             return known
-        device = self.view.rulesets.device_at(address, self.neighbours.mac_of(address))
+        device = self.view.rulesets.devices.find(address, self.neighbours.mac_of(address))
         found = None
         if device is not None:
             ruleset = self.view.rulesets.ruleset(device, now)
@@ -76,18 +76,18 @@ class Worker:
 
     def client_of_id(self, client_id: str) -> tuple[Device, Ruleset] | None:
         """The device that calls itself so over encrypted DNS, and what holds for it now; None where the policy names none."""
-        return self._known_client(self.view.rulesets.device_of_client(client_id))
+        return self._known_client(self.view.rulesets.devices.find_client(client_id))
 
     def client_of_mac(self, mac: str) -> tuple[Device, Ruleset] | None:
         """The device for which a forwarder asks, by its MAC address, and what holds for it now."""
-        found = self._known_client(self.view.rulesets.device_of_mac(mac))
+        found = self._known_client(self.view.rulesets.devices.find_mac(mac))
         if found is not None:
             self._report_seen(time.time(), *found, "", mac)
         return found
 
     def client_of_user(self, user: str) -> tuple[Device, Ruleset] | None:
         """The device that signs in to the proxy as `user`, and what holds for it now; None where the policy names none."""
-        return self._known_client(self.view.rulesets.device_of_user(user))
+        return self._known_client(self.view.rulesets.devices.find_user(user))
 
     def _known_client(self, device: Device | None) -> tuple[Device, Ruleset] | None:
         if device is None:

@@ -72,7 +72,7 @@ class Builder:
         rulesets = Rulesets(world.policy, (), world.pauses, catalogue)
 
         def find_client(address: str) -> tuple[Device, Ruleset] | None:
-            device = rulesets.device_at(address)
+            device = rulesets.devices.find(address)
             return None if device is None else (device, rulesets.ruleset(device, time.time()))
 
         def judged(ruleset: Ruleset, request: Request) -> Decision:

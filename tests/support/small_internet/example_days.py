@@ -136,7 +136,7 @@ def _look(example: Example, running: Hedgerow, net: SmallInternet, clock: WallCl
 
 def _devices(example: Example, view: LoadedSnapshot) -> Iterator[tuple[str, Device]]:
     for label, address in example.devices.items():
-        device = view.rulesets.device_at(_moved(address))
+        device = view.rulesets.devices.find(_moved(address))
         assert device is not None, label
         yield label, device
 
