@@ -135,6 +135,14 @@ async def run_gate(settings: Settings, index: int) -> None:
 
 
 async def run_inspector(settings: Settings, index: int) -> None:
+    from hedgerow.proxy.inspection.engine import patches
+
+    try:
+        patches.check()
+    except patches.IncompatibleLibraryError as error:
+        log.error("%s", error)
+        sys.exit(2)  # at which the supervisor ends: another attempt would fail alike
+
     from hedgerow.app.workers.inspector_worker import request_successor, serve_inspector
 
     worker = make_worker("inspector", index, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection as Pipe
@@ -164,6 +165,7 @@ async def _execute(pipe: Pipe, builder: Builder, worker: Any) -> None:
     """A World is swapped in, "counters" and what was "told" since the last time are sent back, None ends the worker."""
     loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
     loop.add_reader(pipe.fileno(), lambda: orders.put_nowait(_receive(pipe)))
+    os.set_blocking(pipe.fileno(), True)  # uvloop has changed that, and thousands of observations are more than the pipe holds
     while (order := await orders.get()) is not None:
         if isinstance(order, World):
             worker.swap(builder.proxy_policy(order))

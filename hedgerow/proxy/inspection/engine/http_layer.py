@@ -9,7 +9,6 @@ a process. Protocol code: no sockets, no clock, no files.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections import deque
 from collections.abc import Generator
@@ -17,36 +16,19 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
-import h11
-from h11._readers import ChunkedReader
-from h11._receivebuffer import ReceiveBuffer, blank_line_regex
 from mitmproxy import http
-from mitmproxy.connection import Connection, ConnectionState, Server
-from mitmproxy.net.http import http1
+from mitmproxy.connection import Connection, Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as _layers
 from mitmproxy.proxy.layers.http import _http1, _http2
-from mitmproxy.proxy.layers.http._base import ReceiveHttp
 
-from hedgerow.proxy.inspection.engine import patches
+from hedgerow.proxy.inspection.engine import lean_messages
+from hedgerow.proxy.inspection.engine.http1 import MAX_PENDING, Http1Client, make_body_reader, make_http1_server
 from hedgerow.proxy.inspection.engine.http2 import Http2Client, make_http2_server
-from hedgerow.proxy.inspection.engine.http_stream import HeldStream, StaleConnection, WebSocketRelay
-from hedgerow.proxy.inspection.engine.messages import (
-    ErrorRenderer,
-    as_http1,
-    head_fault,
-    is_interim,
-    is_too_long,
-    may_forward_interim,
-    request_fault,
-    response_fault,
-    with_chunked_coding,
-    without_close,
-)
-
-MAX_PENDING = 256 * 1024
-"""Bytes of a head, a chunk's head, trailers or pipelined requests that may wait for their end."""
+from hedgerow.proxy.inspection.engine.http_stream import HeldStream, WebSocketRelay
+from hedgerow.proxy.inspection.engine.messages import ErrorRenderer, request_fault, response_fault
+from hedgerow.proxy.inspection.engine.patches import replace
 
 MAX_BACKLOG = 16 * 1024 * 1024
 """Bytes of answers that wait for one HTTP/2 client, of all its streams together; and as many of its uploads for HTTP/2 origins."""
@@ -58,11 +40,6 @@ MOST_HEADS = 16
 """Heads of an HTTP/1 client, sent without waiting for answers, that are processed before other connections have their turn."""
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
-
-_FORBIDDEN_TRAILERS = frozenset(
-    b"authorization connection content-encoding content-length content-range content-type cookie host keep-alive "
-    b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
-)
 
 _DATA_FRAME = b"\0"
 HTTPMode = _layers.HTTPMode
@@ -86,202 +63,6 @@ _server_ids = count(1)
 layers: Any = _layers  # it exports nothing by its own account
 
 type Commands = Generator[commands.Command, Any, None]
-
-
-class _BoundedHttp1Connection(_http1.Http1Connection):
-    """What both sides of an HTTP/1 connection have in common: a bounded buffer, and trailers."""
-
-    trailers_of: type[Any]
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._trailers: http.Headers | None = None
-
-    def _handle_event(self, event: events.Event) -> Commands:
-        if isinstance(event, self.trailers_of):
-            self._trailers = event.trailers
-            return
-        yield from super()._handle_event(event)
-        # What is left after the state had its turn is the beginning of something whose end did not come.
-        if len(self.buf) > MAX_PENDING and self.state != self.passthrough:
-            yield from self._overflow()
-
-    def _overflow(self) -> Commands:
-        self.buf = ReceiveBuffer()
-        self.state = self.done
-        yield commands.CloseConnection(self.conn)
-
-    def done(self, _event: events.Event) -> Commands:
-        self.buf = ReceiveBuffer()
-        yield from ()
-
-    def read_body(self, event: events.Event) -> Commands:
-        reader = self.body_reader
-        for command in super().read_body(event):
-            is_end = isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage)
-            if is_end and isinstance(reader, _ChunkedReader) and reader.trailers is not None:
-                yield ReceiveHttp(self.trailers_of(self.stream_id, reader.trailers))
-            yield command
-
-    def _last_chunk(self) -> bytes:
-        trailers, self._trailers = self._trailers, None
-        lines = b"".join(b"%s: %s\r\n" % field for field in trailers.fields) if trailers is not None else b""
-        return b"0\r\n" + lines + b"\r\n"
-
-
-class _ChunkedReader(ChunkedReader):
-    """Keeps the trailers aside, which mitmproxy raises an error at."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trailers: http.Headers | None = None
-
-    def __call__(self, buf: Any) -> Any:
-        event = super().__call__(buf)
-        if not isinstance(event, h11.EndOfMessage) or not event.headers:
-            return event
-        fields = [(bytes(name), bytes(value)) for name, value in event.headers if name.lower() not in _FORBIDDEN_TRAILERS]
-        self.trailers = http.Headers(fields) if fields else None
-        return h11.EndOfMessage()
-
-
-def _make_body_reader(expected_size: int | None) -> Any:
-    return _ChunkedReader() if expected_size is None else _plain_body_reader(expected_size)
-
-
-_plain_body_reader = _http1.make_body_reader
-
-
-def make_http1_server(render_error: ErrorRenderer) -> type[_http1.Http1Server]:
-    """The side towards HTTP/1 clients, speaking with `voice`."""
-
-    class Server(_BoundedHttp1Connection, _http1.Http1Server):
-        trailers_of = layers.RequestTrailers
-
-        def read_headers(self, event: events.ConnectionEvent) -> Commands:
-            buffer = self.buf
-            while buffer._data.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before a request are forgiven
-                buffer.maybe_extract_lines()
-            end = blank_line_regex.search(buffer._data, buffer._multiple_lines_search)  # from where h11 will go on
-            head = buffer._data if end is None else buffer._data[: end.end()]
-            if is_too_long(head):
-                yield from self._overflow()
-                return
-            if end is not None and (fault := head_fault(head)) is not None:
-                self.state = self.done
-                yield from self._say(400, fault)
-                return
-            yield from super().read_headers(event)
-
-        def send(self, event: Any) -> Commands:
-            if isinstance(event, layers.ResponseTrailers):
-                self._trailers = event.trailers
-                return
-            if isinstance(event, layers.ResponseHeaders):
-                if is_interim(event.response):
-                    if self.request is not None and self.request.is_http11:  # an older client would take it for the answer
-                        yield commands.SendData(self.conn, http1.assemble_response_head(as_http1(event.response)))
-                    return
-                self._trailers = None  # of the answer before, which had no place for them
-            if isinstance(event, layers.ResponseProtocolError) and not self.response:
-                yield from self._say(event.code.http_status_code(), event.message)
-                return
-            for command in super().send(event):
-                if (
-                    isinstance(command, commands.SendData)
-                    and command.data == b"0\r\n\r\n"
-                    and isinstance(event, layers.ResponseEndOfMessage)
-                ):
-                    command = commands.SendData(command.connection, self._last_chunk())
-                yield command
-
-        def _say(self, status: int | None, message: str) -> Commands:
-            if not self.conn.state & ConnectionState.CAN_WRITE:
-                return
-            if status is not None:
-                head_only = self.request is not None and self.request.method.upper() == "HEAD"
-                yield commands.SendData(self.conn, render_error(status, message, self.request, self.conn.id).to_bytes(head_only=head_only))
-            yield commands.CloseConnection(self.conn)
-
-        def _overflow(self) -> Commands:
-            if self.state == self.read_headers:
-                yield commands.SendData(self.conn, render_error(431, "the request head is too long", None, self.conn.id).to_bytes())
-            elif self.stream_id and self.request is not None:
-                error = layers.RequestProtocolError(self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED)
-                yield ReceiveHttp(error)
-            yield from super()._overflow()
-
-    return Server
-
-
-class Http1Client(_BoundedHttp1Connection, _http1.Http1Client):
-    """The side towards HTTP/1 origins. A connection is used again after an HTTP/2 client's request, too."""
-
-    trailers_of = layers.ResponseTrailers
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._has_served = getattr(self.conn, "is_used_again", False)
-
-    def send(self, event: Any) -> Commands:
-        if isinstance(event, layers.RequestTrailers):
-            self._trailers = event.trailers
-            return
-        if isinstance(event, layers.RequestHeaders):
-            request = (
-                without_close(event.request)
-                if event.request.is_http11
-                else event.request
-                if event.end_stream
-                else with_chunked_coding(event.request)
-            )
-            event = layers.RequestHeaders(event.stream_id, request, event.end_stream)
-            self._trailers = None  # of the request before, which had no place for them
-        for command in super().send(event):
-            if isinstance(command, commands.SendData) and command.data == b"0\r\n\r\n" and isinstance(event, layers.RequestEndOfMessage):
-                command = commands.SendData(command.connection, self._last_chunk())
-            yield command
-
-    def read_headers(self, event: events.ConnectionEvent) -> Commands:
-        if self.request is not None:
-            yield from self._pass_interim()
-        if isinstance(event, events.ConnectionClosed) and self._has_served and self.stream_id and not self.buf:
-            if self.conn.state & ConnectionState.CAN_WRITE:
-                yield commands.CloseConnection(self.conn)
-            code = layers.ErrorCode.GENERIC_SERVER_ERROR
-            yield ReceiveHttp(StaleConnection(self.stream_id, "server closed connection", code))
-            return
-        yield from super().read_headers(event)
-
-    def _pass_interim(self) -> Commands:
-        """Answers before the answer (RFC 9110, section 15.2), which mitmproxy would take for it. 101 is an answer."""
-        while (data := bytes(memoryview(self.buf._data)[:13])).startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and data[9:12] != b"101":
-            lines = self.buf.maybe_extract_lines()
-            if lines is None:
-                return
-            with contextlib.suppress(ValueError):  # what cannot be read is left out, and the answer follows
-                response = http1.read_response_head([bytes(line) for line in lines])
-                if may_forward_interim(response):
-                    yield ReceiveHttp(layers.ResponseHeaders(self.stream_id, response, False))
-
-    def mark_done(self, *, request: bool = False, response: bool = False) -> Commands:
-        """As mitmproxy's, which closes the connection because the client speaks HTTP/2: here it waits for the next stream."""
-        was = self.request
-        self._has_served = self._has_served or response
-        if was is not None and (was.is_http2 or was.is_http3) and (self.request_done or request) and (self.response_done or response):
-            self.request = was.copy()
-            self.request.http_version = "HTTP/1.1"
-        yield from super().mark_done(request=request, response=response)
-
-    @property
-    def is_idle(self) -> bool:
-        return self.stream_id is None and self.state == self.read_headers and not self.buf
-
-    def _overflow(self) -> Commands:
-        if self.stream_id is not None:
-            error = layers.ResponseProtocolError(self.stream_id, "the answer's head is too long", layers.ErrorCode.GENERIC_SERVER_ERROR)
-            yield ReceiveHttp(error)
-        yield from super()._overflow()
 
 
 class OriginServer(Server):
@@ -464,13 +245,17 @@ def check_headers(message: http.Message) -> None:
 
 
 def install(render_error: ErrorRenderer) -> None:
-    """From now on every connection of this process speaks HTTP as described here. Call it once."""
-    patches.install()
-    layers.Http1Server = make_http1_server(render_error)
-    layers.Http1Client = Http1Client
-    layers.HttpStream = HeldStream
-    layers.websocket = SimpleNamespace(WebsocketLayer=WebSocketRelay)
-    layers.validate_request, layers.validate_headers = check_request, check_headers
-    layers.Http2Server, layers.Http2Client = make_http2_server(render_error), Http2Client
-    _http1.make_body_reader = _make_body_reader
-    _http1.make_error_response = lambda status_code, message="": render_error(status_code, message, None, "").to_bytes()
+    """Make every connection of this process speak HTTP as described here. Call it once, after `patches.check`."""
+    lean_messages.install()
+    classes = {"Http1Server": make_http1_server(render_error), "Http1Client": Http1Client, "HttpStream": HeldStream}
+    classes |= {"Http2Server": make_http2_server(render_error), "Http2Client": Http2Client}
+    for name, replacement in classes.items():
+        replace(f"mitmproxy.proxy.layers.http:{name}", replacement)
+    replace("mitmproxy.proxy.layers.http:websocket", SimpleNamespace(WebsocketLayer=WebSocketRelay))
+    replace("mitmproxy.proxy.layers.http:validate_request", check_request)
+    replace("mitmproxy.proxy.layers.http:validate_headers", check_headers)
+    replace("mitmproxy.proxy.layers.http._http1:make_body_reader", make_body_reader)
+    replace(
+        "mitmproxy.proxy.layers.http._http1:make_error_response",
+        lambda status_code, message="": render_error(status_code, message, None, "").to_bytes(),
+    )

@@ -1,87 +1,172 @@
-"""mitmproxy's header fields, messages and the objects around them, the same to whoever uses them, without what costs most in them.
+"""Everything private of mitmproxy and h11 that Hedgerow replaces, overrides or reads, checked before it is relied on.
 
-They convert every name of every field at each look-up, and check the type of every attribute of each message; a request takes dozens
-of look-ups. Random numbers from the kernel name what never leaves the process, a connection that nobody opens is made for each layer, and
-every hook looks up what its own fields are called.
+Both libraries are pinned to exact versions. Whoever installs another version gets a refusal that names the difference, and not an
+inspector that misreads requests. This module imports neither library until `check` is called: a missing name must not be an ImportError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache, lru_cache
-from itertools import count
-from types import SimpleNamespace
+import inspect
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from types import CodeType
 from typing import Any
 
-from mitmproxy import connection, flow, http
-from mitmproxy.proxy import commands
-from mitmproxy.proxy.context import Context
+TESTED_VERSIONS = {"mitmproxy": "12.3.1", "h11": "0.16.0"}
+"""The versions in pyproject.toml, for which the tables below hold."""
 
-_CODEC = ("utf-8", "surrogateescape")
+_HTTP = "mitmproxy.proxy.layers.http"
+
+REPLACED = {
+    "mitmproxy.http:Headers.__init__": "self fields headers",
+    "mitmproxy.http:Headers.get_all": "self name",
+    "mitmproxy.http:Headers.get": "self key default",
+    "mitmproxy.http:Headers.__contains__": "self key",
+    "mitmproxy.http:MessageData.__post_init__": "self",
+    "mitmproxy.connection:uuid": None,
+    "mitmproxy.flow:uuid": None,
+    "mitmproxy.proxy.context:Context.fork": "self",
+    "mitmproxy.proxy.commands:StartHook.args": "self",
+    "mitmproxy.proxy.commands:StartHook.__new__": "cls args kwargs",
+    "mitmproxy.connection:Server.__setattr__": "self name value",
+    f"{_HTTP}:Http1Server": "context",
+    f"{_HTTP}:Http1Client": "context",
+    f"{_HTTP}:Http2Server": "context",
+    f"{_HTTP}:Http2Client": "context",
+    f"{_HTTP}:HttpStream": "context stream_id",
+    f"{_HTTP}:websocket": None,
+    f"{_HTTP}:validate_request": "mode request validate_inbound_headers",
+    f"{_HTTP}:validate_headers": "message",
+    f"{_HTTP}._http1:make_body_reader": "expected_size",
+    f"{_HTTP}._http1:make_error_response": "status_code message",
+}
+"""Names that `replace` may set, as "module:qualified name", with their parameters; None for what is not called."""
+
+CALLED = {
+    "mitmproxy.proxy.layer:Layer.handle_event": "self event",
+    f"{_HTTP}:HttpClient._handle_event": "self event",
+    f"{_HTTP}:HttpLayer._handle_event": "self event",
+    f"{_HTTP}:HttpLayer.event_to_child": "self child event",
+    f"{_HTTP}:HttpLayer.get_connection": "self event reuse",
+    f"{_HTTP}:HttpLayer.register_connection": "self command",
+    f"{_HTTP}:HttpStream._handle_event": "self event",
+    f"{_HTTP}:HttpStream.flow_done": "self",
+    f"{_HTTP}:HttpStream.make_server_connection": "self",
+    f"{_HTTP}:HttpStream.start_response_stream": "self",
+    f"{_HTTP}:HttpStream.state_consume_request_body": "self event",
+    f"{_HTTP}:HttpStream.state_stream_response_body": "self event",
+    f"{_HTTP}:HttpStream.state_wait_for_response_headers": "self event",
+    f"{_HTTP}._http1:Http1Connection._handle_event": "self event",
+    f"{_HTTP}._http1:Http1Connection.mark_done": "self request response",
+    f"{_HTTP}._http1:Http1Connection.passthrough": "self event",
+    f"{_HTTP}._http1:Http1Connection.read_body": "self event",
+    f"{_HTTP}._http1:Http1Connection.wait": "self event",
+    f"{_HTTP}._http1:Http1Client.read_headers": "self event",
+    f"{_HTTP}._http1:Http1Client.send": "self event",
+    f"{_HTTP}._http1:Http1Server.read_headers": "self event",
+    f"{_HTTP}._http1:Http1Server.send": "self event",
+    f"{_HTTP}._http2:Http2Connection._handle_event": "self event",
+    f"{_HTTP}._http2:Http2Connection.handle_h2_event": "self event",
+    f"{_HTTP}._http2:Http2Connection.is_closed": "self stream_id",
+    f"{_HTTP}._http2:Http2Connection.is_open_for_us": "self stream_id",
+    f"{_HTTP}._http2:Http2Connection.protocol_error": "self message error_code",
+    f"{_HTTP}._http2:parse_h2_response_headers": "h2_headers",
+    "h11._readers:ChunkedReader.__call__": "self buf",
+    "h11._receivebuffer:ReceiveBuffer.maybe_extract_lines": "self",
+    "h11._receivebuffer:blank_line_regex": None,
+}
+"""Names that are called, overridden or imported, with their parameters."""
+
+ATTRIBUTES = {
+    "mitmproxy.proxy.layer:Layer": "_paused _paused_event_queue",
+    f"{_HTTP}:HttpLayer": "command_sources connections streams waiting_for_establishment",
+    f"{_HTTP}:HttpStream": "client_state server_state request_body_buf flow state_done state_errored",
+    f"{_HTTP}._http1:Http1Connection": "body_reader buf request request_done response response_done state stream_id",
+    f"{_HTTP}._http2:Http2Connection": "h2_conn streams",
+    f"{_HTTP}._http_h2:BufferedH2Connection": "stream_buffers",
+    "h2.connection:H2Connection": "incoming_buffer highest_inbound_stream_id",
+    "h2.stream:H2StreamStateMachine": "headers_sent",
+    "h2.frame_buffer:FrameBuffer": "_data _headers_buffer",
+    "h11._receivebuffer:ReceiveBuffer": "_data _multiple_lines_search",
+}
+"""Attributes of instances that are read or set: the class's own code must use them."""
+
+TEXTS = {
+    f"{_HTTP}._http1:Http1Connection.read_body": "HTTP/1 protocol error: ",
+    f"{_HTTP}._http1:Http1Client.read_headers": "Cannot parse HTTP response: ",
+    f"{_HTTP}._http2:Http2Connection.handle_h2_event": "HTTP/2 protocol error: ",
+    f"{_HTTP}._http2:Http2Client.handle_h2_event": "Received unexpected HTTP/2 response.",
+}
+"""Error texts from which `failures` tells a broken answer; the others that it knows are Hedgerow's own."""
 
 
-@lru_cache(512)
-def _key(name: str | bytes) -> bytes:
-    return (name.encode(*_CODEC) if isinstance(name, str) else name).lower()
+class IncompatibleLibraryError(Exception):
+    """An installed library is not the one that Hedgerow was built on. The text says which, and how to mend it."""
 
 
-def _init(self: http.Headers, fields: Iterable[tuple[bytes, bytes]] = (), **more: str | bytes) -> None:
-    self.fields = tuple([(name, value) for name, value in fields])
-    for name, text in more.items():
-        self[name.replace("_", "-")] = text
+def check() -> None:
+    """Compare the installed libraries with the tables. Raises IncompatibleLibraryError, which names every difference."""
+    differences = list(_differences())
+    if not differences:
+        return
+    installed = " and ".join(f"{name} {_installed(name)}" for name in TESTED_VERSIONS)
+    tested = " ".join(f"{name}=={number}" for name, number in TESTED_VERSIONS.items())
+    raise IncompatibleLibraryError(
+        f"Hedgerow cannot inspect pages with {installed}: {'; '.join(differences)}. Install the versions it was made for: {tested}."
+    )
 
 
-def _get_all(self: http.Headers, name: str | bytes) -> list[str]:
-    key = _key(name)
-    return [value.decode(*_CODEC) for each, value in self.fields if each.lower() == key]
+def replace(target: str, value: Any) -> None:
+    """Put `value` in the place of a name in `REPLACED`."""
+    if target not in REPLACED:
+        raise KeyError(target)
+    module, _, path = target.partition(":")
+    *owners, name = path.split(".")
+    setattr(_resolve(f"{module}:{'.'.join(owners)}"), name, value)
 
 
-def _get(self: http.Headers, name: str | bytes, default: Any = None) -> Any:
-    key, found = _key(name), None
-    for each, value in self.fields:
-        if each.lower() == key:
-            found = value if found is None else found + b", " + value
-    return default if found is None else found.decode(*_CODEC)
+def _resolve(target: str) -> Any:
+    module, _, path = target.partition(":")
+    found: Any = import_module(module)
+    for name in filter(None, path.split(".")):
+        found = getattr(found, name)
+    return found
 
 
-def _contains(self: http.Headers, name: object) -> bool:
-    if not isinstance(name, str | bytes):
-        return False
-    key = _key(name)
-    for each, _ in self.fields:  # noqa: SIM110  any() takes twice as long
-        if each.lower() == key:
-            return True
-    return False
+def _differences() -> Iterator[str]:
+    for target, expected in [*REPLACED.items(), *CALLED.items(), *ATTRIBUTES.items(), *TEXTS.items()]:
+        try:
+            found = _resolve(target)
+        except (ImportError, AttributeError):
+            yield f"{target} is missing"
+            continue
+        if target in ATTRIBUTES:
+            used = {name for each in found.__mro__ for code in _codes_of(each) for name in code.co_names}
+            yield from (f"{target} has no attribute {name}" for name in ATTRIBUTES[target].split() if name not in used | set(dir(found)))
+        elif target in TEXTS and expected == TEXTS[target]:
+            if not any(isinstance(each, str) and TEXTS[target] in each for each in _constants_of(found.__code__)):
+                yield f"{target} does not say {expected!r}"
+        elif expected is not None and (actual := " ".join(inspect.signature(found).parameters)) != expected:
+            yield f"{target} takes ({actual.replace(' ', ', ')}) instead of ({expected.replace(' ', ', ')})"
 
 
-def _fork(self: Context) -> Context:
-    context = Context.__new__(Context)
-    context.client, context.server, context.options, context.layers = self.client, self.server, self.options, self.layers.copy()
-    return context
+def _codes_of(kind: type) -> Iterator[CodeType]:
+    for member in vars(kind).values():
+        function = getattr(member, "__func__", member)
+        function = getattr(function, "fget", function) or function
+        code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+        if code is not None:
+            yield code
 
 
-@cache
-def _names(hook: Any) -> tuple[str, ...]:
-    return tuple(hook.__dataclass_fields__)
+def _constants_of(code: CodeType) -> Iterator[object]:
+    for each in code.co_consts:
+        yield from _constants_of(each) if isinstance(each, CodeType) else (each,)
 
 
-def _args(self: commands.StartHook) -> list[Any]:
-    hook: Any = type(self)
-    return [getattr(self, name) for name in _names(hook)]
-
-
-def install() -> None:
-    """Make all header fields, messages and what goes with them in this process lean. Call it once."""
-    headers: Any = http.Headers
-    headers.__init__, headers.get_all, headers.get, headers.__contains__ = _init, _get_all, _get, _contains
-    data: Any = http.MessageData
-    data.__post_init__ = lambda _self: None
-    numbers = count(1)
-    modules: Any = (connection, flow)
-    for module in modules:
-        module.uuid = SimpleNamespace(uuid4=lambda: next(numbers))
-    Context.fork = _fork  # type: ignore[method-assign]
-    hook: Any = commands.StartHook
-    hook.args, hook.__new__ = _args, lambda cls, *_args, **_named: object.__new__(cls)
-    server: Any = connection.Server
-    del server.__setattr__
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(not installed)"

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hedgerow.policies.reading.profiles import builtin_profiles
 from hedgerow.proxy.scanners.words import STARTER_LISTS, PageScanner, Phrase, PhraseMatcher, parse_phrases, score_page
 
-CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8"))
-DOCUMENT = Path(__file__).parents[2] / "docs" / "content.md"
+CASES = yaml.safe_load((Path(__file__).parents[2] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8"))
+DOCUMENT = Path(__file__).parents[3] / "docs" / "content.md"
 YOUNGEST_FIRST = ["child-under-8", "child-8-12", "teen-13-15", "teen-16-17"]
 E2GUARDIAN = Path("/etc/e2guardian/lists/phraselists")
 
@@ -83,7 +83,7 @@ def test_e2guardians_own_lists_load() -> None:
     paths = [str(path) for path in sorted(E2GUARDIAN.glob("*/*/weighted*"))]
     book, problems = PhraseMatcher.load(paths)
     assert len(problems) < 100
-    text = (Path(__file__).parents[1] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "cases" / "content" / "pages.yaml").read_text(encoding="utf-8")
     assert score_page(book, text) != score_page(PhraseMatcher.load()[0], text)
 
 

@@ -20,7 +20,8 @@ from small_internet.clients import HttpAnswer, curl
 from small_internet.running import wait_until
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.inspection.engine.http_layer import MAX_BACKLOG, MAX_CONNECTIONS_PER_ORIGIN, MAX_PENDING
+from hedgerow.proxy.inspection.engine.http1 import MAX_PENDING
+from hedgerow.proxy.inspection.engine.http_layer import MAX_BACKLOG, MAX_CONNECTIONS_PER_ORIGIN
 from hedgerow.proxy.inspection.engine.http_stream import MAX_INTERIM
 from hedgerow.proxy.inspection.failures import failure_key
 

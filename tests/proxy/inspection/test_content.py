@@ -26,7 +26,7 @@ CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"
 ADULT = "127.0.0.13"
 INSPECTED = "www.school.example"
-CASES = Path(__file__).parents[1] / "cases" / "content" / "pages.yaml"
+CASES = Path(__file__).parents[2] / "cases" / "content" / "pages.yaml"
 PAGES = {case["name"]: case["text"] for case in yaml.safe_load(CASES.read_text(encoding="utf-8"))}
 VERSIONS = ("--http1.1", "--http2")
 

@@ -1,0 +1,237 @@
+"""Both sides of an HTTP/1 connection: bounded heads, trailers, informational responses, connections that are reused.
+
+Protocol code: no sockets, no clock, no files.
+"""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import Any
+
+import h11
+from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer, blank_line_regex
+from mitmproxy import http
+from mitmproxy.connection import ConnectionState
+from mitmproxy.net.http import http1
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers import http as _layers
+from mitmproxy.proxy.layers.http import _http1
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+
+from hedgerow.proxy.inspection.engine.http_stream import StaleConnection
+from hedgerow.proxy.inspection.engine.messages import (
+    ErrorRenderer,
+    as_http1,
+    head_fault,
+    is_interim,
+    is_too_long,
+    may_forward_interim,
+    with_chunked_coding,
+    without_close,
+)
+
+MAX_PENDING = 256 * 1024
+"""Bytes of an incomplete head, chunk header, trailer section or pipelined request that are kept."""
+
+_FORBIDDEN_TRAILERS = frozenset(
+    b"authorization connection content-encoding content-length content-range content-type cookie host keep-alive "
+    b"proxy-authenticate proxy-authorization proxy-connection set-cookie te trailer transfer-encoding upgrade".split()
+)
+
+layers: Any = _layers  # mitmproxy exports nothing explicitly
+
+type Commands = Generator[commands.Command, Any, None]
+
+
+class _BoundedHttp1Connection(_http1.Http1Connection):
+    """Common part of both sides: a bounded buffer, and trailers."""
+
+    trailers_of: type[Any]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._trailers: http.Headers | None = None
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, self.trailers_of):
+            self._trailers = event.trailers
+            return
+        yield from super()._handle_event(event)
+        # After the state has run, the buffer holds the beginning of something incomplete.
+        if len(self.buf) > MAX_PENDING and self.state != self.passthrough:
+            yield from self._overflow()
+
+    def _overflow(self) -> Commands:
+        self.buf = ReceiveBuffer()
+        self.state = self.done
+        yield commands.CloseConnection(self.conn)
+
+    def done(self, _event: events.Event) -> Commands:
+        self.buf = ReceiveBuffer()
+        yield from ()
+
+    def read_body(self, event: events.Event) -> Commands:
+        reader = self.body_reader
+        for command in super().read_body(event):
+            is_end = isinstance(command, ReceiveHttp) and isinstance(command.event, self.ReceiveEndOfMessage)
+            if is_end and isinstance(reader, _ChunkedReader) and reader.trailers is not None:
+                yield ReceiveHttp(self.trailers_of(self.stream_id, reader.trailers))
+            yield command
+
+    def _with_trailers(self, sent: Commands, *, is_end: bool) -> Commands:
+        """Put the trailers into the last chunk."""
+        for command in sent:
+            if is_end and isinstance(command, commands.SendData) and command.data == b"0\r\n\r\n":
+                trailers, self._trailers = self._trailers, None
+                lines = b"".join(b"%s: %s\r\n" % field for field in trailers.fields) if trailers is not None else b""
+                command = commands.SendData(command.connection, b"0\r\n" + lines + b"\r\n")
+            yield command
+
+
+class _ChunkedReader(ChunkedReader):
+    """Set trailers aside, on which mitmproxy raises an error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trailers: http.Headers | None = None
+
+    def __call__(self, buf: Any) -> Any:
+        event = super().__call__(buf)
+        if not isinstance(event, h11.EndOfMessage) or not event.headers:
+            return event
+        fields = [(bytes(name), bytes(value)) for name, value in event.headers if name.lower() not in _FORBIDDEN_TRAILERS]
+        self.trailers = http.Headers(fields) if fields else None
+        return h11.EndOfMessage()
+
+
+def make_body_reader(expected_size: int | None) -> Any:
+    """The reader of a body of `expected_size` octets: None means chunked, -1 until the end of the connection."""
+    return _ChunkedReader() if expected_size is None else _plain_body_reader(expected_size)
+
+
+_plain_body_reader = _http1.make_body_reader
+
+
+def make_http1_server(render_error: ErrorRenderer) -> type[_http1.Http1Server]:
+    """Return the class for the side of HTTP/1 clients. `render_error` writes its error pages."""
+
+    class Server(_BoundedHttp1Connection, _http1.Http1Server):
+        trailers_of = layers.RequestTrailers
+
+        def read_headers(self, event: events.ConnectionEvent) -> Commands:
+            buffer = self.buf
+            while buffer._data.startswith(b"\r\n"):  # RFC 9112, section 2.2: ignore empty lines before a request
+                buffer.maybe_extract_lines()
+            end = blank_line_regex.search(buffer._data, buffer._multiple_lines_search)  # where h11 continues
+            head = buffer._data if end is None else buffer._data[: end.end()]
+            if is_too_long(head):
+                yield from self._overflow()
+                return
+            if end is not None and (fault := head_fault(head)) is not None:
+                self.state = self.done
+                yield from self._send_error(400, fault)
+                return
+            yield from super().read_headers(event)
+
+        def send(self, event: Any) -> Commands:
+            if isinstance(event, layers.ResponseTrailers):
+                self._trailers = event.trailers
+                return
+            if isinstance(event, layers.ResponseHeaders):
+                if is_interim(event.response):
+                    if self.request is not None and self.request.is_http11:  # HTTP/1.0 has none: it would be taken for the response
+                        yield commands.SendData(self.conn, http1.assemble_response_head(as_http1(event.response)))
+                    return
+                self._trailers = None  # left from the response before, which was not chunked
+            if isinstance(event, layers.ResponseProtocolError) and not self.response:
+                yield from self._send_error(event.code.http_status_code(), event.message)
+                return
+            yield from self._with_trailers(super().send(event), is_end=isinstance(event, layers.ResponseEndOfMessage))
+
+        def _send_error(self, status: int | None, message: str) -> Commands:
+            if not self.conn.state & ConnectionState.CAN_WRITE:
+                return
+            if status is not None:
+                head_only = self.request is not None and self.request.method.upper() == "HEAD"
+                yield commands.SendData(self.conn, render_error(status, message, self.request, self.conn.id).to_bytes(head_only=head_only))
+            yield commands.CloseConnection(self.conn)
+
+        def _overflow(self) -> Commands:
+            if self.state == self.read_headers:
+                yield commands.SendData(self.conn, render_error(431, "the request head is too long", None, self.conn.id).to_bytes())
+            elif self.stream_id and self.request is not None:
+                error = layers.RequestProtocolError(self.stream_id, "the client sent too much", layers.ErrorCode.CLIENT_DISCONNECTED)
+                yield ReceiveHttp(error)
+            yield from super()._overflow()
+
+    return Server
+
+
+class Http1Client(_BoundedHttp1Connection, _http1.Http1Client):
+    """The side of HTTP/1 origins. A connection is reused after a request of an HTTP/2 client too."""
+
+    trailers_of = layers.ResponseTrailers
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._has_served = getattr(self.conn, "is_used_again", False)
+
+    def send(self, event: Any) -> Commands:
+        if isinstance(event, layers.RequestTrailers):
+            self._trailers = event.trailers
+            return
+        if isinstance(event, layers.RequestHeaders):
+            request = event.request
+            if request.is_http11:
+                request = without_close(request)
+            elif not event.end_stream:
+                request = with_chunked_coding(request)
+            event = layers.RequestHeaders(event.stream_id, request, event.end_stream)
+            self._trailers = None  # left from the request before, which was not chunked
+        yield from self._with_trailers(super().send(event), is_end=isinstance(event, layers.RequestEndOfMessage))
+
+    def read_headers(self, event: events.ConnectionEvent) -> Commands:
+        if self.request is not None:
+            yield from self._pass_interim()
+        if isinstance(event, events.ConnectionClosed) and self._has_served and self.stream_id and not self.buf:
+            if self.conn.state & ConnectionState.CAN_WRITE:
+                yield commands.CloseConnection(self.conn)
+            code = layers.ErrorCode.GENERIC_SERVER_ERROR
+            yield ReceiveHttp(StaleConnection(self.stream_id, "server closed connection", code))
+            return
+        yield from super().read_headers(event)
+
+    def _pass_interim(self) -> Commands:
+        """Forward informational responses (RFC 9110, section 15.2), which mitmproxy takes for the final one. 101 is final."""
+        while (data := bytes(memoryview(self.buf._data)[:13])).startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")) and data[9:12] != b"101":
+            lines = self.buf.maybe_extract_lines()
+            if lines is None:
+                return
+            with contextlib.suppress(ValueError):  # a malformed one is left out: the final response follows
+                response = http1.read_response_head([bytes(line) for line in lines])
+                if may_forward_interim(response):
+                    yield ReceiveHttp(layers.ResponseHeaders(self.stream_id, response, False))
+
+    def mark_done(self, *, request: bool = False, response: bool = False) -> Commands:
+        """Keep the connection for the next stream. mitmproxy closes it where the client speaks HTTP/2."""
+        sent = self.request
+        self._has_served = self._has_served or response
+        if sent is not None and (sent.is_http2 or sent.is_http3) and (self.request_done or request) and (self.response_done or response):
+            self.request = sent.copy()
+            self.request.http_version = "HTTP/1.1"
+        yield from super().mark_done(request=request, response=response)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.stream_id is None and self.state == self.read_headers and not self.buf
+
+    def _overflow(self) -> Commands:
+        if self.stream_id is not None:
+            error = layers.ResponseProtocolError(self.stream_id, "the response head is too long", layers.ErrorCode.GENERIC_SERVER_ERROR)
+            yield ReceiveHttp(error)
+        yield from super()._overflow()
