@@ -112,7 +112,7 @@ def measure(folder: Path) -> list[str]:
     page_host = lru_cache(maxsize=4096)(lambda page: host_of_url(page) or "null")
 
     def ask(url: str, page: str, kind: str) -> object:
-        return catalogue.judge(url, kind, page_host(page))
+        return catalogue.first_match(url, kind, page_host(page))
 
     def ask_theirs(url: str, page: str, kind: str) -> object:
         return engine.check_network_urls(url, page, kind).matched

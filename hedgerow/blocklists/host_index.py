@@ -10,8 +10,9 @@ from pathlib import Path
 
 import marisa_trie
 
-from hedgerow.blocklists.generation import SETS_FILE, BadfilterOrder, EntryKind, HostIndexMeta, ShardMeta
+from hedgerow.blocklists.generation import SETS_FILE, EntryKind, HostIndexMeta, ShardMeta
 from hedgerow.blocklists.list_parser import ParsedSource
+from hedgerow.blocklists.url_index import BadfilterOrder
 
 BLOCK_BYTES = 1 << 15
 """Read of a run at a time. What is read too far waits for the next range, in each of what may be a hundred runs."""

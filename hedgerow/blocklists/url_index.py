@@ -9,11 +9,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import ahocorasick
 import marisa_trie
 
-from hedgerow.blocklists.generation import BadfilterOrder
 from hedgerow.blocklists.names import rule_key, unescape
 from hedgerow.blocklists.patterns import literal_fragments
 from hedgerow.blocklists.rule_modifiers import parse_modifiers
@@ -23,6 +23,15 @@ SourceRule = tuple[int, UrlRule]
 """A rule with the index of its source."""
 
 _HOST = re.compile(r"\|\|([^/^*|]+)\^")
+
+
+class BadfilterOrder(NamedTuple):
+    """An order of a list to drop a name from the index: the block, or the exception, by which lists of a category name the key."""
+
+    category: str
+    key: str
+    exception: bool
+    important: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,10 +203,7 @@ def _default(context: RequestContext) -> Decision | None:
 
 def _list_origin(context: RequestContext, category: str) -> Origin | None:
     """Return the list that puts the host into a category. Only `explain` looks up the line."""
-    for match in context.catalogue.host_sources(context.request.host):
-        if match.category == category:
-            return Origin(match.source, text=match.domain)
-    return context.catalogue.address_origin(context.request.host, category) if is_address(context.request.host) else None
+    return context.catalogue.hosts.origin(context.request.host, category)
 
 
 class Step(NamedTuple):

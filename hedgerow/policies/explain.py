@@ -12,6 +12,7 @@ from datetime import datetime
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.names import is_address, parse_host, parse_url
+from hedgerow.blocklists.rule_locator import locate
 from hedgerow.policies.decide import STEPS, apply_allowed, decide
 from hedgerow.policies.identity import as_claimed
 from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, RequestKind, SafeSearch, Verdict
@@ -143,7 +144,7 @@ def _with_line(catalogue: Catalogue, request: Request, decision: Decision) -> De
     """With the line of the list, which `decide` does not look for."""
     if decision.reason not in {Reason.CATEGORY, Reason.BYPASS, Reason.SAFE_SEARCH} or decision.rule is None or decision.rule.line:
         return decision
-    return replace(decision, rule=catalogue.locate(request.host, decision.what) or decision.rule)
+    return replace(decision, rule=locate(catalogue, request.host, decision.what) or decision.rule)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.blocklists import host_index
-from hedgerow.blocklists.catalogue import Catalogue, HostMatch, UrlMatch
+from hedgerow.blocklists.catalogue import Catalogue, UrlMatch
 from hedgerow.blocklists.compiler import CompileReport, compile_generation
 from hedgerow.blocklists.formats.sealed import hash_expression
 from hedgerow.blocklists.generation import META_FILE
+from hedgerow.blocklists.host_matcher import HostMatch
+from hedgerow.blocklists.rule_locator import locate
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import Source, essential_hosts
 
@@ -76,18 +78,15 @@ def test_reasons_name_every_source_file_and_line(tmp_path: Path) -> None:
         adult_2="! comment\n! comment\n||www.adult.example^\n||Bücher.example^\n",
         social="0.0.0.0 other.example www.adult.example # two\n",
     )
-    assert catalogue.host_sources("www.adult.example") == (
+    assert catalogue.hosts.sources("www.adult.example") == (
         HostMatch("adult", "adult", "adult.example"),
         HostMatch("adult", "adult_2", "www.adult.example"),
         HostMatch("social", "social", "www.adult.example"),
     )
-    assert catalogue.locate("x.www.adult.example", "adult") == Origin("adult", 2, "adult.example")
-    assert catalogue.locate("https://www.adult.example/path", "social") == Origin(
-        "social", 1, "0.0.0.0 other.example www.adult.example # two"
-    )
-    assert catalogue.locate("xn--bcher-kva.example", "adult") == Origin("adult_2", 4, "||Bücher.example^")
-    assert catalogue.locate("www.adult.example", "gambling") is None
-    assert catalogue.locate("not a host", "adult") is None
+    assert locate(catalogue, "x.www.adult.example", "adult") == Origin("adult", 2, "adult.example")
+    assert locate(catalogue, "www.adult.example", "social") == Origin("social", 1, "0.0.0.0 other.example www.adult.example # two")
+    assert locate(catalogue, "xn--bcher-kva.example", "adult") == Origin("adult_2", 4, "||Bücher.example^")
+    assert locate(catalogue, "www.adult.example", "gambling") is None
 
 
 def test_covered_names_are_folded_only_where_their_sources_add_nothing(tmp_path: Path) -> None:
@@ -98,7 +97,7 @@ def test_covered_names_are_folded_only_where_their_sources_add_nothing(tmp_path:
     )
     assert report.domains == 5
     assert report.keys == 3 + len(essential_hosts())  # a, www.a (a second source names it) and b
-    assert catalogue.host_sources("c.www.a.example") == (
+    assert catalogue.hosts.sources("c.www.a.example") == (
         HostMatch("adult", "adult", "a.example"),
         HostMatch("adult", "adult", "www.a.example"),
         HostMatch("adult", "adult_2", "www.a.example"),
@@ -127,7 +126,6 @@ def test_url_rules(tmp_path: Path) -> None:
     assert catalogue.match_url("http://any.example/naked-pictures/1.jpg") is not None
     assert catalogue.match_url("http://fine.mixed.example/adult") is None
     assert catalogue.match_url("not a url") is None
-    assert catalogue.locate("http://mixed.example/both", "social") == Origin("social", 1, "mixed.example/both")
 
 
 def test_an_ad_rule_is_not_about_a_page_that_is_opened(tmp_path: Path) -> None:
@@ -150,7 +148,7 @@ def test_an_exception_lifts_its_category_only(tmp_path: Path) -> None:
     )
     assert names(catalogue, "a.example") == {"adult", "social"}
     assert names(catalogue, "x.good.a.example") == {"social"}
-    assert {match.category for match in catalogue.host_sources("good.a.example")} == {"social"}
+    assert {match.category for match in catalogue.hosts.sources("good.a.example")} == {"social"}
 
 
 def test_no_list_of_names_closes_ones_own_network(tmp_path: Path) -> None:
@@ -201,7 +199,7 @@ def test_no_rule_of_any_kind_blocks_essential_names(tmp_path: Path) -> None:
         assert (catalogue.match_dns_rule(name, "A").match is not None) == blocked
         for url in (f"http://{name}/", f"http://{name}/x"):
             assert (catalogue.match_url(url, "image") is not None) == blocked
-            assert (catalogue.judge(url, "image") is not None) == blocked
+            assert (catalogue.first_match(url, "image") is not None) == blocked
 
 
 def test_patterns_of_names(tmp_path: Path) -> None:
@@ -215,7 +213,7 @@ def test_patterns_of_names(tmp_path: Path) -> None:
     assert names(catalogue, "bet.example") == names(catalogue, "www.exact.example") == set()
     assert names(catalogue, "a.porn-hub.example") == {"adult"}
     assert names(catalogue, "porn-hub.good.example") == set()
-    assert catalogue.locate("best-casino.example", "gambling") == Origin("gambling", 1, "keyword:casino")
+    assert locate(catalogue, "best-casino.example", "gambling") == Origin("gambling", 1, "keyword:casino")
 
 
 def test_networks(tmp_path: Path) -> None:
@@ -225,21 +223,21 @@ def test_networks(tmp_path: Path) -> None:
     expectations = [("8.8.7.255", "malware"), ("8.8.8.8", "bypass"), ("8.8.3.255", ""), ("2620:fe::9", "malware"), ("2620:ff::", "")]
     for address, expected in [*expectations, ("9.9.9.9", "malware")]:
         assert set(catalogue.names_of(catalogue.host_mask(address))) == set(expected.split()), address
-    assert catalogue.locate("8.8.7.1", "malware") == Origin("malware", 1, "8.8.4.0/22")
-    assert catalogue.locate("::ffff:8.8.7.1", "malware") == Origin("malware", 1, "8.8.4.0/22")
-    assert catalogue.locate("8.8.8.8", "bypass") == Origin("bypass", 1, "24.0.8.8.8.rpz-ip CNAME .")
-    assert catalogue.locate("::ffff:9.9.9.9", "malware") == Origin("malware", 3, "9.9.9.9")
-    assert catalogue.locate("9.9.9.9", "malware") == Origin("malware", 3, "9.9.9.9")
+    assert locate(catalogue, "8.8.7.1", "malware") == Origin("malware", 1, "8.8.4.0/22")
+    assert locate(catalogue, "::ffff:8.8.7.1", "malware") == Origin("malware", 1, "8.8.4.0/22")
+    assert locate(catalogue, "8.8.8.8", "bypass") == Origin("bypass", 1, "24.0.8.8.8.rpz-ip CNAME .")
+    assert locate(catalogue, "::ffff:9.9.9.9", "malware") == Origin("malware", 3, "9.9.9.9")
+    assert locate(catalogue, "9.9.9.9", "malware") == Origin("malware", 3, "9.9.9.9")
 
 
 def test_an_ad_blockers_verdict_knows_exceptions_for_urls(tmp_path: Path) -> None:
     catalogue, _ = build(tmp_path, adult="||ads.example^\n@@||ads.example/player.js$script\n/banner-1/\n")
-    assert catalogue.judge("https://ads.example/x.js", "script") == UrlMatch("adult", Origin("adult", text="ads.example"))
-    assert catalogue.judge("https://ads.example/player.js", "script") is None
-    assert catalogue.judge("https://ads.example/player.js", "image") is not None
-    found = catalogue.judge("https://other.example/banner-1/", "image")
+    assert catalogue.first_match("https://ads.example/x.js", "script") == UrlMatch("adult", Origin("adult", text="ads.example"))
+    assert catalogue.first_match("https://ads.example/player.js", "script") is None
+    assert catalogue.first_match("https://ads.example/player.js", "image") is not None
+    found = catalogue.first_match("https://other.example/banner-1/", "image")
     assert found == UrlMatch("adult", Origin("adult", 3, "/banner-1/"))
-    assert catalogue.judge("https://other.example/", "image") is None
+    assert catalogue.first_match("https://other.example/", "image") is None
     adult = catalogue.mask_of(["adult"])
     assert catalogue.lifted_by_url("https://ads.example/player.js", "script", mask=adult) == adult
     assert catalogue.lifted_by_url("https://ads.example/x.js", "script", mask=adult) == 0
@@ -295,7 +293,7 @@ def test_what_is_taken_back_brings_back_what_it_covered(tmp_path: Path) -> None:
     assert names(catalogue, "i.example") == {"adult"}  # the rule without $important is not there to be taken back
     assert names(catalogue, "ok.i2.example") == {"adult"}
     assert report.domains == 4
-    assert catalogue.host_sources("deep.a.example")[-1] == HostMatch("adult", "adult", "deep.a.example")
+    assert catalogue.hosts.sources("deep.a.example")[-1] == HostMatch("adult", "adult", "deep.a.example")
 
 
 REWRITES = """\
@@ -361,11 +359,11 @@ def test_sealed_lists_are_enforced_and_cannot_be_read(tmp_path: Path) -> None:
     assert catalogue.has_url_rules("some.example")
     for url in ("http://some.example/album/x/y.jpg", "https://www.some.example:8443/a/../one.jpg?x#y", "http://SOME.example/q?id=%31"):
         assert catalogue.match_url(url) == UrlMatch("illegal", Origin("illegal")), url
-        assert catalogue.judge(url, "image") == UrlMatch("illegal", Origin("illegal"))
+        assert catalogue.first_match(url, "image") == UrlMatch("illegal", Origin("illegal"))
     for url in ("http://some.example/", "http://some.example/albums", "http://some.example/q?id=2", "http://other.example/album/"):
         assert catalogue.match_url(url) is None, url
-    assert catalogue.locate("whole.example", "illegal") == Origin("illegal")
-    assert catalogue.host_sources("whole.example") == ()
+    assert locate(catalogue, "whole.example", "illegal") == Origin("illegal")
+    assert catalogue.hosts.sources("whole.example") == ()
     kept = b"".join(path.read_bytes() for path in (tmp_path / "generation").rglob("*") if path.is_file())
     assert b"some.example" not in kept
     assert b"whole.example" not in kept
@@ -412,7 +410,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_used(tmp_path: Path) -> No
 
 def test_nothing_to_compile_is_a_catalogue_that_knows_nothing(tmp_path: Path) -> None:
     catalogue, report = build(tmp_path)
-    assert (catalogue.host_mask("a.example"), catalogue.host_sources("a.example"), report.domains) == (0, (), 0)
+    assert (catalogue.host_mask("a.example"), catalogue.hosts.sources("a.example"), report.domains) == (0, (), 0)
     assert not catalogue.has_url_rules("a.example")
     assert catalogue.match_url("http://a.example/") is None
 
@@ -428,7 +426,7 @@ def test_the_version_follows_the_content(tmp_path: Path) -> None:
 def test_the_generation_keeps_its_own_copy(tmp_path: Path) -> None:
     catalogue, _ = build(tmp_path, adult="a.example\n")
     (tmp_path / "adult.txt").write_text("changed\n")
-    assert catalogue.locate("a.example", "adult") == Origin("adult", 1, "a.example")
+    assert locate(catalogue, "a.example", "adult") == Origin("adult", 1, "a.example")
 
 
 def test_two_lists_of_one_name_stay_apart(tmp_path: Path) -> None:
@@ -436,7 +434,7 @@ def test_two_lists_of_one_name_stay_apart(tmp_path: Path) -> None:
         (tmp_path / f"{number}.txt").write_text(f"# {number}\n" * number + f"a{number}.example\n")
     sources = [Source("mine", "adult", tmp_path / "1.txt"), Source("mine", "adult", tmp_path / "2.txt")]
     compile_generation(sources, tmp_path / "generation")
-    assert Catalogue.open(tmp_path / "generation").locate("a2.example", "adult") == Origin("mine (2)", 3, "a2.example")
+    assert locate(Catalogue.open(tmp_path / "generation"), "a2.example", "adult") == Origin("mine (2)", 3, "a2.example")
 
 
 def test_a_failed_compile_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -510,5 +508,5 @@ def test_the_index_agrees_with_a_dict(
         parents = {host.split(".", n)[n] for n in range(host.count(".") + 1)}
         expected = {(source.category, source.name) for source, domains in zip(sources, lists, strict=True) if parents & set(domains)}
         assert names(catalogue, host) == {category for category, _ in expected}
-        assert {(match.category, match.source) for match in catalogue.host_sources(host)} == expected
+        assert {(match.category, match.source) for match in catalogue.hosts.sources(host)} == expected
     assert report.domains == len({domain for domains in lists for domain in domains})

@@ -61,7 +61,7 @@ def test_an_exact_rule_does_not_cover_subdomains(tmp_path: Path, monkeypatch: py
     assert catalogue.host_mask("one.example") != 0
     assert catalogue.host_mask("www.one.example") == 0
     assert catalogue.host_mask("x.wide.example") != 0
-    assert [match.domain for match in catalogue.host_sources("one.example")] == ["one.example"]
+    assert [match.domain for match in catalogue.hosts.sources("one.example")] == ["one.example"]
     assert report.keys == 2 + len(essential_hosts())  # the exact names under wide.example add nothing
 
 

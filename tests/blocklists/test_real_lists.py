@@ -181,7 +181,7 @@ def test_verdicts_agree_with_braves_engine(shared_data: Path, tmp_path: Path) ->
         # A fetch is one to browsers; their engine knows it under the older name only.
         kind = "xhr" if request["cpt"] == "fetch" else request["cpt"]
         theirs = engine.check_network_urls(request["url"], request["frameUrl"], kind).matched
-        ours = catalogue.judge(request["url"], kind, host_of_url(request["frameUrl"]) or "null")
+        ours = catalogue.first_match(request["url"], kind, host_of_url(request["frameUrl"]) or "null")
         if (ours is not None) != theirs:
             reason = explain_difference(request, ours)
             assert reason, (request, ours)
@@ -232,7 +232,7 @@ def test_what_is_no_list_breaks_nothing(shared_data: Path, tmp_path: Path) -> No
         Source(known.name, "adult", path, format=known.name) for known, path in zip(FORMATS, paths[:: len(paths) // 12], strict=False)
     ]
     report = compile_generation([*sources, Source("all", "adult", shared_data / "dns")], tmp_path / "generation")
-    Catalogue.open(tmp_path / "generation").judge("https://www.example.com/", "script")
+    Catalogue.open(tmp_path / "generation").first_match("https://www.example.com/", "script")
     for told in report.sources[: len(paths)]:
         explained = told.names + told.url_rules + sum(told.problems.values()) + sum(told.ignored.values())
         assert told.lines <= explained, told

@@ -96,7 +96,7 @@ def test_an_address_is_blocked_by_the_list_that_holds_it(catalogue: Catalogue, r
         decision = decide(ruleset_of(rulesets, "laptop"), catalogue, Request(DeviceId("laptop"), RequestKind.DNS, host))
         return decision.rule if decision.verdict is Verdict.BLOCK and decision.what == "malware" else None
 
-    assert catalogue.has_addresses
+    assert catalogue.hosts.has_addresses
     assert rule("9.9.9.9") == Origin("own/malware", text="9.9.9.9")
     assert rule("8.8.4.4") == rule("64:ff9b::808:404") == Origin("own/malware")
     assert rule("8.8.3.4") is None
@@ -104,7 +104,7 @@ def test_an_address_is_blocked_by_the_list_that_holds_it(catalogue: Catalogue, r
 
 def test_what_no_list_has_costs_nothing(tmp_path: Path) -> None:
     found = compiled(tmp_path, {"games": ("adblock", "||games.example^\n||x.example/ads?client=$script\n")})
-    assert (found.has_addresses, found.has_dns_rules) == (False, False)
+    assert (found.hosts.has_addresses, found.has_dns_rules) == (False, False)
 
 
 def test_a_list_of_the_owner_may_answer_with_another_address(catalogue: Catalogue, rulesets: Rulesets) -> None:

@@ -32,6 +32,7 @@ from hedgerow.blocklists.compiler import CompileReport, compile_generation
 from hedgerow.blocklists.download_store import FetchOutcome, FetchResult, accept_held_copy
 from hedgerow.blocklists.list_parser import ParseCache, ParsedSource
 from hedgerow.blocklists.names import host_of_url, parse_host
+from hedgerow.blocklists.rule_locator import locate_all
 from hedgerow.blocklists.rules import Origin, Problem
 from hedgerow.blocklists.sources import Source, public_sources
 from hedgerow.blocklists.url_index import OPAQUE_ORIGIN
@@ -352,7 +353,7 @@ def _look_up(catalogue: Catalogue, target: str) -> list[dict[str, Any]]:
         return []
     mask = catalogue.host_mask(host)
     mask &= ~catalogue.lifted_by_url(url, mask=mask) if url else mask
-    found = [(category, origin) for category in catalogue.names_of(mask) for origin in catalogue.locate_all(host, category)]
+    found = [(category, origin) for category in catalogue.names_of(mask) for origin in locate_all(catalogue, host, category)]
     found += _rules_about(catalogue, url) if url else []
     return [
         {"category": category, "source": origin.source, "line": origin.line, "text": origin.text}

@@ -62,7 +62,7 @@ def answer_policy(view: LoadedSnapshot, decide: Decide, settings: Settings | Non
     own = own_record(policy.network, settings) if settings is not None else None
     found = AnswerPolicy.of(policy.network, decide, can_block_or_rewrite, has_address_rules, own)
     ddr = _ddr_of(policy, settings) if settings is not None else None
-    return replace(found, lists_addresses=view.catalogue.has_addresses, ddr=ddr)
+    return replace(found, lists_addresses=view.catalogue.hosts.has_addresses, ddr=ddr)
 
 
 def own_record(network: NetworkSettings, settings: Settings) -> LocalRecord | None:
