@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sqlite3
 import tarfile
 import tempfile
 import zlib
-from contextlib import closing
 from pathlib import Path
 
 from hedgerow.app.files import FolderLock, chown_to_owner, error_text, make_private_folder
+from hedgerow.journal.database import dialect_of
 
 JOURNAL, POLICY = "journal.sqlite", "hedgerow.yaml"
 FOLDERS = ("ca/", "notices/")
@@ -29,8 +28,7 @@ def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
             raise BackupError(f"There is no journal in {state}: has Hedgerow run there?")
         with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".hedgerow-backup-") as scratch:
             journal, whole = Path(scratch) / JOURNAL, Path(scratch) / "whole"
-            with closing(sqlite3.connect(state / JOURNAL)) as source, closing(sqlite3.connect(journal)) as copy:
-                source.backup(copy)
+            dialect_of(state / JOURNAL).back_up(journal)
             descriptor = os.open(whole, os.O_WRONLY | os.O_CREAT, 0o600)
             with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
                 tar.add(journal, JOURNAL)
@@ -38,7 +36,7 @@ def back_up(state: Path, policy: Path | None, out: Path) -> tuple[str, ...]:
                     tar.add(path, name)
                 names = tuple(tar.getnames())
             whole.replace(out)
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
         raise BackupError(f"{out} can't be written: {error_text(error)}.") from None
     return names
 
@@ -92,8 +90,7 @@ def _restore_all(tar: tarfile.TarFile, state: Path, policy: Path) -> tuple[str, 
             _write(tar, member, written)
             fresh[name] = (written, target)
         _check_journal(fresh[JOURNAL][0])
-        for ending in ("-wal", "-shm"):  # they belong to the journal that was here before
-            (state / (JOURNAL + ending)).unlink(missing_ok=True)
+        dialect_of(state / JOURNAL).prepare_restore()
         for written, target in fresh.values():
             written.replace(target)
     return tuple(fresh)
@@ -117,10 +114,5 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
 
 
 def _check_journal(path: Path) -> None:
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as journal:
-            found = journal.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error:
-        found = None
-    if found != ("ok",):
+    if not dialect_of(path).is_intact():
         raise BackupError("The journal in this backup is damaged.")

@@ -1,9 +1,9 @@
-"""What happened, at the level of detail that each person's privacy allows, and what was given because of it.
+"""The journal: decisions at the level of detail that each person's privacy allows, and the state that came of them.
 
-Nouns: `EventSender` (in a worker: hands messages over, never waits) · `EventReceiver` (in control: receives them) · `Recorder`
-(writes batches) · `GrantStore` (requests, grants and pauses: few rows that must not be lost) · `JournalReader` (typed answers for the
-pages).
+Nouns: `Store` (a database seen from one site; `Dialect` is all that differs between engines) · `EventSender` (a worker's side: passes
+messages on, never waits) · `EventReceiver` (control's side) · `Recorder` (writes batches) · `GrantStore` (requests, grants and pauses) ·
+`JournalReader` (typed rows for the pages).
 
-Deliberately absent: a visit to a lifeline. Privacy is applied before anything gets here (`policies.observe`), and the courier and
-the recorder each refuse a lifeline once more. Also absent: any rule, and any knowledge of how a metric is shown.
+Deliberately absent: visits to lifelines. Privacy is applied before anything gets here (`policies.privacy.observe`), and both the event
+sender and the recorder refuse lifelines again. Also absent: rules, and the presentation of metrics.
 """

@@ -1,4 +1,7 @@
-"""Requests for access, grants and pauses: few rows, each written at once, because somebody waits for the answer."""
+"""Requests for access, grants, pauses, codes and vouchers: few rows, each written at once because somebody waits for the answer.
+
+Every method of the stores waits for the disk: call it from a thread.
+"""
 
 from __future__ import annotations
 
@@ -7,142 +10,132 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, select
+from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from hedgerow.journal.reader import RequestRow, pause_of
+from hedgerow.journal.reader import RequestRow, is_running_pause
+from hedgerow.journal.store import Store
 from hedgerow.journal.tables import access_requests, codes, grants, pauses, vouchers
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Pause
 
 OPEN_REQUESTS_LIMIT = 50
-"""Open requests of one device; more of them would only bury those of the others."""
+"""Open requests per device. More of them would only bury those of others."""
 
+_DAY_S = 86400.0
 _REQUEST, _GRANT, _PAUSE = access_requests.c, grants.c, pauses.c
 
 
 class NoSuchEntry(LookupError):
-    """No request or grant has this id, or it was answered or revoked already. The caller's fault."""
+    """No entry has this id, or it was answered, used or revoked before. The caller's fault."""
 
 
-def file_request(connection: Connection, request: AccessRequest) -> int | None:
-    """Writes a request, or counts one more asking if the same device has one open for the same host.
+def file_request(store: Store, connection: Connection, request: AccessRequest) -> int | None:
+    """Write a request, or add to the count of the device's open request for the same host.
 
-    Returns its id, or None if the device has too many open ones.
+    Returns its id, or None if the device has too many open requests.
     """
-    is_open = (_REQUEST.state == "open") & (_REQUEST.device == request.device)
+    is_open = store.own(access_requests) & (_REQUEST.state == "open") & (_REQUEST.device == request.device)
     known: int | None = connection.scalar(select(_REQUEST.id).where(is_open, _REQUEST.host == request.host))
     if known is not None:
-        again: dict[str, object] = {"asked": _REQUEST.asked + 1, "last_at": func.max(_REQUEST.last_at, request.when)}
+        changes: dict[str, object] = {"asked": _REQUEST.asked + 1, "last_at": store.dialect.greatest(_REQUEST.last_at, request.when)}
         if request.note:
-            again["note"] = request.note
-        connection.execute(access_requests.update().where(_REQUEST.id == known).values(again))
+            changes["note"] = request.note
+        connection.execute(access_requests.update().where(_REQUEST.id == known).values(changes))
         return known
     if (connection.scalar(select(func.count()).where(is_open)) or 0) >= OPEN_REQUESTS_LIMIT:
         return None
     row = {name: getattr(request, name) for name in ("device", "person", "host", "url", "reason", "note")}
     row |= {"at": request.when, "last_at": request.when, "asked": 1, "state": "open"}
-    key = connection.execute(access_requests.insert().values(row)).inserted_primary_key
+    key = connection.execute(store.insert(access_requests).values(row)).inserted_primary_key
     return int(key[0]) if key else None
 
 
 class GrantStore:
-    """Writes each change in a transaction of its own. Every method waits for the disk: call it from a thread."""
+    """Requests, grants and pauses. Each change is a transaction of its own."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine = engine
-        self._clock = clock
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._clock = store, clock
 
     def file(self, request: AccessRequest) -> int | None:
-        """Files a request at once; see `file_request`."""
-        with self._engine.begin() as connection:
-            return file_request(connection, request)
+        """File a request at once; see `file_request`."""
+        with self._store.begin() as connection:
+            return file_request(self._store, connection, request)
 
     def request(self, request_id: int) -> RequestRow:
-        """The request with this id. Raises `NoSuchEntry`."""
-        with self._engine.connect() as connection:
-            row = connection.execute(select(access_requests).where(_REQUEST.id == request_id)).first()
+        """Return the request with this id. Raises `NoSuchEntry`."""
+        with self._store.connect() as connection:
+            row = connection.execute(self._store.select(access_requests).where(_REQUEST.id == request_id)).first()
         if row is None:
             raise NoSuchEntry(f"there is no request {request_id}")
         return RequestRow(**row._mapping)
 
     def approve(self, request_id: int, grant: Grant) -> None:
-        """Answers an open request with a grant: both are written, or neither. Raises `NoSuchEntry`."""
-        with self._engine.begin() as connection:
+        """Answer an open request with a grant; both are written, or neither. Raises `NoSuchEntry`."""
+        with self._store.begin() as connection:
             self._answer(connection, request_id, "approved", grant.giver, grant.id)
-            connection.execute(grants.insert().values(_grant_row(grant)))
+            connection.execute(self._store.insert(grants).values(asdict(grant)))
 
-    def deny(self, request_id: int, giver: str) -> None:
-        """Answers an open request with no. Raises `NoSuchEntry`."""
-        with self._engine.begin() as connection:
-            self._answer(connection, request_id, "denied", giver, None)
+    def deny(self, request_id: int, actor: str) -> None:
+        """Refuse an open request. Raises `NoSuchEntry`."""
+        with self._store.begin() as connection:
+            self._answer(connection, request_id, "denied", actor, None)
 
     def give(self, grant: Grant) -> None:
-        """Writes a grant that nobody asked for."""
-        with self._engine.begin() as connection:
-            connection.execute(grants.insert().values(_grant_row(grant)))
+        """Write a grant that answers no request."""
+        with self._store.begin() as connection:
+            connection.execute(self._store.insert(grants).values(asdict(grant)))
 
-    def clear(self, device: DeviceId, giver: str) -> None:
-        """Ends what was granted to a device, and closes what was asked for there: the next who sits at it is somebody else."""
+    def clear(self, device: DeviceId, actor: str) -> None:
+        """End a device's grants and refuse its open requests, because its next user is another person."""
         now = self._clock()
-        with self._engine.begin() as connection:
-            mine = (_GRANT.device == device) & _GRANT.revoked_at.is_(None) & (_GRANT.ends.is_(None) | (_GRANT.ends > now))
-            connection.execute(grants.update().where(mine).values(revoked_at=now, revoked_by=giver))
-            asked = (_REQUEST.device == device) & (_REQUEST.state == "open")
-            connection.execute(access_requests.update().where(asked).values(state="denied", answered_at=now, answered_by=giver))
+        with self._store.begin() as connection:
+            holds = (_GRANT.device == device) & _GRANT.revoked_at.is_(None) & (_GRANT.ends.is_(None) | (_GRANT.ends > now))
+            connection.execute(self._store.update(grants).where(holds).values(revoked_at=now, revoked_by=actor))
+            is_open = (_REQUEST.device == device) & (_REQUEST.state == "open")
+            answer = {"state": "denied", "answered_at": now, "answered_by": actor}
+            connection.execute(self._store.update(access_requests).where(is_open).values(answer))
 
-    def revoke(self, grant_id: str, giver: str) -> None:
-        """Ends a grant now. Raises `NoSuchEntry`."""
-        with self._engine.begin() as connection:
-            change = grants.update().where(_GRANT.id == grant_id, _GRANT.revoked_at.is_(None))
-            if not connection.execute(change.values(revoked_at=self._clock(), revoked_by=giver)).rowcount:
+    def revoke(self, grant_id: str, actor: str) -> None:
+        """End a grant now. Raises `NoSuchEntry`."""
+        with self._store.begin() as connection:
+            change = self._store.update(grants).where(_GRANT.id == grant_id, _GRANT.revoked_at.is_(None))
+            if not connection.execute(change.values(revoked_at=self._clock(), revoked_by=actor)).rowcount:
                 raise NoSuchEntry(f"there is no grant {grant_id}")
 
-    def pause(self, giver: str, *, device: DeviceId | None = None, person: str | None = None, ends: float | None = None) -> Pause:
-        """Holds a device, a person or (neither given) everybody from now on, until `ends` or until resumed. It replaces an earlier one."""
-        with self._engine.begin() as connection:
-            self._end_pauses(connection, giver, device, person)
-            row = {
-                "id": secrets.token_hex(6),
-                "device": device,
-                "person": person,
-                "giver": giver,
-                "starts": self._clock(),
-                "ends": ends,
-                "note": "",
-            }
-            made = connection.execute(pauses.insert().values(row).returning(pauses)).one()
-        return pause_of(made)
+    def pause(self, actor: str, *, device: DeviceId | None = None, person: str | None = None, ends: float | None = None) -> Pause:
+        """Pause a device, a person or (with neither) everybody, until `ends` or until resumed. It replaces an earlier pause."""
+        pause = Pause(secrets.token_hex(6), actor, self._clock(), ends, device, person)
+        with self._store.begin() as connection:
+            self._end_pauses(connection, actor, device, person)
+            connection.execute(self._store.insert(pauses).values(asdict(pause)))
+        return pause
 
-    def resume(self, giver: str, *, device: DeviceId | None = None, person: str | None = None) -> int:
-        """Ends the pauses of exactly this device or person (or those of everybody); returns how many there were."""
-        with self._engine.begin() as connection:
-            return self._end_pauses(connection, giver, device, person)
+    def resume(self, actor: str, *, device: DeviceId | None = None, person: str | None = None) -> int:
+        """End the pauses of exactly this device or person, or those of everybody. Returns their number."""
+        with self._store.begin() as connection:
+            return self._end_pauses(connection, actor, device, person)
 
-    def _answer(self, connection: Connection, request_id: int, state: str, giver: str, grant_id: str | None) -> None:
-        answer = {"state": state, "answered_at": self._clock(), "answered_by": giver, "grant_id": grant_id}
-        change = access_requests.update().where(_REQUEST.id == request_id, _REQUEST.state == "open").values(answer)
+    def _answer(self, connection: Connection, request_id: int, state: str, actor: str, grant_id: str | None) -> None:
+        answer = {"state": state, "answered_at": self._clock(), "answered_by": actor, "grant_id": grant_id}
+        change = self._store.update(access_requests).where(_REQUEST.id == request_id, _REQUEST.state == "open").values(answer)
         if not connection.execute(change).rowcount:
             raise NoSuchEntry(f"there is no open request {request_id}")
 
-    def _end_pauses(self, connection: Connection, giver: str, device: DeviceId | None, person: str | None) -> int:
-        whose = _PAUSE.device.is_not_distinct_from(device) & _PAUSE.person.is_not_distinct_from(person)
+    def _end_pauses(self, connection: Connection, actor: str, device: DeviceId | None, person: str | None) -> int:
+        is_same = _PAUSE.device.is_not_distinct_from(device) & _PAUSE.person.is_not_distinct_from(person)
         now = self._clock()
-        holds = _PAUSE.ended_at.is_(None) & (_PAUSE.ends.is_(None) | (_PAUSE.ends > now))
-        return connection.execute(pauses.update().where(whose, holds).values(ended_at=now, ended_by=giver)).rowcount
-
-
-def _grant_row(grant: Grant) -> dict[str, object]:
-    names = ("id", "subject", "giver", "starts", "ends", "device", "person", "note")
-    return {name: getattr(grant, name) for name in names}
+        change = self._store.update(pauses).where(is_same, is_running_pause(now)).values(ended_at=now, ended_by=actor)
+        return connection.execute(change).rowcount
 
 
 @dataclass(frozen=True, slots=True)
 class AccessCode:
-    """What a code gives, and where it may be typed: at `device`, or at any device of `person`.
+    """A code for the phone, to be entered at `device` or at any device of `person`.
 
-    It opens `subject` for `how_long`, and answers the request `request_id` with that; or it gives `minutes` (of `subject`, or of all
-    use) on top of today's budget. Instants are seconds since the epoch.
+    It opens `subject` for `how_long` and answers the request `request_id` with that, or it adds `minutes` (for `subject`, or for all
+    use) to today's budget. Instants are seconds since the epoch.
     """
 
     id: str
@@ -157,55 +150,57 @@ class AccessCode:
     request_id: int | None = None
 
 
-_CODE_COLUMNS = ("id", "giver", "made_at", "expires", "device", "person", "subject", "how_long", "minutes", "request_id")
+_CODE_COLUMNS = tuple(field.name for field in fields(AccessCode))
 
 
 class CodeStore:
-    """Every method waits for the disk: call it from a thread."""
+    """Codes for the phone, each of which can be used once."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine, self._clock = engine, clock
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._clock = store, clock
 
     def add(self, code: AccessCode, digits: str) -> None:
-        row = {name: getattr(code, name) for name in _CODE_COLUMNS}
-        with self._engine.begin() as connection:
-            connection.execute(codes.insert().values(row | {"digest": _code_digest(code.id, digits)}))
+        with self._store.begin() as connection:
+            connection.execute(self._store.insert(codes).values(asdict(code) | {"digest": _code_digest(code.id, digits)}))
 
     def open(self) -> tuple[AccessCode, ...]:
-        """Those that can still be used, the oldest first."""
-        return tuple(code for code, _ in self._open())
+        """Return the codes that can still be used, the oldest first."""
+        return tuple(_code(row) for row in self._open())
 
     def match(self, digits: str) -> tuple[AccessCode, ...]:
-        """The open codes with these digits. All are compared, each in the same time, whatever is found."""
-        return tuple([code for code, digest in self._open() if hmac.compare_digest(digest, _code_digest(code.id, digits))])
+        """Return the open codes with these digits. All codes are compared, each in constant time."""
+        return tuple([_code(row) for row in self._open() if hmac.compare_digest(row.digest, _code_digest(row.id, digits))])
 
     def use(self, code_id: str) -> None:
-        """Uses a code up. Raises `NoSuchEntry` where it is used or over already: of two who type it, one has it."""
+        """Use a code up. Raises `NoSuchEntry` if it was used or has expired, so that of two people who enter it one succeeds."""
         now = self._clock()
-        with self._engine.begin() as connection:
-            change = codes.update().where(codes.c.id == code_id, codes.c.used_at.is_(None), codes.c.expires > now)
+        with self._store.begin() as connection:
+            change = self._store.update(codes).where(codes.c.id == code_id, codes.c.used_at.is_(None), codes.c.expires > now)
             if not connection.execute(change.values(used_at=now)).rowcount:
                 raise NoSuchEntry("there is no such code, or it was used already")
 
     def prune(self) -> None:
-        """Forgets those that were over a day ago."""
-        with self._engine.begin() as connection:
-            connection.execute(codes.delete().where(codes.c.expires < self._clock() - 86400))
+        """Delete the codes that expired more than a day ago."""
+        with self._store.begin() as connection:
+            connection.execute(self._store.delete(codes).where(codes.c.expires < self._clock() - _DAY_S))
 
-    def _open(self) -> list[tuple[AccessCode, str]]:
-        query = select(codes).where(codes.c.used_at.is_(None), codes.c.expires > self._clock()).order_by(codes.c.made_at)
-        with self._engine.connect() as connection:
-            rows = connection.execute(query).all()
-        return [(AccessCode(**{name: row._mapping[name] for name in _CODE_COLUMNS}), row.digest) for row in rows]
+    def _open(self) -> list[Row[Any]]:
+        is_open = codes.c.used_at.is_(None) & (codes.c.expires > self._clock())
+        with self._store.connect() as connection:
+            return list(connection.execute(self._store.select(codes).where(is_open).order_by(codes.c.made_at)))
+
+
+def _code(row: Row[Any]) -> AccessCode:
+    return AccessCode(**{name: row._mapping[name] for name in _CODE_COLUMNS})
 
 
 def _code_digest(code_id: str, digits: str) -> str:
-    return hashlib.sha256(f"{code_id}:{digits}".encode()).hexdigest()
+    return _digest(f"{code_id}:{digits}")
 
 
 @dataclass(frozen=True, slots=True)
 class Voucher:
-    """So many minutes at a seat for a guest of `band` (child or adult), to be begun before `expires` (seconds since the epoch)."""
+    """Minutes at a seat for a guest of `band` (child or adult), to be begun before `expires` (seconds since the epoch)."""
 
     band: str
     minutes: int
@@ -216,7 +211,7 @@ class Voucher:
 
 @dataclass(frozen=True, slots=True)
 class VoucherCount:
-    """How many vouchers of one kind can still be used."""
+    """The number of vouchers of one kind that can still be used."""
 
     band: str
     minutes: int
@@ -225,51 +220,52 @@ class VoucherCount:
 
 
 class VoucherStore:
-    """Every method waits for the disk: call it from a thread."""
+    """Vouchers, each of which opens a seat once."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine, self._clock = engine, clock
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._clock = store, clock
 
     def add(self, voucher: Voucher, codes: Iterable[str]) -> None:
-        """One voucher for each code."""
-        row = {"band": voucher.band, "minutes": voucher.minutes, "giver": voucher.giver, "made_at": voucher.made_at}
-        rows = [row | {"digest": _voucher_digest(code), "expires": voucher.expires} for code in codes]
-        with self._engine.begin() as connection:
-            connection.execute(vouchers.insert(), rows)
+        """Write one voucher per code."""
+        rows = [asdict(voucher) | {"digest": _digest(code)} for code in codes]
+        with self._store.begin() as connection:
+            connection.execute(self._store.insert(vouchers), rows)
 
     def find(self, code: str) -> Voucher | None:
-        """The voucher with this code, if it can still be used."""
-        with self._engine.connect() as connection:
-            row = connection.execute(select(vouchers).where(self._is_open(), vouchers.c.digest == _voucher_digest(code))).first()
+        """Return the voucher with this code, or None if it cannot be used."""
+        query = self._store.select(vouchers).where(self._is_open(), vouchers.c.digest == _digest(code))
+        with self._store.connect() as connection:
+            row = connection.execute(query).first()
         return None if row is None else Voucher(row.band, row.minutes, row.giver, row.made_at, row.expires)
 
     def use(self, code: str) -> bool:
-        """Uses it up; False where that was done already: of two who type it, one has it."""
-        with self._engine.begin() as connection:
-            change = vouchers.update().where(self._is_open(), vouchers.c.digest == _voucher_digest(code))
+        """Use a voucher up. Return False if that was done before, so that of two people who enter it one succeeds."""
+        with self._store.begin() as connection:
+            change = self._store.update(vouchers).where(self._is_open(), vouchers.c.digest == _digest(code))
             return bool(connection.execute(change.values(used_at=self._clock())).rowcount)
 
     def open(self) -> tuple[VoucherCount, ...]:
-        """Those that can still be used, by kind."""
+        """Count the vouchers that can still be used, by kind."""
         kind = (vouchers.c.band, vouchers.c.minutes, vouchers.c.expires)
-        query = select(*kind, func.count().label("total")).where(self._is_open()).group_by(*kind).order_by(vouchers.c.expires)
-        with self._engine.connect() as connection:
-            return tuple(VoucherCount(row.band, row.minutes, row.expires, row.total) for row in connection.execute(query))
+        query = select(*kind, func.count().label("count_")).where(self._store.own(vouchers), self._is_open())
+        with self._store.connect() as connection:
+            rows = connection.execute(query.group_by(*kind).order_by(vouchers.c.expires)).all()
+        return tuple(VoucherCount(*row) for row in rows)
 
     def withdraw(self) -> int:
-        """Makes all vouchers useless that were not used yet, such as those of a lost sheet; returns how many."""
-        with self._engine.begin() as connection:
-            return int(connection.execute(vouchers.update().where(self._is_open()).values(used_at=self._clock())).rowcount)
+        """Invalidate all unused vouchers, such as those of a lost sheet. Returns their number."""
+        with self._store.begin() as connection:
+            return int(connection.execute(self._store.update(vouchers).where(self._is_open()).values(used_at=self._clock())).rowcount)
 
     def prune(self) -> None:
-        """Forgets those that were used or over a day ago."""
-        limit = self._clock() - 86400
-        with self._engine.begin() as connection:
-            connection.execute(vouchers.delete().where((vouchers.c.expires < limit) | (vouchers.c.used_at < limit)))
+        """Delete the vouchers that were used or expired more than a day ago."""
+        limit = self._clock() - _DAY_S
+        with self._store.begin() as connection:
+            connection.execute(self._store.delete(vouchers).where((vouchers.c.expires < limit) | (vouchers.c.used_at < limit)))
 
     def _is_open(self) -> ColumnElement[bool]:
         return vouchers.c.used_at.is_(None) & (vouchers.c.expires > self._clock())
 
 
-def _voucher_digest(code: str) -> str:
-    return hashlib.sha256(code.encode()).hexdigest()
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

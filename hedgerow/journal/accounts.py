@@ -1,22 +1,25 @@
-"""Who may sign in, who is signed in, and the tokens of scripts: few rows, written at once. No password or token is ever in them.
+"""Accounts, web sessions and API tokens. Passwords, cookies and tokens are stored as hashes, so that a copy of the journal opens nothing.
 
-What a cookie or token holds is kept as a hash only, so that a copy of the journal opens nothing.
+They belong to the whole installation, not to a site.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Table, select
 from sqlalchemy.exc import IntegrityError
 
 from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.store import Store
 from hedgerow.journal.tables import accounts, sessions, tokens
 
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """Somebody who may sign in. `password` is as argon2 writes it; `totp` is empty without a second factor."""
+    """An account. `password` is an argon2 hash; `totp` is empty without a second factor."""
 
     name: str
     role: str
@@ -28,7 +31,7 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class WebSessionRow:
-    """Somebody who is signed in. `id` is a hash of what the cookie holds."""
+    """A signed-in browser. `id` is a hash of its cookie."""
 
     id: str
     account: str
@@ -40,7 +43,7 @@ class WebSessionRow:
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A script's token. `id` is a hash of it; `scopes` are words with spaces between."""
+    """A script's token. `id` is a hash of it; `scopes` are words separated by spaces."""
 
     id: str
     name: str
@@ -50,31 +53,31 @@ class TokenRow:
 
 
 class NameTaken(ValueError):
-    """An account of this name is there already. The caller's fault."""
+    """An account of this name exists. The caller's fault."""
 
 
 class AccountStore:
     """Every method waits for the disk: call it from a thread."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def accounts(self) -> tuple[AccountRow, ...]:
-        with self._engine.connect() as connection:
-            return tuple(AccountRow(**row._mapping) for row in connection.execute(select(accounts).order_by(accounts.c.created_at)))
+        return self._all(accounts, AccountRow)
 
     def sessions(self) -> tuple[WebSessionRow, ...]:
-        with self._engine.connect() as connection:
-            return tuple(WebSessionRow(**row._mapping) for row in connection.execute(select(sessions).order_by(sessions.c.created_at)))
+        return self._all(sessions, WebSessionRow)
 
     def tokens(self) -> tuple[TokenRow, ...]:
-        with self._engine.connect() as connection:
-            return tuple(TokenRow(**row._mapping) for row in connection.execute(select(tokens).order_by(tokens.c.created_at)))
+        return self._all(tokens, TokenRow)
 
     def add_account(self, row: AccountRow) -> bool:
-        """Tells whether it is the first one, which ends all tokens: anybody at the machine could make them before. Raises `NameTaken`."""
+        """Add an account. Return True for the first one, which ends all tokens, since anyone at the machine could create them before.
+
+        Raises `NameTaken`.
+        """
         try:
-            with self._engine.begin() as connection:
+            with self._store.begin() as connection:
                 is_first = connection.execute(select(accounts.c.name).limit(1)).first() is None
                 connection.execute(accounts.insert().values(asdict(row)))
                 if is_first:
@@ -84,38 +87,43 @@ class AccountStore:
             raise NameTaken(f"There is an account called '{row.name}' already.") from None
 
     def change_account(self, row: AccountRow) -> None:
-        """Writes all of an account anew, and ends its sessions. Raises `NoSuchEntry`."""
-        with self._engine.begin() as connection:
+        """Replace an account and end its sessions. Raises `NoSuchEntry`."""
+        with self._store.begin() as connection:
             change = accounts.update().where(accounts.c.name == row.name).values(asdict(row))
             if not connection.execute(change).rowcount:
                 raise NoSuchEntry(f"there is no account {row.name}")
             connection.execute(sessions.delete().where(sessions.c.account == row.name))
 
     def remove_account(self, name: str) -> None:
-        """Raises `NoSuchEntry`."""
-        with self._engine.begin() as connection:
+        """Delete an account and its sessions. Raises `NoSuchEntry`."""
+        with self._store.begin() as connection:
             if not connection.execute(accounts.delete().where(accounts.c.name == name)).rowcount:
                 raise NoSuchEntry(f"there is no account {name}")
             connection.execute(sessions.delete().where(sessions.c.account == name))
 
     def add_session(self, row: WebSessionRow) -> None:
-        with self._engine.begin() as connection:
+        with self._store.begin() as connection:
             connection.execute(sessions.insert().values(asdict(row)))
 
     def touch_session(self, session_id: str, seen_at: float) -> None:
-        with self._engine.begin() as connection:
+        with self._store.begin() as connection:
             connection.execute(sessions.update().where(sessions.c.id == session_id).values(seen_at=seen_at))
 
     def end_session(self, session_id: str) -> None:
-        with self._engine.begin() as connection:
+        with self._store.begin() as connection:
             connection.execute(sessions.delete().where(sessions.c.id == session_id))
 
     def add_token(self, row: TokenRow) -> None:
-        with self._engine.begin() as connection:
+        with self._store.begin() as connection:
             connection.execute(tokens.insert().values(asdict(row)))
 
     def remove_token(self, token_id: str) -> None:
-        """Raises `NoSuchEntry`."""
-        with self._engine.begin() as connection:
+        """Delete a token. Raises `NoSuchEntry`."""
+        with self._store.begin() as connection:
             if not connection.execute(tokens.delete().where(tokens.c.id == token_id)).rowcount:
                 raise NoSuchEntry("there is no such token")
+
+    def _all[Kind](self, table: Table, kind: Callable[..., Kind]) -> tuple[Kind, ...]:
+        with self._store.connect() as connection:
+            rows: Any = connection.execute(select(table).order_by(table.c.created_at))
+            return tuple(kind(**row._mapping) for row in rows)

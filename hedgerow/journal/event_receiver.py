@@ -1,66 +1,19 @@
-"""What control makes of a worker's line. Apart from `messages`, because workers never read, and the validation weighs megabytes."""
+"""Control's side of the workers' events: a Unix stream socket that takes lines of JSON."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
-
 from hedgerow.journal.event_sender import close_writer
-from hedgerow.journal.messages import KIND_OF, LINE_LIMIT, CounterDelta, WorkerHello, WorkerMessage, may_be_recorded
-
-_ADAPTERS: dict[str, TypeAdapter[WorkerMessage | WorkerHello]] = {kind: TypeAdapter(noun) for noun, kind in KIND_OF.items()}
-
-
-class MalformedMessage(ValueError):
-    """A line that is not a message. The sender's fault; the receiver counts it and goes on."""
-
-
-def decode(line: bytes) -> WorkerMessage | WorkerHello:
-    """The message of one line (with or without its newline).
-
-    Raises `MalformedMessage` for everything that is not one: bad JSON, an unknown kind, a missing or extra field, a wrong type.
-    """
-    if len(line) > LINE_LIMIT:
-        raise MalformedMessage("the line is too long")
-    try:
-        parsed = from_json(line, allow_inf_nan=False)
-    except ValueError as error:
-        raise MalformedMessage(f"not JSON: {error}") from None
-    if not isinstance(parsed, dict) or len(parsed) != 1:
-        raise MalformedMessage("not an object with one key")
-    ((kind, body),) = parsed.items()
-    adapter = _ADAPTERS.get(kind)
-    if adapter is None:
-        raise MalformedMessage("unknown kind of message")
-    try:
-        message = adapter.validate_python(body)
-    except (ValidationError, RecursionError) as error:
-        raise MalformedMessage(f"not a {kind}: {type(error).__name__}") from None
-    if not _has_valid_numbers(message):
-        raise MalformedMessage(f"a {kind} with an impossible number")
-    return message
-
-
-def _has_valid_numbers(message: WorkerMessage | WorkerHello) -> bool:
-    """Numbers that SQLite and a calendar can hold, and that a metric can be."""
-    value = getattr(message, "value", 0.0)
-    if not math.isfinite(value) or (isinstance(message, CounterDelta) and value < 0):
-        return False
-    when = getattr(message, "when", 0.0)
-    count = getattr(message, "count", 1)
-    minute = getattr(message, "minute", 0)
-    return math.isfinite(when) and 0 <= when < 2**40 and 0 < count < 2**40 and 0 <= minute < 2**34
+from hedgerow.journal.messages import LINE_LIMIT, MalformedMessage, WorkerHello, WorkerMessage, decode, may_be_recorded
 
 
 @dataclass(frozen=True, slots=True)
 class MessageBatch:
-    """What one worker sent in one piece. `left` is true for the last one of a connection: the worker's gauges count no more."""
+    """Messages of one worker. `left` is true for the last batch of a connection, after which the worker's gauges no longer count."""
 
     worker: str
     role: str
@@ -70,20 +23,20 @@ class MessageBatch:
 
 
 class EventReceiver:
-    """Control's side: listens at a socket of mode 0600 and hands out deliveries in the order in which they came."""
+    """Listens at a socket of mode 0600 and yields batches in the order of their arrival."""
 
     def __init__(self, path: Path, *, backlog: int = 64) -> None:
-        """`backlog`: deliveries that may wait. When it is full, reading stops, and the workers' couriers do the dropping."""
+        """`backlog`: batches that may wait. When it is full, reading stops, and the workers drop observations instead."""
         self._path = path
-        self._deliveries: asyncio.Queue[MessageBatch] = asyncio.Queue(backlog)
+        self._batches: asyncio.Queue[MessageBatch] = asyncio.Queue(backlog)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.malformed = 0
 
     async def start(self) -> None:
-        """Binds the socket, over a stale one if need be. Raises OSError."""
+        """Bind the socket, replacing a stale one. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Bound under another name and renamed: at no moment can somebody else connect, nor a worker find nothing.
+        # Bound under another name and renamed, so that no other user can connect before the chmod and workers always find a socket.
         fresh = self._path.with_name(self._path.name + ".new")
         fresh.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._serve, str(fresh), limit=LINE_LIMIT)
@@ -91,12 +44,12 @@ class EventReceiver:
         fresh.replace(self._path)
 
     async def deliveries(self) -> AsyncIterator[MessageBatch]:
-        """Everything that the workers send, for ever. A message is yielded once; lifelines never."""
+        """Yield all batches, for ever. Decisions about lifelines are left out."""
         while True:
-            yield await self._deliveries.get()
+            yield await self._batches.get()
 
     async def close(self) -> None:
-        """Ends all connections and removes the socket."""
+        """End all connections and remove the socket."""
         if self._server is not None:
             self._server.close()
         for task in list(self._connections):
@@ -112,10 +65,10 @@ class EventReceiver:
         sender = WorkerHello("", "")
         try:
             while data := await reader.read(LINE_LIMIT):
-                sender, delivery = self._unpack(sender, lines.feed(data), lines.take_overlong())
-                if delivery.messages or delivery.malformed:
-                    await self._deliveries.put(delivery)
-            await self._deliveries.put(MessageBatch(sender.worker, sender.role, (), left=True))
+                sender, batch = self._unpack(sender, lines.feed(data), lines.take_overlong())
+                if batch.messages or batch.malformed:
+                    await self._batches.put(batch)
+            await self._batches.put(MessageBatch(sender.worker, sender.role, (), left=True))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -139,7 +92,7 @@ class EventReceiver:
 
 
 class _LineSplitter:
-    """Cuts a stream into lines; one that is too long is skipped to its end and counted."""
+    """Splits a stream into lines. A line that is too long is skipped to its end and counted."""
 
     def __init__(self) -> None:
         self._rest = b""

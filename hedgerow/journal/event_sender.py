@@ -1,7 +1,7 @@
-"""How workers tell control what happened: a bounded queue in the worker, and lines of JSON over a unix stream socket.
+"""A worker's side of its events to control: a bounded queue, and lines of JSON over a Unix stream socket.
 
-The courier never makes a worker wait. When control is slow or down, the oldest observations are dropped and counted; requests for
-access have a queue of their own; counters are added up in place. What was in the socket when control died is lost: a batch at most.
+The sender never makes the worker wait. When control is slow or down, the oldest observations are dropped and counted, requests for access
+have a queue of their own, and counters are added up in place. What was in the socket when control died is lost: at most one batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hedgerow.policies.model import AccessRequest
 from hedgerow.policies.time_model import ActiveMinute
 
 type MetricSeries = tuple[str, ...]
-"""A metric's name, then the values of its labels."""
+"""A metric's name and the values of its labels."""
 
 DROPPED_METRIC = "hedgerow_events_dropped_total"
 
@@ -25,10 +25,10 @@ _COUNTER_ENDINGS = ("_total", "_bucket", "_sum", "_count")  # Prometheus' own na
 
 
 class EventSender:
-    """The worker's side. `send`, `count` and `report_totals` only append; `run` does the talking. All on one event loop."""
+    """Queues messages and sends them. `send`, `count` and `report_totals` only queue; `run` sends. All on one event loop."""
 
     def __init__(self, path: Path, worker: str, role: str, *, limit: int = 20_000, batch: int = 8, interval: float = 0.2) -> None:
-        """`limit`: observations kept while control is away; `batch`: messages encoded at a time; `interval`: seconds between batches."""
+        """`limit`: observations queued while control is away; `batch`: messages encoded at a time; `interval`: seconds between sendings."""
         self._path = path
         self._hello = WorkerHello(worker, role)
         self._observations: deque[WorkerMessage] = deque()
@@ -42,7 +42,7 @@ class EventSender:
         self.connected = False
 
     def send(self, message: WorkerMessage) -> None:
-        """Hands a message over, or drops the oldest observation when the queue is full. Lifelines are refused without a word."""
+        """Queue a message. A full queue drops its oldest observation. Decisions about lifelines are silently refused."""
         match message:
             case CounterDelta(name, labels, value):
                 self.count((name, *labels), value)
@@ -57,45 +57,45 @@ class EventSender:
                     self._drop(1)
 
     def count(self, series: MetricSeries, value: float = 1.0) -> None:
-        """Adds to a counter."""
+        """Add to a counter."""
         self._pending[series] = self._pending.get(series, 0.0) + value
 
     def report_totals(self, totals: Mapping[MetricSeries, float]) -> None:
-        """Takes a part's cumulative counters (and gauges) as they stand now, and remembers what is new since the last time."""
+        """Take a component's cumulative counters and gauges, and queue what changed since the last call."""
         for series, total in list(totals.items()):
             if not series[0].endswith(_COUNTER_ENDINGS):
                 self._set_level(series, total)
                 continue
-            before = self._reported.get(series)  # None: told for the first time, also if it is zero, so that histograms are whole
+            before = self._reported.get(series)  # None: the first report, sent even if it is zero, so that histograms are complete
             if total != before:
                 self._reported[series] = total
-                # A part that began again from zero has counted `total` since then.
+                # A component that started again from zero has counted `total` since then.
                 self.count(series, total - before if before is not None and total > before else total)
 
     async def run(self) -> None:
-        """Connects, sends and reconnects until cancelled; what is left is sent once more on the way out if that takes no time."""
+        """Connect, send and reconnect until cancelled. What is left is then sent if control takes it at once."""
         wait = 0.05
         while True:
             try:
-                await self._talk()
+                await self._connect_and_send()
             except OSError:
                 pass
             finally:
                 self.connected = False
             await asyncio.sleep(wait)
-            wait = 0.05 if self._was_welcome else min(wait * 2, 1.0)
+            wait = 0.05 if self._was_connected else min(wait * 2, 1.0)
 
-    _was_welcome = False
+    _was_connected = False
 
-    async def _talk(self) -> None:
-        self._was_welcome = False
+    async def _connect_and_send(self) -> None:
+        self._was_connected = False
         reader, writer = await asyncio.open_unix_connection(str(self._path))
         try:
-            self.connected = self._was_welcome = True
-            # Control may have started anew and know no levels.
+            self.connected = self._was_connected = True
+            # A restarted control knows no levels.
             self._changed_levels = set(self._levels)
             writer.write(encode(self._hello))
-            # Control never answers, so the end of what it says is the end of the connection, told also to a worker with nothing to say.
+            # Control never answers, so end of file means that the connection is gone, even if there is nothing to send.
             while not reader.at_eof():
                 await self._send_all(writer)
                 await asyncio.sleep(self._interval)
@@ -105,13 +105,13 @@ class EventSender:
                     await self._send_all(writer)
             raise
         finally:
-            # Not close(): that would wait for a control that does not read.
+            # close() would wait for a control that does not read.
             if writer.transport.get_write_buffer_size():
                 writer.transport.abort()
             await close_writer(writer)
 
     async def _send_all(self, writer: asyncio.StreamWriter) -> None:
-        """Sends what is queued, a batch at a time; between batches the worker's own work goes on."""
+        """Send what is queued, one batch at a time. Between batches the worker's own work goes on."""
         while batch := self._take_batch():
             try:
                 if writer.is_closing():
@@ -136,7 +136,7 @@ class EventSender:
         return batch
 
     def _put_back(self, batch: list[WorkerMessage]) -> None:
-        """A batch whose fate is unknown is sent again: an event counted twice is better than a request for access lost."""
+        """Queue a batch again whose arrival is unknown: an event counted twice is better than a lost request for access."""
         for message in reversed(batch):
             match message:
                 case CounterDelta(name, labels, value):
@@ -144,7 +144,7 @@ class EventSender:
                 case AccessRequest() | ActiveMinute():
                     self._urgent.appendleft(message)
                 case GaugeLevel():
-                    pass  # every level is sent again on the next connection
+                    pass  # every level is sent on the next connection
                 case _ if len(self._observations) < self._limit:
                     self._observations.appendleft(message)
                 case _:
@@ -161,7 +161,7 @@ class EventSender:
 
 
 async def close_writer(writer: asyncio.StreamWriter) -> None:
-    """Close a connection, whatever has become of it."""
+    """Close a connection in any state."""
     writer.close()
-    with contextlib.suppress(OSError):  # and not its own cancellation: whoever is told to end must
+    with contextlib.suppress(OSError):  # but not CancelledError: a cancelled task must end
         await writer.wait_closed()

@@ -1,27 +1,33 @@
-"""What a worker tells control, as lines of JSON. Pure: no sockets, no clock.
+"""Messages from the workers to control, as lines of JSON. Pure: no sockets, no clock.
 
-A line is one object with one key, the kind of the message: `{"observation": {...}}`. The first line of a connection is a `hello`.
+A line is an object with one key, the kind of the message: `{"observation": {...}}`. The first line of a connection is a `hello`.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields
-from operator import attrgetter
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import msgspec
 
 from hedgerow.policies.model import AccessRequest, CodeEntered, ConductAccepted, DeviceId, Observation, Reason
 from hedgerow.policies.time_model import ActiveMinute
 
 LINE_LIMIT = 64 * 1024
-"""Bytes of one line; a longer one is malformed."""
+"""Bytes per line. A longer one is malformed."""
 
 TEXT_LIMIT = 2048
-"""Characters of one text field; longer URLs are cut, because the rest of them tells nobody anything."""
+"""Characters per text field. Longer URLs are cut, since the rest of them tells nobody anything."""
+
+
+class MalformedMessage(ValueError):
+    """A line that is not a message. The sender's fault; the receiver counts it and goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerHello:
-    """Who is at the other end: `worker` is unique among the running processes, such as `dns-1`; `role` is `dns`."""
+    """The sender: `worker` is unique among the running processes, such as `dns-1`; `role` is `dns`."""
 
     worker: str
     role: str
@@ -29,7 +35,7 @@ class WorkerHello:
 
 @dataclass(frozen=True, slots=True)
 class CounterDelta:
-    """A counter went up by `value`. `labels` are the values of the metric's labels, in the order in which it declares them."""
+    """An increase of a counter. `labels` are the values of the metric's labels, in their declared order."""
 
     name: str
     labels: tuple[str, ...] = ()
@@ -38,7 +44,7 @@ class CounterDelta:
 
 @dataclass(frozen=True, slots=True)
 class GaugeLevel:
-    """A gauge of one worker stands at `value` now; the levels of the workers are added up, and one that left counts no more."""
+    """A worker's gauge. The workers' levels are added up, without those of workers that have left."""
 
     name: str
     labels: tuple[str, ...] = ()
@@ -47,7 +53,7 @@ class GaugeLevel:
 
 @dataclass(frozen=True, slots=True)
 class DeviceSeen:
-    """A device showed itself at `address`. Sent on a change and every few minutes, not for each packet."""
+    """A device seen at `address`. Sent on a change and every few minutes, not per packet."""
 
     when: float
     device: DeviceId
@@ -60,7 +66,7 @@ class DeviceSeen:
 
 type WorkerMessage = Observation | AccessRequest | CodeEntered | ConductAccepted | ActiveMinute | CounterDelta | GaugeLevel | DeviceSeen
 
-KIND_OF: dict[type, str] = {
+_KINDS: dict[type, str] = {
     Observation: "observation",
     AccessRequest: "access_request",
     CodeEntered: "code_typed",
@@ -71,29 +77,66 @@ KIND_OF: dict[type, str] = {
     DeviceSeen: "device_seen",
     WorkerHello: "hello",
 }
-_NAMES = {noun: tuple(each.name for each in fields(noun)) for noun in KIND_OF}
-_VALUES = {noun: attrgetter(*names) for noun, names in _NAMES.items()}
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode_json = msgspec.json.Encoder().encode
+_decode_line = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decoders: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cls) for cls, kind in _KINDS.items()}
 
 
 def may_be_recorded(message: WorkerMessage) -> bool:
-    """False for a decision about a lifeline: a child who looked for help is nobody's data."""
+    """Return False for a decision about a lifeline: a child's search for help is never recorded."""
     return not (isinstance(message, Observation) and message.reason is Reason.LIFELINE)
 
 
 def encode(message: WorkerMessage | WorkerHello) -> bytes:
-    r"""One line with its newline. Text fields over `TEXT_LIMIT` are cut.
+    r"""Return a line with its newline. Text fields over `TEXT_LIMIT` are cut.
 
     >>> encode(CounterDelta("hedgerow_dns_cache_hits_total", (), 3.0))
     b'{"counter":{"name":"hedgerow_dns_cache_hits_total","labels":[],"value":3.0}}\n'
     """
-    noun = type(message)
-    body = dict(zip(_NAMES[noun], _VALUES[noun](message), strict=True))
-    line = _to_json({KIND_OF[noun]: body})
-    if len(line) >= TEXT_LIMIT:
-        line = _to_json({KIND_OF[noun]: _truncated(body)})
-    return line.encode("utf-8", "replace") + b"\n"
+    kind = _KINDS[type(message)]
+    try:
+        line = _encode_json({kind: message})
+    except UnicodeEncodeError:  # a lone surrogate
+        line = b""
+    if not line or len(line) >= TEXT_LIMIT:
+        line = _encode_json({kind: _plain(message)})
+    return line + b"\n"
 
 
-def _truncated(body: dict[str, object]) -> dict[str, object]:
-    return {key: value[:TEXT_LIMIT] if isinstance(value, str) else value for key, value in body.items()}
+def _plain(message: WorkerMessage | WorkerHello) -> WorkerMessage | WorkerHello:
+    """Return a message whose text fields are valid Unicode of a limited length."""
+    values = ((field.name, getattr(message, field.name)) for field in fields(message))
+    texts: dict[str, Any] = {name: _plain_text(value) for name, value in values if type(value) is str}
+    return replace(message, **texts)
+
+
+def _plain_text(text: str) -> str:
+    return text[:TEXT_LIMIT].encode("utf-8", "replace").decode("utf-8")
+
+
+def decode(line: bytes) -> WorkerMessage | WorkerHello:
+    """Return the message of a line, with or without its newline.
+
+    Raises `MalformedMessage` for anything else: bad JSON, an unknown kind, a missing field, a wrong type, a number out of range.
+    """
+    if len(line) > LINE_LIMIT:
+        raise MalformedMessage("the line is too long")
+    try:
+        ((kind, body),) = _decode_line(line).items()
+        message: WorkerMessage | WorkerHello = _decoders[kind].decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise MalformedMessage(f"not a message: {error}") from None
+    except KeyError:
+        raise MalformedMessage("unknown kind of message") from None
+    if not _has_valid_numbers(message):
+        raise MalformedMessage(f"a {kind} with a number out of range")
+    return message
+
+
+def _has_valid_numbers(message: WorkerMessage | WorkerHello) -> bool:
+    """Return True if the numbers fit a database, a calendar and a metric."""
+    value = getattr(message, "value", 0.0)
+    if not math.isfinite(value) or (isinstance(message, CounterDelta) and value < 0):
+        return False
+    when, count, minute = (getattr(message, name, default) for name, default in (("when", 0.0), ("count", 1), ("minute", 0)))
+    return math.isfinite(when) and 0 <= when < 2**40 and 0 < count < 2**40 and 0 <= minute < 2**34

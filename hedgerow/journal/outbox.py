@@ -1,4 +1,4 @@
-"""Notices that wait to be sent, and what became of those before: kept on disk, so that neither a restart nor a dead service loses one."""
+"""The outbox: notices to be sent and the outcome of earlier ones. It is on disk, so that neither a restart nor a dead service loses one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, select
+from sqlalchemy import Select, func, select
 
+from hedgerow.journal.store import Store
 from hedgerow.journal.tables import notices
 
 WAITING, SENT, GIVEN_UP = "waiting", "sent", "given up"
 
 WAITING_LIMIT = 200
-"""Notices that wait for one receiver; the oldest are given up for newer ones."""
+"""Waiting notices per receiver. The oldest give way to newer ones."""
 
 MAX_AGE_S = 30 * 86400.0
 
@@ -23,7 +24,7 @@ _C = notices.c
 
 @dataclass(frozen=True, slots=True)
 class NoticeRow:
-    """A notice to one receiver. `count` is how often the same was to be told; it is not tried again before `next_at`."""
+    """A notice to one receiver. `count` is how often it was put in; it is not tried again before `next_at`."""
 
     id: int
     at: float
@@ -42,78 +43,79 @@ class NoticeRow:
 class Outbox:
     """Every method waits for the disk: call it from a thread."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine = engine
-        self._clock = clock
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._clock = store, clock
 
     def put(self, receiver: str, topic: str, key: str, text: str, silence: float = 0.0) -> bool:
-        """Has a notice wait; False where the same one waits already, or was told less than `silence` seconds ago.
+        """Queue a notice. Return False if the same one is waiting or was queued less than `silence` seconds ago.
 
-        The text of one that waits becomes the newer one.
+        A waiting notice takes the newer text.
         """
         now = self._clock()
         same = (_C.receiver == receiver) & (_C.topic == topic) & (_C.key == key)
-        with self._engine.begin() as connection:
-            more = notices.update().where(same, _C.state == WAITING).values(count=_C.count + 1, text=text)
-            if connection.execute(more).rowcount:
+        with self._store.begin() as connection:
+            repeated = self._store.update(notices).where(same, _C.state == WAITING).values(count=_C.count + 1, text=text)
+            if connection.execute(repeated).rowcount:
                 return False
-            told = connection.scalar(select(func.max(_C.at)).where(same))
-            if told is not None and now - silence < told <= now:
+            last = connection.scalar(select(func.max(_C.at)).where(self._store.own(notices), same))
+            if last is not None and now - silence < last <= now:
                 return False
             row = {"at": now, "receiver": receiver, "topic": topic, "key": key, "text": text}
-            connection.execute(notices.insert().values(row | {"count": 1, "state": WAITING, "tries": 0, "next_at": now, "problem": ""}))
-            kept = select(_C.id).where(_C.receiver == receiver, _C.state == WAITING).order_by(_C.id.desc()).limit(WAITING_LIMIT)
-            too_many = notices.update().where(_C.receiver == receiver, _C.state == WAITING, _C.id.not_in(kept))
+            row |= {"count": 1, "state": WAITING, "tries": 0, "next_at": now, "problem": ""}
+            connection.execute(self._store.insert(notices).values(row))
+            is_waiting = (_C.receiver == receiver) & (_C.state == WAITING)
+            newest = select(_C.id).where(self._store.own(notices), is_waiting).order_by(_C.id.desc()).limit(WAITING_LIMIT)
+            too_many = self._store.update(notices).where(is_waiting, _C.id.not_in(newest))
             connection.execute(too_many.values(state=GIVEN_UP, problem="too many waited"))
         return True
 
     def waiting(self, receiver: str) -> tuple[NoticeRow, ...]:
-        """The oldest first."""
-        return self._rows(select(notices).where(_C.receiver == receiver, _C.state == WAITING).order_by(_C.id))
+        """Return a receiver's waiting notices, the oldest first."""
+        return self._rows(self._store.select(notices).where(_C.receiver == receiver, _C.state == WAITING).order_by(_C.id))
 
     def sent_at(self, receiver: str, since: float) -> tuple[float, ...]:
-        """When this receiver was sent something since then, each message once, the latest first."""
-        query = select(_C.sent_at).where(_C.receiver == receiver, _C.state == SENT, _C.sent_at >= since).distinct()
-        with self._engine.connect() as connection:
-            return tuple(connection.scalars(query.order_by(_C.sent_at.desc())))
+        """Return the instants of the messages sent to a receiver since then, the latest first."""
+        is_sent = (_C.receiver == receiver) & (_C.state == SENT) & (_C.sent_at >= since)
+        query = select(_C.sent_at).where(self._store.own(notices), is_sent).distinct().order_by(_C.sent_at.desc())
+        with self._store.connect() as connection:
+            return tuple(connection.scalars(query))
 
     def count_waiting(self) -> int:
-        """How many notices wait, for whomever."""
-        with self._engine.connect() as connection:
-            return int(connection.scalar(select(func.count()).where(_C.state == WAITING)) or 0)
+        """Count the waiting notices of all receivers."""
+        return int(self._scalar(select(func.count()).where(self._store.own(notices), _C.state == WAITING)) or 0)
 
     def last_of(self, receiver: str, topic: str) -> float | None:
-        """When the receiver was last told, or is to be told, something of a topic."""
-        with self._engine.connect() as connection:
-            last: float | None = connection.scalar(select(func.max(_C.at)).where(_C.receiver == receiver, _C.topic == topic))
+        """Return the instant of a receiver's last notice on a topic, sent or waiting."""
+        query = select(func.max(_C.at)).where(self._store.own(notices), _C.receiver == receiver, _C.topic == topic)
+        last: float | None = self._scalar(query)
         return last
 
     def mark_sent(self, ids: Collection[int]) -> None:
-        """They went out in one message, now."""
+        """Record that these notices were sent now, in one message."""
         self._change(ids, {"state": SENT, "sent_at": self._clock(), "tries": _C.tries + 1, "problem": ""})
 
     def mark_failed(self, ids: Collection[int], problem: str, next_at: float | None) -> None:
-        """They did not go out: they are tried again at `next_at`, or with None never."""
-        again = {"next_at": next_at} if next_at is not None else {"state": GIVEN_UP}
-        self._change(ids, {"tries": _C.tries + 1, "problem": problem} | again)
+        """Record that sending failed. The notices are tried again at `next_at`, or never if it is None."""
+        state = {"next_at": next_at} if next_at is not None else {"state": GIVEN_UP}
+        self._change(ids, {"tries": _C.tries + 1, "problem": problem} | state)
 
     def latest(self, limit: int = 50) -> tuple[NoticeRow, ...]:
-        """The latest first, whatever became of them."""
-        return self._rows(select(notices).order_by(_C.id.desc()).limit(limit))
+        """Return the latest notices in any state, the newest first."""
+        return self._rows(self._store.select(notices).order_by(_C.id.desc()).limit(limit))
 
     def prune(self) -> None:
-        """Forgets what is over; what waits for somebody who gets no notices any more goes with it."""
-        with self._engine.begin() as connection:
-            connection.execute(notices.delete().where(_C.at < self._clock() - MAX_AGE_S))
+        """Delete old notices, including those that wait for a receiver who no longer gets any."""
+        with self._store.begin() as connection:
+            connection.execute(self._store.delete(notices).where(_C.at < self._clock() - MAX_AGE_S))
 
     def _change(self, ids: Collection[int], values: dict[str, Any]) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(notices.update().where(_C.id.in_(ids)).values(values))
+        with self._store.begin() as connection:
+            connection.execute(self._store.update(notices).where(_C.id.in_(ids)).values(values))
 
-    def _rows(self, query: Any) -> tuple[NoticeRow, ...]:
-        with self._engine.connect() as connection:
-            return tuple(_row(row) for row in connection.execute(query))
+    def _rows(self, query: Select[Any]) -> tuple[NoticeRow, ...]:
+        with self._store.connect() as connection:
+            return tuple(NoticeRow(**row._mapping) for row in connection.execute(query))
 
-
-def _row(row: Row[Any]) -> NoticeRow:
-    return NoticeRow(**row._mapping)
+    def _scalar(self, query: Select[Any]) -> Any:
+        with self._store.connect() as connection:
+            return connection.scalar(query)

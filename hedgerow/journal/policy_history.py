@@ -1,25 +1,27 @@
-"""What was changed in the policy files through the pages: the files before and after, so that each change can be shown and undone."""
+"""The history of policy changes made in the web pages: the files before and after each change, so that it can be shown and undone."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select
+from sqlalchemy import Connection, Row, select
 
 from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.store import Store
 from hedgerow.journal.tables import policy_changes
 
 MAX_CHANGES = 500
-"""Changes that are remembered; the oldest go first."""
+"""Changes that are kept. The oldest are deleted first."""
 
 _C = policy_changes.c
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """One change. `before` and `after` are the whole texts of the files that changed, by name; `undone_at` is None while it holds."""
+    """One change. `before` and `after` hold the whole texts of the changed files by name; `undone_at` is None while it is in force."""
 
     id: int
     at: float
@@ -33,46 +35,49 @@ class PolicyChange:
 class PolicyHistory:
     """Every method waits for the disk: call it from a thread."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def add(
-        self, at: float, giver: str, summary: str, before: Mapping[str, str], after: Mapping[str, str], undoes: int | None = None
+        self, at: float, actor: str, summary: str, before: Mapping[str, str], after: Mapping[str, str], undoes: int | None = None
     ) -> PolicyChange:
-        """Remembers a change that was made, and with `undoes` that an earlier one holds no longer."""
-        row = {"at": at, "giver": giver, "summary": summary, "before": json.dumps(dict(before)), "after": json.dumps(dict(after))}
-        with self._engine.begin() as connection:
-            made = connection.execute(policy_changes.insert().values(row).returning(policy_changes)).one()
+        """Record a change. `undoes` is the id of the earlier change that it undoes."""
+        row = {"at": at, "giver": actor, "summary": summary, "before": json.dumps(dict(before)), "after": json.dumps(dict(after))}
+        with self._store.begin() as connection:
+            key = connection.execute(self._store.insert(policy_changes).values(row)).inserted_primary_key
+            assert key is not None
             if undoes is not None:
-                connection.execute(policy_changes.update().where(_C.id == undoes).values(undone_at=at))
-            _forget_old(connection)
-        return _change(made)
+                connection.execute(self._store.update(policy_changes).where(_C.id == undoes).values(undone_at=at))
+            self._delete_old(connection)
+        return PolicyChange(int(key[0]), at, actor, summary, before, after)
 
     def forget(self, change_id: int, undoes: int | None = None) -> None:
-        """Takes back an `add` whose change could not be written."""
-        with self._engine.begin() as connection:
-            connection.execute(policy_changes.delete().where(_C.id == change_id))
+        """Revert an `add` whose files could not be written."""
+        with self._store.begin() as connection:
+            connection.execute(self._store.delete(policy_changes).where(_C.id == change_id))
             if undoes is not None:
-                connection.execute(policy_changes.update().where(_C.id == undoes).values(undone_at=None))
+                connection.execute(self._store.update(policy_changes).where(_C.id == undoes).values(undone_at=None))
 
     def change(self, change_id: int) -> PolicyChange:
-        """Raises `NoSuchEntry`."""
-        with self._engine.connect() as connection:
-            row = connection.execute(select(policy_changes).where(_C.id == change_id)).first()
+        """Return the change with this id. Raises `NoSuchEntry`."""
+        with self._store.connect() as connection:
+            row = connection.execute(self._store.select(policy_changes).where(_C.id == change_id)).first()
         if row is None:
             raise NoSuchEntry(f"there is no change {change_id}")
         return _change(row)
 
     def latest(self, limit: int = 50) -> tuple[PolicyChange, ...]:
-        """The latest first."""
-        with self._engine.connect() as connection:
-            return tuple(_change(row) for row in connection.execute(select(policy_changes).order_by(_C.id.desc()).limit(limit)))
+        """Return the latest changes, the newest first."""
+        with self._store.connect() as connection:
+            rows = connection.execute(self._store.select(policy_changes).order_by(_C.id.desc()).limit(limit))
+            return tuple(_change(row) for row in rows)
+
+    def _delete_old(self, connection: Connection) -> None:
+        own = self._store.own(policy_changes)
+        oldest = connection.scalar(select(_C.id).where(own).order_by(_C.id.desc()).offset(MAX_CHANGES).limit(1))
+        if oldest is not None:
+            connection.execute(self._store.delete(policy_changes).where(_C.id <= oldest))
 
 
-def _forget_old(connection: Connection) -> None:
-    newest = connection.scalar(select(func.max(_C.id))) or 0
-    connection.execute(policy_changes.delete().where(_C.id <= newest - MAX_CHANGES))
-
-
-def _change(row: Row[tuple[object, ...]]) -> PolicyChange:
+def _change(row: Row[Any]) -> PolicyChange:
     return PolicyChange(**{**row._mapping, "before": json.loads(row.before), "after": json.loads(row.after)})

@@ -1,61 +1,47 @@
-"""Writes what happened, in batches, without ever holding up the one who tells it.
+"""Writing decisions and events in batches, without ever blocking their sender.
 
-`Recorder.add` only appends to a bounded buffer; `flush` writes it in one transaction, and `run` does so twice a second in a thread.
-On a full disk the oldest detail goes first, then the newest, then requests and events wait; `problem` says so until all is well again.
+`Recorder.add` appends to a bounded buffer. `flush` writes the buffer in one transaction, and `run` calls it twice a second in a thread.
+When the disk is full, the oldest decisions are deleted first, then the newest are dropped, and requests and events wait. `problem` says so
+until the journal can be written again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import os
-import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import batched
-from pathlib import Path
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Insert, and_, case, func, not_, or_, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Insert, Table, and_, case, func, not_, or_, select
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.access_store import file_request
 from hedgerow.journal.messages import DeviceSeen, WorkerMessage, may_be_recorded
-from hedgerow.journal.reader import reversed_labels
-from hedgerow.journal.tables import access_requests, daily, decisions, devices_seen, events, grants, hourly, pauses
+from hedgerow.journal.retention import Retention, prune
+from hedgerow.journal.store import Store, cause_of
+from hedgerow.journal.tables import daily, decisions, devices_seen, events, hourly, reversed_labels
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, Observation
 
-log = logging.getLogger("hedgerow.journal")
-
 RESERVED_BYTES = 32 * 1024 * 1024
-"""Enough for what SQLite writes beside the journal while rows are deleted, and for control's other small files."""
+"""Bytes kept free on the disk: enough for SQLite's files while rows are deleted, and for control's other small files."""
 
-_DAY_S = 86400.0
-_CHUNK = 1000  # rows written by a statement, and deleted by a transaction, so that pruning never keeps the writer waiting
-_MAX_REPORT_DELAY_S = 600.0  # no worker keeps a report back for as long
-_LINK_LOCAL = "fe80:"  # every device has such an address beside its others
-_PAUSE_BETWEEN_CHUNKS_S = 0.05  # between two of them: a lock alone would be taken again before the writer wakes up
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long things are kept: days of decisions, and at most so many rows of them; days of everything else."""
-
-    days: float = 30.0
-    rows: int = 20_000_000
-    summary_days: float = 400.0
+_CHUNK = 1000  # rows per statement
+_MAX_REPORT_DELAY_S = 600.0  # longer than any worker holds a report back
+_LINK_LOCAL = "fe80:"  # every device has such an address besides its others
 
 
 @dataclass(frozen=True, slots=True)
 class SystemEvent:
-    """Something that happened to Hedgerow itself: `kind` such as restart, policy, list, journal; `subject` such as dns-1.
+    """An event in Hedgerow itself: `kind` such as restart, policy, list or journal, and `subject` such as dns-1.
 
-    `detail` is what the journal keeps. `about` is the same as data, where notices tell it in another language.
+    The journal stores `detail`. `about` is the same as data, for notices that tell it in another language.
     """
 
     when: float
@@ -66,70 +52,76 @@ class SystemEvent:
 
 
 class Recorder:
-    """Buffers and writes. `add` may be called from any thread; one thread at a time flushes."""
+    """Buffers messages and writes them. `add` may be called from any thread; only one thread at a time flushes."""
 
     def __init__(
-        self, engine: Engine, *, retention: Retention | None = None, limit: int = 50_000, clock: Callable[[], float] = time.time,
-        reserve: int = RESERVED_BYTES, free: Callable[[], int] | None = None,
+        self, store: Store, *, retention: Retention | None = None, limit: int = 50_000, clock: Callable[[], float] = time.time,
+        reserve: int = RESERVED_BYTES, free: Callable[[], int | None] | None = None,
     ) -> None:  # fmt: skip
-        """`limit`: observations buffered; more than that drops the oldest and counts them in `dropped`.
+        """Arguments:
 
-        `reserve`: octets that stay free on the disk: with less, the oldest decisions are deleted for newer ones. `free` tells how many are.
+        limit: observations buffered; beyond it the oldest is dropped and counted in `dropped`.
+        reserve: bytes that stay free on the disk; with less, the oldest decisions are deleted for newer ones.
+        free: returns the bytes free on the disk, None if unknown.
         """
-        self._engine = engine
+        self._store = store
         self._retention = retention or Retention()
         self._limit = limit
         self._clock = clock
-        self._guard = threading.Lock()
-        self._writing = threading.Lock()
+        self._reserve, self._free = reserve, free or store.dialect.free_bytes
+        self._buffering, self._writing = threading.Lock(), threading.Lock()
         self._observations: list[Observation] = []
-        self._kept: list[AccessRequest | SystemEvent] = []
+        self._essential: list[AccessRequest | SystemEvent] = []
         self._seen: dict[str, DeviceSeen] = {}
-        self._reserve, self._free = reserve, free or self._free_octets
         self._erased: list[tuple[frozenset[str], float]] = []
         self.dropped = self.forgotten = 0
         self.problem = ""
 
     def add(self, messages: Iterable[WorkerMessage | SystemEvent]) -> None:
-        """Takes what is to be written; counters are not the journal's and are passed over, lifelines are refused."""
-        with self._guard:
+        """Buffer what the journal stores. Counters are ignored; decisions about lifelines are refused."""
+        with self._buffering:
             for message in messages:
                 match message:
                     case Observation():
                         if may_be_recorded(message) and not self._is_erased(message):
                             self._observations.append(message)
                     case AccessRequest() | SystemEvent():
-                        self._kept.append(message)
+                        self._essential.append(message)
                     case DeviceSeen(device=device):
                         self._seen[device] = _merge_sightings(message, self._seen.get(device))
-            self._shed(self._limit)
-            del self._kept[: -self._limit]
+            excess = max(0, len(self._observations) - self._limit)
+            del self._observations[:excess]
+            self.dropped += excess
+            del self._essential[: -self._limit]
 
     def flush(self) -> int:
-        """Writes the buffer in one transaction and returns the number of rows. Never raises for the database's sake:
+        """Write the buffer in one transaction and return the number of rows. Never raises on a database error.
 
-        on a full disk the oldest decisions make room for the newer ones; what cannot be written even so is kept (requests, events) or
-        dropped (observations). `problem` says why in one sentence.
+        On a full disk the oldest decisions make room for the newer ones. What still cannot be written is kept (requests, events) or
+        dropped (observations), and `problem` says why.
         """
         with self._writing:
-            with self._guard:
-                batch = _Batch(self._observations, self._kept, list(self._seen.values()))
-                self._observations, self._kept, self._seen = [], [], {}
+            with self._buffering:
+                batch = _Batch(self._store, self._observations, self._essential, list(self._seen.values()))
+                self._observations, self._essential, self._seen = [], [], {}
             if not batch:
                 return 0
             try:
-                made_room = self._free() < self._reserve and self._make_room(batch) > 0
-                rows = self._write(batch)
+                free = self._free()
+                made_room = free is not None and free < self._reserve and self._make_room(batch) > 0
+                rows = batch.write()
             except DatabaseError as error:
                 return self._write_less(batch, error)
-            self._tell(made_room)
+            self._update_problem(made_room)
             return rows
 
     @contextlib.contextmanager
     def paused_for_erasure(self, erasing: frozenset[str]) -> Iterator[None]:
-        """Writes what is buffered, and then nothing until the block ends. What workers tell later of the time before, about these
-        people and devices, is not remembered any more."""
-        with self._guard:
+        """Flush, then write nothing until the block ends.
+
+        Later reports about these people and devices from before this instant are refused.
+        """
+        with self._buffering:
             now = self._clock()
             self._erased = [each for each in self._erased if each[1] > now - _MAX_REPORT_DELAY_S] + [(erasing, now)]
         self.flush()
@@ -137,22 +129,12 @@ class Recorder:
             yield
 
     def prune(self) -> int:
-        """Deletes what is older than the retention allows; returns the number of decisions deleted. Never raises for the disk's sake.
-
-        In many small transactions, between which `flush` goes on.
-        """
-        try:
-            deleted = self._prune_decisions()
-            with self._writing, self._engine.begin() as connection:
-                _prune_summaries(connection, self._clock() - self._retention.summary_days * _DAY_S)
-        except DatabaseError as error:
-            log.warning("The journal's old entries can't be deleted: %s", error.orig)
-            return 0
-        return deleted
+        """Delete what is older than the retention allows; see `retention.prune`."""
+        return prune(self._store, self._retention, self._clock(), self._writing)
 
     async def run(self, interval: float = 0.5) -> None:
-        """Flushes every `interval` seconds and prunes every hour, in threads, until cancelled; flushes once more then."""
-        pruning = asyncio.create_task(self._prune_in_time())
+        """Flush every `interval` seconds and prune every hour, in threads, until cancelled; then flush once more."""
+        pruning = asyncio.create_task(self._prune_hourly())
         try:
             while True:
                 await asyncio.sleep(interval)
@@ -161,47 +143,26 @@ class Recorder:
             pruning.cancel()
             self.flush()
 
-    async def _prune_in_time(self) -> None:
+    async def _prune_hourly(self) -> None:
         await asyncio.sleep(60)
         while True:
             await asyncio.to_thread(self.prune)
             await asyncio.sleep(3600)
 
-    def _prune_decisions(self) -> int:
-        with self._engine.connect() as connection:
-            newest = connection.scalar(select(func.max(decisions.c.id))) or 0
-        too_old = self._clock() - self._retention.days * _DAY_S
-        # One after the other: of the two at once SQLite would gather all rows before it deletes the first.
-        return sum(self._delete_in_pieces(old) for old in (decisions.c.id <= newest - self._retention.rows, decisions.c.at < too_old))
-
-    def _delete_in_pieces(self, old: ColumnElement[bool]) -> int:
-        deleted = 0
-        while True:
-            with self._writing, self._engine.begin() as connection:
-                chunk = select(decisions.c.id).where(old).limit(_CHUNK)
-                gone = connection.execute(decisions.delete().where(decisions.c.id.in_(chunk))).rowcount
-            deleted += gone
-            if gone < _CHUNK:
-                return deleted
-            time.sleep(_PAUSE_BETWEEN_CHUNKS_S)
-
-    def _write(self, batch: _Batch) -> int:
-        with self._engine.begin() as connection:
-            return batch.write(connection)
-
     def _make_room(self, batch: _Batch) -> int:
-        """Deletes the oldest decisions, twice as many as are to be written: SQLite writes into their place. Returns how many.
+        """Delete the oldest decisions, twice as many as will be written, since SQLite reuses their space. Returns their number.
 
         Raises DatabaseError.
         """
-        oldest = select(decisions.c.id).order_by(decisions.c.id).limit(2 * len(batch.observations) + 100)
-        with self._engine.begin() as connection:
-            gone = connection.execute(decisions.delete().where(decisions.c.id.in_(oldest))).rowcount
-        self.forgotten += gone
-        return gone
+        own = self._store.own(decisions)
+        oldest = select(decisions.c.id).where(own).order_by(decisions.c.id).limit(2 * len(batch.observations) + 100)
+        with self._store.begin() as connection:
+            deleted = connection.execute(decisions.delete().where(decisions.c.id.in_(oldest))).rowcount
+        self.forgotten += deleted
+        return deleted
 
-    def _tell(self, made_room: bool) -> None:
-        """After a batch was written."""
+    def _update_problem(self, made_room: bool) -> None:
+        """Update `problem` after a batch was written."""
         if made_room:
             self.problem = f"the disk is full: the oldest decisions are deleted to keep the newer ones, {self.forgotten} so far"
         elif self.problem:
@@ -210,71 +171,99 @@ class Recorder:
             self.add([SystemEvent(self._clock(), "journal", "recorder", detail)])
 
     def _write_less(self, batch: _Batch, error: DatabaseError) -> int:
-        """On a full disk old detail goes before new. Else the detail is given up, so that the little that matters has a chance; if even
-        that fails, it waits for the next time."""
-        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        """Write a batch that was refused: on a full disk in place of the oldest decisions, else without its observations.
+
+        If even that fails, requests and events wait for the next flush.
+        """
+        if self._store.dialect.is_full(error):
             with contextlib.suppress(DatabaseError):
                 made_room = self._make_room(batch) > 0
-                rows = self._write(batch)
-                self._tell(made_room)
+                rows = batch.write()
+                self._update_problem(made_room)
                 return rows
-        self.problem = f"the journal cannot be written: {error.orig}"
+        self.problem = f"the journal cannot be written: {cause_of(error)}"
         self.dropped += len(batch.observations)
-        essential = _Batch([], batch.kept, [])
         try:
-            return self._write(essential)
+            return replace(batch, observations=[], seen=[]).write()
         except DatabaseError:
-            with self._guard:
-                self._kept[:0] = batch.kept
+            with self._buffering:
+                self._essential[:0] = batch.essential
             return 0
-
-    def _free_octets(self) -> int:
-        """What is left on the journal's disk."""
-        try:
-            status = os.statvfs(Path(self._engine.url.database or ".").parent)
-        except OSError:
-            return self._reserve
-        return status.f_bavail * status.f_frsize
 
     def _is_erased(self, message: Observation) -> bool:
         return any(message.when < until and (message.device in names or message.person in names) for names, until in self._erased)
 
-    def _shed(self, limit: int) -> None:
-        excess = len(self._observations) - limit
-        if excess > 0:
-            del self._observations[:excess]
-            self.dropped += excess
-
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """One transaction's worth."""
+    """The rows of one transaction."""
 
+    store: Store
     observations: list[Observation]
-    kept: list[AccessRequest | SystemEvent]
+    essential: list[AccessRequest | SystemEvent]
     seen: list[DeviceSeen]
 
     def __bool__(self) -> bool:
-        return bool(self.observations or self.kept or self.seen)
+        return bool(self.observations or self.essential or self.seen)
 
-    def write(self, connection: Connection) -> int:
-        if self.observations:
-            _insert(connection, decisions.insert(), map(_decision_row, self.observations))
-            _add_sums(connection, self.observations)
-        if self.seen or self.observations:
-            _mark_seen(connection, self.seen, self.observations)
-        for item in self.kept:
-            if isinstance(item, AccessRequest):
-                file_request(connection, item)
-            else:
-                connection.execute(events.insert().values(at=item.when, kind=item.kind, subject=item.subject, detail=item.detail))
-        return len(self.observations) + len(self.kept) + len(self.seen)
+    def write(self) -> int:
+        """Write all rows or none, and return their number. Raises DatabaseError."""
+        with self.store.begin() as connection:
+            if self.observations:
+                _insert(connection, self.store.insert(decisions), map(_decision_row, self.observations))
+                self._add_sums(connection)
+            if self.seen or self.observations:
+                self._mark_seen(connection)
+            for item in self.essential:
+                if isinstance(item, AccessRequest):
+                    file_request(self.store, connection, item)
+                else:
+                    row = {"at": item.when, "kind": item.kind, "subject": item.subject, "detail": item.detail}
+                    connection.execute(self.store.insert(events).values(row))
+        return len(self.observations) + len(self.essential) + len(self.seen)
+
+    def _add_sums(self, connection: Connection) -> None:
+        """Add to the sums by hour and by day."""
+        for table, period, seconds in ((hourly, "hour", 3600), (daily, "day", 86400)):
+            sums: Counter[tuple[int, str, str, str, str]] = Counter()
+            for item in self.observations:
+                sums[int(item.when // seconds), item.device, item.verdict.value, item.reason.value, item.what] += item.count
+            statement = self.store.upsert(table, partial(_added, table))
+            names = (period, "device", "verdict", "reason", "what", "count")
+            _insert(connection, statement, (dict(zip(names, (*key, number), strict=True)) for key, number in sums.items()))
+
+    def _mark_seen(self, connection: Connection) -> None:
+        """Write sightings, and a sighting without an address for each device with a decision.
+
+        Rows from two flushes are merged as `_merge_sightings` merges those of one. `last_seen` never goes back.
+        """
+        latest = {item.device: item for item in self.observations}
+        rows = [_seen_row(DeviceSeen(item.when, item.device, "", None, item.person, item.profile)) for item in latest.values()]
+        rows += [_seen_row(item) for item in self.seen]
+        connection.execute(self.store.upsert(devices_seen, self._merged), rows)
+
+    def _merged(self, new: Any) -> dict[str, Any]:
+        old = devices_seen.c
+        is_ipv6_after_ipv4 = and_(new.address.contains(":"), not_(old.address.contains(":")))
+        is_worse = or_(new.address == "", new.address.startswith(_LINK_LOCAL), is_ipv6_after_ipv4)
+        return {
+            "address": case((and_(old.address != "", is_worse), old.address), else_=new.address),
+            "mac": func.coalesce(new.mac, old.mac),
+            "name": func.coalesce(func.nullif(new.name, ""), old.name),
+            "person": new.person,
+            "profile": func.coalesce(func.nullif(new.profile, ""), old.profile),
+            "last_seen": self.store.dialect.greatest(old.last_seen, new.last_seen),
+        }
+
+
+def _added(table: Table, new: Any) -> dict[str, Any]:
+    return {"count": table.c.count + new.count}
 
 
 def _insert(connection: Connection, statement: Insert, rows: Iterable[dict[str, object]]) -> None:
-    """Some at a time: a row weighs a kilobyte until SQLite has it."""
-    for some in batched(rows, _CHUNK):
-        connection.execute(statement, list(some))
+    """Insert rows in chunks, since a row takes a kilobyte of memory until it is written."""
+    for chunk in batched(rows, _CHUNK):
+        connection.execute(statement, list(chunk))
 
 
 def _decision_row(item: Observation) -> dict[str, object]:
@@ -294,104 +283,17 @@ def _decision_row(item: Observation) -> dict[str, object]:
     }
 
 
-def _add_sums(connection: Connection, observations: list[Observation]) -> None:
-    """To the sums by hour and by day."""
-    for table, seconds in ((hourly, 3600), (daily, 86400)):
-        sums: Counter[tuple[int, str, str, str, str]] = Counter()
-        for item in observations:
-            sums[int(item.when // seconds), item.device, item.verdict.value, item.reason.value, item.what] += item.count
-        statement = insert(table)
-        statement = statement.on_conflict_do_update(
-            index_elements=list(table.primary_key), set_={"count": table.c.count + statement.excluded.count}
-        )
-        names = [column.name for column in table.primary_key]
-        _insert(connection, statement, (dict(zip(names, key, strict=True)) | {"count": number} for key, number in sums.items()))
-
-
-def _mark_seen(connection: Connection, seen: list[DeviceSeen], observations: list[Observation]) -> None:
-    """A sighting says where the device is; a decision only that it is there. Neither moves `last_seen` back when the clock goes back.
-
-    Of two flushes the rows are put together as two sightings of one flush are by `_merge_sightings`.
-    """
-    latest = {item.device: item for item in observations}
-    rows = [_seen_row(DeviceSeen(item.when, item.device, "", None, item.person, item.profile)) for item in latest.values()]
-    rows += [_seen_row(item) for item in seen]
-    statement = insert(devices_seen)
-    new, old = statement.excluded, devices_seen.c
-    is_ipv6_after_ipv4 = and_(new.address.contains(":"), not_(old.address.contains(":")))
-    statement = statement.on_conflict_do_update(
-        index_elements=[devices_seen.c.device],
-        set_={
-            "address": case(
-                (and_(old.address != "", or_(new.address == "", new.address.startswith(_LINK_LOCAL), is_ipv6_after_ipv4)), old.address),
-                else_=new.address,
-            ),
-            "mac": func.coalesce(new.mac, old.mac),
-            "name": func.coalesce(func.nullif(new.name, ""), old.name),
-            "person": new.person,
-            "profile": func.coalesce(func.nullif(new.profile, ""), old.profile),
-            "last_seen": func.max(old.last_seen, new.last_seen),
-        },
-    )
-    connection.execute(statement, rows)
-
-
 def _merge_sightings(new: DeviceSeen, old: DeviceSeen | None) -> DeviceSeen:
-    """The newer sighting, with what only the older one tells: its name, and an address by which people find the device."""
+    """Return the newer sighting with what only the older one knows: its name, and the address by which people find the device."""
     if old is None:
         return new
     is_ipv6_after_ipv4 = ":" in new.address and ":" not in old.address
-    stays = old.address and (not new.address or new.address.startswith(_LINK_LOCAL) or is_ipv6_after_ipv4)
-    address = old.address if stays else new.address
+    is_worse = not new.address or new.address.startswith(_LINK_LOCAL) or is_ipv6_after_ipv4
+    address = old.address if old.address and is_worse else new.address
     return replace(new, address=address, mac=new.mac or old.mac, profile=new.profile or old.profile, name=new.name or old.name)
 
 
 def _seen_row(item: DeviceSeen) -> dict[str, object]:
-    return {
-        "device": item.device,
-        "address": item.address,
-        "mac": item.mac,
-        "name": item.name,
-        "person": item.person,
-        "profile": item.profile,
-        "first_seen": item.when,
-        "last_seen": item.when,
-    }
-
-
-def _prune_summaries(connection: Connection, before: float) -> None:
-    connection.execute(hourly.delete().where(hourly.c.hour < before / 3600))
-    connection.execute(daily.delete().where(daily.c.day < before // 86400))
-    connection.execute(events.delete().where(events.c.at < before))
-    connection.execute(devices_seen.delete().where(devices_seen.c.last_seen < before))
-    connection.execute(access_requests.delete().where(access_requests.c.last_at < before, access_requests.c.state != "open"))
-    connection.execute(grants.delete().where(func.coalesce(grants.c.revoked_at, grants.c.ends) < before))
-    connection.execute(pauses.delete().where(func.coalesce(pauses.c.ended_at, pauses.c.ends) < before))
-
-
-_SECONDS_PER_DAY = 86400.0
-_FORGET_CHUNK = 5000  # rows a transaction, so that forgetting never keeps the recorder waiting
-
-
-def forget_decisions(engine: Engine, people: Mapping[str, int], profiles: Mapping[str, int], now: float) -> int:
-    """Deletes the decisions of `people` (days by name) that are older than their days, and those of nobody's devices by profile.
-
-    Returns how many. Waits for the disk: call it from a thread.
-    """
-    column = decisions.c
-    old = [(column.person == name) & (column.at < now - days * _SECONDS_PER_DAY) for name, days in people.items()]
-    old += [
-        column.person.is_(None) & (column.profile == name) & (column.at < now - days * _SECONDS_PER_DAY) for name, days in profiles.items()
-    ]
-    return sum(_delete_in_chunks(engine, condition) for condition in old)
-
-
-def _delete_in_chunks(engine: Engine, condition: ColumnElement[bool]) -> int:
-    deleted = 0
-    while True:
-        with engine.begin() as connection:
-            chunk = select(decisions.c.id).where(condition).limit(_FORGET_CHUNK)
-            gone = connection.execute(decisions.delete().where(decisions.c.id.in_(chunk))).rowcount
-        deleted += gone
-        if gone < _FORGET_CHUNK:
-            return deleted
+    row = asdict(item)
+    when = row.pop("when")
+    return row | {"first_seen": when, "last_seen": when}

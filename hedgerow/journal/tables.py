@@ -1,260 +1,237 @@
-"""The journal's tables, in SQLAlchemy Core. The migrations make them; this module only describes them.
+"""The journal's tables, in SQLAlchemy Core. The migrations create them; this module describes them.
 
-Instants are seconds since the epoch, UTC. `id` grows with each row written, whatever the clock does, so pages go by it.
+Instants are seconds since the epoch, UTC. An integer `id` grows with each row written, even if the clock goes back, so pages go by it.
+`site` names the network that a row belongs to. Accounts, sessions and tokens belong to all sites.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table
+
+DEFAULT_SITE = "home"
+"""The site of a journal that holds only one."""
 
 metadata = MetaData()
 
-decisions = Table(
+
+def _site(*, primary_key: bool = False) -> Column[str]:
+    return Column("site", String, primary_key=primary_key, nullable=False, server_default=DEFAULT_SITE)
+
+
+def _text(*names: str) -> list[Column[str]]:
+    return [Column(name, String, nullable=False) for name in names]
+
+
+def _optional_text(*names: str) -> list[Column[str]]:
+    return [Column(name, String) for name in names]
+
+
+def _instant(*names: str) -> list[Column[float]]:
+    return [Column(name, Float, nullable=False) for name in names]
+
+
+def _optional_instant(*names: str) -> list[Column[float]]:
+    return [Column(name, Float) for name in names]
+
+
+def _number(*names: str) -> list[Column[int]]:
+    return [Column(name, Integer, nullable=False) for name in names]
+
+
+def _key(*names: str) -> list[Column[str]]:
+    return [Column(name, String, primary_key=True) for name in names]
+
+
+def _log(name: str, *items: Any) -> Table:
+    """A table whose rows are numbered in the order in which they are written; no number is used twice."""
+    return Table(name, metadata, Column("id", Integer, primary_key=True), _site(), *items, sqlite_autoincrement=True)
+
+
+def _sums(name: str, period: str) -> Table:
+    """Decisions counted per hour or day, numbered from the epoch."""
+    period_column = Column(period, Integer, primary_key=True)
+    return Table(name, metadata, _site(primary_key=True), period_column, *_key("device", "verdict", "reason", "what"), *_number("count"))
+
+
+decisions = _log(
     "decisions",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("at", Float, nullable=False),
-    Column("device", String, nullable=False),
-    Column("person", String),
-    Column("profile", String, nullable=False),
-    Column("kind", String, nullable=False),
-    Column("verdict", String, nullable=False),
-    Column("reason", String, nullable=False),
-    Column("what", String, nullable=False),
-    Column("url", String, nullable=False),
-    Column("rule", String, nullable=False),
-    Column("count", Integer, nullable=False),
-    Column("host_key", String, nullable=False),  # the host's labels reversed: all of a domain is one range of the index
+    *_instant("at"),
+    *_text("device"),
+    *_optional_text("person"),
+    *_text("profile", "kind", "verdict", "reason", "what", "url", "rule"),
+    *_number("count"),
+    *_text("host_key"),  # the host's labels reversed, so that a domain is one range of the index
     Index("decisions_at", "at"),
     Index("decisions_device", "device", "id"),
     Index("decisions_verdict", "verdict", "id"),
-    Index("decisions_host", "host_key", "id", "device", "verdict"),  # the last two so that a filter by them need not read the rows
-    sqlite_autoincrement=True,
+    # The last three columns save reading the rows. None of these indexes begins with the site: it is the same in most journals' rows.
+    Index("decisions_host", "host_key", "id", "device", "verdict", "site"),
 )
 
-hourly = Table(
-    "hourly",
-    metadata,
-    Column("hour", Integer, primary_key=True),  # hours since the epoch
-    Column("device", String, primary_key=True),
-    Column("verdict", String, primary_key=True),
-    Column("reason", String, primary_key=True),
-    Column("what", String, primary_key=True),
-    Column("count", Integer, nullable=False),
-)
-
-daily = Table(
-    "daily",
-    metadata,
-    Column("day", Integer, primary_key=True),  # 24 hours of `hourly`, so days of UTC since the epoch
-    Column("device", String, primary_key=True),
-    Column("verdict", String, primary_key=True),
-    Column("reason", String, primary_key=True),
-    Column("what", String, primary_key=True),
-    Column("count", Integer, nullable=False),
-)
+hourly = _sums("hourly", "hour")
+daily = _sums("daily", "day")  # 24 hours of `hourly`, so days of UTC
 
 devices_seen = Table(
     "devices_seen",
     metadata,
-    Column("device", String, primary_key=True),
-    Column("address", String, nullable=False),
-    Column("mac", String),
-    Column("name", String, nullable=False),
-    Column("person", String),
-    Column("profile", String, nullable=False),
-    Column("first_seen", Float, nullable=False),
-    Column("last_seen", Float, nullable=False),
+    _site(primary_key=True),
+    *_key("device"),
+    *_text("address"),
+    *_optional_text("mac"),
+    *_text("name"),
+    *_optional_text("person"),
+    *_text("profile"),
+    *_instant("first_seen", "last_seen"),
 )
 
-access_requests = Table(
+access_requests = _log(
     "access_requests",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("at", Float, nullable=False),
-    Column("last_at", Float, nullable=False),
-    Column("asked", Integer, nullable=False),  # how often the same device asked for the same host while this was open
-    Column("device", String, nullable=False),
-    Column("person", String),
-    Column("host", String, nullable=False),
-    Column("url", String, nullable=False),
-    Column("reason", String, nullable=False),
-    Column("note", String, nullable=False),
-    Column("state", String, nullable=False),
-    Column("answered_at", Float),
-    Column("answered_by", String),
-    Column("grant_id", String),
+    *_instant("at", "last_at"),
+    *_number("asked"),  # requests by the same device for the same host while this one was open
+    *_text("device"),
+    *_optional_text("person"),
+    *_text("host", "url", "reason", "note", "state"),
+    *_optional_instant("answered_at"),
+    *_optional_text("answered_by", "grant_id"),
     Index("access_requests_state", "state", "id"),
-    sqlite_autoincrement=True,
 )
 
 grants = Table(
     "grants",
     metadata,
-    Column("id", String, primary_key=True),
-    Column("subject", String, nullable=False),
-    Column("giver", String, nullable=False),
-    Column("starts", Float, nullable=False),
-    Column("ends", Float),
-    Column("device", String),
-    Column("person", String),
-    Column("note", String, nullable=False),
-    Column("revoked_at", Float),
-    Column("revoked_by", String),
+    *_key("id"),
+    _site(),
+    *_text("subject", "giver"),
+    *_instant("starts"),
+    *_optional_instant("ends"),
+    *_optional_text("device", "person"),
+    *_text("note"),
+    *_optional_instant("revoked_at"),
+    *_optional_text("revoked_by"),
     Index("grants_ends", "ends"),
 )
 
 pauses = Table(
     "pauses",
     metadata,
-    Column("id", String, primary_key=True),
-    Column("device", String),  # device and person both null: everybody
-    Column("person", String),
-    Column("giver", String, nullable=False),
-    Column("starts", Float, nullable=False),
-    Column("ends", Float),
-    Column("note", String, nullable=False),
-    Column("ended_at", Float),
-    Column("ended_by", String),
+    *_key("id"),
+    _site(),
+    *_optional_text("device", "person"),  # both null: everybody
+    *_text("giver"),
+    *_instant("starts"),
+    *_optional_instant("ends"),
+    *_text("note"),
+    *_optional_instant("ended_at"),
+    *_optional_text("ended_by"),
 )
 
-events = Table(
-    "events",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("at", Float, nullable=False),
-    Column("kind", String, nullable=False),
-    Column("subject", String, nullable=False),
-    Column("detail", String, nullable=False),
-    Index("events_kind", "kind", "id"),
-    sqlite_autoincrement=True,
-)
+events = _log("events", *_instant("at"), *_text("kind", "subject", "detail"), Index("events_kind", "kind", "id"))
 
 accounts = Table(
     "accounts",
     metadata,
-    Column("name", String, primary_key=True),
-    Column("role", String, nullable=False),
-    Column("password", String, nullable=False),  # as argon2 writes it, never the password
-    Column("totp", String, nullable=False),  # the shared secret of the second factor, empty without one
-    Column("recovery", String, nullable=False),  # hashes of codes that stand in for it once
-    Column("created_at", Float, nullable=False),
+    *_key("name"),
+    *_text("role"),
+    *_text("password"),  # an argon2 hash
+    *_text("totp"),  # the shared secret of the second factor, empty without one
+    *_text("recovery"),  # hashes of one-time recovery codes
+    *_instant("created_at"),
 )
 
 sessions = Table(
     "sessions",
     metadata,
-    Column("id", String, primary_key=True),  # a hash of what the cookie holds
-    Column("account", String, nullable=False),
-    Column("address", String, nullable=False),
-    Column("agent", String, nullable=False),
-    Column("created_at", Float, nullable=False),
-    Column("seen_at", Float, nullable=False),
+    *_key("id"),  # a hash of the cookie's value
+    *_text("account", "address", "agent"),
+    *_instant("created_at", "seen_at"),
 )
 
-tokens = Table(
-    "tokens",
-    metadata,
-    Column("id", String, primary_key=True),  # a hash of the token
-    Column("name", String, nullable=False),
-    Column("scopes", String, nullable=False),
-    Column("giver", String, nullable=False),
-    Column("created_at", Float, nullable=False),
-)
+tokens = Table("tokens", metadata, *_key("id"), *_text("name", "scopes", "giver"), *_instant("created_at"))  # id: a hash of the token
 
-policy_changes = Table(
+policy_changes = _log(
     "policy_changes",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("at", Float, nullable=False),
-    Column("giver", String, nullable=False),
-    Column("summary", String, nullable=False),
-    Column("before", String, nullable=False),  # JSON: the whole texts of the files that changed, so that undoing needs nothing else
-    Column("after", String, nullable=False),
-    Column("undone_at", Float),
-    sqlite_autoincrement=True,
+    *_instant("at"),
+    *_text("giver", "summary"),
+    *_text("before", "after"),  # JSON: the whole texts of the files that changed, so that undoing needs nothing else
+    *_optional_instant("undone_at"),
 )
 
 usage = Table(
     "usage",
     metadata,
-    Column("account", String, primary_key=True),  # person:NAME or device:ID
-    Column("subject", String, primary_key=True),  # empty for all use, else category:NAME or service:NAME
+    _site(primary_key=True),
+    *_key("account"),  # person:NAME or device:ID
+    *_key("subject"),  # empty for all use, else category:NAME or service:NAME
     Column("hour", Integer, primary_key=True),  # hours since the epoch
-    Column("minutes", BigInteger, nullable=False),  # bit n: its minute n was used; so a minute told twice counts once
-    Index("usage_hour", "hour"),
+    Column("minutes", BigInteger, nullable=False),  # bit n: minute n was used, so a minute reported twice counts once
+    Index("usage_hour", "site", "hour"),
 )
 
-bonuses = Table(
-    "bonuses",
-    metadata,
-    Column("id", String, primary_key=True),
-    Column("account", String, nullable=False),
-    Column("subject", String, nullable=False),
-    Column("giver", String, nullable=False),
-    Column("minutes", Integer, nullable=False),
-    Column("at", Float, nullable=False),
-)
+bonuses = Table("bonuses", metadata, *_key("id"), _site(), *_text("account", "subject", "giver"), *_number("minutes"), *_instant("at"))
 
 sittings = Table(
     "sittings",
     metadata,
-    Column("id", String, primary_key=True),
-    Column("device", String, nullable=False),
-    Column("giver", String, nullable=False),
-    Column("name", String, nullable=False),
-    Column("person", String),
-    Column("profile", String),
-    Column("starts", Float, nullable=False),
-    Column("ends", Float),
-    Column("accepted", Float),  # when the guest accepted the code of conduct
+    *_key("id"),
+    _site(),
+    *_text("device", "giver", "name"),
+    *_optional_text("person", "profile"),
+    *_instant("starts"),
+    *_optional_instant("ends"),
+    *_optional_instant("accepted"),  # the guest accepted the code of conduct
 )
 
 codes = Table(
     "codes",
     metadata,
-    Column("id", String, primary_key=True),
-    Column("digest", String, nullable=False),  # of the digits, which nobody can read again
-    Column("device", String),  # device or person: where it may be typed
-    Column("person", String),
-    Column("subject", String, nullable=False),  # what it opens; with minutes, what they are of
-    Column("how_long", String, nullable=False),  # hour, today or good; empty with minutes
-    Column("minutes", Integer, nullable=False),  # on top of a budget; 0 where it opens something
+    *_key("id"),
+    _site(),
+    *_text("digest"),  # of the digits, which cannot be read back
+    *_optional_text("device", "person"),  # one of them: where the code may be typed
+    *_text("subject"),  # what it opens, or with `minutes` what they are for
+    *_text("how_long"),  # hour, today or good; empty with minutes
+    *_number("minutes"),  # on top of a budget; 0 if it opens something
     Column("request_id", Integer),  # the request that it answers
-    Column("giver", String, nullable=False),
-    Column("made_at", Float, nullable=False),
-    Column("expires", Float, nullable=False),
-    Column("used_at", Float),
+    *_text("giver"),
+    *_instant("made_at", "expires"),
+    *_optional_instant("used_at"),
 )
 
 vouchers = Table(
     "vouchers",
     metadata,
-    Column("digest", String, primary_key=True),  # of the code, which nobody can read again
-    Column("band", String, nullable=False),  # child or adult
-    Column("minutes", Integer, nullable=False),
-    Column("giver", String, nullable=False),
-    Column("made_at", Float, nullable=False),
-    Column("expires", Float, nullable=False),
-    Column("used_at", Float),
+    *_key("digest"),  # of the code, which cannot be read back
+    _site(),
+    *_text("band"),  # child or adult
+    *_number("minutes"),
+    *_text("giver"),
+    *_instant("made_at", "expires"),
+    *_optional_instant("used_at"),
 )
 
-notices = Table(
+notices = _log(
     "notices",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("at", Float, nullable=False),
-    Column("receiver", String, nullable=False),
-    Column("topic", String, nullable=False),
-    Column("key", String, nullable=False),  # what the notice is of: another one of the same adds to `count`
-    Column("text", String, nullable=False),
-    Column("count", Integer, nullable=False),
-    Column("state", String, nullable=False),  # waiting, sent, or given up
-    Column("tries", Integer, nullable=False),
-    Column("next_at", Float, nullable=False),  # not tried again before
-    Column("sent_at", Float),
-    Column("problem", String, nullable=False),
+    *_instant("at"),
+    *_text("receiver", "topic"),
+    *_text("key"),  # the notice's subject: another one with the same key adds to `count`
+    *_text("text"),
+    *_number("count"),
+    *_text("state"),  # waiting, sent, or given up
+    *_number("tries"),
+    *_instant("next_at"),  # not tried again before
+    *_optional_instant("sent_at"),
+    *_text("problem"),
     Index("notices_receiver", "receiver", "state", "id"),
     Index("notices_key", "receiver", "topic", "key", "id"),
-    sqlite_autoincrement=True,
 )
+
+
+def reversed_labels(host: str) -> str:
+    """Return a host as the journal stores it. The function is its own inverse.
+
+    >>> reversed_labels("www.example.org")
+    'org.example.www'
+    """
+    return ".".join(reversed(host.split(".")))

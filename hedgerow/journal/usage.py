@@ -1,6 +1,6 @@
-"""Minutes that were used, minutes given on top, and sittings: what must be known again after a restart.
+"""Minutes of use, bonus minutes and seat sessions: what budgets need to know again after a restart.
 
-Minutes are those of a budget, or of a topic for the weekly report, as one number an hour: nothing of what was done in them.
+Minutes are stored per budget, or per topic of the weekly report, as one bit set per hour. Nothing else about them is stored.
 """
 
 from __future__ import annotations
@@ -8,109 +8,101 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 
-from sqlalchemy import Engine, Update, func, or_, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import ColumnElement, func, or_, select
 
 from hedgerow.journal.access_store import NoSuchEntry
+from hedgerow.journal.store import Store
 from hedgerow.journal.tables import bonuses, sittings, usage
 from hedgerow.policies.model import DeviceId, Session
 from hedgerow.policies.time_model import ActiveMinute, Bonus
 from hedgerow.policies.times.budget import BudgetAccount
 
 MAX_USAGE_HOURS = 24 * 35
-"""A week's budget needs the week; a report of a month needs the month."""
+"""Hours that are kept: a weekly budget needs a week, a monthly report a month."""
 
 
 class UsageStore:
     """Every method waits for the disk: call it from a thread."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine = engine
-        self._clock = clock
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._clock = store, clock
 
     def marks(self, since: float) -> dict[BudgetAccount, dict[int, int]]:
-        """The minutes used from the hour of `since` on, as `policies.budget.Marks`."""
-        found: defaultdict[BudgetAccount, dict[int, int]] = defaultdict(dict)
-        with self._engine.connect() as connection:
-            for row in connection.execute(select(usage).where(usage.c.hour >= int(since // 3600))):
-                found[row.account, row.subject][row.hour] = row.minutes
-        return dict(found)
+        """Return the minutes used from the hour of `since` on, as `policies.times.budget.Marks`."""
+        marks: defaultdict[BudgetAccount, dict[int, int]] = defaultdict(dict)
+        with self._store.connect() as connection:
+            for row in connection.execute(self._store.select(usage).where(usage.c.hour >= int(since // 3600))):
+                marks[row.account, row.subject][row.hour] = row.minutes
+        return dict(marks)
 
-    def add(self, used: Iterable[ActiveMinute]) -> None:
-        """Adds minutes to those that are known; one that is known already changes nothing."""
+    def add(self, minutes: Iterable[ActiveMinute]) -> None:
+        """Add minutes of use. A minute that is there already changes nothing."""
         bits: defaultdict[tuple[str, str, int], int] = defaultdict(int)
-        for each in used:
+        for each in minutes:
             hour, minute = divmod(each.minute, 60)
             bits[each.account, each.subject, hour] |= 1 << minute
         if not bits:
             return
-        statement = insert(usage)
-        statement = statement.on_conflict_do_update(
-            index_elements=list(usage.primary_key), set_={"minutes": usage.c.minutes.op("|")(statement.excluded.minutes)}
-        )
-        names = ("account", "subject", "hour")
-        with self._engine.begin() as connection:
-            connection.execute(statement, [dict(zip(names, key, strict=True)) | {"minutes": value} for key, value in bits.items()])
+        statement = self._store.upsert(usage, lambda new: {"minutes": usage.c.minutes.op("|")(new.minutes)})
+        names = ("account", "subject", "hour", "minutes")
+        with self._store.begin() as connection:
+            connection.execute(statement, [dict(zip(names, (*key, value), strict=True)) for key, value in bits.items()])
 
     def prune(self) -> None:
-        """Forgets what no budget asks for any more."""
-        now = self._clock()
-        with self._engine.begin() as connection:
-            connection.execute(usage.delete().where(usage.c.hour < now / 3600 - MAX_USAGE_HOURS))
-            connection.execute(bonuses.delete().where(bonuses.c.at < now - MAX_USAGE_HOURS * 3600))
-            connection.execute(sittings.delete().where(sittings.c.ends < now - MAX_USAGE_HOURS * 3600))
+        """Delete what no budget or report needs any more."""
+        oldest = self._clock() - MAX_USAGE_HOURS * 3600
+        with self._store.begin() as connection:
+            connection.execute(self._store.delete(usage).where(usage.c.hour < oldest / 3600))
+            connection.execute(self._store.delete(bonuses).where(bonuses.c.at < oldest))
+            connection.execute(self._store.delete(sittings).where(sittings.c.ends < oldest))
 
     def give(self, bonus: Bonus) -> None:
-        with self._engine.begin() as connection:
-            names = ("id", "account", "subject", "minutes", "giver", "at")
-            connection.execute(bonuses.insert().values({name: getattr(bonus, name) for name in names}))
+        with self._store.begin() as connection:
+            connection.execute(self._store.insert(bonuses).values(asdict(bonus)))
 
     def bonuses(self, since: float) -> tuple[Bonus, ...]:
-        """Those given from `since` on."""
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(bonuses).where(bonuses.c.at >= since).order_by(bonuses.c.at)).all()
-        return tuple(Bonus(row.id, row.account, row.subject, row.minutes, row.giver, row.at) for row in rows)
+        """Return the bonuses given from `since` on."""
+        with self._store.connect() as connection:
+            rows = connection.execute(self._store.select(bonuses).where(bonuses.c.at >= since).order_by(bonuses.c.at)).all()
+        return tuple(Bonus(**row._mapping) for row in rows)
 
     def start_session(self, session: Session) -> None:
-        """Begins a sitting, and ends the one before it at the same device."""
-        names = ("id", "device", "giver", "name", "person", "profile", "starts", "ends")
-        with self._engine.begin() as connection:
-            connection.execute(_end_open_session(session.device, session.starts).values(ends=session.starts))
-            connection.execute(sittings.insert().values({name: getattr(session, name) for name in names}))
+        """Start a session, and end the one before it at the same device."""
+        with self._store.begin() as connection:
+            is_before = (sittings.c.device == session.device) & _is_open(session.starts)
+            connection.execute(self._store.update(sittings).where(is_before).values(ends=session.starts))
+            connection.execute(self._store.insert(sittings).values(asdict(session)))
 
     def end_session(self, device: DeviceId, at: float | None) -> None:
-        """The sitting at a device ends at `at`, now for None. Raises `NoSuchEntry` where nobody sits."""
+        """End the session at a device at `at`, or now if it is None. Raises `NoSuchEntry` if there is none."""
         now = self._clock()
-        with self._engine.begin() as connection:
-            if not connection.execute(_end_open_session(device, now).values(ends=now if at is None else at)).rowcount:
-                raise NoSuchEntry(f"nobody sits at {device}")
+        change = self._store.update(sittings).where(sittings.c.device == device, _is_open(now)).values(ends=now if at is None else at)
+        with self._store.begin() as connection:
+            if not connection.execute(change).rowcount:
+                raise NoSuchEntry(f"there is no session at {device}")
 
-    def accept(self, sitting_id: str) -> bool:
-        """The guest of a sitting accepts the code of conduct; False where that is over, or was done before."""
-        now, its = self._clock(), sittings.c
-        with self._engine.begin() as connection:
-            open_one = (its.id == sitting_id) & its.accepted.is_(None) & or_(its.ends.is_(None), its.ends > now)
-            return bool(connection.execute(sittings.update().where(open_one).values(accepted=now)).rowcount)
+    def accept(self, session_id: str) -> bool:
+        """Record that the guest accepted the code of conduct. Return False if the session is over or this was done before."""
+        now = self._clock()
+        change = self._store.update(sittings).where(sittings.c.id == session_id, sittings.c.accepted.is_(None), _is_open(now))
+        with self._store.begin() as connection:
+            return bool(connection.execute(change.values(accepted=now)).rowcount)
 
     def last_session_end(self, device: DeviceId) -> float | None:
-        """When the last sitting at a device that is over ended."""
-        with self._engine.connect() as connection:
-            found: float | None = connection.scalar(
-                select(func.max(sittings.c.ends)).where(sittings.c.device == device, sittings.c.ends <= self._clock())
-            )
-        return found
+        """Return the instant at which the last finished session at a device ended."""
+        is_over = (sittings.c.device == device) & (sittings.c.ends <= self._clock())
+        with self._store.connect() as connection:
+            end: float | None = connection.scalar(select(func.max(sittings.c.ends)).where(self._store.own(sittings), is_over))
+        return end
 
-    def sittings(self, now: float) -> tuple[Session, ...]:
-        """Those that hold at `now` or will hold."""
-        holds = or_(sittings.c.ends.is_(None), sittings.c.ends > now)
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(sittings).where(holds).order_by(sittings.c.starts)).all()
-        return tuple(
-            Session(row.id, DeviceId(row.device), row.giver, row.starts, row.ends, row.person, row.profile, row.name, row.accepted)
-            for row in rows
-        )
+    def sessions(self, now: float) -> tuple[Session, ...]:
+        """Return the sessions that hold at `now` or later."""
+        with self._store.connect() as connection:
+            rows = connection.execute(self._store.select(sittings).where(_is_open(now)).order_by(sittings.c.starts)).all()
+        return tuple(Session(**row._mapping) for row in rows)
 
 
-def _end_open_session(device: DeviceId, now: float) -> Update:
-    return sittings.update().where(sittings.c.device == device, or_(sittings.c.ends.is_(None), sittings.c.ends > now))
+def _is_open(now: float) -> ColumnElement[bool]:
+    return or_(sittings.c.ends.is_(None), sittings.c.ends > now)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.control import InvalidInput
@@ -16,6 +15,7 @@ from hedgerow.dashboards.notices import Notice, NoticeDispatcher, OutgoingMessag
 from hedgerow.dashboards.reports import Report
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.outbox import GIVEN_UP, SENT, WAITING_LIMIT, Outbox
+from hedgerow.journal.store import Store
 from hedgerow.policies.notices import NoticeTopic
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 
@@ -32,7 +32,7 @@ def notice(topic: NoticeTopic = NoticeTopic.REQUEST, key: str = "1", text: str =
 class Stand:
     """A desk with a clock of its own, whose service is alive or dead."""
 
-    engine: Engine
+    engine: Store
     folder: Path
     text: str = "notices: {mother: {}}"
     now: float = NOON

@@ -58,7 +58,7 @@ def test_a_seat_is_opened_and_falls_back_to_a_child(running: Hedgerow) -> None:
     assert (row["device"], row["profile"]) == ("seat-1", "seat-adult")
     assert _seat(running, "end", "seat-1").returncode == 0
     wait_until(lambda: _is_blocked(running, "www.tiktok.com", SEAT), 30, "a child's seat again")
-    assert "nobody sits at seat-1" in _seat(running, "end", "seat-1").stderr
+    assert "there is no session at seat-1" in _seat(running, "end", "seat-1").stderr
     assert "is a seat" in _seat(running, "open", "seat-1", "--person", "mia").stderr
 
 

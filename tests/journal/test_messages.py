@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.journal.event_receiver import MalformedMessage, decode
-from hedgerow.journal.messages import LINE_LIMIT, TEXT_LIMIT, CounterDelta, DeviceSeen, GaugeLevel, WorkerHello, encode, may_be_recorded
+from hedgerow.journal.messages import (
+    LINE_LIMIT,
+    TEXT_LIMIT,
+    CounterDelta,
+    DeviceSeen,
+    GaugeLevel,
+    MalformedMessage,
+    WorkerHello,
+    decode,
+    encode,
+    may_be_recorded,
+)
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)

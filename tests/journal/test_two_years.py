@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import func, select
 
 from hedgerow.journal.reader import DecisionFilter, JournalReader
 from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.journal.store import Store
 from hedgerow.journal.tables import daily, decisions, events, hourly
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
@@ -45,7 +46,7 @@ def a_day(day: int) -> list[Observation | AccessRequest | SystemEvent]:
 
 
 @pytest.mark.timeout(300)
-def test_two_years_of_data(journal: Engine) -> None:
+def test_two_years_of_data(journal: Store) -> None:
     now = START
     recorder = Recorder(journal, clock=lambda: now)
     sizes = []

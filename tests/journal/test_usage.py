@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Engine
 
 from hedgerow.app.control.budgets import FRESH_S, BudgetTracker
 from hedgerow.journal.access_store import NoSuchEntry
-from hedgerow.journal.recorder import forget_decisions
+from hedgerow.journal.retention import forget_decisions
+from hedgerow.journal.store import Store
 from hedgerow.journal.usage import MAX_USAGE_HOURS, UsageStore
 from hedgerow.policies.model import DeviceId, Session
 from hedgerow.policies.time_model import ActiveMinute, Bonus
@@ -26,7 +26,7 @@ class _Clock:
 
 
 @pytest.fixture
-def store(journal: Engine) -> UsageStore:
+def store(journal: Store) -> UsageStore:
     return UsageStore(journal, clock=lambda: NOW)
 
 
@@ -56,10 +56,10 @@ def test_a_sitting_ends_the_one_before_it(store: UsageStore) -> None:
     first, second = (Session(id, DeviceId("seat-1"), "ana", NOW + n, None, None, "seat-adult") for n, id in enumerate("ab"))
     store.start_session(first)
     store.start_session(second)
-    assert [each.id for each in store.sittings(NOW + 5)] == ["b"]
+    assert [each.id for each in store.sessions(NOW + 5)] == ["b"]
     store.end_session(DeviceId("seat-1"), None)
-    assert store.sittings(NOW + 5) == ()
-    with pytest.raises(NoSuchEntry, match="nobody sits at seat-1"):
+    assert store.sessions(NOW + 5) == ()
+    with pytest.raises(NoSuchEntry, match="there is no session at seat-1"):
         store.end_session(DeviceId("seat-1"), None)
 
 
@@ -92,5 +92,5 @@ def test_setting_the_clock_back_gives_no_minute_back(store: UsageStore) -> None:
     assert FRESH_S < 1800
 
 
-def test_nothing_is_forgotten_of_those_of_whom_nothing_is_said(journal: Engine) -> None:
+def test_nothing_is_forgotten_of_those_of_whom_nothing_is_said(journal: Store) -> None:
     assert forget_decisions(journal, {"mia": 7}, {"guest": 0}, NOW) == 0

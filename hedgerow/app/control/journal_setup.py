@@ -7,7 +7,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from hedgerow.journal.database import DamagedJournalError, JournalError, migrate_journal, open_journal, set_aside
+from hedgerow.journal.database import dialect_of, migrate_journal, open_journal
+from hedgerow.journal.store import DamagedJournalError, JournalError
 
 log = logging.getLogger("hedgerow.control")
 
@@ -34,11 +35,11 @@ def prepare_journal(path: Path) -> bool:
 def _replace_damaged(path: Path, error: DamagedJournalError) -> None:
     from hedgerow.journal.recorder import Recorder, SystemEvent
 
-    aside = set_aside(path, datetime.now().astimezone())
+    aside = dialect_of(path).set_aside(datetime.now().astimezone())
     said = f"the journal was damaged and is kept as {aside.name}; a new one is begun, without its passwords, requests and history"
     log.error("%s: %s; `hedgerow restore` brings back those of a backup", error, said)
-    engine = open_journal(path)
-    recorder = Recorder(engine)
+    store = open_journal(path)
+    recorder = Recorder(store)
     recorder.add([SystemEvent(time.time(), "journal", "recorder", said)])
     recorder.flush()
-    engine.dispose()
+    store.dispose()

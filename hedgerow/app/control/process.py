@@ -49,7 +49,8 @@ from hedgerow.journal.messages import CounterDelta, GaugeLevel, WorkerMessage
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
-from hedgerow.journal.recorder import Recorder, SystemEvent, forget_decisions
+from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.journal.retention import forget_decisions
 from hedgerow.network.neighbours import Neighbours
 from hedgerow.policies.effective_users import retention_days
 from hedgerow.policies.model import CodeEntered, ConductAccepted
@@ -69,17 +70,17 @@ class ControlProcess:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._token = make_token(settings.admin_token)
-        self._engine = engine = open_journal(settings.journal)
-        self._publisher = SnapshotPublisher(settings, engine)
-        self.recorder = Recorder(engine)
-        self.accounts = Accounts(AccountStore(engine))
+        self._store = store = open_journal(settings.journal)
+        self._publisher = SnapshotPublisher(settings, store)
+        self.recorder = Recorder(store)
+        self.accounts = Accounts(AccountStore(store))
         # Where a first policy is written: the place in which `hedgerow up` looks for one.
-        self.editor = PolicyEditor(settings.policy or Path("hedgerow.yaml").absolute(), PolicyHistory(engine), self._apply_policy)
+        self.editor = PolicyEditor(settings.policy or Path("hedgerow.yaml").absolute(), PolicyHistory(store), self._apply_policy)
         self.notices = NoticeDispatcher(
-            Outbox(engine), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess, self._weekly_report,
+            Outbox(store), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess, self._weekly_report,
             link=lambda: f"http://{self.web.reached_at('127.0.0.1')}/",
         )  # fmt: skip
-        self.kept = DataExport(PersonalDataStore(engine), self.recorder, lambda: self._publisher.policy)
+        self.kept = DataExport(PersonalDataStore(store), self.recorder, lambda: self._publisher.policy)
         self.metrics = Metrics()
         self.neighbours = Neighbours(lambda: None)
         self.workers = WorkerMonitor(settings.workers_file, self.metrics, self.recorder)
@@ -89,8 +90,8 @@ class ControlProcess:
         self.web = WebControl(settings, self._publisher, self.workers, self.recorder, self.neighbours, self.tls)
         self.time = TimeService(self._publisher)
         self._dns_certificate = DnsCertificateIssuer(settings, lambda: self._publisher.policy.network)
-        self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(engine))
-        self.vouchers = VoucherService(self._publisher, self.time, self.recorder, VoucherStore(engine))
+        self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(store))
+        self.vouchers = VoucherService(self._publisher, self.time, self.recorder, VoucherStore(store))
         self._warner = EndingNotifier(lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event]))
 
     async def start(self) -> None:
@@ -185,7 +186,7 @@ class ControlProcess:
                 await asyncio.to_thread(self.codes.prune)
                 await asyncio.to_thread(self.vouchers.prune)
                 await asyncio.to_thread(self.notices.outbox.prune)
-                await asyncio.to_thread(forget_decisions, self._engine, people, profiles, time.time())
+                await asyncio.to_thread(forget_decisions, self._store, people, profiles, time.time())
             except DatabaseError as error:
                 log.warning("Old entries of the journal can't be deleted: %s", error.orig)
 

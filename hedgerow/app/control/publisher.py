@@ -7,8 +7,6 @@ import logging
 import time
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from hedgerow.app.control.budgets import BudgetTracker
 from hedgerow.app.control.lists import ListUpdater
 from hedgerow.app.settings import Settings
@@ -16,6 +14,7 @@ from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.blocklists.rules import Problem
 from hedgerow.journal.access_store import GrantStore
 from hedgerow.journal.reader import JournalReader
+from hedgerow.journal.store import Store
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import Grant, Pause, Policy, Session
 from hedgerow.policies.reading.load import PolicyError, load_policy
@@ -30,9 +29,9 @@ class SnapshotPublisher:
     Raises PolicyError where neither the policy file nor the last snapshot of it can be used.
     """
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, store: Store) -> None:
         self._state = settings.state
-        self.reader, self.ledger, self.usage = JournalReader(engine), GrantStore(engine), UsageStore(engine)
+        self.reader, self.ledger, self.usage = JournalReader(store), GrantStore(store), UsageStore(store)
         self.budgets = BudgetTracker(self.usage)
         self.lists = ListUpdater(settings.state, one_job=settings.footprint.one_list_job)
         self.policy_file, self._serial = _load_last_good(settings)
@@ -117,7 +116,7 @@ class SnapshotPublisher:
 
     def _live_state(self, now: float) -> tuple[tuple[Grant, ...], tuple[Pause, ...], tuple[Session, ...]]:
         self.budgets.load_bonuses()
-        return self.reader.grants(now), self.reader.pauses(now), self.usage.sittings(now)
+        return self.reader.grants(now), self.reader.pauses(now), self.usage.sessions(now)
 
 
 def _load_last_good(settings: Settings) -> tuple[PolicyFile, int]:

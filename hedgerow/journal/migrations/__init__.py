@@ -1,1 +1,1 @@
-"""How the journal's tables came to be, one step a file under `versions/`; `journal.store.open_journal` takes them at start."""
+"""Migrations of the journal's tables, one per file in `versions/`; `journal.database.open_journal` runs them at start."""

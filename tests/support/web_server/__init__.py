@@ -15,7 +15,6 @@ from pathlib import Path
 
 from argon2 import PasswordHasher
 from fastapi.routing import APIRoute
-from sqlalchemy import Engine
 
 from hedgerow.app.control.web import access_by_service
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
@@ -49,6 +48,7 @@ from hedgerow.journal.personal_data import PersonalDataStore
 from hedgerow.journal.policy_history import PolicyHistory
 from hedgerow.journal.reader import JournalReader
 from hedgerow.journal.recorder import Recorder
+from hedgerow.journal.store import Store
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Decision, DeviceId, Grant, GrantDuration, Pause, Policy, Reason, RequestKind, Session, Verdict
@@ -237,7 +237,7 @@ class Web:
     """A running web and what stands behind it."""
 
     port: int
-    engine: Engine
+    engine: Store
     recorder: Recorder
     ledger: GrantStore
     control: LedgerControl

@@ -1,1 +1,1 @@
-"""Each file here changes the tables by one step and is never edited once released."""
+"""The migrations. A file is never edited once it is released."""

@@ -106,19 +106,3 @@ def test_sums_by_day_and_by_hour_say_the_same(told, since):
                 expected[what] += count
         assert {row.what: row.count for row in JournalReader(engine).reasons(start + since)} == expected
         engine.dispose()
-
-
-def test_a_journal_from_before_the_sums_by_day_gets_them(tmp_path):
-    path = tmp_path / "journal.sqlite"
-    engine = open_journal(path)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE daily")
-        connection.exec_driver_sql("DROP TABLE vouchers")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0006'")
-        for hour, count in ((24 * 20_000, 3), (24 * 20_000 + 23, 4), (24 * 20_001, 5)):
-            connection.exec_driver_sql("INSERT INTO hourly VALUES (?, 'd', 'block', 'category', 'adult', ?)", (hour, count))
-    engine.dispose()
-    engine = open_journal(path)
-    with engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT day, count FROM daily ORDER BY day").all() == [(20_000, 7), (20_001, 5)]
-    engine.dispose()

@@ -1,16 +1,13 @@
-"""Opening the journal: modes, migrations, what is not a journal."""
+"""Opening the journal: file modes, and files that are not a journal."""
 
 import sqlite3
 import stat
-from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 
-from hedgerow.journal import database
-from hedgerow.journal.database import DamagedJournalError, JournalError, open_journal
-from hedgerow.journal.tables import events, metadata
+from hedgerow.journal.database import open_journal
+from hedgerow.journal.store import DamagedJournalError, JournalError
+from hedgerow.journal.tables import events
 
 
 def test_files_are_for_the_owner_only(tmp_path):
@@ -32,12 +29,6 @@ def test_an_existing_file_that_others_could_read_is_closed_to_them(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_migrations_make_exactly_the_tables_that_the_code_describes(journal):
-    with journal.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-
-
 def test_opening_twice_keeps_what_is_there(tmp_path):
     path = tmp_path / "journal.sqlite"
     engine = open_journal(path)
@@ -48,14 +39,6 @@ def test_opening_twice_keeps_what_is_there(tmp_path):
     with engine.connect() as connection:
         assert connection.execute(events.select()).one().subject == "dns-0"
     engine.dispose()
-
-
-def test_every_step_is_named_by_its_revision():
-    versions = Path(database.__file__).parent / "migrations" / "versions"
-    steps = sorted(versions.glob("v*.py"))
-    assert steps
-    for step in steps:
-        assert f'revision = "{step.stem[1:5]}"' in step.read_text(encoding="utf-8").splitlines()
 
 
 def write_garbage(path):

@@ -6,14 +6,14 @@ import random
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
-from hedgerow.journal import personal_data
+from hedgerow.journal import personal_data, sqlite
 from hedgerow.journal.access_store import AccessCode, CodeStore, GrantStore
 from hedgerow.journal.messages import DeviceSeen
 from hedgerow.journal.outbox import Outbox
 from hedgerow.journal.personal_data import DataSubject, PersonalDataStore
 from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.journal.store import Store
 from hedgerow.journal.tables import metadata
 from hedgerow.journal.usage import UsageStore
 from hedgerow.policies.model import AccessRequest, DeviceId, Grant, Observation, Reason, RequestKind, Session, Verdict
@@ -41,7 +41,7 @@ def _decision(whose: DataSubject, host: str, when: float, url: str = "") -> Obse
     )
 
 
-def _fill(journal: Engine, decisions: int) -> None:
+def _fill(journal: Store, decisions: int) -> None:
     """Mia's and Tom's rows among each other, as they come."""
     recorder = Recorder(journal, limit=decisions + 100, clock=lambda: NOW)
     chance = random.Random(6)
@@ -77,13 +77,13 @@ def _fill(journal: Engine, decisions: int) -> None:
     recorder.flush()
 
 
-def _octets(journal: Engine) -> bytes:
-    path = Path(str(journal.url.database))
+def _octets(journal: Store) -> bytes:
+    path = Path(str(journal.engine.url.database))
     return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
 
 
 @pytest.mark.parametrize("decisions", [0, 3, 60_000])
-def test_what_is_erased_is_in_no_byte_of_the_files(journal: Engine, decisions: int) -> None:
+def test_what_is_erased_is_in_no_byte_of_the_files(journal: Store, decisions: int) -> None:
     _fill(journal, decisions)
     store = PersonalDataStore(journal, clock=lambda: NOW)
     toms = list(store.rows(TOM))
@@ -103,7 +103,7 @@ def test_what_is_erased_is_in_no_byte_of_the_files(journal: Engine, decisions: i
     assert list(store.rows(TOM)) == toms, "nothing of anybody else's"
 
 
-def test_rows_are_all_that_is_kept_and_nothing_of_others(journal: Engine) -> None:
+def test_rows_are_all_that_is_kept_and_nothing_of_others(journal: Store) -> None:
     _fill(journal, 50)
     rows = list(PersonalDataStore(journal).rows(MIA))
     assert {row["kept"] for row in rows} == {
@@ -117,7 +117,7 @@ def test_rows_are_all_that_is_kept_and_nothing_of_others(journal: Engine) -> Non
     assert all("digest" not in row for row in rows)
 
 
-def test_a_guest_sees_nothing_from_before_the_session(journal: Engine) -> None:
+def test_a_guest_sees_nothing_from_before_the_session(journal: Store) -> None:
     recorder = Recorder(journal)
     seat = DataSubject(None, frozenset({"seat-1"}))
     recorder.add([_decision(seat, "before.example", NOW - 7200), _decision(seat, "now.example", NOW)])
@@ -126,20 +126,20 @@ def test_a_guest_sees_nothing_from_before_the_session(journal: Engine) -> None:
     assert [row.get("host") for row in rows if row["kept"] == "decisions"] == ["now.example"]
 
 
-def test_devices_of_the_policy_stay_in_the_list_of_devices(journal: Engine) -> None:
+def test_devices_of_the_policy_stay_in_the_list_of_devices(journal: Store) -> None:
     _fill(journal, 0)
     store = PersonalDataStore(journal, clock=lambda: NOW)
     assert "devices" not in store.erase(MIA, NOW, frozenset({"mia-tablet"})).rows
     assert "devices" in [row["kept"] for row in store.rows(MIA)]
 
 
-def test_a_name_with_signs_of_patterns_is_only_itself(journal: Engine) -> None:
+def test_a_name_with_signs_of_patterns_is_only_itself(journal: Store) -> None:
     outbox = Outbox(journal, clock=lambda: NOW)
     outbox.put("dad", "request", "tom-phone roblox.com", "tom asks")
     assert list(PersonalDataStore(journal).rows(DataSubject("%", frozenset({"_"})))) == []
 
 
-def test_what_workers_tell_late_is_erased_too(journal: Engine) -> None:
+def test_what_workers_tell_late_is_erased_too(journal: Store) -> None:
     recorder = Recorder(journal, clock=lambda: NOW)
     recorder.add([_decision(MIA, "waits.example", NOW - 2), _decision(TOM, "waits.example", NOW - 2)])
     store = PersonalDataStore(journal, clock=lambda: NOW)
@@ -151,16 +151,16 @@ def test_what_workers_tell_late_is_erased_too(journal: Engine) -> None:
     assert hosts == {"mia": ["new.example"], "tom": ["waits.example", "late.example"]}
 
 
-def test_a_reader_who_does_not_go_is_told_of(journal: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(personal_data, "_CHECKPOINT_TRIES", 1)
+def test_a_reader_who_does_not_go_is_told_of(journal: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "CHECKPOINT_TRIES", 1)
     _fill(journal, 3)
     with journal.connect() as reader:
         reader.exec_driver_sql("BEGIN")
         reader.exec_driver_sql("SELECT count(*) FROM decisions")
-        assert "Somebody reads the journal" in PersonalDataStore(journal, clock=lambda: NOW).erase(MIA, NOW, frozenset()).problem
+        assert "Another process keeps reading" in PersonalDataStore(journal, clock=lambda: NOW).erase(MIA, NOW, frozenset()).problem
 
 
 def test_no_table_about_somebody_is_forgotten() -> None:
     about = {name for name, table in metadata.tables.items() if {"device", "person"} & set(table.columns.keys())}
     about |= {"usage", "bonuses", "events", "notices", "hourly", "daily"}
-    assert about == {drawer.table.name for drawer in personal_data._PERSONAL_DATA}
+    assert about == {drawer.table.name for drawer in personal_data.PERSONAL_DATA}

@@ -13,7 +13,8 @@ from sqlalchemy import event, func, select
 from hedgerow.journal.database import open_journal
 from hedgerow.journal.messages import CounterDelta, DeviceSeen
 from hedgerow.journal.reader import JournalReader
-from hedgerow.journal.recorder import Recorder, Retention, SystemEvent
+from hedgerow.journal.recorder import Recorder, SystemEvent
+from hedgerow.journal.retention import Retention
 from hedgerow.journal.tables import decisions
 from hedgerow.policies.model import AccessRequest, DeviceId, Observation, Reason, RequestKind, Verdict
 
@@ -32,7 +33,7 @@ def rows(engine):
 
 def test_everything_is_written_in_one_transaction(journal):
     commits = []
-    event.listen(journal, "commit", commits.append)
+    event.listen(journal.engine, "commit", commits.append)
     recorder = Recorder(journal)
     recorder.add([seen(), AccessRequest(NOW, DeviceId("mia-tablet"), "mia", "example.org"), SystemEvent(NOW, "restart", "dns-0", "exit 9")])
     recorder.add([DeviceSeen(NOW, DeviceId("mia-tablet"), "192.168.1.31", "aa:bb:cc:dd:ee:ff", "mia", "child-8-12"), CounterDelta("x")])
@@ -132,17 +133,17 @@ def test_pruning_takes_more_than_one_chunk_and_leaves_open_requests(journal):
     assert len(JournalReader(journal).requests()) == 1
 
 
-def limit_pages(engine, more):
+def limit_pages(store, more):
     """SQLite's own limit on the size of the file: it answers as it does when the disk is full."""
-    with engine.connect() as connection:
+    with store.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-    engine.dispose()
+    store.dispose()
 
     def listener(connection, _record):
         connection.execute(f"PRAGMA max_page_count={pages + more}").close()
 
-    event.listen(engine, "connect", listener)
-    return lambda: (event.remove(engine, "connect", listener), engine.dispose())
+    event.listen(store.engine, "connect", listener)
+    return lambda: (event.remove(store.engine, "connect", listener), store.dispose())
 
 
 def test_on_a_full_disk_detail_is_dropped_and_told_and_requests_wait(journal):

@@ -1,0 +1,89 @@
+"""Retention: deleting what is older than its limits, in small transactions between which the recorder goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.exc import DatabaseError
+
+from hedgerow.journal.store import Store, cause_of
+from hedgerow.journal.tables import access_requests, daily, decisions, devices_seen, events, grants, hourly, pauses
+
+log = logging.getLogger("hedgerow.journal")
+
+_DAY_S = 86400.0
+_CHUNK = 1000  # rows per transaction
+_PAUSE_BETWEEN_CHUNKS_S = 0.05  # without it, this thread would take the lock again before the writer wakes up
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Limits: days of decisions and their number, and days of everything else."""
+
+    days: float = 30.0
+    rows: int = 20_000_000
+    summary_days: float = 400.0
+
+
+def prune(store: Store, retention: Retention, now: float, writing: threading.Lock) -> int:
+    """Delete what is older than the retention allows. Returns the number of decisions deleted, 0 after a database error.
+
+    `writing` is held during each transaction.
+    """
+    try:
+        with store.connect() as connection:
+            newest = connection.scalar(select(func.max(decisions.c.id)).where(store.own(decisions))) or 0
+        # One after the other: for both at once SQLite would collect all rows before it deletes the first.
+        too_many, too_old = decisions.c.id <= newest - retention.rows, decisions.c.at < now - retention.days * _DAY_S
+        deleted = sum(_delete_in_chunks(store, condition, writing) for condition in (too_many, too_old))
+        with writing:
+            _prune_summaries(store, now - retention.summary_days * _DAY_S)
+    except DatabaseError as error:
+        log.warning("The journal's old entries can't be deleted: %s", cause_of(error))
+        return 0
+    return deleted
+
+
+def forget_decisions(store: Store, people: Mapping[str, int], profiles: Mapping[str, int], now: float) -> int:
+    """Delete decisions after their own number of days: those of `people` by name, and those of nobody's devices by profile.
+
+    Returns their number. Waits for the disk: call it from a thread.
+    """
+    person, profile, at = decisions.c.person, decisions.c.profile, decisions.c.at
+    old = [(person == name) & (at < now - days * _DAY_S) for name, days in people.items()]
+    old += [person.is_(None) & (profile == name) & (at < now - days * _DAY_S) for name, days in profiles.items()]
+    return sum(_delete_in_chunks(store, condition, contextlib.nullcontext()) for condition in old)
+
+
+def _delete_in_chunks(store: Store, condition: ColumnElement[bool], guard: AbstractContextManager[object]) -> int:
+    chunk = select(decisions.c.id).where(store.own(decisions), condition).limit(_CHUNK)
+    deleted = 0
+    while True:
+        with guard, store.begin() as connection:
+            count = connection.execute(decisions.delete().where(decisions.c.id.in_(chunk))).rowcount
+        deleted += count
+        if count < _CHUNK:
+            return deleted
+        time.sleep(_PAUSE_BETWEEN_CHUNKS_S)
+
+
+def _prune_summaries(store: Store, before: float) -> None:
+    old = {
+        hourly: hourly.c.hour < before / 3600,
+        daily: daily.c.day < before // _DAY_S,
+        events: events.c.at < before,
+        devices_seen: devices_seen.c.last_seen < before,
+        access_requests: (access_requests.c.last_at < before) & (access_requests.c.state != "open"),
+        grants: func.coalesce(grants.c.revoked_at, grants.c.ends) < before,
+        pauses: func.coalesce(pauses.c.ended_at, pauses.c.ends) < before,
+    }
+    with store.begin() as connection:
+        for table, condition in old.items():
+            connection.execute(store.delete(table).where(condition))

@@ -1,0 +1,124 @@
+"""SQLite as the journal's engine: one private file in WAL mode."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, FromClause, Insert, String, Table, create_engine, event, func
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DatabaseError
+
+from hedgerow.journal.store import Dialect, UpsertChanges, cause_of
+
+BUSY_TIMEOUT_S = 5.0
+CHECKPOINT_TRIES = 6
+"""Attempts to empty the write-ahead log while somebody reads, each as long as the busy timeout."""
+
+_LOG_SUFFIXES = ("-wal", "-shm")
+# WAL: readers never wait for the writer, and a killed process loses at most its open transaction. NORMAL: a power cut may lose the last
+# moment's rows, never the file.
+_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_TIMEOUT_S * 1000:.0f}", "journal_size_limit=16777216")
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteDialect(Dialect):
+    """The dialect of the file at `path`."""
+
+    path: Path
+
+    def open(self) -> Engine:
+        """Create the file with mode 0600, in a directory of mode 0700; SQLite gives the files beside it (-wal, -shm) the same mode."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        self.path.chmod(0o600)
+        engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": BUSY_TIMEOUT_S})
+        event.listen(engine, "connect", _set_pragmas)
+        return engine
+
+    def upsert(self, table: Table, changes: UpsertChanges) -> Insert:
+        statement = insert(table)
+        return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes(statement.excluded))
+
+    def greatest(self, first: Any, second: Any) -> ColumnElement[Any]:
+        return func.max(first, second)
+
+    def unindexed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return column + ("" if isinstance(column.type, String) else 0.0)
+
+    def values(self, texts: Sequence[str], name: str) -> FromClause:
+        return func.json_each(json.dumps(list(texts))).table_valued("value", name=name)
+
+    def is_full(self, error: BaseException) -> bool:
+        return _code_of(error) == sqlite3.SQLITE_FULL
+
+    def is_damaged(self, error: BaseException) -> bool:
+        return _code_of(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+    def free_bytes(self) -> int | None:
+        try:
+            status = os.statvfs(self.path.parent)
+        except OSError:
+            return None
+        return status.f_bavail * status.f_frsize
+
+    def purge_deleted(self, engine: Engine) -> str:
+        """Rewrite the file and empty its write-ahead log.
+
+        Deleting is not enough, even with `secure_delete`: when SQLite moves rows from a full page to another one, copies of them remain
+        in unused space.
+        """
+        try:
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("VACUUM")
+                checkpoints = (connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0] for _ in range(CHECKPOINT_TRIES))
+                return "" if any(not is_busy for is_busy in checkpoints) else "Another process keeps reading the journal."
+        except DatabaseError as error:
+            return f"The journal cannot be rewritten: {cause_of(error)}."
+
+    def back_up(self, target: Path) -> None:
+        try:
+            with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(target)) as copy:
+                source.backup(copy)
+        except sqlite3.Error as error:
+            raise OSError(str(error)) from error
+
+    def is_intact(self) -> bool:
+        try:
+            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as database:
+                return bool(database.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+        except sqlite3.Error:
+            return False
+
+    def prepare_restore(self) -> None:
+        for suffix in _LOG_SUFFIXES:
+            self._with_suffix(suffix).unlink(missing_ok=True)
+
+    def set_aside(self, when: datetime) -> Path:
+        aside = self.path.with_name(f"{self.path.name}.damaged-{when:%Y%m%d-%H%M%S}")
+        for suffix in (*_LOG_SUFFIXES, ""):
+            with contextlib.suppress(FileNotFoundError):
+                self._with_suffix(suffix).rename(aside.with_name(aside.name + suffix))
+        return aside
+
+    def _with_suffix(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
+
+
+def _code_of(error: BaseException) -> int | None:
+    """Return SQLite's error code, also of an error that SQLAlchemy has wrapped."""
+    return getattr(getattr(error, "orig", None) or error, "sqlite_errorcode", None)
+
+
+def _set_pragmas(connection: Any, _record: Any) -> None:
+    with closing(connection.cursor()) as cursor:
+        for pragma in _PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")

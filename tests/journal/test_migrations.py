@@ -1,0 +1,139 @@
+"""Journals of earlier versions, brought up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Float, Integer, MetaData, Table, create_engine, inspect, select
+
+from hedgerow.journal import database
+from hedgerow.journal.access_store import GrantStore
+from hedgerow.journal.database import migrate_journal, open_journal
+from hedgerow.journal.reader import DecisionFilter, JournalReader
+from hedgerow.journal.store import Store
+from hedgerow.journal.tables import DEFAULT_SITE, metadata
+from hedgerow.journal.usage import UsageStore
+
+GLOBAL = {"accounts", "sessions", "tokens"}
+CHOICES = {"kind": "dns", "verdict": "block", "reason": "category", "state": "open", "before": "{}", "after": "{}"}
+
+
+def a_row(table: Table, number: int) -> dict[str, Any]:
+    """A row with a value in each column."""
+    values: dict[str, Any] = {}
+    for column in table.columns:
+        match column.type:
+            case Float():
+                values[column.name] = 1000.0 + number
+            case Integer():
+                values[column.name] = 7 + number
+            case _:
+                values[column.name] = CHOICES.get(column.name, f"{column.name}-{number}")
+    return values
+
+
+def make_old(path: Path, revision: str) -> dict[str, list[dict[str, Any]]]:
+    """Create a journal of an earlier version with two rows in each table. Returns the rows by table."""
+    engine = create_engine(f"sqlite:///{path}")
+    rows = {}
+    with engine.begin() as connection:
+        database._upgrade(connection, revision)
+        old = MetaData()
+        old.reflect(connection)
+        for name, table in old.tables.items():
+            if name != "alembic_version":
+                rows[name] = [a_row(table, number) for number in range(2)]
+                connection.execute(table.insert(), rows[name])
+    engine.dispose()
+    return rows
+
+
+def stored(store: Store) -> dict[str, list[dict[str, Any]]]:
+    with store.connect() as connection:
+        return {name: [dict(row._mapping) for row in connection.execute(select(table))] for name, table in metadata.tables.items()}
+
+
+def test_the_migrations_create_the_tables_that_the_code_describes(journal: Store) -> None:
+    with journal.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        keys = {name: set(inspect(connection).get_pk_constraint(name)["constrained_columns"]) for name in metadata.tables}
+    assert keys == {name: {column.name for column in table.primary_key} for name, table in metadata.tables.items()}
+
+
+def test_every_file_is_named_by_its_revision() -> None:
+    versions = Path(database.__file__).parent / "migrations" / "versions"
+    files = sorted(versions.glob("v*.py"))
+    assert files
+    for file in files:
+        assert f'revision = "{file.stem[1:5]}"' in file.read_text(encoding="utf-8").splitlines()
+
+
+def test_a_journal_without_sites_keeps_its_rows_under_the_default_site(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    rows = make_old(path, "0008")
+    assert rows.keys() == metadata.tables.keys()
+    assert migrate_journal(path)
+    assert not migrate_journal(path)
+    store = open_journal(path)
+    try:
+        expected = {name: [row if name in GLOBAL else {**row, "site": DEFAULT_SITE} for row in each] for name, each in rows.items()}
+        assert stored(store) == expected
+        reader = JournalReader(store)
+        assert [row.id for row in reader.decisions(DecisionFilter(host="0-host_key.example")).rows] == []
+        assert [row.id for row in reader.decisions(DecisionFilter(host="host_key-0")).rows] == [7]
+        assert [row.device for row in reader.devices(0.0)] == ["device-1", "device-0"]
+        assert len(reader.requests()) == 2
+        assert len(UsageStore(store).marks(0.0)) == 2
+        with store.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    finally:
+        store.dispose()
+
+
+def test_the_site_can_be_taken_out_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    rows = make_old(path, "0008")
+    migrate_journal(path)
+    engine = create_engine(f"sqlite:///{path}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
+        old = MetaData()
+        old.reflect(connection)
+        for name, each in rows.items():
+            assert [dict(row._mapping) for row in connection.execute(select(old.tables[name]))] == each, name
+    engine.dispose()
+
+
+def test_a_journal_without_daily_sums_gets_them(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        database._upgrade(connection, "0006")
+        for hour, count in ((24 * 20_000, 3), (24 * 20_000 + 23, 4), (24 * 20_001, 5)):
+            connection.exec_driver_sql("INSERT INTO hourly VALUES (?, 'd', 'block', 'category', 'adult', ?)", (hour, count))
+    engine.dispose()
+    store = open_journal(path)
+    with store.connect() as connection:
+        assert connection.exec_driver_sql("SELECT day, count FROM daily ORDER BY day").all() == [(20_000, 7), (20_001, 5)]
+    store.dispose()
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0005"])
+def test_older_journals_open(tmp_path: Path, revision: str) -> None:
+    path = tmp_path / "journal.sqlite"
+    rows = make_old(path, revision)
+    store = open_journal(path)
+    assert len(stored(store)["decisions"]) == len(rows["decisions"])
+    assert len(GrantStore(store).request(7).host) > 0
+    store.dispose()
