@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
 
+from hedgerow.blocklists.address_ranges import is_private, unwrap_ipv4
 from hedgerow.dns.cache import Resolution
 from hedgerow.dns.ddr import DesignatedResolver
-from hedgerow.dns.private_networks import AddressGuard, is_private, unwrap_ipv4
+from hedgerow.dns.private_networks import AddressGuard
 from hedgerow.dns.special_names import LocalNames
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.network import LocalRecord, NetworkSettings, ResolverSettings

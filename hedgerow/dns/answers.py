@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from ipaddress import ip_address
-from struct import pack
+from struct import pack, unpack_from
 from typing import Final, NamedTuple
 
 from hedgerow.dns import wire
@@ -26,6 +26,10 @@ BLOCKED_LIFETIME: Final = 3_600.0  # how long a blocked answer may stay in the c
 FAILURE_TTL: Final = 1.0  # RFC 9520: failures are cached, and no longer than needed to protect the upstream
 
 STALE_TTL: Final = 30  # RFC 8767, section 4
+PADDING_BLOCK: Final = 468  # octets: padded answers are multiples of this (RFC 8467, section 4.1)
+_MAX_MESSAGE: Final = 65_535
+_EMPTY_OPT: Final = wire.opt_bytes(0, dnssec=False)
+_OPT_PREFIX: Final = _EMPTY_OPT[:5]  # name, type and our datagram size
 _SERVICES: Final = (wire.SVCB, wire.HTTPS)
 _ECH: Final = 5  # SvcParamKey
 _MANDATORY: Final = 0
@@ -302,3 +306,29 @@ def _write_records(records: list[tuple[bytes, int, int, bytes]]) -> tuple[bytes,
         ttls.append((len(body) + len(owner) + 4, ttl))
         body += wire.record_bytes(owner, rtype, ttl, rdata)
     return bytes(body), tuple(ttls)
+
+
+def wants_padding(query: bytes) -> bool:
+    """Return whether a query holds the padding option; only then the answer may (RFC 7830, section 4)."""
+    if wire.PADDING.to_bytes(2) not in query:
+        return False
+    end = query.find(0, wire.HEADER) + 5
+    at = end + len(_EMPTY_OPT)
+    if query[end : end + 3] != _OPT_PREFIX[:3]:
+        return False
+    while at + 4 <= len(query):
+        code, size = unpack_from("!HH", query, at)
+        if code == wire.PADDING:
+            return True
+        at += 4 + size
+    return False
+
+
+def pad(message: bytes) -> bytes:
+    """Pad one of our answers behind its other options, so that its length says little. Unchanged without OPT record or room."""
+    at = message.rfind(_OPT_PREFIX) + len(_EMPTY_OPT)
+    size = int.from_bytes(message[at - 2 : at])
+    fill = -(len(message) + 4) % PADDING_BLOCK
+    if at < wire.HEADER or at + size != len(message) or len(message) + 4 + fill > _MAX_MESSAGE:
+        return message
+    return message[: at - 2] + (size + 4 + fill).to_bytes(2) + message[at:] + wire.option_bytes(wire.PADDING, bytes(fill))

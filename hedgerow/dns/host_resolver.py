@@ -10,7 +10,8 @@ from struct import pack
 from typing import Any, Final, NamedTuple
 
 from hedgerow.dns import wire
-from hedgerow.dns.resolver import URL_ALLOWED, Resolver
+from hedgerow.dns.answer_cache import URL_ALLOWED
+from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.upstreams.responses import address_texts, parse_response
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, RequestKind, Verdict
 from hedgerow.policies.ruleset import Ruleset

@@ -1,58 +1,64 @@
-"""The miss path: parse, judge, forward, judge what came back, remember.
+"""The miss path: parse a query, decide, ask the upstreams, judge their answer, keep it.
 
-What needs no upstream is answered at once (`Resolver.at_once`); what does is answered from the upstream's callback. Only rewrites, which
-may need two questions, run as tasks.
+A query that needs no upstream is answered at once (`Resolver.try_answer`); the others are answered from the upstream's callback. Only
+rewrites, which may need two questions, run as tasks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 from struct import pack
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, assert_never
 
 from hedgerow.dns import answers, ddr, wire
+from hedgerow.dns.answer_cache import Answer, AnswerCache, Clocks, QueryContext
 from hedgerow.dns.answer_policy import TRUSTED, AnswerPolicy, Decide
 from hedgerow.dns.answers import Draft
-from hedgerow.dns.cache import NEVER, CacheEntry, ClockCache, Resolution, learn_suffix, resolution_key
-from hedgerow.dns.metrics import SeriesTable, type_name
-from hedgerow.dns.pending_query import Answer, AnswerCallback, Clocks, PendingQuery, QueryContext, RewriteTargetCache
+from hedgerow.dns.cache import CacheEntry, ClockCache, Resolution, resolution_key
+from hedgerow.dns.metrics import type_name
+from hedgerow.dns.pending_query import Failed, Fresh, Outcome, PendingQuery, RewriteTargetCache, Stale
 from hedgerow.dns.private_networks import private_zone
-from hedgerow.dns.special_names import NXDOMAIN_WHEN_BLOCKED, SpecialUse, special_use, special_use_answer
+from hedgerow.dns.special_names import SpecialUse, special_use, special_use_answer
 from hedgerow.dns.tunnel_detector import TunnelDetector
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.pool import UpstreamOutcome, UpstreamPool
 from hedgerow.dns.upstreams.responses import Response
 from hedgerow.dns.upstreams.upstream import UpstreamError, UpstreamQuestion
 from hedgerow.dns.wire import Malformed, Query
-from hedgerow.policies.decide import WELCOME_REASONS
 from hedgerow.policies.model import Decision, DeviceId, Reason, Request, RequestKind, Verdict
-from hedgerow.policies.network import BlockedAnswer, ResolverSettings
+from hedgerow.policies.network import ResolverSettings
 from hedgerow.policies.ruleset import Ruleset
 
 log = logging.getLogger(__name__)
 
-MAX_ANSWERS: Final = 10_000
 MAX_RESOLUTIONS: Final = 10_000
 CACHE_OCTETS: Final = 20 << 20
-_ANSWERS_SHARE: Final = 0.4  # of the cache; the rest is for what upstreams said
-_PREFETCH_AT: Final = 0.9  # the part of its life after which a popular answer is asked for anew
-_MIN_PREFETCH_LIFETIME: Final = 10.0  # seconds
+_ANSWERS_SHARE: Final = 0.4  # of the cache; the rest is for resolutions
 
 _CANARY: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "canary")
 _TUNNEL: Final = Decision(Verdict.BLOCK, Reason.BYPASS, "tunnel")
 _SPECIAL_USE: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
-URL_ALLOWED: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
-"""About a name whose page was judged and found open: what holds for it then is no answer for anybody else."""
+_REWRITE_TTL: Final = 300
+_UNRESOLVED_REWRITE_SECONDS: Final = 10.0
 _TRANSFERS: Final = (wire.IXFR, wire.AXFR)
 _FORBIDDEN_TYPES: Final = (0, wire.OPT, 128, 249, 250)  # and NXNAME, TKEY, TSIG: not types that a question may have
 
+type AnswerCallback = Callable[[Answer], None]
+
+
+class Miss(NamedTuple):
+    """A query that needs an upstream, with the key and value of its resolution, which may be stale or None."""
+
+    context: QueryContext
+    key: bytes = b""
+    resolution: Resolution | None = None
+
 
 class Resolver:
-    """Answers queries under rulesets. Its sockets are those of its upstreams; close it to end them."""
+    """Answers queries under rulesets. Its sockets are those of its upstreams: close them to close it."""
 
     def __init__(
         self,
@@ -63,28 +69,23 @@ class Resolver:
         answer_policy: AnswerPolicy | None = None,
         cache_octets: int = CACHE_OCTETS,
     ) -> None:
-        for_answers = int(cache_octets * _ANSWERS_SHARE)
+        answer_octets = int(cache_octets * _ANSWERS_SHARE)
         self.upstreams = upstreams
         self.clocks = clocks or Clocks()
-        self.answers: ClockCache[CacheEntry] = ClockCache(MAX_ANSWERS, for_answers)
-        self.resolutions: ClockCache[Resolution] = ClockCache(MAX_RESOLUTIONS, cache_octets - for_answers)
-        self.suffixes: dict[bytes, bytes] = {}  # for datagrams: see `cache.learn_suffix`
-        self._suffixes: defaultdict[str, dict[bytes, bytes]] = defaultdict(dict, udp=self.suffixes)
+        self.answers = AnswerCache(answer_octets, self.clocks)
+        self.resolutions: ClockCache[Resolution] = ClockCache(MAX_RESOLUTIONS, cache_octets - answer_octets)
         self._policy = answer_policy or AnswerPolicy(decide)
         self._tunnel_detector = TunnelDetector()
         self._rewrite_targets = RewriteTargetCache(self.clocks.steady)
-        self._epoch = 0
-        self._series = SeriesTable()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def swap(self, decide: Decide, upstreams: UpstreamPool | None = None, answer_policy: AnswerPolicy | None = None) -> None:
-        """A new snapshot: what was decided under the old one is forgotten, also by answers that are still on their way.
+        """Use a new snapshot. Answers under the old one are forgotten, also those in flight.
 
-        What the upstreams said is kept unless there are new ones. The caller closes the old ones.
+        Resolutions are kept unless the upstreams are new. The caller closes the old upstreams.
         """
         self._policy = answer_policy or AnswerPolicy(decide)
-        self._epoch += 1
-        self.answers.clear()
+        self.answers.start_epoch()
         if upstreams is not None:
             self.upstreams = upstreams
             self.resolutions.clear()
@@ -98,22 +99,13 @@ class Resolver:
     def settings(self) -> ResolverSettings:
         return self._policy.settings
 
-    def suffixes_for(self, transport: str) -> dict[bytes, bytes]:
-        """The table of `cache.learn_suffix` for what comes over a transport."""
-        return self._suffixes[transport]
-
     def sweep(self, now: float, steps: int) -> None:
-        """Forget what has expired; to be called about once a second."""
+        """Drop expired cache entries, looking at `steps` of each cache. Call it about once per second."""
         self.answers.sweep(now, steps)
         self.resolutions.sweep(now, steps)
 
-    def prefix(self, ruleset: Ruleset) -> bytes:
-        """The first part of cache keys: ids of rulesets are unique within one snapshot only."""
-        return pack("!II", self._epoch & 0xFFFFFFFF, ruleset.id)
-
     async def answer(self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str, decision: Decision | None = None) -> Answer:
-        """The answer to one query, about whose name something may be decided already. Never raises for anything that a client or an
-        upstream sent."""
+        """Answer one query. `decision` is that on its name, if there is one already. Raises nothing, whatever clients or upstreams send."""
         found = self.try_answer(ruleset, device, data, transport, decision)
         if isinstance(found, Answer):
             return found
@@ -123,10 +115,10 @@ class Resolver:
 
     def try_answer(
         self, ruleset: Ruleset, device: DeviceId, data: bytes, transport: str, decision: Decision | None = None
-    ) -> Answer | QueryContext:
-        """The answer as far as no upstream is needed, else the case to be forwarded."""
+    ) -> Answer | Miss:
+        """Answer a query without an upstream, or return what `forward` takes."""
         if len(data) < wire.HEADER or data[2] & 0x80:
-            return Answer(None)  # nothing to answer to, or an answer itself: two servers must not answer each other for ever
+            return Answer(None)  # no header, or a response: two servers must not answer each other forever
         if data[2] & 0x78:
             return Answer(answers.error(data, wire.NOTIMP))
         try:
@@ -138,203 +130,184 @@ class Resolver:
             return Answer(answers.message(query, refusal))
         return self._answer_locally(ruleset, device, query, transport, decision)
 
-    def forward(self, context: QueryContext, done: AnswerCallback) -> None:
-        """Ask upstream and judge what comes back; `done` is called once."""
+    def forward(self, miss: Miss, done: AnswerCallback) -> None:
+        """Answer a miss with the help of upstreams. `done` is called once, perhaps before this returns."""
+        context, resolution = miss.context, miss.resolution
         if context.decision.verdict is Verdict.REWRITE:
             self._spawn(self._rewrite(context, context.decision, done))
-            return
-        PendingQuery(self, context, done).start()
+        elif resolution is not None and resolution.fresh_until > self.clocks.steady():
+            self._deliver(context, self._answer_from(context, resolution), done)
+        else:
+            pending = PendingQuery(self.upstreams, resolution, self.clocks.steady, lambda outcome: self._conclude(miss, outcome, done))
+            pending.start(context.query)
 
     def prefetch(self, entry: CacheEntry) -> None:
-        """Ask again for what will soon have expired and is still wanted; the answer waits among the resolutions."""
+        """Refresh the resolution behind a popular answer that is about to expire."""
         if self.upstreams.is_busy:
             return
         query, upstreams = entry.query, self.upstreams
 
-        def arrived(outcome: UpstreamOutcome) -> None:
+        def on_outcome(outcome: UpstreamOutcome) -> None:
             if isinstance(outcome, Response) and upstreams is self.upstreams:
-                self.store_response(query, outcome)
+                self.store_response(resolution_key(query), query, outcome)
 
-        upstreams.start(UpstreamQuestion.of(query), arrived)
+        upstreams.start(UpstreamQuestion.of(query), on_outcome)
 
-    def store_response(self, query: Query, response: Response) -> Resolution:
-        """Keep what the upstreams said."""
+    def store_response(self, key: bytes, query: Query, response: Response) -> Resolution:
+        """Keep an upstream's answer under the query's `resolution_key`."""
         targets = answers.cname_chain(response, query.name)
-        owners = {query.name, *targets}  # what strangers' records hold is left out, and need not be judged
-        stands_for = (*targets, *answers.svcb_targets(response, owners))
+        owners = {query.name, *targets}  # records of other owners are left out of the answer, and need not be judged
+        aliases = (*targets, *answers.svcb_targets(response, owners))
         resolution = Resolution(
             answers.forwarded(query, response, targets),
-            tuple(map(wire.host_of, stands_for)),
+            tuple(map(wire.host_of, aliases)),
             responses.packed_addresses(response, owners),
             self.clocks.steady(),
             unfiltered=_with_ech(query, response, targets),
         )
         if resolution.draft.lifetime > 0:
-            self.resolutions.put(resolution_key(query), resolution, resolution.created_at)
+            self.resolutions.put(key, resolution, resolution.created_at)
         return resolution
 
-    def record_traffic(self, context: QueryContext, response: Response) -> None:
-        """What a client sent out into the world, and what it got."""
-        if _is_tunnel_checked(context):
-            self._tunnel_detector.record(context.device, context.host, len(context.query.name) + len(response.data), self.clocks.steady())
+    def _conclude(self, miss: Miss, outcome: Outcome, done: AnswerCallback) -> None:
+        """Finish a miss, and answer the client unless it has a stale answer already."""
+        try:
+            answer = self._answer_outcome(miss, outcome)
+        except Exception:
+            answer = _internal_error(miss.context.query)
+        if not (isinstance(outcome, Fresh) and outcome.is_late):
+            self._deliver(miss.context, answer, done)
 
-    def answer_resolved(self, context: QueryContext, resolution: Resolution, done: AnswerCallback) -> None:
-        """Judge what was found, and finish."""
-        answer = self._answer_from(context, resolution)
+    def _answer_outcome(self, miss: Miss, outcome: Outcome) -> Answer | Decision:
+        context = miss.context
+        match outcome:
+            case Fresh(response):
+                return self._answer_from(context, self._learn(miss, response))
+            case Stale(resolution, keep):
+                draft = answers.stale(resolution.draft, keep=keep)
+                return self._answer_from(context, Resolution(draft, resolution.targets, resolution.addresses, self.clocks.steady()))
+            case Failed(error):
+                return self.answers.build(context, context.decision, answers.failed(str(error), error.ede))
+            case never:
+                assert_never(never)
+
+    def _learn(self, miss: Miss, response: Response) -> Resolution:
+        """Keep a response, unless another client that waited for the same one did so a moment ago."""
+        context, now = miss.context, self.clocks.steady()
+        if _is_tunnel_checked(context):
+            self._tunnel_detector.record(context.device, context.host, len(context.query.name) + len(response.data), now)
+        known = self.resolutions.get(miss.key, now)
+        return known if known is not None and known.fresh_until > now else self.store_response(miss.key, context.query, response)
+
+    def _deliver(self, context: QueryContext, answer: Answer | Decision, done: AnswerCallback) -> None:
         if isinstance(answer, Decision):
             self._spawn(self._rewrite(context, answer, done))
         else:
             done(answer)
 
-    def answer_stale(self, context: QueryContext, resolution: Resolution, done: AnswerCallback, *, keep: bool) -> None:
-        """The same with what was found some time ago, for want of better."""
-        old = Resolution(answers.stale(resolution.draft, keep=keep), resolution.targets, resolution.addresses, self.clocks.steady())
-        self.answer_resolved(context, old, done)
-
-    def answer_upstream_failure(self, context: QueryContext, fault: UpstreamError, done: AnswerCallback) -> None:
-        """Nobody answers, and nothing is known of it."""
-        done(self._build_answer(context, context.decision, answers.failed(str(fault), fault.ede)))
-
-    def answer_internal_error(self, context: QueryContext, done: AnswerCallback) -> None:
-        """Something is wrong with ourselves."""
-        log.exception("a query could not be answered")
-        done(Answer(answers.error(context.query.data, wire.SERVFAIL, context.query.end)))
-
     def _answer_locally(
         self, ruleset: Ruleset, device: DeviceId, query: Query, transport: str, decided: Decision | None = None
-    ) -> Answer | QueryContext:
-        host, policy = query.host, self._policy
+    ) -> Answer | Miss:
+        host, policy, build = query.host, self._policy, self.answers.build
+        prefix = self.answers.prefix(ruleset)
         reserved = special_use(host)
         if reserved is not None:
-            context = QueryContext(ruleset, device, query, host, transport, _SPECIAL_USE, self.prefix(ruleset), policy)
+            context = QueryContext(ruleset, device, query, host, transport, _SPECIAL_USE, prefix, policy)
             if host == ddr.DDR_NAME and policy.ddr is not None:
-                return self._build_answer(context, _SPECIAL_USE, policy.ddr.answer(query))
-            return self._build_answer(
-                context, _CANARY if reserved is SpecialUse.CANARY else _SPECIAL_USE, special_use_answer(query, reserved)
-            )
+                return build(context, _SPECIAL_USE, policy.ddr.answer(query))
+            return build(context, _CANARY if reserved is SpecialUse.CANARY else _SPECIAL_USE, special_use_answer(query, reserved))
         decision = decided or policy.decide(ruleset, Request(device, RequestKind.DNS, host, dns_type=type_name(query.qtype)))
-        context = QueryContext(ruleset, device, query, host, transport, decision, self.prefix(ruleset), policy)
+        context = QueryContext(ruleset, device, query, host, transport, decision, prefix, policy)
         if decision.verdict is Verdict.BLOCK:
-            return self._build_answer(context, decision, self._blocked(context, decision))
+            return self.answers.build_blocked(context, decision)
         record = policy.names.answer(host, query)
         if record is not None:
-            return self._build_answer(context, decision, record)
+            return build(context, decision, record)
         zone = private_zone(host)
         if zone is not None and not self.upstreams.may_ask(query.name):
-            return self._build_answer(context, decision, answers.negative(wire.NOERROR if host == zone else wire.NXDOMAIN))
+            return build(context, decision, answers.negative(wire.NOERROR if host == zone else wire.NXDOMAIN))
         if query.qtype == wire.ANY:
-            return self._build_answer(context, decision, answers.minimal_any())
+            return build(context, decision, answers.minimal_any())
         if not query.data[2] & 1:
-            return Answer(answers.message(query, Draft(wire.REFUSED)))  # no recursion wanted: nobody may look into the cache
+            return Answer(answers.message(query, Draft(wire.REFUSED)))  # without RD: nobody may look into the cache
         if decision.verdict is Verdict.REWRITE:
-            return self._rewrite_at_once(context)
+            return self._rewrite_locally(context, decision)
         now = self.clocks.steady()
         if _is_tunnel_checked(context) and self._tunnel_detector.is_blocked(device, host, now):
-            return self._build_answer(
-                context, _TUNNEL, self._blocked(context, _TUNNEL)._replace(lifetime=0.0)
-            )  # others have the same ruleset
-        known = self.resolutions.get(resolution_key(query), now)
-        if known is None or known.fresh_until <= now:
-            return context
-        answer = self._answer_from(context, known)
-        return context if isinstance(answer, Decision) else answer
-
-    def _rewrite_at_once(self, context: QueryContext) -> Answer | QueryContext:
-        target, query = context.decision.target, context.query
-        try:
-            ip_address(target)
-        except ValueError:
-            if query.qtype in (wire.A, wire.AAAA):
-                return context
-            return self._build_answer(context, context.decision, answers.rewritten(query, wire.name_of(target), None))
-        return self._build_answer(context, context.decision, answers.addresses(query, (target,), 300))
+            return self.answers.build_blocked(context, _TUNNEL, lifetime=0.0)  # other devices share the ruleset
+        key = resolution_key(query)
+        resolution = self.resolutions.get(key, now)
+        if resolution is not None and resolution.fresh_until > now:
+            answer = self._answer_from(context, resolution)
+            if isinstance(answer, Answer):
+                return answer
+        return Miss(context, key, resolution)
 
     def _answer_from(self, context: QueryContext, resolution: Resolution) -> Answer | Decision:
-        """The answer from what was found; the decision if that is to put another in its place."""
+        """Build the answer from a resolution, or return the decision to rewrite it."""
         policy = context.answer_policy
         kind = type_name(context.query.qtype)
         decision = policy.judge_resolution(context.ruleset, context.device, context.host, context.decision, resolution, kind)
         if decision.verdict is Verdict.REWRITE:
             return decision
         if decision.verdict is Verdict.BLOCK:
-            return self._build_answer(context, decision, self._blocked(context, decision))
+            return self.answers.build_blocked(context, decision)
         draft = resolution.draft
         if resolution.unfiltered is not None and not policy.is_filtered(context.ruleset):
             draft = resolution.unfiltered
-        return self._build_answer(context, decision, draft, resolution.created_at)
-
-    def _blocked(self, context: QueryContext, decision: Decision) -> Draft:
-        settings = context.answer_policy.settings
-        how = settings.blocked_answer
-        if context.host in NXDOMAIN_WHEN_BLOCKED:
-            how = BlockedAnswer.NXDOMAIN
-        elif how is BlockedAnswer.PAGE and not context.ruleset.trusts_ca and decision.reason not in WELCOME_REASONS:
-            how = BlockedAnswer.ZERO  # the page's certificate would only frighten; whoever has nothing else is welcomed there by HTTP
-        return answers.blocked(context.query, decision, how, settings.block_page)
+        return self.answers.build(context, decision, draft, resolution.created_at)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _rewrite(self, context: QueryContext, decision: Decision, done: AnswerCallback) -> None:
+    def _rewrite_locally(self, context: QueryContext, decision: Decision) -> Answer | Miss:
+        """Rewrite to an address, or to a name where no address is asked for."""
+        target, query = decision.target, context.query
         try:
-            decision, draft = await self._rewritten(context, decision)
-        except UpstreamError as fault:
-            draft = answers.failed(str(fault), fault.ede)
-        except Exception:
-            self.answer_internal_error(context, done)
-            return
-        done(self._build_answer(context, decision, draft))
-
-    async def _rewritten(self, context: QueryContext, decision: Decision) -> tuple[Decision, Draft]:
-        """The target's addresses under the asked name. A target that does not resolve blocks: it must not open what it guards."""
-        query = context.query
-        try:
-            address = str(ip_address(decision.target))
+            draft = answers.addresses(query, (str(ip_address(target)),), _REWRITE_TTL)
         except ValueError:
-            target = wire.name_of(decision.target)
-        else:
-            return decision, answers.addresses(query, (address,), 300)
-        if query.qtype not in (wire.A, wire.AAAA):
-            return decision, answers.rewritten(query, target, None)
-        response, is_old = await self._rewrite_targets.ask(self.upstreams, target + query.suffix[:4])
+            if query.qtype in (wire.A, wire.AAAA):
+                return Miss(context)
+            draft = answers.rewritten(query, wire.name_of(target), None)
+        return self.answers.build(context, decision, draft)
+
+    async def _rewrite(self, context: QueryContext, decision: Decision, done: AnswerCallback) -> None:
+        """Answer with the addresses of the decision's target."""
+        try:
+            answer = self._rewrite_locally(context, decision)
+            if isinstance(answer, Miss):
+                answer = await self._rewrite_to_name(context, decision)
+        except UpstreamError as error:
+            answer = self.answers.build(context, decision, answers.failed(str(error), error.ede))
+        except Exception:
+            answer = _internal_error(context.query)
+        done(answer)
+
+    async def _rewrite_to_name(self, context: QueryContext, decision: Decision) -> Answer:
+        """Answer with a target's addresses under the asked name. A target that does not resolve blocks: it must not open what it guards."""
+        query, target = context.query, wire.name_of(decision.target)
+        response, is_stale = await self._rewrite_targets.ask(self.upstreams, target + query.suffix[:4])
         resolves = answers.has_type(response, query.qtype)
         if not resolves:
             other = wire.A if query.qtype == wire.AAAA else wire.AAAA
-            resolves = answers.has_type((await self._rewrite_targets.ask(self.upstreams, target + pack("!HH", other, wire.IN)))[0], other)
-        if resolves:
-            draft = answers.rewritten(query, target, response)
-            return decision, answers.stale(draft, keep=True) if is_old else draft
-        blocked = Decision(Verdict.BLOCK, decision.reason, decision.what, decision.rule, decision.until)
-        return blocked, self._blocked(context, blocked)._replace(lifetime=10.0)
+            other_response, _ = await self._rewrite_targets.ask(self.upstreams, target + pack("!HH", other, wire.IN))
+            resolves = answers.has_type(other_response, other)
+        if not resolves:
+            blocked = Decision(Verdict.BLOCK, decision.reason, decision.what, decision.rule, decision.until)
+            return self.answers.build_blocked(context, blocked, lifetime=_UNRESOLVED_REWRITE_SECONDS)
+        draft = answers.rewritten(query, target, response)
+        return self.answers.build(context, decision, answers.stale(draft, keep=True) if is_stale else draft)
 
-    def _build_answer(self, context: QueryContext, decision: Decision, draft: Draft, created_at: float | None = None) -> Answer:
-        """Render for this asker and remember, unless the draft is not to be kept."""
-        query = context.query
-        now = self.clocks.steady()
-        until = _earliest(context.ruleset.until, decision.until)
-        key = context.prefix + query.key
-        entry = CacheEntry(
-            answers.render(query, draft),
-            draft,
-            created_at=now if created_at is None else created_at,
-            until=NEVER if until is NEVER else now + (until - self.clocks.wall()),
-            key=key,
-            decision=decision,
-            series=self._series.of(decision, context.transport, query.qtype, context.ruleset.profile),
-        )
-        if query.cacheable and created_at is not None and entry.expires - created_at >= _MIN_PREFETCH_LIFETIME:
-            entry.prefetch_at = created_at + _PREFETCH_AT * (entry.expires - created_at)
-        entry.refresh(now)
-        if query.cacheable and entry.expires > now and context.decision is not URL_ALLOWED:
-            self.answers.put(key, entry, now)
-            learn_suffix(self.suffixes_for(context.transport), query)
-        return Answer(entry.message(query.data, query.end), entry)
+
+def _internal_error(query: Query) -> Answer:
+    log.exception("A query could not be answered")
+    return Answer(answers.error(query.data, wire.SERVFAIL, query.end))
 
 
 def _refusal(query: Query) -> Draft | None:
-    """What is wrong with the question as such."""
+    """Return the answer to a question that is invalid in itself."""
     if query.edns is not None and query.edns.version != 0:
         return Draft(wire.BADVERS)
     if query.qtype in _FORBIDDEN_TYPES:
@@ -345,7 +318,7 @@ def _refusal(query: Query) -> Draft | None:
 
 
 def _is_tunnel_checked(context: QueryContext) -> bool:
-    """Whether whoever asks is to be kept from tunnels, and has not been allowed this name."""
+    """Return whether the device is kept from tunnels, and has not been allowed this name."""
     return bool(context.ruleset.rules.bypass) and context.decision.reason not in TRUSTED
 
 
@@ -353,7 +326,3 @@ def _with_ech(query: Query, response: Response, targets: tuple[bytes, ...]) -> D
     if query.qtype not in (wire.SVCB, wire.HTTPS) or not answers.has_ech(response):
         return None
     return answers.forwarded(query, response, targets, keep_ech=True)
-
-
-def _earliest(*instants: float | None) -> float:
-    return min((instant for instant in instants if instant is not None), default=NEVER)

@@ -39,6 +39,7 @@ BADVERS: Final = 16
 HEADER: Final = 12
 QUESTION_POINTER: Final = b"\xc0\x0c"  # compression pointer to the name in the question
 EXTENDED_ERROR: Final = 15  # the EDNS option (RFC 8914)
+PADDING: Final = 12  # the EDNS option (RFC 7830)
 _EMPTY_ERROR: Final = (0, 2)  # octets of one that says nothing: without a code, or with a code alone
 _MAC_OPTION: Final = 65_001  # the EDNS option in which forwarders hand on who asks, from the range for local use
 _MAC_OCTETS: Final = 6

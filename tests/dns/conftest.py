@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from hedgerow.blocklists.rules import Origin
-from hedgerow.dns.pending_query import Clocks
+from hedgerow.dns.answer_cache import Clocks
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.server import udp
 from hedgerow.dns.server.clients import Client

@@ -11,12 +11,14 @@ import pytest
 from small_internet import SmallInternet
 from small_internet.records import parse_zone
 
+from hedgerow.blocklists.address_ranges import is_private
 from hedgerow.dns import wire
+from hedgerow.dns.answer_cache import Answer
 from hedgerow.dns.answer_policy import AnswerPolicy
+from hedgerow.dns.cache import resolution_key
 from hedgerow.dns.extended_errors import PRIVATE_ADDRESS, UPSTREAM_BLOCKS
 from hedgerow.dns.host_resolver import HostResolver
-from hedgerow.dns.pending_query import Answer
-from hedgerow.dns.private_networks import AddressGuard, is_private
+from hedgerow.dns.private_networks import AddressGuard
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.factory import open_upstream_pool
@@ -128,7 +130,7 @@ def test_what_a_stranger_adds_is_left_out_and_blocks_nothing() -> None:
 
     async def main() -> None:
         resolver = Resolver(open_upstream_pool(["127.0.0.1:9"]), Judge(), answer_policy=AnswerPolicy.of(NetworkSettings(), Judge()))
-        learned = resolver.store_response(asked, response)
+        learned = resolver.store_response(resolution_key(asked), asked, response)
         assert (learned.addresses, learned.targets) == ((bytes((198, 51, 100, 7)),), ())
         assert learned.draft.answers == 1
         found = resolver.try_answer(rules(), DeviceId("tablet"), asked.data, "udp")

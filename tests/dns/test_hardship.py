@@ -12,7 +12,7 @@ import pytest
 from small_internet import Fault, SmallInternet
 
 from hedgerow.dns import pending_query, wire
-from hedgerow.dns.pending_query import Clocks
+from hedgerow.dns.answer_cache import Clocks
 from hedgerow.dns.upstreams import pool
 from hedgerow.dns.upstreams.factory import open_upstream_pool
 from hedgerow.dns.upstreams.pool import UpstreamPool

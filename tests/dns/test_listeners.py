@@ -16,7 +16,7 @@ import pytest
 import uvloop
 from small_internet import Fault, SmallInternet
 
-from hedgerow.dns.pending_query import Clocks
+from hedgerow.dns.answer_cache import Clocks
 from hedgerow.dns.server import clients as client_tables
 from hedgerow.dns.server import listeners, responder, stream
 from hedgerow.dns.server.clients import Client

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_internet import SmallInternet
 
 from hedgerow.dns import answers, wire
-from hedgerow.dns.server.responder import BLOCK, pad_answer, wants_padding
+from hedgerow.dns.answers import PADDING_BLOCK, pad, wants_padding
 from hedgerow.policies.model import Decision, Reason, Verdict
 
 from .conftest import running
@@ -51,15 +51,15 @@ def test_who_pads_is_padded_for(data: bytes, wanted: bool) -> None:
 @given(st.binary(max_size=100))
 def test_junk_is_no_trouble(data: bytes) -> None:
     wants_padding(data)
-    pad_answer(data)
+    pad(data)
 
 
 @pytest.mark.parametrize("size", range(1, 60))
 def test_the_answer_stays_what_it_was(size: int) -> None:
     """Whatever the length of the extended error: it may look like the beginning of the record that it is in."""
     plain = answer(query(PADDING), "x" * size)
-    longer = pad_answer(plain)
-    assert len(longer) % BLOCK == 0
+    longer = pad(plain)
+    assert len(longer) % PADDING_BLOCK == 0
     before, after = dnslib.DNSRecord.parse(plain), dnslib.DNSRecord.parse(longer)
     assert after.rr == before.rr
     options = [(option.code, option.data) for rr in after.ar for option in rr.rdata]
@@ -70,9 +70,9 @@ def test_the_answer_stays_what_it_was(size: int) -> None:
 
 def test_where_there_is_no_room_nothing_is_added() -> None:
     without = answer(query(edns=False))
-    assert pad_answer(without) == without
+    assert pad(without) == without
     full = b"\xff" * 65_510 + wire.opt_bytes(0, dnssec=False)
-    assert pad_answer(full) == full
+    assert pad(full) == full
 
 
 @pytest.mark.parametrize(("transport", "is_padded"), [("dot", True), ("doh", True), ("doq", True), ("tcp", False)])
@@ -91,7 +91,7 @@ def test_over_encrypted_transports_only(internet: SmallInternet, transport: str,
                 if not isinstance(message, bytes):
                     message = await later
                 assert message is not None
-                assert (len(message) % BLOCK == 0) is wanted
+                assert (len(message) % PADDING_BLOCK == 0) is wanted
                 assert len(dnslib.DNSRecord.parse(message).rr) == 1
 
     asyncio.run(main())

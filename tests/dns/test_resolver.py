@@ -11,9 +11,9 @@ import dnslib
 import pytest
 from small_internet import Fault, SmallInternet
 
+from hedgerow.dns.answer_cache import Answer, Clocks
 from hedgerow.dns.extended_errors import block_error
 from hedgerow.dns.host_resolver import RESOLUTION_DELAY, HostResolver
-from hedgerow.dns.pending_query import Answer, Clocks
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.upstreams import pool
 from hedgerow.policies.model import Decision, DeviceId, Reason, Verdict

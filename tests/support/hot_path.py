@@ -15,7 +15,7 @@ from struct import pack
 from types import SimpleNamespace
 from typing import Any, cast
 
-from hedgerow.dns.pending_query import Clocks
+from hedgerow.dns.answer_cache import Clocks
 from hedgerow.dns.resolver import Resolver
 from hedgerow.dns.server.clients import Client
 from hedgerow.dns.server.listeners import DnsServer
@@ -81,7 +81,7 @@ class OneServer:
     def forget(self) -> None:
         """Know nothing any more."""
         self._server.swap(lambda _address: Client(DeviceId("device"), cast(Ruleset, _Rules())), _decide)
-        self._server.resolver.suffixes.clear()
+        self._server.resolver.answers.suffixes["udp"].clear()
 
     def _receive(self, *_: object) -> int:
         self._memory.slots[: len(self._datagram)] = self._datagram

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from hedgerow.dns.answer_cache import Clocks
 from hedgerow.dns.cache import NEVER, CacheEntry
-from hedgerow.dns.pending_query import Clocks
 from hedgerow.dns.server.rate_limits import RateLimiter, TokenBucket
 from hedgerow.dns.wire import OPT_OCTETS
 from hedgerow.policies.model import Decision, DeviceId, Request, RequestKind

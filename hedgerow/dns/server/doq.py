@@ -17,11 +17,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 
 from hedgerow.dns import wire
-from hedgerow.dns.pending_query import Pending
 from hedgerow.dns.server.clients import client_id_from_sni
 from hedgerow.dns.server.quic import MAX_STREAM_OCTETS, BoundedQuicConnection, QuicListener
 from hedgerow.dns.server.rate_limits import MAX_UNSENT
-from hedgerow.dns.server.responder import DROPPED_METRIC
+from hedgerow.dns.server.responder import DROPPED_METRIC, Pending
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ReloadableCertificate
 

@@ -8,10 +8,9 @@ import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
-from hedgerow.dns.pending_query import Pending
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, ClientEntry, client_id_from_sni
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT, rate_limit_key
-from hedgerow.dns.server.responder import DROPPED_METRIC, Responder
+from hedgerow.dns.server.responder import DROPPED_METRIC, MessageCallback, Pending, Responder
 from hedgerow.dns.server.tls import ServerTls, TlsAcceptor
 from hedgerow.dns.wire import HEADER
 
@@ -265,14 +264,14 @@ class EncryptedFrontend:
         known = self.find(address)
         return address if known is None else rate_limit_key(address, known.client.device)
 
-    def answer(self, key: str, data: bytes, transport: str, later: Callable[[bytes | None], None]) -> bytes | Pending | None:
+    def answer(self, key: str, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Pending | None:
         """Answer one query of a client: now, not at all, or by calling `later` once."""
         known = self.find(key, data)
         if known is None:
             return self.responder.refuse(data)
         if len(data) < HEADER or not self.responder.admits(known):
             return None
-        return self.responder.answer(known, data, transport, later)
+        return self.responder.answer(known, data, transport, on_answer)
 
 
 class DotConnection(StreamConnection):

@@ -20,10 +20,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from hedgerow.dns.pending_query import PENDING
 from hedgerow.dns.server.clients import ClientEntry, ClientKey, RawQueryEntry
 from hedgerow.dns.server.fair_queue import FairQueue
-from hedgerow.dns.server.responder import DROPPED_METRIC, Responder
+from hedgerow.dns.server.responder import DROPPED_METRIC, PENDING, Responder
 from hedgerow.dns.server.udp_batch import (
     BATCH_SIZE,
     CONTROL_OCTETS,
@@ -53,7 +52,7 @@ type _CacheMiss = tuple[int, bytes, ClientKey, ClientEntry | None]
 
 
 class _QueuedQuery(NamedTuple):
-    key: ClientKey
+    client: ClientEntry
     data: bytes
     peer: Peer
     ancillary: Ancillary
@@ -86,7 +85,7 @@ class UdpListener:
         self._responder, self._socket = responder, sock
         self._known = responder.clients.known
         self._entries = responder.resolver.answers.entries
-        self._suffixes = responder.resolver.suffixes
+        self._suffixes = responder.resolver.answers.suffixes["udp"]
         self._several_addresses = enable_packet_info(sock)
         self._misses: FairQueue[_QueuedQuery] = FairQueue(self._work, lambda: responder.count(DROPPED_METRIC, "overload"))
 
@@ -95,27 +94,27 @@ class UdpListener:
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
 
-    def _answer_slowly(self, data: bytes, key: ClientKey, known: ClientEntry | None, peer: Peer, ancillary: Ancillary) -> None:
-        """Answer what the cache did not, or put it into its line."""
-        if known is None:
-            known = self._responder.client_for(key, peer[0], data)
-            if known is None:
+    def _answer_miss(self, data: bytes, key: ClientKey, client: ClientEntry | None, peer: Peer, ancillary: Ancillary) -> None:
+        """Queue a query that the cache did not answer; answer it at once if only its client was unknown."""
+        if client is None:
+            client = self._responder.client_for(key, peer[0], data)
+            if client is None:
                 self._send(peer, ancillary, self._responder.refuse(data))
                 return
-            if not self._responder.admits(known):
+            if not self._responder.admits(client):
                 return
-            message = self._responder.cached(known, data, "udp")
+            message = self._responder.cached(client, data, "udp")
             if message is not None:
                 self._send(peer, ancillary, message)
                 return
-        self._misses.add(known.bucket, _QueuedQuery(key, data, peer, ancillary))
+        self._misses.add(client.bucket, _QueuedQuery(client, data, peer, ancillary))
 
     def _work(self, miss: _QueuedQuery) -> None:
-        known = self._responder.client_for(miss.key, miss.peer[0], miss.data)  # while it stood in line, other rules may have come
-        if known is None:
+        client = self._responder.clients.find_again(miss.client)  # other rules may have come into force while it was queued
+        if client is None:
             return
         send = partial(self._send, miss.peer, miss.ancillary)
-        message = self._responder.miss(known, miss.data, "udp", send)
+        message = self._responder.miss(client, miss.data, "udp", send)
         if message is not PENDING:
             send(message)
 
@@ -150,7 +149,7 @@ class SimpleUdpListener(UdpListener):
         now = self._responder.resolver.clocks.steady()
         clients.forget_expired(now)
         receive, room = self._socket.recvmsg, CONTROL_OCTETS if self._several_addresses else 0
-        known_at, entries, suffixes = self._known, self._entries, self._suffixes
+        known_at, suffixes, look_up = self._known, self._suffixes, self._responder.look_up
         limits = clients.limits
         hits = over = 0
         for _ in range(BATCH_SIZE):
@@ -161,22 +160,17 @@ class SimpleUdpListener(UdpListener):
             except OSError:  # an earlier answer could not be delivered
                 continue
             known = known_at.get(peer[0])
-            # The name ends at the first zero: where a label holds one, the bytes before it are no key of any entry.
-            end = data.find(0, 12) + 1
             if known is not None:
                 if limits.left(known.bucket) <= 0:
                     over += 1
                     continue
                 limits.take(known.bucket, 1)
-                entry = entries.get(known.prefix + data[2:end].lower() + suffixes.get(data[end : end + SUFFIX_OCTETS], b""))
-                if data.find(EDE_OPTION_PREFIX, end + SUFFIX_OCTETS) >= 0:
-                    entry = None
-                if entry is not None and (now < entry.due or entry.refresh(now)):
-                    self._send(peer, ancillary, entry.message(data, end + 4))
-                    known.hits[entry] += 1
+                message = look_up(known, data, suffixes, now)
+                if message is not None:
+                    self._send(peer, ancillary, message)
                     hits += 1
                     continue
-            self._answer_slowly(data, peer[0], known, peer, ancillary)
+            self._answer_miss(data, peer[0], known, peer, ancillary)
         self._count(now, hits, over)
         self._misses.turn()
 
@@ -232,7 +226,7 @@ class BatchUdpListener(UdpListener):
             self._send_each(answered, is_all=hits == count)
         self._count(now, hits, len(over))
         for at, words, key, known in missed:
-            self._answer_slowly(memory.slots[at : at + 2] + words, key, known, *memory.sender(at // SLOT_OCTETS))
+            self._answer_miss(memory.slots[at : at + 2] + words, key, known, *memory.sender(at // SLOT_OCTETS))
         if missed:
             self._misses.turn()
         return hits
@@ -271,7 +265,7 @@ class BatchUdpListener(UdpListener):
             if known is None:
                 missed.append((at, words, sender, known))
                 continue
-            end = words.find(0, 10) + 1  # as above
+            end = words.find(0, 10) + 1  # as in `Responder.look_up`
             folded = words[:end].lower()
             entry = entries.get(known.prefix + folded + suffixes.get(words[end : end + SUFFIX_OCTETS], b""))
             if entry is None or words.find(EDE_OPTION_PREFIX, end + SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):

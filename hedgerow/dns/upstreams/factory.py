@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from struct import pack
 
+from hedgerow.blocklists.address_ranges import is_private
 from hedgerow.dns import wire
-from hedgerow.dns.private_networks import PRIVATE_ZONES, is_private
+from hedgerow.dns.private_networks import PRIVATE_ZONES
 from hedgerow.dns.upstreams.pool import AttemptObserver, UpstreamPool
 from hedgerow.dns.upstreams.responses import Response, address_texts
 from hedgerow.dns.upstreams.stream import StreamChannel

@@ -293,7 +293,10 @@ class _UpstreamQuery:
         self.upstreams.query_finished(self.ask)
         callbacks, self.callbacks = self.callbacks, []
         for callback in callbacks:
-            callback(outcome)
+            try:
+                callback(outcome)
+            except Exception:  # the others still wait
+                log.exception("An answer of the upstreams could not be passed on")
 
 
 class _Attempt:

@@ -18,8 +18,7 @@ from hedgerow.dns import wire
 from hedgerow.dns.wire import Query
 from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
 
-_PADDING: Final = 12  # the EDNS option
-_CLIENT_SUBNET: Final = 8  # likewise
+_CLIENT_SUBNET: Final = 8  # the EDNS option
 _PADDING_BLOCK: Final = 128
 _CASE_BITS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))  # the bit that makes a letter small or capital
 
@@ -87,7 +86,7 @@ class UpstreamQuestion(NamedTuple):
         """The same for an encrypted channel: filled up so that the length says little (RFC 7830; RFC 8467, section 4.1)."""
         flags, _ = _QUERY_PARTS[self.dnssec, self.checking_disabled]
         size = 2 + len(flags) + len(self.question) + len(wire.opt_bytes(0, self.dnssec, self.options)) + 4
-        padding = wire.option_bytes(_PADDING, bytes(-size % _PADDING_BLOCK))
+        padding = wire.option_bytes(wire.PADDING, bytes(-size % _PADDING_BLOCK))
         return flags + self.question + wire.opt_bytes(0, self.dnssec, self.options + padding)
 
     def in_random_case(self, random: Callable[[int], bytes] = os.urandom) -> bytes:
