@@ -152,9 +152,8 @@ class Rulesets:
         until = min(self._edges(device, layers, relevant, all_effects, now), default=None)
         settings = strictest_settings(users)
         content = strictest_content(users)
-        closed = next((effects.closed for effects in all_effects if effects.closed is not None), None) or self._welcome_closure(
-            device, session
-        )
+        closings = (effects.closed for effects in all_effects if effects.closed is not None)
+        closed = next(closings, None) or self._welcome_closure(device, session)
         used_up = tuple(dict.fromkeys(each for effects in all_effects for each in effects.used_up))
         meters = tuple(dict.fromkeys(meter for user in users for meter in user.meters))
         person = users[0].name if len(users) == (1 if device.claims is None else 2) else None
