@@ -1,4 +1,4 @@
-"""What a budget counts minutes of: is a host part of a category or a service?"""
+"""Minutes of use: which requests count against which budget, and their reports to control."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hedgerow.policies.times.budget import minute_of
 
 
 def matches_subject(subject: str, ruleset: Ruleset, catalogue: Catalogue, host: str, mask: int) -> bool:
-    """Whether a host, which has the categories `mask`, is part of `category:NAME` or `service:NAME`; of "" everything is."""
+    """Return whether a host with the categories `mask` belongs to `category:NAME` or `service:NAME`. Every host belongs to ""."""
     kind, _, name = subject.partition(":")
     if kind == "category":
         return bool(mask & catalogue.mask_of([name]))
@@ -25,15 +25,15 @@ def matches_subject(subject: str, ruleset: Ruleset, catalogue: Catalogue, host: 
 
 BACKGROUND_CATEGORIES = ("ads-trackers", "malware", "crypto-mining")
 REPORT_TOPICS = ("education", "kids", "games", "video", "social", "messaging", "ai-chat", "forums", "news", "shopping")
-"""What the weekly report tells the time of. What is nobody else's business (health, sexual education) is not among them."""
+"""Categories whose minutes the weekly report shows. Private ones (health, sexual education) are not among them."""
 
 MIN_NAMES_PER_MINUTE = 2
 REPEAT_REPORT_S = 10.0
-"""A report may be lost with the process it was for: while use goes on, it is made again."""
+"""Interval of repeated reports during use, because a report is lost if control ends."""
 
 
 def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision) -> Iterator[Meter]:
-    """The meters that a request moves: none for what was blocked, for helplines and for background chatter."""
+    """Yield the meters that a request counts for: none if it is blocked, for a helpline or background traffic."""
     if not is_metered(ruleset) or decision.verdict is Verdict.BLOCK or decision.reason is Reason.LIFELINE or is_background(request.host):
         return
     mask = catalogue.host_mask(request.host)
@@ -49,36 +49,36 @@ def meters_of(ruleset: Ruleset, catalogue: Catalogue, request: Request, decision
 
 
 def is_metered(ruleset: Ruleset) -> bool:
-    """Whether any minutes are counted under a ruleset."""
+    """Return whether any minutes are counted under a ruleset."""
     return bool(ruleset.meters) or reports_topics(ruleset)
 
 
 def reports_topics(ruleset: Ruleset) -> bool:
-    """Whether the weekly report may say for how long somebody did what."""
+    """Return whether the weekly report may show the minutes of the person by topic."""
     return ruleset.person is not None and ruleset.privacy is not Privacy.NONE
 
 
 class ActivityLog:
-    """One worker's: tells `report` of each minute of each meter, soon after it begins and again every few seconds while use goes on."""
+    """One worker's log, which reports each minute of each meter soon after it begins, and again every few seconds during use."""
 
     def __init__(self, report: Callable[[ActiveMinute], None]) -> None:
         self._report = report
         self._minute = 0
         self._names: dict[DeviceId, set[str]] = {}
-        self._told: dict[Meter, float] = {}
+        self._reported_at: dict[Meter, float] = {}
 
     def note(self, ruleset: Ruleset, catalogue: Catalogue, request: Request, decision: Decision, now: float) -> None:
-        """A request was answered at `now` (seconds since the epoch)."""
+        """Count a request that was answered at `now` (seconds since the epoch)."""
         if not is_metered(ruleset):
             return
         minute = minute_of(now)
         if minute != self._minute:
             self._minute = minute
             self._names.clear()
-            self._told.clear()
+            self._reported_at.clear()
         for meter in meters_of(ruleset, catalogue, request, decision):
             if meter.subject or self._is_use(request):
-                self._tell(meter, minute, now)
+                self._report_minute(meter, minute, now)
 
     def _is_use(self, request: Request) -> bool:
         if request.kind is not RequestKind.DNS:
@@ -88,8 +88,8 @@ class ActivityLog:
             names.add(request.host)
         return len(names) >= MIN_NAMES_PER_MINUTE
 
-    def _tell(self, meter: Meter, minute: int, now: float) -> None:
-        told = self._told.get(meter)
-        if told is None or not told <= now < told + REPEAT_REPORT_S:
-            self._told[meter] = now
+    def _report_minute(self, meter: Meter, minute: int, now: float) -> None:
+        last = self._reported_at.get(meter)
+        if last is None or not last <= now < last + REPEAT_REPORT_S:
+            self._reported_at[meter] = now
             self._report(ActiveMinute(minute, meter.account, meter.subject))

@@ -1,4 +1,4 @@
-"""Whose accounts may be used at services that ask for that in a field of each request (`tenants.yaml`). Pure."""
+"""Rules about content: search terms, pages, files, and the accounts allowed at Google and Microsoft (`tenants.yaml`). Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hedgerow.policies.text.data_files import read_data
 
 @dataclass(frozen=True, slots=True)
 class Tenants:
-    """Domains of Google's organisations, and domains or ids of Microsoft's with the id of the directory that says so."""
+    """Organisations whose accounts are allowed: Google's by domain, Microsoft's by domain or id, with the id of our own directory."""
 
     google: tuple[str, ...] = ()
     microsoft: tuple[str, ...] = ()
     directory: str = ""
 
     def fields_for(self, host: str) -> tuple[tuple[str, str], ...]:
-        """The fields of a request to `host`, which take the place of the client's own.
+        """Return the header fields that replace the client's own in a request to `host`.
 
         >>> Tenants(google=("school.example", "club.example")).fields_for("accounts.google.com")
         (('X-GoogApps-Allowed-Domains', 'school.example,club.example'),)
@@ -50,19 +50,19 @@ def _tenant_services() -> dict[str, tuple[str, tuple[tuple[str, str], ...]]]:
 
 
 PASS_THROUGH = "pass-through"  # noqa: S105  (no password)
-"""What a decision names that lets a host through unread, since a client there refuses our certificate."""
+"""`what` of a decision to tunnel a host because a client there refuses our certificate."""
 
 CERTIFICATE_REFUSED = "certificate-refused"
-"""What a decision names that blocks a connection because the client refuses our certificate and the host must not pass unread."""
+"""`what` of a decision to block a connection whose client refuses our certificate, where the host must not pass unread."""
 
 FILE_KINDS = ("executables", "archives", "torrents", "macros")
 
 
 @dataclass(frozen=True, slots=True)
 class ContentRules:
-    """What one scope says; None leaves it to the wider one. A `page_limit` of 0 switches the scanning of pages off.
+    """The content rules of one scope; None leaves a setting to the wider scope. A `page_limit` of 0 turns off the scanning of pages.
 
-    `everywhere`: every host's pages are looked at where the device trusts the CA, not only those that are opened for another reason.
+    `everywhere`: pages of all hosts are scanned if the device trusts the CA, not only those that are decrypted for another reason.
     """
 
     pass_through: bool | None = None
@@ -73,7 +73,7 @@ class ContentRules:
     tenants: Tenants | None = None
 
     def over(self, wider: ContentRules) -> ContentRules:
-        """These rules with what they leave open taken from a wider scope; blocked searches add up."""
+        """Return these rules, completed by those of a wider scope; blocked searches add up."""
         return ContentRules(
             wider.pass_through if self.pass_through is None else self.pass_through,
             wider.page_limit if self.page_limit is None else self.page_limit,
@@ -85,7 +85,7 @@ class ContentRules:
 
     @property
     def passes_through(self) -> bool:
-        """Whether a host whose certificate of ours a client refused is tunnelled for a while."""
+        """True if a host is tunnelled for a while after a client refused our certificate for it."""
         return self.pass_through is not False
 
     @property
@@ -94,7 +94,7 @@ class ContentRules:
 
 
 def combine_scopes(scopes: Sequence[ContentRules]) -> ContentRules:
-    """What holds where `scopes` speak, the nearest first.
+    """Combine the rules of `scopes`, the nearest first.
 
     >>> combine_scopes([ContentRules(searches=("a",)), ContentRules(page_limit=100, searches=("b",))]).searches
     ('a', 'b')
@@ -106,7 +106,7 @@ def combine_scopes(scopes: Sequence[ContentRules]) -> ContentRules:
 
 
 def plain_words(text: str) -> str:
-    """Text as it is compared: small letters without accents, words with single spaces between and around them.
+    """Return text in the form that is compared: lower case without accents, single spaces between and around words.
 
     >>> plain_words("Où  est-ce?")
     ' ou est ce '
@@ -116,7 +116,7 @@ def plain_words(text: str) -> str:
 
 
 def search_words(url: str, parameter: str) -> str:
-    """The words of a search in their plain form, from the engine's parameter of a URL; empty if there are none.
+    """Return the plain words of a search, from the engine's parameter of a URL; empty if there are none.
 
     >>> search_words("https://a.example/?q=O%C3%B9&q=est-ce", "q")
     ' ou est ce '
@@ -127,7 +127,7 @@ def search_words(url: str, parameter: str) -> str:
 
 
 def parameter_name(part: str) -> str:
-    """The name of one parameter of a query or a form, as engines understand it: some leave out spaces around it.
+    """Return the name of a parameter of a query or a form as engines read it: some strip spaces around it.
 
     >>> parameter_name("+%71=cats")
     'q'
@@ -136,7 +136,7 @@ def parameter_name(part: str) -> str:
 
 
 def _parameter_value(part: str) -> str:
-    """The value of a parameter; what is no UTF-8 is read in Latin-1 too."""
+    """Return the value of a parameter. What is not UTF-8 is also read as Latin-1."""
     value = unquote_to_bytes(part.partition("=")[2].replace("+", " ").encode("utf-8", "surrogateescape"))
     try:
         return value.decode()
@@ -145,7 +145,7 @@ def _parameter_value(part: str) -> str:
 
 
 def blocked_search_term(words: str, terms: Sequence[str]) -> str | None:
-    """The first of `terms` that a search holds as whole words.
+    """Return the first of `terms` that a search contains as whole words.
 
     >>> blocked_search_term(plain_words("how to buy a Vape-Pen"), ["vape pen"])
     'vape pen'
@@ -154,7 +154,7 @@ def blocked_search_term(words: str, terms: Sequence[str]) -> str | None:
 
 
 def is_about_self_harm(words: str) -> bool:
-    """Whether a search is one after which somebody should be told who listens. Never remembered."""
+    """Return whether a search is about self-harm, so that helplines are offered. Such a search is never stored."""
     return bool(words) and any(term in words for term in _self_harm_terms())
 
 

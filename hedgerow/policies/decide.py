@@ -18,8 +18,8 @@ from hedgerow.blocklists.rules import Origin
 from hedgerow.policies.activity import matches_subject
 from hedgerow.policies.content import blocked_search_term, search_words
 from hedgerow.policies.host_facts import connectivity_checks, is_beneath
-from hedgerow.policies.model import FIELDS_BY_KIND, Decision, Reason, Request, RequestKind, SafeSearch, TargetKind, Verdict
-from hedgerow.policies.request_context import CONTEXT_READS, RequestContext, build_context
+from hedgerow.policies.model import Decision, Reason, Request, RequestKind, SafeSearch, TargetKind, Verdict
+from hedgerow.policies.request_context import CONTEXT_READS, FIELDS_BY_KIND, RequestContext, build_context
 from hedgerow.policies.rule_index import BYPASS, UNSAFE_SEARCH, RuleScope
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine

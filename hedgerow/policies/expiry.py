@@ -1,4 +1,4 @@
-"""Allows and blocks that end by themselves: whose they are, when they end, and what was said about them. Pure."""
+"""Rules that expire, and the ends of time or budgets that somebody is warned about. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN_AFTER_S = 7 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class ExpiringRule:
-    """`whose` is a person, a device or a profile; empty for everybody."""
+    """An allow or block with an end. `whose` is a person, a device or a profile; empty for everybody."""
 
     whose: str
     allows: bool
@@ -24,42 +24,41 @@ class ExpiringRule:
     until: float
 
     def is_notable(self, now: float) -> bool:
-        """Whether those in charge should hear of it now: it ends within a day, or ended within the last week."""
+        """Return whether to show the rule now: it ends within a day, or ended within the last week."""
         return self.until - SHOWN_BEFORE_S <= now < self.until + SHOWN_AFTER_S
 
 
-def dues(policy: Policy) -> tuple[ExpiringRule, ...]:
-    """All that a policy names an end for, the earliest first."""
+def expiring_rules(policy: Policy) -> tuple[ExpiringRule, ...]:
+    """Return all rules of a policy that expire, the earliest first."""
     scopes: list[tuple[str, Rules]] = [("", policy.household)]
     scopes += [(person.name, person.rules) for person in policy.people.values()]
     scopes += [(device.id, device.rules) for device in policy.devices.values()]
     scopes += [(profile.name, profile.rules) for profile in policy.profiles.values()]
-    return tuple(
-        sorted((expiring for whose, rules in scopes for expiring in _expiring_rules_of(whose, rules)), key=lambda expiring: expiring.until)
-    )
+    found = (expiring for owner, rules in scopes for expiring in _expiring_rules_of(owner, rules))
+    return tuple(sorted(found, key=lambda expiring: expiring.until))
 
 
-def _expiring_rules_of(whose: str, rules: Rules) -> Iterator[ExpiringRule]:
+def _expiring_rules_of(owner: str, rules: Rules) -> Iterator[ExpiringRule]:
     timed = [(True, each.allow) for each in rules.schedules] + [(False, each.block) for each in rules.schedules]
     for allows, targets in ((True, rules.allow), (False, rules.block), *timed):
-        yield from (ExpiringRule(whose, allows, target, target.until) for target in targets if target.until is not None)
+        yield from (ExpiringRule(owner, allows, target, target.until) for target in targets if target.until is not None)
 
 
 def in_force(targets: Iterable[Target], now: float) -> Iterator[Target]:
-    """Those that have not ended."""
+    """Yield the targets that have not expired."""
     return (target for target in targets if target.until is None or target.until > now)
 
 
 WARN_MINUTES = (15, 5)
-"""So many minutes before the end somebody is told."""
+"""Minutes before an end at which a warning is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpcomingEnd:
-    """`minutes` are left for `whose` (a person or a device): of the clock, or of use where `reason` is BUDGET.
+    """`minutes` left for `whose` (a person or a device): of wall-clock time, or of use if `reason` is BUDGET.
 
-    `what` names the schedule, or what the budget is of (`category:NAME`, `service:NAME`; empty for all use). `at` is the instant
-    (seconds since the epoch) of the end; None for minutes of use that are not running out yet.
+    `what` names the schedule, or the budget's subject (`category:NAME`, `service:NAME`; empty for all use). `at` is the instant (seconds
+    since the epoch) of the end; None for minutes of use that nobody spends now.
     """
 
     whose: str
@@ -70,7 +69,7 @@ class UpcomingEnd:
 
 
 def upcoming_ends(rulesets: Rulesets, device: Device, balances: Iterable[BudgetBalance], now: float) -> tuple[UpcomingEnd, ...]:
-    """What ends at a device within the longest warning, the nearest first. Nothing while it is closed anyway."""
+    """Return what ends at a device within the longest warning, the nearest first; nothing while the device is closed."""
     users = rulesets.effective_users_of(device, now)
     if rulesets.ruleset(device, now).closed is not None:
         return ()
@@ -80,7 +79,7 @@ def upcoming_ends(rulesets: Rulesets, device: Device, balances: Iterable[BudgetB
 
 
 def device_of_person(person: Person) -> Device:
-    """Any device of a person, where it does not matter which."""
+    """Return a stand-in for any device of a person."""
     return Device(DeviceId(f"any device of {person.name}"), person.profile, person.name)
 
 
@@ -101,10 +100,10 @@ def _budgets(balances: Iterable[BudgetBalance], now: float) -> Iterator[Upcoming
             yield UpcomingEnd(whose, Reason.BUDGET, each.subject, stands.left, None)
 
 
-def told(ending: UpcomingEnd) -> str:
-    """One sentence for people.
+def ending_sentence(ending: UpcomingEnd) -> str:
+    """Return a sentence for people.
 
-    >>> told(UpcomingEnd("mia", Reason.BUDGET, "category:games", 5, None))
+    >>> ending_sentence(UpcomingEnd("mia", Reason.BUDGET, "category:games", 5, None))
     '5 minutes of games are left'
     """
     minutes = f"{ending.minutes} minute{'s' if ending.minutes != 1 else ''}"

@@ -1,11 +1,10 @@
-"""The nouns of a policy: who asks, what holds for them, what was decided and why.
+"""The nouns of a policy: devices, people, profiles, rules, requests and decisions.
 
-Everything here is frozen: a worker swaps one reference and goes on. What is absent: files, clocks, sockets.
+Everything here is frozen: a worker swaps one reference and goes on. Deliberately absent: files, clocks and sockets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
@@ -20,14 +19,14 @@ from hedgerow.policies.text.addresses import IpNetwork
 from hedgerow.policies.time_model import Allowance, Schedule
 
 DeviceId = NewType("DeviceId", str)
-"""A device's name in the policy file; of one that nobody has named the MAC address if it is known, else the IP address."""
+"""A device's name in the policy file. For a device without one: its MAC address if known, else its IP address."""
 
 
 class RequestKind(StrEnum):
-    """At which point, and so with how much knowledge, a request is judged."""
+    """The point at which a request is judged, and so how much is known of it."""
 
-    DNS = "dns"  # a name is asked for
-    TUNNEL = "tunnel"  # a CONNECT or a ClientHello: host and port, no URL
+    DNS = "dns"  # a question for a name
+    TUNNEL = "tunnel"  # CONNECT or ClientHello: host and port, no URL
     HTTP = "http"  # a plain or an inspected request: the whole URL
 
 
@@ -35,28 +34,28 @@ class Verdict(StrEnum):
     ALLOW = "allow"
     BLOCK = "block"
     REWRITE = "rewrite"  # DNS: answer with `target` instead; HTTP: the request is changed as safe search demands
-    INSPECT = "inspect"  # TUNNEL only: allowed as a host, and its URLs must be looked at
+    INSPECT = "inspect"  # TUNNEL only: the host is allowed, its URLs must be judged
 
 
 class Reason(StrEnum):
-    """Why: one for each step of `decide`, in its order."""
+    """The reason for a decision: one for each step of `decide`, in its order."""
 
     LIFELINE = "lifeline"
     PAUSE = "pause"
     NO_SESSION = "no-session"  # a café's seat that nobody has opened yet
-    CONDUCT = "code-of-conduct"  # a café's guest has not accepted it yet
+    CONDUCT = "code-of-conduct"  # a guest at a café has not accepted it yet
     BEDTIME = "bedtime"
     SCHEDULE = "schedule"  # the internet is closed at this time
     BUDGET = "budget"
     GRANT = "grant"
     EXCEPTION = "exception"  # an `allow` of the device, the person or the household
     RULE = "rule"  # a `block` of the device, the person or the household: a host or a URL
-    BYPASS = "bypass"  # a way round the filter
+    BYPASS = "bypass"  # a way around the filter
     SERVICE = "service"
     CATEGORY = "category"
-    SEARCH = "search"  # the words of a search
+    SEARCH = "search"  # the terms of a search
     SAFE_SEARCH = "safe-search"
-    PAGE = "page"  # the words of a page: told by the inspector, after `decide` has let the request through
+    PAGE = "page"  # the words of a page: decided by the inspector, after `decide` has allowed the request
     FILE = "file"  # the kind of a file, likewise
     DEFAULT = "default"
 
@@ -69,12 +68,11 @@ class SafeSearch(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody wants, as far as the enforcement point can tell.
+    """A client's request, as far as the enforcement point knows it.
 
-    `host` is canonical: lower case, A-labels, no trailing dot; or an IP address as text. `url` is given for HTTP only.
-    `resource` is the value of Sec-Fetch-Dest, `initiator` the host of the page that asks (from Referer or Origin). `hides_host`: the
-    client has encrypted which host it wants (ECH), and `host` is only what it shows instead. `dns_type` is the type of a DNS question, as
-    `AAAA`; empty where no question is at hand.
+    `host` is canonical (lower case, A-labels, no trailing dot) or an IP address as text. `url` is set for HTTP only. `resource` is the
+    value of Sec-Fetch-Dest, `initiator` the host of the requesting page (from Referer or Origin). `hides_host`: the client encrypts the
+    real host (ECH), and `host` is the public name that it shows instead. `dns_type` is the type of a DNS question, such as `AAAA`.
     """
 
     device: DeviceId
@@ -89,22 +87,14 @@ class Request:
     dns_type: str = ""
 
 
-FIELDS_BY_KIND: Mapping[RequestKind, frozenset[str]] = {
-    RequestKind.DNS: frozenset({"device", "host", "dns_type"}),
-    RequestKind.TUNNEL: frozenset({"device", "host", "port", "hides_host"}),
-    RequestKind.HTTP: frozenset({"device", "host", "port", "url", "method", "resource", "initiator"}),
-}
-"""Fields that an enforcement point fills in, by kind of request. The others keep their default."""
-
-
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided and why; it explains itself.
+    """A verdict that explains itself.
 
-    `what` names the category, service, schedule or grant that decided; `rule` says where it is written; `until` is the
-    instant (seconds since the epoch, UTC) after which the decision may differ, None when nothing is scheduled to change it.
-    `target` is the name that a REWRITE answers with; `note` what the policy says beside the rule that blocks.
-    `may_pass_unread` is about an INSPECT: no rule depends on URLs of the host, so a client that refuses our certificate may be tunnelled.
+    `what` names the category, service, schedule or grant that decided, and `rule` its place in a file. `until` is the instant (seconds
+    since the epoch) after which the decision may differ; None if nothing is scheduled to change it. `target` is the name that a REWRITE
+    answers with, `note` the policy's remark on a rule that blocks. `may_pass_unread` belongs to INSPECT: no rule depends on URLs of the
+    host, so a client that refuses our certificate may be tunnelled.
     """
 
     verdict: Verdict
@@ -118,7 +108,7 @@ class Decision:
 
 
 class GrantDuration(StrEnum):
-    """How long a grant lasts: an hour, until the next midnight, or for good."""
+    """The length of a grant: an hour, until the next midnight, or for good."""
 
     HOUR = "hour"
     TODAY = "today"
@@ -142,9 +132,9 @@ class GrantDuration(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A temporary exception that somebody gave: `subject` is a host, URL pattern, service or category that is allowed.
+    """A temporary exception: `subject` is the host, URL pattern, service or category that it allows.
 
-    `device` or `person` says for whom; both None means everybody. Instants are seconds since the epoch; `ends` None is for good.
+    It holds for `device` or `person`, or for everybody if both are None. Instants are seconds since the epoch; `ends` None: for good.
     """
 
     id: str
@@ -159,9 +149,9 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One decision as it may be remembered, after the person's privacy was applied (`policies.observe`).
+    """A decision as the journal may store it, after the person's privacy setting was applied (`privacy.observe`).
 
-    `count` says how often the same decision fell since the last report of it; `host` and `url` are empty where privacy hides them.
+    `count` is the number of equal decisions since the last report. `host` and `url` are empty where privacy hides them.
     """
 
     when: float
@@ -180,7 +170,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """Somebody asks for what was blocked."""
+    """A request for access to something blocked."""
 
     when: float
     device: DeviceId
@@ -188,12 +178,12 @@ class AccessRequest:
     host: str
     url: str = ""
     reason: str = ""
-    note: str = field(default="")
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeEntered:
-    """Somebody types a code that was read out over the phone."""
+    """A code, read out over the phone, that somebody entered."""
 
     when: float
     device: DeviceId
@@ -201,7 +191,7 @@ class CodeEntered:
 
 
 class TargetKind(StrEnum):
-    """What an item of `allow` or `block` names."""
+    """The kind of thing that an item of `allow` or `block` names."""
 
     SERVICE = "service"
     CATEGORY = "category"
@@ -210,7 +200,7 @@ class TargetKind(StrEnum):
 
 
 class Privacy(StrEnum):
-    """How much of a decision is remembered."""
+    """The part of a decision that is stored."""
 
     FULL = "full"  # host and URL
     DOMAIN = "domain"  # host
@@ -220,24 +210,21 @@ class Privacy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One item of an `allow` or `block`: `name` is a service id, a category, a canonical host or `host/path`.
-
-    It holds until the instant `until`, None for good.
-    """
+    """An item of `allow` or `block`: `name` is a service id, a category, a canonical host or `host/path`. `until` None: for good."""
 
     kind: TargetKind
     name: str
     origin: Origin
     until: float | None = None
     note: str = ""
-    always: bool = False  # what is allowed is so at bedtimes, at times without internet and after the last minute of a budget too
+    always: bool = False  # allowed even at bedtime, at times without internet and with a spent budget
 
 
 @dataclass(frozen=True, slots=True)
 class TimedRules:
-    """Rules that hold at certain times only. `internet` BLOCK closes all of it then; ALLOW opens what bedtimes and others close.
+    """Rules that hold at certain times. `internet` BLOCK closes all of it then; ALLOW lifts bedtimes and other closures.
 
-    `otherwise` is blocked at all other times, and with `closed_otherwise` all of the internet is.
+    At all other times `otherwise` is blocked or, with `closed_otherwise`, the whole internet.
     """
 
     name: str
@@ -253,7 +240,7 @@ class TimedRules:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one scope (profile, household, person, device) says. None leaves a setting to the wider scope."""
+    """The rules of one scope (profile, household, person, device). None leaves a setting to the wider scope."""
 
     allow: tuple[Target, ...] = ()
     block: tuple[Target, ...] = ()
@@ -263,13 +250,13 @@ class Rules:
     privacy: Privacy | None = None
     budget: tuple[Allowance, ...] | None = None
     schedules: tuple[TimedRules, ...] = ()
-    retention: int | None = None  # days for which decisions are kept
+    retention: int | None = None  # days for which decisions are stored
     content: ContentRules = field(default_factory=ContentRules)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A named set of rules, complete: what it extends is already worked in."""
+    """A named set of rules, including those of the profile that it extends."""
 
     name: str
     title: str
@@ -282,7 +269,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who devices belong to. `profile` is resolved: from the policy, from the age, or the network's for unknown devices."""
+    """An owner of devices. `profile` is resolved: set in the policy, by age, or that of unknown devices."""
 
     name: str
     profile: str
@@ -295,14 +282,12 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Something on the network. `known` is false for a device that the policy does not name; its id then is its address.
+    """A device on the network. `known` is false if the policy does not name it; its id then is its address.
 
-    `macs` are lower case with colons; `networks` hold single addresses as /32 and /128. `profile` is resolved, as for a person.
-    `client_id`: what it calls itself over encrypted DNS, from wherever it asks. `proxy_users` are the names under which
-    it signs in to the proxy, `proxy_password` the Argon2id hash of its password.
-    `hostnames`, which prove nothing, can only restrict. All of these are lower case.
-    A device that several people share is in `sharers`' hands and has no `person`. `is_seat`: guests sit down at it one after another.
-    `claims`: an unknown device bears the host name of this one, whose rules hold for it beside those for unknown devices.
+    `profile` is resolved, as for a person. Identifiers are lower case: `macs` with colons; `client_id`, its name over encrypted DNS from
+    anywhere; `hostnames`, which prove nothing and so can only restrict; `proxy_users`, its sign-in names at the proxy, with the Argon2id
+    hash `proxy_password`. `networks` hold single addresses as /32 and /128. A shared device has `sharers` and no `person`. `is_seat`:
+    guests use it in turn. `claims`: this unknown device claims the host name of that one, whose rules hold beside its own.
     """
 
     id: DeviceId
@@ -317,7 +302,7 @@ class Device:
     origin: Origin | None = None
     sharers: tuple[str, ...] = ()
     is_seat: bool = False
-    has_profile: bool = False  # of its own, whoever uses it
+    has_profile: bool = False  # its own, for all its users
     client_id: str | None = None
     hostnames: tuple[str, ...] = ()
     proxy_users: tuple[str, ...] = ()
@@ -327,9 +312,9 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class ListSource:
-    """A list that the policy names: `path` is absolute, or `url` is given. `format` None: found out from the text.
+    """A list that the policy names, by absolute `path` or by `url`. `format` None: detected from the text.
 
-    `refresh` is after how many seconds a copy is too old to be relied on, None where nobody says.
+    `refresh` is the age in seconds at which a copy is too old, None if unset.
     """
 
     name: str
@@ -343,7 +328,7 @@ class ListSource:
 
 @dataclass(frozen=True, slots=True)
 class CodeOfConduct:
-    """A café's code of conduct: its text as it was read, and where the policy names its file."""
+    """A café's code of conduct: its text, and the place in the policy that names its file."""
 
     text: str
     origin: Origin
@@ -351,7 +336,7 @@ class CodeOfConduct:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The whole validated configuration. Every name in it is known to exist. `household` holds for everybody."""
+    """The validated configuration. Every name in it is known to exist. `household` holds for everybody."""
 
     network: NetworkSettings = field(default_factory=NetworkSettings)
     people: dict[str, Person] = field(default_factory=dict)
@@ -359,21 +344,21 @@ class Policy:
     profiles: dict[str, Profile] = field(default_factory=dict)
     household: Rules = field(default_factory=Rules)
     lists: tuple[ListSource, ...] = ()
-    categories: tuple[str, ...] = ()  # all that exist: the built-in ones and those that `lists` define
+    categories: tuple[str, ...] = ()  # the built-in ones and those that `lists` define
     path: str | None = None
-    files: tuple[str, ...] = ()  # all that it was read from beside `path`: included files, calendars
+    files: tuple[str, ...] = ()  # other files that it was read from: included files, calendars
     calendars: tuple[str, ...] = ()  # URLs of calendars with holidays
     conduct: CodeOfConduct | None = None
-    closes_unopened: Origin | None = None  # where it says that seats are closed until somebody opens them; None: they are a child's
-    phrase_lists: tuple[str, ...] = ()  # files of weighted phrases beside the built-in ones; absolute
+    closes_unopened: Origin | None = None  # the line that closes seats without a session; None: they are open to a child
+    phrase_lists: tuple[str, ...] = ()  # absolute paths of weighted phrases, in addition to the built-in ones
     notices: dict[str, Receiver] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody at a device for a while: who signed in at one that several share, or a guest at a seat, under `profile`.
+    """One use of a device: a person at a shared device, or a guest at a seat under `profile`.
 
-    A later sitting of the same device counts over an earlier one. `accepted`: when the guest accepted the code of conduct.
+    A later session at the same device outranks an earlier one. `accepted`: the instant at which the guest accepted the code of conduct.
     """
 
     id: str
@@ -389,7 +374,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class ConductAccepted:
-    """The guest of a sitting accepts the café's code of conduct."""
+    """The acceptance of the code of conduct by the guest of a session."""
 
     when: float
     session: str
@@ -397,7 +382,7 @@ class ConductAccepted:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The internet stopped by hand. `device` or `person` says for whom; both None means everybody. `ends` None: until resumed."""
+    """The internet stopped by hand for `device` or `person`, or for everybody if both are None. `ends` None: until resumed."""
 
     id: str
     giver: str

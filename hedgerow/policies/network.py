@@ -1,4 +1,4 @@
-"""How names are resolved, as the `network` part of a policy says it. Frozen; `resolver_reader` makes it from the file."""
+"""The `network` section of a policy: resolver, listeners, local networks. Frozen; `reading.network_settings` makes it from the file."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 class BlockedAnswer(StrEnum):
-    """What a blocked name is answered with."""
+    """The answer to a question for a blocked name."""
 
     ZERO = "zero"  # 0.0.0.0 and ::
     NXDOMAIN = "nxdomain"
-    PAGE = "page"  # `block_page`, to devices that trust the CA; the others get zero
+    PAGE = "page"  # `block_page` for devices that trust the CA, zero for others
 
 
 class UpstreamStrategy(StrEnum):
-    """Which upstream is asked first."""
+    """The order in which upstreams are asked."""
 
-    STRICT = "strict"  # in the order of the file; the next one if that fails
-    FASTEST = "fastest"  # the one that answered soonest lately
-    PARALLEL = "parallel"  # up to three at once; the first good answer counts
+    STRICT = "strict"  # in the order of the file
+    FASTEST = "fastest"  # the one with the shortest recent response time first
+    PARALLEL = "parallel"  # up to three at once; the first valid answer wins
 
 
 class DnssecMode(StrEnum):
-    OFF = "off"  # what the upstream says is passed on
-    VALIDATE = "validate"  # only upstreams that validate, over encrypted channels, are believed
+    OFF = "off"  # answers are passed on unchecked
+    VALIDATE = "validate"  # only validating upstreams over encrypted channels are trusted
 
 
 @dataclass(frozen=True, slots=True)
 class QueryLimit:
-    """Queries a second that a client, and all together, may ask; 0: any number. Clients in `exempt` are not counted.
+    """Queries per second allowed per client and in total; 0: no limit. Clients in `exempt` are not counted.
 
-    A program on this machine may ask for a whole network, so loopback is exempt unless the file says otherwise.
+    A forwarder on this machine may ask on behalf of a whole network, so loopback is exempt by default.
     """
 
     per_client: int = 200
@@ -51,7 +51,7 @@ class QueryLimit:
 
 @dataclass(frozen=True, slots=True)
 class ForwardZone:
-    """Names beneath `zone` (a canonical host) are asked of these upstreams and of no others."""
+    """The only upstreams for names beneath `zone` (a canonical host)."""
 
     zone: str
     upstreams: tuple[str, ...]
@@ -59,7 +59,7 @@ class ForwardZone:
 
 @dataclass(frozen=True, slots=True)
 class LocalRecord:
-    """A name of the network itself, and its addresses."""
+    """A local name and its addresses."""
 
     host: str
     addresses: tuple[str, ...]
@@ -67,7 +67,7 @@ class LocalRecord:
 
 @dataclass(frozen=True, slots=True)
 class ResolverSettings:
-    """How names are resolved, beside `network.upstream`."""
+    """Settings of the resolver other than `network.upstream`."""
 
     blocked_answer: BlockedAnswer = BlockedAnswer.ZERO
     block_page: tuple[str, ...] = ()
@@ -76,8 +76,8 @@ class ResolverSettings:
     records: tuple[LocalRecord, ...] = ()
     dnssec: DnssecMode = DnssecMode.OFF
     limit: QueryLimit = field(default_factory=QueryLimit)
-    forwarders: tuple[str, ...] = ()  # addresses of resolvers that say for whom they ask, and are believed
-    client_subnet: IpNetwork | None = None  # told to upstreams with every question (RFC 7871); None: nothing is
+    forwarders: tuple[str, ...] = ()  # addresses of resolvers whose statements on the original client are trusted
+    client_subnet: IpNetwork | None = None  # sent to upstreams with every query (RFC 7871); None: nothing is sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class CertificateFiles:
 
 
 _SHORTEST_HOUSE_PREFIX = {4: 8, 6: 8}
-"""Of a network that somebody can have for himself."""
+"""Shortest prefix, by IP version, of a network that one household or business can own."""
 
 LOCAL_NETWORKS: tuple[IpNetwork, ...] = tuple(
     ip_network(text)
@@ -98,36 +98,36 @@ LOCAL_NETWORKS: tuple[IpNetwork, ...] = tuple(
 
 
 class ProxySignIn(StrEnum):
-    """Who must sign in to the proxy before it serves them."""
+    """The devices that must sign in to the proxy."""
 
     NEVER = "never"
-    UNKNOWN = "unknown"  # devices that the policy does not know by anything else
+    UNKNOWN = "unknown"  # devices that the policy does not recognise otherwise
     ALWAYS = "always"
 
 
 class UnopenedSeatAccess(StrEnum):
-    """What a café's seat is before somebody opens it."""
+    """Access at a café's seat that has no session."""
 
     CHILD = "child"  # open, with a child's rules
     CLOSED = "closed"  # shows the welcome page, which takes vouchers
 
 
 class ListSelection(StrEnum):
-    """Which lists are used beside those that the policy names: the recommended ones by default."""
+    """The lists that are used in addition to those that the policy names."""
 
-    STARTER = "starter"  # those that come with Hedgerow: no publisher is asked
-    RECOMMENDED = "recommended"  # also the public ones that are recommended for the profiles in use: the default
+    STARTER = "starter"  # those that ship with Hedgerow; nothing is fetched
+    RECOMMENDED = "recommended"  # also the public ones recommended for the profiles in use; the default
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSettings:
-    """The network as a whole. `lan`: clients outside it are refused. `upstream` empty: the system's resolvers.
+    """Settings of the whole network. Clients outside `lan` are refused. `upstream` empty: the system's resolvers.
 
-    `server_name`: what encrypted DNS is called here; `certificate` None: one of our own CA.
+    `server_name` is the name of the encrypted DNS server; `certificate` None: one issued by our own CA.
     """
 
     timezone: str = "UTC"
-    country: str | None = None  # ISO 3166 alpha-2, upper case: whose helplines a block page shows
+    country: str | None = None  # ISO 3166 alpha-2, upper case; chooses the helplines on block pages
     unknown_devices: str = "child-8-12"
     lan: tuple[IpNetwork, ...] = LOCAL_NETWORKS
     listen: dict[str, str] = field(default_factory=dict)  # ADDRESS:PORT by the keys of `transports.LISTENERS`
@@ -143,7 +143,7 @@ class NetworkSettings:
 
     @property
     def house(self) -> tuple[IpNetwork, ...]:
-        """Those of `lan` that can be somebody's own network: one of all addresses says who is served, not what is at home.
+        """Networks of `lan` that can belong to one household; a network of all addresses only says who is served.
 
         >>> len(NetworkSettings(lan=(ip_network("0.0.0.0/0"), ip_network("192.168.1.0/24"))).house)
         1

@@ -1,6 +1,6 @@
-"""Who is told of what, and when: the nouns of notices. Where somebody is reached is a secret, and not here.
+"""Receivers of notices and their topics. Addresses of receivers are secrets and are not stored here.
 
-A notice never speaks of helplines: it is made from what the journal may remember.
+A notice never mentions helplines: it is made from what the journal may store.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RECEIVER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
 class NoticeTopic(StrEnum):
-    """What a notice is about."""
+    """The subject of a notice."""
 
     REQUEST = "request"
     NEW_DEVICE = "new-device"
@@ -31,18 +31,18 @@ class NoticeTopic(StrEnum):
 
 
 DEFAULT_TOPICS = tuple(topic for topic in NoticeTopic if topic is not NoticeTopic.REFUSED)
-"""What somebody is told who has not said otherwise. What was refused is for those who ask for it: a notice for each is surveillance."""
+"""Topics of a receiver that names none. REFUSED must be asked for: a notice for each refusal is surveillance."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClockTime:
-    """A time of day, in minutes after midnight; of one weekday (0 is Monday), or with None of each."""
+    """A time of day in minutes after midnight, on one weekday (0 is Monday) or, with None, on each."""
 
     weekday: int | None
     minute: int
 
     def last_before(self, now: float, zone: ZoneInfo) -> float:
-        """The latest instant not after `now` at which clocks showed it (seconds since the epoch).
+        """Return the latest instant (seconds since the epoch) up to `now` at which clocks showed it.
 
         >>> ClockTime(6, 18 * 60).last_before(0.0, ZoneInfo("UTC")) / 86400
         -3.25
@@ -58,10 +58,10 @@ class ClockTime:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Somebody who is told `about` some topics: not in the hours of `quiet`, and with a `digest` once a day in one notice.
+    """A receiver of notices `about` some topics, except during `quiet`; with a `digest`, in one notice per day.
 
-    A request is never kept for the digest, because somebody waits. `report` is when the weekly report is sent, None for never.
-    `language` is one of `languages.LANGUAGES`.
+    Requests never wait for the digest, because somebody is waiting. `report` is the time of the weekly report, None for never.
+    `language` is one of `locales.LANGUAGES`.
     """
 
     name: str

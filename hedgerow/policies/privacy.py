@@ -1,4 +1,4 @@
-"""What of a decision may be remembered: the person's privacy is applied here, before anything leaves the worker."""
+"""The person's privacy setting, applied to each decision before it leaves the worker."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ _SITE_REASONS = frozenset({Reason.GRANT, Reason.EXCEPTION, Reason.RULE, Reason.L
 
 
 def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float, count: int = 1) -> Observation | None:
-    """The decision as it may be remembered; None if nothing of it may.
+    """Return the decision as it may be stored; None if it may not.
 
-    A lifeline is never remembered, whatever the privacy, and neither is a search for ways to hurt oneself.
-    `when` is in seconds since the epoch, `count` how often the decision fell.
+    Lifelines and searches about self-harm are never stored. `when` is in seconds since the epoch, `count` the number of equal decisions.
     """
     privacy = ruleset.privacy
     if decision.reason is Reason.LIFELINE or privacy is Privacy.NONE or is_private_search(request):
         return None
-    # Of illegal material nothing is written that could lead anybody to it.
+    # Nothing is stored that could lead to illegal material.
     topics_only = privacy is Privacy.CATEGORY or decision.what == ILLEGAL
     return Observation(
         when=when,
@@ -41,7 +40,7 @@ def observe(ruleset: Ruleset, request: Request, decision: Decision, when: float,
 
 
 def is_private_search(request: Request) -> bool:
-    """Whether somebody searches for ways to hurt themselves: they are told who listens, and it is never remembered."""
+    """Return whether a request is a search about self-harm: it is answered with helplines and never stored."""
     if request.url is None:
         return False
     engine = SearchEngines.load().engine_of(request.host)
@@ -49,11 +48,11 @@ def is_private_search(request: Request) -> bool:
 
 
 def _names_a_site(decision: Decision) -> bool:
-    """Whether `what` is a host or a URL, not a topic."""
+    """Return whether `what` is a host or a URL, not a topic."""
     return "." in decision.what and decision.reason in _SITE_REASONS | {Reason.SAFE_SEARCH}
 
 
 def _without_credentials(url: str) -> str:
-    """Without user, password and fragment."""
+    """Return a URL without user, password and fragment."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.host_facts import HostFacts
-from hedgerow.policies.model import Request, SafeSearch, TargetKind
+from hedgerow.policies.model import Request, RequestKind, SafeSearch, TargetKind
 from hedgerow.policies.rule_index import PathRule, Rule
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.policies.safe_search import SearchEngine
@@ -14,6 +15,14 @@ from hedgerow.policies.targets import comparable_path
 
 CONTEXT_READS = frozenset({"host", "url"})
 """Fields of the request that `build_context` reads."""
+
+
+FIELDS_BY_KIND: Mapping[RequestKind, frozenset[str]] = {
+    RequestKind.DNS: frozenset({"device", "host", "dns_type"}),
+    RequestKind.TUNNEL: frozenset({"device", "host", "port", "hides_host"}),
+    RequestKind.HTTP: frozenset({"device", "host", "port", "url", "method", "resource", "initiator"}),
+}
+"""Fields that an enforcement point fills in, by kind of request. The others keep their default."""
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from hedgerow.policies.effective_users import EffectiveUser, EffectiveUsers, strictest_content, strictest_layers, strictest_settings
-from hedgerow.policies.expiry import ExpiringRule, dues
+from hedgerow.policies.expiry import ExpiringRule, expiring_rules
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.identity import honours_host_name
 from hedgerow.policies.model import Device, DeviceId, Policy, Target, TargetKind, TimedRules, Verdict
@@ -181,7 +181,7 @@ def policy_warnings(policy: Policy, now: float) -> tuple[str, ...]:
         *_overlaps(policy),
         *_open_anyway(policy),
         *_few_lists(policy),
-        *(_expiry_warning(expiring, now) for expiring in dues(policy) if expiring.is_notable(now)),
+        *(_expiry_warning(expiring, now) for expiring in expiring_rules(policy) if expiring.is_notable(now)),
     )
 
 

@@ -1,6 +1,6 @@
-"""The nouns of time: stretches of a week, schedules, and minutes that may be spent.
+"""The nouns of time: spans of a week, schedules, and budgets of minutes.
 
-Minutes and days are those of clocks on walls; which wall is said by a time zone that goes with them as an argument.
+Minutes and days are wall-clock time, in a time zone that is passed as an argument.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hedgerow.blocklists.rules import Origin
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of wall-clock time that belongs to a weekday (0 is Monday), in minutes after that day's midnight.
+    """A span of wall-clock time that belongs to a weekday (0 is Monday), in minutes after that day's midnight.
 
     `end` may exceed 1440: then the span ends on a later day. Always `start < end`.
     """
@@ -25,7 +25,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class DatedSpan:
-    """A stretch that belongs to one date, in minutes after its midnight. `start` None: on this date there is no stretch."""
+    """A span that belongs to one date, in minutes after its midnight. `start` None: no span on this date."""
 
     day: date
     start: int | None = None
@@ -34,10 +34,10 @@ class DatedSpan:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When something holds, and where that is written. No spans: never.
+    """The times at which something holds, and their place in a file. Without spans: never.
 
-    `free` are the spans of days that a holiday makes free (None: the same as on any other day), `dated` those of dates that are named,
-    which count over both. `nightly`: spans belong to evenings, so it is the next day that makes one free.
+    `free` are the spans of days that a holiday makes free (None: the same as on any other day). `dated` are those of single dates, which
+    outrank both. `nightly`: spans belong to evenings, which are free if the next day is.
     """
 
     spans: tuple[Span, ...]
@@ -49,16 +49,16 @@ class Schedule:
 
 
 type WeekdayValues = tuple[int | None, int | None, int | None, int | None, int | None, int | None, int | None]
-"""Something of each weekday, Monday first."""
+"""One value per weekday, Monday first."""
 
 UNLIMITED: WeekdayValues = (None,) * 7
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Minutes that may be spent: `daily` on each weekday, `free` on a day that a holiday makes free, `weekly` from Monday to Sunday.
+    """A budget of minutes: `daily` by weekday, `free` on a day that a holiday makes free, `weekly` from Monday to Sunday.
 
-    None is without limit. `subject` is empty for all use, else `category:NAME` or `service:NAME`.
+    None: no limit. `subject` is empty for all use, else `category:NAME` or `service:NAME`.
     """
 
     subject: str
@@ -70,7 +70,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Bonus:
-    """Minutes given on top: on the day, and in the week, of the instant `at`. `account` as in `SpentBudget`."""
+    """Extra minutes for the day and the week of the instant `at`. `account` as in `SpentBudget`."""
 
     id: str
     account: str
@@ -82,9 +82,9 @@ class Bonus:
 
 @dataclass(frozen=True, slots=True)
 class SpentBudget:
-    """A budget that is used up from the instant `since` until `until`, when there is time again (seconds since the epoch).
+    """A budget of `minutes` that is spent from the instant `since` until `until`, when it begins anew (seconds since the epoch).
 
-    `account` is `person:NAME` or `device:ID`: whose minutes are counted. `minutes` were to be had.
+    `account` is `person:NAME` or `device:ID`: the owner of the minutes.
     """
 
     account: str
@@ -97,7 +97,7 @@ class SpentBudget:
 
 @dataclass(frozen=True, slots=True)
 class ActiveMinute:
-    """A minute (of the epoch) in which somebody was active, as workers report it. Reported twice it is still one minute."""
+    """A minute of the epoch in which an account was active, as workers report it. Repeated reports count once."""
 
     minute: int
     account: str

@@ -17,7 +17,6 @@ from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.policies.decide import FIELDS_READ, SERVING_READS, STEPS, apply_allowed, decide, fields_read
 from hedgerow.policies.explain import explain, find_device, requests_for
 from hedgerow.policies.model import (
-    FIELDS_BY_KIND,
     Decision,
     Device,
     DeviceId,
@@ -31,7 +30,7 @@ from hedgerow.policies.model import (
     Verdict,
 )
 from hedgerow.policies.reading.load import parse_policy
-from hedgerow.policies.request_context import CONTEXT_READS, build_context
+from hedgerow.policies.request_context import CONTEXT_READS, FIELDS_BY_KIND, build_context
 from hedgerow.policies.ruleset import Rulesets
 from hedgerow.policies.time_model import Bonus, SpentBudget
 from hedgerow.policies.times.budget import balances, mark, spent_budgets

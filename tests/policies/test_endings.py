@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.policies.expiry import told, upcoming_ends
+from hedgerow.policies.expiry import ending_sentence, upcoming_ends
 from hedgerow.policies.model import DeviceId, Pause
 from hedgerow.policies.reading.load import parse_policy
 from hedgerow.policies.ruleset import Rulesets
@@ -42,7 +42,7 @@ def _told(catalogue: Catalogue, clock: str, *, used: int = 0, games: int = 0, pa
     rulesets = Rulesets(policy, (), pauses, catalogue, spent_budgets(budget_status))
     device = rulesets.devices.find("192.168.1.9")
     assert device is not None
-    return [told(ending) for ending in upcoming_ends(rulesets, device, budget_status, now)]
+    return [ending_sentence(ending) for ending in upcoming_ends(rulesets, device, budget_status, now)]
 
 
 @pytest.mark.parametrize(

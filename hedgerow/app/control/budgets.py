@@ -12,7 +12,7 @@ from sqlalchemy.exc import DatabaseError
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.journal.usage import UsageStore
-from hedgerow.policies.expiry import WARN_MINUTES, device_of_person, told, upcoming_ends
+from hedgerow.policies.expiry import WARN_MINUTES, device_of_person, ending_sentence, upcoming_ends
 from hedgerow.policies.model import Policy, Reason
 from hedgerow.policies.time_model import ActiveMinute, Bonus, SpentBudget
 from hedgerow.policies.times.budget import BudgetBalance, balances, mark, minute_of, spent_budgets
@@ -124,8 +124,8 @@ class EndingNotifier:
         for key, ending in near.items():
             mark = min(mark for mark in WARN_MINUTES if ending.minutes <= mark)
             if mark < self._told.get(key, WARN_MINUTES[0] + 1):
-                _warnings_log.info("%s: %s", key[0], told(ending))
-                self._tell(SystemEvent(now, ENDING_EVENT, key[0], told(ending), ending))
+                _warnings_log.info("%s: %s", key[0], ending_sentence(ending))
+                self._tell(SystemEvent(now, ENDING_EVENT, key[0], ending_sentence(ending), ending))
             self._told[key] = mark
         # What is no longer near was lengthened, or has ended: it is told of anew when it comes near again.
         self._told = {key: mark for key, mark in self._told.items() if key in near}

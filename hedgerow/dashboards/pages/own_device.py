@@ -17,7 +17,7 @@ from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import LANGUAGE_COOKIE, language_of
 from hedgerow.dashboards.words.rules import rules_text
 from hedgerow.journal.reader import DecisionFilter, DecisionPage, ReasonCount, RequestRow
-from hedgerow.policies.expiry import dues, told
+from hedgerow.policies.expiry import ending_sentence, expiring_rules
 from hedgerow.policies.model import Grant, Verdict
 from hedgerow.policies.text.locales import LANGUAGES
 
@@ -71,7 +71,7 @@ class OwnDevicePages:
         reader = language_of(request)
         endings = [labels.ending_text(ending, reader) for ending in site.endings(view.device)]
         whose = {"", view.device, *([view.person] if view.person else [])}
-        ending = [due for due in dues(policy) if due.whose in whose and due.until > site.clock()]
+        ending = [due for due in expiring_rules(policy) if due.whose in whose and due.until > site.clock()]
         left = labels.minutes_left(view.session_ends, site.clock())
         return site.renderer.page(
             request, "device.html", view=view, mine=mine, rules=rules, budgets=budgets, endings=endings, near=near, dues=ending, left=left
@@ -84,7 +84,7 @@ class OwnDevicePages:
         if view is None:
             return problem(403, NOT_IN_NETWORK)
         budgets = [asdict(row) for row in site.budgets() if row.whose in (view.person, view.device)]
-        endings = [{"says": told(ending), **asdict(ending)} for ending in site.endings(view.device)]
+        endings = [{"says": ending_sentence(ending), **asdict(ending)} for ending in site.endings(view.device)]
         return JSONResponse({"held": view.held, "held_until": view.held_until, "budgets": budgets, "endings": endings})
 
     async def accept(self, request: Request) -> Response:

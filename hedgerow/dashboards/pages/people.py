@@ -22,7 +22,7 @@ from hedgerow.dashboards.pages.context import NOT_IN_NETWORK, PageContext, princ
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language_of, message
 from hedgerow.dashboards.words.rules import bedtime_value, day_times, night_times, rules_text, schedule_text, schedule_value
-from hedgerow.policies.expiry import dues
+from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.host_facts import Services
 from hedgerow.policies.model import Person, SafeSearch, Target, TargetKind, Verdict
 from hedgerow.policies.rule_index import UNSAFE_SEARCH
@@ -105,7 +105,7 @@ class PeoplePages:
             budgets=[row for row in self._context.budgets() if row.whose == name],
             limits=budget_limits(person.rules.budget),
             is_anothers=person.rules.budget is None and any(row.whose == name for row in self._context.budgets()),
-            dues=[due for due in dues(policy) if due.whose == name],
+            dues=[due for due in expiring_rules(policy) if due.whose == name],
             is_paused=any(pause.person == name for pause in pauses),
         )
 

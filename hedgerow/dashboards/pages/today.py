@@ -18,7 +18,7 @@ from hedgerow.dashboards.pages.devices import unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
 from hedgerow.dashboards.words import labels
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
-from hedgerow.policies.expiry import dues
+from hedgerow.policies.expiry import expiring_rules
 from hedgerow.policies.model import Grant, GrantDuration, Pause, Verdict
 
 ONLINE_S = 900.0
@@ -82,7 +82,7 @@ class TodayPages:
             unnamed=unnamed,
             has_password=site.accounts.has_any,
             budgets=site.budgets(),
-            dues=[due for due in dues(policy) if due.is_notable(now)],
+            dues=[due for due in expiring_rules(policy) if due.is_notable(now)],
         )
 
     async def approve(self, request: Request, request_id: RequestId, how_long: Annotated[GrantDuration, Form(alias="for")]) -> Response:
