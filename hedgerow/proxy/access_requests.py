@@ -22,8 +22,8 @@ from hedgerow.policies.model import (
 )
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.http_head import Authority
+from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.page_forms import (
-    AttemptLimiter,
     accepts_conduct,
     accepts_ticket,
     is_from_same_origin,
@@ -115,7 +115,9 @@ class AccessRequestHandler:
         if not self._asked.allows(device, now):
             self._counters.add("hedgerow_proxy_dropped_total", "ask")
             return policy.page.short_page("too-often", 429, reader=reader)
-        policy.ask(AccessRequest(now, device, question.ruleset.person, question.authority.host, url, _reason_text(decision), note))
+        policy.request_access(
+            AccessRequest(now, device, question.ruleset.person, question.authority.host, url, _reason_text(decision), note)
+        )
         return policy.page.waiting(url, 0, reader, _ticket(question))
 
     async def _take_code(self, question: BlockPageRequest, url: str, digits: str, reader: PageReader) -> ProxyResponse:
@@ -124,7 +126,7 @@ class AccessRequestHandler:
         if not self._typed.allows(device, now):
             self._counters.add("hedgerow_proxy_dropped_total", "code")
             return policy.page.short_page("code-wrong", 429, reader=reader)
-        policy.code(CodeEntered(now, device, digits))
+        policy.submit_code(CodeEntered(now, device, digits))
         for _ in range(_POLLS):
             await asyncio.sleep(_POLL_SECONDS)
             if self._decide(question, url).verdict is not Verdict.BLOCK:
@@ -133,7 +135,7 @@ class AccessRequestHandler:
 
     async def _take_consent(self, question: BlockPageRequest, url: str, reader: PageReader) -> ProxyResponse:
         """A guest accepts the code of conduct; then the page is as open as it is for the guest."""
-        self._policy().accept(ConductAccepted(self._clock(), question.ruleset.session))
+        self._policy().accept_conduct(ConductAccepted(self._clock(), question.ruleset.session))
         for _ in range(_POLLS):
             await asyncio.sleep(_POLL_SECONDS)
             decision = self._decide(question, url)

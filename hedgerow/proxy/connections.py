@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Protocol
-
-from hedgerow.policies.model import DeviceId
 
 ATTEMPT_DELAY = 0.25
 """Seconds until the next address is tried beside the ones that have not answered yet."""
@@ -62,32 +59,6 @@ def _drop(attempt: asyncio.Task[tuple[asyncio.Transport, asyncio.BaseProtocol]])
     """End an attempt that lost, and its connection when it came too late."""
     attempt.cancel()
     attempt.add_done_callback(lambda each: None if each.cancelled() or each.exception() else each.result()[0].abort())
-
-
-class DeviceConnectionLimit:
-    """At most `limit` connections of one device at a time.
-
-    >>> connections = DeviceConnectionLimit(1)
-    >>> connections.enter(DeviceId("tablet")), connections.enter(DeviceId("tablet")), connections.enter(DeviceId("phone"))
-    (True, False, True)
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._counts: Counter[DeviceId] = Counter()
-
-    def enter(self, device: DeviceId) -> bool:
-        """Whether a device may have one more connection, which is then counted until `leave`."""
-        if self._counts[device] >= self._limit:
-            return False
-        self._counts[device] += 1
-        return True
-
-    def leave(self, device: DeviceId) -> None:
-        """A connection that had entered is over."""
-        self._counts[device] -= 1
-        if not self._counts[device]:
-            del self._counts[device]
 
 
 MIN_BUSY_BYTES = 64 * 1024

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hedgerow.blocklists.names import parse_host
+from hedgerow.blocklists.names import host_of_url, parse_host
 
 MAX_HEAD = 32 * 1024
 MAX_TARGET = 16 * 1024
@@ -55,6 +55,11 @@ class RequestHead:
     def values(self, name: str) -> tuple[str, ...]:
         """All values of a field, in order; `name` in lower case."""
         return tuple(value for key, value in self.fields if key.lower() == name)
+
+    @property
+    def initiator(self) -> str:
+        """The host of the page that makes the request (from Referer or Origin), or an empty string."""
+        return host_of_url(self.get("referer") or self.get("origin")) or ""
 
 
 @dataclass(frozen=True, slots=True)

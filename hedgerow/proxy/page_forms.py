@@ -8,7 +8,6 @@ it in a device's name. So it must hold the ticket that a block page for this hos
 from __future__ import annotations
 
 import hmac
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
@@ -112,34 +111,3 @@ def _form_fields(body: bytes) -> dict[str, str]:
     except ValueError:  # more fields than any page of ours has
         return {}
     return {name: values[0] for name, values in fields.items()}
-
-
-def host_of_url(url: str) -> str:
-    """The canonical host of a URL as Referer and Origin hold them, or an empty text."""
-    try:
-        return (parse_host(urlsplit(url).hostname or "") or "") if url else ""
-    except ValueError:
-        return ""
-
-
-class AttemptLimiter:
-    """At most `count` questions of a device in `seconds`; remembers a bounded number of devices."""
-
-    def __init__(self, count: int = 5, seconds: float = 600.0, devices: int = 1024) -> None:
-        self._count = count
-        self._seconds = seconds
-        self._devices = devices
-        self._asked: OrderedDict[DeviceId, deque[float]] = OrderedDict()
-
-    def allows(self, device: DeviceId, now: float) -> bool:
-        """Whether one more question may be asked now; counts it if so."""
-        times = self._asked.setdefault(device, deque())
-        self._asked.move_to_end(device)
-        while len(self._asked) > self._devices:
-            self._asked.popitem(last=False)
-        while times and times[0] <= now - self._seconds:
-            times.popleft()
-        if len(times) >= self._count:
-            return False
-        times.append(now)
-        return True

@@ -112,7 +112,7 @@ class PassThrough:
             return False
         return self._until.get((device, host), 0.0) > self._clock()
 
-    def passed(self, ruleset: Ruleset, request: Request, decision: Decision) -> Decision:
+    def apply(self, ruleset: Ruleset, request: Request, decision: Decision) -> Decision:
         """What was decided on a tunnel, but that one which would be inspected is let through where its host is passed through."""
         if (
             decision.verdict is not Verdict.INSPECT

@@ -109,13 +109,13 @@ class ProxyPolicy:
     decide: Callable[[Ruleset, Request], Decision]
     resolve: HostResolution
     observe: Callable[[Device, Ruleset, Request, Decision], None]
-    ask: Callable[[AccessRequest], None]
+    request_access: Callable[[AccessRequest], None]
     guard: DestinationGuard
     page: BlockPage
-    use: Callable[[Ruleset, Request], None] = lambda _ruleset, _request: None
-    code: Callable[[CodeEntered], None] = lambda _typed: None
-    accept: Callable[[ConductAccepted], None] = lambda _accepted: None
-    passed: Callable[[Ruleset, Request, Decision], Decision] = lambda _ruleset, _request, decision: decision
+    report_use: Callable[[Ruleset, Request], None] = lambda _ruleset, _request: None
+    submit_code: Callable[[CodeEntered], None] = lambda _typed: None
+    accept_conduct: Callable[[ConductAccepted], None] = lambda _accepted: None
+    apply_pass_through: Callable[[Ruleset, Request, Decision], Decision] = lambda _ruleset, _request, decision: decision
     sign_in: SignInRules = field(default_factory=SignInRules)
     phrase_lists: tuple[str, ...] = ()  # files of weighted phrases, beside our own
 

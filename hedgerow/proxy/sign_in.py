@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from hedgerow.policies.model import Device, DeviceId
 from hedgerow.policies.network import ProxySignIn
-from hedgerow.proxy.page_forms import AttemptLimiter
+from hedgerow.proxy.limits import AttemptLimiter
 
 USER_PREFIX = "user:"
 """Before the name of somebody who has signed in, where the address of others stands."""

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.blocklists.names import host_of_url
 from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.page_forms import (
     MAX_FORM_BYTES,
     TICKET_LIFETIME,
-    AttemptLimiter,
     accepts_conduct,
     accepts_ticket,
-    host_of_url,
     is_from_same_origin,
     is_navigation,
     issue_ticket,
@@ -85,7 +85,7 @@ def test_the_memory_of_askers_is_bounded() -> None:
     limit = AttemptLimiter(devices=10)
     for number in range(100):
         limit.allows(DeviceId(str(number)), 0.0)
-    assert len(limit._asked) == 10
+    assert len(limit._attempts) == 10
 
 
 def test_a_form_with_too_many_fields_is_none_of_ours() -> None:

@@ -15,7 +15,7 @@ import time
 from proxy_stand import Stand, proxy_stand
 from small_internet.whole import SmallInternet
 
-from hedgerow.proxy.gate.server import GateLimits
+from hedgerow.proxy.gate.table import GateLimits
 
 HOST = "news.example"
 CROWD, HOSTILE = 1000, 334

@@ -19,7 +19,7 @@ from hedgerow.journal.access_store import AccessCode, CodeStore, NoSuchEntry, Vo
 from hedgerow.journal.recorder import Recorder, SystemEvent
 from hedgerow.policies.explain import find_device
 from hedgerow.policies.model import CodeEntered, Device, DeviceId, Grant, GrantDuration, Session
-from hedgerow.proxy.page_forms import AttemptLimiter
+from hedgerow.proxy.limits import AttemptLimiter
 
 CODE_DIGITS = 6
 MAX_CODE_ATTEMPTS, CODE_ATTEMPT_WINDOW_S = 5, 900.0

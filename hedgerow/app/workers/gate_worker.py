@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from hedgerow.app.workers.proxy_backend import ProxyBackend
 from hedgerow.app.workers.worker import Worker
-from hedgerow.proxy.gate.server import Gate, GateLimits
+from hedgerow.proxy.gate.server import Gate
+from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.pass_through import PassThrough
 from hedgerow.proxy.policy import ProxyPolicy
@@ -23,7 +24,7 @@ async def serve_gate(worker: Worker) -> AsyncIterator[None]:
     passes = PassThrough(settings.pass_through)
 
     def lenient(proxy_policy: ProxyPolicy) -> ProxyPolicy:
-        return replace(proxy_policy, passed=passes.passed)
+        return replace(proxy_policy, apply_pass_through=passes.apply)
 
     limits = GateLimits().shared_by(settings.workers)
     gate = Gate(lenient(side.proxy_policy(worker.view)), inspectors, load_handover_key(settings.pass_key), limits)

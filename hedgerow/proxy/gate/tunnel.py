@@ -1,21 +1,20 @@
-"""Relay bytes between a client and a server that were joined, without reading them.
+"""Tunnels: relay bytes between a client and a server without reading them.
 
-Memory is bounded by the transports' buffers: a side whose peer does not take the bytes is not read from. Each side may close its
-half alone. Every running tunnel is known to `TunnelRegistry`, which can cut those that are no longer allowed.
+Memory is bounded by the transports' buffers: while one side takes no bytes, the other is not read from. Each side may close its half alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from typing import Protocol, Self
+from collections.abc import Callable
+from typing import Self
 
 from hedgerow.policies.model import DeviceId, Request
 from hedgerow.policies.ruleset import Ruleset
 
 
 class TunnelEnd(asyncio.Protocol):
-    """One side of a tunnel: what its transport reads is written to the peer's transport."""
+    """One side of a tunnel. What its transport reads is written to the peer's transport."""
 
     __slots__ = ("closed", "count", "ended", "peer", "transport", "tunnel")
 
@@ -29,7 +28,7 @@ class TunnelEnd(asyncio.Protocol):
 
     @classmethod
     def towards_server(cls, tunnel: Tunnel) -> Self:
-        """A new end for an attempt to reach the server; `Tunnel.join` takes the one that got there."""
+        """A new end for an attempt to reach the server; `Tunnel.join` takes the one that succeeds."""
         end = cls(tunnel)
         end.peer = tunnel.client
         return end
@@ -61,7 +60,7 @@ class TunnelEnd(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
         if not self.tunnel.is_joined or (self is not self.tunnel.client and self is not self.tunnel.server):
-            return  # one of several attempts to reach the server; whoever dials sees to it
+            return  # one of several attempts to reach the server, which `dial` cleans up
         if error is None and (self.ended or self.peer.ended):
             self.peer.transport.close()
         else:
@@ -71,20 +70,15 @@ class TunnelEnd(asyncio.Protocol):
             self.tunnel.unlink()
 
 
-class TunnelOwner(Protocol):
-    """Whoever wants to know when a tunnel is over."""
-
-    def tunnel_finished(self, tunnel: Tunnel) -> None: ...
-
-
 class Tunnel:
     """Two joined connections, with what is needed to judge them again.
 
-    `requests` are the stories the connection told (CONNECT host, SNI), judged under `ruleset`.
+    `requests` has one for each host that the client named (CONNECT, SNI), all allowed under `ruleset`. `began` is in seconds by the
+    gate's clock. `on_finished` is called once, when the tunnel is over.
     """
 
     __slots__ = (
-        "_owner",
+        "_on_finished",
         "_seen",
         "address",
         "began",
@@ -98,12 +92,17 @@ class Tunnel:
     )
 
     def __init__(
-        self, owner: TunnelOwner, address: str, ruleset: Ruleset, requests: tuple[Request, ...], client: asyncio.Transport
-    ) -> None:  # fmt: skip
-        self._owner: TunnelOwner | None = owner
+        self,
+        on_finished: Callable[[Tunnel], None],
+        address: str,
+        ruleset: Ruleset,
+        requests: tuple[Request, ...],
+        client: asyncio.Transport,
+    ) -> None:
+        self._on_finished: Callable[[Tunnel], None] | None = on_finished
         self._seen = -1
         self.idle_since = 0.0
-        self.began = 0.0  # by the gate's clock
+        self.began = 0.0
         self.address = address
         self.ruleset = ruleset
         self.requests = requests
@@ -114,7 +113,7 @@ class Tunnel:
         self.server: TunnelEnd
 
     def join(self, server: TunnelEnd, first: bytes) -> None:
-        """Take over the client's transport now that the server's stands; `first` is what was read from the client before."""
+        """Take over the client's transport now that the server is connected; `first` is what was read from the client before."""
         self.server = self.client.peer = server
         self.is_joined = True
         self.client.count += len(first)
@@ -128,12 +127,13 @@ class Tunnel:
         self.server.transport.abort()
 
     def finish(self) -> None:
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            owner.tunnel_finished(self)
+        """Tell once that the tunnel is over."""
+        on_finished, self._on_finished = self._on_finished, None
+        if on_finished is not None:
+            on_finished(self)
 
     def unlink(self) -> None:
-        """Both ends are closed: let go of what refers to each other, so that all of it is freed now, and not by the collector of cycles."""
+        """Break the reference cycles of a tunnel whose ends are closed, so that it is freed at once and not by the cycle collector."""
         for end in (self.client, self.server):
             del end.peer, end.tunnel
 
@@ -151,32 +151,3 @@ class Tunnel:
     @property
     def half_closed(self) -> bool:
         return self.client.ended or self.server.ended
-
-
-class TunnelRegistry:
-    """The running tunnels of one gate."""
-
-    def __init__(self) -> None:
-        self._running: set[Tunnel] = set()
-
-    def __len__(self) -> int:
-        return len(self._running)
-
-    def __iter__(self) -> Iterator[Tunnel]:
-        return iter(tuple(self._running))
-
-    def __contains__(self, tunnel: Tunnel) -> bool:
-        return tunnel in self._running
-
-    def add(self, tunnel: Tunnel) -> None:
-        self._running.add(tunnel)
-
-    def remove(self, tunnel: Tunnel) -> None:
-        self._running.discard(tunnel)
-
-    def cut(self, predicate: Callable[[Tunnel], bool]) -> int:
-        """Cut every tunnel for which `predicate` holds; returns how many."""
-        doomed = [tunnel for tunnel in self._running if predicate(tunnel)]
-        for tunnel in doomed:
-            tunnel.cut()
-        return len(doomed)

@@ -21,7 +21,7 @@ from mitmproxy import connection
 from hedgerow.policies.model import DeviceId
 from hedgerow.proxy import handover
 from hedgerow.proxy.certificate_authority import CertificateAuthority, LeafCertificates
-from hedgerow.proxy.connections import BusyTracker, DeviceConnectionLimit
+from hedgerow.proxy.connections import BusyTracker
 from hedgerow.proxy.handover import parse_handover_header
 from hedgerow.proxy.inspection.addon import ActiveRequest, InspectionAddon
 from hedgerow.proxy.inspection.connection import InspectedConnection
@@ -29,6 +29,7 @@ from hedgerow.proxy.inspection.context import InspectorSession
 from hedgerow.proxy.inspection.engine import http_layer
 from hedgerow.proxy.inspection.handshake import ClientHandshake
 from hedgerow.proxy.inspection.origins import OriginPool
+from hedgerow.proxy.limits import DeviceConnectionLimit
 from hedgerow.proxy.pass_through import CertificateRefusals
 from hedgerow.proxy.policy import Counters, ProxyPolicy
 
@@ -241,7 +242,7 @@ class Inspector:
         policy = self.inspection.policy
         for exchange in self._use.busy(tuple(self._by_client.values()), now):
             for running in [each for each in self.inspection.running.values() if each.client is exchange.client]:
-                policy.use(running.ruleset, running.requests[-1])
+                policy.report_use(running.ruleset, running.requests[-1])
 
     def _enforce_deadlines(self, now: float) -> None:
         """Who does not say what he wants, who has said nothing for long, and whose time is over; `now` in the loop's time."""

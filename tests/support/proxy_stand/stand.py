@@ -20,7 +20,7 @@ from hedgerow.blocklists.sources import Source
 from hedgerow.policies.model import Pause
 from hedgerow.policies.reading.load import load_policy
 from hedgerow.proxy.certificate_authority import ensure_ca
-from hedgerow.proxy.gate.server import GateLimits
+from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import KEY_BYTES
 from proxy_stand.workers import Told, World, run_gate, run_inspector
 

@@ -23,7 +23,8 @@ from hedgerow.policies.decide import decide
 from hedgerow.policies.model import AccessRequest, Decision, Device, Pause, Policy, Request
 from hedgerow.policies.ruleset import Ruleset, Rulesets
 from hedgerow.proxy.certificate_authority import ensure_ca
-from hedgerow.proxy.gate.server import Gate, GateLimits
+from hedgerow.proxy.gate.server import Gate
+from hedgerow.proxy.gate.table import GateLimits
 from hedgerow.proxy.handover import load_handover_key
 from hedgerow.proxy.pages.block_page import BlockPage
 from hedgerow.proxy.pass_through import CertificateRefusals, PassThrough
@@ -87,7 +88,7 @@ class Builder:
             decide=judged,
             resolve=HostResolver(self.resolver).find,
             observe=lambda device, _ruleset, request, decision: self._tell(world, Told(device.id, request, decision)),
-            ask=lambda asked: self._tell(world, Told(asked.device, None, None, asked)),
+            request_access=lambda asked: self._tell(world, Told(asked.device, None, None, asked)),
             guard=DestinationGuard(network.reachable, frozenset(network.ports)),
             phrase_lists=world.policy.phrase_lists,
             page=BlockPage.load(network.country, network.timezone, ages),
@@ -95,7 +96,7 @@ class Builder:
 
     def gate_judge(self, world: World) -> ProxyPolicy:
         proxy_policy = Builder.proxy_policy(self, world)
-        return replace(proxy_policy, passed=PassThrough(world.state / "pass-through").passed)
+        return replace(proxy_policy, apply_pass_through=PassThrough(world.state / "pass-through").apply)
 
     def _tell(self, world: World, told: Told) -> None:
         if world.tells:

@@ -10,9 +10,9 @@ from mitmproxy import http
 from mitmproxy.net.http import status_codes
 from mitmproxy.net.http.validate import validate_headers
 
+from hedgerow.blocklists.names import host_of_url
 from hedgerow.policies.model import Device, Request, RequestKind
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD, Authority, parse_authority
-from hedgerow.proxy.page_forms import host_of_url
 from hedgerow.proxy.pages.response import ProxyResponse
 
 
@@ -48,7 +48,7 @@ def request_of(flow: http.HTTPFlow, device: Device, authority: Authority) -> Req
         url=url_of(flow.request.scheme, authority, flow.request.path),
         method=flow.request.method,
         resource=fields.get("sec-fetch-dest", ""),
-        initiator=host_of_url(fields.get("referer", "") or fields.get("origin", "")),
+        initiator=host_of_url(fields.get("referer", "") or fields.get("origin", "")) or "",
     )
 
 

@@ -21,7 +21,7 @@ from small_internet.whole import SmallInternet
 
 from hedgerow.policies.model import DeviceId, Pause, Reason, RequestKind, Verdict
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT
-from hedgerow.proxy.gate.server import GateLimits
+from hedgerow.proxy.gate.table import GateLimits
 
 CHILD_WITH_CA = "127.0.0.11"
 CHILD = "127.0.0.12"

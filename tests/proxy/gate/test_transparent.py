@@ -17,7 +17,7 @@ from lab.house import House, house
 from lab.internet import address4, address6
 from small_internet.running import wait_until
 
-from hedgerow.proxy.gate.transparent import parse_sockaddr
+from hedgerow.proxy.gate.destination import parse_sockaddr
 from hedgerow.proxy.http_head import Authority
 
 NEEDED = ("ip", "nft", "nsenter", "unbound", "nginx", "kdig", "curl", "openssl")

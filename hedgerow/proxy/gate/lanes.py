@@ -1,0 +1,111 @@
+"""Decisions that explicit and redirected connections have in common: which lane a request or a ClientHello leads to. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from hedgerow.blocklists.names import is_address
+from hedgerow.policies.model import Decision, Reason, Request, RequestKind, Verdict
+from hedgerow.policies.privacy import is_private_search
+from hedgerow.proxy.gate.commands import Client, Command, Deny, Dial, HandOver, Record, Refuse, Resolve
+from hedgerow.proxy.gate.rules import GateRules
+from hedgerow.proxy.handover import HandoverHeader
+from hedgerow.proxy.http_head import Authority, RequestHead
+from hedgerow.proxy.page_forms import issue_ticket
+from hedgerow.proxy.pages.block_page import ASK_PATH
+from hedgerow.proxy.pages.response import ResponseForm, response_form
+from hedgerow.proxy.policy import strictest
+
+
+def tunnel_request(client: Client, target: Authority, host: str, *, hides_host: bool = False) -> Request:
+    return Request(device=client.device.id, kind=RequestKind.TUNNEL, host=host, port=target.port, hides_host=hides_host)
+
+
+def http_request(client: Client, target: Authority, url: str, head: RequestHead) -> Request:
+    return Request(
+        device=client.device.id, kind=RequestKind.HTTP, host=target.host, port=target.port, url=url,
+        method=head.method, resource=head.get("sec-fetch-dest"), initiator=head.initiator,
+    )  # fmt: skip
+
+
+def may_dial(rules: GateRules, target: Authority) -> bool:
+    """True if the port is served and the host is no forbidden address. The addresses of a name are checked once it is resolved."""
+    guard = rules.policy.guard
+    return target.port in guard.ports and (not is_address(target.host) or guard.allows(target.host))
+
+
+def refuse_target(rules: GateRules, client: Client, target: Authority, head: RequestHead) -> Refuse | None:
+    """The refusal of a target that may not be dialled; None for any other."""
+    if may_dial(rules, target):
+        return None
+    if target.port not in rules.policy.guard.ports:
+        return refuse(rules, client, head, "port-closed", 403, f"port {target.port} is not served", cause="port")
+    return refuse(rules, client, head, "not-reachable", 403, "this address is not reachable through the proxy", cause="destination")
+
+
+def refuse(
+    rules: GateRules, client: Client, head: RequestHead, page_key: str, status: int, message: str,
+    extra: tuple[tuple[str, str], ...] = (), cause: str = "",
+) -> Refuse:  # fmt: skip
+    """A refusal with the page of that key if the client opens a page, else with a message for programs."""
+    page = rules.policy.page
+    if head.method == "CONNECT" or _form(head) is not ResponseForm.PAGE:
+        response = page.error(status, message)
+    else:
+        response = page.short_page(page_key, status, reader=page.reader_of(client.ruleset, head.get("accept-language")))
+    return Refuse(replace(response, headers=response.headers + extra), head.method == "HEAD", cause)
+
+
+def refuse_blocked(rules: GateRules, client: Client, head: RequestHead, request: Request, now: float) -> tuple[Command, ...]:
+    """The refusal of a plain HTTP request if it is blocked; nothing if the inspector is to go on with it."""
+    assert request.url is not None
+    if urlsplit(request.url).path.startswith(ASK_PATH):
+        return ()
+    decision = rules.policy.decide(client.ruleset, request)
+    if decision.verdict is not Verdict.BLOCK:
+        return ()
+    if decision.reason is Reason.SEARCH and is_private_search(request):
+        return ()  # the inspector shows helplines in place of the results
+    page, form = rules.policy.page, _form(head)
+    reader = page.reader_of(client.ruleset, head.get("accept-language"))
+    ticket = issue_ticket(rules.key, request.host, client.device.id, now) if form is ResponseForm.PAGE else ""
+    response = page.blocked(decision, request.host, request.url, now, form, reader, ticket)
+    return Record("refuse", client, request, decision), Refuse(response, head.method == "HEAD")
+
+
+def _form(head: RequestHead) -> ResponseForm:
+    return response_form(head.get("sec-fetch-dest"), head.get("accept"), head.get("x-requested-with"), head.get("sec-fetch-mode"))
+
+
+def inspect(client: Client, target: Authority, verdict: Verdict, *, lane: str = "inspect", awaits_reply: bool = False) -> HandOver:
+    return HandOver(HandoverHeader(client.address, target, awaits_reply), lane, verdict)
+
+
+def choose_lane(
+    rules: GateRules, client: Client, target: Authority, requests: tuple[Request, ...], known: Decision | None = None,
+    *, shows_page: bool = False,
+) -> tuple[Command, ...]:  # fmt: skip
+    """Judge every host that a TLS connection names, and go on as the strictest decision demands.
+
+    `known` is the decision on the only request if it was made before. `shows_page`: an inspector shows the block page where it can.
+    """
+    if known is None:
+        judged = [(each, rules.decide(client, each)) for each in requests]
+        request, decision = strictest(judged)
+        rewritten = [each for each in judged if each[1].target]
+        if rewritten and decision.verdict in {Verdict.ALLOW, Verdict.REWRITE}:
+            request, decision = rewritten[-1]  # a search engine that any of the names means is replaced by its safe twin
+            target = Authority(request.host, target.port)
+    else:
+        request, decision = requests[0], known
+    match decision.verdict:
+        case Verdict.BLOCK if shows_page and client.can_be_inspected:
+            return (inspect(client, target, Verdict.BLOCK),)
+        case Verdict.BLOCK:
+            return Record("refuse", client, request, decision), Deny()
+        case Verdict.INSPECT:
+            return (inspect(client, target, Verdict.INSPECT),)
+        case Verdict.ALLOW | Verdict.REWRITE:
+            opening = Dial((target.host,), target.port, requests) if is_address(target.host) else Resolve(target, requests)
+            return Record("tunnel", client, request, decision), opening

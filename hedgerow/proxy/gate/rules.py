@@ -1,0 +1,51 @@
+"""The rules that a gate applies: the policy in force, with caches of what was decided and resolved under it."""
+
+from __future__ import annotations
+
+from hedgerow.policies.model import Decision, Reason, Request, RequestKind, Verdict
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.gate.commands import Client
+from hedgerow.proxy.policy import ProxyPolicy, ResolvedHost, ResolvedHostCache, TunnelDecisionCache
+from hedgerow.proxy.sign_in import ProxyAuthenticator
+
+
+class GateRules:
+    """The `policy` in force. `key` signs the tickets of block pages."""
+
+    def __init__(self, policy: ProxyPolicy, key: bytes, authenticator: ProxyAuthenticator) -> None:
+        self.key = key
+        self.authenticator = authenticator
+        self.swap(policy)
+
+    def swap(self, policy: ProxyPolicy) -> None:
+        """Put another snapshot's policy in force."""
+        self.policy = policy
+        self._hosts = ResolvedHostCache(policy.resolve)
+        self._decisions = TunnelDecisionCache(policy.decide, policy.apply_pass_through)
+
+    def find_client(self, address: str) -> Client | None:
+        """The client at an address (or `user:NAME`) and the ruleset in force for it now; None for outsiders."""
+        found = self.policy.find_client(address)
+        return None if found is None else Client(address, *found)
+
+    def decide(self, client: Client, request: Request) -> Decision:
+        """The decision on a tunnel."""
+        return self._decisions.decide(client.ruleset, request)
+
+    def is_helpline(self, client: Client, host: str) -> bool:
+        return self.decide(client, Request(client.device.id, RequestKind.TUNNEL, host)).reason is Reason.LIFELINE
+
+    def cached_user(self, credentials: str) -> str | None:
+        """The user who signed in with these credentials not long ago."""
+        return self.authenticator.cached_user(self.policy.sign_in, credentials)
+
+    async def resolve(self, client: Client, host: str, now: float) -> ResolvedHost:
+        """The addresses of a host for a client, at most a few seconds old."""
+        return await self._hosts.resolve(client.ruleset, client.device.id, host, now)
+
+    def ruleset_allowing(self, address: str, requests: tuple[Request, ...]) -> Ruleset | None:
+        """The ruleset under which a tunnel for `requests` may run now; None if it may not."""
+        client = self.find_client(address)
+        if client is None or any(self.decide(client, each).verdict in {Verdict.BLOCK, Verdict.INSPECT} for each in requests):
+            return None
+        return client.ruleset

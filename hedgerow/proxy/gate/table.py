@@ -1,0 +1,118 @@
+"""The open connections and tunnels of a gate, with their limits and deadlines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+
+from hedgerow.policies.model import DeviceId
+from hedgerow.proxy.gate.tunnel import Tunnel
+from hedgerow.proxy.limits import DeviceConnectionLimit
+from hedgerow.proxy.policy import Counters
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """What one client may cost. Times are in seconds."""
+
+    head: float = 10.0  # until a request head, and then a ClientHello, is complete
+    dial: float = 15.0  # until a server or an inspector is reached
+    idle: float = 1800.0  # a tunnel without traffic
+    half_closed: float = 120.0  # a tunnel without traffic of which one side is done
+    lifetime: float = 24 * 3600.0  # a tunnel, however busy
+    device: int = 512  # connections per device
+    total: int = 16384  # connections
+
+    def shared_by(self, workers: int) -> GateLimits:
+        """The part of one worker: the kernel spreads connections over the workers that listen on one port.
+
+        >>> GateLimits().shared_by(4).device
+        128
+        """
+        return replace(self, device=-(-self.device // workers), total=-(-self.total // workers))
+
+
+class ConnectionTable[C: Hashable]:
+    """Connections that are still being read or opened, and running tunnels; both count towards the limits."""
+
+    def __init__(self, limits: GateLimits, counters: Counters, clock: Callable[[], float]) -> None:
+        self.limits = limits
+        self.tunnels: set[Tunnel] = set()
+        self._counters = counters
+        self._clock = clock
+        self._devices: dict[C, DeviceId] = {}
+        self._by_device = DeviceConnectionLimit(limits.device)
+        self._client_deadlines: dict[C, float] = {}
+        self._server_deadlines: dict[C, float] = {}
+
+    @property
+    def connections(self) -> tuple[C, ...]:
+        return tuple(self._devices)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._devices) + len(self.tunnels) >= self.limits.total
+
+    def add(self, connection: C, device: DeviceId) -> bool:
+        """Count a connection as the device's; False if the device has too many."""
+        if not self._by_device.enter(device):
+            return False
+        self._devices[connection] = device
+        return True
+
+    def switch_device(self, connection: C, device: DeviceId) -> bool:
+        """Count a connection as another device's from now on; False if that one has too many."""
+        if device != self._devices[connection]:
+            if not self._by_device.enter(device):
+                return False
+            self._by_device.leave(self._devices[connection])
+            self._devices[connection] = device
+        return True
+
+    def remove(self, connection: C) -> None:
+        self._client_deadlines.pop(connection, None)
+        self._server_deadlines.pop(connection, None)
+        self._by_device.leave(self._devices.pop(connection))
+
+    def await_client(self, connection: C) -> None:
+        """The client must complete what is read of it now within the limit for heads."""
+        self._client_deadlines.pop(connection, None)
+        self._server_deadlines.pop(connection, None)
+        self._client_deadlines[connection] = self._clock() + self.limits.head
+
+    def await_server(self, connection: C) -> None:
+        """The connection must be opened within the limit for that, which goes on if it runs already."""
+        self._client_deadlines.pop(connection, None)
+        self._server_deadlines.setdefault(connection, self._clock() + self.limits.dial)
+
+    def expired(self, now: float) -> list[C]:
+        """The connections whose deadline has passed."""
+        expired = list[C]()
+        for deadlines in (self._client_deadlines, self._server_deadlines):
+            for connection, deadline in deadlines.items():
+                if deadline > now:
+                    break  # the limit is the same for all, so the oldest stand first
+                expired.append(connection)
+        return expired
+
+    def promote(self, connection: C, tunnel: Tunnel) -> None:
+        """Replace a connection by the tunnel that it has become."""
+        tunnel.device, tunnel.began = self._devices.pop(connection), self._clock()
+        self._server_deadlines.pop(connection, None)
+        self.tunnels.add(tunnel)
+
+    def finish(self, tunnel: Tunnel) -> None:
+        """Forget a tunnel that is over, and count its bytes."""
+        if tunnel not in self.tunnels:
+            return  # its server hung up before the client was joined to it
+        self.tunnels.remove(tunnel)
+        self._by_device.leave(tunnel.device)
+        self._counters.add("hedgerow_proxy_bytes_total", "tunnel", "in", count=tunnel.client.count)
+        self._counters.add("hedgerow_proxy_bytes_total", "tunnel", "out", count=tunnel.server.count)
+
+    def cut(self, predicate: Callable[[Tunnel], bool]) -> int:
+        """Cut the tunnels for which `predicate` holds; returns their number."""
+        doomed = [tunnel for tunnel in self.tunnels if predicate(tunnel)]
+        for tunnel in doomed:
+            tunnel.cut()
+        return len(doomed)

@@ -1,0 +1,451 @@
+"""The gate's protocol without sockets: events in, commands out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.policies.model import Decision, Device, DeviceId, Reason, Request, Verdict
+from hedgerow.policies.network import ProxySignIn
+from hedgerow.policies.reading.load import parse_policy
+from hedgerow.policies.ruleset import Ruleset, Rulesets
+from hedgerow.proxy.gate.commands import (
+    AcceptConnect,
+    AwaitHello,
+    AwaitRequest,
+    CheckPassword,
+    Close,
+    Command,
+    Deny,
+    Dial,
+    ExtendDeadline,
+    HandOver,
+    Join,
+    PauseReading,
+    Record,
+    Refuse,
+    Release,
+    Resolve,
+    ServePac,
+    SwitchClient,
+)
+from hedgerow.proxy.gate.protocol import Commands, GateProtocol
+from hedgerow.proxy.gate.rules import GateRules
+from hedgerow.proxy.gate.states import TRANSITIONS, State
+from hedgerow.proxy.http_head import Authority
+from hedgerow.proxy.pages.block_page import BlockPage
+from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
+from hedgerow.proxy.sign_in import ProxyAuthenticator, SignInRules
+
+NOW = 1_790_000_000.0
+PAGE = BlockPage.load("GB")
+ORIGIN = Authority("93.184.215.14", 443)
+TABLET, LAPTOP = "192.0.2.11", "192.0.2.12"  # the laptop does not trust our CA
+MEGABYTE = bytes(1024 * 1024)
+
+DECISIONS = {
+    "blocked.example": Decision(Verdict.BLOCK, Reason.CATEGORY, "adult"),
+    "inspected.example": Decision(Verdict.INSPECT, Reason.DEFAULT),
+    "engine.example": Decision(Verdict.REWRITE, Reason.SAFE_SEARCH, target="safe.engine.example"),
+    "help.example": Decision(Verdict.ALLOW, Reason.LIFELINE),
+}
+ALLOWED = Decision(Verdict.ALLOW, Reason.DEFAULT)
+HIDDEN = Decision(Verdict.BLOCK, Reason.BYPASS, "ech")
+
+
+class Nothing:
+    """A catalogue that knows nothing."""
+
+    categories = ()
+    tells_clients = False
+    listed = frozenset[str]()
+
+
+@dataclass(frozen=True)
+class Found:
+    addresses: tuple[str, ...]
+    decision: Decision = ALLOWED
+
+
+def decide(_ruleset: Ruleset, request: Request) -> Decision:
+    return HIDDEN if request.hides_host else DECISIONS.get(request.host, ALLOWED)
+
+
+async def resolve(_ruleset: Ruleset, _device: DeviceId, _host: str, *, url_is_allowed: bool = False) -> Found:
+    raise AssertionError("the protocol does not resolve")
+
+
+BASE = Rulesets(parse_policy(b"", None), (), (), Nothing()).ruleset(Device(DeviceId("x"), "adult"), NOW)  # type: ignore[arg-type]
+
+
+@dataclass
+class World:
+    """The policy in force. Clients are told apart by address, or by the name that they have signed in with."""
+
+    clients: dict[str, tuple[str, bool]] = field(
+        default_factory=lambda: {TABLET: ("tablet", True), LAPTOP: ("laptop", False), "user:ana": ("ana-laptop", False)}
+    )
+    sign_in: SignInRules = field(default_factory=SignInRules)
+
+    def policy(self) -> ProxyPolicy:
+        def find_client(address: str) -> tuple[Device, Ruleset] | None:
+            if address not in self.clients:
+                return None
+            name, trusts_ca = self.clients[address]
+            return Device(DeviceId(name), "adult"), replace(BASE, trusts_ca=trusts_ca)
+
+        return ProxyPolicy(
+            find_client, decide, resolve, lambda *_: None, lambda _: None, DestinationGuard(), PAGE, sign_in=self.sign_in
+        )  # fmt: skip
+
+    def rules(self) -> GateRules:
+        return GateRules(self.policy(), b"k" * 32, ProxyAuthenticator(lambda: NOW))
+
+
+def explicit(world: World | None = None, address: str = LAPTOP) -> GateProtocol:
+    return GateProtocol((world or World()).rules(), address)
+
+
+def redirected(address: str = LAPTOP) -> GateProtocol:
+    return GateProtocol(World().rules(), address, ORIGIN)
+
+
+def hello(name: str = "", *, ech: bool = False) -> bytes:
+    def vector(size: int, data: bytes) -> bytes:
+        return len(data).to_bytes(size, "big") + data
+
+    extensions = b"\0\0" + vector(2, vector(2, b"\0" + vector(2, name.encode()))) if name else b""
+    extensions += b"\xfe\x0d" + vector(2, bytes(20)) if ech else b""
+    body = b"\x03\x03" + bytes(32) + b"\0" + vector(2, b"\x13\x01") + b"\x01\0" + vector(2, extensions)
+    return b"\x16\x03\x01" + vector(2, b"\x01" + vector(3, body))
+
+
+def connect(target: str, *fields: str) -> bytes:
+    return "\r\n".join([f"CONNECT {target} HTTP/1.1", f"Host: {target}", *fields, "", ""]).encode()
+
+
+def get(target: str, host: str = "x", *fields: str) -> bytes:
+    return "\r\n".join([f"GET {target} HTTP/1.1", f"Host: {host}", *fields, "", ""]).encode()
+
+
+def types(commands: Commands) -> list[type[Command]]:
+    return [type(each) for each in commands]
+
+
+def check(protocol: GateProtocol, data: bytes, *expected: type[Command]) -> Commands:
+    commands = protocol.receive_data(data, NOW)
+    assert types(commands) == list(expected)
+    return commands
+
+
+# The explicit proxy.
+
+
+@pytest.mark.parametrize(
+    ("address", "data", "expected", "state"),
+    [
+        (LAPTOP, connect("news.example:443"), [AcceptConnect], State.TUNNEL_HELLO),
+        (LAPTOP, connect("news.example:443") + hello("news.example"), [AcceptConnect, Record, Resolve], State.RESOLVING),
+        (LAPTOP, connect("blocked.example:443"), [Record, Refuse], State.DISCARDING),
+        (TABLET, connect("blocked.example:443"), [HandOver], State.HANDING_OVER),
+        (TABLET, connect("inspected.example:443"), [HandOver], State.HANDING_OVER),
+        (LAPTOP, connect("news.example:22"), [Refuse], State.DISCARDING),
+        (LAPTOP, connect("192.168.1.1:443"), [Refuse], State.DISCARDING),
+        (LAPTOP, connect("nowhere"), [Refuse], State.DISCARDING),
+        (LAPTOP, get("http://news.example/"), [HandOver], State.HANDING_OVER),
+        (LAPTOP, get("http://blocked.example/"), [Record, Refuse], State.DISCARDING),
+        (LAPTOP, get("http://blocked.example/.well-known/hedgerow/ask"), [HandOver], State.HANDING_OVER),
+        (LAPTOP, get("/proxy.pac"), [ServePac], State.DISCARDING),
+        (LAPTOP, get("/"), [Refuse], State.DISCARDING),
+        (LAPTOP, b"\x16\x03\x01", [Refuse], State.DISCARDING),
+        (LAPTOP, b"GET http://news.example/", [], State.PROXY_REQUEST),
+        ("203.0.113.1", connect("news.example:443"), [Close], State.CLOSED),
+    ],
+)
+def test_a_request_to_the_proxy(address: str, data: bytes, expected: list[type[Command]], state: State) -> None:
+    protocol = explicit(address=address)
+    assert types(protocol.receive_data(data, NOW)) == expected
+    assert protocol.state is state
+
+
+@pytest.mark.parametrize(
+    ("target", "data", "expected", "state"),
+    [
+        ("news.example:443", hello("news.example"), [Record, Resolve], State.RESOLVING),
+        ("news.example:443", hello(), [Record, Resolve], State.RESOLVING),
+        ("93.184.215.14:443", hello(), [Record, Dial], State.DIALLING),
+        ("news.example:443", hello("blocked.example"), [Record, Deny], State.DISCARDING),
+        ("93.184.215.14:443", hello("blocked.example"), [Record, Deny], State.DISCARDING),
+        ("news.example:443", hello("inspected.example"), [HandOver], State.HANDING_OVER),
+        ("news.example:443", hello("news.example", ech=True), [Record, Resolve], State.RESOLVING),
+        ("cloudflare-ech.com:443", hello("cloudflare-ech.com", ech=True), [Record, Deny], State.DISCARDING),
+        ("news.example:443", hello("cloudflare-ech.com", ech=True), [Record, Resolve], State.RESOLVING),
+        ("news.example:443", b"GET / HTTP/1.1\r\n", [HandOver], State.HANDING_OVER),
+        ("news.example:443", b"\x16\x03\x01\x00\x00", [Close], State.CLOSED),
+        ("news.example:443", hello("news.example")[:-1], [], State.TUNNEL_HELLO),
+    ],
+)
+def test_what_follows_a_connect(target: str, data: bytes, expected: list[type[Command]], state: State) -> None:
+    for pieces in ([data], [bytes([byte]) for byte in data]):
+        protocol = explicit()
+        check(protocol, connect(target), AcceptConnect)
+        assert [kind for piece in pieces for kind in types(protocol.receive_data(piece, NOW))][: len(expected)] == expected
+        assert protocol.state is state
+        if state is not State.HANDING_OVER or len(pieces) == 1:
+            assert protocol.pending == data
+
+
+def test_a_search_engine_behind_any_name_is_replaced_by_its_twin() -> None:
+    for target in ("engine.example:443", "news.example:443"):
+        protocol = explicit()
+        check(protocol, connect(target), AcceptConnect)
+        resolve = check(protocol, hello("engine.example"), Record, Resolve)[-1]
+        assert isinstance(resolve, Resolve)
+        assert resolve.target == Authority("engine.example", 443)
+
+
+def test_a_handover_replaces_the_head_and_keeps_what_follows() -> None:
+    protocol = explicit()
+    request = b"POST http://news.example:80/x HTTP/1.1\r\nHost: y\r\nProxy-Connection: keep-alive\r\nContent-Length: 4\r\n\r\n"
+    (command,) = check(protocol, request + b"body", HandOver)
+    assert isinstance(command, HandOver)
+    assert command.head == b"POST http://news.example/x HTTP/1.1\r\nHost: news.example\r\nContent-Length: 4\r\n\r\n"
+    assert (protocol.pending, command.header.target) == (b"body", None)
+
+
+def test_a_redirected_request_is_handed_over_as_it_was_sent() -> None:
+    protocol = redirected()
+    data = get("/x", "news.example")
+    check(protocol, data[:9], AwaitRequest)
+    (command,) = check(protocol, data[9:] + b"more", HandOver)
+    assert isinstance(command, HandOver)
+    assert (command.head, protocol.pending, command.header.target) == (b"", data + b"more", Authority("news.example", 443))
+
+
+# Redirected connections.
+
+
+@pytest.mark.parametrize(
+    ("address", "data", "expected", "state"),
+    [
+        (LAPTOP, hello("news.example"), [AwaitHello, Record, Resolve], State.RESOLVING),
+        (LAPTOP, hello(), [AwaitHello, Record, Dial], State.DIALLING),
+        (LAPTOP, hello("blocked.example"), [AwaitHello, Record, Deny], State.DISCARDING),
+        (TABLET, hello("blocked.example"), [AwaitHello, HandOver], State.HANDING_OVER),
+        (TABLET, hello("cloudflare-ech.com", ech=True), [AwaitHello, Record, Deny], State.DISCARDING),
+        (LAPTOP, get("/", "news.example"), [AwaitRequest, HandOver], State.HANDING_OVER),
+        (LAPTOP, get("/", "blocked.example:443"), [AwaitRequest, Record, Refuse], State.DISCARDING),
+        (LAPTOP, get("/", "192.168.1.1"), [AwaitRequest, Refuse], State.DISCARDING),
+        (LAPTOP, get("http://news.example/"), [AwaitRequest, Refuse], State.DISCARDING),
+        (LAPTOP, connect("news.example:443"), [AwaitRequest, Refuse], State.DISCARDING),
+        (LAPTOP, b"SSH-2.0-x\r\n", [AwaitRequest, Refuse], State.DISCARDING),
+        (LAPTOP, b"\x16\x03\x01\x00\x00", [AwaitHello, Close], State.CLOSED),
+        (LAPTOP, b"\x16", [], State.DETECTING),
+        ("203.0.113.1", hello("news.example"), [AwaitHello, Close], State.CLOSED),
+    ],
+)
+def test_a_redirected_connection(address: str, data: bytes, expected: list[type[Command]], state: State) -> None:
+    protocol = redirected(address)
+    assert types(protocol.receive_data(data, NOW)) == expected
+    assert protocol.state is state
+
+
+# What waits for something.
+
+
+def opening(address: str = LAPTOP) -> GateProtocol:
+    protocol = explicit(address=address)
+    check(protocol, connect("news.example:443") + hello("news.example"), AcceptConnect, Record, Resolve)
+    return protocol
+
+
+@pytest.mark.parametrize(
+    ("event", "expected", "state"),
+    [
+        (lambda p: p.resolved(Found(("93.184.215.14",))), [Dial], State.DIALLING),
+        (lambda p: p.resolved(Found(())), [Dial], State.DIALLING),
+        (lambda p: p.resolved(Found(("192.168.1.7",))), [Deny], State.DISCARDING),
+        (lambda p: p.resolved(Found((), DECISIONS["blocked.example"])), [Record, Deny], State.DISCARDING),
+        (lambda p: p.not_resolved(), [Close], State.CLOSED),
+        (lambda p: p.time_out(), [Close], State.CLOSED),
+        (lambda p: p.receive_data(b"more", NOW), [PauseReading], State.RESOLVING),
+    ],
+)
+def test_resolving(event: Callable[[GateProtocol], Commands], expected: list[type[Command]], state: State) -> None:
+    protocol = opening()
+    assert types(event(protocol)) == expected
+    assert protocol.state is state
+
+
+def test_only_addresses_out_of_the_house_are_dialled() -> None:
+    protocol = opening()
+    (command,) = protocol.resolved(Found(("192.168.1.7", "93.184.215.14", "::1")))
+    assert isinstance(command, Dial)
+    assert (command.addresses, command.port) == (("93.184.215.14",), 443)
+
+
+def test_a_tunnel_is_joined_with_what_the_client_sent_meanwhile() -> None:
+    protocol = opening()
+    assert protocol.receive_eof()
+    check(protocol, b"more", PauseReading)
+    protocol.resolved(Found(("93.184.215.14",)))
+    assert types(protocol.dialled()) == [Join]
+    assert (protocol.state, protocol.pending) == (State.TUNNELLED, hello("news.example") + b"more")
+
+
+@pytest.mark.parametrize(("is_blocked", "expected"), [(False, [Join]), (True, [Close])])
+def test_a_tunnel_is_judged_again_under_a_new_policy(is_blocked: bool, expected: list[type[Command]]) -> None:
+    world = World()
+    rules = world.rules()
+    protocol = GateProtocol(rules, LAPTOP)
+    check(protocol, connect("news.example:443") + hello("news.example"), AcceptConnect, Record, Resolve)
+    rules.swap(replace(world.policy(), decide=lambda *_: DECISIONS["blocked.example"] if is_blocked else ALLOWED))
+    protocol.resolved(Found(("93.184.215.14",)))
+    assert types(protocol.dialled()) == expected
+
+
+@pytest.mark.parametrize(
+    ("protocol", "data", "expected"),
+    [
+        (explicit(), get("http://news.example/", "x", "Accept: text/html"), Refuse),
+        (explicit(address=TABLET), connect("inspected.example:443"), Refuse),
+        (explicit(), connect("news.example:443") + hello("inspected.example"), Close),  # TLS was promised
+        (redirected(), get("/", "news.example"), Refuse),
+        (redirected(TABLET), hello("blocked.example"), Close),
+    ],
+)
+def test_without_an_inspector(protocol: GateProtocol, data: bytes, expected: type[Command]) -> None:
+    protocol.receive_data(data, NOW)
+    assert protocol.state is State.HANDING_OVER
+    (command,) = protocol.not_handed_over()
+    assert type(command) is expected
+    assert not isinstance(command, Refuse) or command.response.status == 503
+
+
+def test_an_inspector_takes_the_connection_over() -> None:
+    protocol = explicit()
+    check(protocol, get("http://news.example/"), HandOver)
+    assert types(protocol.handed_over()) == [Release]
+    assert (protocol.state, protocol.receive_data(b"x", NOW)) == (State.INSPECTED, ())
+
+
+@pytest.mark.parametrize(
+    ("protocol", "data", "expected"),
+    [
+        (explicit(), b"", [Refuse]),
+        (explicit(), b"GET ", [Refuse]),
+        (explicit(), connect("news.example:443"), [Close]),
+        (explicit(), b"nonsense\r\n\r\n", [Close]),  # refused before
+        (redirected(), b"", [Close]),
+        (redirected(), b"GET ", [Close]),
+        (redirected(), b"\x16\x03\x01", [Close]),
+    ],
+)
+def test_time_is_over(protocol: GateProtocol, data: bytes, expected: list[type[Command]]) -> None:
+    protocol.receive_data(data, NOW)
+    commands = protocol.time_out()
+    assert types(commands) == expected
+    assert commands[-1].cause == "timeout"  # type: ignore[union-attr]
+    assert expected != [Close] or protocol.time_out() == ()
+
+
+@pytest.mark.parametrize(("data", "megabytes"), [(b"nonsense\r\n\r\n", 1), (get("http://blocked.example/"), 64)])
+def test_a_refused_upload_is_discarded_up_to_a_limit(data: bytes, megabytes: int) -> None:
+    protocol = explicit()
+    protocol.receive_data(data, NOW)
+    assert protocol.state is State.DISCARDING
+    for _ in range(megabytes):
+        check(protocol, MEGABYTE, ExtendDeadline)
+    check(protocol, b"x", Close)
+    assert protocol.pending == b""
+
+
+# Signing in.
+
+RIGHT = "Proxy-Authorization: Basic YW5hOmEgbG9uZyBwYXNzd29yZA=="
+ALWAYS = SignInRules(ProxySignIn.ALWAYS, {"ana": "hash"})
+NEVER = SignInRules(ProxySignIn.NEVER, {"ana": "hash"})
+
+
+@pytest.mark.parametrize(
+    ("rules", "data", "expected", "status"),
+    [
+        (ALWAYS, connect("news.example:443"), [Refuse], 407),
+        (ALWAYS, get("http://news.example/"), [Refuse], 407),
+        (NEVER, connect("news.example:443"), [AcceptConnect], None),
+        (NEVER, connect("news.example:443", RIGHT), [CheckPassword], None),
+        (SignInRules(), connect("news.example:443", RIGHT), [AcceptConnect], None),
+        (ALWAYS, connect("nowhere", RIGHT), [Refuse], 400),
+        (ALWAYS, connect("help.example:443"), [AcceptConnect], None),
+        (ALWAYS, get("http://help.example/x"), [Refuse], 302),
+        (ALWAYS, get("/proxy.pac"), [ServePac], None),
+    ],
+)
+def test_who_has_to_sign_in(rules: SignInRules, data: bytes, expected: list[type[Command]], status: int | None) -> None:
+    commands = explicit(World(sign_in=rules)).receive_data(data, NOW)
+    assert types(commands) == expected
+    assert (commands[0].response.status if isinstance(commands[0], Refuse) else None) == status
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (lambda p: p.password_checked("ana", NOW), [SwitchClient, AcceptConnect, Record, Resolve]),
+        (lambda p: p.password_checked("gone", NOW), [Close]),
+        (lambda p: p.password_checked(None, NOW), [Refuse]),
+        (lambda p: p.password_not_checked(), [Refuse]),
+        (lambda p: p.time_out(), [Close]),
+    ],
+)
+def test_a_password_is_checked(event: Callable[[GateProtocol], Commands], expected: list[type[Command]]) -> None:
+    protocol = explicit(World(sign_in=ALWAYS))
+    check(protocol, connect("news.example:443", RIGHT), CheckPassword)
+    check(protocol, hello("news.example"), PauseReading)
+    assert types(event(protocol)) == expected
+    if SwitchClient in expected:
+        assert protocol.client is not None
+        assert (protocol.client.address, protocol.client.device.id) == ("user:ana", "ana-laptop")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("help.example", Resolve), ("news.example", Deny), ("", Resolve)])
+def test_a_tunnel_to_a_helpline_leads_nowhere_else(name: str, expected: type[Command]) -> None:
+    protocol = explicit(World(sign_in=ALWAYS))
+    check(protocol, connect("help.example:443"), AcceptConnect)
+    assert types(protocol.receive_data(hello(name), NOW))[-1] is expected
+    other = explicit(World(sign_in=ALWAYS))
+    check(other, connect("help.example:443"), AcceptConnect)
+    check(other, b"GET / HTTP/1.1\r\n", Close)
+
+
+# All of it.
+
+
+@given(st.lists(st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from([connect("news.example:443"), hello("news.example"), hello("blocked.example"), get("http://blocked.example/")]),
+    st.sampled_from(["time_out", "resolved", "not_dialled", "dialled", "not_handed_over", "handed_over"]),
+), max_size=8), st.booleans())  # fmt: skip
+def test_no_order_of_events_leads_out_of_the_table(events: list[bytes | str], is_redirected: bool) -> None:
+    protocol = redirected(TABLET) if is_redirected else explicit(address=TABLET)
+    possible = {"resolved": State.RESOLVING, "not_dialled": State.DIALLING, "dialled": State.DIALLING,
+                "not_handed_over": State.HANDING_OVER, "handed_over": State.HANDING_OVER}  # fmt: skip
+    for event in events:
+        before = protocol.state
+        if isinstance(event, bytes):
+            commands = protocol.receive_data(event, NOW)
+        elif event == "time_out":
+            if before in {State.TUNNELLED, State.INSPECTED}:
+                continue  # it has no deadline any more
+            commands = protocol.time_out()
+        elif possible[event] is not before:
+            continue
+        else:
+            commands = protocol.resolved(Found(("93.184.215.14",))) if event == "resolved" else getattr(protocol, event)()
+        followers = {before}
+        for command in commands:
+            followers = {TRANSITIONS[state].get(type(command), state) for state in followers}
+        assert protocol.state in followers
