@@ -1,31 +1,63 @@
-"""What the supervisor and its children say to each other: lines on a child's standard output and input."""
+"""Messages between the supervisor and its children, and the file in which it lists them.
+
+Messages are lines on a child's standard output and input.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
+from hedgerow.app.settings import Settings
+from hedgerow.codec import decode
+
 READY = b"ready\n"
-"""A child serves."""
+"""From a child: it serves."""
 
 RENEW = b"renew\n"
-"""A child serves on and wants a successor."""
+"""From a child: it serves, and asks for a successor."""
 
 BEAT = b".\n"
-"""The event loop of a child goes round."""
+"""From a child: its event loop runs."""
 
 BEAT_EVERY_S = 1.0
 """Seconds between two `BEAT`s of a child."""
 
 RETIRE = b"retire\n"
-"""Its successor serves: it may go when its last connection is over."""
+"""To a child: its successor serves, so it should end with its last connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """One child: `since` is its start in seconds since the epoch. `pid` is None before the first start."""
+
+    role: str
+    index: int
+    pid: int | None
+    since: float
+    ready: bool
+    restarts: int
+    renewals: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersFile:
+    """The content of `Settings.workers_file`; `supervisor` is a process id."""
+
+    supervisor: int
+    workers: tuple[WorkerRow, ...]
+
+    @staticmethod
+    def load(path: Path) -> WorkersFile:
+        """Raises OSError or ValueError."""
+        return decode(WorkersFile, path.read_bytes())
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process is there, and neither stopped nor waiting to be buried: the supervisor notices that only a little later."""
+    """Return True if a process exists and is neither stopped nor dead. The supervisor notices that only a little later."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -34,23 +66,22 @@ def is_alive(pid: int) -> bool:
 
 
 def restart_inspectors(state: Path) -> int:
-    """End the inspectors of the Hedgerow that runs on `state`; the supervisor starts them anew. Returns how many; 0 where none runs."""
+    """End the inspectors of the Hedgerow that runs on `state`; the supervisor restarts them. Returns how many were running."""
     try:
-        rows = json.loads((state / "run" / "workers.json").read_bytes())["workers"]
-    except (OSError, ValueError, KeyError):
+        rows = WorkersFile.load(Settings.load(state).workers_file).workers
+    except (OSError, ValueError):
         return 0
     count = 0
     for row in rows:
-        pid = row.get("pid")
-        if row.get("role") == "inspector" and isinstance(pid, int) and _is_child_of(pid, state):
+        if row.role == "inspector" and row.pid is not None and _is_inspector(row.pid, state):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+                os.kill(row.pid, signal.SIGTERM)
                 count += 1
     return count
 
 
-def _is_child_of(pid: int, state: Path) -> bool:
-    """Whether this process is what the file says: numbers are given away again when a process has ended."""
+def _is_inspector(pid: int, state: Path) -> bool:
+    """Guard against a process id that was reused since the file was written."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:

@@ -1,6 +1,6 @@
 """The entry of every child of the supervisor: `python -m hedgerow.app.processes ROLE INDEX STATE`.
 
-A child ends on SIGTERM, and when its standard input closes, which is how it learns that the supervisor is gone.
+A child ends on SIGTERM, and when its standard input closes, which means that the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -26,56 +26,55 @@ from hedgerow.app.workers.worker import Worker
 log = logging.getLogger("hedgerow.processes")
 
 UMASK = 0o077
-"""The umask: what a process writes is for its owner alone."""
+"""Files that a process writes are for its owner alone."""
 
 
 def notify_ready() -> None:
-    """Tells the supervisor that this process serves. What is loaded by now stays: there is nothing in it for the collector to find."""
+    """Tell the supervisor that this process serves. Exempt what is loaded by now from garbage collection, since it stays."""
     gc.collect()
     gc.freeze()
     notify_supervisor(READY)
 
 
-def notify_supervisor(word: bytes) -> None:
-    """Tells the supervisor."""
-    os.write(sys.stdout.fileno(), word)
+def notify_supervisor(message: bytes) -> None:
+    os.write(sys.stdout.fileno(), message)
 
 
 async def beat() -> None:
-    """Tell the supervisor once a second that this event loop goes round, until cancelled."""
+    """Tell the supervisor once a second that this event loop runs, until cancelled."""
     while True:
-        with contextlib.suppress(OSError):  # a supervisor that does not read is nothing that could be waited for
+        with contextlib.suppress(OSError):  # never wait for a supervisor that does not read
             notify_supervisor(BEAT)
         await asyncio.sleep(BEAT_EVERY_S)
 
 
 def tune_garbage_collector() -> None:
-    """Have the collector of cycles look at everything seldom, and at what is young in small pieces: each look holds up all queries."""
+    """Collect rarely, and the young generation in small pieces: each collection delays all queries."""
     gc.set_threshold(2000, 2, 1000)
 
 
 async def wait_for_message() -> bytes:
-    """Waits for a word of the supervisor's, and returns it; for SIGTERM, or the supervisor's end, which are the empty word."""
+    """Return the supervisor's next message; empty for SIGTERM and for the supervisor's end."""
     loop = asyncio.get_running_loop()
-    told = loop.create_future()
+    received = loop.create_future()
 
-    def tell(word: bytes) -> None:
-        if not told.done():
-            told.set_result(word)
+    def receive(message: bytes) -> None:
+        if not received.done():
+            received.set_result(message)
 
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, tell, b"")
+        loop.add_signal_handler(name, receive, b"")
     descriptor = sys.stdin.fileno()
-    loop.add_reader(descriptor, lambda: tell(os.read(descriptor, 100)))
+    loop.add_reader(descriptor, lambda: receive(os.read(descriptor, 100)))
     try:
-        return bytes(await told)
+        return bytes(await received)
     finally:
         loop.remove_reader(descriptor)
 
 
 @contextlib.asynccontextmanager
 async def run_in_background(*parts: Awaitable[None]) -> AsyncIterator[None]:
-    """Runs `parts` beside the block; when one of them fails, so does the block, since a half-working process is worse than a new one."""
+    """Run `parts` beside the block. If one of them fails, so does the block: a restarted process is better than half a process."""
 
     async def run(part: Awaitable[None]) -> None:
         await part
@@ -90,7 +89,7 @@ async def run_in_background(*parts: Awaitable[None]) -> AsyncIterator[None]:
 
 
 def make_worker(role: str, index: int, settings: Settings) -> Worker:
-    """A worker with the snapshot in force; exits where there is none, which can only be a mistake of the state directory."""
+    """Return a worker with the snapshot in force. Exits if there is none, which only a wrong state directory can cause."""
     watch = SnapshotWatch(settings.state)
     view = watch.open_if_new()
     if view is None:
@@ -102,7 +101,7 @@ async def run_control(settings: Settings, _index: int) -> None:
     from hedgerow.app.control.journal_setup import prepare_journal
 
     if prepare_journal(settings.journal):
-        # What that took would be carried for months: this program begins again.
+        # The migration tools would stay in memory for months, so this program replaces itself.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
     from hedgerow.app.control.process import ControlProcess
@@ -149,11 +148,11 @@ async def run_inspector(settings: Settings, index: int) -> None:
     async with serve_inspector(worker) as inspector, run_in_background(worker.run()):
         notify_ready()
         async with run_in_background(request_successor(lambda: notify_supervisor(RENEW), settings.footprint.inspector_growth)):
-            word = await wait_for_message()
-        if word == RETIRE:
-            told, retired = asyncio.create_task(wait_for_message()), asyncio.create_task(inspector.retire())
-            await asyncio.wait({told, retired}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (told, retired):
+            message = await wait_for_message()
+        if message == RETIRE:
+            stopped, retired = asyncio.create_task(wait_for_message()), asyncio.create_task(inspector.retire())
+            await asyncio.wait({stopped, retired}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (stopped, retired):
                 task.cancel()
 
 

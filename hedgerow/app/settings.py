@@ -1,9 +1,10 @@
-"""How this run was started: addresses, folders and counts, settled once by `hedgerow up` and read by every process."""
+"""The settings of a run: addresses, directories and counts, fixed by `hedgerow up` and read by every process."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Endpoint:
 
     @property
     def is_everywhere(self) -> bool:
-        """Whether it means every address of this machine."""
+        """True if it means every address of this machine."""
         return self.host in WILDCARD_HOSTS
 
     @property
@@ -40,14 +41,29 @@ class Endpoint:
         return Endpoint(_LOOPBACKS.get(self.host, self.host), self.port)
 
     def every_family(self) -> tuple[Endpoint, ...]:
-        """The sockets this stands for: `0.0.0.0` means every address of the machine, of both families."""
+        """The endpoints to bind: `0.0.0.0` means every address of the machine, of both families."""
         if self.host != "0.0.0.0":  # noqa: S104
             return (self,)
         return (self, Endpoint("::", self.port)) if has_ipv6() else (self,)
 
+    def bind(self, kind: socket.SocketKind) -> socket.socket:
+        """Return a socket that is bound here, of one family and without SO_REUSEPORT. Raises OSError."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        bound = socket.socket(family, kind)
+        try:
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if kind is socket.SOCK_STREAM:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind((self.host, self.port))
+        except OSError:
+            bound.close()
+            raise
+        return bound
+
 
 def has_ipv6() -> bool:
-    """Whether this machine has any IPv6 address, the loopback's included."""
+    """Return True if this machine has any IPv6 address, the loopback's included."""
     try:
         return bool(Path("/proc/net/if_inet6").read_text(encoding="ascii").strip())
     except OSError:
@@ -55,7 +71,7 @@ def has_ipv6() -> bool:
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """Reads `ADDR:PORT` or `[ADDR]:PORT`; raises ValueError with a plain sentence.
+    """Parse `ADDR:PORT` or `[ADDR]:PORT`. Raises ValueError with a plain sentence.
 
     >>> parse_endpoint("[::1]:53")
     Endpoint(host='::1', port=53)
@@ -70,7 +86,7 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def can_bind_low_ports() -> bool:
-    """Whether this process may listen on ports below 1024: as root, or by CAP_NET_BIND_SERVICE (capabilities(7), number 10)."""
+    """Return True if this process may listen on ports below 1024: as root, or by CAP_NET_BIND_SERVICE (capabilities(7), number 10)."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
@@ -80,7 +96,7 @@ def can_bind_low_ports() -> bool:
 
 
 def default_state() -> Path:
-    """Where a run keeps its state unless told otherwise."""
+    """The state directory of a run that names none."""
     if os.geteuid() == 0:
         return Path("/var/lib/hedgerow")
     home = os.environ.get("XDG_STATE_HOME")
@@ -89,8 +105,11 @@ def default_state() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """How much memory a run may take. `cache_octets`: of answers in each resolver; `inspector_growth`: bytes until it is replaced;
-    `one_list_job`: lists are either fetched or compiled at a time."""
+    """Memory limits of a run.
+
+    `cache_octets` is for the answers in each resolver. An inspector is replaced once it has grown by `inspector_growth` bytes. With
+    `one_list_job`, lists are not compiled while others are fetched.
+    """
 
     cache_octets: int
     inspector_growth: int
@@ -116,8 +135,8 @@ class Settings:
     inspectors: int = 1
     profile: str = "standard"
     encrypted: dict[str, Endpoint] = field(default_factory=dict)  # by the names of `ENCRYPTED_TRANSPORTS`
-    page: tuple[Endpoint, ...] = ()  # where blocked names lead to
-    transparent: Endpoint | None = None  # where the network redirects web connections to
+    page: tuple[Endpoint, ...] = ()  # addresses that blocked names resolve to
+    transparent: Endpoint | None = None  # target of web connections that the network redirects
 
     @property
     def listeners(self) -> dict[str, Endpoint]:
@@ -131,7 +150,7 @@ class Settings:
 
     @property
     def run(self) -> Path:
-        """The folder of what lives no longer than the run: sockets, keys, process ids."""
+        """Files that live no longer than the run: sockets, keys, process ids."""
         return self.state / "run"
 
     @property
@@ -140,7 +159,7 @@ class Settings:
 
     @property
     def control_socket(self) -> Path:
-        """Where the command line reaches the pages and the API."""
+        """The socket of pages and API for the command line."""
         return self.run / "control.sock"
 
     @property
@@ -148,7 +167,7 @@ class Settings:
         return self.run / "courier.sock"
 
     def inspector_socket(self, index: int) -> Path:
-        """Where one inspector takes connections from the gates."""
+        """The socket on which one inspector takes connections from the gates."""
         return self.run / f"inspector-{index}.sock"
 
     @property
@@ -157,7 +176,7 @@ class Settings:
 
     @property
     def pass_through(self) -> Path:
-        """What devices refused our certificate for; kept over restarts."""
+        """Hosts for which devices refused our certificate; survives restarts."""
         return self.state / "pass-through"
 
     @property
@@ -166,22 +185,22 @@ class Settings:
 
     @property
     def dns_certificate(self) -> Path:
-        """Certificate and key of encrypted DNS, where they are of our own CA."""
+        """Certificate and key of encrypted DNS, if our own CA issued them."""
         return self.run / "dns.pem"
 
     @property
     def calendars(self) -> Path:
-        """Copies of holiday calendars that the policy gives by URL."""
+        """Copies of the holiday calendars that the policy gives by URL."""
         return self.state / "calendars"
 
     @property
     def admin_token(self) -> Path:
-        """The secret of scripts at the machine, made anew at each start."""
+        """The token of scripts on this machine, made anew at each start."""
         return self.state / "admin-token"
 
     @property
     def notices(self) -> Path:
-        """Where receivers of notices are reached: a file each."""
+        """Addresses of the receivers of notices, one file each."""
         return self.state / "notices"
 
     @property
@@ -193,5 +212,5 @@ class Settings:
 
     @staticmethod
     def load(state: Path) -> Settings:
-        """Raises OSError where no run was started on this state directory."""
+        """Read the settings of the run on this state directory. Raises OSError if there was none."""
         return decode(Settings, (state / "run" / "settings.json").read_bytes())

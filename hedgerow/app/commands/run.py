@@ -18,7 +18,7 @@ from hedgerow.app.commands.options import PolicyOption, StateOption, fail, find_
 from hedgerow.app.logs import start_logs
 from hedgerow.app.settings import Endpoint, Settings, can_bind_low_ports, default_state, parse_endpoint
 from hedgerow.app.snapshot import Snapshot
-from hedgerow.app.supervisor import StartError, exec_supervisor, prepare_run
+from hedgerow.app.startup import StartError, exec_supervisor, prepare_run
 from hedgerow.policies.model import Policy
 from hedgerow.policies.network import BlockedAnswer, ResolverSettings
 from hedgerow.policies.reading.load import PolicyError, load_policy

@@ -235,20 +235,10 @@ class ControlProcess:
         )
         app = create_app(parts)
         server = web_server(app, tls=self.tls, prepare=app.state.warm, door=listen_locally(self.settings.control_socket))
-        sockets = [open_listener(endpoint.host, endpoint.port) for endpoint in self.settings.web.every_family()]
+        sockets = [endpoint.bind(socket.SOCK_STREAM) for endpoint in self.settings.web.every_family()]
+        for bound in sockets:
+            bound.listen(128)
         await server.serve(sockets=sockets)
-
-
-def open_listener(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    listener.bind((host, port))
-    listener.listen(128)
-    return listener
 
 
 def make_token(path: Path) -> str:

@@ -14,7 +14,7 @@ from hedgerow import __version__
 from hedgerow.app.control.certificates import WebCertificates, web_host_names
 from hedgerow.app.control.health import WorkerMonitor
 from hedgerow.app.control.publisher import SnapshotPublisher
-from hedgerow.app.ipc import is_alive
+from hedgerow.app.ipc import WorkerRow, is_alive
 from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
 from hedgerow.app.snapshot import LoadedSnapshot
 from hedgerow.blocklists.rules import Origin
@@ -317,16 +317,8 @@ def _ruleset_of(view: LoadedSnapshot, person: Person) -> Ruleset:
     return replace(rulesets.ruleset(Device(DeviceId(""), person.profile, person.name), time.time()), closed=None)
 
 
-def _worker_health(row: dict[str, object]) -> WorkerHealth:
-    role, pid = str(row["role"]), row.get("pid")
-    state = "running" if row.get("ready") else "starting"
-    if state == "running" and isinstance(pid, int) and not is_alive(pid):
+def _worker_health(row: WorkerRow) -> WorkerHealth:
+    state = "running" if row.ready else "starting"
+    if row.ready and row.pid is not None and not is_alive(row.pid):
         state = "stopped"
-    return WorkerHealth(
-        name=f"{role}-{row['index']}",
-        role=role,
-        state=state,
-        since=float(str(row.get("since") or 0.0)),
-        pid=int(str(pid)) if pid else None,
-        restarts=int(str(row["restarts"])),
-    )
+    return WorkerHealth(f"{row.role}-{row.index}", row.role, state, row.since, row.pid, row.restarts)

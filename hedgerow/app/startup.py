@@ -1,0 +1,119 @@
+"""Preparation of a run: the state directory, its lock and the ports; then this program becomes the supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import secrets
+import socket
+import sys
+from dataclasses import replace
+from typing import NoReturn
+
+from hedgerow.app.files import FolderLock, make_private_folder, write_atomically
+from hedgerow.app.settings import WILDCARD_HOSTS, Endpoint, Settings
+from hedgerow.policies.transports import LISTENERS, shared_ports
+
+log = logging.getLogger("hedgerow.supervisor")
+
+ANY_PORT_TRIES = 20
+
+
+class StartError(Exception):
+    """Hedgerow can't start for a reason that the user can fix; the text is one sentence."""
+
+
+def prepare_run(settings: Settings) -> tuple[Settings, FolderLock]:
+    """Create the state directory, take its lock and choose every port. Raises StartError."""
+    _refuse_shared_ports(settings.listeners)
+    try:
+        make_private_folder(settings.state)
+        make_private_folder(settings.run)
+        lock = FolderLock(settings.state)
+        owner = lock.acquire()
+        if owner is not None:
+            raise StartError(f"Another Hedgerow (process {owner}) already uses the state directory {settings.state}.")
+        write_atomically(settings.pass_key, secrets.token_bytes(32))
+    except OSError as error:
+        raise StartError(
+            f"Can't write to the state directory {settings.state}: {error.strerror}. Choose another with --state DIR."
+        ) from None
+    claimed = {name: claim_endpoint(endpoint, name, LISTENERS[name]) for name, endpoint in settings.listeners.items()}
+    settings = replace(
+        settings,
+        dns=claimed["dns"],
+        proxy=claimed["proxy"],
+        web=claimed["web"],
+        encrypted={name: claimed[name] for name in settings.encrypted},
+        transparent=claimed.get("transparent"),
+        page=tuple(place for place in settings.page if _is_free_for_page(place, settings)),
+    )
+    settings.save()
+    return settings, lock
+
+
+def exec_supervisor(settings: Settings, lock: FolderLock) -> NoReturn:
+    """Replace this program with the supervisor, which keeps the process id, standard streams, umask and lock."""
+    lock.keep_across_exec()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "hedgerow.app.supervisor", str(settings.state)])  # noqa: S606
+
+
+def claim_endpoint(endpoint: Endpoint, purpose: str, kinds: tuple[socket.SocketKind, ...]) -> Endpoint:
+    """Check that no other program serves on `endpoint`, and replace port 0 by a free port. Raises StartError.
+
+    Workers share their ports by SO_REUSEPORT, under which a second Hedgerow would silently receive half of the queries. The check
+    is therefore made without that option.
+    """
+    tries = ANY_PORT_TRIES if endpoint.port == 0 else 1
+    while True:
+        tries -= 1
+        try:
+            return replace(endpoint, port=_claim_port(endpoint, kinds))
+        except OSError as error:
+            # A port that is free for one kind of socket may be in use for another.
+            if error.errno != errno.EADDRINUSE or tries <= 0:
+                raise StartError(_bind_error_text(endpoint, purpose, error)) from None
+
+
+def _claim_port(endpoint: Endpoint, kinds: tuple[socket.SocketKind, ...]) -> int:
+    """Bind every socket that `endpoint` stands for at the same time, then close them. Returns the port; raises OSError."""
+    port = endpoint.port
+    with contextlib.ExitStack() as sockets:
+        for one in endpoint.every_family():
+            for kind in kinds:
+                port = sockets.enter_context(replace(one, port=port).bind(kind)).getsockname()[1]
+    return port
+
+
+def _bind_error_text(endpoint: Endpoint, purpose: str, error: OSError) -> str:
+    option = f"choose another with --{purpose} ADDRESS:PORT"
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {endpoint.port} on {endpoint.host} ({purpose}) is in use by another program: stop that program, or {option}."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"No permission to use port {endpoint.port} ({purpose}): run as root, or {option} above 1023."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"This machine has no address {endpoint.host} ({purpose}): {option}."
+    return f"Can't listen on {endpoint} ({purpose}): {error.strerror}."
+
+
+def _refuse_shared_ports(endpoints: dict[str, Endpoint]) -> None:
+    """Raise StartError for a port that two parts use: our workers share their ports, so the kernel would allow it."""
+    for one, other in shared_ports({name: str(endpoint) for name, endpoint in endpoints.items()}):
+        port = endpoints[other].port
+        raise StartError(f"Port {port} is configured for both {one} and {other}: choose another with --{other} ADDRESS:PORT.")
+
+
+def _is_free_for_page(place: Endpoint, settings: Settings) -> bool:
+    """Return True if the block page can be served at `place`. Filtering works without it."""
+    others = [other for name, other in settings.listeners.items() if name != "dns" and socket.SOCK_STREAM in LISTENERS[name]]
+    if any(other.port == place.port and other.host in (place.host, *WILDCARD_HOSTS) for other in others):
+        log.warning("No block page at %s: another part of Hedgerow listens there. Give block_page an address of its own.", place)
+        return False
+    try:
+        _claim_port(place, (socket.SOCK_STREAM,))
+    except OSError as error:
+        log.warning("No block page at %s: %s. Another server must show one there.", place, error.strerror)
+        return False
+    return True
