@@ -1,8 +1,7 @@
-"""Who is on the network, and what keeps them on the path.
+"""The network: its devices, and the gateway that keeps them from bypassing the filter.
 
-Nouns: a `Neighbours` table (IP → MAC), a `Lease` (what a DHCP server knows of a device), a `AccessState` (open, guarded or closed), a
-`DeviceStates` (every device's standing until an instant), a `Gateway` (the interfaces and ports that the table of nftables rules is
-made for).
+Nouns: `Neighbours` (MAC addresses by IP address) · `Lease` (a device as a DHCP server knows it) · `AccessState` (open, guarded or closed) ·
+`DeviceStates` (every device's state until an instant) · `Gateway` (the interfaces and ports that the nftables rules are made for).
 
-Absent: routing, masquerading and DHCP, which are the router's own; any nftables table but `inet hedgerow`.
+Deliberately absent: routing, masquerading and DHCP, which are the router's own, and any nftables table but `inet hedgerow`.
 """

@@ -1,20 +1,20 @@
-"""What DHCP servers know of devices: which MAC address has which IP address, and the name that the device gave itself. Pure parsers.
+"""Discovery of devices: DHCP leases, names by multicast DNS, and vendors by MAC address.
 
-A line that can't be read is passed over: these files are written by others, at any moment, and half a line is nothing unusual.
+The parsers skip what they cannot read, since the files belong to other programs and may be half written.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-import secrets
 import socket
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
+
+from dnslib import QTYPE, DNSError, DNSLabel, DNSRecord
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 _ISC_BLOCK = re.compile(r"^lease\s+(\S+)\s*\{(.*\n(?:(?!lease\s|\}).*\n)*)\}", re.MULTILINE)
@@ -23,9 +23,9 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """`name` is what the device calls itself, empty where it says nothing; `until` is in seconds since the epoch, None for good.
+    """A DHCP lease. `mac` is in lower case with colons; `until` is in seconds since the epoch, None for good.
 
-    `mac` is lower case with colons. Names are the devices' own claims: for people to recognise them by, never to decide by.
+    `name` is the device's own claim, or empty. People recognise devices by it; it can only restrict.
     """
 
     mac: str
@@ -35,7 +35,7 @@ class Lease:
 
 
 def parse_dnsmasq(text: str) -> tuple[Lease, ...]:
-    """dnsmasq's `dnsmasq.leases`, which OpenWrt (`/tmp/dhcp.leases`) and Pi-hole use too: expiry, MAC, address, name, client id.
+    """Parse `dnsmasq.leases`, as dnsmasq, OpenWrt and Pi-hole write it: expiry, MAC, address, name, client id.
 
     >>> parse_dnsmasq("1700000000 aa:bb:cc:dd:ee:ff 192.168.1.5 mias-tablet 01:aa:bb:cc:dd:ee:ff")[0].name
     'mias-tablet'
@@ -46,7 +46,7 @@ def parse_dnsmasq(text: str) -> tuple[Lease, ...]:
 def _dnsmasq_leases(lines: Iterable[str]) -> Iterator[Lease]:
     for line in lines:
         fields = line.split()
-        # Leases of DHCPv6 have an id of the association in place of the MAC, and the device's DUID at the end.
+        # DHCPv6 leases have an association id in place of the MAC address, and the device's DUID at the end.
         if len(fields) < 4 or not fields[0].isdecimal():
             continue
         mac = fields[1] if _MAC.fullmatch(fields[1].lower()) else _mac_of_duid(fields[-1])
@@ -54,7 +54,7 @@ def _dnsmasq_leases(lines: Iterable[str]) -> Iterator[Lease]:
 
 
 def parse_isc(text: str) -> tuple[Lease, ...]:
-    """ISC dhcpd's `dhcpd.leases` (dhcpd.leases(5)): blocks, of which a later one for the same address replaces an earlier one."""
+    """Parse ISC dhcpd's leases (dhcpd.leases(5)), blocks of which the last one for an address counts."""
     newest: dict[str, Lease] = {}
     for found in _ISC_BLOCK.finditer(text):
         address, body = found.groups()
@@ -68,7 +68,7 @@ def parse_isc(text: str) -> tuple[Lease, ...]:
 
 
 def _isc_end(body: str) -> float | None:
-    """`ends 4 2026/11/26 12:00:00;` in UTC, `ends epoch 1700000000;` or `ends never;`."""
+    """Parse `ends 4 2026/11/26 12:00:00;` in UTC, `ends epoch 1700000000;` or `ends never;`."""
     found = re.search(r"^\s*ends (?:epoch (\d+)|\d (\d{4}/\d\d/\d\d \d\d:\d\d:\d\d)|never);", body, re.MULTILINE)
     if found is None or not (found[1] or found[2]):
         return None
@@ -81,9 +81,9 @@ def _isc_end(body: str) -> float | None:
 
 
 def parse_kea(text: str) -> tuple[Lease, ...]:
-    """Kea's memfile (`kea-leases4.csv`, `kea-leases6.csv`): a later line for the same address replaces an earlier one."""
+    """Parse Kea's memfile (`kea-leases4.csv`, `kea-leases6.csv`), of which the last line for an address counts."""
     newest: dict[str, Lease] = {}
-    # Kea quotes nothing: a quotation mark is a device's own, and must not take the lines of others with it.
+    # Kea quotes nothing: a quotation mark comes from a device and must not swallow the lines of others.
     for row in csv.DictReader(_without_long_lines(text.replace("\0", "").replace("\r", "").split("\n")), quoting=csv.QUOTE_NONE):
         address, state, expire = row.get("address") or "", row.get("state") or "0", row.get("expire") or ""
         newest.pop(address, None)
@@ -101,11 +101,11 @@ LEASE_FILES: tuple[tuple[str, Callable[[str], tuple[Lease, ...]]], ...] = (
     ("/var/lib/kea/kea-leases4.csv", parse_kea),
     ("/var/lib/kea/kea-leases6.csv", parse_kea),
 )
-"""Where DHCP servers keep their leases, and how each is read."""
+"""The lease files of DHCP servers and their parsers."""
 
 
 def _lease(mac: str, address: str, name: str, until: float | None) -> Iterator[Lease]:
-    """The lease, if its addresses are addresses; a name that is no host name is left out."""
+    """Yield the lease if its addresses are valid, without a name that is no host name."""
     try:
         ip_address(address)
     except ValueError:
@@ -115,12 +115,12 @@ def _lease(mac: str, address: str, name: str, until: float | None) -> Iterator[L
 
 
 def _without_long_lines(lines: Iterable[str]) -> Iterator[str]:
-    """Without lines that no server writes, and that `csv` would raise an error for."""
+    """Drop lines that no server writes and for which `csv` would raise an error."""
     return (line for line in lines if len(line) <= csv.field_size_limit())
 
 
 def _mac_of_duid(duid: str) -> str:
-    """The MAC in a DUID of the kinds that hold one (RFC 8415 §11.2, §11.4); empty otherwise.
+    """Return the MAC address in a DUID of a kind that holds one (RFC 8415 §11.2, §11.4), or an empty string.
 
     >>> _mac_of_duid("00:01:00:01:2a:2b:2c:2d:aa:bb:cc:dd:ee:ff")
     'aa:bb:cc:dd:ee:ff'
@@ -132,82 +132,45 @@ def _mac_of_duid(duid: str) -> str:
 
 
 MDNS_PORT, MDNS_TIMEOUT_S = 5353, 0.5
-_PTR, _IN = 12, 1
-_MAX_LABELS = 128  # a name has no more (RFC 1035 §2.3.4), and pointers that go round in circles end
 
 
 def query_mdns_name(address: str) -> str:
-    """The device's name without `.local`, empty where it says none. Waits half a second at most."""
+    """Ask a device for its name by multicast DNS (RFC 6762), for half a second at most. Returns it without `.local`, or an empty string."""
     host = ip_address(address)
-    question = (
-        struct.pack("!6H", secrets.randbelow(1 << 16), 0, 1, 0, 0, 0) + _encode_name(host.reverse_pointer) + struct.pack("!2H", _PTR, _IN)
-    )
+    query = DNSRecord.question(host.reverse_pointer, "PTR").pack()
     with socket.socket(socket.AF_INET6 if host.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(MDNS_TIMEOUT_S)
         try:
             client.connect((address, MDNS_PORT))
-            client.send(question)
-            data = client.recv(4096)
+            client.send(query)
+            return parse_mdns_name(client.recv(4096), query)
         except OSError:
             return ""
-    return parse_mdns_name(data, question)
 
 
-def parse_mdns_name(data: bytes, question: bytes) -> str:
-    """The name in an answer to this question; empty where it is none."""
-    if data[:2] != question[:2]:
-        return ""
+def parse_mdns_name(data: bytes, query: bytes) -> str:
+    """Return the `.local` name in an answer to this query, without the ending; an empty string if there is none."""
     try:
-        names = list(_ptr_records(data, _read_name(question, 12)[0]))
-    except (IndexError, struct.error, UnicodeDecodeError):
+        question, answer = DNSRecord.parse(query), DNSRecord.parse(data)
+        names = [_text(record.rdata.label) for record in answer.rr if record.rtype == QTYPE.PTR and record.rname == question.q.qname]
+    except (DNSError, UnicodeDecodeError):
+        return ""
+    if answer.header.id != question.header.id:
         return ""
     return next((name.removesuffix(".local") for name in names if name.endswith(".local")), "")
 
 
-def _ptr_records(data: bytes, asked: str) -> Iterator[str]:
-    """What the PTR records about `asked` say (RFC 1035 §4.1). Raises IndexError, struct.error,
-    UnicodeDecodeError for what is no message.
-    """
-    questions, answers = struct.unpack_from("!2H", data, 4)
-    at = 12
-    for _ in range(questions):
-        at = _read_name(data, at)[1] + 4
-    for _ in range(answers):
-        name, at = _read_name(data, at)
-        kind, _class, _ttl, length = struct.unpack_from("!2HIH", data, at)
-        if kind == _PTR and name == asked:
-            yield _read_name(data, at + 10)[0]
-        at += 10 + length
-
-
-def _read_name(data: bytes, at: int) -> tuple[str, int]:
-    """The name that begins at `at`, in small letters, and where what follows it begins."""
-    labels: list[str] = []
-    end = 0
-    for _ in range(_MAX_LABELS):
-        length = data[at]
-        if length >= 0xC0:  # the rest of it stands elsewhere
-            end = end or at + 2
-            at = (length & 0x3F) << 8 | data[at + 1]
-        elif length:
-            labels.append(data[at + 1 : at + 1 + length].decode("utf-8").lower())
-            at += 1 + length
-        else:
-            return ".".join(labels), end or at + 1
-    raise IndexError("a name without an end")
-
-
-def _encode_name(name: str) -> bytes:
-    return b"".join(bytes((len(label),)) + label.encode("ascii") for label in name.split(".")) + b"\0"
+def _text(name: DNSLabel) -> str:
+    return b".".join(name.label).decode("utf-8").lower()
 
 
 REGISTERS = (("oui36.csv", 9), ("mam.csv", 7), ("oui.csv", 6))
-"""The files with the hexadecimal digits that name a maker there; the longer decide, since they share a shorter one."""
+"""The IEEE's registers and the number of hexadecimal digits of their prefixes. A longer prefix decides, since shorter ones are shared."""
 IEEE_DATA = Path("/usr/share/ieee-data")
 
 
 def is_randomised_mac(mac: str) -> bool:
-    """Whether a device has made its address up, as phones do for each Wi-Fi: the bit for local administration (IEEE 802, clause 8.4).
+    """Return True for an address that the device made up, as phones do per Wi-Fi network: the local bit is set (IEEE 802, clause 8.4).
 
     >>> is_randomised_mac("da:a1:19:00:00:01"), is_randomised_mac("00:16:3e:00:00:01")
     (True, False)
@@ -216,14 +179,14 @@ def is_randomised_mac(mac: str) -> bool:
 
 
 class VendorLookup:
-    """Looks makers up, each device once. `vendor` may read some megabytes: call it from a thread."""
+    """Looks up vendors by MAC address, each once. `vendor` may read some megabytes: call it from a thread."""
 
     def __init__(self, place: Path = IEEE_DATA) -> None:
         self._place = place
         self._found: dict[str, str] = {}
 
     def vendor(self, mac: str) -> str:
-        """The maker's name; empty for a random address, and where the registers do not have it or are not installed."""
+        """Return the vendor's name; an empty string for a random address, or if no installed register has it."""
         if is_randomised_mac(mac):
             return ""
         if mac not in self._found:
@@ -239,14 +202,14 @@ class VendorLookup:
                     found = _find_vendor(file, digits[:length])
             except OSError:
                 continue
-            # Whoever has a part only of such a block stands in the register of the parts.
+            # The owner of a part of such a block is in the register of smaller blocks.
             if found and found != "IEEE Registration Authority":
                 return found
         return ""
 
 
 def _find_vendor(lines: Iterable[str], prefix: str) -> str:
-    """The organisation in a register with the columns Registry, Assignment, Organization Name, Organization Address."""
+    """Find the organisation in a register with the columns Registry, Assignment, Organization Name, Organization Address."""
     for row in csv.reader(line for line in lines if prefix in line):
         if len(row) > 2 and row[1] == prefix:
             return " ".join(row[2].split())[:60]

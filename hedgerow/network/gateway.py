@@ -1,4 +1,7 @@
-"""Puts the gateway's rules in place, and looks at them, through `nft`. Everything it touches is the table `inet hedgerow`."""
+"""Installing and inspecting the gateway's rules with `nft`. It touches nothing but the table `inet hedgerow`.
+
+Every function raises `GatewayError`.
+"""
 
 from __future__ import annotations
 
@@ -9,82 +12,85 @@ from dataclasses import dataclass
 from typing import Any
 
 from hedgerow.network.access_state import DeviceStates
-from hedgerow.network.gateway_rules import FAMILY, TABLE, Gateway, NftCommand, counters, form, render_removal, render_states, render_table
+from hedgerow.network.gateway_rules import Gateway, packet_counters, render_removal, render_states, render_table, table_fingerprint
+from hedgerow.network.nft_expressions import FAMILY, TABLE, NftCommand
 
-NFT_SECONDS = 20
+NFT_TIMEOUT_S = 20
 
 
 class GatewayError(Exception):
-    """nftables can't do what was asked; the text is one plain sentence."""
+    """nftables cannot do what was asked. The message is one plain sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstalledTable:
-    """The table as the kernel has it. `counters`: packets by what was done with them. `sets`: elements of each set.
+    """The table in the kernel.
 
-    `form` is the same until somebody changes the rules or whom they are for.
+    counters: packets per rule comment.
+    sets: the elements of each set.
+    fingerprint: changes only if the rules or the devices that they are for change.
     """
 
     counters: dict[str, int]
     sets: dict[str, list[Any]]
-    form: str
+    fingerprint: str
 
 
-def apply(gateway: Gateway, device_states: DeviceStates) -> None:
-    """Replaces the table, all at once; on any error the old one stays. Raises GatewayError."""
-    _nft(render_table(gateway, device_states))
+def install(gateway: Gateway, device_states: DeviceStates) -> None:
+    """Create or replace the table at once. On an error the old one stays."""
+    _apply(render_table(gateway, device_states))
 
 
 def update_states(device_states: DeviceStates) -> None:
-    """Makes the table that is in place follow another census. Raises GatewayError, also where it is not in place."""
-    _nft(render_states(device_states))
+    """Give the installed table other device states. Also raises if there is no table."""
+    _apply(render_states(device_states))
 
 
 def remove() -> None:
-    """Takes the table away, if it is there. Raises GatewayError."""
-    _nft(render_removal())
+    """Remove the table if there is one."""
+    _apply(render_removal())
 
 
 def check(gateway: Gateway, device_states: DeviceStates) -> None:
-    """Lets nftables say whether it would take the rules, and changes nothing. Raises GatewayError."""
-    _nft(render_table(gateway, device_states), "-c")
+    """Raise if nftables would refuse the rules, and change nothing."""
+    _apply(render_table(gateway, device_states), "-c")
 
 
 def installed_table() -> InstalledTable | None:
-    """What is in place; None for nothing. Raises GatewayError."""
-    listed = _run(("list", "table", FAMILY, TABLE))
-    if listed is None:
+    """Return the table in the kernel, or None if there is none."""
+    output = _nft("list", "table", FAMILY, TABLE)
+    if output is None:
         return None
-    items: list[NftCommand] = json.loads(listed)["nftables"]
+    items: list[NftCommand] = json.loads(output)["nftables"]
     sets = {item["set"]["name"]: item["set"].get("elem", []) for item in items if "set" in item}
-    return InstalledTable(counters(items), sets, form(items))
+    return InstalledTable(packet_counters(items), sets, table_fingerprint(items))
 
 
 def is_installed() -> bool:
-    """A quick look; raises GatewayError."""
-    listed: list[NftCommand] = json.loads(_run(("list", "tables", FAMILY)) or '{"nftables": []}')["nftables"]
-    return any(item["table"]["name"] == TABLE for item in listed if "table" in item)
+    """Return True if there is a table, without reading it."""
+    items: list[NftCommand] = json.loads(_nft("list", "tables", FAMILY) or '{"nftables": []}')["nftables"]
+    return any(item["table"]["name"] == TABLE for item in items if "table" in item)
 
 
-def _nft(commands: list[NftCommand], *options: str) -> None:
-    if _run((*options, "-f", "-"), json.dumps({"nftables": commands})) is None:
+def _apply(commands: list[NftCommand], *options: str) -> None:
+    if _nft(*options, "-f", "-", text=json.dumps({"nftables": commands})) is None:
         raise GatewayError("nftables has no such table: apply the gateway first.")
 
 
-def _run(words: tuple[str, ...], text: str | None = None) -> str | None:
-    """What `nft -j` prints; None where it says that there is no such table. Raises GatewayError."""
+def _nft(*words: str, text: str | None = None) -> str | None:
+    """Return the output of `nft -j`, or None if it reports that there is no such table."""
     nft = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if nft is None:
-        raise GatewayError("There is no nft: install the package nftables.")
+        raise GatewayError("nft was not found: install the package nftables.")
     try:
-        done = subprocess.run([nft, "-j", *words], input=text, capture_output=True, text=True, timeout=NFT_SECONDS, check=False)
+        done = subprocess.run([nft, "-j", *words], input=text, capture_output=True, text=True, timeout=NFT_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        raise GatewayError(f"nft did not answer within {NFT_SECONDS} seconds.") from None
+        raise GatewayError(f"nft did not answer within {NFT_TIMEOUT_S} seconds.") from None
     if done.returncode == 0:
         return done.stdout
-    said = done.stderr.strip()
-    if "Operation not permitted" in said:
+    problem = done.stderr.strip()
+    if "Operation not permitted" in problem:
         raise GatewayError("No permission to change nftables: run this as root.")
-    if "No such file or directory" in said:
+    if "No such file or directory" in problem:
         return None
-    raise GatewayError(f"nft refused: {said.splitlines()[0] if said else f'status {done.returncode}'}")
+    raise GatewayError(f"nft refused: {problem.splitlines()[0] if problem else f'status {done.returncode}'}")

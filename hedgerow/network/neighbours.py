@@ -1,7 +1,6 @@
-"""The kernel's neighbour table as rtnetlink tells it (rtnetlink(7), linux/neighbour.h).
+"""The kernel's neighbour table, read through rtnetlink (rtnetlink(7), linux/neighbour.h).
 
-pyroute2 would read it too, at the price of ten megabytes in every worker: too much for one message. Reading does not wait for anybody:
-the kernel has its answer ready before `recv` is called.
+pyroute2 could read it too, but takes ten megabytes in every worker. Reading does not block: the kernel answers before `recv` is called.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ _DONE, _ERROR, _NEW, _GET = 3, 2, 28, 30  # NLMSG_DONE, NLMSG_ERROR, RTM_NEWNEIG
 _NEIGHBOUR_GROUP: Final = 1 << 2  # RTNLGRP_NEIGH is 3
 _DUMP_REQUEST: Final = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
 _ADDRESS, _LINK_ADDRESS = 1, 2  # NDA_DST, NDA_LLADDR
-_BUFFER: Final = 1 << 16  # the kernel fills 32 kB at the most
+_BUFFER: Final = 1 << 16  # the kernel fills at most 32 kB
 _FAMILIES: Final = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 
 class Neighbour(NamedTuple):
-    """One entry: the address as text, the link-layer address with colons, the state as in linux/neighbour.h."""
+    """An entry: the IP address as text, the MAC address with colons, the state as in linux/neighbour.h."""
 
     address: str
     mac: str
@@ -38,21 +37,20 @@ class Neighbour(NamedTuple):
 
 
 def dump_table() -> list[Neighbour]:
-    """All entries of both families that have a link-layer address of six octets. Raises OSError."""
+    """Return all IPv4 and IPv6 entries with a link-layer address of six bytes. Raises OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
         sock.settimeout(1.0)
         sock.sendto(_HEADER.pack(_HEADER.size + _NEIGHBOUR.size, _GET, _DUMP_REQUEST, 1, 0) + _NEIGHBOUR.pack(0, 0, 0, 0, 0), (0, 0))
-        found: list[Neighbour] = []
+        table: list[Neighbour] = []
         while True:
-            datagram = sock.recv(_BUFFER)
-            neighbours, is_last = parse_dump(datagram)
-            found += neighbours
+            neighbours, is_last = parse_dump(sock.recv(_BUFFER))
+            table += neighbours
             if is_last:
-                return found
+                return table
 
 
 def open_events() -> socket.socket:
-    """A socket, which does not block, on which the kernel tells each change of the table (RTNLGRP_NEIGH). Raises OSError."""
+    """Return a non-blocking socket on which the kernel reports changes of the table (RTNLGRP_NEIGH). Raises OSError."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
     try:
         sock.bind((0, _NEIGHBOUR_GROUP))
@@ -63,7 +61,7 @@ def open_events() -> socket.socket:
 
 
 def read_events(sock: socket.socket) -> list[Neighbour] | None:
-    """What the kernel has told since; None where it had more to tell than the socket holds, or says what can't be read."""
+    """Return the changes since the last call, or None if some were lost or cannot be read."""
     found: list[Neighbour] = []
     while True:
         try:
@@ -75,7 +73,7 @@ def read_events(sock: socket.socket) -> list[Neighbour] | None:
 
 
 def parse_dump(datagram: bytes) -> tuple[list[Neighbour], bool]:
-    """The entries in one datagram of an answer, and whether it is the last. Raises OSError for the kernel's error, and for nonsense."""
+    """Return the entries in one datagram, and True if it is the last one. Raises OSError for the kernel's errors and malformed data."""
     found: list[Neighbour] = []
     at = 0
     while at + _HEADER.size <= len(datagram):
@@ -116,15 +114,15 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 log = logging.getLogger("hedgerow.neighbours")
 
-# From linux/neighbour.h: states in which the kernel holds the link-layer address to be true or at least recent.
+# From linux/neighbour.h: states in which the link-layer address is valid or recent.
 _USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # reachable, stale, delay, probe, permanent
 
-# Addresses asked for between two readings; more than a LAN holds means that somebody makes them up.
+# Unknown addresses between two readings. More than a LAN has are made up.
 _MAX_MISSED = 4096
 
 
 def read_neighbours() -> dict[str, str]:
-    """IP address → MAC address (lower case, colons) of all the kernel knows now; raises OSError."""
+    """Return MAC addresses (lower case, colons) by IP address, as the kernel knows them now. Raises OSError."""
     return {entry.address: entry.mac for entry in dump_table() if _is_usable(entry)}
 
 
@@ -133,7 +131,7 @@ def _is_usable(entry: Neighbour) -> bool:
 
 
 class Neighbours:
-    """A copy of the table, refreshed on a timer, and at once when an address is met that is not in it, but at most every `soonest_s`."""
+    """A copy of the table, refreshed every `every_s`, and at once for an unknown address, but at most every `soonest_s`."""
 
     def __init__(self, on_change: Callable[[], None], every_s: float = 10.0, soonest_s: float = 0.5) -> None:
         self._on_change = on_change
@@ -146,7 +144,7 @@ class Neighbours:
         self._read_at = -math.inf
 
     def mac_of(self, address: str) -> str | None:
-        """The MAC address behind `address`; None while unknown, in which case the table is read again shortly."""
+        """Return the MAC address of an IP address, or None if unknown; the table is then read again soon."""
         mac = self._table.get(address)
         if mac is not None or address in self._absent or len(self._missed) >= _MAX_MISSED:
             return mac
@@ -158,14 +156,14 @@ class Neighbours:
         return self._table.get(address)
 
     def entries(self) -> dict[str, str]:
-        """IP address → MAC address of all that is known now; a copy."""
+        """Return a copy of the table: MAC addresses by IP address."""
         return dict(self._table)
 
     async def keep_fresh(self) -> None:
-        """Runs until cancelled."""
+        """Keep the copy up to date until cancelled."""
         loop, events = asyncio.get_running_loop(), _open_event_socket()
         if events is not None:
-            loop.add_reader(events, self._hear, events)
+            loop.add_reader(events, self._read_changes, events)
         try:
             while True:
                 started = time.monotonic()
@@ -181,9 +179,9 @@ class Neighbours:
 
     def _read(self) -> None:
         try:
-            table = read_neighbours()  # the kernel answers while it is asked: no time to wait for
+            table = read_neighbours()  # does not block
         except OSError as error:
-            log.warning("%s", error)
+            log.warning("The neighbour table cannot be read: %s", error)
             table = self._table
         self._absent = self._missed - table.keys()
         self._missed = set()
@@ -191,15 +189,15 @@ class Neighbours:
             self._table = table
             self._on_change()
 
-    def _hear(self, events: socket.socket) -> None:
-        told = read_events(events)
-        if told is None:
+    def _read_changes(self, events: socket.socket) -> None:
+        changes = read_events(events)
+        if changes is None:
             loop = asyncio.get_running_loop()
-            loop.remove_reader(events)  # libuv's loops never again look at a socket that had an error, unless they are told to
-            loop.add_reader(events, self._hear, events)
+            loop.remove_reader(events)  # libuv stops watching a socket after an error until it is added again
+            loop.add_reader(events, self._read_changes, events)
             self._wanted.set()
             return
-        news = {entry.address: entry.mac for entry in told if _is_usable(entry)}
+        news = {entry.address: entry.mac for entry in changes if _is_usable(entry)}
         if any(self._table.get(address) != mac for address, mac in news.items()):
             self._table = self._table | news
             self._absent -= news.keys()
@@ -210,5 +208,5 @@ def _open_event_socket() -> socket.socket | None:
     try:
         return open_events()
     except OSError as error:
-        log.warning("The kernel does not tell changes of the neighbour table, so they are seen seconds later: %s", error)
+        log.warning("The kernel does not report changes of the neighbour table, so they are seen seconds later: %s", error)
         return None

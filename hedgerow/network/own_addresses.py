@@ -1,4 +1,4 @@
-"""Under which addresses this machine is reached, as the kernel lists them."""
+"""This machine's own addresses, as the kernel lists them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 
 
 def own_addresses(proc: Path = Path("/proc/net")) -> list[str]:
-    """The addresses of this machine's interfaces, link-local ones left out."""
+    """Return the addresses of this machine's interfaces, without link-local ones."""
     with contextlib.suppress(OSError):
         local = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", (proc / "fib_trie").read_text(encoding="ascii"))
         six = [bytes.fromhex(line.split()[0]) for line in _read_lines(proc / "if_inet6")]
-        found = {*map(ipaddress.ip_address, local), *map(ipaddress.ip_address, six)}
-        return [str(address) for address in found if not address.is_link_local]
+        addresses = {*map(ipaddress.ip_address, local), *map(ipaddress.ip_address, six)}
+        return [str(address) for address in addresses if not address.is_link_local]
     return ["127.0.0.1"]
 
 
 class OwnAddresses:
-    """`own_addresses`, looked up again after a few seconds: a provider may give the house another prefix at any time."""
+    """The own addresses, looked up again after a few seconds, since a provider may change the prefix at any time."""
 
     def __init__(self, look_up: Callable[[], Sequence[str]] = own_addresses, seconds: float = 10.0) -> None:
         self._look_up = look_up
@@ -41,7 +41,7 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def lan_address(addresses: Sequence[str], lan: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str | None:
-    """The address to give to the devices of `lan`: an IPv4 one if there is any; None where only this machine itself would reach us.
+    """Return the address under which devices of `lan` reach this machine, IPv4 if possible; None if there is none.
 
     >>> lan_address(["127.0.0.1", "203.0.113.5", "192.168.1.2"], [ipaddress.ip_network("192.168.1.0/24")])
     '192.168.1.2'

@@ -56,11 +56,11 @@ from hedgerow.network import gateway
 from hedgerow.network.gateway_rules import RedirectPorts, Gateway
 from hedgerow.network.access_state import DeviceStates
 for count in range(100):
-    gateway.apply(Gateway(("lan",), RedirectPorts(53), strict=bool(count % 2)), DeviceStates())
-    assert gateway.is_in_place()
+    gateway.install(Gateway(("lan",), RedirectPorts(53), strict=bool(count % 2)), DeviceStates())
+    assert gateway.is_installed()
     if count % 3 == 0:
         gateway.remove()
-        assert not gateway.is_in_place()
+        assert not gateway.is_installed()
 gateway.remove()
 """
 

@@ -15,16 +15,16 @@ from hedgerow.network.access_state import AccessState, DeviceStates
 from hedgerow.network.gateway_rules import (
     Gateway,
     RedirectPorts,
-    counters,
     encrypted_dns_addresses,
-    form,
+    packet_counters,
     render_removal,
     render_states,
     render_table,
+    table_fingerprint,
 )
 
 GOLDEN = Path(__file__).parent / "golden"
-CENSUS = DeviceStates(
+STATES = DeviceStates(
     (("02:00:00:00:00:01", AccessState.GUARDED), ("02:00:00:00:00:0a", AccessState.OPEN), ("02:00:00:00:00:0c", AccessState.CLOSED)),
     (
         (ip_network("192.168.1.64/28"), AccessState.GUARDED),
@@ -59,7 +59,7 @@ def nft(space: list[str], *words: str, commands: object = None) -> str:
 @pytest.mark.parametrize("name", GATEWAYS)
 def test_golden(name: str, space: list[str]) -> None:
     """The golden files hold what nftables itself makes of the rules; HEDGEROW_WRITE_GOLDEN=1 writes them."""
-    nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS[name], CENSUS))
+    nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS[name], STATES))
     listed = nft(space, "list", "ruleset")
     place = GOLDEN / f"{name}.nft"
     if os.environ.get("HEDGEROW_WRITE_GOLDEN"):
@@ -73,7 +73,7 @@ def test_another_census_is_as_if_it_had_been_there_from_the_start(space: list[st
     other = DeviceStates((("02:00:00:00:00:01", AccessState.CLOSED),), (), AccessState.CLOSED)
     nft(space, "-j", "-f", "-", commands=render_table(gateway, other))
     wanted = nft(space, "list", "ruleset")
-    for commands in (render_table(gateway, CENSUS), render_states(other), render_states(other)):
+    for commands in (render_table(gateway, STATES), render_states(other), render_states(other)):
         nft(space, "-j", "-f", "-", commands=commands)
     assert nft(space, "list", "ruleset") == wanted
 
@@ -82,13 +82,13 @@ def test_another_census_is_as_if_it_had_been_there_from_the_start(space: list[st
 def test_removed_without_a_trace_and_twice(space: list[str]) -> None:
     nft(space, "add", "table", "inet", "another")
     before = nft(space, "list", "ruleset")
-    for commands in (render_removal(), render_table(GATEWAYS["strict"], CENSUS), render_removal(), render_removal()):
+    for commands in (render_removal(), render_table(GATEWAYS["strict"], STATES), render_removal(), render_removal()):
         nft(space, "-j", "-f", "-", commands=commands)
     assert nft(space, "list", "ruleset") == before
 
 
 def test_nothing_but_our_table_is_named() -> None:
-    for command in [*render_table(GATEWAYS["one-armed"], CENSUS), *render_states(CENSUS), *render_removal()]:
+    for command in [*render_table(GATEWAYS["one-armed"], STATES), *render_states(STATES), *render_removal()]:
         (body,) = command.values()
         ((kind, named),) = body.items()
         assert (named["family"], named["name" if kind == "table" else "table"]) == ("inet", "hedgerow")
@@ -103,7 +103,7 @@ def test_known_encrypted_dns_is_public_and_named_once() -> None:
 
 def test_counters_are_summed_by_what_was_done() -> None:
     rule = {"rule": {"comment": "quic", "expr": [{"counter": {"packets": 2, "bytes": 80}}]}}
-    assert counters([{"table": {}}, rule, rule, {"rule": {"expr": [{"counter": {"packets": 9, "bytes": 9}}]}}]) == {"quic": 4}
+    assert packet_counters([{"table": {}}, rule, rule, {"rule": {"expr": [{"counter": {"packets": 9, "bytes": 9}}]}}]) == {"quic": 4}
 
 
 @pytest.mark.root
@@ -122,11 +122,11 @@ def test_counters_are_summed_by_what_was_done() -> None:
 )
 def test_the_form_tells_what_somebody_changed(space: list[str], hand: str, is_same: bool) -> None:
     def seen() -> str:
-        return form(json.loads(nft(space, "-j", "list", "table", "inet", "hedgerow"))["nftables"])
+        return table_fingerprint(json.loads(nft(space, "-j", "list", "table", "inet", "hedgerow"))["nftables"])
 
-    nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS["strict"], CENSUS))
+    nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS["strict"], STATES))
     before = seen()
     nft(space, hand)
     assert (seen() == before) is is_same
-    nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS["strict"], CENSUS))
+    nft(space, "-j", "-f", "-", commands=render_table(GATEWAYS["strict"], STATES))
     assert seen() == before, "other handles, and counters that begin anew"

@@ -80,7 +80,7 @@ def apply(
         gateway, device_states = _load_gateway(choice, folder)
         nftables.check(gateway, device_states)  # raises where nftables refuses it, before anything is changed
         choice.save(folder)  # before the table comes: one that nobody chose would be kept by nobody, and be gone after a boot
-        nftables.apply(gateway, device_states)
+        nftables.install(gateway, device_states)
         record_ruleset(folder)
     warnings = list(_warnings(gateway))
     place = f"The gateway is in place on {', '.join(choice.lan)}. To take it away: hedgerow gateway remove"
@@ -152,18 +152,18 @@ def _choice(state: Path, lan: list[str] | None, **wishes: bool | None) -> Gatewa
         before = None  # what is said now takes the place of what can't be read
     names = tuple(dict.fromkeys(lan)) if lan else before.lan if before else _only_lan()
     # One that was chosen before may come later: at boot the gateway is in place before the network.
-    missing = [name for name in names if name not in interfaces.names()] if lan else []
+    missing = [name for name in names if name not in interfaces.interface_names()] if lan else []
     if missing:
-        raise nftables.GatewayError(f"There is no interface {missing[0]}: there are {', '.join(interfaces.names()) or 'none'}.")
+        raise nftables.GatewayError(f"There is no interface {missing[0]}: there are {', '.join(interfaces.interface_names()) or 'none'}.")
     said = {wish: value for wish, value in wishes.items() if value is not None}
     return replace(before or GatewayConfig(names), lan=names, **said)
 
 
 def _only_lan() -> tuple[str, ...]:
     """The one interface that does not lead to the internet; a guess among several would guard the wrong side."""
-    inner = [name for name in interfaces.names() if name not in interfaces.uplinks()]
+    inner = [name for name in interfaces.interface_names() if name not in interfaces.uplinks()]
     if len(inner) != 1:
-        found = ", ".join(interfaces.names()) or "none"
+        found = ", ".join(interfaces.interface_names()) or "none"
         raise nftables.GatewayError(f"Say on which interface the devices are, with --lan. There are {found}.")
     return tuple(inner)
 
@@ -203,7 +203,7 @@ def _described(gateway: Gateway, device_states: DeviceStates) -> Iterator[str]:
 def _warnings(gateway: Gateway) -> Iterator[str]:
     if gateway.redirect_ports.pages is None:
         yield "pages come to Hedgerow only where a device names it as its proxy: start it with `hedgerow up --transparent 0.0.0.0:3129`"
-    others = sorted({*interfaces.names()} - {*gateway.lan} - interfaces.uplinks())
+    others = sorted({*interfaces.interface_names()} - {*gateway.lan} - interfaces.uplinks())
     if others:
         yield f"devices on {', '.join(others)} are not kept on the path: if there are any, name it with --lan too"
     yield from _path_warnings(gateway)

@@ -85,7 +85,7 @@ def is_unmodified(state: Path, found: nftables.InstalledTable) -> bool:
 
 def _matches_record(state: Path, found: nftables.InstalledTable) -> bool:
     try:
-        return _record_file(state).read_bytes() == _digest(found.form)
+        return _record_file(state).read_bytes() == _digest(found.fingerprint)
     except FileNotFoundError:
         return True
 
@@ -175,7 +175,7 @@ class GatewayController:
         internet."""
         gateway = build_gateway(choice, self._settings, ports)
         if self._in_force is None or self._in_force[0] != gateway or _ruleset_form() != self._ruleset_form:
-            nftables.apply(gateway, device_states)
+            nftables.install(gateway, device_states)
             self._ruleset_form = record_ruleset(self._settings.state)
             log.info("gateway in place on %s", ", ".join(choice.lan))
             if not config_file(self._settings.state).exists():
@@ -192,4 +192,4 @@ class GatewayController:
 def _ruleset_form() -> str:
     """The form of the table in place; empty for none."""
     found = nftables.installed_table()
-    return found.form if found else ""
+    return found.fingerprint if found else ""

@@ -1,12 +1,25 @@
-"""The files that DHCP servers write, as their manuals show them, cut off, and mixed up."""
+"""Lease files as DHCP servers write them, cut off and mixed up; names by multicast DNS; vendors by MAC address."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from dnslib import PTR, QTYPE, RR, DNSRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.network.discovery import LEASE_FILES, Lease, parse_dnsmasq, parse_isc, parse_kea
+from hedgerow.network.discovery import (
+    IEEE_DATA,
+    LEASE_FILES,
+    Lease,
+    VendorLookup,
+    is_randomised_mac,
+    parse_dnsmasq,
+    parse_isc,
+    parse_kea,
+    parse_mdns_name,
+)
 
 DNSMASQ = """\
 1764072000 02:00:00:00:00:01 192.168.1.5 mias-tablet 01:02:00:00:00:00:01
@@ -108,3 +121,78 @@ def test_digits_of_other_scripts_are_no_error(digit: str) -> None:
 
 def test_blocks_without_an_end_hide_no_other() -> None:
     assert [lease.address for lease in parse_isc("lease 192.168.1.9 {\n  hardware ethernet" + "\n" + ISC)] == ["192.168.1.5", "192.168.1.6"]
+
+
+ASKED = DNSRecord.question("12.50.168.192.in-addr.arpa", "PTR")
+QUESTION = ASKED.pack()
+
+
+def answer(name: str, *, about: str = "12.50.168.192.in-addr.arpa", same_id: bool = True) -> bytes:
+    reply = ASKED.reply() if same_id else DNSRecord.question("12.50.168.192.in-addr.arpa", "PTR").reply()
+    reply.add_answer(RR(about, QTYPE.PTR, rdata=PTR(name), ttl=10))
+    return bytes(reply.pack())
+
+
+def test_names() -> None:
+    assert parse_mdns_name(answer("lunas-phone.local"), QUESTION) == "lunas-phone"
+    assert parse_mdns_name(answer("lunas-phone.lan"), QUESTION) == "", "no name of this protocol"
+    assert parse_mdns_name(answer("x.local", about="13.50.168.192.in-addr.arpa"), QUESTION) == "", "about another address"
+    other = answer("x.local", same_id=False)
+    assert parse_mdns_name(other, QUESTION) == "" or other[:2] == QUESTION[:2]
+
+
+@given(st.binary(max_size=200))
+def test_nonsense_is_no_name(data: bytes) -> None:
+    assert parse_mdns_name(QUESTION[:2] + data, QUESTION) == "" or b"local" in data
+
+
+HEAD = "Registry,Assignment,Organization Name,Organization Address\n"
+
+
+@pytest.fixture
+def vendors(tmp_path: Path) -> VendorLookup:
+    large = (
+        'MA-L,AA0001,"Toys, Ltd.",1 Road AA0002\nMA-L,A80002,IEEE Registration Authority,Piscataway\nMA-L,A80003,Clock Works ,Somewhere\n'
+    )
+    (tmp_path / "oui.csv").write_text(HEAD + large)
+    (tmp_path / "mam.csv").write_text(HEAD + "MA-M,A800025,Tablet Makers,Somewhere\n")
+    (tmp_path / "oui36.csv").write_text(HEAD + "MA-S,A80003FFF,A Small Shop,Somewhere\n")
+    return VendorLookup(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mac", "vendor"),
+    [
+        ("a8:00:03:00:00:01", "Clock Works"),
+        ("a8:00:03:ff:f0:01", "A Small Shop"),
+        ("a8:00:02:5f:00:01", "Tablet Makers"),
+        ("a8:00:02:6f:00:01", ""),
+        ("aa:00:01:00:00:01", ""),
+        ("a4:aa:00:02:00:01", ""),
+    ],
+    ids=[
+        "a block",
+        "a small block within it",
+        "a part of a shared block",
+        "another part of it",
+        "a random address",
+        "an address in an address",
+    ],
+)
+def test_vendor(vendors: VendorLookup, mac: str, vendor: str) -> None:
+    assert vendors.vendor(mac) == vendor
+
+
+def test_without_registers_nobody_made_it(tmp_path: Path) -> None:
+    assert VendorLookup(tmp_path / "nowhere").vendor("a8:00:03:00:00:01") == ""
+
+
+@pytest.mark.skipif(not (IEEE_DATA / "oui.csv").exists(), reason="not installed: ieee-data")
+def test_debians_registers() -> None:
+    assert "Raspberry Pi" in VendorLookup().vendor("b8:27:eb:00:00:01")
+
+
+def test_random() -> None:
+    assert [is_randomised_mac(mac) for mac in ("02:00:00:00:00:01", "00:00:00:00:00:01", "d2:00:00:00:00:01", "b8:27:eb:00:00:01")] == [
+        *(True, False, True, False)
+    ]

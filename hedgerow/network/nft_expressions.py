@@ -1,0 +1,92 @@
+"""Builders for nftables' JSON (libnftables-json(5)). Everything they name is in the table `inet hedgerow`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hedgerow.policies.text.addresses import IpNetwork
+
+type NftCommand = dict[str, Any]
+type NftExpression = dict[str, Any]
+
+FAMILY, TABLE = "inet", "hedgerow"
+
+ACCEPT: NftExpression = {"accept": None}
+DROP: NftExpression = {"drop": None}
+COUNTER: NftExpression = {"counter": {"packets": 0, "bytes": 0}}
+
+
+def own(name: str | None = None) -> dict[str, str]:
+    """Return the keys that name an object of our table, or the table itself."""
+    return {"family": FAMILY, "name": TABLE} if name is None else {"family": FAMILY, "table": TABLE, "name": name}
+
+
+def add_set(name: str, kind: str, *, interval: bool, dynamic: bool = False) -> NftCommand:
+    flags = (["interval"] if interval else []) + (["dynamic", "timeout"] if dynamic else [])
+    return {"add": {"set": {**own(name), "type": kind} | ({"flags": flags} if flags else {}) | ({"size": 4096} if dynamic else {})}}
+
+
+def add_elements(name: str, elements: Sequence[str | IpNetwork]) -> list[NftCommand]:
+    """Return the command that adds elements to a set, or nothing if there are none."""
+    return [{"add": {"element": {**own(name), "elem": [_element(each) for each in elements]}}}] if elements else []
+
+
+def _element(value: str | IpNetwork) -> Any:
+    if isinstance(value, str):
+        return value
+    address = str(value.network_address)
+    return address if value.prefixlen == value.max_prefixlen else {"prefix": {"addr": address, "len": value.prefixlen}}
+
+
+def add_chain(name: str) -> NftCommand:
+    return {"add": {"chain": own(name)}}
+
+
+def add_base_chain(name: str, kind: str, hook: str, priority: int) -> NftCommand:
+    return {"add": {"chain": {**own(name), "type": kind, "hook": hook, "prio": priority, "policy": "accept"}}}
+
+
+def add_rule(chain: str, *expressions: NftExpression, comment: str = "") -> NftCommand:
+    rule = {"family": FAMILY, "table": TABLE, "chain": chain, "expr": list(expressions)}
+    return {"add": {"rule": rule | ({"comment": comment} if comment else {})}}
+
+
+def match(left: NftExpression, right: Any, operator: str = "==") -> NftExpression:
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+def meta(key: str, values: Sequence[str | int], operator: str = "==") -> NftExpression:
+    return match({"meta": {"key": key}}, _any_of(values), operator)
+
+
+def payload(protocol: str, field: str) -> NftExpression:
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+def protocol(*protocols: str | int) -> NftExpression:
+    return meta("l4proto", protocols)
+
+
+def destination_port(*ports: int) -> NftExpression:
+    return match(payload("th", "dport"), _any_of(ports))
+
+
+def connection_state(name: str, operator: str = "in") -> NftExpression:
+    return match({"ct": {"key": "state"}}, name, operator)
+
+
+def goto(chain: str) -> NftExpression:
+    return {"goto": {"target": chain}}
+
+
+def redirect(port: int) -> NftExpression:
+    return {"redirect": {"port": port}}
+
+
+def reject(kind: str, reason: str | None = None) -> NftExpression:
+    return {"reject": {"type": kind} | ({"expr": reason} if reason else {})}
+
+
+def _any_of(values: Sequence[str | int]) -> Any:
+    return values[0] if len(values) == 1 else {"set": list(values)}
