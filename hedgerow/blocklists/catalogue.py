@@ -135,9 +135,8 @@ class Catalogue:
         # The matcher decodes a rule once and keeps it, so its id stays its own.
         match = self._matches_by_rule.get(id(rule))
         if match is None:
-            source, written = self.sources[rule.source], rule.rule
-            name = f"{source.name}: {written.file}" if written.file else source.name
-            match = self._matches_by_rule[id(rule)] = UrlMatch(source.category, Origin(name, written.line, written.text))
+            source = self.sources[rule.source]
+            match = self._matches_by_rule[id(rule)] = UrlMatch(source.category, rule.rule.origin(source.name))
         return match
 
 

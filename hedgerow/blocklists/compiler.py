@@ -9,13 +9,14 @@ A crash at any moment leaves nothing at the place of the generation.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from hedgerow.blocklists.categories import builtin_categories
 from hedgerow.blocklists.generation import (
@@ -119,7 +120,7 @@ def _build(sources: Sequence[Source], building: Path, lists: ParseCache, progres
     meta = GenerationMeta(version, _category_names(sources), tuple(metas), hosts)
     write_meta(building, meta)
     report = _report(meta, parsed_sources, totals, sum(path.stat().st_size for path in (building / HOSTS).iterdir()))
-    (building / REPORT).write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1), encoding="utf-8")
+    (building / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     write_checksums(building, leave_out=[TEXTS])  # what is blocked does not hang on those; they only tell the line
     for folder in (building / TEXTS, building / URL_RULES, building / DNS_RULES, building / HOSTS):
         flush_folder(folder)
@@ -130,8 +131,7 @@ def _build(sources: Sequence[Source], building: Path, lists: ParseCache, progres
 def _write_rules(rules: GroupedRules, building: Path) -> None:
     write_url_index(rules.urls, building / URL_RULES)
     write_url_index(rules.dns, building / DNS_RULES)
-    rows = [(source, rule.line, rule.exception, rule.pattern, rule.text, rule.file) for source, rule in rules.names]
-    (building / HOST_PATTERNS).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    (building / HOST_PATTERNS).write_bytes(msgspec.json.encode(rules.names))
 
 
 def _with_unique_names(sources: Sequence[Source]) -> Iterator[Source]:

@@ -181,7 +181,7 @@ def write_host_index(
     folder.mkdir()
     table, numbers, counts = SetTable(), array("I"), Counter[int]()
     shards: list[ShardMeta] = []
-    runs = [KeyRun(run.path, len(EntryKind) * index + run.part) for index, each in enumerate(parsed_sources) for run in each.runs]
+    runs = [KeyRun(run.path, len(EntryKind) * index + run.kind) for index, each in enumerate(parsed_sources) for run in each.runs]
     try:
         borders = choose_borders(runs, KEYS_PER_SHARD)
         for first, border in zip(["", *borders], [*borders, None], strict=True):

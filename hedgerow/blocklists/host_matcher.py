@@ -71,8 +71,10 @@ class HostMatcher:
         if lifted:
             lifted = (lifted & ~self._union(self._important, key)) | self._union(self._essential, key)
         for pattern in self.patterns.matching(host) if self.patterns else ():
-            blocked |= pattern.blocks
-            lifted |= pattern.lifts
+            if pattern.rule.exception:
+                lifted |= pattern.mask
+            else:
+                blocked |= pattern.mask
         if self._has_networks and is_address(host) and (network := parse_network(host)) is not None:
             blocked |= self._union(self._blocked, network_key(network))
         if ":" in host and (inner := embedded_ipv4(host)) is not None:

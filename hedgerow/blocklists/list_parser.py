@@ -1,27 +1,28 @@
-"""From one source's text to sorted runs of index keys on disk, in memory that does not grow with the list."""
+"""A source's text, parsed to sorted runs of index keys on disk, in memory that does not grow with the list."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
-from ipaddress import ip_address, ip_network
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import publicsuffixlist
 
-from hedgerow.blocklists.archives import UnpackError, UnpackResult, content_digest, problems_of, unpack
-from hedgerow.blocklists.categories import CategoryKind, builtin_categories, is_good
+from hedgerow.blocklists.address_ranges import is_private
+from hedgerow.blocklists.archives import UnpackResult, content_digest, unpack
+from hedgerow.blocklists.categories import is_good
+from hedgerow.blocklists.decompression import UnpackError
 from hedgerow.blocklists.formats import FORMATS, ListFormat, detect, format_named
-from hedgerow.blocklists.formats.line_parser import PRIVATE_NETWORKS
+from hedgerow.blocklists.formats.line_parser import PRIVATE_NETWORKS, PUBLIC_SUFFIX
 from hedgerow.blocklists.formats.sealed import hash_key
 from hedgerow.blocklists.generation import ALL_CATEGORIES, EntryKind, matches_checksums, write_checksums
 from hedgerow.blocklists.line_reader import LineBlock, read_line_blocks
@@ -29,7 +30,9 @@ from hedgerow.blocklists.names import is_address, load_public_suffixes, rule_key
 from hedgerow.blocklists.rules import ParsedLines, PatternKind, Problem, UrlRule
 from hedgerow.blocklists.sources import ESSENTIAL_PROBLEM, Source, essential_hosts
 
-RULES_FILE = "urls.jsonl"
+TEXT_FILE, RULES_FILE, _RESULT_FILE = "text", "urls.jsonl", "result.json"
+_UNFINISHED_PREFIX = "unfinished-"
+
 KEYS_PER_RUN = 50_000
 """Keys that are gathered and sorted in memory before they are written."""
 
@@ -37,37 +40,31 @@ MAX_REPORTED_PROBLEMS = 100
 """Problems of one source that are reported in full; all are counted."""
 
 MAX_PROBLEM_KINDS = 200
-"""Kinds of problems that are counted by name: what a list makes up must not fill the memory."""
+"""Kinds of problems that are counted by name, so that a list cannot fill the memory with invented ones."""
 OTHER_PROBLEM_KINDS = "problems of other kinds"
 
 MAX_HOST_PATTERNS = 20_000
-"""Patterns of names in one list: every worker holds them all, and is busy for a second when it takes so many up. Lists that are
-published have some hundred."""
+"""Patterns of names in one list. Every worker holds them all, and needs a second to open so many; published lists have some hundred."""
 TOO_MANY_PATTERNS = f"more than {MAX_HOST_PATTERNS:,} patterns of names in one list"
 
 SINGLE_SITE_CATEGORIES = frozenset({"ads-trackers", "malware", "phishing", "crypto-mining", "new-domains"})
-"""Categories whose lists name single bad sites: a hoster's whole domain among them is a mistake. A list of, say, dynamic-DNS
-or social services names hosters because it means them."""
-
-
-_PRIVATE_NETWORKS = tuple(
-    map(ip_network, ("10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7", "fe80::/10"))
-)
+"""Categories whose lists name single bad sites: a hoster's whole domain among them is a mistake. A list of, say, dynamic DNS or social
+services names hosters on purpose."""
 
 
 @dataclass(slots=True)
 class KeyRunFile:
-    """A file of sorted, distinct keys, one a line, all of one part. `size` is in bytes."""
+    """A file of sorted, distinct keys, one per line, all of one kind. `size` is in bytes."""
 
-    part: EntryKind
+    kind: EntryKind
     path: Path
     size: int
 
 
 @dataclass(slots=True)
 class ParsedSource:
-    """What was taken in from one source. `names` counts names as written, `keys` those in the runs, before duplicates
-    of other runs are folded away."""
+    """The result of parsing one source. `names` counts names as written; `keys` counts the keys in the runs, in which one key may occur
+    several times."""
 
     format: str = ""
     lines: int = 0
@@ -78,132 +75,128 @@ class ParsedSource:
     problems: list[Problem] = field(default_factory=list)
     problem_counts: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
-    kept: int = MAX_REPORTED_PROBLEMS
+    max_problems: int = MAX_REPORTED_PROBLEMS
 
     def report(self, problems: list[Problem]) -> None:
         for problem in problems:
             is_named = problem.message in self.problem_counts or len(self.problem_counts) < MAX_PROBLEM_KINDS
             self.problem_counts[problem.message if is_named else OTHER_PROBLEM_KINDS] += 1
-        self.problems += problems[: max(0, self.kept - len(self.problems))]
+        self.problems += problems[: max(0, self.max_problems - len(self.problems))]
 
 
-def parse_source(text: Path, name: str, category: str, wanted_format: str, work: Path, kept: int = MAX_REPORTED_PROBLEMS) -> ParsedSource:
-    """Parses the list at `text`; runs and URL rules (RULES) are written into the directory `work`.
+def parse_source(
+    text: Path, name: str, category: str, wanted_format: str, folder: Path, max_problems: int = MAX_REPORTED_PROBLEMS
+) -> ParsedSource:  # fmt: skip
+    """Parse the list at `text`, and write its runs and URL rules into `folder`.
 
-    Never raises for what the list says: an unreadable, empty or unknown list is an `ParsedSource` with problems and no runs.
+    Never raises for the content of a list: an unreadable, empty or unknown list gives problems and no runs.
     """
-    parsed_source = ParsedSource(kept=kept)
-    writer = _RunWriter(work, parsed_source, EntryKind.EXCEPT if category == ALL_CATEGORIES else EntryKind.BLOCK)
+    result = ParsedSource(max_problems=max_problems)
+    writer = _RunWriter(folder, result, EntryKind.EXCEPT if category == ALL_CATEGORIES else EntryKind.BLOCK)
     refused, room = _refused_names(category), MAX_HOST_PATTERNS
     try:
-        trouble: list[Problem] = []
-        for stretch, known in _with_formats(read_line_blocks(text, name, trouble), trouble, name, wanted_format, parsed_source):
-            parsed = known.parse(stretch.lines, stretch.first, name)
-            parsed_source.lines += len(stretch.lines)
-            _refuse_names(parsed, known, stretch, name, refused)
+        unreadable: list[Problem] = []
+        for block, known in _with_formats(read_line_blocks(text, name, unreadable), unreadable, name, wanted_format, result):
+            parsed = known.parse(block.lines, block.first, name)
+            result.lines += len(block.lines)
+            _refuse_names(parsed, known, block, name, refused)
             _leave_out_private(parsed)
             room -= _limit_patterns(parsed, room, name)
-            writer.add(parsed, stretch.file)
-            problems = sorted(parsed.problems + trouble, key=lambda problem: problem.line or 0)
-            trouble.clear()
-            parsed_source.report([replace(problem, file=stretch.file) for problem in problems] if stretch.file else problems)
-            parsed_source.ignored += parsed.ignored
+            writer.add(parsed, block.file)
+            problems = sorted(parsed.problems + unreadable, key=lambda problem: problem.line or 0)
+            unreadable.clear()
+            result.report([replace(problem, file=block.file) for problem in problems] if block.file else problems)
+            result.ignored += parsed.ignored
     except OSError as error:
-        parsed_source.report([Problem(name, None, None, f"cannot be read: {error.strerror}")])
+        result.report([Problem(name, None, None, f"cannot be read: {error.strerror}")])
     writer.close()
-    return parsed_source
+    return result
 
 
 def read_rules(folder: Path) -> Iterator[UrlRule]:
-    """The URL rules that `parse_source` wrote into a folder."""
-    with contextlib.suppress(FileNotFoundError), (folder / RULES_FILE).open(encoding="utf-8") as lines:
-        for line in lines:
-            data = json.loads(line)
-            yield UrlRule(**{**data, "kind": PatternKind(data["kind"])})
+    """Yield the URL rules that `parse_source` wrote into a folder."""
+    with contextlib.suppress(FileNotFoundError), (folder / RULES_FILE).open("rb") as lines:
+        yield from map(msgspec.json.Decoder(UrlRule).decode, lines)
 
 
 def _with_formats(
-    stretches: Iterator[LineBlock], trouble: list[Problem], name: str, wanted: str, parsed_source: ParsedSource
+    blocks: Iterator[LineBlock], unreadable: list[Problem], name: str, wanted: str, result: ParsedSource
 ) -> Iterator[tuple[LineBlock, ListFormat]]:
-    """Each stretch with its format; without those of files whose format is not known, which is a problem of each file."""
+    """Yield each block with its format. A file whose format is unknown is left out, with a problem."""
     file, known = None, None
-    for stretch in stretches:
-        if stretch.file != file:
-            file = stretch.file
-            form = stretch.format if stretch.format not in ("", "auto") and wanted in ("auto", "squidguard", "v2fly") else wanted
-            known = _choose_format(stretch, form, trouble, name, parsed_source)
+    for block in blocks:
+        if block.file != file:
+            file = block.file
+            form = block.format if block.format not in ("", "auto") and wanted in ("auto", "squidguard", "v2fly") else wanted
+            known = _choose_format(block, form, name, result, is_binary=bool(unreadable))
         if known is not None:
-            yield stretch, known
+            yield block, known
         else:
-            trouble.clear()  # of a file that is no list, that it is none says it all
+            unreadable.clear()  # the file is no list, which is reported already
     if file is None:
-        parsed_source.report([Problem(name, None, None, "is empty")])
-    parsed_source.report(trouble)
+        result.report([Problem(name, None, None, "is empty")])
+    result.report(unreadable)
 
 
-def _choose_format(stretch: LineBlock, wanted: str, trouble: list[Problem], name: str, parsed_source: ParsedSource) -> ListFormat | None:
-    sample = stretch.lines[:5000]
+def _choose_format(block: LineBlock, wanted: str, name: str, result: ParsedSource, *, is_binary: bool) -> ListFormat | None:
+    sample = block.lines[:5000]
     known = detect(sample) if wanted == "auto" else format_named(wanted)
-    if not any(line.strip() for line in stretch.lines):
-        if not stretch.file:  # a file of a folder may well be empty
-            parsed_source.report([Problem(name, None, None, "is binary data, not a list" if trouble else "is empty")])
+    if not any(line.strip() for line in block.lines):
+        if not block.file:  # a file of a folder may well be empty
+            result.report([Problem(name, None, None, "is binary data, not a list" if is_binary else "is empty")])
         return None
     if known is None:
-        what, shown = f"no such format: {wanted}; there are {', '.join(each.name for each in FORMATS)}", ""
+        message, shown = f"no such format: {wanted}; there are {', '.join(each.name for each in FORMATS)}", ""
         if wanted == "auto":
-            what = "is binary data, not a list" if trouble else "is in no format that is known"
+            message = "is binary data, not a list" if is_binary else "is in no format that is known"
             shown = ascii(next(filter(str.strip, sample), ""))[:80]
-        parsed_source.report([Problem(name, None, None, f"{stretch.file} {what}".strip(), shown)])
+        result.report([Problem(name, None, None, f"{block.file} {message}".strip(), shown)])
         return None
-    parsed_source.format = ("v2fly" if stretch.format.startswith("v2fly") else "squidguard") if stretch.file else known.name
+    result.format = ("v2fly" if block.format.startswith("v2fly") else "squidguard") if block.file else known.name
     return known
 
 
 def _refused_names(category: str) -> dict[str, str]:
-    """Names that a list of `category` must not block, each with the reason."""
-    if category == ALL_CATEGORIES or any(known.name == category and known.kind == CategoryKind.GOOD for known in builtin_categories()):
-        return {}  # nhs.uk and gov.uk are suffixes, and whole of them is worth reaching
+    """Return the names that a list of `category` must not block, each with the reason."""
+    if category == ALL_CATEGORIES or is_good(category):
+        return {}  # nhs.uk and gov.uk are suffixes, and all of them is worth reaching
     return _suffixes_and_essential(with_hosters=category in SINGLE_SITE_CATEGORIES)
 
 
 @functools.cache
 def _suffixes_and_essential(*, with_hosters: bool) -> dict[str, str]:
     suffixes = load_public_suffixes()
-    hosters = suffixes.hosters if with_hosters else frozenset[str]()
-    refused = dict.fromkeys(suffixes.registries | hosters, "a public suffix, under which strangers have their sites")
+    refused = dict.fromkeys(suffixes.registries | (suffixes.hosters if with_hosters else frozenset()), PUBLIC_SUFFIX)
     return refused | dict.fromkeys(essential_hosts(), ESSENTIAL_PROBLEM)
 
 
-def _refuse_names(parsed: ParsedLines, known: ListFormat, stretch: LineBlock, name: str, reasons: dict[str, str]) -> None:
-    """Takes names that must not be blocked out of what was parsed; rare, so the line is searched for only then."""
+def _refuse_names(parsed: ParsedLines, known: ListFormat, block: LineBlock, name: str, reasons: dict[str, str]) -> None:
+    """Move names that must not be blocked to the problems. They are rare, so their lines are searched only then."""
     refused = reasons.keys() & parsed.hosts | reasons.keys() & parsed.exact
     if not refused:
         return
     parsed.hosts = [host for host in parsed.hosts if host not in refused]
     parsed.exact = [host for host in parsed.exact if host not in refused]
-    for number, line in enumerate(stretch.lines, stretch.first):
-        found = known.parse([line], number, name)
-        for host in dict.fromkeys((*found.hosts, *found.exact)):
+    for number, line in enumerate(block.lines, block.first):
+        in_line = known.parse([line], number, name)
+        for host in dict.fromkeys((*in_line.hosts, *in_line.exact)):
             if host in refused:
                 parsed.problems.append(Problem(name, number, 1, reasons[host], line.strip()[:200]))
 
 
 def _leave_out_private(parsed: ParsedLines) -> None:
-    """Addresses of one's own network among the names of a list: it may not close the router or the printer."""
-    private = {host for host in parsed.hosts if (host[-1] <= "9" or ":" in host) and is_address(host) and _is_private_address(host)}
+    """Drop private addresses: a list must not close the router or the printer."""
+    private = {
+        host for host in parsed.hosts if (host[-1] <= "9" or ":" in host) and is_address(host) and is_private(ip_address(host).packed)
+    }
     if private:
-        kept = [host for host in parsed.hosts if host not in private]
-        parsed.ignored[PRIVATE_NETWORKS] += len(parsed.hosts) - len(kept)
-        parsed.hosts = kept
-
-
-def _is_private_address(address: str) -> bool:
-    found = ip_address(address)
-    return any(found in network for network in _PRIVATE_NETWORKS)
+        public = [host for host in parsed.hosts if host not in private]
+        parsed.ignored[PRIVATE_NETWORKS] += len(parsed.hosts) - len(public)
+        parsed.hosts = public
 
 
 def _limit_patterns(parsed: ParsedLines, room: int, name: str) -> int:
-    """Takes the patterns of names beyond `room` out of what was parsed. Returns how many there are then."""
+    """Move the patterns of names beyond `room` to the problems. Return the number that is left."""
     patterns = [rule for rule in parsed.urls if rule.kind is PatternKind.HOST_REGEX]
     cut = set(patterns[room:])
     if cut:
@@ -213,62 +206,57 @@ def _limit_patterns(parsed: ParsedLines, room: int, name: str) -> int:
 
 
 class _RunWriter:
-    """Gathers keys by part and writes each RUN of them sorted."""
+    """Gathers keys by kind, and writes each KEYS_PER_RUN of them sorted."""
 
-    def __init__(self, work: Path, parsed_source: ParsedSource, part: EntryKind) -> None:
-        self._work, self._intake, self._part = work, parsed_source, part
-        self._keys: dict[EntryKind, list[str]] = {part: [] for part in EntryKind}
+    def __init__(self, folder: Path, result: ParsedSource, kind_of_hosts: EntryKind) -> None:
+        self._folder, self._result, self._kind_of_hosts = folder, result, kind_of_hosts
+        self._keys: dict[EntryKind, list[str]] = {kind: [] for kind in EntryKind}
+        self._encoder = msgspec.json.Encoder()
 
     def add(self, parsed: ParsedLines, file: str = "") -> None:
-        self._intake.names += parsed.count() - len(parsed.urls)
+        self._result.names += parsed.count() - len(parsed.urls)
         # rule_key, written out: the call would cost a third of the time.
-        self._keys[self._part] += [".".join(host.split(".")[::-1]) + "." for host in parsed.hosts]
+        self._keys[self._kind_of_hosts] += [".".join(host.split(".")[::-1]) + "." for host in parsed.hosts]
         self._keys[EntryKind.BLOCK] += [rule_key(host, exact=True) for host in parsed.exact]
         self._keys[EntryKind.BLOCK] += parsed.networks
         self._keys[EntryKind.BLOCK] += map(hash_key, parsed.sealed)
-        self._keys[EntryKind.EXCEPT] += [rule_key(host) for host in parsed.excepted]
-        self._keys[EntryKind.IMPORTANT] += [rule_key(host) for host in parsed.important]
+        self._keys[EntryKind.EXCEPT] += map(rule_key, parsed.excepted)
+        self._keys[EntryKind.IMPORTANT] += map(rule_key, parsed.important)
         if parsed.urls:
             self._add_urls([replace(rule, file=file) for rule in parsed.urls] if file else parsed.urls)
-        for part, keys in self._keys.items():
+        for kind, keys in self._keys.items():
             if len(keys) >= KEYS_PER_RUN:
-                self._write(part)
+                self._write(kind)
 
     def _add_urls(self, rules: list[UrlRule]) -> None:
-        self._intake.url_rules += len(rules)
+        self._result.url_rules += len(rules)
         self._keys[EntryKind.URL] += [rule_key(rule.host) for rule in rules if rule.host and not rule.exception]
-        with (self._work / RULES_FILE).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(rule), ensure_ascii=False) + "\n" for rule in rules)
+        with (self._folder / RULES_FILE).open("ab") as file:
+            file.write(self._encoder.encode_lines(rules))
 
-    def _write(self, part: EntryKind) -> None:
-        path = self._work / f"{len(self._intake.runs):04}.keys"
-        keys = sorted(set(self._keys[part]))
-        self._intake.keys += len(keys)
-        self._intake.runs.append(KeyRunFile(part, path, path.write_text("\n".join(keys) + "\n", encoding="ascii")))
-        self._keys[part] = []
+    def _write(self, kind: EntryKind) -> None:
+        path = self._folder / f"{len(self._result.runs):04}.keys"
+        keys = sorted(set(self._keys[kind]))
+        self._result.keys += len(keys)
+        self._result.runs.append(KeyRunFile(kind, path, path.write_text("\n".join(keys) + "\n", encoding="ascii")))
+        self._keys[kind] = []
 
     def close(self) -> None:
-        for part, keys in self._keys.items():
+        for kind, keys in self._keys.items():
             if keys:
-                self._write(part)
-
-
-TEXT_FILE = "text"
-_RESULT_FILE = "intake.json"
-_UNFINISHED_PREFIX = "half-"
+                self._write(kind)
 
 
 class ParseCache:
-    """The folder of parsed lists. One process at a time may write into it. `kept` problems of a list are reported in full."""
+    """The folder of parsed lists. One process at a time may write into it. `max_problems` of a list are reported in full."""
 
-    def __init__(self, folder: Path, kept: int = MAX_REPORTED_PROBLEMS) -> None:
-        self.folder, self._kept = folder, kept
+    def __init__(self, folder: Path, max_problems: int = MAX_REPORTED_PROBLEMS) -> None:
+        self.folder, self._max_problems = folder, max_problems
 
     def parse_source(self, source: Source) -> tuple[str, ParsedSource]:
-        """Parses the list of `source`, unless that was done before. Returns the entry's name and what was taken in.
+        """Parse the list of `source`, unless that was done before. Return the name of the entry, and the result.
 
-        A list that cannot be read gives an empty name and an intake with that problem. Raises OSError where this folder
-        cannot be written.
+        A list that cannot be read gives an empty name and a result with that problem. Raises OSError if this folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -278,63 +266,65 @@ class ParseCache:
             if (known := self._load(name, source.name)) is not None:
                 return name, known
         except OSError as error:
-            parsed_source = ParsedSource()
-            parsed_source.report([Problem(source.name, None, None, f"cannot be read: {error.strerror}", str(source.path or source.url))])
-            return "", parsed_source
-        half = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=self.folder))
+            result = ParsedSource()
+            result.report([Problem(source.name, None, None, f"cannot be read: {error.strerror}", str(source.path or source.url))])
+            return "", result
+        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED_PREFIX, dir=self.folder))
         try:
-            return self._parse(source, source.path, half)
+            return self._parse(source, source.path, unfinished)
         finally:
-            shutil.rmtree(half, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def text_of(self, name: str) -> Path:
-        """The text that the entry `name` was parsed from."""
+        """Return the path of the text that the entry `name` was parsed from."""
         return self.folder / name / TEXT_FILE
 
     def prune(self, keep: Iterable[str]) -> None:
-        """Throws away all entries but these, and what was left by a process that was killed."""
-        kept = set(keep)
+        """Delete all entries but these, and the leftovers of a process that was killed."""
+        names = set(keep)
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if path.name not in kept:
+            if path.name not in names:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _parse(self, source: Source, path: Path, half: Path) -> tuple[str, ParsedSource]:
-        # What is parsed is what is kept, whatever happens to the file meanwhile: it is named after what it was before and after.
+    def _parse(self, source: Source, path: Path, folder: Path) -> tuple[str, ParsedSource]:
+        # The file may change meanwhile. The entry is named after its content before and after, and holds what was parsed.
         before = content_digest(path, source.format)
-        unpacked = _unpack(source, path, half / TEXT_FILE)
+        unpacked = _unpack(source, path, folder / TEXT_FILE)
         after = content_digest(path, source.format)
         name = _entry_name(source, before if before == after else f"{before} {after}")
-        # Why nothing could be unpacked, or all was left out, says more than that nothing is there.
-        is_refused = unpacked.problems and not (half / TEXT_FILE).stat().st_size
-        parsed_source = (
-            ParsedSource() if is_refused else parse_source(half / TEXT_FILE, source.name, source.category, source.format, half, self._kept)
-        )
-        parsed_source.report(problems_of(unpacked, source.name))
-        parsed_source.ignored.update(unpacked.left_out)
-        (half / _RESULT_FILE).write_text(json.dumps(_to_json_values(parsed_source), ensure_ascii=False), encoding="utf-8")
-        write_checksums(half, leave_out=[TEXT_FILE])
-        flush_folder(half)
-        place = self.folder / name
-        if place.exists():  # another copy of the same list, or a damaged entry
-            shutil.rmtree(place)
-        half.rename(place)
-        for run in parsed_source.runs:
-            run.path = place / run.path.name
-        return name, parsed_source
+        # The reason why nothing could be unpacked, or all was left out, is more useful than "is empty".
+        if unpacked.problems and not (folder / TEXT_FILE).stat().st_size:
+            result = ParsedSource()
+        else:
+            result = parse_source(folder / TEXT_FILE, source.name, source.category, source.format, folder, self._max_problems)
+        result.report([Problem(source.name, None, None, problem) for problem in unpacked.problems])
+        result.ignored.update(unpacked.left_out)
+        (folder / _RESULT_FILE).write_bytes(msgspec.json.encode(result, enc_hook=lambda run_path: run_path.name))
+        write_checksums(folder, leave_out=[TEXT_FILE])
+        flush_folder(folder)
+        entry = self.folder / name
+        if entry.exists():  # another copy of the same list, or a damaged entry
+            shutil.rmtree(entry)
+        folder.rename(entry)
+        for run in result.runs:
+            run.path = entry / run.path.name
+        return name, result
 
     def _load(self, name: str, source: str) -> ParsedSource | None:
-        """The entry, its problems under the name of `source`; None if there is none or it is damaged."""
-        place = self.folder / name
-        if not matches_checksums(place):
+        """Load an entry, its problems under the name of `source`. Return None if there is none or it is damaged."""
+        entry = self.folder / name
+        if not matches_checksums(entry):
             return None
+
+        def decode(kind: type, value: object) -> object:
+            return entry / str(value) if kind is Path else Counter(value)  # type: ignore[call-overload]
+
         try:
-            data = json.loads((place / _RESULT_FILE).read_text(encoding="utf-8"))
-            runs = [KeyRunFile(EntryKind(part), place / file, size) for part, file, size in data.pop("runs")]
-            problems = [replace(Problem(**problem), source=source) for problem in data.pop("problems")]
-            counts, ignored = Counter(data.pop("problem_counts")), Counter(data.pop("ignored"))
-            return ParsedSource(runs=runs, problems=problems, problem_counts=counts, ignored=ignored, **data)
-        except (OSError, ValueError, TypeError, KeyError):
+            result = msgspec.json.decode((entry / _RESULT_FILE).read_bytes(), type=ParsedSource, dec_hook=decode)
+        except (OSError, ValueError):
             return None
+        result.problems = [replace(problem, source=source) for problem in result.problems]
+        return result
 
 
 def _unpack(source: Source, path: Path, text: Path) -> UnpackResult:
@@ -345,29 +335,14 @@ def _unpack(source: Source, path: Path, text: Path) -> UnpackResult:
         return UnpackResult(problems=[str(reason)])
 
 
-def _to_json_values(parsed_source: ParsedSource) -> dict[str, Any]:
-    # Not asdict: it takes a Counter for a mapping that is built from pairs.
-    data: dict[str, Any] = {field.name: getattr(parsed_source, field.name) for field in fields(parsed_source)}
-    problems = [asdict(problem) for problem in parsed_source.problems]
-    return {**data, "problems": problems, "runs": [(run.part, run.path.name, run.size) for run in parsed_source.runs]}
-
-
-def cache_entry_name(source: Source) -> str:
-    """The name of the entry that the list of `source` is parsed to; empty if the list cannot be read."""
-    try:
-        return _entry_name(source, content_digest(source.path, source.format)) if source.path else ""
-    except OSError:
-        return ""
-
-
 def _entry_name(source: Source, digest: str) -> str:
-    # The category is in it because it decides which suffixes are refused.
+    # The category decides which suffixes are refused.
     return hashlib.sha256(repr((digest, source.format, source.category, engine_digest())).encode()).hexdigest()[:32]
 
 
 @functools.cache
 def engine_digest() -> str:
-    """Names the list engine: its code, its data and the public suffixes. Another engine may parse the same list to something else."""
+    """Return a digest of the list engine: its code, its data and the public suffixes. Another engine may parse a list differently."""
     digest = hashlib.sha256(Path(publicsuffixlist.PSLFILE).read_bytes())
     here = Path(__file__).parent
     for path in sorted((*here.rglob("*.py"), *here.glob("data/*.yaml"))):
@@ -376,7 +351,7 @@ def engine_digest() -> str:
 
 
 def flush_folder(folder: Path) -> None:
-    """On the disk before the rename, so that a power cut cannot leave a folder with holes at its place."""
+    """Flush a folder and its files to disk, before a rename, so that a power cut cannot leave holes behind it."""
     for path in (*folder.iterdir(), folder):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -386,7 +361,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def link_or_copy(path: Path, to: Path) -> None:
-    """A second name for a file that nobody changes, where the file system has such; raises OSError."""
+    """Give a file that never changes a second name, or copy it where the file system has no links. Raises OSError."""
     with contextlib.suppress(OSError):
         os.link(path, to)
         return

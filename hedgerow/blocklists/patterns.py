@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, assert_never
+from typing import NamedTuple, Protocol, assert_never
 
 import ahocorasick
+import msgspec
 import re2  # type: ignore[import-untyped]
 
 from hedgerow.blocklists.generation import HOST_PATTERNS
@@ -244,29 +243,24 @@ _MIN_FRAGMENT = 3
 """A literal text in a pattern is worth looking for from this length."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostPattern:
-    """`blocks` or `lifts` is the bit of its category."""
+class HostPattern(NamedTuple):
+    """A rule about names, with the index of its source and the bit of its category."""
 
     source: int
-    line: int
-    pattern: str
-    text: str
-    file: str
-    blocks: int
-    lifts: int
+    rule: UrlRule
+    mask: int
 
 
 class HostPatternMatcher:
-    """All of a generation. Raises BadRegex for a pattern that cannot be run, which no compiler lets through."""
+    """All patterns of a generation. Raises BadRegex for a pattern that cannot be run; the compiler lets none through."""
 
     def __init__(self, patterns: Iterable[HostPattern]) -> None:
         found = defaultdict[str, list[HostPattern]](list)
         for pattern in patterns:
-            fragment = max(regex_fragments(pattern.pattern), key=len, default="")
+            fragment = max(regex_fragments(pattern.rule.pattern), key=len, default="")
             found[fragment if len(fragment) >= _MIN_FRAGMENT else ""].append(pattern)
         self._always = found.pop("", [])
-        self._in_always = compile_set([each.pattern for each in self._always])
+        self._in_always = compile_set([each.rule.pattern for each in self._always])
         self._buckets = list(found.values())
         self._automaton = ahocorasick.Automaton(ahocorasick.STORE_INTS)
         for bucket, fragment in enumerate(found):
@@ -277,12 +271,9 @@ class HostPatternMatcher:
 
     @classmethod
     def open(cls, generation: Path, masks: Sequence[int]) -> HostPatternMatcher:
-        """`masks` are the bits of the sources' categories. Raises OSError or ValueError."""
-        rows: list[list[Any]] = json.loads((generation / HOST_PATTERNS).read_text(encoding="utf-8"))
-        return cls(
-            HostPattern(source, line, pattern, text, file, 0 if exception else masks[source], masks[source] if exception else 0)
-            for source, line, exception, pattern, text, file in rows
-        )
+        """Open a generation's patterns; `masks` are the bits of the sources' categories. Raises OSError or ValueError."""
+        rules = msgspec.json.decode((generation / HOST_PATTERNS).read_bytes(), type=list[tuple[int, UrlRule]])
+        return cls(HostPattern(source, rule, masks[source]) for source, rule in rules)
 
     def __bool__(self) -> bool:
         return bool(self._always or self._buckets)
@@ -292,7 +283,7 @@ class HostPatternMatcher:
         found = [self._always[number] for number in self._in_always(host)]
         if self._buckets:
             for bucket in {bucket for _end, bucket in self._automaton.iter(host)}:
-                found += [pattern for pattern in self._buckets[bucket] if self._test(pattern.pattern)(host)]
+                found += [pattern for pattern in self._buckets[bucket] if self._test(pattern.rule.pattern)(host)]
         return found
 
     def _test(self, pattern: str) -> Callable[[str], Sequence[int]]:

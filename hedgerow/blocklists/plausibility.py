@@ -78,7 +78,7 @@ def blocked_hosts(parsed_source: ParsedSource, hosts: frozenset[str]) -> set[str
     wanted = {key: host for host in hosts for key in _matching_keys(host)}
     found: set[str] = set()
     for run in parsed_source.runs:
-        if run.part == EntryKind.BLOCK:
+        if run.kind == EntryKind.BLOCK:
             with run.path.open("rb") as file:
                 while block := file.read(_BLOCK) + file.readline():
                     found |= {wanted[key] for key in wanted.keys() & block.decode("ascii").split("\n")}
@@ -88,9 +88,7 @@ def blocked_hosts(parsed_source: ParsedSource, hosts: frozenset[str]) -> set[str
 def hosts_blocked_by_rules(rules: Iterable[UrlRule], hosts: frozenset[str]) -> set[str]:
     """Those of `hosts` whose names the rules of a list block, or whose front pages, when somebody opens them or a page loads them."""
     found = group_rules(((0, rule) for rule in rules), ("",))
-    patterns = HostPatternMatcher(
-        HostPattern(0, rule.line, rule.pattern, rule.text, rule.file, 1, 0) for _, rule in found.names if not rule.exception
-    )
+    patterns = HostPatternMatcher(HostPattern(0, rule, 1) for _, rule in found.names if not rule.exception)
     with tempfile.TemporaryDirectory() as folder:
         write_url_index(found.urls, Path(folder))
         matcher = UrlMatcher(Path(folder), (1,), (False,))

@@ -31,9 +31,8 @@ def locate_all(catalogue: Catalogue, host: str, category: str) -> Iterator[Origi
             yield _find_line(catalogue.generation, sources[match.source], match.domain)
     mask = catalogue.mask_of([category]) & catalogue.host_mask(host)
     for pattern in hosts.patterns.matching(host):
-        if pattern.blocks & mask:
-            name = catalogue.sources[pattern.source].name
-            yield Origin(f"{name}: {pattern.file}" if pattern.file else name, pattern.line, pattern.text)
+        if pattern.mask & mask and not pattern.rule.exception:
+            yield pattern.rule.origin(catalogue.sources[pattern.source].name)
     if mask & hosts.sealed & hosts.sealed_mask(host_expressions(host)):
         yield Origin(hosts.sealed_sources[category])
     found = hosts.address_source(host, category) if mask and is_address(host) else None

@@ -71,6 +71,9 @@ class UrlRule:
     kind: PatternKind = PatternKind.PATTERN
     file: str = ""
 
+    def origin(self, source: str) -> Origin:
+        return Origin(f"{source}: {self.file}" if self.file else source, self.line, self.text)
+
 
 @dataclass(slots=True)
 class ParsedLines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from array import array
 from collections import Counter, defaultdict
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 import ahocorasick
 import marisa_trie
+import msgspec
 
 from hedgerow.blocklists.names import rule_key, unescape
 from hedgerow.blocklists.patterns import literal_fragments
@@ -105,6 +105,14 @@ _COMMON = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class UrlIndexMeta:
+    """The numbers of places, and of fragments in each of FRAGMENT_FILES."""
+
+    places: int
+    fragments: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class _Buckets:
     """Numbers of rules, by where they are found."""
@@ -130,11 +138,11 @@ def write_url_index(rules: Sequence[SourceRule], folder: Path) -> None:
                 and not {"*", "^", "|"}.intersection(rule.pattern)
             )
             row = [source, rule.line, rule.exception, rule.kind, rule.pattern, rule.host, rule.options, rule.text, rule.file, whole]
-            offsets.append(offsets[-1] + file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"))
+            offsets.append(offsets[-1] + file.write(msgspec.json.encode(row) + b"\n"))
     _write_array(folder / OFFSETS_FILE, offsets)
     _write_buckets(buckets, folder)
-    meta = {"places": len(buckets.places), "fragments": [*map(len, buckets.fragments)]}
-    (folder / URL_META_FILE).write_text(json.dumps(meta), encoding="ascii")
+    meta = UrlIndexMeta(len(buckets.places), tuple(map(len, buckets.fragments)))
+    (folder / URL_META_FILE).write_bytes(msgspec.json.encode(meta))
 
 
 def _usable(rule: UrlRule) -> set[str]:

@@ -6,7 +6,6 @@ The files are those of `url_index`. A worker reads the automaton and maps the re
 from __future__ import annotations
 
 import functools
-import json
 import mmap
 import operator
 import re
@@ -17,6 +16,7 @@ from weakref import WeakMethod
 
 import ahocorasick
 import marisa_trie
+import msgspec
 
 from hedgerow.blocklists.names import rule_key, unescape
 from hedgerow.blocklists.patterns import compile_after_host, compile_pattern, compile_set
@@ -40,6 +40,7 @@ from hedgerow.blocklists.url_index import (
     PLACES_FILE,
     ROWS_FILE,
     URL_META_FILE,
+    UrlIndexMeta,
 )
 
 MAX_CACHED_HOST_PAIRS = 8192
@@ -229,9 +230,9 @@ class UrlMatcher:
     def __init__(self, folder: Path, masks: Sequence[int], loaded_only: Iterable[bool]) -> None:
         """`masks` are the bits of the sources' categories; `loaded_only` says whose rules are about what pages load, not pages."""
         self._columns = _SourceColumns(list(masks), [SUBRESOURCES if only else ALL_RESOURCES for only in loaded_only])
-        meta = json.loads((folder / URL_META_FILE).read_text(encoding="utf-8"))
-        self._places: int = meta["places"]
-        count = self._places + sum(meta["fragments"]) + 1
+        meta = msgspec.json.decode((folder / URL_META_FILE).read_bytes(), type=UrlIndexMeta)
+        self._places = meta.places
+        count = meta.places + sum(meta.fragments) + 1
         buckets = _map_file(folder / BUCKETS_FILE).cast("I")
         self._starts, self._flat = buckets[: count + 1], buckets[count + 1 :]
         self._offsets, self._rows = _map_file(folder / OFFSETS_FILE).cast("Q"), _map_file(folder / ROWS_FILE)
@@ -240,7 +241,7 @@ class UrlMatcher:
         self._trie = marisa_trie.Trie().mmap(str(folder / PLACES_FILE))
         self._blocks, self._exceptions = (
             ahocorasick.load(str(folder / file), _refuse_pickled_values) if found else None
-            for file, found in zip(FRAGMENT_FILES, meta["fragments"], strict=True)
+            for file, found in zip(FRAGMENT_FILES, meta.fragments, strict=True)
         )
         self._every = functools.reduce(operator.or_, self._columns.masks, 0)
         self._opened = _LazyBuckets(weak_method(self._open_bucket))
@@ -334,8 +335,8 @@ class UrlMatcher:
         )
 
     def _decode(self, number: int, by_host: bool) -> CompiledUrlRule:
-        row = bytes(self._rows[self._offsets[number] : self._offsets[number + 1]])
-        source, line, exception, kind, pattern, host, options, text, file, whole = json.loads(row)
+        row = msgspec.json.decode(self._rows[self._offsets[number] : self._offsets[number + 1]])
+        source, line, exception, kind, pattern, host, options, text, file, whole = row
         conditions = parse_modifiers(options)
         types = int(conditions.types_in(self._columns.defaults[source]))
         static = conditions if conditions.party or conditions.initiators or conditions.targets else None

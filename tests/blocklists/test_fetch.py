@@ -190,7 +190,7 @@ def test_a_copy_that_is_accepted_while_another_comes_in_stays_accepted(server: L
         answer(handler, 200, text)
 
     server.serve = serve
-    outcomes = [fetch_all([source], tmp_path, limits=QUICK, judge=judge)[0].outcome for _ in range(3)]
+    outcomes = [fetch_all([source], tmp_path, limits=QUICK, check=judge)[0].outcome for _ in range(3)]
     assert outcomes == [FetchOutcome.NEW, FetchOutcome.HELD, FetchOutcome.HELD]
     assert judged[2] == (b"held.example\n", b"third.example\n")
     copy = copy_status(source, tmp_path)

@@ -12,6 +12,7 @@ from hedgerow.blocklists import list_parser
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
 from hedgerow.blocklists.patterns import HostPattern, HostPatternMatcher, compile_regex
+from hedgerow.blocklists.rules import UrlRule
 from hedgerow.blocklists.sources import Source
 
 PATTERNS = (
@@ -20,13 +21,13 @@ PATTERNS = (
 )  # fmt: skip
 PIECES = ("ad", "ads", "1", "casino", "-", "bet", ".", "porn", "example", "x", "yy", "cdn-", "abc", "a", "2345", "ax", "bx")
 HOSTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
-FOUND = HostPatternMatcher(HostPattern(0, line, pattern, pattern, "", 1, 0) for line, pattern in enumerate(PATTERNS))
+MATCHER = HostPatternMatcher(HostPattern(0, UrlRule(pattern, "", line, pattern), 1) for line, pattern in enumerate(PATTERNS))
 
 
 @given(HOSTS)
 def test_no_pattern_is_lost(host: str) -> None:
     expected = {pattern for pattern in PATTERNS if compile_regex(pattern).search(host)}
-    assert {pattern.pattern for pattern in FOUND.matching(host)} == expected
+    assert {pattern.rule.pattern for pattern in MATCHER.matching(host)} == expected
 
 
 def test_a_list_has_no_more_patterns_than_a_worker_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.blocklists import archives as unpack_module
-from hedgerow.blocklists.archives import UnpackError, unpack
+from hedgerow.blocklists.archives import unpack
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import CompileReport, compile_generation
+from hedgerow.blocklists.decompression import UnpackError
 from hedgerow.blocklists.rule_locator import locate
 from hedgerow.blocklists.rules import Origin
 from hedgerow.blocklists.sources import Source

@@ -165,7 +165,7 @@ def check(
 ) -> None:
     """Show what a list is read as, and each of its lines that is not used, with the reason. The exit status is 1 where nothing is used."""
     with tempfile.TemporaryDirectory() as folder:
-        _name, parsed_source = ParseCache(Path(folder), kept=SHOWN_PROBLEMS).parse_source(
+        _name, parsed_source = ParseCache(Path(folder), max_problems=SHOWN_PROBLEMS).parse_source(
             Source(str(file), category, file, format=list_format)
         )
     counts = {

@@ -113,8 +113,8 @@ def run_fetch(
     with folders.locked(what="fetch"):
         lists = ParseCache(folders.parsed)
         fetched = fetch_all(
-            job.sources, folders.downloads, progress=progress, judge=lambda new, good: refusal_of_copy(lists, new, good),
-            received=received or ignore_progress, alone=folders.locked,
+            job.sources, folders.downloads, progress=progress, check=lambda new, good: refusal_of_copy(lists, new, good),
+            received=received or ignore_progress, lock=folders.locked,
         )  # fmt: skip
         return tuple(fetched)
 

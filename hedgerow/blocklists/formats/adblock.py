@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from hedgerow.blocklists.formats.line_parser import NOT_A_HOST, PUBLIC_SUFFIX, SINGLE_LABEL
 from hedgerow.blocklists.formats.regex import TOO_WIDE
 from hedgerow.blocklists.names import HOST, load_public_suffixes, parse_host
 from hedgerow.blocklists.patterns import BadRegex, compile_regex, literal_fragments, matches_nearly_everything
@@ -29,8 +30,6 @@ _ENDING = re.compile(r"\|*(?:://)?\*?\.?([^/*^|:]+)[/^|][/*^|]*|\|*(?:://)?\*?\.
 _SHORTEST = 4
 """A pattern without a host must hold at least so many letters and digits, or it would match nearly everything. One less will do
 between separators, as in `/ads/` and `://ads.`."""
-_SUFFIX = "a public suffix, under which strangers have their sites"
-_SINGLE_LABEL = "a single label would block a whole top-level domain"
 
 
 class _Line(NamedTuple):
@@ -121,7 +120,7 @@ def _add(line: _Line, parsed: ParsedLines) -> str | None:
     if host is not None:
         return _add_host(host, line, parsed)
     if whole:
-        return "not a host name"
+        return NOT_A_HOST
     wild = _WILD_HOST.fullmatch(body)
     if wild and line.conditions == NO_MODIFIERS:
         return _add_wild_host(wild[1].lower(), line, parsed)
@@ -138,11 +137,11 @@ def _bare_host(body: str) -> str | None:
 
 def _add_host(host: str, line: _Line, parsed: ParsedLines) -> str | None:
     if "." not in host and ":" not in host:
-        return _SINGLE_LABEL
+        return SINGLE_LABEL
     conditions = line.conditions
     if conditions.badfilter or not conditions.applies_to_whole_host:
         if host in load_public_suffixes().registries and not line.exception:
-            return _SUFFIX
+            return PUBLIC_SUFFIX
         parsed.urls.append(UrlRule(f"||{host}^", host, line.number, line.text[:1000], line.exception, line.options))
     elif line.exception:
         parsed.excepted.append(host)
@@ -187,12 +186,12 @@ def _add_url_rule(line: _Line, parsed: ParsedLines) -> str | None:
     anchored = _ANCHORED.fullmatch(line.body) or _WITH_SCHEME.fullmatch(line.body)
     host = parse_host(anchored[1]) if anchored else ""
     if host is None:
-        return "not a host name"
+        return NOT_A_HOST
     if len(line.body.split()) > 1:
         return "a space, which no URL has"
     pattern = f"||{host}{anchored[2]}" if anchored and line.body.startswith("||") else line.body
     if host in load_public_suffixes().registries and not line.exception:
-        return _SUFFIX
+        return PUBLIC_SUFFIX
     rule = UrlRule(pattern, host, line.number, line.text[:1000], line.exception, line.options)
     problem = None if host or _is_confined(line.conditions) else _breadth_problem(rule)
     if problem is None:
@@ -209,4 +208,4 @@ def _breadth_problem(rule: UrlRule) -> str | None:
     if matches_nearly_everything(rule):
         return "too wide: it would match nearly every URL"
     ending = _ENDING.fullmatch(telling)
-    return _SUFFIX if ending and (ending[1] or ending[2]).strip(".") in load_public_suffixes().registries else None
+    return PUBLIC_SUFFIX if ending and (ending[1] or ending[2]).strip(".") in load_public_suffixes().registries else None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from hedgerow.blocklists.names import network_key, parse_host
 from hedgerow.blocklists.rules import ParsedLines, Problem
 
+PUBLIC_SUFFIX = "a public suffix, under which strangers have their sites"
 SINGLE_LABEL = "a single label would block a whole top-level domain"
 NOT_A_HOST = "not a host name"
 SINK_ADDRESSES = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "0", "::0", "#", ""})  # noqa: S104 (an answer)
