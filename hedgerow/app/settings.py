@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hedgerow.app.files import write_atomically
 from hedgerow.codec import decode, encode
+from hedgerow.sockets import open_socket
 
 _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 WILDCARD_HOSTS = tuple(_LOOPBACKS)
@@ -48,18 +49,7 @@ class Endpoint:
 
     def bind(self, kind: socket.SocketKind) -> socket.socket:
         """Return a socket that is bound here, of one family and without SO_REUSEPORT. Raises OSError."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        bound = socket.socket(family, kind)
-        try:
-            if family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if kind is socket.SOCK_STREAM:
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind((self.host, self.port))
-        except OSError:
-            bound.close()
-            raise
-        return bound
+        return open_socket(self.host, self.port, kind, reuse_port=False)
 
 
 def has_ipv6() -> bool:

@@ -6,7 +6,6 @@ names lead nowhere that the device did not know already.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from enum import Enum, auto
 from ipaddress import IPv4Address, ip_address
@@ -16,6 +15,7 @@ from hedgerow.dns import answers, wire
 from hedgerow.dns.answers import Draft
 from hedgerow.dns.wire import Query
 from hedgerow.policies.network import LocalRecord
+from hedgerow.sockets import is_own_address
 
 CHECK_ZONE: Final = "check.hedgerow.internal"
 
@@ -30,16 +30,6 @@ def parse_check_name(host: str) -> IPv4Address | None:
         return IPv4Address(written.replace("-", "."))
     except ValueError:
         return None
-
-
-def is_own_address(address: IPv4Address) -> bool:
-    """Whether this machine has the address: only then may a socket be bound to it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((str(address), 0))
-        except OSError:
-            return False
-    return not (address.is_unspecified or address.is_multicast)
 
 
 class SpecialUse(Enum):
@@ -90,7 +80,7 @@ def special_use_answer(query: Query, reserved: SpecialUse) -> Draft:
             return answers.negative()
         case SpecialUse.CHECK:
             address = parse_check_name(query.host)
-            if address is None or not is_own_address(address):
+            if address is None or address.is_unspecified or address.is_multicast or not is_own_address(str(address)):
                 return answers.negative(wire.NXDOMAIN)
             return answers.addresses(query, (str(address),), answers.BLOCKED_TTL)
         case never:

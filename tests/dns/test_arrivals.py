@@ -16,9 +16,9 @@ from small_internet import SmallInternet
 
 from hedgerow.dns.server import tls
 from hedgerow.dns.server.doh import DohServer
-from hedgerow.dns.server.listeners import open_socket
 from hedgerow.dns.server.stream import DotServer, EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
+from hedgerow.sockets import open_socket
 
 from .conftest import running
 

@@ -20,11 +20,11 @@ from small_internet import SmallInternet
 
 from hedgerow.dns.server.doh import DohServer
 from hedgerow.dns.server.http_codec import MAX_STREAMS
-from hedgerow.dns.server.listeners import open_socket
 from hedgerow.dns.server.rate_limits import MAX_UNSENT
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ServerTls
 from hedgerow.http2.frame_budget import MAX_TOKENS
+from hedgerow.sockets import open_socket
 
 from .conftest import Running, ask, running
 

@@ -18,9 +18,9 @@ from small_internet import SmallInternet
 
 from hedgerow.dns.server import doq
 from hedgerow.dns.server.doq import EXCESSIVE_LOAD, NO_ERROR, PROTOCOL_ERROR, DoqServer, QuicTls
-from hedgerow.dns.server.listeners import open_socket
 from hedgerow.dns.server.quic import MAX_STREAMS, RetryTokens
 from hedgerow.dns.server.stream import EncryptedFrontend
+from hedgerow.sockets import open_socket
 
 from .conftest import running
 

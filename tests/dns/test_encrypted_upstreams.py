@@ -16,7 +16,6 @@ import pytest
 from small_internet import SmallInternet
 
 from hedgerow.dns import wire
-from hedgerow.dns.upstreams import stream
 from hedgerow.dns.upstreams.factory import open_upstream_pool
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.dns.upstreams.responses import address_texts
@@ -198,4 +197,3 @@ def test_a_way_that_breaks_without_a_word_is_left(internet: SmallInternet, tmp_p
 def test_padding_hides_how_long_a_name_is() -> None:
     sizes = {2 + len(ask(f"{'n' * size}.example").padded_body) for size in range(1, 63)}
     assert sizes == {128}
-    assert stream.interleave_families(["::1", HOME]) == (HOME, "::1")

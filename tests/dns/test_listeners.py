@@ -526,7 +526,7 @@ def test_fragments_and_answers_are_met_with_silence(internet: SmallInternet, dat
 def test_workers_share_a_port(internet: SmallInternet) -> None:
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:
-            other = listeners.open_socket("127.0.0.1", server.port, socket.SOCK_DGRAM)
+            other = listeners.open_udp_socket("127.0.0.1", server.port)
             other.close()
             with pytest.raises(OSError, match="assign"):
                 await server.server.listen("192.0.2.1", 0)
@@ -611,6 +611,6 @@ def test_a_broken_reporter_complains_once_and_filtering_goes_on(internet: SmallI
 @pytest.mark.parametrize(("host", "level", "option"), [("127.0.0.1", socket.IPPROTO_IP, 10), ("::1", socket.IPPROTO_IPV6, 23)])
 def test_bursts_may_wait_and_answers_are_never_fragmented(host: str, level: int, option: int) -> None:
     """By SO_RCVBUFFORCE, past what net.core.rmem_max allows; IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE."""
-    with listeners.open_socket(host, 0, socket.SOCK_DGRAM) as sock:
+    with listeners.open_udp_socket(host, 0) as sock:
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 4 << 20
         assert sock.getsockopt(level, option) == 3

@@ -9,8 +9,8 @@ from typing import cast
 
 import pytest
 
+from hedgerow import sockets
 from hedgerow.policies.ruleset import Ruleset
-from hedgerow.proxy import connections as dial_module
 from hedgerow.proxy.connections import dial
 from hedgerow.proxy.gate.tunnel import Tunnel, TunnelEnd
 
@@ -33,7 +33,7 @@ def test_a_dead_first_address_costs_no_more_than_its_head_start() -> None:
 
 
 def test_refused_addresses_are_passed_over_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dial_module, "ATTEMPT_DELAY", 600.0)  # the head start of each: nobody waits for it to be over
+    monkeypatch.setattr(sockets, "ATTEMPT_DELAY", 600.0)  # the head start of each: nobody waits for it to be over
     with socket.create_server(("127.0.0.9", 0)) as server:
         assert asyncio.run(dialled(["127.0.0.8", "127.0.0.7", "127.0.0.9"], server.getsockname()[1])) == "127.0.0.9"
 

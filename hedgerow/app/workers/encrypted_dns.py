@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from hedgerow.app.workers.worker import Worker
-from hedgerow.dns.server.listeners import DnsServer, open_socket
+from hedgerow.dns.server.listeners import DnsServer
 from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.transports import EncryptedServer, open_encrypted_server
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
+from hedgerow.sockets import open_socket
 
 log = logging.getLogger("hedgerow.encrypted")
 

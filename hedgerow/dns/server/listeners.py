@@ -16,6 +16,7 @@ from hedgerow.dns.server.stream import StreamServer
 from hedgerow.dns.server.udp import UdpListener, open_udp_listener
 from hedgerow.dns.upstreams.pool import UpstreamPool
 from hedgerow.policies.network import QueryLimit
+from hedgerow.sockets import open_socket
 
 _SOCKET_BUFFER: Final = 4 << 20
 # Answers are never fragmented, and no ICMP message talks us into it (RFC 9715): IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE. The kernel
@@ -99,7 +100,7 @@ class DnsServer:
 def open_udp_tcp_pair(host: str, port: int, tries: int = 20) -> tuple[socket.socket, socket.socket]:
     """UDP and TCP on one port; where port 0 asks for any, one that is free for both. Raises OSError."""
     while True:
-        datagrams = open_socket(host, port, socket.SOCK_DGRAM)
+        datagrams = open_udp_socket(host, port)
         try:
             return datagrams, open_socket(host, datagrams.getsockname()[1], socket.SOCK_STREAM)
         except OSError:
@@ -109,24 +110,12 @@ def open_udp_tcp_pair(host: str, port: int, tries: int = 20) -> tuple[socket.soc
                 raise
 
 
-def open_socket(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
-    """A bound socket that shares its port with the other workers. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if kind == socket.SOCK_STREAM:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        else:
-            _enlarge_buffers(sock)
-            if sys.platform == "linux":
-                sock.setsockopt(*_NEVER_FRAGMENT[family])
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
+def open_udp_socket(host: str, port: int) -> socket.socket:
+    """Return a bound socket with large buffers that never fragments and shares its port with the other workers. Raises OSError."""
+    sock = open_socket(host, port, socket.SOCK_DGRAM)
+    _enlarge_buffers(sock)
+    if sys.platform == "linux":
+        sock.setsockopt(*_NEVER_FRAGMENT[sock.family])
     return sock
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -31,6 +30,7 @@ from hedgerow.dns.upstreams.upstream import (
 )
 from hedgerow.policies.network import ForwardZone, LocalRecord, UpstreamStrategy
 from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
+from hedgerow.sockets import is_own_address
 
 
 class BootstrapResolver:
@@ -162,12 +162,7 @@ def _is_own_address(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> boo
     """Is it one of the addresses of this machine, while we listen on all of them at that port?"""
     if not spec.is_address or not any(port == spec.port and ip_address(host).is_unspecified for host, port in own):
         return False
-    with socket.socket(socket.AF_INET6 if ":" in spec.host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.bind((spec.host, 0))  # only an address of this machine can be taken
-        except OSError:
-            return False
-    return True
+    return is_own_address(spec.host)
 
 
 async def _resolve_literal(host: str) -> tuple[str, ...]:

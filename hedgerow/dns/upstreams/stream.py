@@ -6,19 +6,18 @@ import asyncio
 import contextlib
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from ipaddress import ip_address
-from itertools import chain, zip_longest
 from struct import pack
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.in_flight import PendingIds
 from hedgerow.dns.upstreams.upstream import MessageCallback, Resolve, UpstreamError, UpstreamQuestion, UpstreamSpec
+from hedgerow.sockets import connect_first, interleave_families
 
 IDLE_SECONDS: Final = 20.0
 _CONNECT_SECONDS: Final = 3.0
-_ATTEMPT_DELAY_SECONDS: Final = 0.25  # RFC 8305, section 5
 _UNRESPONSIVE_SECONDS: Final = 0.9  # a connection on which nothing was heard for so long, though something was asked, may lead nowhere
 
 
@@ -138,51 +137,16 @@ class PersistentChannel(ABC):
         if not task.cancelled() and task.exception() is None:
             self._connection = task.result()
 
+    async def _connect(self, address: str) -> UpstreamConnection:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            return await self._dial(address)
+
     async def _open(self) -> UpstreamConnection:
-        addresses = await self._resolve(self.spec.host)
+        addresses = sorted(await self._resolve(self.spec.host), key=lambda address: ":" in address)
         try:
-            return await connect_first(interleave_families(addresses), self._dial)
+            return await connect_first(interleave_families(addresses), self._connect, lambda connection: connection.close())
         except (OSError, TimeoutError) as fault:
             raise UpstreamError(f"{self.name}: {str(fault) or 'no connection'}") from fault
-
-
-def interleave_families(addresses: Sequence[str]) -> tuple[str, ...]:
-    """The addresses with IPv4 and IPv6 alternating, so that a family that leads nowhere costs little.
-
-    >>> interleave_families(["192.0.2.1", "192.0.2.2", "2001:db8::1"])
-    ('192.0.2.1', '2001:db8::1', '192.0.2.2')
-    """
-    four = [address for address in addresses if ip_address(address.partition("%")[0]).version == 4]
-    six = [address for address in addresses if address not in four]
-    return tuple(address for address in chain.from_iterable(zip_longest(four, six)) if address is not None)
-
-
-async def connect_first(addresses: Sequence[str], dial: Callable[[str], Coroutine[Any, Any, UpstreamConnection]]) -> UpstreamConnection:
-    """The first connection that comes about; the next address is tried as soon as the last has failed, or has not answered for a while.
-
-    Raises UpstreamError, OSError or TimeoutError, whatever the last one failed of.
-    """
-    loop = asyncio.get_running_loop()
-    left = list(addresses)
-    under_way: set[asyncio.Task[UpstreamConnection]] = set()
-    fault: BaseException = UpstreamError("no address")
-    try:
-        while left or under_way:
-            if left:
-                under_way.add(loop.create_task(asyncio.wait_for(dial(left.pop(0)), _CONNECT_SECONDS)))
-            ready, _ = await asyncio.wait(under_way, timeout=_ATTEMPT_DELAY_SECONDS if left else None, return_when=asyncio.FIRST_COMPLETED)
-            for task in ready:
-                under_way.discard(task)
-                if (failure := task.exception()) is None:
-                    return task.result()
-                fault = failure
-        raise fault
-    finally:
-        for task in under_way:
-            task.cancel()
-        for outcome in await asyncio.gather(*under_way, return_exceptions=True):
-            if not isinstance(outcome, BaseException):
-                await outcome.close()
 
 
 def _cancel(task: asyncio.Task[bytes]) -> None:

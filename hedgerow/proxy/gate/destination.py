@@ -7,6 +7,7 @@ import socket
 import struct
 
 from hedgerow.proxy.http_head import Authority
+from hedgerow.sockets import is_own_address
 
 _SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h, and the same number in linux/netfilter_ipv6/ip6_tables.h
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75  # linux/in.h, linux/in6.h
@@ -28,17 +29,7 @@ def original_destination(sock: socket.socket) -> Authority | None:
             destination = parse_sockaddr(sock.getsockopt(socket.SOL_IP, _SO_ORIGINAL_DST, 16))
         if destination != own:
             return destination
-    return own if _is_foreign(sock) else None
-
-
-def _is_foreign(sock: socket.socket) -> bool:
-    """True if the address of our end is not one of this machine's, as TPROXY allows."""
-    with socket.socket(sock.family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((sock.getsockname()[0], 0))
-        except OSError:
-            return True
-    return False
+    return None if is_own_address(own.host) else own  # TPROXY lets us answer from addresses of others
 
 
 def parse_sockaddr(data: bytes) -> Authority:

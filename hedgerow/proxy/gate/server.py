@@ -22,6 +22,7 @@ from hedgerow.proxy.gate.tunnel import Tunnel
 from hedgerow.proxy.handover import HandoverSender
 from hedgerow.proxy.policy import Counters, ProxyPolicy
 from hedgerow.proxy.sign_in import ProxyAuthenticator
+from hedgerow.sockets import new_socket
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +58,8 @@ class Gate:
         """
         destination_of = own_address if page else original_destination if transparent else None
         loop = asyncio.get_running_loop()
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener = new_socket(host, socket.SOCK_STREAM)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family is socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if transparent and not enable_ip_transparent(listener):
                 log.warning("the transparent port accepts REDIRECT only: TPROXY needs the capability CAP_NET_ADMIN")
             listener.bind((host, port))

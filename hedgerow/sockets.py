@@ -1,0 +1,87 @@
+"""Sockets: opening those to listen on, and connecting to the first of several addresses that answers (RFC 8305)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from itertools import chain, zip_longest
+from typing import Any
+
+ATTEMPT_DELAY = 0.25
+"""Seconds until the next address is tried beside those that have not answered yet (RFC 8305, section 5)."""
+
+
+def new_socket(host: str, kind: socket.SocketKind, *, reuse_port: bool = True) -> socket.socket:
+    """Return an unbound socket of a host's family, for IPv6 without IPv4. `reuse_port`: other workers may share its port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, kind)
+    sock.setblocking(False)
+    if reuse_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if kind is socket.SOCK_STREAM:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return sock
+
+
+def open_socket(host: str, port: int, kind: socket.SocketKind, *, reuse_port: bool = True) -> socket.socket:
+    """Return a bound socket. Raises OSError."""
+    sock = new_socket(host, kind, reuse_port=reuse_port)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def is_own_address(address: str) -> bool:
+    """Return whether this machine has an IP address: only then a socket can be bound to it."""
+    try:
+        open_socket(address, 0, socket.SOCK_DGRAM, reuse_port=False).close()
+    except OSError:
+        return False
+    return True
+
+
+def interleave_families(addresses: Sequence[str]) -> tuple[str, ...]:
+    """Return the addresses with IPv4 and IPv6 alternating, the family of the first one leading.
+
+    >>> interleave_families(["192.0.2.1", "192.0.2.2", "2001:db8::1"])
+    ('192.0.2.1', '2001:db8::1', '192.0.2.2')
+    """
+    first = [each for each in addresses if (":" in each) is (":" in addresses[0])]
+    second = [each for each in addresses if each not in first]
+    return tuple(each for each in chain.from_iterable(zip_longest(first, second)) if each is not None)
+
+
+async def connect_first[C](
+    addresses: Sequence[str], connect: Callable[[str], Coroutine[Any, Any, C]], discard: Callable[[C], Awaitable[None]]
+) -> C:
+    """Return the first connection that comes about. The next address is tried when the last one failed or after `ATTEMPT_DELAY`.
+
+    `discard` closes connections that came about too late. Raises the last failure, or OSError without any address.
+    """
+    loop = asyncio.get_running_loop()
+    left = list(addresses)
+    attempts: set[asyncio.Task[C]] = set()
+    failure: BaseException = OSError("there is no address to connect to")
+    try:
+        while left or attempts:
+            if left:
+                attempts.add(loop.create_task(connect(left.pop(0))))
+            done, _ = await asyncio.wait(attempts, timeout=ATTEMPT_DELAY if left else None, return_when=asyncio.FIRST_COMPLETED)
+            for attempt in done:
+                attempts.discard(attempt)
+                if (error := attempt.exception()) is None:
+                    return attempt.result()
+                failure = error
+        raise failure
+    finally:
+        for attempt in attempts:
+            attempt.cancel()
+        for outcome in await asyncio.gather(*attempts, return_exceptions=True):
+            if not isinstance(outcome, BaseException):
+                await discard(outcome)
