@@ -1,4 +1,4 @@
-"""For whom a device's rules are worked out: its person, everybody who shares it, or who sits at it now."""
+"""The users whose rules apply to a device: its person, all who share it, or the user of its session."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ type RulesByScope = dict[RuleScope, Rules]
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """Minutes that are counted: `account` is `person:NAME` or `device:ID`; `subject` as in `Allowance`."""
+    """A counter of minutes: `account` is `person:NAME` or `device:ID`, `subject` as in `Allowance`."""
 
     account: str
     subject: str
@@ -29,7 +29,7 @@ class Meter:
 
 @dataclass(frozen=True)
 class EffectiveUser:
-    """One person (or nobody in particular) at one device. `layers` hold what each scope says, the nearest first."""
+    """A person, or nobody in particular, at a device. `layers` hold the rules of each scope, the nearest first."""
 
     device: Device
     person: Person | None
@@ -44,11 +44,11 @@ class EffectiveUser:
 
     @cached_property
     def budget(self) -> tuple[str, tuple[Allowance, ...]]:
-        """Whose minutes are counted, and the allowances of the nearest scope that has a budget: a device's own is the device's alone."""
+        """The account and the allowances of the nearest scope with a budget. A device's own budget is counted for the device."""
         for scope, rules in sorted(self.layers.items()):
             if rules.budget is not None:
-                whose = f"device:{self.device.id}" if scope is RuleScope.DEVICE or self.person is None else f"person:{self.person.name}"
-                return whose, rules.budget
+                account = f"device:{self.device.id}" if scope is RuleScope.DEVICE or self.person is None else f"person:{self.person.name}"
+                return account, rules.budget
         return "", ()
 
     @property
@@ -58,7 +58,7 @@ class EffectiveUser:
 
 
 class EffectiveUsers:
-    """Finds the parties of a device in one policy."""
+    """The users of each device in one policy."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -67,9 +67,9 @@ class EffectiveUsers:
         self._free = {name: frozenset(person.holidays) for name, person in policy.people.items() if person.holidays is not None}
 
     def of(self, device: Device, session: Session | None) -> tuple[EffectiveUser, ...]:
-        """All that a device is used by at a time; who sits at it, if somebody does.
+        """Return the users of a device during `session`, or without one.
 
-        A device that only claims to be one of the policy's is also what it would be without that claim: the last of its parties.
+        A device that only claims to be one of the policy's is also an unknown device: the last of its users.
         """
         if device.claims is None:
             return self._of(device, session)
@@ -88,7 +88,7 @@ class EffectiveUsers:
         return self._effective_users(device, sharers or owner, device.profile if device.has_profile or not sharers else None)
 
     def of_account(self, account: str) -> EffectiveUser | None:
-        """Whose minutes an account counts: None where the policy knows nobody such, or counts them elsewhere."""
+        """Return the user whose minutes an account counts; None if the policy has no such user or counts them elsewhere."""
         kind, _, name = account.partition(":")
         if kind == "person":
             person = self._policy.people.get(name)
@@ -111,7 +111,7 @@ class EffectiveUsers:
         return EffectiveUser(device, person, profile, layers, self.zone(person), free)
 
     def zone(self, person: Person | None) -> ZoneInfo:
-        """The time zone that a person's clocks show."""
+        """Return a person's time zone, or the network's."""
         name = (person and person.timezone) or self._policy.network.timezone
         zone = self._zones.get(name)
         if zone is None:
@@ -120,7 +120,7 @@ class EffectiveUsers:
 
 
 def strictest_layers(users: Sequence[EffectiveUser]) -> RulesByScope:
-    """What holds when several share a device: what any of them may not have is blocked, and allowed is only what all of them are."""
+    """Combine the rules of a shared device: blocked is what any user is denied, allowed only what all users are."""
     if len(users) == 1:
         return users[0].layers
     scopes = sorted({scope for user in users for scope in user.layers})
@@ -141,13 +141,12 @@ def _key(target: Target) -> tuple[str, str]:
 
 
 def retention_days(policy: Policy) -> tuple[dict[str, int], dict[str, int]]:
-    """Days for which decisions are kept, where the policy says so: by person, and by profile for devices that are nobody's."""
+    """Return the configured days of retention: by person, and by profile for devices without a person."""
     household = policy.household.retention
     profiles = {name: profile.rules.retention for name, profile in policy.profiles.items()}
     nobody = {name: household if household is not None else days for name, days in profiles.items()}
     people = {
-        name: next((days for days in (person.rules.retention, household, profiles[person.profile]) if days is not None), None)
-        for name, person in policy.people.items()
+        name: nobody[person.profile] if person.rules.retention is None else person.rules.retention for name, person in policy.people.items()
     }
     return _without_none(people), _without_none(nobody)
 
@@ -157,7 +156,7 @@ def _without_none(days: dict[str, int | None]) -> dict[str, int]:
 
 
 def strictest_settings(users: Iterable[EffectiveUser]) -> tuple[SafeSearch, SafeSearch, Privacy]:
-    """Safe search, YouTube's level and privacy; of several people the strictest levels, and the privacy that remembers least."""
+    """Return safe search, YouTube's level and privacy; for several users the strictest levels and the most private setting."""
     found = [_settings(user.layers) for user in users]
     return (
         max((each[0] for each in found), key=_LEVELS.index),
@@ -167,7 +166,7 @@ def strictest_settings(users: Iterable[EffectiveUser]) -> tuple[SafeSearch, Safe
 
 
 def strictest_content(users: Sequence[EffectiveUser]) -> ContentRules:
-    """What holds for content; of several people all that any of them may not have."""
+    """Return the rules about content; for several users all restrictions of any of them."""
     found = [combine_scopes([rules.content for _, rules in sorted(user.layers.items())]) for user in users]
     if len(found) == 1:
         return found[0]

@@ -1,4 +1,4 @@
-"""Services that people name as one thing (TikTok, Roblox), and the domains and URLs that they are made of."""
+"""Facts about hosts that ship with Hedgerow: services, helplines, search engines and background traffic."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def is_background(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """`domains` cover the names beneath them; `urls` are `host/path` patterns of a service that is only part of a site.
+    """A service that people name as one thing, such as TikTok.
 
-    `shared` are names that it needs and others need too: allowed with the service, never blocked with it.
-    `part_of` names the service whose domains may cover its own. `yields` are those of its `domains` that others need too: blocked with
-    it, but given up to a service that needs them (has them in `shared`) and is allowed by as near a scope. `note`: what is good to know.
+    `domains` cover the names beneath them; `urls` are `host/path` patterns of a service that is part of a site. `shared` are domains that
+    other services need too: allowed with this one, never blocked with it. `part_of` names the service whose domains may cover its own.
+    `yields` are those of its `domains` that stay open for an allowed service that shares them, if that is allowed by as near a scope.
     """
 
     id: str
@@ -75,7 +75,7 @@ class Services:
         self.by_id = {service.id: service for service in services}
 
     def needed_by(self, id: str) -> dict[str, tuple[str, ...]]:
-        """The other services that need some of a service's own names, and which of them: what they lack while it is blocked."""
+        """Return the other services that share domains of this one, with those domains: what they lack while it is blocked."""
         own = self.by_id[id].domains
         needs = {other.id: tuple(name for name in other.shared if name in own) for other in self.by_id.values() if other.id != id}
         return {other: names for other, names in needs.items() if names}
@@ -83,7 +83,7 @@ class Services:
     @staticmethod
     @cache
     def load() -> Services:
-        """Those that come with Hedgerow: one file a group."""
+        """Load the services that ship with Hedgerow, one file per group."""
         return Services(
             _service(str(id), group, entry)
             for group in names_in("services")
@@ -110,7 +110,7 @@ INTERNATIONAL = "int"
 
 @dataclass(frozen=True, slots=True)
 class Lifeline:
-    """A helpline. `country` is ISO 3166 alpha-2 in lower case, or `int` for all the world; `hosts` cover the names beneath them."""
+    """A helpline. `country` is ISO 3166 alpha-2 in lower case, or `int` for all countries; `hosts` cover the names beneath them."""
 
     name: str
     country: str
@@ -133,7 +133,7 @@ class Lifelines:
     @staticmethod
     @cache
     def load() -> Lifelines:
-        """Those that come with Hedgerow."""
+        """Load the helplines that ship with Hedgerow."""
         return Lifelines(_lifeline(entry) for entry in read_data("lifelines.yaml"))
 
     def is_lifeline(self, host: str) -> bool:
@@ -141,7 +141,7 @@ class Lifelines:
         return is_beneath(host, self.hosts)
 
     def for_country(self, country: str | None) -> tuple[Lifeline, ...]:
-        """The helplines of a country, then the international ones; of each those for children first."""
+        """Return the helplines of a country, then the international ones; those for children first in each group."""
         local = [lifeline for lifeline in self.all if country and lifeline.country == country.lower()]
         abroad = [lifeline for lifeline in self.all if lifeline.country == INTERNATIONAL]
         return tuple(lifeline for group in (local, abroad) for lifeline in sorted(group, key=lambda each: each.purpose != "children"))
@@ -150,23 +150,17 @@ class Lifelines:
 def _lifeline(entry: dict[str, object]) -> Lifeline:
     hosts = entry["hosts"]
     assert isinstance(hosts, list)
-    return Lifeline(
-        name=str(entry["name"]),
-        country=str(entry["country"]),
-        url=str(entry["url"]),
-        hosts=tuple(str(host) for host in hosts),
-        source=str(entry.get("source") or ""),
-        phone=str(entry.get("phone") or ""),
-        chat=str(entry.get("chat") or ""),
-        text=str(entry.get("text") or ""),
-        purpose=str(entry.get("for") or ""),
-    )
+    details = {key: str(entry.get(key) or "") for key in ("source", "phone", "chat", "text")}
+    purpose = str(entry.get("for") or "")
+    return Lifeline(str(entry["name"]), str(entry["country"]), str(entry["url"]), tuple(map(str, hosts)), **details, purpose=purpose)
 
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What a host and everything beneath it is. `shared` names services that need the host without owning it; `yields`: an allowed one of
-    them has it from a blocked owner."""
+    """Facts about a host and everything beneath it.
+
+    `shared` names services that need the host without owning it. `yields`: it stays open for an allowed one of them.
+    """
 
     lifeline: bool = False
     never_inspect: bool = False
@@ -177,7 +171,7 @@ class HostFacts:
 
 
 class HostFactIndex:
-    """`by_host` finds the landmark of a domain; look up a host and each of its parents."""
+    """Facts by domain: look up a host and each of its parents in `by_host`."""
 
     def __init__(self, services: Services, lifelines: Lifelines, engines: SearchEngines, never_inspect: Iterable[str]) -> None:
         self.services = services
@@ -189,12 +183,12 @@ class HostFactIndex:
             for host in service.shared:
                 shared[host].append(service.id)
         yielded = {host for service in services.by_id.values() for host in service.yields}
-        kept_closed = frozenset(never_inspect)
-        hosts = owned.keys() | shared.keys() | lifelines.hosts | engines.without_safe_mode | kept_closed
+        never_inspected = frozenset(never_inspect)
+        hosts = owned.keys() | shared.keys() | lifelines.hosts | engines.without_safe_mode | never_inspected
         self.by_host = {
             host: HostFacts(
                 lifeline=host in lifelines.hosts,
-                never_inspect=host in kept_closed,
+                never_inspect=host in never_inspected,
                 unsafe_search=host in engines.without_safe_mode,
                 services=tuple(owned[host]) if host in owned else (),
                 shared=tuple(shared[host]) if host in shared else (),
@@ -210,6 +204,6 @@ class HostFactIndex:
     @staticmethod
     @cache
     def load() -> HostFactIndex:
-        """Those that come with Hedgerow."""
+        """Load the facts that ship with Hedgerow."""
         groups = read_data("never_inspect.yaml").values()
         return HostFactIndex(Services.load(), Lifelines.load(), SearchEngines.load(), (host for group in groups for host in group))

@@ -1,4 +1,4 @@
-"""What would change, and for whom, if one policy took the place of another. Pure."""
+"""Review of a policy: its differences from another one, and warnings about what it probably does not mean. Pure."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from hedgerow.policies.times.schedule import MINUTES_PER_DAY
 from hedgerow.policies.transports import LISTENERS
 
 type SettingsByTopic = dict[str, str | frozenset[str]]
-"""What holds, by its topic."""
+"""Settings by topic, such as `bedtime`."""
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyDifference:
-    """`whose` is a device; `sentence` says what is other than before."""
+    """A difference between two policies: `whose` is a device, `sentence` describes it."""
 
     whose: str
     sentence: str
 
 
 def compare(old: Policy, new: Policy) -> tuple[PolicyDifference, ...]:
-    """For every device that either policy names, and for those that none does, what is other than before."""
+    """Return the differences for every device that either policy names, for unknown devices, and for the network."""
     names = list(dict.fromkeys([*old.devices, *new.devices]))
     before, after = EffectiveUsers(old), EffectiveUsers(new)
     changes = []
     for name in names:
         if name not in old.devices or name not in new.devices:
-            changes.append(PolicyDifference(name, "is new" if name in new.devices else "is named no longer, and counts as unknown"))
+            changes.append(PolicyDifference(name, "is new" if name in new.devices else "is no longer named, and counts as unknown"))
         was, will = (users.of(_device(policy, name), None) for users, policy in ((before, old), (after, new)))
         changes += [PolicyDifference(name, sentence) for sentence in _differences(was, will)]
         changes += [PolicyDifference(name, sentence) for sentence in _device_differences(_device(old, name), _device(new, name))]
@@ -52,22 +52,22 @@ def compare(old: Policy, new: Policy) -> tuple[PolicyDifference, ...]:
 
 
 def _network_settings(policy: Policy) -> SettingsByTopic:
-    """What holds for no device in particular. Whatever has no short name is told by its settings as they are."""
-    told: SettingsByTopic = {
+    """Return the settings of the network as a whole. Those without a title are listed by their field names."""
+    settings: SettingsByTopic = {
         "own lists": frozenset(f"{each.path or each.url} ({each.category})" for each in policy.lists),
         "code of conduct": policy.conduct.text if policy.conduct is not None else "",
         "unopened seats": "closed" if policy.closes_unopened is not None else "",
         "phrase lists": frozenset(policy.phrase_lists),
         "notices": frozenset(policy.notices),
     }
-    network = replace(policy.network, timezone="", holidays=(), unknown_devices="")  # these are told of devices
-    told |= {name: network.listen.get(name, "") for name in LISTENERS}
+    network = replace(policy.network, timezone="", holidays=(), unknown_devices="")  # these are compared by device
+    settings |= {name: network.listen.get(name, "") for name in LISTENERS}
     for part in (network, network.resolver, network.resolver.limit):
         for each in fields(part):
             value = getattr(part, each.name)
             if not is_dataclass(value) and each.name != "listen":
-                told[each.name] = frozenset(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
-    return told
+                settings[each.name] = frozenset(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+    return settings
 
 
 def _device(policy: Policy, name: str) -> Device:
@@ -75,11 +75,11 @@ def _device(policy: Policy, name: str) -> Device:
 
 
 def _device_differences(old: Device, new: Device) -> Iterator[str]:
-    for attribute, words in (("trusts_ca", "pages may be looked into"), ("never_inspect", "pages are never looked into")):
+    for attribute, words in (("trusts_ca", "trusts the CA"), ("never_inspect", "is never inspected")):
         if getattr(old, attribute) != getattr(new, attribute):
             yield f"{words}: {'yes' if getattr(new, attribute) else 'no'}"
     if _identifiers(old) != _identifiers(new) and old.known and new.known:
-        yield "is recognised by something else"
+        yield "is recognised differently"
 
 
 def _identifiers(device: Device) -> tuple[object, ...]:
@@ -141,17 +141,17 @@ def _timed(timed: TimedRules, zone: ZoneInfo) -> str:
     block = [_target(each, zone) for each in timed.block]
     if timed.internet is not None:
         (allow if timed.internet is Verdict.ALLOW else block).append("internet")
-    said = "; ".join(f"{verb} {', '.join(names)}" for verb, names in (("allow", allow), ("block", block), ("only", only)) if names)
-    return f"{timed.name} ({said}: {_spans(timed.when)})"
+    rules = "; ".join(f"{verb} {', '.join(names)}" for verb, names in (("allow", allow), ("block", block), ("only", only)) if names)
+    return f"{timed.name} ({rules}: {_spans(timed.when)})"
 
 
 def _spans(schedule: Schedule) -> str:
-    told = [f"{_DAYS[span.weekday]} {_interval(span.start, span.end)}" for span in schedule.spans]
+    spans = [f"{_DAYS[span.weekday]} {_interval(span.start, span.end)}" for span in schedule.spans]
     if schedule.free is not None:
         free = [f"{_DAYS[span.weekday]} {_interval(span.start, span.end)}" for span in schedule.free]
-        told.append(f"where days are free: {', '.join(free) or 'never'}")
-    told += [f"{span.day} {'never' if span.start is None else _interval(span.start, span.end)}" for span in schedule.dated]
-    return ", ".join(told) or "never"
+        spans.append(f"on free days: {', '.join(free) or 'never'}")
+    spans += [f"{span.day} {'never' if span.start is None else _interval(span.start, span.end)}" for span in schedule.dated]
+    return ", ".join(spans) or "never"
 
 
 def _interval(start: int, end: int) -> str:
@@ -166,16 +166,16 @@ def _allowance(allowance: Allowance) -> str:
     subject = allowance.subject.partition(":")[2] or "all use"
     daily = "/".join("∞" if minutes is None else str(minutes) for minutes in allowance.daily)
     if allowance.free != allowance.daily:
-        daily += f" (where days are free {'/'.join('∞' if minutes is None else str(minutes) for minutes in allowance.free)})"
-    return f"{subject} {daily} min" + (f", {allowance.weekly} a week" if allowance.weekly is not None else "")
+        daily += f" (on free days {'/'.join('∞' if minutes is None else str(minutes) for minutes in allowance.free)})"
+    return f"{subject} {daily} min" + (f", {allowance.weekly} per week" if allowance.weekly is not None else "")
 
 
-FEW_ADULT_SITES = "only the starter lists filter adult sites: most adult sites are open"
-_WIDER = {"vpn": ("bypass",)}  # under which category lists have a group's services, where that has another name
+FEW_ADULT_SITES = "only the starter lists block adult sites: most adult sites are open"
+_WIDER = {"vpn": ("bypass",)}  # categories of lists that contain a group's services under another name
 
 
 def policy_warnings(policy: Policy, now: float) -> tuple[str, ...]:
-    """What should be minded at `now`."""
+    """Return warnings about a policy at `now` (seconds since the epoch)."""
     return (
         *_host_name_only_devices(policy),
         *_overlaps(policy),
@@ -186,32 +186,32 @@ def policy_warnings(policy: Policy, now: float) -> tuple[str, ...]:
 
 
 def _host_name_only_devices(policy: Policy) -> Iterator[str]:
-    """Host names that count for nothing, since they would open something or since better evidence is there."""
+    """Warn of host names that are ignored because they would open something, or because the device has better identifiers."""
     unknown = policy.network.unknown_devices
     for device in policy.devices.values():
         if not device.hostnames or honours_host_name(policy, device):
             continue
         if device.macs or device.networks:
-            yield f"{device.id}: its host name counts for nothing, because its mac or ip tells more"
+            yield f"{device.id}: its host name is ignored, because its mac or ip is better evidence"
         else:
-            because = "any device can take that name, so it only restricts: a mac, ip or client_id proves more"
-            yield f"{device.id} is filtered as {unknown} where only its host name tells of it, not as {device.profile}; {because}"
+            because = "any device can claim that name, so it only restricts. Add a mac, ip or client_id"
+            yield f"{device.id} is filtered as {unknown}, not as {device.profile}, when only its host name is known: {because}"
 
 
 def _overlaps(policy: Policy) -> Iterator[str]:
-    """Addresses that are in the networks of two devices, where the closer network decides."""
+    """Warn of addresses in the networks of two devices, of which the smaller network decides."""
     pairs = [(network, device) for device in policy.devices.values() for network in device.networks]
     for around, outer in pairs:
         for network, inner in pairs if around.num_addresses > 1 else ():
             if inner is outer or network == around or network.version != around.version:
                 continue
             if network.subnet_of(around):  # type: ignore[arg-type]
-                where = f"{inner.id} ({format_network(network)}) lies inside {outer.id} ({around})"
-                yield f"{where}: what is said for {inner.id} holds there"
+                where = f"{inner.id} ({format_network(network)}) is inside {outer.id} ({around})"
+                yield f"{where}: the rules of {inner.id} apply there"
 
 
 def _open_anyway(policy: Policy) -> Iterator[str]:
-    """What a schedule opens for somebody to whom nothing closes it: most probably it was to be open then only."""
+    """Warn of schedules that allow what nothing blocks at other times; they were probably meant to."""
     services = Services.load().by_id
     for person in policy.people.values():
         layers = (person.rules, policy.household, policy.profiles[person.profile].rules)
@@ -223,17 +223,17 @@ def _open_anyway(policy: Policy) -> Iterator[str]:
                 if target.kind not in {TargetKind.SERVICE, TargetKind.CATEGORY} or target.name in closed:
                     continue
                 if service is None or not closed & {service.group, *service.domains, *service.urls, *_WIDER.get(service.group, ())}:
-                    otherwise = f"open for {person.name} at other times too: `only` in place of `allow` would close it then"
+                    otherwise = f"also open for {person.name} at other times: use `only` instead of `allow` to close it then"
                     yield f"{timed.origin}: {target.name} is {otherwise}"
 
 
 def _few_lists(policy: Policy) -> Iterator[str]:
     if policy.network.lists is ListSelection.STARTER and all(source.category != "adult" for source in policy.lists):
-        yield f"{FEW_ADULT_SITES}, because of `network: lists: starter`: without that line, public lists are fetched"
+        yield f"{FEW_ADULT_SITES}, because of `network: lists: starter`: remove that line to use public lists"
 
 
 def _expiry_warning(expiring: ExpiringRule, now: float) -> str:
     kind = "allow" if expiring.allows else "block"
     note = f" ({expiring.target.note})" if expiring.target.note else ""
-    end = "has ended, and the line can go" if expiring.until <= now else "ends within a day"
+    end = "has ended: you can delete the line" if expiring.until <= now else "ends within a day"
     return f"{expiring.target.origin}: the {kind} of {expiring.target.name} for {expiring.whose or 'everybody'}{note} {end}"

@@ -1,8 +1,8 @@
-"""The allows and blocks that hold for one device, laid out for look-up.
+"""The allows and blocks for one device, indexed for look-up.
 
-Scopes are layered: a grant over the device over the person over the household over the profile. For any one host the nearest scope
-wins, and within a scope the more specific rule: a URL over a host, a longer host over a shorter, a host over a service. Categories and
-services are settled the same way, by the nearest scope that names them.
+Scopes are layered: grant, device, person, household, profile. For each host the nearest scope wins, and within a scope the most specific
+rule: a URL before a host, a longer host before a shorter, a host before a service. For a category or service, the nearest scope that
+names it wins.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NEVER_INSPECT = "never-inspect"
 
 
 class RuleScope(IntEnum):
-    """Who says so, the nearest first."""
+    """The origin of a rule, the nearest first."""
 
     GRANT = 0
     DEVICE = 1
@@ -34,7 +34,7 @@ class RuleScope(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One allow or block of one scope. `rank` orders rules that match the same request: the lowest wins. `until`: it holds till then."""
+    """An allow or block of one scope, in force until `until`. Of rules that match a request, the one with the lowest `rank` wins."""
 
     allow: bool
     scope: RuleScope
@@ -45,7 +45,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class PathRule:
-    """A rule that holds where path and query match. Its target is a URL, or a service that is only part of a site."""
+    """A rule for matching paths and queries. Its target is a URL, or a service that is part of a site."""
 
     rule: Rule
     path: re.Pattern[str]
@@ -53,7 +53,7 @@ class PathRule:
 
 @dataclass(frozen=True, slots=True)
 class ScopeLayer:
-    """All that one scope says; what it says at certain times only is a layer of its own, that names the `schedule`."""
+    """The rules of one scope. Rules of a schedule form a layer of their own, which names the `schedule`."""
 
     scope: RuleScope
     allow: tuple[Target, ...] = ()
@@ -63,9 +63,9 @@ class ScopeLayer:
 
 
 class RuleIndex:
-    """Look-ups of what the layers say. Masks are of the catalogue's categories; `category_rules` has one place a bit.
+    """Index of all layers. Masks are of the catalogue's categories; `category_rules` has one entry per bit.
 
-    `illegal`, of which the layers have no say, is a mask of its own: 0 where no list has that category.
+    `illegal` is the mask of that category, which no layer can change; 0 if no list has it.
     """
 
     __slots__ = (
@@ -119,7 +119,7 @@ class RuleIndex:
 
 
 def _add(known: dict[str, Rule], rule: Rule) -> None:
-    """The first that names a thing has its say. That it is always open a nearer allow, such as a grant, does not take away."""
+    """Keep the first rule for each name. A nearer allow, such as a grant, does not take `always` away."""
     first = known.setdefault(rule.target.name, rule)
     if first is not rule and first.allow and rule.allow and rule.target.always:
         known[rule.target.name] = replace(first, target=replace(first.target, always=True))
@@ -131,9 +131,7 @@ def _add_url(urls: dict[str, list[PathRule]], pattern: str, rule: Rule) -> None:
 
 
 def _rules(layers: Iterable[ScopeLayer]) -> Iterable[Rule]:
-    """All rules, the nearest scope first, and in it what holds at this time only; a service's URLs rank as the service does, beneath a
-    host that is named.
-    """
+    """Yield all rules, the nearest scope first and timed ones first in each. A service's URLs rank like the service, below a host."""
     for layer in sorted(layers, key=lambda layer: (layer.scope, not layer.schedule)):
         rank = (layer.scope << 16) - (_TIMED_RANK if layer.schedule else 0)
         for allow, targets in ((False, layer.block), (True, layer.allow)):

@@ -1,6 +1,6 @@
-"""Search engines and how each is held to its safe mode: one table (`safe_search.yaml`) for DNS and proxy alike.
+"""Search engines and their safe modes: one table (`safe_search.yaml`) for DNS and proxy. Pure.
 
-All functions here are pure. Whether safe search holds for somebody is `decide`'s business.
+`decide` judges whether safe search is on for somebody.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from hedgerow.policies.text.data_files import read_data
 
 _SLASHES = re.compile("(?:/|%2f)+")
 _AFTER_NAMES = re.compile(r"%00.*|;[^/]*|(?<=[^/])\.[a-z]+(?=/|$)")
-"""What servers may pass over in a path: all after a NUL, parameters, and how the file that answers ends."""
+"""Parts of a path that servers may ignore: everything after a NUL, parameters, and file name extensions."""
 
 Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SearchEngine:
-    """`dns`, `parameters` and `headers` are by level; `youtube` says that the policy's youtube level governs, not its safe_search."""
+    """A search engine. `dns`, `parameters` and `headers` are by level. `youtube`: the policy's `youtube` sets its level."""
 
     id: str
     title: str
@@ -39,12 +39,12 @@ class SearchEngine:
     words: str = ""
 
     def dns_target(self, level: SafeSearch) -> str:
-        """The name whose addresses the engine's hosts get at DNS; empty where DNS cannot keep this engine safe."""
+        """Return the name whose addresses DNS answers for the engine's hosts; empty if DNS cannot enforce its safe mode."""
         return self.dns.get(level) or self.dns.get(SafeSearch.STRICT, "")
 
 
 class SearchEngines:
-    """All engines, by host; and the engines that have no safe mode."""
+    """All engines by host, and the domains of engines without a safe mode."""
 
     def __init__(self, engines: Iterable[SearchEngine], without_safe_mode: Iterable[str]) -> None:
         self.by_id = {engine.id: engine for engine in engines}
@@ -55,12 +55,12 @@ class SearchEngines:
     @staticmethod
     @cache
     def load() -> SearchEngines:
-        """Those that come with Hedgerow."""
+        """Load the engines that ship with Hedgerow."""
         data = read_data("safe_search.yaml")
         return SearchEngines((_search_engine(id, entry) for id, entry in data["engines"].items()), data["without_safe_mode"])
 
     def engine_of(self, host: str) -> SearchEngine | None:
-        """The engine that a canonical host belongs to."""
+        """Return the engine that a canonical host belongs to, or None."""
         engine = self.by_host.get(host)
         while engine is None and host:
             host = host.partition(".")[2]
@@ -87,7 +87,7 @@ def _search_engine(id: str, entry: dict[str, dict[str, dict[str, str]]]) -> Sear
 
 
 def apply_safe_search(engine: SearchEngine, level: SafeSearch, url: str, headers: Headers) -> tuple[str, Headers]:
-    """The URL and headers as the engine's safe mode of `level` demands; what is already right comes back equal.
+    """Return the URL and headers that request the engine's safe mode of `level`; unchanged if they already do.
 
     >>> google = SearchEngines.load().by_id["google"]
     >>> apply_safe_search(google, SafeSearch.STRICT, "https://www.google.com/search?q=cats&safe=off", ())[0]
@@ -107,9 +107,9 @@ def apply_safe_search(engine: SearchEngine, level: SafeSearch, url: str, headers
 
 
 def is_search(engine: SearchEngine, url: str) -> bool:
-    """Whether the engine's parameters belong on a URL: servers find a path by other spellings too.
+    """Return whether a URL, in any spelling that servers accept, is a search.
 
-    Where DNS cannot keep an engine safe nothing else does: there they go on whatever has words to search for.
+    If DNS cannot enforce the engine's safe mode, every URL with search terms counts.
     """
     if (urlsplit(url).path or "/") in engine.paths:
         return True
@@ -121,7 +121,7 @@ def is_search(engine: SearchEngine, url: str) -> bool:
 
 
 def _changed_query(query: str, remove: frozenset[str], parameters: Mapping[str, str]) -> str:
-    # The other parameters stay byte for byte as they were: engines sign some of them.
+    # Other parameters stay unchanged to the byte, because engines sign some of them.
     dropped = remove | parameters.keys()
     kept = [part for part in query.split("&") if part and parameter_name(part) not in dropped]
     return "&".join(kept + [f"{quote(name)}={quote(value)}" for name, value in parameters.items()])

@@ -1,4 +1,4 @@
-"""What an item of `allow` or `block` means: `parse_target` tells services, categories, hosts and URL patterns apart."""
+"""Parsing of the items of `allow` and `block`: services, categories, hosts and URL patterns."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hedgerow.policies.model import Target, TargetKind
 from hedgerow.policies.text.suggestions import did_you_mean, meant_list, suggest
 
 ILLEGAL = "illegal"
-"""The category that nothing but its own lists opens."""
+"""The category that only exceptions in its own lists can open."""
 INTERNET = "internet"
-"""What a schedule may name beside all the others: the whole of it."""
+"""Name of the whole internet, for schedules."""
 
 
 def parse_target(
     text: str, services: Collection[str], categories: Collection[str], origin: Origin, others: Collection[str] = ()
 ) -> Target:  # fmt: skip
-    """Reads one item. A service's or category's name comes first; anything else needs a dot, so a misspelt name is never taken for a host.
+    """Parse one item. Anything but a service or category needs a dot, so that a misspelt name never passes for a host.
 
-    A host covers everything beneath it; `.zone` stands for a whole top-level domain; `host/path` covers that path and what lies beneath,
-    `*` in a path stands for anything. Raises ValueError with a plain sentence and a suggestion, which may be one of `others`.
+    A host covers everything beneath it; `.zone` is a whole top-level domain; `host/path` covers that path and everything beneath, with
+    `*` for anything. Raises ValueError with a sentence and a suggestion, which may be one of `others`.
 
     >>> parse_target("https://youtube.com/shorts/", (), (), Origin("x")).name
     'youtube.com/shorts'
@@ -34,7 +34,7 @@ def parse_target(
     if name in categories:
         return Target(TargetKind.CATEGORY, name, origin)
     if name == INTERNET:
-        raise ValueError("all of the internet is closed by a bedtime, or by a schedule that says when; `hedgerow pause` closes it now")
+        raise ValueError("the internet is closed by a bedtime or a schedule; `hedgerow pause` closes it now")
     if item[:1] in {"-", "+"}:
         raise ValueError(_begins_with_sign(item))
     if re.fullmatch(r"[\w -]+", item):
@@ -54,49 +54,49 @@ def parse_target(
 
 
 def check_allowable(target: Target) -> None:
-    """Raises ValueError, with a plain sentence, for what neither a policy nor a grant can open."""
+    """Raise ValueError, with a sentence, for a target that neither a policy nor a grant can open."""
     if target.kind is TargetKind.CATEGORY and target.name == ILLEGAL:
-        raise ValueError(f"'{ILLEGAL}' can't be allowed: what is in it, only its lists say")
+        raise ValueError(f"'{ILLEGAL}' cannot be allowed: only its lists decide what it contains")
 
 
 def _begins_with_sign(item: str) -> str:
-    """Either a list whose dashes have no space after them, which YAML reads as text, or what profiles alone can say.
+    """Return the mistake in an item with a sign: dashes without spaces, which YAML reads as text, or a change that only profiles can make.
 
     >>> _begins_with_sign("-roblox -tiktok")
     "'-roblox -tiktok': in a list, a dash needs a space after it, as in - roblox"
     """
     if re.fullmatch(r"-\S+(?: -\S+)+", item):
         return f"'{item}': in a list, a dash needs a space after it, as in - {item.split()[0][1:]}"
-    instead = "what a profile blocks is opened by `allow`" if item[0] == "-" else "leave it out"
-    return f"'{item}': {item[0]} before a name is for profiles, which change what they extend. Here, {instead}"
+    instead = "use `allow` to open what a profile blocks" if item[0] == "-" else "leave it out"
+    return f"'{item}': {item[0]} before a name is only for profiles that extend another. Here, {instead}"
 
 
 def _meant_hint(item: str, known: list[str]) -> str:
-    """What an unknown name may stand for; where nothing is near, how a site is written."""
+    """Return a suggestion for an unknown name, or how to write a site."""
     if limited := re.fullmatch(r"(.+?)\s+until\s+(.+)", item):
         return did_you_mean(f"{{what: {limited[1]}, until: {limited[2]}}}")
     if timed := re.fullmatch(r"(.+?)\s+(?:only\s+)?(?:on|at|from|between|after|before|during)\s+.+", item):
         meant = suggest(timed[1], known).removeprefix(" Did you mean ").removesuffix("?")
         if meant or "." in timed[1]:
             example = f'schedules: {{{meant or "site"}: {{only: {meant or timed[1]}, when: {{weekend: "10:00-12:00"}}}}}}'
-            return f" When it is open a schedule says, such as {example}"
+            return f" Use a schedule, such as {example}"
     several = meant_list(item, set(known).__contains__)
-    return did_you_mean(several) or suggest(item, known) or " A site is written as its domain, such as example.org."
+    return did_you_mean(several) or suggest(item, known) or " Write a site as its domain, such as example.org."
 
 
 def _parse_host_item(text: str, item: str) -> str:
     if re.search(r"[^:\]]:\d+$", text) and text.count(":") == 1:
-        raise ValueError(f"'{item}' has a port: rules are for a host whatever its port")
+        raise ValueError(f"'{item}' has a port: rules apply to all ports of a host")
     host = parse_host(text.removeprefix("*.").removeprefix("."))
     if host is None or "*" in text.removeprefix("*."):
         raise ValueError(f"'{item}' is not a domain, such as example.org")
     if "." not in host and not is_address(host) and not text.startswith("."):
-        raise ValueError(f"'{item}' is not a domain: a whole top-level domain is written .{host}")
+        raise ValueError(f"'{item}' is not a domain: write a whole top-level domain as .{host}")
     return host
 
 
 def comparable_path(url: str) -> str:
-    """Path and query of a URL as `url_regex` compares them: canonical, and without doubled slashes, which servers take for one.
+    """Return path and query of a URL as `url_regex` compares them: canonical, with doubled slashes, which servers ignore, made one.
 
     >>> comparable_path("https://example.org//a/../shorts/?x=//")
     '/shorts/?x=//'
@@ -110,11 +110,10 @@ def comparable_path(url: str) -> str:
 
 
 def url_regex(path: str) -> re.Pattern[str]:
-    """What the path and query of a canonical URL must match for a pattern's path (that begins with a slash).
+    """Return the regex that path and query of a canonical URL must match for a pattern's path, which begins with a slash.
 
-    Case is ignored, since many sites do so and a rule must not be escaped from by writing a path in capitals. Nor by parameters after a
-    semicolon (RFC 3986, section 3.3), which many servers take off each part of a path before they look for what it names. Nor by an
-    escaped slash, which servers such as nginx take for one, or an escaped NUL, at which some of them end a path.
+    Spellings that servers treat as equal do not evade a rule: case, parameters after a semicolon (RFC 3986, section 3.3), which many
+    servers drop, an escaped slash, which nginx decodes, and an escaped NUL, at which some servers end the path.
 
     >>> bool(url_regex("/shorts").match("/shorts/abc")), bool(url_regex("/shorts").match("/shortsighted"))
     (True, False)

@@ -32,7 +32,7 @@ def _explain(folder: Path, *words: str) -> tuple[int, str]:
     ("words", "said"),
     [
         (("mia", "www.tiktok.com", "--at", "12:00"), "block: category (social)"),
-        (("tablet", "example.org", "--at", "21:45"), "all is closed by bedtime"),
+        (("tablet", "example.org", "--at", "21:45"), "the internet is closed by bedtime"),
         (("tablet", "example.org", "--at", "2026-11-25 12:00"), "tablet (mia, child-8-12) at Wed 2026-11-25 12:00"),
     ],
 )
@@ -48,7 +48,7 @@ def test_what_is_explained(folder: Path, words: tuple[str, ...], said: str) -> N
         (("tablt", "example.org"), "There is no device 'tablt', and it is not an address of this network. Did you mean tablet?"),
         (("tom", "example.org"), "tom has no device yet."),
         (("tablet", "example.org", "--at", "tomorrow"), "'tomorrow' is not a moment, such as 20:45 for today or 2026-01-31T20:45."),
-        (("tablet", "tiktok"), "'tiktok' is a service: ask for one of its sites, such as tiktok.com."),
+        (("tablet", "tiktok"), "'tiktok' is a service: ask about one of its sites, such as tiktok.com."),
         (("tablet", "not a host"), "'not a host' is neither a host nor a URL."),
     ],
 )

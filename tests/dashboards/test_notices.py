@@ -220,7 +220,7 @@ def test_what_is_no_address(make: Make, name: str, address: str) -> None:
         ("{mother: {report: 18:00}}", "such as sun 18:00"),
         ("{mother: {report: sat-sun 18:00}}", "such as sun 18:00"),
         ("{mother: {digest: sun 18:00}}", "is not a time of day"),
-        ("{mother: {digest: 25:00}}", "there is no such time"),
+        ("{mother: {digest: 25:00}}", "the time 25:00 does not exist"),
         ("{mother: {url: x}}", "url"),
         ("{mother: {language: nl}}", "'nl' is not a language that Hedgerow speaks. There are en, de, fr, es, pt, pt-BR."),
     ],

@@ -43,7 +43,7 @@ def _compared(old: str, new: str) -> list[str]:
                 + ", ".join(f"{day} 20:30-07:00" for day in ("Mon", "Tue", "Wed", "Thu", "Sun"))
                 + " → "
                 + ", ".join(f"{day} 20:30-07:00" for day in ("Mon", "Tue", "Wed", "Thu", "Sun"))
-                + ", where days are free: never"
+                + ", on free days: never"
             ],
         ),
         (
@@ -51,7 +51,7 @@ def _compared(old: str, new: str) -> list[str]:
             "budget: {every-day: 1h, holidays: 2h}",
             [
                 "tablet: budget: all use 60/60/60/60/60/60/60 min → "
-                "all use 60/60/60/60/60/60/60 (where days are free 120/120/120/120/120/120/120) min"
+                "all use 60/60/60/60/60/60/60 (on free days 120/120/120/120/120/120/120) min"
             ],
         ),
     ],

@@ -50,12 +50,12 @@ def test_a_list_is_named_with_its_line(catalogue: Catalogue) -> None:
 
 def test_a_time_is_told_as_clocks_show_it(catalogue: Catalogue) -> None:
     closed = {step.name: step.why for step in _explain(catalogue, "pc", "example.org").points[0].steps}["closed"]
-    assert closed == "no pause holds, and no bedtime before Tue 24 Nov 20:30"
+    assert closed == "no pause is in force, and no bedtime before Tue 24 Nov 20:30"
     assert "until Wed 25 Nov 07:00" in _last_why(_explain(catalogue, "pc", "example.org", NOON + 9 * 3600))
 
 
 @pytest.mark.parametrize(
-    ("target", "said"), [("tiktok", "is a service: ask for one of its sites, such as tiktok.com"), ("Social", "is a topic")]
+    ("target", "said"), [("tiktok", "is a service: ask about one of its sites, such as tiktok.com"), ("Social", "is a category")]
 )
 def test_services_and_topics_are_not_taken_for_hosts(catalogue: Catalogue, target: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -68,7 +68,7 @@ def test_a_schedule_is_named(catalogue: Catalogue) -> None:
     device = find_device(rulesets, "192.168.1.9")
     assert device is not None
     assert _last_why(explain(rulesets, catalogue, device, "example.org", NOON)).startswith(
-        "all is closed by the schedule dinner until Tue 24 Nov"
+        "the internet is closed by the schedule dinner until Tue 24 Nov"
     )
 
 

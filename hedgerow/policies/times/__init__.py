@@ -1,1 +1,1 @@
-"""What time does to a policy: schedules, days, budgets, and what ends when. Pure: the moment is an argument."""
+"""Schedules, days, budgets and the closures that follow from them. Pure: time is an argument."""

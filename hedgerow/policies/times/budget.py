@@ -1,8 +1,7 @@
-"""The arithmetic of budgets: which minutes count, how many are left, and when exactly they run out. Pure: time is an argument.
+"""Arithmetic of budgets: the minutes that count, the minutes left, and the exact instant at which they run out. Pure.
 
-A minute in which a device was active is marked. Between two marks that are no more than `BRIDGED_MINUTES` minutes apart the minutes
-count too,
-since a film or a game asks for something only now and then.
+A minute in which a device was active is marked. Minutes between two marks at most `BRIDGED_MINUTES` apart count too, because a film or a
+game sends requests only now and then.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from hedgerow.policies.model import Policy
 from hedgerow.policies.time_model import Allowance, Bonus, SpentBudget
 
 BRIDGED_MINUTES = 3
-"""Marks this many minutes apart, or fewer, are one stretch of use."""
+"""Marks at most this many minutes apart are one period of use."""
 
 type MarkedMinutes = Mapping[int, int]
-"""Marked minutes by hour of the epoch: bit n of `marks[hour]` stands for its minute n."""
+"""Marked minutes by hour of the epoch: bit n of `marks[hour]` is its minute n."""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatus:
-    """How an allowance stands at a moment. `limit` None: nothing limits it now.
+    """The state of an allowance. `limit` None: no limit today.
 
-    `since` is the instant from which it is used up (None: it is not); `until` the instant at which it begins anew.
+    `since` is the instant from which it is spent (None: it is not), `until` the instant at which it begins anew.
     """
 
     used: int
@@ -42,12 +41,12 @@ class BudgetStatus:
 
 
 def minute_of(instant: float) -> int:
-    """The minute of the epoch that an instant lies in."""
+    """Return the minute of the epoch that contains an instant."""
     return int(instant // 60)
 
 
 def mark(marks: dict[int, int], minute: int) -> bool:
-    """Marks a minute; False if it was marked before."""
+    """Mark a minute; return False if it was marked before."""
     hour, bit = divmod(minute, 60)
     before = marks.get(hour, 0)
     marks[hour] = before | 1 << bit
@@ -55,7 +54,7 @@ def mark(marks: dict[int, int], minute: int) -> bool:
 
 
 def minutes_between(marks: MarkedMinutes, start: float, end: float) -> list[int]:
-    """The marked minutes that begin in a half-open stretch of instants, in order."""
+    """Return the marked minutes that begin in [start, end), in order."""
     first, last = -(-start // 60), -(-end // 60)
     return [
         hour * 60 + bit
@@ -67,9 +66,9 @@ def minutes_between(marks: MarkedMinutes, start: float, end: float) -> list[int]
 
 
 def count_minutes(minutes: Iterable[int], limit: int) -> tuple[int, float | None]:
-    """How many minutes count, and the instant from which `limit` is used up (None: it is not).
+    """Return the number of minutes that count, and the instant from which `limit` is spent (None: it is not).
 
-    That is the end of the minute that fills it; where a bridged gap leaps over the limit, the end of the gap.
+    That instant is the end of the minute that reaches the limit, or of the bridged gap that exceeds it.
 
     >>> count_minutes([10, 11, 14, 30], 6)
     (6, 1860.0)
@@ -85,7 +84,7 @@ def count_minutes(minutes: Iterable[int], limit: int) -> tuple[int, float | None
 
 
 def day_of(now: float, zone: ZoneInfo) -> tuple[date, float, float]:
-    """The date on the clocks of a zone, and the instants at which that day begins and ends, also where clocks change."""
+    """Return the date in a zone, and the instants at which that day begins and ends, even if the clocks change."""
     today = datetime.fromtimestamp(now, zone).date()
     return today, _midnight(today, zone), _midnight(today + timedelta(days=1), zone)
 
@@ -97,7 +96,7 @@ def _midnight(day: date, zone: ZoneInfo) -> float:
 def budget_status(
     allowance: Allowance, marks: MarkedMinutes, bonuses: Iterable[Bonus], zone: ZoneInfo, free: Collection[date], now: float
 ) -> BudgetStatus:  # fmt: skip
-    """How `allowance` stands at `now`, after its marks and with its bonuses. Of the day's and the week's limit the nearer one counts.
+    """Return the state of `allowance` at `now`. Of the day's and the week's limit, the one that is reached first counts.
 
     `free` are the dates that are holidays.
     """
@@ -113,7 +112,7 @@ def budget_status(
     ]
     if not found:
         return BudgetStatus(len(minutes_between(marks, morning, midnight)), None, None, midnight)
-    # The one that is used up; of two such the one that stays so for longer; otherwise the one with less left.
+    # A spent limit first, and of two the one that lasts longer; otherwise the limit with fewer minutes left.
     return min(found, key=lambda each: (each.since is None, -each.until if each.since is not None else each.left or 0))
 
 
@@ -124,7 +123,7 @@ def _status_within(marks: MarkedMinutes, bonuses: tuple[Bonus, ...], limit: int,
 
 
 def parse_minutes(text: str) -> int:
-    """Minutes of `1h30m`, `45m`, `2h` or `90`. Raises ValueError with a plain sentence.
+    """Return the minutes of `1h30m`, `45m`, `2h` or `90`. Raises ValueError with a sentence.
 
     >>> [parse_minutes(text) for text in ("1h30m", "45m", "2h", "1.5h", "90")]
     [90, 45, 120, 90, 90]
@@ -139,12 +138,12 @@ def parse_minutes(text: str) -> int:
 
 
 type BudgetAccount = tuple[str, str]
-"""Whose minutes (`person:NAME` or `device:ID`), and of what: empty for all use, `category:NAME` or `service:NAME`."""
+"""Account (`person:NAME` or `device:ID`) and subject: empty for all use, `category:NAME` or `service:NAME`."""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetBalance:
-    """How one allowance of an account stands."""
+    """The state of one allowance of an account."""
 
     account: str
     subject: str
@@ -155,7 +154,7 @@ class BudgetBalance:
 def balances(
     policy: Policy, marks: Mapping[BudgetAccount, MarkedMinutes], bonuses: Iterable[Bonus], now: float
 ) -> tuple[BudgetBalance, ...]:
-    """How every allowance stands at `now` (seconds since the epoch), given the minutes that were used and those given on top."""
+    """Return the state of every allowance at `now` (seconds since the epoch), from the minutes used and the bonuses."""
     users, given = EffectiveUsers(policy), tuple(bonuses)
     named = [f"person:{name}" for name in policy.people] + [f"device:{id}" for id in policy.devices]
     found = []
@@ -171,7 +170,7 @@ def balances(
 
 
 def spent_budgets(balances: Iterable[BudgetBalance]) -> tuple[SpentBudget, ...]:
-    """All that is used up, or will be at the end of a minute that runs."""
+    """Return the budgets that are spent, or will be at the end of the current minute."""
     return tuple(
         SpentBudget(each.account, each.subject, since, each.budget_status.until, each.budget_status.limit or 0, each.allowance.origin)
         for each in balances

@@ -1,4 +1,4 @@
-"""What time does: whether the internet is closed for somebody now, which timed rules hold, which budgets are used up, and until when."""
+"""Effects of time on a user: closures of the internet, timed rules in force, spent budgets, and the instants at which they change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hedgerow.policies.times.schedule import ScheduleState, state_at
 
 @dataclass(frozen=True, slots=True)
 class Closure:
-    """Why the internet is closed altogether: a pause, a bedtime, which one, and until when (None: until somebody resumes)."""
+    """The reason why the internet is closed, such as a pause or a bedtime. `until` None: until somebody resumes it."""
 
     reason: Reason
     what: str
@@ -25,7 +25,7 @@ class Closure:
 
 @dataclass(frozen=True, slots=True)
 class SpentSubject:
-    """A category or service whose minutes are used up until the instant `until`."""
+    """A category or service whose budget is spent until the instant `until`."""
 
     subject: str
     until: float
@@ -34,7 +34,7 @@ class SpentSubject:
 
 @dataclass(slots=True)
 class TimeEffects:
-    """What time does to one party at a moment. `edges` are the later instants at which some of it changes."""
+    """Effects of time on a user at one instant. `edges` are later instants at which they may change."""
 
     closed: Closure | None = None
     layers: list[ScopeLayer] = field(default_factory=list)
@@ -43,14 +43,14 @@ class TimeEffects:
 
 
 class TimeRules:
-    """Works out hours, and remembers how each schedule stands until it changes: people have many devices, and devices many schedules."""
+    """Computes the effects of time, and caches the state of each schedule until it changes, because devices share schedules."""
 
     def __init__(self, pauses: Sequence[Pause], spent: Sequence[SpentBudget]) -> None:
         self._pauses, self._spent = pauses, spent
         self._states: dict[tuple[int, str | None], tuple[float, ScheduleState]] = {}
 
     def effects(self, user: EffectiveUser, now: float) -> TimeEffects:
-        """What holds for `party` at `now` (seconds since the epoch)."""
+        """Return the effects on `user` at `now` (seconds since the epoch)."""
         effects = TimeEffects()
         timed = self._timed(user, now, effects)
         closings = [*self._paused(user, now, effects), *self._scheduled(user, timed, now, effects), *self._spent_all(user, now, effects)]
@@ -58,7 +58,7 @@ class TimeRules:
         return effects
 
     def state(self, schedule: Schedule, user: EffectiveUser, now: float) -> ScheduleState:
-        """How a schedule stands for a party: worked out anew only when that has changed."""
+        """Return the cached state of a schedule for a user."""
         key = (id(schedule), user.name)
         known = self._states.get(key)
         if known is None or not known[0] <= now < (float("inf") if known[1].until is None else known[1].until):
@@ -74,7 +74,7 @@ class TimeRules:
             yield Closure(Reason.PAUSE, longest.note or "pause", Origin(f"pause by {longest.giver}"), longest.ends)
 
     def _timed(self, user: EffectiveUser, now: float, effects: TimeEffects) -> list[tuple[RuleScope, TimedRules, ScheduleState]]:
-        """How all schedules stand; their rules of this moment become layers of `hour`."""
+        """Return the state of all schedules with their scope; add the rules in force to the layers of `effects`."""
         found = []
         for scope, rules in sorted(user.layers.items()):
             for timed in rules.schedules:
@@ -90,7 +90,10 @@ class TimeRules:
     def _scheduled(
         self, user: EffectiveUser, timed: list[tuple[RuleScope, TimedRules, ScheduleState]], now: float, effects: TimeEffects
     ) -> Iterable[Closure]:
-        """Bedtimes and times of no internet; a schedule of a nearer scope (for bedtimes, of the same too) that opens it lifts them."""
+        """Yield bedtimes and times without internet. A schedule that opens the internet lifts those of its own and wider scopes.
+
+        A closing schedule of the same scope still closes.
+        """
         opened = min((scope for scope, rules, state in timed if state.active and rules.internet is Verdict.ALLOW), default=None)
         scope, bedtime = bedtime_of(user.layers)
         if bedtime is not None:
@@ -119,12 +122,12 @@ class TimeRules:
 
 
 def bedtime_of(layers: RulesByScope) -> tuple[RuleScope, Schedule | None]:
-    """The bedtime of the nearest scope that has one."""
+    """Return the bedtime of the nearest scope that has one, and that scope."""
     return next(((scope, rules.bedtime) for scope, rules in sorted(layers.items()) if rules.bedtime is not None), (RuleScope.PROFILE, None))
 
 
 def applies_to(given: Grant | Pause, user: EffectiveUser) -> bool:
-    """Whether a grant or pause is for this party's device or person, or for everybody."""
+    """Return whether a grant or pause is for this user's device or person, or for everybody."""
     return given.device in (None, user.device.id) and given.person in (None, user.name)
 
 
@@ -133,5 +136,5 @@ def is_in_force(given: Grant | Pause | Session, now: float) -> bool:
 
 
 def boundaries_after(given: Iterable[Grant | Pause | Session], now: float) -> list[float]:
-    """The instants after `now` at which any of these begins or ends."""
+    """Return the instants after `now` at which any of these begins or ends."""
     return [edge for each in given for edge in (each.starts, each.ends) if edge is not None and edge > now]

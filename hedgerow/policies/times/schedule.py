@@ -1,6 +1,6 @@
-"""The days that people name: weekdays, school days and nights, the weekend, holidays and dates.
+"""Schedules: parsing of days and times of day, and the state of a schedule at an instant. Pure.
 
-A holiday makes a day free, and the night before it: it is no school day, and counts as a weekend.
+A holiday makes its day and the night before it free: no school day, but a day of a weekend.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _WORKING_DAYS = frozenset(range(5))
 
 @dataclass(frozen=True, slots=True)
 class DaySelection:
-    """What a key names: weekdays of an ordinary week, weekdays where a holiday makes the day free, or dates.
+    """The days that a key names: weekdays of an ordinary week, weekdays that a holiday makes free, or dates.
 
-    The rank says how closely it names them, in an ordinary week and where days are free; the higher one counts.
+    Of several keys for a day, the most specific wins: the one with the highest `rank`, or `free_rank` on a free day.
     """
 
     ordinary: frozenset[int] = frozenset()
@@ -53,7 +53,7 @@ DAY_GROUPS: dict[str, DaySelection] = {
 
 
 def parse_days(text: str, groups: dict[str, DaySelection]) -> DaySelection:
-    """The days that a key names. Raises ValueError with a plain sentence.
+    """Return the days that a key names. Raises ValueError with a sentence.
 
     >>> sorted(parse_days("fri-sun", NIGHT_GROUPS).ordinary)
     [4, 5, 6]
@@ -77,11 +77,11 @@ def _weekday(name: str, whole: str, groups: dict[str, DaySelection]) -> int:
     for names in (DAY_NAMES, _LONG_DAY_NAMES):
         if name in names:
             return names.index(name)
-    raise ValueError(f"'{whole}' names no days; days are {', '.join(groups)}, mon, tue … sun, ranges such as mon-thu, or dates")
+    raise ValueError(f"'{whole}' does not name days; use {', '.join(groups)}, mon, tue … sun, a range such as mon-thu, or dates")
 
 
 def parse_dates(text: str) -> tuple[date, ...]:
-    """The dates of `2026-12-24`, or of `2026-12-24..2027-01-02` with both ends. Raises ValueError with a plain sentence.
+    """Return the dates of `2026-12-24`, or of `2026-12-24..2027-01-02` with both ends. Raises ValueError with a sentence.
 
     >>> len(parse_dates("2026-12-24..2027-01-02"))
     10
@@ -102,19 +102,19 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"there is no such date as {text}") from None
+        raise ValueError(f"the date {text} does not exist") from None
 
 
 @dataclass(slots=True)
 class DayTable[Value]:
-    """Which of several entries holds on which day: the one that names it most closely."""
+    """The entry for each day: of several, the one that names it most specifically."""
 
     ordinary: dict[int, tuple[int, str, Value]] = field(default_factory=dict)
     free: dict[int, tuple[int, str, Value]] = field(default_factory=dict)
     dated: dict[date, tuple[int, str, Value]] = field(default_factory=dict)
 
     def add(self, key: str, days: DaySelection, value: Value) -> str | None:
-        """Enters `value` for the days of a key; the key that speaks of one of them just as closely, if there is one."""
+        """Enter `value` for the days of a key. Return another key that names one of them just as specifically, if there is one."""
         rivals = (
             _enter(self.ordinary, sorted(days.ordinary), days.rank, key, value),
             _enter(self.free, sorted(days.free), days.free_rank, key, value),
@@ -134,22 +134,21 @@ def _enter[Day, Value](table: dict[Day, tuple[int, str, Value]], days: Iterable[
 
 
 MINUTES_PER_DAY = 24 * 60
-# How far around a moment spans are laid out: days for spans that began before it or lie across a date line. What lies near mostly
-# decides, and is laid out first.
+# Range of days around an instant that is searched: back for spans that began earlier or lie across the date line, and ahead, first near.
 _DAYS_BACK, _DAYS_NEAR, _DAYS_AHEAD = 4, 2, 9
 _FAR_AHEAD = 400  # a schedule of dates only may begin next year
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleState:
-    """Whether a schedule holds, and the instant at which that changes (None: it never does)."""
+    """The state of a schedule, and the instant at which it changes (None: never)."""
 
     active: bool
     until: float | None
 
 
 def parse_clock(text: str) -> int:
-    """Minutes after midnight of `HH:MM`, up to 24:00. Raises ValueError with a plain sentence.
+    """Return the minutes after midnight of `HH:MM`, up to 24:00. Raises ValueError with a sentence.
 
     >>> parse_clock("20:30")
     1230
@@ -159,12 +158,12 @@ def parse_clock(text: str) -> int:
         raise ValueError(f"'{text.strip()}' is not a time of day, such as 20:30")
     hour, minute = int(match[1]), int(match[2])
     if minute > 59 or hour * 60 + minute > MINUTES_PER_DAY:
-        raise ValueError(f"there is no such time as {text.strip()}")
+        raise ValueError(f"the time {text.strip()} does not exist")
     return hour * 60 + minute
 
 
 def parse_interval(text: str) -> tuple[int, int]:
-    """Start and end in minutes after the first midnight of `20:30-07:00`; an end before the start lies on the next day.
+    """Return start and end of `20:30-07:00` in minutes after the first midnight; an end before the start is on the next day.
 
     >>> parse_interval("20:30-07:00")
     (1230, 1860)
@@ -172,7 +171,7 @@ def parse_interval(text: str) -> tuple[int, int]:
     start_text, dash, end_text = text.replace("–", "-").partition("-")
     if not dash:
         alone = re.fullmatch(r"\s*\d{1,2}[:.h]?\d{0,2}\s*([ap]\.?m\.?)?\s*", text, re.IGNORECASE)
-        what = "a time without its end" if alone else "not a stretch of time"
+        what = "a time without an end" if alone else "not a time span"
         raise ValueError(f"'{text}' is {what}, such as 20:30-07:00")
     start, end = parse_clock(start_text), parse_clock(end_text)
     if start == MINUTES_PER_DAY:
@@ -183,21 +182,21 @@ def parse_interval(text: str) -> tuple[int, int]:
 
 
 def night_interval(start: int, end: int) -> tuple[int, int]:
-    """The stretch of a bedtime in minutes after the midnight before that evening. One that starts before noon starts after the next one."""
+    """Return a bedtime's span in minutes after the midnight before that evening; one from before noon begins on the next day."""
     return (start + MINUTES_PER_DAY, end + MINUTES_PER_DAY) if start < MINUTES_PER_DAY // 2 and end <= MINUTES_PER_DAY else (start, end)
 
 
 @lru_cache(maxsize=4096)
 def _instant(day: date, minutes: int, zone: ZoneInfo, last: bool) -> float:
-    """The instant at which clocks show `minutes` after the midnight of `day`; the first or the last one if they do so twice."""
+    """Return the instant at which clocks show `minutes` after the midnight of `day`; the first or the last of two."""
     wall = datetime.combine(day, datetime.min.time()) + timedelta(minutes=minutes)
     early, late = (wall.replace(tzinfo=zone, fold=fold).timestamp() for fold in (0, 1))
     if early <= late:
         return late if last else early
-    return _leap_between(int(late), int(early), zone)  # clocks leap over this time: fold 1 lies before the leap, fold 0 after it
+    return _clock_change_between(int(late), int(early), zone)  # clocks skip this time: fold 1 lies before the change, fold 0 after it
 
 
-def _leap_between(before: int, after: int, zone: ZoneInfo) -> float:
+def _clock_change_between(before: int, after: int, zone: ZoneInfo) -> float:
     offset = datetime.fromtimestamp(before, zone).utcoffset()
     while after - before > 1:
         middle = (before + after) // 2
@@ -220,14 +219,14 @@ def _spans_on(schedule: Schedule, day: date, free: Collection[date]) -> Iterator
 
 
 def _intervals(schedule: Schedule, zone: ZoneInfo, free: Collection[date], days: Iterable[date]) -> list[tuple[float, float]]:
-    """The schedule's stretches that belong to `days` as instants, in order, those that touch joined."""
+    """Return the spans of `days` as instants, in order, with adjacent ones joined."""
     found = sorted(
         (_instant(day, start, zone, False), _instant(day, end, zone, True)) for day in days for start, end in _spans_on(schedule, day, free)
     )
     joined: list[tuple[float, float]] = []
     for start, end in found:
         if start == end:
-            continue  # clocks leap over all of it
+            continue  # clocks skip all of it
         if joined and start <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(joined[-1][1], end))
         else:
@@ -236,9 +235,9 @@ def _intervals(schedule: Schedule, zone: ZoneInfo, free: Collection[date], days:
 
 
 def state_at(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date] = ()) -> ScheduleState:
-    """Whether `schedule` holds at `now` (seconds since the epoch) and until when. Pure; exact to the second.
+    """Return the state of `schedule` at `now` (seconds since the epoch), exact to the second.
 
-    A stretch holds from its start, that instant included, to its end, that instant excluded. `free` are the dates that are holidays.
+    Spans include their start and exclude their end. `free` are the dates that are holidays.
     """
     if not (schedule.spans or schedule.free or schedule.dated):
         return ScheduleState(False, None)
@@ -251,15 +250,15 @@ def state_at(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[da
 
 
 def _state_within(schedule: Schedule, zone: ZoneInfo, now: float, free: Collection[date], today: date, ahead: int) -> ScheduleState | None:
-    """The state as far as the days up to `ahead` tell it: None where the next change lies too far off to be sure of it."""
+    """Return the state from the days up to `ahead`, or None if the next change may lie beyond them."""
     days = [today + timedelta(days=offset) for offset in range(-_DAYS_BACK, ahead + 1)]
-    # What begins after the last of these days may touch what ends on it; nothing begins more than a day before its own day.
-    sure = now + (ahead - 1) * MINUTES_PER_DAY * 60
+    # A span that begins after the last of these days may extend one that ends on it.
+    certain = now + (ahead - 1) * MINUTES_PER_DAY * 60
     for start, end in _intervals(schedule, zone, free, days):
         if now < start:
-            return ScheduleState(False, start) if start < sure else None
+            return ScheduleState(False, start) if start < certain else None
         if now < end:
-            return ScheduleState(True, end) if end < sure else None
+            return ScheduleState(True, end) if end < certain else None
     return None
 
 
