@@ -21,7 +21,7 @@ class GateRules:
         """Put another snapshot's policy in force."""
         self.policy = policy
         self._hosts = ResolvedHostCache(policy.resolve)
-        self._decisions = TunnelDecisionCache(policy.decide, policy.apply_pass_through)
+        self._decisions = TunnelDecisionCache(policy)
 
     def find_client(self, address: str) -> Client | None:
         """The client at an address (or `user:NAME`) and the ruleset in force for it now; None for outsiders."""

@@ -301,8 +301,8 @@ def _page_facts(translation: PageTranslation, decision: Decision, host: str, now
     facts = [(labels["address"], host)]
     if detail := translation.detail(decision):
         facts.append((labels["why"], detail))
-    if decision.rule is not None and decision.reason is not Reason.PAUSE:  # a pause is written nowhere
-        facts.append((labels["rule"], _rule_name(decision, labels["line"])))
+    if rule := _rule_words(decision):
+        facts.append((labels["rule"], rule))
     if decision.note:
         facts.append((labels["note"], decision.note))
     if decision.until is not None:
@@ -344,13 +344,9 @@ def _render_care(
     }
 
 
-def _rule_name(decision: Decision, line: str) -> str:
-    """Where the rule is written (`line` is what a line is called), without the folders of this machine, which are nobody's business."""
-    rule = decision.rule
-    assert rule is not None
-    name = rule.source.rsplit("/", 1)[-1]
-    if rule.line is None:
-        return f"{name}: {rule.text}" if rule.text else name
-    # Not the text of the line: it may hold other rules too, and whose they are.
-    place = f"{name}, {line.format(line=rule.line)}"
-    return f"{place}: {decision.what}" if decision.reason is Reason.RULE else place
+def _rule_words(decision: Decision) -> str:
+    """The words of the rule that blocks, where they say more than the reason. Its place is for admins, who find it with `explain`."""
+    if decision.reason is Reason.RULE:
+        return decision.what
+    # A whole line of a file may hold other rules too, and the people they are about.
+    return decision.rule.text if decision.rule is not None and decision.rule.line is None else ""

@@ -565,14 +565,6 @@ def test_a_connection_ends_after_its_time_however_busy(net: SmallInternet, polic
         wait_until(lambda: stand.counters().get(("hedgerow_proxy_dropped_total", "timeout")) == 1, 30)
 
 
-def test_workers_share_the_limits() -> None:
-    whole = GateLimits()
-    for workers in (1, 2, 3, 8):
-        part = whole.shared_by(workers)
-        assert whole.device <= part.device * workers < whole.device + workers
-        assert whole.total <= part.total * workers < whole.total + workers
-
-
 @pytest.mark.parametrize(("source", "lane"), [(CHILD, "tunnel"), (CHILD_WITH_CA, "inspect")])
 def test_a_pause_cuts_what_is_running(stand: Stand, net: SmallInternet, source: str, lane: str) -> None:
     host = "www.school.example"  # has URL rules, so it is inspected where it can be

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from hedgerow.blocklists.names import host_of_url
 from hedgerow.policies.model import DeviceId
-from hedgerow.proxy.limits import AttemptLimiter
 from hedgerow.proxy.page_forms import (
     MAX_FORM_BYTES,
     TICKET_LIFETIME,
@@ -70,22 +69,6 @@ def test_no_form_fails(body: bytes) -> None:
     url, note = parse_ask_form(body, "a.example", "fallback")
     assert url == "fallback" or host_of_url(url) == "a.example"
     assert len(note) <= NOTE_LIMIT
-
-
-def test_a_device_may_ask_so_often() -> None:
-    limit = AttemptLimiter(count=2, seconds=60)
-    mia, tom = DeviceId("mia"), DeviceId("tom")
-    assert [limit.allows(mia, now) for now in (0, 1, 2, 59.9)] == [True, True, False, False]
-    assert limit.allows(tom, 2)
-    assert limit.allows(mia, 60)
-    assert not limit.allows(mia, 60.5)
-
-
-def test_the_memory_of_askers_is_bounded() -> None:
-    limit = AttemptLimiter(devices=10)
-    for number in range(100):
-        limit.allows(DeviceId(str(number)), 0.0)
-    assert len(limit._attempts) == 10
 
 
 def test_a_form_with_too_many_fields_is_none_of_ours() -> None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import cast
 
 import pytest
 
 from hedgerow import sockets
-from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.connections import dial
-from hedgerow.proxy.gate.tunnel import Tunnel, TunnelEnd
 
 
 async def dialled(addresses: list[str], port: int) -> str:
@@ -68,45 +65,3 @@ def test_each_attempt_has_a_protocol_of_its_own_and_the_late_one_is_dropped() ->
 
     with socket.create_server(("127.0.0.9", 0)) as first, socket.create_server(("127.0.0.8", first.getsockname()[1])):
         asyncio.run(race(first.getsockname()[1]))
-
-
-def test_an_attempt_that_lost_leaves_the_tunnel_alone() -> None:
-    """Its connection may stand already, and its end is told only after the tunnel was joined."""
-    finished: list[Tunnel] = []
-
-    async def join(port: int) -> None:
-        loop = asyncio.get_running_loop()
-        client, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.9", port)
-        tunnel = Tunnel(finished.append, "192.0.2.9", cast(Ruleset, None), (), client)
-        (winner, won), (loser, _) = [
-            await loop.create_connection(lambda: TunnelEnd.towards_server(tunnel), "127.0.0.9", port) for _ in range(2)
-        ]  # fmt: skip
-        loser.abort()
-        tunnel.join(won, b"hello")
-        await asyncio.sleep(0.05)
-        assert not finished
-        assert not client.is_closing()
-        assert not winner.is_closing()
-        winner.abort()
-        await asyncio.sleep(0.05)
-        assert finished == [tunnel]
-        assert client.is_closing()
-
-    with socket.create_server(("127.0.0.9", 0)) as server:
-        asyncio.run(join(server.getsockname()[1]))
-
-
-def test_a_server_that_does_not_take_the_first_bytes_stops_its_client() -> None:
-    async def join(port: int) -> None:
-        loop = asyncio.get_running_loop()
-        client, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.9", port)
-        tunnel = Tunnel(lambda _: None, "192.0.2.9", cast(Ruleset, None), (), client)
-        server, end = await loop.create_connection(lambda: TunnelEnd.towards_server(tunnel), "127.0.0.9", port)
-        client.pause_reading()  # as while it is waited for the server
-        tunnel.join(end, bytes(64 * 1024 * 1024))
-        assert not client.is_reading()
-        server.abort()
-        await asyncio.sleep(0.05)
-
-    with socket.create_server(("127.0.0.9", 0)) as server:
-        asyncio.run(join(server.getsockname()[1]))
