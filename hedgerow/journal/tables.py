@@ -66,8 +66,7 @@ decisions = _log(
     Index("decisions_at", "at"),
     Index("decisions_device", "device", "id"),
     Index("decisions_verdict", "verdict", "id"),
-    # The last three columns save reading the rows. None of these indexes begins with the site: it is the same in most journals' rows.
-    Index("decisions_host", "host_key", "id", "device", "verdict", "site"),
+    Index("decisions_host", "host_key", "id", "device", "verdict"),  # the last two save reading the rows
 )
 
 hourly = _sums("hourly", "hour")

@@ -1,4 +1,7 @@
-"""A site on every row that records an event or a state, so that several sites can share one journal."""
+"""A site on every row that records an event or a state, so that several sites can share one journal.
+
+No index of the decisions changes: building one anew takes minutes on a small machine, and nothing is filtered meanwhile.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,14 +24,12 @@ _COUNTS = ("device", "verdict", "reason", "what")
 def upgrade() -> None:
     for table in _PLAIN:
         op.add_column(table, _site())
-    _index_hosts("host_key", "id", "device", "verdict", "site")
     for table, columns in _keyed_tables().items():
         _rebuild(table, [_site(primary_key=True), *columns], [column.name for column in columns])
     op.create_index("usage_hour", "usage", ["site", "hour"])
 
 
 def downgrade() -> None:
-    _index_hosts("host_key", "id", "device", "verdict")
     for table in _PLAIN:
         op.drop_column(table, "site")
     for table, columns in _keyed_tables().items():
@@ -57,11 +58,6 @@ def _rebuild(table: str, columns: Sequence[sa.Column[Any]], copied: Sequence[str
     op.execute(f"INSERT INTO {table}_new ({names}) SELECT {names} FROM {table}")  # noqa: S608 (constant names)
     op.drop_table(table)
     op.rename_table(f"{table}_new", table)
-
-
-def _index_hosts(*columns: str) -> None:
-    op.drop_index("decisions_host", "decisions")
-    op.create_index("decisions_host", "decisions", list(columns))
 
 
 def _site(*, primary_key: bool = False) -> sa.Column[Any]:
