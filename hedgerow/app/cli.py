@@ -1,4 +1,4 @@
-"""The command line. Each command is a few lines over the parts; what it prints is for people, and with `--json` for scripts."""
+"""The command line. Commands print text for people and, with `--json`, JSON for scripts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ COMMANDS = {
     "data": ("report", "kept", "erase", "top", "backup", "restore"),
     "time": ("budgets", "bonus", "code"),
 }
-"""By module of `hedgerow.app.commands`; the function of a command has its name."""
+"""Commands by module of `hedgerow.app.commands`; a command's function has its name."""
 GROUPS = {"lists": "lists", "ca": "ca", "seat": "time", "gateway": "gateway", "notices": "notices"}
-"""Commands with commands of their own, and the module whose `app` they are."""
+"""Groups of commands, and the module of each one's `app`."""
+
+
+_SUMMARY = "Filter DNS and HTTP(S) for a home or a café, with one policy file."
 
 
 def _print_version(wanted: bool) -> None:
@@ -35,14 +38,14 @@ def _print_version(wanted: bool) -> None:
 def root(
     _version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    """Filters DNS and HTTP(S) for a home or a café, under one policy file."""
+    """Print the version, or run a command."""
 
 
 def make_cli(wanted: str | None = None) -> typer.Typer:
-    """All of it; or as much as the command `wanted` takes: what the others import would cost each command a second of a small machine."""
+    """Build the command line, or only the command `wanted`: importing the others would take a second on a small machine."""
     app = typer.Typer(
         name="hedgerow",
-        help="Filters DNS and HTTP(S) for a home or a café, under one policy file.",
+        help=_SUMMARY,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -66,7 +69,7 @@ def main() -> NoReturn:
     known = {*GROUPS, *(name for names in COMMANDS.values() for name in names)}
     try:
         make_cli(first if first in known else None)()
-    except OSError as error:  # of files, such as a state directory that is somebody else's
+    except OSError as error:  # such as a state directory without permission
         if error.filename is None:
             raise
         print(f"hedgerow: {error_text(error)}.", file=sys.stderr)

@@ -23,11 +23,11 @@ def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("content", "status", "shown"),
     [
-        (b"0.0.0.0 a.example\nwhat\n0.0.0.0 b.example\n", 0, ["list.txt:2:1: does not begin with an", "read as hosts: lines 3, names 2"]),
+        (b"0.0.0.0 a.example\nwhat\n0.0.0.0 b.example\n", 0, ["list.txt:2:1: does not begin with an", "format hosts: lines 3, names 2"]),
         (b"||google.com^$domain=[/x]\n||b.example^\n", 0, ["list.txt:1:14: modifier not honoured: $domain="]),
         (b"a.example\n\xc2\x9b31mred.example\nb.example\n", 0, [r"list.txt:2:1: neither a domain nor an address: \x9b31mred.example"]),
         (bytes(range(256)) * 400, 1, ["list.txt: is binary data, not a list"]),
-        ("a.example\r\n".encode("utf-16"), 0, ["read as plain: lines 1, names 1"]),
+        ("a.example\r\n".encode("utf-16"), 0, ["has the format plain: lines 1, names 1"]),
         (b"<!doctype html><html>\n", 1, ["list.txt: is in no format that is known"]),
         (b"", 1, ["list.txt: is empty"]),
     ],
@@ -49,7 +49,7 @@ def test_a_bundle_writes_nothing_elsewhere(tmp_path: Path) -> None:
     before = set(tmp_path.parent.rglob("*"))
     status, output, _errors = run("check", "list.zip", cwd=tmp_path)
     assert (status, set(tmp_path.parent.rglob("*"))) == (0, before)
-    assert "list.zip: 1 × left out: files that are no lists" in output
+    assert "list.zip: 1 × ignored: files that are no lists" in output
 
 
 def test_compile_and_lookup(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_compile_and_lookup(tmp_path: Path) -> None:
     figures = json.loads(output)
     assert (status, figures["domains"], figures["url_rules"], figures["skipped"]) == (0, 1, 1, 1)
     assert errors.splitlines() == [
-        "adlut is none of Hedgerow's categories. Did you mean adult?",
+        "Hedgerow has no category called 'adlut'. Did you mean adult?",
         "adult.txt:3:1: neither a domain nor an address: bad line",
     ]
     status, output, errors = run(
@@ -79,7 +79,7 @@ def test_what_was_updated_is_looked_up_before_anything_has_run(tmp_path: Path) -
     (tmp_path / "hedgerow.yaml").write_text("network: {lists: starter}\nlists: [{category: gambling, path: list.txt}]\n")
     (tmp_path / "list.txt").write_text("a.example\n")
     status, _output, errors = run("lookup", "--state", "state", "a.example", cwd=tmp_path)
-    assert (status, "holds no compiled lists" in errors) == (2, True)
+    assert (status, "contains no compiled lists" in errors) == (2, True)
     status, output, _errors = run("update", "--state", "state", "--json", cwd=tmp_path)
     assert (status, json.loads(output)["lists"]) == (0, [])
     assert run("lookup", "--state", "state", "a.example", cwd=tmp_path)[1].splitlines()[1] == "  gambling: list.txt:1: a.example"

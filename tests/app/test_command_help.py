@@ -1,4 +1,4 @@
-"""Every command tells what it does, explains what it takes, and speaks to scripts where it has something to tell."""
+"""The help of every command, and `--json` for scripts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hedgerow.app import cli
 from hedgerow.app.cli import GROUPS, make_cli
 
 WITHOUT_JSON = {"up", "kept", "ca export"}
-"""What runs on, what is JSON by itself, and what is a file."""
+"""Commands that run on, that print JSON anyway, or that write a file."""
 VERBS = {
-    *("Allow", "Begin", "Bring", "Compile", "Count", "End", "Erase", "Explain", "Fetch", "Give", "Let", "Look", "Make", "Put"),
-    *("Run", "Save", "Say", "Send", "Set", "Show", "Stop", "Take", "Use", "Watch", "Write"),
+    *("Allow", "Begin", "Check", "Compile", "Count", "End", "Erase", "Explain", "Extend", "Fetch", "Give", "Make", "Pause", "Put"),
+    *("Replace", "Restore", "Run", "Save", "Send", "Set", "Show", "Take", "Use", "Watch", "Write"),
 }
 
 
@@ -33,32 +33,32 @@ COMMANDS = dict(_commands(typer.main.get_command(make_cli())))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_says_in_one_voice_what_it_does(name: str) -> None:
-    told = COMMANDS[name].help
-    assert told.split()[0] in VERBS
-    assert told.endswith(".")
+def test_help_begins_with_an_imperative_verb(name: str) -> None:
+    text = COMMANDS[name].help
+    assert text.split()[0] in VERBS
+    assert text.endswith(".")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_all_that_a_command_takes_is_explained(name: str) -> None:
+def test_every_parameter_has_help(name: str) -> None:
     assert not [each.name for each in COMMANDS[name].params if not getattr(each, "help", None)]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_script_can_read_what_came_of_it(name: str) -> None:
+def test_every_command_with_a_result_has_json(name: str) -> None:
     options = {option for each in COMMANDS[name].params for option in each.opts}
     assert ("--json" in options) == (name not in WITHOUT_JSON)
 
 
 @pytest.mark.parametrize("name", [*GROUPS, *(name for names in cli.COMMANDS.values() for name in names)])
-def test_a_command_alone_is_what_it_is_among_all(name: str) -> None:
+def test_a_command_built_alone_is_the_same(name: str) -> None:
     alone = dict(_commands(typer.main.get_command(make_cli(name))))
     assert alone.keys() == {each for each in COMMANDS if each.split()[0] == name}
 
 
-def test_a_command_that_asks_the_running_hedgerow_loads_no_part_of_it() -> None:
-    """On a small machine that would take seconds."""
-    told = "import sys; from hedgerow.app.cli import make_cli; make_cli('pause'); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-P", "-c", told], capture_output=True, text=True, check=True).stdout.split()
+def test_an_api_command_imports_no_heavy_libraries() -> None:
+    """Importing them would take seconds on a small machine."""
+    program = "import sys; from hedgerow.app.cli import make_cli; make_cli('pause'); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "hedgerow.app.commands.access" in loaded
     assert not {"sqlalchemy", "fastapi", "pydantic", "pyroute2", "cryptography"} & set(loaded)

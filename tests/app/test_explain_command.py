@@ -47,7 +47,7 @@ def test_what_is_explained(folder: Path, words: tuple[str, ...], said: str) -> N
     [
         (("tablt", "example.org"), "There is no device 'tablt', and it is not an address of this network. Did you mean tablet?"),
         (("tom", "example.org"), "tom has no device yet."),
-        (("tablet", "example.org", "--at", "tomorrow"), "'tomorrow' is not a moment, such as 20:45 for today or 2026-01-31T20:45."),
+        (("tablet", "example.org", "--at", "tomorrow"), "'tomorrow' is not a time, such as 20:45 for today or 2026-01-31T20:45."),
         (("tablet", "tiktok"), "'tiktok' is a service: ask about one of its sites, such as tiktok.com."),
         (("tablet", "not a host"), "'not a host' is neither a host nor a URL."),
     ],

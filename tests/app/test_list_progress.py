@@ -45,7 +45,7 @@ def test_downloads_have_bars_with_sizes_and_times(tmp_path: Path) -> None:
         assert "remote: new" in shown
         assert len(set(re.findall(r"([\d.]+)/368.9 kB \d:\d\d:\d\d", shown))) > 2, shown
         assert "reading starter/" in shown
-        assert "putting all together" in shown
+        assert "writing the index" in shown
 
         quiet = subprocess.run([*COMMAND, "update", "--state", "other"], cwd=tmp_path, capture_output=True, text=True, check=True)
         assert "━" not in quiet.stdout + quiet.stderr

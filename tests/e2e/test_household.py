@@ -151,7 +151,7 @@ def test_a_password_from_the_command_line(house: Hedgerow) -> None:
             text=True,
             check=True,
         )
-        assert "ana may sign in" in done.stdout
+        assert "ana can now sign in" in done.stdout
         assert page.get("/").headers["location"] == "/sign-in"
         post(page, "/sign-in", name="ana", password=PASSWORD)
         assert page.get("/log").status_code == 200

@@ -49,11 +49,11 @@ def test_kept_shown_and_erased(internet: SmallInternet) -> None:
         assert _kept(_own(running, TABLET), "decisions") == both
         done = _command(running, "erase", "mia", "--yes")
         assert done.returncode == 0, done.stderr
-        assert "Erased of mia: 2 decisions" in done.stdout
+        assert "Erased about mia: 2 decisions" in done.stdout
         assert _kept(_own(running, TABLET), "decisions") == set()
         assert "www.secret-of-tom.example" in _kept(_own(running, PHONE), "decisions")
         files = {path.name: path.read_bytes() for path in running.state.rglob("journal*") if path.is_file()}
         assert files
         assert [name for name, data in files.items() if b"example.secret-of-mia.www" in data] == []
         assert any(b"example.secret-of-tom.www" in data for data in files.values())
-        assert "Nothing was kept about nobody." in _command(running, "erase", "nobody", "--yes").stdout
+        assert "There was no data about nobody." in _command(running, "erase", "nobody", "--yes").stdout

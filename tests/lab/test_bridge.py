@@ -70,7 +70,7 @@ def test_a_pause_cuts_what_crosses_the_bridge(bridge: House) -> None:
 def test_a_bridge_that_is_not_looked_into_is_told(bridge: House) -> None:
     _look_into_it(bridge, "0")
     try:
-        assert "crosses the bridge is not looked at: modprobe br_netfilter" in bridge.hedgerow("gateway", "apply", "--lan", "lan").stdout
+        assert "crosses the bridge is not filtered: modprobe br_netfilter" in bridge.hedgerow("gateway", "apply", "--lan", "lan").stdout
         doctor = json.loads(bridge.hedgerow("doctor", "--json", must=False).stdout)
         (gateway,) = [row for row in doctor if row["what"] == "gateway"]
         assert (gateway["health"], "br_netfilter" in gateway["mend"]) == ("bad", True)

@@ -300,7 +300,7 @@ def test_the_emergency_switch_works_on_a_disk_that_takes_nothing(gateway: House)
     gateway.stop()
     try:
         done = on_read_only_disk(gateway, "remove")
-        assert (done.returncode, "The gateway is gone, but" in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, "The gateway is removed, but" in done.stderr) == (2, True), done.stderr
         assert "inet hedgerow" not in gateway.router.must("nft", "list", "tables")
     finally:
         gateway.start()

@@ -1,4 +1,4 @@
-"""Commands for the people in charge: who is here, what happened, hold and let go, grant and answer."""
+"""Commands for the people in charge: devices, decisions, pauses, grants, requests and passwords."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -16,48 +15,40 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hedgerow.app.commands.options import JsonOption, StateOption, call_api, fail, print_result
-from hedgerow.app.commands.tables import add_row, print_table, printable
+from hedgerow.app.commands.options import JsonOption, StateOption, call_api, fail, print_json, print_result
+from hedgerow.app.commands.tables import add_row, format_time, print_table, printable
+from hedgerow.policies.model import GrantDuration
 
-TargetArgument = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="A person, a device or an address; nobody named means everybody.")
-]
+TargetArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="A person, a device or an address (default: everybody).")]
 
-
-_AT_ONCE = 1000
-
-
-class DurationOption(StrEnum):
-    HOUR = "hour"
-    TODAY = "today"
-    GOOD = "good"
+_PAGE_SIZE = 1000
 
 
 def devices(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show the devices that were seen, whose they are and what they were answered in the last day."""
+    """Show the devices on the network, their owners, and their decisions of the last day."""
     rows = call_api(state, "GET", "/devices")
     if as_json:
-        return _print_json(rows)
-    table = Table("device", "calls itself", "address", "person", "profile", "last seen", "allowed", "blocked")
+        return print_json(rows)
+    table = Table("device", "host name", "address", "person", "profile", "last seen", "allowed", "blocked")
     for row in rows:
         who = (row["device"], row["name"], row["address"], row["person"] or "", row["profile"])
-        add_row(table, *who, _when(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
+        add_row(table, *who, format_time(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
     print_table(table, "No device has asked for anything yet.")
     return None
 
 
 def log(
     state: StateOption = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many of the last decisions.")] = 50,
-    device: Annotated[str | None, typer.Option(help="Only this device.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new decisions.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many of the last decisions to show.")] = 50,
+    device: Annotated[str | None, typer.Option(help="Show this device only.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the last decisions, oldest first: allowed or blocked, what, and why."""
     query = {"limit": limit} | ({"device": device} if device else {})
     last, rows = 0, call_api(state, "GET", "/decisions", **query)["rows"]
     if not rows and not follow and not as_json:
-        print("Nothing was decided yet.")
+        print("There are no decisions yet.")
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             for row in reversed(rows):
@@ -66,18 +57,18 @@ def log(
                 return
             last = rows[0]["id"] if rows else last
             time.sleep(1)
-            rows = _since(state, last, device)
+            rows = _decisions_since(state, last, device)
 
 
-def _since(state: Path | None, last: int, device: str | None) -> list[dict[str, Any]]:
-    """What was decided after the decision `last`, the newest first, however much it is."""
-    found: list[dict[str, Any]] = []
-    query: dict[str, Any] = {"limit": _AT_ONCE} | ({"device": device} if device else {})
+def _decisions_since(state: Path | None, last: int, device: str | None) -> list[dict[str, Any]]:
+    """All decisions after the decision `last`, newest first."""
+    rows: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"limit": _PAGE_SIZE} | ({"device": device} if device else {})
     while True:
         page = call_api(state, "GET", "/decisions", **query)
-        found += [row for row in page["rows"] if row["id"] > last]
+        rows += [row for row in page["rows"] if row["id"] > last]
         if page["older"] is None or page["rows"][-1]["id"] <= last:
-            return found
+            return rows
         query["cursor"] = page["older"]
 
 
@@ -87,45 +78,45 @@ def pause(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Stop the internet for a person, a device or everybody; helplines stay reachable."""
-    held = call_api(state, "POST", "/pause", **_whom(state, name), **({"minutes": minutes} if minutes else {}))
-    print_result(as_json, held, f"Paused for {name or 'everybody'}{f', for {minutes:g} minutes' if minutes else ', until resumed'}.")
+    """Pause the internet for a person, a device or everybody; helplines stay reachable."""
+    row = call_api(state, "POST", "/pause", **_target(state, name), **({"minutes": minutes} if minutes else {}))
+    print_result(as_json, row, f"Paused for {name or 'everybody'}{f', for {minutes:g} minutes' if minutes else ', until resumed'}.")
 
 
 def resume(name: TargetArgument = None, state: StateOption = None, as_json: JsonOption = False) -> None:
     """End a pause."""
-    call_api(state, "POST", "/resume", **_whom(state, name))
+    call_api(state, "POST", "/resume", **_target(state, name))
     print_result(as_json, {"resumed": name}, f"Resumed for {name or 'everybody'}.")
 
 
 def grant(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A person, a device or an address.")],
     subject: Annotated[str, typer.Argument(metavar="WHAT", help="A site, a service or a category.")],
-    how_long: Annotated[DurationOption, typer.Option("--for", help="For how long.")] = DurationOption.HOUR,
-    note: Annotated[str, typer.Option(help="Why, for those who see it.")] = "",
+    how_long: Annotated[GrantDuration, typer.Option("--for", help="For how long.")] = GrantDuration.HOUR,
+    note: Annotated[str, typer.Option(help="The reason, shown with the grant.")] = "",
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Allow something for a while."""
-    given = call_api(state, "POST", "/grants", subject=subject, how_long=how_long.value, note=note, **_whom(state, name))
+    """Allow a site, a service or a category for a while."""
+    row = call_api(state, "POST", "/grants", subject=subject, how_long=how_long.value, note=note, **_target(state, name))
     if as_json:
-        return _print_json(given)
-    end = f"until {_when(given['ends'])}" if given["ends"] else "permanently"
-    print(f"Granted: {given['subject']} for {name}, {end} (grant {given['id']}).")
+        return print_json(row)
+    end = f"until {format_time(row['ends'])}" if row["ends"] else "permanently"
+    print(f"Granted: {row['subject']} for {name}, {end} (grant {row['id']}).")
     return None
 
 
 def requests(
     state: StateOption = None,
-    approve: Annotated[int | None, typer.Option(metavar="ID", help="Say yes to this request.")] = None,
-    deny: Annotated[int | None, typer.Option(metavar="ID", help="Say no to this request.")] = None,
-    how_long: Annotated[DurationOption, typer.Option("--for", help="For how long a yes holds.")] = DurationOption.HOUR,
+    approve: Annotated[int | None, typer.Option(metavar="ID", help="Approve this request.")] = None,
+    deny: Annotated[int | None, typer.Option(metavar="ID", help="Deny this request.")] = None,
+    how_long: Annotated[GrantDuration, typer.Option("--for", help="For how long an approval holds.")] = GrantDuration.HOUR,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what was asked for on block pages; answer with --approve or --deny."""
+    """Show the open requests from block pages; answer one with --approve or --deny."""
     if approve is not None:
-        given = call_api(state, "POST", f"/requests/{approve}/approve", how_long=how_long.value)
-        print_result(as_json, given, f"Approved request {approve}.")
+        row = call_api(state, "POST", f"/requests/{approve}/approve", how_long=how_long.value)
+        print_result(as_json, row, f"Approved request {approve}.")
     if deny is not None:
         call_api(state, "POST", f"/requests/{deny}/deny")
         print_result(as_json, {"denied": deny}, f"Denied request {deny}.")
@@ -133,31 +124,28 @@ def requests(
         return None
     rows = call_api(state, "GET", "/requests")
     if as_json:
-        return _print_json(rows)
+        return print_json(rows)
     table = Table("id", "when", "who", "what", "why it was blocked", "note")
     for row in rows:
         who = row["person"] or row["device"]
-        add_row(table, str(row["id"]), _when(row["last_at"]), who, row["url"] or row["host"], row["reason"], row["note"])
+        add_row(table, str(row["id"]), format_time(row["last_at"]), who, row["url"] or row["host"], row["reason"], row["note"])
     print_table(table, "No requests are waiting.")
     return None
 
 
 def password(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Whose (default: the first admin's).")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The account (default: the first admin).")] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set a password for the web pages: the first one, or a new one where it is forgotten. Asks for it, or reads it from a pipe."""
+    """Set a password for the web pages, either the first one or a new one. Prompts for it, or reads it from a pipe."""
     accounts = call_api(state, "GET", "/accounts")
     name = name or next((row["name"] for row in accounts if row["role"] == "admin"), "parent")
-    new = (
-        typer.prompt(f"New password for {name}", hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline()
-    )
-    new = new.rstrip("\n")
+    new = _read_password(f"New password for {name}")
     is_new = all(row["name"] != name for row in accounts)
     if is_new:
         call_api(state, "POST", "/accounts", name=name, role="admin", password=new)
-        sentence = f"{name} may sign in now, as an admin."
+        sentence = f"{name} can now sign in as an admin."
     else:
         call_api(state, "PUT", f"/accounts/{quote(name, safe='')}/password", password=new)
         sentence = f"{name} has a new password; all sessions of that account have ended."
@@ -165,19 +153,23 @@ def password(
 
 
 def proxy_password(as_json: JsonOption = False) -> None:
-    """Make the `proxy_password` of a device or seat that signs in to the proxy. Asks for the password, or reads it from a pipe."""
-    new = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline()
-    new = new.rstrip("\n")
+    """Make the `proxy_password` of a device or seat that signs in to the proxy. Prompts for the password, or reads it from a pipe."""
+    new = _read_password("Password")
     if not new:
-        fail("An empty password would be none.")
-    import argon2  # half of what this command needs to load, and no other does
+        fail("The password is empty.")
+    import argon2  # takes half of this command's start-up time
 
-    made = argon2.PasswordHasher().hash(new)
-    print_result(as_json, {"proxy_password": made}, f'proxy_password: "{made}"')
+    encoded = argon2.PasswordHasher().hash(new)
+    print_result(as_json, {"proxy_password": encoded}, f'proxy_password: "{encoded}"')
 
 
-def _whom(state: Path | None, name: str | None) -> dict[str, str]:
-    """A name is a person's, or else a device's or an address."""
+def _read_password(prompt: str) -> str:
+    text = typer.prompt(prompt, hide_input=True, confirmation_prompt=True) if sys.stdin.isatty() else sys.stdin.readline()
+    return str(text).rstrip("\n")
+
+
+def _target(state: Path | None, name: str | None) -> dict[str, str]:
+    """The API's field for a name: a person, otherwise a device or an address."""
     if name is None:
         return {}
     people = call_api(state, "GET", "/status")["people"]
@@ -190,12 +182,4 @@ def _print_decision(row: dict[str, Any]) -> None:
     who = row["person"] or row["device"]
     why = f"{row['reason']}{f': {row["what"]}' if row['what'] else ''}"
     what = printable(f"{who}: {row['url'] or row['host'] or '(private)'}{times} ({why})")
-    Console(highlight=False).print(f"{_when(row['at'])} [{colour}]{row['verdict']:7}[/] {escape(what)}", soft_wrap=True)
-
-
-def _when(instant: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(instant))
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1))
+    Console(highlight=False).print(f"{format_time(row['at'])} [{colour}]{row['verdict']:7}[/] {escape(what)}", soft_wrap=True)

@@ -1,18 +1,16 @@
-"""Commands for the certificate authority of inspected devices: show it, hand out its certificate, replace it."""
+"""Commands for the certificate authority of inspected devices."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hedgerow.app.commands.options import JsonOption, StateOption, fail
+from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_json, state_directory
 from hedgerow.app.files import chown_to_owner
 from hedgerow.app.ipc import restart_inspectors
-from hedgerow.app.settings import default_state
 from hedgerow.proxy.certificate_authority import (
     CertificateAuthority,
     CertificateAuthorityError,
@@ -23,7 +21,7 @@ from hedgerow.proxy.certificate_authority import (
     rotate_ca,
 )
 
-app = typer.Typer(help="The certificate authority of inspected devices.", no_args_is_help=True)
+app = typer.Typer(help="Manage the certificate authority of inspected devices.", no_args_is_help=True)
 
 
 @app.command()
@@ -32,7 +30,7 @@ def show(state: StateOption = None, as_json: JsonOption = False) -> None:
     authority = _authority(state)
     facts = {"name": authority.name, "sha256": authority.fingerprint, "expires": authority.expires.isoformat()}
     if as_json:
-        print(json.dumps(facts, ensure_ascii=False, indent=1))
+        print_json(facts)
         return
     for name, value in facts.items():
         print(f"{name}: {value}")
@@ -40,10 +38,12 @@ def show(state: StateOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def export(
-    out: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to write (default: standard output).")] = None,
+    out: Annotated[Path | None, typer.Argument(metavar="FILE", help="The output file (default: standard output).")] = None,
     form: Annotated[
         CertificateFormat | None,
-        typer.Option("--format", help="pem; der for Android and Windows; mobileconfig for Apple's (default: as FILE is named, else pem)."),
+        typer.Option(
+            "--format", help="pem; der for Android and Windows; mobileconfig for Apple devices (default: by the name of FILE, else pem)."
+        ),
     ] = None,
     state: StateOption = None,
 ) -> None:
@@ -61,13 +61,13 @@ def export(
 @app.command()
 def rotate(
     state: StateOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a new certificate authority in place of the old one. Devices that trust the old one have to install the new certificate."""
-    folder = (state or default_state()).absolute()
+    """Replace the certificate authority by a new one. Every inspected device must then install the new certificate."""
+    folder = state_directory(state)
     _authority(state)
-    if not yes and not typer.confirm("Every inspected device will have to install the new certificate. Go on?"):
+    if not yes and not typer.confirm("Every inspected device will have to install the new certificate. Continue?"):
         raise typer.Exit(1)
     try:
         old, new = rotate_ca(folder / "ca")
@@ -76,14 +76,14 @@ def rotate(
         fail(f"The certificate authority can't be replaced: {getattr(error, 'strerror', None) or error}.")
     restarted = restart_inspectors(folder)
     if as_json:
-        print(json.dumps({"old": old.fingerprint, "new": new.fingerprint, "restarted": restarted}, indent=1))
+        print_json({"old": old.fingerprint, "new": new.fingerprint, "restarted": restarted})
         return
-    print(f"{new.name} is in place of {old.name}.")
+    print(f"{new.name} has replaced {old.name}.")
     print(f"Install it (hedgerow ca export) on inspected devices, and remove {old.name} from them.")
 
 
 def _authority(state: Path | None) -> CertificateAuthority:
-    folder = (state or default_state()).absolute() / "ca"
+    folder = state_directory(state) / "ca"
     try:
         return load_ca(folder)
     except (OSError, CertificateAuthorityError) as error:

@@ -1,4 +1,4 @@
-"""Commands that keep and look: the weekly report, what is kept about somebody, a live view, backup and restore."""
+"""Commands for data: the weekly report, personal data, a live view, backup and restore."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rich.table import Table
 
 from hedgerow.app.backup import BackupError, back_up
 from hedgerow.app.backup import restore as restore_backup
-from hedgerow.app.commands.options import JsonOption, StateOption, call_api, call_api_text, fail, find_policy
-from hedgerow.app.commands.tables import add_row
-from hedgerow.app.settings import Settings, default_state
+from hedgerow.app.commands.options import JsonOption, StateOption, call_api, call_api_text, fail, find_policy, print_json, state_directory
+from hedgerow.app.commands.tables import add_row, format_time
+from hedgerow.app.settings import Settings
 from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.text.locales import LANGUAGES
 
@@ -26,16 +26,16 @@ _ROWS = 12
 
 
 def report(
-    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write.")] = Path("hedgerow-report.html"),
-    language: Annotated[str, typer.Option("--language", help=f"One of {', '.join(LANGUAGES)}.")] = "en",
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The output file.")] = Path("hedgerow-report.html"),
+    language: Annotated[str, typer.Option("--language", help=f"The language: {', '.join(LANGUAGES)}.")] = "en",
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the weekly report: time by topic, what was closed, what was asked for, and questions to begin a talk with."""
+    """Write the weekly report: time by topic, blocked sites, requests, and questions to start a conversation."""
     if language not in LANGUAGES:
-        fail(f"Reports are written in {', '.join(LANGUAGES)}, not in '{language}'.")
+        fail(f"There is no report in '{language}': choose one of {', '.join(LANGUAGES)}.")
     if as_json:
-        print(json.dumps(call_api(state, "GET", "/report/people", language=language), ensure_ascii=False, indent=1))
+        print_json(call_api(state, "GET", "/report/people", language=language))
         return
     try:
         out.write_text(call_api_text(state, "/report", language=language), encoding="utf-8")
@@ -45,61 +45,61 @@ def report(
 
 
 def kept(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A person or a device, also one that the policy knows no longer.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A person or a device, also one that the policy no longer names.")],
     state: StateOption = None,
 ) -> None:
-    """Show all that is kept about somebody, a row of JSON a line."""
+    """Show all data about a person or a device, one JSON object per line."""
     rows = call_api_text(state, "/kept", name=name)
     print(rows, end="")
     if not rows:
-        print(f"Nothing is kept about {name}.", file=sys.stderr)
+        print(f"There is no data about {name}.", file=sys.stderr)
 
 
 def erase(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A person or a device, also one that the policy knows no longer.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A person or a device, also one that the policy no longer names.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase what is kept about somebody, for good; what holds now stays: rules, open grants, this week's minutes."""
+    """Erase the data about a person or a device for good. Rules, open grants and this week's minutes stay."""
     if not yes:
-        typer.confirm(f"Erase what is kept about {name}? It cannot be brought back.", abort=True, err=True)
-    done = call_api(state, "POST", "/kept/erase", name=name)
+        typer.confirm(f"Erase the data about {name}? This can't be undone.", abort=True, err=True)
+    result = call_api(state, "POST", "/kept/erase", name=name)
     if as_json:
-        print(json.dumps(done, ensure_ascii=False))
+        print(json.dumps(result, ensure_ascii=False))
     else:
-        told = ", ".join(f"{number} {kind}" for kind, number in done["rows"].items())
-        print(f"Erased of {name}: {told}." if told else f"Nothing was kept about {name}.")
-    if done["problem"]:
-        fail(f"It is erased, but traces of it may be left in the journal's file. {done['problem']}")
+        counts = ", ".join(f"{number} {kind}" for kind, number in result["rows"].items())
+        print(f"Erased about {name}: {counts}." if counts else f"There was no data about {name}.")
+    if result["problem"]:
+        fail(f"It is erased, but traces of it may remain in the journal's file. {result['problem']}")
 
 
 def top(
     state: StateOption = None,
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between updates.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Show it once and exit.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch it live: processes, devices, and what was decided last."""
+    """Watch processes, devices and the last decisions live."""
     if as_json:
         print(json.dumps(_collect(state), ensure_ascii=False))
         return
     if once:
-        Console().print(_view(_collect(state)))
+        Console().print(_render(_collect(state)))
         return
-    with contextlib.suppress(KeyboardInterrupt), Live(_view(_collect(state)), screen=True, auto_refresh=False) as live:
+    with contextlib.suppress(KeyboardInterrupt), Live(_render(_collect(state)), screen=True, auto_refresh=False) as live:
         while True:
             time.sleep(every)
-            live.update(_view(_collect(state)), refresh=True)
+            live.update(_render(_collect(state)), refresh=True)
 
 
 def backup(
-    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write, such as hedgerow.tar.gz.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The output file, such as hedgerow.tar.gz.")],
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Save journal, policy file and certificate authority into one file, also while Hedgerow runs. It holds secrets."""
-    folder = (state or default_state()).absolute()
+    """Save journal, policy file and certificate authority to one file, also while Hedgerow runs. The file contains secrets."""
+    folder = state_directory(state)
     try:
         policy = Settings.load(folder).policy
     except (OSError, ValueError):
@@ -108,24 +108,26 @@ def backup(
         names = back_up(folder, policy, out)
     except BackupError as error:
         fail(str(error))
-    beside = _external_files(policy, folder)
+    external = _external_files(policy, folder)
     if as_json:
-        print(json.dumps({"file": str(out), "holds": names, "keep_too": beside}))
+        print(json.dumps({"file": str(out), "holds": names, "keep_too": external}))
         return
-    print(f"Saved {len(names)} files in {out.absolute()}. Keep it as safe as a key.")
-    if beside:
-        print(f"The policy also reads files that are not in it, so keep them too: {', '.join(beside)}.")
+    print(f"Saved {len(names)} files to {out.absolute()}. It contains secrets: store it safely.")
+    if external:
+        print(f"The policy also reads files that are not in it, so keep them too: {', '.join(external)}.")
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `hedgerow backup` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file written by `hedgerow backup`.")],
     state: StateOption = None,
-    policy: Annotated[Path, typer.Option(metavar="FILE", help="Where the policy file goes, if none is there.")] = Path("hedgerow.yaml"),
+    policy: Annotated[Path, typer.Option(metavar="FILE", help="Where to restore the policy file, unless one exists there.")] = Path(
+        "hedgerow.yaml"
+    ),
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a backup back. Hedgerow must not be running."""
+    """Restore a backup. Hedgerow must not be running."""
     try:
-        names = restore_backup(file, (state or default_state()).absolute(), policy.absolute())
+        names = restore_backup(file, state_directory(state), policy.absolute())
     except BackupError as error:
         fail(str(error))
     if as_json:
@@ -135,7 +137,7 @@ def restore(
 
 
 def _external_files(policy: Path | None, state: Path) -> list[str]:
-    """Files that a policy is made of beside its own: included ones, lists, calendars. Copies of what comes from a URL come again."""
+    """The files that a policy reads besides its own: included files, lists, calendars. Copies of URLs are fetched again."""
     try:
         read = load_policy(policy)
     except PolicyError:
@@ -155,23 +157,19 @@ def _collect(state: Path | None) -> dict[str, Any]:
     }
 
 
-def _view(look: dict[str, Any]) -> Group:
+def _render(data: dict[str, Any]) -> Group:
     workers = Table(
-        "process", "state", "restarts", title=f"Hedgerow {look['status']['version']} · {len(look['requests'])} requests waiting"
+        "process", "state", "restarts", title=f"Hedgerow {data['status']['version']} · {len(data['requests'])} requests waiting"
     )
-    for row in look["status"]["workers"]:
+    for row in data["status"]["workers"]:
         add_row(workers, row["name"], row["state"], str(row["restarts"]))
-    devices = Table("device", "person", "last seen", "allowed", "blocked", title="Devices, counts of a day")
-    for row in look["devices"]:
-        cells = (row["device"], row["person"] or "", _when(row["last_seen"]), str(row["allowed"]), str(row["blocked"]))
+    devices = Table("device", "person", "last seen", "allowed", "blocked", title="Devices, counts of the last day")
+    for row in data["devices"]:
+        cells = (row["device"], row["person"] or "", format_time(row["last_seen"], "%H:%M:%S"), str(row["allowed"]), str(row["blocked"]))
         add_row(devices, *cells)
     decisions = Table("when", "who", "verdict", "what", "why", title="Last decisions")
-    for row in look["decisions"]:
+    for row in data["decisions"]:
         why = f"{row['reason']}{f': {row["what"]}' if row['what'] else ''}"
-        cells = (_when(row["at"]), row["person"] or row["device"], row["verdict"], row["host"] or "(private)", why)
+        cells = (format_time(row["at"], "%H:%M:%S"), row["person"] or row["device"], row["verdict"], row["host"] or "(private)", why)
         add_row(decisions, *cells, style="red" if row["verdict"] == "block" else "")
     return Group(workers, devices, decisions)
-
-
-def _when(instant: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(instant))

@@ -1,4 +1,4 @@
-"""`hedgerow explain`: why a device may or may not have something."""
+"""`hedgerow explain`: the steps that lead to a decision."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.markup import escape
 
-from hedgerow.app.commands.options import JsonOption, PolicyOption, StateOption, fail, find_policy, print_problems
+from hedgerow.app.commands.options import JsonOption, PolicyOption, StateOption, fail, find_policy, print_problems, state_directory
 from hedgerow.app.control.list_jobs import CompileError
 from hedgerow.app.control.lists import prepare_generation, source_location
-from hedgerow.app.settings import default_state
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
 from hedgerow.policies.explain import Explanation, find_device
 from hedgerow.policies.explain import explain as explain_request
@@ -30,15 +29,15 @@ from hedgerow.policies.text.suggestions import suggest
 
 
 def explain(
-    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name, address or MAC; or whose it is.")],
-    target: Annotated[str, typer.Argument(metavar="HOST-OR-URL", help="What it wants.")],
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device's name, address or MAC, or a person.")],
+    target: Annotated[str, typer.Argument(metavar="HOST-OR-URL", help="The host or URL that it requests.")],
     policy: PolicyOption = None,
     state: StateOption = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="When, such as 20:45 or 2026-01-31T20:45 (default: now).")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="The time, such as 20:45 or 2026-01-31T20:45 (default: now).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain why a device may or may not have something: every step that was considered, with file and line."""
-    with _view_to_explain(find_policy(policy), (state or default_state()).absolute()) as view:
+    """Explain why a device may or may not open a site: every step of the decision, with file and line."""
+    with _view_to_explain(find_policy(policy), state_directory(state)) as view:
         _explain(view, device, target, at, as_json)
 
 
@@ -47,17 +46,17 @@ def _explain(view: LoadedSnapshot, device: str, target: str, at: str | None, as_
     zone = view.rulesets.zone_of(found)
     try:
         moment = parse_moment(at, datetime.now(zone)) if at else datetime.now(zone)
-        told = explain_request(view.rulesets, view.catalogue, found, target, moment.timestamp())
+        explanation = explain_request(view.rulesets, view.catalogue, found, target, moment.timestamp())
     except ValueError as error:
         fail(f"{error}.")
     if as_json:
-        print(TypeAdapter(Explanation).dump_json(told, indent=1).decode())
+        print(TypeAdapter(Explanation).dump_json(explanation, indent=1).decode())
     else:
-        _print_explanation(told, view.policy, zone)
+        _print_explanation(explanation, view.policy, zone)
 
 
 def _device_to_explain(view: LoadedSnapshot, name: str) -> Device:
-    """A device, or the first that a person has; the explanation names it."""
+    """The named device, or the first of a person's; the explanation says which."""
     devices = view.policy.devices
     found = find_device(view.rulesets, name)
     found = found or next((each for each in devices.values() if name in (each.person, *each.sharers)), None)
@@ -70,7 +69,7 @@ def _device_to_explain(view: LoadedSnapshot, name: str) -> Device:
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
-    """A time of a date, or of today, on the clocks of `now`'s zone unless it says another. Raises ValueError with a plain sentence.
+    """Parse a date and time, or a time of today, in `now`'s zone unless it names another. Raises ValueError with a plain sentence.
 
     >>> now = datetime(2026, 11, 25, 8)
     >>> str(parse_moment("20:45", now)), str(parse_moment("2026-12-24 18:00", now))
@@ -79,13 +78,13 @@ def parse_moment(text: str, now: datetime) -> datetime:
     try:
         moment = datetime.fromisoformat(f"{now:%Y-%m-%d} {text:0>5}" if re.fullmatch(r"\d{1,2}:\d{2}", text) else text)
     except ValueError:
-        raise ValueError(f"'{text}' is not a moment, such as 20:45 for today or 2026-01-31T20:45") from None
+        raise ValueError(f"'{text}' is not a time, such as 20:45 for today or 2026-01-31T20:45") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
 
 
 @contextlib.contextmanager
 def _view_to_explain(policy: Path | None, state: Path) -> Iterator[LoadedSnapshot]:
-    """What is in force in `state`; or, where another policy is asked for or nothing has run, that policy over freshly compiled lists."""
+    """The snapshot in force in `state`. If another policy is asked for, or nothing has run, that policy over freshly compiled lists."""
     try:
         snapshot = Snapshot.load(state)
     except (OSError, ValueError):
@@ -105,15 +104,15 @@ def _view_to_explain(policy: Path | None, state: Path) -> Iterator[LoadedSnapsho
         fail(str(error))
 
 
-def _print_explanation(told: Explanation, policy: Policy, zone: ZoneInfo) -> None:
+def _print_explanation(explanation: Explanation, policy: Policy, zone: ZoneInfo) -> None:
     console = Console(highlight=False)
-    console.print(f"{told.device} ({told.person or 'nobody in particular'}, {told.profile}) at {_clock(told.at, zone)}")
-    for point in told.points:
+    console.print(f"{explanation.device} ({explanation.person or 'no person'}, {explanation.profile}) at {_clock(explanation.at, zone)}")
+    for point in explanation.points:
         console.print(f"\n[bold]{point.request.kind.value}[/] {escape(point.request.url or point.request.host)}", soft_wrap=True)
         for step in point.steps:
             mark = "[bold]→[/]" if step.decided else " "
             console.print(f" {mark} {step.name}: {escape(step.why)}", soft_wrap=True)
-    decision = told.decision
+    decision = explanation.decision
     what = f" ({decision.what})" if decision.what else ""
     rule = f", rule {decision.rule}" if decision.rule else ""
     until = f", until {_clock(decision.until, zone)}" if decision.until is not None else ""

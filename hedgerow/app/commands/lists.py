@@ -1,4 +1,4 @@
-"""`hedgerow lists`: the compiled lists and what they say."""
+"""`hedgerow lists`: fetch, compile, check and search the lists."""
 
 from __future__ import annotations
 
@@ -20,11 +20,21 @@ from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, S
 from rich.table import Column, Table
 from rich.text import Text
 
-from hedgerow.app.commands.options import JsonOption, PolicyOption, StateOption, call_api, fail, find_policy, print_result
+from hedgerow.app.commands.options import (
+    JsonOption,
+    PolicyOption,
+    StateOption,
+    call_api,
+    fail,
+    find_policy,
+    print_json,
+    print_result,
+    state_directory,
+)
 from hedgerow.app.commands.tables import add_row, printable
 from hedgerow.app.control.list_jobs import CompileError, ListFolders
 from hedgerow.app.control.lists import ListProgress, newest_generation, prepare_generation, sources_of
-from hedgerow.app.settings import Settings, default_state
+from hedgerow.app.settings import Settings
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
@@ -41,25 +51,25 @@ from hedgerow.policies.text.suggestions import suggest
 
 SHOWN_PROBLEMS = 10_000
 FEW = 20
-"""Problems that need no summary."""
+"""Number of problems up to which no summary is shown."""
 WIDE = 100
-"""Columns of a terminal that also has room for what each list was read as."""
+"""Width of a terminal that also has room for the format column."""
 
-app = typer.Typer(help="The lists: fetch, compile, look up.", no_args_is_help=True)
+app = typer.Typer(help="Fetch, compile and search the lists.", no_args_is_help=True)
 
 
 @app.command()
 def status(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show the lists in force, what each adds that no other has, and what is wrong with it."""
-    found = call_api(state, "GET", "/status")
+    """Show the lists in force, how many names only each of them has, and its problems."""
+    current = call_api(state, "GET", "/status")
     if as_json:
-        print(json.dumps({"lists": found["lists"], "problems": found["list_problems"]}, ensure_ascii=False, indent=1))
+        print_json({"lists": current["lists"], "problems": current["list_problems"]})
         return
-    _print_status(found["lists"])
+    _print_status(current["lists"])
 
 
 def _print_status(rows: list[dict[str, Any]]) -> None:
-    """A line for each list, in columns that fit a terminal of eighty characters; below it what is wrong and what was left out."""
+    """Print a row for each list that fits into 80 columns, then the problems and the ignored lines of each."""
     console = Console()
     is_wide = console.width >= WIDE
     numbers = [Column(title, justify="right", no_wrap=True) for title in _NUMBERS.values()]
@@ -72,18 +82,18 @@ def _print_status(rows: list[dict[str, Any]]) -> None:
         add_row(table, *cells, style="red" if row["failed"] else "yellow" if row["held"] else "")
     console.print(table)
     for row in rows:
-        for line in _explained(row):
+        for line in _remarks(row):
             print(printable(f"{row['source']}: {line}"))
 
 
-def _explained(row: dict[str, Any]) -> Iterator[str]:
+def _remarks(row: dict[str, Any]) -> Iterator[str]:
     if row["failed"] or row["held"]:
         yield row["problem"]
     for kind, count in row["problems"].items():
         yield f"{count:,} × {kind}"
     for kind, count in row["ignored"].items():
         if kind != "comments":
-            yield f"{count:,} × left out: {kind}"
+            yield f"{count:,} × ignored: {kind}"
 
 
 _NUMBERS = {"domains": "names", "unique": "unique", "url_rules": "rules"}
@@ -91,10 +101,10 @@ _NUMBERS = {"domains": "names", "unique": "unique", "url_rules": "rules"}
 
 @app.command()
 def public(as_json: JsonOption = False) -> None:
-    """Show the public lists that a policy can name: `lists: [{source: NAME}]`."""
+    """Show the public lists that a policy can use: `lists: [{source: NAME}]`."""
     known = public_sources().values()
     if as_json:
-        print(json.dumps([asdict(source) for source in known], ensure_ascii=False, indent=1))
+        print_json([asdict(source) for source in known])
         return
     category = ""
     for source in sorted(known, key=lambda each: (each.category, -each.size)):
@@ -108,18 +118,18 @@ def public(as_json: JsonOption = False) -> None:
 
 @app.command()
 def accept(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The list, as `hedgerow lists status` calls it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The list, as named by `hedgerow lists status`.")],
     policy: PolicyOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Use a newer copy of a list that was held back. A running Hedgerow takes it over by itself."""
-    folders = ListFolders((state or default_state()).absolute())
+    """Use the newer copy of a list that was held back. A running Hedgerow picks it up by itself."""
+    folders = ListFolders(state_directory(state))
     try:
         sources = [source for source in sources_of(load_policy(_policy_in_force(policy, folders.state))) if source.url]
         source = next((source for source in sources if source.name == name), None)
         if source is None:
-            fail(f"The policy has no list with a URL that is called '{name}'.{suggest(name, [each.name for each in sources])}")
+            fail(f"The policy has no list with a URL called '{name}'.{suggest(name, [each.name for each in sources])}")
         with folders.locked():
             accepted = accept_held_copy(source, folders.downloads)
         folders.chown_to_owner()
@@ -129,13 +139,13 @@ def accept(
         fail(f"Can't accept it: {error.strerror}.")
     if not accepted:
         fail(f"No copy of '{name}' is held back.")
-    print_result(as_json, {"accepted": name}, f"The newer copy of {name} is used from now on.")
+    print_result(as_json, {"accepted": name}, f"The newer copy of {name} is now in use.")
 
 
 @app.command()
 def compile(
-    sources: Annotated[list[str], typer.Argument(metavar="CATEGORY=PATH…", help="What each list is about, and where it is.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the compiled lists go; must not exist.")],
+    sources: Annotated[list[str], typer.Argument(metavar="CATEGORY=PATH…", help="Category and path of each list.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The output directory, which must not exist.")],
     as_json: JsonOption = False,
 ) -> None:
     """Compile lists without a running Hedgerow."""
@@ -145,25 +155,27 @@ def compile(
     with _progress() as progress:
         task = progress.add_task("compiling", total=None)
         try:
-            report = compile_generation(wanted, out, lambda name: progress.update(task, description=_doing(name)))
+            report = compile_generation(wanted, out, lambda name: progress.update(task, description=_activity(name)))
         except FileExistsError:
-            fail(f"{out} exists already: choose another folder.")
+            fail(f"{out} already exists: choose another directory.")
         except OSError as error:
             fail(f"Can't compile into {out}: {error.strerror}.")
     figures = _figures(report, time.monotonic() - started)
     for problem in report.problems[:50]:
-        print(printable(_told(problem)), file=sys.stderr)
+        print(printable(_problem_text(problem)), file=sys.stderr)
     print(json.dumps(figures) if as_json else ", ".join(f"{name} {value}" for name, value in figures.items()))
 
 
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A list: a file, an archive or a folder.")],
-    category: Annotated[str, typer.Option("--category", help="What the list is about; some names only some lists may hold.")] = "adult",
-    list_format: Annotated[str, typer.Option("--format", help="Read it as this format, whatever it looks like.")] = "auto",
+    category: Annotated[
+        str, typer.Option("--category", help="The category of the list, which limits the names that it may contain.")
+    ] = "adult",
+    list_format: Annotated[str, typer.Option("--format", help="Read it in this format instead of detecting one.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a list is read as, and each of its lines that is not used, with the reason. The exit status is 1 where nothing is used."""
+    """Show the format of a list and the reason for each unused line. The exit status is 1 if no line is used."""
     with tempfile.TemporaryDirectory() as folder:
         _name, parsed_source = ParseCache(Path(folder), max_problems=SHOWN_PROBLEMS).parse_source(
             Source(str(file), category, file, format=list_format)
@@ -186,24 +198,24 @@ def check(
 
 @app.command()
 def lookup(
-    targets: Annotated[list[str], typer.Argument(metavar="HOST-OR-URL…", help="What to look for.")],
+    targets: Annotated[list[str], typer.Argument(metavar="HOST-OR-URL…", help="The hosts or URLs to look up.")],
     index: Annotated[Path | None, typer.Option("--index", metavar="DIR", help="Compiled lists (default: those in force).")] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which lists know a host or a URL, and where in them it stands."""
-    folder = index or _generation_in_force((state or default_state()).absolute())
+    """Show which lists contain a host or a URL, and on which line."""
+    folder = index or _generation_in_force(state_directory(state))
     try:
         catalogue = Catalogue.open(folder)
     except (OSError, ValueError) as error:
-        fail(f"{folder} holds no compiled lists: {error}")
-    found = {target: _look_up(catalogue, target) for target in targets}
+        fail(f"{folder} contains no compiled lists: {error}")
+    matches = {target: _look_up(catalogue, target) for target in targets}
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
+        print_json(matches)
         return
-    for target, rows in found.items():
-        is_none = parse_host(target) is None and host_of_url(_as_url(target)) is None
-        print(printable(f"{target}: {'neither a host nor a URL' if is_none else 'not on any list'}" if not rows else target))
+    for target, rows in matches.items():
+        is_invalid = parse_host(target) is None and host_of_url(_as_url(target)) is None
+        print(printable(f"{target}: {'neither a host nor a URL' if is_invalid else 'not on any list'}" if not rows else target))
         for row in rows:
             print(printable(f"  {row['category']}: {Origin(row['source'], row['line'])}{f': {row["text"]}' if row['text'] else ''}"))
 
@@ -211,7 +223,7 @@ def lookup(
 @app.command()
 def update(policy: PolicyOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Fetch and compile the lists of a policy now, also without a running Hedgerow."""
-    folder, results = (state or default_state()).absolute(), list[FetchResult]()
+    folder, results = state_directory(state), list[FetchResult]()
     try:
         wanted = load_policy(_policy_in_force(policy, folder))
         with _progress(BarColumn(), _Sizes()) as progress:
@@ -221,14 +233,14 @@ def update(policy: PolicyOption = None, state: StateOption = None, as_json: Json
         fail(str(error))
     if as_json:
         rows = [{"source": each.source.name, "outcome": each.outcome, "problem": str(each.problem or "")} for each in results]
-        print(json.dumps({"generation": str(generation), "lists": rows}, ensure_ascii=False, indent=1))
+        print_json({"generation": str(generation), "lists": rows})
         return
     counts = ", ".join(f"{count} {outcome}" for outcome, count in Counter(each.outcome for each in results).items())
-    print(f"{counts or 'Nothing to fetch'}. Compiled into {generation}; a running Hedgerow takes it over by itself.")
+    print(f"{counts or 'Nothing to fetch'}. Compiled into {generation}; a running Hedgerow picks them up by itself.")
 
 
 def _policy_in_force(path: Path | None, state: Path) -> Path | None:
-    """The file asked for, else that of the Hedgerow of this state directory, else `hedgerow.yaml` here."""
+    """The file of `--policy`, else that of the run on this state directory, else `hedgerow.yaml` here."""
     if path is None:
         try:
             return Settings.load(state).policy
@@ -238,21 +250,21 @@ def _policy_in_force(path: Path | None, state: Path) -> Path | None:
 
 
 def _progress(*sizes: ProgressColumn) -> Progress:
-    """A line with the time for each task on a terminal, nothing elsewhere."""
+    """A progress line for each task on a terminal; nothing elsewhere."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), *sizes, TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 class _Sizes(DownloadColumn):
-    """How much of a download is there; nothing beside the compiler, which counts lists."""
+    """Downloaded bytes; empty for the compiler's line."""
 
     def render(self, task: Task) -> Text:
         return Text() if task.fields.get("compiles") else super().render(task)
 
 
 def _watch(progress: Progress, results: list[FetchResult]) -> ListProgress:
-    """A bar for each download, what came of it, and a line for the compiler; `results` gets each download."""
+    """Report progress with a bar for each download and a line for the compiler. Each download is appended to `results`."""
     bars: dict[str, TaskID] = {}
     compiling: list[TaskID] = []
 
@@ -265,35 +277,35 @@ def _watch(progress: Progress, results: list[FetchResult]) -> ListProgress:
         if (bar := bars.pop(each.source.name, None)) is not None:
             progress.remove_task(bar)
         results.append(each)
-        how = f" (`hedgerow lists accept '{each.source.name}'` takes it)" if each.outcome is FetchOutcome.HELD else ""
+        how = f" (to use it: `hedgerow lists accept '{each.source.name}'`)" if each.outcome is FetchOutcome.HELD else ""
         print(printable(f"{each.problem or f'{each.source.name}: {each.outcome}'}{how}"), file=sys.stderr)
 
     def compiled(name: str) -> None:
         if not compiling:
             compiling.append(progress.add_task("", total=None, compiles=True))
-        progress.update(compiling[0], description=_doing(name), refresh=True)  # a list may be read before the next is due
+        progress.update(compiling[0], description=_activity(name), refresh=True)  # a list may be read before the next refresh is due
 
     return ListProgress(fetched, received, compiled)
 
 
-def _doing(name: str) -> str:
-    return f"reading {name}" if name else "putting all together"
+def _activity(name: str) -> str:
+    return f"reading {name}" if name else "writing the index"
 
 
-def _told(problem: Problem) -> str:
+def _problem_text(problem: Problem) -> str:
     return f"{problem}{f': {problem.text}' if problem.text else ''}"
 
 
 def _print_check(file: Path, parsed_source: ParsedSource) -> None:
     for problem in parsed_source.problems:
-        print(printable(_told(problem)))
+        print(printable(_problem_text(problem)))
     for kind, count in parsed_source.problem_counts.most_common() if len(parsed_source.problems) > FEW else ():
         print(printable(f"{file}: {count:,} × {kind}"))
     for kind, count in parsed_source.ignored.items():
-        print(printable(f"{file}: {count:,} × left out: {kind}"))
+        print(printable(f"{file}: {count:,} × ignored: {kind}"))
     if parsed_source.format:
         counts = f"lines {parsed_source.lines:,}, names {parsed_source.names:,}, URL rules {parsed_source.url_rules:,}"
-        print(printable(f"{file} is read as {parsed_source.format}: {counts}"))
+        print(printable(f"{file} has the format {parsed_source.format}: {counts}"))
 
 
 def _source(text: str) -> Source:
@@ -308,7 +320,7 @@ def _source(text: str) -> Source:
 def _warn_of_categories(sources: list[Source]) -> None:
     known = [category.name for category in builtin_categories()]
     for name in dict.fromkeys(source.category for source in sources if source.category not in known):
-        print(printable(f"{name} is none of Hedgerow's categories.{suggest(name, known)}"), file=sys.stderr)
+        print(printable(f"Hedgerow has no category called '{name}'.{suggest(name, known)}"), file=sys.stderr)
 
 
 def _figures(report: CompileReport, seconds: float) -> dict[str, Any]:
@@ -325,12 +337,12 @@ def _figures(report: CompileReport, seconds: float) -> dict[str, Any]:
 
 
 def _generation_in_force(state: Path) -> Path:
-    """Of the Hedgerow of this state directory; where none has run yet, what `hedgerow lists update` compiled."""
+    """The generation of the run on this state directory or, if none has run, of `hedgerow lists update`."""
     try:
         return Snapshot.load(state).generation
     except (OSError, ValueError):
         found = newest_generation(ListFolders(state))
-    return found or fail(f"The state directory {state} holds no compiled lists: name some with --index DIR.")
+    return found or fail(f"The state directory {state} contains no compiled lists: name some with --index DIR.")
 
 
 def _as_url(target: str) -> str:
@@ -338,15 +350,15 @@ def _as_url(target: str) -> str:
 
 
 def _rules_about(catalogue: Catalogue, url: str) -> Iterator[tuple[str, Origin]]:
-    """The rules that would match a URL, whatever it is asked for: opened, or loaded by a page of another site."""
-    loaded = ((kind, OPAQUE_ORIGIN) for kind in ("script", "image", "xhr", "iframe", "media"))
-    for kind, initiator in (("", ""), ("document", ""), *loaded):
+    """The rules that match a URL in any context: opened as a page, or loaded by a page of another site."""
+    subresources = ((kind, OPAQUE_ORIGIN) for kind in ("script", "image", "xhr", "iframe", "media"))
+    for kind, initiator in (("", ""), ("document", ""), *subresources):
         for match in catalogue.match_urls(url, kind, initiator):
             yield match.category, match.origin
 
 
 def _look_up(catalogue: Catalogue, target: str) -> list[dict[str, Any]]:
-    """A row for each line of a list that gives the host, or this URL of it, a category; none for what exceptions lift."""
+    """A row for each line of a list that assigns a category to the host or URL, without those lifted by exceptions."""
     host, url = parse_host(target), _as_url(target) if "/" in target else ""
     host = host_of_url(url) if host is None and url else host
     if host is None:

@@ -1,73 +1,67 @@
-"""Commands about notices: who gets them, where, and whether they arrive."""
+"""Commands for notices: their receivers, the addresses, and a test."""
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 from rich.table import Table
 
-from hedgerow.app.commands.options import JsonOption, StateOption, call_api, print_result
-from hedgerow.app.commands.tables import add_row, print_table
+from hedgerow.app.commands.options import JsonOption, StateOption, call_api, print_json, print_result
+from hedgerow.app.commands.tables import add_row, format_time, print_table
 
-app = typer.Typer(help="Notices: who gets them, where, and whether they arrive.", no_args_is_help=True)
+app = typer.Typer(help="Manage the receivers of notices.", no_args_is_help=True)
 
 Receiver = Annotated[str, typer.Argument(metavar="NAME", help="A receiver, as `notices` in the policy file names it.")]
 
 
 @app.command(name="list")
 def list_(state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show who gets notices, and what was sent of late."""
-    told = call_api(state, "GET", "/notices")
+    """Show the receivers of notices and the latest notices."""
+    notices = call_api(state, "GET", "/notices")
     if as_json:
-        print(json.dumps(told, ensure_ascii=False, indent=1))
+        print_json(notices)
         return
-    receivers = Table("receiver", "about", "reached by", "waiting", "last sent", "problem")
-    for row in told["receivers"]:
-        sent = _when(row["last_sent"]) if row["last_sent"] else ""
+    receivers = Table("receiver", "topics", "service", "waiting", "last sent", "problem")
+    for row in notices["receivers"]:
+        sent = format_time(row["last_sent"]) if row["last_sent"] else ""
         cells = (row["name"], ", ".join(row["about"]), row["service"] or "no address yet", str(row["waiting"]), sent, row["problem"])
         add_row(receivers, *cells)
     latest = Table("when", "to", "what", "times", "state", "problem")
-    for row in told["latest"]:
-        cells = (_when(row["at"]), row["receiver"], row["text"], str(row["count"]), row["state"], row["problem"])
+    for row in notices["latest"]:
+        cells = (format_time(row["at"]), row["receiver"], row["text"], str(row["count"]), row["state"], row["problem"])
         add_row(latest, *cells)
-    print_table(receivers, "Nobody is told of anything: the policy has no `notices`.")
-    if told["latest"]:
+    print_table(receivers, "Nobody receives notices: the policy has no `notices`.")
+    if notices["latest"]:
         print_table(latest, "")
 
 
 @app.command(name="set")
 def set_(name: Receiver, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Say where a receiver is reached. Asks for the address, or reads it from a pipe, so that it stands in no history."""
+    """Set the address of a receiver. Prompts for it, or reads it from a pipe, so that no shell history holds it."""
     address = typer.prompt("Address, such as mailto://… or ntfy://…", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
     call_api(state, "PUT", f"/notices/{quote(name, safe='')}/address", address=address.strip())
-    sentence = f"Kept. `hedgerow notices test {name}` shows whether it works." if address.strip() else f"{name} has no address now."
+    sentence = f"Saved. Test it with `hedgerow notices test {name}`." if address.strip() else f"{name} has no address now."
     print_result(as_json, {"receiver": name, "has_address": bool(address.strip())}, sentence)
 
 
 @app.command(name="test")
 def send_test(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Whom (default: all).")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The receiver (default: all).")] = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send a notice now, to one receiver or to all. The exit status is 1 where one does not arrive."""
+    """Send a test notice to one receiver or to all. The exit status is 1 if one does not arrive."""
     path = f"/notices/{quote(name, safe='')}/test" if name is not None else "/notices/test"
     results = call_api(state, "POST", path)
     if as_json:
-        print(json.dumps(results, ensure_ascii=False, indent=1))
+        print_json(results)
     else:
         for row in results:
-            print(f"{row['name']}: {row['problem'] or 'the service took it.'}")
+            print(f"{row['name']}: {row['problem'] or 'accepted by the service.'}")
         if not results:
-            print("Nobody gets notices: name them under `notices` in the policy file.")
+            print("Nobody receives notices: name receivers under `notices` in the policy file.")
     if any(row["problem"] for row in results):
         raise typer.Exit(1)
-
-
-def _when(instant: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(instant))

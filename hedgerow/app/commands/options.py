@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a command ends badly."""
+"""Options, output and API calls that several commands share."""
 
 from __future__ import annotations
 
@@ -15,32 +15,41 @@ from hedgerow.app.control_client import control_client
 from hedgerow.app.settings import Settings, default_state
 
 PolicyOption = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="The policy file (default: hedgerow.yaml here).")]
-StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where Hedgerow keeps its state.")]
+StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="The state directory.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_REQUEST_TIMEOUT_S = 600.0  # a long journal is not written anew in a minute
+_REQUEST_TIMEOUT_S = 600.0  # rewriting a long journal takes minutes
 
 
 def fail(message: str) -> NoReturn:
-    """Ends the command with one sentence on standard error and exit status 2."""
+    """End the command with one sentence on standard error and exit status 2."""
     print(f"hedgerow: {message}", file=sys.stderr)
     raise typer.Exit(2)
 
 
 def print_problems(problems: Iterable[object]) -> None:
-    """One a line, on standard error."""
+    """Print one problem per line on standard error."""
     for problem in problems:
         print(problem, file=sys.stderr)
 
 
 def print_result(as_json: bool, facts: Mapping[str, Any], *lines: str) -> None:
-    """What came of a command: its facts for a script, or lines for people."""
+    """Print the result of a command: its facts for a script, or lines for people."""
     for line in (json.dumps(facts, ensure_ascii=False),) if as_json else lines:
         print(line)
 
 
+def print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def state_directory(state: Path | None) -> Path:
+    """The absolute path of `--state`, or of the default."""
+    return (state or default_state()).absolute()
+
+
 def find_policy(path: Path | None) -> Path | None:
-    """The file asked for, `hedgerow.yaml` here, or None for the built-in default policy."""
+    """The file of `--policy`, `hedgerow.yaml` here, or None for the built-in default policy."""
     if path is not None:
         return path.absolute()
     here = Path("hedgerow.yaml").absolute()
@@ -48,22 +57,22 @@ def find_policy(path: Path | None) -> Path | None:
 
 
 def call_api(state: Path | None, method: str, path: str, **body: Any) -> Any:
-    """Asks the running Hedgerow of this state directory; ends the command where none runs or it says no."""
+    """Call the API of the running Hedgerow. Ends the command if none runs or if it refuses."""
     answer = _request(state, method, path, **body)
     return answer.json() if answer.content else None
 
 
 def call_api_text(state: Path | None, path: str, **query: Any) -> str:
-    """As `call_api`, for what is no JSON."""
+    """Like `call_api`, for a response that is not JSON."""
     return _request(state, "GET", path, **query).text
 
 
 def _request(state: Path | None, method: str, path: str, **body: Any) -> httpx.Response:
-    folder = (state or default_state()).absolute()
+    folder = state_directory(state)
     try:
         settings = Settings.load(folder)
     except (OSError, ValueError) as error:
-        fail(f"No Hedgerow has run with the state directory {folder}, or it may not be read: {getattr(error, 'strerror', error)}.")
+        fail(f"No Hedgerow has run with the state directory {folder}, or you may not read it: {getattr(error, 'strerror', error)}.")
     query = body if method == "GET" else None
     try:
         with control_client(settings, _REQUEST_TIMEOUT_S) as client:

@@ -1,4 +1,4 @@
-"""Commands about policies: what is wrong in a file, what would change, and which services there are."""
+"""Commands for policies: check a file, compare it with the one in force, and list the services."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from hedgerow.app.commands.options import JsonOption, StateOption, fail
+from hedgerow.app.commands.options import JsonOption, StateOption, fail, print_json, state_directory
 from hedgerow.app.commands.tables import add_row, print_table
-from hedgerow.app.settings import default_state
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.blocklists.rules import Problem
 from hedgerow.policies.host_facts import Service, Services
@@ -25,7 +24,9 @@ from hedgerow.policies.review import PolicyDifference, compare, policy_warnings
 
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The policy file.")],
-    diff: Annotated[bool, typer.Option("--diff", help="Also say what it would change, and for whom, in the running Hedgerow.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Also show what it would change, and for whom, compared with the running Hedgerow.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -36,10 +37,10 @@ def check(
         _print_mistakes(error, as_json)
         raise typer.Exit(1) from None
     changes = compare(_running(state).policy, policy) if diff else ()
-    minds = policy_warnings(policy, time.time())
+    warnings = policy_warnings(policy, time.time())
     if as_json:
-        told = {"ok": True, "people": list(policy.people), "devices": list(policy.devices), "mind": minds}
-        print(json.dumps(told | ({"changes": _CHANGES.dump_python(changes)} if diff else {}), ensure_ascii=False))
+        facts = {"ok": True, "people": list(policy.people), "devices": list(policy.devices), "mind": warnings}
+        print(json.dumps(facts | ({"changes": _CHANGES.dump_python(changes)} if diff else {}), ensure_ascii=False))
         return
     console = Console(highlight=False)
     counts = (
@@ -48,15 +49,15 @@ def check(
         _counted(len(policy.lists), "list"),
     )
     console.print(f"[green]{file} is good[/]: {', '.join(counts)}.")
-    for sentence in minds:
-        console.print(f"Mind: {sentence}.", soft_wrap=True, markup=False)
+    for sentence in warnings:
+        console.print(f"Warning: {sentence}.", soft_wrap=True, markup=False)
     if diff and not changes:
-        console.print("It changes nothing for anybody.")
+        console.print("It changes nothing.")
     for change in changes:
         console.print(f"{change.whose}: {change.sentence}", soft_wrap=True, markup=False)
 
 
-_WIDTH, _BEFORE = 120, 40  # how much of a long line is shown, and from how far before the mistake
+_WIDTH, _BEFORE = 120, 40  # columns shown of a long line, and of them before the mistake
 _CHANGES = TypeAdapter(tuple[PolicyDifference, ...])
 
 
@@ -65,17 +66,17 @@ def _counted(number: int, one: str, many: str = "") -> str:
 
 
 def _running(state: Path | None) -> Snapshot:
-    folder = (state or default_state()).absolute()
+    folder = state_directory(state)
     try:
         return Snapshot.load(folder)
     except (OSError, ValueError) as error:
-        fail(f"Nothing has run with the state directory {folder} that could be compared with: {error}.")
+        fail(f"No Hedgerow has run with the state directory {folder}, so there is nothing to compare with: {error}.")
 
 
 def _print_mistakes(error: PolicyError, as_json: bool) -> None:
     if as_json:
         rows = [{"source": p.source, "line": p.line, "column": p.column, "path": p.path, "message": p.message} for p in error.problems]
-        print(json.dumps({"ok": False, "problems": rows}, ensure_ascii=False, indent=1))
+        print_json({"ok": False, "problems": rows})
         return
     for problem in error.problems:
         print(problem, *_line_of(problem), sep="\n", file=sys.stderr)
@@ -83,7 +84,7 @@ def _print_mistakes(error: PolicyError, as_json: bool) -> None:
 
 
 def _line_of(problem: Problem) -> tuple[str, ...]:
-    """The line as it stands in the file, with a mark beneath the mistake."""
+    """The line from the file, with a mark below the mistake."""
     if problem.line is None or problem.column is None or not problem.text:
         return ()
     try:
@@ -95,14 +96,14 @@ def _line_of(problem: Problem) -> tuple[str, ...]:
 
 
 def services(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A service or a group of them; nothing lists all.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A service or a group of services (default: all).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the services that a policy can name, and what each is made of."""
+    """Show the services that a policy can name, with their domains and pages."""
     known = Services.load().by_id
     chosen = [service for service in known.values() if name is None or name in (service.id, service.group)]
     if not chosen:
-        fail(f"There is no service and no group '{name}'.")
+        fail(f"There is no service or group called '{name}'.")
     if as_json:
         print(TypeAdapter(list[Service]).dump_json(chosen, indent=1).decode())
     elif len(chosen) == 1:
@@ -116,13 +117,13 @@ def services(
 
 def _print_service(service: Service) -> None:
     print(f"{service.title} ({service.id}), {service.group}")
-    for title, names in (("domains", service.domains), ("pages", service.urls), ("needs too, and never blocks", service.shared)):
+    for title, names in (("domains", service.domains), ("pages", service.urls), ("also needs, and never blocks", service.shared)):
         if names:
             print(f"{title}: {', '.join(names)}")
     if service.part_of:
-        print(f"a part of: {service.part_of}")
+        print(f"part of: {service.part_of}")
     for other, names in Services.load().needed_by(service.id).items():
-        given = f"; `allow: [{other}]` beside the block gives it back" if set(names) <= set(service.yields) else ""
-        print(f"needed by {other}, and closed to it with this: {', '.join(names)}{given}")
+        remedy = f"; `allow: [{other}]` beside the block keeps it working" if set(names) <= set(service.yields) else ""
+        print(f"needed by {other}, and blocked for it too: {', '.join(names)}{remedy}")
     if service.note:
-        print(f"mind: {service.note}")
+        print(f"note: {service.note}")

@@ -1,4 +1,4 @@
-"""`hedgerow up`: reads the policy, settles where to listen, claims the ports and becomes the supervisor."""
+"""`hedgerow up`: read the policy, choose the addresses, claim the ports and become the supervisor."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from hedgerow.app.commands.options import PolicyOption, StateOption, fail, find_policy, print_problems
+from hedgerow.app.commands.options import PolicyOption, StateOption, fail, find_policy, print_problems, state_directory
 from hedgerow.app.logs import start_logs
-from hedgerow.app.settings import Endpoint, Settings, can_bind_low_ports, default_state, parse_endpoint
+from hedgerow.app.settings import Endpoint, Settings, can_bind_low_ports, parse_endpoint
 from hedgerow.app.snapshot import Snapshot
 from hedgerow.app.startup import StartError, exec_supervisor, prepare_run
 from hedgerow.policies.model import Policy
@@ -25,7 +25,7 @@ from hedgerow.policies.reading.load import PolicyError, load_policy
 from hedgerow.policies.transports import ENCRYPTED_TRANSPORTS
 
 DEFAULT_PORTS = {"dns": (53, 5300), "proxy": (3128, 3128), "web": (8053, 8053)}
-"""The port with the right to those below 1024, and without."""
+"""The port with the right to use ports below 1024, and the port without."""
 
 
 class MachineSize(StrEnum):
@@ -54,7 +54,7 @@ def _with_transport_options(command: Callable[..., None]) -> Callable[..., None]
             parameters.append(parameter)
             continue
         for transport in ENCRYPTED_TRANSPORTS.values():
-            option = typer.Option(metavar="ADDR:PORT", help=f"Where to answer {transport.title} (default: nowhere).")
+            option = typer.Option(metavar="ADDR:PORT", help=f"Address of {transport.title} (default: off).")
             annotation = Annotated[str | None, option]
             parameters.append(inspect.Parameter(transport.name, parameter.kind, default=None, annotation=annotation))
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -66,26 +66,26 @@ def _with_transport_options(command: Callable[..., None]) -> Callable[..., None]
 def up(
     policy: PolicyOption = None,
     state: StateOption = None,
-    dns: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to answer DNS.")] = None,
-    proxy: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to serve the proxy.")] = None,
-    web: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Where to serve the pages.")] = None,
+    dns: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Address of DNS.")] = None,
+    proxy: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Address of the proxy.")] = None,
+    web: Annotated[str | None, typer.Option(metavar="ADDR:PORT", help="Address of the web pages.")] = None,
     transparent: Annotated[
-        str | None, typer.Option(metavar="ADDR:PORT", help="Where the network redirects web connections to (default: nowhere).")
+        str | None, typer.Option(metavar="ADDR:PORT", help="Address to which the network redirects web connections (default: off).")
     ] = None,
     encrypted: dict[str, str] | None = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes for DNS, and as many for the proxy.")] = 1,
-    inspectors: Annotated[int, typer.Option(min=1, max=64, help="Processes that inspect pages.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of processes for DNS, and as many for the proxy.")] = 1,
+    inspectors: Annotated[int, typer.Option(min=1, max=64, help="Number of processes that inspect pages.")] = 1,
     profile: Annotated[
         MachineSize, typer.Option(help="`small` for machines with little memory: one process of each kind, small caches.")
     ] = (MachineSize.STANDARD),
-    log_level: Annotated[LogLevel, typer.Option(help="What is logged to standard error.")] = LogLevel.INFO,
-    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
+    log_level: Annotated[LogLevel, typer.Option(help="The lowest level that is logged to standard error.")] = LogLevel.INFO,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object per line.")] = False,
     upstream_ca: Annotated[
-        Path | None, typer.Option(help="A file of CAs to trust for web sites and encrypted resolvers, beside the usual ones.")
+        Path | None, typer.Option(help="A file of CAs to trust for web sites and encrypted resolvers, besides the system's.")
     ] = None,
 ) -> None:
-    """Run the filter until told to stop. SIGHUP reloads the policy file; so does changing it."""
-    state = (state or default_state()).absolute()
+    """Run the filter until it is stopped. It reloads the policy file when that changes, and on SIGHUP."""
+    state = state_directory(state)
     policy = find_policy(policy)
     start_logs("supervisor", log_level.value, log_json)
     os.umask(0o077)
@@ -116,7 +116,7 @@ def up(
 
 
 def _endpoint(name: str, text: str | None) -> Endpoint:
-    """Raises ValueError."""
+    """The configured endpoint or the default one. Raises ValueError."""
     if text is not None:
         return parse_endpoint(text)
     privileged, otherwise = DEFAULT_PORTS[name]
@@ -124,13 +124,13 @@ def _endpoint(name: str, text: str | None) -> Endpoint:
 
 
 def _page_places(resolver: ResolverSettings) -> tuple[Endpoint, ...]:
-    """Where devices look for blocked sites: at the block page's addresses, by HTTP and by HTTPS."""
+    """The addresses of the block page, for HTTP and HTTPS."""
     addresses = resolver.block_page if resolver.blocked_answer is BlockedAnswer.PAGE else ()
     return tuple(Endpoint(address, port) for address in addresses for port in (80, 443))
 
 
 def _authorities(path: Path) -> Path:
-    """Raises ValueError for a file that holds no certificates of CAs."""
+    """Check the file of `--upstream-ca`. Raises ValueError if it holds no CA certificates."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError as error:
@@ -139,7 +139,7 @@ def _authorities(path: Path) -> Path:
 
 
 def _policy_in_force(path: Path | None, state: Path) -> Policy:
-    """The file's policy; where it is broken, the one that was in force before, which goes on protecting; else the end."""
+    """The file's policy or, if it has mistakes, the last one in force. Ends the command if there is neither."""
     try:
         return load_policy(path)
     except PolicyError as error:
@@ -147,7 +147,7 @@ def _policy_in_force(path: Path | None, state: Path) -> Policy:
         try:
             last = Snapshot.load(state).policy
         except (OSError, ValueError):
-            fail(f"{path} has mistakes, and there is no earlier policy to go on with. Nothing was started.")
+            fail(f"{path} has mistakes, and there is no earlier policy to use. Nothing was started.")
         if last.path != (str(path) if path else None):
             fail(f"{path} has mistakes. Nothing was started.")
         print(f"{path} has mistakes: the last good policy stays in force.", file=sys.stderr)

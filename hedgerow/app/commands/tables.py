@@ -1,6 +1,8 @@
-"""Tables and lines on a terminal that hold what strangers wrote: hosts, notes, lines of lists."""
+"""Tables and lines on a terminal with untrusted text: hosts, notes, lines of lists."""
 
 from __future__ import annotations
+
+import time
 
 from rich.console import Console
 from rich.table import Table
@@ -8,7 +10,7 @@ from rich.text import Text
 
 
 def printable(text: str) -> str:
-    r"""The text without anything that a terminal would obey or that turns the direction of writing: such characters as escapes.
+    r"""Return the text with control characters, and those that change the writing direction, as escapes.
 
     >>> printable("red\x1b[31m")
     'red\\x1b[31m'
@@ -16,15 +18,20 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def format_time(instant: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """Format seconds since the epoch on the clock of this machine's zone."""
+    return time.strftime(form, time.localtime(instant))
+
+
 def add_row(table: Table, *cells: str, style: str = "") -> None:
-    """Adds a row whose cells are shown as they are: brackets are brackets, never rich's markup."""
+    """Add a row whose cells are plain text: brackets are brackets, never rich's markup."""
     table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
 
 
 def print_table(table: Table, nothing: str) -> None:
-    """Prints a table, or the sentence where it has no rows. On a narrow terminal each cell has its line below the row's first.
+    """Print a table, or the sentence `nothing` if it has no rows.
 
-    For a pipe each row is one line without a frame, however long.
+    On a narrow terminal each cell gets a line of its own, below the row's first. In a pipe each row is one line without a frame.
     """
     console = Console()
     if not table.row_count:
