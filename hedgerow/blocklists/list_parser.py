@@ -21,8 +21,8 @@ from hedgerow.blocklists.address_ranges import is_private
 from hedgerow.blocklists.archives import UnpackResult, content_digest, unpack
 from hedgerow.blocklists.categories import is_good
 from hedgerow.blocklists.decompression import UnpackError
-from hedgerow.blocklists.formats import FORMATS, ListFormat, detect, format_named
-from hedgerow.blocklists.formats.line_parser import PRIVATE_NETWORKS, PUBLIC_SUFFIX
+from hedgerow.blocklists.formats import FORMATS, detect, format_named
+from hedgerow.blocklists.formats.line_parser import PRIVATE_NETWORKS, PUBLIC_SUFFIX, ListFormat
 from hedgerow.blocklists.formats.sealed import hash_key
 from hedgerow.blocklists.generation import ALL_CATEGORIES, EntryKind, matches_checksums, write_checksums
 from hedgerow.blocklists.line_reader import LineBlock, read_line_blocks

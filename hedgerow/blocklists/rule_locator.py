@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hedgerow.blocklists.catalogue import Catalogue
-from hedgerow.blocklists.formats import ListFormat, detect, format_named
+from hedgerow.blocklists.formats import detect, format_named
+from hedgerow.blocklists.formats.line_parser import ListFormat
 from hedgerow.blocklists.formats.sealed import host_expressions
 from hedgerow.blocklists.generation import SourceMeta
 from hedgerow.blocklists.line_reader import LineBlock, read_line_blocks

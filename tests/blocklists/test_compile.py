@@ -15,7 +15,8 @@ import pytest
 from hedgerow.blocklists import list_parser
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.compiler import compile_generation
-from hedgerow.blocklists.formats import ListFormat, format_named
+from hedgerow.blocklists.formats import format_named
+from hedgerow.blocklists.formats.line_parser import ListFormat
 from hedgerow.blocklists.rules import ParsedLines
 from hedgerow.blocklists.sources import Source, essential_hosts, essential_source
 

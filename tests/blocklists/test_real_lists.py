@@ -194,7 +194,7 @@ def test_rules_match_what_they_are_expected_to(shared_data: Path, tmp_path: Path
     """Pairs of a rule and a request, from the tests of Brave's engine: each rule stands alone, as a category of its own."""
     pairs = json.loads((shared_data / "requests" / "matching-test-requests.json").read_text())
     filters = sorted({text for pair in pairs for text in pair["filters"]})
-    parsed = {text: adblock_format.parse([text.removeprefix("@@")], 1, "") for text in filters}
+    parsed = {text: adblock_format.FORMAT.parse([text.removeprefix("@@")], 1, "") for text in filters}
     refused = Counter(one.problems[0].message for one in parsed.values() if one.problems)
     assert set(refused) <= {"too short: it would match nearly every URL", "a public suffix, under which strangers have their sites"}
     assert refused.total() <= 25

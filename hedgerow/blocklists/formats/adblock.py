@@ -1,8 +1,8 @@
 """Ad blockers' lists (Adblock Plus, AdGuard, uBlock Origin): `||host^`, paths, regular expressions, `@@` exceptions and modifiers.
 
 Source of the language: https://adguard.com/kb/general/ad-filtering/create-own-filters/. Cosmetic rules are for browsers and
-counted as ignored. A rule with a modifier that is not honoured here is a problem that names it, and is left out: a rule is never
-applied more widely than its author meant.
+counted as ignored. A rule with a modifier that is not honoured is left out, and a problem names the modifier: a rule is never applied
+more widely than its author meant.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from hedgerow.blocklists.formats.line_parser import NOT_A_HOST, PUBLIC_SUFFIX, SINGLE_LABEL
+from hedgerow.blocklists.formats.line_parser import NOT_A_HOST, PUBLIC_SUFFIX, SINGLE_LABEL, ListFormat
 from hedgerow.blocklists.formats.regex import TOO_WIDE
 from hedgerow.blocklists.names import HOST, load_public_suffixes, parse_host
 from hedgerow.blocklists.patterns import BadRegex, compile_regex, literal_fragments, matches_nearly_everything
@@ -28,16 +28,15 @@ _WITH_SCHEME = re.compile(r"\|?https?://([^/^*|$:?]+)([/^:?].*)", re.IGNORECASE)
 _MODIFIERS = re.compile(r"\$((?:~?[\w-]+(?:=[^,]*)?)(?:,\s*~?[\w-]+(?:=.*)?)*,?)$")
 _ENDING = re.compile(r"\|*(?:://)?\*?\.?([^/*^|:]+)[/^|][/*^|]*|\|*(?:://)?\*?\.([^/*^|:.]+)\*?")
 _SHORTEST = 4
-"""A pattern without a host must hold at least so many letters and digits, or it would match nearly everything. One less will do
-between separators, as in `/ads/` and `://ads.`."""
+"""Letters and digits that a pattern without a host must hold, or it would match nearly everything. One less is enough between
+separators, as in `/ads/` and `://ads.`."""
 
 
 class _Line(NamedTuple):
-    """A line that holds a network rule. `body` is the pattern without `@@` and modifiers."""
+    """A line with a network rule. `body` is the pattern without `@@` and modifiers."""
 
     text: str
     number: int
-    source: str
     body: str
     exception: bool
     options: str
@@ -48,16 +47,15 @@ def is_header(line: str) -> bool:
     return line.lower().startswith(("[adblock", "[adguard", "[ublock"))
 
 
-def is_typical(line: str) -> bool:
+def _is_typical(line: str) -> bool:
     return line.startswith(("||", "@@", "|http", "/")) or "##" in line or "#@#" in line or line.endswith("^")
 
 
-def is_comment(line: str) -> bool:
+def _is_comment(line: str) -> bool:
     return line.startswith("!") or is_header(line) or (line.startswith("#") and _COSMETIC.match(line) is None)
 
 
-def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
-    """Reads lines of which the first has the number `first`."""
+def _parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     parsed = ParsedLines()
     add, matches = parsed.hosts.append, HOST.fullmatch
     for number, raw in enumerate(lines, first):
@@ -71,7 +69,7 @@ def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
 
 
 def _parse_other(line: str, number: int, source: str, parsed: ParsedLines) -> None:
-    if not line or is_comment(line):
+    if not line or _is_comment(line):
         parsed.ignored["comments"] += 1
     elif _COSMETIC.search(line):
         parsed.ignored["cosmetic rules"] += 1
@@ -90,13 +88,12 @@ def _parse_network_rule(line: str, number: int, source: str, parsed: ParsedLines
             parsed.problems.append(Problem(source, number, line.find("$") + 1, f"modifier not honoured: ${modifier}", line[:200]))
         return
     if line.startswith("@@") and "dnsrewrite" in options:
-        # It would lift rewrites only, and never a block.
+        # It would lift rewrites only, never a block.
         parsed.problems.append(
             Problem(source, number, line.find("$") + 1, "modifier not honoured: $dnsrewrite of an exception", line[:200])
         )
         return
-    one = _Line(line, number, source, body, line.startswith("@@"), options, conditions)
-    problem = _add(one, parsed)
+    problem = _add(_Line(line, number, body, line.startswith("@@"), options, conditions), parsed)
     if problem is not None:
         parsed.problems.append(Problem(source, number, 1, problem, line[:200]))
 
@@ -111,7 +108,7 @@ def _split_modifiers(body: str) -> tuple[str, str]:
 
 
 def _add(line: _Line, parsed: ParsedLines) -> str | None:
-    """Adds a rule. Returns what is wrong with it instead, if something is."""
+    """Add a rule. Return what is wrong with it instead, if anything is."""
     body = line.body
     if len(body) > 2 and body[0] == body[-1] == "/":
         return _add_regex(line, parsed)
@@ -128,7 +125,7 @@ def _add(line: _Line, parsed: ParsedLines) -> str | None:
 
 
 def _bare_host(body: str) -> str | None:
-    """A name that stands alone, as in lists for DNS; `ads.js` is no name, but a piece of a URL."""
+    """Return a name without any pattern, as in lists for DNS. `ads.js` is not a name but a piece of a URL."""
     name = body.lower()
     if HOST.fullmatch(name) and "." in name and name.rpartition(".")[2] in load_public_suffixes().registries:
         return parse_host(name)
@@ -156,7 +153,7 @@ def _add_regex(line: _Line, parsed: ParsedLines) -> str | None:
     rule = UrlRule(pattern, "", line.number, line.text[:1000], line.exception, line.options, PatternKind.REGEX)
     is_vague = not is_confined and not any(len(run) >= _SHORTEST for run in literal_fragments(rule))
     if is_vague and not line.options and ("^" in pattern or "$" in pattern) and "/" not in pattern:
-        # Nearly always from a list for DNS, whose patterns are about names: against a whole URL they say something else.
+        # Nearly always from a list for DNS, whose patterns are about names: against a whole URL they mean something else.
         rule = replace(rule, kind=PatternKind.HOST_REGEX)
     try:
         compile_regex(pattern)
@@ -169,7 +166,7 @@ def _add_regex(line: _Line, parsed: ParsedLines) -> str | None:
 
 
 def _is_confined(conditions: RuleModifiers) -> bool:
-    """Whether a rule is held to some sites, so that its pattern need not tell much."""
+    """Return whether a rule is limited to some sites, so that its pattern may be vague."""
     return bool(conditions.initiators.wanted or conditions.targets.wanted)
 
 
@@ -200,7 +197,7 @@ def _add_url_rule(line: _Line, parsed: ParsedLines) -> str | None:
 
 
 def _breadth_problem(rule: UrlRule) -> str | None:
-    """What is wrong with a pattern without a host that would match nearly everything, or all sites under a public suffix."""
+    """Return the problem of a pattern without a host that would match nearly everything, or all sites under a public suffix."""
     telling = re.sub(r"https?:|www\.", "", rule.pattern.lower())
     letters = sum(character.isalnum() for character in telling)
     if letters < _SHORTEST and (letters < _SHORTEST - 1 or len(telling.strip("*|")) < _SHORTEST + 1):
@@ -209,3 +206,6 @@ def _breadth_problem(rule: UrlRule) -> str | None:
         return "too wide: it would match nearly every URL"
     ending = _ENDING.fullmatch(telling)
     return PUBLIC_SUFFIX if ending and (ending[1] or ending[2]).strip(".") in load_public_suffixes().registries else None
+
+
+FORMAT = ListFormat("adblock", _parse, _is_typical, _is_comment)

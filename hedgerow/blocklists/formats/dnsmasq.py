@@ -1,32 +1,23 @@
 """dnsmasq's configuration: `address=/a/b/0.0.0.0`, `local=/a/`, `server=/a/`.
 
 Source: https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html. A name stands for itself and its subdomains. `server=/a/#`, which
-sends a name to the usual servers again, is an exception. A name that is sent to a server or an address of its own is no block.
+sends a name to the usual servers again, is an exception. A name that is sent to a server or an address of its own is not a block.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from operator import methodcaller
 
-from hedgerow.blocklists.formats.line_parser import SINK_ADDRESSES, add_host, parse_lines
+from hedgerow.blocklists.formats.line_parser import NO_BLOCK, SINK_ADDRESSES, add_host, line_format
 from hedgerow.blocklists.rules import ParsedLines
 
 _RULE = re.compile(r"(address|local|server)\s*=\s*/(.*)/([^/]*)", re.IGNORECASE)
 _SETTING = re.compile(r"[a-z][a-z0-9-]*(?:\s*=.*)?", re.IGNORECASE)
 
 
-def is_typical(line: str) -> bool:
+def _is_typical(line: str) -> bool:
     return _RULE.match(line) is not None
-
-
-def is_comment(line: str) -> bool:
-    return line.startswith("#")
-
-
-def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
-    """Reads lines of which the first has the number `first`."""
-    return parse_lines(lines, first, source, is_comment, _add)
 
 
 def _add(line: str, _number: int, parsed: ParsedLines) -> str | None:
@@ -42,6 +33,9 @@ def _add(line: str, _number: int, parsed: ParsedLines) -> str | None:
     elif (target in SINK_ADDRESSES and option == "address") or not target:
         to = parsed.hosts
     else:
-        return "sends the name elsewhere: not a block"
-    wrong = [problem for name in names if (problem := add_host(name.removeprefix("*."), parsed, to)) is not None]
-    return wrong[0] if wrong else None
+        return NO_BLOCK
+    problems = [problem for name in names if (problem := add_host(name.removeprefix("*."), parsed, to)) is not None]
+    return problems[0] if problems else None
+
+
+FORMAT = line_format("dnsmasq", _is_typical, methodcaller("startswith", "#"), _add)

@@ -1,38 +1,28 @@
-"""Lists of addresses: one a line, an IPv4 or IPv6 address, a network in CIDR notation or a range `first-last`."""
+"""Lists of addresses: one per line, an IPv4 or IPv6 address, a network in CIDR notation or a range `first-last`."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from operator import methodcaller
 
-from hedgerow.blocklists.formats.line_parser import ListedNetwork, add_networks, parse_lines
+from hedgerow.blocklists.formats.line_parser import ListedNetwork, add_networks, line_format
 from hedgerow.blocklists.names import parse_network
 from hedgerow.blocklists.rules import ParsedLines
 
 _TYPICAL = re.compile(r"(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:.]*)(?:/\d{1,3}|\s*-\s*[\d.a-fA-F:]+)?(?:\s*[#;].*)?")
 
 
-def is_typical(line: str) -> bool:
+def _is_typical(line: str) -> bool:
     return _TYPICAL.fullmatch(line) is not None
 
 
-def is_comment(line: str) -> bool:
-    return line.startswith(("#", ";", "!", "//"))
-
-
-def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
-    """Reads lines of which the first has the number `first`."""
-    return parse_lines(lines, first, source, is_comment, _add)
-
-
 def _add(line: str, _number: int, parsed: ParsedLines) -> str | None:
-    text = re.split(r"\s*[#;]|\s+//", line, maxsplit=1)[0].strip()
-    networks = _parse(text)
+    networks = _parse_networks(re.split(r"\s*[#;]|\s+//", line, maxsplit=1)[0].strip())
     return add_networks(networks, parsed) if networks else "neither an address nor a network"
 
 
-def _parse(text: str) -> list[ListedNetwork]:
+def _parse_networks(text: str) -> list[ListedNetwork]:
     low, dash, high = text.partition("-")
     if not dash:
         network = parse_network(text)
@@ -42,3 +32,6 @@ def _parse(text: str) -> list[ListedNetwork]:
         return list(ipaddress.summarize_address_range(first, last))
     except (ValueError, TypeError):
         return []
+
+
+FORMAT = line_format("ips", _is_typical, methodcaller("startswith", ("#", ";", "!", "//")), _add)

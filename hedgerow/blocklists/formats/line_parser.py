@@ -1,9 +1,10 @@
-"""What parsers of one rule a line share: the walk over the lines, and the usual reasons against a name."""
+"""Formats with one rule per line: what their parsers share, and the usual reasons why a name is refused."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from hedgerow.blocklists.names import network_key, parse_host
 from hedgerow.blocklists.rules import ParsedLines, Problem
@@ -11,31 +12,50 @@ from hedgerow.blocklists.rules import ParsedLines, Problem
 PUBLIC_SUFFIX = "a public suffix, under which strangers have their sites"
 SINGLE_LABEL = "a single label would block a whole top-level domain"
 NOT_A_HOST = "not a host name"
+NO_BLOCK = "sends the name elsewhere: not a block"
 SINK_ADDRESSES = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "0", "::0", "#", ""})  # noqa: S104 (an answer)
-LOCAL_NAMES = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "localhost", "localhost.localdomain", "local"})  # noqa: S104 (an entry)
+LOCAL_NAMES = frozenset(
+    {"0.0.0.0", "127.0.0.1", "::", "::1", "local", "broadcasthost", "localhost", "localhost4", "localhost6"}  # noqa: S104 (an entry)
+    | {"localhost.localdomain", "localhost4.localdomain4", "localhost6.localdomain6"}
+    | {f"ip6-{name}" for name in ("localhost", "loopback", "localnet", "mcastprefix", "allnodes", "allrouters", "allhosts")}
+)
 PRIVATE_NETWORKS = "private networks"
 _SHORTEST_PREFIX = {4: 8, 6: 16}
-"""Shorter prefixes are a great part of the internet: a mistake, or a way to break somebody's network."""
+"""A network with a shorter prefix is a great part of the internet: a mistake, or an attack."""
 
 ListedNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 AddLine = Callable[[str, int, ParsedLines], str | None]
-"""Adds what a stripped line with its number says. Returns what is wrong with the line instead, if something is."""
+"""Adds the content of a stripped line with its number. Returns what is wrong with the line instead, if anything is."""
 
 
-def parse_lines(lines: Sequence[str], first: int, source: str, is_comment: Callable[[str], bool], add: AddLine) -> ParsedLines:
-    """Gives each line that is no comment to `add`; `first` is the number of the first line."""
-    parsed = ParsedLines()
-    for number, raw in enumerate(lines, first):
-        line = raw.strip()
-        if not line or is_comment(line):
-            parsed.ignored["comments"] += 1
-        elif problem := add(line, number, parsed):
-            parsed.problems.append(Problem(source, number, 1, problem, line[:200]))
-    return parsed
+@dataclass(frozen=True, slots=True)
+class ListFormat:
+    """A list format. `parse(lines, first, source)` parses lines of which the first has the number `first`."""
+
+    name: str
+    parse: Callable[[Sequence[str], int, str], ParsedLines]
+    is_typical: Callable[[str], bool]
+    is_comment: Callable[[str], bool]
+
+
+def line_format(name: str, is_typical: Callable[[str], bool], is_comment: Callable[[str], bool], add: AddLine) -> ListFormat:
+    """Return a format whose parser calls `add` for each line that is not a comment."""
+
+    def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
+        parsed = ParsedLines()
+        for number, raw in enumerate(lines, first):
+            line = raw.strip()
+            if not line or is_comment(line):
+                parsed.ignored["comments"] += 1
+            elif problem := add(line, number, parsed):
+                parsed.problems.append(Problem(source, number, 1, problem, line[:200]))
+        return parsed
+
+    return ListFormat(name, parse, is_typical, is_comment)
 
 
 def add_host(name: str, parsed: ParsedLines, to: list[str] | None = None) -> str | None:
-    """Adds a name to `to`, by default to the hosts. Returns what is wrong with it instead, if something is."""
+    """Add a name to `to`, by default to the hosts. Return what is wrong with it instead, if anything is."""
     host = parse_host(name)
     if host is None:
         return NOT_A_HOST
@@ -49,7 +69,7 @@ def add_host(name: str, parsed: ParsedLines, to: list[str] | None = None) -> str
 
 
 def add_networks(networks: Iterable[ListedNetwork], parsed: ParsedLines) -> str | None:
-    """Adds addresses and networks of the internet, all or none. Returns what is wrong with them instead, if something is."""
+    """Add public addresses and networks, all or none. Return what is wrong with them instead, if anything is."""
     found = list(networks)
     if any(network.prefixlen < _SHORTEST_PREFIX[network.version] for network in found):
         return "too wide: a great part of the internet"

@@ -1,36 +1,34 @@
-"""Plain lists: a domain a line, with `#` or `!` comments; also `*.domain`, `.domain` and `domain/path`.
+"""Plain lists: a domain per line, with `#` or `!` comments; also `*.domain`, `.domain` and `domain/path`.
 
-A domain stands for itself and its subdomains. A path stands for what lies under it.
+A domain stands for itself and its subdomains. A path stands for everything beneath it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from operator import methodcaller
 
+from hedgerow.blocklists.formats.line_parser import LOCAL_NAMES, SINGLE_LABEL, ListFormat
 from hedgerow.blocklists.names import HOST, parse_host, unescape
 from hedgerow.blocklists.rules import ParsedLines, PatternKind, Problem, UrlRule
 
 _TYPICAL = re.compile(r"(?:\*?\.)?(?:[\w-]{1,63}\.)+[\w-]{2,63}\.?(?:/\S*)?(?:\s+#.*)?|\S+:\S*:\S+")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _END = r"(?:[^A-Za-z0-9_.%-]|$)"
-_NOWHERE = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "localhost", "localhost.localdomain"})  # noqa: S104 (an entry, not a bind)
+_is_comment = methodcaller("startswith", ("#", "!", ";", "//"))
 
 
-def is_typical(line: str) -> bool:
+def _is_typical(line: str) -> bool:
     return _TYPICAL.fullmatch(line) is not None
 
 
-def is_wildcard(line: str) -> bool:
-    return line.startswith(("*.", ".")) and is_typical(line)
+def _is_wildcard(line: str) -> bool:
+    return line.startswith(("*.", ".")) and _is_typical(line)
 
 
-def is_comment(line: str) -> bool:
-    return line.startswith(("#", "!", ";", "//"))
-
-
-def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
-    """Reads lines of which the first has the number `first`."""
+def _parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
     parsed = ParsedLines()
     add, matches = parsed.hosts.append, HOST.fullmatch
     for number, raw in enumerate(lines, first):
@@ -39,41 +37,35 @@ def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
         if matches(line) and "." in line and line[-1] >= "a" and len(line) < 254:
             add(line)
         else:
-            _parse_other(line, raw, number, source, parsed)
+            _parse_other(raw.strip(), number, source, parsed)
     return parsed
 
 
-def _parse_other(line: str, raw: str, number: int, source: str, parsed: ParsedLines) -> None:
-    if not line or is_comment(line):
+def _parse_other(text: str, number: int, source: str, parsed: ParsedLines) -> None:
+    if not text or _is_comment(text):
         parsed.ignored["comments"] += 1
         return
-    text = raw.strip()
     rule = _SCHEME.sub("", re.split(r"\s+[#;!]", text, maxsplit=1)[0].strip(), count=1)
-    name, slash, path = rule.partition("/")
+    name, _slash, path = rule.partition("/")
     host = parse_host(name.removeprefix("*").removeprefix("."))
     if host is None:
         parsed.problems.append(Problem(source, number, 1, "neither a domain nor an address", text[:200]))
-    elif host in _NOWHERE:
+    elif host in LOCAL_NAMES:
         parsed.ignored["local names"] += 1
     elif "." not in host and ":" not in host:
-        parsed.problems.append(Problem(source, number, 1, "a single label would block a whole top-level domain", text[:200]))
-    elif slash and path:
-        _add_path(host, path, number, text, source, parsed)
-    else:
+        parsed.problems.append(Problem(source, number, 1, SINGLE_LABEL, text[:200]))
+    elif not path:
         parsed.hosts.append(host)
-
-
-def _add_path(host: str, path: str, number: int, text: str, source: str, parsed: ParsedLines) -> None:
-    if any(character in path for character in "*^|") or " " in path:
+    elif {"*", "^", "|", " "}.isdisjoint(path):
+        end = "" if path.endswith("/") else "^"
+        parsed.urls.append(UrlRule(f"||{host}/{path}{end}", host, number, text[:1000]))
+    else:
         parsed.problems.append(Problem(source, number, len(host) + 2, "a path with a wildcard or a space in a plain list", text[:200]))
-        return
-    end = "" if path.endswith("/") else "^"
-    parsed.urls.append(UrlRule(f"||{host}/{path}{end}", host, number, text[:1000]))
 
 
-def parse_urls(lines: Sequence[str], first: int, source: str) -> ParsedLines:
-    """Reads squidGuard's `urls`, in whose paths no character means anything but itself."""
-    parsed = parse(lines, first, source)
+def _parse_urls(lines: Sequence[str], first: int, source: str) -> ParsedLines:
+    """Parse squidGuard's `urls`, in whose paths no character has a special meaning."""
+    parsed = _parse(lines, first, source)
     literal = [problem for problem in parsed.problems if "wildcard or a space" in problem.message and " " not in problem.text]
     for problem in literal:
         name, _, path = _SCHEME.sub("", problem.text, count=1).partition("/")
@@ -84,3 +76,8 @@ def parse_urls(lines: Sequence[str], first: int, source: str) -> ParsedLines:
             parsed.urls.append(UrlRule(pattern, host, problem.line, problem.text, kind=PatternKind.REGEX))
             parsed.problems.remove(problem)
     return parsed
+
+
+FORMAT = ListFormat("plain", _parse, _is_typical, _is_comment)
+WILDCARD_FORMAT = replace(FORMAT, name="wildcard", is_typical=_is_wildcard)
+URLS_FORMAT = replace(FORMAT, name="urls", parse=_parse_urls)

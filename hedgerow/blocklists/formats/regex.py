@@ -1,11 +1,11 @@
-"""Lists of regular expressions about host names, one a line, as Pi-hole has them."""
+"""Lists of regular expressions about host names, one per line, as Pi-hole has them; and squidGuard's, about URLs without their scheme."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from operator import methodcaller
 
-from hedgerow.blocklists.formats.line_parser import parse_lines
+from hedgerow.blocklists.formats.line_parser import line_format
 from hedgerow.blocklists.patterns import BadRegex, matches_nearly_everything
 from hedgerow.blocklists.rules import ParsedLines, PatternKind, UrlRule
 
@@ -13,26 +13,12 @@ TOO_WIDE = "a regular expression that would match nearly everything"
 _TYPICAL = re.compile(r"\^.*|.*\$|.*\\[.dw].*|.*[\[(].*[\])].*")
 
 
-def is_typical(line: str) -> bool:
+def _is_typical(line: str) -> bool:
     return not line.startswith(("||", "@@", "/")) and "##" not in line and " " not in line and _TYPICAL.fullmatch(line) is not None
 
 
-def is_comment(line: str) -> bool:
-    return line.startswith("#")
-
-
-def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
-    """Reads lines of which the first has the number `first`."""
-    return parse_lines(lines, first, source, is_comment, _add_host_regex)
-
-
-def parse_expressions(lines: Sequence[str], first: int, source: str) -> ParsedLines:
-    """Reads squidGuard's `expressions`, which are about URLs without their scheme."""
-    return parse_lines(lines, first, source, is_comment, _add_expression)
-
-
 def add_regex(pattern: str, kind: PatternKind, number: int, line: str, parsed: ParsedLines) -> str | None:
-    """Adds an expression. Returns what is wrong with it instead, if something is."""
+    """Add an expression. Return what is wrong with it instead, if anything is."""
     rule = UrlRule(pattern, "", number, line[:1000], kind=kind)
     try:
         if matches_nearly_everything(rule):
@@ -51,3 +37,7 @@ def _add_host_regex(line: str, number: int, parsed: ParsedLines) -> str | None:
 
 def _add_expression(line: str, number: int, parsed: ParsedLines) -> str | None:
     return add_regex(line, PatternKind.EXPRESSION, number, line, parsed)
+
+
+FORMAT = line_format("regex", _is_typical, methodcaller("startswith", "#"), _add_host_regex)
+EXPRESSIONS_FORMAT = line_format("expressions", _is_typical, methodcaller("startswith", "#"), _add_expression)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from operator import methodcaller
 
-from hedgerow.blocklists.formats.line_parser import SINK_ADDRESSES, add_host, add_networks, parse_lines
+from hedgerow.blocklists.formats.line_parser import NO_BLOCK, SINK_ADDRESSES, add_host, add_networks, line_format
 from hedgerow.blocklists.names import parse_network
 from hedgerow.blocklists.rules import ParsedLines
 
@@ -19,24 +21,19 @@ _BLOCKS = frozenset({".", "*.", "rpz-drop.", "rpz-tcp-only."})
 _TRIGGER = re.compile(r"(.+)\.(rpz-(?:ip|client-ip|nsip|nsdname))(?:\..*)?", re.IGNORECASE)
 
 
-def is_typical(line: str) -> bool:
+def _is_typical(line: str) -> bool:
     record = _RECORD.match(line)
     return record is not None and (record[2].upper() != "CNAME" or record[3].lower() in _BLOCKS | {"rpz-passthru."})
 
 
-def is_comment(line: str) -> bool:
-    return line.startswith((";", "$", "#", "@"))
-
-
-def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
-    """Reads lines of which the first has the number `first`."""
-    parsed = parse_lines(lines, first, source, is_comment, _add)
+def _parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
+    parsed = _RECORDS.parse(lines, first, source)
     # The usual pair, `name` and `*.name`, is one rule.
     covered = set(parsed.hosts)
-    pairs = [host for host in parsed.exact if host in covered]
-    parsed.exact = [host for host in parsed.exact if host not in covered]
-    parsed.ignored["names of a pair with their wildcard"] += len(pairs)
-    parsed.ignored += type(parsed.ignored)()  # drops a count of nothing
+    exact = [host for host in parsed.exact if host not in covered]
+    if pairs := len(parsed.exact) - len(exact):
+        parsed.ignored["names of a pair with their wildcard"] += pairs
+    parsed.exact = exact
     return parsed
 
 
@@ -50,13 +47,11 @@ def _add(line: str, _number: int, parsed: ParsedLines) -> str | None:
     owner, kind, value = record[1].lower(), record[2].upper(), record[3].lower()
     passes = kind == "CNAME" and value == "rpz-passthru."
     if not passes and not (value in _BLOCKS if kind == "CNAME" else value in SINK_ADDRESSES):
-        return "sends the name elsewhere: not a block"
+        return NO_BLOCK
     if trigger := _TRIGGER.fullmatch(owner):
         return _add_trigger(trigger[1], trigger[2], passes, parsed)
-    wild = owner.startswith("*.")
-    if passes:
-        return add_host(owner.removeprefix("*."), parsed, parsed.excepted)
-    return add_host(owner.removeprefix("*."), parsed, parsed.hosts if wild else parsed.exact)
+    to = parsed.excepted if passes else parsed.hosts if owner.startswith("*.") else parsed.exact
+    return add_host(owner.removeprefix("*."), parsed, to)
 
 
 def _add_trigger(labels: str, kind: str, passes: bool, parsed: ParsedLines) -> str | None:
@@ -70,3 +65,7 @@ def _add_trigger(labels: str, kind: str, passes: bool, parsed: ParsedLines) -> s
         text = re.sub(r"^:(?!:)|(?<!:):$", "::", text)
     network = parse_network(f"{text}/{length}")
     return "not an address of a trigger" if network is None else add_networks([network], parsed)
+
+
+_RECORDS = line_format("rpz", _is_typical, methodcaller("startswith", (";", "$", "#", "@")), _add)
+FORMAT = replace(_RECORDS, parse=_parse)

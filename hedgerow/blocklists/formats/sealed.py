@@ -1,8 +1,8 @@
-"""Sealed entries: what of a host or URL is digested, so that a list of digests can be held against it.
+"""Sealed lists: digests of expressions, and the expressions of a host or URL that are looked up in them.
 
 The expressions are those of Safe Browsing (https://developers.google.com/safe-browsing/reference/URLs.and.Hashing): the host and its
-parents, each with the whole path, the path without the query, and its parents. `host/` stands for all of a host, so that such an
-entry also refuses the name; any other stands for what begins with it.
+parents, each with the whole path, the path without the query, and the path's parents. `host/` stands for a whole host, so that such an
+entry also refuses the name; any other stands for everything that begins with it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from operator import methodcaller
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from hedgerow.blocklists.formats.line_parser import parse_lines
+from hedgerow.blocklists.formats.line_parser import line_format
 from hedgerow.blocklists.names import is_address, load_public_suffixes, parse_host
 from hedgerow.blocklists.rules import ParsedLines
 
@@ -22,12 +24,12 @@ _KEPT = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in "#%"
 
 
 def hash_key(digest: str) -> str:
-    """The index key of a digest. Two digits stand apart, so that keys can be split into shards."""
+    """Return the index key of a digest. Two digits stand apart, so that keys can be split into shards."""
     return f"~{digest[:2]}.{digest[2:]}"
 
 
 def hash_expression(expression: str) -> str:
-    """The SHA-256 of an expression, in hexadecimal digits.
+    """Return the SHA-256 of an expression, in hexadecimal digits.
 
     >>> hash_expression("example.com/")[:16]
     '73d986e009065f18'
@@ -36,7 +38,7 @@ def hash_expression(expression: str) -> str:
 
 
 def host_expressions(host: str) -> Iterator[str]:
-    """For a canonical host: itself and its parents, none of them a public suffix, under which strangers have their sites."""
+    """Yield the expressions of a canonical host and its parents, except public suffixes, under which strangers have their sites."""
     suffixes = load_public_suffixes().registries
     while host and host not in suffixes:
         yield f"{host}/"
@@ -44,7 +46,7 @@ def host_expressions(host: str) -> Iterator[str]:
 
 
 def url_expressions(url: str) -> list[str]:
-    """For an absolute URL, canonical or not: at most five hosts with at most six paths each; empty if it is none.
+    """Return the expressions of an absolute URL, canonical or not: at most five hosts with at most six paths each.
 
     >>> url_expressions("http://a.example.com/1/2.html?p=1")[:3]
     ['a.example.com/1/2.html?p=1', 'a.example.com/1/2.html', 'a.example.com/']
@@ -69,10 +71,10 @@ def _hosts(host: str) -> list[str]:
 
 
 def _unescape_bytes(text: str) -> bytes:
-    """Without percent escapes, however often they were escaped: as often as something changes, each time it gets shorter."""
+    """Undo percent escapes, including escapes of escapes."""
     data = text.encode("utf-8", "surrogatepass")
-    while (undone := unquote_to_bytes(data)) != data:
-        data = undone
+    while (unescaped := unquote_to_bytes(data)) != data:  # ends, since each change shortens the data
+        data = unescaped
     return data
 
 
@@ -99,18 +101,14 @@ def _clean_path(text: str) -> str:
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})(?:\s+#.*)?", re.IGNORECASE)
 
 
-def is_typical(line: str) -> bool:
+def _is_typical(line: str) -> bool:
     return _DIGEST.fullmatch(line) is not None
 
 
-def is_comment(line: str) -> bool:
-    return line.startswith("#")
-
-
-def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
-    """Reads lines of which the first has the number `first`. A problem never shows the line: it may be what was to be sealed."""
-    parsed = parse_lines(lines, first, source, is_comment, _add)
-    parsed.problems = [type(problem)(problem.source, problem.line, problem.column, problem.message) for problem in parsed.problems]
+def _parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
+    parsed = _DIGESTS.parse(lines, first, source)
+    # A problem never shows the line: it may hold what was to be sealed.
+    parsed.problems = [replace(problem, text="") for problem in parsed.problems]
     return parsed
 
 
@@ -120,3 +118,7 @@ def _add(line: str, _number: int, parsed: ParsedLines) -> str | None:
         return "not a SHA-256 digest: 64 hexadecimal digits"
     parsed.sealed.append(digest[1].lower())
     return None
+
+
+_DIGESTS = line_format("sealed", _is_typical, methodcaller("startswith", "#"), _add)
+FORMAT = replace(_DIGESTS, parse=_parse)

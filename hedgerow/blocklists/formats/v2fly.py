@@ -1,15 +1,15 @@
 """Sources of v2fly's domain lists: `domain:`, `full:`, `keyword:`, `regexp:` and `include:` with `@attributes`.
 
-Source: https://github.com/v2fly/domain-list-community. A line without a type is a `domain:`. What is included is put together when
-the list is taken in (`blocklists.unpack`); an `include:` that is left is one that could not be found.
+Source: https://github.com/v2fly/domain-list-community. A line without a type is a `domain:`. `archives` resolves an `include:`; one that
+is left here names a file that was not found.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from operator import methodcaller
 
-from hedgerow.blocklists.formats.line_parser import add_host, parse_lines
+from hedgerow.blocklists.formats.line_parser import ListFormat, add_host, line_format
 from hedgerow.blocklists.formats.regex import add_regex
 from hedgerow.blocklists.rules import ParsedLines, PatternKind
 
@@ -17,34 +17,22 @@ SHORTEST_KEYWORD = 4
 _ATTRIBUTE = re.compile(r"@([^\s@]+)")
 
 
-def is_typical(line: str) -> bool:
+def _is_typical(line: str) -> bool:
     return line.startswith(("domain:", "full:", "keyword:", "regexp:", "include:")) or " @" in line
-
-
-def is_comment(line: str) -> bool:
-    return line.startswith("#")
 
 
 def attributes_of(line: str) -> frozenset[str]:
     return frozenset(_ATTRIBUTE.findall(line.partition("#")[0]))
 
 
-def parser_of(wanted: frozenset[str], unwanted: frozenset[str]) -> Callable[[Sequence[str], int, str], ParsedLines]:
-    """The parser of a file that was included with a filter: `@a` takes lines with the attribute, `@-a` leaves them out."""
+def filtered_format(name: str, wanted: frozenset[str], unwanted: frozenset[str]) -> ListFormat:
+    """Return the format of a file that was included with a filter: only lines with all `wanted` attributes and no `unwanted` one."""
 
-    def parse_filtered(lines: Sequence[str], first: int, source: str) -> ParsedLines:
-        def skip(line: str) -> bool:
-            found = attributes_of(line)
-            return is_comment(line) or not wanted <= found or not unwanted.isdisjoint(found)
+    def is_left_out(line: str) -> bool:
+        attributes = attributes_of(line)
+        return line.startswith("#") or not wanted <= attributes or not unwanted.isdisjoint(attributes)
 
-        return parse_lines(lines, first, source, skip, _add)
-
-    return parse_filtered
-
-
-def parse(lines: Sequence[str], first: int, source: str) -> ParsedLines:
-    """Reads lines of which the first has the number `first`."""
-    return parse_lines(lines, first, source, is_comment, _add)
+    return line_format(name, _is_typical, is_left_out, _add)
 
 
 def _add(line: str, number: int, parsed: ParsedLines) -> str | None:
@@ -67,3 +55,6 @@ def _add(line: str, number: int, parsed: ParsedLines) -> str | None:
             return None
         case _:
             return f"no such type of rule: {kind[:30]}"
+
+
+FORMAT = line_format("v2fly", _is_typical, methodcaller("startswith", "#"), _add)
