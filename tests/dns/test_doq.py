@@ -147,9 +147,9 @@ def test_credit_does_not_grow_with_what_is_left_open(internet: SmallInternet) ->
         async with stand.client() as client:
             for _ in range(2 * MAX_STREAMS):
                 client.write(framed()[:-1], end=False)
-            await until(lambda: any(connection._bounded.open_streams >= MAX_STREAMS for connection in stand.server.open))
+            await until(lambda: any(connection._bounded.open_streams >= MAX_STREAMS for connection in stand.server.table.connections))
             await client.ping()
-            (connection,) = stand.server.open
+            (connection,) = stand.server.table.connections
             assert connection._bounded.open_streams == MAX_STREAMS
             assert client._quic._remote_max_streams_bidi == MAX_STREAMS
             assert client._quic._remote_max_streams_uni == 0
@@ -169,8 +169,8 @@ def test_places_are_bounded_and_are_free_again(internet: SmallInternet, monkeypa
                 third.write(framed())
                 assert await third.answer()
                 assert await first.ending() == EXCESSIVE_LOAD
-                assert len(stand.server.open) == 2
-        await until(lambda: not stand.server.open)
+                assert len(stand.server.table.connections) == 2
+        await until(lambda: not stand.server.table.connections)
 
     with_server(internet, use)
 
@@ -189,7 +189,7 @@ def test_one_address_may_come_again_and_again(internet: SmallInternet, monkeypat
                 client = await left_open.enter_async_context(stand.client())
                 client.write(framed())
                 await client.answer()
-                assert len(stand.server.open) <= 2
+                assert len(stand.server.table.connections) <= 2
 
     with_server(internet, use)
 
@@ -220,7 +220,7 @@ def test_an_address_that_is_not_proven_costs_nothing(internet: SmallInternet) ->
                 reply = await loop.sock_recv(sock, 4096)
         assert reply[0] & 0xF0 == 0xF0  # a Retry
         assert len(reply) < len(initial)
-        assert not stand.server.open
+        assert not stand.server.table.connections
 
     with_server(internet, use)
 

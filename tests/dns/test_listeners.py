@@ -398,8 +398,8 @@ def test_what_is_longer_than_any_query_is_not_kept(internet: SmallInternet) -> N
                 writer.write(bytes(0xFFFF - 12) + len(question).to_bytes(2) + question)
                 answer = await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
             assert dnslib.DNSRecord.parse(answer).rr
-            (connection,) = next(iter(server.server.streams._open.values()))
-            assert connection._buffer == b""
+            (connection,) = server.server.streams.table.connections
+            assert connection._framer._buffer == b""
             writer.close()
 
     asyncio.run(main())
@@ -426,7 +426,7 @@ def test_answers_that_nobody_takes_end_the_connection(internet: SmallInternet) -
                 await asyncio.sleep(0.1)
                 for _ in range(500):
                     await asyncio.sleep(0.01)
-                    if not server.server.streams.count:
+                    if not server.server.streams.table.connections:
                         break
             assert server.server.responder.counters["hedgerow_dns_dropped_total", "send"] == 1
             greedy.close()
@@ -436,7 +436,7 @@ def test_answers_that_nobody_takes_end_the_connection(internet: SmallInternet) -
 
 
 def test_idle_connections_are_closed(internet: SmallInternet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(stream.StreamConnection, "idle_seconds", 0.5)
 
     async def main() -> None:
         async with running(internet.nameserver.upstream) as server:

@@ -1,4 +1,4 @@
-"""The TLS side of DNS over QUIC, which is not OpenSSL's: a configuration that is replaced when the certificate is renewed."""
+"""DNS over QUIC (RFC 9250): each query is a stream of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from cryptography.x509 import load_pem_x509_certificates
 
 from hedgerow.dns import wire
 from hedgerow.dns.server.clients import client_id_from_sni
+from hedgerow.dns.server.connections import ConnectionTable
 from hedgerow.dns.server.quic import MAX_STREAM_OCTETS, BoundedQuicConnection, QuicListener
 from hedgerow.dns.server.rate_limits import MAX_UNSENT
 from hedgerow.dns.server.responder import DROPPED_METRIC, Pending
@@ -25,10 +26,22 @@ from hedgerow.dns.server.stream import EncryptedFrontend
 from hedgerow.dns.server.tls import ReloadableCertificate
 
 IDLE_SECONDS: Final = 30.0
+MAX_CONNECTIONS: Final = 128
+MAX_CONNECTIONS_PER_CLIENT: Final = 16
+MAX_HANDSHAKES: Final = 32
+HANDSHAKE_SECONDS: Final = 5.0
+UNKNOWN_CLIENT_SECONDS: Final = 10.0  # until a known client has asked something
+_SWEEP_SECONDS: Final = 1.0
+_KEEPALIVE: Final = 11  # the option edns-tcp-keepalive, which must not be sent over QUIC (RFC 9250, section 5.5.2)
+
+NO_ERROR, INTERNAL_ERROR, PROTOCOL_ERROR, _CANCELLED, EXCESSIVE_LOAD = range(5)
+"""Error codes (RFC 9250, section 4.3)."""
+
+logging.getLogger("quic").setLevel(logging.ERROR)  # it warns of clients' errors, one line per packet
 
 
 class QuicTls(ReloadableCertificate):
-    """`configuration` is for new connections. Without a handler for tickets nothing is resumed, and no early data taken."""
+    """The TLS of DoQ, which is not OpenSSL's. `configuration` is for new connections. Without session tickets there is no early data."""
 
     configuration: QuicConfiguration
 
@@ -37,7 +50,7 @@ class QuicTls(ReloadableCertificate):
         super().__init__(chain, key)
 
     def _load(self, chain: Path, key: Path) -> None:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, "")  # does the one fit the other?
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, "")  # raises if the key does not belong to the certificate
         try:
             first, *others = load_pem_x509_certificates(chain.read_bytes())
             private = load_pem_private_key(key.read_bytes(), None)
@@ -54,27 +67,13 @@ class QuicTls(ReloadableCertificate):
         )
 
 
-MAX_CONNECTIONS: Final = 128
-MAX_CONNECTIONS_PER_CLIENT: Final = 16
-MAX_HANDSHAKES: Final = 32
-HANDSHAKE_SECONDS: Final = 5.0
-UNKNOWN_CLIENT_SECONDS: Final = 10.0  # for who has not yet asked anything that was answered
-_SWEEP_SECONDS: Final = 1.0
-_KEEPALIVE: Final = 11  # the option edns-tcp-keepalive, which must not be sent over QUIC (RFC 9250, section 5.5.2)
-
-NO_ERROR, INTERNAL_ERROR, PROTOCOL_ERROR, _CANCELLED, EXCESSIVE_LOAD = range(5)
-"""Error codes (RFC 9250, section 4.3)."""
-
-logging.getLogger("quic").setLevel(logging.ERROR)  # its warnings tell what clients do wrong, one line a packet
-
-
 class DoqServer:
-    """Serves DoQ on any number of sockets. Connections are bounded in all and for each address, and so are handshakes."""
+    """Serves DoQ on any number of sockets."""
 
     def __init__(self, frontend: EncryptedFrontend, tls: QuicTls) -> None:
         self.frontend = frontend
         self.tls = tls
-        self.open: set[DoqConnection] = set()
+        self.table: ConnectionTable[DoqConnection] = ConnectionTable(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, self._count_rejected)
         self._listening: list[QuicListener] = []
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
@@ -84,23 +83,19 @@ class DoqServer:
         self._listening.append(listener)
 
     def admits(self, address: str) -> bool:
-        """May another connection begin? Counts who is turned away; where places are taken, a stranger gives way, or who is idle."""
-        owner = self.frontend.owner(address)
-        mine = [other for other in self.open if other.owner == owner]
-        has_room = len(mine) < MAX_CONNECTIONS_PER_CLIENT or _evict_longest_idle(mine)
-        has_room = has_room and sum(not other.is_ready for other in self.open) < MAX_HANDSHAKES
-        has_room = has_room and (len(self.open) < MAX_CONNECTIONS or _evict_longest_idle(self.open))
-        if not has_room:
-            self.frontend.responder.count(DROPPED_METRIC, "connections")
-        return has_room
+        """Return whether an address may begin a connection. Handshakes are bounded too."""
+        if sum(not connection.is_ready for connection in self.table.connections) >= MAX_HANDSHAKES:
+            self._count_rejected()
+            return False
+        return self.table.has_room(self.frontend.owner(address), evicts_own=True)
+
+    def _count_rejected(self) -> None:
+        self.frontend.responder.count(DROPPED_METRIC, "connections")
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep)
-        for connection in list(self.open):
-            patience = IDLE_SECONDS if connection.is_known else UNKNOWN_CLIENT_SECONDS if connection.is_ready else HANDSHAKE_SECONDS
-            if loop.time() - connection.active_at > patience:
-                connection.close(NO_ERROR)
+        self.table.close_idle(loop.time())
 
     def close(self) -> None:
         """End all connections."""
@@ -109,36 +104,36 @@ class DoqServer:
             listener.close()
 
 
-def _evict_longest_idle(connections: Iterable[DoqConnection]) -> bool:
-    """End one that is owed nothing, strangers first; False where there is none."""
-    idle = [connection for connection in connections if connection.is_ready and not (connection.is_known and connection.outstanding)]
-    if idle:
-        min(idle, key=lambda connection: (connection.is_known, connection.active_at)).close(EXCESSIVE_LOAD)
-    return bool(idle)
-
-
 class DoqConnection(QuicConnectionProtocol):
-    """One client's connection."""
+    """A client's connection."""
 
-    def __init__(self, doq: DoqServer, quic: BoundedQuicConnection) -> None:
+    def __init__(self, server: DoqServer, quic: BoundedQuicConnection) -> None:
         super().__init__(quic)
         self._bounded = quic
         self.address = self.owner = ""
-        self.active_at = asyncio.get_running_loop().time()  # when it last asked something that was answered
+        self.active_at = asyncio.get_running_loop().time()
         self.is_known = self.is_ready = False
         self.outstanding = 0
-        self._doq, self._frontend = doq, doq.frontend
+        self._server, self._frontend = server, server.frontend
         self._key = ""
         self._partial: dict[int, bytearray] = {}
         self._unsent: dict[int, int] = {}
-        doq.open.add(self)
+
+    @property
+    def is_evictable(self) -> bool:
+        return self.is_ready and not (self.is_known and self.outstanding)
+
+    @property
+    def idle_seconds(self) -> float:
+        return IDLE_SECONDS if self.is_known else UNKNOWN_CLIENT_SECONDS if self.is_ready else HANDSHAKE_SECONDS
 
     def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
         if not self.address:
             self.address, self.owner = addr[0], self._frontend.owner(addr[0])
+            self._server.table.add(self)
         super().datagram_received(data, addr)
         if self._bounded.is_ending:
-            self._doq.open.discard(self)
+            self._server.table.discard(self)
         elif self._bounded.is_flooding:
             self.close(PROTOCOL_ERROR)
         elif self._bounded.owes_stream_credit:
@@ -155,12 +150,12 @@ class DoqConnection(QuicConnectionProtocol):
             case StreamReset() | StopSendingReceived():
                 self._partial.pop(event.stream_id, None)
             case ConnectionTerminated():
-                self._doq.open.discard(self)
+                self._server.table.discard(self)
             case _:
                 pass
 
     def _take(self, event: StreamDataReceived) -> None:
-        """Collect a query; it is whole when the client has finished the stream (RFC 9250, section 4.2)."""
+        """Collect a query. It is whole when the client has finished the stream (RFC 9250, section 4.2)."""
         buffer = self._partial.setdefault(event.stream_id, bytearray())
         buffer += event.data
         if not self.is_ready or len(buffer) > MAX_STREAM_OCTETS:
@@ -174,10 +169,11 @@ class DoqConnection(QuicConnectionProtocol):
         if int.from_bytes(data[:2]) != len(query) or len(query) < wire.HEADER or query[:2] != b"\0\0" or _has_keepalive_option(query):
             self.close(PROTOCOL_ERROR)
             return
-        if self._frontend.find(self._key) is not None:
+        client = self._frontend.find(self._key, query)
+        if client is not None:
             self.is_known = True
             self.active_at = self._loop.time()
-        message = self._frontend.answer(self._key, query, "doq", lambda late: self._answer_late(stream, late))
+        message = self._frontend.answer(client, query, "doq", lambda late: self._answer_late(stream, late))
         if isinstance(message, Pending):
             self.outstanding += 1
         else:
@@ -188,8 +184,8 @@ class DoqConnection(QuicConnectionProtocol):
         self._answer(stream, message)
 
     def _answer(self, stream: int, message: bytes | None) -> None:
-        if not self._bounded.is_open(stream) or self not in self._doq.open:
-            return  # the client has gone, or has given up
+        if not self._bounded.is_open(stream) or self not in self._server.table.connections:
+            return  # the client has gone, or has cancelled
         if message is None:
             self._quic.reset_stream(stream, EXCESSIVE_LOAD)
         else:
@@ -203,8 +199,14 @@ class DoqConnection(QuicConnectionProtocol):
         else:
             self._transmit_soon()
 
+    def abort(self) -> None:
+        self.close(NO_ERROR)
+
+    def evict(self) -> None:
+        self.close(EXCESSIVE_LOAD)
+
     def close(self, error_code: int = NO_ERROR, reason_phrase: str = "") -> None:
-        self._doq.open.discard(self)
+        self._server.table.discard(self)
         self._partial.clear()
         super().close(error_code, reason_phrase)
 

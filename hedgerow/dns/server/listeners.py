@@ -89,7 +89,7 @@ class DnsServer:
             self._report()
         self._clients.limits.refill()
         self.resolver.sweep(now, _SWEEP_STEPS)
-        self.streams.close_idle(loop.time())
+        self.streams.table.close_idle(loop.time())
 
     def _report(self) -> None:
         """A few reports at a time: those of a busy second would take thirty milliseconds, and queries would wait as long."""

@@ -1,4 +1,4 @@
-"""DNS over TCP (RFC 7766): many queries on a connection, answered in the order in which the answers are found."""
+"""DNS over TCP and TLS (RFC 7766, RFC 7858): many queries per connection, answered in the order in which the answers are found."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 
 from hedgerow.dns.server.clients import CLIENT_ID_PREFIX, ClientEntry, client_id_from_sni
+from hedgerow.dns.server.connections import ConnectionTable, StreamProtocol
 from hedgerow.dns.server.rate_limits import MAX_QUERY, MAX_UNSENT, rate_limit_key
 from hedgerow.dns.server.responder import DROPPED_METRIC, MessageCallback, Pending, Responder
 from hedgerow.dns.server.tls import ServerTls, TlsAcceptor
@@ -16,168 +17,65 @@ from hedgerow.dns.wire import HEADER
 
 MAX_CONNECTIONS: Final = 512
 MAX_CONNECTIONS_PER_CLIENT: Final = 64
-MAX_UNKNOWN_CLIENTS: Final = 16
+MAX_UNKNOWN_CLIENTS: Final = 16  # connections of clients that may not ask; enough to refuse them
 MAX_OUTSTANDING: Final = 128  # queries of one connection that wait for upstreams
 MOST_AT_ONCE: Final = 64  # queries of one connection that are answered before other clients have their turn
 IDLE_SECONDS: Final = 15.0
-_BACKLOG: Final = 1024  # as many come at once when a whole network starts
+_BACKLOG: Final = 1024  # as many connect at once when a whole network starts
 
 
 class StreamServer:
-    """The TCP side of a server: listening sockets and open connections, bounded in all and for each client."""
+    """The TCP side of a server: listening sockets and open connections."""
 
     def __init__(self, responder: Responder) -> None:
         self.responder = responder
+        self.table: ConnectionTable[StreamConnection] = ConnectionTable(
+            MAX_CONNECTIONS, MAX_CONNECTIONS_PER_CLIENT, lambda: responder.count(DROPPED_METRIC, "connections")
+        )
         self._listening: list[asyncio.Server] = []
-        self._open: dict[str, set[StreamConnection]] = {}
-        self._unknown_clients: set[StreamConnection] = set()
-        self._arrivals = TlsAcceptor(lambda: responder.count(DROPPED_METRIC, "handshakes"))
+        self._acceptor = TlsAcceptor(lambda: responder.count(DROPPED_METRIC, "handshakes"))
 
     async def listen(self, sock: socket.socket) -> None:
+        """Serve DNS over TCP on a bound socket."""
         await self.serve(sock, lambda: StreamConnection(self))
 
     async def serve(self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None) -> None:
-        """Accept connections of another protocol too, over TLS where there is a context. They end with this server."""
+        """Accept connections of any protocol, over TLS if there is a context. They end with this server."""
         if tls is None:
             self._listening.append(await asyncio.get_running_loop().create_server(protocol, sock=sock, backlog=_BACKLOG))
         else:
             sock.listen(_BACKLOG)
-            self._arrivals.listen(sock, tls, protocol)
+            self._acceptor.listen(sock, tls, protocol)
 
     def admit(self, connection: StreamConnection) -> bool:
-        """Count a new connection, or say that there are too many. Where all places are taken, who has long been idle gives way.
-
-        Strangers may only be told that they are refused: a few places must do for that.
-        """
-        known = self.responder.client_for(connection.address, connection.address, b"")
-        connection.owner = rate_limit_key(connection.address, known.client.device) if known else connection.address
-        mine = self._open.setdefault(connection.owner, set())
-        if known is None:
-            self._unknown_clients = {other for other in self._unknown_clients if other.is_open}
-            too_many = len(self._unknown_clients) >= MAX_UNKNOWN_CLIENTS
-            self._unknown_clients.add(connection)
-        else:
-            too_many = len(mine) >= MAX_CONNECTIONS_PER_CLIENT or (self.count >= MAX_CONNECTIONS and not self._evict_idle())
-        if too_many:
-            self.responder.count(DROPPED_METRIC, "connections")
-            return False
-        mine.add(connection)
-        return True
-
-    @property
-    def count(self) -> int:
-        return sum(map(len, self._open.values()))
-
-    def _evict_idle(self) -> bool:
-        idle = [connection for mine in self._open.values() for connection in mine if connection.is_idle]
-        if not idle:
-            return False
-        longest = min(idle, key=lambda connection: connection.active_at)
-        self.leave(longest)
-        longest.abort()
-        return True
-
-    def leave(self, connection: StreamConnection) -> None:
-        mine = self._open.get(connection.owner, set())
-        mine.discard(connection)
-        if not mine:
-            self._open.pop(connection.owner, None)
-
-    def close_idle(self, now: float) -> None:
-        """Close who has not asked and is not waiting for anything. `now` is the loop's time."""
-        for connection in [connection for mine in self._open.values() for connection in mine]:
-            if now - connection.active_at > IDLE_SECONDS:
-                connection.abort()
+        """Add a connection to the table if there is room for it."""
+        client = self.responder.client_for(connection.address, connection.address, b"")
+        connection.is_known = client is not None
+        connection.owner = rate_limit_key(connection.address, client.client.device) if client else connection.address
+        unknown = 0 if client else sum(not each.is_known for each in self.table.connections)
+        return self.table.admit(connection, is_refused=unknown >= MAX_UNKNOWN_CLIENTS)
 
     async def close(self) -> None:
         for listening in self._listening:
             listening.close()
-        for connection in [connection for mine in self._open.values() for connection in mine]:
-            connection.abort()
-        await self._arrivals.close()
+        self.table.close()
+        await self._acceptor.close()
         for listening in self._listening:
             await listening.wait_closed()
 
 
-class StreamConnection(asyncio.Protocol):
-    """One client's connection. It is not read while too much of it is unanswered or unsent."""
+class QueryFramer:
+    """Splits a stream into queries, each behind its length in two octets (RFC 1035, section 4.2.2). No sockets."""
 
-    kind = "tcp"
-
-    def __init__(self, streams: StreamServer) -> None:
-        self.address = ""  # as `Clients` knows who asks
-        self.owner = ""  # for whom it counts
-        self.active_at = asyncio.get_running_loop().time()
-        self._streams = streams
-        self._responder = streams.responder
-        self._transport: asyncio.Transport | None = None
+    def __init__(self) -> None:
         self._buffer = bytearray()
-        self._ignored = 0  # octets that are still to come of a query that is too long
-        self._outstanding = 0
-        self._write_paused = False
-        self._turn: asyncio.Handle | None = None  # when more of the buffer is answered
+        self._ignored = 0  # octets still to come of a query that is too long
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's has all of its methods and is no subclass
-        self.address = self._client_key(self._transport)
-        if not self._streams.admit(self):
-            self._transport.abort()
-
-    def _client_key(self, transport: asyncio.Transport) -> str:
-        peer = transport.get_extra_info("peername")
-        return peer[0] if peer else ""
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        self._transport = None
-        self._streams.leave(self)
-        if self._turn is not None:
-            self._turn.cancel()
-
-    @property
-    def is_open(self) -> bool:
-        return self._transport is not None
-
-    @property
-    def is_idle(self) -> bool:
-        """Nothing is owed to it."""
-        return not self._outstanding
-
-    def data_received(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         self._buffer += data
-        self._work()
 
-    def eof_received(self) -> bool:
-        return self._outstanding > 0 or self._turn is not None  # who has asked and closed its side still gets its answers
-
-    def pause_writing(self) -> None:
-        self._write_paused = True
-        self._update_reading()
-
-    def resume_writing(self) -> None:
-        self._write_paused = False
-        self._work()
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _work(self) -> None:
-        """Take whole queries off the buffer as long as there is room for their answers, and other clients need not wait long."""
-        loop, left = asyncio.get_running_loop(), MOST_AT_ONCE
-        while self._has_room() and (query := self._next_query()) is not None:
-            self.active_at = loop.time()
-            self._answer(query)
-            left -= 1
-            if not left:
-                self._turn = loop.call_soon(self._have_turn)
-        self._update_reading()
-
-    def _have_turn(self) -> None:
-        self._turn = None
-        self._work()
-
-    def _next_query(self) -> bytes | None:
-        """Off the buffer; None where it is not whole yet. Of what is longer than any query the header is enough to say so."""
+    def next_query(self) -> bytes | None:
+        """Return the next whole query, else None. One that is longer than any query is cut to its header, which suffices to refuse it."""
         passed = min(self._ignored, len(self._buffer))
         del self._buffer[:passed]
         self._ignored -= passed
@@ -192,25 +90,69 @@ class StreamConnection(asyncio.Protocol):
         self._ignored = size - taken
         return query
 
+
+class StreamConnection(StreamProtocol):
+    """A client's connection over TCP."""
+
+    transport_name = "tcp"
+    max_outstanding = MAX_OUTSTANDING
+    idle_seconds = IDLE_SECONDS
+
+    def __init__(self, server: StreamServer) -> None:
+        super().__init__()
+        self._server, self._responder = server, server.responder
+        self._framer = QueryFramer()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.address = self._client_key()
+        if not self._server.admit(self):
+            self.abort()
+
+    def _client_key(self) -> str:
+        """Return the key to find the client by."""
+        return self.address
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._server.table.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._framer.feed(data)
+        self._work()
+
+    def eof_received(self) -> bool:
+        return self.outstanding > 0 or self._turn is not None  # a client that has closed its side still gets its answers
+
+    def _work(self) -> None:
+        loop, left = asyncio.get_running_loop(), MOST_AT_ONCE
+        while self._has_room() and (query := self._framer.next_query()) is not None:
+            self.active_at = loop.time()
+            self._answer(query)
+            left -= 1
+            if not left:
+                self._yield_turn()
+        self._update_reading()
+
     def _answer(self, data: bytes) -> None:
         responder = self._responder
-        known = responder.client_for(self.address, self.address, data)
-        if known is None:
+        client = responder.client_for(self.address, self.address, data)
+        if client is None:
             refusal = responder.refuse(data)
             if refusal is not None:
                 self._send(refusal)
             self._finish()
-        elif not responder.admits(known):
-            self._finish()  # over a stream there is somebody real, who may as well hear of it
+        elif not responder.admits(client):
+            self._finish()  # the peer's address is real, so the client may learn of its limit
         else:
-            message = responder.answer(known, data, self.kind, self._send_late)
+            message = responder.answer(client, data, self.transport_name, self._send_late)
             if isinstance(message, bytes):
                 self._send(message)
             elif message is not None:
-                self._outstanding += 1
+                self.outstanding += 1
 
     def _send_late(self, message: bytes | None) -> None:
-        self._outstanding -= 1
+        self.outstanding -= 1
         if message is not None:
             self._send(message)
         self._work()
@@ -226,21 +168,9 @@ class StreamConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _has_room(self) -> bool:
-        is_there = self._transport is not None and not self._transport.is_closing()
-        return is_there and not self._write_paused and self._turn is None and self._outstanding < MAX_OUTSTANDING
-
-    def _update_reading(self) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        if self._has_room():
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
-
 
 class EncryptedFrontend:
-    """Finds clients by id or address for connections over TLS. `own_name`: our server name, before which an id may stand."""
+    """Finds the clients of connections over TLS, by id or address. `own_name` is our server name, before which an id may stand."""
 
     def __init__(self, streams: StreamServer, own_name: str | None) -> None:
         self.streams = streams
@@ -248,11 +178,11 @@ class EncryptedFrontend:
         self.own_name = own_name
 
     def client_id_of(self, transport: asyncio.Transport, tls: ServerTls) -> str | None:
-        """The id in the server name that a connection asked for."""
+        """Return the client id in the SNI of a connection."""
         return client_id_from_sni(tls.server_name(transport.get_extra_info("ssl_object")), self.own_name)
 
     def client_key(self, address: str, client_id: str | None) -> str:
-        """What to look the client up under: its id where the policy knows it, else its address."""
+        """Return the key of a client: its id if the policy knows it, else its address."""
         key = f"{CLIENT_ID_PREFIX}{client_id}"
         return key if client_id is not None and self.find(key) is not None else address
 
@@ -260,38 +190,38 @@ class EncryptedFrontend:
         return self.responder.client_for(key, key, data)
 
     def owner(self, address: str) -> str:
-        """For whom connections from an address count."""
-        known = self.find(address)
-        return address if known is None else rate_limit_key(address, known.client.device)
+        """Return the client that connections from an address count for."""
+        client = self.find(address)
+        return address if client is None else rate_limit_key(address, client.client.device)
 
-    def answer(self, key: str, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Pending | None:
-        """Answer one query of a client: now, not at all, or by calling `later` once."""
-        known = self.find(key, data)
-        if known is None:
+    def answer(self, client: ClientEntry | None, data: bytes, transport: str, on_answer: MessageCallback) -> bytes | Pending | None:
+        """Do as `Responder.answer` does, within the client's rate limit. An unknown client (None) is refused."""
+        if client is None:
             return self.responder.refuse(data)
-        if len(data) < HEADER or not self.responder.admits(known):
+        if len(data) < HEADER or not self.responder.admits(client):
             return None
-        return self.responder.answer(known, data, transport, on_answer)
+        return self.responder.answer(client, data, transport, on_answer)
 
 
 class DotConnection(StreamConnection):
-    """As over TCP, for whoever the server name says."""
+    """A connection over TLS, of the client that the SNI names."""
 
-    kind = "dot"
+    transport_name = "dot"
 
     def __init__(self, frontend: EncryptedFrontend, tls: ServerTls) -> None:
         super().__init__(frontend.streams)
         self._frontend, self._tls = frontend, tls
 
-    def _client_key(self, transport: asyncio.Transport) -> str:
-        return self._frontend.client_key(super()._client_key(transport), self._frontend.client_id_of(transport, self._tls))
+    def _client_key(self) -> str:
+        assert self._transport is not None
+        return self._frontend.client_key(self.address, self._frontend.client_id_of(self._transport, self._tls))
 
     def eof_received(self) -> bool:
-        return False  # TLS has no half-closed connections here
+        return False  # asyncio's TLS has no half-closed connections
 
 
 class DotServer:
-    """DNS over TLS (RFC 7858) on any number of sockets. Its connections are among those of the stream server, and end with them."""
+    """DNS over TLS on any number of sockets. Its connections are among those of the stream server, and end with them."""
 
     def __init__(self, frontend: EncryptedFrontend, tls: ServerTls) -> None:
         self.tls = tls

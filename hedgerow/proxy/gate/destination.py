@@ -29,7 +29,7 @@ def original_destination(sock: socket.socket) -> Authority | None:
             destination = parse_sockaddr(sock.getsockopt(socket.SOL_IP, _SO_ORIGINAL_DST, 16))
         if destination != own:
             return destination
-    return None if is_own_address(own.host) else own  # TPROXY lets us answer from addresses of others
+    return None if is_own_address(sock.getsockname()[0]) else own  # TPROXY lets us answer from addresses of others
 
 
 def parse_sockaddr(data: bytes) -> Authority:

@@ -1,0 +1,164 @@
+"""Connections of clients: a bounded table for each server, and the flow control of a connection over TCP or TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Protocol, cast
+
+
+class ClientConnection(Protocol):
+    """An entry of a `ConnectionTable`."""
+
+    owner: str
+    """The client that the connection counts for."""
+    active_at: float
+    """When a known client last asked something, on the loop's clock."""
+    is_known: bool
+    """Whether a client that may ask has used it."""
+
+    @property
+    def is_evictable(self) -> bool:
+        """Whether it may be closed to make room for another."""
+
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds without a query after which it is closed."""
+
+    def abort(self) -> None: ...
+
+    def evict(self) -> None:
+        """Close it because another connection needs its place."""
+
+
+class ConnectionTable[C: ClientConnection]:
+    """The open connections of one server, at most `most`, and `most_per_owner` for one client. `on_rejected` counts refused ones."""
+
+    def __init__(self, most: int, most_per_owner: int, on_rejected: Callable[[], None]) -> None:
+        self.connections: set[C] = set()
+        self._most, self._most_per_owner, self._on_rejected = most, most_per_owner, on_rejected
+        self._by_owner: Counter[str] = Counter()
+
+    def admit(self, connection: C, *, is_refused: bool = False) -> bool:
+        """Add a new connection if there is room for it."""
+        if is_refused:
+            self._on_rejected()
+            return False
+        if not self.has_room(connection.owner):
+            return False
+        self.add(connection)
+        return True
+
+    def has_room(self, owner: str, *, evicts_own: bool = False) -> bool:
+        """Return whether a client may open a connection. In a full table the longest idle one makes room, those of unknown clients first.
+
+        `evicts_own`: one of the client's own makes room where the client has too many.
+        """
+        has_room = self._by_owner[owner] < self._most_per_owner
+        if not has_room and evicts_own:
+            has_room = self._evict([each for each in self.connections if each.owner == owner])
+        has_room = has_room and (len(self.connections) < self._most or self._evict(self.connections))
+        if not has_room:
+            self._on_rejected()
+        return has_room
+
+    def add(self, connection: C) -> None:
+        self.connections.add(connection)
+        self._by_owner[connection.owner] += 1
+
+    def discard(self, connection: C) -> None:
+        if connection in self.connections:
+            self.connections.discard(connection)
+            self._by_owner[connection.owner] -= 1
+            if not self._by_owner[connection.owner]:
+                del self._by_owner[connection.owner]
+
+    def close_idle(self, now: float) -> None:
+        """Close connections without queries. `now` is on the loop's clock."""
+        for connection in list(self.connections):
+            if now - connection.active_at > connection.idle_seconds:
+                connection.abort()
+
+    def close(self) -> None:
+        for connection in list(self.connections):
+            connection.abort()
+
+    def _evict(self, connections: Iterable[C]) -> bool:
+        idle = [connection for connection in connections if connection.is_evictable]
+        if idle:
+            longest = min(idle, key=lambda connection: (connection.is_known, connection.active_at))
+            self.discard(longest)
+            longest.evict()
+        return bool(idle)
+
+
+class StreamProtocol(asyncio.Protocol):
+    """A client's connection over TCP or TLS. It is not read while too much of it is unanswered or unsent."""
+
+    def __init__(self) -> None:
+        self.address = self.owner = ""
+        self.active_at = asyncio.get_running_loop().time()
+        self.is_known = False
+        self.outstanding = 0  # queries that wait for upstreams
+        self._transport: asyncio.Transport | None = None
+        self._write_paused = False
+        self._turn: asyncio.Handle | None = None
+
+    @property
+    @abstractmethod
+    def max_outstanding(self) -> int: ...
+
+    @abstractmethod
+    def _work(self) -> None:
+        """Serve what has been received while `_has_room`, then call `_update_reading`."""
+
+    @property
+    def is_evictable(self) -> bool:
+        return not (self.is_known and self.outstanding)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has all of its methods and is no subclass
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if peer else ""
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._transport = None
+        if self._turn is not None:
+            self._turn.cancel()
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self._update_reading()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._work()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def evict(self) -> None:
+        self.abort()
+
+    def _yield_turn(self) -> None:
+        """Go on with `_work` after other clients had their turn."""
+        self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        self._work()
+
+    def _has_room(self) -> bool:
+        is_open = self._transport is not None and not self._transport.is_closing()
+        return is_open and not self._write_paused and self._turn is None and self.outstanding < self.max_outstanding
+
+    def _update_reading(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._has_room():
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
