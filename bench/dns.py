@@ -1,16 +1,16 @@
-"""Measures one DNS worker beside its peers in the same run: CPU a query, queries a second, latency, memory.
+"""Measure one DNS worker beside its peers in the same run: CPU per query, queries per second, latency, memory.
 
     .venv/bin/python bench/dns.py [--pairs 5] [--seconds 2] [--kinds blocked cached …] [--domains 1000000] [--plain] [--out FILE]
 
-The server is pinned to one core, dnsperf to the other; the sides alternate; medians and the spread of the ratios are printed. All block
-the same names: a real list, filled up to `--domains` with generated ones (peers other than Unbound: to 200,000). All forward to the same
-dnsmasq, which answers all of .net.
+The server is pinned to one core and dnsperf to the other. The sides alternate; medians and the spread of the ratios are printed. All
+sides block the same names: a real list, filled up to `--domains` with generated ones (peers other than Unbound: to 200,000). All forward
+to the same dnsmasq, which answers everything under .net.
 
-Kinds: `blocked`, `cached` and `mixed` beside Unbound; `shapes` are the cached names in random case with an EDNS cookie, beside `cached` of
-ours; `miss` are names that nobody has asked for before; `latency-5000` and `latency-20000` are the 99th percentile of `mixed` at so many
-queries a second; `dnsmasq-mixed`, `recursor-mixed`, `knot-mixed` and the like are beside these, with the list as a response policy zone
-where they have such; `dot` and `doh` are `cached` over eight kept connections, and `workers` is `mixed` with two workers beside one, all
-on both cores: these three by queries a second. `--plain` does without recvmmsg. All kinds take about ten minutes.
+Kinds: `blocked`, `cached` and `mixed` are measured beside Unbound. `shapes` are the cached names in random case with an EDNS cookie,
+beside our own `cached`. `miss` are names never asked before. `latency-5000` and `latency-20000` are the 99th percentile of `mixed` at
+that many queries per second. `dnsmasq-mixed`, `recursor-mixed`, `knot-mixed` and the like are beside those peers, with the list as a
+response policy zone where they support it. `dot` and `doh` are `cached` over eight kept connections, and `workers` is `mixed` with two
+workers beside one on both cores; these three compare queries per second. `--plain` does without recvmmsg. All kinds take about ten minutes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ KINDS = [
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One dnsperf run: microseconds of the server's CPU a query, queries a second, queries lost."""
+    """One dnsperf run: microseconds of server CPU per query, queries per second, queries lost."""
 
     cpu: float
     rate: float
@@ -57,12 +57,12 @@ def blocked_names() -> list[str]:
 
 
 def host(label: str, number: int) -> str:
-    """A name that is not blocked: of a thousand sites, for one with thousands of names would be taken for the end of a tunnel."""
+    """Return a name that is not blocked, spread over a thousand sites: thousands of names under one site would look like a DNS tunnel."""
     return f"{label}{number}.site{number % 1000}.net"
 
 
 def bulk_names(count: int) -> list[str]:
-    """Made-up names for weight."""
+    """Generate names that fill the list up."""
     rng = random.Random(2)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     return [f"{''.join(rng.choices(letters, k=rng.randint(5, 14)))}{number}.bulk.example" for number in range(count)]
@@ -94,7 +94,7 @@ def compile_lists(folder: Path, bulk: Sequence[str] = ()) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Whom to measure with which queries, and with what more to say to dnsperf."""
+    """Servers to measure, the queries, and further dnsperf options."""
 
     side: Side
     queries: Path
@@ -103,7 +103,7 @@ class Contest:
 
 
 def cpu_seconds(side: Side) -> float:
-    """On-CPU time in user and kernel, exact to the nanosecond where /proc/PID/stat counts ticks."""
+    """Return user and system CPU time in seconds, to the nanosecond where /proc/PID/stat counts ticks."""
     tasks = [task for process in side.processes for task in Path(f"/proc/{process.pid}/task").iterdir()]
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
@@ -129,10 +129,10 @@ def measure(contest: Contest, seconds: float) -> Run:
 
 
 def percentile(contest: Contest, seconds: float, rate: int, share: float = 0.99) -> float:
-    """Milliseconds within which so much of the queries were answered, by dnsperf's histogram.
+    """Return the latency in milliseconds below which that share of the queries was answered, from dnsperf's histogram.
 
-    Its sender waits for the next query's time. Left alone it spins, and keeps the thread that takes the answers from their core: what is
-    measured then is which of the two the kernel prefers, for milliseconds.
+    dnsperf's sender waits for the next query's time. By default it spins and keeps the receiving thread off their core, so that the figure
+    shows for milliseconds which of the two the kernel prefers.
     """
     text = dnsperf(contest, seconds, "-Q", str(rate), "-O", "latency-histogram", "-O", "qps-threshold-wait=1")
     rows = [(float(upper), int(count)) for upper, count in re.findall(r"^\s*[\d.]+ - ([\d.]+):\s+(\d+)", text, re.MULTILINE)]
@@ -161,7 +161,7 @@ def compare_latency(kind: str, contests: Sequence[Contest], pairs: int, seconds:
 
 
 def compare(kind: str, contests: Sequence[Contest], pairs: int, seconds: float, *, by_rate: bool = False) -> dict[str, object]:
-    """Alternate between the two; the ratio is that of CPU a query, or of queries a second."""
+    """Alternate between two servers; the ratio is that of CPU per query, or of queries per second."""
     for contest in contests if kind != "miss" else ():
         measure(contest, 1.0)
     runs = [[measure(contest, seconds) for contest in contests] for _ in range(pairs)]
@@ -179,7 +179,7 @@ def figures(runs: Sequence[Run]) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Everything that a kind of measurement needs."""
+    """Everything that one kind of measurement needs."""
 
     stand: Stand
     ours: Side
@@ -219,17 +219,17 @@ class Bench:
                 port = side.dot if kind == "dot" else side.doh
                 how = ("-m", kind, "-p", str(port), *(("-O", f"doh-uri=https://127.0.0.1:{port}/dns-query") if kind == "doh" else ()))
                 contests.append(Contest(side, self.queries["cached"], how))
-            return compare(f"{kind}, queries a second", contests, self.pairs, self.seconds, by_rate=True)
+            return compare(f"{kind}, queries per second", contests, self.pairs, self.seconds, by_rate=True)
 
     def _workers(self) -> dict[str, object]:
         both = "0,1"
         with dns_sides.hedgerow(self.stand, workers=2, cores=both) as two, dns_sides.hedgerow(self.stand, cores=both) as one:
             contests = [Contest(side, self.queries["mixed"], ("-c", "32"), both) for side in (two, one)]
-            return compare("two workers beside one, queries a second", contests, self.pairs, self.seconds, by_rate=True)
+            return compare("two workers beside one, queries per second", contests, self.pairs, self.seconds, by_rate=True)
 
 
 def fill_cache(side: Side, folder: Path) -> None:
-    """Ten thousand answers, so that memory is that of a full cache."""
+    """Ask ten thousand names, so that memory is that of a full cache."""
     names = folder / "fill.txt"
     names.write_text("".join(f"{host('fill', number)} A\n" for number in range(10_000)))
     for _ in range(2):
@@ -238,13 +238,13 @@ def fill_cache(side: Side, folder: Path) -> None:
 
 
 def report(results: Sequence[dict[str, object]], memory: dict[str, float], domains: int) -> str:
-    """The figures as a table in Markdown."""
+    """Format the figures as a Markdown table."""
     lines = [
         f"# DNS, one worker on one core, {domains:,} domains",
         "",
-        "By `make bench-dns`. CPU is microseconds a query, user and system; a ratio below 1 is in our favour; in brackets the least and",
+        "By `make bench-dns`. CPU is microseconds per query, user and system; a ratio below 1 is in our favour; in brackets the least and",
         "the greatest ratio of the pairs. Beside Unbound unless the row names another; `shapes` beside our own `cached`. Where a row says",
-        "so, the ratio is that of queries a second, and above 1 in our favour.",
+        "so, the ratio is that of queries per second, and above 1 in our favour.",
         "",
         "| what | ours | theirs | ratio |",
         "|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""The servers that `dns.py` measures, each started with the same names blocked and the same upstream; Hedgerow's worker and its peers."""
+"""Servers that `dns.py` measures, each started with the same blocked names and the same upstream: Hedgerow's worker and its peers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLAIN = (
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A server that answers; `dot` and `doh` are 0 where it does not speak these."""
+    """A server that answers; `dot` and `doh` are 0 where it does not support these."""
 
     name: str
     processes: tuple[subprocess.Popen[bytes], ...]
@@ -44,7 +44,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """What all sides have in common: a folder, the names that are blocked, and the upstream's port."""
+    """What all sides share: a directory, the blocked names, and the upstream's port."""
 
     folder: Path
     names: Sequence[str]
@@ -52,7 +52,7 @@ class Stand:
 
     @property
     def certificate(self) -> tuple[Path, Path]:
-        """A certificate that signs itself, and its key."""
+        """Create a self-signed certificate and its key."""
         chain, key = self.folder / "certificate.pem", self.folder / "key.pem"
         if not chain.exists():
             curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
@@ -71,7 +71,7 @@ def free_port() -> int:
 def started(
     command: Sequence[str | Path], cores: str = "0", environment: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process on these cores, ended with the block; it ends by itself when its standard input does, if it is a worker of ours."""
+    """Run a process on these cores until the end of the block. A worker of ours ends when its standard input does."""
     with tempfile.TemporaryFile() as log:
         pinned = ["taskset", "-c", cores, *command]
         process = subprocess.Popen(pinned, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, env=environment)
@@ -104,7 +104,7 @@ def wait_until_answers(port: int, seconds: float = 120.0) -> None:
 
 @contextlib.contextmanager
 def upstream() -> Iterator[int]:
-    """Answers all of .net. It warns of too many questions at once otherwise, and answers REFUSED."""
+    """Run a dnsmasq that answers everything under .net. By default it answers REFUSED to many queries at once."""
     port = free_port()
     options = ["--no-resolv", "--no-hosts", "--local-ttl=300", "--address=/net/192.0.2.7", "--conf-file=/dev/null", "--user=root"]
     where = [f"--port={port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file="]
@@ -115,7 +115,7 @@ def upstream() -> Iterator[int]:
 
 @contextlib.contextmanager
 def hedgerow(stand: Stand, *, plain: bool = False, encrypted: bool = False, workers: int = 1, cores: str = "0") -> Iterator[Side]:
-    """Workers, each the process that the program would start, with a sink in control's place that reads what it is told."""
+    """Run workers as the program would start them, with a sink in control's place that reads their events."""
     ports = (free_port(), free_port(), free_port()) if encrypted else (free_port(), 0, 0)
     with tempfile.TemporaryDirectory(dir=stand.folder) as place, contextlib.ExitStack() as running:
         state = Path(place)
@@ -133,7 +133,7 @@ def hedgerow(stand: Stand, *, plain: bool = False, encrypted: bool = False, work
 
 
 def _publish(stand: Stand, state: Path, ports: tuple[int, int, int]) -> None:
-    """What supervisor and control would have left for a worker: settings and a snapshot."""
+    """Write what supervisor and control leave for a worker: settings and a snapshot."""
     from hedgerow.app.settings import Endpoint, Settings
     from hedgerow.app.snapshot import Snapshot
     from hedgerow.policies.reading.load import parse_policy
@@ -151,7 +151,7 @@ def _publish(stand: Stand, state: Path, ports: tuple[int, int, int]) -> None:
 
 
 def sink(path: Path) -> None:
-    """Runs in a child: takes what workers send, and forgets it."""
+    """Receive what workers send and discard it. Runs in a child process."""
 
     def forget(connection: socket.socket) -> None:
         room = bytearray(1 << 16)
@@ -198,7 +198,7 @@ def dnsmasq(stand: Stand) -> Iterator[Side]:
 
 
 def _write_zone(stand: Stand) -> Path:
-    """The names as a response policy zone."""
+    """Write the names as a response policy zone."""
     path = stand.folder / "blocked.rpz"
     rows = "".join(f"{name} CNAME .\n*.{name} CNAME .\n" for name in stand.names)
     path.write_text(f"$TTL 300\n$ORIGIN rpz.example.\n@ SOA localhost. nobody.invalid. 1 3600 600 86400 300\n@ NS localhost.\n{rows}")

@@ -1,10 +1,9 @@
-"""Ten million queries of an hour's mix at one DNS worker: is memory flat, is any query lost, does the log stay empty?
+"""Send ten million queries to one DNS worker and check that memory is flat, no query is lost, and the log stays empty.
 
     .venv/bin/python bench/dns_soak.py [--millions 10] [--out FILE]
 
-The mix is that of a home: 3 of 10 are blocked, most of the others are names of a popular few, and one in a hundred is a name that nobody
-has asked for before. It is sent as fast as dnsperf sends with 200 queries under way, in ten equal parts; after each the worker's private
-memory is read.
+The mix is that of a home: 3 of 10 names are blocked, most of the others are a popular few, and one in a hundred was never asked before.
+dnsperf sends as fast as it can with 200 queries in flight, in ten equal parts; the worker's private memory is read after each.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def write_mix(path: Path, blocked: list[str], count: int, part: int) -> None:
 
 
 def ask(side: dns_sides.Side, queries: Path) -> tuple[int, int, float]:
-    """Sends the file once; returns how many were answered and lost, and in how many seconds."""
+    """Send the file once. Return the number of answered and lost queries, and the seconds it took."""
     command = [
         "taskset",
         "-c",
@@ -80,7 +79,7 @@ def main() -> None:
         "",
         "By `bench/dns_soak.py`: 30 % blocked, 1 % never asked before, the rest of 2,000 names by popularity.",
         "",
-        "| answered | lost | queries a second | CPU a query | private memory |",
+        "| answered | lost | queries per second | CPU per query | private memory |",
         "|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:

@@ -1,12 +1,12 @@
-"""Measures what the gateway costs whoever passes it: an exempt device with and without our table, and a filtered one, in one run.
+"""Measure the cost of the gateway: an exempt device with and without our table, and a filtered one, in one run.
 
     .venv/bin/python bench/gateway.py [--rounds 5] [--megabytes 300] [--write]
 
 `--write` keeps the figures in bench/results/gateway.md; `make bench-gateway` does. Needs root and what the laboratory needs (tests/lab).
 
-In the laboratory's network namespaces a device fetches one file through the router, by HTTPS. Exempt: with nothing of ours in nftables,
-and with the gateway in place, strict. Filtered: a child's, through the transparent port. The sides alternate; medians are printed. CPU is
-that of Hedgerow's own processes together: what the kernel forwards costs them nothing.
+In the laboratory's network namespaces a device fetches one file through the router by HTTPS. Exempt: with nothing of ours in nftables, and
+with the gateway in place, strict. Filtered: a child's device through the transparent port. The sides alternate; medians are printed. CPU is
+that of Hedgerow's own processes: what the kernel forwards costs them nothing.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ RESULTS = Path(__file__).parent / "results" / "gateway.md"
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """One fetch: megabytes a second, and Hedgerow's seconds of CPU a gigabyte."""
+    """One fetch: megabytes per second, and seconds of Hedgerow's CPU per gigabyte."""
 
     speed: float
     cpu: float
 
 
 def cpu_of(whole: House) -> float:
-    """Seconds of CPU of all of Hedgerow's processes."""
+    """Return the CPU seconds of all of Hedgerow's processes."""
     assert whole.process is not None
     pids = [whole.process.pid, *children_of(whole.process.pid)]
     fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]

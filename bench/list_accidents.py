@@ -1,10 +1,9 @@
-"""Kills processes that fetch and compile lists at random moments, and takes the disk away from them, fifty times each.
+"""Kill processes that fetch and compile lists at random moments, and fill the disk under them, fifty times each.
 
     .venv/bin/python bench/list_accidents.py [--rounds 50] [--write]
 
-After every accident each generation in place must open and be whole, and the copy of the download too; after every round the next
-fetch and compile must succeed. The tests are those of `tests/app/test_list_accidents.py`, which run a few rounds each time.
-A full disk needs root rights.
+After every accident each generation in place must open and be whole, and so must the download; after every round the next fetch and
+compilation must succeed. The tests in `tests/app/test_list_accidents.py` run a few rounds each time. A full disk needs root rights.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ RESULT = ROOT / "bench" / "results" / "list_accidents.md"
 
 
 def run(rounds: int) -> list[str]:
-    """The lines for people; ends the program where something was lost."""
+    """Return the result as lines of text. Exits where something was lost."""
     command = [
         sys.executable,
         "-P",

@@ -1,10 +1,10 @@
-"""Memory and DNS service of a running Hedgerow while five million domains are recompiled and swapped. Writes bench/results/list_swap.md.
+"""Measure memory and DNS service of a running Hedgerow while five million domains are recompiled and swapped.
 
     .venv/bin/python bench/list_swap.py [domains]
 
-Ten lists are compiled at the start; then, under the load of dnsperf, every twentieth name in each of them changes, so that all is
-compiled anew. Memory is the sum of the proportional set sizes of all of Hedgerow's processes, sampled every 0.3 s; the compiler's
-share is also given alone. Lost queries are those that dnsperf got no answer for.
+Writes bench/results/list_swap.md. Ten lists are compiled at the start. Then, under the load of dnsperf, every twentieth name in each of
+them changes, so that everything is compiled anew. Memory is the sum of the proportional set sizes of all of Hedgerow's processes, sampled
+every 0.3 s; the compiler's share is also given alone. Lost queries are those that dnsperf got no answer for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SECONDS, RATE = 75, 2000
 
 
 def varied_sources(count: int, folder: Path) -> list[Path]:
-    """The lists of `bench/lists.py`, as files."""
+    """Write the lists of `bench/lists.py` as files."""
     spec = importlib.util.spec_from_file_location("bench_lists", Path(__file__).with_name("lists.py"))
     assert spec
     assert spec.loader
@@ -55,7 +55,7 @@ def is_compiler(pid: int) -> bool:
 
 
 class Sampler(threading.Thread):
-    """Remembers the highest sums while it runs."""
+    """Record the highest sums while it runs."""
 
     def __init__(self, hedgerow: running.Hedgerow) -> None:
         super().__init__(daemon=True)
@@ -83,7 +83,7 @@ def change_all(paths: list[Path]) -> None:
 
 
 def questions(paths: list[Path]) -> Iterator[str]:
-    """Half blocked, half answered by the upstream."""
+    """Write queries, half blocked and half answered by the upstream."""
     for name in paths[0].read_text().splitlines()[1:400]:
         yield f"{name} A"
         yield "www.school.example A"
@@ -95,7 +95,7 @@ def slowest_ms(dnsperf: str) -> float:
 
 
 def are_in_force(log: str, count: int) -> bool:
-    """Whether so many domains were compiled, and a snapshot was published after that."""
+    """Return True once that many domains were compiled and a snapshot was published afterwards."""
     compiled = [found for found in re.finditer(r"(\d+) domains compiled", log) if int(found[1]) >= count]
     return bool(compiled) and "published" in log[compiled[-1].end() :]
 
@@ -134,7 +134,7 @@ def main() -> None:
     print(json.dumps(result))
     rows = "".join(f"| {name} | {value:,.1f} |\n" for name, value in result.items())
     text = "# A running Hedgerow while its lists are recompiled and swapped\n\nWhat each figure is stands in `bench/list_swap.py`.\n\n"
-    text += f"dnsperf asked {RATE} queries a second for {SECONDS} s; one worker a role.\n\n| figure | value |\n|---|---:|\n{rows}"
+    text += f"dnsperf asked {RATE} queries per second for {SECONDS} s; one worker per role.\n\n| figure | value |\n|---|---:|\n{rows}"
     (ROOT / "bench" / "results" / "list_swap.md").write_text(text)
 
 

@@ -1,11 +1,11 @@
-"""Measures the list engine: compile time, peak memory, bytes a domain, opening, look-up, and one changed source of ten.
+"""Measure the list engine: compile time, peak memory, bytes per domain, opening, look-up, and one changed source of ten.
 
     make bench-lists            all cases, written to bench/results/lists.md
     .venv/bin/python bench/lists.py [--write] [real|1m|5m ...]
 
-`real` are the hosts, plain and adblock lists beside the checkout; `1m` and `5m` are their names, varied until there are so
-many, in ten lists. Each compile runs in a process of its own, so that its peak memory is its own. `one of ten` is the time to
-compile again after every fiftieth line of one of the ten lists changed, as a share of the full compile.
+`real` are the hosts, plain and adblock lists beside the checkout; `1m` and `5m` are their names, varied until there are that many, in ten
+lists. Each compilation runs in a process of its own, for its own peak memory. `one of ten` is the time to compile again after every
+fiftieth line of one of the ten lists changed, as a share of the first compilation.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def names_of(plain: Path) -> list[str]:
 
 
 def varied_sources(count: int, folder: Path) -> list[Source]:
-    """`count` distinct names made of real ones: another word or number before, inside or after the registered label."""
+    """Generate `count` distinct names from real ones: another word or number before, inside or after the registered label."""
     rng = random.Random(count)
     names = names_of(LISTS / "plain" / "hagezi-nsfw.txt")
     words = sorted({label for name in names for label in name.split(".")[:-1] if 3 < len(label) < 12})
@@ -58,7 +58,7 @@ def varied_sources(count: int, folder: Path) -> list[Source]:
 
 
 def measure_compile(sources: list[Source], out: Path) -> None:
-    """Runs in the child. The parsed lists are kept, as in a running Hedgerow."""
+    """Compile in the child process. The parsed lists are kept, as in a running Hedgerow."""
     start = time.perf_counter()
     report = compile_generation(sources, out, parsed=out.parent / "parsed")
     seconds, cpu = time.perf_counter() - start, time.process_time()
@@ -86,12 +86,12 @@ def status_kb(field: str, file: str = "/proc/self/status") -> int:
 
 
 def private_kb() -> int:
-    """Memory that no other process can share; clean pages of a mapped file are the page cache's, even while only we look at them."""
+    """Return the memory that no other process can share, in kB. Clean pages of a mapped file belong to the page cache."""
     return status_kb("Private_Dirty", "/proc/self/smaps_rollup")
 
 
 def measure_lookup(out: Path, hosts: list[str]) -> dict[str, float]:
-    """Half hits, half misses, in random order; every look-up is timed in blocks of a hundred."""
+    """Time look-ups in blocks of a hundred, half hits and half misses, in random order."""
     before, start = private_kb(), time.perf_counter()
     catalogue = Catalogue.open(out)
     opened = time.perf_counter() - start
@@ -151,7 +151,7 @@ def run_child(options: argparse.Namespace) -> None:
 
 
 def table_of(results: dict[str, dict[str, float]]) -> str:
-    """The figures as a table, a column a case; ratios first, since they hold on other machines too."""
+    """Format the figures as a table with one column per case; ratios first, since they hold on other machines too."""
     first = ["bytes_per_domain", "one_of_ten"]
     fields = first + [name for name in dict.fromkeys(key for row in results.values() for key in row) if name not in first]
     lines = ["| figure | " + " | ".join(results) + " |", "|---|" + "---:|" * len(results)]

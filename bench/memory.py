@@ -1,15 +1,14 @@
-"""Measures the memory of the whole of `hedgerow up --profile small` with lists of a million domains.
+"""Measure the memory of the whole of `hedgerow up --profile small` with lists of a million domains.
 
     .venv/bin/python bench/memory.py [--write], or make bench-memory
 
-Proportional set sizes (what is shared is split among those who share it) of all processes together. Ten lists are fetched from a server and
-compiled; then 40,000 names are asked for, half of them of the lists, and 100 pages fetched through the proxy; then the inspector gets a
-successor, as it does every day; then ten other lists of a million domains take the place of the first, as on a day on which every
-publisher has changed everything. Told are the moments between, and the highest that was seen twenty times a second in each of the
-stretches, with the processes that fetch and compile.
+Memory is the sum of the proportional set sizes of all processes. Ten lists are fetched from a server and compiled; 40,000 names are asked,
+half of them listed, and 100 pages are fetched through the proxy; the inspector gets a successor, as it does every day; then ten other
+lists of a million domains replace the first, as on a day on which every publisher has changed everything. The report gives the moments
+between, and the highest sum of each phase, sampled twenty times per second, including the processes that fetch and compile.
 
-Needs dnsperf and curl, and no other Hedgerow beside it to share pages with. This program too shares Python and some libraries with what it
-measures: its own part of those, whether theirs or not, is in the sum. `--write` keeps the figures in bench/results/memory.md.
+Needs dnsperf and curl, and no other Hedgerow beside it to share pages with. This program shares Python and some libraries with what it
+measures; that part is in the sum. `--write` keeps the figures in bench/results/memory.md.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ Sizes = Counter[str]
 
 
 def memory_of(pid: int | str) -> Counter[str]:
-    """Octets by the kernel's own names, `Pss` first among them; none of a process that has ended meanwhile."""
+    """Return octets by the kernel's own names, `Pss` first; empty for a process that has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except (OSError, ProcessLookupError):
@@ -54,13 +53,13 @@ def memory_of(pid: int | str) -> Counter[str]:
 
 
 def shared_with_us() -> int:
-    """This program's part, in octets, of the files that it does not have alone in memory."""
+    """Return this program's share, in octets, of the files that it shares with others."""
     ours = memory_of("self")
     return ours["Pss_File"] - ours["Private_Clean"]
 
 
 def sizes(running: Hedgerow) -> Sizes:
-    """Of every process that is alive: what is no part of the family of `hedgerow up` is one that it has started for a job."""
+    """Return the memory of every live process. A process outside the family of `hedgerow up` is a job that it started."""
     found = Sizes({"shared with the bench": shared_with_us()})
     for pid in running.all_pids():
         words = command_of(pid)
@@ -94,13 +93,13 @@ class Watch(threading.Thread):
 
 
 def are_in_force(running: Hedgerow, times: int) -> bool:
-    """Whether every worker has the million that was compiled last, `times` in all."""
+    """Return True if every worker has the million that was compiled last, `times` in all."""
     compiled = re.split(r"\b\d{7,} domains compiled", running.stderr)
     return len(compiled) > times and all(f" {role}[" in compiled[times] for role in ("dns", "gate", "inspector"))
 
 
 def lists_of(server: ListServer, name: str, count: int, folder: Path) -> str:
-    """Puts ten lists on the server. Returns the section of a policy that names them."""
+    """Put ten lists on the server. Return the section of a policy that names them."""
     lines = []
     for source in varied_sources(count, folder):
         assert source.path is not None
@@ -129,7 +128,7 @@ def has_one_inspector(running: Hedgerow, beside: list[int]) -> bool:
 
 
 def measure() -> dict[str, Sizes]:
-    """By moment, or by stretch of which it is the highest."""
+    """Return figures by moment, or by phase, of which it is the highest."""
     with tempfile.TemporaryDirectory() as name, small_internet() as internet, ListServer().serving() as server:
         folder = Path(name)
         policy = network_section(internet)

@@ -1,6 +1,6 @@
-"""The policy engine on a large household: 200 devices, 50 people with 30 schedules each, a million domains.
+"""Measure the policy engine on a large household: 200 devices, 50 people with 30 schedules each, a million domains.
 
-`python bench/policy.py` prints a table; `--out FILE` also writes it. Made-up domains, one run, one process, nothing else to do.
+`python bench/policy.py` prints a table; `--out FILE` also writes it. The domains are generated; one run, one process.
 """
 
 from __future__ import annotations
@@ -70,13 +70,13 @@ def compile_lists(folder: Path, domains: int) -> Path:
 
 
 def resident() -> int:
-    """Bytes of this process that are its own, mapped lists apart."""
+    """Return the bytes of this process that are its own, without mapped lists."""
     fields = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
     return int(fields["Anonymous"].split()[0]) * 1024
 
 
 def measure_decide(view: LoadedSnapshot, rounds: int) -> list[float]:
-    """Seconds of each decision, every host new to every ruleset."""
+    """Return the seconds of each decision, with every host new to every ruleset."""
     rng = random.Random(1)
     devices = [view.rulesets.devices.find(f"10.0.0.{n + 1}") for n in range(200)]
     rulesets = [view.rulesets.ruleset(device, NOW) for device in devices if device is not None]
@@ -99,7 +99,7 @@ def per_call(call: Callable[[], object], number: int = 200_000) -> float:
 
 
 def measure_memory(state: Path) -> float:
-    """Megabytes that a process grows by when it opens the snapshot and works out the rules of all devices."""
+    """Return the megabytes by which a process grows when it opens the snapshot and computes the rules of all devices."""
     code = (
         "import gc,sys,json\nfrom pathlib import Path\nfrom bench_policy import resident,NOW\n"
         "from hedgerow.app.snapshot import Snapshot,LoadedSnapshot\n"

@@ -1,9 +1,9 @@
-"""A gigabyte down and a gigabyte up through each lane, byte for byte: checksums at both ends, the time, and what the workers grew by.
+"""Send a gigabyte down and a gigabyte up through each lane and compare checksums at both ends, with times and memory growth.
 
     .venv/bin/python bench/proxy_bodies.py [--megabytes 1000] [--write]
 
-`--write` keeps the table in bench/results/proxy_bodies.md. Origin, proxy and client share the machine, so that the times are no speed
-of the proxy's; what is shown is that bodies are whole, and passed on rather than kept.
+`--write` keeps the table in bench/results/proxy_bodies.md. Origin, proxy and client share the machine, so the times are no measure of the
+proxy's speed; the point is that bodies arrive whole and are passed on rather than buffered.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Row:
 
 
 def measure(stand: Stand, net: SmallInternet, size: int, upload: Path, lane: str, way: str) -> Row:
-    """One body through one lane."""
+    """Send one body through one lane."""
     scheme, host, version = LANES[lane]
     trust = ["--cacert", str(net.authority.root if lane == "tunnel" else stand.ca)]
     path = f"/bytes/{size}" if way == "down" else "/upload"
@@ -69,7 +69,7 @@ def measure(stand: Stand, net: SmallInternet, size: int, upload: Path, lane: str
 
 
 def memory(stand: Stand) -> int:
-    """Kilobytes that the two workers had at most, so far."""
+    """Return the peak memory of the two workers so far, in kilobytes."""
     texts = [Path(f"/proc/{worker.pid}/status").read_text() for worker in (stand.gate, stand.inspector)]
     return sum(int(re.search(r"VmHWM:\s+(\d+)", text)[1]) for text in texts)  # type: ignore[index]
 

@@ -1,11 +1,11 @@
-"""Measures the inspection lane beside its peers in the same run: a page weighed by its words, a small request, a new TLS connection,
-a refusal; and what the inspector's memory does over many requests.
+"""Measure the inspection lane beside its peers in the same run: a scanned page, a small request, a new TLS connection, a refusal,
+and the growth of the inspector's memory over many requests.
 
     .venv/bin/python bench/proxy_inspect.py [--pairs 5] [--requests 1500] [--out FILE]
 
-CPU (user and system) a request of all processes that serve it (gate and inspector here), pinned to one core; hey and nginx have the
-other. The sides alternate; medians, and the spread of the ratios, are printed. e2guardian and Hedgerow weigh with e2guardian's English
-lists; Hedgerow with its own beside them. Needs e2guardian, squid-openssl, nginx and hey from Debian.
+CPU (user and system) per request of all processes that serve it (gate and inspector here), pinned to one core; hey and nginx have the
+other. The sides alternate; medians and the spread of the ratios are printed. e2guardian and Hedgerow score pages with e2guardian's English
+lists; Hedgerow also with its own. Needs e2guardian, squid-openssl, nginx and hey from Debian.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class Side:
     port: int
 
     def cpu(self) -> float:
-        """Seconds of CPU used so far, by all of their threads."""
+        """Return the CPU seconds used so far by all of their threads."""
         return cpu_of(*self.pids)
 
 
 def cpu_of(*pids: int) -> float:
-    """Seconds of CPU that the threads of these processes have used so far, to the nanosecond where `stat` counts hundredths."""
+    """Return the CPU seconds that the threads of these processes have used, to the nanosecond where `stat` counts hundredths."""
     threads = [path for pid in pids for path in Path(f"/proc/{pid}/task").glob("*/schedstat")]
     return sum(int(path.read_text().split()[0]) for path in threads) / 1e9
 
@@ -87,7 +87,7 @@ def accepts(address: str, port: int) -> bool:
 
 @contextlib.contextmanager
 def child(command: list[str], port: int, address: str = "127.0.0.1", core: int = 0) -> Iterator[subprocess.Popen[bytes]]:
-    """A server pinned to a core until the end of the block; entered once it accepts connections."""
+    """Run a server pinned to a core until the end of the block, entered once it accepts connections."""
     process = subprocess.Popen(["taskset", "-c", str(core), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: accepts(address, port), 30, command[0])
@@ -148,7 +148,7 @@ def squid(net: SmallInternet, directory: Path, secure: int) -> Iterator[Side]:
 
 @contextlib.contextmanager
 def e2guardian(directory: Path, page: str) -> Iterator[Side]:
-    """Started anew where a segmentation fault ends it on its first pages, as happens now and then."""
+    """Run e2guardian; start it again where a segmentation fault ends it on its first pages, as happens now and then."""
     port = free_port()
     shutil.copytree(E2GUARDIAN, directory / "etc", symlinks=True)
     for path in (directory / "etc").glob("*.conf"):
@@ -186,7 +186,7 @@ def mitmdump(directory: Path) -> Iterator[Side]:
 
 
 def request_cpu(side: Side, url: str, requests: int, *, kept: bool, status: int = 200) -> float:
-    """Microseconds of CPU a request that is answered with `status`."""
+    """Return the microseconds of CPU per request answered with `status`."""
     command = ["taskset", "-c", "1", "hey", "-n", str(requests), "-c", "10", *([] if kept else ["-disable-keepalive"])]
     before = side.cpu()
     done = subprocess.run([*command, "-x", f"http://127.0.0.1:{side.port}", url], capture_output=True, text=True, check=True)
@@ -223,7 +223,7 @@ def compare(name: str, sides: Sequence[tuple[Side, str]], pairs: int, requests: 
 
 
 def blocked(side: Side, name: str, url: str, pairs: int, requests: int, *, kept: bool) -> dict[str, object]:
-    """What it costs to refuse: the block page, made anew for each."""
+    """Measure a refusal: the block page, rendered anew for each."""
     request_cpu(side, url, 200, kept=kept, status=403)
     found = sorted(request_cpu(side, url, requests, kept=kept, status=403) for _ in range(pairs))
     row = {"measure": name, "hedgerow_us": round(statistics.median(found)), "spread": [round(found[0]), round(found[-1])]}
@@ -232,7 +232,7 @@ def blocked(side: Side, name: str, url: str, pairs: int, requests: int, *, kept:
 
 
 def growth(side: Side, inspector: int, url: str, requests: int) -> dict[str, object]:
-    """By how much the inspector's memory grows over many requests, a fifth of them on connections of their own."""
+    """Return the growth of the inspector's memory over many requests, a fifth of them on connections of their own."""
 
     def resident() -> float:
         return int(Path(f"/proc/{inspector}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -262,17 +262,17 @@ def limit_of(row: dict[str, object]) -> float | None:
 
 
 def against(found: object, limit: float | None) -> str:
-    """The last cells of a row: what must not be exceeded, and whether it is."""
+    """Return the last cells of a row: the limit, and whether it is met."""
     return "| | |" if limit is None else f"| ≤ {limit} | {'met' if float(str(found)) <= limit else '**missed**'} |"
 
 
 def report(results: Sequence[dict[str, object]], alone: Sequence[dict[str, object]], pairs: int) -> str:
-    """The figures as a page. The ratio is Hedgerow's CPU over the peer's: below 1 it needs less. `alone` are figures without a peer."""
+    """Format the figures as a page. The ratio is Hedgerow's CPU over the peer's. `alone` are figures without a peer."""
     keys = ("measure", "peer", "hedgerow_us", "peer_us", "ratio")
     lines = [
         "# The inspection lane beside its peers, measured by `make bench-proxy`",
         "",
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {pairs} pairs in one run. CPU a request in",
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {pairs} pairs in one run. CPU per request in",
         "microseconds, of gate and inspector together; ratios are medians of pairs. How: `bench/proxy_inspect.py`.",
         "",
         "| figure | peer | Hedgerow | peer | ratio | spread | must | |",

@@ -1,9 +1,9 @@
-"""Measures how long Chromium loads a page of 40 requests to 12 hosts, 2 of them inspected, through the proxy and without one.
+"""Measure how long Chromium takes to load a page of 40 requests to 12 hosts, 2 of them inspected, with the proxy and without.
 
     .venv/bin/python bench/proxy_page.py [--loads 20] [--write]
 
-Both ways in turn, each load in a fresh browser context, so that nothing is cached and every connection is new. All is on one machine:
-no network takes any time, so that what the proxy adds is all there is to see; over a line it is a smaller part. Needs nginx and Chromium.
+The two alternate; each load has a fresh browser context, so that nothing is cached and every connection is new. Everything runs on one
+machine, so no time is spent in the network and the proxy's share is larger than on a real line. Needs nginx and Chromium.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _UNFIT = ("google", "youtube", "bing", "duckduckgo", "adult", "gambling", "signe
 
 
 def hosts() -> list[str]:
-    """Twelve hosts that nothing is said about; the last two are inspected."""
+    """Return twelve hosts without rules of their own; the last two are inspected."""
     return [host for host in HOSTS if host.endswith(".example") and not any(part in host for part in _UNFIT)][:COUNT]
 
 
@@ -68,7 +68,7 @@ def nginx(net: SmallInternet, directory: Path, names: list[str], port: int) -> I
 
 
 def load(browser: Any, url: str) -> float:
-    """Milliseconds until the page and all of its pictures are there."""
+    """Return the milliseconds until the page and all of its pictures are loaded."""
     context = browser.new_context(ignore_https_errors=True)
     try:
         tab = context.new_page()

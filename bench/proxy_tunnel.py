@@ -1,13 +1,13 @@
-"""Measures one gate worker beside Squid in the same run: CPU a new tunnel, CPU a gigabyte, memory an idle tunnel.
+"""Measure one gate worker beside Squid in the same run: CPU per new tunnel, CPU per gigabyte, memory per idle tunnel.
 
-Squid's plain CONNECT is the peer; for new tunnels its peek and splice too, which reads the ClientHello as the gate does.
+Squid's plain CONNECT is the peer; for new tunnels also its peek and splice, which reads the ClientHello as the gate does.
 
     .venv/bin/python bench/proxy_tunnel.py [--pairs 5] [--requests 1500] [--megabytes 400] [--idle 2000] [--write]
 
-`--write` keeps the figures in bench/results/proxy_tunnel.md; `make bench-proxy` does.
+`--write` keeps the figures in bench/results/proxy_tunnel.md; `make bench-proxy` does that.
 
-The proxy under test is pinned to one core, hey, curl and nginx to the other; the sides alternate; medians and the spread of the ratios
-are printed. Both resolve the same name (Squid from a hosts file); the gate also judges it and reads the ClientHello.
+The proxy under test is pinned to one core, hey, curl and nginx to the other; the sides alternate; medians and the spread of the ratios are
+printed. Both resolve the same name (Squid from a hosts file); the gate also decides about it and reads the ClientHello.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class Side:
     port: int
 
     def cpu(self) -> float:
-        """Seconds of CPU used so far, user and system."""
+        """Return the CPU seconds used so far, user and system."""
         return cpu_of(self.pid)
 
     def memory(self) -> int:
-        """Bytes of memory that are its own."""
+        """Return its private memory in bytes."""
         text = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         return sum(int(size) for size in re.findall(r"^Private_\w+:\s+(\d+) kB", text, re.MULTILINE)) * 1024
 
@@ -71,7 +71,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def child(command: list[str], port: int, address: str = "127.0.0.1") -> Iterator[subprocess.Popen[bytes]]:
-    """A server that runs until the end of the block; entered once it accepts connections."""
+    """Run a server until the end of the block, entered once it accepts connections."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: accepts(address, port), 20, command[0])
@@ -107,7 +107,7 @@ def nginx(net: SmallInternet, directory: Path, port: int, megabytes: int) -> Ite
 
 @contextlib.contextmanager
 def squid(net: SmallInternet, directory: Path, origin: int, *, peeks: bool = False) -> Iterator[Side]:
-    """Squid, which relays after a CONNECT; where it `peeks` it reads the ClientHello first, as the gate does."""
+    """Run Squid, which relays after a CONNECT; where it `peeks` it reads the ClientHello first, as the gate does."""
     port = free_port()
     directory.chmod(0o777)
     (directory / "hosts").write_text(f"{net.address_of(HOST)} {HOST}\n")
@@ -123,7 +123,7 @@ def squid(net: SmallInternet, directory: Path, origin: int, *, peeks: bool = Fal
 
 
 def peeking(directory: Path) -> tuple[str, str]:
-    """What Squid's port and its configuration say beside the usual, so that it reads the ClientHello and then relays."""
+    """Return the options of Squid's port and its configuration that make it read the ClientHello and then relay."""
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=squid",
          "-addext", "basicConstraints=critical,CA:TRUE", "-keyout", f"{directory}/ca.key", "-out", f"{directory}/ca.crt"],
@@ -139,7 +139,7 @@ def peeking(directory: Path) -> tuple[str, str]:
 
 
 def connection_cpu(side: Side, origin: int, requests: int) -> float:
-    """Microseconds of CPU a new tunnel with one small request in it."""
+    """Return the microseconds of CPU per new tunnel with one small request in it."""
     command = ["taskset", "-c", "1", "hey", "-n", str(requests), "-c", "20", "-disable-keepalive"]
     before = side.cpu()
     done = subprocess.run(
@@ -152,7 +152,7 @@ def connection_cpu(side: Side, origin: int, requests: int) -> float:
 
 
 def gigabyte_cpu(side: Side, origin: int, megabytes: int) -> float:
-    """Seconds of CPU a gigabyte that was downloaded."""
+    """Return the CPU seconds per downloaded gigabyte."""
     before = side.cpu()
     command = ["taskset", "-c", "1", "curl", "-sko", "/dev/null", "-w", "%{size_download}", "-x", f"http://127.0.0.1:{side.port}"]
     done = subprocess.run([*command, f"https://{HOST}:{origin}/big"], capture_output=True, text=True, check=True)
@@ -161,7 +161,7 @@ def gigabyte_cpu(side: Side, origin: int, megabytes: int) -> float:
 
 
 def idle_memory(side: Side, origin: int, count: int) -> float:
-    """Kilobytes an idle tunnel: a ClientHello went through, and nothing after it."""
+    """Return the kilobytes per idle tunnel, after its ClientHello."""
     before, hello = side.memory(), client_hello()
     with contextlib.ExitStack() as stack:
         for number in range(count):
@@ -226,7 +226,7 @@ def main() -> None:
 
 
 def write(results: list[dict[str, object]], pairs: int) -> None:
-    """The figures as a table beside the others."""
+    """Write the figures as a table beside the others."""
     lines = [
         "# The tunnel lane beside Squid, measured by `make bench-proxy`",
         "",

@@ -1,10 +1,10 @@
-"""Measures URL look-ups against Brave's engine (the package `adblock`), on real requests, in one run, with the same lists.
+"""Compare URL look-ups with Brave's engine (the package `adblock`) on real requests, in one run, with the same lists.
 
     .venv/bin/python bench/urls.py [--write]
 
-Both sides are asked for the verdict on 30,524 requests of browsers under EasyList and the uBlock lists, ours with the page's host
-taken out of the page's URL, as it comes. Each request is timed by itself, ours and theirs in turn; the first pass is cold. The rules
-that theirs does not honour it does not have to look at. Also: opening, memory, host look-ups one by one.
+Both sides give a verdict on 30,524 browser requests under EasyList and the uBlock lists; ours takes the page's host from the page's
+URL. Each request is timed by itself, ours and theirs in turn; the first pass is cold. Rules that theirs does not honour it need not look
+at. Also measured: opening, memory, and host look-ups one by one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def private_kb() -> int:
 
 
 def open_alone(generation: Path) -> None:
-    """In a process of its own, whose memory holds nothing else; twice, since the first time also reads the code."""
+    """Open the lists in a process of its own, twice, since the first time also reads the code."""
     first = Catalogue.open(generation)
     before, start = private_kb(), time.perf_counter()
     catalogue = Catalogue.open(generation)
@@ -60,7 +60,7 @@ def open_alone(generation: Path) -> None:
 
 
 def opened_alone(generation: Path) -> tuple[float, float]:
-    """Milliseconds, and kB of private memory."""
+    """Return milliseconds and kB of private memory."""
     child = subprocess.run([sys.executable, "-P", __file__, "--open", str(generation)], check=True, capture_output=True, text=True)
     opened, private = map(float, child.stdout.split())
     return opened, private
@@ -69,7 +69,7 @@ def opened_alone(generation: Path) -> tuple[float, float]:
 def time_each(
     requests: list[tuple[str, str, str]], ask: Callable[[str, str, str], object], other: Callable[[str, str, str], object]
 ) -> tuple[list[float], list[float]]:
-    """Microseconds of each request, of both, in turn."""
+    """Return the microseconds of each request on both sides, in turn."""
     mine, theirs, clock = [], [], time.perf_counter_ns
     for url, page, kind in requests:
         start = clock()
@@ -88,7 +88,7 @@ def figures(times: list[float]) -> tuple[float, float, float, float]:
 
 
 def time_hosts(catalogue: Catalogue, hosts: list[str]) -> list[float]:
-    """Each look-up by itself, less what reading the clock costs."""
+    """Time each look-up by itself, less the cost of reading the clock."""
     clock = time.perf_counter_ns
     empty = statistics.median([-(clock() - clock()) for _ in range(20_000)])
     times = []
@@ -142,7 +142,7 @@ def measure(folder: Path) -> list[str]:
 
 
 def measure_pages(folder: Path) -> str:
-    """What a worker pays to open a list of pages, two hundred of each host, and to look one up."""
+    """Measure what a worker pays to open a list of pages, two hundred of each host, and to look one up."""
     pages = [f"host{number // 200}.example/{number * 7919 % 1000003:x}/page-{number}" for number in range(PAGES)]
     (folder / "pages.txt").write_text("".join(f"||{page}\n" for page in pages), encoding="ascii")
     compile_generation([Source("pages", "adult", folder / "pages.txt")], folder / "pages")
@@ -160,7 +160,7 @@ def measure_pages(folder: Path) -> str:
 
 
 def measure_hosts(folder: Path) -> list[str]:
-    """Half hits, half misses, each timed by itself."""
+    """Time look-ups one by one, half hits and half misses."""
     lists = [DATA / "lists" / "plain" / name for name in ("hagezi-nsfw.txt", "hagezi-gambling.mini.txt")]
     compile_generation([Source(path.stem, "adult", path) for path in lists], folder / "hosts")
     catalogue = Catalogue.open(folder / "hosts")

@@ -1,10 +1,10 @@
-"""Measures the journal and the pages over it. Prints one line a case.
+"""Measure the journal and the pages over it. Prints one line per case.
 
     .venv/bin/python bench/web.py [--decisions 20000000] [--keep FOLDER]
 
-A journal of 30 days is made first (once, where `--keep` names a folder): 40 devices, 200,000 hosts of which few are common. Then each
-question of the pages is asked many times, the pages are fetched from the web server in a process of its own, and a recorder writes
-5,000 events a second while all that goes on. The aims: any page in 300 ms, a scrape in 50 ms, a page of 100 kB, control in 150 MB.
+A journal of 30 days is made first (once, where `--keep` names a directory): 40 devices and 200,000 hosts of which few are common. Then each
+query of the pages runs many times, the pages are fetched from the web server in a process of its own, and a recorder writes 5,000 events
+per second meanwhile. Aims: any page in 300 ms, a scrape in 50 ms, a page of 100 kB, control in 150 MB.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TOKEN = "bench"
 
 
 def make_journal(path: Path, decisions: int) -> None:
-    """Fills a new journal. SQLite makes the rows itself, from tables of hosts and devices, newest last."""
+    """Fill a new journal. SQLite makes the rows itself, from tables of hosts and devices, newest last."""
     open_journal(path).dispose()
     rng = random.Random(7)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -118,7 +118,7 @@ def measure_questions(reader: JournalReader) -> None:
 
 
 def measure_recorder(engine: object, seconds: float) -> None:
-    """5,000 events a second, written twice a second as control does."""
+    """Write 5,000 events per second, twice per second, as control does."""
     recorder = Recorder(engine)  # type: ignore[arg-type]
     rng = random.Random(3)
     slowest, rounds = 0.0, int(seconds * 2)
@@ -136,13 +136,13 @@ def measure_recorder(engine: object, seconds: float) -> None:
         slowest = max(slowest, time.perf_counter() - started)
         time.sleep(max(0.0, 0.5 - (time.perf_counter() - started)))
     print(
-        f"recorder: {rounds * 2500} events at 5,000 a second, {recorder.dropped} lost; slowest write of 2,500: {slowest * 1000:.0f} ms",
+        f"recorder: {rounds * 2500} events at 5,000 per second, {recorder.dropped} lost; slowest write of 2,500: {slowest * 1000:.0f} ms",
         flush=True,
     )
 
 
 async def receive(folder: Path) -> None:
-    """Control's share: what the courier brings goes to the recorder."""
+    """Run control's share: events that arrive go to the recorder."""
     server = EventReceiver(folder / "courier.sock")
     recorder = Recorder(open_journal(folder / "journal.sqlite"))
     await server.start()
@@ -163,7 +163,7 @@ async def _hand_over(server: EventReceiver, recorder: Recorder) -> None:
 
 
 async def send(folder: Path, seconds: float) -> tuple[EventSender, int, list[float]]:
-    """A worker's share: 5,000 observations a second, and how late its loop was whenever it looked."""
+    """Run a worker's share: 5,000 observations per second, and the delay of its loop."""
     courier = EventSender(folder / "courier.sock", "dns-0", "dns")
     talking = asyncio.create_task(courier.run())
     rng, sent, late = random.Random(3), 0, list[float]()
@@ -194,7 +194,7 @@ async def send(folder: Path, seconds: float) -> tuple[EventSender, int, list[flo
 
 
 def measure_courier(journal: Path, seconds: float) -> None:
-    """From a worker's loop over the courier into a journal that is as large as it gets: nothing may be lost, nor the loop held up."""
+    """Measure the way from a worker's loop into a journal as large as it gets: nothing may be lost, nor the loop be held up."""
     command = [sys.executable, "-P", __file__, "--receive", str(journal.parent)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as control:
         assert control.stdout is not None
@@ -218,7 +218,7 @@ def measure_courier(journal: Path, seconds: float) -> None:
 
 @contextlib.contextmanager
 def served(journal: Path) -> Iterator[tuple[httpx.Client, int]]:
-    """The web server over the journal, in a process of its own."""
+    """Run the web server over the journal in a process of its own."""
     command = [sys.executable, "-P", __file__, "--serve", str(journal)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
