@@ -1,7 +1,7 @@
-"""Canonical forms of hosts and URLs, and which names are public suffixes.
+"""Canonical forms of hosts and URLs, keys of the index, and public suffixes.
 
-Inside Hedgerow a host is a plain `str` in the form that `parse_host` gives. Everything here is pure but for
-`load_public_suffixes`, which reads the public suffix list that comes with the library publicsuffixlist.
+Inside Hedgerow a host is a plain `str` in the form that `parse_host` returns. Everything here is pure except `load_public_suffixes`, which
+reads the public suffix list of the library publicsuffixlist.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import idna
 import publicsuffixlist
 
 HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
-"""A canonical host but for its whole length and for addresses: hyphens and underscores stand anywhere, as they do in the wild."""
+"""A canonical host, apart from its length and from addresses. Hyphens and underscores may stand anywhere, as they do in practice."""
 
 _NUMERIC_END = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$")
-# Only escapes that are not canonical: of unreserved characters (letters, digits, - . _ ~), or with small hex digits. The commonest
-# canonical ones are let go at once.
+# Only escapes that are not canonical: of unreserved characters (letters, digits, - . _ ~), or with lower-case hex digits. The look-ahead
+# skips the commonest canonical ones.
 _ESCAPE = re.compile(
     "%(?!2[0-9A-CF]|3[A-F])(?:2[DEa-f]|3[0-9a-f]|[46][1-9A-Fa-f]|5[0-9AFa-f]|7[0-9AEa-f]|[0189A-F][a-f]|[a-f][0-9A-Fa-f])",
 )
@@ -35,10 +35,10 @@ _COMMON_URL = re.compile(_COMMON_START.pattern + r"[!\"$-\[\]-~]*")  # the rest 
 
 
 def parse_host(text: str) -> str | None:
-    """The canonical form of a host name or an IP address, None if `text` is neither.
+    """Return the canonical form of a host name or an IP address, None if `text` is neither.
 
     Names become lower case and A-labels (UTS 46, RFC 5891), without a trailing dot, at most 253 characters with labels of at
-    most 63 (RFC 1035, 2.3.4). Addresses become the text of `ipaddress`; brackets around IPv6 are taken off.
+    most 63 (RFC 1035, 2.3.4). Addresses become the text of `ipaddress`, without brackets around IPv6.
 
     >>> parse_host("Bücher.Example.")
     'xn--bcher-kva.example'
@@ -56,7 +56,7 @@ def parse_host(text: str) -> str | None:
     if len(host) > 253 or HOST.fullmatch(host) is None:
         return None
     if host[-1].isdigit() or "0x" in host:
-        # The URL standard reads a name whose last label is a number as an IPv4 address; the root has no such zone.
+        # The URL standard takes a name whose last label is a number for an IPv4 address; the root has no such zone.
         return _parse_address(host) if _NUMERIC_END.search(host) else host
     return host
 
@@ -85,7 +85,7 @@ def _alabel(label: str) -> str:
 
 
 def is_address(host: str) -> bool:
-    """Whether a canonical host is an IP address."""
+    """Return whether a canonical host is an IP address."""
     return ":" in host or (host[-1:].isdigit() and _NUMERIC_END.search(host) is not None)
 
 
@@ -93,7 +93,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are
 
 
 def embedded_ipv4(address: str) -> str | None:
-    """The IPv4 address that an IPv6 address merely writes in another way (`::ffff:0:0/96`, NAT64); None if it is no such one.
+    """Return the IPv4 address that an IPv6 address merely writes in another way (IPv4-mapped, NAT64), else None.
 
     >>> embedded_ipv4("::ffff:192.0.2.1"), embedded_ipv4("64:ff9b::c000:201"), embedded_ipv4("2001:db8::1"), embedded_ipv4("192.0.2.1")
     ('192.0.2.1', '192.0.2.1', None, None)
@@ -107,9 +107,9 @@ def embedded_ipv4(address: str) -> str | None:
 
 
 def rule_key(host: str, exact: bool = False) -> str:
-    """The index key of a rule: labels reversed, each closed by a dot, so that prefixes end on label borders.
+    """Return the index key of a rule: labels reversed, each closed by a dot, so that prefixes end on label borders.
 
-    An exact rule's key ends in `$`. The key to look up with is that of an exact rule: its prefixes are the rules that match.
+    An exact rule's key ends in `$`. Look a host up with the key of an exact rule: its prefixes are the rules that match.
 
     >>> rule_key("www.example.com"), rule_key("example.com", exact=True)
     ('com.example.www.', 'com.example.$')
@@ -118,12 +118,12 @@ def rule_key(host: str, exact: bool = False) -> str:
 
 
 def host_of_key(key: str) -> str:
-    """The host of an index key: the reverse of `rule_key`."""
+    """Return the host of an index key: the reverse of `rule_key`."""
     return ".".join(key.removesuffix("$")[:-1].split(".")[::-1])
 
 
 def network_key(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
-    """The index key of a network: its bits, so that the networks that hold an address are the prefixes of the address's key.
+    """Return the index key of a network: its bits, so that the networks that hold an address are prefixes of the address's key.
 
     >>> network_key(ipaddress.ip_network("192.0.2.0/24"))
     '!4.110000000000000000000010'
@@ -133,7 +133,7 @@ def network_key(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
 
 
 def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """An address or a network in CIDR notation, also with bits set behind its prefix; None if `text` is neither."""
+    """Parse an address or a network in CIDR notation, host bits allowed; None if `text` is neither."""
     try:
         return ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
@@ -142,7 +142,7 @@ def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | 
 
 @functools.lru_cache(maxsize=8192)
 def registered_domain(host: str) -> str:
-    """The part of a canonical host that somebody registered, one label under a public suffix; the host itself if there is none.
+    """Return the registered part of a canonical host, one label under a public suffix; the host itself if it has none.
 
     >>> registered_domain("www.example.co.uk")
     'example.co.uk'
@@ -156,11 +156,10 @@ def _suffix_list() -> publicsuffixlist.PublicSuffixList:
 
 
 def parse_url(text: str) -> str | None:
-    """The canonical form of an absolute URL, None if it is none.
+    """Return the canonical form of an absolute URL, None if `text` is none.
 
-    The host is canonical, the default port, user, password and fragment are gone, dot segments are resolved, escapes of
-    unreserved characters are undone (RFC 3986, 6.2.2) and everything outside ASCII is escaped: a filter that compares text
-    must not be escaped from by writing the same URL another way.
+    The host is canonical; default port, user, password and fragment are removed; dot segments are resolved; escapes of unreserved
+    characters are undone (RFC 3986, 6.2.2); everything outside ASCII is escaped. So nobody evades a rule by writing a URL another way.
 
     >>> parse_url("HTTP://Example.COM:80/a/../%62?q=%7e#top")
     'http://example.com/b?q=~'
@@ -170,7 +169,7 @@ def parse_url(text: str) -> str | None:
         if "/." not in unescaped:
             return unescaped
     try:
-        # Browsers read a backslash as a slash; who reads it otherwise sees another host in http://a.example\@b.example/.
+        # Browsers take a backslash for a slash. Without that, http://a.example\@b.example/ has another host here than there.
         parts = urlsplit(text.strip().replace("\\", "/"))
         host = parse_host(parts.hostname or "")
         port = parts.port
@@ -181,20 +180,20 @@ def parse_url(text: str) -> str | None:
     netloc = f"[{host}]" if ":" in host else host
     if port is not None and port != _DEFAULT_PORTS.get(parts.scheme):
         netloc += f":{port}"
-    # An empty query stands in the URL too, and a pattern may ask for its question mark.
+    # An empty query counts too: a pattern may contain the question mark.
     query = f"?{unescape(parts.query)}" if parts.query or "?" in text.partition("#")[0] else ""
     return f"{parts.scheme}://{netloc}{_resolve_dots(unescape(parts.path) or '/')}{query}"
 
 
 def split_url(text: str) -> tuple[str, str] | None:
-    """The canonical form of an absolute URL and its host, None if it is none: `parse_url` and `host_of_url` at once, and faster.
+    """Return the canonical form of an absolute URL and its host, None if `text` is none. Faster than `parse_url` and `host_of_url`.
 
     >>> split_url("http://Example.com/a")
     ('http://example.com/a', 'example.com')
     """
     end = text.find("/", 8)
     host = _common_host(text[:end]) if end > 0 else None
-    # The same as _COMMON_URL says, in a way that is several times faster.
+    # Equivalent to _COMMON_URL, and several times faster.
     if host is None or not text.isascii() or len((written := text.encode()).translate(None, _UNCOMMON)) != len(written):
         canonical = parse_url(text)
         found = host_of_url(canonical) if canonical is not None else None
@@ -209,13 +208,13 @@ def split_url(text: str) -> tuple[str, str] | None:
 
 @functools.lru_cache(maxsize=8192)
 def _common_host(start: str) -> str | None:
-    """The host of `http://host` without a port and in canonical form; hosts repeat, so asking again costs next to nothing."""
+    """Return the host of `http://host` if it has no port and is canonical. Cached, since hosts repeat."""
     found = _COMMON_START.fullmatch(start + "/")
     return found[1] if found and len(found[1]) < 254 else None
 
 
 def host_of_url(url: str) -> str | None:
-    """The canonical host of an absolute URL, None if it is none."""
+    """Return the canonical host of an absolute URL, None if `url` is none."""
     common = _COMMON_START.match(url)
     if common is not None:
         return common[1]
@@ -226,7 +225,7 @@ def host_of_url(url: str) -> str | None:
 
 
 def _resolve_dots(path: str) -> str:
-    """RFC 3986, 5.2.4, for a path that begins with a slash."""
+    """Remove dot segments (RFC 3986, 5.2.4) from a path that begins with a slash."""
     if "/." not in path:
         return path
     resolved: list[str] = []
@@ -242,7 +241,7 @@ def _resolve_dots(path: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """Undoes percent escapes of unreserved characters, writes the others in upper case and escapes what is outside ASCII."""
+    """Undo percent escapes of unreserved characters, write the others in upper case, and escape everything outside ASCII."""
     if not text.isascii():
         text = _NOT_ASCII.sub(lambda match: quote(match[0]), text)
     return _ESCAPE.sub(lambda match: _CANONICAL[match[0]], text) if "%" in text else text
@@ -253,12 +252,12 @@ _CANONICAL = {
     for high in string.hexdigits
     for low in string.hexdigits
 }
-"""What stands for each escape in a canonical URL."""
+"""The canonical form of each escape."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicSuffixes:
-    """The public suffix list (publicsuffix.org): names under which people register names of their own.
+    """The public suffix list (publicsuffix.org): names under which anybody can register names.
 
     `registries` are the suffixes of its ICANN section; `hosters` those of its private section, such as `blogspot.com`.
     """
@@ -269,7 +268,7 @@ class PublicSuffixes:
 
 @functools.cache
 def load_public_suffixes() -> PublicSuffixes:
-    """Reads the list that comes with publicsuffixlist. A rule `*.ck` counts as the suffix `ck`: blocking it blocks them all."""
+    """Read the list of publicsuffixlist. A rule `*.ck` counts as the suffix `ck`: blocking it blocks them all."""
     text = Path(publicsuffixlist.PSLFILE).read_text(encoding="utf-8")
     icann, _, private = text.partition("===END ICANN DOMAINS===")
     return PublicSuffixes(_suffixes(icann), _suffixes(private))

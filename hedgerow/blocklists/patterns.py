@@ -1,6 +1,6 @@
-"""From a rule's pattern to what is run against a URL, and to the literal text by which the rule is found.
+"""Patterns of rules: compiled for matching, and their literal parts, by which a rule is found.
 
-Regular expressions that lists bring are run by RE2, whose time is linear in the text: a list cannot bring a worker to a halt.
+RE2 runs the regular expressions of lists, in time linear in the text, so that a list cannot stall a worker.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from hedgerow.blocklists.names import unescape
 from hedgerow.blocklists.rules import PatternKind, UrlRule
 
 MAX_REGEX_LENGTH = 2000
+_UNREADABLE = "a regular expression that RE2 does not read"
 _FRAGMENT = re.compile(r"[^*^|]+")
 _SEPARATOR = r"(?:[^\w.%-]|$)"
 _HOST_ANCHOR = r"^[a-z][a-z0-9+.-]*://(?:[^/?#:]*\.)?"
@@ -36,11 +37,11 @@ class CompiledRegex(Protocol):
 
 
 class BadRegex(ValueError):
-    """A regular expression that cannot be run; `str()` says why."""
+    """A regular expression that cannot be run; `str()` gives the reason."""
 
 
 def compile_pattern(pattern: str, match_case: bool = False) -> re.Pattern[str]:
-    """The regular expression of an ad blocker's pattern, to be searched in a canonical URL, which is lower-case unless case matters.
+    """Compile an ad blocker's pattern to an expression to search for in a canonical URL, in lower case unless `match_case`.
 
     >>> bool(compile_pattern("||example.com/ads^").search("https://www.example.com/ads?x=1"))
     True
@@ -58,7 +59,7 @@ def compile_pattern(pattern: str, match_case: bool = False) -> re.Pattern[str]:
 
 
 def compile_after_host(rest: str, match_case: bool = False) -> re.Pattern[str] | None:
-    """The same for what follows the host of a pattern `||host…`, to be matched where the host ends. None if anything matches."""
+    """Compile the rest of a pattern `||host…`, to be matched where the host ends. None if anything matches."""
     body = unescape(rest) if match_case else unescape(rest).lower()
     return None if body.rstrip("*") in ("", "^") else re.compile(_translate_body(body), re.ASCII | re.DOTALL)
 
@@ -67,8 +68,8 @@ def _translate_body(body: str) -> str:
     is_to_end = body.endswith("|")
     first, *pieces = re.split(r"\*+", body.removesuffix("|"))
     expressions = list(map(_translate, pieces))
-    # For each piece between stars the first place that fits is as good as any later one, so the search never goes back to an
-    # earlier piece: atomic groups keep a hostile pattern of many stars linear. Only the last piece before an end has to be tried.
+    # For each piece between stars the first match is as good as any later one, so the search never needs to go back to an earlier
+    # piece: atomic groups keep a hostile pattern of many stars linear. Only the last piece before an end is retried.
     steps = [f"(?>.*?{piece})" for piece in expressions]
     if is_to_end:
         steps = [*steps[:-1], f".*{expressions[-1]}$"] if steps else ["$"]
@@ -81,58 +82,59 @@ def _translate(piece: str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def compile_regex(pattern: str, match_case: bool = False) -> CompiledRegex:
-    """A list's own regular expression. Raises BadRegex."""
+    """Compile a list's own regular expression. Raises BadRegex."""
     if len(pattern) > MAX_REGEX_LENGTH:
         raise BadRegex("a regular expression that is too long")
-    options = re2.Options()
-    options.log_errors = False
-    options.case_sensitive = match_case
-    options.max_mem = 1 << 22
+    options = _options(match_case, 4 << 20)
     try:
         compiled: CompiledRegex = re2.compile(pattern, options)
     except re2.error:
-        raise BadRegex("a regular expression that RE2 does not read") from None
+        raise BadRegex(_UNREADABLE) from None
     return compiled
 
 
 def compile_set(patterns: Sequence[str], match_case: bool = False) -> Callable[[str], Sequence[int]]:
-    """What is called with a text and answers with the numbers of those `patterns` that it matches, all of them looked for in one pass.
+    """Return a function from a text to the numbers of the `patterns` that it matches, found in one pass. Raises BadRegex.
 
-    Also the fastest way to ask for a single one, since nobody wants to know where it matches. Raises BadRegex. The memory is a bound
-    on what the pass may lay out as it meets new texts, not what it takes.
+    This is also the fastest way to test a single pattern, since the position of a match does not matter.
     """
     if not patterns:
         return lambda _text: ()  # RE2 does not compile an empty set
+    search_set = re2.Set.SearchSet(_options(match_case, 64 << 20))
+    try:
+        for pattern in patterns:
+            search_set.Add(pattern)
+        search_set.Compile()
+    except re2.error:
+        raise BadRegex(_UNREADABLE) from None
+    return lambda text: search_set.Match(text) or ()
+
+
+def _options(match_case: bool, max_bytes: int) -> re2.Options:
+    """Return RE2's options. `max_bytes` bounds the states that it adds as it meets new texts."""
     options = re2.Options()
     options.log_errors = False
     options.case_sensitive = match_case
-    options.max_mem = 64 << 20
-    found = re2.Set.SearchSet(options)
-    try:
-        for pattern in patterns:
-            found.Add(pattern)
-        found.Compile()
-    except re2.error:
-        raise BadRegex("a regular expression that RE2 does not read") from None
-    return lambda text: found.Match(text) or ()
+    options.max_mem = max_bytes
+    return options
 
 
 def compile_rule(rule: UrlRule, match_case: bool = False) -> Callable[[str], object]:
-    """What is called with a text, the URL or the host as the rule's kind says, and answers with something true if it matches."""
+    """Return a function that is true for a text that the rule matches: a URL or a host, depending on the rule's kind."""
     if rule.kind is PatternKind.PATTERN:
         return compile_pattern(rule.pattern, match_case).search
     return compile_regex(rule.pattern, match_case).search
 
 
 def literal_fragments(rule: UrlRule) -> list[str]:
-    """Lower-case texts each of which stands in whatever the rule matches."""
+    """Return lower-case texts each of which occurs in every text that the rule matches."""
     if rule.kind is PatternKind.PATTERN:
         return _FRAGMENT.findall(unescape(rule.pattern).lower())
     return [run for run in regex_fragments(rule.pattern) if len(run) > 1]
 
 
 def regex_fragments(pattern: str) -> list[str]:
-    r"""Literal runs outside of groups, classes and alternatives: each must stand in a text that the expression matches.
+    r"""Return the literal runs outside groups, classes and alternatives: each occurs in every text that the expression matches.
 
     >>> regex_fragments(r"^https?:\/\/ads\.[a-z]+\.com\/(x|y)")
     ['http', '://ads.', '.com/']
@@ -158,7 +160,7 @@ def regex_fragments(pattern: str) -> list[str]:
 
 
 def _next_token(pattern: str, place: int) -> tuple[str | None, int]:
-    """The literal at a place, or "" for something else that stands there, and where it ends; None for what cannot be followed."""
+    """Return the literal at a place, or "" for another token, and its end; None for a token that this parser cannot follow."""
     character = pattern[place]
     if character == "|":
         return None, place
@@ -169,12 +171,9 @@ def _next_token(pattern: str, place: int) -> tuple[str | None, int]:
         found = _CLASS.match(pattern, place)
         return ("", found.end()) if found else (None, place)
     if character == "(":
-        # A group that sets flags or looks around changes the meaning of what follows.
-        return (
-            (None, place)
-            if pattern.startswith("(?", place) and not pattern.startswith("(?:", place)
-            else ("", _end_of_group(pattern, place))
-        )
+        # A group that sets flags or looks around changes the meaning of the rest.
+        is_special = pattern.startswith("(?", place) and not pattern.startswith("(?:", place)
+        return (None, place) if is_special else ("", _end_of_group(pattern, place))
     return ("" if character in ".^$)" else character), place + 1
 
 
@@ -203,15 +202,18 @@ _SAMPLE_PATHS = (
     "index.html?q=1", "img/logo_2.png", "app/main.js", "de/news/2024-05-01",
     "watch?v=q-7x&t=3", "a/b/c/", "~mia/", "search?query=birds+of+lisbon",
 )  # fmt: skip
-_FRONT_PAGES = tuple(f"{host}/" for host in _SAMPLE_HOSTS)
-_DEEPER_PAGES = tuple(f"{host}/{path}" for host, path in zip(_SAMPLE_HOSTS, _SAMPLE_PATHS, strict=True))
-_SAMPLE_PAGES = (_FRONT_PAGES, _DEEPER_PAGES)
+_SAMPLE_PAGES = (
+    tuple(f"{host}/" for host in _SAMPLE_HOSTS),
+    tuple(f"{host}/{path}" for host, path in zip(_SAMPLE_HOSTS, _SAMPLE_PATHS, strict=True)),
+)
 _SAMPLE_URLS = tuple(tuple(scheme + page for page in pages) for scheme, pages in itertools.product(("http://", "https://"), _SAMPLE_PAGES))
 
 
 def matches_nearly_everything(rule: UrlRule) -> bool:
-    """Whether a rule matches most hosts, or most URLs of a scheme and a kind of page, whatever the case of its letters. A rule that can
-    only match some, by its host or by the sites for which it holds, need not be asked about."""
+    """Return whether a rule matches most hosts, or most URLs of a scheme and a kind of page, ignoring case.
+
+    Rules that a host or an initiator limits need not be tested.
+    """
     groups = _samples_for(rule.kind)
     if rule.kind is PatternKind.PATTERN:
         # Cheaper than the expression, and enough for nearly every pattern.
@@ -240,7 +242,7 @@ def _samples_for(kind: PatternKind) -> Sequence[Sequence[str]]:
 
 
 _MIN_FRAGMENT = 3
-"""A literal text in a pattern is worth looking for from this length."""
+"""Length from which a literal text in a pattern is worth searching for."""
 
 
 class HostPattern(NamedTuple):
@@ -279,7 +281,7 @@ class HostPatternMatcher:
         return bool(self._always or self._buckets)
 
     def matching(self, host: str) -> list[HostPattern]:
-        """The patterns that a canonical host matches."""
+        """Return the patterns that a canonical host matches."""
         found = [self._always[number] for number in self._in_always(host)]
         if self._buckets:
             for bucket in {bucket for _end, bucket in self._automaton.iter(host)}:

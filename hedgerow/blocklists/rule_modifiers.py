@@ -1,4 +1,4 @@
-"""When a rule applies, beside its pattern: the modifiers of ad blockers' rules, as far as a proxy or resolver can know the answer.
+"""Modifiers of ad blockers' rules: the conditions of a rule besides its pattern, as far as a proxy or a resolver can check them.
 
 Source of the language: https://adguard.com/kb/general/ad-filtering/create-own-filters/#modifiers. A condition holds only if it is
 known to hold: without Sec-Fetch-Dest a rule about scripts does not apply, without Referer a rule about third parties does not.
@@ -16,11 +16,11 @@ from hedgerow.blocklists.names import is_address, parse_host, registered_domain
 
 
 class UnsupportedModifier(Exception):
-    """The list's author asks for something that cannot be done or known here; `str()` names the modifier."""
+    """A modifier that cannot be honoured; `str()` names it."""
 
 
 class ResourceType(IntFlag):
-    """What a request is for."""
+    """The purpose of a request."""
 
     DOCUMENT = 1
     SUBDOCUMENT = 2
@@ -40,47 +40,37 @@ class ResourceType(IntFlag):
 KNOWN_RESOURCES = ~ResourceType.UNKNOWN
 ALL_RESOURCES = KNOWN_RESOURCES | ResourceType.UNKNOWN
 SUBRESOURCES = ALL_RESOURCES & ~ResourceType.DOCUMENT
-"""What pages load, as opposed to a page that somebody opens."""
+"""Resources that pages load, as opposed to a page that somebody opens."""
 
-_DESTINATIONS = {
-    "document": ResourceType.DOCUMENT,
-    "main_frame": ResourceType.DOCUMENT,
-    "iframe": ResourceType.SUBDOCUMENT,
-    "frame": ResourceType.SUBDOCUMENT,
-    "subdocument": ResourceType.SUBDOCUMENT,
-    "fencedframe": ResourceType.SUBDOCUMENT,
-    "image": ResourceType.IMAGE,
-    "script": ResourceType.SCRIPT,
-    "worker": ResourceType.SCRIPT,
-    "sharedworker": ResourceType.SCRIPT,
-    "serviceworker": ResourceType.SCRIPT,
-    "audioworklet": ResourceType.SCRIPT,
-    "paintworklet": ResourceType.SCRIPT,
-    "style": ResourceType.STYLESHEET,
-    "stylesheet": ResourceType.STYLESHEET,
-    "xslt": ResourceType.STYLESHEET,
-    "font": ResourceType.FONT,
-    "audio": ResourceType.MEDIA,
-    "video": ResourceType.MEDIA,
-    "media": ResourceType.MEDIA,
-    "object": ResourceType.OBJECT,
-    "embed": ResourceType.OBJECT,
-    "empty": ResourceType.XHR,
-    "xhr": ResourceType.XHR,
-    "xmlhttprequest": ResourceType.XHR,
-    "fetch": ResourceType.XHR,
-    "websocket": ResourceType.WEBSOCKET,
-    "ping": ResourceType.PING,
-    "beacon": ResourceType.PING,
-    "": ResourceType.UNKNOWN,
+_NUMBERS = {
+    name: int(resource)
+    for resource, names in (
+        (ResourceType.DOCUMENT, "document main_frame"),
+        (ResourceType.SUBDOCUMENT, "iframe frame subdocument fencedframe"),
+        (ResourceType.IMAGE, "image"),
+        (ResourceType.SCRIPT, "script worker sharedworker serviceworker audioworklet paintworklet"),
+        (ResourceType.STYLESHEET, "style stylesheet xslt"),
+        (ResourceType.FONT, "font"),
+        (ResourceType.MEDIA, "audio video media"),
+        (ResourceType.OBJECT, "object embed"),
+        (ResourceType.XHR, "empty xhr xmlhttprequest fetch"),
+        (ResourceType.WEBSOCKET, "websocket"),
+        (ResourceType.PING, "ping beacon"),
+    )
+    for name in names.split()
 }
+"""The resources by Sec-Fetch-Dest, and by the names that browsers' extensions give them."""
 _ENDINGS = {
-    "js": ResourceType.SCRIPT, "css": ResourceType.STYLESHEET,
-    "png": ResourceType.IMAGE, "jpg": ResourceType.IMAGE, "jpeg": ResourceType.IMAGE, "gif": ResourceType.IMAGE, "webp": ResourceType.IMAGE,
-    "svg": ResourceType.IMAGE, "ico": ResourceType.IMAGE, "avif": ResourceType.IMAGE,
-    "woff": ResourceType.FONT, "woff2": ResourceType.FONT, "ttf": ResourceType.FONT, "otf": ResourceType.FONT,
-    "mp4": ResourceType.MEDIA, "webm": ResourceType.MEDIA, "mp3": ResourceType.MEDIA, "m4a": ResourceType.MEDIA,
-}  # fmt: skip
+    ending: int(resource)
+    for resource, endings in (
+        (ResourceType.SCRIPT, "js"),
+        (ResourceType.STYLESHEET, "css"),
+        (ResourceType.IMAGE, "png jpg jpeg gif webp svg ico avif"),
+        (ResourceType.FONT, "woff woff2 ttf otf"),
+        (ResourceType.MEDIA, "mp4 webm mp3 m4a"),
+    )
+    for ending in endings.split()
+}
 _ENDING = re.compile(r"[^?]*/[^/?]*\.([a-z0-9]{2,5})(?:\?|$)")
 
 _TYPES = {
@@ -98,15 +88,15 @@ _TYPES = {
     "other": ResourceType.OTHER,
 }  # fmt: skip
 _NOT_PROXIED = frozenset({"popup", "popunder", "webrtc", "inline-script", "inline-font"})
-"""Kinds that never reach a proxy as such. A rule that also names others is about those here; a rule about these alone is left out."""
+"""Types that a proxy never sees as such. A rule that also names others applies to those; a rule about these alone is left out."""
 _SAME_AS_BLOCK = frozenset({"redirect", "empty", "mp4", "rewrite", "reason"})
-"""What a browser would put in the place of what is blocked, or tell about it: it is blocked here all the same."""
+"""Modifiers that name a substitute for a blocked resource, or a reason: the resource is blocked here all the same."""
 _SINKS = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "::1", "nxdomain", "refused", "noerror", "servfail"})  # noqa: S104 (an answer)
 
 
 @dataclass(frozen=True, slots=True)
 class NameCondition:
-    """Names that count and names that do not, from `a|~b`; both empty: any."""
+    """Names from `a|~b`. If both sets are empty, any name will do."""
 
     wanted: frozenset[str] = frozenset()
     unwanted: frozenset[str] = frozenset()
@@ -115,11 +105,11 @@ class NameCondition:
         return bool(self.wanted or self.unwanted)
 
     def admit(self, name: str) -> bool:
-        """Whether a name is wanted and not unwanted; an empty one, which is not known, is neither."""
+        """Return whether a name is wanted; an empty one, which is unknown, never is."""
         return bool(name) and name not in self.unwanted and (not self.wanted or name in self.wanted)
 
     def admit_host(self, host: str) -> bool:
-        """The same for a host with its parents and its entity forms (`google.*`): the longest name that is listed decides."""
+        """Likewise for a host with its parents and its entity forms (`google.*`): the longest name that is listed decides."""
         if not host:
             return False
         for name in host_forms(host):
@@ -135,7 +125,7 @@ ANY_NAME = NameCondition()
 
 @functools.lru_cache(maxsize=4096)
 def host_forms(host: str) -> tuple[str, ...]:
-    """The host, its parents, and the same with `*` for their public suffix, longest first.
+    """Return the host, its parents, and their forms with `*` for the public suffix, longest first.
 
     >>> host_forms("www.google.co.uk")
     ('www.google.co.uk', 'www.google.*', 'google.co.uk', 'google.*', 'co.uk', 'uk')
@@ -153,7 +143,7 @@ def host_forms(host: str) -> tuple[str, ...]:
 
 
 class PartyRelation(IntFlag):
-    """Who asks whom: FIRST and THIRD compare registered domains, the strict ones whole hosts."""
+    """The relation of a request's host to its initiator: FIRST and THIRD compare registered domains, the strict ones whole hosts."""
 
     FIRST = 1
     THIRD = 2
@@ -166,7 +156,7 @@ NO_RESOURCE, NO_PARTY = ResourceType(0), PartyRelation(0)
 
 @functools.lru_cache(maxsize=4096)
 def party_relations(host: str, initiator: str) -> PartyRelation:
-    """Which relations hold between a request's host and its initiator; none if the initiator is not known."""
+    """Return the relations between a request's host and its initiator; none if the initiator is unknown."""
     if not initiator:
         return PartyRelation(0)
     first = host == initiator or registered_domain(host) == registered_domain(initiator)
@@ -177,8 +167,8 @@ def party_relations(host: str, initiator: str) -> PartyRelation:
 
 @dataclass(frozen=True, slots=True)
 class RuleModifiers:
-    """`types` are the resources named, None if none is; `excluded` those named with `~`. `party` holds all that must hold. `rewrite` is
-    the address or the host that a name is answered with, in place of a block."""
+    """The conditions of a rule. `types` are the resources named, None if none is; `excluded` those named with `~`. All relations in `party`
+    must hold. `rewrite` is the address or host that a name is answered with instead of a block."""
 
     types: ResourceType | None = None
     excluded: ResourceType = NO_RESOURCE
@@ -195,7 +185,7 @@ class RuleModifiers:
 
     @property
     def applies_to_whole_host(self) -> bool:
-        """Whether a rule `||host^` with these conditions is about every request to the host, so that it may be refused a name."""
+        """A rule `||host^` with these conditions is about every request to the host, so that DNS may refuse the name."""
         always = RuleModifiers(important=self.important, badfilter=self.badfilter, match_case=self.match_case, is_all=self.is_all)
         return self == always
 
@@ -205,10 +195,10 @@ class RuleModifiers:
         return bool(self.dns_types or self.rewrite)
 
     def types_in(self, by_default: ResourceType) -> ResourceType:
-        """The resources that the rule is about, where a rule that names none is about `by_default`."""
+        """Return the resources that the rule is about; a rule that names none is about `by_default`."""
         if self.is_all:
             return ALL_RESOURCES
-        # Of what is not known, it is not known that it is none of the excluded.
+        # An unknown resource may be an excluded one.
         named = by_default if self.types is None else self.types
         return named & ~self.excluded & (KNOWN_RESOURCES if self.excluded else ALL_RESOURCES)
 
@@ -218,26 +208,26 @@ NO_MODIFIERS = RuleModifiers()
 
 @dataclass(slots=True)
 class _ModifierDraft:
-    """Conditions while their modifiers are read one by one."""
+    """Conditions while their modifiers are parsed one by one."""
 
     values: dict[str, object] = field(default_factory=dict)
     types: ResourceType = NO_RESOURCE
     excluded: ResourceType = NO_RESOURCE
     party: PartyRelation = NO_PARTY
-    unseen: list[str] = field(default_factory=list)
+    not_proxied: list[str] = field(default_factory=list)
     denied: frozenset[str] = frozenset()
 
 
 @functools.lru_cache(maxsize=8192)
 def parse_modifiers(options: str) -> RuleModifiers:
-    """The conditions of a rule's modifiers, `third-party,domain=a.example`. Raises NotHonoured for any that cannot be kept to."""
+    """Parse a rule's modifiers, such as `third-party,domain=a.example`. Raises UnsupportedModifier."""
     if not options:
         return NO_MODIFIERS
     draft = _ModifierDraft()
     for option in re.split(r"(?<!\\),", options):
         _read_modifier(option.strip(), draft)
-    if draft.unseen and not draft.types:
-        raise UnsupportedModifier(draft.unseen[0])
+    if draft.not_proxied and not draft.types:
+        raise UnsupportedModifier(draft.not_proxied[0])
     if draft.denied:
         targets = draft.values.get("targets", NameCondition())
         assert isinstance(targets, NameCondition)
@@ -255,14 +245,14 @@ def _read_modifier(option: str, draft: _ModifierDraft) -> None:
         else:
             draft.excluded |= _TYPES[bare]
     elif bare in _NOT_PROXIED:
-        draft.unseen += [name] if bare == name else []
+        draft.not_proxied += [name] if bare == name else []
     elif not equals and name in _PARTY_MODIFIERS:
         draft.party |= _PARTY_MODIFIERS[name]
     elif not equals and name in _FLAG_MODIFIERS:
         draft.values[_FLAG_MODIFIERS[name]] = True
     elif equals and value and name in _NAME_MODIFIERS:
-        where, read = _NAME_MODIFIERS[name]
-        draft.values[where] = read(name, value)
+        field_name, parse = _NAME_MODIFIERS[name]
+        draft.values[field_name] = parse(name, value)
     elif name == "denyallow" and value:
         draft.denied = _host_names(name, value).wanted
     elif name == "dnsrewrite" and value:
@@ -293,7 +283,7 @@ def _host_names(modifier: str, value: str) -> NameCondition:
 
 
 def _rewrite_of(value: str) -> str:
-    """Where `ADDRESS`, `HOST` or `RCODE;TYPE;VALUE` leads; empty for nowhere, which is a block.
+    """Return the target of `ADDRESS`, `HOST` or `RCODE;TYPE;VALUE`; empty for a block.
 
     Source: https://adguard-dns.io/kb/general/dns-filtering-syntax/#dnsrewrite-modifier
     """
@@ -302,8 +292,8 @@ def _rewrite_of(value: str) -> str:
     if target in _SINKS or (rest and rcode in _SINKS and rcode != "noerror"):
         return ""
     host = parse_host(target)
-    is_meant = {"": True, "a": is_address(target) and ":" not in target, "aaaa": ":" in target, "cname": not is_address(target)}
-    if host is None or not is_meant.get(kind, False):
+    matches_type = {"": True, "a": is_address(target) and ":" not in target, "aaaa": ":" in target, "cname": not is_address(target)}
+    if host is None or not matches_type.get(kind, False):
         raise UnsupportedModifier(f"dnsrewrite={rcode};{kind}"[:60] if rest else "dnsrewrite")
     return host
 
@@ -325,13 +315,12 @@ _NAME_MODIFIERS: dict[str, tuple[str, Callable[[str, str], NameCondition]]] = {
 }
 
 
-_OTHER = int(ResourceType.OTHER)
-_NUMBERS = {destination: int(resource) for destination, resource in _DESTINATIONS.items() if destination}
+_OTHER, _UNKNOWN = int(ResourceType.OTHER), int(ResourceType.UNKNOWN)
 
 
 def resource_number(destination: str, url: str) -> int:
-    """The number of the resource that a request is for: by its Sec-Fetch-Dest, else by how the (lower-case) URL's path ends."""
+    """Return the number of a request's `ResourceType`: by its Sec-Fetch-Dest, else by the ending of the (lower-case) URL's path."""
     if destination:
         return _NUMBERS.get(destination, _OTHER)
     ending = _ENDING.match(url)
-    return int(_ENDINGS.get(ending[1], ResourceType.UNKNOWN) if ending else ResourceType.UNKNOWN)
+    return _ENDINGS.get(ending[1], _UNKNOWN) if ending else _UNKNOWN
