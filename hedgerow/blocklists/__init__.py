@@ -1,7 +1,7 @@
-"""What is this host or URL? Lists in, categories out.
+"""Categories of hosts and URLs, from lists.
 
-Nouns: a `Source` is a list that somebody publishes; a format's parser turns its text into rules and `Problem`s; the
-compiler turns many sources into a generation, a directory of mapped files; the `Catalogue` answers from it.
+A `Source` is a list. A format's parser turns its text into rules and `Problem`s. The compiler turns many sources into a generation, a
+directory of mapped files. The `Catalogue` opens a generation and says which categories a host or URL has.
 
-Deliberately absent: who asks, what is allowed to whom, DNS and HTTP. Nothing of ours is imported from above.
+Deliberately absent: clients and what they may do, DNS, and HTTP apart from downloads.
 """

@@ -38,7 +38,7 @@ class DnsRuleMatch(NamedTuple):
 
 
 class Catalogue:
-    """What the lists of one generation say. `categories[i]` is the category of bit i of a mask.
+    """The lists of one generation. `categories[i]` is the category of bit i of a mask.
 
     `host_mask(host)` returns the categories of a canonical host; `hosts` says more about hosts, `rule_locator` finds the lines of lists.
     """

@@ -1,9 +1,8 @@
-"""Many sources into one generation: a directory that is written beside its place and renamed into it.
+"""Compilation of sources into a generation: a directory that is written beside its place and renamed into it.
 
-The memory it takes does not grow with the lists: each source is parsed in stretches into sorted runs on disk (`list_parser`),
-and the runs are merged range by range into tries (`host_index`). What a source was parsed to is kept (`ParseCache`), so that only a source
-that changed is parsed again.
-A crash at any moment leaves nothing at the place of the generation.
+Memory does not grow with the lists: each source is parsed in blocks into sorted runs on disk (`list_parser`), and the runs are merged range
+by range into tries (`host_index`). Parsed sources are cached (`ParseCache`), so that only a changed source is parsed again. A crash at any
+moment leaves nothing at the place of the generation.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ from hedgerow.blocklists.url_index import GroupedRules, SourceRule, group_rules,
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """`names` are counted as written; `unique` are distinct blocked names that no other source has; problems and what was
-    ignored on purpose are counted by kind."""
+    """The figures of one source. `names` are counted as written; `unique` are distinct blocked names that no other source has; problems and
+    lines ignored on purpose are counted by kind."""
 
     name: str
     category: str
@@ -60,8 +59,8 @@ class SourceReport:
 
 @dataclass(frozen=True, slots=True)
 class CompileReport:
-    """`domains` are the distinct names that the lists block; `keys` are what the index holds, after names that are covered were
-    folded away; `skipped` counts problems; `index_bytes` is the size of the tries and the set numbers."""
+    """The figures of a generation. `domains` are the distinct names that the lists block; `keys` are those in the index, without covered
+    names; `skipped` counts problems; `index_bytes` is the size of the index of hosts."""
 
     version: str
     domains: int
@@ -79,11 +78,11 @@ def compile_generation(
     progress: Callable[[str], None] | None = None,
     parsed: Path | None = None,
 ) -> CompileReport:
-    """Compiles `sources` into the directory `out`, which must not exist yet.
+    """Compile `sources` into the directory `out`, which must not exist yet.
 
-    A source that cannot be used is a problem of the report, and the rest is compiled. `progress` is told each source's name.
-    `parsed` is a folder in which parsed lists are kept from one compile to the next; it may be absent or damaged.
-    Raises OSError where the disk fails and FileExistsError where `out` exists; nothing is left behind then.
+    A source that cannot be used is a problem of the report, and the rest is compiled. `progress` is called with each source's name.
+    `parsed` is a folder for the parse cache; it may be absent or damaged. Raises OSError if the disk fails and FileExistsError if `out`
+    exists; nothing is left behind then.
     """
     if out.exists():
         raise FileExistsError(f"{out} exists")
@@ -112,7 +111,7 @@ def _build(sources: Sequence[Source], building: Path, lists: ParseCache, progres
         parsed_sources.append(parsed_source)
     progress("")
     categories = [meta.category for meta in metas]
-    rules = group_rules(_without_downloaded_rewrites(_url_rules(metas, lists), sources, parsed_sources), categories)
+    rules = group_rules(_drop_downloaded_rewrites(_url_rules(metas, lists), sources, parsed_sources), categories)
     _write_rules(rules, building)
     hosts, totals = write_host_index(parsed_sources, categories, rules.badfilters, building / HOSTS)
     shutil.rmtree(building / "work", ignore_errors=True)
@@ -121,7 +120,7 @@ def _build(sources: Sequence[Source], building: Path, lists: ParseCache, progres
     write_meta(building, meta)
     report = _report(meta, parsed_sources, totals, sum(path.stat().st_size for path in (building / HOSTS).iterdir()))
     (building / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
-    write_checksums(building, leave_out=[TEXTS])  # what is blocked does not hang on those; they only tell the line
+    write_checksums(building, leave_out=[TEXTS])  # decisions do not depend on the texts, only explanations do
     for folder in (building / TEXTS, building / URL_RULES, building / DNS_RULES, building / HOSTS):
         flush_folder(folder)
     flush_folder(building)
@@ -135,7 +134,7 @@ def _write_rules(rules: GroupedRules, building: Path) -> None:
 
 
 def _with_unique_names(sources: Sequence[Source]) -> Iterator[Source]:
-    """A name must lead to one list when somebody asks why, so a name that comes again gets a number."""
+    """Number names that recur: explanations need one list per name."""
     seen = Counter[str]()
     for source in sources:
         seen[source.name] += 1
@@ -147,7 +146,7 @@ def _version(contents: Sequence[tuple[str, str, str]]) -> str:
 
 
 def _category_names(sources: Sequence[Source]) -> tuple[str, ...]:
-    """The taxonomy's order, so that bits mostly stay the same; then what only the sources name."""
+    """Return the categories in the taxonomy's order, so that bits rarely change; then those that only sources name."""
     known = [category.name for category in builtin_categories()]
     return (*known, *sorted({source.category for source in sources}.difference(known)))
 
@@ -158,10 +157,10 @@ def _url_rules(metas: Sequence[SourceMeta], lists: ParseCache) -> Iterator[Sourc
             yield index, rule
 
 
-def _without_downloaded_rewrites(
+def _drop_downloaded_rewrites(
     rules: Iterable[SourceRule], sources: Sequence[Source], parsed_sources: Sequence[ParsedSource]
 ) -> Iterator[SourceRule]:
-    """Only a list of the owner's may say where names lead: one that is downloaded could lead people to any address."""
+    """Drop rewrites of downloaded lists, which could send people to any address, unlike the owner's own lists."""
     for index, rule in rules:
         if not (rule.options and parse_modifiers(rule.options).rewrite and index < len(sources) and sources[index].url):
             yield index, rule

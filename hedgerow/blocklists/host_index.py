@@ -1,4 +1,7 @@
-"""Merging sorted runs of keys into shards: ranges of keys that are small enough to build one trie at a time."""
+"""The index of hosts, written by the compiler: sorted runs of keys are merged range by range into tries.
+
+A range is small enough to build its trie, a shard, in little memory.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,15 @@ from hedgerow.blocklists.list_parser import ParsedSource
 from hedgerow.blocklists.url_index import BadfilterOrder
 
 BLOCK_BYTES = 1 << 15
-"""Read of a run at a time. What is read too far waits for the next range, in each of what may be a hundred runs."""
+"""Bytes of a run that are read at a time. Keys beyond the range wait for the next one, in each of perhaps a hundred runs."""
 SAMPLE_BYTES = 12_000
-"""The distance at which keys of a run are sampled, to choose the borders of the ranges."""
+"""Distance in bytes at which keys of a run are sampled, to choose the borders of the ranges."""
 KEY_BYTES = 20
-"""The length of a usual key, for guessing how many a run holds."""
+"""Length of a typical key, to estimate the number of keys in a run."""
 
 
 def two_labels(key: str) -> str:
-    """The first two labels of a key: borders are cut to it, so that a host and its parents fall into one range.
+    """Return the first two labels of a key. Borders are cut to them, so that a host and its parents fall into one range.
 
     >>> two_labels("com.example.www.")
     'com.example.'
@@ -34,7 +37,7 @@ def two_labels(key: str) -> str:
 
 
 class KeyRun:
-    """A run on disk, read by range. Ranges must be asked for in ascending order."""
+    """A run on disk, read range by range in ascending order."""
 
     def __init__(self, path: Path, entry: int) -> None:
         self.entry = entry
@@ -43,7 +46,7 @@ class KeyRun:
         self._rest: list[str] = []
 
     def sample(self) -> list[str]:
-        """Keys at even distances, without reading the whole run."""
+        """Return keys at even distances, without reading the whole run."""
         keys = []
         for place in range(0, self.size, SAMPLE_BYTES):
             self._file.seek(place)
@@ -55,7 +58,7 @@ class KeyRun:
         return keys
 
     def take_until(self, border: str | None) -> list[str]:
-        """The keys not yet taken that are below `border`, or all."""
+        """Return the keys not yet taken that are below `border`, or all if it is None."""
         keys = self._rest
         while border is None or not keys or keys[-1] < border:
             block = self._file.read(BLOCK_BYTES) + self._file.readline()
@@ -71,11 +74,11 @@ class KeyRun:
         self._file.close()
 
 
-def choose_borders(runs: Sequence[KeyRun], keys_a_shard: int) -> list[str]:
-    """Ascending borders between ranges of about `keys_a_shard` keys each; none when one range is enough."""
+def choose_borders(runs: Sequence[KeyRun], keys_per_shard: int) -> list[str]:
+    """Return ascending borders between ranges of about `keys_per_shard` keys each; none if one range is enough."""
     samples = sorted(key for run in runs for key in run.sample())
     total = sum(run.size for run in runs) // KEY_BYTES
-    shards = max(1, -(-total // keys_a_shard))
+    shards = max(1, -(-total // keys_per_shard))
     step = max(1, len(samples) // shards)
     return sorted({two_labels(key) for key in samples[step::step]} - {two_labels(samples[0])}) if shards > 1 else []
 
@@ -94,7 +97,7 @@ class SetTable:
         return number
 
     def adding(self, entry: int) -> dict[int, int]:
-        """A mapping from each set's number to the number of that set with `entry` added, made as it is used."""
+        """Return a mapping from each set's number to the number of that set with `entry` added, filled on use."""
         return _Adding(self, entry)
 
 
@@ -110,7 +113,7 @@ class _Adding(dict[int, int]):
 
 
 def merge_range(runs: Sequence[KeyRun], border: str | None, table: SetTable) -> dict[str, int]:
-    """All keys below `border` that were not yet taken, each with the number of the set of entries that name it."""
+    """Return all keys below `border` that were not yet taken, each with the number of the set of its entries."""
     merged: dict[str, int] = {}
     for run in runs:
         adding = table.adding(run.entry)
@@ -125,18 +128,18 @@ def merge_range(runs: Sequence[KeyRun], border: str | None, table: SetTable) -> 
 
 
 def apply_badfilters(merged: dict[str, int], table: SetTable, orders: Iterable[BadfilterOrder], categories: Sequence[str]) -> None:
-    """Takes out of `merged` what lists order to take back; `categories` gives each source's."""
+    """Remove from `merged` what the orders disable; `categories` has one per source."""
     for order in orders:
         number = merged.get(order.key, 0)
         entries = table.sets[number]
-        left = tuple(entry for entry in entries if not _is_meant(order, entry, entries, categories))
+        left = tuple(entry for entry in entries if not _is_disabled(order, entry, entries, categories))
         if left:
             merged[order.key] = table.number(left)
         elif number:
             del merged[order.key]
 
 
-def _is_meant(order: BadfilterOrder, entry: int, entries: tuple[int, ...], categories: Sequence[str]) -> bool:
+def _is_disabled(order: BadfilterOrder, entry: int, entries: tuple[int, ...], categories: Sequence[str]) -> bool:
     index, part = divmod(entry, len(EntryKind))
     if categories[index] != order.category:
         return False
@@ -147,7 +150,7 @@ def _is_meant(order: BadfilterOrder, entry: int, entries: tuple[int, ...], categ
 
 
 def fold_covered(merged: dict[str, int], table: SetTable) -> Iterator[tuple[str, int]]:
-    """The keys in order, without those whose set adds nothing to the sets of the keys that cover them."""
+    """Yield the keys in order, without those whose set adds nothing to the sets of the keys that cover them."""
     covering: list[tuple[str, frozenset[int]]] = []
     known: dict[int, frozenset[int]] = {}
     for key in sorted(merged):
@@ -167,11 +170,11 @@ def fold_covered(merged: dict[str, int], table: SetTable) -> Iterator[tuple[str,
 
 
 KEYS_PER_SHARD = 100_000
-"""Fewer would take less memory to compile and a larger index."""
-NUM_TRIES = 5  # more nested tries are smaller and slower; beyond five nothing is gained
+"""Fewer would make the compiler smaller and the index larger."""
+NUM_TRIES = 5  # more nested tries are smaller and slower; more than five gain nothing
 
 KeyCounts = Counter[tuple[int, ...]]
-"""How many distinct keys there are of each set."""
+"""The number of distinct keys per set, covered ones included."""
 
 
 def write_host_index(
@@ -201,7 +204,7 @@ def write_host_index(
 
 
 def _fold(merged: dict[str, int], table: SetTable) -> tuple[list[str], array[int]]:
-    """The keys of a shard and the number of the set of each; empties `merged`, since building a trie of them takes memory enough."""
+    """Return the keys of a shard with the numbers of their sets. Empties `merged` to free memory for the trie."""
     keys, numbers = list[str](), array("I")
     for key, number in fold_covered(merged, table):
         keys.append(key)
@@ -211,13 +214,13 @@ def _fold(merged: dict[str, int], table: SetTable) -> tuple[list[str], array[int
 
 
 def _write_trie(folded: tuple[list[str], array[int]], path: Path) -> array[int]:
-    """Builds and saves a shard's trie. Returns the set number for each key id."""
+    """Build and save a shard's trie. Return the set number for each key id."""
     keys, of_keys = folded
     trie = marisa_trie.Trie(keys, num_tries=NUM_TRIES)
     trie.save(str(path))
     if not keys:
         return array("I")
-    # Asking the trie for each key's id costs more than all else here, so the commonest set is filled in beforehand.
+    # Looking up each key's id costs more than everything else here, so the commonest set is filled in beforehand.
     commonest = Counter(of_keys).most_common(1)[0][0]
     numbers = array("I", [commonest]) * len(keys)
     for key, number in zip(keys, of_keys, strict=True):
@@ -227,7 +230,7 @@ def _write_trie(folded: tuple[list[str], array[int]], path: Path) -> array[int]:
 
 
 def _write_sets(path: Path, numbers: array[int], sets: int) -> int:
-    """Writes the set numbers as narrow as they allow. Returns the bytes that each takes."""
+    """Write the set numbers as narrowly as possible. Return the bytes per number."""
     code = "B" if sets <= 1 << 8 else "H" if sets <= 1 << 16 else "I"
     narrow = array(code, numbers)
     with path.open("wb") as file:

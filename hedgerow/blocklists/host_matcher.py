@@ -29,7 +29,7 @@ class HostMatch(NamedTuple):
 
 
 class HostMatcher:
-    """What the lists say about hosts, as masks of categories; `bits` gives the bit of each.
+    """The categories of hosts, as masks; `bits` gives the bit of each category.
 
     Hosts are canonical (`names.parse_host`). An exception in a list (`@@||host^`) lifts its category from a host and its subdomains,
     whichever list of that category names them. Raises OSError or ValueError for files that are not a generation's.

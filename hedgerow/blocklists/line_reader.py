@@ -1,4 +1,4 @@
-"""From a list's bytes to numbered lines of text, in stretches, whatever the publisher's encoding and line ends."""
+"""A list's bytes as numbered lines of text, in blocks, whatever the encoding and the line ends."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from hedgerow.blocklists.rules import Problem
 
 CHUNK_BYTES = 1 << 18
-"""Bytes read at a time: the memory that reading takes does not grow with the list."""
+"""Bytes read at a time, so that memory does not grow with the list."""
 
 MAX_LINE_BYTES = 1 << 16
 MEMBER_HEADER = "#:: file "
-"""Begins the line that stands before each file of a bundle (`unpack`), followed by its format and its name."""
+"""The beginning of the line before each file of a bundle (`archives`), followed by the file's format and name."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TOO_LONG = f"a line longer than {MAX_LINE_BYTES >> 10} kB"
 _BINARY_BYTES = bytes(sorted({*range(32), 127} - set(b"\t\n\v\f\r")))
@@ -22,10 +22,10 @@ _BINARY_TEXT = frozenset(map(chr, _BINARY_BYTES))
 
 
 def read_lines(path: Path, source: str, problems: list[Problem]) -> Iterator[tuple[int, list[str]]]:
-    """Yields (number of the first line, lines) in stretches of about CHUNK bytes.
+    """Yield (number of the first line, lines) in blocks of about CHUNK_BYTES.
 
-    UTF-8 with or without a byte order mark; a stretch that is no UTF-8 is read as Latin-1. A line with control characters or
-    of more than LONGEST_LINE bytes becomes an empty line and a problem. Raises OSError.
+    Text is UTF-8 with or without a byte order mark; a block that is not UTF-8 is read as Latin-1. A line with control characters or
+    of more than MAX_LINE_BYTES becomes an empty line and a problem. Raises OSError.
     """
     number, rest, is_skipping = 1, b"", False
     with path.open("rb") as file:
@@ -42,7 +42,7 @@ def read_lines(path: Path, source: str, problems: list[Problem]) -> Iterator[tup
                 yield number, (lines := _decode_lines(block, number, source, problems))
                 number += len(lines)
             if len(rest) > MAX_LINE_BYTES:
-                # A line without an end must not be gathered for ever, nor its last piece pass for a line.
+                # A line without an end must not fill the memory, nor its last piece pass for a line.
                 yield number, [""]
                 problems.append(Problem(source, number, None, _TOO_LONG, ascii(rest[:40].decode("latin-1"))))
                 number, rest, is_skipping = number + 1, b"", True
@@ -61,19 +61,19 @@ class LineBlock:
 
 
 def read_line_blocks(path: Path, source: str, problems: list[Problem]) -> Iterator[LineBlock]:
-    """The lines of a text, or of each file of a bundle with numbers of its own. Raises OSError."""
-    stretches = read_lines(path, source, problems)
-    first = next(stretches, None)
+    """Yield the lines of a text, or of each file of a bundle with numbers of its own. Raises OSError."""
+    blocks = read_lines(path, source, problems)
+    first = next(blocks, None)
     if first is None:
         return
     if not first[1][0].startswith(MEMBER_HEADER):
         yield LineBlock("", "", *first)
-        for number, lines in stretches:
+        for number, lines in blocks:
             yield LineBlock("", "", number, lines)
         return
     file = form = ""
     number = 1
-    for _number, lines in itertools.chain([first], stretches):
+    for _number, lines in itertools.chain([first], blocks):
         borders = [place for place, line in enumerate(lines) if line.startswith(MEMBER_HEADER)]
         for start, end in itertools.pairwise([0, *borders, len(lines)]):
             part = lines[start:end]
@@ -90,7 +90,7 @@ def _decode_lines(block: bytes, first: int, source: str, problems: list[Problem]
         text = block.decode("utf-8")
     except UnicodeDecodeError:
         text = block.decode("latin-1")
-    # Not splitlines: it also splits at characters that stand inside a line, and the numbers would differ from every editor's.
+    # Not splitlines: it also splits at characters inside a line, and the numbers would differ from those of editors.
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     if block.translate(None, _BINARY_BYTES) != block or max(map(len, lines)) > MAX_LINE_BYTES:
         _drop_binary(lines, first, source, problems)

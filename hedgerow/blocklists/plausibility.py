@@ -1,7 +1,6 @@
-"""Is a new copy of a list still that list? A publisher's mistake must not switch the internet off, nor the filter.
+"""Checks of a new copy of a list: a publisher's mistake must not switch off the internet, nor the filter.
 
-A copy that fails is held back, never applied, until somebody accepts it or the publisher sends another. Lists that are files
-of one's own are not judged.
+A copy that fails is held back until somebody accepts it or the publisher sends another. Local files are not checked.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from hedgerow.blocklists.url_index import OPAQUE_ORIGIN, group_rules, write_url_
 from hedgerow.blocklists.url_matcher import UrlMatcher, UrlRequest
 
 MIN_SHARE_OF_PREVIOUS = 0.6
-"""Of the rules of the last good copy, and of the entries that a list says it has: with fewer something is missing."""
+"""Share of the rules of the last good copy, and of the entries that a list states. With fewer, something is missing."""
 
 MAX_SHARE_OF_POPULAR = 0.02
-"""Of the sample of essential and popular names: a list that blocks more is not what it says it is."""
+"""Share of the sample of essential and popular names that a list may block."""
 
 _HEAD_BYTES = 4096
 _STATED_COUNT = re.compile(
@@ -35,7 +34,7 @@ _BLOCK = 1 << 20
 
 
 def refusal_of_copy(lists: ParseCache, new: Source, good: Source | None) -> str:
-    """Why the copy of a list at `new.path` must not replace the one at `good.path`; empty if it may. Raises OSError."""
+    """Return why the copy of a list at `new.path` must not replace the one at `good.path`; empty if it may. Raises OSError."""
     name, parsed_source = lists.parse_source(new)
     if not parsed_source.keys and not parsed_source.url_rules:
         first = next((problem.message for problem in parsed_source.problems), "nothing in it is a rule")
@@ -44,9 +43,9 @@ def refusal_of_copy(lists: ParseCache, new: Source, good: Source | None) -> str:
         before = _rule_count(lists.parse_source(good)[1])
         if _rule_count(parsed_source) < MIN_SHARE_OF_PREVIOUS * before:
             return f"it shrank from {before:,} rules to {_rule_count(parsed_source):,}"
-    promised = _stated_count(lists.text_of(name))
-    if _rule_count(parsed_source) < MIN_SHARE_OF_PREVIOUS * promised:
-        return f"it says that it has {promised:,} entries, but {_rule_count(parsed_source):,} came"
+    stated = _stated_count(lists.text_of(name))
+    if _rule_count(parsed_source) < MIN_SHARE_OF_PREVIOUS * stated:
+        return f"it says that it has {stated:,} entries, but {_rule_count(parsed_source):,} came"
     return _refusal_for_popular_names(new.category, parsed_source, read_rules(lists.folder / name) if parsed_source.url_rules else ())
 
 
@@ -55,7 +54,7 @@ def _rule_count(parsed_source: ParsedSource) -> int:
 
 
 def _stated_count(text: Path) -> int:
-    """The number of entries that the head of a list states, 0 if it states none."""
+    """Return the number of entries that the head of a list states, 0 if it states none."""
     with text.open("rb") as file:
         match = _STATED_COUNT.search(file.read(_HEAD_BYTES).decode("utf-8", "replace"))
     return int(re.sub(r"\D", "", match[1]) or 0) if match else 0
@@ -74,7 +73,7 @@ def _refusal_for_popular_names(category: str, parsed_source: ParsedSource, rules
 
 
 def blocked_hosts(parsed_source: ParsedSource, hosts: frozenset[str]) -> set[str]:
-    """Those of `hosts` that the list names, or of which it names a parent."""
+    """Return those of `hosts` that the list names, or of which it names a parent."""
     wanted = {key: host for host in hosts for key in _matching_keys(host)}
     found: set[str] = set()
     for run in parsed_source.runs:
@@ -86,7 +85,7 @@ def blocked_hosts(parsed_source: ParsedSource, hosts: frozenset[str]) -> set[str
 
 
 def hosts_blocked_by_rules(rules: Iterable[UrlRule], hosts: frozenset[str]) -> set[str]:
-    """Those of `hosts` whose names the rules of a list block, or whose front pages, when somebody opens them or a page loads them."""
+    """Return those of `hosts` whose names, or front pages as documents or scripts, the rules of a list block."""
     found = group_rules(((0, rule) for rule in rules), ("",))
     patterns = HostPatternMatcher(HostPattern(0, rule, 1) for _, rule in found.names if not rule.exception)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What a list parser yields: rules and problems, each with the place where it stands."""
+"""Results of list parsers: rules and problems, each with its position."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a rule was written, for everybody who asks why.
+    """The place where a rule was written.
 
-    `source` is a list's name or a policy file's path; `line` counts from 1 and is None where only the source is known
-    (a compiled list is looked up line by line only when somebody asks: `Catalogue.locate`); `text` is the rule as written.
+    `source` is a list's name or a policy file's path. `line` counts from 1 and is None if only the source is known: lines of compiled lists
+    are looked up only for explanations (`rule_locator`). `text` is the rule as written.
     """
 
     source: str
@@ -25,9 +25,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in a list or a policy file: where it is (line and column from 1), what it is, what to do.
+    """One problem in a list or a policy file: its position (line and column from 1), what is wrong and what to do.
 
-    `file` is the file of a list that is a folder or an archive. `path` leads to it in a policy file: `people.mia.block`.
+    `file` is the file of a list that is a folder or an archive. `path` is the position in a policy file, such as `people.mia.block`.
     """
 
     source: str
@@ -45,7 +45,7 @@ class Problem:
 
 
 class PatternKind(StrEnum):
-    """How a pattern is to be read, and what it is held against."""
+    """The language of a pattern, and what it is matched against."""
 
     PATTERN = "pattern"  # the language of ad blockers (`||host`, `|`, `*`, `^`), against the URL
     REGEX = "regex"  # a regular expression, against the URL
@@ -55,11 +55,11 @@ class PatternKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UrlRule:
-    """A rule that is held against a URL or, where its kind says so, a host.
+    """A rule that is matched against a URL or, depending on its kind, a host.
 
-    `host` is the canonical host that the pattern is anchored to, which stands for its subdomains too, or empty. `line` and
-    `text` say where and how it was written; `exception` lifts what other rules of the same category block. `options` are its
-    modifiers as `conditions.parse_conditions` reads them. `file` is the file of a list that is a folder or an archive.
+    `host` is the canonical host that the pattern is anchored to, including its subdomains, or empty. `line`, `text` and `file` (of a list
+    that is a folder or an archive) say where and how it was written. An `exception` lifts what other rules of the same category block.
+    `options` are its modifiers, as text for `rule_modifiers.parse_modifiers`.
     """
 
     pattern: str
@@ -77,11 +77,10 @@ class UrlRule:
 
 @dataclass(slots=True)
 class ParsedLines:
-    """What one stretch of a list says. Hosts are canonical; all but `exact` stand for their subdomains too.
+    """The content of one block of a list. Hosts are canonical; all but `exact` stand for their subdomains too.
 
-    `important` are those of the hosts that are blocked whatever an exception says. `networks` are index keys
-    (`names.network_key`), `sealed` the hexadecimal digits of SHA-256 digests. `ignored` counts what was left out on purpose and is
-    nobody's mistake, by kind: comments, cosmetic rules, localhost lines.
+    `important` are those hosts that no exception lifts. `networks` are index keys (`names.network_key`), `sealed` SHA-256 digests in
+    hexadecimal. `ignored` counts lines that were left out on purpose, by kind: comments, cosmetic rules, localhost lines.
     """
 
     hosts: list[str] = field(default_factory=list)
@@ -95,6 +94,6 @@ class ParsedLines:
     ignored: Counter[str] = field(default_factory=Counter)
 
     def count(self) -> int:
-        """How many rules there are, of all kinds."""
+        """Return the number of rules of all kinds."""
         names = (self.hosts, self.exact, self.excepted, self.networks, self.sealed)
         return sum(map(len, names)) + len(self.urls)

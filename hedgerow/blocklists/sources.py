@@ -1,4 +1,4 @@
-"""Sources: the lists that are compiled, those that come with Hedgerow, and the public ones that it knows where to fetch."""
+"""Sources of lists: those of a policy, those that come with Hedgerow, and the public ones that it knows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hedgerow.blocklists.names import parse_host
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A list: what it is called, what its names are, and where it lies.
+    """A list: its name in reports and explanations, the category of its entries, and its place.
 
-    `path` is a file to read; a source with only a `url` has to be fetched first (`fetch.fetch_all` fills in the path).
-    `format` is a format's name, or "auto" to tell it by the content. `name` stands in reports and reasons, once each.
-    `refresh` is the number of seconds after which the list is too old to be relied on, as its publisher or owner states it.
+    `path` is a file to read; a source with only a `url` is downloaded first (`downloader.fetch_all` fills in the path). `format` is a
+    format's name, or "auto" to detect it by the content. After `refresh` seconds the list is too old to be relied on, as its publisher or
+    owner states.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Source:
 
 
 def starter_sources(folder: Path = DATA / "starter") -> tuple[Source, ...]:
-    """The lists that come with Hedgerow: one file of plain domains for each category, named after it."""
+    """Return the lists that come with Hedgerow: one file of plain domains per category, named after it."""
     return tuple(
         Source(name=f"starter/{path.stem}", category=path.stem, path=path, format="plain") for path in sorted(folder.glob("*.txt"))
     )
@@ -42,8 +42,8 @@ def starter_sources(folder: Path = DATA / "starter") -> tuple[Source, ...]:
 
 @dataclass(frozen=True, slots=True)
 class PublicSource:
-    """A list that somebody publishes, as `data/sources.yaml` knows it. `size` is a rough number of rules; `default_for` are the
-    profiles for which it is fetched unless a policy keeps to the starter lists."""
+    """A public list of `data/sources.yaml`. `size` is a rough number of rules. Unless a policy keeps to the starter lists, the list is
+    fetched for the profiles in `default_for`."""
 
     name: str
     category: str
@@ -61,28 +61,28 @@ class PublicSource:
 
 @functools.cache
 def public_sources() -> dict[str, PublicSource]:
-    """The public lists that a policy can name, by name."""
+    """Return the public lists that a policy can name, by name."""
     return load_public_sources(DATA / "sources.yaml", load_publishers(DATA / "publishers.yaml"))
 
 
 def load_publishers(path: Path) -> dict[str, str | None]:
-    """What each publisher's category (`ut1/adult`) is in our taxonomy; None for what is none of ours."""
+    """Read a map from each publisher's categories (`ut1/adult`) to ours; None for one that has no counterpart."""
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     return {f"{publisher}/{theirs}": ours for publisher, table in data.items() for theirs, ours in table.items()}
 
 
 def load_public_sources(path: Path, publishers: Mapping[str, str | None]) -> dict[str, PublicSource]:
-    """Reads a file like `data/sources.yaml`. Raises ValueError for an entry that is not as it must be."""
-    found: dict[str, PublicSource] = {}
+    """Read a file like `data/sources.yaml`. Raises ValueError for an invalid entry."""
+    sources: dict[str, PublicSource] = {}
     for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["sources"]:
-        source = _read_public(entry, publishers)
-        if source.name in found:
-            raise ValueError(f"{path}: {source.name} stands there twice")
-        found[source.name] = source
-    return found
+        source = _parse_public_source(entry, publishers)
+        if source.name in sources:
+            raise ValueError(f"{path}: two sources have the name {source.name}")
+        sources[source.name] = source
+    return sources
 
 
-def _read_public(entry: dict[str, Any], publishers: Mapping[str, str | None]) -> PublicSource:
+def _parse_public_source(entry: dict[str, Any], publishers: Mapping[str, str | None]) -> PublicSource:
     data = dict(entry)
     try:
         if "theirs" in data:
@@ -92,12 +92,12 @@ def _read_public(entry: dict[str, Any], publishers: Mapping[str, str | None]) ->
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a public source: {entry!r}: {error}") from error
     if source.category is None:
-        raise ValueError(f"{source.name} is of a category of its publisher that is none of ours")
+        raise ValueError(f"{source.name} has a category of its publisher that has no counterpart")
     return source
 
 
 def parse_refresh_interval(text: str) -> float:
-    """A span of time in seconds; raises ValueError.
+    """Parse a span of time to seconds. Raises ValueError.
 
     >>> parse_refresh_interval("12h"), parse_refresh_interval("7d")
     (43200.0, 604800.0)
@@ -114,19 +114,19 @@ _POPULAR = DATA / "popular.txt"
 
 
 def essential_source() -> Source:
-    """The essential names as a list whose every name is an exception from all categories that are there to be blocked."""
+    """Return the essential names as a list of exceptions from all categories that can be blocked."""
     return Source("hedgerow/essential", ALL_CATEGORIES, _ESSENTIAL, format="plain")
 
 
 @functools.cache
 def essential_hosts() -> frozenset[str]:
-    """The essential names; each stands for what is below it too."""
+    """Return the essential names; each stands for its subdomains too."""
     return _read_host_file(_ESSENTIAL)
 
 
 @functools.cache
 def popular_hosts() -> frozenset[str]:
-    """Well-known names that hardly any list has a reason to hold, for noticing a list gone wrong."""
+    """Return well-known names that hardly any list has a reason to block, to notice a list gone wrong."""
     return _read_host_file(_POPULAR)
 
 

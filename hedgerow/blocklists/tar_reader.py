@@ -1,7 +1,7 @@
 """Tar archives, read once from front to back in bounded memory.
 
-Python's `tarfile` reads extended headers whole, of whatever size they say they are. Here they have a limit, and what no publisher of
-lists uses (sparse files, archives in several volumes) is refused. Format: https://www.gnu.org/software/tar/manual/html_node/Standard.html
+Python's `tarfile` reads extended headers whole, whatever their size. Here they have a limit, and features that no publisher of lists uses
+(sparse files, archives in several volumes) are refused. Format: https://www.gnu.org/software/tar/manual/html_node/Standard.html
 and POSIX.1-2017, pax.
 """
 
@@ -21,30 +21,30 @@ _RECORD = re.compile(rb"(\d{1,9}) ([^=\n]+)=")
 
 
 class TarError(ValueError):
-    """This is no archive that can be read."""
+    """An archive cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """`file` can be read until the next member is asked for; None for a link. What is neither file nor link is passed over."""
+    """A file or link of an archive. `file` can be read until the next member is asked for; None for a link."""
 
     name: str
     file: IO[bytes] | None
 
 
 def is_tar_header(block: bytes) -> bool:
-    """Whether this is the first block of a member: its checksum is right."""
+    """Return whether a block is the header of a member, by its checksum."""
     if len(block) != BLOCK or not block.strip(b"\0"):
         return False
     try:
-        said = _number(block[148:156])
+        checksum = _number(block[148:156])
     except TarError:
         return False
-    return said == sum(block[:148]) + sum(block[156:]) + 8 * ord(" ")
+    return checksum == sum(block[:148]) + sum(block[156:]) + 8 * ord(" ")
 
 
 def read_members(archive: IO[bytes]) -> Iterator[TarMember]:
-    """The members of an archive, in order. Raises TarError and EOFError."""
+    """Yield the files and links of an archive, in order. Raises TarError and EOFError."""
     name, size = "", None
     while header := _read_header(archive):
         kind, stated = header[156:157], _number(header[124:136])
@@ -73,7 +73,7 @@ def read_members(archive: IO[bytes]) -> Iterator[TarMember]:
 
 
 class _Part(io.RawIOBase):
-    """The bytes of one member; the archive stands behind them and their padding after `skip`."""
+    """The bytes of one member. After `skip` the archive is positioned behind them and their padding."""
 
     def __init__(self, archive: IO[bytes], length: int) -> None:
         self._archive, self._left, self._padding = archive, length, _padded(length) - length
@@ -96,7 +96,7 @@ class _Part(io.RawIOBase):
 
 
 def _read_header(archive: IO[bytes]) -> bytes:
-    """The next header; empty at the end."""
+    """Read the next header; empty at the end."""
     header = archive.read(BLOCK)
     if not header.strip(b"\0"):
         return b""
@@ -116,7 +116,7 @@ def _read_exactly(archive: IO[bytes], size: int) -> bytes:
 
 
 def _fields_of(data: bytes) -> dict[bytes, bytes]:
-    """The records of a pax header: `LENGTH KEY=VALUE`, with a line end that counts."""
+    """Parse the records of a pax header: `LENGTH KEY=VALUE` and a line end, which the length includes."""
     fields, start = dict[bytes, bytes](), 0
     while match := _RECORD.match(data, start):
         end = start + int(match[1])
@@ -140,7 +140,7 @@ def _text(name: bytes) -> str:
 
 
 def _number(field: bytes) -> int:
-    """In octal digits, or in binary where the first bit says so."""
+    """Parse a number: octal digits, or binary if the first bit is set."""
     if field[0] & 0x80:
         if field[0] != 0x80:
             raise TarError("a negative or enormous number")

@@ -1,4 +1,4 @@
-"""The rules of all lists sorted by what must be known to apply them; those that a $badfilter takes back are left out."""
+"""The index of URL rules, written by the compiler, and the grouping of rules by what they are matched against."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ class BadfilterOrder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroupedRules:
-    """`urls` are held against URLs; `dns` against DNS questions; `names` are patterns of hosts. `taken_back`
-    are orders to take names out of the index, sorted."""
+    """Rules matched against URLs (`urls`), DNS questions (`dns`) and host names (`names`). `badfilters` are sorted."""
 
     urls: list[SourceRule] = field(default_factory=list)
     dns: list[SourceRule] = field(default_factory=list)
@@ -46,7 +45,7 @@ class GroupedRules:
 
 
 def group_rules(rules: Iterable[SourceRule], categories: Sequence[str]) -> GroupedRules:
-    """`categories` gives each source's: a $badfilter is about the rules of its own category."""
+    """Group rules, without those that a $badfilter of the same category disables; `categories` has one per source."""
     rest, badfilters = [], set()
     for source, rule in rules:
         if rule.options and parse_modifiers(rule.options).badfilter:
@@ -54,27 +53,27 @@ def group_rules(rules: Iterable[SourceRule], categories: Sequence[str]) -> Group
         else:
             rest.append((source, rule))
     orders = sorted(order for identity in badfilters if (order := _badfilter_order(*identity)) is not None)
-    found = GroupedRules(badfilters=tuple(orders))
+    groups = GroupedRules(badfilters=tuple(orders))
     for source, rule in rest:
         if badfilters and _rule_identity(categories[source], rule) in badfilters:
             continue
         if rule.kind is PatternKind.HOST_REGEX:
-            found.names.append((source, rule))
+            groups.names.append((source, rule))
         elif rule.options and parse_modifiers(rule.options).is_dns_rule:
-            found.dns.append((source, rule))
+            groups.dns.append((source, rule))
         else:
-            found.urls.append((source, rule))
-    return found
+            groups.urls.append((source, rule))
+    return groups
 
 
 def _rule_identity(category: str, rule: UrlRule) -> tuple[str, str, str, bool, str]:
-    """Two rules with one identity are the same rule, whatever the order of their modifiers."""
+    """Return what makes two rules the same rule, whatever the order of their modifiers."""
     options = ",".join(sorted(option for option in rule.options.split(",") if option and option != "badfilter"))
     return category, rule.kind, rule.pattern, rule.exception, options
 
 
 def _badfilter_order(category: str, _kind: str, pattern: str, exception: bool, options: str) -> BadfilterOrder | None:
-    """What a $badfilter takes out of the index of names; None if it is about a rule that is not there."""
+    """Return what a $badfilter removes from the index of hosts; None if it is about a rule that is not there."""
     host = _HOST.fullmatch(pattern)
     if host is None or options not in ("", "important"):
         return None
@@ -87,18 +86,18 @@ FRAGMENT_FILES = ("blocks.ac", "exceptions.ac")
 _LABEL = "\n"
 _LITERAL = re.compile(r"[^*^|]+")
 _INSIDE_WORD_PENALTY = 8
-"""What a fragment that begins inside a word loses against one that does not."""
+"""The score that a fragment loses if it begins inside a word."""
 CROWDED_RULES = 6
-"""A host with more rules than this has them found by the sites that ask, or by paths or fragments, where they have some; a fragment with
-more, by the sites."""
+"""With more rules than this, those of a host are found by initiators, paths or fragments where they have some, and those of a fragment by
+initiators."""
 MANY_RULES = 20_000
-"""With more rules than this, those of crowded hosts are found by paths; an ad blocker's lists together have fewer."""
+"""With more rules than this in all, those of crowded hosts are found by paths. An ad blocker's lists together have fewer."""
 MAX_PATH_KEY = 64
-"""How much of a path stands in a key."""
+"""Characters of a path in a key."""
 INITIATOR_MARK = "<"
-"""Stands before the key of a site that asks."""
+"""The first character of an initiator's key."""
 OPAQUE_ORIGIN = "null"
-"""Stands for a site that is not known."""
+"""The initiator of requests whose site is unknown."""
 _COMMON = frozenset(
     {"http", "https", "http://", "https://", "://", "://www.", "www.", "/www.", ".js", ".css", ".html", ".php", ".gif", ".png", ".jpg"}
     | {f".{suffix}{end}" for suffix in ("com", "net", "org", "ru", "de", "io", "co") for end in ("", "/")}
@@ -115,7 +114,7 @@ class UrlIndexMeta:
 
 @dataclass(slots=True)
 class _Buckets:
-    """Numbers of rules, by where they are found."""
+    """Numbers of rules, by the place or fragment that finds them."""
 
     places: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     fragments: tuple[dict[str, list[int]], ...] = field(default_factory=lambda: tuple(defaultdict(list) for _ in FRAGMENT_FILES))
@@ -123,7 +122,7 @@ class _Buckets:
 
 
 def write_url_index(rules: Sequence[SourceRule], folder: Path) -> None:
-    """Raises OSError."""
+    """Write the index of `rules` into `folder`. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = Counter(text for _source, rule in rules for text in _usable(rule))
     crowds = Counter(rule.host for _source, rule in rules if rule.host)
@@ -146,10 +145,10 @@ def write_url_index(rules: Sequence[SourceRule], folder: Path) -> None:
 
 
 def _usable(rule: UrlRule) -> set[str]:
-    """The fragments by which a rule may be found; of a rule with a host only those behind it, since the host stands in every URL of it."""
+    """Return the fragments that may find a rule. For a rule with a host, only those behind the host, which is in every URL of it."""
     found = literal_fragments(rule)
     if found and rule.kind is PatternKind.PATTERN and rule.pattern.startswith("||"):
-        # What begins a label of the host comes after one of two characters: `_texts` writes it with both.
+        # The first label of a pattern `||text` follows one of two characters: `_texts` writes the fragment with both.
         found = [found[0][found[0].find(rule.host) + len(rule.host) :] if rule.host else _LABEL + found[0], *found[1:]]
     return {better for text in found for better in (_from_border(text), text) if len(better) > 2 and better not in _COMMON}
 
@@ -159,7 +158,7 @@ def _texts(fragment: str) -> list[str]:
 
 
 def _path_of(rule: UrlRule) -> str:
-    """How the path begins that a rule about pages of its host wants, in lower case; empty if it does not say."""
+    """Return the beginning, in lower case, of the paths that a rule about pages of its host matches; empty if any path may match."""
     anchor = f"||{rule.host}/"
     if not rule.host or rule.kind is not PatternKind.PATTERN or not rule.pattern.lower().startswith(anchor):
         return ""
@@ -169,12 +168,12 @@ def _path_of(rule: UrlRule) -> str:
 
 
 def _from_border(text: str) -> str:
-    """What of a fragment is left from its first character that is no letter or digit."""
+    """Return a fragment from its first character that is neither letter nor digit."""
     return text[next((place for place, character in enumerate(text) if not character.isalnum()), len(text)) :]
 
 
 def _choose(rule: UrlRule, weights: Counter[str]) -> str:
-    """The fragment that the fewest URLs hold: seldom among the rules, long, and beginning at a border. Empty if there is none."""
+    """Return the fragment that occurs in the fewest URLs: rare among the rules, long, and not inside a word. Empty if there is none."""
 
     def score(text: str) -> tuple[int, int]:
         return min(len(text), 12) - weights[text].bit_length() - (_INSIDE_WORD_PENALTY if text[0].isalnum() else 0), len(text)
@@ -185,9 +184,9 @@ def _choose(rule: UrlRule, weights: Counter[str]) -> str:
 def _place(
     number: int, rule: UrlRule, crowds: Counter[str], weights: Counter[str], buckets: _Buckets, by_path: bool
 ) -> str:  # fmt: skip
-    """Decides where a rule is to be found. Returns the fragment by which it is, or nothing."""
+    """Decide where a rule is found. Return its fragment, or an empty string if it is found by places."""
     fragment = _choose(rule, weights)
-    is_telling = len(fragment) > 4 and not fragment[0].isalnum()
+    is_selective = len(fragment) > 4 and not fragment[0].isalnum()
     conditions = parse_modifiers(rule.options)
     sites = _places_of_sites(rule, conditions.initiators.wanted)
     places: list[str] = []
@@ -195,10 +194,10 @@ def _place(
         places = sites
     elif by_path and crowds[rule.host] > CROWDED_RULES and (path := _path_of(rule)):
         places = [rule_key(rule.host) + path]
-        buckets.places[rule_key(rule.host)]  # the host is a place even if nothing else is found there: it leads to its paths
-    elif rule.host and (crowds[rule.host] <= CROWDED_RULES or not is_telling):
+        buckets.places[rule_key(rule.host)]  # the host is a place even without rules: it leads to its paths
+    elif rule.host and (crowds[rule.host] <= CROWDED_RULES or not is_selective):
         places = [rule_key(rule.host)]
-    elif not is_telling:
+    elif not is_selective:
         places = sites or _places_of(conditions.targets.wanted, "")
     for place in places:
         buckets.places[place].append(number)
@@ -209,13 +208,13 @@ def _place(
 
 
 def _places_of_sites(rule: UrlRule, sites: frozenset[str]) -> list[str]:
-    """By the sites that ask, where a rule is for these only. An exception for several also holds when nobody is known to ask."""
+    """Return the places of the initiators that a rule is limited to. An exception for several sites also holds for an unknown one."""
     places = _places_of(sites, INITIATOR_MARK)
     return [*places, INITIATOR_MARK + rule_key(OPAQUE_ORIGIN)] if places and rule.exception and len(sites) > 1 else places
 
 
 def _places_of(names: frozenset[str], mark: str) -> list[str]:
-    """None if one of the names is an entity (`google.*`), which a look-up by prefix cannot find."""
+    """Return the places of names; nothing if one is an entity (`google.*`), which a look-up by prefix cannot find."""
     return [] if any(name.endswith(".*") for name in names) else [mark + rule_key(name) for name in sorted(names)]
 
 

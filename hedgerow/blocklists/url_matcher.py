@@ -1,6 +1,6 @@
-"""URL rules, matched: one Aho-Corasick pass over the URL and two look-ups find the candidates, exact conditions settle each.
+"""Matching of URL rules: one Aho-Corasick pass over the URL and two look-ups find the candidates; exact conditions decide on each.
 
-The files are those of `url_index`. A worker reads the automaton and maps the rest; a rule is decoded when it first is a candidate.
+The files are those of `url_index`. A worker reads the automaton and maps the rest. A rule is decoded when it first is a candidate.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import mmap
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakMethod
 
@@ -23,7 +23,6 @@ from hedgerow.blocklists.patterns import compile_after_host, compile_pattern, co
 from hedgerow.blocklists.rule_modifiers import (
     ALL_RESOURCES,
     SUBRESOURCES,
-    ResourceType,
     RuleModifiers,
     parse_modifiers,
     party_relations,
@@ -44,10 +43,10 @@ from hedgerow.blocklists.url_index import (
 )
 
 MAX_CACHED_HOST_PAIRS = 8192
-"""Pairs of hosts whose rules are remembered: pages ask the same few hosts again and again."""
+"""Pairs of hosts whose rules are cached: pages ask the same few hosts again and again."""
 
 UNKNOWN_SITES = frozenset({"", OPAQUE_ORIGIN})
-"""Initiators that are not known: none was told, or it is an opaque origin, which is a third party to everybody."""
+"""Unknown initiators: none, or an opaque origin, which is a third party to every host."""
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.%-")
 _PLAIN = re.compile(r"[^*^|]+")
 
@@ -68,9 +67,8 @@ class UrlRequest:
 
     @classmethod
     def about(cls, url: str, host: str, resource: str = "", initiator: str = "", method: str = "", dns_type: str = "") -> UrlRequest:
-        """For a canonical URL and its host; `resource` is the request's Sec-Fetch-Dest."""
+        """Describe a request for a canonical URL with its host; `resource` is the Sec-Fetch-Dest."""
         text = url.lower()
-        # A plain number: flags would be combined by methods of `enum`, which cost more than the rest of a look-up.
         end = url.find("/") + 2 + len(host)
         return cls(url, text, host, end + 2 if ":" in host else end, resource_number(resource, text), initiator, method, dns_type)
 
@@ -80,8 +78,8 @@ Test = Callable[[UrlRequest], object]
 
 @dataclass(slots=True)
 class CompiledUrlRule:
-    """A rule, decoded. `mask` is the bit of its category; `conditions` those that hang on hosts alone, None if there are none.
-    `test` settles the rest, None where being a candidate is enough."""
+    """A rule, decoded. `mask` is the bit of its category; `conditions` are None if none depends on hosts; `test` checks the rest, None if
+    every candidate matches. `types` is a plain number, since enum's operators cost more than the rest of a look-up."""
 
     rule: UrlRule
     source: int
@@ -102,15 +100,17 @@ def _hosts_match(rule: CompiledUrlRule, conditions: RuleModifiers, host: str, in
 
 
 def _is_in_doubt(rule: CompiledUrlRule, initiator: str) -> bool:
-    """A block must be known to hold. An exception also holds where it well may, or the block would be applied more widely than was
-    meant: from nobody that is known, if it is for several sites. That it is just the one site would be a chance."""
-    return (
-        rule.rule.exception and initiator in UNKNOWN_SITES and rule.conditions is not None and len(rule.conditions.initiators.wanted) != 1
-    )
+    """Return whether an exception holds because the initiator is unknown.
+
+    A block must be known to hold. An exception for several sites also holds if it may, or the block would be wider than intended. An
+    exception for one site does not: that it is just this site is unlikely.
+    """
+    is_unknown = rule.rule.exception and initiator in UNKNOWN_SITES
+    return is_unknown and rule.conditions is not None and len(rule.conditions.initiators.wanted) != 1
 
 
 def _details_match(conditions: RuleModifiers, asked: UrlRequest) -> bool:
-    """The conditions on the record type and the method. One that is unknown meets none."""
+    """Check the conditions on record type and method. An unknown one meets no condition."""
     return (
         (not conditions.rewrite or bool(asked.dns_type))
         and (not conditions.dns_types or conditions.dns_types.admit(asked.dns_type.lower()))
@@ -119,7 +119,7 @@ def _details_match(conditions: RuleModifiers, asked: UrlRequest) -> bool:
 
 
 def _add_test(rule: CompiledUrlRule, by_host: bool) -> None:
-    """Gives a rule a test that is made when it is first needed: most rules are candidates seldom or never."""
+    """Give a rule a test that is compiled when first needed: most rules are rarely or never candidates."""
 
     def first(asked: UrlRequest) -> bool:
         conditions = parse_modifiers(rule.rule.options)
@@ -157,7 +157,7 @@ def _make_pattern_test(rule: UrlRule, by_host: bool, match_case: bool) -> Test |
 
 
 def _test_rest(rest: str, match_case: bool) -> Test | None:
-    """For what follows the host, which is known to fit. Most rests are plain, and comparing them is faster than any expression."""
+    """Return a test of what follows the host, which matches already. Most rests are plain text, which compares fastest."""
     plain = (unescape(rest) if match_case else unescape(rest).lower()).rstrip("*")
     literal = plain.removesuffix("^")
     if not match_case and _PLAIN.fullmatch(literal):
@@ -174,7 +174,7 @@ def _test_rest(rest: str, match_case: bool) -> Test | None:
 
 
 def _longest_piece(pattern: str) -> str:
-    """What stands in every URL that a pattern matches, in lower case: looked for first, since expressions are slow to say no."""
+    """Return a text that occurs in every URL that a pattern matches, in lower case. Tested first, since expressions reject slowly."""
     return max(_PLAIN.findall(unescape(pattern).lower()), key=len, default="")
 
 
@@ -188,8 +188,8 @@ def _is_border(text: str, place: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RuleBucket:
-    """Rules that are found at one place. `types` are the resources that its blocks are about; `crowded` are places that are hosts with
-    so many rules that these are found by their paths."""
+    """Rules found at one place. `types` are the resources that its blocks are about; `crowded` are the places of hosts with so many rules
+    that these are found by their paths."""
 
     types: int
     blocks: tuple[CompiledUrlRule, ...]
@@ -207,7 +207,7 @@ def _bucket(blocks: Iterable[CompiledUrlRule], exceptions: Iterable[CompiledUrlR
 
 @dataclass(frozen=True, slots=True)
 class UrlMatches:
-    """`blocks` are matching rules, one for each category that no exception lifts; `lifted` the categories that one lifts."""
+    """The result of matching: `blocks` has one rule per category that no exception lifts; `lifted` are the categories that one lifts."""
 
     blocks: tuple[CompiledUrlRule, ...] = ()
     lifted: int = 0
@@ -216,20 +216,15 @@ class UrlMatches:
 NO_MATCHES = UrlMatches()
 
 
-@dataclass(slots=True)
-class _SourceColumns:
-    """What a source's rules are: the bit of its category, and what a rule of it that names no resource is about."""
-
-    masks: list[int]
-    defaults: list[ResourceType] = field(default_factory=list)
-
-
 class UrlMatcher:
-    """All URL rules of a generation. Raises OSError or ValueError if the folder is not what `url_index` writes."""
+    """All URL rules of a generation.
+
+    `masks` are the bits of the sources' categories. `loaded_only` has True for a source whose rules are about what pages load, not about
+    pages. Raises OSError or ValueError if the folder is not what `url_index` writes.
+    """
 
     def __init__(self, folder: Path, masks: Sequence[int], loaded_only: Iterable[bool]) -> None:
-        """`masks` are the bits of the sources' categories; `loaded_only` says whose rules are about what pages load, not pages."""
-        self._columns = _SourceColumns(list(masks), [SUBRESOURCES if only else ALL_RESOURCES for only in loaded_only])
+        self._masks, self._default_types = masks, [SUBRESOURCES if only else ALL_RESOURCES for only in loaded_only]
         meta = msgspec.json.decode((folder / URL_META_FILE).read_bytes(), type=UrlIndexMeta)
         self._places = meta.places
         count = meta.places + sum(meta.fragments) + 1
@@ -243,19 +238,22 @@ class UrlMatcher:
             ahocorasick.load(str(folder / file), _refuse_pickled_values) if found else None
             for file, found in zip(FRAGMENT_FILES, meta.fragments, strict=True)
         )
-        self._every = functools.reduce(operator.or_, self._columns.masks, 0)
-        self._opened = _LazyBuckets(weak_method(self._open_bucket))
+        self._every = functools.reduce(operator.or_, self._masks, 0)
+        self._opened = _LazyBuckets(_weak_method(self._open_bucket))
         always = self._open_bucket(count - 1)
         self._always = (always,) if always != EMPTY_BUCKET else ()
-        self._found_by = functools.lru_cache(maxsize=MAX_CACHED_HOST_PAIRS)(weak_method(self._find_by))
+        self._found_by = functools.lru_cache(maxsize=MAX_CACHED_HOST_PAIRS)(_weak_method(self._find_by))
         self._near: dict[tuple[str, str, int], RuleBucket] = {}
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
     def find(self, asked: UrlRequest, wanted: int = -1, blocked: int = 0) -> UrlMatches:
-        """What the rules say, as far as the categories in `wanted` are concerned. Exceptions are looked at only where there is
-        something to lift: a rule that blocks, or a category in `blocked`, those by which the host as a whole is blocked."""
+        """Match the rules of the categories in `wanted`.
+
+        Exceptions are considered only if there is something to lift: a rule that blocks, or a category in `blocked`, those that block the
+        whole host.
+        """
         resource = asked.resource
         near = self._near.get((asked.host, asked.initiator, resource))
         if near is None:
@@ -276,7 +274,7 @@ class UrlMatcher:
         return self._apply_exceptions(asked, blocks, blocked, near) if blocked else NO_MATCHES
 
     def _pass(self, automaton: ahocorasick.Automaton | None, asked: UrlRequest, crowded: tuple[str, ...]) -> list[RuleBucket]:
-        """What is found by its path or its fragments, each once: in long URLs some come again and again."""
+        """Return the buckets found by paths or fragments, each once: in long URLs some fragments recur."""
         opened = self._opened
         numbers = {number for _end, number in automaton.iter(asked.text)} if automaton else set()
         for place in crowded:
@@ -285,7 +283,7 @@ class UrlMatcher:
         return [opened[number] for number in numbers]
 
     def _apply_exceptions(self, asked: UrlRequest, blocks: list[CompiledUrlRule], blocked: int, near: RuleBucket) -> UrlMatches:
-        """Exceptions against blocks; an important block stands whatever excepts it, but for an important exception."""
+        """Weigh exceptions against blocks. Only an important exception lifts an important block."""
         lifting = [rule for rule in near.exceptions if rule.mask & blocked and ((test := rule.test) is None or test(asked))]
         for bucket in self._pass(self._exceptions, asked, near.crowded):
             lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, asked)]
@@ -303,7 +301,7 @@ class UrlMatcher:
         return UrlMatches(tuple(kept.values()), lifted & ~sum(kept))
 
     def _remember(self, host: str, initiator: str, resource: int) -> RuleBucket:
-        """What is found by the hosts alone, narrowed to what holds for them: only patterns remain to be compared."""
+        """Cache the rules that the hosts alone find, narrowed to those that hold for them: only patterns remain to be tested."""
         if len(self._near) >= MAX_CACHED_HOST_PAIRS:
             self._near.clear()
         blocks, exceptions, crowded = list[CompiledUrlRule](), list[CompiledUrlRule](), list[str]()
@@ -312,7 +310,7 @@ class UrlMatcher:
             for rules, kept in ((bucket.blocks, blocks), (bucket.exceptions, exceptions)):
                 for rule in rules:
                     if rule.rule.host and not _is_of(host, rule.rule.host):
-                        continue  # found by the site that asks, and about another host
+                        continue  # found by the initiator, and about another host
                     if rule.types & resource and (rule.conditions is None or _hosts_match(rule, rule.conditions, host, initiator)):
                         kept.append(rule)
         near = RuleBucket(resource, tuple(blocks), tuple(exceptions), tuple(crowded)) if blocks or exceptions or crowded else EMPTY_BUCKET
@@ -338,10 +336,10 @@ class UrlMatcher:
         row = msgspec.json.decode(self._rows[self._offsets[number] : self._offsets[number + 1]])
         source, line, exception, kind, pattern, host, options, text, file, whole = row
         conditions = parse_modifiers(options)
-        types = int(conditions.types_in(self._columns.defaults[source]))
+        types = int(conditions.types_in(self._default_types[source]))
         static = conditions if conditions.party or conditions.initiators or conditions.targets else None
         written = UrlRule(pattern, host, line, text, exception, options, PatternKind(kind), file)
-        rule = CompiledUrlRule(written, source, self._columns.masks[source], types, static, conditions.important)
+        rule = CompiledUrlRule(written, source, self._masks[source], types, static, conditions.important)
         if not whole or conditions.match_case or conditions.is_dns_rule or conditions.methods:
             _add_test(rule, by_host)
         return rule
@@ -356,7 +354,7 @@ def _applies(rule: CompiledUrlRule, asked: UrlRequest) -> bool:
 
 
 class _LazyBuckets(dict[int, RuleBucket]):
-    """Buckets by number, opened when they are first asked for."""
+    """Buckets by number, opened on first use."""
 
     def __init__(self, open_bucket: Callable[[int], RuleBucket]) -> None:
         super().__init__()
@@ -368,28 +366,27 @@ class _LazyBuckets(dict[int, RuleBucket]):
 
 
 def _refuse_pickled_values(data: bytes) -> object:
-    """Stands in for the reader of stored objects: an automaton of numbers has none, and nothing is ever unpickled."""
+    """Replace the automaton's unpickler: an automaton of numbers has no objects, and nothing is ever unpickled."""
     raise ValueError(f"an automaton with {len(data)} bytes of foreign values")
 
 
 def _map_file(path: Path) -> memoryview:
     with path.open("rb") as file:
-        if path.stat().st_size == 0:  # nothing cannot be mapped
+        if path.stat().st_size == 0:  # an empty file cannot be mapped
             return memoryview(b"")
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def weak_method[*Given, Found](method: Callable[[*Given], Found]) -> Callable[[*Given], Found]:
-    """The method, without keeping its object alive.
+def _weak_method[*Arguments, Result](method: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
+    """Return the method without a reference to its object.
 
-    An object that keeps a cache over its own method is in a cycle. With the files that it has mapped it would stay, when nobody uses
-    it any more, until the collector looks at everything, which is seldom.
+    An object that caches its own method is in a cycle. Unused, it would stay with its mapped files until a full garbage collection.
     """
     reference = WeakMethod(method)
 
-    def call(*given: *Given) -> Found:
-        found = reference()
-        assert found is not None, "only its object keeps the cache"
-        return found(*given)
+    def call(*arguments: *Arguments) -> Result:
+        bound = reference()
+        assert bound is not None, "only its object keeps the cache"
+        return bound(*arguments)
 
     return call

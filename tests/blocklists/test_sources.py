@@ -83,7 +83,7 @@ def test_the_publishers_categories_are_ours() -> None:
     ("entry", "message"),
     [
         ("{name: a, theirs: ut1/no-such, url: 'https://x/', format: auto, licence: x, homepage: x, size: 1}", "ut1/no-such"),
-        ("{name: a, theirs: ut1/bank, url: 'https://x/', format: auto, licence: x, homepage: x, size: 1}", "none of ours"),
+        ("{name: a, theirs: ut1/bank, url: 'https://x/', format: auto, licence: x, homepage: x, size: 1}", "no counterpart"),
         ("{name: a, category: adult}", "not a public source"),
         ("{name: a, category: adult, url: u, format: auto, licence: x, homepage: x, size: 1, refresh: often}", "'often' is not a span"),
     ],
