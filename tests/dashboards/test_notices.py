@@ -215,14 +215,14 @@ def test_what_is_no_address(make: Make, name: str, address: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{mother: {about: [bypas]}}", "'bypas' is nothing that there are notices about. Did you mean bypass?"),
-        ("{Mother: {}}", "a receiver's name has small letters"),
+        ("{mother: {about: [bypas]}}", "'bypas' is not a topic of notices. Did you mean bypass?"),
+        ("{Mother: {}}", "'Mother' is not a valid name"),
         ("{mother: {report: 18:00}}", "such as sun 18:00"),
         ("{mother: {report: sat-sun 18:00}}", "such as sun 18:00"),
         ("{mother: {digest: sun 18:00}}", "is not a time of day"),
         ("{mother: {digest: 25:00}}", "the time 25:00 does not exist"),
         ("{mother: {url: x}}", "url"),
-        ("{mother: {language: nl}}", "'nl' is not a language that Hedgerow speaks. There are en, de, fr, es, pt, pt-BR."),
+        ("{mother: {language: nl}}", "'nl' is not a language of Hedgerow. Languages: en, de, fr, es, pt, pt-BR."),
     ],
 )
 def test_mistakes_are_named(text: str, said: str) -> None:

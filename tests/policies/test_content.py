@@ -41,8 +41,8 @@ def test_pass_through_is_on_unless_forbidden(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("block_files: [executable]", "unknown kind of file 'executable'"),
-        ("block_searches: ['!!!']", "'!!!' holds no word"),
-        ("phrase_lists: [nowhere.txt]", "there is no file"),
+        ("block_searches: ['!!!']", "'!!!' contains no word"),
+        ("phrase_lists: [nowhere.txt]", "does not exist"),
         ("page_scan: {limits: 5}", "limits"),
         ("page_scan: {limit: -1}", "limit"),
     ],

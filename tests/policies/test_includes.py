@@ -61,10 +61,10 @@ def test_mistakes_are_told_where_they_stand(tmp_path: Path) -> None:
         load_policy(_write(tmp_path, files))
     told = [(Path(problem.source).name, problem.line, problem.column, problem.message) for problem in caught.value.problems]
     expected = [
-        ("a.yaml", 3, 3, "'mia' stands here twice: the first is in"),
+        ("a.yaml", 3, 3, "'mia' is given twice: first in"),
         ("a.yaml", 4, 9, "unknown key 'agee'. Did you mean age?"),
-        ("b.yaml", 1, 1, "'network' cannot be said in an included file"),
-        ("b.yaml", 2, 37, "a list has either a url or a path"),
+        ("b.yaml", 1, 1, "'network' is not allowed in an included file"),
+        ("b.yaml", 2, 37, "a list needs either a url or a path"),
         ("c.yaml", 1, 1, "a policy is a mapping"),
     ]
     assert [each[:3] for each in told] == [each[:3] for each in expected], told
@@ -74,7 +74,7 @@ def test_mistakes_are_told_where_they_stand(tmp_path: Path) -> None:
 
 def test_a_file_is_included_once_and_not_nested(tmp_path: Path) -> None:
     path = _write(tmp_path, {"hedgerow.yaml": "include: [a.yaml, '*.yaml', a.yaml]\n", "a.yaml": "people: {mia: {age: 9}}\n"})
-    with pytest.raises(PolicyError, match="'include' cannot be said in an included file"):
+    with pytest.raises(PolicyError, match="'include' is not allowed in an included file"):
         load_policy(path)
     path.write_text("include: [a.yaml, 'a*.yaml']\n")
     assert list(load_policy(path).people) == ["mia"]

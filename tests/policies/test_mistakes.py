@@ -59,9 +59,9 @@ def test_columns_point_at_the_mistake() -> None:
     ("data", "line", "said"),
     [
         (b"people:\n\tmia: {age: 9}\n", 2, "a tab: indent with spaces"),
-        (b"network: {}\npeople: \xff\xfe\n", 2, "not text in UTF-8"),
-        (b"network: {}\n\x00\x01\x02", 2, "the character U+0000 cannot stand in YAML"),
-        (bytes(range(256)) * 10, 2, "not text in UTF-8"),
+        (b"network: {}\npeople: \xff\xfe\n", 2, "not UTF-8 text"),
+        (b"network: {}\n\x00\x01\x02", 2, "the character U+0000 is not allowed in YAML"),
+        (bytes(range(256)) * 10, 2, "not UTF-8 text"),
         (b"#" * (5 * 1024 * 1024), 1, "the file has 5242880 bytes"),
         (b"[" * 100_000, 1, "nested more than 50 levels deep"),
         (b"a: " + b"{a: " * 1000, 1, "nested more than 50 levels deep"),

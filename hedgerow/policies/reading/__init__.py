@@ -1,1 +1,1 @@
-"""From the YAML file as people write it to a `Policy`, or to all mistakes in it at once. Nothing here decides."""
+"""Reading of policy files: from YAML to a `Policy`, or to all mistakes at once."""

@@ -1,4 +1,4 @@
-"""Reads who is who: the devices and seats of a policy file, whose they are, and how they are recognised."""
+"""Reading of devices and seats: their owners, and the identifiers by which they are recognised."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _USER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
 def known_profile(tree: YamlTree, path: KeyPath, name: str | None, profiles: dict[str, Profile]) -> str | None:
-    """`name` if there is such a profile; otherwise None, with a problem unless nothing was said."""
+    """Return `name` if that profile exists; otherwise None, with a problem unless `name` is None."""
     if name is None or name in profiles:
         return name
-    tree.add_problem(path, f"unknown profile '{name}'.{suggest(name, profiles)} There are {', '.join(profiles)}.")
+    tree.add_problem(path, f"unknown profile '{name}'.{suggest(name, profiles)} Profiles: {', '.join(profiles)}.")
     return None
 
 
 class DevicesReader:
-    """Reads `devices`, `seats`, and the devices that people have without naming them, and finds those that overlap."""
+    """Reads `devices`, `seats` and the unnamed devices of people, and finds duplicate identifiers."""
 
     def __init__(self, reader: RulesReader, profiles: dict[str, Profile], network: NetworkSettings, people: dict[str, Person]) -> None:
         self._reader, self._tree = reader, reader.tree
@@ -48,9 +48,11 @@ class DevicesReader:
         devices = {name: self._device(name, entry, "devices") for name, entry in raw.devices.items()}
         for name, seat in raw.seats.items():
             if name in devices:
-                self._tree.add_problem(("seats", name), f"'{name}' stands under devices too: it is one or the other", key=True)
+                self._tree.add_problem(("seats", name), f"'{name}' is also listed under devices: list it once", key=True)
             if name in self._owners:
-                self._tree.add_problem(("seats", name), f"the seat '{name}' is {self._owners[name][0]}'s: a seat is nobody's", key=True)
+                self._tree.add_problem(
+                    ("seats", name), f"the seat '{name}' is listed as a device of {self._owners[name][0]}: a seat has no owner", key=True
+                )
             devices[name] = self._device(name, seat, "seats")
         for item, path in unnamed.items():
             devices[item] = self._unnamed(item, path)
@@ -60,15 +62,15 @@ class DevicesReader:
         if item not in names:
             address = parse_mac(item) or parse_network(item)
             if address is None:
-                hint = suggest(item, names) or f' Name it there, such as: {item}: {{mac: "aa:bb:cc:dd:ee:ff"}}'
-                message = f"unknown device '{item}': neither named under devices nor a MAC or IP address.{hint}"
+                hint = suggest(item, names) or f' List it there, such as {item}: {{mac: "aa:bb:cc:dd:ee:ff"}}'
+                message = f"unknown device '{item}': neither listed under devices nor a MAC or IP address.{hint}"
                 self._tree.add_problem(path, message)
                 return
             item = address if isinstance(address, str) else format_network(address)
             unnamed.setdefault(item, path)
         owners = self._owners.setdefault(item, [])
         if person in owners:
-            self._tree.add_problem(path, f"the device '{item}' stands here twice")
+            self._tree.add_problem(path, f"the device '{item}' is listed twice")
             return
         owners.append(person)
 
@@ -86,11 +88,11 @@ class DevicesReader:
             if (network := self._address((*path, key, index), text, name, key))
         )
         client_id = self._client_id((*path, "client_id"), raw.client_id, name)
-        hostnames = self._claims((*path, "hostname"), raw.hostname, name, _HOST_NAME, "host name", "mias-tablet, without its domain")
-        users = self._claims((*path, "proxy_user"), raw.proxy_user, name, _USER, "user name", "letters, digits, dots, hyphens")
-        if not self._says_how_it_is_known(name, section):
-            ways = "neither mac, ip, cidr, hostname, client_id nor proxy_user"
-            self._tree.add_problem(path, f"'{name}' has {ways}: it would never be recognised", key=True)
+        hostnames = self._claims((*path, "hostname"), raw.hostname, name, _HOST_NAME, "host name", "one without a domain, such as tablet")
+        users = self._claims((*path, "proxy_user"), raw.proxy_user, name, _USER, "user name", "letters, digits, dots and hyphens")
+        if not self._has_identifier(name, section):
+            ways = "no mac, ip, cidr, hostname, client_id or proxy_user"
+            self._tree.add_problem(path, f"'{name}' has {ways}, so it cannot be recognised", key=True)
         is_seat = section == "seats"
         profile = self._profile_of(name, (*path, "profile"), raw.profile or (SEAT_PROFILE if is_seat else None))
         person, sharers = self._users_of(name)
@@ -101,39 +103,39 @@ class DevicesReader:
             hostnames=hostnames, proxy_users=users, proxy_password=self._proxy_password(name, raw, section),
         )  # fmt: skip
 
-    def _says_how_it_is_known(self, name: str, section: str) -> bool:
-        """Asked of the file itself: what could not be read is a mistake of its own."""
+    def _has_identifier(self, name: str, section: str) -> bool:
+        """Return whether the file gives an identifier, even one that could not be read and is reported already."""
         listed = self._tree.value.get(section) if isinstance(self._tree.value, dict) else None
         entry = listed.get(name) if isinstance(listed, dict) else None
         return isinstance(entry, dict) and any(entry.get(way) not in (None, "", []) for way in _WAYS)
 
     def _proxy_password(self, name: str, raw: RawDevice, section: str) -> str | None:
-        """What `hedgerow proxy-password` prints; a name without it proves nothing."""
+        """Return the password's hash, as `hedgerow proxy-password` prints it. A user name without it proves nothing."""
         path, text = (section, name, "proxy_password"), raw.proxy_password
         if text is None:
             if raw.proxy_user:
-                say = f"'{name}' has a proxy_user and no proxy_password, so it could not sign in: `hedgerow proxy-password` makes one"
+                say = f"'{name}' has a proxy_user but no proxy_password, so it cannot sign in: create one with `hedgerow proxy-password`"
                 self._tree.add_problem((section, name, "proxy_user"), say)
             return None
         if not raw.proxy_user:
-            self._tree.add_problem(path, f"'{name}' has a proxy_password and no proxy_user: under which name does it sign in?")
+            self._tree.add_problem(path, f"'{name}' has a proxy_password but no proxy_user: add the name under which it signs in")
         if _HASH.fullmatch(text) is None:
-            self._tree.add_problem(path, "this is not what `hedgerow proxy-password` prints: a text that begins with $argon2id$")
+            self._tree.add_problem(path, "not a hash from `hedgerow proxy-password`: it begins with $argon2id$")
             return None
         return text
 
     def _users_of(self, name: str) -> tuple[str | None, tuple[str, ...]]:
-        """A device's person; or, of a device that several have, all of them."""
+        """Return a device's person, or all people who share it."""
         owners = self._owners.get(name, [])
         return (owners[0], ()) if len(owners) == 1 else (None, tuple(owners))
 
     def _client_id(self, path: KeyPath, text: str | None, device: str) -> str | None:
-        """An id of encrypted DNS: one label of a server name."""
+        """Return an id of encrypted DNS, which is one label of a server name."""
         if text is None:
             return None
         client_id = text.lower()
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", client_id):
-            self._tree.add_problem(path, f"'{text}' is not an id: letters, digits and hyphens, such as mia-phone-7f3a")
+            self._tree.add_problem(path, f"'{text}' is not a valid id: use letters, digits and hyphens, such as mia-phone-7f3a")
             return None
         self._take(path, "client_id", client_id, device, f"client_id {client_id}")
         return client_id
@@ -141,14 +143,14 @@ class DevicesReader:
     def _claims(
         self, path: KeyPath, texts: list[str], device: str, form: re.Pattern[str], what: str, such_as: str
     ) -> tuple[str, ...]:  # fmt: skip
-        """Names that a device gives itself, in lower case."""
+        """Return names that a device claims, in lower case."""
         found = []
         for index, text in enumerate(texts):
             if form.fullmatch(text.lower()):
                 self._take((*path, index), what, text.lower(), device, f"{what} {text.lower()}")
                 found.append(text.lower())
             else:
-                self._tree.add_problem((*path, index), f"'{text}' is not a {what}: {such_as}")
+                self._tree.add_problem((*path, index), f"'{text}' is not a valid {what}: use {such_as}")
         return tuple(found)
 
     def _take(self, path: KeyPath, key: str, value: object, device: str, shown: str) -> None:

@@ -1,4 +1,4 @@
-"""Reads holidays: dates, stretches of dates, and calendars (.ics) as schools and states publish them."""
+"""Reading of holidays: dates, ranges of dates, and calendars (.ics) such as schools and states publish."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 YEARS_REPEATED = 20
 MAX_CALENDAR_BYTES = 4 * 1024 * 1024
-_FORMS = "a date, a stretch such as 2026-12-19..2027-01-03, a calendar file that ends in .ics, or the URL of one"
+_FORMS = "use a date, a range such as 2026-12-19..2027-01-03, a calendar file that ends in .ics, or the URL of one"
 
 
 @dataclass(slots=True)
 class CalendarSources:
-    """Where calendars are: files lie in `base`, copies of those at URLs in `copies`. What is met is added to `files` and `urls`."""
+    """Locations of calendars: files in `base`, copies of downloaded ones in `copies`. Readers add to `files` and `urls`."""
 
     base: Path
     copies: Path | None = None
@@ -35,12 +35,12 @@ class CalendarSources:
 
 
 def calendar_copy_path(url: str, folder: Path) -> Path:
-    """Where the last good copy of a calendar is kept."""
+    """Return the path of the last good copy of a calendar."""
     return folder / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.ics"
 
 
 def read_holidays(tree: YamlTree, path: yaml_tree.KeyPath, texts: list[str], calendars: CalendarSources) -> tuple[date, ...]:
-    """All dates, in order. A URL whose calendar was never fetched says nothing yet, which leaves every day a school day."""
+    """Return all dates in order. A calendar that was never downloaded has none, so every day is a school day."""
     found: set[date] = set()
     for index, text in enumerate(texts):
         try:
@@ -64,7 +64,7 @@ def _from_url(text: str, calendars: CalendarSources) -> tuple[date, ...]:
     except ValueError:
         is_whole = False
     if not is_whole:
-        raise ValueError(f"'{text}' is not a whole URL")
+        raise ValueError(f"'{text}' is not a complete URL")
     calendars.urls.append(url)
     if calendars.copies is None:
         return ()
@@ -74,12 +74,12 @@ def _from_url(text: str, calendars: CalendarSources) -> tuple[date, ...]:
 
 
 def _refuse_text(text: str) -> tuple[date, ...]:
-    raise ValueError(f"'{text}' is no holiday: {_FORMS}")
+    raise ValueError(f"'{text}' is not a holiday: {_FORMS}")
 
 
 def days_of_calendar(file: Path) -> Iterator[date]:
-    """The days of a calendar's events. Raises ValueError with a plain sentence."""
-    from icalendar import Calendar, Event  # the only one who needs it: most policies have no calendar
+    """Yield the days of a calendar's events. Raises ValueError with a sentence."""
+    from icalendar import Calendar, Event  # loaded only for policies with a calendar
 
     try:
         if file.stat().st_size > MAX_CALENDAR_BYTES:
@@ -89,7 +89,7 @@ def days_of_calendar(file: Path) -> Iterator[date]:
     except OSError as error:
         raise ValueError(f"'{file}' cannot be read: {error.strerror}") from None
     except Exception as error:
-        # Whatever is not a calendar makes the library raise what it likes.
+        # The library raises various exceptions for what is not a calendar.
         raise ValueError(f"'{file}' is not a calendar: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
     if not events:
         raise ValueError(f"'{file}' is not a calendar with events")
@@ -104,7 +104,7 @@ def _days_of(event: Event, file: Path) -> Iterator[date]:
         # RFC 5545, 3.6.1: the end of an event of whole days is the day after its last.
         length = max(1, (_day(ends.dt) - first).days) if ends is not None else max(1, _duration(event))
     except Exception as error:
-        raise ValueError(f"an event of '{file}' has no readable date: {error}") from None
+        raise ValueError(f"an event of '{file}' has no valid date: {error}") from None
     if length > MAX_RANGE_DAYS:
         raise ValueError(f"the event '{event.get('SUMMARY', '')}' of '{file}' is longer than a year")
     for begin in _recurrences(event, first):

@@ -1,6 +1,6 @@
-"""Puts a policy together from several files: `include: people/*.yaml` beside the file that says so.
+"""Loading of a policy file and the files that it includes, such as `include: people/*.yaml`.
 
-An included file adds people, devices, seats, profiles and lists. What holds for the whole network is said in one place, the main file.
+An included file adds people, devices, seats, profiles and lists. Settings of the whole network belong to the main file.
 """
 
 from __future__ import annotations
@@ -28,24 +28,23 @@ MAX_INCLUDED_FILES = 500
 
 
 def included_files(data: bytes, folder: Path) -> list[Path]:
-    """The files that a main file in `folder` includes, in order; none where it cannot be read as YAML."""
+    """Return the files that a main file in `folder` includes, in order; none if it is not YAML."""
     value = yaml_tree.read_tree(data, "").value
     return list(dict.fromkeys(file for _, files in _include_patterns(value, folder) for file in files))[:MAX_INCLUDED_FILES]
 
 
 def add_included_files(tree: YamlTree, base: Path, texts: Mapping[str, bytes]) -> list[str]:
-    """Adds to `tree` what its `add_included_files` names; returns the files that were read, in order. What is wrong becomes a problem
-    at its place.
+    """Add the files that `include` names to `tree`, with problems at their place. Return the files that were read, in order.
 
-    `texts` stand for files that would have these bytes.
+    `texts` replace the content of files.
     """
     read: list[str] = []
     for (place, pattern), files in _include_patterns(tree.value, base):
         if not files:
-            tree.add_problem(place, f"no file is called '{pattern}' in {base.absolute()}")
+            tree.add_problem(place, f"no file matches '{pattern}' in {base.absolute()}")
         for file in map(str, files):
             if len(read) >= MAX_INCLUDED_FILES:
-                tree.add_problem(place, f"more than {MAX_INCLUDED_FILES} files are included")
+                tree.add_problem(place, f"more than {MAX_INCLUDED_FILES} included files")
                 return read
             if file not in read:
                 read.append(file)
@@ -54,13 +53,13 @@ def add_included_files(tree: YamlTree, base: Path, texts: Mapping[str, bytes]) -
 
 
 def _include_patterns(value: YamlValue, base: Path) -> Iterator[tuple[tuple[yaml_tree.KeyPath, str], list[Path]]]:
-    """What `add_included_files` says, each with its place and the files that it stands for. What is no text the schema tells of."""
-    said = value.get("include") if isinstance(value, dict) else None
-    for index, pattern in enumerate([said] if isinstance(said, str) else said if isinstance(said, list) else []):
+    """Yield each pattern of `include` with its place and its files. The schema reports what is not text."""
+    include = value.get("include") if isinstance(value, dict) else None
+    for index, pattern in enumerate([include] if isinstance(include, str) else include if isinstance(include, list) else []):
         if isinstance(pattern, str):
-            # Path.glob takes no absolute pattern.
+            # Path.glob does not take absolute patterns.
             found = sorted(glob.glob(str((base / pattern).absolute()), recursive=True))  # noqa: PTH207
-            yield (("include", index) if isinstance(said, list) else ("include",), pattern), [Path(file) for file in found]
+            yield (("include", index) if isinstance(include, list) else ("include",), pattern), [Path(file) for file in found]
 
 
 def _add_file(tree: YamlTree, file: Path, place: yaml_tree.KeyPath, data: bytes | None) -> None:
@@ -95,18 +94,18 @@ def _add_section(tree: YamlTree, part: YamlTree, key: str, value: YamlValue) -> 
                 if name in own:
                     other, _ = tree.text_of((key, name))
                     line, _ = tree.place_of((key, name), key=True)
-                    part.add_problem((key, name), f"'{name}' stands here twice: the first is in {other}, line {line}", key=True)
+                    part.add_problem((key, name), f"'{name}' is given twice: first in {other}, line {line}", key=True)
                     continue
                 _move_places(tree, part, (key, name), (key, name))
                 own[name] = entry
     elif value is not None:
         part.add_problem(
-            (key,), f"'{key}' cannot be said in an included file: only {', '.join((*MAPPING_SECTIONS, LISTS_SECTION))}", key=True
+            (key,), f"'{key}' is not allowed in an included file: only {', '.join((*MAPPING_SECTIONS, LISTS_SECTION))}", key=True
         )
 
 
 def _move_places(tree: YamlTree, part: YamlTree, old: yaml_tree.KeyPath, new: yaml_tree.KeyPath) -> None:
-    """Takes over where everything beneath `old` stands."""
+    """Take over the positions of everything beneath `old`."""
     tree.included[new] = (part.source, part.lines)
     for known, added in ((tree.places, part.places), (tree.keys, part.keys)):
         known.update({(*new, *at[len(old) :]): place for at, place in added.items() if at[: len(old)] == old})
@@ -114,7 +113,7 @@ def _move_places(tree: YamlTree, part: YamlTree, old: yaml_tree.KeyPath, new: ya
 
 
 class PolicyError(Exception):
-    """The policy file has mistakes: all of them, in the order of the file."""
+    """All mistakes of a policy file, in the order of the file."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -122,9 +121,9 @@ class PolicyError(Exception):
 
 
 def load_policy(path: Path | None, calendars: Path | None = None) -> Policy:
-    """The policy of a file; None gives the built-in one, which is what an empty file means: everybody is filtered as a child of 8 to 12.
+    """Load the policy of a file. None gives the built-in policy, like an empty file: everybody is filtered as a child of 8 to 12.
 
-    Raises PolicyError with every mistake, or with the one that the file cannot be read.
+    `calendars` is the folder with copies of downloaded calendars. Raises PolicyError with every mistake.
     """
     if path is None:
         return parse_policy(b"", None)
@@ -139,9 +138,9 @@ def load_policy(path: Path | None, calendars: Path | None = None) -> Policy:
 def parse_policy(
     data: bytes, path: Path | None, calendars: Path | None = None, texts: Mapping[str, bytes] = MappingProxyType({})
 ) -> Policy:
-    """As `load_policy`, of bytes in memory. `path` is where they are from: lists given by a relative path lie beside it.
+    """Parse a policy from bytes. `path` is their file, beside which relative paths of lists lie.
 
-    `texts` stand for included files, by their absolute path, that would have these bytes.
+    `texts` replace the content of included files, by absolute path.
     """
     tree = yaml_tree.read_tree(data, str(path) if path is not None else "built-in policy")
     if tree.problems and tree.value is None:
@@ -156,7 +155,7 @@ def parse_policy(
 
 
 def read_model[Model: BaseModel](tree: YamlTree, model: type[Model]) -> Model:
-    """The tree as `model`. What does not fit is added to the tree's problems and left out."""
+    """Return the tree as `model`. What does not fit is left out and added to the tree's problems."""
     value: YamlValue = {} if tree.value is None else tree.value
     left_out: set[tuple[int | str, ...]] = set()
     while True:
@@ -164,10 +163,10 @@ def read_model[Model: BaseModel](tree: YamlTree, model: type[Model]) -> Model:
             return model.model_validate(value)
         except ValidationError as error:
             faults = [(_known_path(tree, detail), detail) for detail in error.errors(include_url=False)]
-            # The last first: when an item of a list is left out, the places of those before it stay right.
+            # The last first, so that leaving out an item does not move those before it.
             for path, detail in sorted(faults, key=lambda fault: [(isinstance(step, int), step) for step in fault[0]], reverse=True):
-                is_told = path in tree.unreadable or (detail["type"] == "missing" and detail["loc"] in left_out)
-                if not is_told:
+                is_reported = path in tree.unreadable or (detail["type"] == "missing" and detail["loc"] in left_out)
+                if not is_reported:
                     tree.add_problem(path, error_sentence(detail, model), key=detail["type"] == "extra_forbidden")
                 value = _without(value, path)
                 left_out.add(path)
@@ -183,7 +182,7 @@ def _known_path(tree: YamlTree, detail: ErrorDetails) -> yaml_tree.KeyPath:
 
 
 def _without(value: YamlValue, path: yaml_tree.KeyPath) -> YamlValue:
-    """A copy of `value` without what is at `path`; nothing of it where `path` is empty."""
+    """Return a copy of `value` without the value at `path`; an empty mapping for an empty path."""
     if not path:
         return {}
     first, rest = path[0], path[1:]

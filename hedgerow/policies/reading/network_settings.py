@@ -1,4 +1,4 @@
-"""Reads what the `network` part of a policy file says about resolving names."""
+"""Reading of the `network` section of a policy file."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _LONGEST_SUBNET = {4: 24, 6: 56}
 
 
 def read_resolver(raw: RawNetwork, tree: YamlTree) -> ResolverSettings:
-    """What the keys mean; what is wrong with them becomes problems of the tree."""
+    """Read the settings of the resolver. Mistakes become problems of the tree."""
     page = _addresses(tree, ("network", "block_page"), raw.block_page)
     if raw.blocked_answer is BlockedAnswer.PAGE and not page:
-        tree.add_problem(("network", "blocked_answer"), "'page' needs the address at which the block page is: add block_page")
+        tree.add_problem(("network", "blocked_answer"), "'page' needs the address of the block page: add block_page")
     if raw.dnssec is DnssecMode.VALIDATE and not any(map(_is_encrypted_upstream, raw.upstream)):
-        message = "'validate' believes upstreams that are encrypted: add one that validates, such as tls://dns.quad9.net, under upstream"
+        message = "'validate' needs an encrypted upstream that validates: add one, such as tls://dns.quad9.net, under upstream"
         tree.add_problem(("network", "dnssec"), message)
     return ResolverSettings(
         blocked_answer=raw.blocked_answer or BlockedAnswer.ZERO,
@@ -56,7 +56,7 @@ def read_resolver(raw: RawNetwork, tree: YamlTree) -> ResolverSettings:
 
 
 def _read_subnet(raw: RawNetwork, tree: YamlTree) -> IpNetwork | None:
-    """Never so small a network that it says who asks (RFC 7871, section 11.1)."""
+    """Read the client subnet, which must not be so small that it identifies the client (RFC 7871, section 11.1)."""
     if raw.client_subnet is None:
         return None
     path: KeyPath = ("network", "client_subnet")
@@ -67,19 +67,20 @@ def _read_subnet(raw: RawNetwork, tree: YamlTree) -> IpNetwork | None:
         return None
     longest = _LONGEST_SUBNET[network.version]
     if network.prefixlen > longest:
-        tree.add_problem(path, f"'{raw.client_subnet}' says too well where you are: write /{longest} or a larger network")
+        tree.add_problem(path, f"'{raw.client_subnet}' reveals too much of your location: use /{longest} or a larger network")
         return None
     return network
 
 
 def _is_encrypted_upstream(upstream: str) -> bool:
-    """Can nobody change on the way what this upstream says? One on this machine is as good as an encrypted one."""
+    """Return whether answers of an upstream cannot be changed on the way: it is encrypted or on this machine."""
     return upstream.startswith(("tls://", "https://", "quic://")) or upstream.rpartition("//")[2].startswith(("127.", "[::1]", "::1"))
 
 
 def reverse_zones(network: IpNetwork) -> tuple[str, ...]:
-    """The zones in which the addresses of a network, and no others, have their names (RFC 1035, 3.5; RFC 3596, 2.5): one where the network
-    ends with a label, else up to 128.
+    """Return the reverse zones of exactly the addresses of a network (RFC 1035, 3.5; RFC 3596, 2.5).
+
+    There is one zone if the prefix ends at a label, else up to 128.
 
     >>> reverse_zones(ip_network("192.168.1.0/24")), reverse_zones(ip_network("fd12:3456::/31"))
     (('1.168.192.in-addr.arpa',), ('6.5.4.3.2.1.d.f.ip6.arpa', '7.5.4.3.2.1.d.f.ip6.arpa'))
@@ -159,26 +160,26 @@ SYSTEM_UPSTREAMS = "system"
 
 
 def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], default_profile: str) -> NetworkSettings:
-    """The network's settings; what is not said gets its default."""
+    """Read the settings of the network; missing ones get their defaults."""
     if raw.timezone is not None:
         check_timezone(tree, ("network", "timezone"), raw.timezone)
     unknown = raw.unknown_devices
     if unknown is not None and unknown not in profiles:
-        message = f"unknown profile '{unknown}'.{suggest(unknown, profiles)} There are {', '.join(profiles)}."
+        message = f"unknown profile '{unknown}'.{suggest(unknown, profiles)} Profiles: {', '.join(profiles)}."
         tree.add_problem(("network", "unknown_devices"), message)
         unknown = None
     lan = read_networks(tree, ("network", "lan"), raw.lan) if raw.lan is not None else LOCAL_NETWORKS
     if raw.lan is not None and not raw.lan:
-        tree.add_problem(("network", "lan"), "an empty lan would refuse everybody: leave it out for the private ranges")
+        tree.add_problem(("network", "lan"), "an empty lan refuses everybody: leave it out to serve the private ranges")
     for index, port in enumerate(raw.ports or ()):
         if not 1 <= port <= 65535:
-            tree.add_problem(("network", "ports", index), f"{port} is not a port: ports are 1 to 65535")
+            tree.add_problem(("network", "ports", index), f"{port} is not a port from 1 to 65535")
     for index, upstream in enumerate(raw.upstream):
         _check_upstream(tree, ("network", "upstream", index), upstream)
     addresses = {key: _endpoint(tree, key, getattr(raw.listen, key)) for key in LISTENERS}
     listen = {key: address for key, address in addresses.items() if address is not None}
     for one, other in shared_ports(listen):
-        tree.add_problem(("network", "listen", other), f"this is where '{one}' listens already: give '{other}' another port")
+        tree.add_problem(("network", "listen", other), f"'{one}' already listens here: give '{other}' another port")
     return NetworkSettings(
         timezone=raw.timezone or local_timezone(),
         country=_country(tree, raw.country),
@@ -198,7 +199,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
 
 @cache
 def local_timezone() -> str:
-    """The zone of this machine's clock: $TZ, else /etc/localtime, else UTC."""
+    """Return the time zone of this machine: $TZ, else /etc/localtime, else UTC."""
     candidates = [os.environ.get("TZ", "").removeprefix(":")]
     try:
         candidates.append(str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2])
@@ -217,10 +218,10 @@ def is_timezone(name: str) -> bool:
 
 
 def check_timezone(tree: YamlTree, path: KeyPath, name: str) -> None:
-    """Adds a problem for a zone that there is not."""
+    """Add a problem for a time zone that does not exist."""
     if is_timezone(name):
         return
-    tree.add_problem(path, f"unknown time zone '{name}'.{suggest_timezone(name) or ' Zones are written like Europe/Lisbon.'}")
+    tree.add_problem(path, f"unknown time zone '{name}'.{suggest_timezone(name) or ' Write it like Europe/Lisbon.'}")
 
 
 def _country(tree: YamlTree, text: str | None) -> str | None:
@@ -236,7 +237,7 @@ def _country(tree: YamlTree, text: str | None) -> str | None:
 def _server_name(tree: YamlTree, text: str | None) -> str | None:
     name = parse_host(text) if text is not None else None
     if text is not None and (name is None or parse_ip(name) is not None or "." not in name):
-        tree.add_problem(("network", "server_name"), f"'{text}' is not a full name, such as dns.home.example")
+        tree.add_problem(("network", "server_name"), f"'{text}' is not a fully qualified name, such as dns.home.example")
         return None
     return name
 
@@ -247,7 +248,7 @@ def _certificate(tree: YamlTree, raw: RawNetwork) -> CertificateFiles | None:
     for key in ("chain", "key"):
         text = getattr(raw.certificate, key)
         if not Path(text).is_absolute():
-            tree.add_problem(("network", "certificate", key), f"'{text}' is not the whole path of a file, from / on")
+            tree.add_problem(("network", "certificate", key), f"'{text}' is not an absolute path")
     return CertificateFiles(raw.certificate.chain, raw.certificate.key)
 
 
@@ -264,7 +265,7 @@ def _check_upstream(tree: YamlTree, path: KeyPath, text: str) -> None:
     ):
         return
     if separator and scheme not in UPSTREAM_TRANSPORTS:
-        tree.add_problem(path, f"'{text}': an upstream begins with one of {', '.join(f'{known}://' for known in UPSTREAM_TRANSPORTS)}")
+        tree.add_problem(path, f"'{text}': an upstream must begin with one of {', '.join(f'{known}://' for known in UPSTREAM_TRANSPORTS)}")
     elif scheme not in UPSTREAM_TRANSPORTS or not UPSTREAM_TRANSPORTS[scheme].is_encrypted or not _is_named_upstream(scheme, rest):
         example = "https://dns.example/dns-query" if scheme == "https" else "9.9.9.9 or tls://dns.quad9.net"
         tree.add_problem(path, f"'{text}' is not a resolver, such as {example}")
@@ -279,7 +280,7 @@ def _is_named_upstream(scheme: str, rest: str) -> bool:
 
 
 def read_networks(tree: YamlTree, path: KeyPath, texts: list[str]) -> tuple[IpNetwork, ...]:
-    """Addresses and networks; those that are none become problems."""
+    """Read addresses and networks; invalid ones become problems."""
     found = []
     for index, text in enumerate(texts):
         network = parse_network(text)
@@ -298,11 +299,11 @@ def _not_a_network(text: str) -> str:
 
 
 def read_device_address(tree: YamlTree, path: KeyPath, text: str, key: str) -> IpNetwork | None:
-    """The address of a device (`ip`) or several (`cidr`)."""
+    """Read the address (`ip`) or network (`cidr`) of a device."""
     network = parse_network(text)
     if network is None:
         tree.add_problem(path, _not_a_network(text))
     elif key == "ip" and network.num_addresses > 1:
-        tree.add_problem(path, f"'{text}' is a network: write it under cidr")
+        tree.add_problem(path, f"'{text}' is a network: put it under cidr")
         return None
     return network

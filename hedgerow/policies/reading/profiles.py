@@ -1,4 +1,4 @@
-"""The profiles that come with Hedgerow (one YAML file each, beside this one), and how a policy file changes them or adds its own."""
+"""Built-in profiles (`policies/profiles/*.yaml`), and reading of those that a policy file changes or adds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUILTIN_PROFILE_NAMES = ("child-under-8", "child-8-12", "teen-13-15", "teen-16-1
 
 
 def profile_for_age(age: int) -> str:
-    """The built-in profile for an age in years.
+    """Return the built-in profile for an age in years.
 
     >>> [profile_for_age(age) for age in (7, 8, 13, 17, 18)]
     ['child-under-8', 'child-8-12', 'teen-13-15', 'teen-16-17', 'adult']
@@ -50,37 +50,37 @@ def _builtin_profiles() -> tuple[Profile, ...]:
 
 
 def builtin_profiles() -> dict[str, Profile]:
-    """The profiles that come with Hedgerow, the youngest first."""
+    """Return the profiles that ship with Hedgerow, the youngest first."""
     return {profile.name: profile for profile in _builtin_profiles()}
 
 
 class ProfilesReader:
-    """Works a policy's own profiles out, each on top of what it extends."""
+    """Resolves the profiles of a policy, each on top of the one that it extends."""
 
     def __init__(self, reader: RulesReader) -> None:
         self._reader, self._tree = reader, reader.tree
         self._done: dict[str, Profile] = {}
 
     def read(self, raw: dict[str, RawProfile], builtin: dict[str, Profile]) -> dict[str, Profile]:
-        """All profiles. One with a built-in's name changes that one; any other says what it extends."""
+        """Return all profiles. One with a built-in name changes that profile; any other must extend one."""
         profiles = dict(builtin)
         for name in raw:
-            self._work_out(name, raw, builtin, ())
+            self._resolve(name, raw, builtin, ())
         return profiles | self._done
 
-    def _work_out(self, name: str, raw: dict[str, RawProfile], builtin: dict[str, Profile], above: tuple[str, ...]) -> Profile:
+    def _resolve(self, name: str, raw: dict[str, RawProfile], builtin: dict[str, Profile], above: tuple[str, ...]) -> Profile:
         if name in self._done:
             return self._done[name]
         entry, path = raw[name], ("profiles", name)
         base_name = entry.extends or (name if name in builtin else None)
         base = Profile(name, name, Rules())
         if base_name is None:
-            message = f"the profile '{name}' must say what it extends: one of {', '.join(builtin)}"
+            message = f"the profile '{name}' needs `extends`: one of {', '.join(builtin)}"
             self._tree.add_problem(path, message, key=True)
         elif base_name in (*above, name) and not (base_name == name and name in builtin):
             self._tree.add_problem((*path, "extends"), f"the profile '{name}' extends itself: {' → '.join((*above, name, base_name))}")
         elif base_name != name and base_name in raw:
-            base = self._work_out(base_name, raw, builtin, (*above, name))
+            base = self._resolve(base_name, raw, builtin, (*above, name))
         elif base_name in builtin:
             base = builtin[base_name]
         else:
@@ -92,7 +92,7 @@ class ProfilesReader:
 
     def _on_top(self, name: str, raw: RawProfile, base: Profile, path: yaml_tree.KeyPath) -> Profile:
         own = self._reader.read(raw.model_copy(update={"allow": [], "block": []}), path)
-        allow = (*self._changed(base.rules.allow, raw.allow, (*path, "allow"), base.name), *own.allow)  # of its own are those of `always`
+        allow = (*self._changed(base.rules.allow, raw.allow, (*path, "allow"), base.name), *own.allow)  # `own` holds those of `always`
         block = self._changed(base.rules.block, raw.block, (*path, "block"), base.name)
         rules = Rules(
             tuple(target for target in allow if not _names_newly(target, block, base.rules.block)),
@@ -111,7 +111,7 @@ class ProfilesReader:
                        origin=self._reader.origin(path, key=True))  # fmt: skip
 
     def _changed(self, base: tuple[Target, ...], items: list[RawItem], path: yaml_tree.KeyPath, base_name: str) -> tuple[Target, ...]:
-        """`x` and `+x` add to what the base says, `-x` takes away from it."""
+        """Add the items `x` and `+x` to those of the base, and remove `-x`."""
         more = [(index, item) for index, item in enumerate(items) if item.what[:1] != "-"]
         added = self._reader.targets([(index, _named(item, item.what.removeprefix("+"))) for index, item in more], path)
         kept = list(base)
@@ -120,10 +120,10 @@ class ProfilesReader:
                 continue
             for target in self._reader.targets([(index, _named(item, item.what[1:]))], path):
                 if target.name == ILLEGAL:
-                    self._tree.add_problem((*path, index), f"'{ILLEGAL}' can't be taken away: every profile blocks it")
+                    self._tree.add_problem((*path, index), f"'{ILLEGAL}' cannot be removed: every profile blocks it")
                 left = [other for other in kept if (other.kind, other.name) != (target.kind, target.name)]
                 if len(left) == len(kept):
-                    self._tree.add_problem((*path, index), f"'{base_name}' does not have '{target.name}', so it cannot be taken away")
+                    self._tree.add_problem((*path, index), f"'{base_name}' does not have '{target.name}', so it cannot be removed")
                 kept = left
         return (*kept, *added)
 
@@ -133,5 +133,5 @@ def _named(item: RawItem, what: str) -> RawItem:
 
 
 def _names_newly(target: Target, others: tuple[Target, ...], inherited: tuple[Target, ...]) -> bool:
-    """Whether the other list names the same thing newly: then what was inherited gives way."""
+    """Return whether the other list newly names the same thing, which overrides an inherited item."""
     return any((other.kind, other.name) == (target.kind, target.name) and other not in inherited for other in others)

@@ -1,4 +1,4 @@
-"""Reads the `lists` of a policy file: public lists by name, and lists of one's own by path or URL."""
+"""Resolution of a raw policy: every name is looked up, and lists, notices and files are read."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ from hedgerow.policies.times.schedule import DAY_GROUPS, DAY_NAMES, parse_clock,
 
 
 def read_list_source(tree: YamlTree, index: int, raw: RawList, policy_path: Path | None) -> ListSource | None:
-    """The list of the entry `index`; None, with a problem, if it says too little. Relative paths lie beside the policy file."""
+    """Read the list at `index`; None, with a problem, if it is incomplete. Relative paths start at the policy file's folder."""
     refresh = _refresh(tree, ("lists", index, "refresh"), raw.refresh)
     if raw.source is not None:
         return _public_list_source(tree, index, raw, raw.source, refresh)
     path: KeyPath = ("lists", index)
     line, _ = tree.place_of(path)
     if raw.category is None:
-        # A category that could not be read was left out, and its mistake is told already.
+        # A category that could not be read was left out and is reported already.
         if not any(problem.line == line for problem in tree.problems):
-            tree.add_problem(path, "'category' is missing: what is the list about? Or name a public list: {source: NAME}")
+            tree.add_problem(path, "'category' is missing: add one, or name a public list as {source: NAME}")
         return None
     if (raw.url is None) == (raw.path is None):
-        tree.add_problem(path, "a list has either a url or a path")
+        tree.add_problem(path, "a list needs either a url or a path")
     if raw.url is not None and (not raw.url.startswith(("http://", "https://")) or parse_url(raw.url) is None):
         tree.add_problem((*path, "url"), f"'{raw.url}' is not an http or https URL")
     formats = ["auto", *(known.name for known in FORMATS)]
     if raw.format is not None and raw.format not in formats:
         tree.add_problem((*path, "format"), f"unknown format '{raw.format}'.{suggest(raw.format, formats)} Formats: {', '.join(formats)}.")
     if not raw.category.replace("-", "").replace("_", "").isalnum() or raw.category != raw.category.lower():
-        tree.add_problem((*path, "category"), f"'{raw.category}' cannot be a category: small letters, digits and hyphens")
+        tree.add_problem((*path, "category"), f"'{raw.category}' is not a valid category: use lower-case letters, digits and hyphens")
     base = policy_path.parent if policy_path is not None else Path()
     file = str((base / raw.path).absolute()) if raw.path is not None else None
     name = raw.name or raw.url or raw.path or raw.category
@@ -60,11 +60,11 @@ def _public_list_source(tree: YamlTree, index: int, raw: RawList, name: str, ref
     path: KeyPath = ("lists", index)
     for key in ("url", "path", "format", "name", "category"):
         if getattr(raw, key) is not None:
-            tree.add_problem((*path, key), f"a public list has its own {key}: leave it out", key=True)
+            tree.add_problem((*path, key), f"a public list defines its own {key}: leave it out", key=True)
     known = public_sources().get(name)
     if known is None:
         hint = suggest(name, public_sources())
-        tree.add_problem((*path, "source"), f"unknown public list '{name}'.{hint} `hedgerow lists public` shows them all.")
+        tree.add_problem((*path, "source"), f"unknown public list '{name}'.{hint} List them with `hedgerow lists public`.")
         return None
     line, _ = tree.place_of(path)
     return ListSource(name, known.category, None, known.url, known.format, Origin(tree.source, line), refresh or known.refresh)
@@ -79,29 +79,29 @@ def _refresh(tree: YamlTree, path: KeyPath, text: str | None) -> float | None:
 
 
 def check_categories_used(tree: YamlTree, lists: Sequence[ListSource | None], builtin: Sequence[str], used: Container[str]) -> None:
-    """Adds a problem for a category of one's own that nothing speaks of, and for two lists of one name."""
+    """Add a problem for a custom category that no rule names, and for two lists with one name."""
     names: set[str] = set()
     for index, source in enumerate(lists):
         if source is None:
             continue
         if source.category not in builtin and source.category not in used:
             hint = suggest(source.category, builtin)
-            message = f"the category '{source.category}' is not built in, and nothing blocks or allows it.{hint}"
+            message = f"the category '{source.category}' is not built in, and no rule names it.{hint}"
             tree.add_problem(("lists", index, "category"), message)
         if source.name in names:
-            tree.add_problem(("lists", index), f"two lists are called '{source.name}': give one of them another name")
+            tree.add_problem(("lists", index), f"two lists are called '{source.name}': rename one of them")
         names.add(source.name)
 
 
 def read_notices(tree: YamlTree, times: TimesReader, raw: Mapping[str, RawReceiver]) -> dict[str, Receiver]:
-    """Everybody who is told of something, by name."""
+    """Read the receivers of notices, by name."""
     return {name: _receiver(tree, times, name, entry) for name, entry in raw.items()}
 
 
 def _receiver(tree: YamlTree, times: TimesReader, name: str, raw: RawReceiver) -> Receiver:
     path = ("notices", name)
     if RECEIVER_NAME.fullmatch(name) is None:
-        tree.add_problem(path, f"'{name}': a receiver's name has small letters, digits and hyphens, such as mother", key=True)
+        tree.add_problem(path, f"'{name}' is not a valid name: use lower-case letters, digits and hyphens, such as mother", key=True)
     return Receiver(
         name,
         DEFAULT_TOPICS if raw.about is None else _topics(tree, (*path, "about"), raw.about),
@@ -114,7 +114,7 @@ def _receiver(tree: YamlTree, times: TimesReader, name: str, raw: RawReceiver) -
 
 def _language(tree: YamlTree, path: KeyPath, text: str) -> str:
     if text not in LANGUAGES:
-        tree.add_problem(path, f"'{text}' is not a language that Hedgerow speaks. There are {', '.join(LANGUAGES)}.")
+        tree.add_problem(path, f"'{text}' is not a language of Hedgerow. Languages: {', '.join(LANGUAGES)}.")
     return text
 
 
@@ -125,13 +125,13 @@ def _topics(tree: YamlTree, path: KeyPath, texts: list[str]) -> tuple[NoticeTopi
             found.append(NoticeTopic(text))
         else:
             known = [topic.value for topic in NoticeTopic]
-            message = f"'{text}' is nothing that there are notices about.{suggest(text, known)} There are {', '.join(known)}."
+            message = f"'{text}' is not a topic of notices.{suggest(text, known)} Topics: {', '.join(known)}."
             tree.add_problem((*path, index), message)
     return tuple(dict.fromkeys(found))
 
 
 def _clock_time(tree: YamlTree, path: KeyPath, text: str, weekly: bool) -> ClockTime | None:
-    """`18:00` or `sun 18:00`."""
+    """Read `18:00`, or with `weekly` `sun 18:00`."""
     day, _, clock = text.rpartition(" ")
     try:
         minute = parse_clock(clock) % (24 * 60)
@@ -153,8 +153,10 @@ MAX_CONDUCT = 10_000
 def resolve(
     raw: RawPolicy, tree: YamlTree, path: Path | None, included: Sequence[str] = (), calendars: Path | None = None
 ) -> Policy:  # fmt: skip
-    """The policy that `raw` describes, which holds only if the tree then has no problems. `included`: the files that it was read from;
-    `calendars`: the folder with the copies of calendars that are given by URL."""
+    """Return the policy that `raw` describes, valid only if the tree has no problems afterwards.
+
+    `included` are files that it was read from, `calendars` the folder with copies of downloaded calendars.
+    """
     sources = CalendarSources(path.parent if path is not None else Path(), calendars, list(included))
     listed = [read_list_source(tree, index, entry, path) for index, entry in enumerate(raw.lists)]
     lists = tuple(source for source in listed if source is not None)
@@ -189,13 +191,13 @@ def resolve(
 
 
 def _zone(name: str | None) -> ZoneInfo:
-    """The zone of a name; a mistaken one is told where it is checked."""
+    """Return a time zone by name; an unknown one, reported elsewhere, is UTC."""
     name = name or network_settings.local_timezone()
     return ZoneInfo(name if network_settings.is_timezone(name) else "UTC")
 
 
 def _code_of_conduct(tree: YamlTree, name: str | None, sources: CalendarSources) -> CodeOfConduct | None:
-    """The café's text, which is followed as the policy file is."""
+    """Read the café's text. Its file is watched like the policy file."""
     if name is None:
         return None
     file, path = (sources.base / name).absolute(), ("code_of_conduct",)
@@ -203,7 +205,7 @@ def _code_of_conduct(tree: YamlTree, name: str | None, sources: CalendarSources)
     try:
         text = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        tree.add_problem(path, f"'{file}' cannot be read as text: {getattr(error, 'strerror', None) or 'it is not UTF-8'}")
+        tree.add_problem(path, f"'{file}' cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}")
         return None
     if not text or len(text) > MAX_CONDUCT:
         tree.add_problem(path, f"'{file}' is {'empty' if not text else f'longer than {MAX_CONDUCT} characters'}")
@@ -213,7 +215,7 @@ def _code_of_conduct(tree: YamlTree, name: str | None, sources: CalendarSources)
 def _phrase_list(tree: YamlTree, index: int, name: str, policy_path: Path | None) -> str:
     file = ((policy_path.parent if policy_path is not None else Path()) / name).absolute()
     if not file.is_file():
-        tree.add_problem(("phrase_lists", index), f"there is no file '{file}'")
+        tree.add_problem(("phrase_lists", index), f"the file '{file}' does not exist")
     return str(file)
 
 
@@ -223,7 +225,7 @@ def _person(reader: RulesReader, name: str, raw: RawPerson, profiles: dict[str, 
     if raw.timezone is not None:
         network_settings.check_timezone(tree, (*path, "timezone"), raw.timezone)
     if raw.age is not None and raw.profile is not None:
-        tree.add_problem((*path, "profile"), f"{name} has an age and a profile: leave out one of them", key=True)
+        tree.add_problem((*path, "profile"), f"{name} has both an age and a profile: leave out one", key=True)
     profile = known_profile(tree, (*path, "profile"), raw.profile, profiles)
     if profile is None:
         profile = network.unknown_devices if raw.age is None else profile_for_age(raw.age)

@@ -1,4 +1,4 @@
-"""Reads what a scope says about content."""
+"""Reading of the rules of a scope: targets, schedules and content."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _DIRECTORY = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def read_content(tree: YamlTree, raw: RawRules, path: yaml_tree.KeyPath) -> ContentRules:
-    """The rules at `path`; mistakes are added to the tree's problems."""
+    """Read the content rules at `path`; mistakes are added to the tree's problems."""
     for index, term in enumerate(raw.block_searches):
         if not plain_words(term).strip():
-            tree.add_problem((*path, "block_searches", index), f"'{term}' holds no word to look for")
+            tree.add_problem((*path, "block_searches", index), f"'{term}' contains no word")
     for index, kind in enumerate(raw.block_files or ()):
         if kind not in FILE_KINDS:
-            message = f"unknown kind of file '{kind}'.{suggest(kind, FILE_KINDS)} There are {', '.join(FILE_KINDS)}."
+            message = f"unknown kind of file '{kind}'.{suggest(kind, FILE_KINDS)} Kinds: {', '.join(FILE_KINDS)}."
             tree.add_problem((*path, "block_files", index), message)
     scan = raw.page_scan
     limit = None if scan is None else 0 if scan.limit is None and scan.everywhere is None else scan.limit
@@ -39,7 +39,7 @@ def read_content(tree: YamlTree, raw: RawRules, path: yaml_tree.KeyPath) -> Cont
 
 
 def _tenants(tree: YamlTree, raw: RawTenants | None, path: yaml_tree.KeyPath) -> Tenants | None:
-    """They stand in fields of requests, so nothing but names and ids may."""
+    """Read the allowed organisations. They go into header fields, so only names and ids are valid."""
     if raw is None:
         return None
     for key, texts in (("google", raw.google), ("microsoft", raw.microsoft)):
@@ -47,7 +47,7 @@ def _tenants(tree: YamlTree, raw: RawTenants | None, path: yaml_tree.KeyPath) ->
             if parse_host(text) is None:
                 tree.add_problem((*path, "tenants", key, index), f"'{text}' is not the domain of an organisation, such as school.example")
     if raw.microsoft and (raw.directory is None or _DIRECTORY.fullmatch(raw.directory) is None):
-        say = "Microsoft asks for the id of your own directory, such as `directory: 00000000-1111-2222-3333-444444444444`"
+        say = "Microsoft needs the id of your own directory, such as `directory: 00000000-1111-2222-3333-444444444444`"
         tree.add_problem((*path, "tenants"), say, key=True)
     return Tenants(tuple(raw.google), tuple(raw.microsoft), raw.directory or "")
 
@@ -56,7 +56,7 @@ _OPENING = frozenset({"allow", "always", "only"})
 
 
 class RulesReader:
-    """Reads rules of one tree. `used` collects the categories that some rule names; `zone` is the one that `until` is written in."""
+    """Reads the rules of one tree. `used` collects the categories that rules name; `zone` is the time zone of each `until`."""
 
     def __init__(self, tree: YamlTree, services: Collection[str], categories: Collection[str]) -> None:
         self.tree = tree
@@ -69,7 +69,7 @@ class RulesReader:
         return self.tree.origin_of(path, key)
 
     def read(self, raw: RawRules, path: yaml_tree.KeyPath) -> Rules:
-        """What stands at `path` about one scope."""
+        """Read the rules of the scope at `path`."""
         allow, block = self._allow_and_block(raw, path)
         return Rules(
             allow,
@@ -96,7 +96,7 @@ class RulesReader:
         return allowed, blocked
 
     def targets(self, items: Iterable[tuple[int, RawItem]], path: yaml_tree.KeyPath, *others: str) -> tuple[Target, ...]:
-        """The items of a list at `path`, each with its place in that list. `others` are words that may stand there too."""
+        """Read the items of the list at `path`, each with its index there. `others` are further words to suggest."""
         found = []
         for index, item in items:
             place = (*path, index)
@@ -109,12 +109,12 @@ class RulesReader:
         return tuple(found)
 
     def subject(self, text: str, path: yaml_tree.KeyPath) -> str | None:
-        """A category or service as a budget names it; None, with a problem, for anything else."""
+        """Read the category or service of a budget; None, with a problem, for anything else."""
         target = self._target(text, path)
         if target is None:
             return None
         if target.kind not in {TargetKind.CATEGORY, TargetKind.SERVICE}:
-            self.tree.add_problem(path, f"'{text}' is neither a category nor a service: minutes are counted for those only")
+            self.tree.add_problem(path, f"'{text}' is neither a category nor a service: budgets are only for those")
             return None
         return f"{target.kind.value}:{target.name}"
 
@@ -141,25 +141,25 @@ class RulesReader:
             self.tree.add_problem(path, f"the schedule '{name}' neither allows nor blocks anything", key=True)
         if closes and (opens or otherwise):
             self.tree.add_problem(path, f"the schedule '{name}' both allows and blocks the internet", key=True)
-        # Indexes must stay those of the file, so that a problem is told at its line.
+        # Indexes stay those of the file, so that problems have the right line.
         allow, block, only = (
             self.targets(((n, item) for n, item in enumerate(items) if item.what != INTERNET), (*path, key), INTERNET)
             for key, items in (("allow", raw.allow), ("block", raw.block), ("only", raw.only))
         )
         for target in only:
             if any((other.kind, other.name) == (target.kind, target.name) for other in block):
-                self.tree.add_problem(path, f"the schedule '{name}' blocks '{target.name}' also when it is to be open", key=True)
+                self.tree.add_problem(path, f"the schedule '{name}' blocks '{target.name}' even when `only` opens it", key=True)
         verdict = Verdict.BLOCK if closes else Verdict.ALLOW if opens else None
         return TimedRules(name, when, self.origin(path, key=True), (*allow, *only), block, verdict, raw.note, only, otherwise)
 
     def _instant(self, text: str, path: yaml_tree.KeyPath) -> float | None:
-        """A date holds to its end, a date with a time to that moment, on the clocks of `zone`."""
+        """Read the end of a rule in `zone`: the end of a date, or a date with a time."""
         try:
             if len(text) == len("2026-12-01"):
                 day = date.fromisoformat(text) + timedelta(days=1)
                 return datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
             return datetime.fromisoformat(text).replace(tzinfo=self.zone).timestamp()
         except (ValueError, OverflowError):
-            say = f"'{text}' is not a date or a time of one, such as 2026-12-01 or 2026-12-01 18:00"
+            say = f"'{text}' is not a date, such as 2026-12-01, or a date with a time, such as 2026-12-01 18:00"
             self.tree.add_problem(path, with_hint(say, did_you_mean(meant_date(text))))
             return None

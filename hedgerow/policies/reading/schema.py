@@ -1,7 +1,6 @@
-"""The policy file as people write it, before any name in it is looked up: `resolve` makes a Policy of it.
+"""Schema of the policy file as people write it; `resolve` makes a Policy of it.
 
-Each model is one mapping of the file. Unknown keys are errors. What a value means (a time, a domain, a profile) is checked in `resolve`,
-where the whole file is known.
+Each model is a mapping of the file. Unknown keys are errors. `resolve`, which knows the whole file, checks times, domains and profiles.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ def _one_or_more(value: object) -> object:
 
 
 def _empty_mappings(value: object) -> object:
-    """`mia:` with nothing after it is a mapping without keys."""
+    """Read `mia:` without a value as an empty mapping."""
     return {name: {} if entry is None else entry for name, entry in value.items()} if isinstance(value, dict) else value
 
 
@@ -74,20 +73,20 @@ class RawModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _nothing_is_the_default(cls, data: Any) -> Any:
-        """A known key with nothing after it says nothing."""
+        """Ignore a known key without a value."""
         if not isinstance(data, dict):
             return data
         return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
 
 
 def _items(value: object) -> object:
-    """An item is text; with more to say about it, a mapping."""
+    """Read an item of text as a mapping."""
     listed = [value] if isinstance(value, str) else value
     return [item if isinstance(item, dict) else {"what": item} for item in listed] if isinstance(listed, list) else value
 
 
 class RawItem(RawModel):
-    """One item of `allow` or `block`."""
+    """An item of `allow` or `block`."""
 
     what: str
     until: str | None = None
@@ -102,10 +101,7 @@ RawItems = Annotated[
 
 
 class RawSchedule(RawModel):
-    """Something that holds at certain times. `allow` and `block` take what they take elsewhere, and `internet` for all of it.
-
-    What stands under `only` is open at these times and blocked at all others.
-    """
+    """Rules for certain times. `allow` and `block` also take `internet`. Items of `only` are open at these times and blocked at others."""
 
     allow: RawItems = []
     block: RawItems = []
@@ -115,14 +111,14 @@ class RawSchedule(RawModel):
 
 
 class RawPageScan(RawModel):
-    """`limit`: the score from which a page is blocked, 0 for never. `everywhere`: open all HTTPS of devices that trust the CA for it."""
+    """`limit`: the score at which a page is blocked, 0 for never. `everywhere`: decrypt all HTTPS of devices that trust the CA for it."""
 
     limit: Annotated[StrictInt, Field(ge=0, le=100_000)] | None = None
     everywhere: Switch | None = None
 
 
 class RawTenants(RawModel):
-    """Whose accounts may be used: domains of Google's and Microsoft's organisations; `directory`: the id of your own at Microsoft."""
+    """Organisations whose accounts are allowed, by domain. `directory`: the id of your own directory at Microsoft."""
 
     google: Texts = []
     microsoft: Texts = []
@@ -130,10 +126,7 @@ class RawTenants(RawModel):
 
 
 class RawRules(RawModel):
-    """What can be said at every level: for the whole network, a profile, a person and a device.
-
-    What stands under `always` is allowed, and open at bedtimes and after the last minute of a budget too.
-    """
+    """Rules of the whole network, a profile, a person or a device. Items of `always` are open even at bedtime and with a spent budget."""
 
     always: RawItems = []
     allow: RawItems = []
@@ -157,7 +150,7 @@ RawListen = create_model("RawListen", __base__=RawModel, **_LISTEN_FIELDS)
 
 
 class RawCertificate(RawModel):
-    """PEM files, for a server name that others can check."""
+    """PEM files of a certificate that other devices trust."""
 
     chain: str
     key: str
@@ -223,7 +216,7 @@ class RawProfile(RawRules):
 
 
 class RawSeat(RawDevice):
-    """A café's seat: a device at which guests sit down one after another."""
+    """A café's seat: a device that guests use in turn."""
 
 
 class RawList(RawModel):
@@ -237,7 +230,7 @@ class RawList(RawModel):
 
 
 class RawReceiver(RawModel):
-    """Somebody who gets notices: about what (all, unless said), in which language, when not, and when the digest and the weekly report."""
+    """A receiver of notices: topics (default: all), language, quiet hours, and times of the digest and the weekly report."""
 
     about: Texts | None = None
     language: str | None = None

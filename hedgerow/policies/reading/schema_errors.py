@@ -1,4 +1,4 @@
-"""What does not fit the schema, in plain words."""
+"""Sentences for values that do not fit the schema."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OWNERS = {"owner", "person", "people", "user", "users", "owned_by", "belongs_to
 
 
 def error_sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    """One sentence for what pydantic found, with what was probably meant."""
+    """Return a sentence for an error of pydantic, with a suggestion."""
     path, given = detail["loc"], detail["input"]
     match detail["type"]:
         case "extra_forbidden":
@@ -30,69 +30,69 @@ def error_sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
             return f"'{path[-1]}' is missing"
         case "enum":
             expected = str(detail["ctx"]["expected"]).replace("'", "")
-            return f"'{path[-1]}' is {expected}, not {_shown(given)}.{suggest(str(given), re.split(r', | or ', expected))}"
+            return f"'{path[-1]}' must be {expected}, not {_shown(given)}.{suggest(str(given), re.split(r', | or ', expected))}"
         case "string_type":
             return f"{_shown(given)} is not text" + (": put it in quotes" if isinstance(given, int) else "")
         case "list_type":
             if isinstance(given, int) and path[-1] != "ports":
                 return f"{_shown(given)} is not text: put it in quotes"
             meant = f"[{given}]" if isinstance(given, int) else None
-            return with_hint(f"'{path[-1]}' is a list, such as [a, b], not {_shown(given)}", did_you_mean(meant))
+            return with_hint(f"'{path[-1]}' must be a list, such as [a, b], not {_shown(given)}", did_you_mean(meant))
         case "dict_type" | "model_type" | "model_attributes_type":
             return _no_mapping(path, given, model)
         case "int_type":
             return f"{_shown(given)} is not a whole number.{_meant_number(path, given)}"
         case "bool_type" | "bool_parsing":
-            return f"'{path[-1]}' is true or false, not {_shown(given)}"
+            return f"'{path[-1]}' must be true or false, not {_shown(given)}"
         case "greater_than_equal" | "less_than_equal":
-            return f"{_shown(given)} is no {path[-1]}: {detail['msg'].lower().replace('input should be ', '')}"
+            return f"{_shown(given)} is not a valid {path[-1]}: {detail['msg'].lower().replace('input should be', 'use a number')}"
         case _:
             return detail["msg"]
 
 
 def _unknown_key(key: str, given: object, keys: list[str], place: tuple[int | str, ...]) -> str:
     if "bedtime" in keys and (days := meant_days(key)):
-        return f"unknown key '{key}': {days} stands beneath bedtime, budget or the `when` of a schedule"
+        return f"unknown key '{key}': {days} belongs beneath bedtime, budget or the `when` of a schedule"
     if "mac" in keys and key.lower() in _OWNERS:
-        return f"unknown key '{key}': whose it is, the `devices` of a person say"
+        return f"unknown key '{key}': list the device under `devices` of its owner"
     hint = suggest(key, keys)
     section = None if place or hint else _section_of(given)
     if section:
-        return f"unknown key '{key}': is it indented less than it should be? It belongs beneath {section}"
+        return f"unknown key '{key}': indent it further, beneath {section}"
     if not hint or len(keys) <= _MANY_KEYS:
         hint += f" Keys here: {', '.join(sorted(keys))}."
     return f"unknown key '{key}'.{hint}"
 
 
 def _section_of(given: object) -> str | None:
-    """Where an entry belongs that stands at the edge of the file, by what it says.
+    """Return the section that an entry at the top level belongs to, by its keys.
 
     >>> _section_of({"age": 9, "bedtime": "20:30-07:00"}), _section_of({"mac": "aa:bb:cc:dd:ee:ff"}), _section_of({"allow": ["x.example"]})
     ('people', 'devices', None)
     """
-    said = set(given) if isinstance(given, dict) else set()
+    keys = set(given) if isinstance(given, dict) else set()
     everywhere = set(RawRules.model_fields)
     sections: dict[str, type[BaseModel]] = {"people": RawPerson, "devices": RawDevice, "profiles": RawProfile}
-    return next((name for name, model in sections.items() if said & (set(model.model_fields) - everywhere - {"profile"})), None)
+    return next((name for name, model in sections.items() if keys & (set(model.model_fields) - everywhere - {"profile"})), None)
 
 
 def _no_mapping(path: tuple[int | str, ...], given: object, model: type[BaseModel]) -> str:
     if isinstance(given, str) and (pair := re.fullmatch(r"([a-z_-]+):((?!//)\S.*)", given)):
         return f"'{given}' has no space after its colon.{did_you_mean(f'{pair[1]}: {pair[2]}')}"
-    name = "a policy" if not path else "each of these" if isinstance(path[-1], int) else repr(path[-1])
-    said = f"{name} is a mapping of keys to values, not {_shown(given)}"
+    name = "a policy" if not path else "each entry" if isinstance(path[-1], int) else repr(path[-1])
+    message = f"{name} must be a mapping of keys to values, not {_shown(given)}"
     entry, is_named = _model_at(model, path[:-1])
     if isinstance(given, list):
-        return f"{said}: leave the dashes out, and put a colon after each name"
+        return f"{message}: remove the dashes, and put a colon after each name"
     if not is_named or entry is None:
-        return said
+        return message
     if path[-1] in entry.model_fields:
-        return f"{said}: is it indented less than it should be? It belongs beneath a name"
-    return with_hint(said, did_you_mean(_meant_entry(entry, given)))
+        return f"{message}: indent it further, beneath a name"
+    return with_hint(message, did_you_mean(_meant_entry(entry, given)))
 
 
 def _meant_entry(entry: type[BaseModel], given: object) -> str | None:
-    """The mapping that somebody meant who wrote the one thing that matters alone: the address of a device, the age of a person."""
+    """Return the mapping that a single value means, such as the address of a device or the age of a person."""
     if issubclass(entry, RawDevice) and isinstance(given, str):
         return next((meant for word in given.split() if (meant := _meant_device(word))), None)
     if issubclass(entry, RawList) and isinstance(given, str):
@@ -135,13 +135,13 @@ def _shown(value: object) -> str:
 
 
 def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """The keys of the mapping at `path`."""
+    """Return the keys of the mapping at `path`."""
     found, _ = _model_at(model, path)
     return list(found.model_fields) if found is not None else []
 
 
 def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, bool]:
-    """What stands at `path`; or, with True, what each of the entries is that stand there by name or in a list."""
+    """Return the model at `path`; or, with True, the model of each named or listed entry there."""
     current: type[BaseModel] | None = model
     is_named = False
     for step in path:

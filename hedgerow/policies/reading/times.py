@@ -1,4 +1,4 @@
-"""Reads times of day, days and amounts of time: bedtimes, the `when` of schedules, budgets and holidays."""
+"""Reading of times: bedtimes, the `when` of schedules, and budgets."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ NEVER = "none"
 WEEK = "week"
 ALL_DAY = "all-day"
 SCHOOL_NIGHTS = "school-nights"
-_OTHER_HALF = {SCHOOL_NIGHTS: "school-days", "school-days": SCHOOL_NIGHTS}  # what bedtimes call so, and what all others do
+_OTHER_HALF = {SCHOOL_NIGHTS: "school-days", "school-days": SCHOOL_NIGHTS}  # the name for bedtimes, and for everything else
 
 type Intervals = list[tuple[int, int]]
 
 
 class TimesReader:
-    """Reads times of one tree. `origin_of` tells where a value stands, `subject_of` what a budget's key names."""
+    """Reads the times of one tree. `origin_of` returns the place of a value, `subject_of` the subject of a budget's key."""
 
     def __init__(
         self,
@@ -43,22 +43,22 @@ class TimesReader:
         self._origin_of, self._subject_of = origin_of, subject_of
 
     def bedtime(self, raw: object, path: yaml_tree.KeyPath) -> Schedule:
-        """Stretches of nights: a group or day names the evening, and one that begins before noon begins after midnight."""
+        """Read spans of nights: a day or group names the evening, and a span from before noon begins after midnight."""
         return self._schedule(raw, path, NIGHT_GROUPS, nightly=True)
 
     def schedule(self, raw: object, path: yaml_tree.KeyPath) -> Schedule:
-        """Stretches of days."""
+        """Read spans of days."""
         return self._schedule(_whole_days(raw), path, DAY_GROUPS, nightly=False)
 
     def _schedule(self, raw: object, path: yaml_tree.KeyPath, groups: dict[str, DaySelection], *, nightly: bool) -> Schedule:
         table: DayTable[Intervals] = DayTable()
         entries = self._entries(raw, path)
-        speaks_of_nights = not nightly and any(key == SCHOOL_NIGHTS for key, _, _ in entries)
-        if speaks_of_nights:
+        names_nights = not nightly and any(key == SCHOOL_NIGHTS for key, _, _ in entries)
+        if names_nights:
             groups = groups | {SCHOOL_NIGHTS: NIGHT_GROUPS[SCHOOL_NIGHTS]}
         for key, place, value in entries:
             days = self._days(key, place, groups) if key else groups["every-day"]
-            if speaks_of_nights and self._is_no_night(key, value, place):
+            if names_nights and self._conflicts_with_nights(key, value, place):
                 continue
             if days is not None:
                 of_nights = nightly or key == SCHOOL_NIGHTS
@@ -80,15 +80,15 @@ class TimesReader:
             for day, (_, _, found) in sorted(table.dated.items())
             for span in ([DatedSpan(day, *each) for each in sorted(found)] or [DatedSpan(day)])
         ]
-        return Schedule(ordinary, origin, origin.text, None if free == ordinary else free, tuple(dated), nightly or speaks_of_nights)
+        return Schedule(ordinary, origin, origin.text, None if free == ordinary else free, tuple(dated), nightly or names_nights)
 
-    def _is_no_night(self, key: str, value: object, path: yaml_tree.KeyPath) -> bool:
-        """A school night is one by the day after it, all other groups go by the day itself: the two do not go together."""
+    def _conflicts_with_nights(self, key: str, value: object, path: yaml_tree.KeyPath) -> bool:
+        """Refuse to mix school nights, which depend on the next day, with groups that depend on the day itself."""
         if key in {"school-days", "weekend", "holidays"}:
-            self.tree.add_problem(path, f"'{key}' and '{SCHOOL_NIGHTS}' do not go together: give each a schedule of its own", key=True)
+            self.tree.add_problem(path, f"'{key}' and '{SCHOOL_NIGHTS}' cannot be combined: use a schedule for each", key=True)
             return True
         if key == SCHOOL_NIGHTS and value == ALL_DAY:
-            self.tree.add_problem(path, f'a night has hours, such as {{{SCHOOL_NIGHTS}: "17:00-22:00"}}')
+            self.tree.add_problem(path, f'a night needs hours, such as {{{SCHOOL_NIGHTS}: "17:00-22:00"}}')
             return True
         return False
 
@@ -102,20 +102,20 @@ class TimesReader:
             return parse_days(key, groups)
         except ValueError as error:
             hint = did_you_mean(_OTHER_HALF.get(key) or meant_days(key)) or suggest(key, groups)
-            self.tree.add_problem(path, f"'{key}' names no days.{hint}" if hint else str(error), key=True)
+            self.tree.add_problem(path, f"'{key}' does not name days.{hint}" if hint else str(error), key=True)
             return None
 
     def _enter[Value](self, table: DayTable[Value], key: str, days: DaySelection, value: Value, path: yaml_tree.KeyPath) -> None:
         rival = table.add(key, days, value)
         if rival is not None:
-            self.tree.add_problem(path, f"'{key}' and '{rival}' speak of the same day", key=True)
+            self.tree.add_problem(path, f"'{key}' and '{rival}' name the same day", key=True)
 
     def _stretches(self, raw: object, path: yaml_tree.KeyPath) -> Intervals:
         found = []
         for index, item in enumerate(raw if isinstance(raw, list) else [raw]):
             place = (*path, index) if isinstance(raw, list) else path
             if not isinstance(item, str):
-                self.tree.add_problem(place, 'a stretch of time is text such as "20:30-07:00"')
+                self.tree.add_problem(place, 'a time span is text, such as "20:30-07:00"')
                 continue
             try:
                 found.append(parse_interval(item))
@@ -124,7 +124,7 @@ class TimesReader:
         return found
 
     def budget(self, raw: object, path: yaml_tree.KeyPath) -> tuple[Allowance, ...]:
-        """Minutes a day and a week, for all use and for categories or services; `none` is no budget."""
+        """Read minutes per day and week, for all use and for categories or services; `none` is no budget."""
         if raw == NEVER:
             return ()
         if not isinstance(raw, dict):
@@ -142,13 +142,13 @@ class TimesReader:
 
     def _subject_of_budget(self, key: str, path: yaml_tree.KeyPath) -> str | None:
         if "." in key or "/" in key or key[:1].isdigit():
-            self.tree.add_problem(path, f"'{key}' is no day, category or service: minutes are counted for those only", key=True)
+            self.tree.add_problem(path, f"'{key}' is not a day, category or service: budgets are only for those", key=True)
             return None
         if suggest(key, ["internet"]) or key.lower() in {"total", "day", "per-day"}:
-            self.tree.add_problem(path, f"'{key}': minutes of all use are said by their days. Did you mean every-day?", key=True)
+            self.tree.add_problem(path, f"'{key}': name days for minutes of all use. Did you mean every-day?", key=True)
             return None
         if days := meant_days(key):
-            self.tree.add_problem(path, f"'{key}' names no days.{did_you_mean(days)}", key=True)
+            self.tree.add_problem(path, f"'{key}' does not name days.{did_you_mean(days)}", key=True)
             return None
         return self._subject_of(key, path)
 
@@ -178,7 +178,7 @@ class TimesReader:
         if raw == NEVER:
             return None
         if not isinstance(raw, str | int) or isinstance(raw, bool):
-            self.tree.add_problem(path, "an amount of time is text such as 1h30m or 45m, or a number of minutes")
+            self.tree.add_problem(path, "an amount of time is text, such as 1h30m or 45m, or a number of minutes")
             return None
         try:
             return parse_minutes(str(raw))
@@ -188,7 +188,7 @@ class TimesReader:
 
 
 def _whole_days(raw: object) -> object:
-    """Days without times are all of these days; anything else stays as it is.
+    """Read days without times as whole days; return anything else unchanged.
 
     >>> _whole_days(["fri", "2026-12-24"]), _whole_days("20:30-07:00")
     ({'fri': 'all-day', '2026-12-24': 'all-day'}, '20:30-07:00')

@@ -1,4 +1,4 @@
-"""Reads the data files that lie beside this package's code."""
+"""Reading of the data files of this package."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import Any
 
 import yaml
 
-_FOLDER = Path(__file__).parents[1]  # not importlib.resources: that brings zipfile and more into every worker
+_FOLDER = Path(__file__).parents[1]  # importlib.resources would load zipfile and more into every worker
 
-# libyaml, where PyYAML was built with it, reads them ten times as fast, and every process does at its start.
-_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# libyaml, if PyYAML was built with it, is ten times as fast, and every process reads these files at its start.
+YamlLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_data(name: str) -> Any:
-    """The content of a YAML file of the package, such as `lifelines.yaml`."""
-    return yaml.load((_FOLDER / name).read_bytes(), Loader=_Loader)  # noqa: S506  (a safe loader)
+    """Return the content of a YAML file of the package, such as `lifelines.yaml`."""
+    return yaml.load((_FOLDER / name).read_bytes(), Loader=YamlLoader)  # noqa: S506  (a safe loader)
 
 
 def names_in(folder: str) -> tuple[str, ...]:
-    """The names, without `.yaml`, of the data files in a folder of the package."""
-    found = (entry.name for entry in (_FOLDER / folder).iterdir())
-    return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
+    """Return the names, without `.yaml`, of the data files in a folder of the package."""
+    return tuple(sorted(entry.stem for entry in (_FOLDER / folder).glob("*.yaml")))

@@ -1,4 +1,4 @@
-"""The languages in which Hedgerow speaks to people: on pages, on block pages and in notices."""
+"""Languages of the interface, countries, and suggestions for misspelt countries and time zones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ type LanguageCode = Literal["en", "de", "fr", "es", "pt", "pt-BR"]
 LANGUAGES = {
     "en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "pt": "Português (Portugal)", "pt-BR": "Português (Brasil)",
 }  # fmt: skip
-"""Names of the languages in themselves, by language tag (BCP 47); `pt` is European Portuguese. The same as `LanguageCode`."""
-
+"""Native names of the languages by BCP 47 tag, the same tags as `LanguageCode`. `pt` is European Portuguese."""
 
 # ISO 3166-1 alpha-2.
 _COUNTRY_CODES = """
@@ -34,7 +33,7 @@ _MAX_SUGGESTED_ZONES = 4
 
 
 def meant_country(text: str) -> str | None:
-    """The code of a country that is written as its name, in a language of the pages.
+    """Return the code of a country from its name in a language of the pages, or None.
 
     >>> meant_country("Deutschland"), meant_country("UK"), meant_country("France"), meant_country("Narnia")
     ('DE', 'GB', 'FR', None)
@@ -43,12 +42,12 @@ def meant_country(text: str) -> str | None:
 
 
 def suggest_timezone(text: str) -> str:
-    """` Did you mean …?` for a zone that is none: by its city, by its country, or by its letters.
+    """Return ` Did you mean …?` for an unknown time zone: by its city, its country, or similar spelling; empty if nothing is near.
 
     >>> suggest_timezone("lisbon"), suggest_timezone("Germany").endswith(" Did you mean Europe/Berlin?"), suggest_timezone("GMT+1")
     (' Did you mean Europe/Lisbon?', True, '')
     """
-    # Etc/GMT+1 is an hour behind Greenwich, not ahead, and knows of no summer time.
+    # Etc/GMT+1 is an hour behind Greenwich, not ahead, and has no summer time.
     zones = {zone for zone in available_timezones() if not zone.startswith("Etc/")}
     cities = {zone.rpartition("/")[2].casefold(): zone for zone in sorted(zones)}
     city = cities.get(text.rpartition("/")[2].casefold().replace(" ", "_"))
@@ -63,7 +62,7 @@ def suggest_timezone(text: str) -> str:
 
 @cache
 def _country_names() -> dict[str, str]:
-    from babel import Locale  # weighs more than all of this package, and is needed for a mistake only
+    from babel import Locale  # larger than this package, and needed for mistakes only
 
     return {name.casefold(): code for each in _LOCALES for code, name in Locale.parse(each).territories.items() if len(code) == 2}
 
@@ -71,5 +70,5 @@ def _country_names() -> dict[str, str]:
 def _time_zones_of(country: str) -> tuple[str, ...]:
     from babel.core import get_global
 
-    # Büsingen is a village.
+    # Büsingen is a village, whose zone would make Germany ambiguous.
     return tuple(zone for zone in get_global("territory_zones").get(country, ()) if zone != "Europe/Busingen")

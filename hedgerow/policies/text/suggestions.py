@@ -1,4 +1,4 @@
-"""What somebody may have meant: for the "Did you mean …?" at the end of a mistake. Nothing here is ever taken for what was written."""
+"""Suggestions for mistakes: the text after "Did you mean". Never used to interpret what was written."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from functools import cache
 from hedgerow.policies.text.addresses import parse_network
 from hedgerow.policies.text.data_files import read_data
 
-_SHORT = 4  # letters: of so few, more of them must agree
+_SHORT_WORD = 4  # letters; shorter words must match more closely
 _CLOCK = re.compile(r"(\d{1,2})(?:[.:h ]*(\d{2}))?h?\s*(?:(am|pm|a\.m\.|p\.m\.)|uhr|heures?|horas?|o'clock)?", re.IGNORECASE)
 _DAYS_AND_TIMES = re.compile(r"((?:[^\W\d]|[ ,&-])*?)\s*(?:from |von |de |desde )?(\d.*)?", re.IGNORECASE | re.DOTALL)
 _HALF_DAYS = {"am": 0, "pm": 12}
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """` Did you mean …?` for a word that is none of `known`, empty where nothing is near.
+    """Return ` Did you mean …?` for a word that is not one of `known`; empty if none is similar.
 
     >>> suggest("tik-tok", ["tiktok", "twitch"]), suggest("Kinder", ["people", "devices"]), suggest("AI", ["chai", "ai-chat"])
     (' Did you mean tiktok?', ' Did you mean people?', ' Did you mean ai-chat?')
@@ -28,7 +28,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     plain = _normalised(word)
     near = candidates.get(plain) or next((candidates[each] for each in _synonyms().get(plain, ()) if each in candidates), None)
     if near is None:
-        found = difflib.get_close_matches(plain, candidates, n=1, cutoff=0.66 if len(plain) <= _SHORT else 0.6)
+        found = difflib.get_close_matches(plain, candidates, n=1, cutoff=0.66 if len(plain) <= _SHORT_WORD else 0.6)
         near = candidates[found[0]] if found else None
     return did_you_mean(near)
 
@@ -38,12 +38,12 @@ def did_you_mean(meant: str | None) -> str:
 
 
 def with_hint(sentence: object, hint: str) -> str:
-    """A sentence that has no full stop yet, and the question after it."""
+    """Join a sentence without a full stop and the question after it, if there is one."""
     return f"{sentence}.{hint}" if hint else str(sentence)
 
 
 def meant_clock(text: str) -> str | None:
-    """The time of day in another way of writing it.
+    """Return the time of day that another notation means, as HH:MM; None if it is none.
 
     >>> [meant_clock(text) for text in ("8pm", "8:30 PM", "20.30", "21h", "2030", "20 Uhr", "7", "half eight")]
     ['20:00', '20:30', '20:30', '21:00', '20:30', '20:00', '07:00', None]
@@ -58,7 +58,7 @@ def meant_clock(text: str) -> str | None:
 
 
 def meant_interval(text: str) -> str | None:
-    """The stretch of time in another way of writing it; with days before it, as the mapping that says so.
+    """Return the time span that another notation means; with days before it, as a mapping.
 
     >>> [meant_interval(text) for text in ("from 8:30pm to 7am", "22 bis 6.30", "mon to fri 14-16", "20:30")]
     ['"20:30-07:00"', '"22:00-06:30"', '{mon-fri: "14:00-16:00"}', None]
@@ -79,7 +79,7 @@ def meant_interval(text: str) -> str | None:
 
 
 def meant_days(text: str) -> str | None:
-    """The days in another way of writing them.
+    """Return the days that another notation means.
 
     >>> [meant_days(text) for text in ("Schultage", "monday to friday", "lundi", "someday")]
     ['school-days', 'mon-fri', 'mon', None]
@@ -99,7 +99,7 @@ def _meant_day(text: str) -> str | None:
 
 
 def meant_amount(text: str) -> str | None:
-    """The amount of time in another way of writing it.
+    """Return the amount of time that another notation means.
 
     >>> [meant_amount(text) for text in ("2 hours", "1,5h", "90 minutes", "1:30", "3 Stunden", "1 hour 30 min", "long")]
     ['2h', '1.5h', '90m', '1h30m', '3h', '1h30m', None]
@@ -114,7 +114,7 @@ def meant_amount(text: str) -> str | None:
 
 
 def meant_mac(text: str) -> str | None:
-    """The MAC address in another way of writing it.
+    """Return the MAC address that another notation means.
 
     >>> [meant_mac(text) for text in ("AABBCCDDEEFF", "aabb.ccdd.eeff", "aa bb cc dd ee ff", "aa:bb:cc:dd:ee")]
     ['aa:bb:cc:dd:ee:ff', 'aa:bb:cc:dd:ee:ff', 'aa:bb:cc:dd:ee:ff', None]
@@ -124,7 +124,7 @@ def meant_mac(text: str) -> str | None:
 
 
 def meant_network(text: str) -> str | None:
-    """The IPv4 address or network in another way of writing it.
+    """Return the IPv4 address or network that another notation means.
 
     >>> meant_network("192.168.1.*"), meant_network("10.0.*.*"), meant_network("192,168,1,9"), meant_network("home")
     ('192.168.1.0/24', '10.0.0.0/16', '192.168.1.9', None)
@@ -138,7 +138,7 @@ def meant_network(text: str) -> str | None:
 
 
 def meant_date(text: str) -> str | None:
-    """The date in another way of writing it, where that leaves no doubt which day it is.
+    """Return the date that another notation means, if it is unambiguous.
 
     >>> [meant_date(text) for text in ("24.12.2026", "24/12/2026", "12/24/2026", "4/5/2026", "2026/12/24", "24.12.26 18:00")]
     ['2026-12-24', '2026-12-24', '2026-12-24', None, '2026-12-24', '2026-12-24 18:00']
@@ -160,7 +160,7 @@ def meant_date(text: str) -> str | None:
 
 
 def meant_list(text: str, is_known: Callable[[str], bool]) -> str | None:
-    """Several names that stand in one text, as the list that they should be.
+    """Return the list that a text with several known names should be.
 
     >>> meant_list("TikTok, Roblox and x", {"tiktok", "roblox", "x"}.__contains__)
     '[tiktok, roblox, x]'
@@ -173,7 +173,7 @@ def meant_list(text: str, is_known: Callable[[str], bool]) -> str | None:
 
 
 def _normalised(word: str) -> str:
-    """Without case, accents, and what stands between the words.
+    """Return a word in lower case without accents, with hyphens between its parts.
 
     >>> _normalised("Âge"), _normalised("Safe_Search ")
     ('age', 'safe-search')
@@ -184,7 +184,7 @@ def _normalised(word: str) -> str:
 
 @cache
 def _synonyms() -> dict[str, tuple[str, ...]]:
-    """What each other word may stand for, all of them plain."""
+    """Return the keys and names that each common synonym may stand for, all normalised."""
     meant: dict[str, list[str]] = {}
     for ours, others in read_data("spoken.yaml").items():
         for other in others:

@@ -1,7 +1,7 @@
-"""YAML with a memory of where everything stands: text to plain values, and for each of them its line and column.
+"""YAML with positions: plain values, each with its line and column.
 
-Scalars are read as YAML 1.2 has it: `no` is Norway or a word, `20:30` is a time and not a number in base 60. Absent: tags, merge keys,
-several documents in a file, and anything a file of a few kilobytes could blow memory or stack with.
+Scalars follow YAML 1.2: `no` is text, and `20:30` is not a number in base 60. Deliberately absent: tags, merge keys, several documents in
+a file, and everything by which a small file could exhaust memory or the stack.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from hedgerow.blocklists.rules import Origin, Problem
+from hedgerow.policies.text.data_files import YamlLoader
 
 KeyPath = tuple[str | int, ...]
 YamlValue = dict[str, "YamlValue"] | list["YamlValue"] | str | int | bool | None
@@ -21,24 +22,22 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 200_000
 MAX_DEPTH = 50
 
-_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML was built with it
-
 _ADVICE = (
     ("found character '\\t'", "a tab: indent with spaces"),
     ("found a tab character", "a tab: indent with spaces"),
-    ("mapping values are not allowed", "a colon where none can be: indent this line as its neighbours, and put text with ': ' in quotes"),
+    ("mapping values are not allowed", "a colon is not allowed here: indent this line like its neighbours, or quote text with ': '"),
     ("could not find expected ':'", "a key without a colon and a value"),
-    ("did not find expected key", "not a key: is it indented as the lines around it are, and are all quotes closed?"),
-    ("did not find expected '-' indicator", "not an item of the list above: is it indented as the other items are?"),
-    ("expected ',' or ']'", "a list that begins with [ is not closed with ], or a comma is missing"),
-    ("expected ',' or '}'", "a mapping that begins with { is not closed with }, or a comma is missing"),
-    ("found unexpected end of stream", "quotes that begin here are never closed"),
-    ("found undefined alias", "an alias (*name) of an anchor (&name) that is nowhere; text that begins with * needs quotes"),
+    ("did not find expected key", "not a key: check its indentation, and that all quotes are closed"),
+    ("did not find expected '-' indicator", "not an item of the list above: indent it like the other items"),
+    ("expected ',' or ']'", "a list that begins with [ lacks its ] or a comma"),
+    ("expected ',' or '}'", "a mapping that begins with { lacks its } or a comma"),
+    ("found unexpected end of stream", "the quotes that begin here are never closed"),
+    ("found undefined alias", "an alias (*name) without an anchor (&name); text that begins with * needs quotes"),
     ("while scanning an alias", "text that begins with * needs quotes, such as \"*.example.org\""),
     ("while scanning an anchor", "text that begins with & needs quotes"),
-    ("found character that cannot start any token", "text that begins with a special character such as @, % or `: put it in quotes"),
+    ("found character that cannot start any token", "text that begins with a special character such as @, % or ` needs quotes"),
     ("exceeded maximum nesting depth", f"nested more than {MAX_DEPTH} levels deep"),
-    ("expected a single document", "a second document (---): a policy is one document"),
+    ("expected a single document", "a second document (---): a policy is a single document"),
 )  # fmt: skip
 
 _FROM_WHERE_IT_BEGAN = ("found unexpected end of stream", "while scanning an alias", "while scanning an anchor")
@@ -46,14 +45,14 @@ _UNCLOSED = ("expected ',' or ']'", "expected ',' or '}'")
 _OF_THE_LINE_ABOVE = ("mapping values are not allowed", "could not find expected ':'", "did not find expected key")
 
 _LONG_WORD = re.compile(r"(\S{160})\S+")
-"""A value in a message that says what is wrong with it; the first of it is enough to find it by."""
+"""A long value in a message; its beginning is enough to find it."""
 
 
 @dataclass(slots=True)
 class YamlTree:
-    """`places` holds line and column (from 1) of each value, `keys` of each key. `value` is None where the text could not be read.
+    """A parsed file. `places` holds line and column (from 1) of each value, `keys` of each key. `value` is None if the text is not YAML.
 
-    `unreadable` are the values that were left out with a problem; `included` are those that stand in other files, with the lines of these.
+    `unreadable` are values that were left out with a problem; `included` are those of other files, with the files' names and lines.
     """
 
     source: str
@@ -66,7 +65,7 @@ class YamlTree:
     included: dict[KeyPath, tuple[str, list[str]]] = field(default_factory=dict)
 
     def place_of(self, path: KeyPath, key: bool = False) -> tuple[int, int]:
-        """Where a value (or its key) stands; that of the nearest value around it where the path leads nowhere."""
+        """Return line and column of a value, or of its key; of the nearest value around it if there is none at `path`."""
         while path:
             found = (self.keys if key else self.places).get(path) or self.places.get(path)
             if found is not None:
@@ -75,19 +74,19 @@ class YamlTree:
         return self.places.get((), (1, 1))
 
     def forget(self, path: KeyPath) -> None:
-        """What is at `path` is left out: of a list, those after it move up."""
+        """Remove the positions beneath `path`. Later items of a list move up."""
         _forget(self.places, path)
         _forget(self.keys, path)
         _forget(self.included, path)
 
     def origin_of(self, path: KeyPath, key: bool = False) -> Origin:
-        """The file, line and text of what is at `path`."""
+        """Return the file, line and text of the value at `path`."""
         source, lines = self.text_of(path)
         line, _ = self.place_of(path, key)
         return Origin(source, line, lines[line - 1].strip() if line <= len(lines) else "")
 
     def text_of(self, path: KeyPath) -> tuple[str, list[str]]:
-        """The file that `path` stands in, and its lines: an included one, or the tree's own."""
+        """Return the file that contains `path`, included or the tree's own, and its lines."""
         while path and self.included:
             found = self.included.get(path)
             if found is not None:
@@ -100,7 +99,7 @@ class YamlTree:
         source, lines = self.text_of(path)
         text = lines[line - 1].strip() if line <= len(lines) else ""
         if _begins_with_curly_quotes(lines, line, column):
-            message += ". The quotes there are printers' ones, and part of the text: use straight ones, \" or '"
+            message += ". The typographic quotes are part of the text: use straight ones, \" or '"
         message = _LONG_WORD.sub(r"\1…", message)
         self.problems.append(Problem(source, line, column, message, text, path=dotted_path(path)))
 
@@ -110,7 +109,7 @@ class YamlTree:
 
 
 def dotted_path(path: KeyPath) -> str:
-    """The keys that lead to something. Where in a list it stands tells its line, and no number: others may have been left out before it.
+    """Return the keys that lead to a value. Indexes of lists are left out, because items before it may have been dropped.
 
     >>> dotted_path(("people", "mia", "block", 2))
     'people.mia.block'
@@ -136,29 +135,29 @@ def _forget[Known](known: dict[KeyPath, Known], path: KeyPath) -> None:
 
 
 def read_tree(data: bytes, source: str) -> YamlTree:
-    """Reads the bytes of a YAML file. What is wrong with them is in `problems`; this never raises."""
+    """Parse the bytes of a YAML file. Mistakes are added to `problems`; nothing is raised."""
     tree = YamlTree(source)
     if len(data) > MAX_BYTES:
-        tree.add_problem_at(1, 1, f"the file has {len(data)} bytes; a policy has at most {MAX_BYTES}")
+        tree.add_problem_at(1, 1, f"the file has {len(data)} bytes; the limit is {MAX_BYTES}")
         return tree
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
-        tree.add_problem_at(line, column, "not text in UTF-8")
+        tree.add_problem_at(line, column, "not UTF-8 text")
         return tree
     tree.lines = text.splitlines()
     odd = re.search(r"^[ \t]*([^\S\t\n\r ]|\u200b|\ufeff)", text, re.MULTILINE)
     if odd is not None:
         line, column = text.count("\n", 0, odd.start()) + 1, odd.end() - odd.start()
-        tree.add_problem_at(line, column, f"a space of web pages (U+{ord(odd[1]):04X}): indent with ordinary spaces")
+        tree.add_problem_at(line, column, f"a special space (U+{ord(odd[1]):04X}): indent with ordinary spaces")
         return tree
     unprintable = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
     if unprintable is not None:
         line = text.count("\n", 0, unprintable.start()) + 1
         column = unprintable.start() - text.rfind("\n", 0, unprintable.start())
-        tree.add_problem_at(line, column, f"the character U+{ord(unprintable[0]):04X} cannot stand in YAML")
+        tree.add_problem_at(line, column, f"the character U+{ord(unprintable[0]):04X} is not allowed in YAML")
         return tree
     _compose(tree, text)
     return tree
@@ -168,33 +167,33 @@ def _compose(tree: YamlTree, text: str) -> None:
     try:
         if not _is_shallow(tree, text):
             return
-        node = yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(text, Loader=YamlLoader)
         if node is not None:
             _Builder(tree).build(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        # The C and the Python parser word a few mistakes differently: the first with a problem, the second with a context.
-        said = f"{error.problem or ''} {error.context or ''}".replace("\\\\t", "\\t")
+        # The C and the Python parser report some mistakes differently: the first as problem, the second as context.
+        message = f"{error.problem or ''} {error.context or ''}".replace("\\\\t", "\\t")
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         began = error.context_mark
         tree.value = None
-        above = _mistake_above(tree.lines, line) if any(pattern in said for pattern in _OF_THE_LINE_ABOVE) else None
-        if above is None and any(pattern in said for pattern in _UNCLOSED):
+        above = _mistake_above(tree.lines, line) if any(pattern in message for pattern in _OF_THE_LINE_ABOVE) else None
+        if above is None and any(pattern in message for pattern in _UNCLOSED):
             above = _mistake_in_flow(tree.lines, line, column)
-            # What is never closed is found out only where something else begins.
+            # An unclosed bracket is reported where something else begins.
             if above is None and began is not None and began.line + 1 < line:
-                say = f"{_advise(said, tree.lines, line)}; it cannot go on as line {line} does"
+                say = f"{_advise(message, tree.lines, line)}; line {line} does not continue it"
                 above = began.line + 1, began.column + 1, say
-        elif began is not None and any(pattern in said for pattern in _FROM_WHERE_IT_BEGAN):
+        elif began is not None and any(pattern in message for pattern in _FROM_WHERE_IT_BEGAN):
             line, column = began.line + 1, began.column + 1
-        tree.add_problem_at(*(above or (min(line, max(len(tree.lines), 1)), column, _advise(said, tree.lines, line))))
+        tree.add_problem_at(*(above or (min(line, max(len(tree.lines), 1)), column, _advise(message, tree.lines, line))))
     except yaml.YAMLError as error:
         tree.value = None
         tree.add_problem_at(1, 1, f"not YAML: {' '.join(str(error).split())}")
 
 
 def _mistake_above(lines: list[str], line: int) -> tuple[int, int, str] | None:
-    """Where the parser stumbles over a line because of the one above it: the mistake there, by line and column."""
+    """Return line, column and text of the mistake, if the parser stops at a line because of the one above it."""
     for number in range(min(line, len(lines)), 0, -1):
         text = lines[number - 1]
         indent = len(text) - len(text.lstrip())
@@ -211,25 +210,25 @@ def _mistake_above(lines: list[str], line: int) -> tuple[int, int, str] | None:
 
 
 def _mistake_in_flow(lines: list[str], line: int, column: int) -> tuple[int, int, str] | None:
-    """Where the parser misses a comma or a bracket for something in that very line: the mistake there, by line and column."""
+    """Return line, column and text of the mistake, if the parser misses a comma or bracket because of that line itself."""
     before, here = (lines[line - 1][: column - 1], lines[line - 1][column - 1 :]) if line <= len(lines) else ("", "")
     if before.endswith(("'", '"')) and here[:1].isalnum():
-        return line, column - 1, "text goes on after the quotes that close it: put text with ' in it between \", and text with \" between '"
+        return line, column - 1, "text continues after its closing quotes: put text with ' between \", and text with \" between '"
     if re.match(r":(\s|$)", here) and re.search(r":\s.*\S$", re.split(r"[\[{,]", before)[-1]):
-        return line, column, "a second colon: put text with ': ' in quotes"
+        return line, column, "a second colon: quote text that contains ': '"
     return None
 
 
-def _advise(said: str, lines: list[str], line: int) -> str:
+def _advise(message: str, lines: list[str], line: int) -> str:
     if 0 < line <= len(lines) and re.match(r" *\t", lines[line - 1]):
         return "a tab: indent with spaces"
-    return next((advice for pattern, advice in _ADVICE if pattern in said), f"not YAML: {' '.join(said.split())}")
+    return next((advice for pattern, advice in _ADVICE if pattern in message), f"not YAML: {' '.join(message.split())}")
 
 
 def _is_shallow(tree: YamlTree, text: str) -> bool:
-    # Composing recurses on the C stack; this does not.
+    # Composing recurses on the C stack; parsing does not.
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=YamlLoader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
@@ -247,7 +246,7 @@ class _TooLarge(Exception):
 
 
 class _Builder:
-    """Nodes to plain values. An alias stands for its whole anchor, so what they add up to is counted."""
+    """Converts nodes to plain values, and counts them: an alias counts as its whole anchor."""
 
     def __init__(self, tree: YamlTree) -> None:
         self._tree = tree
@@ -264,14 +263,14 @@ class _Builder:
     def _value(self, node: yaml.Node, path: KeyPath) -> YamlValue:
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise _TooLarge(f"more than {MAX_NODES} values, aliases worked out")
+            raise _TooLarge(f"more than {MAX_NODES} values, including aliases")
         if any(node is parent for parent in self._open):
-            raise _TooLarge("an anchor that contains an alias of itself")
+            raise _TooLarge("an anchor that contains its own alias")
         self._tree.places[path] = _place(node)
         if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.startswith("tag:yaml.org,2002:python"):
             self._tree.unreadable.add(path)
             self._tree.add_problem(
-                path, f"a tag ({node.tag.replace('tag:yaml.org,2002:', '!!')}): a policy has none; text with ! needs quotes"
+                path, f"a tag ({node.tag.replace('tag:yaml.org,2002:', '!!')}): a policy has no tags; text with ! needs quotes"
             )
             return None
         if isinstance(node, yaml.ScalarNode):
@@ -289,27 +288,27 @@ class _Builder:
         for key_node, value_node in node.value:
             line, column = _place(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
-                self._tree.add_problem_at(line, column, "a list or mapping where a name must be")
+                self._tree.add_problem_at(line, column, "a list or mapping in place of a name")
                 continue
             key = str(key_node.value)
             inner = (*path, key)
             if key == "<<" and not key_node.style:
-                say = "merge keys (<<) are not read: put what several people have in common into a profile, and name that"
+                say = "merge keys (<<) are not supported: put what several people have in common into a profile"
                 self._tree.add_problem_at(line, column, say)
                 continue
             first = self._tree.keys.get(inner)
             if first is not None:
-                self._tree.add_problem_at(line, column, f"'{key}' stands here twice: the first is in line {first[0]}")
+                self._tree.add_problem_at(line, column, f"'{key}' is given twice: first in line {first[0]}")
                 continue
             self._tree.keys[inner] = (line, column)
             if node.flow_style and self._is_alone(key_node):
-                say = f"'{key}' has no value: a comma begins a new entry here. Put a value with a comma in quotes, and several in [ ]"
+                say = f"'{key}' has no value: a comma begins a new entry. Quote a value with a comma, and put several values in [ ]"
                 self._tree.add_problem_at(line, column, say)
                 return
             yield key, self._value(value_node, inner)
 
     def _is_alone(self, key_node: yaml.Node) -> bool:
-        """Whether no colon follows a key in braces."""
+        """Return whether no colon follows a key in braces."""
         rest = self._tree.lines[key_node.end_mark.line][key_node.end_mark.column :].lstrip()
         return rest[:1] in {",", "}"}
 
@@ -319,7 +318,7 @@ def _place(node: yaml.Node) -> tuple[int, int]:
 
 
 def plain_scalar(text: str) -> str | int | bool | None:
-    """What unquoted text stands for.
+    """Return the value of unquoted text.
 
     >>> [plain_scalar(text) for text in ("9", "true", "20:30", "no", "~")]
     [9, True, '20:30', 'no', None]
