@@ -16,7 +16,7 @@ from lab.internet import PEER4, PEER6
 
 pytestmark = pytest.mark.root
 SWITCHES = [f"net.bridge.bridge-nf-call-{name}" for name in ("iptables", "ip6tables")]
-DEAR = ("WireGuard", "OpenVPN", "IP in questions", "in the browser", "set by hand", "privacy address", "right now", "MAC address")
+DEAR = ("WireGuard", "OpenVPN", "IP over DNS", "in the browser", "set by hand", "privacy address", "current IP address", "MAC address")
 """Ways that take seconds, or that set a router of their own: they are tried where Hedgerow is the router."""
 
 
