@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from urllib.parse import unquote_plus, unquote_to_bytes, urlsplit
 
@@ -74,14 +74,8 @@ class ContentRules:
 
     def over(self, wider: ContentRules) -> ContentRules:
         """Return these rules, completed by those of a wider scope; blocked searches add up."""
-        return ContentRules(
-            wider.pass_through if self.pass_through is None else self.pass_through,
-            wider.page_limit if self.page_limit is None else self.page_limit,
-            wider.everywhere if self.everywhere is None else self.everywhere,
-            tuple(dict.fromkeys((*self.searches, *wider.searches))),
-            wider.files if self.files is None else self.files,
-            wider.tenants if self.tenants is None else self.tenants,
-        )
+        own = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None}
+        return replace(wider, **own | {"searches": tuple(dict.fromkeys((*self.searches, *wider.searches)))})
 
     @property
     def passes_through(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from hedgerow.blocklists.catalogue import Catalogue
 from hedgerow.blocklists.categories import builtin_categories
@@ -108,15 +109,13 @@ def requests_for(device: DeviceId, target: str) -> tuple[Request, ...]:
     url = parse_url(target if "://" in target else f"https://{target}")
     if url is None:
         raise ValueError(f"'{target}' is not a URL")
-    scheme, _, rest = url.partition("://")
-    authority = rest.partition("/")[0]
-    name, _, port_text = authority.rpartition(":") if not authority.endswith("]") and ":" in authority else (authority, "", "")
-    host = parse_host(name)
-    if host is None or scheme not in {"http", "https"}:
+    parts = urlsplit(url)
+    host = parse_host(parts.hostname or "")
+    if host is None or parts.scheme not in {"http", "https"}:
         raise ValueError(f"'{target}' is not an http or https URL")
-    port = int(port_text) if port_text else (443 if scheme == "https" else 80)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     seen = [] if is_address(host) else [Request(device, RequestKind.DNS, host, dns_type="A")]
-    if scheme == "https":
+    if parts.scheme == "https":
         seen.append(Request(device, RequestKind.TUNNEL, host, port))
     return (*seen, Request(device, RequestKind.HTTP, host, port, url))
 
@@ -158,11 +157,10 @@ class _StepSentences:
         sentence: str = getattr(self, step.replace("-", "_"))(decision)
         return sentence + ("" if decision is None or decision.rule is None else f" ({decision.rule})")
 
-    def clock(self, instant: float) -> str:
-        return f"{datetime.fromtimestamp(instant, self.rulesets.zone_of(self.device)):%a %d %b %H:%M}"
-
-    def until(self, instant: float | None, otherwise: str = "") -> str:
-        return otherwise if instant is None else f" until {self.clock(instant)}"
+    def time(self, preposition: str, instant: float | None, otherwise: str = "") -> str:
+        if instant is None:
+            return otherwise
+        return f" {preposition} {datetime.fromtimestamp(instant, self.rulesets.zone_of(self.device)):%a %d %b %H:%M}"
 
     def lifeline(self, decision: Decision | None) -> str:
         return f"{decision.what} is a helpline: always open, never logged" if decision else "not the host of a helpline"
@@ -173,7 +171,7 @@ class _StepSentences:
     def closed(self, decision: Decision | None) -> str:
         if decision is not None:
             cause = f"the schedule {decision.what}" if decision.reason is Reason.SCHEDULE else decision.reason.value
-            return f"the internet is closed by {cause}{self.until(decision.until, ' until somebody resumes it')}"
+            return f"the internet is closed by {cause}{self.time('until', decision.until, ' until somebody resumes it')}"
         if (closed := self.context.ruleset.closed) is not None:
             return f"the internet is closed by {closed.what or closed.reason.value}, but this is always open"
         users = self.rulesets.effective_users_of(self.device, self.at)
@@ -184,11 +182,11 @@ class _StepSentences:
         if any(state.active for state in states):
             return "no pause is in force, and a schedule lifts the bedtime"
         begins = min((state.until for state in states if state.until is not None), default=None)
-        return "no pause is in force, and no bedtime" + (f" before {self.clock(begins)}" if begins is not None else " at any time")
+        return f"no pause is in force, and no bedtime{self.time('before', begins, ' at any time')}"
 
     def budget(self, decision: Decision | None) -> str:
         if decision is not None:
-            return f"the minutes of {decision.what} are used up{self.until(decision.until)}"
+            return f"the minutes of {decision.what} are used up{self.time('until', decision.until)}"
         if self.context.ruleset.used_up and self.context.is_always_open:
             return "always open, even when minutes are used up"
         return "no budget that applies is used up" if self.context.ruleset.meters else "there is no budget"

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from hedgerow.policies.model import Device, DeviceId, Person, Profile
 from hedgerow.policies.network import NetworkSettings
-from hedgerow.policies.reading.network_settings import read_device_address
+from hedgerow.policies.reading.network_settings import known_profile, read_device_address
 from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.reading.rules import RulesReader
 from hedgerow.policies.reading.schema import RawDevice, RawPolicy
 from hedgerow.policies.text.addresses import IpNetwork, format_network, parse_mac, parse_network
 from hedgerow.policies.text.suggestions import did_you_mean, meant_mac, suggest, with_hint
-from hedgerow.policies.text.yaml_tree import KeyPath, YamlTree
+from hedgerow.policies.text.yaml_tree import KeyPath
 
 SEAT_PROFILE = "seat-child"
 
-_HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 _HASH = re.compile(r"\$argon2id\$v=19\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
 _WAYS = ("mac", "ip", "cidr", "client_id", "hostname", "proxy_user")
-_USER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
-def known_profile(tree: YamlTree, path: KeyPath, name: str | None, profiles: dict[str, Profile]) -> str | None:
-    """Return `name` if that profile exists; otherwise None, with a problem unless `name` is None."""
-    if name is None or name in profiles:
-        return name
-    tree.add_problem(path, f"unknown profile '{name}'.{suggest(name, profiles)} Profiles: {', '.join(profiles)}.")
-    return None
+class _NameForm(NamedTuple):
+    """A kind of name that devices claim, in lower case."""
+
+    noun: str
+    pattern: re.Pattern[str]
+    advice: str
+
+
+_CLIENT_ID = _NameForm(
+    "client_id", re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"), "letters, digits and hyphens, such as mia-phone-7f3a"
+)
+_HOST_NAME = _NameForm("host name", re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"), "one without a domain, such as tablet")
+_USER = _NameForm("user name", re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"), "letters, digits, dots and hyphens")
 
 
 class DevicesReader:
@@ -87,9 +93,11 @@ class DevicesReader:
             for index, text in enumerate(texts)
             if (network := self._address((*path, key, index), text, name, key))
         )
-        client_id = self._client_id((*path, "client_id"), raw.client_id, name)
-        hostnames = self._claims((*path, "hostname"), raw.hostname, name, _HOST_NAME, "host name", "one without a domain, such as tablet")
-        users = self._claims((*path, "proxy_user"), raw.proxy_user, name, _USER, "user name", "letters, digits, dots and hyphens")
+        client_id: tuple[str, ...] = ()
+        if raw.client_id is not None:
+            client_id = self._claim((*path, "client_id"), raw.client_id, name, _CLIENT_ID)
+        hostnames = self._claims((*path, "hostname"), raw.hostname, name, _HOST_NAME)
+        users = self._claims((*path, "proxy_user"), raw.proxy_user, name, _USER)
         if not self._has_identifier(name, section):
             ways = "no mac, ip, cidr, hostname, client_id or proxy_user"
             self._tree.add_problem(path, f"'{name}' has {ways}, so it cannot be recognised", key=True)
@@ -99,7 +107,7 @@ class DevicesReader:
         return Device(
             DeviceId(name), profile, person, macs, networks, raw.trusts_ca, raw.never_inspect, self._reader.read(raw, path),
             origin=self._reader.origin(path, key=True), sharers=sharers, is_seat=is_seat,
-            has_profile=is_seat or raw.profile is not None, client_id=client_id,
+            has_profile=is_seat or raw.profile is not None, client_id=next(iter(client_id), None),
             hostnames=hostnames, proxy_users=users, proxy_password=self._proxy_password(name, raw, section),
         )  # fmt: skip
 
@@ -129,29 +137,16 @@ class DevicesReader:
         owners = self._owners.get(name, [])
         return (owners[0], ()) if len(owners) == 1 else (None, tuple(owners))
 
-    def _client_id(self, path: KeyPath, text: str | None, device: str) -> str | None:
-        """Return an id of encrypted DNS, which is one label of a server name."""
-        if text is None:
-            return None
-        client_id = text.lower()
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", client_id):
-            self._tree.add_problem(path, f"'{text}' is not a valid id: use letters, digits and hyphens, such as mia-phone-7f3a")
-            return None
-        self._take(path, "client_id", client_id, device, f"client_id {client_id}")
-        return client_id
+    def _claim(self, path: KeyPath, text: str, device: str, form: _NameForm) -> tuple[str, ...]:
+        """Return a name that the device claims, in lower case; nothing, with a problem, if it is invalid."""
+        if form.pattern.fullmatch(text.lower()) is None:
+            self._tree.add_problem(path, f"'{text}' is not a valid {form.noun}: use {form.advice}")
+            return ()
+        self._take(path, form.noun, text.lower(), device, f"{form.noun} {text.lower()}")
+        return (text.lower(),)
 
-    def _claims(
-        self, path: KeyPath, texts: list[str], device: str, form: re.Pattern[str], what: str, such_as: str
-    ) -> tuple[str, ...]:  # fmt: skip
-        """Return names that a device claims, in lower case."""
-        found = []
-        for index, text in enumerate(texts):
-            if form.fullmatch(text.lower()):
-                self._take((*path, index), what, text.lower(), device, f"{what} {text.lower()}")
-                found.append(text.lower())
-            else:
-                self._tree.add_problem((*path, index), f"'{text}' is not a valid {what}: use {such_as}")
-        return tuple(found)
+    def _claims(self, path: KeyPath, texts: list[str], device: str, form: _NameForm) -> tuple[str, ...]:
+        return tuple(name for index, text in enumerate(texts) for name in self._claim((*path, index), text, device, form))
 
     def _take(self, path: KeyPath, key: str, value: object, device: str, shown: str) -> None:
         other = self._taken.setdefault((key, value), device)
@@ -159,14 +154,12 @@ class DevicesReader:
             self._tree.add_problem(path, f"'{device}' and '{other}' have the same {shown}")
 
     def _unnamed(self, item: str, path: KeyPath) -> Device:
-        mac = parse_mac(item)
-        macs = (self._mac(path, item, item),) if mac else ()
+        mac = self._mac(path, item, item) if parse_mac(item) else None
         network = None if mac else self._address(path, item, item, "cidr")
-        networks = (network,) if network is not None else ()
-        profile = self._profile_of(item, path, None)
-        known_macs = tuple(found for found in macs if found)
+        macs, networks = (() if mac is None else (mac,)), (() if network is None else (network,))
         person, sharers = self._users_of(item)
-        return Device(DeviceId(item), profile, person, known_macs, networks, origin=self._reader.origin(path), sharers=sharers)
+        profile = self._profile_of(item, path, None)
+        return Device(DeviceId(item), profile, person, macs, networks, origin=self._reader.origin(path), sharers=sharers)
 
     def _profile_of(self, name: str, path: KeyPath, own: str | None) -> str:
         of_owners = [self._people[owner].profile for owner in self._owners.get(name, []) if owner in self._people]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -59,17 +60,15 @@ def _read_subnet(raw: RawNetwork, tree: YamlTree) -> IpNetwork | None:
     """Read the client subnet, which must not be so small that it identifies the client (RFC 7871, section 11.1)."""
     if raw.client_subnet is None:
         return None
-    path: KeyPath = ("network", "client_subnet")
-    try:
-        network = ip_network(raw.client_subnet)
-    except ValueError:
-        tree.add_problem(path, f"'{raw.client_subnet}' is not a network, such as 203.0.113.0/24")
-        return None
-    longest = _LONGEST_SUBNET[network.version]
-    if network.prefixlen > longest:
-        tree.add_problem(path, f"'{raw.client_subnet}' reveals too much of your location: use /{longest} or a larger network")
-        return None
-    return network
+    network = parse_network(raw.client_subnet)
+    if network is None:
+        mistake = "is not a network, such as 203.0.113.0/24"
+    elif network.prefixlen > (longest := _LONGEST_SUBNET[network.version]):
+        mistake = f"reveals too much of your location: use /{longest} or a larger network"
+    else:
+        return network
+    tree.add_problem(("network", "client_subnet"), f"'{raw.client_subnet}' {mistake}")
+    return None
 
 
 def _is_encrypted_upstream(upstream: str) -> bool:
@@ -82,8 +81,9 @@ def reverse_zones(network: IpNetwork) -> tuple[str, ...]:
 
     There is one zone if the prefix ends at a label, else up to 128.
 
-    >>> reverse_zones(ip_network("192.168.1.0/24")), reverse_zones(ip_network("fd12:3456::/31"))
-    (('1.168.192.in-addr.arpa',), ('6.5.4.3.2.1.d.f.ip6.arpa', '7.5.4.3.2.1.d.f.ip6.arpa'))
+    >>> from ipaddress import ip_network
+    >>> [reverse_zones(ip_network(text)) for text in ("192.168.1.0/24", "fd12:3456::/31")]
+    [('1.168.192.in-addr.arpa',), ('6.5.4.3.2.1.d.f.ip6.arpa', '7.5.4.3.2.1.d.f.ip6.arpa')]
     """
     bits = 8 if network.version == 4 else 4
     kept = -(-network.prefixlen // bits)
@@ -109,10 +109,8 @@ def _read_forward(raw: RawNetwork, tree: YamlTree) -> list[ForwardZone]:
 
 def _forward_zones(name: str) -> tuple[str, ...]:
     if "/" in name:
-        try:
-            return reverse_zones(ip_network(name))
-        except ValueError:
-            return ()
+        network = parse_network(name)
+        return () if network is None else reverse_zones(network)
     host = parse_host(name.strip("."))
     return () if host is None or parse_ip(host) is not None else (host,)
 
@@ -132,28 +130,26 @@ def _read_records(raw: RawNetwork, tree: YamlTree) -> list[LocalRecord]:
 
 
 def _read_limit(raw: RawQueryLimit, tree: YamlTree) -> QueryLimit:
-    default = QueryLimit()
-    exempt = default.exempt
+    values = raw.model_dump(exclude_none=True)
     if raw.exempt is not None:
-        networks = []
-        for index, text in enumerate(raw.exempt):
-            try:
-                networks.append(ip_network(text))
-            except ValueError:
-                tree.add_problem(("network", "query_limit", "exempt", index), f"'{text}' is not an IP address or network")
-        exempt = tuple(networks)
-    per_client = default.per_client if raw.per_client is None else raw.per_client
-    return QueryLimit(per_client, default.total if raw.total is None else raw.total, exempt)
+        path = ("network", "query_limit", "exempt")
+        values["exempt"] = _parse_each(tree, path, raw.exempt, parse_network, "an IP address or network")
+    return QueryLimit(**values)
 
 
 def _addresses(tree: YamlTree, path: KeyPath, texts: list[str]) -> tuple[str, ...]:
-    found = []
-    for index, text in enumerate(texts):
-        if parse_ip(text) is not None:
-            found.append(str(ip_address(text)))
-        else:
-            tree.add_problem((*path, index), f"'{text}' is not an IP address, such as 192.168.1.5")
-    return tuple(found)
+    return tuple(map(str, _parse_each(tree, path, texts, parse_ip, "an IP address, such as 192.168.1.5")))
+
+
+def _parse_each[Value](
+    tree: YamlTree, path: KeyPath, texts: list[str], parse: Callable[[str], Value | None], kind: str
+) -> tuple[Value, ...]:
+    """Parse the texts of a list; those that are not `kind` become problems."""
+    parsed = [(index, text, parse(text)) for index, text in enumerate(texts)]
+    for index, text, value in parsed:
+        if value is None:
+            tree.add_problem((*path, index), f"'{text}' is not {kind}")
+    return tuple(value for _, _, value in parsed if value is not None)
 
 
 SYSTEM_UPSTREAMS = "system"
@@ -163,11 +159,7 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
     """Read the settings of the network; missing ones get their defaults."""
     if raw.timezone is not None:
         check_timezone(tree, ("network", "timezone"), raw.timezone)
-    unknown = raw.unknown_devices
-    if unknown is not None and unknown not in profiles:
-        message = f"unknown profile '{unknown}'.{suggest(unknown, profiles)} Profiles: {', '.join(profiles)}."
-        tree.add_problem(("network", "unknown_devices"), message)
-        unknown = None
+    unknown = known_profile(tree, ("network", "unknown_devices"), raw.unknown_devices, profiles)
     lan = read_networks(tree, ("network", "lan"), raw.lan) if raw.lan is not None else LOCAL_NETWORKS
     if raw.lan is not None and not raw.lan:
         tree.add_problem(("network", "lan"), "an empty lan refuses everybody: leave it out to serve the private ranges")
@@ -195,6 +187,14 @@ def read_network(raw: RawNetwork, tree: YamlTree, profiles: dict[str, Profile], 
         certificate=_certificate(tree, raw),
         proxy_sign_in=raw.proxy_sign_in or ProxySignIn.NEVER,
     )
+
+
+def known_profile(tree: YamlTree, path: KeyPath, name: str | None, profiles: dict[str, Profile]) -> str | None:
+    """Return `name` if that profile exists; otherwise None, with a problem unless `name` is None."""
+    if name is None or name in profiles:
+        return name
+    tree.add_problem(path, f"unknown profile '{name}'.{suggest(name, profiles)} Profiles: {', '.join(profiles)}.")
+    return None
 
 
 @cache
@@ -281,14 +281,8 @@ def _is_named_upstream(scheme: str, rest: str) -> bool:
 
 def read_networks(tree: YamlTree, path: KeyPath, texts: list[str]) -> tuple[IpNetwork, ...]:
     """Read addresses and networks; invalid ones become problems."""
-    found = []
-    for index, text in enumerate(texts):
-        network = parse_network(text)
-        if network is None:
-            tree.add_problem((*path, index), _not_a_network(text))
-        else:
-            found.append(network)
-    return tuple(found)
+    found = (read_device_address(tree, (*path, index), text, "cidr") for index, text in enumerate(texts))
+    return tuple(network for network in found if network is not None)
 
 
 def _not_a_network(text: str) -> str:

@@ -17,7 +17,7 @@ from hedgerow.policies.model import CodeOfConduct, ListSource, Person, Policy, P
 from hedgerow.policies.network import NetworkSettings, UnopenedSeatAccess
 from hedgerow.policies.notices import DEFAULT_TOPICS, RECEIVER_NAME, ClockTime, NoticeTopic, Receiver
 from hedgerow.policies.reading import network_settings
-from hedgerow.policies.reading.devices import DevicesReader, known_profile
+from hedgerow.policies.reading.devices import DevicesReader
 from hedgerow.policies.reading.holidays import CalendarSources, read_holidays
 from hedgerow.policies.reading.profiles import ProfilesReader, builtin_profiles, profile_for_age
 from hedgerow.policies.reading.rules import RulesReader
@@ -226,7 +226,7 @@ def _person(reader: RulesReader, name: str, raw: RawPerson, profiles: dict[str, 
         network_settings.check_timezone(tree, (*path, "timezone"), raw.timezone)
     if raw.age is not None and raw.profile is not None:
         tree.add_problem((*path, "profile"), f"{name} has both an age and a profile: leave out one", key=True)
-    profile = known_profile(tree, (*path, "profile"), raw.profile, profiles)
+    profile = network_settings.known_profile(tree, (*path, "profile"), raw.profile, profiles)
     if profile is None:
         profile = network.unknown_devices if raw.age is None else profile_for_age(raw.age)
     return Person(name, profile, raw.age, raw.timezone, reader.read(raw, path), reader.origin(path, key=True))

@@ -27,6 +27,8 @@ ALL_DAY = "all-day"
 SCHOOL_NIGHTS = "school-nights"
 _OTHER_HALF = {SCHOOL_NIGHTS: "school-days", "school-days": SCHOOL_NIGHTS}  # the name for bedtimes, and for everything else
 
+_SCHEDULE_GROUPS = DAY_GROUPS | {SCHOOL_NIGHTS: NIGHT_GROUPS[SCHOOL_NIGHTS]}
+
 type Intervals = list[tuple[int, int]]
 
 
@@ -55,21 +57,16 @@ class TimesReader:
         entries = self._entries(raw, path)
         names_nights = not nightly and any(key == SCHOOL_NIGHTS for key, _, _ in entries)
         if names_nights:
-            groups = groups | {SCHOOL_NIGHTS: NIGHT_GROUPS[SCHOOL_NIGHTS]}
+            groups = _SCHEDULE_GROUPS
         for key, place, value in entries:
             days = self._days(key, place, groups) if key else groups["every-day"]
             if names_nights and self._conflicts_with_nights(key, value, place):
                 continue
             if days is not None:
                 of_nights = nightly or key == SCHOOL_NIGHTS
-                stretches = (
-                    []
-                    if value == NEVER
-                    else [(0, MINUTES_PER_DAY)]
-                    if value == ALL_DAY and not of_nights
-                    else self._stretches(value, place)
-                )
-                self._enter(table, key, days, [night_interval(*each) for each in stretches] if of_nights else stretches, place)
+                whole = [(0, MINUTES_PER_DAY)] if value == ALL_DAY and not of_nights else []
+                intervals = whole if whole or value == NEVER else self._intervals(value, place)
+                self._enter(table, key, days, [night_interval(*each) for each in intervals] if of_nights else intervals, place)
         origin = self._origin_of(path, True)
         ordinary, free = (
             tuple(Span(day, start, end) for day, (_, _, found) in sorted(half.items()) for start, end in sorted(found))
@@ -110,7 +107,7 @@ class TimesReader:
         if rival is not None:
             self.tree.add_problem(path, f"'{key}' and '{rival}' name the same day", key=True)
 
-    def _stretches(self, raw: object, path: yaml_tree.KeyPath) -> Intervals:
+    def _intervals(self, raw: object, path: yaml_tree.KeyPath) -> Intervals:
         found = []
         for index, item in enumerate(raw if isinstance(raw, list) else [raw]):
             place = (*path, index) if isinstance(raw, list) else path
@@ -129,7 +126,7 @@ class TimesReader:
             return ()
         if not isinstance(raw, dict):
             return (self._allowance("", {"": raw}, path),)
-        of_all = {key: value for key, value in raw.items() if self._names_days(key)}
+        of_all = {key: value for key, value in raw.items() if key == WEEK or _names_days(key, DAY_GROUPS, dates=False)}
         found = [self._allowance("", of_all, path)] if of_all else []
         for key, value in raw.items():
             if key in of_all or (subject := self._subject_of_budget(key, (*path, key))) is None:
@@ -151,12 +148,6 @@ class TimesReader:
             self.tree.add_problem(path, f"'{key}' does not name days.{did_you_mean(days)}", key=True)
             return None
         return self._subject_of(key, path)
-
-    def _names_days(self, key: str) -> bool:
-        try:
-            return key == WEEK or not parse_days(key, DAY_GROUPS).dates
-        except ValueError:
-            return False
 
     def _allowance(self, subject: str, raw: dict[str, object], path: yaml_tree.KeyPath) -> Allowance:
         table: DayTable[int | None] = DayTable()
@@ -194,17 +185,16 @@ def _whole_days(raw: object) -> object:
     ({'fri': 'all-day', '2026-12-24': 'all-day'}, '20:30-07:00')
     """
     named = [raw] if isinstance(raw, str) else raw
-    if isinstance(named, list) and named and all(isinstance(each, str) and _names_days(each) for each in named):
+    if isinstance(named, list) and named and all(isinstance(each, str) and _names_days(each, _SCHEDULE_GROUPS) for each in named):
         return dict.fromkeys(named, ALL_DAY)
     return raw
 
 
-def _names_days(text: str) -> bool:
+def _names_days(text: str, groups: dict[str, DaySelection], *, dates: bool = True) -> bool:
     try:
-        parse_days(text, DAY_GROUPS | {SCHOOL_NIGHTS: NIGHT_GROUPS[SCHOOL_NIGHTS]})
+        return not parse_days(text, groups).dates or dates
     except ValueError:
         return False
-    return True
 
 
 def _weekday_values(table: dict[int, tuple[int, str, int | None]]) -> WeekdayValues:
