@@ -158,7 +158,7 @@ async def receive(folder: Path) -> None:
 
 
 async def _hand_over(server: EventReceiver, recorder: Recorder) -> None:
-    async for delivery in server.batches():
+    async for delivery in server.deliveries():
         recorder.add(delivery.messages)
 
 

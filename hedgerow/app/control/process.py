@@ -205,7 +205,7 @@ class ControlProcess:
 
     async def _receive(self) -> None:
         """What workers report: metrics are summed up, the rest goes to the recorder, which waits out a full disk."""
-        async for delivery in self._courier.batches():
+        async for delivery in self._courier.deliveries():
             kept = []
             used = []
             for message in delivery.messages:

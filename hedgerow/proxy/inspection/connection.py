@@ -25,6 +25,7 @@ from mitmproxy.proxy.context import Context
 from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.context import InspectorContext
 from hedgerow.proxy.inspection.engine.http_layer import HttpLayer, HTTPMode, OriginServer, http1_portion
+from hedgerow.proxy.inspection.engine.http_stream import WaitForScan
 from hedgerow.proxy.inspection.fast_path import FastPath
 from hedgerow.proxy.inspection.origins import OriginError, OriginKey, PendingStream
 from hedgerow.proxy.inspection.streams import Stream
@@ -119,7 +120,7 @@ class InspectedConnection:
         if not self._has_spoken:
             self._has_spoken = True
             if self.client.tls:
-                self._inspector.inspection.certificate_accepted(self.client, self._context.server.address)
+                self._inspector.inspection.certificates.accepted(self.client, self._context.server.address)
         self._held += data
         if not self._must_hold:
             self._take_turn()
@@ -169,11 +170,11 @@ class InspectedConnection:
         has_just_begun = asyncio.get_running_loop().time() - self.began < _EARLY_CLOSE_SECONDS
         if self.client.tls and not self._has_spoken and has_just_begun:
             self._has_spoken = True
-            self._inspector.inspection.certificate_refused(self.client, self._context.server.address, None)
+            self._inspector.inspection.certificates.refused(self.client, self._context.server.address, None)
 
     def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
         if stream is self.stream:
-            self._inspector.inspection.certificate_refused(self.client, self._context.server.address, error.reason if error else None)
+            self._inspector.inspection.certificates.refused(self.client, self._context.server.address, error.reason if error else None)
         stream.abort()
 
     def lost(self, stream: Stream) -> None:
@@ -340,6 +341,8 @@ class InspectedConnection:
                 self.work(self._open_origin(command))
             case commands.CloseConnection():
                 self._close(command.connection, half=isinstance(command, commands.CloseTcpConnection) and command.half_close)
+            case WaitForScan():
+                command.scanner.when_ready(lambda: None if self.is_over else self._handle(events.Wakeup(command)))
             case commands.RequestWakeup():
                 self._wake(command)
             case _:
@@ -429,7 +432,7 @@ class InspectedConnection:
         """Open a line to `server`, which is ours then. Raises OriginError."""
         inspector, address = self._inspector, server.address
         assert address is not None
-        device, addresses = await inspector.inspection.addresses_for(self.client, *address)
+        device, addresses = await inspector.inspection.origins.addresses_for(self.client, *address)
         alpn = () if not server.tls or not self._offers else ("h2", "http/1.1") if self.client.alpn == b"h2" else ("http/1.1",)
         origin = OriginKey(device, *address, server.sni if server.tls else None, alpn)
         stream, waiting = await inspector.origins.open(origin, addresses)

@@ -21,11 +21,12 @@ from mitmproxy.proxy.context import Context
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD
 from hedgerow.proxy.inspection.addon import InspectionAddon
 from hedgerow.proxy.inspection.engine.http_layer import HTTPMode, OriginServer, check_headers, check_request
-from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY, ResponseScanner
+from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
 from hedgerow.proxy.inspection.engine.messages import has_control_characters, is_folded, to_mitmproxy_response
 from hedgerow.proxy.inspection.origins import OriginError, PendingStream
 from hedgerow.proxy.pages.block_page import ASK_PATH
 from hedgerow.proxy.pages.response import ProxyResponse
+from hedgerow.proxy.scanners.response_scanner import BodyScanner
 
 # mitmproxy annotates only some of its functions.
 # mypy: allow-untyped-calls
@@ -244,20 +245,18 @@ class FastPath:
         if self.server is not None:
             self.server.is_used_again = True
         if body and refusal is None and scanner is not None:
-            refusal = scanner.feed(body)
-            if refusal is None and scanner.is_busy:
-                self._host.work(self._look_on(flow, response, scanner))
+            refusal = scanner.feed(body, is_last=True)
+            if scanner.is_busy:
+                self._host.work(self._wait_for_scan(flow, response, scanner))
                 return
-            refusal = refusal or scanner.end()
         self._finish(flow, response, refusal if body else None)
 
-    async def _look_on(self, flow: http.HTTPFlow, response: http.Response, scanner: ResponseScanner) -> None:
-        """A short body may take long to be looked at; others have their turns meanwhile."""
-        refusal = None
-        while refusal is None and scanner.is_busy:
-            await asyncio.sleep(0)
-            refusal = scanner.go_on()
-        self._finish(flow, response, refusal or scanner.end())
+    async def _wait_for_scan(self, flow: http.HTTPFlow, response: http.Response, scanner: BodyScanner) -> None:
+        """Answer when the scan is over. A short body may take long to scan."""
+        ready = asyncio.Event()
+        scanner.when_ready(ready.set)
+        await ready.wait()
+        self._finish(flow, response, scanner.result())
 
     def _finish(self, flow: http.HTTPFlow, response: http.Response, refusal: ProxyResponse | None) -> None:
         if refusal is not None:

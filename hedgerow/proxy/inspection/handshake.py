@@ -81,7 +81,7 @@ class ClientHandshake:
         self._hand_over(HTTPMode.transparent)
 
     def failed(self, stream: Stream, error: ssl.SSLError | None) -> None:
-        self._inspector.inspection.certificate_refused(self.client, self._context.server.address, error.reason if error else None)
+        self._inspector.inspection.certificates.refused(self.client, self._context.server.address, error.reason if error else None)
         stream.abort()
 
     def ended(self, stream: Stream) -> None:

@@ -23,7 +23,8 @@ from hedgerow.proxy import handover
 from hedgerow.proxy.certificate_authority import CertificateAuthority, LeafCertificates
 from hedgerow.proxy.connections import BusyTracker
 from hedgerow.proxy.handover import parse_handover_header
-from hedgerow.proxy.inspection.addon import ActiveRequest, InspectionAddon
+from hedgerow.proxy.inspection.addon import InspectionAddon
+from hedgerow.proxy.inspection.clients import ActiveRequest
 from hedgerow.proxy.inspection.connection import InspectedConnection
 from hedgerow.proxy.inspection.context import InspectorSession
 from hedgerow.proxy.inspection.engine import http_layer
@@ -165,17 +166,18 @@ class Inspector:
                 found[0].close()
 
     def _admit(self, client: socket.socket, message: bytes) -> None:
-        stream, _, first = message.partition(b"\r\n")
-        header = parse_handover_header(self.key, stream, self.clock())
-        found = self.inspection.policy.find_client(header.address) if header is not None else None
-        if header is None or found is None or (header.target is not None and not self.inspection.serves(header.target.port)):
+        text, _, first = message.partition(b"\r\n")
+        policy = self.inspection.clients.policy
+        header = parse_handover_header(self.key, text, self.clock())
+        found = policy.find_client(header.address) if header is not None else None
+        if header is None or found is None or (header.target is not None and header.target.port not in policy.guard.ports):
             return self._turn_away(client, "inspector")
         device = found[0].id
         if not self._by_device.enter(device):
             return self._turn_away(client, "device")
         handshake = ClientHandshake(self, header, first)
         self._device_of[handshake.client.id] = device
-        self.inspection.admit(handshake.client, header.address)
+        self.inspection.clients.admit(handshake.client, header.address)
         arriving = asyncio.get_running_loop().create_task(self._connect(handshake, client))
         self._connecting.add(arriving)
         arriving.add_done_callback(self._connecting.discard)
@@ -226,6 +228,7 @@ class Inspector:
         for session in tuple(self._sessions):
             session.abort()
         self.origins.close()
+        self.inspection.scans.close()
         deadline = time.monotonic() + _END_GRACE
         while self._sessions and time.monotonic() < deadline:  # noqa: ASYNC110  nothing tells
             await asyncio.sleep(0.01)  # lets the transports tell their lines
@@ -239,10 +242,10 @@ class Inspector:
 
     def _note_use(self, now: float) -> None:
         """Whose long answers keep a connection busy; each request was observed when it came."""
-        policy = self.inspection.policy
+        clients = self.inspection.clients
         for exchange in self._use.busy(tuple(self._by_client.values()), now):
-            for running in [each for each in self.inspection.running.values() if each.client is exchange.client]:
-                policy.report_use(running.ruleset, running.requests[-1])
+            for active in clients.active_of(exchange.client):
+                clients.policy.report_use(active.ruleset, active.requests[-1])
 
     def _enforce_deadlines(self, now: float) -> None:
         """Who does not say what he wants, who has said nothing for long, and whose time is over; `now` in the loop's time."""

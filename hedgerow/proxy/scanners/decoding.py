@@ -1,4 +1,4 @@
-"""Undo Content-Encoding (RFC 9110, section 8.4; zstd: RFC 9659) piece by piece, in bounded memory. Pure."""
+"""Decode Content-Encoding (RFC 9110, section 8.4; zstd: RFC 9659) piece by piece, in bounded memory. Pure."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ else:
 BLOCK = 64 * 1024
 
 MOST_PER_BYTE = 128
-"""Bytes that one byte of a body may stand for, all its codings together, beyond `UNPACKED_FREELY`. Pages reach about 50."""
+"""Decoded bytes per byte of a body, all its codings together, beyond `UNPACKED_FREELY`. Pages reach about 50."""
 
 UNPACKED_FREELY = 1024 * 1024
-"""Unpacked bytes from which on `MOST_PER_BYTE` holds: a short body may repeat itself."""
+"""Decoded bytes up to which `MOST_PER_BYTE` does not apply: a short body may repeat itself."""
 
 _PORTION = 16 * 1024
-"""Packed bytes that a coding is given at a time."""
+"""Encoded bytes that a coding gets at a time."""
 
 _MAX_CODINGS = 4
-_ZSTD_WINDOW = 23  # eight megabytes: more is refused by browsers too (RFC 9659, section 3)
+_ZSTD_WINDOW = 23  # eight megabytes: browsers refuse more too (RFC 9659, section 3)
 
 
 class ContentDecodingError(Exception):
-    """The bytes are not in the coding that their head has named."""
+    """The bytes are not in the coding that the head names."""
 
 
 class Excessive(Exception):
-    """The body stands for far more bytes than any that somebody packed to save room."""
+    """The body decodes to far more bytes than any that was compressed to save bandwidth."""
 
 
 class _Coding(Protocol):
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The bytes behind the coding, in pieces of about 64 kB. Raises Broken."""
+        """Yield the decoded bytes in pieces of about 64 kB. Raises ContentDecodingError."""
         ...
 
 
 class _Zlib:
-    """gzip of any number of members, and the two formats that `deflate` stands for (RFC 9110, section 8.4.1.2).
+    """gzip of any number of members, and the two formats called `deflate` (RFC 9110, section 8.4.1.2).
 
-    What is said to be gzip and does not begin as that is taken as it is, as some browsers do.
+    A body that is declared as gzip and does not begin as gzip passes unchanged, as in some browsers.
     """
 
     def __init__(self, *, is_gzip: bool) -> None:
@@ -92,20 +92,20 @@ class _Brotli:
 
 
 class _Zstd:
-    """Frames one after the other, skippable ones too."""
+    """Any number of frames, skippable ones too."""
 
     def __init__(self) -> None:
-        self._zstd = self._fresh()
+        self._zstd = self._new_decompressor()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         try:
             while data or not self._zstd.needs_input:
                 if self._zstd.eof:
-                    data, self._zstd = self._zstd.unused_data + data, self._fresh()
+                    data, self._zstd = self._zstd.unused_data + data, self._new_decompressor()
                     continue
                 piece, data = self._zstd.decompress(data, BLOCK), b""
                 if self._zstd.eof:
-                    data, self._zstd = self._zstd.unused_data, self._fresh()
+                    data, self._zstd = self._zstd.unused_data, self._new_decompressor()
                 if piece:
                     yield piece
                 elif not data and self._zstd.needs_input:
@@ -114,7 +114,7 @@ class _Zstd:
             raise ContentDecodingError from error
 
     @staticmethod
-    def _fresh() -> Any:
+    def _new_decompressor() -> Any:
         return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW})
 
 
@@ -127,33 +127,33 @@ _CODINGS: dict[str, Callable[[], _Coding]] = {
 }
 _UNSUPPORTED_CODINGS = frozenset({"compress", "x-compress", "dcb", "dcz", "aes128gcm", "exi", "pack200-gzip", "sdch"})
 SUPPORTED_CODINGS = frozenset({*_CODINGS, "identity"})
-"""The names of the codings that can be undone."""
+"""The names of the codings that can be decoded."""
 
 
 class ContentDecoder:
-    """Undoes what a Content-Encoding field says, several codings too. `is_known` is false where one of them cannot be undone here.
+    """Decodes a body by its Content-Encoding field, several codings too. `is_known` is false if one of them is not supported.
 
-    Names that are no codings (`utf-8`, `none`) are said by mistake; browsers pass over them.
+    Names that are not codings (`utf-8`, `none`) are mistakes, which browsers ignore.
     """
 
     def __init__(self, encoding: str) -> None:
         named = [name for each in encoding.lower().split(",") if (name := each.strip())]
         names = [name for name in named if name in _CODINGS]
         self.is_known = len(named) <= _MAX_CODINGS and _UNSUPPORTED_CODINGS.isdisjoint(named)
-        # The last one that was applied is the first to be undone.
+        # The coding applied last is the first to be undone.
         self._codings = [_CODINGS[name]() for name in reversed(names)] if self.is_known else []
         self._packed = self._unpacked = 0
 
     @property
     def work(self) -> int:
-        """Bytes that went into the codings and came out of each of them so far."""
+        """Bytes that went into the first coding and came out of each so far."""
         return self._packed + self._unpacked
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The bytes behind the codings, in pieces of about 64 kB, some of them empty. Raises Excessive.
+        """Yield the decoded bytes in pieces of about 64 kB, some of them empty. Raises Excessive.
 
-        Each piece is made when it is asked for, at a bounded cost: a small body may stand for a huge one, or for much work and
-        nothing. What is broken ends silently: the browser sees no more of it either.
+        Each piece is decoded on demand, at a bounded cost: a small body may decode to a huge one, or to nothing after much work.
+        A broken body ends silently: browsers show no more of it either.
         """
         pieces = self._cut(data)
         for coding in self._codings:

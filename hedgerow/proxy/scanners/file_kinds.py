@@ -1,18 +1,23 @@
-"""Which kind of file an answer is: by its name, by its Content-Type and by its first bytes. Pure.
+"""Kinds of files that a policy can block, by name, Content-Type and first bytes. Pure.
 
-The kinds are those that a policy can block: executables, archives, torrents, and office documents with macros.
+The kinds are executables, archives, torrents, and office documents with macros; see `macros` for the search inside documents.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
-SNIFF_BYTES = 512
-"""Bytes from which the kind of a file can be told, whatever it is; most are told by the first few."""
+from hedgerow.policies.content import ContentRules
+from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.proxy.scanners.scanner import XML_SUFFIXES, Head, Scanner, ScanRules
 
-_NEEDED_OF_PROGRAM = 60
-_NEEDED_OF_TAR = 262
+SNIFF_BYTES = 512
+"""Bytes that suffice to recognise every kind. Most take only a few."""
+
+_PROGRAM_BYTES = 60
+_TAR_BYTES = 262
 _ZIP, _COMPOUND = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _XML_BEGINS = (b"<?", b"<!", b"<p")
 
@@ -49,12 +54,12 @@ _FILENAME = re.compile(r"""filename\*?\s*=\s*(?:[\w-]*'[\w-]*')?"?([^";]+)""", r
 
 
 def kind_of_name(url: str, disposition: str = "") -> str | None:
-    """The kind by the name that a browser would save the file under.
+    """Return the kind by the name under which a browser would save the file.
 
     >>> kind_of_name("https://x.example/get?id=1", 'attachment; filename="Setup.EXE"'), kind_of_name("https://x.example/a.com/")
     ('executables', None)
     """
-    names = _FILENAME.findall(disposition) or [urlsplit(url).path.rsplit("/", 1)[-1]]  # of two, browsers differ in which they take
+    names = _FILENAME.findall(disposition) or [urlsplit(url).path.rsplit("/", 1)[-1]]  # of two names, browsers differ in which they use
     return next((kind for name in names if (kind := _kind_of_file_name(unquote(name))) is not None), None)
 
 
@@ -64,7 +69,7 @@ def _kind_of_file_name(name: str) -> str | None:
 
 
 def kind_of_type(content_type: str) -> str | None:
-    """The kind by Content-Type.
+    """Return the kind by Content-Type.
 
     >>> kind_of_type("application/vnd.ms-word.document.macroEnabled.12")
     'macros'
@@ -74,9 +79,9 @@ def kind_of_type(content_type: str) -> str | None:
 
 
 def may_change(start: bytes, *, may_be_tar: bool = True, may_be_xml: bool = True) -> bool:
-    """Whether what follows these first bytes may still tell of another kind of file than they do.
+    """Tell whether the bytes after `start` may still reveal another kind.
 
-    A type that is shown (`may_be_tar` is false) is not saved as a tar; XML may be an office document in one file.
+    `may_be_tar` is false for types that a browser shows and does not save. XML may be an office document in one file.
 
     >>> may_change(b"{", may_be_tar=False), may_change(b"PK"), may_change(b"MZ" + bytes(60)), may_change(b"data: 1\\n")
     (False, True, False, False)
@@ -84,25 +89,25 @@ def may_change(start: bytes, *, may_be_tar: bool = True, may_be_xml: bool = True
     if len(start) >= SNIFF_BYTES:
         return False
     if start.startswith(b"MZ"):
-        return len(start) < _NEEDED_OF_PROGRAM
+        return len(start) < _PROGRAM_BYTES
     if start.startswith((_ZIP, _COMPOUND)) or any(sign.startswith(start) for sign in (_ZIP, _COMPOUND)):
         return True
-    if may_be_xml and (not (begun := start.lstrip(b"\xef\xbb\xbf \t\r\n")[:2]) or begun == b"<" or begun in _XML_BEGINS):
+    if may_be_xml and (not (first := start.lstrip(b"\xef\xbb\xbf \t\r\n")[:2]) or first == b"<" or first in _XML_BEGINS):
         return True
     if any(len(start) < len(sign) and sign.startswith(start) for sign, _ in _BY_MAGIC):
         return True
-    return may_be_tar and len(start) < _NEEDED_OF_TAR and _may_begin_tar(start)
+    return may_be_tar and len(start) < _TAR_BYTES and _may_begin_tar(start)
 
 
 def _may_begin_tar(start: bytes) -> bool:
-    """Whether this may be the name of a file, padded with zeros, and numbers in octal digits (POSIX.1-1988, ustar)."""
+    """Tell whether `start` may be a file name padded with zeros, and octal numbers (POSIX.1-1988, ustar)."""
     name, _, padding = start[:100].partition(b"\0")
     is_name = bool(name) and min(name) >= 0x20 and not padding.strip(b"\0")
     return is_name and not start[100:124].strip(b"01234567 \0")
 
 
 def kind_of_content(start: bytes) -> str | None:
-    """The kind by the first bytes, as many of them as are there; office documents and books are no archives. See `macros` for these.
+    """Return the kind by the first bytes. Office documents and e-books are not archives.
 
     >>> kind_of_content(b"MZ" + bytes(58) + b"\\x40"), kind_of_content(b"PK\\x03\\x04" + bytes(26) + b"photo.jpg")
     ('executables', 'archives')
@@ -117,3 +122,50 @@ def kind_of_content(start: bytes) -> str | None:
     if start[257:262] == b"ustar":
         return "archives"
     return next((kind for sign, kind in _BY_MAGIC if start.startswith(sign)), None)
+
+
+_MEDIA = ("text/", "image/", "audio/", "video/", "font/", "application/javascript")
+_DISPLAYED_TYPES = ("text/", "image/", "application/json", "application/javascript")
+
+
+def declared_file_kind(rules: ContentRules, head: Head) -> str | None:
+    """Return the blocked kind that the head declares, by name or type."""
+    media = head.content_type.lower()
+    is_shown = media.startswith(_DISPLAYED_TYPES) and not head.disposition and not media.startswith("text/event-stream")
+    kinds = (None if is_shown else kind_of_name(head.url, head.disposition), kind_of_type(media))
+    return next((kind for kind in kinds if kind is not None and kind in (rules.files or ())), None)
+
+
+class FileKindScanner(Scanner):
+    """Blocks kinds of files by their head, or by their first bytes."""
+
+    def __init__(self, kinds: frozenset[str], *, may_be_tar: bool, may_be_xml: bool) -> None:
+        self.is_done = False
+        self._kinds = kinds
+        self._may_be_tar = may_be_tar
+        self._may_be_xml = may_be_xml
+        self._start = b""
+
+    @classmethod
+    def wants(cls, head: Head, rules: ScanRules) -> Self | Decision | None:
+        if not rules.content.files:
+            return None
+        if (kind := declared_file_kind(rules.content, head)) is not None:
+            return _blocked(kind)
+        may_be_tar = head.is_saved or not all(each.startswith(_MEDIA) or each.endswith(XML_SUFFIXES) for each in head.types)
+        may_be_xml = "macros" in rules.content.files and head.types != ("text/html",)
+        return cls(frozenset(rules.content.files), may_be_tar=may_be_tar, may_be_xml=may_be_xml)
+
+    def feed(self, data: bytes) -> Decision | None:
+        self._start += data
+        may_still_change = may_change(self._start, may_be_tar=self._may_be_tar, may_be_xml=self._may_be_xml)
+        return None if may_still_change else self.end()
+
+    def end(self) -> Decision | None:
+        self.is_done = True
+        kind = kind_of_content(self._start)
+        return _blocked(kind) if kind in self._kinds else None
+
+
+def _blocked(kind: str | None) -> Decision:
+    return Decision(Verdict.BLOCK, Reason.FILE, kind or "")

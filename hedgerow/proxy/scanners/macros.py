@@ -1,4 +1,4 @@
-"""Whether an office document carries programs (macros), told while it goes by. Pure.
+"""Search for programs (macros) in office documents as they pass. Pure.
 
 Sources: [MS-OVBA] 2.2.1 (the storage in a compound file), [MS-PPT] 2.4.10 (the record of a presentation), [MS-OFFMACRO2] (parts of
 zipped documents and their types), PKWARE's APPNOTE 4.3.7 (entries of a zip), Word 2003's XML, and where LibreOffice puts its own.
@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import re
 import zlib
+from typing import Self
+
+from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.proxy.scanners.file_kinds import may_change
+from hedgerow.proxy.scanners.scanner import Head, Scanner, ScanRules
 
 MAX_SCANNED = 64 * 1024 * 1024
-"""Bytes of a document that are looked at. Longer ones pass from there on: no office document is as long."""
+"""Bytes of a document that are searched. The rest of a longer one passes: office documents are shorter."""
 
 _ZIP, _COMPOUND = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _FLAT = (b"<?mso-application", b"<pkg:package")
@@ -19,29 +24,29 @@ _TYPES = rb"ms-office\.vbaproject|ms-excel\.(?:intl)?macrosheet"
 _IN_ZIP = re.compile(
     rb"vbaproject\.bin|xl/macrosheets/"
     rb"|basic/[^/\0]{1,64}/(?!(?:script|dialog)-l[bc]\.xml)[^/\0]{1,64}\.xml|scripts/(?:python|java|beanshell)/"
-    rb"|" + _TYPES  # in a list of types that is not packed
+    rb"|" + _TYPES  # in a list of types that is not compressed
 )
 _TYPE_IN_ZIP = re.compile(_TYPES)
 _IN_COMPOUND = re.compile(
-    re.escape("_VBA_PROJECT".encode("utf-16-le")) + rb"(?:\0\0|_\0C\0U\0R\0)"  # a storage of a text or a table
-    rb"|\x1f\0\xff\x03\x14\0\0\0\x02\0\0\x04\x0c\0\0\0[\0-\xff]{4}\x01\0\0\0"  # VBAInfoContainer, whose fHasMacros says 1
+    re.escape("_VBA_PROJECT".encode("utf-16-le")) + rb"(?:\0\0|_\0C\0U\0R\0)"  # a storage of a text or a spreadsheet
+    rb"|\x1f\0\xff\x03\x14\0\0\0\x02\0\0\x04\x0c\0\0\0[\0-\xff]{4}\x01\0\0\0"  # VBAInfoContainer with fHasMacros set
 )
 _IN_FLAT = re.compile(rb"""macrospresent\s*=\s*["']yes|vbaproject\.bin""")
 _OVERLAP = 256
-"""Bytes that are looked at again with the next piece, more than any of these takes."""
+"""Bytes that are searched again with the next piece: longer than any match."""
 
 _TYPES_HEAD = re.compile(rb"PK\x03\x04[\0-\xff]{4}\x08\0[\0-\xff]{18}([\0-\xff]{2})\[content_types\]\.xml", re.IGNORECASE)
 _MAX_TYPES_BYTES = 4 * 1024 * 1024
-"""Bytes of lists of types that are unpacked of one document. What has more is no document that somebody wrote."""
+"""Decompressed bytes of the lists of types in one document. No office program writes more."""
 MOST_HEADS = 64
-"""Lists of types that are looked at in one document; it has one, and one more for each document inside it. The same holds for more."""
+"""Lists of types in one document: its own, and one of each embedded document. No office program writes more."""
 _PIECE = 64 * 1024
 
 
-class MacroScanner:
-    """One document that goes by.
+class MacroSearch:
+    """The search in one document.
 
-    >>> search = MacroScanner.begin(b"PK\\x03\\x04")
+    >>> search = MacroSearch.begin(b"PK\\x03\\x04")
     >>> search.feed(b"... word/vbaPro"), search.feed(b"ject.bin ...")
     (False, True)
     """
@@ -53,8 +58,8 @@ class MacroScanner:
         self._left = MAX_SCANNED
 
     @classmethod
-    def begin(cls, start: bytes) -> MacroScanner | None:
-        """By a body's first bytes, which are to be fed as well; None where it is nothing that can carry macros."""
+    def begin(cls, start: bytes) -> MacroSearch | None:
+        """Return a search for a body with these first bytes, or None if it cannot carry macros. Feed the first bytes too."""
         if start.startswith(_ZIP):
             return cls(_IN_ZIP)
         if start.startswith(_COMPOUND):
@@ -63,11 +68,11 @@ class MacroScanner:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is looked at."""
+        """The limit is reached: no more is searched."""
         return self._left <= 0
 
     def feed(self, data: bytes) -> bool:
-        """Whether macros have come with these bytes."""
+        """Search the next bytes. Return True if they complete a sign of macros."""
         self._left -= len(data)
         window = self._tail + data
         if self._pattern.search(window if self._pattern is _IN_COMPOUND else window.lower()) is not None:
@@ -78,8 +83,44 @@ class MacroScanner:
         return False
 
 
+class MacroScanner(Scanner):
+    """Blocks office documents with macros."""
+
+    unchecked = Decision(Verdict.BLOCK, Reason.FILE, "macros")
+
+    def __init__(self, *, may_be_xml: bool) -> None:
+        self.is_done = False
+        self._may_be_xml = may_be_xml
+        self._start = b""
+        self._search: MacroSearch | None = None
+
+    @classmethod
+    def wants(cls, head: Head, rules: ScanRules) -> Self | None:
+        return cls(may_be_xml=head.types != ("text/html",)) if "macros" in (rules.content.files or ()) else None
+
+    def feed(self, data: bytes) -> Decision | None:
+        if self._search is not None:
+            return self._feed(self._search, data)
+        self._start += data
+        return None if may_change(self._start, may_be_tar=False, may_be_xml=self._may_be_xml) else self._begin()
+
+    def end(self) -> Decision | None:
+        return self._begin() if self._search is None and not self.is_done else None
+
+    def _begin(self) -> Decision | None:
+        start, self._start = self._start, b""
+        self._search = MacroSearch.begin(start)
+        self.is_done = self._search is None
+        return self._feed(self._search, start) if self._search is not None else None
+
+    def _feed(self, search: MacroSearch, data: bytes) -> Decision | None:
+        has_macros = search.feed(data)
+        self.is_done = search.is_over
+        return self.unchecked if has_macros else None
+
+
 class _ContentTypes:
-    """The lists of types in a zipped document, which tell of macros where their part has another name. Only one of them is the true one."""
+    """The lists of types in a zipped document. They reveal macros whose part has another name. Only one of the lists is in force."""
 
     def __init__(self) -> None:
         self._inflate: zlib._Decompress | None = None
@@ -87,10 +128,10 @@ class _ContentTypes:
         self._tail = b""
         self._left = _MAX_TYPES_BYTES
         self._heads_left = MOST_HEADS
-        self._seen = self._next = 0  # bytes that came, and from which of them on heads are looked for
+        self._seen = self._next = 0  # bytes fed, and the offset from which heads are searched
 
     def feed(self, window: bytes, data: bytes) -> bool:
-        """`window` ends with `data`, which is new."""
+        """Search `window`, which ends with the new `data`."""
         if self._inflate is not None and self._unpack(data):
             return True
         self._seen += len(data)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.policies.content import FILE_KINDS, ContentRules
-from hedgerow.proxy.scanners.file_kinds import kind_of_content, kind_of_name, kind_of_type
-from hedgerow.proxy.scanners.scanner import declared_file_kind
+from hedgerow.proxy.scanners.file_kinds import declared_file_kind, kind_of_content, kind_of_name, kind_of_type
+from hedgerow.proxy.scanners.scanner import Head
 
 
 def zipped(*names: str) -> bytes:
@@ -76,11 +76,11 @@ def test_types() -> None:
 
 def test_a_page_about_a_program_is_no_program() -> None:
     rules = ContentRules(files=FILE_KINDS)
-    assert declared_file_kind(rules, "https://wiki.example/Setup.exe", "text/html; charset=utf-8", "") is None
-    assert declared_file_kind(rules, "https://x.example/Setup.exe", "application/octet-stream", "") == "executables"
-    assert declared_file_kind(rules, "https://x.example/Setup.exe", "text/plain", "attachment; filename=Setup.exe") == "executables"
-    assert declared_file_kind(rules, "https://x.example/Setup.exe", "text/event-stream", "") == "executables", "browsers save it"
-    assert declared_file_kind(ContentRules(files=("torrents",)), "https://x.example/Setup.exe", "", "") is None
+    assert declared_file_kind(rules, Head("https://wiki.example/Setup.exe", "text/html; charset=utf-8", "")) is None
+    assert declared_file_kind(rules, Head("https://x.example/Setup.exe", "application/octet-stream", "")) == "executables"
+    assert declared_file_kind(rules, Head("https://x.example/Setup.exe", "text/plain", "attachment; filename=Setup.exe")) == "executables"
+    assert declared_file_kind(rules, Head("https://x.example/Setup.exe", "text/event-stream", "")) == "executables", "browsers save it"
+    assert declared_file_kind(ContentRules(files=("torrents",)), Head("https://x.example/Setup.exe")) is None
 
 
 @given(st.binary(max_size=600), st.text(max_size=50), st.text(max_size=50))

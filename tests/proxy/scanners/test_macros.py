@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from office_documents import VBA, compound, presentation, zipped
 
-from hedgerow.proxy.scanners.macros import MAX_SCANNED, MOST_HEADS, MacroScanner
+from hedgerow.proxy.scanners.macros import MAX_SCANNED, MOST_HEADS, MacroSearch
 
 WORD_XML = '<?xml version="1.0"?><?mso-application progid="Word.Document"?><w:wordDocument w:macrosPresent="{}" xmlns:w="x">' + "a" * 2000
 
@@ -38,7 +38,7 @@ DOCUMENTS = {
 
 
 def finds(document: bytes, size: int) -> bool:
-    search = MacroScanner.begin(document[:512])
+    search = MacroSearch.begin(document[:512])
     assert search is not None
     return any(search.feed(document[at : at + size]) for at in range(0, len(document), size))
 
@@ -51,11 +51,11 @@ def test_macros_are_found_however_a_document_is_cut(name: str) -> None:
 
 def test_what_is_no_document_is_not_searched() -> None:
     for start in (b"", b"%PDF-1.7 vbaProject.bin", b"<?xml version='1.0'?><svg>", b"vbaProject.bin", b"MZ"):
-        assert MacroScanner.begin(start) is None
+        assert MacroSearch.begin(start) is None
 
 
 def test_the_search_has_an_end() -> None:
-    search = MacroScanner.begin(b"PK\x03\x04")
+    search = MacroSearch.begin(b"PK\x03\x04")
     assert search is not None
     for _ in range(MAX_SCANNED // 2**20):
         assert not search.is_over
@@ -66,7 +66,7 @@ def test_the_search_has_an_end() -> None:
 def test_a_bomb_among_the_types_does_not_go_off() -> None:
     """It is refused: nobody wrote it."""
     bomb = zipped(more="y" * 100_000_000)
-    search = MacroScanner.begin(bomb)
+    search = MacroSearch.begin(bomb)
     assert search is not None
     assert search.feed(bomb)
 
@@ -81,7 +81,7 @@ def test_no_more_lists_of_types_are_looked_at_than_a_document_has() -> None:
 
 @given(st.sampled_from([zipped()[:4], compound()[:8], b"<pkg:package"]), st.binary(max_size=400), st.binary(max_size=400))
 def test_nothing_upsets_it(start: bytes, first: bytes, second: bytes) -> None:
-    search = MacroScanner.begin(start)
+    search = MacroSearch.begin(start)
     assert search is not None
     for piece in (start, first, b"PK\x03\x04" + bytes(4) + b"\x08\0" + bytes(20) + b"[Content_Types].xml", second):
         search.feed(piece)

@@ -134,7 +134,7 @@ def run_inspector(pipe: Pipe, world: World) -> None:
 async def _run_inspector(pipe: Pipe, world: World) -> None:
     # mitmproxy is large and warns while it is imported: it is for this process alone.
     from hedgerow.proxy.inspection.inspector import Inspector
-    from hedgerow.proxy.scanners.scanner import BodyScanner
+    from hedgerow.proxy.scanners.response_scanner import BodyScanner
 
     BodyScanner.max_hold_seconds = world.patience or BodyScanner.max_hold_seconds
     builder = Builder(world)

@@ -181,8 +181,8 @@ class HttpLayer(_layers.HttpLayer):
         must not stop them. Where they share a connection to the origin, that is stopped last.
         """
         streams: Any = self.streams.values()
-        looking = frozenset(each.context.server for each in streams if each.is_looking)
-        return looking | self._not_taken()
+        scanning = frozenset(each.context.server for each in streams if each.is_scanning)
+        return scanning | self._not_taken()
 
     def _not_taken(self) -> frozenset[Connection]:
         server: Any = self.connections[self.context.client]

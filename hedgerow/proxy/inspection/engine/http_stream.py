@@ -1,13 +1,16 @@
-"""Hold the answer to a request back until it is known to be good, within bounds of bytes and time.
+"""One request and its response, held back until it is scanned, within bounds of bytes and time.
 
-Protocol code on top of mitmproxy's stream of one request: no sockets, no clock but the wake-up that it asks for, no files.
+Protocol code on top of mitmproxy's stream: no sockets, no files, no clock but the wake-ups that it requests.
 """
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from typing import Any, Protocol
+from typing import Any
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
@@ -17,65 +20,56 @@ from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
 from hedgerow.proxy.inspection.engine.messages import is_interim, to_mitmproxy_response
 from hedgerow.proxy.pages.response import ProxyResponse
-
-# mitmproxy annotates only some of its functions.
-# mypy: allow-untyped-calls
-
+from hedgerow.proxy.scanners.response_scanner import BodyScanner
 
 MAX_HELD = 1024 * 1024
-"""Bytes of a body that are held back until it is known to be good; of what is longer the rest is watched as it goes."""
+"""Bytes of a body that are held back until it is scanned. The rest of a longer one is scanned as it passes."""
 
 MAX_DISCARDED_UPLOAD = 64 * 1024 * 1024
-"""Bytes of a blocked upload that are let go by: a browser that is reset while it sends would not show the answer."""
+"""Bytes of a blocked upload that are read and discarded: a browser that is reset while it sends would not show the answer."""
 
 EARLY_ANSWER_BYTES = 256 * 1024
-"""Bytes of such an upload after which the answer is given while it goes on."""
+"""Bytes of such an upload after which the answer is sent before its end."""
 
 MAX_INTERIM = 16
-"""Answers before an answer (RFC 9110, section 15.2) that are passed on; an origin that sends more does it to keep us busy."""
+"""Informational responses (RFC 9110, section 15.2) that are forwarded for one request. More of them are an attack."""
 
 MAX_BUFFERED = 64 * 1024
-"""Bytes of a request's body that are kept until all of it has come, where its flow does not say another limit."""
+"""Bytes of a request body that are buffered, unless its flow sets another limit."""
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 
-SCANNER_KEY, REFUSAL_KEY, LIMIT = "hedgerow-watch", "hedgerow-refusal", "hedgerow-limit"
-"""Keys of a flow's metadata: how its answer is watched, or what is answered in its place; the bytes of its body that may be kept."""
+SCANNER_KEY, REFUSAL_KEY, LIMIT_KEY = "hedgerow-scanner", "hedgerow-refusal", "hedgerow-limit"
+"""Keys of a flow's metadata: the scanner of its response, the answer in its place, the bytes of its request body that may be buffered."""
 
 _TOO_LONG = ProxyResponse(413, (("Content-Type", "text/plain; charset=utf-8"),), b"Hedgerow: the body is too long for this address.\n")
 
-layers: Any = _layers  # it exports nothing by its own account
-_OF_A_BODY = (layers.ResponseData, layers.ResponseTrailers, layers.ResponseEndOfMessage)
+layers: Any = _layers  # mitmproxy exports nothing explicitly
+_BODY_EVENTS = (layers.ResponseData, layers.ResponseTrailers, layers.ResponseEndOfMessage)
 
 type Commands = Generator[commands.Command, Any, None]
 
 
-class ResponseScanner(Protocol):
-    """Looks at a body that goes by; see `body_watch`."""
+class WaitForScan(commands.RequestWakeup):
+    """Wake the stream up when its scanner is not busy any more."""
 
-    max_hold_seconds: float
-
-    @property
-    def is_done(self) -> bool: ...
-    @property
-    def is_busy(self) -> bool: ...
-    def feed(self, data: bytes) -> ProxyResponse | None: ...
-    def go_on(self) -> ProxyResponse | None: ...
-    def release(self) -> ProxyResponse | None: ...
-    def end(self) -> ProxyResponse | None: ...
+    def __init__(self, scanner: BodyScanner) -> None:
+        super().__init__(0)
+        self.scanner = scanner
 
 
 class StaleConnection(ResponseProtocolError):
-    """An origin's connection that had served before was closed before it answered anything: it need not have heard the request."""
+    """A reused connection was closed by its origin before any answer: the origin may not have received the request."""
 
 
 class HeldStream(_layers.HttpStream):
-    """One request and its answer. Where the flow carries a watch or a refusal, the answer is held until it is known to be good."""
+    """One request and its response. If the flow carries a scanner or a refusal, the response is held back until it is scanned."""
 
-    _scanner: ResponseScanner
+    _scanner: BodyScanner
     _held: bytearray
     _later: deque[events.Event]
-    _looks: commands.Command | None = None
+    _end_event: events.Event | None = None
+    _wait: WaitForScan | None = None
     _is_timed: bool
     _is_late = False
     _discarded = 0
@@ -84,14 +78,14 @@ class HeldStream(_layers.HttpStream):
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, events.Wakeup):
-            if event.command is self._looks:
-                yield from self._go_on()
+            if event.command is self._wait:
+                yield from self._continue()
             elif self.server_state == self.state_hold:
                 self._is_late = True
-                if self._looks is None:
+                if self._wait is None:
                     yield from self._release()
             return
-        if self._looks is not None and isinstance(event, _OF_A_BODY):
+        if self._wait is not None and isinstance(event, _BODY_EVENTS):
             self._later.append(event)
             return
         if isinstance(event, StaleConnection) and self._may_try_again():
@@ -107,7 +101,7 @@ class HeldStream(_layers.HttpStream):
     # Stale connections.
 
     def _may_try_again(self) -> bool:
-        """Once, for what may be done twice (RFC 9110, section 9.2.2) and had no body that is gone by now."""
+        """A request is repeated once, if it is idempotent (RFC 9110, section 9.2.2) and had no body, which would be gone by now."""
         is_waiting = self.client_state == self.state_done and self.server_state == self.state_wait_for_response_headers
         request = self.flow.request
         return is_waiting and not self._is_second_try and request.method in _IDEMPOTENT and request.raw_content == b""
@@ -118,13 +112,10 @@ class HeldStream(_layers.HttpStream):
             yield layers.SendHttp(layers.RequestHeaders(self.stream_id, self.flow.request, True), self.context.server)
             yield layers.SendHttp(layers.RequestEndOfMessage(self.stream_id), self.context.server)
 
-    # Uploads that were answered before they came.
+    # Uploads that are answered before they end.
 
     def state_consume_request_body(self, event: events.Event) -> Commands:
-        """What is sent with a request that is answered already is let go by, not kept; a long one gets its answer meanwhile.
-
-        So is what is longer than may be kept, whatever its head said of its length.
-        """
+        """Discard the body of a request that has its answer, and of one that exceeds its limit, whatever length its head declares."""
         if self.flow.response is None and isinstance(event, layers.RequestData) and self._is_too_much(event.data):
             self.request_body_buf.clear()
             self.flow.response = to_mitmproxy_response(_TOO_LONG)
@@ -140,11 +131,11 @@ class HeldStream(_layers.HttpStream):
             self.server_state = self.state_errored
 
     def _is_too_much(self, data: bytes) -> bool:
-        limit: int = self.flow.metadata.get(LIMIT, MAX_BUFFERED)
+        limit: int = self.flow.metadata.get(LIMIT_KEY, MAX_BUFFERED)
         return len(self.request_body_buf) + len(data) > limit
 
     def state_discard_upload(self, event: events.Event) -> Commands:
-        """The answer is given, and the client still sends."""
+        """The answer is sent, and the client is still sending."""
         if isinstance(event, layers.RequestData):
             self._discarded += len(event.data)
             if self._discarded > MAX_DISCARDED_UPLOAD:
@@ -156,7 +147,7 @@ class HeldStream(_layers.HttpStream):
             self.client_state = self.state_done
             yield layers.DropStream(self.stream_id)
 
-    # Answers that are held.
+    # Responses that are held back.
 
     def start_response_stream(self) -> Commands:
         refusal, scanner = self.flow.metadata.get(REFUSAL_KEY), self.flow.metadata.get(SCANNER_KEY)
@@ -170,48 +161,48 @@ class HeldStream(_layers.HttpStream):
             self.server_state = self.state_hold
 
     @property
-    def is_looking(self) -> bool:
-        """Whether what has come of the answer keeps the watch busy, so that no more of it is wanted now."""
-        return self._looks is not None
+    def is_scanning(self) -> bool:
+        """The scanner is busy: no more of the response is wanted now."""
+        return self._wait is not None
 
-    def _look_later(self) -> Commands:
-        self._looks = commands.RequestWakeup(0)
-        yield self._looks
+    def _wait_for_scan(self) -> Commands:
+        self._wait = WaitForScan(self._scanner)
+        yield self._wait
 
-    def _go_on(self) -> Commands:
-        """The next portion of what keeps the watch busy; then what has come meanwhile."""
-        self._looks = None
+    def _continue(self) -> Commands:
+        """Act on the scanner's result, then on the events that came meanwhile."""
+        self._wait = None
         if self.server_state == self.state_hold:
-            yield from self._hold_on(self._scanner.go_on())
+            yield from self._hold_on(self._scanner.result())
         elif self.server_state == self.state_scan_streaming:
-            yield from self._watch_on(self._scanner.go_on() or self._scanner.release(), None)
+            yield from self._stream_on(self._scanner.result() or (None if self._end_event else self._scanner.release()))
         else:
             self._later.clear()
-        while self._later and self._looks is None:
+        while self._later and self._wait is None:
             yield from self._handle_event(self._later.popleft())
 
     def state_hold(self, event: events.Event) -> Commands:
-        """Neither head nor body has gone to the client yet."""
+        """Neither head nor body has gone to the client."""
         if isinstance(event, layers.ResponseTrailers):
             self.flow.response.trailers = event.trailers  # type: ignore[union-attr]
         elif isinstance(event, layers.ResponseData):
             self._held += event.data
             yield from self._hold_on(self._scanner.feed(event.data))
         elif isinstance(event, layers.ResponseEndOfMessage):
-            refusal = self._scanner.end()
-            if refusal is not None:
-                yield from self._refuse(refusal)
-                return
-            yield from self._release_held()
-            self.server_state = self.state_stream_response_body
-            yield from self.state_stream_response_body(event)
+            self._end_event = event
+            yield from self._hold_on(self._scanner.end())
 
     def _hold_on(self, refusal: ProxyResponse | None) -> Commands:
         if refusal is not None:
             yield from self._refuse(refusal)
             return
         if self._scanner.is_busy:
-            yield from self._look_later()
+            yield from self._wait_for_scan()
+        elif self._end_event is not None:
+            yield from self._release_held()
+            self.server_state = self.state_stream_response_body
+            yield from self.state_stream_response_body(self._end_event)
+            return
         elif self._scanner.is_done or self._is_late or len(self._held) > MAX_HELD:
             yield from self._release()
             return
@@ -220,33 +211,37 @@ class HeldStream(_layers.HttpStream):
             yield commands.RequestWakeup(self._scanner.max_hold_seconds)
 
     def state_scan_streaming(self, event: events.Event) -> Commands:
-        """The client has the beginning; if the rest turns out bad, it is cut off."""
+        """The client has the beginning. If the rest is blocked, the response is cut off."""
         refusal = None
-        if isinstance(event, layers.ResponseData):
-            refusal = self._scanner.feed(event.data) or self._scanner.release()
+        if isinstance(event, layers.ResponseTrailers):
+            yield from self.state_stream_response_body(event)
+        elif isinstance(event, layers.ResponseData):
+            self._held += event.data
+            refusal = self._scanner.feed(event.data)
+            if refusal is None and not self._scanner.is_busy:
+                refusal = self._scanner.release()
         elif isinstance(event, layers.ResponseEndOfMessage):
+            self._end_event = event
             refusal = self._scanner.end()
-        yield from self._watch_on(refusal, event)
+        yield from self._stream_on(refusal)
 
-    def _watch_on(self, refusal: ProxyResponse | None, event: events.Event | None) -> Commands:
-        """What keeps the watch busy is passed on once all of it was looked at."""
-        if refusal is None and self._scanner.is_busy:
-            if event is not None:
-                self._held += event.data  # type: ignore[attr-defined]
-            yield from self._look_later()
-            return
-        if refusal is None:
+    def _stream_on(self, refusal: ProxyResponse | None) -> Commands:
+        """Forward the bytes that are scanned."""
+        if refusal is not None:
+            self._later.clear()
+            yield from self._leave_origin()
+            kill = layers.ResponseProtocolError(self.stream_id, "blocked", layers.ErrorCode.KILL)
+            yield layers.SendHttp(kill, self.context.client)
+            self.client_state = self.server_state = self.state_errored
+            yield layers.DropStream(self.stream_id)
+        elif self._scanner.is_busy:
+            yield from self._wait_for_scan()
+        else:
             if self._held:
-                event, self._held = layers.ResponseData(self.stream_id, bytes(self._held)), bytearray()
-            if event is not None:
-                yield from self.state_stream_response_body(event)
-            return
-        self._later.clear()
-        yield from self._leave_origin()
-        kill = layers.ResponseProtocolError(self.stream_id, "blocked", layers.ErrorCode.KILL)
-        yield layers.SendHttp(kill, self.context.client)
-        self.client_state = self.server_state = self.state_errored
-        yield layers.DropStream(self.stream_id)
+                data, self._held = layers.ResponseData(self.stream_id, bytes(self._held)), bytearray()
+                yield from self.state_stream_response_body(data)
+            if self._end_event is not None:
+                yield from self.state_stream_response_body(self._end_event)
 
     def _release(self) -> Commands:
         refusal = self._scanner.release()
@@ -273,7 +268,7 @@ class HeldStream(_layers.HttpStream):
         self.flow.response.stream = False
         yield layers.HttpResponseHook(self.flow)
         yield from self._send(self.flow.response)
-        self.server_state = self.state_errored  # which takes in what is still under way from the origin
+        self.server_state = self.state_errored  # which ignores what the origin still sends
         if self.client_state == self.state_done:
             yield from self.flow_done()
             return
@@ -287,12 +282,8 @@ class HeldStream(_layers.HttpStream):
             yield layers.SendHttp(layers.ResponseData(self.stream_id, content), self.context.client)
 
 
-# mitmproxy annotates only some of its functions.
-# mypy: allow-untyped-calls
-
-
 class WebSocketRelay(layer.Layer):
-    """In place of mitmproxy's layer for WebSocket. When one side ends, both do: a WebSocket says farewell in its own frames."""
+    """Replaces mitmproxy's WebSocket layer: relays bytes, and ends both sides when one ends (a WebSocket closes with frames of its own)."""
 
     def __init__(self, context: Context, _flow: object) -> None:
         super().__init__(context)

@@ -13,7 +13,7 @@ from mitmproxy.net.http.validate import validate_headers
 from hedgerow.blocklists.names import host_of_url
 from hedgerow.policies.model import Device, Request, RequestKind
 from hedgerow.proxy.http_head import MAX_FIELDS, MAX_HEAD, Authority, parse_authority
-from hedgerow.proxy.pages.response import ProxyResponse
+from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_form
 
 
 class ErrorRenderer(Protocol):
@@ -62,6 +62,19 @@ def url_of(scheme: str, authority: Authority, path: str) -> str:
     if authority.port == _DEFAULT_PORTS.get(scheme):
         name = name.rpartition(":")[0]
     return f"{scheme}://{name}{path if path.startswith('/') else '/' + path}"
+
+
+def form_of(fields: http.Headers) -> ResponseForm:
+    """Return the form in which the client that sent these fields can show an answer."""
+    return response_form(
+        fields.get("sec-fetch-dest", ""), fields.get("accept", ""), fields.get("x-requested-with", ""), fields.get("sec-fetch-mode", "")
+    )
+
+
+def is_document(fields: http.Headers) -> bool:
+    """Tell whether a browser shows the response by itself: its fields say so, or, of an old browser, that it accepts HTML."""
+    is_page = form_of(fields) in {ResponseForm.PAGE, ResponseForm.FRAME}
+    return is_page and ("sec-fetch-dest" in fields or "text/html" in fields.get("accept", ""))
 
 
 def lane_label(flow: http.HTTPFlow) -> str:

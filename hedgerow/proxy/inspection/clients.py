@@ -1,0 +1,75 @@
+"""The clients of an inspector and the requests that it let through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from mitmproxy.connection import Client
+
+from hedgerow.policies.model import Device, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.policy import ProxyPolicy
+
+
+class ClientRejected(Exception):
+    """The client may not use the inspector. Its connection is closed without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRequest:
+    """A request that was let through and is not over. It is judged again when the policy changes.
+
+    `is_explicitly_allowed`: somebody opened it by name, so its content is not scanned.
+    """
+
+    client: Client
+    address: str
+    ruleset: Ruleset
+    requests: tuple[Request, ...]
+    is_explicitly_allowed: bool = False
+
+
+class ClientRegistry:
+    """The policy in force, the clients for which the gate vouches, and their active requests by flow id."""
+
+    def __init__(self, policy: ProxyPolicy) -> None:
+        self.policy = policy
+        self.active: dict[str, ActiveRequest] = {}
+        self._addresses: dict[str, str] = {}
+
+    def admit(self, client: Client, address: str) -> None:
+        """Serve this client until `leave`."""
+        self._addresses[client.id] = address
+
+    def leave(self, client: Client) -> None:
+        """Forget a client whose connection is over."""
+        self._addresses.pop(client.id, None)
+        for id in [id for id, request in self.active.items() if request.client is client]:
+            del self.active[id]
+
+    def address(self, client: Client) -> str:
+        """Return the address, or the name after signing in, under which the gate introduced a client."""
+        return self._addresses[client.id]
+
+    def find(self, client_id: str) -> tuple[Device, Ruleset] | None:
+        """Return a client's device and the ruleset in force for it."""
+        return self.policy.find_client(self._addresses.get(client_id, ""))
+
+    def active_of(self, client: Client) -> Iterator[ActiveRequest]:
+        """Yield a client's active requests."""
+        return (each for each in tuple(self.active.values()) if each.client is client)
+
+    def recheck(self, is_due: Callable[[ActiveRequest], bool], close: Callable[[Client], None]) -> int:
+        """Judge the active requests that are due again, and `close` the client of each that is not allowed. Return their number."""
+        count = 0
+        for id, active in tuple(self.active.items()):
+            if not is_due(active):
+                continue
+            found = self.policy.find_client(active.address)
+            if found is None or any(self.policy.decide(found[1], each).verdict is Verdict.BLOCK for each in active.requests):
+                close(active.client)
+                count += 1
+            else:
+                self.active[id] = replace(active, ruleset=found[1])
+        return count

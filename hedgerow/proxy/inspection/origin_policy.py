@@ -1,0 +1,88 @@
+"""The addresses of origins that a client may reach, and the blocks that only name resolution reveals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from mitmproxy.connection import Client
+
+from hedgerow.blocklists.names import is_address
+from hedgerow.policies.model import Decision, Device, DeviceId, Request, Verdict
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.proxy.http_head import parse_authority
+from hedgerow.proxy.inspection.clients import ClientRegistry
+from hedgerow.proxy.inspection.failures import NO_ADDRESS, NOT_REACHABLE, NOT_SERVED
+from hedgerow.proxy.inspection.origins import OriginError
+from hedgerow.proxy.policy import Counters, ResolvedHostCache
+
+_MESSAGE = re.compile(r"blocked behind the name (\S+) of client (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionBlock:
+    """A request that its URL allows, and the decision on a name or address that its host stands for."""
+
+    ruleset: Ruleset
+    request: Request
+    decision: Decision
+
+
+class OriginPolicy:
+    """Resolves and checks the destinations of clients."""
+
+    def __init__(self, clients: ClientRegistry, counters: Counters, clock: Callable[[], float]) -> None:
+        self._clients = clients
+        self._counters = counters
+        self._clock = clock
+        self._resolved = ResolvedHostCache(clients.policy.resolve)
+        self._blocks: dict[str, dict[str, ResolutionBlock]] = {}
+
+    def swap(self) -> None:
+        """Forget the decisions of the policy before."""
+        self._resolved = ResolvedHostCache(self._clients.policy.resolve)
+
+    def forget(self, client: Client) -> None:
+        """Forget a client whose connection is over."""
+        self._blocks.pop(client.id, None)
+
+    def recall(self, message: str) -> ResolutionBlock | None:
+        """Return the block that an error message of `addresses_for` is about. mitmproxy hands on nothing but the text."""
+        match = _MESSAGE.search(message)
+        return self._blocks.get(match[2], {}).get(match[1]) if match else None
+
+    async def addresses_for(self, client: Client, host: str, port: int) -> tuple[DeviceId, tuple[str, ...]]:
+        """Return a client's device, and the addresses of a destination as our resolver gives them, without private ones.
+
+        Raises OriginError.
+        """
+        policy = self._clients.policy
+        authority = parse_authority(host if ":" not in host else f"[{host}]", port)
+        found = self._clients.find(client.id)
+        if found is None or port not in policy.guard.ports:
+            raise OriginError(NOT_SERVED)
+        device, ruleset = found
+        addresses: Iterable[str] = (authority.host,)
+        if not is_address(authority.host):
+            addresses = await self._resolve(client, device, ruleset, authority.host)
+        allowed = policy.guard.allowed(addresses)
+        if not allowed:
+            self._counters.add("hedgerow_proxy_dropped_total", "destination")
+            raise OriginError(NOT_REACHABLE)
+        return device.id, allowed
+
+    async def _resolve(self, client: Client, device: Device, ruleset: Ruleset, host: str) -> Sequence[str]:
+        """Return the addresses of a host. If the name is blocked but a URL on it is allowed, the URL counts."""
+        policy = self._clients.policy
+        resolved = await self._resolved.resolve(ruleset, device.id, host, self._clock())
+        request = next((each for active in self._clients.active_of(client) for each in active.requests if each.host == host), None)
+        if resolved.decision.verdict is Verdict.BLOCK and request is not None:
+            resolved = await policy.resolve(ruleset, device.id, host, url_is_allowed=True)
+            if resolved.decision.verdict is Verdict.BLOCK:
+                policy.observe(device, ruleset, request, resolved.decision)
+                self._blocks.setdefault(client.id, {})[host] = ResolutionBlock(ruleset, request, resolved.decision)
+                raise OriginError(f"blocked behind the name {host} of client {client.id}")
+        if resolved.decision.verdict is Verdict.BLOCK or not resolved.addresses:
+            raise OriginError(NO_ADDRESS)
+        return resolved.addresses

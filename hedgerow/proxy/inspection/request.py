@@ -1,0 +1,176 @@
+"""Judgement of requests: the decision, safe search, helplines, and the changes to a request that is let through."""
+
+# mitmproxy annotates only some of its functions.
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from mitmproxy import http
+
+from hedgerow.policies.model import Decision, Device, Reason, Request, SafeSearch, Verdict
+from hedgerow.policies.privacy import is_private_search
+from hedgerow.policies.ruleset import Ruleset
+from hedgerow.policies.safe_search import SearchEngines, apply_safe_search
+from hedgerow.proxy.http_head import HeadError
+from hedgerow.proxy.inspection import search_forms
+from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
+from hedgerow.proxy.inspection.engine.http_stream import LIMIT_KEY
+from hedgerow.proxy.inspection.engine.messages import form_of, lane_label, named_authorities, request_of, to_mitmproxy_response
+from hedgerow.proxy.page_forms import MAX_FORM_BYTES, issue_ticket
+from hedgerow.proxy.pages.block_page import ASK_PATH
+from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
+from hedgerow.proxy.policy import Counters, strictest
+from hedgerow.proxy.scanners.decoding import SUPPORTED_CODINGS
+
+_EXPLICITLY_ALLOWED = frozenset({Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION})
+_HOP_BY_HOP = frozenset({b"proxy-connection", b"proxy-authorization", b"keep-alive"})
+_HELP_SEEN = "hedgerow-help=seen"
+
+
+class RequestJudge:
+    """Judges each request of inspected connections. `key` signs the tickets of block pages."""
+
+    def __init__(self, clients: ClientRegistry, key: bytes, counters: Counters, clock: Callable[[], float]) -> None:
+        self._clients = clients
+        self._key = key
+        self._counters = counters
+        self._clock = clock
+        self._engines = SearchEngines.load()
+        self._awaited_forms: set[str] = set()
+
+    def judge(self, flow: http.HTTPFlow, device: Device, ruleset: Ruleset, form: str | None) -> None:
+        """Answer a request that is blocked, or register it as active and prepare it for its origin. Raises HeadError.
+
+        `form` is its search form once that has arrived: until then a request that carries one is not decided.
+        """
+        fields = flow.request.headers
+        fields.fields = tuple(field for field in fields.fields if field[0].lower() not in _HOP_BY_HOP)
+        authorities = named_authorities(flow)
+        if any(each.port not in self._clients.policy.guard.ports for each in authorities):
+            raise HeadError(403, "this port is not served")
+        if flow.request.path.startswith(ASK_PATH):
+            _limit_form(flow)
+            return
+        has_seen_help = _strip_help_mark(flow)
+        sent = tuple(request_of(flow, device, authority) for authority in authorities)
+        if form is None and search_forms.is_readable(flow, sent):
+            self._awaited_forms.add(flow.id)
+            return
+        requests = sent if form is None else tuple(search_forms.with_words(each, form) for each in sent)
+        judged = [(each, self._decide(flow, ruleset, each, form)) for each in requests]
+        request, decision = strictest(judged)
+        is_private = any(is_private_search(each) for each in requests)
+        if not is_private:
+            self._clients.policy.observe(device, ruleset, request, decision)
+        self._counters.add("hedgerow_proxy_requests_total", lane_label(flow), decision.verdict.value, decision.reason.value)
+        is_visible = form is not None or flow.request.method == "GET"
+        if is_private and is_visible and not has_seen_help and self._offer_help(flow, ruleset, request, decision):
+            return
+        if decision.verdict is Verdict.BLOCK:
+            answer(flow, self.blocked(flow, ruleset, request, decision))
+            return
+        for each, verdict in judged:
+            if verdict.verdict is Verdict.REWRITE:
+                self._apply_safe_search(flow, ruleset, each, verdict, is_form=form is not None)
+        _prepare(flow, ruleset)
+        client, is_explicit = flow.client_conn, decision.reason in _EXPLICITLY_ALLOWED
+        self._clients.active[flow.id] = ActiveRequest(client, self._clients.address(client), ruleset, requests, is_explicit)
+        flow.request.stream = True
+
+    def take_form(self, flow: http.HTTPFlow) -> str | None:
+        """Return the search form of a request whose judgement waits for it, once; None for any other request."""
+        if flow.id not in self._awaited_forms:
+            return None
+        self._awaited_forms.discard(flow.id)
+        return search_forms.read(flow)
+
+    def forget(self, flow: http.HTTPFlow) -> None:
+        """The request is over."""
+        self._awaited_forms.discard(flow.id)
+
+    def blocked(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> ProxyResponse:
+        """Return the block page for a request."""
+        assert request.url is not None
+        page = self._clients.policy.page
+        reader = page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))
+        form, now = form_of(flow.request.headers), self._clock()
+        ticket = issue_ticket(self._key, named_authorities(flow)[-1].host, request.device, now) if form is ResponseForm.PAGE else ""
+        return page.blocked(decision, request.host, request.url, now, form, reader, ticket)
+
+    def _decide(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, form: str | None) -> Decision:
+        decision = self._clients.policy.decide(ruleset, request)
+        if decision.verdict is Verdict.REWRITE and form is None and request.url is not None:
+            engine = self._engines.by_id[decision.what]
+            if search_forms.is_hidden(flow, engine, request.url):
+                return Decision(Verdict.BLOCK, Reason.SAFE_SEARCH, engine.id)
+        return decision
+
+    def _offer_help(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision) -> bool:
+        """Show the helplines before the results of a search, or in their place if they are blocked. Return False if they do not fit."""
+        is_blocked = decision.verdict is Verdict.BLOCK
+        if form_of(flow.request.headers) is not ResponseForm.PAGE or (is_blocked and decision.reason is not Reason.SEARCH):
+            return False
+        assert request.url is not None
+        page = self._clients.policy.page
+        parts = urlsplit(request.url)
+        link = "" if is_blocked else urlunsplit(parts._replace(query=f"{parts.query}&{_HELP_SEEN}"))
+        answer(flow, page.short_page("search-help", 200, link, page.reader_of(ruleset, flow.request.headers.get("accept-language", ""))))
+        return True
+
+    def _apply_safe_search(self, flow: http.HTTPFlow, ruleset: Ruleset, request: Request, decision: Decision, *, is_form: bool) -> None:
+        """Apply one engine's parameters. Those of other engines that the request names stay."""
+        engine = self._engines.by_id[decision.what]
+        level = ruleset.youtube if engine.youtube else ruleset.safe_search
+        assert request.url is not None
+        fields = tuple((name, value) for name, value in flow.request.headers.items(multi=True))
+        before = urljoin(request.url, "/")[:-1] + flow.request.path
+        url, changed = apply_safe_search(engine, level, before, fields)
+        if url != before:
+            parts = urlsplit(url)
+            flow.request.path = parts.path + (f"?{parts.query}" if parts.query else "")
+        if is_form:
+            search_forms.keep_safe(flow, engine, level, before)
+        for name, value in changed:
+            if (name, value) not in fields:
+                flow.request.headers[name] = value
+
+
+def answer(flow: http.HTTPFlow, response: ProxyResponse) -> None:
+    """Answer a request in place of its origin."""
+    flow.response = to_mitmproxy_response(response, head_only=flow.request.method == "HEAD")
+
+
+def _limit_form(flow: http.HTTPFlow) -> None:
+    length = flow.request.headers.get("content-length", "")
+    if length.isdigit() and int(length[:12]) > MAX_FORM_BYTES:
+        raise HeadError(413, "the form is too long")
+    flow.metadata[LIMIT_KEY] = MAX_FORM_BYTES
+
+
+def _strip_help_mark(flow: http.HTTPFlow) -> bool:
+    """Remove the mark of a page of helplines that was seen. Return True if there was one."""
+    path = flow.request.path.replace(f"&{_HELP_SEEN}", "")
+    is_marked = path != flow.request.path
+    if is_marked:
+        flow.request.path = path
+    return is_marked
+
+
+def _prepare(flow: http.HTTPFlow, ruleset: Ruleset) -> None:
+    """Ask the origin for codings that can be scanned, for safe content (RFC 8674), and for the allowed tenants."""
+    fields = flow.request.headers
+    if ruleset.safe_search is not SafeSearch.OFF:
+        preferences = fields.get("prefer", "")
+        if "safe" not in [each.strip().lower() for each in preferences.split(",")]:
+            fields["Prefer"] = f"{preferences}, safe" if preferences else "safe"
+    if ruleset.content.tenants is not None:
+        for host in {flow.request.host, flow.request.pretty_host}:
+            for name, value in ruleset.content.tenants.fields_for(host.lower().rstrip(".")):
+                fields[name] = value
+    codings = fields.get("accept-encoding", "")
+    if codings and (ruleset.content.files or (ruleset.content.page_limit and form_of(fields) in {ResponseForm.PAGE, ResponseForm.FRAME})):
+        readable = [each.strip() for each in codings.split(",") if each.partition(";")[0].strip().lower() in SUPPORTED_CODINGS]
+        fields["Accept-Encoding"] = ", ".join(readable) or "identity"

@@ -1,0 +1,70 @@
+"""Scanning of responses: picks the scanner for a response that the ruleset wants scanned."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from mitmproxy import http
+
+from hedgerow.policies.model import Decision
+from hedgerow.proxy.inspection.clients import ActiveRequest, ClientRegistry
+from hedgerow.proxy.inspection.engine.http_stream import REFUSAL_KEY, SCANNER_KEY
+from hedgerow.proxy.inspection.engine.messages import is_document
+from hedgerow.proxy.pages.response import ProxyResponse
+from hedgerow.proxy.policy import Counters
+from hedgerow.proxy.scanners.response_scanner import BodyScanner
+from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.words import list_versions, load_phrases
+from hedgerow.proxy.scanners.workers import ScanPool
+
+log = logging.getLogger(__name__)
+
+_BODILESS = frozenset({204, 304})
+
+
+class ResponseScanning:
+    """Puts a scanner or a refusal into the flows of responses, where the engine finds it."""
+
+    def __init__(self, clients: ClientRegistry, counters: Counters, pool: ScanPool) -> None:
+        self._clients = clients
+        self._counters = counters
+        self._pool = pool
+        self._lists: tuple[tuple[str, int], ...] | None = None
+
+    def swap(self) -> None:
+        """Load the phrase lists anew when the next page comes."""
+        self._lists = None
+
+    def scan(self, flow: http.HTTPFlow, active: ActiveRequest, refuse: Callable[[Decision], ProxyResponse]) -> None:
+        """Scan the response to a request that was let through. `refuse` renders and records the answer to a blocked one."""
+        rules, response = active.ruleset.content, flow.response
+        if response is None or not (rules.page_limit or rules.files) or response.status_code in _BODILESS or response.status_code < 200:
+            return
+        fields = response.headers
+        head = Head(
+            active.requests[0].url or "", fields.get("content-type", ""), fields.get("content-disposition", ""),
+            fields.get("content-encoding", ""), is_document(flow.request.headers),
+        )  # fmt: skip
+        scanner = BodyScanner(head, ScanRules(rules, self._phrase_lists()), self._pool, refuse, self._count)
+        if (refusal := scanner.declared_refusal) is not None:
+            flow.metadata[REFUSAL_KEY] = refusal
+        elif not scanner.is_done:
+            flow.metadata[SCANNER_KEY] = scanner
+
+    def _count(self, verdict: str) -> None:
+        self._counters.add("hedgerow_proxy_pages_scanned_total", verdict)
+
+    def _phrase_lists(self) -> tuple[tuple[str, int], ...]:
+        """Return the phrase lists of the policy in force, without those that cannot be read."""
+        if self._lists is None:
+            try:
+                self._lists = list_versions(self._clients.policy.phrase_lists)
+                _, problems = load_phrases(self._lists)
+            except OSError as error:
+                log.error("cannot read the phrase lists: %s. Only the built-in ones are in force", error)
+                self._lists = list_versions(())
+                _, problems = load_phrases(self._lists)
+            if problems:
+                log.warning("%d lines of the phrase lists are invalid. The first: %s", len(problems), problems[0])
+        return self._lists

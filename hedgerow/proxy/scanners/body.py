@@ -1,0 +1,134 @@
+"""All checks of one body: undo the content codings and run the scanners over the pieces. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from hedgerow.policies.model import Decision, Reason
+from hedgerow.proxy.scanners.decoding import ContentDecoder, Excessive
+from hedgerow.proxy.scanners.file_kinds import FileKindScanner
+from hedgerow.proxy.scanners.macros import MacroScanner
+from hedgerow.proxy.scanners.scanner import PENDING, Head, Outcome, Scanner, ScanRules
+from hedgerow.proxy.scanners.words import WordScanner
+
+SCANNERS: tuple[type[Scanner], ...] = (FileKindScanner, MacroScanner, WordScanner)
+"""The scanners, in the order in which they decide. Add a check here."""
+
+PORTION = 64 * 1024
+"""Bytes, packed and unpacked together, that `go_on` scans at a time."""
+
+
+class BodyScan:
+    """The scan of one body. `in_worker` lets scanners do what they left pending.
+
+    `refusal` is the decision to block, once there is one. `is_page` tells that words are scored.
+    """
+
+    def __init__(self, head: Head, rules: ScanRules, *, in_worker: bool = False) -> None:
+        wanted = [each for kind in SCANNERS if (each := kind.wants(head, rules)) is not None]
+        self.refusal = next((each for each in wanted if isinstance(each, Decision)), None)
+        self.is_page = any(isinstance(each, WordScanner) for each in wanted)
+        self.is_pending = False
+        self._in_worker = in_worker
+        self._decoder = ContentDecoder(head.encoding)
+        self.is_unreadable = not self._decoder.is_known
+        is_scanned = self.refusal is None and not self.is_unreadable and not head.is_stream
+        self._active = [each for each in wanted if not isinstance(each, Decision)] if is_scanned else []
+        self._packed: deque[bytes] = deque()
+        self._pieces: Iterator[bytes] | None = None
+
+    @property
+    def work(self) -> int:
+        """Bytes scanned so far, before and after decoding."""
+        return self._decoder.work
+
+    @property
+    def is_done(self) -> bool:
+        """No further byte can change the outcome."""
+        return not self._active
+
+    @property
+    def is_busy(self) -> bool:
+        """`go_on` has more to do."""
+        return self._pieces is not None
+
+    @property
+    def unchecked(self) -> Decision:
+        """The decision if this scan cannot be finished."""
+        return self._active[-1].unchecked if self._active else Scanner.unchecked
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the body, and scan a portion."""
+        self._packed.append(data)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Scan the next portion of the bytes that were fed."""
+        if self._pieces is None:
+            self._pieces = self._unpack()
+        begun = self._decoder.work
+        try:
+            while self._active and self._decoder.work - begun < PORTION:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    self._pieces = None
+                    return
+                self._run(lambda scanner, piece=piece: scanner.feed(piece))  # type: ignore[misc]
+        except Excessive:
+            self.fail()
+        if not self._active:
+            self._drop()
+
+    @property
+    def refusal_so_far(self) -> Decision | None:
+        """The decision on the bytes so far. More bytes may change it."""
+        return self.refusal or next((decision for each in self._active if (decision := each.release()) is not None), None)
+
+    def release(self) -> None:
+        """Decide on the bytes so far, because the rest cannot be held back for longer."""
+        if (decision := self.refusal_so_far) is not None:
+            self._refuse(decision)
+
+    def end(self) -> None:
+        """Decide on the whole body, once all of it is scanned."""
+        self._run(lambda scanner: scanner.end())
+        if not self.is_pending:
+            self._active.clear()
+
+    def fail(self) -> None:
+        """Block the body, which takes more memory or time than any that is worth it."""
+        self._refuse(self.unchecked)
+
+    def _run(self, step: Callable[[Scanner], Outcome]) -> None:
+        for scanner in tuple(self._active):
+            outcome = step(scanner)
+            while outcome is PENDING and self._in_worker:
+                outcome = scanner.work()
+            if outcome is PENDING:
+                self.is_pending = True
+            elif outcome is not None:
+                self._refuse(outcome)
+                return
+            elif scanner.is_done:
+                self._active.remove(scanner)
+
+    def _refuse(self, decision: Decision) -> None:
+        self.refusal = decision
+        self._active.clear()
+        self._drop()
+
+    def _unpack(self) -> Iterator[bytes]:
+        while self._packed:
+            yield from self._decoder.feed(self._packed.popleft())
+
+    def _drop(self) -> None:
+        self._packed.clear()
+        self._pieces = None
+
+
+def page_verdict(refusal: Decision | None) -> str | None:
+    """Return the label under which a page is counted after its scan, or None where it was blocked for another reason than its words."""
+    if refusal is None:
+        return "allow"
+    return "block" if refusal.reason is Reason.PAGE else None

@@ -1,0 +1,103 @@
+"""The scan of a response as the engine sees it: inline while it is short, in a process of the pool from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hedgerow.policies.model import Decision
+from hedgerow.proxy.pages.response import ProxyResponse
+from hedgerow.proxy.scanners.body import PORTION, BodyScan, page_verdict
+from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.workers import ScanJob, ScanPool
+
+MAX_INLINE = PORTION
+"""Bytes, packed and unpacked together, that are scanned inline: 3 ms of words.
+
+Measured: to hand a body over takes 0.13 ms there and back, of which 0.06 ms is CPU time here; the process takes 0.1 s to start and 14 MB
+of memory of its own, which a small page is not worth.
+"""
+
+type RefusalFactory = Callable[[Decision], ProxyResponse]
+
+
+class BodyScanner:
+    """`refuse` renders the answer to a body that is blocked; `on_page_scanned` gets each page's verdict.
+
+    After `feed` and `end`, and until `when_ready` calls back, the scanner may be busy. Then `result` tells what they would have returned.
+    """
+
+    max_hold_seconds = 3.0
+    """Seconds for which a page may be held back: one that never ends must be seen while it comes."""
+
+    def __init__(
+        self, head: Head, rules: ScanRules, pool: ScanPool, refuse: RefusalFactory, on_page_scanned: Callable[[str], None]
+    ) -> None:
+        self._scan: BodyScan | ScanJob = BodyScan(head, rules)
+        self._is_page = self._scan.is_page
+        self._head, self._rules, self._pool = head, rules, pool
+        self._refuse = refuse
+        self._on_page_scanned = on_page_scanned
+        self._kept = bytearray()
+        self._has_ended = False
+        if self._is_page and self._scan.is_unreadable:
+            on_page_scanned("unreadable")
+
+    @property
+    def declared_refusal(self) -> ProxyResponse | None:
+        """The answer if the head alone decides."""
+        return self._refuse(self._scan.refusal) if self._scan.refusal is not None else None
+
+    @property
+    def is_done(self) -> bool:
+        """No further byte can change the outcome."""
+        return self._scan.is_done
+
+    @property
+    def is_busy(self) -> bool:
+        """The bytes fed last are still being scanned: wait before anything else."""
+        return self._scan.is_busy
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when the scanner is not busy any more."""
+        assert isinstance(self._scan, ScanJob)
+        self._scan.when_ready(callback)
+
+    def feed(self, data: bytes, *, is_last: bool = False) -> ProxyResponse | None:
+        """Scan the next bytes of the body. Return the answer in place of the response, if it is blocked."""
+        self._has_ended = is_last
+        if isinstance(self._scan, ScanJob):
+            if not self._scan.is_done:
+                self._scan.feed(data, is_last=is_last)
+            return self.result()
+        if not self._scan.is_done:
+            self._kept += data
+            self._scan.feed(data)
+            if is_last and not self._scan.is_busy:
+                self._scan.end()
+            self._hand_over_if_long(self._scan)
+        return self.result()
+
+    def _hand_over_if_long(self, scan: BodyScan) -> None:
+        if scan.is_pending or scan.is_busy or (scan.work > MAX_INLINE and not scan.is_done):
+            self._scan = job = self._pool.begin(self._head, self._rules, scan.unchecked)
+            job.feed(bytes(self._kept), is_last=self._has_ended)
+        if scan.is_done or scan is not self._scan:
+            self._kept = bytearray()
+
+    def end(self) -> ProxyResponse | None:
+        """Decide on the whole body."""
+        return self.feed(b"", is_last=True)
+
+    def release(self) -> ProxyResponse | None:
+        """Return the answer according to the bytes so far, because the rest cannot be held back for longer."""
+        self._scan.release()
+        return self.result()
+
+    def result(self) -> ProxyResponse | None:
+        """Return the answer in place of the response, None if there is none by now."""
+        refusal = self._scan.refusal
+        if self._is_page and (refusal is not None or (self._has_ended and not self.is_busy)):
+            self._is_page = False
+            if (verdict := page_verdict(refusal)) is not None:
+                self._on_page_scanned(verdict)
+        return self._refuse(refusal) if refusal is not None else None

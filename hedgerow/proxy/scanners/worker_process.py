@@ -1,0 +1,161 @@
+"""The process that scans bodies for an inspector: `python -m hedgerow.proxy.scanners.worker_process`, with a socket as standard input.
+
+It takes frames (`FRAME`, then the payload) and works on its jobs in turn, a portion each. Its own limits end it where a portion takes too
+much CPU time or memory. It gets neither the environment nor the open files of its parent, and ends with its parent's end of the socket.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import struct
+import time
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+
+from hedgerow.codec import decode, encode
+from hedgerow.policies.content import ContentRules
+from hedgerow.policies.model import Decision, Reason
+from hedgerow.proxy.scanners.body import BodyScan
+from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.words import list_versions
+
+MAX_MEMORY = 512 * 1024 * 1024
+"""Bytes of address space: Python with the phrases takes a quarter of it, and the largest page another."""
+
+PORTION_CPU_SECONDS = 5
+"""CPU seconds of one portion, of which an ordinary one takes three milliseconds."""
+
+JOB_CPU_SECONDS = 20.0
+"""CPU seconds of one body."""
+
+FRAME = struct.Struct("!BII")  # kind, number of the job, octets of the payload
+
+
+class FrameKind(IntEnum):
+    """Frames to the process, and from `RUNNING` on from it."""
+
+    BEGIN = 1  # a `ScanOrder`
+    DATA = 2
+    LAST = 3  # data after which the body ends
+    DROP = 4
+    RUNNING = 5  # the job is being worked on
+    RESULT = 6  # a `ScanResult`, one for each DATA and LAST
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOrder:
+    """Everything that a scan needs to begin."""
+
+    head: Head
+    content: ContentRules
+    phrase_lists: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """The state of a scan: reason and subject of a refusal, now or if the body had to be released; whether more bytes matter."""
+
+    refusal: tuple[Reason, str] | None
+    on_release: tuple[Reason, str] | None
+    is_done: bool
+
+
+class _Job:
+    def __init__(self, order: ScanOrder) -> None:
+        try:
+            self.scan = BodyScan(order.head, ScanRules(order.content, order.phrase_lists), in_worker=True)
+        except OSError:  # a phrase list is gone since the policy was loaded
+            self.scan = BodyScan(order.head, ScanRules(order.content, list_versions(())), in_worker=True)
+        self.is_last = False
+        self.cpu = 0.0
+
+    def run(self, data: bytes | None) -> None:
+        """Scan a portion. Exhausted memory and unforeseen errors block the body."""
+        begun = time.process_time()
+        _limit(resource.RLIMIT_CPU, int(begun) + 1 + PORTION_CPU_SECONDS)
+        try:
+            if data is not None:
+                self.scan.feed(data)
+            else:
+                self.scan.go_on()
+            if self.is_last and not self.scan.is_busy:
+                self.scan.end()
+        except Exception:
+            self.scan.fail()
+        self.cpu += time.process_time() - begun
+        if self.cpu > JOB_CPU_SECONDS and self.scan.is_busy:
+            self.scan.fail()
+
+    def result(self) -> ScanResult:
+        return ScanResult(_pair(self.scan.refusal), _pair(self.scan.refusal_so_far), self.scan.is_done)
+
+
+def _pair(decision: Decision | None) -> tuple[Reason, str] | None:
+    return (decision.reason, decision.what) if decision is not None else None
+
+
+def _limit(kind: int, soft: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def serve(socket: int) -> None:
+    """Work on the jobs that come over `socket` until its other end closes."""
+    jobs: dict[int, _Job] = {}
+    queue: deque[tuple[int, bytes | None]] = deque()
+    received = bytearray()
+    while True:
+        if not queue or select.select([socket], [], [], 0)[0]:
+            piece = os.read(socket, 256 * 1024)
+            if not piece:
+                return
+            received += piece
+            _take_frames(received, jobs, queue)
+        if queue:
+            number, data = queue.popleft()
+            if (job := jobs.get(number)) is not None:
+                _run_job(socket, number, job, data, queue)
+
+
+def _take_frames(received: bytearray, jobs: dict[int, _Job], queue: deque[tuple[int, bytes | None]]) -> None:
+    while len(received) >= FRAME.size:
+        kind, number, size = FRAME.unpack_from(received)
+        if len(received) < FRAME.size + size:
+            return
+        payload = bytes(received[FRAME.size : FRAME.size + size])
+        del received[: FRAME.size + size]
+        if kind == FrameKind.BEGIN:
+            jobs[number] = _Job(decode(ScanOrder, payload))
+        elif kind == FrameKind.DROP:
+            jobs.pop(number, None)
+        elif number in jobs:
+            jobs[number].is_last = kind == FrameKind.LAST
+            queue.append((number, payload))
+
+
+def _run_job(socket: int, number: int, job: _Job, data: bytes | None, queue: deque[tuple[int, bytes | None]]) -> None:
+    _write(socket, FRAME.pack(FrameKind.RUNNING, number, 0))
+    job.run(data)
+    if job.scan.is_busy:
+        queue.append((number, None))
+        return
+    payload = encode(job.result())
+    _write(socket, FRAME.pack(FrameKind.RESULT, number, len(payload)) + payload)
+
+
+def _write(socket: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(socket, data) :]
+
+
+def main() -> None:
+    _limit(resource.RLIMIT_AS, MAX_MEMORY)
+    _limit(resource.RLIMIT_CORE, 0)
+    serve(0)
+
+
+if __name__ == "__main__":
+    main()

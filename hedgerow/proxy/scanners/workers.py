@@ -1,0 +1,238 @@
+"""A process that scans bodies beside the event loop, and can be killed.
+
+The process starts with the first job and ends when it has had none for a while, so that an inspector that never needs it carries no weight.
+One that is silent for too long while it has work is killed: the body it was working on could not be checked, and is blocked like one that
+is too long. The other bodies are scanned again in the next process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from itertools import count
+
+from hedgerow.codec import decode, encode
+from hedgerow.policies.model import Decision, Reason, Verdict
+from hedgerow.proxy.scanners.scanner import Head, ScanRules
+from hedgerow.proxy.scanners.worker_process import FRAME, FrameKind, ScanOrder, ScanResult
+
+log = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-P", "-m", "hedgerow.proxy.scanners.worker_process")
+IDLE_SECONDS = 30.0
+"""Seconds without a job after which the process ends."""
+
+PATIENCE_SECONDS = 15.0
+"""Seconds for which a process with work may be silent; it reports each portion. Longer than its CPU limit, for a busy machine."""
+
+MAX_REPLAYED = 1024 * 1024
+"""Bytes of a body that are kept to scan it again after another body has ended the process."""
+
+_MAX_STARTS = 3
+
+
+class ScanJob:
+    """One body's scan in a process of the pool. Feed it the next bytes only when it is not busy."""
+
+    def __init__(self, pool: ScanPool, number: int, order: bytes, unchecked: Decision) -> None:
+        self.refusal: Decision | None = None
+        self.is_done = self.is_busy = False
+        self.order = order
+        self.starts = 0
+        self.kept: bytes | None = b""
+        self.is_last = False
+        self._pool = pool
+        self._number = number
+        self._unchecked = unchecked
+        self._on_release: Decision | None = None
+        self._on_ready: Callable[[], None] | None = None
+
+    def feed(self, data: bytes, *, is_last: bool = False) -> None:
+        """Send the next bytes, or the last. The job is busy until their result is there."""
+        self.is_busy, self.is_last = True, is_last
+        self.kept = self.kept + data if self.kept is not None and len(self.kept) + len(data) <= MAX_REPLAYED else None
+        self._pool.send(self._number, FrameKind.LAST if is_last else FrameKind.DATA, data)
+
+    def release(self) -> None:
+        """Decide on the bytes so far, because the rest cannot be held back for longer."""
+        self.refusal = self.refusal or self._on_release
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when the job is not busy any more."""
+        self._on_ready = callback
+
+    def take(self, result: ScanResult) -> None:
+        """Take the process's result."""
+        self.refusal, self._on_release = _decision(result.refusal), _decision(result.on_release)
+        self._finish(is_done=result.is_done or self.refusal is not None)
+
+    def fail(self) -> None:
+        """The body could not be checked."""
+        self.refusal = self._unchecked
+        self._finish(is_done=True)
+
+    def _finish(self, *, is_done: bool) -> None:
+        self.is_done, self.is_busy = is_done, False
+        if is_done:
+            self._pool.drop(self._number)
+        callback, self._on_ready = self._on_ready, None
+        if callback is not None:
+            callback()
+
+
+def _decision(pair: tuple[Reason, str] | None) -> Decision | None:
+    return Decision(Verdict.BLOCK, *pair) if pair is not None else None
+
+
+class ScanPool:
+    """Starts, feeds, watches and ends the process. `command` is run with the socket as its standard input."""
+
+    def __init__(self, command: Sequence[str] = COMMAND, *, idle: float = IDLE_SECONDS, patience: float = PATIENCE_SECONDS) -> None:
+        self._command = command
+        self._idle = idle
+        self._patience = patience
+        self._jobs: weakref.WeakValueDictionary[int, ScanJob] = weakref.WeakValueDictionary()
+        self._numbers = count(1)
+        self._worker: _Worker | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process, if one runs."""
+        return self._worker.process.pid if self._worker is not None else None
+
+    def begin(self, head: Head, rules: ScanRules, unchecked: Decision) -> ScanJob:
+        """Return a new job. `unchecked` is the decision if it cannot be finished."""
+        order = encode(ScanOrder(head, rules.content, rules.phrase_lists))
+        number = next(self._numbers)
+        self._jobs[number] = job = ScanJob(self, number, order, unchecked)
+        weakref.finalize(job, self._forget, number).atexit = False
+        self.send(number, FrameKind.BEGIN, order)
+        return job
+
+    def send(self, number: int, kind: FrameKind, payload: bytes = b"") -> None:
+        """Send a frame to the process, which starts if there is none."""
+        if self._worker is None:
+            self._worker = _Worker(self, self._command)
+        self._worker.write(FRAME.pack(kind, number, len(payload)) + payload)
+        self._set_timer()
+
+    def drop(self, number: int) -> None:
+        """Forget a job that is over."""
+        self._jobs.pop(number, None)
+        self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        if self._worker is not None and not self._worker.is_lost:
+            self._worker.write(FRAME.pack(FrameKind.DROP, number, 0))
+            self._set_timer()
+
+    def close(self) -> None:
+        """End the process. Unfinished jobs stay busy: their connections have ended."""
+        self._jobs.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.kill()
+
+    def received(self, kind: int, number: int, payload: bytes) -> None:
+        """A frame of the process."""
+        self._set_timer()
+        job = self._jobs.get(number)
+        if kind == FrameKind.RESULT and job is not None:
+            job.take(decode(ScanResult, payload))
+
+    def lost(self, worker: _Worker) -> None:
+        """The process has ended: the body it was working on cannot be checked, and the others are scanned again."""
+        if worker is not self._worker:
+            return
+        self._worker = None
+        log.warning("the process that scans bodies has ended (%s)", worker.process.returncode)
+        for number, job in sorted(self._jobs.items()):
+            job.starts += 1
+            if number == worker.running or job.kept is None or job.starts >= _MAX_STARTS:
+                job.fail()
+                continue
+            self.send(number, FrameKind.BEGIN, job.order)
+            if job.kept or job.is_busy:
+                self.send(number, FrameKind.LAST if job.is_last else FrameKind.DATA, job.kept)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        has_work = any(job.is_busy for job in self._jobs.values())
+        self._timer = asyncio.get_running_loop().call_later(self._patience if has_work else self._idle, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        worker = self._worker
+        if worker is None:
+            return
+        if any(job.is_busy for job in self._jobs.values()):
+            log.error("the process that scans bodies has been silent for %.0f seconds: killed", self._patience)
+            worker.kill()
+        elif not self._jobs:
+            self._worker = None
+            worker.kill()
+        else:
+            self._set_timer()
+
+
+class _Worker(asyncio.Protocol):
+    """One process and the socket to it. What is written before the connection stands is sent then."""
+
+    def __init__(self, pool: ScanPool, command: Sequence[str]) -> None:
+        self.running: int | None = None
+        self.is_lost = False
+        self._pool = pool
+        self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []
+        self._received = bytearray()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+            self.process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd="/", env=environment)
+        self._connecting = asyncio.get_running_loop().create_task(self._connect(ours))
+
+    async def _connect(self, ours: socket.socket) -> None:
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        self.write(b"".join(self._unsent))
+
+    def write(self, data: bytes) -> None:
+        if self._transport is None:
+            self._unsent.append(data)
+        elif not self.is_lost:
+            self._transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while len(self._received) >= FRAME.size:
+            kind, number, size = FRAME.unpack_from(self._received)
+            if len(self._received) < FRAME.size + size:
+                return
+            payload = bytes(self._received[FRAME.size : FRAME.size + size])
+            del self._received[: FRAME.size + size]
+            self.running = number if kind == FrameKind.RUNNING else None
+            self._pool.received(kind, number, payload)
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        self.is_lost = True
+        self.kill()
+        self._pool.lost(self)
+
+    def kill(self) -> None:
+        """Kill the process, and close the socket."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self._transport is not None:
+            self._transport.abort()

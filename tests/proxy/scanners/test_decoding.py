@@ -1,0 +1,98 @@
+"""Content codings: decoded in pieces of any size, bounded, and tolerant of the mistakes that browsers forgive."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import sys
+import zlib
+
+import brotli
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.proxy.scanners.decoding import BLOCK, MOST_PER_BYTE, UNPACKED_FREELY, ContentDecoder, Excessive
+from hedgerow.proxy.scanners.words import TextDecoder, detect_charset
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+PACKERS = {"gzip": gzip.compress, "br": lambda data: brotli.compress(data, quality=4), "zstd": zstd.compress}
+
+
+def decoded(data: bytes, encoding: str, charset: str = "", piece: int = 7) -> str:
+    decoder, text, found = ContentDecoder(encoding), TextDecoder(charset), ""
+    for position in range(0, len(data), piece):
+        for part in decoder.feed(data[position : position + piece]):
+            found += text.feed(part)
+    return found + text.feed(b"", last=True)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["", "identity", "gzip", "x-gzip", "deflate", "raw deflate", "GZIP", "br", "zstd", "gzip, br", "gzip,identity , gzip"]
+)
+def test_encodings(encoding: str) -> None:
+    page = "Größe " * 3000
+    packer = zlib.compressobj(wbits=-15)
+    packed = {
+        "gzip": gzip.compress(page.encode()[:9000]) + gzip.compress(page.encode()[9000:]),
+        "deflate": zlib.compress(page.encode()),
+        "raw deflate": packer.compress(page.encode()) + packer.flush(),
+        "br": brotli.compress(page.encode()),
+        "zstd": zstd.compress(page.encode()[:9000]) + zstd.compress(page.encode()[9000:]),
+        "gzip, br": brotli.compress(gzip.compress(page.encode())),
+        "gzip,identity , gzip": gzip.compress(gzip.compress(page.encode())),
+    }
+    data = packed.get(encoding.lower().removeprefix("x-"), page.encode())
+    assert decoded(data, encoding.removeprefix("raw ")) == page
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "none", "UTF-8, 8bit", "gzip", "x-gzip, none", "gzip, gzip"])
+def test_names_that_are_no_codings_are_ignored(encoding: str) -> None:
+    """As in browsers, which show such a page."""
+    page = "<p>words " * 3000
+    assert decoded(page.encode(), encoding) == page
+    assert decoded(gzip.compress(page.encode()), f"{encoding}, gzip, none") == page
+
+
+def test_an_unsupported_coding_is_reported() -> None:
+    assert not ContentDecoder("dcb").is_known
+    assert not ContentDecoder("gzip, compress").is_known
+    assert not ContentDecoder(", ".join(["gzip"] * 5)).is_known
+
+
+def test_a_broken_body_ends_and_a_bomb_is_cut_into_small_pieces() -> None:
+    for coding, pack in PACKERS.items():
+        page = random.Random(1).randbytes(40_000).hex()
+        found = decoded(pack(page.encode())[:20_000] + b"\xff" * 50, coding, piece=50)
+        assert found[:9_000] == (page[:9_000] if found else ""), coding
+        assert len(found) < len(page), coding
+        bomb = pack(bytes(50_000_000))
+        pieces = ContentDecoder(coding).feed(bomb)
+        sizes: list[int] = []
+        with pytest.raises(Excessive):
+            sizes.extend(map(len, pieces))
+        assert max(sizes) <= 4 * BLOCK, coding
+        assert sum(sizes) <= UNPACKED_FREELY + MOST_PER_BYTE * len(bomb), coding
+
+
+def test_the_inner_coding_of_a_bomb_counts_too() -> None:
+    """Decoding takes much work and results in nothing."""
+    empty = b"\x00\x00\x00\xff\xff" * 4_000_000  # blocks of deflate without content
+    decoder = ContentDecoder("deflate, br")
+    pieces: list[bytes] = []
+    with pytest.raises(Excessive):
+        pieces.extend(decoder.feed(brotli.compress(b"\x78\x9c" + empty)))
+    assert set(pieces) <= {b""}
+    assert decoder.work <= 2 * UNPACKED_FREELY
+
+
+@given(st.binary(max_size=200), st.sampled_from(["", "utf-8", "base64", "utf-7", "x", "punycode", "utf-16", "big5"]))
+def test_any_bytes_decode(data: bytes, declared: str) -> None:
+    decoded(data, "", declared)
+    for coding in PACKERS:
+        decoded(data, coding, declared)
+    detect_charset(data, declared)
