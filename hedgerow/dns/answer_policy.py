@@ -1,4 +1,4 @@
-"""What holds for all clients of one snapshot, and how that which was found for an allowed name is judged."""
+"""The parts of a snapshot that concern answers, and the judgement of what an allowed name resolves to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hedgerow.policies.ruleset import Ruleset
 
 type Decide = Callable[[Ruleset, Request], Decision]
 
-# A parent who allows a name has allowed what the name stands for.
+# A parent who allows a name has allowed whatever it resolves to.
 TRUSTED: Final = (Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION)
 
 
@@ -32,9 +32,10 @@ def _never(_ruleset: Ruleset) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPolicy:
-    """`can_block_or_rewrite`: is anything at all blocked under a ruleset? `has_address_rules`: does its policy name addresses?
-    `lists_addresses`: do
-    the lists? Without a `guard` every name may have every address.
+    """What a snapshot says about answers, for all clients.
+
+    `is_filtered`: anything at all is blocked or rewritten under a ruleset. `has_address_rules`: its policy names addresses.
+    `lists_addresses`: the lists do. Without a `guard` every name may have every address.
     """
 
     decide: Decide
@@ -44,7 +45,7 @@ class AnswerPolicy:
     is_filtered: Callable[[Ruleset], bool] = _always
     has_address_rules: Callable[[Ruleset], bool] = _never
     lists_addresses: bool = False
-    ddr: DesignatedResolver | None = None  # our own encrypted resolver, where there is one
+    ddr: DesignatedResolver | None = None  # our own encrypted resolver, if there is one
 
     @classmethod
     def of(
@@ -55,40 +56,40 @@ class AnswerPolicy:
         has_address_rules: Callable[[Ruleset], bool] = _never,
         own: LocalRecord | None = None,
     ) -> AnswerPolicy:
-        """As the policy says; `own` is our server name in this network."""
+        """Return the policy of a network. `own` is the record of our server name in this network."""
         settings = network.resolver
         names = LocalNames(settings.records, [forward.zone for forward in settings.forward], own)
         return cls(decide, settings, names, AddressGuard(network.house, network.reachable), is_filtered, has_address_rules)
 
     def judge_resolution(
-        self, ruleset: Ruleset, device: DeviceId, host: str, decision: Decision, found: Resolution, dns_type: str = ""
+        self, ruleset: Ruleset, device: DeviceId, host: str, decision: Decision, resolution: Resolution, dns_type: str = ""
     ) -> Decision:
-        """The first decision about a CNAME target or an address that is not to let it pass, else `decision`, which was about the name.
+        """Return the first decision that blocks or rewrites a CNAME target or an address, else `decision`, which is on the name.
 
-        A blocked name must not hide behind another, nor behind an address; and no public name may point into this network.
+        A blocked name must not hide behind another name or an address, and no public name may point into this network.
         """
         if decision.reason in TRUSTED:
             return decision
-        for target in found.targets:
+        for target in resolution.targets:
             judged = self.decide(ruleset, Request(device, RequestKind.DNS, target, dns_type=dns_type))
             if judged.verdict in (Verdict.BLOCK, Verdict.REWRITE):
                 return judged
-        judged_address = self._judge_addresses(ruleset, device, found.addresses) if found.addresses else None
+        judged_address = self._judge_addresses(ruleset, device, resolution.addresses) if resolution.addresses else None
         if judged_address is not None:
             return judged_address
-        if found.addresses and self.guard is not None:
-            blocking_decision = self.guard.blocking_decision(found.addresses)
+        if resolution.addresses and self.guard is not None:
+            blocking_decision = self.guard.blocking_decision(resolution.addresses)
             if blocking_decision is not None and not self.names.is_local(host):
                 return blocking_decision
         return decision
 
     def _judge_addresses(self, ruleset: Ruleset, device: DeviceId, addresses: tuple[bytes, ...]) -> Decision | None:
-        """The first decision that blocks an address, by the policy or by lists; nobody's list knows this network's own addresses."""
-        named = self.has_address_rules(ruleset)
-        if not named and not self.lists_addresses:
+        """Return the first decision that blocks an address. Lists do not apply to this network's own addresses."""
+        has_rules = self.has_address_rules(ruleset)
+        if not has_rules and not self.lists_addresses:
             return None
         for packed in addresses:
-            if named or not is_private(packed):
+            if has_rules or not is_private(packed):
                 judged = self.decide(ruleset, Request(device, RequestKind.DNS, str(ip_address(unwrap_ipv4(packed)))))
                 if judged.verdict is Verdict.BLOCK:
                     return judged

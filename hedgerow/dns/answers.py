@@ -1,6 +1,6 @@
 """Answers as bytes: blocked, rewritten, forwarded, refused. Pure.
 
-An answer is drafted once for a question (`Draft`) and then rendered for whoever asks: with or without EDNS, within a size.
+An answer is drafted once per question (`Draft`), then rendered for each client: with or without EDNS, within a size.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from hedgerow.policies.network import BlockedAnswer
 BLOCKED_TTL: Final = 10
 MAX_TTL: Final = 86_400
 MAX_NEGATIVE_TTL: Final = 3_600  # RFC 2308, section 5
-BLOCKED_LIFETIME: Final = 3_600.0  # how long a blocked answer may stay in the cache: the TTL it shows never passes BLOCKED_TTL
-FAILURE_TTL: Final = 1.0  # RFC 9520: failures are cached, and no longer than needed to protect the upstream
+BLOCKED_LIFETIME: Final = 3_600.0  # seconds that a blocked answer may stay in the cache; the TTL it shows never passes BLOCKED_TTL
+FAILURE_TTL: Final = 1.0  # RFC 9520: failures are cached, but no longer than it takes to protect the upstream
 
 STALE_TTL: Final = 30  # RFC 8767, section 4
 PADDING_BLOCK: Final = 468  # octets: padded answers are multiples of this (RFC 8467, section 4.1)
@@ -34,16 +34,16 @@ _SERVICES: Final = (wire.SVCB, wire.HTTPS)
 _ECH: Final = 5  # SvcParamKey
 _MANDATORY: Final = 0
 
-# What RPZ resolvers show for names of their own making; the owner is the asked name, so that the negative answer can be cached.
+# As RPZ resolvers have it. The owner is the asked name, so that the negative answer can be cached.
 _LOCAL_SOA: Final = b"\x09localhost\0" + b"\x06nobody\x07invalid\0" + pack("!IIIII", 1, 3600, 1200, 604800, BLOCKED_TTL)
 _RFC8482: Final = b"\x07RFC8482\0"
 
 
 class Draft(NamedTuple):
-    """An answer for one question: `answers` and `authority` count the records in `body`, which follows the question.
+    """An answer to a question. `answers` and `authority` count the records in `body`, which follows the question.
 
-    `ttls` are (offset in body, seconds at birth); `lifetime` says how many seconds the draft is right for, and no TTL shown
-    passes `ceiling`. `ede` is an extended error.
+    `ttls` are pairs of an offset in `body` and seconds. The draft is right for `lifetime` seconds, and no TTL that is shown passes
+    `ceiling`. `ede` is an extended error.
     """
 
     rcode: int
@@ -58,7 +58,7 @@ class Draft(NamedTuple):
 
 
 class RenderedAnswer(NamedTuple):
-    """A finished answer around the asker's own id and question: id + head + question + tail. `ttls` offsets are into the tail."""
+    """A finished answer around the client's own id and question: id + head + question + tail. Offsets in `ttls` are into the tail."""
 
     head: bytes
     tail: bytes
@@ -66,7 +66,7 @@ class RenderedAnswer(NamedTuple):
 
 
 def render(query: Query, draft: Draft) -> RenderedAnswer:
-    """Fit the draft to the query: its flags, its EDNS, its size; what does not fit is cut and marked TC (RFC 2181, section 9)."""
+    """Fit a draft to the query's flags, EDNS and size. A body that does not fit is left out, and TC set (RFC 2181, section 9)."""
     opt = b""
     if query.edns is not None:
         options = b""
@@ -86,41 +86,41 @@ def render(query: Query, draft: Draft) -> RenderedAnswer:
 
 @lru_cache(maxsize=256)
 def _head(flags: bytes, answers: int, authority: int, additional: int) -> bytes:
-    """Most answers have the same few heads: one object each is enough."""
+    """Return the header behind the id. Most answers have one of a few heads: one object each is enough."""
     return flags + pack("!HHHH", 1, answers, authority, additional)
 
 
 def message(query: Query, draft: Draft) -> bytes:
-    """The whole answer for one asker, which nobody keeps."""
+    """Return the whole answer for one client, not to be cached."""
     rendered = render(query, draft)
     return query.data[:2] + rendered.head + query.data[wire.HEADER : query.end] + rendered.tail
 
 
 def error(data: bytes, rcode: int, question_end: int = wire.HEADER) -> bytes:
-    """A header that says what is wrong, with the question if `question_end` is given. `data` has at least a header."""
+    """Return a header with an rcode, and the question if `question_end` is given. `data` has at least a header."""
     count = 1 if question_end > wire.HEADER else 0
     return data[:2] + _flags(data, rcode) + pack("!HHHH", count, 0, 0, 0) + data[wire.HEADER : question_end]
 
 
-def blocked(query: Query, decision: Decision, how: BlockedAnswer = BlockedAnswer.ZERO, page: tuple[str, ...] = ()) -> Draft:
-    """0.0.0.0 and ::, or NXDOMAIN, or the addresses of the block page; nothing for other types. For ten seconds at a time."""
+def blocked(query: Query, decision: Decision, kind: BlockedAnswer = BlockedAnswer.ZERO, page: tuple[str, ...] = ()) -> Draft:
+    """Draft the answer to a blocked name: 0.0.0.0 and ::, NXDOMAIN, or the addresses of the block page; no records for other types."""
     ede = block_error(decision)
-    if how is BlockedAnswer.NXDOMAIN:
+    if kind is BlockedAnswer.NXDOMAIN:
         return negative(wire.NXDOMAIN, ede)
     if query.qtype not in (wire.A, wire.AAAA):
         return negative(ede=ede)
-    texts = page if how is BlockedAnswer.PAGE and page else ("0.0.0.0", "::")  # noqa: S104
+    texts = page if kind is BlockedAnswer.PAGE and page else ("0.0.0.0", "::")  # noqa: S104
     return addresses(query, texts, BLOCKED_TTL)._replace(ede=ede)
 
 
 def negative(rcode: int = wire.NOERROR, ede: ExtendedError | None = None) -> Draft:
-    """NODATA, or NXDOMAIN, of our own making, with an SOA so that it is cached (RFC 2308)."""
+    """Draft NODATA or NXDOMAIN of our own making, with an SOA so that it is cached (RFC 2308)."""
     body = wire.record_bytes(wire.QUESTION_POINTER, wire.SOA, BLOCKED_TTL, _LOCAL_SOA)
     return Draft(rcode, 0, 1, body, ((6, int(BLOCKED_LIFETIME)),), BLOCKED_LIFETIME, BLOCKED_TTL, ede=ede)
 
 
 def addresses(query: Query, texts: Iterable[str], ceiling: int) -> Draft:
-    """The addresses that have the asked type; NODATA if none has."""
+    """Draft an answer with those addresses that have the asked type; NODATA if none has."""
     if query.qtype == wire.ANY:
         return minimal_any()
     rdatas = [address.packed for address in map(ip_address, texts) if query.qtype == (wire.A if address.version == 4 else wire.AAAA)]
@@ -133,46 +133,46 @@ def addresses(query: Query, texts: Iterable[str], ceiling: int) -> Draft:
 
 
 def pointer(target: bytes, ttl: int) -> Draft:
-    """The name of an address."""
+    """Draft the PTR record of an address."""
     body = wire.record_bytes(wire.QUESTION_POINTER, wire.PTR, ttl, target)
     return Draft(wire.NOERROR, 1, 0, body, ((6, ttl),), float(ttl))
 
 
 def minimal_any() -> Draft:
-    """The whole answer to ANY (RFC 8482, section 4.2)."""
+    """Draft the answer to ANY (RFC 8482, section 4.2)."""
     body = wire.record_bytes(wire.QUESTION_POINTER, wire.HINFO, 3600, _RFC8482)
     return Draft(wire.NOERROR, 1, 0, body, ((6, 3600),), 3600.0)
 
 
 def failed(text: str, ede: int | None = None) -> Draft:
-    """No upstream gave an answer; `ede` is the code of the error that one of them gave."""
+    """Draft SERVFAIL. `ede` is the code of the extended error that an upstream gave."""
     code = NO_REACHABLE_AUTHORITY if ede is None else ede
     return Draft(wire.SERVFAIL, lifetime=FAILURE_TTL, ede=ExtendedError(code, text))
 
 
 def stale(draft: Draft, *, keep: bool) -> Draft:
-    """An answer that has expired, for want of a newer one (RFC 8767). `keep`: as long as its TTL says, to leave upstreams in peace."""
+    """Make a stale answer of an expired draft (RFC 8767). `keep`: it may be cached for as long as its TTL says, to spare the upstreams."""
     code = STALE_NXDOMAIN if draft.rcode == wire.NXDOMAIN else STALE
     ttls = tuple((offset, STALE_TTL) for offset, _ in draft.ttls)
-    ede = ExtendedError(code, "the upstreams do not answer: this is what they said before")
+    ede = ExtendedError(code, "the upstreams do not answer: this is an earlier answer")
     return draft._replace(ttls=ttls, lifetime=float(STALE_TTL) if keep else 0.0, ceiling=STALE_TTL, ede=ede)
 
 
 def cname_chain(response: Response, name: bytes) -> tuple[bytes, ...]:
-    """The CNAME targets that lead on from `name`, in order; each name once, so a loop ends."""
+    """Return the CNAME targets that lead on from `name`, in order. Each name counts once, so that a loop ends."""
     targets: dict[bytes, bytes] = {}
     for record in response.answers if wire.CNAME in response.rtypes else ():
         if record.rtype == wire.CNAME:
             targets.setdefault(record.owner, wire.read_name(response.data, record.start)[0].lower())
-    found: list[bytes] = []
+    chain: list[bytes] = []
     while name in targets:
         name = targets.pop(name)
-        found.append(name)
-    return tuple(found)
+        chain.append(name)
+    return tuple(chain)
 
 
 def svcb_targets(response: Response, owners: Collection[bytes]) -> tuple[bytes, ...]:
-    """The names that SVCB and HTTPS records of `owners` lead to, where they are not the owner itself: aliases by another way."""
+    """Return the targets of the SVCB and HTTPS records of `owners`, other than the owner itself: they are aliases too."""
     if response.rtypes.isdisjoint(_SERVICES):
         return ()
     services = [record for record in response.answers if record.rtype in _SERVICES and record.owner in owners]
@@ -181,11 +181,10 @@ def svcb_targets(response: Response, owners: Collection[bytes]) -> tuple[bytes, 
 
 
 def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, keep_ech: bool = False) -> Draft:
-    """An upstream's answer without what nobody asked for: strangers' records, the additional section; and without `ech`, which would
-    hide from the proxy where a connection goes, unless `keep_ech`.
+    """Draft an upstream's answer without records of other owners, the additional section, and `ech` unless `keep_ech`.
 
-    Where nothing has to be taken out the octets are kept as they are: compression pointers stay right, for the question before
-    them has the same length.
+    ECH would hide from the proxy which host a connection is for. Where nothing is taken out, the octets are kept as they are: compression
+    pointers stay right, since the question before them has the same length.
     """
     if response.rcode not in (wire.NOERROR, wire.NXDOMAIN):
         return Draft(response.rcode, lifetime=FAILURE_TTL)
@@ -210,7 +209,7 @@ def forwarded(query: Query, response: Response, targets: tuple[bytes, ...], *, k
 
 
 def rewritten(query: Query, target: bytes, response: Response | None) -> Draft:
-    """CNAME to `target` and the target's addresses; only the CNAME when `response` is None, so that no other record leaks."""
+    """Draft a CNAME to `target` with the target's addresses from `response`. None: only the CNAME, so that no other record leaks."""
     ttl = 300
     records: list[tuple[bytes, int, int, bytes]] = [(wire.QUESTION_POINTER, wire.CNAME, ttl, target)]
     if response is not None:
@@ -233,7 +232,7 @@ def has_type(response: Response, rtype: int) -> bool:
 
 
 def without_ech(rdata: bytes) -> bytes:
-    """SVCB or HTTPS rdata without the `ech` parameter, also where it is called mandatory (RFC 9460, section 8)."""
+    """Remove the `ech` parameter from SVCB or HTTPS rdata, also from its list of mandatory keys (RFC 9460, section 8)."""
     target, params = responses.parse_svcb(rdata)
     kept = bytearray(target)
     for key, value in params:
@@ -247,7 +246,7 @@ def without_ech(rdata: bytes) -> bytes:
 
 
 def has_ech(response: Response) -> bool:
-    """Does it offer Encrypted ClientHello?"""
+    """Return whether a response offers Encrypted ClientHello."""
     if response.rtypes.isdisjoint(_SERVICES):
         return False
     services = (record for record in response.answers if record.rtype in _SERVICES)
@@ -260,23 +259,23 @@ def _flags(data: bytes, rcode: int, *, truncated: bool = False, authentic: bool 
 
 
 def _is_ancestor(owner: bytes, names: Iterable[bytes]) -> bool:
-    """Is one of these names beneath `owner` or the same, so that a DNAME there, or a zone, is about it?"""
+    """Return whether one of the names is `owner` or beneath it, so that a DNAME or SOA there concerns it."""
     return owner == b"\0" or any(name[at:] == owner for name in names for at in wire.label_starts(name))
 
 
 def _in_bailiwick(authority: tuple[Record, ...], names: Collection[bytes]) -> tuple[Record, ...]:
-    """Without what a zone that none of the names is in says of itself."""
+    """Drop the SOA and NS records of zones that none of the names is in."""
     return tuple([record for record in authority if record.rtype not in (wire.SOA, wire.NS) or _is_ancestor(record.owner, names)])
 
 
 def _negative_ttl(response: Response) -> int:
-    """How long at the most a negative answer holds: the SOA's minimum too (RFC 2308, section 5)."""
+    """Return the longest TTL of a negative answer, which the SOA's minimum bounds too (RFC 2308, section 5)."""
     minimums = [int.from_bytes(response.data[r.end - 4 : r.end]) for r in response.authority if r.rtype == wire.SOA]
     return min([*minimums, MAX_NEGATIVE_TTL])
 
 
 def _clamp_ttl(ttl: int, longest: int) -> int:
-    """A TTL with its first bit set counts as zero (RFC 2181, section 8)."""
+    """Bound a TTL. One with its first bit set counts as zero (RFC 2181, section 8)."""
     return 0 if ttl > 0x7FFFFFFF else min(ttl, longest)
 
 

@@ -1,7 +1,4 @@
-"""The two caches: finished answers by the asker's own bytes, and what the upstreams said.
-
-Both are bounded in number and in octets, and forget by the clock algorithm: what was not asked for since the hand last came by goes.
-"""
+"""Caches with the clock algorithm, bounded in entries and octets: finished answers, and resolutions."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ from hedgerow.policies.model import Decision
 
 STALE_SECONDS: Final = 86_400.0  # RFC 8767, section 5: one to three days
 NEVER: Final = float("inf")
-_RULESET_OCTETS: Final = 8  # of a key: which ruleset it is for, see `Resolver.prefix`
-# Octets of Python objects around an entry's own bytes, measured with tracemalloc: of one with a record or two, and of each more.
+_RULESET_OCTETS: Final = 8  # of a key, see `AnswerCache.prefix`
+# Octets of Python objects around an entry's own bytes, measured with tracemalloc: with up to two records, and for each more.
 _ENTRY_OVERHEAD: Final = 600
 _RECORDS_INCLUDED: Final = 2
 _TTL_OVERHEAD: Final = 120
@@ -25,7 +22,7 @@ _ADDRESS_OVERHEAD: Final = 60
 
 
 class Cacheable(Protocol):
-    """What a cache must know of its values: octets, the monotonic instant of expiry, and when it was last asked for."""
+    """What a cache must know of a value: its octets, the monotonic instant of expiry, and when it was last asked for."""
 
     seen: float
 
@@ -37,12 +34,11 @@ class Cacheable(Protocol):
 
 
 class CacheEntry:
-    """One finished answer, with what was decided: the asker's id and `rest` are the message, of `length` octets, where the question was
-    written in small letters; who wrote it otherwise gets the letters back (`message`).
+    """A finished answer with its decision: the client's id and `rest` are the message, of `length` octets, for a name in lower case.
 
-    TTLs are patched at most once a second, and never show an instant past `expires`. Not frozen: it is the one thing that the
-    hot path changes. Whoever asks for it after `renew_at` has the same sent upstream again. Ten thousand of them are kept, so that
-    whatever can be told from something else is not: the asked name, for one, stands in the key.
+    For other spellings `message` puts the client's question back. TTLs are patched at most once per second, and never show an instant past
+    `expires`. Not frozen: the hot path changes it. A client that asks after `prefetch_at` triggers a new question to the upstreams. There
+    are ten thousand entries, so whatever follows from another attribute is not stored: the name, for one, stands in the key.
     """
 
     __slots__ = (
@@ -85,12 +81,12 @@ class CacheEntry:
 
     @property
     def host(self) -> str:
-        """The asked name, as policies know it."""
+        """The host that was asked for, as policies know it."""
         return host_of(self.key[_RULESET_OCTETS + 10 : -5])
 
     @property
     def query(self) -> Query:
-        """A query that would be answered by this; without the asker's options, which no upstream gets to see anyway."""
+        """A query that this entry answers, without the client's EDNS options, which no upstream sees."""
         return query_of(self.key[_RULESET_OCTETS:])
 
     @property
@@ -100,8 +96,8 @@ class CacheEntry:
     def refresh(self, now: float) -> bool:
         """Patch the TTLs for the second that begins at `now` (monotonic); False if the answer has expired.
 
-        `due` is the next instant at which a TTL changes; TTLs are right up to it, so they are those of that instant. Every TTL is
-        counted back from the instant at which its record ends.
+        `due` is the next instant at which a TTL changes. TTLs are right up to it, so they are those of that instant. Every TTL is counted
+        back from the instant at which its record ends.
         """
         left = int(self.expires - now)
         self.due = self.expires - min(left, self.ceiling)
@@ -120,11 +116,10 @@ class CacheEntry:
 
 
 class Resolution:
-    """What the upstreams said to one question: the draft made of it, and the CNAME targets and packed addresses to be judged.
+    """An upstream's answer to one question: the draft made of it, and the CNAME targets and packed addresses to judge.
 
-    It is good until `fresh_until`, and for a day after that where nothing newer is to be had; who has found out that nothing is says so in
-    `recheck_at`, before which the upstreams are left in peace. `unfiltered` is the draft for who is not
-    filtered, where that is another.
+    It is fresh until `fresh_until`, and may be used for a day after that if no upstream answers. Until `recheck_at` the upstreams are known
+    not to answer and are not asked. `unfiltered` is the draft for clients without any filter, if it differs.
     """
 
     __slots__ = ("addresses", "created_at", "draft", "recheck_at", "seen", "targets", "unfiltered")
@@ -156,20 +151,20 @@ class Resolution:
 
 
 class ClockCache[V: Cacheable]:
-    """A mapping of bytes to values with at most `max_entries` and `max_octets`; `entries` may be read directly."""
+    """A mapping of bytes to values with at most `max_entries` and `max_octets`. Read `entries` directly where `get` is too slow."""
 
     def __init__(self, max_entries: int, max_octets: int) -> None:
         self.entries: dict[bytes, V] = {}
         self.octets = 0
         self._max_entries, self._max_octets = max_entries, max_octets
         self._queue: deque[bytes] = deque()
-        self._visits: deque[float] = deque()  # when the hand last came by
+        self._visits: deque[float] = deque()  # the instants at which the hand last passed the keys
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def get(self, key: bytes, now: float) -> V | None:
-        """The value if it has not expired; it counts as asked for."""
+        """Return the value if it has not expired. It counts as asked for."""
         value = self.entries.get(key)
         if value is None or value.expires <= now:
             return None
@@ -189,7 +184,7 @@ class ClockCache[V: Cacheable]:
             self._turn(now, force=True)
 
     def sweep(self, now: float, steps: int) -> None:
-        """Move the hand `steps` on and drop what has expired; called now and then so that dead entries do not lie about."""
+        """Move the hand on by `steps` and drop expired entries. Call it now and then."""
         for _ in range(min(steps, len(self._queue))):
             self._turn(now, force=False)
 
@@ -206,23 +201,23 @@ class ClockCache[V: Cacheable]:
             del self.entries[key]
             self.octets -= value.size + len(key)
         else:
-            # A second visit within the same put finds `seen` no later than now, so a full cache always gives way.
+            # A second visit within one `put` finds `seen` no later than now, so that a full cache always makes room.
             self._queue.append(key)
             self._visits.append(now if force else visited)
 
 
 def _overhead(ttls: int, addresses: int = 0) -> int:
-    """Of an answer of many records that around its own bytes is ten times as much."""
+    """Octets of the objects around an entry, which for an answer of many records are ten times its own bytes."""
     return _ENTRY_OVERHEAD + _TTL_OVERHEAD * max(ttls - _RECORDS_INCLUDED, 0) + _ADDRESS_OVERHEAD * max(addresses - _RECORDS_INCLUDED, 0)
 
 
 def resolution_key(query: Query) -> bytes:
-    """Name, type, class, and what changes an upstream's answer: DO and CD."""
+    """Return name, type, class, and the flags that change an upstream's answer: DO and CD."""
     return query.name + query.suffix[:4] + bytes((query.shape & DNSSEC_SHAPE | query.data[3] & 0x10,))
 
 
 def learn_suffix(table: dict[bytes, bytes], query: Query, limit: int = 4096) -> None:
-    """Teach the hot path how this query's type, class and EDNS look on the wire. Bounded: senders choose these bytes."""
+    """Teach the hot path how this query's type, class and EDNS look on the wire. Bounded, since clients choose these bytes."""
     if len(table) >= limit:
         table.clear()
     table[query.suffix_key] = query.suffix

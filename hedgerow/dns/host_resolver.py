@@ -1,4 +1,4 @@
-"""Where a host is for a device: the addresses that it would get by DNS, for who connects in its place."""
+"""The addresses of a host for a device, as it would get them by DNS, for the gate that connects in its place."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from hedgerow.policies.ruleset import Ruleset
 log = logging.getLogger(__name__)
 
 RESOLUTION_DELAY: Final = 0.25
-"""Seconds that somebody who has IPv4 addresses waits for the others (RFC 8305, section 3): some nameservers never answer for AAAA."""
+"""Seconds to wait for AAAA once A has addresses (RFC 8305, section 3): some nameservers never answer for AAAA."""
 
 _ALLOWED: Final = Decision(Verdict.ALLOW, Reason.DEFAULT)
 
 
 class HostLookup(NamedTuple):
-    """Where a host is for a device: none if it is blocked, or does not exist, or `failed` (no upstream answered)."""
+    """The addresses of a host: none if it is blocked or does not exist, or if the look-up `failed` because no upstream answered."""
 
     addresses: tuple[str, ...]
     decision: Decision
@@ -33,16 +33,14 @@ class HostLookup(NamedTuple):
 
 
 class HostResolver:
-    """Asks a resolver, under a device's rules."""
-
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
         self._late: set[asyncio.Task[HostLookup]] = set()
 
     async def find(self, ruleset: Ruleset, device: DeviceId, host: str, *, url_is_allowed: bool = False) -> HostLookup:
-        """The addresses that the device would get for `host` by DNS, IPv4 first; an address is its own address.
+        """Return the addresses that the device would get for `host` by DNS, IPv4 first. An address resolves to itself.
 
-        `page_is_open`: whoever asks has judged the URL that is wanted, so that the name as such does not count; what it stands for does.
+        `url_is_allowed`: the URL was judged and allowed, so that the name is not judged again. What it resolves to is.
         """
         try:
             return HostLookup((str(ip_address(host)),), _ALLOWED)
@@ -52,51 +50,51 @@ class HostResolver:
             name = wire.name_of(host)
         except ValueError:
             return HostLookup((), _ALLOWED)
-        known = URL_ALLOWED if url_is_allowed else None
-        four, six = await self._both(*(self._address(ruleset, device, name, rtype, known) for rtype in (wire.A, wire.AAAA)))
+        decided = URL_ALLOWED if url_is_allowed else None
+        four, six = await self._both(*(self._address(ruleset, device, name, rtype, decided) for rtype in (wire.A, wire.AAAA)))
         both = self._without_refused_type(ruleset, device, host, four, six)
-        decision = next((found.decision for found in both if found.decision.verdict is Verdict.BLOCK), both[0].decision)
+        decision = next((each.decision for each in both if each.decision.verdict is Verdict.BLOCK), both[0].decision)
         if decision.verdict is Verdict.BLOCK:
             return HostLookup((), decision)
-        texts = tuple(text for found in both for text in found.addresses)
-        return HostLookup(texts, decision, failed=not texts and any(found.failed for found in both))
+        texts = tuple(text for each in both for text in each.addresses)
+        return HostLookup(texts, decision, failed=not texts and any(each.failed for each in both))
 
     async def _both(self, four: Coroutine[Any, Any, HostLookup], six: Coroutine[Any, Any, HostLookup]) -> tuple[HostLookup, HostLookup]:
-        """What both came to; the second is as if there were none where it is late and the first has addresses."""
+        """Return both results. The second one counts as empty if it is late and the first one has addresses."""
         loop = asyncio.get_running_loop()
         first, second = tasks = loop.create_task(four), loop.create_task(six)
         try:
-            found = await first
-            await asyncio.wait({second}, timeout=RESOLUTION_DELAY if found.addresses else None)
+            result = await first
+            await asyncio.wait({second}, timeout=RESOLUTION_DELAY if result.addresses else None)
         except BaseException:
             for task in tasks:
                 task.cancel()
             raise
         if second.done():
-            return found, second.result()
-        self._late.add(second)  # its answer is kept for who asks next
-        second.add_done_callback(self._came_late)
-        return found, HostLookup((), found.decision)
+            return result, second.result()
+        self._late.add(second)  # its answer goes to the cache
+        second.add_done_callback(self._on_late)
+        return result, HostLookup((), result.decision)
 
-    def _came_late(self, task: asyncio.Task[HostLookup]) -> None:
+    def _on_late(self, task: asyncio.Task[HostLookup]) -> None:
         self._late.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the resolver failed", exc_info=error)
+            log.error("The resolver failed", exc_info=error)
 
     def _without_refused_type(
         self, ruleset: Ruleset, device: DeviceId, host: str, four: HostLookup, six: HostLookup
     ) -> tuple[HostLookup, ...]:
-        """Only the other, where the question for one type of address is refused as such: that is no block of the host."""
-        for kind, found, other in (("A", four, six), ("AAAA", six, four)):
-            if found.decision.verdict is Verdict.BLOCK and other.addresses:
+        """Return only the other result if a rule refuses one type of address: that does not block the host."""
+        for kind, result, other in (("A", four, six), ("AAAA", six, four)):
+            if result.decision.verdict is Verdict.BLOCK and other.addresses:
                 question = Request(device, RequestKind.DNS, host, dns_type=kind)
                 if self._resolver.decide(ruleset, question).verdict is Verdict.BLOCK:
                     return (other,)
         return four, six
 
-    async def _address(self, ruleset: Ruleset, device: DeviceId, name: bytes, rtype: int, known: Decision | None) -> HostLookup:
+    async def _address(self, ruleset: Ruleset, device: DeviceId, name: bytes, rtype: int, decided: Decision | None) -> HostLookup:
         data = b"\0\0\x01\0" + pack("!HHHH", 1, 0, 0, 0) + name + pack("!HH", rtype, wire.IN)
-        answer = await self._resolver.answer(ruleset, device, data, "gate", known)
+        answer = await self._resolver.answer(ruleset, device, data, "gate", decided)
         if answer.message is None or answer.entry is None or answer.entry.decision is None:
             return HostLookup((), _ALLOWED, failed=True)
         decision = answer.entry.decision

@@ -1,4 +1,4 @@
-"""What is counted of DNS, as series of cumulative counters: names of metrics with the values of their labels."""
+"""Counters of DNS as series: the name of a metric with the values of its labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hedgerow.policies.model import Decision
 type SeriesKey = tuple[str, ...]
 type Series = tuple[SeriesKey, ...]
 
-# No label ever holds what a client chose: types beyond these are counted together.
+# No label holds text that a client chose: other types are counted together.
 _TYPE_NAMES: Final = {
     1: "A",
     2: "NS",
@@ -29,18 +29,18 @@ _TYPE_NAMES: Final = {
 
 
 def type_name(qtype: int) -> str:
-    """What a type of DNS record is called; `TYPE257` (RFC 3597) for one that is not among the common ones."""
+    """Return the name of a record type; `TYPE257` (RFC 3597) for uncommon ones."""
     return _TYPE_NAMES.get(qtype) or f"TYPE{qtype}"
 
 
 class SeriesTable:
-    """The series that an answer counts for; equal ones are one object, since each cached answer holds them."""
+    """The series that an answer counts for. Equal ones are one object, since each cached answer holds them."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int, str, str, str], Series] = {}
 
     def of(self, decision: Decision, transport: str, qtype: int, profile: str) -> Series:
-        # Members of an enum are there once and for good, and hashing one is a call of Python code.
+        # Members of an enum are unique objects, and hashing one would be a call of Python code.
         key = (id(decision.verdict), id(decision.reason), transport, _TYPE_NAMES.get(qtype, "other"), profile)
         series = self._known.get(key)
         if series is None:
@@ -54,7 +54,7 @@ class SeriesTable:
 
 
 class Histogram:
-    """Seconds, by upper bounds."""
+    """A histogram of seconds by upper bounds."""
 
     def __init__(self, name: str, labels: SeriesKey, bounds: tuple[float, ...]) -> None:
         self._name, self._labels, self._bounds = name, labels, bounds
@@ -62,17 +62,17 @@ class Histogram:
         self._sum = 0.0
 
     def observe(self, seconds: float, count: int = 1) -> None:
-        """`count` answers that took this long each."""
+        """Count `count` answers that took this long each."""
         self._counts[bisect_left(self._bounds, seconds)] += count
         self._sum += seconds * count
 
     def counters(self) -> Mapping[SeriesKey, float]:
-        """As Prometheus has it: buckets are cumulative, and the bound is the last label."""
-        found: dict[SeriesKey, float] = {}
+        """Return the series as Prometheus has them: buckets are cumulative, and the bound is the last label."""
+        series: dict[SeriesKey, float] = {}
         total = 0
         for bound, count in zip((*map(repr, self._bounds), "+Inf"), self._counts, strict=True):
             total += count
-            found[f"{self._name}_bucket", *self._labels, bound] = float(total)
-        found[f"{self._name}_sum", *self._labels] = self._sum
-        found[f"{self._name}_count", *self._labels] = float(total)
-        return found
+            series[f"{self._name}_bucket", *self._labels, bound] = float(total)
+        series[f"{self._name}_sum", *self._labels] = self._sum
+        series[f"{self._name}_count", *self._labels] = float(total)
+        return series

@@ -52,7 +52,7 @@ class PendingQuery:
         self._is_answered = False
 
     def start(self, query: Query) -> None:
-        """Ask the upstreams, unless a stale answer was found to be the best there is a moment ago."""
+        """Ask the upstreams, unless they failed to answer a moment ago."""
         if self._stale is not None:
             if self._stale.recheck_at > self._clock():
                 self._on_outcome(Stale(self._stale, keep=True))
@@ -60,7 +60,7 @@ class PendingQuery:
             self._deadline = self._upstreams.deadlines.after(STALE_ANSWER_DELAY, self._on_stale_delay)
         question = UpstreamQuestion.of(query)
         if self._upstreams.is_echo(question, query.data[HEADER : query.end]):
-            self._finish(UpstreamError("this question came back to who had asked it: resolvers ask each other in a loop"))
+            self._finish(UpstreamError("this question came back to its sender: resolvers ask each other in a loop"))
         else:
             self._upstreams.start(question, self._finish)
 

@@ -1,8 +1,4 @@
-"""Names by which a device finds out whether it asks us: `ANYTHING.192-168-1-2.check.hedgerow.internal` leads to 192.168.1.2.
-
-Nobody else answers them: `internal` is for private use (ICANN, 2024). Only addresses of this very machine are told, so that the
-names lead nowhere that the device did not know already.
-"""
+"""Names that are never asked of an upstream: special-use names, our own check names, and the policy's local records."""
 
 from __future__ import annotations
 
@@ -21,43 +17,48 @@ CHECK_ZONE: Final = "check.hedgerow.internal"
 
 
 def parse_check_name(host: str) -> IPv4Address | None:
-    """
+    """Return the address in a check name, by which a device finds out whether it uses this resolver.
+
+    `ANYTHING.192-168-1-2.check.hedgerow.internal` resolves to 192.168.1.2, if this machine has that address: the names reveal nothing that
+    the device did not know. No other resolver answers them, since `internal` is for private use (ICANN, 2024).
+
     >>> parse_check_name("7f3a.192-168-1-2.check.hedgerow.internal"), parse_check_name("check.hedgerow.internal")
     (IPv4Address('192.168.1.2'), None)
     """
-    written = host.removesuffix(f".{CHECK_ZONE}").rpartition(".")[2]
+    address = host.removesuffix(f".{CHECK_ZONE}").rpartition(".")[2]
     try:
-        return IPv4Address(written.replace("-", "."))
+        return IPv4Address(address.replace("-", "."))
     except ValueError:
         return None
 
 
 class SpecialUse(Enum):
-    LOOPBACK = auto()  # the asker's own machine
+    LOOPBACK = auto()  # the client itself
     NXDOMAIN = auto()
     NODATA = auto()
-    CANARY = auto()  # NXDOMAIN switches a browser's own resolver off
-    CHECK = auto()  # see `check_names`
+    CANARY = auto()  # NXDOMAIN makes a browser use the network's resolver
+    CHECK = auto()  # see `parse_check_name`
 
 
 _SUFFIXES: Final = {
     "localhost": SpecialUse.LOOPBACK,
     "invalid": SpecialUse.NXDOMAIN,
     "onion": SpecialUse.NXDOMAIN,
-    # The upstream must not designate itself; `designation` names our own resolver where one is served.
+    # The upstream must not designate itself; `ddr` designates our own resolver if it is served.
     "resolver.arpa": SpecialUse.NODATA,
     "use-application-dns.net": SpecialUse.CANARY,
     CHECK_ZONE: SpecialUse.CHECK,
 }
 
-# Blocking these with an address would make the device wait for it; NXDOMAIN makes it use the network's resolver at once.
+# Blocked with an address, these would make the device wait; NXDOMAIN makes it use the network's resolver at once.
 NXDOMAIN_WHEN_BLOCKED: Final = frozenset(
     {"mask.icloud.com", "mask-h2.icloud.com", "mask-api.icloud.com", "mask-canary.icloud.com", "dns-tunnel-check.googlezip.net"}
 )
 
 
 def special_use(host: str) -> SpecialUse | None:
-    """
+    """Return the special use of a host, or None.
+
     >>> special_use("_dns.resolver.arpa"), special_use("example.com")
     (<SpecialUse.NODATA: 3>, None)
     """
@@ -70,7 +71,7 @@ def special_use(host: str) -> SpecialUse | None:
 
 
 def special_use_answer(query: Query, reserved: SpecialUse) -> Draft:
-    """What is answered instead of what the upstream would say."""
+    """Draft the answer to a name of special use."""
     match reserved:
         case SpecialUse.LOOPBACK:
             return answers.addresses(query, ("127.0.0.1", "::1"), answers.BLOCKED_TTL)
@@ -88,13 +89,13 @@ def special_use_answer(query: Query, reserved: SpecialUse) -> Draft:
 
 
 _LOCAL_TTL: Final = 300
-_SERVER_NAME_TTL: Final = 60  # short: a phone takes it along, to where another address holds
-# Names that no public zone can have: RFC 6762, RFC 8375, ICANN's resolution of 2024 on "internal", and what routers make up.
+_SERVER_NAME_TTL: Final = 60  # seconds; short, since a phone takes the answer to other networks
+# Suffixes that no public zone has: RFC 6762, RFC 8375, ICANN's resolution of 2024 on "internal", and those that routers make up.
 _LOCAL_SUFFIXES: Final = frozenset(("local", "home.arpa", "internal", "intranet", "private", "corp", "home", "lan"))
 
 
 class LocalNames:
-    """`zones` are those that are forwarded elsewhere. `own` is our server name; a client's id may stand before it, as one more label."""
+    """Local records and forwarded `zones`. `own` is the record of our server name, before which a client id may stand as a label."""
 
     def __init__(self, records: Iterable[LocalRecord] = (), zones: Iterable[str] = (), own: LocalRecord | None = None) -> None:
         self._own = own
@@ -106,7 +107,7 @@ class LocalNames:
         self._zones = frozenset(zones)
 
     def answer(self, host: str, query: Query) -> Draft | None:
-        """The answer from the records, None for a name that they do not know. A name that exists has nothing but its addresses."""
+        """Draft the answer from the records, or return None for a name that they do not know. A known name has only addresses."""
         if host in self._records:
             return answers.addresses(query, self._records[host], _LOCAL_TTL)
         if host in self._owners:
@@ -118,7 +119,7 @@ class LocalNames:
         return None
 
     def zone_of(self, host: str) -> str | None:
-        """The smallest zone that is forwarded elsewhere and that `host` is in."""
+        """Return the smallest forwarded zone that `host` is in."""
         if not self._zones:
             return None
         while host:
@@ -128,7 +129,7 @@ class LocalNames:
         return None
 
     def is_local(self, host: str) -> bool:
-        """May this name have an address of this network?
+        """Return whether a name may have an address of this network.
 
         >>> [LocalNames().is_local(host) for host in ("nas", "nas.lan", "nas.home.arpa", "nas.example")]
         [True, True, True, False]

@@ -1,8 +1,7 @@
-"""Notices tunnels in questions for names: what goes out stands in names, what comes in in their answers.
+"""Detection of tunnels in DNS: data leaves in the names of questions and comes back in the answers. Pure but for its own memory.
 
-Any nameserver of somebody's own will do for one end, so no list knows them. But what a tunnel carries shows: no site that people visit has
-names enough to come near `MAX_OCTETS` a minute from one device, and below it there is hardly the speed to read text. Pure but for what
-it remembers. Each worker counts for itself.
+Any nameserver can be the other end, so no list knows them. But no site that people visit comes near `MAX_OCTETS` per minute and device, and
+a tunnel below that is hardly fast enough to read text. Each worker counts for itself.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from hedgerow.blocklists.names import registered_domain
 from hedgerow.policies.model import DeviceId
 
 MAX_OCTETS: Final = 128 * 1024
-"""Of questions and answers about the names of one registered domain, for one device in `WINDOW_SECONDS`: of ordinary ones some 700."""
+"""Octets of questions and answers for one registered domain and device in `WINDOW_SECONDS`: some 700 ordinary ones."""
 
 WINDOW_SECONDS: Final = 60.0
 BLOCK_SECONDS: Final = 3600.0
@@ -24,14 +23,14 @@ type _Pair = tuple[DeviceId, str]
 
 
 class TunnelDetector:
-    """Which domains are shut to which device, for they carried too much. Instants are of any one clock, in seconds."""
+    """The domains that are blocked for a device because they carried too much. Instants are of one clock, in seconds."""
 
     def __init__(self) -> None:
         self._carried: dict[_Pair, tuple[float, int]] = {}
         self._blocked_until: dict[_Pair, float] = {}
 
     def record(self, device: DeviceId, host: str, octets: int, now: float) -> None:
-        """A question for `host` that no cache could answer has moved so many octets."""
+        """Count the octets of a question for `host` that no cache answered."""
         pair = (device, registered_domain(host))
         began, before = self._carried.get(pair, (now, 0))
         if now - began >= WINDOW_SECONDS:
@@ -45,7 +44,7 @@ class TunnelDetector:
             self._blocked_until[pair] = now + BLOCK_SECONDS
 
     def is_blocked(self, device: DeviceId, host: str, now: float) -> bool:
-        """Whether the domain of `host` is shut to `device` at this moment."""
+        """Return whether the domain of `host` is blocked for `device` now."""
         if not self._blocked_until:
             return False
         pair = (device, registered_domain(host))

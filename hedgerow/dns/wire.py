@@ -1,4 +1,4 @@
-"""DNS messages as bytes (RFC 1035, 6891): find the question, walk the records. Pure, and never trusting the sender."""
+"""DNS messages as bytes (RFC 1035, RFC 6891): find the question, walk the records. Pure, and never trusting the sender."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ HEADER: Final = 12
 QUESTION_POINTER: Final = b"\xc0\x0c"  # compression pointer to the name in the question
 EXTENDED_ERROR: Final = 15  # the EDNS option (RFC 8914)
 PADDING: Final = 12  # the EDNS option (RFC 7830)
-_EMPTY_ERROR: Final = (0, 2)  # octets of one that says nothing: without a code, or with a code alone
-_MAC_OPTION: Final = 65_001  # the EDNS option in which forwarders hand on who asks, from the range for local use
+_EMPTY_ERROR: Final = (0, 2)  # octets of one without content, or with a code alone
+_MAC_OPTION: Final = 65_001  # the EDNS option for local use with which forwarders pass on the client's MAC address
 _MAC_OCTETS: Final = 6
 UDP_SIZE: Final = 1232  # the largest datagram that we send or accept (DNS flag day 2020)
 
-# Bits of the byte that says in which shape an answer is wanted; the last part of a cache key.
+# Bits of the byte that describes the shape of an answer, the last part of a cache key.
 EDNS_SHAPE: Final = 1
 DNSSEC_SHAPE: Final = 2
 LARGE_SHAPE: Final = 4
 STREAM_SHAPE: Final = 8
-STRUCTURED_SHAPE: Final = 16  # the asker can read a structured error
+STRUCTURED_SHAPE: Final = 16  # the client can read a structured error
 
-# Bits that a transport sets. Answers are kept for each by itself, since they are counted for it.
+# Bits of a transport. Each has its own answers in the cache, since they are counted by transport.
 _TRANSPORT_SHAPES: Final = {
     "udp": 0,
     "tcp": STREAM_SHAPE,
@@ -62,25 +62,28 @@ _TRANSPORT_SHAPES: Final = {
 _TRANSPORTS: Final = {shape: transport for transport, shape in reversed(_TRANSPORT_SHAPES.items())}
 _TRANSPORT_MASK: Final = STREAM_SHAPE | 0xE0
 
-# Octets of a query behind its name that tell the shape: type and class, the OPT record up to the header of its first option. What the
-# options hold (cookies, padding) does not matter.
+# Octets of a query behind its name that tell the shape: type and class, the OPT record up to the header of its first option. The
+# contents of options (cookies, padding) do not matter.
 SUFFIX_OCTETS: Final = 19
 OPT_OCTETS: Final = 11  # of an OPT record without options
 
 EDE_OPTION_PREFIX: Final = b"\0\x0f\0"
-"""How an extended error begins among the options. One without content says that a structured error can be read
-(draft-ietf-dnsop-structured-dns-error). Behind the first option the hot path does not read it, but leaves the query to who does."""
+"""The beginning of an extended error among EDNS options.
+
+One without content says that the client can read a structured error (draft-ietf-dnsop-structured-dns-error). The hot path does not read
+options behind the first one, but leaves such a query to the parser.
+"""
 
 _PLAIN_HOST = re.compile(r"[a-z0-9_.-]+")
 _PLAIN_LABEL = re.compile(rb"[a-z0-9_-]+")
 
 
 class Malformed(ValueError):
-    """The sender's bytes are not a DNS message."""
+    """The octets are not a valid DNS message."""
 
 
 class Edns(NamedTuple):
-    """What an OPT record says: the sender's datagram size, EDNS version, DO bit, and the options as bytes."""
+    """The content of an OPT record: the sender's datagram size, EDNS version, DO bit, and the options as octets."""
 
     size: int
     version: int
@@ -91,7 +94,7 @@ class Edns(NamedTuple):
 class Query(NamedTuple):
     """One question. `name` is the qname in wire form, lower case; `end` is where the question ends in `data`.
 
-    `shape` is the last byte of the cache key; `cacheable` is False for a query whose shape the hot path cannot tell from its bytes.
+    `shape` is the last byte of the cache key. `cacheable` is False for a query whose shape the hot path cannot tell from its bytes.
     """
 
     data: bytes
@@ -118,7 +121,7 @@ class Query(NamedTuple):
     def key(self) -> bytes:
         """The cache key without the ruleset's part: flags and counts, folded name, type and class, shape.
 
-        `listeners` and `datagrams` compute the same bytes without parsing.
+        `Responder.look_up` and `BatchUdpListener` compute the same bytes without parsing.
         """
         return self.data[2:HEADER] + self.name + self.suffix
 
@@ -133,7 +136,7 @@ class Query(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One record of a message: `begin`..`end` is the whole of it, `start`..`end` its rdata; `owner` is lower case and uncompressed."""
+    """One record: `begin`..`end` is the whole of it, `start`..`end` its rdata. `owner` is lower case and uncompressed."""
 
     owner: bytes
     rtype: int
@@ -145,17 +148,17 @@ class Record(NamedTuple):
 
 
 def read_name(message: bytes, at: int, known: dict[int, bytes] | None = None) -> tuple[bytes, int]:
-    """The name at `at`, uncompressed and in wire form, and where it ends in the message.
+    """Return the uncompressed name at `at` in wire form, and where it ends in the message. Raises Malformed.
 
-    Pointers must point backwards, so that no chain of them is endless, and to what has ended before the name began: what follows may be
-    left out of an answer of ours. `known` is what earlier pointers of the message led to, and is added to: read with it, a message takes
-    time by its length, whatever its pointers are like. Raises Malformed.
+    Pointers must point backwards, so that no chain is endless, and to a name that ended before this one began, since what follows may be
+    left out of our answer. `known` maps offsets to names that earlier pointers led to, and is added to: with it, reading a message takes
+    time by its length, whatever its pointers are.
 
     >>> read_name(b"\\x03www\\x07example\\x00", 0)
     (b'\\x03www\\x07example\\x00', 13)
     """
     labels: list[bytes] = []
-    passed: list[tuple[int, int]] = []  # where pointers led to, and how many octets of the name came before
+    passed: list[tuple[int, int]] = []  # targets of pointers, and the octets of the name before them
     total, end, floor, ceiling, rest = 1, 0, at, len(message), b"\0"
     try:
         while size := message[at]:
@@ -191,7 +194,7 @@ def read_name(message: bytes, at: int, known: dict[int, bytes] | None = None) ->
 
 
 def label_starts(name: bytes) -> Iterator[int]:
-    r"""Where the labels of a name in wire form begin, but for the root's.
+    r"""Yield the offsets of the labels of a name in wire form, without the root's.
 
     >>> list(label_starts(b"\x03www\x07example\x00"))
     [0, 4]
@@ -203,7 +206,7 @@ def label_starts(name: bytes) -> Iterator[int]:
 
 
 def host_of(name: bytes) -> str:
-    r"""The host as `policies` knows it: dotted, lower case, no trailing dot. Octets that no host has are escaped (RFC 1035, 5.1).
+    r"""Return a name as policies know it: dotted, lower case, no trailing dot. Octets that no host has are escaped (RFC 1035, section 5.1).
 
     >>> host_of(b"\x03www\x07example\x00"), host_of(b"\x03a.b\x00"), host_of(b"\x00")
     ('www.example', 'a\\046b', '')
@@ -232,7 +235,7 @@ def _escaped(name: bytes) -> str:
 
 
 def name_of(host: str) -> bytes:
-    """The wire form of a canonical host; ValueError if it has none.
+    """Return the wire form of a canonical host. Raises ValueError if it has none.
 
     >>> name_of("www.example")
     b'\\x03www\\x07example\\x00'
@@ -246,7 +249,7 @@ def name_of(host: str) -> bytes:
 
 
 def parse_query(data: bytes, transport: str = "udp") -> Query:
-    """The question of a query whose opcode is QUERY. Raises Malformed."""
+    """Parse a query whose opcode is QUERY. Raises Malformed."""
     if len(data) < HEADER:
         raise Malformed("shorter than a header")
     flags, questions, answers, authority, additional = unpack_from("!HHHHH", data, 2)
@@ -258,7 +261,7 @@ def parse_query(data: bytes, transport: str = "udp") -> Query:
         raise Malformed("question cut short, or compressed")
     qtype, qclass = unpack_from("!HH", data, at)
     edns, cacheable, at = None, flags & 0xFECF == 0 and not authority, end
-    if authority:  # the version that who asks for a transfer of changes has already (RFC 1995, section 3)
+    if authority:  # the version that the client of an incremental transfer has (RFC 1995, section 3)
         if qtype != IXFR:
             raise Malformed("not exactly one question")
         at = read_record(data, at).end
@@ -278,7 +281,7 @@ def parse_query(data: bytes, transport: str = "udp") -> Query:
 
 
 def query_of(key: bytes) -> Query:
-    """A query that has this key (`Query.key`), but for options that it may have held.
+    """Return a query with this key (`Query.key`), without EDNS options.
 
     >>> query = parse_query(bytes.fromhex("1234 0100 0001 0000 0000 0000") + b"\\x01a\\x00\\x00\\x01\\x00\\x01")
     >>> query_of(query.key).key == query.key
@@ -290,7 +293,7 @@ def query_of(key: bytes) -> Query:
 
 
 def record_bytes(owner: bytes, rtype: int, ttl: int, rdata: bytes) -> bytes:
-    """One record of class IN; `owner` in wire form or as a compression pointer."""
+    """Return one record of class IN. `owner` is in wire form or a compression pointer."""
     return owner + pack("!HHIH", rtype, IN, ttl, len(rdata)) + rdata
 
 
@@ -299,7 +302,7 @@ def option_bytes(code: int, value: bytes) -> bytes:
 
 
 def option_of(options: bytes, code: int) -> bytes | None:
-    """The content of the first option with this code among the options of an OPT record that was read."""
+    """Return the content of the first option with this code in the options of a parsed OPT record."""
     at = 0
     while at < len(options):
         found, size = unpack_from("!HH", options, at)
@@ -310,7 +313,7 @@ def option_of(options: bytes, code: int) -> bytes | None:
 
 
 def forwarded_mac(data: bytes) -> str | None:
-    """The MAC address of the device for which a forwarder asks, where it hands it on as dnsmasq's `add-mac` does."""
+    """Return the MAC address of the device for which a forwarder asks, as dnsmasq's `add-mac` adds it."""
     try:
         edns = parse_query(data).edns
     except Malformed:
@@ -320,7 +323,7 @@ def forwarded_mac(data: bytes) -> str | None:
 
 
 def opt_bytes(rcode: int, dnssec: bool, options: bytes = b"") -> bytes:
-    """Our OPT record: `rcode` gives its upper eight bits."""
+    """Return our OPT record. `rcode` gives its upper eight bits."""
     return b"\0" + pack("!HHBBHH", OPT, UDP_SIZE, rcode >> 4, 0, 0x8000 if dnssec else 0, len(options)) + options
 
 

@@ -148,6 +148,6 @@ def test_the_log_says_once_why_an_upstream_does_not_answer(caplog: pytest.LogCap
     with caplog.at_level("INFO"):
         asyncio.run(main())
     assert caplog.messages == [
-        "the upstream tls://dns.example:853 does not answer: connection closed",
-        "the upstream tls://dns.example:853 answers again",
+        "The upstream tls://dns.example:853 does not answer: connection closed",
+        "The upstream tls://dns.example:853 answers again",
     ]

@@ -116,7 +116,7 @@ def test_where_nobody_validates_nothing_is_answered_and_the_log_says_so(caplog: 
         end.close()
 
     asyncio.run(main())
-    assert caplog.messages == ["no upstream proves that it validates DNSSEC: with `dnssec: validate` no name can be looked up"]
+    assert caplog.messages == ["No upstream proves that it validates DNSSEC: with `dnssec: validate` no name can be looked up"]
 
 
 def test_the_log_says_who_validates(caplog: pytest.LogCaptureFixture) -> None:
@@ -128,7 +128,7 @@ def test_the_log_says_who_validates(caplog: pytest.LogCaptureFixture) -> None:
         await upstreams.close()
         careless_end.close()
         careful_end.close()
-        assert caplog.messages == [f"upstreams that prove to validate DNSSEC: udp://{second}"]
+        assert caplog.messages == [f"Upstreams that prove that they validate DNSSEC: udp://{second}"]
 
     with caplog.at_level("INFO"):
         asyncio.run(main())

@@ -1,1 +1,1 @@
-"""How clients reach the resolver: UDP, TCP, TLS, HTTPS and QUIC, and how much each may ask. What is answered is not decided here."""
+"""Servers of all transports, from the octets of clients to those of answers. The resolver decides what an answer says."""

@@ -1,7 +1,6 @@
-"""Who a client of encrypted DNS says that it is: by the server name it asks for, or by the path; and how clients are called that are not
-known by their address. Pure.
+"""The clients of a worker: their rules, limits and answers, and the client ids of encrypted DNS.
 
-An id makes a device known wherever it asks from, so it is as good as a password: whoever has it gets that device's answers.
+A client id makes a device known wherever it asks from, so it is as good as a password: whoever knows it gets that device's answers.
 """
 
 from __future__ import annotations
@@ -20,18 +19,22 @@ from hedgerow.dns.wire import OPT_OCTETS
 from hedgerow.policies.model import Decision, DeviceId, Request, RequestKind
 from hedgerow.policies.ruleset import Ruleset
 
+log = logging.getLogger(__name__)
+
 CLIENT_ID_PREFIX: Final = "id:"
 MAC_PREFIX: Final = "mac:"
 FORWARDER_PREFIX: Final = "forwarder:"
-"""A client is looked up under its address, or under its id or the MAC address that a forwarder gives with this before it; a forwarder that
-asks for itself is kept under its address with this before it. No address begins so."""
+"""Prefixes of the keys of clients that are not found by address. No address begins with them.
+
+They are for a client id, for the MAC address that a forwarder passes on, and for a forwarder that asks for itself.
+"""
 
 _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PATH: Final = "/dns-query"
 
 
 def client_id_from_sni(server_name: str | None, own_name: str | None) -> str | None:
-    """The id before our own name in the name of a ClientHello (SNI).
+    """Return the client id in front of our own name in the SNI, or None.
 
     >>> client_id_from_sni("Mia-Phone.dns.home.example", "dns.home.example"), client_id_from_sni("dns.home.example", "dns.home.example")
     ('mia-phone', None)
@@ -43,7 +46,7 @@ def client_id_from_sni(server_name: str | None, own_name: str | None) -> str | N
 
 
 def client_id_from_path(path: str) -> tuple[bool, str | None]:
-    """Is this a path for DNS, and whose? An id that is malformed is as good as an unknown path.
+    """Return whether a path is for DNS, and its client id. A malformed id makes the path unknown.
 
     >>> (client_id_from_path("/dns-query"), client_id_from_path("/dns-query/mia-phone"), client_id_from_path("/dns-query/a/b"),
     ... client_id_from_path("/"))
@@ -56,22 +59,20 @@ def client_id_from_path(path: str) -> tuple[bool, str | None]:
     return (True, client_id) if slash and head == _PATH and _ID.fullmatch(client_id) else (False, None)
 
 
-log = logging.getLogger(__name__)
-
 MAX_CLIENTS: Final = 4096
 MAX_RAW_QUERIES: Final = 4096
 _WITHOUT_OPTIONS: Final = (4, 4 + OPT_OCTETS)  # octets of a query behind its name
 _REPORTS_PER_TURN: Final = 8
-_RAW_QUERIES_PER_REPORT: Final = 8  # that are added up in the time that a report takes
+_RAW_QUERIES_PER_REPORT: Final = 8  # added up in the time of one report
 MAX_UNREPORTED: Final = 1000
-"""Answers of one client that wait for their report, beside those that the cache has: as many as a busy household asks for in a second."""
-MAX_UNREPORTED_OCTETS: Final = 2048  # octets of such an answer; what is around it takes up to ten times as much
-CLIENT_ENTRY_SECONDS: Final = 10.0  # an address may pass to another device; its new owner is seen at the latest after this
+"""Unreported answers per client, beside those that the cache has: as many as a busy household gets in a second."""
+MAX_UNREPORTED_OCTETS: Final = 2048  # octets of such an answer; the objects around it take up to ten times as much
+CLIENT_ENTRY_SECONDS: Final = 10.0  # an address may pass to another device, which is noticed after this time at the latest
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A device that may ask, and what holds for it now."""
+    """A device that may ask, with the ruleset in force."""
 
     device: DeviceId
     ruleset: Ruleset
@@ -79,14 +80,14 @@ class Client:
 
 type ClientLookup = Callable[[str], Client | None]
 type ClientKey = int | str | bytes
-"""What a listener finds in a datagram or about a connection that tells clients apart."""
+"""What a listener finds in a datagram or about a connection to tell clients apart."""
 type Observe = Callable[[Client, Request, Decision, int], None]
 
 
 class RawQueryEntry:
-    """The answer to a client's query of certain octets, its id aside: right until `due`, and given `count` times.
+    """The answer to a client's query of certain octets, without its id: right until `due`, and given `count` times.
 
-    It holds what it needs of its entry by itself: there are thousands, and each object more is another place in memory to wait for.
+    It copies what it needs of its entry: there are thousands, and each object more is another place in memory to wait for.
     """
 
     __slots__ = ("count", "due", "entry", "length", "rest")
@@ -98,12 +99,12 @@ class RawQueryEntry:
 
 
 class ClientEntry:
-    """A client as the hot path needs it: the first part of its cache keys, how it words its queries, and a tally of answers.
+    """A client as the hot path needs it: the prefix of its cache keys, its raw queries, and a count of answers.
 
-    What is counted in `words` is not in `hits` yet.
+    Counts in `raw_queries` are not in `hits` yet.
     """
 
-    __slots__ = ("address", "bucket", "client", "hits", "key", "prefix", "words")
+    __slots__ = ("address", "bucket", "client", "hits", "key", "prefix", "raw_queries")
 
     def __init__(self, key: ClientKey, address: str, client: Client, prefix: bytes, bucket: TokenBucket) -> None:
         self.key, self.address = key, address
@@ -111,37 +112,37 @@ class ClientEntry:
         self.client = client
         self.prefix = prefix
         self.hits: defaultdict[CacheEntry, int] = defaultdict(int)
-        self.words: dict[bytes, RawQueryEntry] = {}
+        self.raw_queries: dict[bytes, RawQueryEntry] = {}
 
     def flush_raw_queries(self) -> None:
-        for raw_query in self.words.values():
+        for raw_query in self.raw_queries.values():
             self.hits[raw_query.entry] += raw_query.count
-        self.words.clear()
+        self.raw_queries.clear()
 
 
 @dataclass(slots=True)
 class _ReportBatch:
-    """What a client was answered in a second that is over."""
+    """The answers of a client in a second that is over."""
 
     client: Client
-    words: dict[bytes, RawQueryEntry]
+    raw_queries: dict[bytes, RawQueryEntry]
     hits: defaultdict[CacheEntry, int]
 
     def add_up(self, most: int) -> int:
-        """Count some of the wordings to their entries; returns how many."""
-        words, hits = self.words, self.hits
-        number = min(len(words), most)
+        """Add the counts of up to `most` raw queries to their entries. Returns how many."""
+        raw_queries, hits = self.raw_queries, self.hits
+        number = min(len(raw_queries), most)
         for _ in range(number):
-            _, raw_query = words.popitem()
+            _, raw_query = raw_queries.popitem()
             if raw_query.count:
                 hits[raw_query.entry] += raw_query.count
         return number
 
 
 class Clients:
-    """The clients of one worker. `known` may be read directly.
+    """The clients of one worker. The hot path reads `known` directly.
 
-    A ruleset is never used past its `until`: a listener calls `keep_time` before it looks anybody up.
+    A ruleset is never used past its `until`: listeners call `forget_expired` before they look up clients.
     """
 
     def __init__(
@@ -158,25 +159,25 @@ class Clients:
         self.known: dict[ClientKey, ClientEntry] = {}
         self.find_client = find_client
         self._prefix_of, self._observe, self._counters, self._clocks = prefix_of, observe, counters, clocks
-        self._boundary = float("inf")  # on the wall clock: the first `until` of those who are known
+        self._boundary = float("inf")  # on the wall clock: the first `until` of all known clients
         self._stale_at = clocks.steady() + CLIENT_ENTRY_SECONDS
-        self._complained = False
+        self._has_complained = False
         self._report_batches: deque[_ReportBatch] = deque()
-        self._pending = 0  # in `_aside`
-        self._raw_query_count = 0  # wordings of all clients
+        self._pending = 0  # in `_report_batches`
+        self._raw_query_count = 0  # of all clients
 
     def forget_expired(self, now: float) -> None:
-        """Forget everybody when a ruleset has ended, or the look-ups are old. `now` is the steady clock's."""
+        """Forget all clients when a ruleset has ended or the look-ups are old. `now` is on the steady clock."""
         if now >= self._stale_at or self._clocks.wall() >= self._boundary:
             self.forget()
 
-    def find_again(self, known: ClientEntry) -> ClientEntry | None:
-        """The client that was `known` some time ago, with what holds for it now."""
+    def find_again(self, client: ClientEntry) -> ClientEntry | None:
+        """Return the current entry of a client that was found some time ago."""
         self.forget_expired(self._clocks.steady())
-        return self.known.get(known.key) or self.find(known.key, known.address)
+        return self.known.get(client.key) or self.find(client.key, client.address)
 
     def find(self, key: ClientKey, address: str) -> ClientEntry | None:
-        """The client at `address`, kept under `key`; None for one that may not ask, who is not kept: strangers are without number."""
+        """Look up the client at `address` and keep it under `key`. None for an unknown one, which is not kept: there may be any number."""
         client = self.find_client(address.partition("%")[0])
         if client is None:
             return None
@@ -185,66 +186,66 @@ class Clients:
         until = client.ruleset.until
         if until is not None:
             self._boundary = min(self._boundary, until)
-        found = self.known[key] = ClientEntry(
+        client_entry = self.known[key] = ClientEntry(
             key, address, client, self._prefix_of(client.ruleset), self.limits.bucket(address, client.device)
         )
-        return found
+        return client_entry
 
-    def learn(self, known: ClientEntry, words: bytes, name_end: int, entry: CacheEntry) -> None:
-        """Remember that this client's query for an entry, all of it but the id, reads like this, with the name ending at `name_end`.
+    def learn(self, client: ClientEntry, raw: bytes, name_end: int, entry: CacheEntry) -> None:
+        """Remember the raw octets (without the id, the name ending at `name_end`) of a client's query for an entry.
 
-        Only a name in small letters without options, as most are, is worth it: senders choose these octets. Their number is bounded.
+        Only for names in lower case without options, as most are, since clients choose these octets. Their number is bounded.
         """
-        if len(words) - name_end not in _WITHOUT_OPTIONS:
+        if len(raw) - name_end not in _WITHOUT_OPTIONS:
             return
-        old = known.words.get(words)
+        old = client.raw_queries.get(raw)
         if old is not None:
-            known.hits[old.entry] += old.count
+            client.hits[old.entry] += old.count
         elif self._raw_query_count < MAX_RAW_QUERIES:
             self._raw_query_count += 1
         else:
             self._flush_raw_queries()
-        known.words[words] = RawQueryEntry(entry)
+        client.raw_queries[raw] = RawQueryEntry(entry)
 
-    def record_answer(self, known: ClientEntry, entry: CacheEntry) -> None:
-        """Note an answer that the cache did not have. Its client may have been forgotten meanwhile, and would not be flushed; and of a
-        flood of names, or where it is large, it is reported at once, since what waits for its report lives on when the cache has given it
-        up.
+    def record_answer(self, client: ClientEntry, entry: CacheEntry) -> None:
+        """Count an answer that was not in the cache.
+
+        It is reported at once if its client was forgotten meanwhile and would not be flushed. So are large answers and floods of names,
+        since unreported answers stay in memory after the cache has dropped them.
         """
-        if self.known.get(known.key) is known and len(known.hits) < MAX_UNREPORTED and entry.length <= MAX_UNREPORTED_OCTETS:
-            known.hits[entry] += 1
+        if self.known.get(client.key) is client and len(client.hits) < MAX_UNREPORTED and entry.length <= MAX_UNREPORTED_OCTETS:
+            client.hits[entry] += 1
         else:
-            self._report(known.client, entry, 1)
+            self._report(client.client, entry, 1)
 
     def forget(self) -> None:
-        """Look everybody up anew; what they were answered is set aside to be reported."""
+        """Look up all clients anew. Their answers are set aside to be reported."""
         self._start_batch()
         self.known.clear()
         self._boundary = float("inf")
         self._stale_at = self._clocks.steady() + CLIENT_ENTRY_SECONDS
 
     def flush(self) -> None:
-        """Report all that was answered since the last time."""
+        """Report all answers since the last report."""
         self._start_batch()
         while self._report_batches:
             self.report_some()
 
     def begin_report(self) -> None:
-        """Set aside what was answered since the last time, unless there is still something to report of that."""
+        """Set aside the answers since the last report, unless some of that are still unreported."""
         if not self._report_batches:
             self._start_batch()
 
     def report_some(self) -> bool:
-        """Report a few of the answers that were set aside, to the counters and to `observe`; renew what is popular and about to expire.
+        """Report a few of the answers that were set aside, and prefetch popular ones that are about to expire. False if none is left.
 
-        False when nothing is left. A few only, because queries wait meanwhile: a hundredth of them, and those of a tenth of a millisecond
-        at least.
+        A few only, because queries wait meanwhile: a hundredth of them, and at least as many as take a tenth of a millisecond.
         """
         now = self._clocks.steady()
         left = _REPORTS_PER_TURN + self._pending // 128
         while self._report_batches and left > 0:
             batch = self._report_batches[0]
-            before = len(batch.words) + len(batch.hits)
+            before = len(batch.raw_queries) + len(batch.hits)
             left -= batch.add_up(_RAW_QUERIES_PER_REPORT * left) // _RAW_QUERIES_PER_REPORT
             while left > 0 and batch.hits:
                 left -= 1
@@ -254,25 +255,25 @@ class Clients:
                     entry.prefetch_at = NEVER
                     self._prefetch(entry)
                 self._report(batch.client, entry, count)
-            after = len(batch.words) + len(batch.hits)
+            after = len(batch.raw_queries) + len(batch.hits)
             self._pending -= before - after
             if not after:
                 self._report_batches.popleft()
         return bool(self._report_batches)
 
     def _flush_raw_queries(self) -> None:
-        for known in self.known.values():
-            if known.words:
-                known.flush_raw_queries()
+        for client in self.known.values():
+            if client.raw_queries:
+                client.flush_raw_queries()
         self._raw_query_count = 0
 
     def _start_batch(self) -> None:
-        """Wordings too, which keeps nothing alive that the cache has given up."""
-        for known in self.known.values():
-            if known.words or known.hits:
-                self._pending += len(known.words) + len(known.hits)
-                self._report_batches.append(_ReportBatch(known.client, known.words, known.hits))
-                known.words, known.hits = {}, defaultdict(int)
+        """Set aside raw queries too, which keeps nothing alive that the cache has dropped."""
+        for client in self.known.values():
+            if client.raw_queries or client.hits:
+                self._pending += len(client.raw_queries) + len(client.hits)
+                self._report_batches.append(_ReportBatch(client.client, client.raw_queries, client.hits))
+                client.raw_queries, client.hits = {}, defaultdict(int)
         self._raw_query_count = 0
 
     def _report(self, client: Client, entry: CacheEntry, count: int) -> None:
@@ -283,9 +284,9 @@ class Clients:
         try:
             self._observe(client, Request(client.device, RequestKind.DNS, entry.host), entry.decision, count)
         except Exception:
-            # Whatever is wrong with it concerns every report: one traceback says it, thousands would be the next trouble.
+            # A fault concerns every report: one traceback is enough.
             dropped = ("hedgerow_events_dropped_total", "dns")
             self._counters[dropped] = self._counters.get(dropped, 0.0) + 1
-            if not self._complained:
-                self._complained = True
+            if not self._has_complained:
+                self._has_complained = True
                 log.exception("DNS decisions cannot be reported")

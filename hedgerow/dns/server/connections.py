@@ -17,11 +17,11 @@ class ClientConnection(Protocol):
     active_at: float
     """When a known client last asked something, on the loop's clock."""
     is_known: bool
-    """Whether a client that may ask has used it."""
+    """True if a client that may ask has used it."""
 
     @property
     def is_evictable(self) -> bool:
-        """Whether it may be closed to make room for another."""
+        """True if it may be closed to make room for another."""
 
     @property
     def idle_seconds(self) -> float:

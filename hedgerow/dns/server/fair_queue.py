@@ -1,7 +1,6 @@
-"""Who waits for an answer that takes work: each client in a line of its own, and one of each line in turn.
+"""A queue of cache misses with one FIFO per client, served in turn.
 
-A query that the cache cannot answer costs a hundred times what one costs that it can. Taken as they come, those of somebody who asks for
-names without end would stand before everybody else's.
+A miss costs a hundred times as much as a hit. In a single queue the misses of one client could delay everybody else's.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from collections.abc import Callable, Hashable
 from typing import Final
 
 MAX_PER_CLIENT: Final = 512
-MAX_QUEUED: Final = 4096  # waiting in all lines
-_ITEMS_PER_TURN: Final = 16  # between two looks at the sockets
+MAX_QUEUED: Final = 4096  # of all clients
+_ITEMS_PER_TURN: Final = 16  # before the loop looks at the sockets
 
 
 class FairQueue[T]:
-    """`work` does one. `turned_away` is told of each for whom there is no place."""
+    """`work` handles one item. `on_rejected` is called for each item that finds no place."""
 
     def __init__(self, work: Callable[[T], None], on_rejected: Callable[[], None]) -> None:
         self._work, self._on_rejected = work, on_rejected
@@ -26,7 +25,7 @@ class FairQueue[T]:
         self._next: asyncio.Handle | None = None
 
     def add(self, owner: Hashable, item: T) -> None:
-        """Put into the owner's line; what is not done by `turn` is done by and by."""
+        """Queue an item for its owner; `turn` handles it."""
         queue = self._queues.get(owner)
         if queue is None:
             queue = self._queues[owner] = deque()
@@ -37,7 +36,7 @@ class FairQueue[T]:
         self._count += 1
 
     def turn(self) -> None:
-        """Do some of it, and the rest after the sockets have been looked at."""
+        """Handle some items, and the rest after the loop has looked at the sockets."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -47,7 +46,7 @@ class FairQueue[T]:
             item = queue.popleft()
             self._count -= 1
             if queue:
-                self._queues[owner] = queue  # behind the others
+                self._queues[owner] = queue  # at the end
             self._work(item)
         if self._count:
             self._next = asyncio.get_running_loop().call_soon(self.turn)

@@ -24,12 +24,12 @@ type Headers = Sequence[tuple[str, str]]
 
 
 class HttpClientError(Exception):
-    """The client does not keep to HTTP: the connection must end, after what was written for it is sent."""
+    """The client violates HTTP: the connection must end after what was written for it is sent."""
 
 
 @dataclass(slots=True)
 class DohRequest:
-    """One request; `stream` says where its answer goes."""
+    """One request. `stream` is the HTTP/2 stream of its answer."""
 
     stream: int
     method: str
@@ -39,7 +39,7 @@ class DohRequest:
     too_long: bool = False
 
     def add(self, data: bytes) -> None:
-        """Keep what came of the body, as long as it may be that of a query."""
+        """Keep a part of the body, as long as it may be that of a query."""
         if len(self.body) + len(data) > MAX_QUERY:
             self.too_long = True
             self.body.clear()
@@ -54,20 +54,20 @@ class Flood(HttpClientError):
 class HttpCodec(Protocol):
     @property
     def has_more(self) -> bool:
-        """Something was fed in which the next `receive` may find a request."""
+        """True if the next `receive` may find a request in what was fed."""
 
     def feed(self, data: bytes) -> None:
-        """Keep what has come for the next `receive`."""
+        """Keep received octets for the next `receive`."""
 
     def receive(self, now: float) -> list[DohRequest]:
-        """The requests that are whole in the next portion of what was fed. Raises Broken. `now` is in seconds of any steady clock."""
+        """Return the whole requests in the next portion of what was fed. `now` is steady time in seconds. Raises HttpClientError."""
 
-    def respond(self, exchange: DohRequest, status: int, headers: Headers, body: bytes) -> bool:
-        """Write an answer; false if the connection ends with it."""
+    def respond(self, request: DohRequest, status: int, headers: Headers, body: bytes) -> bool:
+        """Write an answer. False if the connection ends with it."""
 
 
 class Http1Codec(HttpCodec):
-    """HTTP/1.1: one request after another; the next is not read before the last is answered."""
+    """HTTP/1.1: the next request is not read before the last one is answered."""
 
     has_more = False
 
@@ -83,9 +83,9 @@ class Http1Codec(HttpCodec):
 
     def receive(self, now: float) -> list[DohRequest]:  # noqa: ARG002
         try:
-            found = self._next()
-            self.has_more = bool(found)
-            return found
+            requests = self._next()
+            self.has_more = bool(requests)
+            return requests
         except h11.RemoteProtocolError as error:
             if self._connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 self._send(error.error_status_hint, [("content-length", "0"), ("connection", "close")], b"")
@@ -103,13 +103,13 @@ class Http1Codec(HttpCodec):
                 case h11.Data() if self._request is not None:
                     self._request.add(bytes(event.data))
                 case h11.EndOfMessage() if self._request is not None:
-                    found, self._request = self._request, None
-                    return [found]
+                    request, self._request = self._request, None
+                    return [request]
                 case _:
                     return []
 
-    def respond(self, exchange: DohRequest, status: int, headers: Headers, body: bytes) -> bool:
-        self._send(status, [*headers, ("content-length", str(len(body)))], b"" if exchange.method == "HEAD" else body)
+    def respond(self, request: DohRequest, status: int, headers: Headers, body: bytes) -> bool:
+        self._send(status, [*headers, ("content-length", str(len(body)))], b"" if request.method == "HEAD" else body)
         if self._connection.our_state is not h11.DONE or self._connection.their_state is not h11.DONE:
             return False
         self._connection.start_next_cycle()
@@ -123,12 +123,12 @@ class Http1Codec(HttpCodec):
 
 
 class Http2Codec(HttpCodec):
-    """HTTP/2: many requests at once; answers keep to the client's windows."""
+    """HTTP/2: many requests at once. Answers keep to the client's windows."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self._connection = h2.connection.H2Connection(
-            # Our own headers are right; of the client's few are read, and are checked as octets.
+            # Our own headers are valid. Few of the client's are read, and these are checked as octets.
             h2.config.H2Configuration(client_side=False, validate_outbound_headers=False, normalize_outbound_headers=False)
         )
         self._connection.local_settings = h2.settings.Settings(
@@ -163,13 +163,13 @@ class Http2Codec(HttpCodec):
             raise Flood
         try:
             events = self._connection.receive_data(portion)
-            found = [exchange for event in events if (exchange := self._take(event)) is not None]
+            requests = [request for event in events if (request := self._take(event)) is not None]
             self._send_unsent()
         except (h2.exceptions.ProtocolError, ValueError) as error:
             self._flush()
             raise HttpClientError from error
         self._flush()
-        return found
+        return requests
 
     def _take(self, event: h2.events.Event) -> DohRequest | None:
         match event:
@@ -187,23 +187,23 @@ class Http2Codec(HttpCodec):
                 self._requests.pop(event.stream_id, None)
                 self._unsent.pop(event.stream_id, None)
             case h2.events.ConnectionTerminated():
-                raise h2.exceptions.ProtocolError("the client has finished")
+                raise h2.exceptions.ProtocolError("the client has ended the connection")
             case _:
                 pass
         return None
 
-    def respond(self, exchange: DohRequest, status: int, headers: Headers, body: bytes) -> bool:
+    def respond(self, request: DohRequest, status: int, headers: Headers, body: bytes) -> bool:
         fields = [(":status", str(status)), *headers, ("content-length", str(len(body)))]
-        ends = not body or exchange.method == "HEAD"
+        ends = not body or request.method == "HEAD"
         try:
-            self._connection.send_headers(exchange.stream, fields, end_stream=ends)
+            self._connection.send_headers(request.stream, fields, end_stream=ends)
             if status == 200:
                 self._budget.answered()
             if not ends:
-                self._unsent[exchange.stream] = bytearray(body)
+                self._unsent[request.stream] = bytearray(body)
                 self._send_unsent()
         except h2.exceptions.ProtocolError:
-            self._unsent.pop(exchange.stream, None)  # the client has cancelled it
+            self._unsent.pop(request.stream, None)  # the client has cancelled it
         self._flush()
         return sum(map(len, self._unsent.values())) <= MAX_UNSENT
 
@@ -222,7 +222,7 @@ class Http2Codec(HttpCodec):
 
 
 def _origin_form(target: str) -> str:
-    """A target without scheme and authority, which a client may write before it (RFC 9112, section 3.2.2).
+    """Remove scheme and authority from a target, as a client may write them (RFC 9112, section 3.2.2).
 
     >>> _origin_form("https://dns.home.example/dns-query?dns=AAAB"), _origin_form("/dns-query")
     ('/dns-query?dns=AAAB', '/dns-query')

@@ -1,4 +1,4 @@
-"""The sockets that clients talk to: UDP and TCP, and what is done every second."""
+"""The sockets of a DNS server for UDP and TCP, and its periodic work."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from hedgerow.policies.network import QueryLimit
 from hedgerow.sockets import open_socket
 
 _SOCKET_BUFFER: Final = 4 << 20
-# Answers are never fragmented, and no ICMP message talks us into it (RFC 9715): IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE. The kernel
-# then needs no random identification for each datagram either. Python has no names for these of linux/in.h and linux/in6.h.
+# Answers are never fragmented, whatever ICMP messages say (RFC 9715): IP_MTU_DISCOVER and IPV6_MTU_DISCOVER are PROBE. The kernel then
+# needs no random identification per datagram either. Python has no names for these constants of linux/in.h and linux/in6.h.
 _NEVER_FRAGMENT: Final = {socket.AF_INET: (socket.IPPROTO_IP, 10, 3), socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 3)}
 _SWEEP_STEPS: Final = 250
-_REPORT_INTERVAL: Final = 0.002  # seconds between a few reports and the next few
+_REPORT_INTERVAL: Final = 0.002  # seconds between two calls of `_report`
 
 
 class DnsServer:
-    """All listeners of one worker over one resolver. Made and used inside a running event loop."""
+    """All listeners of one worker, over one resolver. Create and use it in a running event loop."""
 
     def __init__(self, resolver: Resolver, find_client: ClientLookup, observe: Observe) -> None:
         self.resolver = resolver
@@ -39,7 +39,7 @@ class DnsServer:
         self._reporting: asyncio.TimerHandle | None = None
 
     async def listen(self, host: str, port: int) -> int:
-        """Serve UDP and TCP at an address; port 0 takes a free one. Returns the port. Raises OSError."""
+        """Serve UDP and TCP at an address. Port 0 takes a free one. Returns the port. Raises OSError."""
         datagrams, streams = open_udp_tcp_pair(host, port)
         await self.streams.listen(streams)
         self._datagrams.append(open_udp_listener(self.responder, datagrams))
@@ -52,22 +52,22 @@ class DnsServer:
         upstreams: UpstreamPool | None = None,
         answer_policy: AnswerPolicy | None = None,
     ) -> None:
-        """A new snapshot: from the next datagram on only it counts."""
+        """Use a new snapshot from the next datagram on."""
         self._clients.forget()
         self._clients.find_client = find_client
         self.resolver.swap(decide, upstreams, answer_policy)
 
     def limit(self, limit: QueryLimit | None) -> None:
-        """How much may be asked from now on; None: any number."""
+        """Set the rate limit; None: no limit."""
         self._clients.limits.change(limit)
         self._clients.forget()
 
     def forget_clients(self) -> None:
-        """Devices or their rulesets may have changed: look everybody up anew."""
+        """Look up all clients anew, since devices or rulesets may have changed."""
         self._clients.forget()
 
     def flush(self) -> None:
-        """Report what was answered since the last report; done about once a second anyway."""
+        """Report the answers since the last report. This happens about once per second anyway."""
         self._clients.flush()
 
     async def close(self) -> None:
@@ -92,13 +92,13 @@ class DnsServer:
         self.streams.table.close_idle(loop.time())
 
     def _report(self) -> None:
-        """A few reports at a time: those of a busy second would take thirty milliseconds, and queries would wait as long."""
+        """Make a few reports at a time: those of a busy second would delay queries by thirty milliseconds."""
         more = self._clients.report_some()
         self._reporting = asyncio.get_running_loop().call_later(_REPORT_INTERVAL, self._report) if more else None
 
 
 def open_udp_tcp_pair(host: str, port: int, tries: int = 20) -> tuple[socket.socket, socket.socket]:
-    """UDP and TCP on one port; where port 0 asks for any, one that is free for both. Raises OSError."""
+    """Return UDP and TCP sockets on one port. Port 0 takes one that is free for both. Raises OSError."""
     while True:
         datagrams = open_udp_socket(host, port)
         try:
@@ -120,7 +120,7 @@ def open_udp_socket(host: str, port: int) -> socket.socket:
 
 
 def _enlarge_buffers(sock: socket.socket) -> None:
-    """Let a burst of queries wait in the kernel, by as much as the system allows; with CAP_NET_ADMIN (SO_RCVBUFFORCE) by all we ask for."""
+    """Let bursts of queries wait in the kernel, within its limits, or beyond them with CAP_NET_ADMIN (SO_RCVBUFFORCE)."""
     for option, forced in ((socket.SO_RCVBUF, 33), (socket.SO_SNDBUF, 32)):
         sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
         if sys.platform == "linux":

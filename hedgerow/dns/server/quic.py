@@ -1,7 +1,4 @@
-"""Tokens that prove a QUIC client's address (RFC 9000, section 8.1.2): whoever sends one back has received it. No sockets.
-
-Nothing is kept for an address that is not proven, so that forged ones cost neither memory nor a handshake.
-"""
+"""Bounded QUIC connections over aioquic: address validation, connection ids, limits of streams and handshakes."""
 
 from __future__ import annotations
 
@@ -31,27 +28,30 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import pull_client_hello
 
-_TOKEN_SECONDS: Final = 10  # seconds
+_TOKEN_SECONDS: Final = 10
 _TAG_OCTETS: Final = 16
 
 
 class RetryTokens:
-    """Makes and checks tokens under a key of its own. The methods are those that aioquic's server calls."""
+    """Tokens that prove a client's address (RFC 9000, section 8.1.2). The methods are those that aioquic's server calls.
+
+    Nothing is kept for an unproven address, so that forged addresses cost neither memory nor a handshake.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._key = os.urandom(32)
         self._clock = clock
 
     def create_token(self, address: tuple[str, int], original_id: bytes, retry_id: bytes) -> bytes:
-        """`original_id` and `retry_id` are the connection ids that the handshake must confirm; at most 20 octets each."""
+        """Return a token. The connection ids, which the handshake must confirm, have at most 20 octets each."""
         body = pack("!Q", int(self._clock())) + bytes((len(original_id),)) + original_id + retry_id
         return self._seal(address, body) + body
 
     def validate_token(self, address: tuple[str, int], token: bytes) -> tuple[bytes, bytes]:
-        """The two ids. Raises ValueError for a token that is not ours, is another's, or is old."""
+        """Return the two connection ids. Raises ValueError for a token that is forged, for another address, or old."""
         seal, body = token[:_TAG_OCTETS], token[_TAG_OCTETS:]
         if not hmac.compare_digest(seal, self._seal(address, body)):
-            raise ValueError("not a token for this address")
+            raise ValueError("not a token of ours for this address")
         if not 0 <= self._clock() - int.from_bytes(body[:8]) <= _TOKEN_SECONDS:
             raise ValueError("an old token")
         end = 9 + body[8]
@@ -63,13 +63,13 @@ class RetryTokens:
 
 
 MAX_STREAMS: Final = 64  # of one connection at a time
-MAX_STREAMS_PER_CONNECTION: Final = 10_000  # aioquic remembers each stream's number for good, so a connection does not live for ever
-_MAX_HANDSHAKE_OCTETS: Final = 32 << 10  # a hello with keys that withstand quantum computers has a few thousand
+MAX_STREAMS_PER_CONNECTION: Final = 10_000  # aioquic never forgets the number of a stream, so the life of a connection is bounded
+_MAX_HANDSHAKE_OCTETS: Final = 32 << 10  # a ClientHello with post-quantum keys has a few thousand
 MAX_STREAM_OCTETS: Final = 2 + 4096  # a query with every option that there is has a few hundred
 
 
 class _ComputedLimit:
-    """One limit of a connection as aioquic reads it. It is computed, so that doubling it does nothing."""
+    """A limit of a connection as aioquic reads it. It is computed, so that aioquic's doubling it has no effect."""
 
     def __init__(self, frame_type: int, name: str, value: Callable[[], int]) -> None:
         self.frame_type, self.name = frame_type, name
@@ -87,7 +87,7 @@ class _ComputedLimit:
 
 
 class BoundedQuicConnection(QuicConnection):
-    """`server_name` is what the client asked for, once its hello is there. `configuration` must give `MAX_STREAM_OCTETS` for a stream."""
+    """`server_name` is the SNI, once the ClientHello has come. `configuration` must allow `MAX_STREAM_OCTETS` per stream."""
 
     def __init__(self, *, configuration: QuicConfiguration, **options: Any) -> None:
         super().__init__(configuration=configuration, **options)
@@ -100,36 +100,38 @@ class BoundedQuicConnection(QuicConnection):
         return len(self._streams)
 
     def is_open(self, stream: int) -> bool:
-        """Is there anything about the stream that the client has not yet sent, or not yet acknowledged?"""
+        """Return whether the client has not yet sent or acknowledged all of a stream."""
         return stream in self._streams
 
     @property
     def owes_stream_credit(self) -> bool:
-        """Must the client hear that it may open more streams? aioquic ends streams only after it has written the limits of a packet, so
-        that without another packet a client at its limit would wait for ever."""
+        """True if the client must be told that it may open more streams.
+
+        aioquic ends streams only after it has written a packet's limits: without another packet a client at its limit would wait forever.
+        """
         limit = self._local_max_streams_bidi
         return limit.value - limit.sent >= MAX_STREAMS // 4
 
     @property
     def is_ending(self) -> bool:
-        """Has either side closed it? aioquic tells of it only when nothing can come any more, seconds later."""
+        """True if either side has closed it. aioquic reports that only seconds later."""
         return self._close_event is not None
 
     @property
     def is_flooding(self) -> bool:
-        """Does the client send a message of its handshake that has no end?"""
+        """True if the client sends a handshake message without end."""
         return hasattr(self, "tls") and len(self.tls._receive_buffer) > _MAX_HANDSHAKE_OCTETS
 
     @property
     def is_exhausted(self) -> bool:
-        """Has it carried as many streams as it may?"""
+        """True if it has carried as many streams as it may."""
         return len(self._streams_finished) >= MAX_STREAMS_PER_CONNECTION
 
     def _stream_credit(self) -> int:
         return min(len(self._streams_finished) + MAX_STREAMS, MAX_STREAMS_PER_CONNECTION)
 
     def _write_stream_limits(self, builder: QuicPacketBuilder, space: Any, stream: QuicStream) -> None:
-        """A query never needs more than the stream's first credit."""
+        """Do nothing: a query never needs more than a stream's first credit."""
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
@@ -143,15 +145,15 @@ class BoundedQuicConnection(QuicConnection):
         self.tls._server_handle_hello = note_name  # type: ignore[method-assign,assignment]
 
 
-_MAX_IDS: Final = 4096  # of connections, those that are closing and have eight each included
+_MAX_IDS: Final = 4096  # connection ids, eight per connection, closing ones included
 
 type ConnectionFactory = Callable[[BoundedQuicConnection], QuicConnectionProtocol]
 
 
 class QuicListener(asyncio.DatagramProtocol):
-    """`configuration` gives that of a new connection, `admits` says whether an address may begin one, `begin` makes its protocol.
+    """Receives datagrams of all connections of one socket. aioquic has such a class, whose connections cannot be bounded.
 
-    aioquic has such a class, whose connections cannot be bounded.
+    `configuration` returns that of a new connection, `admits` whether an address may begin one, `begin` makes its protocol.
     """
 
     def __init__(self, configuration: Callable[[], QuicConfiguration], admits: Callable[[str], bool], begin: ConnectionFactory) -> None:
@@ -186,7 +188,7 @@ class QuicListener(asyncio.DatagramProtocol):
     def _begin_connection(
         self, header: QuicHeader, addr: tuple[str, int], configuration: QuicConfiguration
     ) -> QuicConnectionProtocol | None:
-        """The connection that a datagram begins, if it may; else the client is told what to send, with fewer octets than it sent."""
+        """Begin a connection if the datagram may; else tell the client what to send, in fewer octets than it sent."""
         if header.version is not None and header.version not in configuration.supported_versions:
             versions = configuration.supported_versions
             self._send(encode_quic_version_negotiation(header.destination_cid, header.source_cid, versions), addr)

@@ -1,7 +1,4 @@
-"""Connections over TLS before they are any: handshakes, bounded in number, in all and for each address, and in time.
-
-A handshake takes memory and computing before anybody has said who they are, so it must not be had for the asking.
-"""
+"""TLS of the DNS servers: bounded handshakes, and certificates that are replaced while serving."""
 
 from __future__ import annotations
 
@@ -17,14 +14,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+log = logging.getLogger(__name__)
+
 MAX_HANDSHAKES: Final = 128
 MAX_HANDSHAKES_PER_ADDRESS: Final = 16
 HANDSHAKE_SECONDS: Final = 5.0
-_ACCEPT_RETRY_SECONDS: Final = 0.1  # where the system has no room for another connection
+_NO_PASSWORD: Final = ""  # without one OpenSSL prompts for that of an encrypted key, and all queries wait
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; all of 1.3 are secure
+_ACCEPT_RETRY_SECONDS: Final = 0.1  # if the system has no resources for another connection
 
 
 class TlsAcceptor:
-    """Those of one worker. `turned_away` is told of each connection that is not taken."""
+    """Accepts TLS connections, with a limit on handshakes in time and number, in all and per address.
+
+    A handshake takes memory and computing before the client is known. `on_rejected` is called for each connection that is refused.
+    """
 
     def __init__(self, on_rejected: Callable[[], None]) -> None:
         self._on_rejected = on_rejected
@@ -33,11 +37,11 @@ class TlsAcceptor:
         self._listening: dict[asyncio.Task[None], socket.socket] = {}
 
     def listen(self, sock: socket.socket, tls: ssl.SSLContext, protocol_factory: Callable[[], asyncio.Protocol]) -> None:
-        """Accept connections on a socket that listens; `made` makes the protocol of one that is secure. The socket is closed by `close`."""
+        """Accept connections on a listening socket, which `close` closes. `protocol_factory` makes the protocol of a secure one."""
         self._listening[asyncio.get_running_loop().create_task(self._accept(sock, tls, protocol_factory))] = sock
 
     async def close(self) -> None:
-        """Take no more, and end the handshakes under way."""
+        """Stop listening and end pending handshakes."""
         tasks = (*self._listening, *self._handshakes)
         for task in tasks:
             task.cancel()
@@ -70,7 +74,7 @@ class TlsAcceptor:
         loop = asyncio.get_running_loop()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            with contextlib.suppress(OSError):  # ssl.SSLError and ConnectionError are such: the client's fault, and the end of it
+            with contextlib.suppress(OSError):  # such as ssl.SSLError and ConnectionError: the client's fault
                 await loop.connect_accepted_socket(protocol_factory, connection, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS)
         finally:
             self._by_address[address] -= 1
@@ -78,39 +82,33 @@ class TlsAcceptor:
                 del self._by_address[address]
 
 
-log = logging.getLogger(__name__)
-
-_NO_PASSWORD: Final = ""  # without one OpenSSL asks at the terminal for that of an encrypted key, and all queries wait
-_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; those of 1.3 are all good
-
-
 class ReloadableCertificate(ABC):
-    """Shows the certificate of a chain and a key in PEM files, which may be renewed while it serves. Raises OSError or ssl.SSLError."""
+    """A certificate chain and key in PEM files that may be renewed while serving. Raises OSError or ssl.SSLError."""
 
     def __init__(self, chain: Path, key: Path) -> None:
         self._load(chain, key)
         self._loaded = _file_identity(chain, key)
 
     def refresh(self, chain: Path, key: Path) -> None:
-        """Show the files' new certificate to new connections; where they cannot be used, go on with the last one."""
+        """Use changed files for new connections. If they are unusable, keep the last certificate."""
         try:
             identity = _file_identity(chain, key)
             if identity == self._loaded:
                 return
             self._loaded = identity
-            trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # a pair that does not fit would leave a context with half of it
+            trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # a mismatched pair would leave the context with half of it
             trial.load_cert_chain(chain, key, _NO_PASSWORD)
             self._load(chain, key)
-            log.info("the certificate for encrypted DNS was renewed")
+            log.info("The certificate for encrypted DNS was renewed")
         except (OSError, ssl.SSLError) as error:
-            log.error("The new certificate %s cannot be used, the last one stays: %s", chain, error)
+            log.error("The new certificate %s is unusable, the last one stays in use: %s", chain, error)
 
     @abstractmethod
     def _load(self, chain: Path, key: Path) -> None: ...
 
 
 class ServerTls(ReloadableCertificate):
-    """For TLS over TCP: one context."""
+    """The certificate for TLS over TCP: one context."""
 
     def __init__(self, chain: Path, key: Path, protocols: Sequence[str]) -> None:
         self._names: weakref.WeakKeyDictionary[object, str | None] = weakref.WeakKeyDictionary()
@@ -118,17 +116,17 @@ class ServerTls(ReloadableCertificate):
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.context.set_ciphers(_CIPHERS)
         self.context.set_alpn_protocols(list(protocols))
-        self.context.sni_callback = self._note
+        self.context.sni_callback = self._on_sni
         super().__init__(chain, key)
 
     def server_name(self, connection: object) -> str | None:
-        """What the client of this SSL object asked for."""
+        """Return the SNI of an SSL object."""
         return self._names.get(connection)
 
     def _load(self, chain: Path, key: Path) -> None:
         self.context.load_cert_chain(chain, key, _NO_PASSWORD)
 
-    def _note(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+    def _on_sni(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
         self._names[connection] = name
 
 

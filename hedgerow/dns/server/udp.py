@@ -1,10 +1,10 @@
-"""UDP, and the path of a query that is answered from the cache: found by its bytes, never parsed.
+"""DNS over UDP: the hot path, where a query is found in the cache by its bytes and never parsed.
 
-On Linux up to 128 datagrams are taken and answered with two system calls (`BatchUdpListener`: recvmmsg and sendmmsg through ctypes, the
-answers written over the queries in preallocated memory). Where that cannot be had, each costs two (`SimpleUdpListener`).
+On Linux up to 128 datagrams are received and answered with two system calls (`BatchUdpListener`: recvmmsg and sendmmsg through ctypes,
+answers written over the queries in preallocated memory). Elsewhere each takes two (`SimpleUdpListener`).
 
-Under load two things make a query cheaper for all: a moment's pause, so that the next batch is a large one (as network cards moderate
-their interrupts), and answers to one socket that leave as one datagram and are cut on arrival.
+Under load two things make queries cheaper: a moment's pause, so that the next batch is large (network cards moderate interrupts likewise),
+and answers to one socket that leave as one datagram and are cut on arrival.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from hedgerow.dns.wire import EDE_OPTION_PREFIX, SUFFIX_OCTETS
 
 log = logging.getLogger(__name__)
 
-_BATCHES_PER_WAKEUP: Final = 4  # at one wake-up, so that other sockets get their turn
-_BUSY_BATCH: Final = 8  # datagrams at once: the next are there already, most likely
+_BATCHES_PER_WAKEUP: Final = 4  # per wake-up, so that other sockets get their turn
+_BUSY_BATCH: Final = 8  # datagrams: more are likely to have come meanwhile
 _PAUSE_S: Final = 0.0001
 _MIN_GSO_ANSWERS: Final = 8  # answers at once
 _GSO_ERRORS: Final = (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
-_UNAVAILABLE_ERRORS: Final = (errno.ENOSYS, errno.EPERM)  # by an old kernel, or by a sandbox
+_UNAVAILABLE_ERRORS: Final = (errno.ENOSYS, errno.EPERM)  # from an old kernel, or in a sandbox
 
 
 type _CacheMiss = tuple[int, bytes, ClientKey, ClientEntry | None]
-"""Where a query's slot begins, what stands in it behind the id, and who asks."""
+"""The offset of a query's slot, its octets behind the id, and the client."""
 
 
 class _QueuedQuery(NamedTuple):
@@ -59,16 +59,16 @@ class _QueuedQuery(NamedTuple):
 
 
 def open_udp_listener(responder: Responder, sock: socket.socket) -> UdpListener:
-    """The fastest listener that this system has."""
+    """Return the fastest listener that this system supports."""
     try:
         return BatchUdpListener(responder, sock)
     except (OSError, AttributeError, NotImplementedError) as reason:
-        log.info("datagrams are taken one by one: %s", reason)
+        log.info("Datagrams are received one by one: %s", reason)
         return SimpleUdpListener(responder, sock)
 
 
 def enable_packet_info(sock: socket.socket) -> bool:
-    """Have the kernel tell to which of our addresses a datagram came, if the socket has several: answers must come from it."""
+    """Have the kernel tell our address of each datagram, from which the answer must come, if the socket has several."""
     if sock.getsockname()[0] not in ("0.0.0.0", "::"):  # noqa: S104
         return False
     if sock.family == socket.AF_INET6:
@@ -79,7 +79,7 @@ def enable_packet_info(sock: socket.socket) -> bool:
 
 
 class UdpListener:
-    """What both have in common: the slow path, and the end."""
+    """The parts that both listeners share: misses, and sending."""
 
     def __init__(self, responder: Responder, sock: socket.socket) -> None:
         self._responder, self._socket = responder, sock
@@ -129,7 +129,7 @@ class UdpListener:
                 self._responder.count(DROPPED_METRIC, "send")
 
     def _count(self, began: float, hits: int, over: int) -> None:
-        """Count answers from the cache, and queries that were over a limit."""
+        """Count answers from the cache, and queries over a limit."""
         responder = self._responder
         if hits:
             responder.hit_seconds(responder.resolver.clocks.steady() - began, hits)
@@ -138,7 +138,7 @@ class UdpListener:
 
 
 class SimpleUdpListener(UdpListener):
-    """Takes datagrams one by one."""
+    """Receives datagrams one by one."""
 
     def __init__(self, responder: Responder, sock: socket.socket) -> None:
         super().__init__(responder, sock)
@@ -149,7 +149,7 @@ class SimpleUdpListener(UdpListener):
         now = self._responder.resolver.clocks.steady()
         clients.forget_expired(now)
         receive, room = self._socket.recvmsg, CONTROL_OCTETS if self._several_addresses else 0
-        known_at, suffixes, look_up = self._known, self._suffixes, self._responder.look_up
+        known, suffixes, look_up = self._known, self._suffixes, self._responder.look_up
         limits = clients.limits
         hits = over = 0
         for _ in range(BATCH_SIZE):
@@ -159,43 +159,43 @@ class SimpleUdpListener(UdpListener):
                 break
             except OSError:  # an earlier answer could not be delivered
                 continue
-            known = known_at.get(peer[0])
-            if known is not None:
-                if limits.left(known.bucket) <= 0:
+            client = known.get(peer[0])
+            if client is not None:
+                if limits.left(client.bucket) <= 0:
                     over += 1
                     continue
-                limits.take(known.bucket, 1)
-                message = look_up(known, data, suffixes, now)
+                limits.take(client.bucket, 1)
+                message = look_up(client, data, suffixes, now)
                 if message is not None:
                     self._send(peer, ancillary, message)
                     hits += 1
                     continue
-            self._answer_miss(data, peer[0], known, peer, ancillary)
+            self._answer_miss(data, peer[0], client, peer, ancillary)
         self._count(now, hits, over)
         self._misses.turn()
 
 
 class BatchUdpListener(UdpListener):
-    """Takes and answers up to `BATCH` datagrams with two system calls. Raises NotImplementedError where that is not to be had."""
+    """Receives and answers up to `BATCH_SIZE` datagrams with two system calls. Raises NotImplementedError where that is unavailable."""
 
     def __init__(self, responder: Responder, sock: socket.socket) -> None:
         if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
             raise NotImplementedError("not a 64-bit little-endian Linux")
         libc = ctypes.CDLL(None, use_errno=True)
-        # Without `argtypes`, which would double what a call costs: numbers are taken as C's int, and pointers are given as such.
+        # Without `argtypes`, which would double the cost of a call: numbers are passed as C's int, pointers as c_void_p.
         self._recvmmsg, self._sendmmsg = libc.recvmmsg, libc.sendmmsg
         self._file = sock.fileno()
         if self._recvmmsg(self._file, None, 0, socket.MSG_DONTWAIT, None) < 0 and ctypes.get_errno() in _UNAVAILABLE_ERRORS:
-            raise NotImplementedError("this system forbids recvmmsg")
+            raise NotImplementedError("recvmmsg is unavailable")
         super().__init__(responder, sock)
         self._joins, self._is_busy = supports_udp_gso(sock), False
         self._memory = BatchBuffers(sock.family, packet_info=self._several_addresses)
         asyncio.get_running_loop().add_reader(sock, self._drain)
 
     def _drain(self) -> None:
-        """Take a few batches as long as there is much to take, without asking the loop in between, which costs as much as some answers.
+        """Take a few batches while there is much to take, since asking the loop in between costs as much as some answers.
 
-        From the second of them on the next is waited for: dozens come meanwhile, and taking each by itself costs far more than it waits.
+        From the second one on it pauses first: dozens of datagrams come meanwhile, and taking each by itself costs more than the pause.
         """
         for _ in range(_BATCHES_PER_WAKEUP):
             hits = self._take_batch()
@@ -207,7 +207,7 @@ class BatchUdpListener(UdpListener):
             self._is_busy = True
 
     def _take_batch(self) -> int:
-        """Returns how many answers the cache had."""
+        """Return the number of answers from the cache."""
         memory = self._memory
         memory.reset()
         count: int = self._recvmmsg(self._file, memory.headers_at, BATCH_SIZE, socket.MSG_DONTWAIT, None)
@@ -225,64 +225,65 @@ class BatchUdpListener(UdpListener):
         if hits < _MIN_GSO_ANSWERS or not self._joins or not self._send_joined(answered):
             self._send_each(answered, is_all=hits == count)
         self._count(now, hits, len(over))
-        for at, words, key, known in missed:
-            self._answer_miss(memory.slots[at : at + 2] + words, key, known, *memory.sender(at // SLOT_OCTETS))
+        for at, raw, key, client in missed:
+            self._answer_miss(memory.slots[at : at + 2] + raw, key, client, *memory.sender(at // SLOT_OCTETS))
         if missed:
             self._misses.turn()
         return hits
 
     def _answer_hits(self, now: float, count: int) -> tuple[list[_CacheMiss], list[int]]:
-        """Write answers over those queries of a batch whose answers the cache has. Returns the others: those that it has not, and where the
-        slots of those begin that are over a limit. In one piece, since here each query pays for every call.
+        """Write cached answers over their queries. Returns the misses, and the offsets of the slots of queries over a limit.
+
+        In one piece, since here each query pays for every call. The look-up is that of `Responder.look_up`.
         """
         memory, limits, learn = self._memory, self._responder.clients.limits, self._responder.clients.learn
-        known_at, entries, suffixes, slots, iovecs = self._known, self._entries, self._suffixes, memory.slots, memory.iovecs
+        known, entries, suffixes, slots, iovecs = self._known, self._entries, self._suffixes, memory.slots, memory.iovecs
         missed: list[_CacheMiss] = []
         over: list[int] = []
         key: ClientKey | None = None
-        known: ClientEntry | None = None
-        learnt: dict[bytes, RawQueryEntry] = {}
+        client: ClientEntry | None = None
+        raw_queries: dict[bytes, RawQueryEntry] = {}
         bucket, allowed, left = limits.free, 0, 0
         for at, length_at, sender, size in zip(
             SLOT_OFFSETS, LENGTH_OFFSETS, memory.keys(count), memory.headers[7 : 8 * count : 8], strict=False
         ):
-            if sender != key:  # else what holds for the one before holds for this too
+            if sender != key:  # else the client is that of the datagram before
                 limits.take(bucket, allowed - left)
-                key, known = sender, known_at.get(sender)
-                bucket, learnt = (limits.free, {}) if known is None else (known.bucket, known.words)
+                key, client = sender, known.get(sender)
+                bucket, raw_queries = (limits.free, {}) if client is None else (client.bucket, client.raw_queries)
                 allowed = left = limits.left(bucket)
             if left <= 0:
                 over.append(at)
                 continue
             left -= 1
-            words = slots[at + 2 : at + size]  # all but the id
-            raw_query = learnt.get(words)
+            raw = slots[at + 2 : at + size]  # all but the id
+            raw_query = raw_queries.get(raw)
             if raw_query is not None and now < raw_query.due:
                 slots[at + 2 : at + raw_query.length] = raw_query.rest
                 iovecs[length_at] = raw_query.length
                 raw_query.count += 1
                 continue
-            if known is None:
-                missed.append((at, words, sender, known))
+            if client is None:
+                missed.append((at, raw, sender, client))
                 continue
-            end = words.find(0, 10) + 1  # as in `Responder.look_up`
-            folded = words[:end].lower()
-            entry = entries.get(known.prefix + folded + suffixes.get(words[end : end + SUFFIX_OCTETS], b""))
-            if entry is None or words.find(EDE_OPTION_PREFIX, end + SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):
-                missed.append((at, words, sender, known))
+            end = raw.find(0, 10) + 1  # as in `Responder.look_up`
+            folded = raw[:end].lower()
+            entry = entries.get(client.prefix + folded + suffixes.get(raw[end : end + SUFFIX_OCTETS], b""))
+            if entry is None or raw.find(EDE_OPTION_PREFIX, end + SUFFIX_OCTETS) >= 0 or not (now < entry.due or entry.refresh(now)):
+                missed.append((at, raw, sender, client))
                 continue
             slots[at + 2 : at + entry.length] = entry.rest
-            if words.startswith(folded):
-                learn(known, words, end, entry)
+            if raw.startswith(folded):
+                learn(client, raw, end, entry)
             else:
-                slots[at + 2 + 10 : at + 2 + end] = words[10:end]  # the asker's own letters
+                slots[at + 2 + 10 : at + 2 + end] = raw[10:end]  # the client's own spelling
             iovecs[length_at] = entry.length
-            known.hits[entry] += 1
+            client.hits[entry] += 1
         limits.take(bucket, allowed - left)
         return missed, over
 
     def _send_each(self, answered: Sequence[int], *, is_all: bool = False) -> int:
-        """Send these answers, each in a datagram of its own. Returns how many could be sent."""
+        """Send answers in a datagram each. Returns how many could be sent."""
         memory = self._memory
         if is_all:
             return self._send_batch(memory.headers_at, len(answered))
@@ -290,16 +291,16 @@ class BatchUdpListener(UdpListener):
         return self._send_batch(memory.outgoing_at, len(answered))
 
     def _send_joined(self, answered: Sequence[int]) -> bool:
-        """Send these answers, those to one socket together; False where that is not worth it, and nothing was sent."""
+        """Send answers to one socket together. False if that is not worth it; nothing was sent then."""
         groups = self._memory.join(answered)
         sent = 0
         while sent < len(groups):
             at = ctypes.c_void_p((self._memory.outgoing_at.value or 0) + 64 * sent)
             now: int = self._sendmmsg(self._file, at, len(groups) - sent, socket.MSG_DONTWAIT)
             if now <= 0 and len(groups[sent]) > 1 and ctypes.get_errno() in _GSO_ERRORS:
-                if self._send_each(groups[sent]):  # else nothing can be sent to this client: it may have asked from port 0
+                if self._send_each(groups[sent]):  # else nothing can be sent to this client, which may have asked from port 0
                     self._joins = False
-                    log.info("answers are sent one by one: this kernel, or a network card, cuts none")
+                    log.info("Answers are sent one by one: this kernel or network card does not support UDP_SEGMENT")
                 self._send_each([index for group in groups[sent + 1 :] for index in group])
                 return True
             if now <= 0:
@@ -309,7 +310,7 @@ class BatchUdpListener(UdpListener):
         return bool(groups)
 
     def _send_batch(self, at: ctypes.c_void_p, hits: int) -> int:
-        """Send what has been written into the slots of these headers. Returns how many could be sent."""
+        """Send the answers in the slots of these headers. Returns how many could be sent."""
         done = hits
         while hits:
             sent = self._sendmmsg(self._file, at, hits, socket.MSG_DONTWAIT)

@@ -14,8 +14,8 @@ from typing import Final
 
 from hedgerow.dns.server.clients import ClientKey
 
-BATCH_SIZE: Final = 128  # datagrams taken at one wake-up, so that other sockets get their turn
-SLOT_OCTETS: Final = 1232  # octets of a datagram's memory: the longest answer, and no sensible query is longer
+BATCH_SIZE: Final = 128  # datagrams received at once
+SLOT_OCTETS: Final = 1232  # of a datagram's memory: the longest answer, and no sensible query is longer
 CONTROL_OCTETS: Final = 64  # room for one packet-info message
 SLOT_OFFSETS: Final = tuple(SLOT_OCTETS * index for index in range(BATCH_SIZE))
 LENGTH_OFFSETS: Final = tuple(2 * index + 1 for index in range(BATCH_SIZE))  # of iovecs, in words
@@ -23,22 +23,22 @@ IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named since Python 3.14
 _SOCKADDR_OCTETS: Final = 28  # struct sockaddr_in6, the longer of the two
 _SOCKADDR_STRIDE: Final = 32
 _MAX_SEGMENTS: Final = 48  # answers in one datagram at most: 64 is the kernel's limit, and 64 kB that of a datagram
-_INDEX_BITS: Final = (BATCH_SIZE - 1).bit_length()  # of a datagram in its batch, and
-_LENGTH_BITS: Final = SLOT_OCTETS.bit_length()  # of its length, where both stand in one number
+_INDEX_BITS: Final = (BATCH_SIZE - 1).bit_length()  # of a datagram's index in its batch
+_LENGTH_BITS: Final = SLOT_OCTETS.bit_length()  # of its length; both stand in one number
 _SEGMENT: Final = struct.Struct("=QiiHxxxxxx")  # a control message: its length, SOL_UDP, UDP_SEGMENT, octets of each answer
 _SOL_UDP, _UDP_SEGMENT = socket.IPPROTO_UDP, 103
-_PACKET_INFO: Final = {socket.AF_INET: (12, 16), socket.AF_INET6: (20, 16)}  # octets of the info, and where it starts
+_PACKET_INFO: Final = {socket.AF_INET: (12, 16), socket.AF_INET6: (20, 16)}  # octets of the info, and its offset
 
 type Ancillary = list[tuple[int, int, bytes]]
 type Peer = tuple[str, int]
 
 
 class BatchBuffers:
-    """Memory for one batch, laid out as recvmmsg and sendmmsg want it (64-bit Linux).
+    """The buffers of one batch.
 
-    A struct mmsghdr (`headers`) is eight words of 8 octets: address, its length, iovec, 1, control, its length, flags, octets received. A
-    struct iovec (`pieces`) is two: address, length. `slots` hold the datagrams: of the kinds of memory that Python has, an mmap is the one
-    whose slices are bytes. `keys`, called with a number, gives what tells the senders of so many datagrams apart.
+    A struct mmsghdr in `headers` is eight words of 8 octets: address, its length, iovec, 1, control, its length, flags, octets received. A
+    struct iovec in `iovecs` is two: address, length. `slots` hold the datagrams: of Python's kinds of memory, an mmap is the one whose
+    slices are bytes. `keys(count)` returns what tells the senders of so many datagrams apart.
     """
 
     def __init__(self, family: socket.AddressFamily, *, packet_info: bool) -> None:
@@ -67,21 +67,21 @@ class BatchBuffers:
         self._segment_at = _cmsg_space(_PACKET_INFO[family][0]) if packet_info else 0
 
     def reset(self) -> None:
-        """Make all of it ready to receive. Of a header only the room for packet info shrinks: senders' addresses all have one length."""
+        """Prepare the buffers to receive. Of a header only the room for packet info shrinks, since addresses have one length."""
         if self._packet_info:
             self.headers[:] = self._fresh_headers
         self.iovecs[:] = self._fresh_pieces
 
     def gather(self, indexes: Sequence[int]) -> None:
-        """Put the headers of these datagrams side by side into `outgoing`."""
+        """Copy the headers of these datagrams side by side into `outgoing`."""
         for place, index in enumerate(indexes):
             self.outgoing[8 * place : 8 * place + 8] = self.headers[8 * index : 8 * index + 8]
 
     def join(self, indexes: Sequence[int]) -> list[list[int]]:
-        """Put headers into `outgoing` that send answers to one socket as one datagram, which the kernel cuts where it is delivered
-        (UDP_SEGMENT, since Linux 4.18): what it costs on the way is paid once. All in one are of one length; the last may be shorter.
+        """Write headers into `outgoing` that send all answers to one socket as one datagram. Returns the answers in each datagram.
 
-        Returns which answers are in each datagram; nothing where too few are for the same socket for this to pay.
+        The kernel cuts it on delivery (UDP_SEGMENT, since Linux 4.18), so that its way there is paid for once. All answers in one have one
+        length, but the last may be shorter. Returns no groups if too few answers are for the same socket.
         """
         senders, lengths = self._senders(), self.iovecs[1::2]
         different = {senders[index] for index in indexes}
@@ -98,7 +98,7 @@ class BatchBuffers:
                 group.append(index)
             elif key >> _LENGTH_BITS + _INDEX_BITS == same and len(group) < _MAX_SEGMENTS:
                 group.append(index)
-                alike = same = -1  # a shorter one is the last
+                alike = same = -1  # a shorter answer must be the last
             else:
                 group, alike, same = [index], key >> _INDEX_BITS, key >> _LENGTH_BITS + _INDEX_BITS
                 groups.append(group)
@@ -122,7 +122,7 @@ class BatchBuffers:
         self.outgoing[: len(flat)] = array("Q", flat)
 
     def sender(self, index: int) -> tuple[Peer, Ancillary]:
-        """Who sent a datagram, and what makes the answer leave from the address that it came to."""
+        """Return the sender of a datagram, and the control message that makes the answer leave from the address it came to."""
         name = bytes(self.names[index * _SOCKADDR_STRIDE : index * _SOCKADDR_STRIDE + _SOCKADDR_OCTETS])
         port = int.from_bytes(name[2:4])
         length, start = _PACKET_INFO[self._family]
@@ -137,7 +137,7 @@ class BatchBuffers:
 
 
 def supports_udp_gso(sock: socket.socket) -> bool:
-    """Whether the kernel knows UDP_SEGMENT. One that does not may ignore it in a control message, and send joined answers as one."""
+    """Return whether the kernel knows UDP_SEGMENT. One that does not may ignore it, and send joined answers as one."""
     try:
         sock.getsockopt(_SOL_UDP, _UDP_SEGMENT)
     except OSError:
@@ -146,17 +146,17 @@ def supports_udp_gso(sock: socket.socket) -> bool:
 
 
 def _pointer_to(memory: mmap.mmap | bytearray | array[int]) -> int:
-    """Where it begins; it must never grow."""
+    """Return the address of a buffer, which must never grow."""
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
 def _cmsg_space(octets: int) -> int:
-    """What a control message with so many octets takes up (CMSG_SPACE)."""
+    """Return the size of a control message with so many octets (CMSG_SPACE)."""
     return 16 + (octets + 7) // 8 * 8
 
 
 def _address_reader(names: bytearray, family: socket.AddressFamily) -> Callable[[int], Sequence[ClientKey]]:
-    """Finds the address in each sockaddr, for IPv6 with its scope."""
+    """Return a function that reads the address in each sockaddr, for IPv6 with its scope."""
     if family == socket.AF_INET:
         words = memoryview(names).cast("I")
         return lambda count: words[1 : 8 * count : 8].tolist()
@@ -167,7 +167,7 @@ def _address_reader(names: bytearray, family: socket.AddressFamily) -> Callable[
 def _flow_reader(
     names: bytearray, controls: bytearray, family: socket.AddressFamily, *, packet_info: bool
 ) -> Callable[[], Sequence[Hashable]]:
-    """What tells apart from whom to whom datagrams came: the sender's address and port, and which of ours it was sent to."""
+    """Return a function that reads the sender's address and port, and our address, of all datagrams."""
     if family == socket.AF_INET:
         words, infos = memoryview(names).cast("Q"), memoryview(controls).cast("Q")
         if packet_info:

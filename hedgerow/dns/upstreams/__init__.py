@@ -1,1 +1,1 @@
-"""How the resolver reaches others: which upstream is asked, over which channel, for how long. What comes back is not judged here."""
+"""Upstreams: which one is asked, over which channel, and for how long. Their answers are judged by the resolver."""

@@ -1,4 +1,4 @@
-"""Finds the addresses of upstreams that are given by name."""
+"""Opening of upstreams as a policy names them, and the addresses of those that are given by name."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from hedgerow.sockets import is_own_address
 
 
 class BootstrapResolver:
-    """Finds the addresses of upstreams that are given by name, through plain resolvers, and keeps them for a while.
+    """Resolves the names of upstreams through plain upstreams, and keeps the addresses for a while.
 
-    `written` are names whose addresses are known without asking.
+    `written` maps names to addresses that are known without asking.
     """
 
     def __init__(
@@ -51,29 +51,29 @@ class BootstrapResolver:
         self._tasks: set[asyncio.Task[tuple[str, ...]]] = set()
 
     async def __call__(self, host: str) -> tuple[str, ...]:
-        """Addresses of `host`, IPv4 first. Raises UpstreamError if it has none; an old answer is better than none."""
+        """Return the addresses of `host`, IPv4 first. Raises UpstreamError if it has none. An old answer is better than none."""
         if is_address(host):
             return (host,)
         if host in self._written:
             return self._written[host]
-        expires, known = self._known.get(host, (0.0, ()))
-        if not known:
+        expires, cached = self._known.get(host, (0.0, ()))
+        if not cached:
             return await self._look_up(host)
-        if self._clock() >= expires:  # those who know better may be away: nobody waits for them
-            self._known[host] = (self._clock() + self._seconds, known)
-            task = asyncio.get_running_loop().create_task(self._look_up(host, known))
+        if self._clock() >= expires:  # refreshed in the background
+            self._known[host] = (self._clock() + self._seconds, cached)
+            task = asyncio.get_running_loop().create_task(self._look_up(host, cached))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return known
+        return cached
 
-    async def _look_up(self, host: str, known: tuple[str, ...] = ()) -> tuple[str, ...]:
+    async def _look_up(self, host: str, cached: tuple[str, ...] = ()) -> tuple[str, ...]:
         asks = [UpstreamQuestion(wire.name_of(host) + pack("!HH", rtype, wire.IN)) for rtype in (wire.A, wire.AAAA)]
         answers = await asyncio.gather(*(self._plain.ask(ask) for ask in asks), return_exceptions=True)
-        found = tuple(text for response in answers if isinstance(response, Response) for text in address_texts(response))
-        if not found and not known:
+        addresses = tuple(text for response in answers if isinstance(response, Response) for text in address_texts(response))
+        if not addresses and not cached:
             raise UpstreamError(f"the upstream's name {host} does not resolve")
-        self._known[host] = (self._clock() + self._seconds, found or known)
-        return found or known
+        self._known[host] = (self._clock() + self._seconds, addresses or cached)
+        return addresses or cached
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -83,7 +83,7 @@ class BootstrapResolver:
 
 
 def open_channel(spec: UpstreamSpec, resolve: Resolve, trust: TrustStore | None = None) -> Channel:
-    """The channel for an upstream; nothing is connected yet. Raises OSError for a file of CAs that cannot be read."""
+    """Return the channel for an upstream. Nothing is connected yet. Raises OSError for an unreadable file of CAs."""
     trust = trust or TrustStore()
     match spec.scheme:
         case "udp":
@@ -93,7 +93,7 @@ def open_channel(spec: UpstreamSpec, resolve: Resolve, trust: TrustStore | None 
         case "tls":
             return StreamChannel(spec, resolve, trust.context())
         case "https":
-            from hedgerow.dns.upstreams.https import HttpsChannel  # only who has such an upstream pays for its memory
+            from hedgerow.dns.upstreams.https import HttpsChannel  # h2 takes memory, so it is loaded on demand
 
             return HttpsChannel(spec, resolve, trust.context("h2"))
         case "quic":
@@ -118,11 +118,11 @@ def open_upstream_pool(
     only: str | None = None,
     subnet: IPv4Network | IPv6Network | None = None,
 ) -> UpstreamPool:
-    """The upstreams of a policy: `system`, or nothing at all, stands for those of `resolv_conf` (its text).
+    """Open the upstreams of a policy. `system`, or no name, stands for those of `resolv_conf` (its text). Raises ValueError.
 
-    Those that are ourselves (`own`) are left out. Names of encrypted upstreams are found among `records`, or through the plain ones, or
-    else through the system's. With `only`, the name of one, no others are asked. `subnet` is told to all but those
-    of `forward`, and but routers beside public ones. Nothing is connected yet. Raises ValueError for a name that is no upstream.
+    Upstreams that are this server (`own`) are left out. Names of encrypted upstreams are looked up in `records`, through the plain
+    upstreams, or through the system's. `only` names the one upstream to use. `subnet` is sent to all upstreams except those of `forward`
+    and routers beside public resolvers. Nothing is connected yet.
     """
     trust = trust or TrustStore()
     system = system_upstreams(resolv_conf, own)
@@ -141,7 +141,7 @@ def open_upstream_pool(
     }
     zones = {zone.zone: elsewhere[zone.upstreams] for zone in forward}
     inner = [spec for spec in specs if spec.is_address and is_private(ip_address(spec.host.partition("%")[0]).packed)]
-    if inner and len(inner) < len(specs):  # the router knows the names of this network, and the others must not be asked for them
+    if inner and len(inner) < len(specs):  # only the router may be asked for the names of this network
         routers = UpstreamPool([open_channel(spec, bootstrap, trust) for spec in inner], count, strategy=strategy)
         zones = dict.fromkeys(PRIVATE_ZONES, routers) | zones
     is_internal = len(inner) == len(specs) and bool(specs)
@@ -159,7 +159,7 @@ def open_upstream_pool(
 
 
 def _is_own_address(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> bool:
-    """Is it one of the addresses of this machine, while we listen on all of them at that port?"""
+    """Return whether it is an address of this machine, while we listen on all of them at that port."""
     if not spec.is_address or not any(port == spec.port and ip_address(host).is_unspecified for host, port in own):
         return False
     return is_own_address(spec.host)

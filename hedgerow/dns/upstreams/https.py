@@ -1,4 +1,4 @@
-"""The channel to an upstream over HTTPS (RFC 8484): POST over HTTP/2, each question a stream of one connection."""
+"""Upstreams over HTTPS (RFC 8484): POST over HTTP/2, each question a stream of one connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _READ_OCTETS: Final = 64 << 10
 
 
 class HttpsChannel(PersistentChannel):
-    """The name is resolved by our own bootstrap, the certificate is checked for it."""
+    """A channel over HTTPS. Our own bootstrap resolves the name, for which the certificate is checked."""
 
     def __init__(self, spec: UpstreamSpec, resolve: Resolve, tls: ssl.SSLContext) -> None:
         super().__init__(spec, resolve, secure=True)
@@ -37,7 +37,7 @@ class HttpsChannel(PersistentChannel):
 
 
 class _PendingResponse(PendingAnswer):
-    """What has come of an answer."""
+    """The part of an answer received so far."""
 
     __slots__ = ("body", "status")
 
@@ -81,7 +81,7 @@ class HttpsUpstreamConnection:
             stream = self._http.get_next_available_stream_id()
             self._http.send_headers(stream, [*self._headers, ("content-length", str(len(body)))])
             self._http.send_data(stream, body, end_stream=True)
-        except h2.exceptions.ProtocolError as fault:  # no stream or no window left: it has served its time
+        except h2.exceptions.ProtocolError as fault:  # no stream or no window left: the connection is used up
             self.open = False
             raise UpstreamError(str(fault) or "connection closed") from fault
         self._replies[stream] = reply
@@ -152,7 +152,7 @@ class HttpsUpstreamConnection:
                 pass
 
     def _end_after(self, last: int) -> None:
-        """The upstream finishes what it has begun, and takes nothing new (GOAWAY)."""
+        """Handle GOAWAY: the upstream finishes older streams and takes no new ones."""
         self.open = False
         for stream in [stream for stream in self._replies if stream > last]:
             self._replies.pop(stream).fail(UpstreamError("connection closed"))

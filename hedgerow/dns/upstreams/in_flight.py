@@ -1,4 +1,4 @@
-"""One timer for many deadlines: a question to an upstream must not cost a timer of the loop."""
+"""Questions in flight: their deadlines, random ids, and look-up by id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ type DeadlineHandle = tuple[float, int]
 
 
 class Deadlines:
-    """Calls back when time is up, late by one tick at most. Few different durations, each with a queue in which the first is due first."""
+    """Many deadlines on one timer, late by one tick at most: a timer of the loop per question would cost too much.
+
+    There are few different durations, each with a queue in which the first is due first.
+    """
 
     def __init__(self) -> None:
         self._queues: dict[float, dict[int, tuple[float, Callable[[], None]]]] = {}
@@ -22,7 +25,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def after(self, seconds: float, call: Callable[[], None]) -> DeadlineHandle:
-        """`call` is called once, unless it is cancelled by the handle."""
+        """Call `call` once after `seconds`, unless the handle is cancelled."""
         loop = asyncio.get_running_loop()
         self._number += 1
         self._queues.setdefault(seconds, {})[self._number] = (loop.time() + seconds, call)
@@ -58,13 +61,13 @@ class Deadlines:
 
 
 def random_ids() -> Iterator[int]:
-    """16 bits each from the system's random source, fetched many at a time: a system call for each would be felt."""
+    """Yield random 16-bit numbers. The system's random source is read for many at a time, to save system calls."""
     while True:
         yield from array("H", os.urandom(128))
 
 
 class RandomOctets:
-    """The same as octets: called with a number of them, at most 4096; each is given out once."""
+    """Random octets: call it with a number of at most 4096. Each octet is returned once."""
 
     def __init__(self) -> None:
         self._octets, self._at = b"", 0
@@ -78,7 +81,7 @@ class RandomOctets:
 
 
 class PendingQuestion(Protocol):
-    """Somebody who waits for the answer to `question`, as it was written."""
+    """A question in flight, as it was written."""
 
     question: bytes
 
@@ -88,7 +91,7 @@ class PendingQuestion(Protocol):
 
 
 class PendingIds[Q: PendingQuestion]:
-    """Who waits for which id on one socket or connection."""
+    """The questions in flight on one socket or connection, by id."""
 
     def __init__(self) -> None:
         self.questions: dict[int, Q] = {}

@@ -1,6 +1,6 @@
-"""The channel to an upstream over QUIC (RFC 9250): each question a stream of one connection.
+"""Upstreams over QUIC (RFC 9250): each question a stream of one connection.
 
-This module imports aioquic, which takes megabytes: import it only for an upstream that is asked like this.
+This module imports aioquic, which takes megabytes: import it only for such an upstream.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_ANSWER: Final = 2 + 65_535
 
 
 class QuicChannel(PersistentChannel):
-    """The name is resolved by our own bootstrap; the certificate is checked for it, as `trust` says."""
+    """A channel over QUIC. Our own bootstrap resolves the name, for which the certificate is checked with `trust`."""
 
     def __init__(self, spec: UpstreamSpec, resolve: Resolve, trust: TrustStore) -> None:
         super().__init__(spec, resolve, secure=True)
@@ -48,7 +48,7 @@ class QuicChannel(PersistentChannel):
 
 
 def _configuration(name: str, trust: TrustStore) -> QuicConfiguration:
-    """Raises OSError for a file of CAs that cannot be read."""
+    """Raise OSError for an unreadable file of CAs."""
     usual = ssl.get_default_verify_paths()
     return QuicConfiguration(
         alpn_protocols=list(UPSTREAM_TRANSPORTS["quic"].alpn),
@@ -66,23 +66,23 @@ class QuicUpstreamConnection(QuicConnectionProtocol):
     def __init__(self, quic: QuicConnection) -> None:
         super().__init__(quic)
         self.open = True
-        self.end = ""  # why it ended
+        self.end = ""  # the reason of its end
         self.last_received_at = self._loop.time()
-        self._asked: dict[int, tuple[PendingAnswer, bytearray]] = {}
+        self._pending: dict[int, tuple[PendingAnswer, bytearray]] = {}
 
     async def exchange(self, ask: UpstreamQuestion) -> bytes:
         if not self.open:
             raise UpstreamError("connection closed")
-        asked = PendingAnswer(ask.question)
+        pending = PendingAnswer(ask.question)
         body = b"\0\0" + ask.padded_body  # the id is 0 (RFC 9250, section 4.2.1)
         stream = self._quic.get_next_available_stream_id()
-        self._asked[stream] = (asked, bytearray())
+        self._pending[stream] = (pending, bytearray())
         self._quic.send_stream_data(stream, len(body).to_bytes(2) + body, end_stream=True)
         self.transmit()
         try:
-            return await asked.answer
+            return await pending.answer
         finally:
-            if self._asked.pop(stream, None) is not None and self.open:
+            if self._pending.pop(stream, None) is not None and self.open:
                 self._quic.stop_stream(stream, _CANCELLED)
                 self._transmit_soon()
 
@@ -97,10 +97,10 @@ class QuicUpstreamConnection(QuicConnectionProtocol):
 
     def quic_event_received(self, event: QuicEvent) -> None:
         match event:
-            case StreamDataReceived() if event.stream_id in self._asked:
+            case StreamDataReceived() if event.stream_id in self._pending:
                 self._take(event)
-            case StreamReset() if event.stream_id in self._asked:
-                self._asked.pop(event.stream_id)[0].fail(UpstreamError("the upstream cancels"))
+            case StreamReset() if event.stream_id in self._pending:
+                self._pending.pop(event.stream_id)[0].fail(UpstreamError("the upstream cancels"))
             case ConnectionTerminated():
                 self.end = event.reason_phrase
                 self._end()
@@ -108,20 +108,20 @@ class QuicUpstreamConnection(QuicConnectionProtocol):
                 pass
 
     def _take(self, event: StreamDataReceived) -> None:
-        asked, body = self._asked[event.stream_id]
+        pending, body = self._pending[event.stream_id]
         body += event.data
         if not event.end_stream and len(body) <= _MAX_ANSWER:
             return
-        del self._asked[event.stream_id]
+        del self._pending[event.stream_id]
         if len(body) - 2 == int.from_bytes(body[:2]):
-            asked.deliver(bytes(body[2:]))
-        asked.fail(UpstreamError("answers something else"))  # unless it was delivered
+            pending.deliver(bytes(body[2:]))
+        pending.fail(UpstreamError("answers something else"))  # unless it was delivered
 
     def _end(self) -> None:
         self.open = False
-        for asked, _ in self._asked.values():
-            asked.fail(UpstreamError("connection closed"))
-        self._asked.clear()
+        for pending, _ in self._pending.values():
+            pending.fail(UpstreamError("connection closed"))
+        self._pending.clear()
         if self._timer is not None:
             self._timer.cancel()
         if self._transport is not None:

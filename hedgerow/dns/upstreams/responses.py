@@ -1,4 +1,4 @@
-"""Answers of upstreams as bytes: walk the records, and check what is in them. Pure, and never trusting the sender."""
+"""Answers of upstreams as bytes: walk the records and check their content. Pure, and never trusting the sender."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hedgerow.dns.wire import (
     read_record,
 )  # fmt: skip
 
-_MAX_RECORDS: Final = 512  # of a section; each is read and judged while everybody waits
+_MAX_RECORDS: Final = 512  # of a section; all are read and judged while other queries wait
 _MAX_ALIASES: Final = 32
 _MAX_SVCB_OCTETS: Final = 8192  # octets of an SVCB record
 _MAX_HINT_OCTETS: Final = 1024  # octets of addresses in one
@@ -49,9 +49,7 @@ _COMPRESSIBLE_RDATA: Final = {
 class Response(NamedTuple):
     """An upstream's answer, walked from end to end. `rcode` includes the bits from the OPT record, `options` are that record's.
 
-    `kinds` are the types of the records in the answer section. Records of another class than the question's are not among them;
-    `matches_checksums`
-    says that there were none.
+    `rtypes` are the types in the answer section. Records of another class than the question's are left out; `is_whole` if there were none.
     """
 
     data: bytes
@@ -66,9 +64,9 @@ class Response(NamedTuple):
 
 
 def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Response:
-    """An upstream's answer to `question` (name in lower case, type, class). Raises Malformed, also if it answers something else.
+    """Parse an upstream's answer to `question` (name in lower case, type, class). Raises Malformed, also if it answers another one.
 
-    `checked`: the caller has seen to that already.
+    `checked`: the caller has called `answers_question` already.
     """
     if not checked and not answers_question(data, question):
         raise Malformed("not an answer to the question")
@@ -106,7 +104,7 @@ def parse_response(data: bytes, question: bytes, *, checked: bool = False) -> Re
 
 
 def answers_question(data: bytes, question: bytes) -> bool:
-    """Is this a response (QR, opcode QUERY) with exactly this question? The records are not looked at.
+    """Return whether this is a response (QR, opcode QUERY) with exactly this question. Records are not looked at.
 
     >>> answers_question(b"\\x00" * 12, b"\\x00\\x00\\x01\\x00\\x01")
     False
@@ -118,12 +116,12 @@ def answers_question(data: bytes, question: bytes) -> bool:
 
 
 def refuses_edns(data: bytes) -> bool:
-    """Is this how a server of old says that it does not know EDNS (RFC 6891, section 7)? It may not give the question back."""
+    """Return whether an old server refuses EDNS (RFC 6891, section 7). It may leave out the question."""
     return len(data) >= HEADER and data[2] & 0x80 != 0 and data[3] & 15 in (FORMERR, NOTIMP) and data[10:12] == b"\0\0"
 
 
 def extended_error(response: Response) -> int | None:
-    """The code of the first extended error (RFC 8914) that an upstream gives, None without one."""
+    """Return the code of the first extended error (RFC 8914), or None."""
     options = response.options
     while len(options) >= 6:
         code, size = unpack_from("!HH", options)
@@ -138,7 +136,7 @@ def is_truncated(data: bytes) -> bool:
 
 
 def check_rdata(data: bytes, record: Record, known: dict[int, bytes] | None = None) -> None:
-    """Raises Malformed unless the rdata of the well-known types is what it should be; other types are opaque (RFC 3597)."""
+    """Raise Malformed if the rdata of a well-known type is invalid. Other types are opaque (RFC 3597)."""
     if record.rtype in (A, AAAA):
         if record.end - record.start != (4 if record.rtype == A else 16):
             raise Malformed("address of a wrong length")
@@ -149,7 +147,7 @@ def check_rdata(data: bytes, record: Record, known: dict[int, bytes] | None = No
 
 
 def expand_rdata(data: bytes, record: Record, known: dict[int, bytes] | None = None) -> bytes:
-    """The rdata with its names uncompressed, so that it can be put into another message. Raises Malformed."""
+    """Return rdata with uncompressed names, so that it can be put into another message. Raises Malformed."""
     if record.rtype not in _COMPRESSIBLE_RDATA:
         return data[record.start : record.end]
     before, names, after = _COMPRESSIBLE_RDATA[record.rtype]
@@ -165,7 +163,7 @@ def expand_rdata(data: bytes, record: Record, known: dict[int, bytes] | None = N
 
 
 def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """SVCB and HTTPS (RFC 9460): priority with target name, and the parameters as (key, value). Raises Malformed."""
+    """Parse SVCB or HTTPS rdata (RFC 9460) into priority with target name, and the parameters as (key, value). Raises Malformed."""
     if not 3 <= len(rdata) <= _MAX_SVCB_OCTETS:
         raise Malformed("SVCB cut short, or without end")
     name, at = read_name(rdata, 2)
@@ -186,23 +184,23 @@ def parse_svcb(rdata: bytes) -> tuple[bytes, list[tuple[int, bytes]]]:
 
 
 def packed_addresses(response: Response, owners: Collection[bytes]) -> tuple[bytes, ...]:
-    """All addresses that the answer section gives these names, packed: those of A and AAAA records and the hints of SVCB and HTTPS."""
-    found: list[bytes] = []
+    """Return all packed addresses of these names in the answer section: A and AAAA records, and hints of SVCB and HTTPS records."""
+    addresses: list[bytes] = []
     for record in response.answers:
         if record.owner not in owners:
             continue
         if record.rtype in (A, AAAA):
-            found.append(response.data[record.start : record.end])
+            addresses.append(response.data[record.start : record.end])
         elif record.rtype in (SVCB, HTTPS):
             for key, value in parse_svcb(response.data[record.start : record.end])[1]:
                 size = _HINT_OCTETS.get(key)
                 if size:
-                    found += (value[at : at + size] for at in range(0, len(value) - size + 1, size))
-    return tuple(found)
+                    addresses += (value[at : at + size] for at in range(0, len(value) - size + 1, size))
+    return tuple(addresses)
 
 
 def address_texts(response: Response) -> Iterable[str]:
-    """The A and AAAA records of an answer as text."""
+    """Yield the addresses of the A and AAAA records as text."""
     for record in response.answers:
         if record.rtype in (A, AAAA):
             yield str(ip_address(response.data[record.start : record.end]))

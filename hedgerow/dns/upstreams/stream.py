@@ -1,4 +1,4 @@
-"""Channels over connections that are kept while they are used: opened to whichever address answers first, opened anew when they end."""
+"""Upstreams over persistent TCP or TLS connections, opened to the first address that answers and again when they end."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from hedgerow.sockets import connect_first, interleave_families
 
 IDLE_SECONDS: Final = 20.0
 _CONNECT_SECONDS: Final = 3.0
-_UNRESPONSIVE_SECONDS: Final = 0.9  # a connection on which nothing was heard for so long, though something was asked, may lead nowhere
+_UNRESPONSIVE_SECONDS: Final = 0.9  # without any answer to a question, after which a connection may be dead
 
 
 class PendingAnswer:
-    """A question on a connection, for a coroutine that waits for it."""
+    """A question on a connection, for a coroutine that waits for the answer."""
 
     __slots__ = ("answer", "question")
 
@@ -40,19 +40,19 @@ class PendingAnswer:
 
 
 class UpstreamConnection(Protocol):
-    """`open`: may it be asked another question? `heard_at`: when something came over it, on the loop's clock."""
+    """A connection. `open`: it takes another question. `last_received_at` is on the loop's clock."""
 
     open: bool
     last_received_at: float
 
     async def exchange(self, ask: UpstreamQuestion) -> bytes:
-        """A message that answers the question. Raises UpstreamError."""
+        """Return a message that answers the question. Raises UpstreamError."""
 
     async def close(self) -> None: ...
 
 
 class PersistentChannel(ABC):
-    """Asks over one connection at a time. What kind of connection, `_dial` says."""
+    """Asks over one connection at a time, which `_dial` opens."""
 
     accepts_late_answers = False
 
@@ -70,14 +70,14 @@ class PersistentChannel(ABC):
     async def _dial(self, address: str) -> UpstreamConnection:
         """Connect to one address of the upstream. Raises OSError or UpstreamError."""
 
-    def send(self, ask: UpstreamQuestion, _written: bytes, told: MessageCallback) -> Callable[[], None]:
+    def send(self, ask: UpstreamQuestion, _written: bytes, callback: MessageCallback) -> Callable[[], None]:
         task = asyncio.get_running_loop().create_task(self._exchange(ask))
         self._tasks.add(task)
 
         def done(task: asyncio.Task[bytes]) -> None:
             self._tasks.discard(task)
             if not task.cancelled():
-                told(task.exception() or task.result())  # type: ignore[arg-type]  # what a task raises is an Exception
+                callback(task.exception() or task.result())  # type: ignore[arg-type]  # what a task raises is an Exception
 
         task.add_done_callback(done)
         return lambda: _cancel(task)
@@ -101,7 +101,7 @@ class PersistentChannel(ABC):
         except UpstreamError:
             if fresh or connection.open:
                 raise
-        # A kept connection may have been closed under us: that says nothing about the upstream.
+        # The upstream may have closed the idle connection, which is no fault of its own.
         connection, _ = await self._connected()
         return await self._ask_over(connection, ask)
 
@@ -116,20 +116,20 @@ class PersistentChannel(ABC):
             raise
 
     def _leave(self, connection: UpstreamConnection) -> None:
-        """The way may have broken without a word: the next question opens another."""
+        """Give up a connection that may be dead: the next question opens another."""
         connection.open = False
         task = asyncio.get_running_loop().create_task(connection.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     async def _connected(self) -> tuple[UpstreamConnection, bool]:
-        """The connection, and whether it was opened just now."""
+        """Return the connection, and whether it was opened just now."""
         if self._connection is not None and self._connection.open:
             return self._connection, False
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._open())
             self._opening.add_done_callback(self._opened)
-        # A question that gives up must not take the handshake with it: on a slow line no connection would ever come about.
+        # A question that times out must not cancel the handshake, or a slow line would never get a connection.
         return await asyncio.shield(self._opening), True
 
     def _opened(self, task: asyncio.Task[UpstreamConnection]) -> None:
@@ -154,7 +154,7 @@ def _cancel(task: asyncio.Task[bytes]) -> None:
 
 
 class StreamChannel(PersistentChannel):
-    """TCP, or TLS when a context is given."""
+    """A channel over TCP, or over TLS if a context is given."""
 
     def __init__(self, spec: UpstreamSpec, resolve: Resolve, tls: ssl.SSLContext | None = None) -> None:
         is_loopback = spec.is_address and ip_address(spec.host.partition("%")[0]).is_loopback
@@ -168,7 +168,7 @@ class StreamChannel(PersistentChannel):
 
 
 class StreamUpstreamConnection:
-    """One connection; `padded` hides how long a question is."""
+    """One connection. `padded` hides the length of questions."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, padded: bool) -> None:
         self.waiting: PendingIds[PendingAnswer] = PendingIds()
@@ -181,12 +181,12 @@ class StreamUpstreamConnection:
     async def exchange(self, ask: UpstreamQuestion) -> bytes:
         if not self.open:
             raise UpstreamError("connection closed")
-        asked = PendingAnswer(ask.question)
-        number = self.waiting.add(asked)
+        pending = PendingAnswer(ask.question)
+        number = self.waiting.add(pending)
         body = ask.padded_body if self._padded else ask.body
         try:
             self._writer.write(pack("!HH", 2 + len(body), number) + body)
-            return await asked.answer
+            return await pending.answer
         finally:
             del self.waiting.questions[number]
 
@@ -202,9 +202,9 @@ class StreamUpstreamConnection:
                     size = int.from_bytes(await self._reader.readexactly(2))
                     message = await self._reader.readexactly(size)
                 self.last_received_at = self._loop.time()
-                asked = self.waiting.questions.get(int.from_bytes(message[:2]))
-                if asked is not None:
-                    asked.deliver(message)
+                pending = self.waiting.questions.get(int.from_bytes(message[:2]))
+                if pending is not None:
+                    pending.deliver(message)
         except (OSError, EOFError, TimeoutError) as fault:
             self.waiting.fail(UpstreamError(str(fault) or "connection closed"))
         finally:

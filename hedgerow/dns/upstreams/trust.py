@@ -1,4 +1,4 @@
-"""Which certificate authorities are believed for encrypted upstreams: the system's, and those of a file."""
+"""Trust in upstreams: the certificate authorities of encrypted ones, and proof that they validate DNSSEC."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.upstream import Channel, UpstreamQuestion
 from hedgerow.dns.wire import Malformed
 
+log = logging.getLogger(__name__)
+
 
 class TrustStore:
-    """`more` is a PEM file of CAs beside the usual ones. Contexts are made when they are first wanted, and shared: each holds all CAs."""
+    """The system's CAs and those of a PEM file. Contexts are made on demand and shared, since each holds all CAs."""
 
     def __init__(self, extra_cas: Path | None = None) -> None:
         self.extra_cas = extra_cas
         self._contexts: dict[str | None, ssl.SSLContext] = {}
 
     def context(self, protocol: str | None = None) -> ssl.SSLContext:
-        """For TLS over TCP, offering one application protocol (ALPN) or none. Raises OSError or ssl.SSLError for a bad file."""
-        found = self._contexts.get(protocol)
-        if found is None:
-            found = self._contexts[protocol] = ssl.create_default_context()
+        """Return a context for TLS over TCP that offers one ALPN protocol or none. Raises OSError or ssl.SSLError for a bad file."""
+        context = self._contexts.get(protocol)
+        if context is None:
+            context = self._contexts[protocol] = ssl.create_default_context()
             if self.extra_cas is not None:
-                found.load_verify_locations(self.extra_cas)
+                context.load_verify_locations(self.extra_cas)
             if protocol is not None:
-                found.set_alpn_protocols([protocol])
-        return found
+                context.set_alpn_protocols([protocol])
+        return context
 
-
-log = logging.getLogger(__name__)
 
 _PROOF: Final = UpstreamQuestion(b"\0" + pack("!HH", wire.SOA, wire.IN), dnssec=True)
 _PROOF_SECONDS: Final = 2.0
 _RECHECK_SECONDS: Final = 3600.0
-_RECHECK_PARTIAL_SECONDS: Final = 60.0  # how soon they are all asked again where some have not answered,
-_RECHECK_FAILED_SECONDS: Final = 10.0  # and where none has
+_RECHECK_PARTIAL_SECONDS: Final = 60.0  # when some have not answered
+_RECHECK_FAILED_SECONDS: Final = 10.0  # when none has
 
 
 class ValidatingUpstreams:
-    """The channels that have proved to validate; `names` is empty until `prove` has run."""
+    """The channels that have proved to validate DNSSEC. `names` is empty until `prove` has run."""
 
     def __init__(self, channels: Sequence[Channel], clock: Callable[[], float]) -> None:
         self.names: frozenset[str] = frozenset()
@@ -60,7 +60,7 @@ class ValidatingUpstreams:
         return self._clock() >= self._due
 
     def prove(self, then: Callable[[], None]) -> None:
-        """Ask all of them and call `then`; does nothing while that is going on."""
+        """Ask all channels, then call `then`. Does nothing while that is in progress."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._prove(then))
 
@@ -71,12 +71,12 @@ class ValidatingUpstreams:
 
     async def _prove(self, then: Callable[[], None]) -> None:
         verdicts = await asyncio.gather(*map(_validates, self._channels))
-        found = {channel.name: good for channel, good in zip(self._channels, verdicts, strict=True)}
-        names = frozenset(name for name, good in found.items() if good or (good is None and name in self.names))
+        validating = {channel.name: good for channel, good in zip(self._channels, verdicts, strict=True)}
+        names = frozenset(name for name, good in validating.items() if good or (good is None and name in self.names))
         if not names and (self.names or not self._has_asked):
-            log.error("no upstream proves that it validates DNSSEC: with `dnssec: validate` no name can be looked up")
+            log.error("No upstream proves that it validates DNSSEC: with `dnssec: validate` no name can be looked up")
         elif names != self.names:
-            log.info("upstreams that prove to validate DNSSEC: %s", ", ".join(name for name in found if name in names))
+            log.info("Upstreams that prove that they validate DNSSEC: %s", ", ".join(name for name in validating if name in names))
         self.names, self._has_asked = names, True
         is_whole = all(good is not None for good in verdicts)
         self._due = self._clock() + (
@@ -87,7 +87,7 @@ class ValidatingUpstreams:
 
 
 async def _validates(channel: Channel) -> bool | None:
-    """None where it does not say."""
+    """Return whether a channel validates DNSSEC, None if it gave no answer."""
     answer: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
     try:
         cancel = channel.send(_PROOF, _PROOF.question, lambda message: None if answer.done() else answer.set_result(message))

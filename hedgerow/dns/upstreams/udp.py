@@ -1,7 +1,7 @@
-"""The channel to an upstream over UDP, with TCP where an answer does not fit.
+"""Upstreams over UDP, with TCP for answers that do not fit.
 
-Spoofing is met with a fresh random port for every few questions, random ids, sockets that are connected (the kernel drops other senders),
-random letters, and the question checked in every answer (RFC 5452).
+Against spoofing there are a fresh random port for every few questions, random ids, connected sockets (the kernel drops other senders),
+random spelling of names, and a check of the question in every answer (RFC 5452).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from hedgerow.dns.upstreams import responses
 from hedgerow.dns.upstreams.in_flight import PendingIds, random_ids
 from hedgerow.dns.upstreams.upstream import Channel, MessageCallback, UpstreamError, UpstreamQuestion, UpstreamSpec
 
-_PORT_USES: Final = 64  # questions that share a source port before it is given up
+_PORT_USES: Final = 64  # questions per source port
 _MAX_PORTS: Final = 8
 _READS_PER_WAKEUP: Final = 64
-_MAX_CASE_LOSSES: Final = 16  # answers in other letters from an upstream that gave them back before, until it is believed to have changed
+_MAX_CASE_LOSSES: Final = 16  # answers in another spelling from an upstream that kept it before, until its behaviour has changed
 
 
 class _SourcePort:
-    """One connected UDP socket with a source port that the kernel picked at random. `over` is told when it was given up."""
+    """A connected UDP socket with a source port that the kernel chose at random. `over` is called when it is given up."""
 
     def __init__(self, spec: UpstreamSpec, over: Callable[[_SourcePort], None]) -> None:
         family = socket.AF_INET6 if ":" in spec.host else socket.AF_INET
@@ -47,7 +47,7 @@ class _SourcePort:
                 message = self.socket.recv(4096)
             except BlockingIOError:
                 return
-            except OSError as fault:  # an ICMP error: nobody listens there
+            except OSError as fault:  # an ICMP error: nothing listens there
                 self.abandon(fault)
                 return
             question = questions.get(int.from_bytes(message[:2]))
@@ -57,7 +57,7 @@ class _SourcePort:
                 return
 
     def abandon(self, fault: OSError) -> None:
-        """Nothing goes over it any more: libuv's loops never again look at a socket that had an error once."""
+        """Use it no more: libuv's loops never look again at a socket that had an error."""
         self.uses = _PORT_USES
         self.waiting.fail(UpstreamError(str(fault)))
         self._over(self)
@@ -70,21 +70,22 @@ class _SourcePort:
 
 
 class _UdpQuery:
-    """One question in one datagram; if the answer does not fit, or cannot be told from a forged one, once more over the stream; if the
-    upstream does not know EDNS, once more without.
+    """One question in one datagram.
+
+    It is repeated over TCP if the answer does not fit or may be forged, and without EDNS if the upstream does not know that.
     """
 
-    __slots__ = ("ask", "channel", "number", "over", "port", "question", "stop", "told")
+    __slots__ = ("ask", "callback", "channel", "number", "over", "port", "question", "stop")
 
-    def __init__(self, channel: UdpChannel, port: _SourcePort, ask: UpstreamQuestion, written: bytes, told: MessageCallback) -> None:
-        self.channel, self.port, self.ask, self.told = channel, port, ask, told
+    def __init__(self, channel: UdpChannel, port: _SourcePort, ask: UpstreamQuestion, written: bytes, callback: MessageCallback) -> None:
+        self.channel, self.port, self.ask, self.callback = channel, port, ask, callback
         self.question = written if channel.keeps_case else ask.question
         self.stop: Callable[[], None] | None = None
         self.over = False
         self.number = port.waiting.add(self)
         try:
             port.socket.send(pack("!H", self.number) + ask.body_with(self.question))
-        except OSError as fault:  # of a question before this one, as often as not
+        except OSError as fault:  # often of an earlier question
             self._leave()
             port.abandon(fault)
             raise
@@ -92,51 +93,53 @@ class _UdpQuery:
     def deliver(self, message: bytes) -> None:
         if responses.refuses_edns(message) and not self.ask.without_edns:
             self._leave()
-            self._ask_bare()
+            self._ask_without_edns()
             return
         if not responses.answers_question(message, self.ask.question):
-            return  # somebody's guess: the right one may still come
+            return  # forged: the right one may still come
         end = wire.HEADER + len(self.question)
         if message[wire.HEADER : end] != self.question and self.channel.keeps_case:
             self._leave()
-            self.stop = self.channel.stream.send(self.ask, self.question, self._told_about_case)
+            self.stop = self.channel.stream.send(self.ask, self.question, self._on_case_checked)
         elif responses.is_truncated(message):
             self._leave()
-            self.stop = self.channel.stream.send(self.ask, self.question, self.told)
+            self.stop = self.channel.stream.send(self.ask, self.question, self.callback)
         else:
             self._leave()
             if message[10:12] != b"\0\0":
                 self.channel.knows_edns = True
             if self.question != self.ask.question:
                 self.channel.on_case_preserved()
-            self.told(message)
+            self.callback(message)
 
     def fail(self, fault: Exception) -> None:
         if not self.over:
             self._leave()
-            self.told(fault)
+            self.callback(fault)
 
     def cancel(self) -> None:
         self._leave()
         if self.stop is not None:
             self.stop()
 
-    def _ask_bare(self) -> None:
+    def _ask_without_edns(self) -> None:
         channel = self.channel
         try:
-            self.stop = _UdpQuery(channel, channel.port(), self.ask._replace(without_edns=True), self.question, self._told_bare).cancel
+            self.stop = _UdpQuery(
+                channel, channel.port(), self.ask._replace(without_edns=True), self.question, self._on_plain_answer
+            ).cancel
         except OSError as fault:
-            self.told(fault)
+            self.callback(fault)
 
-    def _told_bare(self, message: bytes | Exception) -> None:
+    def _on_plain_answer(self, message: bytes | Exception) -> None:
         if isinstance(message, bytes) and not responses.refuses_edns(message) and self.channel.knows_edns is None:
-            self.channel.knows_edns = False  # who has shown before that it does has not forgotten it: somebody has guessed at an answer
-        self.told(message)
+            self.channel.knows_edns = False  # one that has shown before that it knows EDNS did not send this
+        self.callback(message)
 
-    def _told_about_case(self, message: bytes | Exception) -> None:
+    def _on_case_checked(self, message: bytes | Exception) -> None:
         if isinstance(message, bytes):
             self.channel.on_case_lost()
-        self.told(message)
+        self.callback(message)
 
     def _leave(self) -> None:
         if not self.over:
@@ -146,7 +149,7 @@ class _UdpQuery:
 
 
 class UdpChannel:
-    """Datagrams, each in random letters ("0x20") as long as the upstream gives them back as they are."""
+    """A channel over UDP, with names in random spelling ("0x20") as long as the upstream keeps it."""
 
     accepts_late_answers = True
 
@@ -161,10 +164,10 @@ class UdpChannel:
         self._ports: list[_SourcePort] = []
         self._random = random_ids()
 
-    def send(self, ask: UpstreamQuestion, written: bytes, told: MessageCallback) -> Callable[[], None]:
+    def send(self, ask: UpstreamQuestion, written: bytes, callback: MessageCallback) -> Callable[[], None]:
         if self.knows_edns is False:
             ask = ask._replace(without_edns=True)
-        return _UdpQuery(self, self.port(), ask, written, told).cancel
+        return _UdpQuery(self, self.port(), ask, written, callback).cancel
 
     async def close(self) -> None:
         ports, self._ports = self._ports, []
@@ -176,21 +179,23 @@ class UdpChannel:
         self._most_lost, self._lost = _MAX_CASE_LOSSES, 0
 
     def on_case_lost(self) -> None:
-        """The upstream does answer over the stream, so it was itself that changed the letters; or somebody has guessed at an answer, where
-        it gave them back before: then one guess must not do away with what makes the next ones harder.
+        """Note an answer in another spelling that was confirmed over TCP.
+
+        Either the upstream itself changes the spelling, or somebody guessed at an answer of one that kept it before: then one guess must
+        not end the protection against the next ones.
         """
         self._lost += 1
         if self._lost > self._most_lost:
             self.keeps_case = False
 
     def left(self, port: _SourcePort) -> None:
-        """A question of this port is over; a port that has served its time goes with its last question."""
+        """Handle the end of a question of this port. A port that is used up is closed with its last question."""
         if port.uses >= _PORT_USES and not port.waiting.questions and port in self._ports:
             self._ports.remove(port)
             port.close()
 
     def port(self) -> _SourcePort:
-        """One for the next question."""
+        """Return a port for the next question."""
         ports = self._ports
         if len(ports) >= _MAX_PORTS:
             start = next(self._random)

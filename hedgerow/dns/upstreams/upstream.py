@@ -1,7 +1,7 @@
-"""Upstreams: which there are, what they are asked, and what a way to one looks like.
+"""Upstreams: how they are written, the questions they are asked, and the interface of a channel to one.
 
-An upstream is written as `9.9.9.9`, `9.9.9.9:5353`, `udp://[2620:fe::fe]:53`, `tcp://…`, `tls://dns.example`,
-`quic://dns.example` or `https://dns.example/dns-query`.
+An upstream is written as `9.9.9.9`, `9.9.9.9:5353`, `udp://[2620:fe::fe]:53`, `tcp://…`, `tls://dns.example`, `quic://dns.example` or
+`https://dns.example/dns-query`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from hedgerow.policies.transports import UPSTREAM_TRANSPORTS
 
 _CLIENT_SUBNET: Final = 8  # the EDNS option
 _PADDING_BLOCK: Final = 128
-_CASE_BITS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))  # the bit that makes a letter small or capital
+_CASE_BITS: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))  # the bit that switches the case of a letter
 
 
 class UpstreamError(Exception):
     """An upstream did not answer, or not with DNS: its fault or the network's, never the client's.
 
-    `ede` is the code of an extended error that the upstream gave, None without one.
+    `ede` is the code of the extended error that the upstream gave, or None.
     """
 
     def __init__(self, text: str, ede: int | None = None) -> None:
@@ -36,7 +36,7 @@ class UpstreamError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSpec:
-    """Where an upstream is. `host` is an address, or a name for tls, https and quic; `path` is for https."""
+    """The place of an upstream. `host` is an address, or a name for encrypted ones. `path` is for https."""
 
     scheme: str
     host: str
@@ -53,8 +53,10 @@ class UpstreamSpec:
 
 
 class UpstreamQuestion(NamedTuple):
-    """A question as the upstreams get it: `question` is the name in lower case, type and class in wire form; `options` are EDNS options,
-    unless it is asked without EDNS (`bare`)."""
+    """A question to an upstream: `question` is the name in lower case, type and class in wire form.
+
+    `options` are EDNS options, unless it is asked `without_edns`.
+    """
 
     question: bytes
     dnssec: bool = False
@@ -64,18 +66,20 @@ class UpstreamQuestion(NamedTuple):
 
     @classmethod
     def of(cls, query: Query) -> UpstreamQuestion:
-        """What the upstreams are asked for a client's query."""
+        """Return the question for a client's query."""
         dnssec = query.edns is not None and query.edns.dnssec
         return cls(query.name + query.suffix[:4], dnssec, bool(query.data[3] & 0x10))
 
     @property
     def body(self) -> bytes:
-        """The message after the id: RD, AD, question, OPT with our datagram size. No cookies, and no client subnet but the one that the
-        policy gives for everybody: nothing of the client."""
+        """The message after the id: RD, AD, question, OPT with our datagram size.
+
+        It reveals nothing about the client: no cookies, and no client subnet but the policy's.
+        """
         return self.body_with(self.question)
 
     def body_with(self, question: bytes) -> bytes:
-        """The same with the question written in other letters."""
+        """Return the body with the question in another spelling."""
         flags, opt = _QUERY_PARTS[self.dnssec, self.checking_disabled]
         if self.without_edns:
             return flags[:-2] + b"\0\0" + question
@@ -83,14 +87,14 @@ class UpstreamQuestion(NamedTuple):
 
     @property
     def padded_body(self) -> bytes:
-        """The same for an encrypted channel: filled up so that the length says little (RFC 7830; RFC 8467, section 4.1)."""
+        """The body for an encrypted channel, padded so that its length says little (RFC 7830; RFC 8467, section 4.1)."""
         flags, _ = _QUERY_PARTS[self.dnssec, self.checking_disabled]
         size = 2 + len(flags) + len(self.question) + len(wire.opt_bytes(0, self.dnssec, self.options)) + 4
         padding = wire.option_bytes(wire.PADDING, bytes(-size % _PADDING_BLOCK))
         return flags + self.question + wire.opt_bytes(0, self.dnssec, self.options + padding)
 
     def in_random_case(self, random: Callable[[int], bytes] = os.urandom) -> bytes:
-        """The question with each letter small or capital at random ("0x20"): who cannot see it cannot answer it."""
+        """Return the question with each letter in random case ("0x20"), which an attacker who cannot see it must guess."""
         size = len(self.question) - 4
         mask = int.from_bytes(self.question[:size].translate(_CASE_BITS)) & int.from_bytes(random(size))
         return (int.from_bytes(self.question[:size]) ^ mask).to_bytes(size) + self.question[size:]
@@ -104,7 +108,7 @@ _QUERY_PARTS: Final = {
 
 
 def client_subnet(network: IPv4Network | IPv6Network) -> bytes:
-    """The EDNS option by which a nameserver learns where its answer is used (RFC 7871, section 6).
+    """Return the EDNS option that tells a nameserver where its answer is used (RFC 7871, section 6).
 
     >>> client_subnet(IPv4Network("192.0.2.0/24")).hex()
     '0008000700011800c00002'
@@ -116,30 +120,30 @@ def client_subnet(network: IPv4Network | IPv6Network) -> bytes:
 
 type Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
 type MessageCallback = Callable[[bytes | Exception], None]
-"""Called once, with a message that was found to answer the question (`responses.answers_question`) or with what went wrong; never before
-`send` has returned."""
+"""Called once, after `send` has returned, with a message that answers the question or an exception."""
 
 
 class Channel(Protocol):
-    """A way to one upstream. `secure`: nobody between us and it can change what it says. `hears_late`: an answer that is late still counts
-    when it comes; a connection is left instead, since it may have broken.
+    """A way to one upstream. `secure`: nobody on the way can change its answers.
+
+    `accepts_late_answers`: an answer after the deadline still counts. A connection is given up instead, since it may be dead.
     """
 
     name: str
     secure: bool
     accepts_late_answers: bool
 
-    def send(self, ask: UpstreamQuestion, written: bytes, told: MessageCallback) -> Callable[[], None]:
-        """Ask; what is returned gives the question up, after which `told` is not called any more. Raises OSError.
+    def send(self, ask: UpstreamQuestion, written: bytes, callback: MessageCallback) -> Callable[[], None]:
+        """Ask. Returns a function that cancels the question, after which `callback` is not called. Raises OSError.
 
-        `written` is the question in letters that only we know; a channel that nobody can forge answers on need not care.
+        `written` is the question in a random spelling. A channel on which nobody can forge answers may ignore it.
         """
 
     async def close(self) -> None: ...
 
 
 def parse_upstream(text: str) -> UpstreamSpec:
-    """Raises ValueError with a sentence that says what is wrong.
+    """Parse an upstream as a policy names it. Raises ValueError with a readable sentence.
 
     >>> str(parse_upstream("9.9.9.9")), str(parse_upstream("https://dns.example/dns-query"))
     ('udp://9.9.9.9:53', 'https://dns.example:443/dns-query')
@@ -163,23 +167,23 @@ def parse_upstream(text: str) -> UpstreamSpec:
 
 
 def system_upstreams(resolv_conf: str, own: Collection[tuple[str, int]] = ()) -> tuple[UpstreamSpec, ...]:
-    """The name servers of a resolv.conf, in its order, without ourselves (`own`: addresses and ports that we listen on).
+    """Return the name servers of a resolv.conf in its order, without ourselves (`own`: addresses and ports that we listen on).
 
     >>> [str(spec) for spec in system_upstreams("nameserver 127.0.0.1\\nnameserver 192.0.2.1", [("127.0.0.1", 53)])]
     ['udp://192.0.2.1:53']
     """
-    found: dict[UpstreamSpec, None] = {}
+    specs: dict[UpstreamSpec, None] = {}
     for line in resolv_conf.splitlines():
         words = line.split()
         if len(words) >= 2 and words[0] == "nameserver" and is_address(words[1]):
             spec = UpstreamSpec("udp", words[1], 53)
             if not is_own(spec, own):
-                found[spec] = None
-    return tuple(found)
+                specs[spec] = None
+    return tuple(specs)
 
 
 def is_own(spec: UpstreamSpec, own: Collection[tuple[str, int]]) -> bool:
-    """Are these ourselves, as far as an address tells? `own` are the addresses and ports that we listen on.
+    """Return whether an upstream is this server, as far as an address tells. `own` are the addresses and ports that we listen on.
 
     >>> is_own(parse_upstream("127.0.0.1:5300"), [("0.0.0.0", 5300)]), is_own(parse_upstream("127.0.0.1"), [("0.0.0.0", 5300)])
     (True, False)
