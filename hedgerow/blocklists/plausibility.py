@@ -75,24 +75,24 @@ def _refusal_for_popular_names(category: str, parsed_source: ParsedSource, rules
 def blocked_hosts(parsed_source: ParsedSource, hosts: frozenset[str]) -> set[str]:
     """Return those of `hosts` that the list names, or of which it names a parent."""
     wanted = {key: host for host in hosts for key in _matching_keys(host)}
-    found: set[str] = set()
+    blocked: set[str] = set()
     for run in parsed_source.runs:
         if run.kind == EntryKind.BLOCK:
             with run.path.open("rb") as file:
                 while block := file.read(_BLOCK) + file.readline():
-                    found |= {wanted[key] for key in wanted.keys() & block.decode("ascii").split("\n")}
-    return found
+                    blocked |= {wanted[key] for key in wanted.keys() & block.decode("ascii").split("\n")}
+    return blocked
 
 
 def hosts_blocked_by_rules(rules: Iterable[UrlRule], hosts: frozenset[str]) -> set[str]:
     """Return those of `hosts` whose names, or front pages as documents or scripts, the rules of a list block."""
-    found = group_rules(((0, rule) for rule in rules), ("",))
-    patterns = HostPatternMatcher(HostPattern(0, rule, 1) for _, rule in found.names if not rule.exception)
+    groups = group_rules(((0, rule) for rule in rules), ("",))
+    patterns = HostPatternMatcher(HostPattern(0, rule, 1) for _, rule in groups.names if not rule.exception)
     with tempfile.TemporaryDirectory() as folder:
-        write_url_index(found.urls, Path(folder))
+        write_url_index(groups.urls, Path(folder))
         matcher = UrlMatcher(Path(folder), (1,), (False,))
         return {
-            host for host in hosts if patterns.matching(host) or any(matcher.find(asked).blocks for asked in _front_page_requests(host))
+            host for host in hosts if patterns.matching(host) or any(matcher.find(request).blocks for request in _front_page_requests(host))
         }
 
 

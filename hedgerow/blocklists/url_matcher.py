@@ -109,26 +109,26 @@ def _is_in_doubt(rule: CompiledUrlRule, initiator: str) -> bool:
     return is_unknown and rule.conditions is not None and len(rule.conditions.initiators.wanted) != 1
 
 
-def _details_match(conditions: RuleModifiers, asked: UrlRequest) -> bool:
+def _details_match(conditions: RuleModifiers, request: UrlRequest) -> bool:
     """Check the conditions on record type and method. An unknown one meets no condition."""
     return (
-        (not conditions.rewrite or bool(asked.dns_type))
-        and (not conditions.dns_types or conditions.dns_types.admit(asked.dns_type.lower()))
-        and (not conditions.methods or conditions.methods.admit(asked.method.lower()))
+        (not conditions.rewrite or bool(request.dns_type))
+        and (not conditions.dns_types or conditions.dns_types.admit(request.dns_type.lower()))
+        and (not conditions.methods or conditions.methods.admit(request.method.lower()))
     )
 
 
 def _add_test(rule: CompiledUrlRule, by_host: bool) -> None:
     """Give a rule a test that is compiled when first needed: most rules are rarely or never candidates."""
 
-    def first(asked: UrlRequest) -> bool:
+    def first(request: UrlRequest) -> bool:
         conditions = parse_modifiers(rule.rule.options)
         test = _make_test(rule.rule, by_host)
         if conditions.is_dns_rule or conditions.methods:
-            rule.test = lambda asked: _details_match(conditions, asked) and (test is None or test(asked))
+            rule.test = lambda request: _details_match(conditions, request) and (test is None or test(request))
         else:
             rule.test = test
-        return rule.test is None or bool(rule.test(asked))
+        return rule.test is None or bool(rule.test(request))
 
     rule.test = first
 
@@ -138,10 +138,10 @@ def _make_test(rule: UrlRule, by_host: bool) -> Test | None:
     match rule.kind:
         case PatternKind.REGEX:
             test = compile_set([rule.pattern], match_case)
-            return lambda asked: test(asked.url)
+            return lambda request: test(request.url)
         case PatternKind.EXPRESSION:
             test = compile_set([rule.pattern])
-            return lambda asked: test(asked.text.partition("://")[2])
+            return lambda request: test(request.text.partition("://")[2])
         case _:
             return _make_pattern_test(rule, by_host, match_case)
 
@@ -152,8 +152,8 @@ def _make_pattern_test(rule: UrlRule, by_host: bool, match_case: bool) -> Test |
         return _test_rest(pattern[2 + len(rule.host) :], match_case)
     search, piece = compile_pattern(pattern, match_case).search, _longest_piece(pattern)
     if match_case:
-        return lambda asked: piece in asked.text and search(asked.url)
-    return lambda asked: piece in asked.text and search(asked.text)
+        return lambda request: piece in request.text and search(request.url)
+    return lambda request: piece in request.text and search(request.text)
 
 
 def _test_rest(rest: str, match_case: bool) -> Test | None:
@@ -162,15 +162,15 @@ def _test_rest(rest: str, match_case: bool) -> Test | None:
     literal = plain.removesuffix("^")
     if not match_case and _PLAIN.fullmatch(literal):
         if literal == plain:
-            return lambda asked: asked.text.startswith(literal, asked.host_end)
-        return lambda asked: asked.text.startswith(literal, end := asked.host_end) and _is_border(asked.text, end + len(literal))
+            return lambda request: request.text.startswith(literal, request.host_end)
+        return lambda request: request.text.startswith(literal, end := request.host_end) and _is_border(request.text, end + len(literal))
     expression = compile_after_host(rest, match_case)
     if expression is None:
         return None
     match, piece = expression.match, _longest_piece(rest)
     if match_case:
-        return lambda asked: piece in asked.text and match(asked.url, asked.host_end)
-    return lambda asked: piece in asked.text and match(asked.text, asked.host_end)
+        return lambda request: piece in request.text and match(request.url, request.host_end)
+    return lambda request: piece in request.text and match(request.text, request.host_end)
 
 
 def _longest_piece(pattern: str) -> str:
@@ -243,79 +243,81 @@ class UrlMatcher:
         always = self._open_bucket(count - 1)
         self._always = (always,) if always != EMPTY_BUCKET else ()
         self._found_by = functools.lru_cache(maxsize=MAX_CACHED_HOST_PAIRS)(_weak_method(self._find_by))
-        self._near: dict[tuple[str, str, int], RuleBucket] = {}
+        self._by_hosts: dict[tuple[str, str, int], RuleBucket] = {}
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    def find(self, asked: UrlRequest, wanted: int = -1, blocked: int = 0) -> UrlMatches:
+    def find(self, request: UrlRequest, wanted: int = -1, blocked: int = 0) -> UrlMatches:
         """Match the rules of the categories in `wanted`.
 
         Exceptions are considered only if there is something to lift: a rule that blocks, or a category in `blocked`, those that block the
         whole host.
         """
-        resource = asked.resource
-        near = self._near.get((asked.host, asked.initiator, resource))
-        if near is None:
-            near = self._remember(asked.host, asked.initiator, resource)
+        resource = request.resource
+        host_bucket = self._by_hosts.get((request.host, request.initiator, resource))
+        if host_bucket is None:
+            host_bucket = self._find_by_hosts(request.host, request.initiator, resource)
         wanted &= self._every
-        still, blocks = wanted, []
-        for rule in near.blocks:
-            if rule.mask & still and ((test := rule.test) is None or test(asked)):
+        remaining, blocks = wanted, []
+        for rule in host_bucket.blocks:
+            if rule.mask & remaining and ((test := rule.test) is None or test(request)):
                 blocks.append(rule)
-                still &= ~rule.mask
-        for bucket in self._pass(self._blocks, asked, near.crowded) if still else ():
+                remaining &= ~rule.mask
+        for bucket in self._pass(self._blocks, request, host_bucket.crowded) if remaining else ():
             if bucket.types & resource:
                 for rule in bucket.blocks:
-                    if rule.mask & still and _applies(rule, asked):
+                    if rule.mask & remaining and _applies(rule, request):
                         blocks.append(rule)
-                        still &= ~rule.mask
-        blocked |= wanted & ~still
-        return self._apply_exceptions(asked, blocks, blocked, near) if blocked else NO_MATCHES
+                        remaining &= ~rule.mask
+        blocked |= wanted & ~remaining
+        return self._apply_exceptions(request, blocks, blocked, host_bucket) if blocked else NO_MATCHES
 
-    def _pass(self, automaton: ahocorasick.Automaton | None, asked: UrlRequest, crowded: tuple[str, ...]) -> list[RuleBucket]:
+    def _pass(self, automaton: ahocorasick.Automaton | None, request: UrlRequest, crowded: tuple[str, ...]) -> list[RuleBucket]:
         """Return the buckets found by paths or fragments, each once: in long URLs some fragments recur."""
         opened = self._opened
-        numbers = {number for _end, number in automaton.iter(asked.text)} if automaton else set()
+        numbers = {number for _end, number in automaton.iter(request.text)} if automaton else set()
         for place in crowded:
-            path = asked.text[asked.host_end : asked.host_end + MAX_PATH_KEY]
+            path = request.text[request.host_end : request.host_end + MAX_PATH_KEY]
             numbers.update(number for _key, number in self._trie.iter_prefixes_with_ids(place + path))
         return [opened[number] for number in numbers]
 
-    def _apply_exceptions(self, asked: UrlRequest, blocks: list[CompiledUrlRule], blocked: int, near: RuleBucket) -> UrlMatches:
+    def _apply_exceptions(self, request: UrlRequest, blocks: list[CompiledUrlRule], blocked: int, host_bucket: RuleBucket) -> UrlMatches:
         """Weigh exceptions against blocks. Only an important exception lifts an important block."""
-        lifting = [rule for rule in near.exceptions if rule.mask & blocked and ((test := rule.test) is None or test(asked))]
-        for bucket in self._pass(self._exceptions, asked, near.crowded):
-            lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, asked)]
+        lifting = [rule for rule in host_bucket.exceptions if rule.mask & blocked and ((test := rule.test) is None or test(request))]
+        for bucket in self._pass(self._exceptions, request, host_bucket.crowded):
+            lifting += [rule for rule in bucket.exceptions if rule.mask & blocked and _applies(rule, request)]
         if not lifting:
             return UrlMatches(tuple(blocks)) if blocks else NO_MATCHES
-        lifted, kept = 0, {}
+        lifted, standing = 0, {}
         for rule in lifting:
             lifted |= rule.mask
         forced = {rule.mask for rule in lifting if rule.important}
-        buckets = (near, *self._pass(self._blocks, asked, near.crowded))
+        buckets = (host_bucket, *self._pass(self._blocks, request, host_bucket.crowded))
         for rule in (rule for bucket in buckets for rule in bucket.blocks if rule.important and rule.mask & lifted):
-            if rule.mask not in forced and _applies(rule, asked):
-                kept[rule.mask] = rule
-        kept |= {rule.mask: rule for rule in blocks if not rule.mask & lifted}
-        return UrlMatches(tuple(kept.values()), lifted & ~sum(kept))
+            if rule.mask not in forced and _applies(rule, request):
+                standing[rule.mask] = rule
+        standing |= {rule.mask: rule for rule in blocks if not rule.mask & lifted}
+        return UrlMatches(tuple(standing.values()), lifted & ~sum(standing))
 
-    def _remember(self, host: str, initiator: str, resource: int) -> RuleBucket:
+    def _find_by_hosts(self, host: str, initiator: str, resource: int) -> RuleBucket:
         """Cache the rules that the hosts alone find, narrowed to those that hold for them: only patterns remain to be tested."""
-        if len(self._near) >= MAX_CACHED_HOST_PAIRS:
-            self._near.clear()
+        if len(self._by_hosts) >= MAX_CACHED_HOST_PAIRS:
+            self._by_hosts.clear()
         blocks, exceptions, crowded = list[CompiledUrlRule](), list[CompiledUrlRule](), list[str]()
         for bucket in (*self._found_by("", host), *self._found_by(INITIATOR_MARK, initiator or OPAQUE_ORIGIN), *self._always):
             crowded += bucket.crowded
-            for rules, kept in ((bucket.blocks, blocks), (bucket.exceptions, exceptions)):
+            for rules, narrowed in ((bucket.blocks, blocks), (bucket.exceptions, exceptions)):
                 for rule in rules:
                     if rule.rule.host and not _is_of(host, rule.rule.host):
                         continue  # found by the initiator, and about another host
                     if rule.types & resource and (rule.conditions is None or _hosts_match(rule, rule.conditions, host, initiator)):
-                        kept.append(rule)
-        near = RuleBucket(resource, tuple(blocks), tuple(exceptions), tuple(crowded)) if blocks or exceptions or crowded else EMPTY_BUCKET
-        self._near[host, initiator, resource] = near
-        return near
+                        narrowed.append(rule)
+        host_bucket = EMPTY_BUCKET
+        if blocks or exceptions or crowded:
+            host_bucket = RuleBucket(resource, tuple(blocks), tuple(exceptions), tuple(crowded))
+        self._by_hosts[host, initiator, resource] = host_bucket
+        return host_bucket
 
     def _find_by(self, mark: str, host: str) -> tuple[RuleBucket, ...]:
         prefixes = self._trie.iter_prefixes_with_ids(mark + rule_key(host, exact=True)) if host else ()
@@ -345,11 +347,11 @@ class UrlMatcher:
         return rule
 
 
-def _applies(rule: CompiledUrlRule, asked: UrlRequest) -> bool:
+def _applies(rule: CompiledUrlRule, request: UrlRequest) -> bool:
     return (
-        rule.types & asked.resource != 0
-        and (rule.conditions is None or _hosts_match(rule, rule.conditions, asked.host, asked.initiator))
-        and ((test := rule.test) is None or bool(test(asked)))
+        rule.types & request.resource != 0
+        and (rule.conditions is None or _hosts_match(rule, rule.conditions, request.host, request.initiator))
+        and ((test := rule.test) is None or bool(test(request)))
     )
 
 
