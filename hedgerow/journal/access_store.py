@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -65,11 +65,10 @@ class GrantStore:
 
     def request(self, request_id: int) -> RequestRow:
         """Return the request with this id. Raises `NoSuchEntry`."""
-        with self._store.connect() as connection:
-            row = connection.execute(self._store.select(access_requests).where(_REQUEST.id == request_id)).first()
-        if row is None:
+        rows = self._store.rows(self._store.select(access_requests).where(_REQUEST.id == request_id))
+        if not rows:
             raise NoSuchEntry(f"there is no request {request_id}")
-        return RequestRow(**row._mapping)
+        return RequestRow(**rows[0]._mapping)
 
     def approve(self, request_id: int, grant: Grant) -> None:
         """Answer an open request with a grant; both are written, or neither. Raises `NoSuchEntry`."""
@@ -84,8 +83,7 @@ class GrantStore:
 
     def give(self, grant: Grant) -> None:
         """Write a grant that answers no request."""
-        with self._store.begin() as connection:
-            connection.execute(self._store.insert(grants).values(asdict(grant)))
+        self._store.execute(self._store.insert(grants).values(asdict(grant)))
 
     def clear(self, device: DeviceId, actor: str) -> None:
         """End a device's grants and refuse its open requests, because its next user is another person."""
@@ -99,10 +97,9 @@ class GrantStore:
 
     def revoke(self, grant_id: str, actor: str) -> None:
         """End a grant now. Raises `NoSuchEntry`."""
-        with self._store.begin() as connection:
-            change = self._store.update(grants).where(_GRANT.id == grant_id, _GRANT.revoked_at.is_(None))
-            if not connection.execute(change.values(revoked_at=self._clock(), revoked_by=actor)).rowcount:
-                raise NoSuchEntry(f"there is no grant {grant_id}")
+        change = self._store.update(grants).where(_GRANT.id == grant_id, _GRANT.revoked_at.is_(None))
+        if not self._store.execute(change.values(revoked_at=self._clock(), revoked_by=actor)):
+            raise NoSuchEntry(f"there is no grant {grant_id}")
 
     def pause(self, actor: str, *, device: DeviceId | None = None, person: str | None = None, ends: float | None = None) -> Pause:
         """Pause a device, a person or (with neither) everybody, until `ends` or until resumed. It replaces an earlier pause."""
@@ -160,8 +157,7 @@ class CodeStore:
         self._store, self._clock = store, clock
 
     def add(self, code: AccessCode, digits: str) -> None:
-        with self._store.begin() as connection:
-            connection.execute(self._store.insert(codes).values(asdict(code) | {"digest": _code_digest(code.id, digits)}))
+        self._store.execute(self._store.insert(codes).values(asdict(code) | {"digest": _code_digest(code.id, digits)}))
 
     def open(self) -> tuple[AccessCode, ...]:
         """Return the codes that can still be used, the oldest first."""
@@ -174,20 +170,17 @@ class CodeStore:
     def use(self, code_id: str) -> None:
         """Use a code up. Raises `NoSuchEntry` if it was used or has expired, so that of two people who enter it one succeeds."""
         now = self._clock()
-        with self._store.begin() as connection:
-            change = self._store.update(codes).where(codes.c.id == code_id, codes.c.used_at.is_(None), codes.c.expires > now)
-            if not connection.execute(change.values(used_at=now)).rowcount:
-                raise NoSuchEntry("there is no such code, or it was used already")
+        change = self._store.update(codes).where(codes.c.id == code_id, codes.c.used_at.is_(None), codes.c.expires > now)
+        if not self._store.execute(change.values(used_at=now)):
+            raise NoSuchEntry("there is no such code, or it was used already")
 
     def prune(self) -> None:
         """Delete the codes that expired more than a day ago."""
-        with self._store.begin() as connection:
-            connection.execute(self._store.delete(codes).where(codes.c.expires < self._clock() - _DAY_S))
+        self._store.execute(self._store.delete(codes).where(codes.c.expires < self._clock() - _DAY_S))
 
-    def _open(self) -> list[Row[Any]]:
+    def _open(self) -> Sequence[Row[Any]]:
         is_open = codes.c.used_at.is_(None) & (codes.c.expires > self._clock())
-        with self._store.connect() as connection:
-            return list(connection.execute(self._store.select(codes).where(is_open).order_by(codes.c.made_at)))
+        return self._store.rows(self._store.select(codes).where(is_open).order_by(codes.c.made_at))
 
 
 def _code(row: Row[Any]) -> AccessCode:
@@ -233,35 +226,29 @@ class VoucherStore:
 
     def find(self, code: str) -> Voucher | None:
         """Return the voucher with this code, or None if it cannot be used."""
-        query = self._store.select(vouchers).where(self._is_open(), vouchers.c.digest == _digest(code))
-        with self._store.connect() as connection:
-            row = connection.execute(query).first()
-        return None if row is None else Voucher(row.band, row.minutes, row.giver, row.made_at, row.expires)
+        rows = self._store.rows(self._store.select(vouchers).where(self._is_open(), vouchers.c.digest == _digest(code)))
+        return next((Voucher(row.band, row.minutes, row.giver, row.made_at, row.expires) for row in rows), None)
 
     def use(self, code: str) -> bool:
         """Use a voucher up. Return False if that was done before, so that of two people who enter it one succeeds."""
-        with self._store.begin() as connection:
-            change = self._store.update(vouchers).where(self._is_open(), vouchers.c.digest == _digest(code))
-            return bool(connection.execute(change.values(used_at=self._clock())).rowcount)
+        change = self._store.update(vouchers).where(self._is_open(), vouchers.c.digest == _digest(code))
+        return bool(self._store.execute(change.values(used_at=self._clock())))
 
     def open(self) -> tuple[VoucherCount, ...]:
         """Count the vouchers that can still be used, by kind."""
         kind = (vouchers.c.band, vouchers.c.minutes, vouchers.c.expires)
-        query = select(*kind, func.count().label("count_")).where(self._store.own(vouchers), self._is_open())
-        with self._store.connect() as connection:
-            rows = connection.execute(query.group_by(*kind).order_by(vouchers.c.expires)).all()
-        return tuple(VoucherCount(*row) for row in rows)
+        query = select(*kind, func.count().label("total")).where(self._store.own(vouchers), self._is_open())
+        rows = self._store.rows(query.group_by(*kind).order_by(vouchers.c.expires))
+        return tuple(VoucherCount(row.band, row.minutes, row.expires, row.total) for row in rows)
 
     def withdraw(self) -> int:
         """Invalidate all unused vouchers, such as those of a lost sheet. Returns their number."""
-        with self._store.begin() as connection:
-            return int(connection.execute(self._store.update(vouchers).where(self._is_open()).values(used_at=self._clock())).rowcount)
+        return self._store.execute(self._store.update(vouchers).where(self._is_open()).values(used_at=self._clock()))
 
     def prune(self) -> None:
         """Delete the vouchers that were used or expired more than a day ago."""
         limit = self._clock() - _DAY_S
-        with self._store.begin() as connection:
-            connection.execute(self._store.delete(vouchers).where((vouchers.c.expires < limit) | (vouchers.c.used_at < limit)))
+        self._store.execute(self._store.delete(vouchers).where((vouchers.c.expires < limit) | (vouchers.c.used_at < limit)))
 
     def _is_open(self) -> ColumnElement[bool]:
         return vouchers.c.used_at.is_(None) & (vouchers.c.expires > self._clock())

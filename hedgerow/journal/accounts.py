@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from sqlalchemy import Table, select
 from sqlalchemy.exc import IntegrityError
@@ -102,28 +101,21 @@ class AccountStore:
             connection.execute(sessions.delete().where(sessions.c.account == name))
 
     def add_session(self, row: WebSessionRow) -> None:
-        with self._store.begin() as connection:
-            connection.execute(sessions.insert().values(asdict(row)))
+        self._store.execute(sessions.insert().values(asdict(row)))
 
     def touch_session(self, session_id: str, seen_at: float) -> None:
-        with self._store.begin() as connection:
-            connection.execute(sessions.update().where(sessions.c.id == session_id).values(seen_at=seen_at))
+        self._store.execute(sessions.update().where(sessions.c.id == session_id).values(seen_at=seen_at))
 
     def end_session(self, session_id: str) -> None:
-        with self._store.begin() as connection:
-            connection.execute(sessions.delete().where(sessions.c.id == session_id))
+        self._store.execute(sessions.delete().where(sessions.c.id == session_id))
 
     def add_token(self, row: TokenRow) -> None:
-        with self._store.begin() as connection:
-            connection.execute(tokens.insert().values(asdict(row)))
+        self._store.execute(tokens.insert().values(asdict(row)))
 
     def remove_token(self, token_id: str) -> None:
         """Delete a token. Raises `NoSuchEntry`."""
-        with self._store.begin() as connection:
-            if not connection.execute(tokens.delete().where(tokens.c.id == token_id)).rowcount:
-                raise NoSuchEntry("there is no such token")
+        if not self._store.execute(tokens.delete().where(tokens.c.id == token_id)):
+            raise NoSuchEntry("there is no such token")
 
     def _all[Kind](self, table: Table, kind: Callable[..., Kind]) -> tuple[Kind, ...]:
-        with self._store.connect() as connection:
-            rows: Any = connection.execute(select(table).order_by(table.c.created_at))
-            return tuple(kind(**row._mapping) for row in rows)
+        return tuple(kind(**row._mapping) for row in self._store.rows(select(table).order_by(table.c.created_at)))

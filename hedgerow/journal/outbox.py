@@ -77,17 +77,16 @@ class Outbox:
         """Return the instants of the messages sent to a receiver since then, the latest first."""
         is_sent = (_C.receiver == receiver) & (_C.state == SENT) & (_C.sent_at >= since)
         query = select(_C.sent_at).where(self._store.own(notices), is_sent).distinct().order_by(_C.sent_at.desc())
-        with self._store.connect() as connection:
-            return tuple(connection.scalars(query))
+        return tuple(row.sent_at for row in self._store.rows(query))
 
     def count_waiting(self) -> int:
         """Count the waiting notices of all receivers."""
-        return int(self._scalar(select(func.count()).where(self._store.own(notices), _C.state == WAITING)) or 0)
+        return int(self._store.scalar(select(func.count()).where(self._store.own(notices), _C.state == WAITING)) or 0)
 
     def last_of(self, receiver: str, topic: str) -> float | None:
         """Return the instant of a receiver's last notice on a topic, sent or waiting."""
         query = select(func.max(_C.at)).where(self._store.own(notices), _C.receiver == receiver, _C.topic == topic)
-        last: float | None = self._scalar(query)
+        last: float | None = self._store.scalar(query)
         return last
 
     def mark_sent(self, ids: Collection[int]) -> None:
@@ -105,17 +104,10 @@ class Outbox:
 
     def prune(self) -> None:
         """Delete old notices, including those that wait for a receiver who no longer gets any."""
-        with self._store.begin() as connection:
-            connection.execute(self._store.delete(notices).where(_C.at < self._clock() - MAX_AGE_S))
+        self._store.execute(self._store.delete(notices).where(_C.at < self._clock() - MAX_AGE_S))
 
     def _change(self, ids: Collection[int], values: dict[str, Any]) -> None:
-        with self._store.begin() as connection:
-            connection.execute(self._store.update(notices).where(_C.id.in_(ids)).values(values))
+        self._store.execute(self._store.update(notices).where(_C.id.in_(ids)).values(values))
 
     def _rows(self, query: Select[Any]) -> tuple[NoticeRow, ...]:
-        with self._store.connect() as connection:
-            return tuple(NoticeRow(**row._mapping) for row in connection.execute(query))
-
-    def _scalar(self, query: Select[Any]) -> Any:
-        with self._store.connect() as connection:
-            return connection.scalar(query)
+        return tuple(NoticeRow(**row._mapping) for row in self._store.rows(query))

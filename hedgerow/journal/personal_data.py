@@ -153,14 +153,11 @@ class PersonalDataStore:
             condition = kind.of(subject) & kind.is_over(now, counted)
             if kind.table is devices_seen:
                 condition &= devices_seen.c.device.not_in(inventory)
-            deleted = self._erase_decisions(condition) if kind.table is decisions else self._erase(kind.table, condition)
+            statement = self._store.delete(kind.table).where(condition)
+            deleted = self._erase_decisions(condition) if kind.table is decisions else self._store.execute(statement)
             if deleted:
                 erased[kind.name] = deleted
         return ErasureResult(erased, self._store.dialect.purge_deleted(self._store.engine))
-
-    def _erase(self, table: Table, condition: ColumnElement[bool]) -> int:
-        with self._store.begin() as connection:
-            return connection.execute(self._store.delete(table).where(condition)).rowcount
 
     def _erase_decisions(self, condition: ColumnElement[bool]) -> int:
         """Delete decisions in chunks, in the order of their ids, so that no row is read twice however many belong to others."""

@@ -60,17 +60,14 @@ class PolicyHistory:
 
     def change(self, change_id: int) -> PolicyChange:
         """Return the change with this id. Raises `NoSuchEntry`."""
-        with self._store.connect() as connection:
-            row = connection.execute(self._store.select(policy_changes).where(_C.id == change_id)).first()
-        if row is None:
+        rows = self._store.rows(self._store.select(policy_changes).where(_C.id == change_id))
+        if not rows:
             raise NoSuchEntry(f"there is no change {change_id}")
-        return _change(row)
+        return _change(rows[0])
 
     def latest(self, limit: int = 50) -> tuple[PolicyChange, ...]:
         """Return the latest changes, the newest first."""
-        with self._store.connect() as connection:
-            rows = connection.execute(self._store.select(policy_changes).order_by(_C.id.desc()).limit(limit))
-            return tuple(_change(row) for row in rows)
+        return tuple(_change(row) for row in self._store.rows(self._store.select(policy_changes).order_by(_C.id.desc()).limit(limit)))
 
     def _delete_old(self, connection: Connection) -> None:
         own = self._store.own(policy_changes)

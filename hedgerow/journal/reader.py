@@ -189,8 +189,8 @@ class JournalReader:
         """Return all devices seen, the latest first, with their counts from the hour of `since` on."""
         is_block = (hourly.c.verdict == Verdict.BLOCK.value).label("is_block")
         sums = select(hourly.c.device, is_block, func.sum(hourly.c.count).label("total")).where(self._since(hourly, since))
-        counts = {(row.device, bool(row.is_block)): int(row.total) for row in self._all(sums.group_by(hourly.c.device, is_block))}
-        rows = self._all(self._store.select(devices_seen).order_by(devices_seen.c.last_seen.desc(), devices_seen.c.device))
+        counts = {(row.device, bool(row.is_block)): int(row.total) for row in self._store.rows(sums.group_by(hourly.c.device, is_block))}
+        rows = self._store.rows(self._store.select(devices_seen).order_by(devices_seen.c.last_seen.desc(), devices_seen.c.device))
         return tuple(
             DeviceRow(**row._mapping, blocked=counts.get((row.device, True), 0), allowed=counts.get((row.device, False), 0)) for row in rows
         )
@@ -207,7 +207,7 @@ class JournalReader:
         """Count decisions by verdict, reason and category from the hour of `since` on, the most frequent first."""
         sums: Counter[tuple[str, str, str]] = Counter()
         for query in self._sums_since(since, device):
-            sums.update({(row.verdict, row.reason, row.what): int(row.total) for row in self._all(query)})
+            sums.update({(row.verdict, row.reason, row.what): int(row.total) for row in self._store.rows(query)})
         ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0][2]))
         return tuple(ReasonCount(Verdict(verdict), Reason(reason), what, total) for (verdict, reason, what), total in ordered)
 
@@ -216,7 +216,7 @@ class JournalReader:
         key = (daily.c.day, daily.c.reason, daily.c.what)
         is_wanted = daily.c.device.in_(devices) & daily.c.day.between(first, last) & (daily.c.verdict == Verdict.BLOCK.value)
         query = select(*key, func.sum(daily.c.count).label("total")).where(self._store.own(daily), is_wanted).group_by(*key).order_by(*key)
-        return tuple(DailyBlockedCount(row.day, Reason(row.reason), row.what, int(row.total)) for row in self._all(query))
+        return tuple(DailyBlockedCount(row.day, Reason(row.reason), row.what, int(row.total)) for row in self._store.rows(query))
 
     def hours(self, since: float) -> tuple[HourlyCount, ...]:
         """Count the decisions per device and hour from the hour of `since` on."""
@@ -224,16 +224,16 @@ class JournalReader:
         blocked = func.sum(case((is_block, hourly.c.count), else_=0)).label("blocked")
         query = select(hourly.c.hour, hourly.c.device, (func.sum(hourly.c.count) - blocked).label("allowed"), blocked)
         query = query.where(self._since(hourly, since)).group_by(hourly.c.hour, hourly.c.device)
-        return tuple(HourlyCount(row.hour, row.device, int(row.allowed), int(row.blocked)) for row in self._all(query))
+        return tuple(HourlyCount(row.hour, row.device, int(row.allowed), int(row.blocked)) for row in self._store.rows(query))
 
     def hourly_reasons(self, since: float) -> tuple[HourlyReasonCount, ...]:
         """Return all hourly sums from the hour of `since` on."""
-        rows = self._all(self._store.select(hourly).where(hourly.c.hour >= int(since // 3600)))
+        rows = self._store.rows(self._store.select(hourly).where(hourly.c.hour >= int(since // 3600)))
         return tuple(HourlyReasonCount(row.hour, row.device, Verdict(row.verdict), Reason(row.reason), row.what, row[-1]) for row in rows)
 
     def use(self, since: float) -> tuple[UsageCount, ...]:
         """Return the minutes used from the hour of `since` on."""
-        rows = self._all(self._store.select(usage).where(usage.c.hour >= int(since // 3600)))
+        rows = self._store.rows(self._store.select(usage).where(usage.c.hour >= int(since // 3600)))
         return tuple(UsageCount(row.hour, row.account, row.subject, int(row.minutes).bit_count()) for row in rows)
 
     def requests_of(self, device: str, limit: int = 10) -> tuple[RequestRow, ...]:
@@ -247,17 +247,17 @@ class JournalReader:
     def count_open_requests(self) -> int:
         """Count the requests that wait for an answer."""
         is_open = access_requests.c.state == "open"
-        return int(self._all(select(func.count()).where(self._store.own(access_requests), is_open))[0][0])
+        return int(self._store.scalar(select(func.count()).where(self._store.own(access_requests), is_open)) or 0)
 
     def grants(self, now: float) -> tuple[Grant, ...]:
         """Return the grants that hold at `now` or later, in the order of their beginning."""
         holds = grants.c.revoked_at.is_(None) & or_(grants.c.ends.is_(None), grants.c.ends > now)
-        rows = self._all(self._store.select(grants).where(holds).order_by(grants.c.starts, grants.c.id))
+        rows = self._store.rows(self._store.select(grants).where(holds).order_by(grants.c.starts, grants.c.id))
         return tuple(Grant(row.id, row.subject, row.giver, row.starts, row.ends, row.device, row.person, row.note) for row in rows)
 
     def pauses(self, now: float) -> tuple[Pause, ...]:
         """Return the pauses that hold at `now` or later."""
-        rows = self._all(self._store.select(pauses).where(is_running_pause(now)).order_by(pauses.c.starts, pauses.c.id))
+        rows = self._store.rows(self._store.select(pauses).where(is_running_pause(now)).order_by(pauses.c.starts, pauses.c.id))
         return tuple(Pause(row.id, row.giver, row.starts, row.ends, row.device, row.person, row.note) for row in rows)
 
     def events(self, kind: str | None = None, limit: int = 100) -> tuple[SystemEventRow, ...]:
@@ -265,11 +265,11 @@ class JournalReader:
         query = self._store.select(events).order_by(events.c.id.desc()).limit(min(limit, PAGE_LIMIT))
         if kind is not None:
             query = query.where(events.c.kind == kind)
-        return tuple(SystemEventRow(**row._mapping) for row in self._all(query))
+        return tuple(SystemEventRow(**row._mapping) for row in self._store.rows(query))
 
     def _requests(self, condition: ColumnElement[bool] | None, limit: int) -> tuple[RequestRow, ...]:
         query = self._store.select(access_requests).order_by(access_requests.c.id.desc()).limit(min(limit, PAGE_LIMIT))
-        rows = self._all(query if condition is None else query.where(condition))
+        rows = self._store.rows(query if condition is None else query.where(condition))
         return tuple(RequestRow(**row._mapping) for row in rows)
 
     def _sums_since(self, since: float, device: str | None) -> list[Select[Any]]:
@@ -289,10 +289,6 @@ class JournalReader:
     def _since(self, table: Table, since: float) -> ColumnElement[bool]:
         """The condition for this site's rows from the hour of `since` on."""
         return self._store.own(table) & (table.c.hour >= int(since // 3600))
-
-    def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        with self._store.connect() as connection:
-            return connection.execute(query).all()
 
 
 class _DecisionSearch:

@@ -156,8 +156,7 @@ class Recorder:
         """
         own = self._store.own(decisions)
         oldest = select(decisions.c.id).where(own).order_by(decisions.c.id).limit(2 * len(batch.observations) + 100)
-        with self._store.begin() as connection:
-            deleted = connection.execute(decisions.delete().where(decisions.c.id.in_(oldest))).rowcount
+        deleted = self._store.execute(decisions.delete().where(decisions.c.id.in_(oldest)))
         self.forgotten += deleted
         return deleted
 

@@ -38,8 +38,7 @@ def prune(store: Store, retention: Retention, now: float, writing: threading.Loc
     `writing` is held during each transaction.
     """
     try:
-        with store.connect() as connection:
-            newest = connection.scalar(select(func.max(decisions.c.id)).where(store.own(decisions))) or 0
+        newest = store.scalar(select(func.max(decisions.c.id)).where(store.own(decisions))) or 0
         # One after the other: for both at once SQLite would collect all rows before it deletes the first.
         too_many, too_old = decisions.c.id <= newest - retention.rows, decisions.c.at < now - retention.days * _DAY_S
         deleted = sum(_delete_in_chunks(store, condition, writing) for condition in (too_many, too_old))

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Delete, Engine, FromClause, Insert, Select, Table, Update, select
+from sqlalchemy import ColumnElement, Connection, Delete, Engine, FromClause, Insert, Row, Select, Table, Update, select
 from sqlalchemy.exc import DatabaseError
 
 from hedgerow.journal.tables import DEFAULT_SITE
@@ -102,6 +102,21 @@ class Store:
     def begin(self) -> AbstractContextManager[Connection]:
         """Open a transaction."""
         return self.engine.begin()
+
+    def rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """Return all rows of a query."""
+        with self.connect() as connection:
+            return connection.execute(query).all()
+
+    def scalar(self, query: Select[Any]) -> Any:
+        """Return the first column of a query's first row, or None."""
+        with self.connect() as connection:
+            return connection.scalar(query)
+
+    def execute(self, statement: Delete | Insert | Update) -> int:
+        """Execute a statement in a transaction of its own. Returns the number of rows that it matched."""
+        with self.begin() as connection:
+            return connection.execute(statement).rowcount
 
     def dispose(self) -> None:
         self.engine.dispose()

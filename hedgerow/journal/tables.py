@@ -49,106 +49,64 @@ def _log(name: str, *items: Any) -> Table:
     return Table(name, metadata, Column("id", Integer, primary_key=True), _site(), *items, sqlite_autoincrement=True)
 
 
+def _state(name: str, *items: Any) -> Table:
+    return Table(name, metadata, *items)
+
+
 def _sums(name: str, period: str) -> Table:
     """Decisions counted per hour or day, numbered from the epoch."""
-    period_column = Column(period, Integer, primary_key=True)
-    return Table(name, metadata, _site(primary_key=True), period_column, *_key("device", "verdict", "reason", "what"), *_number("count"))
+    keys = [Column(period, Integer, primary_key=True), *_key("device", "verdict", "reason", "what")]
+    return _state(name, _site(primary_key=True), *keys, *_number("count"))
 
 
 decisions = _log(
     "decisions",
     *_instant("at"),
-    *_text("device"),
-    *_optional_text("person"),
-    *_text("profile", "kind", "verdict", "reason", "what", "url", "rule"),
-    *_number("count"),
+    *_text("device", "profile", "kind", "verdict", "reason", "what", "url", "rule"),
     *_text("host_key"),  # the host's labels reversed, so that a domain is one range of the index
+    *_optional_text("person"),
+    *_number("count"),
     Index("decisions_at", "at"),
     Index("decisions_device", "device", "id"),
     Index("decisions_verdict", "verdict", "id"),
     Index("decisions_host", "host_key", "id", "device", "verdict"),  # the last two save reading the rows
 )
-
 hourly = _sums("hourly", "hour")
 daily = _sums("daily", "day")  # 24 hours of `hourly`, so days of UTC
-
-devices_seen = Table(
-    "devices_seen",
-    metadata,
-    _site(primary_key=True),
-    *_key("device"),
-    *_text("address"),
-    *_optional_text("mac"),
-    *_text("name"),
-    *_optional_text("person"),
-    *_text("profile"),
-    *_instant("first_seen", "last_seen"),
-)
-
+devices_seen = _state(
+    "devices_seen", _site(primary_key=True), *_key("device"),
+    *_text("address", "name", "profile"), *_optional_text("mac", "person"), *_instant("first_seen", "last_seen"),
+)  # fmt: skip
 access_requests = _log(
     "access_requests",
     *_instant("at", "last_at"),
     *_number("asked"),  # requests by the same device for the same host while this one was open
-    *_text("device"),
-    *_optional_text("person"),
-    *_text("host", "url", "reason", "note", "state"),
+    *_text("device", "host", "url", "reason", "note", "state"),
+    *_optional_text("person", "answered_by", "grant_id"),
     *_optional_instant("answered_at"),
-    *_optional_text("answered_by", "grant_id"),
     Index("access_requests_state", "state", "id"),
 )
-
-grants = Table(
-    "grants",
-    metadata,
-    *_key("id"),
-    _site(),
-    *_text("subject", "giver"),
-    *_instant("starts"),
-    *_optional_instant("ends"),
-    *_optional_text("device", "person"),
-    *_text("note"),
-    *_optional_instant("revoked_at"),
-    *_optional_text("revoked_by"),
-    Index("grants_ends", "ends"),
-)
-
-pauses = Table(
-    "pauses",
-    metadata,
-    *_key("id"),
-    _site(),
-    *_optional_text("device", "person"),  # both null: everybody
-    *_text("giver"),
-    *_instant("starts"),
-    *_optional_instant("ends"),
-    *_text("note"),
-    *_optional_instant("ended_at"),
-    *_optional_text("ended_by"),
-)
-
+grants = _state(
+    "grants", *_key("id"), _site(), *_text("subject", "giver", "note"), *_instant("starts"),
+    *_optional_text("device", "person", "revoked_by"), *_optional_instant("ends", "revoked_at"), Index("grants_ends", "ends"),
+)  # fmt: skip
+pauses = _state(
+    "pauses", *_key("id"), _site(), *_text("giver", "note"), *_instant("starts"),
+    *_optional_text("device", "person", "ended_by"),  # neither device nor person: everybody
+    *_optional_instant("ends", "ended_at"),
+)  # fmt: skip
 events = _log("events", *_instant("at"), *_text("kind", "subject", "detail"), Index("events_kind", "kind", "id"))
-
-accounts = Table(
-    "accounts",
-    metadata,
-    *_key("name"),
-    *_text("role"),
+accounts = _state(
+    "accounts", *_key("name"), *_text("role"), *_instant("created_at"),
     *_text("password"),  # an argon2 hash
     *_text("totp"),  # the shared secret of the second factor, empty without one
     *_text("recovery"),  # hashes of one-time recovery codes
-    *_instant("created_at"),
-)
-
-sessions = Table(
-    "sessions",
-    metadata,
-    *_key("id"),  # a hash of the cookie's value
-    *_text("account", "address", "agent"),
-    *_instant("created_at", "seen_at"),
-)
-
-tokens = Table("tokens", metadata, *_key("id"), *_text("name", "scopes", "giver"), *_instant("created_at"))  # id: a hash of the token
-
+)  # fmt: skip
+sessions = _state(
+    "sessions", *_key("id"),  # a hash of the cookie's value
+    *_text("account", "address", "agent"), *_instant("created_at", "seen_at"),
+)  # fmt: skip
+tokens = _state("tokens", *_key("id"), *_text("name", "scopes", "giver"), *_instant("created_at"))  # id: a hash of the token
 policy_changes = _log(
     "policy_changes",
     *_instant("at"),
@@ -156,72 +114,42 @@ policy_changes = _log(
     *_text("before", "after"),  # JSON: the whole texts of the files that changed, so that undoing needs nothing else
     *_optional_instant("undone_at"),
 )
-
-usage = Table(
-    "usage",
-    metadata,
-    _site(primary_key=True),
+usage = _state(
+    "usage", _site(primary_key=True),
     *_key("account"),  # person:NAME or device:ID
     *_key("subject"),  # empty for all use, else category:NAME or service:NAME
     Column("hour", Integer, primary_key=True),  # hours since the epoch
     Column("minutes", BigInteger, nullable=False),  # bit n: minute n was used, so a minute reported twice counts once
     Index("usage_hour", "site", "hour"),
-)
-
-bonuses = Table("bonuses", metadata, *_key("id"), _site(), *_text("account", "subject", "giver"), *_number("minutes"), *_instant("at"))
-
-sittings = Table(
-    "sittings",
-    metadata,
-    *_key("id"),
-    _site(),
-    *_text("device", "giver", "name"),
-    *_optional_text("person", "profile"),
-    *_instant("starts"),
-    *_optional_instant("ends"),
-    *_optional_instant("accepted"),  # the guest accepted the code of conduct
-)
-
-codes = Table(
-    "codes",
-    metadata,
-    *_key("id"),
-    _site(),
+)  # fmt: skip
+bonuses = _state("bonuses", *_key("id"), _site(), *_text("account", "subject", "giver"), *_number("minutes"), *_instant("at"))
+sittings = _state(
+    "sittings", *_key("id"), _site(), *_text("device", "giver", "name"), *_optional_text("person", "profile"), *_instant("starts"),
+    *_optional_instant("ends", "accepted"),  # accepted: the guest accepted the code of conduct
+)  # fmt: skip
+codes = _state(
+    "codes", *_key("id"), _site(), *_text("giver"), *_instant("made_at", "expires"), *_optional_instant("used_at"),
     *_text("digest"),  # of the digits, which cannot be read back
-    *_optional_text("device", "person"),  # one of them: where the code may be typed
+    *_optional_text("device", "person"),  # one of them: where the code may be entered
     *_text("subject"),  # what it opens, or with `minutes` what they are for
     *_text("how_long"),  # hour, today or good; empty with minutes
     *_number("minutes"),  # on top of a budget; 0 if it opens something
     Column("request_id", Integer),  # the request that it answers
-    *_text("giver"),
-    *_instant("made_at", "expires"),
-    *_optional_instant("used_at"),
-)
-
-vouchers = Table(
-    "vouchers",
-    metadata,
-    *_key("digest"),  # of the code, which cannot be read back
-    _site(),
-    *_text("band"),  # child or adult
-    *_number("minutes"),
-    *_text("giver"),
-    *_instant("made_at", "expires"),
-    *_optional_instant("used_at"),
-)
-
+)  # fmt: skip
+vouchers = _state(
+    "vouchers", *_key("digest"),  # of the code, which cannot be read back
+    _site(), *_text("band"),  # child or adult
+    *_number("minutes"), *_text("giver"), *_instant("made_at", "expires"), *_optional_instant("used_at"),
+)  # fmt: skip
 notices = _log(
     "notices",
     *_instant("at"),
-    *_text("receiver", "topic"),
+    *_text("receiver", "topic", "text", "problem"),
     *_text("key"),  # the notice's subject: another one with the same key adds to `count`
-    *_text("text"),
-    *_number("count"),
     *_text("state"),  # waiting, sent, or given up
-    *_number("tries"),
+    *_number("count", "tries"),
     *_instant("next_at"),  # not tried again before
     *_optional_instant("sent_at"),
-    *_text("problem"),
     Index("notices_receiver", "receiver", "state", "id"),
     Index("notices_key", "receiver", "topic", "key", "id"),
 )

@@ -32,9 +32,8 @@ class UsageStore:
     def marks(self, since: float) -> dict[BudgetAccount, dict[int, int]]:
         """Return the minutes used from the hour of `since` on, as `policies.times.budget.Marks`."""
         marks: defaultdict[BudgetAccount, dict[int, int]] = defaultdict(dict)
-        with self._store.connect() as connection:
-            for row in connection.execute(self._store.select(usage).where(usage.c.hour >= int(since // 3600))):
-                marks[row.account, row.subject][row.hour] = row.minutes
+        for row in self._store.rows(self._store.select(usage).where(usage.c.hour >= int(since // 3600))):
+            marks[row.account, row.subject][row.hour] = row.minutes
         return dict(marks)
 
     def add(self, minutes: Iterable[ActiveMinute]) -> None:
@@ -59,14 +58,12 @@ class UsageStore:
             connection.execute(self._store.delete(sittings).where(sittings.c.ends < oldest))
 
     def give(self, bonus: Bonus) -> None:
-        with self._store.begin() as connection:
-            connection.execute(self._store.insert(bonuses).values(asdict(bonus)))
+        self._store.execute(self._store.insert(bonuses).values(asdict(bonus)))
 
     def bonuses(self, since: float) -> tuple[Bonus, ...]:
         """Return the bonuses given from `since` on."""
-        with self._store.connect() as connection:
-            rows = connection.execute(self._store.select(bonuses).where(bonuses.c.at >= since).order_by(bonuses.c.at)).all()
-        return tuple(Bonus(**row._mapping) for row in rows)
+        query = self._store.select(bonuses).where(bonuses.c.at >= since).order_by(bonuses.c.at)
+        return tuple(Bonus(**row._mapping) for row in self._store.rows(query))
 
     def start_session(self, session: Session) -> None:
         """Start a session, and end the one before it at the same device."""
@@ -79,29 +76,25 @@ class UsageStore:
         """End the session at a device at `at`, or now if it is None. Raises `NoSuchEntry` if there is none."""
         now = self._clock()
         change = self._store.update(sittings).where(sittings.c.device == device, _is_open(now)).values(ends=now if at is None else at)
-        with self._store.begin() as connection:
-            if not connection.execute(change).rowcount:
-                raise NoSuchEntry(f"there is no session at {device}")
+        if not self._store.execute(change):
+            raise NoSuchEntry(f"there is no session at {device}")
 
     def accept(self, session_id: str) -> bool:
         """Record that the guest accepted the code of conduct. Return False if the session is over or this was done before."""
         now = self._clock()
         change = self._store.update(sittings).where(sittings.c.id == session_id, sittings.c.accepted.is_(None), _is_open(now))
-        with self._store.begin() as connection:
-            return bool(connection.execute(change.values(accepted=now)).rowcount)
+        return bool(self._store.execute(change.values(accepted=now)))
 
     def last_session_end(self, device: DeviceId) -> float | None:
         """Return the instant at which the last finished session at a device ended."""
         is_over = (sittings.c.device == device) & (sittings.c.ends <= self._clock())
-        with self._store.connect() as connection:
-            end: float | None = connection.scalar(select(func.max(sittings.c.ends)).where(self._store.own(sittings), is_over))
+        end: float | None = self._store.scalar(select(func.max(sittings.c.ends)).where(self._store.own(sittings), is_over))
         return end
 
     def sessions(self, now: float) -> tuple[Session, ...]:
         """Return the sessions that hold at `now` or later."""
-        with self._store.connect() as connection:
-            rows = connection.execute(self._store.select(sittings).where(_is_open(now)).order_by(sittings.c.starts)).all()
-        return tuple(Session(**row._mapping) for row in rows)
+        query = self._store.select(sittings).where(_is_open(now)).order_by(sittings.c.starts)
+        return tuple(Session(**row._mapping) for row in self._store.rows(query))
 
 
 def _is_open(now: float) -> ColumnElement[bool]:
