@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the image with Podman, starts it as docs/install/container.md says, asks it from another machine, restarts it with its state and
-# takes it away. Needs root, podman, podman-compose, kdig, curl and what the build fetches. "The host's network" is a namespace of its own.
+# Builds the image with Podman, starts it as documented in docs/install/container.md, queries it from another machine, restarts it with its
+# state and removes it. Needs root, podman, podman-compose, kdig, curl and internet access. A network namespace stands in for the host.
 set -eu
 cd "$(dirname "$0")"
 host=hedgerow-try-host device=hedgerow-try-device
@@ -38,7 +38,7 @@ check wait_for blocks
 check wait_for refuses
 check shows
 check wait_for well
-check test "$(inside sh -c 'grep CapBnd /proc/1/status' | cut -f2)" = 0000000000000400 # port 53 and no other right
+check test "$(inside sh -c 'grep CapBnd /proc/1/status' | cut -f2)" = 0000000000000400 # port 53 and no other capability
 check test "$(inside id -un)" = hedgerow
 check inside sh -c '! touch /opt/hedgerow/x'
 before=$(authority)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds hedgerow_VERSION_ARCH.deb into the folder given (default: dist). Needs dpkg-deb, python3 with venv, and the project's .venv.
-# The package holds a virtual environment of its own under /opt/hedgerow, for the python3 of the Debian release it is built on.
+# Builds hedgerow_VERSION_ARCH.deb in a directory (default: dist). Needs dpkg-deb, python3 with venv, and the project's .venv.
+# The package contains a virtual environment, /opt/hedgerow, for the python3 of the Debian release on which it is built.
 set -eu
 cd "$(dirname "$0")/../.."
 out=$(mkdir -p "${1:-dist}" && cd "${1:-dist}" && pwd)
@@ -21,12 +21,12 @@ mkdir -p "$root/DEBIAN" "$home"
 packages=$home/lib/python$minor/site-packages
 .venv/bin/python -m pip --disable-pip-version-check --quiet --python "$home/bin/python" install --root-user-action=ignore --no-compile \
     --require-hashes -r "$work/runtime.lock"
-# From a copy of what is committed, so that nothing half done gets in and nothing of a build is left in the checkout.
+# From a copy of the last commit, so that no uncommitted change gets in and no build file is left in the checkout.
 git archive HEAD hedgerow pyproject.toml README.md LICENSE | tar -x -C "$work"
 .venv/bin/python -m pip --disable-pip-version-check --quiet install --root-user-action=ignore --no-compile --no-deps --no-build-isolation \
     --target "$packages" "$work"
 
-# Only our command; and nothing may point to where it was built.
+# Keep only our command, and no path of the build.
 find "$home/bin" -mindepth 1 ! -name 'python*' ! -name hedgerow -delete
 cat >"$home/bin/hedgerow" <<'END'
 #!/opt/hedgerow/bin/python -P

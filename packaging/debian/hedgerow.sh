@@ -1,6 +1,6 @@
 #!/bin/sh
-# The command line of the installed Hedgerow. As root it works as the service's user with the service's two rights, so that nothing in
-# the state directory ever belongs to root.
+# The command line of the installed Hedgerow. Called by root, it runs as the service's user with the service's two capabilities, so that no
+# file in the state directory ever belongs to root.
 program=/opt/hedgerow/bin/hedgerow
 if [ "$(id -u)" = 0 ] && getent passwd hedgerow >/dev/null; then
     rights=+net_admin,+net_bind_service

@@ -1,4 +1,4 @@
-"""Prints those blocks of requirements.lock that Hedgerow needs at run time, without what only its tests and checks need.
+"""Print the entries of requirements.lock that Hedgerow needs at run time, without those for tests and checks.
 
 Usage: runtime_lock.py ROOT, with the Python of an environment in which everything is installed.
 """
@@ -16,8 +16,8 @@ from packaging.utils import canonicalize_name
 
 
 def needed(first: list[str]) -> set[str]:
-    """Names of `first` and of all that they need here, found in what is installed."""
-    found: set[str] = set()
+    """Return the names of `first` and of their dependencies on this platform, from the installed packages."""
+    names: set[str] = set()
     waiting = [(Requirement(text), "") for text in first]
     while waiting:
         requirement, extra = waiting.pop()
@@ -25,15 +25,15 @@ def needed(first: list[str]) -> set[str]:
             continue
         name = canonicalize_name(requirement.name)
         wanted = {"", *requirement.extras}
-        if name in found and not requirement.extras:
+        if name in names and not requirement.extras:
             continue
-        found.add(name)
+        names.add(name)
         try:
             more = requires(requirement.name) or []
         except PackageNotFoundError:
             continue  # for another platform
         waiting += [(Requirement(text), each) for text in more for each in wanted]
-    return found
+    return names
 
 
 def main() -> None:

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Boots a fresh Debian under systemd-nspawn, as a router with nothing but itself, and installs, runs, upgrades, removes and purges the
-# package there, with a reboot in between. Needs root, debootstrap, systemd-container and Debian's archive; takes some minutes.
+# Boots a fresh Debian under systemd-nspawn as a router without a network, and installs, runs, upgrades, removes and purges the package
+# there, with a reboot in between. Needs root, debootstrap, systemd-container and Debian's archive. Takes some minutes.
 # Usage: try.sh PACKAGE.deb [RELEASE]
 set -eu
 package=$(readlink -f "$1")
 root=$(mktemp -d)
 chmod 755 "$root"
 trap 'rm -rf "$root"' EXIT INT TERM
-# What the package depends on, since there is no network inside; and what asks.
+# The package's dependencies, since there is no network inside, and the test's clients.
 debootstrap --variant=minbase --include=systemd-sysv,nftables,adduser,ca-certificates,python3,iproute2,procps,knot-dnsutils,curl "${2:-trixie}" "$root" >/dev/null
 
 # The same package as a later version.
@@ -24,11 +24,11 @@ for port in lan wan; do
     printf '[Match]\nName=%s-peer\n[Network]\nLinkLocalAddressing=ipv6\n' $port >"$network/$port-peer.network"
 done
 printf '[Match]\nName=lan\n[Network]\nAddress=192.168.9.1/24\n' >"$network/lan.network"
-printf '[Match]\nName=wan\n[Network]\nDHCP=yes\n' >"$network/wan.network" # nobody answers: the provider is down
+printf '[Match]\nName=wan\n[Network]\nDHCP=yes\n' >"$network/wan.network" # no DHCP server: the provider is down
 chroot "$root" systemctl --quiet enable systemd-networkd 2>/dev/null
 
-cat >"$root/try/said.sh" <<'END'
-check() { if "$@" >/tmp/said 2>&1; then echo "good: $*"; else echo "BAD: $*"; cat /tmp/said; journalctl -u 'hedgerow*' --no-pager -n 40; exit 1; fi; }
+cat >"$root/try/functions.sh" <<'END'
+check() { if "$@" >/tmp/output 2>&1; then echo "good: $*"; else echo "BAD: $*"; cat /tmp/output; journalctl -u 'hedgerow*' --no-pager -n 40; exit 1; fi; }
 wait_for() { for _ in $(seq 300); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.2; done; "$@"; }
 blocks() { kdig @192.168.9.1 +short +timeout=1 +retry=0 www.tiktok.com | grep -qx 0.0.0.0; }
 refuses() { curl -s -x http://192.168.9.1:3128 http://www.tiktok.com/ | grep -qi helpline; }
@@ -38,7 +38,7 @@ is_another() { test "$(pid)" != 0 && test "$(pid)" != "$1"; }
 END
 
 cat >"$root/try/first.sh" <<'END'
-. /try/said.sh
+. /try/functions.sh
 check dpkg -i /try/first.deb
 check wait_for blocks
 check wait_for refuses
@@ -61,7 +61,7 @@ check test -e /var/lib/hedgerow/gateway.json
 END
 
 cat >"$root/try/second.sh" <<'END'
-. /try/said.sh
+. /try/functions.sh
 check wait_for systemctl is-active hedgerow-gateway
 check nft list table inet hedgerow
 check wait_for blocks
