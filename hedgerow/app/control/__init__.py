@@ -1,4 +1,4 @@
-"""The control process: what it keeps, one module each. `process` puts them together, `publisher` puts what holds into force.
+"""The control process. `process` composes its parts; `publisher` makes and publishes snapshots.
 
-Workers do without it. Nothing here answers a query or a request of a device.
+Workers run without it. Deliberately absent: anything that answers a query or a request of a device.
 """

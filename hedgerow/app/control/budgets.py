@@ -1,4 +1,4 @@
-"""Control's count of minutes: what workers report goes in, what is used up comes out, and the journal keeps it over restarts."""
+"""Time budgets: counts the minutes of use that workers report, and warns people before their time ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FRESH_S = 180.0
 
 
 class BudgetTracker:
-    """Reads what is known already when it is made, from the disk. `record` and the rest only count; `save` writes, in a thread."""
+    """Counts minutes of use by account and subject. The constructor and `save` access the disk; the other methods do not."""
 
     def __init__(self, store: UsageStore, *, clock: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
         self._store, self._clock, self._steady = store, clock, steady
@@ -34,14 +34,14 @@ class BudgetTracker:
         self.bonuses: tuple[Bonus, ...] = ()
 
     def load_bonuses(self) -> None:
-        """Reads the minutes that were given on top; waits for the disk."""
+        """Read the bonus minutes from the disk."""
         self.bonuses = self._store.bonuses(self._clock() - DAYS_COUNTED * 86400)
 
     def record(self, used: Iterable[ActiveMinute]) -> bool:
-        """Counts minutes, each once however often it is told. True if any of them was new."""
+        """Count minutes, each once however often it is reported. Returns True if any was new."""
         is_new = False
         for entry in used:
-            each = self._moved_by_the_clock(entry)
+            each = self._adjust_for_clock(entry)
             if mark(self._marks.setdefault((each.account, each.subject), {}), each.minute):
                 is_new = True
                 self._unsaved.append(each)
@@ -51,32 +51,34 @@ class BudgetTracker:
             self._counted = {each: at for each, at in self._counted.items() if at > limit}
         return is_new
 
-    def _moved_by_the_clock(self, told: ActiveMinute) -> ActiveMinute:
-        """A minute that clocks show a second time, because somebody set them back, is another minute: it takes the last free place."""
-        counted = self._counted.get(told)
-        is_now = abs(told.minute - minute_of(self._clock())) <= 1
+    def _adjust_for_clock(self, reported: ActiveMinute) -> ActiveMinute:
+        """Count a minute that comes twice, because the clock was set back, as the last uncounted minute before it."""
+        counted = self._counted.get(reported)
+        is_now = abs(reported.minute - minute_of(self._clock())) <= 1
         if counted is None or not is_now or self._steady() - counted < FRESH_S:
-            return told
-        marks = self._marks[told.account, told.subject]
-        free = (minute for minute in range(told.minute - 1, told.minute - 1440, -1) if not marks.get(minute // 60, 0) >> minute % 60 & 1)
-        self._counted[told] = self._steady()
-        return ActiveMinute(next(free, told.minute), told.account, told.subject)
+            return reported
+        marks = self._marks[reported.account, reported.subject]
+        free = (
+            minute for minute in range(reported.minute - 1, reported.minute - 1440, -1) if not marks.get(minute // 60, 0) >> minute % 60 & 1
+        )
+        self._counted[reported] = self._steady()
+        return ActiveMinute(next(free, reported.minute), reported.account, reported.subject)
 
     def save(self) -> None:
-        """Writes what is new; on a full disk it is kept for the next time."""
+        """Write new minutes to the journal. If the disk is full they are kept for the next attempt."""
         batch, self._unsaved = self._unsaved, []
         try:
             self._store.add(batch)
         except DatabaseError as error:
             self._unsaved = batch + self._unsaved
-            log.warning("Minutes of use can't be written and are tried again: %s", error.orig)
+            log.warning("Can't write minutes of use, will retry: %s", error.orig)
 
     def spent(self, policy: Policy, now: float) -> tuple[SpentBudget, ...]:
-        """All that is used up, or will be at the end of a minute that runs."""
+        """The budgets that are used up now or at the end of the running minute."""
         return spent_budgets(self.balances(policy, now))
 
     def balances(self, policy: Policy, now: float) -> tuple[BudgetBalance, ...]:
-        """How every allowance of the policy stands."""
+        """The balance of every budget of the policy."""
         return balances(policy, self._marks, self.bonuses, now)
 
 
@@ -88,32 +90,32 @@ ENDING_EVENT = "ending"
 
 
 class EndingNotifier:
-    """`balances` tells how the budgets of a policy stand; `tell` takes the events. `seen` is told who does something."""
+    """Emits an event some minutes before a person's time ends. Only people who were active lately are warned."""
 
     def __init__(
         self,
         view: Callable[[], LoadedSnapshot | None],
         balances: Callable[[Policy, float], tuple[BudgetBalance, ...]],
-        tell: Callable[[SystemEvent], None],
+        emit: Callable[[SystemEvent], None],
     ) -> None:
-        self._view, self._balances, self._tell = view, balances, tell
+        self._view, self._balances, self._emit = view, balances, emit
         self._seen: dict[str, float] = {}
-        self._told: dict[tuple[str, Reason, str], int] = {}
+        self._warned: dict[tuple[str, Reason, str], int] = {}
 
     def seen(self, person: str | None, when: float) -> None:
         if person is not None:
             self._seen[person] = when
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Check every few seconds, until cancelled."""
         while True:
             await asyncio.sleep(WARNING_INTERVAL_S)
             view = self._view()
             if view is not None:
-                self.look(view, time.time())
+                self.check(view, time.time())
 
-    def look(self, view: LoadedSnapshot, now: float) -> None:
-        """One look."""
+    def check(self, view: LoadedSnapshot, now: float) -> None:
+        """Emit the warnings that are due."""
         people = [person for name, person in view.policy.people.items() if now - self._seen.get(name, 0.0) < SEEN_LATELY_S]
         balances = self._balances(view.policy, now)
         near = {
@@ -123,9 +125,9 @@ class EndingNotifier:
         }
         for key, ending in near.items():
             mark = min(mark for mark in WARN_MINUTES if ending.minutes <= mark)
-            if mark < self._told.get(key, WARN_MINUTES[0] + 1):
+            if mark < self._warned.get(key, WARN_MINUTES[0] + 1):
                 _warnings_log.info("%s: %s", key[0], ending_sentence(ending))
-                self._tell(SystemEvent(now, ENDING_EVENT, key[0], ending_sentence(ending), ending))
-            self._told[key] = mark
-        # What is no longer near was lengthened, or has ended: it is told of anew when it comes near again.
-        self._told = {key: mark for key, mark in self._told.items() if key in near}
+                self._emit(SystemEvent(now, ENDING_EVENT, key[0], ending_sentence(ending), ending))
+            self._warned[key] = mark
+        # An end that is no longer near was postponed or is over; a later one is announced again.
+        self._warned = {key: mark for key, mark in self._warned.items() if key in near}

@@ -1,6 +1,6 @@
-"""The process that fetches one calendar and puts it into its place if it is one: `python -m hedgerow.app.control.calendar_job URL PLACE`.
+"""Download of one calendar, as a process of its own: `python -m hedgerow.app.control.calendar_job URL FILE`.
 
-What is none, is too large or does not come leaves the copy that is there; the exit status is 1 then, with a sentence on standard error.
+If the download fails, is too large or is not a calendar, the old copy stays and the exit status is 1, with a sentence on standard error.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from hedgerow.policies.reading.holidays import MAX_CALENDAR_BYTES, days_of_calen
 TIMEOUT_S = 30.0
 
 
-def keep(data: bytes, place: Path) -> None:
-    """Puts a copy into its place if it is a calendar; raises ValueError where it is none."""
+def save_calendar(data: bytes, place: Path) -> None:
+    """Replace the copy at `place` by a calendar. Raises ValueError if `data` is not one."""
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = place.with_suffix(".new")
     try:
@@ -28,7 +28,7 @@ def keep(data: bytes, place: Path) -> None:
             pass
         fresh.replace(place)
     except ValueError as error:
-        raise ValueError(str(error).replace(str(fresh), "what came")) from None
+        raise ValueError(str(error).replace(str(fresh), "the download")) from None
     finally:
         with contextlib.suppress(OSError):
             fresh.unlink()
@@ -37,9 +37,9 @@ def keep(data: bytes, place: Path) -> None:
 def main(url: str, place: Path) -> None:
     confine(SMALL_MEMORY)
     try:
-        keep(download_small(url, MAX_CALENDAR_BYTES, TIMEOUT_S), place)
+        save_calendar(download_small(url, MAX_CALENDAR_BYTES, TIMEOUT_S), place)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, OSError) as error:
-        sys.exit(" ".join(str(error).split()) or "no answer in time")
+        sys.exit(" ".join(str(error).split()) or "no response in time")
     except MemoryError:
         sys.exit("it takes too much memory")
 

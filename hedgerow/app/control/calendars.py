@@ -1,6 +1,6 @@
-"""Calendars with holidays that a policy names by URL: control fetches them, each once a day, and keeps the last good copy.
+"""Holiday calendars that a policy names by URL: each is fetched once a day, and the last good copy is kept.
 
-The policy file's follower notices a new copy as it notices an edit. Workers never fetch anything: they get dates.
+A new copy triggers a reload of the policy, as an edit of its file does. Workers fetch nothing: their policy contains the dates.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ TIMEOUT_S = 60.0
 
 
 class CalendarUpdater:
-    """`urls` are those of the policy in force, asked again and again; copies are kept in `folder`."""
+    """Keeps copies of the policy's calendars in `folder`. `urls` returns those of the policy in force."""
 
     def __init__(self, folder: Path, urls: Callable[[], Sequence[str]]) -> None:
         self._folder, self._urls = folder, urls
         self._tried: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Fetch the calendars that are due, until cancelled."""
         while True:
             for url in self._urls():
                 if self._is_due(url):
@@ -39,12 +39,12 @@ class CalendarUpdater:
             await asyncio.sleep(CHECK_INTERVAL_S)
 
     async def fetch(self, url: str) -> bool:
-        """Fetches a calendar now, in a process of its own. What is none, is too large or does not come leaves the copy that is there."""
+        """Fetch a calendar now, in a process of its own. Returns False if that failed; the old copy then stays."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await run_job("hedgerow.app.control.calendar_job", url, str(calendar_copy_path(url, self._folder)), given=b"")
+                await run_job("hedgerow.app.control.calendar_job", url, str(calendar_copy_path(url, self._folder)), stdin=b"")
         except (JobError, TimeoutError, OSError) as error:
-            log.warning("The calendar %s could not be fetched, what is known of it stays: %s", url, str(error) or "no answer in time")
+            log.warning("The calendar %s could not be fetched, its last copy stays: %s", url, str(error) or "no response in time")
             return False
         log.info("the calendar %s was fetched", url)
         return True

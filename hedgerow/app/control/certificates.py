@@ -1,4 +1,7 @@
-"""The certificates under which the pages are served over TLS: one of our own CA, and for the policy's `server_name` its files."""
+"""TLS certificates of our own servers: the web pages and encrypted DNS.
+
+Both use a certificate of our own CA, or the files that the policy names for its `server_name`.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +28,18 @@ _RENEW_AFTER_S = SERVER_VALIDITY.total_seconds() / 2
 
 
 def web_host_names(network: NetworkSettings) -> tuple[str, ...]:
-    """The names by which the pages may be reached beside addresses: the machine's, alone and under `.local`, and the policy's."""
+    """The host names of the web pages: the machine's name, alone and under `.local`, and the policy's `server_name`."""
     name = (parse_host(socket.gethostname()) or "localhost").partition(".")[0]
-    said = [network.server_name] if network.server_name is not None else []
-    return tuple(dict.fromkeys(["localhost", name, f"{name}.local", *said]))
+    own = [network.server_name] if network.server_name is not None else []
+    return tuple(dict.fromkeys(["localhost", name, f"{name}.local", *own]))
 
 
 class WebCertificates:
-    """Called for every connection: the context in force, None where there is no certificate to show.
+    """The TLS context of the web pages, called for every connection; None if there is no certificate.
 
-    Another CA, another name or address of the machine, or half of its time is over: another certificate. Whoever asks for the policy's
-    `server_name` is shown its files, which are read again when they were renewed; by all other names our own CA is to be seen, so that a
-    device learns whether it trusts that.
+    A new certificate is issued when the CA, the machine's names or its addresses change, and after half of its validity. Clients that
+    ask for the policy's `server_name` get its files, which are read again when they change. All other names get a certificate of our own
+    CA, so that a device can find out if it trusts that.
     """
 
     def __init__(self, settings: Settings, network: Callable[[], NetworkSettings]) -> None:
@@ -57,13 +60,13 @@ class WebCertificates:
                 self._context = self._issue(names, addresses)
                 self._issued = (reason, time.time())
         except (OSError, ValueError, CertificateAuthorityError) as error:
-            log.error("There is no new certificate for the pages, the last one stays: %s", error)
+            log.error("Can't issue a certificate for the web pages, the last one stays: %s", error)
         return self._context
 
     def _issue(self, names: tuple[str, ...], addresses: list[str]) -> ssl.SSLContext:
         pem = issue_server_certificate(load_ca(self._settings.authority), names, addresses)
         path = self._settings.run / "web.pem"
-        write_atomically(path, pem)  # for the owner alone; Python reads certificates from files only
+        write_atomically(path, pem)  # private; ssl loads certificates from files only
         context = _context(path, path)
         path.unlink()
         context.sni_callback = self._choose
@@ -73,12 +76,12 @@ class WebCertificates:
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
         network = self._network()
         if network.certificate is not None and name is not None and name.lower() == network.server_name:
-            chosen = self._of_files(network.certificate)
+            chosen = self._context_of_files(network.certificate)
             if chosen is not None:
                 connection.context = chosen
 
-    def _of_files(self, files: CertificateFiles) -> ssl.SSLContext | None:
-        """The files' context. Ones that can't be used, such as a chain whose key is still to be written, leave the last one in force."""
+    def _context_of_files(self, files: CertificateFiles) -> ssl.SSLContext | None:
+        """Load the policy's files. Unusable ones, such as a chain without its new key, leave the last context in force."""
         chain, key = Path(files.chain), Path(files.key)
         try:
             reason = (chain, key, chain.stat().st_mtime_ns, key.stat().st_mtime_ns)
@@ -88,31 +91,28 @@ class WebCertificates:
                 self.expires["files"] = _not_after(chain.read_bytes())
                 self._refused = None
         except (OSError, ValueError) as error:
-            log.error("The policy's certificate can't be used for the pages: %s", error)
+            log.error("Can't use the policy's certificate for the web pages: %s", error)
         return self._files[1] if self._files is not None else None
 
 
 def _context(chain: Path, key: Path) -> ssl.SSLContext:
-    """Raises OSError, of which ssl.SSLError is one."""
+    """A server context. Raises OSError, which includes ssl.SSLError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(chain, key, "")  # or else OpenSSL asks at the terminal for an encrypted key's password
+    context.load_cert_chain(chain, key, "")  # the empty password keeps OpenSSL from prompting for one
     return context
 
 
 def _not_after(pem: bytes) -> float:
-    """When the first certificate of a PEM text ends. Raises ValueError."""
+    """The expiry of the first certificate in a PEM text. Raises ValueError."""
     return x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc.timestamp()
 
 
-_dns_log = logging.getLogger("hedgerow.encrypted")
-
 DNS_CHECK_INTERVAL_S = 2.0
-_DNS_RENEW_AFTER_S = SERVER_VALIDITY.total_seconds() / 2
 
 
 class DnsCertificateIssuer:
-    """Kept in `settings.dns_certificate` where encrypted DNS is served and the policy names no files of its own."""
+    """Issues `settings.dns_certificate` if encrypted DNS is served and the policy names no files of its own."""
 
     def __init__(self, settings: Settings, network: Callable[[], NetworkSettings]) -> None:
         self._settings, self._network = settings, network
@@ -120,20 +120,20 @@ class DnsCertificateIssuer:
         self._issued: tuple[object, float] | None = None
 
     def issue_if_due(self) -> None:
-        """Another name, another address, another CA, or half of its time is over: another certificate. Says so where there can be none."""
+        """Issue a certificate if the name, an address or the CA has changed, or after half of its validity. Logs a failure."""
         network = self._network()
         if not self._places or network.certificate is not None:
             return
         try:
             name, addresses = network.server_name, sorted({each for place in self._places for each in _endpoint_addresses(place)})
             reason = (name, addresses, max(path.stat().st_mtime_ns for path in self._settings.authority.iterdir()))
-            if self._issued is not None and self._issued[0] == reason and time.time() - self._issued[1] < _DNS_RENEW_AFTER_S:
+            if self._issued is not None and self._issued[0] == reason and time.time() - self._issued[1] < _RENEW_AFTER_S:
                 return
             pem = issue_server_certificate(load_ca(self._settings.authority), [name, f"*.{name}"] if name else [], addresses)
             write_atomically(self._settings.dns_certificate, pem)
             self._issued = (reason, time.time())
         except (OSError, CertificateAuthorityError) as error:
-            _dns_log.error("There is no new certificate for encrypted DNS, the last one stays: %s", error)
+            log.error("Can't issue a certificate for encrypted DNS, the last one stays: %s", error)
 
     async def run(self) -> None:
         while True:

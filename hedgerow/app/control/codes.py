@@ -1,6 +1,6 @@
-"""Codes over the phone, as control makes them and takes them in.
+"""Codes to read out over the phone, and printed vouchers for café seats: how control makes and redeems them.
 
-A guess has no chance: a code fits at one device or at one person's, holds for minutes, and each device may try a few times only.
+Codes are short, so guessing is limited: a code is valid for one device or person and for minutes, and each device has few attempts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hedgerow.policies.model import CodeEntered, Device, DeviceId, Grant, GrantD
 from hedgerow.proxy.limits import AttemptLimiter
 
 CODE_DIGITS = 6
-MAX_CODE_ATTEMPTS, CODE_ATTEMPT_WINDOW_S = 5, 900.0
+MAX_ATTEMPTS, ATTEMPT_WINDOW_S = 5, 900.0
 _DURATION_TEXT = {"hour": "an hour", "today": "today", "good": "good"}
 
 
@@ -31,7 +31,7 @@ class CodeService:
 
     def __init__(self, publisher: SnapshotPublisher, web: WebControl, times: TimeService, recorder: Recorder, store: CodeStore) -> None:
         self._publisher, self._web, self._times, self._recorder, self._store = publisher, web, times, recorder, store
-        self._tries = AttemptLimiter(MAX_CODE_ATTEMPTS, CODE_ATTEMPT_WINDOW_S)
+        self._attempts = AttemptLimiter(MAX_ATTEMPTS, ATTEMPT_WINDOW_S)
 
     async def make(self, order: CodeOrder, giver: str) -> MadeCode:
         now = time.time()
@@ -48,7 +48,7 @@ class CodeService:
         code = AccessCode(
             secrets.token_hex(6), giver, now, ends, device, person, subject, "" if minutes else how_long.value, minutes, order.request
         )
-        digits = await self._fresh_digits()
+        digits = await self._unused_digits()
         await asyncio.to_thread(self._store.add, code, digits)
         return MadeCode(digits, code)
 
@@ -62,29 +62,29 @@ class CodeService:
         await asyncio.to_thread(self._store.use, code_id)
 
     async def redeem(self, device_id: str, typed: str) -> AccessCode:
-        """Takes a code that was typed at a device. Raises `WrongCode`, with a sentence for who typed it."""
+        """Redeem a code that was typed at a device. Raises `WrongCode` with a sentence for the user."""
         view = self._publisher.view
         device = find_device(view.rulesets, device_id) if view is not None else None
         if device is None:
             raise WrongCode("This device is not part of this network.")
         now = time.time()
-        if not self._tries.allows(device.id, now):
+        if not self._attempts.allows(device.id, now):
             raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
         digits = re.sub(r"[\s.-]", "", typed)
-        fitting = [code for code in await asyncio.to_thread(self._store.match, digits) if self._fits(code, device, now)]
+        valid = [code for code in await asyncio.to_thread(self._store.match, digits) if self._is_for(code, device, now)]
         try:
-            if not fitting:
+            if not valid:
                 raise NoSuchEntry
-            await asyncio.to_thread(self._store.use, fitting[0].id)
-            await self._give(fitting[0], now)
+            await asyncio.to_thread(self._store.use, valid[0].id)
+            await self._apply(valid[0], now)
         except (NoSuchEntry, InvalidInput):
             self._record_event(now, device, "a wrong code was typed")
             raise WrongCode("This code is not valid here: it may be for another device, already used or expired.") from None
-        self._record_event(now, device, f"a code by {fitting[0].giver} was used: {describe_code(fitting[0])}")
-        return fitting[0]
+        self._record_event(now, device, f"a code by {valid[0].giver} was used: {describe_code(valid[0])}")
+        return valid[0]
 
     async def take(self, typed: CodeEntered) -> None:
-        """As `redeem`, for a code that was typed on a block page, which watches what comes of it."""
+        """Like `redeem`, for a code that was typed on a block page, which polls for its effect."""
         try:
             await self.redeem(typed.device, typed.digits)
         except WrongCode:
@@ -101,14 +101,14 @@ class CodeService:
         else:
             raise InvalidInput("Choose what the code opens, or how many minutes it adds.")
 
-    def _fits(self, code: AccessCode, device: Device, now: float) -> bool:
+    def _is_for(self, code: AccessCode, device: Device, now: float) -> bool:
         if code.device is not None:
             return code.device == device.id
         view = self._publisher.view
         users = view.rulesets.effective_users_of(device, now) if view is not None else ()
         return len(users) == 1 and users[0].name == code.person
 
-    async def _give(self, code: AccessCode, now: float) -> None:
+    async def _apply(self, code: AccessCode, now: float) -> None:
         if code.minutes:
             await self._times.add_minutes(code.person or code.device or "", code.subject, code.minutes, code.giver)
             return
@@ -122,7 +122,7 @@ class CodeService:
             await asyncio.to_thread(self._publisher.ledger.give, grant)
         await self._publisher.publish()
 
-    async def _fresh_digits(self) -> str:
+    async def _unused_digits(self) -> str:
         while True:
             digits = f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}}"
             if not await asyncio.to_thread(self._store.match, digits):
@@ -133,7 +133,7 @@ class CodeService:
 
 
 def describe_code(code: AccessCode) -> str:
-    """What a code gives, in words.
+    """Describe what a code opens or adds.
 
     >>> (describe_code(AccessCode("c", "ana", 0.0, 900.0, person="mia", minutes=15)),
     ... describe_code(AccessCode("c", "ana", 0.0, 900.0, subject="roblox", how_long="hour")))
@@ -145,19 +145,18 @@ def describe_code(code: AccessCode) -> str:
 
 
 VOUCHER_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
-"""Those that nobody takes for another on paper."""
+"""Without characters that look alike on paper."""
 
 VOUCHER_LENGTH = 8
-MAX_VOUCHER_ATTEMPTS, VOUCHER_ATTEMPT_WINDOW_S = 5, 900.0
 VOUCHER_ACTOR = "a voucher"
 
 
 class VoucherService:
     """Implements `dashboards.api.vouchers.VoucherControl`."""
 
-    def __init__(self, publisher: SnapshotPublisher, running_time: TimeService, recorder: Recorder, store: VoucherStore) -> None:
-        self._publisher, self._time, self._recorder, self._store = publisher, running_time, recorder, store
-        self._tries = AttemptLimiter(MAX_VOUCHER_ATTEMPTS, VOUCHER_ATTEMPT_WINDOW_S)
+    def __init__(self, publisher: SnapshotPublisher, times: TimeService, recorder: Recorder, store: VoucherStore) -> None:
+        self._publisher, self._time, self._recorder, self._store = publisher, times, recorder, store
+        self._attempts = AttemptLimiter(MAX_ATTEMPTS, ATTEMPT_WINDOW_S)
 
     async def make(self, order: VoucherOrder, actor: str) -> MadeVouchers:
         now = time.time()
@@ -180,8 +179,8 @@ class VoucherService:
         device, now = self._publisher.policy.devices.get(device_id), time.time()
         if device is None or not device.is_seat:
             raise WrongCode("Vouchers are for café seats, and this device is not one.")
-        since = await asyncio.to_thread(self._time.session_start, device.id)  # what one guest tried is not held against the next
-        if not self._tries.allows(DeviceId(f"{device.id} {since}"), now):
+        since = await asyncio.to_thread(self._time.session_start, device.id)  # attempts of one guest do not count against the next
+        if not self._attempts.allows(DeviceId(f"{device.id} {since}"), now):
             raise WrongCode("Too many codes were tried here. Wait 15 minutes.")
         code = re.sub(r"[\W_]", "", typed).upper()
         voucher = await asyncio.to_thread(self._store.find, code)
@@ -194,19 +193,18 @@ class VoucherService:
         self._recorder.add([SystemEvent(now, "voucher", device.id, f"{voucher.minutes} minutes for {_BAND_TEXT[voucher.band]}")])
 
     async def _open(self, device: Device, voucher: Voucher, here: Session | None, now: float) -> None:
-        """Begins a session, or lets the guest's own go on."""
-        running = self._time
+        """Begin a session, or extend the guest's own."""
         if here is None or here.ends is None:
-            await running.start_session(device.id, VOUCHER_ACTOR, person=None, band=voucher.band, minutes=voucher.minutes, name="")
+            await self._time.start_session(device.id, VOUCHER_ACTOR, person=None, band=voucher.band, minutes=voucher.minutes, name="")
         else:
-            await running.end_session(device.id, max(0.0, here.ends - now) / 60 + voucher.minutes)
+            await self._time.end_session(device.id, max(0.0, here.ends - now) / 60 + voucher.minutes)
 
 
 _BAND_TEXT = {"child": "a child", "adult": "an adult"}
 
 
 def _check_same_guest(voucher: Voucher, here: Session) -> None:
-    """A voucher lets a session go on that is of its own kind; it never makes another of it."""
+    """Raise WrongCode unless the voucher fits the running session: it never changes a session's age band."""
     if here.ends is None:
         raise WrongCode("The session at this seat has no end time, so it does not need a voucher.")
     if here.profile != f"seat-{voucher.band}":

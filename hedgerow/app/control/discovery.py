@@ -1,6 +1,6 @@
-"""Control's eye on the network: devices that show up in the neighbour table, with the names that they told the DHCP server.
+"""Discovery of devices: those in the neighbour table, with the host names from DHCP leases, DNS and mDNS.
 
-What is new is told once, in the log and in the journal's events. A device that nobody has named is filtered from its first packet on.
+A new device is reported once, in the log and in the journal's events. Filtering does not wait for it: it starts with the first packet.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ log = logging.getLogger("hedgerow.discovery")
 
 SCAN_INTERVAL_S = 5.0
 MAX_LEASE_FILE_BYTES = 4 * 1024 * 1024
-MAX_SIGHTINGS = 4096  # more sightings than a LAN has devices: somebody makes addresses up
+MAX_SIGHTINGS = 4096  # above this, a client is inventing addresses
 
 type LeaseFiles = Iterable[tuple[str, Callable[[str], tuple[Lease, ...]]]]
 
 
 class DeviceDiscovery:
-    """Looks every few seconds.
+    """Scans every few seconds.
 
-    `view` tells what is in force, None before the start is over; `hear` is told what devices call themselves.
+    `view` returns the snapshot in force, None during start-up. `update_names` receives the devices' host names by MAC and IP address.
     """
 
     def __init__(
@@ -49,111 +49,113 @@ class DeviceDiscovery:
         self._reader, self._record, self._neighbours, self._view, self._update_names = reader, record, neighbours, view, update_names
         self._names = HostNameResolver()
         self._vendors = VendorLookup()
-        self._called: dict[str, str] = {}
-        self._told: set[tuple[str, str, str]] = set()
+        self._host_names: dict[str, str] = {}
+        self._reported: set[tuple[str, str, str]] = set()
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Scan until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_looking())
-            tasks.create_task(self._keep_naming())
+            tasks.create_task(self._scan_devices())
+            tasks.create_task(self._scan_names())
 
-    async def _keep_looking(self) -> None:
-        # Before the workers tell of whom they serve: those are new.
+    async def _scan_devices(self) -> None:
+        # Read before the workers report their clients, which count as new.
         known: set[str] = {row.device for row in await asyncio.to_thread(self._reader.devices, time.time())}
-        unread: list[str] = []
+        problems: list[str] = []
         while True:
             await asyncio.sleep(SCAN_INTERVAL_S)
-            before, unread = unread, await asyncio.to_thread(unreadable_lease_files)
-            for said in unread:
-                if said not in before:
-                    log.warning("leases that can't be used, so devices have no names by them: %s", said)
+            before, problems = problems, await asyncio.to_thread(unreadable_lease_files)
+            for problem in problems:
+                if problem not in before:
+                    log.warning("can't use a file of DHCP leases, so its devices have no names: %s", problem)
             view = self._view()
             if view is None:
                 continue
             await asyncio.to_thread(self._find_vendors)
-            self.look(view, await asyncio.to_thread(read_leases), known)
+            self.report(view, await asyncio.to_thread(read_leases), known)
 
-    async def _keep_naming(self) -> None:
-        """Asks for names, which takes as long as whoever is asked likes."""
+    async def _scan_names(self) -> None:
+        """Look up host names, in a loop of its own since a lookup may take long."""
         while True:
             await asyncio.sleep(SCAN_INTERVAL_S)
             view, leases = self._view(), await asyncio.to_thread(read_leases)
-            self._called = await self._names.find(leases, self._neighbours.entries(), time.time())
+            self._host_names = await self._names.find(leases, self._neighbours.entries(), time.time())
             if view is not None and any(device.hostnames for device in view.policy.devices.values()):
-                self._update_names(self._called)
+                self._update_names(self._host_names)
 
     def _find_vendors(self) -> None:
-        """So that the look itself waits for no disk."""
+        """Load the vendors beforehand, so that `report` does not access the disk."""
         for mac in set(self._neighbours.entries().values()):
             self._vendors.vendor(mac)
 
-    def look(self, view: LoadedSnapshot, leases: Iterable[Lease], known: set[str]) -> None:
-        """One look; `known` are the ids of devices that were told of before."""
+    def report(self, view: LoadedSnapshot, leases: Iterable[Lease], known: set[str]) -> None:
+        """Report new sightings. `known` are the ids of devices that were reported before."""
         now = time.time()
         names = {lease.mac: lease.name for lease in leases if lease.name and (lease.until is None or lease.until > now)}
         for address, mac in sorted(self._neighbours.entries().items(), key=lambda entry: ":" in entry[0]):
             if address.startswith("fe80:"):
-                continue  # every device has another one too, and so has the provider's router
+                continue  # link-local: every device has another address too, and so has the provider's router
             device = view.rulesets.devices.find(address, mac)
-            name = names.get(mac) or self._called.get(mac, "")
-            if device is None or (device.id, address, name) in self._told:
+            name = names.get(mac) or self._host_names.get(mac, "")
+            if device is None or (device.id, address, name) in self._reported:
                 continue
-            if len(self._told) >= MAX_SIGHTINGS:
-                self._told.clear()
-            self._told.add((device.id, address, name))
+            if len(self._reported) >= MAX_SIGHTINGS:
+                self._reported.clear()
+            self._reported.add((device.id, address, name))
             ruleset = view.rulesets.ruleset(device, now)
             seen = DeviceSeen(now, device.id, address, mac, device.person, ruleset.profile, name)
             self._record([seen])
             if device.id not in known and not device.known:
                 maker = self._vendors.vendor(mac)
-                called = (name or "a device without a name") + (f" ({maker})" if maker else "")
-                detail = f"{called} at {address}, filtered as {ruleset.profile}"
+                title = (name or "a device without a name") + (f" ({maker})" if maker else "")
+                detail = f"{title} at {address}, filtered as {ruleset.profile}"
                 log.info("new on the network: %s (%s)", detail, device.id)
                 self._record([SystemEvent(now, "device", device.id, detail, seen)])
             known.add(device.id)
 
 
 def read_leases(files: LeaseFiles = LEASE_FILES) -> list[Lease]:
-    """All leases of the DHCP servers on this machine; a file that can't be used has none, and `unreadable_lease_files` tells why."""
-    found: list[Lease] = []
+    """All leases of the DHCP servers on this machine. Unusable files are skipped; see `unreadable_lease_files`."""
+    leases: list[Lease] = []
     for place, parse in files:
         try:
             with _open_lease_file(Path(place)) as file:
-                found += parse(file.read(MAX_LEASE_FILE_BYTES).decode("utf-8", "replace"))
+                leases += parse(file.read(MAX_LEASE_FILE_BYTES).decode("utf-8", "replace"))
         except OSError:
             continue
-    return found
+    return leases
 
 
 def unreadable_lease_files(files: LeaseFiles = LEASE_FILES) -> list[str]:
-    """A few words for each file of leases that is there and can't be used, so that its devices have no names."""
-    said: list[str] = []
+    """A short text for each lease file that exists but can't be used."""
+    problems: list[str] = []
     for place, _ in files:
         try:
             _open_lease_file(Path(place)).close()
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            said.append(f"{place}: {error.strerror or error}")
-    return said
+            problems.append(f"{place}: {error.strerror or error}")
+    return problems
 
 
 def _open_lease_file(path: Path) -> BinaryIO:
-    """Raises OSError, also where the file tells nothing that could be believed: in a folder in which everybody may write, such as /tmp,
-    only what belongs to root or to us is the DHCP server's. Nothing but a file is waited for."""
+    """Open a lease file. Raises OSError, also for a file that can't be trusted.
+
+    In a world-writable directory such as /tmp, the file must belong to root or to us. Special files are refused without blocking.
+    """
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     status = os.fstat(file.fileno())
-    why_not = ""
+    reason = ""
     if not stat.S_ISREG(status.st_mode):
-        why_not = "is no file"
+        reason = "is not a regular file"
     elif path.parent.stat().st_mode & stat.S_IWOTH and status.st_uid not in {0, os.geteuid()}:
-        why_not = "could be anybody's, in a folder where everybody may write"
+        reason = "could be anybody's, in a world-writable directory"
     elif status.st_size > MAX_LEASE_FILE_BYTES:
-        why_not = f"is larger than {MAX_LEASE_FILE_BYTES // 1024**2} MB"
-    if why_not:
+        reason = f"is larger than {MAX_LEASE_FILE_BYTES // 1024**2} MB"
+    if reason:
         file.close()
-        raise OSError(why_not)
+        raise OSError(reason)
     return file
 
 
@@ -161,11 +163,11 @@ NAME_CACHE_S = 300.0
 MAX_LABEL_LENGTH = 63  # RFC 1035 §2.3.4
 LOOKUP_THREADS = 8
 MAX_LOOKUPS = 64
-"""Reverse names asked for in one look; each may wait for the system's resolver."""
+"""Reverse lookups per scan; each may wait for the system's resolver."""
 
 
 def reverse_name(address: str) -> str:
-    """The name of an address by hosts file and DNS (PTR), else by the device itself; empty where there is none. Waits for the resolver."""
+    """Look up the name of an address in hosts file and DNS (PTR), else ask the device by mDNS. Returns "" if it has none. Blocks."""
     try:
         return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
     except OSError:
@@ -173,7 +175,7 @@ def reverse_name(address: str) -> str:
 
 
 def first_label(name: str) -> str:
-    """What a policy writes of a host name; empty where a device calls itself what nobody could read, such as lines of a log.
+    """The part of a host name that a policy writes; empty for an unprintable name, such as one with lines of a log.
 
     >>> first_label("Mias-Tablet.lan"), first_label("tv\\n2026-11-25 control: all is well")
     ('mias-tablet', '')
@@ -183,14 +185,14 @@ def first_label(name: str) -> str:
 
 
 class HostNameResolver:
-    """Remembers reverse names for some minutes. `reverse` may block; it is called in a thread."""
+    """Host names by MAC and IP address, cached for some minutes. `reverse` may block: it runs in a thread."""
 
     def __init__(self, reverse: Callable[[str], str] = reverse_name, clock: Callable[[], float] = time.monotonic) -> None:
         self._reverse, self._clock = reverse, clock
         self._asked: dict[str, tuple[float, str]] = {}
 
     async def find(self, leases: Iterable[Lease], neighbours: Mapping[str, str], now: float) -> dict[str, str]:
-        """MAC address, and IP address where no MAC is known, → first label of the name. `neighbours` is IP address → MAC address."""
+        """Map MAC addresses, or IP addresses without a known MAC, to first labels. `neighbours` maps IP to MAC addresses."""
         names = {lease.mac: first_label(lease.name) for lease in leases if lease.name and (lease.until is None or lease.until > now)}
         unnamed = [(address, mac) for address, mac in sorted(neighbours.items()) if mac not in names and not address.startswith("fe80:")]
         limit = self._clock() - NAME_CACHE_S
@@ -201,7 +203,7 @@ class HostNameResolver:
         return names | {mac: name for address, mac in unnamed if (name := self._asked.get(address, (0.0, ""))[1])}
 
     def _ask(self, addresses: list[str]) -> list[tuple[str, str]]:
-        """A few at once: where the system's resolver is silent, each waits for ten seconds before the device itself is asked."""
+        """Look up several names in parallel: if the system's resolver is silent, each lookup takes ten seconds."""
         if not addresses:
             return []
         with ThreadPoolExecutor(LOOKUP_THREADS, "host-names") as pool:

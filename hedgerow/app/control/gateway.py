@@ -1,7 +1,7 @@
-"""The gateway as the people in charge chose it, and control's part in it: the table follows the rulesets.
+"""The gateway's configuration, and control's part in it: the nftables table follows the rulesets.
 
-The choice lies in the state directory as `gateway.json`; where there is none, nothing of nftables is touched. Hedgerow's end leaves the
-table in place: children stay on the path, which then leads nowhere, and whoever is open is not concerned.
+The configuration is `gateway.json` in the state directory; without it, Hedgerow never touches nftables. The table stays in place when
+Hedgerow ends: children's devices then have no connection rather than an unfiltered one, and open devices are not affected.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from hedgerow.policies.model import DeviceId
 log = logging.getLogger("hedgerow.gateway")
 
 RECONCILE_INTERVAL_S = 0.5
-VERIFY_INTERVAL_S = 2.0  # a reload of the machine's own firewall may flush everything, and people try things by hand
+VERIFY_INTERVAL_S = 2.0  # a reload of the machine's firewall may flush our table, and people experiment
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """What `hedgerow gateway apply` was told. `lan` are interfaces."""
+    """The options of `hedgerow gateway apply`. `lan` are names of interfaces."""
 
     lan: Annotated[tuple[str, ...], Field(min_length=1)]
     strict: bool = False
@@ -42,17 +42,17 @@ class GatewayConfig:
     allow_ssh: bool = False
 
     def save(self, state: Path) -> None:
-        write_atomically(config_file(state), _ADAPTER.dump_json(self, indent=1), 0o644)  # root chooses, the service reads
+        write_atomically(config_file(state), _ADAPTER.dump_json(self, indent=1), 0o644)  # written by root, read by the service
 
     @staticmethod
     def load(state: Path) -> GatewayConfig | None:
-        """None where nobody chose a gateway; raises OSError or ValueError where it can't be read."""
+        """Return None if no gateway is configured. Raises OSError or ValueError if the file can't be read."""
         try:
             return _ADAPTER.validate_json(config_file(state).read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            raise ValueError(f"{config_file(state)} can't be read: choose again, with hedgerow gateway apply --lan") from error
+            raise ValueError(f"{config_file(state)} can't be read: configure it again with hedgerow gateway apply --lan") from error
 
 
 _ADAPTER = TypeAdapter(GatewayConfig)
@@ -63,35 +63,35 @@ def config_file(state: Path) -> Path:
 
 
 def record_ruleset(state: Path) -> str:
-    """Writes down in what form the table was put in place, for `is_unmodified`, and returns it; empty for none.
+    """Save a digest of the installed table for `is_unmodified`. Returns the table's fingerprint, empty if there is none.
 
-    A disk that takes nothing is no reason to do without the gateway: then nobody can tell later.
+    A failure to write is ignored: the gateway works without the record.
     """
-    form = _ruleset_form()
+    fingerprint = _installed_fingerprint()
     with contextlib.suppress(OSError):
         _record_file(state).unlink(missing_ok=True)
-        write_atomically(_record_file(state), _digest(form), 0o644)
-    return form
+        write_atomically(_record_file(state), _digest(fingerprint), 0o644)
+    return fingerprint
 
 
-def is_unmodified(state: Path, found: nftables.InstalledTable) -> bool:
-    """Whether the table is as Hedgerow put it in place, as far as that is known: an emptied one lets everything pass."""
-    if _matches_record(state, found):
+def is_unmodified(state: Path, table: nftables.InstalledTable) -> bool:
+    """Return False if something else has changed the table. An emptied table would let everything pass."""
+    if _matches_record(state, table):
         return True
-    time.sleep(RECONCILE_INTERVAL_S)  # control may just be putting it anew, and writes it down afterwards
+    time.sleep(RECONCILE_INTERVAL_S)  # control may be installing it, and records it afterwards
     now = nftables.installed_table()
     return now is not None and _matches_record(state, now)
 
 
-def _matches_record(state: Path, found: nftables.InstalledTable) -> bool:
+def _matches_record(state: Path, table: nftables.InstalledTable) -> bool:
     try:
-        return _record_file(state).read_bytes() == _digest(found.fingerprint)
+        return _record_file(state).read_bytes() == _digest(table.fingerprint)
     except FileNotFoundError:
         return True
 
 
 def delete_config(state: Path) -> None:
-    """Forgets the choice: control then leaves nftables alone. Raises OSError."""
+    """Delete the configuration, so that control leaves nftables alone. Raises OSError."""
     config_file(state).unlink(missing_ok=True)
     _record_file(state).unlink(missing_ok=True)
 
@@ -100,96 +100,93 @@ def _record_file(state: Path) -> Path:
     return state / "gateway-form"
 
 
-def _digest(form: str) -> bytes:
-    return hashlib.sha256(form.encode("utf-8")).hexdigest().encode("ascii")
+def _digest(fingerprint: str) -> bytes:
+    return hashlib.sha256(fingerprint.encode("utf-8")).hexdigest().encode("ascii")
 
 
-def build_gateway(choice: GatewayConfig, settings: Settings, ports: tuple[int, ...]) -> Gateway:
-    """What the table is made for, on this machine as it is now; `ports` are those that the proxy serves.
+def build_gateway(config: GatewayConfig, settings: Settings, ports: tuple[int, ...]) -> Gateway:
+    """Describe the gateway on this machine in its current state. `ports` are those that the proxy serves.
 
-    Raises OSError, and GatewayError where DNS listens elsewhere.
+    Raises OSError, and GatewayError if DNS does not listen at every address.
     """
-    from hedgerow.network import interfaces  # here and not above: most machines have no gateway to carry its weight for
+    from hedgerow.network import interfaces  # imported late for its weight: most machines have no gateway
 
     if settings.dns.host not in WILDCARD_HOSTS:
-        raise nftables.GatewayError(
-            f"DNS is served at {settings.dns} only: the gateway needs it at every address, such as --dns 0.0.0.0:53."
-        )
-    one_armed = bool(interfaces.uplinks() & set(choice.lan))
+        raise nftables.GatewayError(f"DNS listens at {settings.dns} only: the gateway needs it at every address, such as --dns 0.0.0.0:53.")
+    one_armed = bool(interfaces.uplinks() & set(config.lan))
     pages = settings.transparent.port if settings.transparent and settings.transparent.host in WILDCARD_HOSTS else None
     return Gateway(
-        choice.lan, RedirectPorts(settings.dns.port, pages, ports), one_armed, choice.strict, choice.allow_ipsec, choice.allow_ssh
+        config.lan, RedirectPorts(settings.dns.port, pages, ports), one_armed, config.strict, config.allow_ipsec, config.allow_ssh
     )
 
 
 def device_states_of(view: LoadedSnapshot, now: float) -> DeviceStates:
-    """Who stands how, a budget of a device without a name included."""
+    """The access state of every device, including unnamed devices with a budget."""
     accounts = (spent.account.partition(":") for spent in view.snapshot.spent)
     return compute_device_states(view.rulesets, now, [DeviceId(id) for kind, _, id in accounts if kind == "device"])
 
 
 class GatewayController:
-    """Keeps the table in place and in step, from the control process. `view` tells what is in force, None before the start is over."""
+    """Keeps the table in place and up to date. `view` returns the snapshot in force, None during start-up."""
 
     def __init__(self, settings: Settings, view: Callable[[], LoadedSnapshot | None]) -> None:
         self._settings = settings
         self._view = view
         self._in_force: tuple[Gateway, DeviceStates] | None = None
-        self._ruleset_form = ""
-        self._choice: GatewayConfig | None = None
-        self._looked = 0.0
+        self._fingerprint = ""
+        self._config: GatewayConfig | None = None
+        self._verified = 0.0
         self._logged = ""
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Reconcile until cancelled."""
         while True:
             try:
-                await self._step()
+                await self._reconcile()
                 self._logged = ""
             except (nftables.GatewayError, OSError, ValueError) as error:
                 self._in_force = None
                 if str(error) != self._logged:
-                    log.error("The gateway is not as it should be: %s", error)
+                    log.error("The gateway can't be kept in place: %s", error)
                 self._logged = str(error)
             await asyncio.sleep(RECONCILE_INTERVAL_S)
 
-    async def _step(self) -> None:
-        choice, view = GatewayConfig.load(self._settings.state), self._view()
-        if choice is None or view is None:
+    async def _reconcile(self) -> None:
+        config, view = GatewayConfig.load(self._settings.state), self._view()
+        if config is None or view is None:
             self._in_force = None
             return
         device_states, in_force = device_states_of(view, time.time()), self._in_force
-        # Looked at before it follows another census too: what somebody else did meanwhile must not count as ours afterwards.
-        is_same = in_force is not None and choice == self._choice and device_states.is_same(in_force[1])
-        if in_force is None or not is_same or self._is_time_to_look():
-            in_force = await asyncio.to_thread(self._make_sure, choice, device_states, view.policy.network.ports)
+        # Verify before following new states too: otherwise a change by somebody else would be recorded as ours.
+        is_same = in_force is not None and config == self._config and device_states.is_same(in_force[1])
+        if in_force is None or not is_same or self._is_due_for_check():
+            in_force = await asyncio.to_thread(self._ensure_installed, config, device_states, view.policy.network.ports)
         if not device_states.is_same(in_force[1]):
-            await asyncio.to_thread(self._follow, device_states)
-        self._in_force, self._choice = (in_force[0], device_states), choice
+            await asyncio.to_thread(self._update, device_states)
+        self._in_force, self._config = (in_force[0], device_states), config
 
-    def _is_time_to_look(self) -> bool:
-        return time.monotonic() - self._looked > VERIFY_INTERVAL_S
+    def _is_due_for_check(self) -> bool:
+        return time.monotonic() - self._verified > VERIFY_INTERVAL_S
 
-    def _make_sure(self, choice: GatewayConfig, device_states: DeviceStates, ports: tuple[int, ...]) -> tuple[Gateway, DeviceStates]:
-        """Puts the table in place where it is not, is not as we left it, or is made for something else, such as another way to the
-        internet."""
-        gateway = build_gateway(choice, self._settings, ports)
-        if self._in_force is None or self._in_force[0] != gateway or _ruleset_form() != self._ruleset_form:
+    def _ensure_installed(self, config: GatewayConfig, device_states: DeviceStates, ports: tuple[int, ...]) -> tuple[Gateway, DeviceStates]:
+        """Install the table if it is missing, was changed, or no longer fits this machine, such as after a change of the uplink."""
+        gateway = build_gateway(config, self._settings, ports)
+        if self._in_force is None or self._in_force[0] != gateway or _installed_fingerprint() != self._fingerprint:
             nftables.install(gateway, device_states)
-            self._ruleset_form = record_ruleset(self._settings.state)
-            log.info("gateway in place on %s", ", ".join(choice.lan))
+            self._fingerprint = record_ruleset(self._settings.state)
+            log.info("gateway in place on %s", ", ".join(config.lan))
             if not config_file(self._settings.state).exists():
-                nftables.remove()  # somebody removed the gateway at this very moment
+                nftables.remove()  # the gateway was removed meanwhile
             self._in_force = (gateway, device_states)
-        self._looked = time.monotonic()
+        self._verified = time.monotonic()
         return self._in_force
 
-    def _follow(self, device_states: DeviceStates) -> None:
+    def _update(self, device_states: DeviceStates) -> None:
         nftables.update_states(device_states)
-        self._ruleset_form = record_ruleset(self._settings.state)
+        self._fingerprint = record_ruleset(self._settings.state)
 
 
-def _ruleset_form() -> str:
-    """The form of the table in place; empty for none."""
-    found = nftables.installed_table()
-    return found.fingerprint if found else ""
+def _installed_fingerprint() -> str:
+    """The fingerprint of the installed table; empty if there is none."""
+    table = nftables.installed_table()
+    return table.fingerprint if table else ""

@@ -1,6 +1,6 @@
-"""Processes of their own for work on what strangers send: lists, calendars, answers of notice services.
+"""Separate processes for work on untrusted data: lists, calendars, responses of notice services.
 
-They run at low priority, with a bound on their memory, and are the first that the kernel ends when there is too little of it.
+They run at low priority with limited memory, and the kernel's OOM killer takes them first.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 LIST_MEMORY = 3 << 30
-"""Bytes of address space for compiling lists: that of five million names takes 150 MB, and maps its files and those of the last beside."""
+"""Bytes of address space for compiling lists. Five million names take 150 MB, and the files of two generations are mapped as well."""
 SMALL_MEMORY = 1 << 30
-"""The same for what comes in kilobytes; most of it is what libraries map and never touch."""
+"""Bytes of address space for small downloads; libraries map most of it and never touch it."""
 
 
 class JobError(Exception):
-    """The process failed; the text is the last line that it said."""
+    """The process failed; the text is the last line of its standard error."""
 
 
 def confine(memory: int) -> None:
-    """Bound this process and those that it starts. `memory` is in bytes of address space."""
+    """Limit this process and its children. `memory` is in bytes of address space."""
     os.nice(10)
     _, hardest = resource.getrlimit(resource.RLIMIT_AS)
     limit = memory if hardest == resource.RLIM_INFINITY else min(memory, hardest)
@@ -32,20 +32,22 @@ def confine(memory: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-async def run_job(module: str, *words: str, given: bytes, more: Mapping[str, str] | None = None) -> bytes:
-    """What `python -m MODULE WORDS` writes for `given` as its input, with `more` in its environment. Raises JobError; the process ends
-    with the task that waits for it."""
-    import asyncio  # here: the process that is started has no use for it
+async def run_job(module: str, *words: str, stdin: bytes, environment: Mapping[str, str] | None = None) -> bytes:
+    """Run `python -m MODULE WORDS` and return its output. `environment` is added to ours.
+
+    Raises JobError. The process is killed when the waiting task is cancelled.
+    """
+    import asyncio  # imported late: the started process does not need it
 
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", module, *words),
-        env={**os.environ, **(more or {})},
+        env={**os.environ, **(environment or {})},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        output, errors = await process.communicate(given)
+        output, errors = await process.communicate(stdin)
     except asyncio.CancelledError:
         if process.returncode is None:
             process.kill()

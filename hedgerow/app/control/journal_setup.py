@@ -1,4 +1,4 @@
-"""The journal before control begins: made, brought up to date, or set aside where a card or disk has spoilt it."""
+"""Preparation of the journal before control starts: creation, migration, and replacement if it is damaged."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ log = logging.getLogger("hedgerow.control")
 
 
 def prepare_journal(path: Path) -> bool:
-    """Whether there was something to do. A damaged journal is kept under another name, and a new one begun: filtering goes on.
+    """Create or migrate the journal. Returns True if there was something to do.
 
-    Raises SystemExit, with the reason in the log, where no journal can be had.
+    A damaged journal is renamed and replaced by a new one, so that filtering continues. Raises SystemExit, with the reason in the log,
+    if that fails too.
     """
     try:
         return migrate_journal(path)
@@ -24,7 +25,7 @@ def prepare_journal(path: Path) -> bool:
         try:
             _replace_damaged(path, error)
         except (JournalError, OSError) as worse:
-            log.error("%s; and it cannot be set aside: %s", error, worse)
+            log.error("%s; it can't be renamed either: %s", error, worse)
             raise SystemExit(1) from worse
         return True
     except JournalError as error:
@@ -36,10 +37,10 @@ def _replace_damaged(path: Path, error: DamagedJournalError) -> None:
     from hedgerow.journal.recorder import Recorder, SystemEvent
 
     aside = dialect_of(path).set_aside(datetime.now().astimezone())
-    said = f"the journal was damaged and is kept as {aside.name}; a new one is begun, without its passwords, requests and history"
-    log.error("%s: %s; `hedgerow restore` brings back those of a backup", error, said)
+    detail = f"the journal was damaged and renamed to {aside.name}; the new one has no passwords, requests or history"
+    log.error("%s: %s; `hedgerow restore` restores a backup", error, detail)
     store = open_journal(path)
     recorder = Recorder(store)
-    recorder.add([SystemEvent(time.time(), "journal", "recorder", said)])
+    recorder.add([SystemEvent(time.time(), "journal", "recorder", detail)])
     recorder.flush()
     store.dispose()

@@ -1,10 +1,9 @@
-"""Fetches and compiles lists in a process of its own, at low priority, so that neither its memory nor its work is felt by who
-answers queries.
+"""Downloading and compiling of lists in a low-priority process, so that the processes that answer queries are not affected.
 
     python -m hedgerow.app.control.list_jobs fetch|compile
 
-Standard input: a `FetchJob` or a `CompileJob` as JSON; standard output: the result, or nothing with exit status 1 and a sentence
-on standard error. One process of each kind at a time works in a state directory; the next one waits.
+Standard input is a `FetchJob` or a `CompileJob` as JSON, and standard output the result. On failure the exit status is 1, with a sentence
+on standard error. Only one process of each kind works in a state directory at a time; the next one waits.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ if TYPE_CHECKING:
 
 
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(128 << 10)}
-"""To glibc: large pieces of memory go back to the system at once. By itself it soon keeps all below 32 MB, with holes where they were."""
+"""Makes glibc return large blocks to the system at once. Its dynamic threshold would keep blocks below 32 MB, with fragmentation."""
 
 
 class CompileError(Exception):
-    """Lists could not be fetched or compiled: the disk's fault, or the process was killed. What was compiled before stays in force."""
+    """Lists could not be fetched or compiled: a disk error, or the process was killed. The last generation stays in force."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListFolders:
-    """Where a state directory keeps its lists."""
+    """The directories of lists in a state directory."""
 
     state: Path
 
@@ -58,14 +57,16 @@ class ListFolders:
         return self.state / "generations"
 
     def chown_to_owner(self) -> None:
-        """Gives what root has written here to whose state directory it is, who could not renew it."""
+        """Give files that root wrote here to the owner of the state directory, who could not replace them otherwise."""
         tops = (*self.state.glob("*.lock"), self.downloads, self.parsed, self.generations)
         chown_to_owner(self.state, (path for top in tops for path in (top, *top.rglob("*")) if path.exists()))
 
     @contextlib.contextmanager
     def locked(self, wait: bool = True, what: str = "lists") -> Iterator[bool]:
-        """Alone in these folders, or alone with `what` in them, unless it yields False; the kernel opens the lock when the
-        process ends, however it ends."""
+        """Hold the lock `what` of these directories. Yields False if it is taken and `wait` is False.
+
+        The kernel releases the lock when the process ends, in whatever way.
+        """
         self.state.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.state / f"{what}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -105,11 +106,11 @@ async def compile_in_subprocess(job: CompileJob) -> CompileReport:
 def run_fetch(
     job: FetchJob, progress: Callable[[FetchResult], None] | None = None, received: ReportProgress | None = None
 ) -> tuple[FetchResult, ...]:
-    """Downloads the sources; a copy that the guards do not trust is held back. Raises OSError."""
-    from hedgerow.blocklists.downloader import fetch_all, ignore_progress  # here: who compiles has no use for an HTTP client
+    """Download the sources. An implausible copy is held back. Raises OSError."""
+    from hedgerow.blocklists.downloader import fetch_all, ignore_progress  # imported late: the compiler needs no HTTP client
 
     folders = ListFolders(job.state)
-    # A slow server must not keep the lists that have come from being compiled: all is locked only while a copy is put away.
+    # `lists` is locked only while a copy is saved, so that a slow server does not delay the compilation of other lists.
     with folders.locked(what="fetch"):
         lists = ParseCache(folders.parsed)
         fetched = fetch_all(
@@ -120,7 +121,7 @@ def run_fetch(
 
 
 def run_compile(job: CompileJob, progress: Callable[[str], None] | None = None) -> CompileReport:
-    """Compiles the sources, unless that was done before. Raises OSError."""
+    """Compile the sources, unless `out` already exists. Raises OSError."""
     folders = ListFolders(job.state)
     with folders.locked():
         known = read_report(job.out)
@@ -129,13 +130,13 @@ def run_compile(job: CompileJob, progress: Callable[[str], None] | None = None) 
 
 async def _run_subprocess(what: str, job: bytes) -> bytes:
     try:
-        return await run_job("hedgerow.app.control.list_jobs", what, given=job, more=_MALLOC)
+        return await run_job("hedgerow.app.control.list_jobs", what, stdin=job, environment=_MALLOC)
     except JobError as error:
         raise CompileError(f"The lists could not be {what}{'ed' if what == 'fetch' else 'd'}: {error}") from None
 
 
 def read_report(generation: Path) -> CompileReport | None:
-    """What the compiler said of a generation; None where that was lost."""
+    """The compiler's report of a generation; None if it can't be read."""
     try:
         return decode(CompileReport, (generation / "report.json").read_bytes())
     except (OSError, ValueError):
@@ -144,14 +145,14 @@ def read_report(generation: Path) -> CompileReport | None:
 
 def main() -> None:
     confine(LIST_MEMORY)
-    given = sys.stdin.buffer.read()
+    job = sys.stdin.buffer.read()
     try:
         is_fetch = sys.argv[1:] == ["fetch"]
-        output = encode(run_fetch(decode(FetchJob, given))) if is_fetch else encode(run_compile(decode(CompileJob, given)))
+        output = encode(run_fetch(decode(FetchJob, job))) if is_fetch else encode(run_compile(decode(CompileJob, job)))
     except OSError as error:
         sys.exit(f"{error.strerror or error}: {error.filename or ''}")
     except MemoryError:
-        sys.exit(f"they take more than {LIST_MEMORY >> 20} MB of memory")
+        sys.exit(f"they need more than {LIST_MEMORY >> 20} MB of memory")
     sys.stdout.buffer.write(output)
 
 

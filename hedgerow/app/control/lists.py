@@ -1,7 +1,7 @@
-"""Keeps the compiled lists in step with the policy and the files: when to fetch, when to compile, which generations to throw away.
+"""Updates of the compiled lists: when to fetch, when to compile, and which generations to delete.
 
-A generation's folder is named after all that went into it, so nothing is compiled twice, a restart finds what it needs, and a
-crash leaves the generations that were whole before.
+The directory of a generation is named by a hash of its inputs, so nothing is compiled twice, and a restart or a crash finds the
+complete generations from before.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("hedgerow.lists")
 
 COMPILE_FIRST_BYTES = 16 << 20
-"""Lists on disk up to this size are compiled before anybody is served: that is done in a few seconds."""
+"""Lists up to this size are compiled before serving starts, which takes a few seconds."""
 FETCH_INTERVAL_S = 24 * 3600.0
 FETCH_RETRY_S = 60.0
-"""After a list failed for the first time; twice as long after each further one."""
+"""Pause after the first failure of a list; it doubles with each further failure."""
 FETCH_AGAIN_AT_MOST_S = 3600.0
 COMPILE_INTERVAL_WHILE_FETCHING_S = 15.0
 MANY_FAILURES = 3
-"""So many are told one by one; more become one line, and `hedgerow lists status` has them all."""
+"""Failures that are logged one by one; more become one line, and `hedgerow lists status` shows them all."""
 REFRESH_FRACTION = 0.75
-"""Of the time after which a list is too old: by then its server has been asked again."""
+"""A list is fetched again after this part of its `refresh` time, before it counts as too old."""
 
 
 def sources_of(policy: Policy) -> tuple[Source, ...]:
-    """The starter lists, those that the policy names, and the recommended ones unless it keeps to the starter lists."""
+    """The starter lists, the policy's own and the recommended ones, unless the policy uses the starter lists only."""
     own = [
         Source(each.name, each.category, Path(each.path) if each.path else None, each.url, each.format or "auto", each.refresh)
         for each in policy.lists
@@ -71,7 +71,7 @@ def sources_of(policy: Policy) -> tuple[Source, ...]:
 
 
 def source_location(name: str, policy: Policy) -> str:
-    """Where a list lies that is called otherwise, for people who look for it: its path, seen from here if it is below, or its URL."""
+    """The path of a list, relative if it is below the working directory, or its URL. Empty if that is the list's name anyway."""
     source = next((source for source in sources_of(policy) if source.name == name.partition(": ")[0]), None)
     if source is None or source.name in (str(source.path), source.url):
         return ""
@@ -81,9 +81,9 @@ def source_location(name: str, policy: Policy) -> str:
 
 
 def recommended_sources(policy: Policy) -> list[Source]:
-    """The public lists that are meant for a profile in use, unless the policy keeps to the starter lists.
+    """The public lists recommended for the profiles in use; none if the policy uses the starter lists only.
 
-    A profile of the policy's own counts as a child's or an adult's, by what it extends.
+    A custom profile counts as a child's or an adult's, depending on the profile that it extends.
     """
     if policy.network.lists != ListSelection.RECOMMENDED:
         return []
@@ -93,14 +93,14 @@ def recommended_sources(policy: Policy) -> list[Source]:
 
 
 def _built_in(profile: Profile) -> str:
-    """The built-in profile for which lists are recommended that fit this one."""
+    """The built-in profile whose recommended lists apply to this one."""
     if any(profile.name in source.default_for for source in public_sources().values()):
         return profile.name
     return "child-8-12" if profile.is_for_children else "adult"
 
 
 def fingerprint(sources: Sequence[Source]) -> str:
-    """Names what would be compiled: changes when a source, the file of one, the taxonomy or the list engine does."""
+    """Hash of the compiler's inputs: the sources, their files, the categories and the list engine."""
     digest = hashlib.sha256(repr((FORMAT_VERSION, engine_digest(), builtin_categories())).encode())
     for source in sources:
         digest.update(repr((source.name, source.category, source.format, source.url, str(source.path), _identities(source))).encode())
@@ -108,7 +108,7 @@ def fingerprint(sources: Sequence[Source]) -> str:
 
 
 def _identities(source: Source) -> list[tuple[str, int, int]]:
-    """Name, date and size of all files that a source is read from; none if they cannot be read."""
+    """Name, time and size of all files of a source; empty if they can't be read."""
     try:
         found = [(path, path.stat()) for path in files_of(source.path, source.format)] if source.path else []
     except OSError:
@@ -117,13 +117,13 @@ def _identities(source: Source) -> list[tuple[str, int, int]]:
 
 
 def _modified_at(source: Source) -> float | None:
-    """When the newest of a source's files was written, in seconds since the epoch; None if there is none."""
+    """Modification time of a source's newest file, in seconds since the epoch; None if it has no files."""
     return max((date / 1e9 for _name, date, _size in _identities(source)), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A list that could not be fetched `times` times in a row, at last at `at` of the monotonic clock."""
+    """A list whose last `times` downloads failed, the last at `at` on the monotonic clock."""
 
     at: float
     times: int
@@ -131,13 +131,13 @@ class _Failure:
 
     @property
     def pause(self) -> float:
-        """Seconds until it is asked for again."""
+        """Seconds until the next attempt."""
         return float(min(FETCH_RETRY_S * 2 ** min(self.times - 1, 16), FETCH_AGAIN_AT_MOST_S))
 
 
 @dataclass(frozen=True, slots=True)
 class ListProgress:
-    """Who wants to hear how it goes: each list that was fetched, the bytes of each download, the name of each list compiled."""
+    """Callbacks for progress: each fetched list, the bytes of each download, the name of each compiled list."""
 
     fetched: Callable[[FetchResult], None]
     received: ReportProgress
@@ -145,10 +145,10 @@ class ListProgress:
 
 
 class ListUpdater:
-    """`generation` is the folder in force, None until the first one is there. With `progress` it works in this process.
+    """Fetches and compiles lists. `generation` is the directory in force, None until the first one exists.
 
-    With `one_job` it does not compile while it fetches: lists are in use later where a server is slow, and the two take their memory
-    one after the other.
+    With `progress` it works in this process instead of a subprocess. With `one_job` it never compiles and fetches at the same time, which
+    saves memory, but a slow server then delays the use of other lists.
     """
 
     def __init__(self, state: Path, progress: ListProgress | None = None, *, one_job: bool = False) -> None:
@@ -166,7 +166,7 @@ class ListUpdater:
         self.problem = ""
 
     def _copy(self, source: Source) -> CopyStatus:
-        """What the store has of a source, looked up (and its checksum verified) again when that changed."""
+        """The stored copy of a source. It is read, and its checksum verified, only after a change."""
         try:
             changed = pointer_path(source, self._folders.downloads).stat().st_mtime_ns
         except OSError:
@@ -181,17 +181,19 @@ class ListUpdater:
         return tuple(_with_path(source, self._copy(source).path) if source.url else source for source in sources_of(policy))
 
     def is_worth_compiling(self, policy: Policy) -> bool:
-        """Whether what is in force is stale. While lists are coming in one after the other, they are compiled some at a time."""
+        """Return True if it is time to compile. While lists are being fetched, they are compiled in batches."""
         is_too_soon = self._is_fetching and (self._one_job or time.monotonic() - self._compiled_at < COMPILE_INTERVAL_WHILE_FETCHING_S)
         return not is_too_soon and self.is_stale(policy)
 
     def is_stale(self, policy: Policy) -> bool:
-        """Whether something else would be compiled now than what is in force."""
+        """Return True if the inputs differ from those of the generation in force."""
         return self.generation is None or fingerprint(self._sources(policy)) != self.generation.name
 
     async def load_first_generation(self, policy: Policy, before: Path | None) -> bool:
-        """Something to start with: all lists if they are compiled in a moment, else the generation `before`, of an earlier run, or
-        else the starter lists; the others follow. False where that failed."""
+        """Make or find a generation to start with; the rest follows later. Returns False on failure.
+
+        That is all lists if they are small, else the generation `before` of an earlier run, else the starter lists.
+        """
         sources = self._sources(policy)
         size = sum(size for source in sources for _name, _date, size in _identities(source))
         is_known = _usable_report(self._folders.generations / fingerprint(sources)) is not None
@@ -220,7 +222,7 @@ class ListUpdater:
                 self._fail(error)
                 return False
             log.info("%d domains compiled in %.1f s", report.domains, time.monotonic() - started)
-        # Of a list that could not be fetched the fetcher has told.
+        # A failed download has been logged already.
         missing = {source.name for source in sources if source.url and source.path is None}
         for problem in [problem for problem in report.problems if problem.source not in missing][:20]:
             log.warning("%s", problem)
@@ -229,7 +231,7 @@ class ListUpdater:
         return True
 
     async def fetch_if_due(self, policy: Policy, every: bool = False) -> None:
-        """Downloads the lists whose time has come, or `every` one that has a URL."""
+        """Download the lists that are due, or `every` list with a URL."""
         wanted = tuple(source for source in sources_of(policy) if source.url and (every or self._is_due(source)))
         if not wanted:
             return
@@ -247,26 +249,26 @@ class ListUpdater:
             return
         finally:
             self._is_fetching = False
-        news = []
+        new_problems = []
         for source, each in zip(wanted, fetched, strict=True):
             if each.problem is None:
                 self._failed.pop(source, None)
             elif self._note_failure(source, each.problem):
-                news.append(each.problem)
-        if self._progress is None:  # who else wants to hear of it has been told
-            _warn(news, len(wanted))
+                new_problems.append(each.problem)
+        if self._progress is None:  # otherwise the callbacks have reported it
+            _warn(new_problems, len(wanted))
 
     def _note_failure(self, source: Source, problem: Problem) -> bool:
-        """Remembers a failure; False where the same list failed the time before and nothing new is held back."""
+        """Remember a failure. Returns False if the list failed before too and nothing new is held back."""
         before = self._failed.get(source)
         self._failed[source] = _Failure(time.monotonic(), before.times + 1 if before else 1, problem)
         is_held = bool(self._copy(source).held)
         return before is None or (is_held and before.problem.message != problem.message)
 
     def accept(self, policy: Policy, name: str) -> bool:
-        """Takes the copy of a list that is held back into use; False where none is held back.
+        """Use the copy of a list that is held back. Returns False if there is none.
 
-        Waits for the disk. Raises OSError; BlockingIOError where lists are being fetched or compiled just now.
+        Accesses the disk. Raises OSError, and BlockingIOError while lists are being compiled.
         """
         source = next((each for each in sources_of(policy) if each.url and each.name == name), None)
         if source is None:
@@ -289,19 +291,19 @@ class ListUpdater:
         return copy.checked is None or time.time() - copy.checked > every
 
     def problems(self, policy: Policy) -> tuple[Problem, ...]:
-        """What is wrong with the lists now."""
-        told = [Problem(each.name, None, None, text, each.url or "") for each in sources_of(policy) if (text := self._trouble(each))]
-        missing = {source.name for source in self._compiled if source.url and source.path is None}  # of these the fetcher tells
-        return (*told, *(each for each in (self.report.problems if self.report else ()) if each.source not in missing))
+        """The current problems of the lists."""
+        current = [Problem(each.name, None, None, text, each.url or "") for each in sources_of(policy) if (text := self._problem(each))]
+        missing = {source.name for source in self._compiled if source.url and source.path is None}  # reported by the fetcher
+        return (*current, *(each for each in (self.report.problems if self.report else ()) if each.source not in missing))
 
-    def _trouble(self, source: Source) -> str:
-        """What is wrong with a source apart from its lines."""
+    def _problem(self, source: Source) -> str:
+        """The problem of a source as a whole, as opposed to its lines; empty if there is none."""
         copy = self._copy(source) if source.url else CopyStatus()
         if copy.held:
-            return f"held back: {copy.held} (`hedgerow lists accept '{source.name}'` takes it)"
+            return f"held back: {copy.held} (to use it: `hedgerow lists accept '{source.name}'`)"
         age = self._age(source, copy)
         if source.refresh is not None and age is not None and age > source.refresh:
-            return f"not refreshed for {age / 3600:,.0f} hours, and good for {source.refresh / 3600:,.0f}"
+            return f"not refreshed for {age / 3600:,.0f} hours, while its limit is {source.refresh / 3600:,.0f}"
         return self._failed[source].problem.message if source in self._failed else ""
 
     def _age(self, source: Source, copy: CopyStatus) -> float | None:
@@ -311,7 +313,7 @@ class ListUpdater:
         return None if written is None else time.time() - written
 
     def health(self, policy: Policy) -> tuple[ListHealth, ...]:
-        """A line for each list."""
+        """The health of each list."""
         reports = dict(zip(self._compiled, self.report.sources, strict=False)) if self.report else {}
         return tuple(
             self._health(source, now, reports.get(now)) for source, now in zip(sources_of(policy), self._sources(policy), strict=True)
@@ -319,18 +321,18 @@ class ListUpdater:
 
     def _health(self, source: Source, now: Source, report: SourceReport | None) -> ListHealth:
         checked = self._copy(source).checked if source.url else _modified_at(now)
-        trouble, held = self._trouble(source), bool(source.url and self._copy(source).held)
-        is_failing = bool(trouble)
+        problem, held = self._problem(source), bool(source.url and self._copy(source).held)
+        is_failing = bool(problem)
         problems = report.problems if report else {}
-        if not trouble and problems:
+        if not problem and problems:
             kind, count = next(iter(problems.items()))
-            trouble = kind if count == 1 else f"{count:,} × {kind}"
+            problem = kind if count == 1 else f"{count:,} × {kind}"
         return ListHealth(
             source=source.name,
             category=source.category,
             domains=report.names if report else 0,
             fetched=checked,
-            problem=trouble,
+            problem=problem,
             unique=report.unique if report else 0,
             url_rules=report.url_rules if report else 0,
             format=report.format if report else "",
@@ -341,8 +343,10 @@ class ListUpdater:
         )
 
     def prune(self, keep: Collection[Path | None]) -> None:
-        """Throws away all other generations and what they were parsed from; those that a worker still holds open live on until
-        it lets go. Does nothing while a compiler is at work."""
+        """Delete all other generations and their parse caches, unless a compiler is running.
+
+        Files that a worker still has open exist until it closes them.
+        """
         with self._folders.locked(wait=False) as alone:
             if not alone:
                 return
@@ -357,17 +361,17 @@ class ListUpdater:
 
 
 def _warn(problems: Sequence[Problem], asked: int) -> None:
-    """A line for each of a few problems. Where many lists failed, the cause is most probably one: no internet."""
+    """Log each of a few problems. Many failures become one line, since they probably have one cause: no internet."""
     if len(problems) <= MANY_FAILURES:
         for problem in problems:
             log.warning("%s", problem)
         return
-    told = f"{len(problems)} of {asked} lists could not be fetched; what is there goes on filtering, and they are asked for again"
-    log.warning("%s. The first: %s", told, problems[0])
+    summary = f"{len(problems)} of {asked} lists could not be fetched; the last copies stay in use, and the downloads are retried"
+    log.warning("%s. The first: %s", summary, problems[0])
 
 
 def newest_generation(folders: ListFolders) -> Path | None:
-    """The latest that can be opened, of whichever run: most of its lists will be those of the next."""
+    """The latest usable generation of any run."""
     with suppress(OSError):
         found = [path for path in folders.generations.iterdir() if not path.name.startswith(".") and _is_usable(path)]
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
@@ -379,12 +383,12 @@ def _size_of_starter_lists() -> int:
 
 
 def _usable_report(generation: Path) -> CompileReport | None:
-    """What the compiler said of a generation that can be opened; None where it must be compiled again."""
+    """The compiler's report of a usable generation; None if it must be compiled again."""
     return read_report(generation) if _is_usable(generation) else None
 
 
 def _is_usable(generation: Path) -> bool:
-    """Whether a generation can be opened, and is what was written: a bad disk must neither keep Hedgerow from starting nor open holes."""
+    """Return True if a generation can be opened and its checksums match, so that a bad disk neither stops Hedgerow nor unblocks sites."""
     try:
         Catalogue.open(generation)
     except (OSError, ValueError):
@@ -397,10 +401,10 @@ def _with_path(source: Source, path: Path | None) -> Source:
 
 
 async def prepare_generation(policy: Policy, state: Path, fetch: bool = False, progress: ListProgress | None = None) -> Path:
-    """A generation for a command that works without a running Hedgerow; raises CompileError."""
-    keeper = ListUpdater(state, progress)
+    """Make a generation for a command that works without a running Hedgerow. Raises CompileError."""
+    updater = ListUpdater(state, progress)
     if fetch:
-        await keeper.fetch_if_due(policy, every=True)
-    if not await keeper.compile(policy) or keeper.generation is None:
-        raise CompileError(keeper.problem)
-    return keeper.generation
+        await updater.fetch_if_due(policy, every=True)
+    if not await updater.compile(policy) or updater.generation is None:
+        raise CompileError(updater.problem)
+    return updater.generation

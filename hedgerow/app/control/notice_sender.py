@@ -1,7 +1,7 @@
-"""The process that gives one notice to its service by apprise. It imports next to nothing of ours: it is
-started for each message. Its memory is bounded, since apprise reads a service's answer whole, however far it unpacks.
+"""Sending of one notice by apprise, as a process of its own.
 
-The notice comes in by standard input as JSON (`address`, `title`, `body`, `html`), and the exit status says what came of it.
+It starts for each message and therefore imports almost nothing of ours. Its memory is limited, since apprise reads a service's response
+whole. The notice is JSON on standard input (`address`, `title`, `body`, `html`); the exit status is the result.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ UNKNOWN, REFUSED = 3, 4
 
 
 def send(address: str, title: str, body: str, html: str | None) -> int:
-    """Returns the exit status: 0 where the service took it."""
+    """Return the exit status: 0 if the service accepted the notice."""
     import apprise
 
-    # What apprise says may hold the address.
+    # Log lines of apprise may contain the address.
     logging.disable()
     asset = apprise.AppriseAsset(
         app_id="Hedgerow", app_desc="Hedgerow", app_url="", image_url_mask="", image_url_logo="", image_path_mask="", async_mode=False
@@ -39,7 +39,7 @@ def send(address: str, title: str, body: str, html: str | None) -> int:
 
 
 def _send_html(service: NotifyBase, title: str, body: str, html: str) -> bool:
-    """As HTML where the service has room for it, else the plain text; with the HTML as a file where it takes files."""
+    """Send HTML if the service takes it at this length, else the text. Attach the HTML as a file if the service takes files."""
     import apprise
 
     formats = service.notify_format if isinstance(service.notify_format, tuple) else (service.notify_format,)

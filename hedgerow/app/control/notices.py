@@ -1,6 +1,6 @@
-"""What there is to tell, found in what control sees anyway; and the sending, each message in a process of its own.
+"""Notices from control's events and status, and their sending, each in a process of its own.
 
-A service that hangs is killed with its process, and so are the 60 MB that apprise takes.
+The process is killed if the service hangs, and its end frees the 60 MB that apprise takes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from hedgerow.dashboards.control import Status
 from hedgerow.dashboards.notices import LocalizedText, Notice, OutgoingMessage, localized
 from hedgerow.dashboards.words.labels import ending_text, reason_text, title_of
 from hedgerow.dashboards.words.languages import Language, message
-from hedgerow.journal.messages import DeviceSeen
-from hedgerow.journal.messages import WorkerMessage as Told
+from hedgerow.journal.messages import DeviceSeen, WorkerMessage
 from hedgerow.journal.recorder import SystemEvent
 from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import AccessRequest, Observation, Policy, Reason, RequestKind, Verdict
@@ -28,7 +27,7 @@ from hedgerow.policies.notices import NoticeTopic
 CHECK_INTERVAL_S = 15.0
 SEND_TIMEOUT_S = 60.0
 STALE_LIST_S = 25 * 3600.0
-"""A list whose server fails for an hour is no news: it is asked again every quarter of an hour, a day after its last copy."""
+"""Age from which a failing list is worth a notice. Shorter outages are common, and the download is retried."""
 
 _PROBLEMS = {
     0: "",
@@ -36,26 +35,26 @@ _PROBLEMS = {
     REFUSED: message("The service could not be reached or did not accept it."),
 }
 _NOTIFIED_REASONS = frozenset({Reason.RULE, Reason.SERVICE, Reason.CATEGORY, Reason.SAFE_SEARCH})
-"""Of what is refused without a page. When time is up or the network is paused, everybody knows why."""
+"""Reasons worth a notice among connections refused without a page. Time limits and pauses are known to everybody."""
 
 _TIMED_OUT = message("The service did not answer in time.")
 _FAILED = message("Sending it failed.")
 
 
-async def send_in_subprocess(what: OutgoingMessage, limit: float = SEND_TIMEOUT_S) -> str:
-    """What went wrong in one sentence, which never holds any part of the address; empty where the service took the message."""
+async def send_in_subprocess(outgoing: OutgoingMessage, limit: float = SEND_TIMEOUT_S) -> str:
+    """Send a message. Returns the problem in one sentence without any part of the address; empty if the service accepted it."""
     try:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "hedgerow.app.control.notice_sender"),
-            stdin=asyncio.subprocess.PIPE,  # not by argument: command lines can be read by everybody on the machine
+            stdin=asyncio.subprocess.PIPE,  # not an argument, since every user can read command lines
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,  # it may speak of the address
+            stderr=asyncio.subprocess.DEVNULL,  # it may contain the address
         )
     except OSError as error:
         return f"No process could be started to send it: {error.strerror}."
     try:
         async with asyncio.timeout(limit):
-            await process.communicate(json.dumps(asdict(what)).encode())
+            await process.communicate(json.dumps(asdict(outgoing)).encode())
     except TimeoutError:
         return _TIMED_OUT
     finally:
@@ -65,35 +64,35 @@ async def send_in_subprocess(what: OutgoingMessage, limit: float = SEND_TIMEOUT_
     return _PROBLEMS.get(process.returncode or 0, _FAILED)
 
 
-def event_notices(messages: Iterable[Told | SystemEvent], policy: Policy) -> Iterator[Notice]:
-    """What is worth a notice among what goes to the journal: privacy has been applied, and helplines are not there."""
-    for told in messages:
-        match told:
+def event_notices(messages: Iterable[WorkerMessage | SystemEvent], policy: Policy) -> Iterator[Notice]:
+    """Make notices from messages for the journal, to which privacy has been applied; helplines are not among them."""
+    for each in messages:
+        match each:
             case Observation(reason=Reason.BYPASS, verdict=Verdict.BLOCK):
                 text = message("%(who)s: something tried to get round the filter and was stopped.")
-                yield Notice(NoticeTopic.BYPASS, told.device, localized(text, who=_whose(told)))
-            case Observation(kind=RequestKind.TUNNEL, verdict=Verdict.BLOCK) if told.reason in _NOTIFIED_REASONS:
-                yield Notice(NoticeTopic.REFUSED, f"{told.device} {told.reason.value} {_topic(told)}", _refused(told))
+                yield Notice(NoticeTopic.BYPASS, each.device, localized(text, who=_who(each)))
+            case Observation(kind=RequestKind.TUNNEL, verdict=Verdict.BLOCK) if each.reason in _NOTIFIED_REASONS:
+                yield Notice(NoticeTopic.REFUSED, f"{each.device} {each.reason.value} {_topic(each)}", _refused(each))
             case AccessRequest():
-                yield Notice(NoticeTopic.REQUEST, f"{told.device} {told.host}", _asked(told))
+                yield Notice(NoticeTopic.REQUEST, f"{each.device} {each.host}", _asked(each))
             case SystemEvent(about=UpcomingEnd() as ending):
-                yield Notice(NoticeTopic.BUDGET, f"{ending.whose} {told.detail}", _ends(ending))
+                yield Notice(NoticeTopic.BUDGET, f"{ending.whose} {each.detail}", _ends(ending))
             case SystemEvent(about=DeviceSeen() as device):
                 yield Notice(NoticeTopic.NEW_DEVICE, device.device, _new(device, policy))
 
 
-def _whose(seen: Observation) -> str:
+def _who(seen: Observation) -> str:
     return f"{seen.person} ({seen.device})" if seen.person else seen.device
 
 
 def _topic(seen: Observation) -> str:
-    """What was decided on, where that is a topic or a service: a notice names no site."""
+    """The category or service of a decision; empty for others, since a notice names no site."""
     return seen.what if seen.reason in {Reason.CATEGORY, Reason.SERVICE} else ""
 
 
 def _refused(seen: Observation) -> LocalizedText:
     text = message("%(who)s: a site was blocked without a page to say why: %(why)s.")
-    return lambda reader: reader.gettext(text, who=_whose(seen), why=reason_text(seen.reason, _topic(seen), reader))
+    return lambda reader: reader.gettext(text, who=_who(seen), why=reason_text(seen.reason, _topic(seen), reader))
 
 
 def _asked(request: AccessRequest) -> LocalizedText:
@@ -118,7 +117,7 @@ def _new(device: DeviceSeen, policy: Policy) -> LocalizedText:
 
 
 def status_notices(status: Status, now: float) -> Iterator[Notice]:
-    """What is wrong now."""
+    """Make notices of current problems."""
     for item in status.lists:
         if item.held:
             text = message("The list %(name)s changed so much that its new copy is being held back.")
@@ -137,7 +136,7 @@ def status_notices(status: Status, now: float) -> Iterator[Notice]:
 
 
 def budget_notices(rows: Iterable[BudgetRow]) -> Iterator[Notice]:
-    """Budgets that are used up; that they soon will be is told by events."""
+    """Make notices of budgets that are used up. Events announce the end of others."""
     for row in rows:
         if row.limit is None or row.left != 0 or row.used == 0:
             continue
@@ -152,7 +151,7 @@ def _used_up(row: BudgetRow) -> LocalizedText:
 async def watch_status(
     status: Callable[[], Status], budgets: Callable[[], tuple[BudgetRow, ...]], enqueue: Callable[[list[Notice]], None]
 ) -> None:
-    """Looks for trouble and budgets every now and then, until cancelled."""
+    """Check status and budgets regularly, until cancelled."""
     since = time.monotonic()
     while True:
         await asyncio.sleep(CHECK_INTERVAL_S if time.monotonic() - since > 60 else 2)

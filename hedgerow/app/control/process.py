@@ -1,6 +1,6 @@
-"""The control process: follows the policy file and the lists, keeps the journal, serves the pages, publishes snapshots.
+"""The control process: follows the policy file and the lists, writes the journal, serves the web pages, publishes snapshots.
 
-Workers do without it: they read the last snapshot and count what they could not report.
+Workers run without it: they read the last snapshot, and count the events that they could not report.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ PRUNE_INTERVAL_S = 3600.0
 
 
 class ControlProcess:
-    """Everything that control holds; `run` serves until cancelled."""
+    """Composes the parts of control; `run` serves until cancelled."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -74,7 +74,7 @@ class ControlProcess:
         self._publisher = SnapshotPublisher(settings, store)
         self.recorder = Recorder(store)
         self.accounts = Accounts(AccountStore(store))
-        # Where a first policy is written: the place in which `hedgerow up` looks for one.
+        # A first policy is written to the file that `hedgerow up` looks for.
         self.editor = PolicyEditor(settings.policy or Path("hedgerow.yaml").absolute(), PolicyHistory(store), self._apply_policy)
         self.notices = NoticeDispatcher(
             Outbox(store), AddressBook(settings.notices), lambda: self._publisher.policy, send_in_subprocess, self._weekly_report,
@@ -85,24 +85,28 @@ class ControlProcess:
         self.neighbours = Neighbours(lambda: None)
         self.workers = WorkerMonitor(settings.workers_file, self.metrics, self.recorder)
         self._reload_wanted = True
-        self._courier = EventReceiver(settings.event_socket)
+        self._events = EventReceiver(settings.event_socket)
         self.tls = WebCertificates(settings, lambda: self._publisher.policy.network)
         self.web = WebControl(settings, self._publisher, self.workers, self.recorder, self.neighbours, self.tls)
         self.time = TimeService(self._publisher)
         self._dns_certificate = DnsCertificateIssuer(settings, lambda: self._publisher.policy.network)
         self.codes = CodeService(self._publisher, self.web, self.time, self.recorder, CodeStore(store))
         self.vouchers = VoucherService(self._publisher, self.time, self.recorder, VoucherStore(store))
-        self._warner = EndingNotifier(lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event]))
+        self._ending_notifier = EndingNotifier(
+            lambda: self._publisher.view, self._publisher.budgets.balances, lambda event: self._remember([event])
+        )
 
     async def start(self) -> None:
-        """Publishes the first snapshot; raises OSError, or CompileError where there is nothing to filter with, and SystemExit, with the
-        reason in the log, for an authority that must not be used."""
+        """Publish the first snapshot.
+
+        Raises OSError, CompileError if there are no lists to filter with, and SystemExit, with the reason in the log, for an unusable CA.
+        """
         try:
             ensure_ca(self.settings.authority)
         except (CertificateAuthorityError, OSError) as error:
-            log.error("The certificate authority can't be used: %s", error_text(error))
+            log.error("Can't use the certificate authority: %s", error_text(error))
             raise SystemExit(1) from error
-        await self._courier.start()
+        await self._events.start()
         await self._follow_policy()
         self._dns_certificate.issue_if_due()
         await self._publisher.lists.load_first_generation(self._publisher.policy, self._publisher.last_generation())
@@ -116,12 +120,12 @@ class ControlProcess:
             tasks.create_task(self._receive())
             tasks.create_task(self.recorder.run())
             tasks.create_task(self.neighbours.keep_fresh())
-            tasks.create_task(self._keep_policy())
-            tasks.create_task(self._keep_lists())
+            tasks.create_task(self._watch_policy())
+            tasks.create_task(self._compile_lists())
             tasks.create_task(publisher.publish_on_request())
-            tasks.create_task(self._forget_in_time())
+            tasks.create_task(self._delete_expired())
             tasks.create_task(self._fetch_lists())
-            tasks.create_task(self._warner.run())
+            tasks.create_task(self._ending_notifier.run())
             tasks.create_task(CalendarUpdater(self.settings.calendars, lambda: publisher.policy.calendars).run())
             tasks.create_task(self.workers.run())
             tasks.create_task(self._dns_certificate.run())
@@ -136,12 +140,12 @@ class ControlProcess:
             )
 
     async def close(self) -> None:
-        await self._courier.close()
+        await self._events.close()
         await asyncio.to_thread(self.recorder.flush)
         await asyncio.to_thread(self._publisher.budgets.save)
 
     def _remember(self, messages: Sequence[WorkerMessage | SystemEvent]) -> None:
-        """For the journal, and for whom it concerns."""
+        """Add messages to the journal and send the notices for them."""
         self.recorder.add(messages)
         self.notices.enqueue(event_notices(messages, self._publisher.policy))
 
@@ -152,7 +156,7 @@ class ControlProcess:
         self._reload_wanted = True
 
     async def _follow_policy(self) -> bool:
-        """Reads the policy file if it is new or somebody asked; True where another policy is in force now."""
+        """Reload the policy file if it has changed or a reload was requested. Returns True if another policy is in force."""
         if not (self._reload_wanted or self._publisher.policy_file.has_changed()):
             return False
         self._reload_wanted = False
@@ -161,7 +165,7 @@ class ControlProcess:
         return good
 
     async def _apply_policy(self, path: Path) -> None:
-        """Puts the file that was just written into force; the first one is the run's policy from then on, also after a restart."""
+        """Apply a file that was just written. A first policy file becomes that of the run, also after a restart of control."""
         if self.settings.policy is None:
             self.settings = replace(self.settings, policy=path)
             await asyncio.to_thread(self.settings.save)
@@ -170,14 +174,14 @@ class ControlProcess:
         await self._follow_policy()
         await self._publisher.publish_with_retry()
 
-    async def _keep_policy(self) -> None:
+    async def _watch_policy(self) -> None:
         while True:
             await asyncio.sleep(POLICY_CHECK_INTERVAL_S)
             if await self._follow_policy():
                 await self._publisher.publish_with_retry()
 
-    async def _forget_in_time(self) -> None:
-        """Once an hour: the minutes that no budget asks for, and decisions that the policy keeps for fewer days than others."""
+    async def _delete_expired(self) -> None:
+        """Delete expired data once an hour: old minutes, codes, vouchers and notices, and decisions past the policy's retention."""
         while True:
             await asyncio.sleep(PRUNE_INTERVAL_S)
             people, profiles = retention_days(self._publisher.policy)
@@ -188,10 +192,10 @@ class ControlProcess:
                 await asyncio.to_thread(self.notices.outbox.prune)
                 await asyncio.to_thread(forget_decisions, self._store, people, profiles, time.time())
             except DatabaseError as error:
-                log.warning("Old entries of the journal can't be deleted: %s", error.orig)
+                log.warning("Can't delete old entries of the journal: %s", error.orig)
 
-    async def _keep_lists(self) -> None:
-        """Compiles what changed; a new policy is in force with the old lists until its own are there."""
+    async def _compile_lists(self) -> None:
+        """Compile changed lists. A new policy is in force with the old lists until its own are compiled."""
         while True:
             policy = self._publisher.policy
             if self._publisher.lists.is_worth_compiling(policy) and await self._publisher.lists.compile(policy):
@@ -204,9 +208,9 @@ class ControlProcess:
             await asyncio.sleep(LIST_CHECK_INTERVAL_S)
 
     async def _receive(self) -> None:
-        """What workers report: metrics are summed up, the rest goes to the recorder, which waits out a full disk."""
-        async for delivery in self._courier.deliveries():
-            kept = []
+        """Receive the workers' messages: metrics are added up, the rest goes to the recorder, which waits while the disk is full."""
+        async for delivery in self._events.deliveries():
+            records = []
             used = []
             for message in delivery.messages:
                 match message:
@@ -221,9 +225,9 @@ class ControlProcess:
                     case ConductAccepted():
                         await self.time.accept(message.session)
                     case _:
-                        kept.append(message)
-                        self._warner.seen(message.person, message.when)
-            self._remember(kept)
+                        records.append(message)
+                        self._ending_notifier.seen(message.person, message.when)
+            self._remember(records)
             await self._publisher.count(used)
             if delivery.left:
                 self.metrics.worker_left(delivery.worker)
@@ -242,13 +246,13 @@ class ControlProcess:
 
 
 def make_token(path: Path) -> str:
-    """A new secret by which scripts at the machine reach the pages, in a file that only its owner can read.
+    """Make the token by which scripts on this machine use the API, in a file that only its owner can read.
 
-    Where the disk is full there is no such file until the next start.
+    If the disk is full, there is no such file until the next start.
     """
     token = secrets.token_urlsafe(32)
     try:
         write_atomically(path, token.encode())
     except OSError as error:
-        log.warning("%s can't be written, so scripts need tokens of their own: %s", path, error_text(error))
+        log.warning("Can't write %s, so scripts need tokens of their own: %s", path, error_text(error))
     return token

@@ -1,4 +1,4 @@
-"""Puts what holds into force: policy, lists, grants, pauses, minutes and names become one snapshot after the other."""
+"""Publishing of snapshots: policy, lists, grants, pauses, sessions, spent budgets and host names."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ log = logging.getLogger("hedgerow.control")
 
 
 class SnapshotPublisher:
-    """Holds all that a snapshot is made of. `view` is the one in force, None before the first `publish`.
+    """Holds all parts of a snapshot. `view` is the one in force, None before the first `publish`.
 
-    Raises PolicyError where neither the policy file nor the last snapshot of it can be used.
+    Raises PolicyError if neither the policy file nor its last snapshot can be used.
     """
 
     def __init__(self, settings: Settings, store: Store) -> None:
@@ -47,22 +47,22 @@ class SnapshotPublisher:
         return self.policy_file.policy
 
     def last_generation(self) -> Path | None:
-        """The compiled lists of the last snapshot, of whichever run."""
+        """The generation of the last snapshot, also that of an earlier run."""
         try:
             return Snapshot.load(self._state).generation
         except (OSError, ValueError):
             return None
 
     async def publish(self) -> None:
-        """Puts everything as it is now into force; raises OSError where the disk fails.
+        """Publish the current state. Raises OSError if the disk fails.
 
-        One at a time, so that snapshots are numbered in the order in which they hold.
+        Calls run one after the other, so that serial numbers have the order of publication.
         """
         async with self._publishing:
             await self._publish()
 
     async def publish_with_retry(self) -> None:
-        """A full disk is waited for; until then the last snapshot stays in force."""
+        """Publish, and retry while the disk is full. Meanwhile the last snapshot stays in force."""
         while True:
             try:
                 return await self.publish()
@@ -78,13 +78,13 @@ class SnapshotPublisher:
             await self.publish_with_retry()
 
     def update_host_names(self, names: dict[str, str]) -> None:
-        """What devices call themselves, by MAC and IP address. Workers are told where the policy speaks of such a name."""
+        """Set the host names by MAC and IP address. A snapshot is published if the policy names one of them."""
         before, self._names = self._policy_host_names(self.policy), names
         if self._policy_host_names(self.policy) != before:
             self._wanted.set()
 
     async def count(self, used: list[ActiveMinute]) -> None:
-        """Counts minutes. Where some budget ends because of them, the workers are told before it does."""
+        """Count minutes. If they use up a budget, a snapshot is published before its end."""
         if not self.budgets.record(used):
             return
         if self.budgets.spent(self.policy, time.time()) != self._spent:
@@ -92,21 +92,20 @@ class SnapshotPublisher:
         await asyncio.to_thread(self.budgets.save)
 
     async def _publish(self) -> None:
-        # No new generation could be made at this start: the one of the last snapshot still filters.
         generation = self.lists.generation
         if generation is None:
             generation = Snapshot.load(self._state).generation
         now = time.time()
-        grants, pauses, sittings = await asyncio.to_thread(lambda: self._live_state(now))
+        grants, pauses, sessions = await asyncio.to_thread(lambda: self._live_state(now))
         policy = self.policy
         self._spent = self.budgets.spent(policy, now)
         self._serial += 1
-        snapshot = Snapshot(self._serial, now, policy, generation, grants, pauses, self._spent, sittings, self._policy_host_names(policy))
+        snapshot = Snapshot(self._serial, now, policy, generation, grants, pauses, self._spent, sessions, self._policy_host_names(policy))
         self.view = LoadedSnapshot(snapshot)
         await asyncio.to_thread(snapshot.save, self._state)
         log.info("snapshot %d published", snapshot.serial)
         if generation != self._generation:
-            # A worker may be opening the one before just now.
+            # A worker may still be opening the previous one.
             await asyncio.to_thread(self.lists.prune, {generation, self._generation})
             self._generation = generation
 
@@ -120,9 +119,9 @@ class SnapshotPublisher:
 
 
 def _load_last_good(settings: Settings) -> tuple[PolicyFile, int]:
-    """Where to start from: the last snapshot of the same policy file, in case that is broken now; else the file.
+    """Load the last snapshot of this policy file, which may have mistakes by now; without one, the file. Returns the serial number too.
 
-    Raises PolicyError where neither serves.
+    Raises PolicyError if neither can be used.
     """
     try:
         snapshot = Snapshot.load(settings.state)
@@ -135,13 +134,10 @@ def _load_last_good(settings: Settings) -> tuple[PolicyFile, int]:
     return PolicyFile(settings.policy, snapshot.policy, snapshot.published, settings.calendars), snapshot.serial
 
 
-_policy_log = logging.getLogger("hedgerow.policy")
-
-
 class PolicyFile:
-    """`policy` is in force; `problems` are those of a newer file that was not taken; instants are seconds since the epoch.
+    """The policy file. `policy` is in force; `problems` are the mistakes of a newer file that was refused.
 
-    `calendars` is the folder with copies of calendars that are given by URL.
+    `loaded` is in seconds since the epoch. `calendars` is the directory with copies of calendars from URLs.
     """
 
     def __init__(self, path: Path | None, policy: Policy, loaded: float, calendars: Path | None = None) -> None:
@@ -152,12 +148,12 @@ class PolicyFile:
         self._seen: tuple[object, ...] | None = None
 
     def has_changed(self) -> bool:
-        """Whether the file is another one than at the last `reload`. An editor may take it away for a moment: that is no change."""
+        """Return True if the file has changed since the last `reload`. An editor may remove it for a moment, which does not count."""
         identity = self._identity()
         return identity is not None and identity != self._seen
 
     async def reload(self) -> bool:
-        """Takes the file as it is now, in a thread; False where it holds mistakes, all of which are logged and kept in `problems`."""
+        """Load the file, in a thread. Returns False if it has mistakes, which are logged and kept in `problems`."""
         before = self._identity()
         try:
             policy = await asyncio.to_thread(load_policy, self.path, self._calendars)
@@ -165,20 +161,20 @@ class PolicyFile:
             self.problems = error.problems
             self._remember(before)
             for problem in error.problems:
-                _policy_log.error("%s", problem)
-            _policy_log.error("The policy of %s stays in force.", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.loaded)))
+                log.error("%s", problem)
+            log.error("The policy of %s stays in force.", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.loaded)))
             return False
         self.policy, self.problems, self.loaded = policy, (), time.time()
         self._remember(before)
         return True
 
     def _remember(self, before: tuple[object, ...] | None) -> None:
-        """What the file was put together from is known only once it is read; if it changed meanwhile, it is read again."""
+        """Remember the identity of all included files, known only after reading. If the file changed meanwhile, it is read again."""
         after = self._identity()
         self._seen = after if before is None or (after is not None and after[0] == before[0]) else before
 
     def _identity(self) -> tuple[object, ...] | None:
-        """Of the file, of those it was put together from, and of the folders in which more of them may appear."""
+        """The identities of the file, of the files that it includes, and of the directories in which more may appear."""
         own = _identity_of(self.path) if self.path is not None else None
         if own is None:
             return None

@@ -1,7 +1,6 @@
-"""Do the names that safe search leads to still resolve? Looked at once a day, and whenever the doctor is asked.
+"""Daily check that the host names of safe search resolve; the doctor uses it too.
 
-An engine whose safe name does not resolve is closed where safe search is on (`dns.resolver` sees to that at each question); this tells
-people why before they wonder.
+The resolver blocks a search engine whose safe name does not resolve, for people with safe search. This check tells them why.
 """
 
 from __future__ import annotations
@@ -28,40 +27,40 @@ CHECK_INTERVAL_S = 24 * 3600.0
 
 
 def safe_search_hosts() -> list[str]:
-    """All names that search engines are led to, at either level."""
+    """All host names that safe search redirects to, at either level."""
     levels = (SafeSearch.MODERATE, SafeSearch.STRICT)
     return sorted({target for engine in SearchEngines.load().by_id.values() for level in levels if (target := engine.dns_target(level))})
 
 
 async def unresolved_hosts(open_upstreams: Callable[[], UpstreamPool], hosts: list[str]) -> list[str]:
-    """Those of the hosts that have no address."""
-    from hedgerow.dns.upstreams.factory import BootstrapResolver  # control does without a resolver but for this, once a day
+    """Return the hosts that have no address."""
+    from hedgerow.dns.upstreams.factory import BootstrapResolver  # imported late: control needs a resolver once a day only
 
-    opened = open_upstreams()
-    resolve = BootstrapResolver(opened)
+    upstreams = open_upstreams()
+    resolve = BootstrapResolver(upstreams)
     try:
         answers = await asyncio.gather(*(resolve(host) for host in hosts), return_exceptions=True)
     finally:
-        await opened.close()
+        await upstreams.close()
     return [host for host, answer in zip(hosts, answers, strict=True) if isinstance(answer, BaseException)]
 
 
 class SafeSearchMonitor:
-    """Looks once a day; what has changed is logged and goes to the journal's events."""
+    """Logs changes and records them as events of the journal."""
 
     def __init__(self, settings: Settings, network: Callable[[], NetworkSettings], record: Callable[[Sequence[SystemEvent]], None]) -> None:
         self._settings, self._network, self._record = settings, network, record
         self._failed: list[str] = []
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Check once a day, until cancelled."""
         await asyncio.sleep(FIRST_CHECK_S)
         while True:
-            await self.look()
+            await self.check()
             await asyncio.sleep(CHECK_INTERVAL_S)
 
-    async def look(self) -> None:
-        """One look. Where nothing resolves at all, it is the way to the internet that is gone, which others tell of."""
+    async def check(self) -> None:
+        """Check once. If no name resolves, the internet connection is down, which is reported elsewhere."""
         from hedgerow.app.workers.upstreams import open_policy_upstreams
 
         network, hosts = self._network(), safe_search_hosts()
@@ -69,6 +68,6 @@ class SafeSearchMonitor:
         if failed == self._failed or len(failed) == len(hosts):
             return
         self._failed = failed
-        detail = f"closed where safe search is on, since its safe name does not resolve: {', '.join(failed)}" if failed else "all resolve"
-        log.warning("Names of safe search engines: %s", detail)
+        detail = f"blocked for people with safe search, because they do not resolve: {', '.join(failed)}" if failed else "all resolve"
+        log.warning("Host names of safe search: %s", detail)
         self._record([SystemEvent(time.time(), "safe-search", "names", detail)])

@@ -1,4 +1,4 @@
-"""Time as the people in charge give and take it: how budgets stand, minutes on top, seats and who signs in."""
+"""Time on behalf of the people in charge: budgets, bonus minutes, and sessions at seats and shared devices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEAT_PROFILES = {"child": "seat-child", "adult": "seat-adult"}
 
 
 class TimeService:
-    """Implements `dashboards.api.time_routes.TimeControl` over what is in force."""
+    """Implements `dashboards.api.time.TimeControl` over the snapshot in force."""
 
     def __init__(self, publisher: SnapshotPublisher) -> None:
         self._publisher = publisher
@@ -55,7 +55,7 @@ class TimeService:
         return bonus
 
     def check_bonus(self, name: str, subject: str) -> None:
-        """Raises `InvalidInput` where there is no budget that minutes could be added to."""
+        """Raise `InvalidInput` if there is no budget to which minutes could be added."""
         account = self._account(name)
         known = [each.subject for each in self._publisher.budgets.balances(self._policy, time.time()) if each.account == account]
         if not known:
@@ -93,8 +93,8 @@ class TimeService:
             await asyncio.to_thread(self._publisher.ledger.clear, found.id, "the end of the session")
         await self._publisher.publish()
 
-    async def accept(self, sitting_id: str) -> None:
-        if await asyncio.to_thread(self._publisher.usage.accept, sitting_id):
+    async def accept(self, session_id: str) -> None:
+        if await asyncio.to_thread(self._publisher.usage.accept, session_id):
             await self._publisher.publish()
 
     def session_start(self, device: str) -> float:

@@ -1,4 +1,4 @@
-"""What the web pages, the API and the command line may ask of the running Hedgerow."""
+"""The operations of the web pages, the API and the command line on the running Hedgerow."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ from hedgerow.proxy.pac import pac_response
 
 
 class WebControl:
-    """Implements `dashboards.api.control.Control` over what is in force."""
+    """Implements `dashboards.control.Control` over the snapshot in force."""
 
     def __init__(
         self,
@@ -116,14 +116,14 @@ class WebControl:
         )
 
     def reached_at(self, address: str) -> str:
-        return str(Endpoint(self._known_as(address, self._settings.web), self._settings.web.port))
+        return str(Endpoint(self._reachable_host(address, self._settings.web), self._settings.web.port))
 
     def proxy_config(self, address: str) -> tuple[str, bytes]:
-        answer = pac_response(HttpAuthority(self._known_as(address, self._settings.proxy), self._settings.proxy.port))
+        answer = pac_response(HttpAuthority(self._reachable_host(address, self._settings.proxy), self._settings.proxy.port))
         return dict(answer.headers)["Content-Type"], answer.body
 
-    def _known_as(self, address: str, listening: Endpoint) -> str:
-        """Where others find what listens there: at its one address, else at `address` unless that means this machine alone."""
+    def _reachable_host(self, address: str, listening: Endpoint) -> str:
+        """The host by which devices reach a listener: its own address or, if it listens everywhere, `address` unless that is loopback."""
         if listening.host not in WILDCARD_HOSTS:
             return listening.host
         if not ipaddress.ip_address(address).is_loopback:
@@ -164,7 +164,7 @@ class WebControl:
             lifelines=self._lifelines.for_country(view.policy.network.country),
             held=closed.what or closed.reason.value if closed and not is_captive else "",
             held_until=closed.until if closed else None,
-            # Not for a host name, by which anybody could try passwords.
+            # A claimed host name is not enough: anybody could claim one and try passwords.
             may_sign_in=ruleset.profile == "adult" and (device.claims is None or view.policy.network.unknown_devices == "adult"),
             conduct=conduct.text if conduct is not None else "",
             session=ruleset.session,
@@ -196,7 +196,7 @@ class WebControl:
     async def give(
         self, subject: str, giver: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
     ) -> Grant:  # fmt: skip
-        """A grant that nobody asked for. Raises `InvalidInput` for an unknown name or subject."""
+        """Make a grant without a request. Raises `InvalidInput` for an unknown name or subject."""
         self.check_target(device, person)
         subject, ends = self.check_subject(subject), self.within_session(device, ends)
         grant = Grant(secrets.token_hex(6), subject, giver, time.time(), ends, DeviceId(device) if device else None, person, note)
@@ -213,9 +213,9 @@ class WebControl:
         if ends is not None and ends <= time.time():
             raise InvalidInput("The end of the pause is in the past.")
         device_id = DeviceId(device) if device else None
-        held = await asyncio.to_thread(lambda: self._publisher.ledger.pause(giver, device=device_id, person=person, ends=ends))
+        pause = await asyncio.to_thread(lambda: self._publisher.ledger.pause(giver, device=device_id, person=person, ends=ends))
         await self._publisher.publish()
-        return held
+        return pause
 
     async def resume(self, giver: str, *, device: str | None = None, person: str | None = None) -> None:
         self.check_target(device, person)
@@ -229,26 +229,26 @@ class WebControl:
         if found is None:
             raise InvalidInput("There is no device '%(device)s', and it is not an address of this network.", device=device)
         try:
-            told = explain(view.rulesets, view.catalogue, found, target, time.time() if at is None else at)
+            explanation = explain(view.rulesets, view.catalogue, found, target, time.time() if at is None else at)
         except ValueError as error:
             raise InvalidInput(f"{error}.") from None
         return tuple(
             ExplanationView(
-                *(found.id, found.person, told.profile, told.at),
+                *(found.id, found.person, explanation.profile, explanation.at),
                 *(point.request.kind, point.request.host, point.request.url, point.decision),
             )
-            for point in told.points
+            for point in explanation.points
         )
 
     def _authority_end(self) -> dict[str, float]:
-        """Empty where the authority is gone or open to others, which `hedgerow doctor` tells: all else goes on meanwhile."""
+        """The CA's expiry; empty if the CA can't be used, which `hedgerow doctor` reports."""
         try:
             return {"ca": self._authority().expires.timestamp()}
         except (OSError, CertificateAuthorityError):
             return {}
 
     def _authority(self) -> CertificateAuthority:
-        """As it is now: `hedgerow ca rotate` may have replaced it."""
+        """Load the CA anew, since `hedgerow ca rotate` may have replaced it."""
         return load_ca(self._settings.authority)
 
     def _view(self) -> LoadedSnapshot:
@@ -261,7 +261,7 @@ class WebControl:
         return how_long.end(now, ZoneInfo(self._view().policy.network.timezone))
 
     def within_session(self, device: str | None, ends: float | None) -> float | None:
-        """When a grant ends that would last until `ends`: what a guest at a seat was granted is not for the next."""
+        """Limit the end of a grant to the session at a seat: a guest's grant is not for the next guest."""
         known, now = self._view().policy.devices.get(device or ""), time.time()
         if known is None or not known.is_seat:
             return ends
@@ -285,32 +285,32 @@ class WebControl:
         return target.name
 
     def _refuse_illegal(self, host: str) -> None:
-        """Raises `InvalidInput`: a grant would open nothing."""
+        """Raise `InvalidInput` for a host on a list of illegal material, which no grant opens."""
         catalogue = self._view().catalogue
         if catalogue.host_mask(host) & catalogue.mask_of([ILLEGAL]):
             raise InvalidInput("%(host)s is on a list of illegal material and can't be opened.", host=host)
 
 
 def access_by_service(view: LoadedSnapshot, person: Person, services: Services) -> dict[str, ServiceAccess]:
-    """What holds for each service of a person, and what would hold without the person's own rules for services."""
+    """The decision for each service of a person, and the decision without the person's own rules for services."""
     halves = (person.rules.allow, person.rules.block)
     allow, block = (tuple(target for target in half if target.kind is not TargetKind.SERVICE) for half in halves)
     own = _ruleset_of(view, person)
     default = _ruleset_of(view, replace(person, rules=replace(person.rules, allow=allow, block=block)))
 
-    def judge(ruleset: Ruleset, service: Service) -> Decision:
+    def decide_service(ruleset: Ruleset, service: Service) -> Decision:
         if service.domains:
             return decide(ruleset, view.catalogue, Request(DeviceId(""), RequestKind.DNS, service.domains[0]))
         host, _, path = service.urls[0].partition("/")
         return decide(ruleset, view.catalogue, Request(DeviceId(""), RequestKind.HTTP, host, url=f"https://{host}/{path}"))
 
-    return {id: ServiceAccess(judge(own, service), judge(default, service)) for id, service in services.by_id.items()}
+    return {id: ServiceAccess(decide_service(own, service), decide_service(default, service)) for id, service in services.by_id.items()}
 
 
 def _ruleset_of(view: LoadedSnapshot, person: Person) -> Ruleset:
-    """The ruleset of any device of `person`, who may differ from the one in the policy. Pauses, bedtimes and budgets are left aside.
+    """The ruleset of a device of `person`, who may differ from the one in the policy, without pauses, bedtimes and budgets.
 
-    It comes from `Rulesets` of its own: those in force remember rulesets by the device's id, and this device has none.
+    It uses `Rulesets` of its own, since those in force cache rulesets by device id, and this device has none.
     """
     policy = replace(view.policy, people={**view.policy.people, person.name: person})
     rulesets = Rulesets(policy, view.rulesets.grants, (), view.catalogue)

@@ -1,13 +1,19 @@
-"""`hedgerow lists` as it is typed: what is printed where, and the exit status."""
+"""`hedgerow lists`: output, exit status and progress."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from list_server import ListServer, slowly
 from typer.testing import CliRunner
 
 from hedgerow.app.commands.lists import app
@@ -42,7 +48,7 @@ def test_check(content: bytes, status: int, shown: list[str], tmp_path: Path) ->
     assert sum(as_json["counts"].values()) == len(as_json["problems"])
 
 
-def test_a_bundle_writes_nothing_elsewhere(tmp_path: Path) -> None:
+def test_an_archive_writes_nothing_outside(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "list.zip", "w") as archive:
         archive.writestr("../../escaped/domains", "a.example\n")
         archive.writestr(f"{tmp_path}/absolute.txt", "b.example\n")
@@ -75,7 +81,7 @@ def test_compile_and_lookup(tmp_path: Path) -> None:
     ]
 
 
-def test_what_was_updated_is_looked_up_before_anything_has_run(tmp_path: Path) -> None:
+def test_lookup_works_after_update_without_a_run(tmp_path: Path) -> None:
     (tmp_path / "hedgerow.yaml").write_text("network: {lists: starter}\nlists: [{category: gambling, path: list.txt}]\n")
     (tmp_path / "list.txt").write_text("a.example\n")
     status, _output, errors = run("lookup", "--state", "state", "a.example", cwd=tmp_path)
@@ -89,14 +95,14 @@ def test_what_was_updated_is_looked_up_before_anything_has_run(tmp_path: Path) -
     ("sources", "message"),
     [(["adult=no-such-file"], "no-such-file does not exist."), (["adult.txt"], "'adult.txt' is not CATEGORY=PATH")],
 )
-def test_what_cannot_be_compiled_is_said_at_once(sources: list[str], message: str, tmp_path: Path) -> None:
+def test_invalid_arguments_of_compile(sources: list[str], message: str, tmp_path: Path) -> None:
     status, output, errors = run("compile", "--out", "index", *sources, cwd=tmp_path)
     assert (status, output) == (2, "")
     assert errors.startswith(f"hedgerow: {message}")
     assert not (tmp_path / "index").exists()
 
 
-def test_lookup_names_every_line_that_knows_a_host_or_a_url(tmp_path: Path) -> None:
+def test_lookup_shows_every_matching_line(tmp_path: Path) -> None:
     lists = {
         "one.txt": "# one\na.example\n",
         "two.txt": "0.0.0.0 a.example\n",
@@ -117,3 +123,44 @@ def test_lookup_names_every_line_that_knows_a_host_or_a_url(tmp_path: Path) -> N
     check("http://b.example/help/x", *())
     check("http://c.example/ads/x.js", "ads-trackers ads.txt:3")
     check("http://x12.example/", "ads-trackers ads.txt:4")
+
+
+COMMAND = (str(Path(sys.executable).with_name("hedgerow")), "lists")
+
+
+def seen_on_terminal(*arguments: str, cwd: Path) -> tuple[int, str]:
+    """Return the exit status and everything written to a terminal."""
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "160"}
+    with subprocess.Popen([*COMMAND, *arguments], cwd=cwd, env=environment, stdin=slave, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        written = b""
+        try:
+            while block := os.read(master, 65536):
+                written += block
+        except OSError:  # Linux reports EIO once the other end is closed
+            pass
+        finally:
+            os.close(master)
+    return process.returncode, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode())
+
+
+def names(count: int) -> bytes:
+    return "".join(f"name-{number}.example\n" for number in range(count)).encode()
+
+
+def test_downloads_show_progress_on_a_terminal_only(tmp_path: Path) -> None:
+    body = names(20_000)
+    with ListServer().serving() as server:
+        server.paths["/list"] = slowly(body, 1.5, says_length=True)
+        (tmp_path / "hedgerow.yaml").write_text(f"lists: [{{category: adult, name: remote, url: '{server.root}/list'}}]\n")
+        status, shown = seen_on_terminal("update", "--state", "state", cwd=tmp_path)
+        assert status == 0, shown
+        assert "remote: new" in shown
+        assert len(set(re.findall(r"([\d.]+)/368.9 kB \d:\d\d:\d\d", shown))) > 2, shown
+        assert "reading starter/" in shown
+        assert "writing the index" in shown
+
+        quiet = subprocess.run([*COMMAND, "update", "--state", "other"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert "━" not in quiet.stdout + quiet.stderr
+        assert "\x1b" not in quiet.stdout + quiet.stderr

@@ -1,4 +1,4 @@
-"""What there is to tell, as control sees it; and a service that hangs."""
+"""Notices from events and status, and their sending."""
 
 from __future__ import annotations
 
@@ -31,44 +31,44 @@ def seen(reason: Reason, verdict: Verdict = Verdict.BLOCK) -> Observation:
     return Observation(NOW, DeviceId("tablet"), "mia", "child-8-12", RequestKind.DNS, verdict, reason, "", "secret.example")
 
 
-def said(notice: Notice, code: str = "en") -> str:
+def text_of(notice: Notice, code: str = "en") -> str:
     return notice.say(language(code))
 
 
-def test_of_decisions_only_ways_round_are_told_and_never_which() -> None:
-    told = list(event_notices([seen(reason) for reason in Reason] + [seen(Reason.BYPASS, Verdict.ALLOW)], POLICY))
-    assert [notice.topic for notice in told] == [NoticeTopic.BYPASS]
-    assert "secret.example" not in said(told[0])
+def test_bypass_attempts_become_notices_without_host_names() -> None:
+    notices = list(event_notices([seen(reason) for reason in Reason] + [seen(Reason.BYPASS, Verdict.ALLOW)], POLICY))
+    assert [notice.topic for notice in notices] == [NoticeTopic.BYPASS]
+    assert "secret.example" not in text_of(notices[0])
 
 
-def test_what_was_refused_without_a_page_is_told_by_its_reason_and_never_by_its_name() -> None:
+def test_refused_tunnels_become_notices_with_the_reason_only() -> None:
     seen_in_tunnels = [replace(seen(reason), kind=RequestKind.TUNNEL, what="gambling") for reason in Reason]
-    told = [each for each in event_notices(seen_in_tunnels, POLICY) if each.topic is NoticeTopic.REFUSED]
-    assert [said(notice) for notice in told] == [
+    notices = [each for each in event_notices(seen_in_tunnels, POLICY) if each.topic is NoticeTopic.REFUSED]
+    assert [text_of(notice) for notice in notices] == [
         "mia (tablet): a site was blocked without a page to say why: blocked by the policy.",
         "mia (tablet): a site was blocked without a page to say why: service: Gambling.",
         "mia (tablet): a site was blocked without a page to say why: topic: Gambling.",
         "mia (tablet): a site was blocked without a page to say why: safe search.",
     ]
-    assert len({notice.key for notice in told}) == 4
-    assert all("secret.example" not in said(notice, code) for notice in told for code in LANGUAGES)
+    assert len({notice.key for notice in notices}) == 4
+    assert all("secret.example" not in text_of(notice, code) for notice in notices for code in LANGUAGES)
 
 
-def test_nobody_is_told_of_refusals_unasked() -> None:
+def test_notices_of_refusals_are_opt_in() -> None:
     policy = parse_policy(b"notices:\n  ana: {}\n  tom: {about: [refused]}\n", None)
     assert [NoticeTopic.REFUSED in policy.notices[name].about for name in ("ana", "tom")] == [False, True]
 
 
-def test_requests_and_new_devices_are_told() -> None:
+def test_requests_and_new_devices() -> None:
     asked = AccessRequest(NOW, DeviceId("tablet"), "mia", "scratch.example", note="please")
     new = DeviceSeen(NOW, DeviceId("aa:bb"), "192.168.1.9", "aa:bb", None, "child-8-12")
     events = [SystemEvent(NOW, "device", "aa:bb", "a device without a name at 192.168.1.9", new), SystemEvent(NOW, "restart", "dns", "1")]
-    told = list(event_notices([asked, *events], POLICY))
-    assert [(notice.topic, said(notice)) for notice in told] == [
+    notices = list(event_notices([asked, *events], POLICY))
+    assert [(notice.topic, text_of(notice)) for notice in notices] == [
         (NoticeTopic.REQUEST, "mia asks for scratch.example. “please”"),
         (NoticeTopic.NEW_DEVICE, "New on the network: a device without a name at 192.168.1.9. It follows the rules of Child aged 8 to 12."),
     ]
-    assert [said(notice, "de") for notice in told] == [
+    assert [text_of(notice, "de") for notice in notices] == [
         "mia bittet um Zugang: scratch.example. “please”",
         "Neu im Netz: ein Gerät ohne Namen (192.168.1.9). Es gilt das Profil „Kind von 8 bis 12“.",
     ]
@@ -88,7 +88,7 @@ def test_lists(item: ListHealth, topic: NoticeTopic | None) -> None:
     assert [notice.topic for notice in status_notices(replace(WELL, lists=(item,)), NOW)] == ([topic] if topic else [])
 
 
-def test_a_policy_with_mistakes_and_a_full_disk_are_trouble() -> None:
+def test_policy_mistakes_and_a_full_disk() -> None:
     status = replace(WELL, policy_problems=(Problem("hedgerow.yaml", 3, 1, "unknown key"),), journal_problem="the disk is full")
     assert [notice.topic for notice in status_notices(status, NOW)] == [NoticeTopic.TROUBLE, NoticeTopic.TROUBLE]
     assert list(status_notices(WELL, NOW)) == []
@@ -97,7 +97,7 @@ def test_a_policy_with_mistakes_and_a_full_disk_are_trouble() -> None:
 @pytest.mark.parametrize(
     ("row", "text"),
     [
-        (BudgetRow("mia", "", 80, 90, 10, NOW), None),  # an event tells that
+        (BudgetRow("mia", "", 80, 90, 10, NOW), None),  # an event announces that
         (BudgetRow("mia", "games", 45, 45, 0, NOW), "mia has used up the time for: Games."),
         (BudgetRow("mia", "", 60, 90, 30, NOW), None),
         (BudgetRow("mia", "", 0, 5, 5, NOW), None),
@@ -105,17 +105,17 @@ def test_a_policy_with_mistakes_and_a_full_disk_are_trouble() -> None:
     ],
 )
 def test_budgets(row: BudgetRow, text: str | None) -> None:
-    assert [said(notice) for notice in budget_notices([row])] == ([text] if text else [])
+    assert [text_of(notice) for notice in budget_notices([row])] == ([text] if text else [])
 
 
-def test_what_ends_soon_is_told() -> None:
+def test_upcoming_ends() -> None:
     ending = UpcomingEnd("mia", Reason.BEDTIME, "", 5, NOW + 300)
     (notice,) = event_notices([SystemEvent(NOW, "ending", "mia", "5 minutes until bedtime", ending)], POLICY)
-    assert (notice.topic, said(notice)) == (NoticeTopic.BUDGET, "mia: 5 minutes until the internet closes.")
-    assert said(notice, "fr") == "mia: Encore 5 minutes avant qu’Internet soit coupé."
+    assert (notice.topic, text_of(notice)) == (NoticeTopic.BUDGET, "mia: 5 minutes until the internet closes.")
+    assert text_of(notice, "fr") == "mia: Encore 5 minutes avant qu’Internet soit coupé."
 
 
-def test_a_service_that_hangs_is_given_up_and_its_process_ends() -> None:
+def test_a_service_that_hangs_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         message = OutgoingMessage(f"json://secret-name:secret-word@127.0.0.1:{silent.getsockname()[1]}/?rto=900", "t", "b")
         problem = asyncio.run(send_in_subprocess(message, limit=3))
@@ -123,5 +123,5 @@ def test_a_service_that_hangs_is_given_up_and_its_process_ends() -> None:
 
 
 @pytest.mark.parametrize("address", ["nothing://x", "", "mailto://"])
-def test_an_address_of_no_service_is_told_without_naming_it(address: str) -> None:
+def test_an_unknown_service_is_reported_without_its_address(address: str) -> None:
     assert asyncio.run(send_in_subprocess(OutgoingMessage(address, "t", "b"))) == "The address does not belong to a supported service."

@@ -1,4 +1,4 @@
-"""Warnings: once at each mark, anew after minutes on top, and only for those who are there."""
+"""Warnings before time ends: once at each mark, again after bonus minutes, and only for active people."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FOUR = datetime(2026, 11, 25, 16, tzinfo=UTC).timestamp()
 
 @dataclass
 class Home:
-    """A `View`, as far as warnings look at it."""
+    """The parts of a `LoadedSnapshot` that warnings need."""
 
     policy: Policy
     rulesets: Rulesets
@@ -40,12 +40,12 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     return Catalogue.open(out)
 
 
-class _Stand:
+class _Fixture:
     def __init__(self, catalogue: Catalogue) -> None:
         self.events: list[SystemEvent] = []
         self.used, self.bonuses = 0, []
         self._home = Home(POLICY, Rulesets(POLICY, (), (), catalogue))
-        self.warner = EndingNotifier(lambda: None, self._balances, self.events.append)
+        self.notifier = EndingNotifier(lambda: None, self._balances, self.events.append)
 
     def _balances(self, policy: Policy, now: float) -> tuple[BudgetBalance, ...]:
         marks: dict[int, int] = {}
@@ -53,34 +53,34 @@ class _Stand:
             mark(marks, int(FOUR // 60) - 120 + minute)
         return balances(policy, {("person:mia", ""): marks}, self.bonuses, now)
 
-    def look(self, now: float) -> list[str]:
+    def warnings(self, now: float) -> list[str]:
         before = len(self.events)
-        self.warner.look(self._home, now)  # type: ignore[arg-type]
+        self.notifier.check(self._home, now)  # type: ignore[arg-type]
         return [f"{event.subject}: {event.detail}" for event in self.events[before:]]
 
 
 def test_minutes_of_use(catalogue: Catalogue) -> None:
-    stand = _Stand(catalogue)
-    stand.warner.seen("mia", FOUR)
-    told = []
-    for stand.used in (40, 44, 45, 46, 54, 55, 56):
-        told += stand.look(FOUR)
-    assert told == ["mia: 15 minutes are left", "mia: 5 minutes are left"]
-    stand.bonuses = [Bonus("b", "person:mia", "", 30, "ana", FOUR)]
-    assert stand.look(FOUR) == []
-    stand.used = 76
-    assert stand.look(FOUR) == ["mia: 14 minutes are left"]
+    fixture = _Fixture(catalogue)
+    fixture.notifier.seen("mia", FOUR)
+    warnings = []
+    for fixture.used in (40, 44, 45, 46, 54, 55, 56):
+        warnings += fixture.warnings(FOUR)
+    assert warnings == ["mia: 15 minutes are left", "mia: 5 minutes are left"]
+    fixture.bonuses = [Bonus("b", "person:mia", "", 30, "ana", FOUR)]
+    assert fixture.warnings(FOUR) == []
+    fixture.used = 76
+    assert fixture.warnings(FOUR) == ["mia: 14 minutes are left"]
 
 
-def test_bedtime_is_told_to_who_is_there(catalogue: Catalogue) -> None:
-    stand = _Stand(catalogue)
+def test_active_people_are_warned_of_bedtime(catalogue: Catalogue) -> None:
+    fixture = _Fixture(catalogue)
     evening = FOUR + 4.25 * 3600
-    assert stand.look(evening) == [], "nobody is there"
-    stand.warner.seen("mia", evening - 300)
-    stand.warner.seen("tom", evening - 3600)
-    stand.warner.seen(None, evening)
-    assert stand.look(evening) == ["mia: 15 minutes until bedtime"]
-    assert stand.look(evening + 5) == []
-    assert stand.look(evening + 601) == [], "gone by now"
-    stand.warner.seen("mia", evening + 610)
-    assert stand.look(evening + 610) == ["mia: 5 minutes until bedtime"]
+    assert fixture.warnings(evening) == [], "nobody is there"
+    fixture.notifier.seen("mia", evening - 300)
+    fixture.notifier.seen("tom", evening - 3600)
+    fixture.notifier.seen(None, evening)
+    assert fixture.warnings(evening) == ["mia: 15 minutes until bedtime"]
+    assert fixture.warnings(evening + 5) == []
+    assert fixture.warnings(evening + 601) == [], "gone by now"
+    fixture.notifier.seen("mia", evening + 610)
+    assert fixture.warnings(evening + 610) == ["mia: 5 minutes until bedtime"]

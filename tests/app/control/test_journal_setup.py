@@ -1,4 +1,4 @@
-"""A journal that a card or disk has spoilt does not keep Hedgerow from filtering."""
+"""A damaged journal does not stop filtering."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from hedgerow.journal.tables import accounts, events
 NONSENSE = b"this was a database" * 300
 
 
-def spoil_all(path: Path) -> None:
+def overwrite_all(path: Path) -> None:
     path.write_bytes(NONSENSE)
 
 
-def spoil_the_first_page(path: Path) -> None:
+def clear_the_first_page(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[100:4096] = bytes(3996)
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("spoil", [spoil_all, spoil_the_first_page])
-def test_a_damaged_journal_is_kept_aside_and_a_new_one_begun(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: object
+@pytest.mark.parametrize("damage", [overwrite_all, clear_the_first_page])
+def test_a_damaged_journal_is_renamed_and_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: object
 ) -> None:  # fmt: skip
     path = tmp_path / "journal.sqlite"
     assert prepare_journal(path), "it was made"
     assert not prepare_journal(path), "there is nothing to do any more"
-    assert callable(spoil)
-    spoil(path)
-    spoilt = path.read_bytes()
+    assert callable(damage)
+    damage(path)
+    damaged = path.read_bytes()
     assert prepare_journal(path)
     (aside,) = tmp_path.glob("journal.sqlite.damaged-*[0-9]")
-    assert aside.read_bytes() == spoilt
-    (said,) = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
-    assert aside.name in said
-    assert "hedgerow restore" in said
+    assert aside.read_bytes() == damaged
+    (message,) = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+    assert aside.name in message
+    assert "hedgerow restore" in message
     engine = open_journal(path)
     with engine.connect() as connection:
         assert connection.execute(accounts.select()).all() == []

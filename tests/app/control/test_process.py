@@ -1,4 +1,4 @@
-"""The secret of scripts at the machine: another one at each start."""
+"""The token of scripts on this machine."""
 
 import stat
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from hedgerow.app.control.process import make_token
 
 
-def test_the_token_is_new_at_each_start_and_for_the_owner_only(tmp_path: Path) -> None:
+def test_the_token_is_new_at_each_start_and_private(tmp_path: Path) -> None:
     path = tmp_path / "admin-token"
     path.write_text("x" * 43)
     path.chmod(0o644)
@@ -17,5 +17,5 @@ def test_the_token_is_new_at_each_start_and_for_the_owner_only(tmp_path: Path) -
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_control_starts_where_the_token_cannot_be_kept(tmp_path: Path) -> None:
+def test_control_starts_without_writing_the_token(tmp_path: Path) -> None:
     assert make_token(tmp_path / "gone" / "admin-token")

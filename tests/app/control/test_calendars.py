@@ -1,4 +1,4 @@
-"""Holidays from a URL: fetched, kept when something else comes, and taken up by the policy that runs."""
+"""Holiday calendars from URLs: download, refusal of other content, and use by the policy."""
 
 from __future__ import annotations
 
@@ -57,40 +57,40 @@ class Publisher:
 
 @pytest.fixture
 def publisher() -> Iterator[Publisher]:
-    made = Publisher()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,))
+    server = Publisher()
+    thread = threading.Thread(target=server.server.serve_forever, args=(0.02,))
     thread.start()
-    yield made
-    made.server.shutdown()
+    yield server
+    server.server.shutdown()
     thread.join()
-    made.server.server_close()
+    server.server.server_close()
 
 
 def test_the_last_good_copy_stays(publisher: Publisher, tmp_path: Path) -> None:
     folder, policy = tmp_path / "calendars", tmp_path / "hedgerow.yaml"
     policy.write_text(f"network: {{holidays: [2026-12-24, '{publisher.url}']}}\n")
     file = PolicyFile(policy, load_policy(policy, folder), 0.0, folder)
-    keeper = CalendarUpdater(folder, lambda: file.policy.calendars)
+    updater = CalendarUpdater(folder, lambda: file.policy.calendars)
     assert file.policy.calendars == (publisher.url,)
     assert asyncio.run(file.reload())
     assert file.policy.network.holidays == (date(2026, 12, 24),)
 
     publisher.body = CALENDAR.format(first="20261208").encode()
-    assert asyncio.run(keeper.fetch(publisher.url))
+    assert asyncio.run(updater.fetch(publisher.url))
     assert file.has_changed(), "the follower of the policy file sees the copy"
     assert asyncio.run(file.reload())
     assert file.policy.network.holidays == (date(2026, 12, 8), date(2026, 12, 24))
 
     for bad in (b"", b"<html>Sign in</html>", b"x" * (MAX_CALENDAR_BYTES + 1), b"BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"):
         publisher.body = bad
-        assert not asyncio.run(keeper.fetch(publisher.url)), bad[:20]
+        assert not asyncio.run(updater.fetch(publisher.url)), bad[:20]
         assert calendar_copy_path(publisher.url, folder).read_text().startswith("BEGIN:VCALENDAR\nVERSION"), "the good copy"
     assert asyncio.run(file.reload())
     assert file.policy.network.holidays == (date(2026, 12, 8), date(2026, 12, 24))
     assert [each.name for each in folder.iterdir()] == [calendar_copy_path(publisher.url, folder).name]
 
 
-def test_fetched_once_a_day(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_calendar_is_fetched_once_a_day(publisher: Publisher, tmp_path: Path) -> None:
     publisher.body = CALENDAR.format(first="20261208").encode()
     fetched: list[str] = []
 
@@ -99,20 +99,20 @@ def test_fetched_once_a_day(publisher: Publisher, tmp_path: Path) -> None:
             fetched.append(url)
             return await super().fetch(url)
 
-    async def run(keeper: CalendarUpdater) -> None:
+    async def run(updater: CalendarUpdater) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(keeper.run(), 3 if not fetched else 0.3)
+            await asyncio.wait_for(updater.run(), 3 if not fetched else 0.3)
 
     asyncio.run(run(Counted(tmp_path, lambda: (publisher.url,))))
     asyncio.run(run(Counted(tmp_path, lambda: (publisher.url,))))
     assert fetched == [publisher.url], "a copy of today is good enough, also after a restart"
 
 
-def test_a_calendar_that_unpacks_to_far_too_much_is_not_taken(publisher: Publisher, tmp_path: Path) -> None:
-    keeper = CalendarUpdater(tmp_path, lambda: (publisher.url,))
+def test_a_compressed_calendar_that_is_too_large_is_refused(publisher: Publisher, tmp_path: Path) -> None:
+    updater = CalendarUpdater(tmp_path, lambda: (publisher.url,))
     publisher.body, publisher.encoding = gzip.compress(b"BEGIN:VCALENDAR\n" * (1 << 21)), "gzip"
-    assert not asyncio.run(keeper.fetch(publisher.url))
+    assert not asyncio.run(updater.fetch(publisher.url))
     publisher.body = gzip.compress(CALENDAR.format(first="20261208").encode())
-    assert asyncio.run(keeper.fetch(publisher.url))
+    assert asyncio.run(updater.fetch(publisher.url))
     publisher.encoding = "br"
-    assert not asyncio.run(keeper.fetch(publisher.url))
+    assert not asyncio.run(updater.fetch(publisher.url))

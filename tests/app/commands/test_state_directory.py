@@ -1,4 +1,4 @@
-"""What commands say where the state directory is somebody else's."""
+"""Commands on a state directory of another user."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PROGRAM = [*AS_ANYBODY, sys.executable, "-P", "-c", "from hedgerow.app.cli impor
 
 
 @pytest.fixture
-def closed(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "closed"
+def unreadable(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "unreadable"
     (folder / "state").mkdir(parents=True)
     folder.chmod(0)
     yield folder / "state"
@@ -35,26 +35,28 @@ def closed(tmp_path: Path) -> Iterator[Path]:
         *("gateway plan --lan lo", "gateway apply", "gateway remove", "gateway status", "notices list", "doctor lo"),
     ],
 )
-def test_it_is_told_in_a_sentence(closed: Path, words: str) -> None:
-    command = [*PROGRAM, *words.split(), "--state", str(closed)]
-    done = subprocess.run(command, cwd=closed.parent.parent, capture_output=True, text=True, timeout=60, check=False)
+def test_an_unreadable_state_directory_is_one_sentence(unreadable: Path, words: str) -> None:
+    command = [*PROGRAM, *words.split(), "--state", str(unreadable)]
+    done = subprocess.run(command, cwd=unreadable.parent.parent, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("hedgerow: ")
     assert done.stderr.count("\n") == 1
     assert "Errno" not in done.stderr
 
 
-def test_the_doctor_does_not_take_it_for_none(closed: Path) -> None:
-    command = [*PROGRAM, "doctor", "--state", str(closed)]
-    done = subprocess.run(command, cwd=closed.parent.parent, capture_output=True, text=True, timeout=60, check=False)
+def test_the_doctor_reports_an_unreadable_state_directory(unreadable: Path) -> None:
+    command = [*PROGRAM, "doctor", "--state", str(unreadable)]
+    done = subprocess.run(command, cwd=unreadable.parent.parent, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stdout.startswith(f"bad    running: the state directory {closed} may not be read\n       → run hedgerow doctor as root\n")
+    assert done.stdout.startswith(
+        f"bad    running: the state directory {unreadable} may not be read\n       → run hedgerow doctor as root\n"
+    )
     assert "Errno" not in done.stdout
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to write for somebody else")
-def test_what_root_writes_belongs_to_whose_state_it_is(tmp_path: Path) -> None:
-    """Or a Hedgerow that runs as they could read neither its authority nor its journal, and would not start again."""
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to write for another user")
+def test_files_written_by_root_belong_to_the_owner_of_the_state_directory(tmp_path: Path) -> None:
+    """Otherwise a Hedgerow of that user could read neither its CA nor its journal, and would not start again."""
     state, nobody = tmp_path / "state", 65534
     state.mkdir()
     os.chown(state, nobody, nobody)

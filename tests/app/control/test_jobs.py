@@ -1,4 +1,4 @@
-"""Processes that work on what strangers send are bounded before they read a byte of it."""
+"""Processes for untrusted data are limited before they read any of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOBS = {
 
 
 @pytest.mark.parametrize("words", JOBS)
-def test_a_job_is_bounded_in_memory_and_the_first_to_go(words: tuple[str, ...]) -> None:
+def test_a_job_has_limited_memory_and_the_highest_oom_score(words: tuple[str, ...]) -> None:
     with subprocess.Popen([sys.executable, "-P", "-m", *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as job:
         proc = Path(f"/proc/{job.pid}")
         try:
@@ -30,7 +30,7 @@ def test_a_job_is_bounded_in_memory_and_the_first_to_go(words: tuple[str, ...]) 
             job.kill()
 
 
-def test_a_bounded_process_gets_no_more() -> None:
+def test_a_confined_process_gets_no_more_memory() -> None:
     program = f"from hedgerow.app.control.jobs import confine; confine({SMALL_MEMORY}); bytearray({SMALL_MEMORY})"
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""`hedgerow explain` as a parent types it."""
+"""`hedgerow explain`: output and errors."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def _explain(folder: Path, *words: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (("mia", "www.tiktok.com", "--at", "12:00"), "block: category (social)"),
         (("tablet", "example.org", "--at", "21:45"), "the internet is closed by bedtime"),
         (("tablet", "example.org", "--at", "2026-11-25 12:00"), "tablet (mia, child-8-12) at Wed 2026-11-25 12:00"),
     ],
 )
-def test_what_is_explained(folder: Path, words: tuple[str, ...], said: str) -> None:
+def test_explain(folder: Path, words: tuple[str, ...], expected: str) -> None:
     status, text = _explain(folder, *words)
     assert status == 0, text
-    assert said in text
+    assert expected in text
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (("tablt", "example.org"), "There is no device 'tablt', and it is not an address of this network. Did you mean tablet?"),
         (("tom", "example.org"), "tom has no device yet."),
@@ -52,8 +52,8 @@ def test_what_is_explained(folder: Path, words: tuple[str, ...], said: str) -> N
         (("tablet", "not a host"), "'not a host' is neither a host nor a URL."),
     ],
 )
-def test_what_cannot_be_explained_says_why(folder: Path, words: tuple[str, ...], said: str) -> None:
+def test_invalid_arguments(folder: Path, words: tuple[str, ...], expected: str) -> None:
     status, text = _explain(folder, *words)
     assert status == 2
-    assert said in text
+    assert expected in text
     assert "Traceback" not in text

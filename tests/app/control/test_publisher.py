@@ -1,0 +1,73 @@
+"""Reloading of the policy file, and publishing of snapshots."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from hedgerow.app.control.publisher import PolicyFile, SnapshotPublisher
+from hedgerow.app.settings import Endpoint, Settings
+from hedgerow.app.snapshot import FILE_NAME, Snapshot
+from hedgerow.journal.database import open_journal
+from hedgerow.policies.model import Grant
+from hedgerow.policies.reading.load import load_policy
+
+
+def test_a_valid_edit_is_loaded_and_an_invalid_one_is_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "hedgerow.yaml"
+        path.write_text("people: {mia: {age: 9}}\n")
+        file = PolicyFile(path, load_policy(path), 1.0)
+        assert file.has_changed()
+        assert await file.reload()
+        assert not file.has_changed()
+
+        path.write_text("people: {mia: {age: 9}, tom: {agee: 15}}\nnetwrok: {}\n")
+        assert file.has_changed()
+        assert not await file.reload()
+        assert list(file.policy.people) == ["mia"]
+        assert [problem.line for problem in file.problems] == [1, 2]
+        assert not file.has_changed()
+
+        path.unlink()
+        assert not file.has_changed()
+
+        path.write_text("people: {tom: {age: 15}}\n")
+        assert file.has_changed()
+        assert await file.reload()
+        assert list(file.policy.people) == ["tom"]
+        assert file.problems == ()
+
+    asyncio.run(main())
+
+
+def test_the_built_in_policy_has_no_file(tmp_path: Path) -> None:
+    file = PolicyFile(None, load_policy(None), 1.0)
+    assert not file.has_changed()
+    assert asyncio.run(file.reload())
+
+
+@pytest.mark.parametrize("old", [b"{", b'{"serial":7,"policy":{"renamed":1}}'])
+def test_grants_and_pauses_survive_a_snapshot_of_another_version(tmp_path: Path, old: bytes) -> None:
+    """An upgrade can change the snapshot's fields; live state comes from the journal."""
+    place = Endpoint("127.0.0.1", 0)
+    settings = Settings(tmp_path, tmp_path / "hedgerow.yaml", place, place, place)
+    (tmp_path / "hedgerow.yaml").write_text("people: {mia: {age: 9}}\n")
+    (tmp_path / FILE_NAME).write_bytes(old)
+    store = open_journal(settings.journal)
+
+    async def start() -> None:
+        publisher = SnapshotPublisher(settings, store)
+        publisher.ledger.give(Grant("g1", "chess.example", "ana", 1.0, None, person="mia"))
+        publisher.ledger.pause("ana", person="mia")
+        assert await publisher.lists.load_first_generation(publisher.policy, publisher.last_generation())
+        await publisher.publish()
+
+    asyncio.run(start())
+    store.dispose()
+    snapshot = Snapshot.load(tmp_path)
+    assert [grant.subject for grant in snapshot.grants] == ["chess.example"]
+    assert [pause.person for pause in snapshot.pauses] == ["mia"]
+    assert list(snapshot.policy.people) == ["mia"]
