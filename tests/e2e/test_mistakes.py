@@ -15,7 +15,7 @@ from small_internet.running import Hedgerow, running_hedgerow, wait_until
 
 from hedgerow.policies.reading.load import PolicyError, parse_policy
 
-SECTIONS = Path(__file__).parents[1] / "policies" / "mistakes.txt"
+SECTIONS = Path(__file__).parents[1] / "policies" / "reading" / "mistakes.txt"
 
 
 def _status(running: Hedgerow) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def _format_of(text: str) -> str:
 
 @pytest.fixture(scope="session")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    """The starter lists, and one small list of made-up names for some categories."""
+    """The starter lists, and a small list of invented names for some categories."""
     folder = tmp_path_factory.mktemp("lists")
     own = []
     for category, text in LISTS.items():

@@ -1,4 +1,4 @@
-"""What a policy says about content: which scope counts, which searches are blocked, and which mistakes are named."""
+"""Rules about content: scopes, blocked searches and mistakes."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def loaded(tmp_path: Path, text: str) -> ContentRules:
         ("block_searches: [vape]\npeople: {mia: {age: 30, block_searches: poker}}", (None, None, ("poker", "vape"))),
     ],
 )
-def test_the_nearest_scope_counts(tmp_path: Path, text: str, expected: tuple[object, ...]) -> None:
+def test_the_nearest_scope_wins(tmp_path: Path, text: str, expected: tuple[object, ...]) -> None:
     rules = loaded(tmp_path, text)
     assert (rules.page_limit, rules.files, rules.searches) == expected
 
 
-def test_pass_through_is_on_unless_forbidden(tmp_path: Path) -> None:
+def test_pass_through_is_on_by_default(tmp_path: Path) -> None:
     assert loaded(tmp_path, "people: {mia: {age: 9}}").passes_through
     assert not loaded(tmp_path, "pass_through: false\npeople: {mia: {age: 9}}").passes_through
     assert loaded(tmp_path, "people: {mia: {age: 9, page_scan: {everywhere: true}}}").opens_pages
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("block_files: [executable]", "unknown kind of file 'executable'"),
         ("block_searches: ['!!!']", "'!!!' contains no word"),
@@ -47,11 +47,11 @@ def test_pass_through_is_on_unless_forbidden(tmp_path: Path) -> None:
         ("page_scan: {limit: -1}", "limit"),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:
+def test_mistakes_are_reported(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "hedgerow.yaml").write_text(text)
     with pytest.raises(PolicyError) as error:
         load_policy(tmp_path / "hedgerow.yaml")
-    assert said in str(error.value.problems[0])
+    assert message in str(error.value.problems[0])
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,5 @@ def test_searches(url: str, blocked: bool) -> None:
         ("", False),
     ],
 )
-def test_which_searches_get_help(words: str, expected: bool) -> None:
+def test_searches_about_self_harm(words: str, expected: bool) -> None:
     assert is_about_self_harm(plain_words(words) if words else "") is expected

@@ -1,4 +1,4 @@
-"""What holds of every decision, whatever the policy: tried with random policies, hosts and moments."""
+"""Properties of all decisions, tested with random policies, hosts and instants."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_verdicts_fit_the_kind(
 
 @RELAXED
 @given(policies(), grants(), pauses(), requests, moments)
-def test_nothing_changes_before_until(
+def test_decisions_hold_until_their_end(
     catalogue: Catalogue, policy: Policy, given_grants: tuple[Grant, ...], given_pauses: tuple[Pause, ...], request_: Request, now: float
 ) -> None:
     rulesets = Rulesets(policy, given_grants, given_pauses, catalogue)
@@ -167,7 +167,7 @@ def test_nothing_changes_before_until(
 
 
 def _in_force(rulesets: Rulesets, device: Device, now: float, given_grants: Iterable[Grant], given_pauses: Iterable[Pause]) -> list[bool]:
-    """Which of all that comes and goes with time holds, each by itself."""
+    """Return everything time-dependent that is in force."""
     (user,) = rulesets.effective_users_of(device, now)
     schedules = [bedtime for rules in user.layers.values() if (bedtime := rules.bedtime) is not None][:1]
     schedules += [timed.when for rules in user.layers.values() for timed in rules.schedules]
@@ -198,7 +198,7 @@ def test_a_stricter_age_never_allows_more(
     catalogue: Catalogue, person: str, device: str, given_grants: tuple[Grant, ...], given_pauses: tuple[Pause, ...], request_: Request,
     now: float, younger: int,
 ) -> None:  # fmt: skip
-    """Whatever else the policy says, and whatever was granted."""
+    """Hold for any other rules and grants."""
 
     def blocked(age: int) -> bool:
         policy = _policy_of(f"age: {age}, {person}", device)
@@ -235,7 +235,7 @@ def test_built_in_profiles_loosen_with_age() -> None:
     st.one_of(hosts, hosts.map(lambda host: f"https://{host if ':' not in host else f'[{host}]'}/shorts/1")),
     moments,
 )
-def test_explain_goes_the_same_way(
+def test_explain_agrees_with_decide(
     catalogue: Catalogue, policy: Policy, given_grants: tuple[Grant, ...], given_pauses: tuple[Pause, ...], target: str, now: float
 ) -> None:
     rulesets = Rulesets(policy, given_grants, given_pauses, catalogue)
@@ -251,7 +251,7 @@ def test_explain_goes_the_same_way(
     assert explanation.decision == explanation.points[-1].decision
 
 
-def test_a_tunnel_to_a_blocked_host_is_blocked_where_it_could_be_inspected(catalogue: Catalogue) -> None:
+def test_a_blocked_host_is_not_inspected(catalogue: Catalogue) -> None:
     policy = parse_policy(b"devices: {pc: {ip: 192.168.1.9, trusts_ca: true}}", None)
     rulesets = Rulesets(policy, (), (), catalogue)
     ruleset = rulesets.ruleset(_tablet(rulesets), NOON)

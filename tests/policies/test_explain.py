@@ -35,34 +35,34 @@ def _last_why(explanation: Explanation) -> str:
     return explanation.points[-1].steps[-1].why
 
 
-def test_a_rule_of_the_policy_is_named_with_its_line(catalogue: Catalogue) -> None:
+def test_rules_of_the_policy_have_their_line(catalogue: Catalogue) -> None:
     explanation = _explain(catalogue, "pc", "www.tv.example")
     assert explanation.decision.rule is not None
     assert (explanation.decision.rule.line, explanation.decision.rule.text) == (8, "- tv.example")
     assert _last_why(explanation) == "the person blocks tv.example (built-in policy:8)"
 
 
-def test_a_list_is_named_with_its_line(catalogue: Catalogue) -> None:
+def test_rules_of_lists_have_their_line(catalogue: Catalogue) -> None:
     rule = _explain(catalogue, "pc", "www.adult.example").decision.rule
     assert rule is not None
     assert (rule.source, rule.line, rule.text) == ("own/adult", 1, "adult.example")
 
 
-def test_a_time_is_told_as_clocks_show_it(catalogue: Catalogue) -> None:
+def test_times_are_wall_clock_times(catalogue: Catalogue) -> None:
     closed = {step.name: step.why for step in _explain(catalogue, "pc", "example.org").points[0].steps}["closed"]
     assert closed == "no pause is in force, and no bedtime before Tue 24 Nov 20:30"
     assert "until Wed 25 Nov 07:00" in _last_why(_explain(catalogue, "pc", "example.org", NOON + 9 * 3600))
 
 
 @pytest.mark.parametrize(
-    ("target", "said"), [("tiktok", "is a service: ask about one of its sites, such as tiktok.com"), ("Social", "is a category")]
+    ("target", "message"), [("tiktok", "is a service: ask about one of its sites, such as tiktok.com"), ("Social", "is a category")]
 )
-def test_services_and_topics_are_not_taken_for_hosts(catalogue: Catalogue, target: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_services_and_categories_are_not_hosts(catalogue: Catalogue, target: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         _explain(catalogue, "pc", target)
 
 
-def test_a_schedule_is_named(catalogue: Catalogue) -> None:
+def test_schedules_are_named(catalogue: Catalogue) -> None:
     policy = parse_policy(b"network: {timezone: UTC}\nschedules: {dinner: {block: internet, when: '12:00-13:00'}}", None)
     rulesets = Rulesets(policy, (), (), catalogue)
     device = find_device(rulesets, "192.168.1.9")
@@ -72,7 +72,7 @@ def test_a_schedule_is_named(catalogue: Catalogue) -> None:
     )
 
 
-def test_the_points_that_a_url_passes(catalogue: Catalogue) -> None:
+def test_enforcement_points_of_a_url(catalogue: Catalogue) -> None:
     def points(device: str, url: str) -> list[tuple[RequestKind, Verdict]]:
         return [(point.request.kind, point.decision.verdict) for point in _explain(catalogue, device, url).points]
 
@@ -112,6 +112,6 @@ def test_targets(target: str, host: str, port: int) -> None:
 @pytest.mark.parametrize(
     "target", ["", "not a host", "ftp://example.org/", "https://", "https://exa mple.org/", "https://example.org:99999/"]
 )
-def test_what_is_no_target(target: str) -> None:
+def test_invalid_targets(target: str) -> None:
     with pytest.raises(ValueError):
         requests_for(DeviceId("x"), target)

@@ -42,7 +42,7 @@ def test_equal_rulesets_are_one_object(catalogue: Catalogue) -> None:
     assert strangers[0].id != tablet.id
 
 
-def test_another_moment_is_another_ruleset_only_beyond_a_boundary(catalogue: Catalogue) -> None:
+def test_a_ruleset_stays_the_same_until_a_boundary(catalogue: Catalogue) -> None:
     rulesets = _rulesets(catalogue)
     tablet = _at(rulesets, "192.168.1.9")
     day = rulesets.ruleset(tablet, NOON)
@@ -60,20 +60,20 @@ def test_settings_come_from_the_nearest_scope(catalogue: Catalogue) -> None:
     assert (phone.privacy, phone.person, phone.profile, phone.safe_search) == (Privacy.FULL, "tom", "child-8-12", SafeSearch.STRICT)
 
 
-def test_youtube_follows_safe_search_where_nothing_is_said(catalogue: Catalogue) -> None:
+def test_youtube_follows_safe_search_by_default(catalogue: Catalogue) -> None:
     rulesets = _rulesets(catalogue, policy=b"people: {a: {profile: adult, safe_search: strict, youtube: off, devices: [192.168.1.9]}}")
     ruleset = rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON)
     assert (ruleset.safe_search, ruleset.youtube) == (SafeSearch.STRICT, SafeSearch.OFF)
 
 
-def test_a_mac_decides_over_addresses(catalogue: Catalogue) -> None:
+def test_a_mac_outranks_addresses(catalogue: Catalogue) -> None:
     rulesets = _rulesets(catalogue)
     assert _at(rulesets, "192.168.1.20", "aa:bb:cc:dd:ee:09").id == "tablet"
     assert _at(rulesets, "2001:db8::77", "AA:BB:CC:DD:EE:09").id == "tablet", "a device is inside by its MAC, whatever its prefix"
     assert _at(rulesets, "192.168.1.20", "aa:bb:cc:dd:ee:77").id == "phone"
 
 
-def test_strangers(catalogue: Catalogue) -> None:
+def test_unknown_devices(catalogue: Catalogue) -> None:
     rulesets = _rulesets(catalogue)
     stranger = _at(rulesets, "192.168.1.200")
     assert (stranger.id, stranger.known, stranger.person, stranger.profile) == ("192.168.1.200", False, None, "child-8-12")
@@ -83,12 +83,12 @@ def test_strangers(catalogue: Catalogue) -> None:
         assert rulesets.devices.find(outside) is None
 
 
-def test_link_local_addresses_come_with_a_zone(catalogue: Catalogue) -> None:
+def test_link_local_addresses_can_have_a_zone(catalogue: Catalogue) -> None:
     rulesets = _rulesets(catalogue, policy=b"")
     assert _at(rulesets, "fe80::1%eth0").id == "fe80::1"
 
 
-def test_a_grant_to_come_is_a_boundary_of_whom_it_concerns(catalogue: Catalogue) -> None:
+def test_a_future_grant_is_a_boundary_for_its_person_only(catalogue: Catalogue) -> None:
     grant = Grant("g", "roblox", "ana", NOON + 60, NOON + 120, person="tom")
     rulesets = _rulesets(catalogue, grant)
     tom, stranger = _at(rulesets, "192.168.1.20"), _at(rulesets, "192.168.1.200")
@@ -114,14 +114,14 @@ def test_memory_is_bounded(catalogue: Catalogue, monkeypatch) -> None:  # type: 
     assert len(rulesets._interned) < 1100
 
 
-def test_a_pause_names_who_gave_it(catalogue: Catalogue) -> None:
+def test_a_pause_names_its_actor(catalogue: Catalogue) -> None:
     rulesets = _rulesets(catalogue, Pause("p", "ana", NOON - 1, None, device=DeviceId("tablet"), note="dinner"))
     closed = rulesets.ruleset(_at(rulesets, "192.168.1.9"), NOON).closed
     assert closed is not None
     assert (closed.what, str(closed.rule), closed.until) == ("dinner", "pause by ana", None)
 
 
-def test_the_rules_of_one_are_not_those_of_another(catalogue: Catalogue) -> None:
+def test_people_have_separate_rules(catalogue: Catalogue) -> None:
     policy = b"""
 people:
   mia: {age: 9, devices: [pc, tablet], block: [mia.example]}

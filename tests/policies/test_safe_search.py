@@ -50,7 +50,7 @@ def test_headers_are_set_and_those_of_the_client_replaced() -> None:
     assert apply_safe_search(youtube, SafeSearch.OFF, url, given_headers)[1] == given_headers
 
 
-def test_hosts_are_exact_but_for_wildcards() -> None:
+def test_hosts_match_exactly_or_by_wildcard() -> None:
     def engine_id(host: str) -> str | None:
         engine = ENGINES.engine_of(host)
         return engine.id if engine else None
@@ -64,7 +64,7 @@ def test_hosts_are_exact_but_for_wildcards() -> None:
     assert engine_id("") is None
 
 
-def test_a_level_that_an_engine_lacks_is_its_strict_one() -> None:
+def test_a_missing_level_falls_back_to_strict() -> None:
     for engine in ENGINES.by_id.values():
         if engine.dns:
             assert engine.dns_target(SafeSearch.STRICT)
@@ -76,7 +76,7 @@ def test_a_level_that_an_engine_lacks_is_its_strict_one() -> None:
     st.sampled_from([SafeSearch.STRICT, SafeSearch.MODERATE]),
     st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#"), max_size=40),
 )
-def test_what_is_changed_stays_changed_and_nothing_else_is_lost(engine_id: str, level: SafeSearch, query: str) -> None:
+def test_applying_safe_search_is_idempotent_and_keeps_parameters(engine_id: str, level: SafeSearch, query: str) -> None:
     engine = ENGINES.by_id[engine_id]
     path = min(engine.paths, default="/")
     once, headers = apply_safe_search(engine, level, f"https://{engine.hosts[0]}{path}?{query}", ())

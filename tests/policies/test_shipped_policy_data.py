@@ -1,4 +1,4 @@
-"""The data files agree with each other and with what the code takes for granted."""
+"""Consistency of the shipped data files with each other and with the code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hedgerow.policies.text.locales import COUNTRIES
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "helplines"
 
 
-def test_names_mean_one_thing() -> None:
+def test_names_are_unique() -> None:
     categories = {category.name for category in builtin_categories()}
     services = Services.load().by_id
     assert len(services) >= 40
@@ -45,7 +45,7 @@ def test_hosts_are_canonical() -> None:
             assert canonical.rstrip("/") == f"http://{url}".rstrip("/"), service.id
 
 
-def test_no_lifeline_opens_a_service_or_an_engine() -> None:
+def test_no_lifeline_covers_a_service_or_an_engine() -> None:
     lifelines = Lifelines.load()
     for host in lifelines.hosts:
         assert "." in host
@@ -68,7 +68,7 @@ def test_countries() -> None:
     assert not lifelines.is_lifeline("notkidshelpphone.ca")
 
 
-def test_every_built_in_profile_lets_every_lifeline_through(catalogue: Catalogue) -> None:
+def test_built_in_profiles_allow_every_lifeline(catalogue: Catalogue) -> None:
     rulesets = Rulesets(load_policy(None), (), (), catalogue)
     for profile in BUILTIN_PROFILE_NAMES:
         ruleset = rulesets.ruleset(Device(DeviceId(profile), profile), 1_795_521_600.0)
@@ -84,7 +84,7 @@ def _is_within(host: str, service: Service) -> bool:
 
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of real data beside the checkout is not here")
-def test_no_built_in_profile_blocks_a_helpline_that_others_know(catalogue: Catalogue) -> None:
+def test_built_in_profiles_allow_helplines_of_other_directories(catalogue: Catalogue) -> None:
     lines = [line for path in sorted(SHARED.glob("*.tsv")) for line in path.read_text(encoding="utf-8").splitlines()]
     hosts = {host for row in csv.DictReader(lines, delimiter="\t") if (host := parse_host(row["host"]))}
     assert len(hosts) > 100

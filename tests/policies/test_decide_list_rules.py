@@ -102,12 +102,12 @@ def test_an_address_is_blocked_by_the_list_that_holds_it(catalogue: Catalogue, r
     assert rule("8.8.3.4") is None
 
 
-def test_what_no_list_has_costs_nothing(tmp_path: Path) -> None:
+def test_catalogues_without_address_or_dns_rules_report_none(tmp_path: Path) -> None:
     found = compiled(tmp_path, {"games": ("adblock", "||games.example^\n||x.example/ads?client=$script\n")})
     assert (found.hosts.has_addresses, found.has_dns_rules) == (False, False)
 
 
-def test_a_list_of_the_owner_may_answer_with_another_address(catalogue: Catalogue, rulesets: Rulesets) -> None:
+def test_a_custom_list_can_rewrite_an_address(catalogue: Catalogue, rulesets: Rulesets) -> None:
     def verdict(device: str, request: Request) -> tuple[Verdict, str]:
         decision = decide(ruleset_of(rulesets, device), catalogue, request)
         return decision.verdict, decision.target

@@ -1,4 +1,4 @@
-"""What the documents tell from the data is what the data say."""
+"""Generated parts of the documents are up to date."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 
-def test_the_schema_is_of_now() -> None:
+def test_the_schema_is_up_to_date() -> None:
     assert (DOCS / SCHEMA_FILE).read_text(encoding="utf-8") == schema_json(), "run: python tools/policy_reference.py docs"
 
 
-def test_the_table_of_profiles_is_of_now() -> None:
+def test_the_table_of_profiles_is_up_to_date() -> None:
     document = (DOCS / POLICY_FILE).read_text(encoding="utf-8")
     assert document == with_table(document), "run: python tools/policy_reference.py docs"
     with pytest.raises(ValueError, match="no place for the table"):
@@ -38,7 +38,7 @@ def test_the_table_names_what_every_profile_blocks() -> None:
         assert {row for row, cells in rows.items() if len(cells) == len(BUILTIN_PROFILE_NAMES) and cells[number] == "blocked"} == blocked
 
 
-def test_the_schema_knows_every_key() -> None:
+def test_the_schema_has_every_key() -> None:
     schema: dict[str, Any] = json.loads(schema_json())
     assert set(schema["properties"]) == set(RawPolicy.model_fields)
     person = schema["$defs"]["RawPerson"]
@@ -56,7 +56,7 @@ def test_every_key_of_the_examples_is_in_the_schema(path: Path) -> None:
             assert set(entry or {}) <= set(schema["$defs"][noun]["properties"])
 
 
-def test_every_sentence_of_the_table_is_a_line_of_a_policy() -> None:
+def test_every_example_line_of_the_document_is_valid() -> None:
     document = (DOCS / POLICY_FILE).read_text(encoding="utf-8")
     table = document.partition("## In one sentence")[2].partition("\n## ")[0]
     lines = [line for row in table.splitlines() if row.startswith("| ") for line in re.findall(r"`(\w+: [^`]+)`", row.rpartition(" | ")[2])]

@@ -1,4 +1,4 @@
-"""Every mistake in a policy file is named: at its line, in plain words, and together with all others."""
+"""Mistakes in policy files: each is reported at its line, together with all others."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def _problems(data: bytes) -> list[tuple[int | None, int | None, str]]:
 
 @pytest.mark.parametrize("text", [text for _, text in ALL], ids=[name for name, _ in ALL])
 def test_mistake(text: str) -> None:
-    """`#!` in a line says what must be reported of it; nothing else may be reported."""
+    """Expect exactly the problems that `#!` announces in each line."""
     found = _problems(text.encode())
     lines = text.splitlines()
-    expected = [(number, said.strip()) for number, line in enumerate(lines, 1) for said in line.split("#!")[1:]]
+    expected = [(number, message.strip()) for number, line in enumerate(lines, 1) for message in line.split("#!")[1:]]
     assert [line for line, _, _ in found] == [line for line, _ in expected], found
-    for line, said in expected:
-        assert any(each[0] == line and said in each[2] for each in found), found
+    for line, message in expected:
+        assert any(each[0] == line and message in each[2] for each in found), found
     for line, column, _ in found:
         assert line is not None
         assert column is not None
         assert 1 <= column <= len(lines[line - 1]) + 1
 
 
-def test_there_are_enough_mistakes() -> None:
+def test_the_mistakes_are_many_and_have_unique_names() -> None:
     assert len(ALL) >= 170
     assert len({name for name, _ in ALL}) == len(ALL)
 
@@ -56,7 +56,7 @@ def test_columns_point_at_the_mistake() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "line", "said"),
+    ("data", "line", "message"),
     [
         (b"people:\n\tmia: {age: 9}\n", 2, "a tab: indent with spaces"),
         (b"network: {}\npeople: \xff\xfe\n", 2, "not UTF-8 text"),
@@ -67,20 +67,20 @@ def test_columns_point_at_the_mistake() -> None:
         (b"a: " + b"{a: " * 1000, 1, "nested more than 50 levels deep"),
     ],
 )
-def test_what_is_hardly_text(data: bytes, line: int, said: str) -> None:
+def test_unreadable_bytes_are_one_mistake(data: bytes, line: int, message: str) -> None:
     found = _problems(data)
     assert [each[0] for each in found] == [line]
-    assert said in found[0][2]
+    assert message in found[0][2]
 
 
 @pytest.mark.parametrize("value", ["9" * 100_000, "x" * 100_000, f"[{'y' * 100_000}]"])
-def test_a_value_without_end_is_not_said_again_whole(value: str) -> None:
+def test_long_values_are_shortened_in_messages(value: str) -> None:
     found = _problems(f"people: {{mia: {{age: {value}, block: [{value}]}}}}".encode())
     assert found
     assert all(len(message) < 1000 for *_, message in found), [message[:600] for *_, message in found]
 
 
-def test_a_bomb_of_aliases_is_refused_at_once() -> None:
+def test_an_alias_bomb_is_refused() -> None:
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
     )
@@ -90,12 +90,12 @@ def test_a_bomb_of_aliases_is_refused_at_once() -> None:
     assert "more than 200000 values" in found[0][2]
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path) -> None:
     for path in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(PolicyError, match="cannot be read"):
             load_policy(path)
 
 
-def test_windows_line_ends_and_a_byte_order_mark_are_no_mistakes() -> None:
+def test_crlf_and_a_byte_order_mark_are_accepted() -> None:
     policy = parse_policy(b"\xef\xbb\xbfpeople:\r\n  mia: {age: 9}\r\n", None)
     assert policy.people["mia"].age == 9

@@ -27,7 +27,7 @@ minutes = st.lists(st.integers(0, 400), unique=True, max_size=60).map(sorted)
 
 
 @given(minutes, st.integers(1, 300))
-def test_minutes_add_up_as_one_would_count_them(used: list[int], limit: int) -> None:
+def test_counted_minutes_agree_with_a_simple_count(used: list[int], limit: int) -> None:
     counted = {
         minute for minute in range(401) for a in used for b in used if (a <= minute <= b and b - a <= BRIDGED_MINUTES) or minute in (a, b)
     }  # fmt: skip
@@ -37,7 +37,7 @@ def test_minutes_add_up_as_one_would_count_them(used: list[int], limit: int) -> 
 
 
 @given(minutes, st.integers(1, 300))
-def test_it_is_used_up_when_the_minute_that_fills_it_ends(used: list[int], limit: int) -> None:
+def test_a_budget_is_spent_at_the_end_of_its_last_minute(used: list[int], limit: int) -> None:
     since = count_minutes(used, limit)[1]
     if since is None:
         return
@@ -48,7 +48,7 @@ def test_it_is_used_up_when_the_minute_that_fills_it_ends(used: list[int], limit
 
 
 @given(st.sets(st.integers(29_000_000, 29_000_600)))
-def test_marks_are_the_minutes_that_were_marked(used: set[int]) -> None:
+def test_marked_minutes_round_trip(used: set[int]) -> None:
     marks: dict[int, int] = {}
     assert [mark(marks, minute) for minute in used] == [True] * len(used)
     assert [mark(marks, minute) for minute in used] == [False] * len(used)
@@ -58,7 +58,7 @@ def test_marks_are_the_minutes_that_were_marked(used: set[int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "h", "m", "1.25h", "-1h", "1h30", "90s", "1:30", "10081", "200h"])
-def test_what_is_no_amount(text: str) -> None:
+def test_invalid_amounts(text: str) -> None:
     if text == "1h30":
         assert parse_minutes(text) == 90
         return
@@ -67,7 +67,7 @@ def test_what_is_no_amount(text: str) -> None:
 
 
 class _Stand:
-    """A worker's log over the policy above."""
+    """A worker's log for the policy above."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.told: list[ActiveMinute] = []
@@ -85,7 +85,7 @@ class _Stand:
         return [each.subject for each in self.told[before:] if each.subject in self.subjects]
 
 
-def test_by_dns_a_minute_counts_from_the_second_name_on(catalogue: Catalogue) -> None:
+def test_a_minute_of_dns_counts_from_the_second_name(catalogue: Catalogue) -> None:
     stand = _Stand(catalogue)
     assert stand.ask("en.wikipedia.org") == []
     assert stand.ask("en.wikipedia.org") == []
@@ -97,7 +97,7 @@ def test_by_dns_a_minute_counts_from_the_second_name_on(catalogue: Catalogue) ->
     assert {each.account for each in stand.told} == {"person:mia"}
 
 
-def test_time_by_topic_is_told_of_people_unless_nothing_may_be_kept(catalogue: Catalogue) -> None:
+def test_topics_are_reported_unless_privacy_is_none(catalogue: Catalogue) -> None:
     def told(policy: bytes, host: str) -> set[str]:
         rulesets, seen = Rulesets(parse_policy(policy, None), (), (), catalogue), list[ActiveMinute]()
         device = rulesets.devices.find("192.168.1.9")
@@ -113,11 +113,11 @@ def test_time_by_topic_is_told_of_people_unless_nothing_may_be_kept(catalogue: C
     assert told(b"", "en.wikipedia.org") == set(), "a device of nobody"
 
 
-def test_a_page_or_a_tunnel_counts_at_once(catalogue: Catalogue) -> None:
+def test_a_page_or_tunnel_counts_immediately(catalogue: Catalogue) -> None:
     assert _Stand(catalogue).ask("en.wikipedia.org", RequestKind.TUNNEL) == [""]
 
 
-def test_a_game_counts_for_games_from_its_first_name(catalogue: Catalogue) -> None:
+def test_a_category_counts_from_the_first_name(catalogue: Catalogue) -> None:
     stand = _Stand(catalogue)
     assert stand.ask("www.roblox.com") == ["category:games"]
     assert stand.ask("games.example") == [""]
@@ -126,17 +126,17 @@ def test_a_game_counts_for_games_from_its_first_name(catalogue: Catalogue) -> No
 @pytest.mark.parametrize(
     "host", ["www.childline.org.uk", "news.example", "gambling.example", "push.apple.com", "1-courier.push.apple.com", "time.google.com"]
 )
-def test_what_does_not_count(catalogue: Catalogue, host: str) -> None:
+def test_background_traffic_and_helplines_do_not_count(catalogue: Catalogue, host: str) -> None:
     stand = _Stand(catalogue)
     assert stand.ask(host, RequestKind.TUNNEL) == []
 
 
-def test_background_is_not_what_people_open() -> None:
+def test_sites_that_people_open_are_not_background() -> None:
     for host in ("www.apple.com", "www.google.com", "www.microsoft.com", "www.youtube.com", "play.google.com", "store.steampowered.com"):
         assert not is_background(host), host
 
 
-def test_a_day_is_that_of_the_clocks_on_the_wall() -> None:
+def test_days_follow_the_wall_clock() -> None:
     zone = ZoneInfo("America/New_York")
     policy = parse_policy(b"people: {mia: {age: 9, timezone: America/New_York, devices: [192.168.1.9], budget: 1h}}", None)
     moment = datetime(2026, 11, 24, 22, 0, tzinfo=zone).timestamp()

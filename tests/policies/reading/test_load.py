@@ -17,11 +17,11 @@ from hedgerow.policies.reading.profiles import BUILTIN_PROFILE_NAMES
 from hedgerow.policies.reading.schema import RawDevice, RawList, RawNetwork, RawPerson, RawPolicy
 from hedgerow.policies.time_model import Span
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
-def test_an_empty_file_is_a_safe_network(tmp_path: Path) -> None:
+def test_an_empty_file_filters_everybody_as_a_child(tmp_path: Path) -> None:
     for text in ("", "# nothing\n", "---\n", "{}", "network:\npeople:\n"):
         (tmp_path / "hedgerow.yaml").write_text(text)
         policy = load_policy(tmp_path / "hedgerow.yaml")
@@ -33,16 +33,16 @@ def test_an_empty_file_is_a_safe_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
-def test_examples_are_valid_and_travel_as_json(path: Path) -> None:
+def test_examples_are_valid_and_survive_the_codec(path: Path) -> None:
     policy = load_policy(path)
     assert decode(Policy, encode(policy)) == policy
 
 
-def test_there_are_examples() -> None:
+def test_examples_exist() -> None:
     assert {path.stem for path in EXAMPLES} == {"family", "cafe", "shared-house"}
 
 
-def test_the_family_example_says_what_it_says() -> None:
+def test_the_family_example() -> None:
     policy = load_policy(ROOT / "examples" / "family.yaml")
     mia = policy.people["mia"]
     assert mia.profile == "child-8-12"
@@ -61,7 +61,7 @@ def test_the_family_example_says_what_it_says() -> None:
     assert "shopping" in {target.name for target in policy.profiles["teen-13-15"].rules.block}
 
 
-def test_lists_lie_beside_the_policy(tmp_path: Path) -> None:
+def test_relative_paths_of_lists_start_at_the_policy(tmp_path: Path) -> None:
     text = "block: [ours]\nlists: [{category: ours, path: lists/a.txt}, {category: adult, url: 'https://example.org/a'}]"
     policy = parse_policy(text.encode(), tmp_path / "hedgerow.yaml")
     assert policy.lists[0].path == str(tmp_path / "lists" / "a.txt")
@@ -69,7 +69,7 @@ def test_lists_lie_beside_the_policy(tmp_path: Path) -> None:
     assert "ours" in policy.categories
 
 
-def test_words_that_yaml_would_misread() -> None:
+def test_yaml_1_1_words_are_text() -> None:
     text = """
 network: {country: no, timezone: Europe/Oslo}
 people: {mia: {bedtime: 20:30-07:00, safe_search: off, devices: [11:22:33:44:55:06]}}
@@ -92,7 +92,7 @@ def test_upstreams(upstream: str) -> None:
     assert parse_policy(f"network: {{upstream: ['{upstream}']}}".encode(), None).network.upstream == (upstream,)
 
 
-def test_built_in_profiles_say_why() -> None:
+def test_built_in_profiles_give_reasons_and_sources() -> None:
     for profile in load_policy(None).profiles.values():
         assert profile.title
         assert profile.why
@@ -101,7 +101,7 @@ def test_built_in_profiles_say_why() -> None:
         assert {"illegal", "malware", "phishing"} <= {target.name for target in profile.rules.block}
 
 
-def test_own_profiles_keep_what_they_extend() -> None:
+def test_custom_profiles_inherit_from_the_extended_one() -> None:
     policy = parse_policy(b"profiles: {calm: {extends: child-8-12, block: [+roblox, -shopping], privacy: none}}", None)
     base, own = policy.profiles["child-8-12"].rules, policy.profiles["calm"].rules
     assert {target.name for target in own.block} == {target.name for target in base.block} - {"shopping"} | {"roblox"}
@@ -110,7 +110,7 @@ def test_own_profiles_keep_what_they_extend() -> None:
 
 
 def _problems_of(data: bytes) -> tuple[Problem, ...] | None:
-    """None for a policy without mistakes."""
+    """Return the problems of a policy, or None."""
     try:
         parse_policy(data, Path("hedgerow.yaml"))
     except PolicyError as error:
@@ -127,7 +127,7 @@ words = st.sampled_from([*WORDS.split(), "x y", "- ", "\n", "  ", ", ", ": ", "\
 
 @settings(max_examples=500)
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode), st.lists(words, max_size=40).map("".join).map(str.encode)))
-def test_whatever_is_in_the_file_it_is_a_policy_or_a_list_of_mistakes(data: bytes) -> None:
+def test_any_bytes_give_a_policy_or_mistakes(data: bytes) -> None:
     problems = _problems_of(data)
     assert problems is None or problems
     assert all(problem.line is not None and problem.message for problem in problems or ())
@@ -148,7 +148,7 @@ json_like = st.recursive(
 
 @settings(max_examples=500)
 @given(st.dictionaries(st.sampled_from([*RawPolicy.model_fields, "nonsense"]), json_like, max_size=5))
-def test_any_shape_ends_in_a_policy_or_a_list_of_mistakes(document: object) -> None:
+def test_any_document_gives_a_policy_or_mistakes(document: object) -> None:
     data = TypeAdapter(object).dump_json(document)  # JSON is YAML
     problems = _problems_of(data)
     assert problems is None or len(set(problems)) == len(problems) > 0

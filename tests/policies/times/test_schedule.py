@@ -44,7 +44,7 @@ moments = st.one_of(st.integers(int(FIRST), int(LAST)).map(float), near_changes)
 
 
 def _holds_by_the_clock(schedule: Schedule, zone: ZoneInfo, now: float) -> bool:
-    """What a person would say who looks at a clock and a calendar on the wall, and nothing else."""
+    """Return whether a schedule is in force by wall clock and calendar alone."""
     wall = datetime.fromtimestamp(now, zone).replace(tzinfo=None)
     minutes = wall.hour * 60 + wall.minute + wall.second / 60
     yesterday = (wall - timedelta(days=1)).weekday()
@@ -63,7 +63,7 @@ def _clocks_change_near(zone: ZoneInfo, now: float) -> bool:
 
 @settings(max_examples=400)
 @given(schedules, zones, moments)
-def test_it_holds_when_the_clock_on_the_wall_says_so(schedule: Schedule, zone: ZoneInfo, now: float) -> None:
+def test_the_state_agrees_with_wall_clock_time(schedule: Schedule, zone: ZoneInfo, now: float) -> None:
     state = state_at(schedule, zone, now)
     by_the_clock = _holds_by_the_clock(schedule, zone, now)
     if by_the_clock or not _clocks_change_near(zone, now):
@@ -89,7 +89,7 @@ def test_until_is_exact(schedule: Schedule, zone: ZoneInfo, now: float) -> None:
 
 @settings(max_examples=200)
 @given(schedules, spans, zones, moments)
-def test_more_spans_never_hold_less(schedule: Schedule, span: Span, zone: ZoneInfo, now: float) -> None:
+def test_adding_a_span_never_removes_time(schedule: Schedule, span: Span, zone: ZoneInfo, now: float) -> None:
     more = Schedule((*schedule.spans, span), schedule.origin)
     assert state_at(more, zone, now).active >= state_at(schedule, zone, now).active
 
@@ -115,7 +115,7 @@ def test_never_and_always() -> None:
         ("Australia/Lord_Howe", datetime(2026, 10, 3, 20, 30), 10.0),
     ],
 )
-def test_nights_on_which_clocks_change(zone: str, evening: datetime, hours: float) -> None:
+def test_nights_with_a_clock_change(zone: str, evening: datetime, hours: float) -> None:
     bedtime = Schedule(tuple(Span(day, *night_interval(*parse_interval("20:30-07:00"))) for day in range(7)), Origin("test"))
     start = evening.replace(tzinfo=ZoneInfo(zone)).timestamp()
     assert state_at(bedtime, ZoneInfo(zone), start - 1).until == start
@@ -128,19 +128,19 @@ def test_nights_on_which_clocks_change(zone: str, evening: datetime, hours: floa
 
 
 @pytest.mark.parametrize("text", ["24:01", "7", "ab:cd", "", "12:345", "-1:00", "12:60", "1:2:3"])
-def test_what_is_no_time(text: str) -> None:
+def test_invalid_times(text: str) -> None:
     with pytest.raises(ValueError):
         parse_clock(text)
 
 
 @pytest.mark.parametrize("text", ["20:30", "20:30-", "-07:00", "24:00-07:00", "07:00-07:00", "a-b"])
-def test_what_is_no_interval(text: str) -> None:
+def test_invalid_intervals(text: str) -> None:
     with pytest.raises(ValueError):
         parse_interval(text)
 
 
 @given(st.integers(0, 1439), st.integers(0, 1440))
-def test_an_interval_is_read_as_it_is_written(start: int, end: int) -> None:
+def test_intervals_round_trip(start: int, end: int) -> None:
     text = f"{start // 60:02}:{start % 60:02}-{end // 60:02}:{end % 60:02}"
     if start == end:
         return

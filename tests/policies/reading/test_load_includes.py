@@ -1,4 +1,4 @@
-"""Policies put together from several files, and calendars beside them."""
+"""Policies in several files, and calendars."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _write(folder: Path, files: dict[str, str]) -> Path:
     return folder / "hedgerow.yaml"
 
 
-def test_people_in_files_of_their_own(tmp_path: Path) -> None:
+def test_people_in_separate_files(tmp_path: Path) -> None:
     main = "include: people/*.yaml\npeople: {ana: {age: 41}}\nlists: [{category: adult, path: a.txt}]\n"
     mia = "people: {mia: {age: 9, devices: [tablet]}}\ndevices: {tablet: {ip: 192.168.1.9}}\nlists: [{category: gambling, path: g.txt}]\n"
     path = _write(tmp_path, {"hedgerow.yaml": main, "people/mia.yaml": mia, "people/tom.yaml": "people: {tom: {age: 15}}\n"})
@@ -50,7 +50,7 @@ def test_people_in_files_of_their_own(tmp_path: Path) -> None:
     assert str(policy.people["tom"].origin) == f"{tmp_path / 'people/tom.yaml'}:1"
 
 
-def test_mistakes_are_told_where_they_stand(tmp_path: Path) -> None:
+def test_mistakes_name_the_included_file(tmp_path: Path) -> None:
     files = {
         "hedgerow.yaml": "include: [a.yaml, b.yaml, c.yaml]\npeople:\n  mia: {age: 9}\n",
         "a.yaml": "# a comment\npeople:\n  mia: {age: 8}\n  tom: {agee: 15}\n",
@@ -90,7 +90,7 @@ def test_holidays_from_a_calendar(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "hello", "BEGIN:VCALENDAR\nEND:VCALENDAR\n", CALENDAR.replace("20261221", "2026x"), "\x00\x01"])
-def test_what_is_no_calendar_is_told(tmp_path: Path, text: str) -> None:
+def test_an_invalid_calendar_is_reported(tmp_path: Path, text: str) -> None:
     path = _write(tmp_path, {"hedgerow.yaml": "network: {holidays: [school.ics]}\n", "school.ics": text})
     with pytest.raises(PolicyError, match=r"school\.ics"):
         load_policy(path)

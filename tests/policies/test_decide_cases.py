@@ -1,4 +1,4 @@
-"""The golden cases of tests/cases: a policy, a moment, what a device asks for, and what it gets."""
+"""Golden cases of tests/cases: a policy, an instant, a device's request, and the expected decision."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ALL = list(_load())
 
 
 def _instant(text: str, policy: Policy) -> float:
-    """`2026-11-24 20:30`, with `second` after it for the second time that clocks show this."""
+    """Parse `2026-11-24 20:30`; a `second` after it means the second time that clocks show this."""
     wall = text.partition(" second")[0]
     zone = ZoneInfo(policy.network.timezone)
     form = "%Y-%m-%d %H:%M:%S" if wall.count(":") == 2 else "%Y-%m-%d %H:%M"
@@ -68,7 +68,7 @@ def _span(entry: dict[str, Any], policy: Policy) -> dict[str, Any]:
 
 
 def _stretch(text: str, policy: Policy) -> range:
-    """The minutes of `2026-11-24 15:00-16:30`."""
+    """Return the minutes of `2026-11-24 15:00-16:30`."""
     day, clocks = text.split(" ")
     start, end = (int(_instant(f"{day} {clock}", policy) // 60) for clock in clocks.split("-"))
     return range(start, end)
@@ -151,7 +151,7 @@ class _RecordingRequest:
         return getattr(self._request, name)
 
 
-def test_steps_read_no_field_that_they_do_not_declare(catalogue: Catalogue) -> None:
+def test_steps_declare_every_field_that_they_read(catalogue: Catalogue) -> None:
     """Caches derive their keys from these declarations. Every step is run on every case, whichever step decides."""
     read_by_any: set[str] = set()
     for _, topic, case in ALL:
@@ -173,7 +173,7 @@ def test_steps_read_no_field_that_they_do_not_declare(catalogue: Catalogue) -> N
     assert read_by_any == FIELDS_READ, "a field is declared that no step reads, or the cases lack one"
 
 
-def test_each_kind_of_request_fills_in_the_fields_that_it_is_said_to() -> None:
+def test_requests_set_only_the_fields_of_their_kind() -> None:
     requests = requests_for(DeviceId("tv"), "https://example.org/a")
     for request in requests:
         filled = {field.name for field in fields(Request) if getattr(request, field.name) != field.default} - {"kind"}
@@ -181,6 +181,6 @@ def test_each_kind_of_request_fills_in_the_fields_that_it_is_said_to() -> None:
     assert [fields_read(kind) for kind in (RequestKind.DNS, RequestKind.TUNNEL)] == [("dns_type", "host"), ("hides_host", "host")]
 
 
-def test_there_are_enough_cases() -> None:
+def test_the_cases_are_many_and_have_unique_names() -> None:
     assert len(ALL) >= 200
     assert len({name for name, _, _ in ALL}) == len(ALL)

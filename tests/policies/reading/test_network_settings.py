@@ -1,4 +1,4 @@
-"""What the network part says about resolving names."""
+"""Settings of the resolver in the network section."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FULL = b"""network:
 """
 
 
-def test_all_of_it_is_read_and_survives_the_journey_to_a_worker() -> None:
+def test_all_settings_are_read_and_survive_the_codec() -> None:
     policy = parse_policy(FULL, None)
     assert policy.network.resolver == ResolverSettings(
         BlockedAnswer.PAGE,
@@ -42,7 +42,7 @@ def test_all_of_it_is_read_and_survives_the_journey_to_a_worker() -> None:
     assert decode(Policy, encode(policy)) == policy
 
 
-def test_nothing_said_is_safe() -> None:
+def test_defaults_are_safe() -> None:
     settings = parse_policy(b"", None).network.resolver
     assert settings == ResolverSettings()
     assert settings.limit.exempts("127.0.0.1")
@@ -66,7 +66,7 @@ def test_reverse_zones(network: str, zones: list[str]) -> None:
     assert list(reverse_zones(ip_network(network))) == zones
 
 
-def test_a_network_that_ends_within_a_label_takes_no_more_than_its_own_names() -> None:
+def test_reverse_zones_cover_a_network_exactly() -> None:
     forward = parse_policy(b"network: {forward: {192.168.1.0/25: 192.168.1.1}}", None).network.resolver.forward
     assert len(forward) == 128
     assert (forward[0].zone, forward[-1].zone) == ("0.1.168.192.in-addr.arpa", "127.1.168.192.in-addr.arpa")

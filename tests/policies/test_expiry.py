@@ -1,4 +1,4 @@
-"""What is about to end, and for how long it still goes on."""
+"""Upcoming ends of time and budgets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ devices: {tablet: {ip: 192.168.1.9}}
 
 
 def _told(catalogue: Catalogue, clock: str, *, used: int = 0, games: int = 0, pauses: tuple[Pause, ...] = ()) -> list[str]:
-    """The sentences at a time of the clock, after so many minutes of use in the morning."""
+    """Return the warnings at a time of day, after some minutes of use in the morning."""
     zone, policy = ZoneInfo("Europe/Lisbon"), parse_policy(POLICY, None)
     now = datetime.fromisoformat(clock).replace(tzinfo=zone).timestamp()
     morning = int(datetime.fromisoformat(clock).replace(hour=8, minute=0, tzinfo=zone).timestamp() // 60)
@@ -64,11 +64,11 @@ def _told(catalogue: Catalogue, clock: str, *, used: int = 0, games: int = 0, pa
         ("2026-10-25 00:50", 0, 0, []),  # in bed when clocks change
     ],
 )
-def test_what_ends_soon(catalogue: Catalogue, clock: str, used: int, games: int, expected: list[str]) -> None:
+def test_upcoming_ends(catalogue: Catalogue, clock: str, used: int, games: int, expected: list[str]) -> None:
     assert _told(catalogue, clock, used=used, games=games) == expected
 
 
-def test_a_pause_that_is_known_beforehand(catalogue: Catalogue) -> None:
+def test_a_scheduled_pause_is_an_upcoming_end(catalogue: Catalogue) -> None:
     start = datetime(2026, 11, 25, 16, 5, tzinfo=ZoneInfo("Europe/Lisbon")).timestamp()
     pauses = (Pause("p", "ana", start, start + 600, DeviceId("tablet")),)
     assert _told(catalogue, "2026-11-25 16:00", pauses=pauses) == ["5 minutes until a pause"]

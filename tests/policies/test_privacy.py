@@ -48,7 +48,9 @@ def _observed(catalogue: Catalogue, privacy: str, host: str, url: str | None = N
         ("domain", "tv.example", None, ("tv.example", "tv.example", "")),
     ],
 )
-def test_as_much_as_privacy_allows(catalogue: Catalogue, privacy: str, host: str, url: str | None, expected: tuple[str, str, str]) -> None:
+def test_privacy_limits_what_is_stored(
+    catalogue: Catalogue, privacy: str, host: str, url: str | None, expected: tuple[str, str, str]
+) -> None:
     seen = _observed(catalogue, privacy, host, url)
     assert seen is not None
     assert (seen.what, seen.host, seen.url) == expected
@@ -57,24 +59,24 @@ def test_as_much_as_privacy_allows(catalogue: Catalogue, privacy: str, host: str
         assert host not in repr(seen)
 
 
-def test_nothing_at_all(catalogue: Catalogue) -> None:
+def test_privacy_none_stores_nothing(catalogue: Catalogue) -> None:
     assert _observed(catalogue, "none", "adult.example") is None
 
 
 @pytest.mark.parametrize("privacy", ["full", "domain", "category", "none"])
-def test_a_lifeline_is_never_remembered(catalogue: Catalogue, privacy: str) -> None:
+def test_lifelines_are_never_stored(catalogue: Catalogue, privacy: str) -> None:
     assert _observed(catalogue, privacy, "www.childline.org.uk", "https://www.childline.org.uk/") is None
     assert Reason.LIFELINE not in {seen.reason for seen in [_observed(catalogue, privacy, "example.org")] if seen}
 
 
 @pytest.mark.parametrize("privacy", ["full", "domain", "category"])
-def test_a_search_for_ways_to_hurt_oneself_is_never_remembered(catalogue: Catalogue, privacy: str) -> None:
+def test_searches_about_self_harm_are_never_stored(catalogue: Catalogue, privacy: str) -> None:
     assert _observed(catalogue, privacy, "www.google.com", "http://www.google.com/search?q=how+to+kill+myself") is None
     assert _observed(catalogue, privacy, "www.google.com", "http://www.google.com/search?q=how+to+knit") is not None
 
 
-def test_of_illegal_material_nothing_is_written_that_leads_to_it(tmp_path: Path) -> None:
-    """Also for an adult, whose everything may be remembered: the category is, the place is not."""
+def test_observations_of_illegal_material_name_no_host(tmp_path: Path) -> None:
+    """Check this for an adult with full logging: the category is stored, the host is not."""
     (tmp_path / "sealed.txt").write_text(hash_expression("some.example/album/") + "\n" + hash_expression("whole.example/") + "\n")
     compile_generation([Source("hotline", "illegal", tmp_path / "sealed.txt")], tmp_path / "generation")
     catalogue = Catalogue.open(tmp_path / "generation")

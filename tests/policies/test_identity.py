@@ -1,4 +1,4 @@
-"""Recognition of devices: what proves more decides, and a host name, which any device can take, only restricts."""
+"""Recognition of devices: stronger evidence wins, and a host name, which any device can claim, only restricts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rulesets(catalogue: Catalogue) -> Rulesets:
         ("192.168.1.20", "02:00:00:00:00:0c", "02:00:00:00:00:0c", None),  # the name of a device that the policy knows by its MAC
     ],
 )
-def test_a_name_counts_only_where_nothing_better_is_known(
+def test_host_names_count_only_without_better_evidence(
     rulesets: Rulesets, address: str, mac: str | None, expected: str, claimed: str | None
 ) -> None:
     found = rulesets.devices.find(address, mac)
@@ -63,15 +63,15 @@ def test_a_name_counts_only_where_nothing_better_is_known(
         assert rulesets.devices.find_mac(mac) == found, "the same for a forwarder that tells the MAC"
 
 
-def test_a_phone_that_made_up_a_new_address_is_a_new_device(rulesets: Rulesets) -> None:
-    """Phones make up MAC addresses; one that the policy does not know is nobody's, whatever the phone was before."""
+def test_a_randomised_mac_is_a_new_device(rulesets: Rulesets) -> None:
+    """Phones randomise MAC addresses; one that the policy does not name belongs to nobody."""
     for mac in ("02:00:00:00:00:55", "da:a1:19:00:00:01"):
         found = rulesets.devices.find("192.168.1.50", mac)
         assert found is not None
         assert (found.id, found.profile, found.person, found.known) == (mac, "child-8-12", None, False)
 
 
-def test_who_signs_in_to_the_proxy(rulesets: Rulesets) -> None:
+def test_proxy_users_are_found_in_any_case(rulesets: Rulesets) -> None:
     assert {(found := rulesets.devices.find_user(user)) and found.id for user in ("ana", "ANA", "ana.work")} == {"laptop"}
     assert rulesets.devices.find_user("mia") is None
 
@@ -98,7 +98,7 @@ HOSTS = (
 
 
 def bearing(policy: Policy, name: str, catalogue: Catalogue) -> Rulesets:
-    """The rules where the stranger is paused from 13:00 on, and grants were given to the device, its person and an address."""
+    """Return rulesets with a pause of the unknown device from 13:00, and grants for the device, its person and an address."""
     grants = (
         Grant("1", "tiktok.com", "ana", 0, device=DeviceId("tablet")),
         Grant("2", "roblox", "ana", 0, person="mia"),
@@ -109,7 +109,7 @@ def bearing(policy: Policy, name: str, catalogue: Catalogue) -> Rulesets:
 
 @pytest.mark.parametrize("unknown", ["child-under-8", "child-8-12", "teen-13-15", "adult"])
 @pytest.mark.parametrize("device", ["laptop", "tablet", "shared"])
-def test_a_host_name_gives_nothing_that_an_unknown_device_has_not(catalogue: Catalogue, unknown: str, device: str) -> None:
+def test_a_host_name_never_allows_more_than_an_unknown_device(catalogue: Catalogue, unknown: str, device: str) -> None:
     text = LOOSER.replace("UNKNOWN", unknown).replace(f"{device}: {{hostname: a", f"{device}: {{hostname: taken")
     for other in {"laptop", "tablet", "shared"} - {device}:
         text = text.replace(f"{other}: {{hostname: a", f"{other}: {{hostname: {other}")
