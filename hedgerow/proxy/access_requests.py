@@ -1,12 +1,12 @@
-"""What happens when the block page's button is pressed: the question goes to the people in charge, unless it is none.
+"""Answers to the block page's forms: requests for access, codes, and a guest's consent to the code of conduct.
 
-Its path is answered on the blocked site's own origin. A code, and a guest's consent to the code of conduct, come the same way.
+The forms are posted to a path on the blocked site's own origin.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from hedgerow.policies.model import (
@@ -39,14 +39,15 @@ from hedgerow.proxy.pages.translations import PageReader
 from hedgerow.proxy.policy import Counters, ProxyPolicy
 
 _POLLS, _POLL_SECONDS = 25, 0.1
-"""How often it is looked whether control's answer has come with a snapshot."""
+"""Checks whether control's answer has come with a snapshot, and seconds between them."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockPageRequest:
-    """A request for the button's path on `authority`. `client` is whom the gate vouches for; `field` gives a header's value, or ''.
+    """A request for the forms' path on `authority`.
 
-    `fallback` is the URL that is meant where the form names none of this host.
+    `client` is the address (or `user:NAME`) for which the gate vouches. `field` returns a header's value or ''. `fallback` is the URL that
+    is meant where the form names none of this host.
     """
 
     client: str
@@ -60,102 +61,101 @@ class BlockPageRequest:
     fallback: str
     field: Callable[[str], str]
 
+    @property
+    def ticket(self) -> str:
+        return read_ticket(self.body if self.method == "POST" else self.query.encode())
+
 
 class AccessRequestHandler:
-    """`judge` gives the one in force: an answer may wait for the next. `key` is that of the block pages' tickets."""
+    """Answers the forms. `policy` returns the policy in force, since an answer may wait for the next one. `key` signs tickets."""
 
     def __init__(self, policy: Callable[[], ProxyPolicy], key: bytes, counters: Counters, clock: Callable[[], float]) -> None:
         self._policy = policy
         self._key = key
         self._counters = counters
         self._clock = clock
-        self._asked = AttemptLimiter()
-        self._typed = AttemptLimiter()
+        self._request_limit = AttemptLimiter()
+        self._code_limit = AttemptLimiter()
 
-    async def answer(self, question: BlockPageRequest) -> ProxyResponse:
-        """What the one who asks is shown."""
-        page, field, authority = self._policy().page, question.field, question.authority
+    async def answer(self, request: BlockPageRequest) -> ProxyResponse:
+        """The response to a form or to a poll of a waiting page."""
+        page, field, authority = self._policy().page, request.field, request.authority
         if not is_navigation(field):
             return page.closed()
-        reader = page.reader_of(question.ruleset, field("accept-language"))
-        is_look = question.method == "GET" and bool(question.query)
-        if question.method != "POST" and not is_look:
+        reader = page.reader_of(request.ruleset, field("accept-language"))
+        is_poll = request.method == "GET" and bool(request.query)
+        if request.method != "POST" and not is_poll:
             return page.error(405, "this address only takes the block page's question")
-        is_ours = is_look or is_from_same_origin(question.scheme, authority.host, authority.port, field)
-        if not is_ours or not accepts_ticket(self._key, _ticket(question), authority.host, question.device.id, self._clock()):
-            return page.short_page("not-from-here", 403, reader=PageReader(reader.language))  # who is there is not told
-        return self._poll(question, reader) if is_look else await self._handle_post(question, reader)
+        is_ours = is_poll or is_from_same_origin(request.scheme, authority.host, authority.port, field)
+        if not is_ours or not accepts_ticket(self._key, request.ticket, authority.host, request.device.id, self._clock()):
+            return page.short_page("not-from-here", 403, reader=PageReader(reader.language))  # does not tell a child from an adult
+        return self._poll(request, reader) if is_poll else await self._handle_post(request, reader)
 
-    def _poll(self, question: BlockPageRequest, reader: PageReader) -> ProxyResponse:
-        """The page that waits asks whether somebody has opened what it waits for."""
-        page = self._policy().page
-        url = parse_ask_form(question.query.encode(), question.authority.host, question.fallback)[0]
-        if self._decide(question, url).verdict is not Verdict.BLOCK:
-            return page.short_page("open", 200, url, reader)
-        return page.waiting(url, parse_poll_count(question.query), reader, _ticket(question))
+    def _poll(self, request: BlockPageRequest, reader: PageReader) -> ProxyResponse:
+        url = parse_ask_form(request.query.encode(), request.authority.host, request.fallback)[0]
+        if self._decide(request, url).verdict is not Verdict.BLOCK:
+            return self._open(url, reader)
+        return self._policy().page.waiting(url, parse_poll_count(request.query), reader, request.ticket)
 
-    async def _handle_post(self, question: BlockPageRequest, reader: PageReader) -> ProxyResponse:
-        page = self._policy().page
-        url, note = parse_ask_form(question.body, question.authority.host, question.fallback)
-        decision = self._decide(question, url)
+    async def _handle_post(self, request: BlockPageRequest, reader: PageReader) -> ProxyResponse:
+        url, note = parse_ask_form(request.body, request.authority.host, request.fallback)
+        decision = self._decide(request, url)
         if decision.verdict is not Verdict.BLOCK:
-            return page.short_page("open", 200, url, reader)
-        if digits := parse_code(question.body):
-            return await self._take_code(question, url, digits, reader)
-        if decision.reason is Reason.CONDUCT and accepts_conduct(question.body):
-            return await self._take_consent(question, url, reader)
+            return self._open(url, reader)
+        if digits := parse_code(request.body):
+            return await self._take_code(request, url, digits, reader)
+        if decision.reason is Reason.CONDUCT and accepts_conduct(request.body):
+            return await self._take_consent(request, url, reader)
         if forbids_access_request(decision):
-            return page.blocked(
-                decision, question.authority.host, question.fallback, self._clock(), reader=reader, ticket=_ticket(question)
-            )
-        return self._file_request(question, url, note, decision, reader)
+            return self._blocked(request, request.fallback, decision, reader)
+        return self._file_request(request, url, note, decision, reader)
 
-    def _file_request(self, question: BlockPageRequest, url: str, note: str, decision: Decision, reader: PageReader) -> ProxyResponse:
-        policy, now, device = self._policy(), self._clock(), question.device.id
-        if not self._asked.allows(device, now):
+    def _file_request(self, request: BlockPageRequest, url: str, note: str, decision: Decision, reader: PageReader) -> ProxyResponse:
+        policy, now, device = self._policy(), self._clock(), request.device.id
+        if not self._request_limit.allows(device, now):
             self._counters.add("hedgerow_proxy_dropped_total", "ask")
             return policy.page.short_page("too-often", 429, reader=reader)
-        policy.request_access(
-            AccessRequest(now, device, question.ruleset.person, question.authority.host, url, _reason_text(decision), note)
-        )
-        return policy.page.waiting(url, 0, reader, _ticket(question))
+        reason = f"{decision.reason.value}: {decision.what}" if decision.what else decision.reason.value
+        policy.request_access(AccessRequest(now, device, request.ruleset.person, request.authority.host, url, reason, note))
+        return policy.page.waiting(url, 0, reader, request.ticket)
 
-    async def _take_code(self, question: BlockPageRequest, url: str, digits: str, reader: PageReader) -> ProxyResponse:
-        """Control takes the code in; that it was right shows in that the page is open with the next snapshot."""
-        policy, now, device = self._policy(), self._clock(), question.device.id
-        if not self._typed.allows(device, now):
+    async def _take_code(self, request: BlockPageRequest, url: str, digits: str, reader: PageReader) -> ProxyResponse:
+        """Send a code to control. If it is right, the URL is open under the next snapshot."""
+        policy, now, device = self._policy(), self._clock(), request.device.id
+        if not self._code_limit.allows(device, now):
             self._counters.add("hedgerow_proxy_dropped_total", "code")
             return policy.page.short_page("code-wrong", 429, reader=reader)
         policy.submit_code(CodeEntered(now, device, digits))
-        for _ in range(_POLLS):
-            await asyncio.sleep(_POLL_SECONDS)
-            if self._decide(question, url).verdict is not Verdict.BLOCK:
-                return self._policy().page.short_page("open", 200, url, reader)
+        decision = await self._wait_while_blocked(request, url, Reason)
+        if decision.verdict is not Verdict.BLOCK:
+            return self._open(url, reader)
         return policy.page.short_page("code-wrong", 403, reader=reader)
 
-    async def _take_consent(self, question: BlockPageRequest, url: str, reader: PageReader) -> ProxyResponse:
-        """A guest accepts the code of conduct; then the page is as open as it is for the guest."""
-        self._policy().accept_conduct(ConductAccepted(self._clock(), question.ruleset.session))
+    async def _take_consent(self, request: BlockPageRequest, url: str, reader: PageReader) -> ProxyResponse:
+        """Report that a guest accepts the code of conduct; then the guest's own rules apply to the URL."""
+        self._policy().accept_conduct(ConductAccepted(self._clock(), request.ruleset.session))
+        decision = await self._wait_while_blocked(request, url, {Reason.CONDUCT})
+        return self._open(url, reader) if decision.verdict is not Verdict.BLOCK else self._blocked(request, url, decision, reader)
+
+    async def _wait_while_blocked(self, request: BlockPageRequest, url: str, reasons: Container[Reason]) -> Decision:
+        """Wait until the URL is not blocked for one of these reasons any more, or the time is over; returns the last decision."""
         for _ in range(_POLLS):
             await asyncio.sleep(_POLL_SECONDS)
-            decision = self._decide(question, url)
-            if decision.verdict is not Verdict.BLOCK:
-                return self._policy().page.short_page("open", 200, url, reader)
-            if decision.reason is not Reason.CONDUCT:
+            decision = self._decide(request, url)
+            if decision.verdict is not Verdict.BLOCK or decision.reason not in reasons:
                 break
-        return self._policy().page.blocked(decision, question.authority.host, url, self._clock(), reader=reader, ticket=_ticket(question))
+        return decision
 
-    def _decide(self, question: BlockPageRequest, url: str) -> Decision:
-        """What holds for `url` at this moment; of who is nobody's any more, what held when the question came."""
-        policy, authority = self._policy(), question.authority
-        found = policy.find_client(question.client)
-        ruleset = question.ruleset if found is None else found[1]
-        return policy.decide(ruleset, Request(question.device.id, RequestKind.HTTP, authority.host, authority.port, url))
+    def _open(self, url: str, reader: PageReader) -> ProxyResponse:
+        return self._policy().page.short_page("open", 200, url, reader)
 
+    def _blocked(self, request: BlockPageRequest, url: str, decision: Decision, reader: PageReader) -> ProxyResponse:
+        host, now = request.authority.host, self._clock()
+        return self._policy().page.blocked(decision, host, url, now, reader=reader, ticket=request.ticket)
 
-def _ticket(question: BlockPageRequest) -> str:
-    return read_ticket(question.body if question.method == "POST" else question.query.encode())
-
-
-def _reason_text(decision: Decision) -> str:
-    return f"{decision.reason.value}: {decision.what}" if decision.what else decision.reason.value
+    def _decide(self, request: BlockPageRequest, url: str) -> Decision:
+        """The decision on `url` at this moment, under the request's ruleset if its client is unknown by now."""
+        policy, authority = self._policy(), request.authority
+        found = policy.find_client(request.client)
+        ruleset = request.ruleset if found is None else found[1]
+        return policy.decide(ruleset, Request(request.device.id, RequestKind.HTTP, authority.host, authority.port, url))

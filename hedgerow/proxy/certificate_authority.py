@@ -1,7 +1,7 @@
-"""The network's own certificate authority: made at the first start, kept in the state directory, trusted only where installed.
+"""The network's own certificate authority, created at the first start, and the certificates that it issues.
 
-Its key is what makes inspection possible, so it is for the owner's eyes only (mode 0600) and never leaves the machine. P-256, because
-a certificate is signed for every inspected host.
+Only devices on which it was installed trust it. Its key makes inspection possible, so only the owner may read it (mode 0600) and it never
+leaves the machine. Keys are P-256, because a certificate is signed for every inspected host.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ CA_VALIDITY = datetime.timedelta(days=5 * 365)
 SERVER_VALIDITY = datetime.timedelta(days=90)
 _BACKDATED = datetime.timedelta(days=2)  # for clients whose clocks are slow
 _CA_FILE = "hedgerow-ca.pem"
-_SERVER_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hedgerow server")])  # an empty name is too much for GnuTLS programs
+_SERVER_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hedgerow server")])  # programs with GnuTLS fail on an empty name
 
 
 class CertificateAuthorityError(Exception):
-    """The kept authority cannot be used: the files were changed by hand, or cannot be read."""
+    """The stored authority cannot be used: its file was changed by hand, or others can read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class CertificateAuthority:
 
     @property
     def pem(self) -> bytes:
-        """The certificate alone, as devices install it."""
+        """The certificate without its key."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
@@ -56,7 +56,7 @@ class CertificateAuthority:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the certificate as people compare it: pairs of hexadecimal digits with colons."""
+        """SHA-256 of the certificate, as pairs of hexadecimal digits with colons."""
         return self.certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
     @property
@@ -69,9 +69,9 @@ class CertificateAuthority:
 
 
 def ensure_ca(directory: Path) -> CertificateAuthority:
-    """The authority kept in `directory`; made there if there is none. Raises AuthorityError or OSError.
+    """Load the authority in `directory`, or create it there. Raises CertificateAuthorityError or OSError.
 
-    Safe when several processes start at once: whoever is first wins, and the others load what it made.
+    Several processes may start at once: the first one creates it, and the others load that.
     """
     path = directory / _CA_FILE
     if not path.exists():
@@ -81,9 +81,9 @@ def ensure_ca(directory: Path) -> CertificateAuthority:
 
 
 def rotate_ca(directory: Path) -> tuple[CertificateAuthority, CertificateAuthority]:
-    """Put a new authority in place of the one kept in `directory`; returns the old and the new. Raises AuthorityError or OSError.
+    """Replace the authority in `directory` by a new one; returns the old and the new. Raises CertificateAuthorityError or OSError.
 
-    The old key is gone after this. Its certificate stays beside the new one, so that people can tell which to remove from devices.
+    The old key is deleted. Its certificate is kept, so that people can tell which one to remove from devices.
     """
     old, new = load_ca(directory), _create_ca()
     retired = directory / f"retired-{old.certificate.not_valid_before_utc:%Y%m%d}-{old.fingerprint[:8].replace(':', '')}.pem"
@@ -94,10 +94,10 @@ def rotate_ca(directory: Path) -> tuple[CertificateAuthority, CertificateAuthori
 
 
 def load_ca(directory: Path) -> CertificateAuthority:
-    """The authority kept in `directory`. Raises AuthorityError when the file is no CA or its key is open to others."""
+    """Load the authority in `directory`. Raises CertificateAuthorityError if the file is no CA or others can read it; OSError."""
     path = directory / _CA_FILE
     if path.stat().st_mode & 0o077:
-        raise CertificateAuthorityError(f"{path} can be read by others: chmod 600 it, or remove it to make a new authority")
+        raise CertificateAuthorityError(f"{path} can be read by others: run chmod 600 on it, or remove it to create a new authority")
     data = path.read_bytes()
     try:
         key = serialization.load_pem_private_key(data, None)
@@ -110,24 +110,41 @@ def load_ca(directory: Path) -> CertificateAuthority:
 
 
 def issue_server_certificate(authority: CertificateAuthority, names: Iterable[str], addresses: Iterable[str]) -> bytes:
-    """A certificate for a server of our own, with its fresh key and the CA's certificate, as PEM. At least one name or address."""
+    """A certificate for a server of ours, as PEM: its fresh key, itself and the CA's. At least one name or address is needed."""
     key = ec.generate_private_key(ec.SECP256R1())
+    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+    alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+    certificate = _sign_server(authority, _SERVER_SUBJECT, key.public_key(), alternatives)
+    return _key_pem(key) + certificate.public_bytes(serialization.Encoding.PEM) + authority.pem
+
+
+def issue_leaf_certificate(authority: CertificateAuthority, key: ec.EllipticCurvePublicKey, host: str) -> x509.Certificate:
+    """A certificate for `host`, a name or an address, which is the subject too if it is short enough."""
+    subject = [x509.NameAttribute(NameOID.COMMON_NAME, host)] if len(host) < _MAX_COMMON_NAME else []
+    name = x509.IPAddress(ipaddress.ip_address(host)) if is_address(host) else x509.DNSName(host)
+    return _sign_server(authority, x509.Name(subject), key, [name])
+
+
+def _sign_server(
+    authority: CertificateAuthority, subject: x509.Name, key: ec.EllipticCurvePublicKey, alternatives: list[x509.GeneralName]
+) -> x509.Certificate:  # fmt: skip
     now = datetime.datetime.now(datetime.UTC)
-    subjects: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
-    subjects += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-    issuer_key = x509.SubjectKeyIdentifier.from_public_key(authority.key.public_key())
+    issuer_key = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
-        x509.CertificateBuilder(issuer_name=authority.certificate.subject, subject_name=_SERVER_SUBJECT, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
+        x509.CertificateBuilder(authority.certificate.subject, subject, key, x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(min(now + SERVER_VALIDITY, authority.expires))
-        .add_extension(x509.SubjectAlternativeName(subjects), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_key), critical=False)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=not list(subject))
     )
-    written = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return written + builder.sign(authority.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + authority.pem
+    return builder.sign(authority.key, hashes.SHA256())
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def _write_once(path: Path, authority: CertificateAuthority) -> None:
@@ -137,13 +154,12 @@ def _write_once(path: Path, authority: CertificateAuthority) -> None:
 
 @contextlib.contextmanager
 def _temporary_file(path: Path, authority: CertificateAuthority) -> Iterator[Path]:
-    """A temporary file beside `path` that holds key and certificate; it is gone afterwards if it still has that name."""
-    key = authority.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for the owner alone
+    """A temporary file beside `path` with key and certificate, deleted afterwards unless it was renamed."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # readable by the owner only
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(key + authority.pem)
+            file.write(_key_pem(authority.key) + authority.pem)
             os.fsync(file.fileno())
         yield temporary
     finally:
@@ -153,7 +169,7 @@ def _temporary_file(path: Path, authority: CertificateAuthority) -> Iterator[Pat
 def _create_ca() -> CertificateAuthority:
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
-    # Part of the key is in the name: a device that trusted an earlier CA then shows two that can be told apart.
+    # A part of the key's hash is in the name, so that a device with an earlier CA shows two different names.
     mark = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()[:6].upper()
     name = x509.Name(
         [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Hedgerow"), x509.NameAttribute(NameOID.COMMON_NAME, f"Hedgerow network CA {mark}")]
@@ -197,7 +213,7 @@ class CertificateFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CertificateFile:
-    """A file to hand to a device. Systems choose by `content_type` what they do with it."""
+    """A file to install on a device. Systems choose by `content_type` what they do with it."""
 
     name: str
     content_type: str
@@ -205,7 +221,7 @@ class CertificateFile:
 
 
 def export_certificate(authority: CertificateAuthority, form: CertificateFormat) -> CertificateFile:
-    """The certificate of `authority` in a form."""
+    """The certificate of `authority` as a file."""
     match form:
         case CertificateFormat.PEM:
             return CertificateFile("hedgerow-ca.pem", "application/x-pem-file", authority.pem)
@@ -216,7 +232,7 @@ def export_certificate(authority: CertificateAuthority, form: CertificateFormat)
 
 
 def format_for_name(name: str) -> CertificateFormat:
-    """The form that a file of this name should have.
+    """The format of a file with this name.
 
     >>> format_for_name("a.mobileconfig").value, format_for_name("a.cer").value, format_for_name("a.pem").value
     ('mobileconfig', 'der', 'pem')
@@ -233,7 +249,7 @@ def format_for_name(name: str) -> CertificateFormat:
 def _apple_profile(authority: CertificateAuthority) -> bytes:
     """Apple's "Configuration Profile Reference": a profile with one payload, a root certificate.
 
-    The identifiers follow from the certificate, so that a second installation replaces the first, and a rotated CA stands beside the old.
+    The identifiers depend on the certificate only: a second installation replaces the first, and a rotated CA is installed beside the old.
     """
     identity = uuid.uuid5(_UUID_NAMESPACE, authority.fingerprint)
     payload = {
@@ -261,26 +277,24 @@ def _apple_profile(authority: CertificateAuthority) -> bytes:
 
 
 _MAX_LEAVES = 1000
-"""Leaves of a day's browsing, at some 22 kB each."""
+"""Leaf certificates of a day's browsing, at some 22 kB each."""
 
-_LEAF_VALIDITY = datetime.timedelta(days=90)
 _RENEW_BEFORE = datetime.timedelta(days=7)
-_LEAF_BACKDATED = datetime.timedelta(days=2)  # for clients whose clocks are slow
-_MAX_COMMON_NAME = 64  # of a common name (RFC 5280, appendix A)
+_MAX_COMMON_NAME = 64  # RFC 5280, appendix A
 _ALPN_PROTOCOLS = ["h2", "http/1.1"]
 
 
 class LeafCertificates:
-    """The TLS context for each inspected host. The least recently used are forgotten first."""
+    """TLS contexts of inspected hosts. The least recently used are dropped first."""
 
     def __init__(self, authority: CertificateAuthority) -> None:
         self._authority = authority
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._key_pem = self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        self._key_pem = _key_pem(self._key)
         self._contexts: OrderedDict[str, tuple[ssl.SSLContext, datetime.datetime]] = OrderedDict()
 
     def context(self, host: str) -> ssl.SSLContext:
-        """For a server that shows a certificate for `host`, a name or an address; signed when it is not there yet or soon expires."""
+        """The context of a server with a certificate for `host`, a name or an address, which is signed if missing or about to expire."""
         context, renewal = self._contexts.get(host, (None, None))
         if context is None or renewal is None or renewal < datetime.datetime.now(datetime.UTC):
             leaf = issue_leaf_certificate(self._authority, self._key.public_key(), host)
@@ -296,7 +310,7 @@ class LeafCertificates:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(_ALPN_PROTOCOLS)
         context.num_tickets = 1
-        # The standard library takes certificates from files only; this one is in memory and has no name.
+        # The standard library loads certificates from files only; this file is in memory and has no name.
         descriptor = os.memfd_create("leaf", os.MFD_CLOEXEC)
         try:
             os.write(descriptor, self._key_pem + leaf.public_bytes(serialization.Encoding.PEM))
@@ -304,22 +318,3 @@ class LeafCertificates:
         finally:
             os.close(descriptor)
         return context
-
-
-def issue_leaf_certificate(authority: CertificateAuthority, key: ec.EllipticCurvePublicKey, host: str) -> x509.Certificate:
-    """A server's certificate for `host`, which is shown as the subject if it is short enough."""
-    now = datetime.datetime.now(datetime.UTC)
-    subject = [x509.NameAttribute(NameOID.COMMON_NAME, host)] if len(host) < _MAX_COMMON_NAME else []
-    name = x509.IPAddress(ipaddress.ip_address(host)) if is_address(host) else x509.DNSName(host)
-    issuer = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    builder = (
-        x509.CertificateBuilder(authority.certificate.subject, x509.Name(subject), key, x509.random_serial_number())
-        .not_valid_before(now - _LEAF_BACKDATED)
-        .not_valid_after(min(now + _LEAF_VALIDITY, authority.expires))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False)
-        .add_extension(x509.SubjectAlternativeName([name]), critical=not subject)
-    )
-    return builder.sign(authority.key, hashes.SHA256())

@@ -1,7 +1,7 @@
-"""Read a TLS ClientHello (RFC 8446, section 4.1.2; RFC 6066 for the server name): bytes in, a `ClientHello` out.
+"""Parser of the TLS ClientHello (RFC 8446, section 4.1.2; RFC 6066 for the server name). Pure.
 
 Only what a filter needs is kept. The message may be split over any number of records and segments. Unknown extensions and GREASE
-values (RFC 8701) are stepped over.
+values (RFC 8701) are skipped.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from hedgerow.blocklists.names import parse_host
 MAX_HELLO = 64 * 1024
 _MAX_RECORD = 16 * 1024
 _HANDSHAKE = 0x16
-_PORT = re.compile(r":[0-9]{1,5}$")  # some clients write host and port here; servers look past it, and so must a filter
+_PORT = re.compile(r":[0-9]{1,5}$")  # some clients add the port to the name; servers ignore it, and so must a filter
 _SERVER_NAME, _ALPN = 0, 16
 _ENCRYPTED_HELLO = frozenset({0xFE0D, 0xFFCE})  # ECH (RFC 9849) and its forerunner ESNI
 
 _PUBLIC_NAMES = ("cloudflare-ech.com", "tls-ech.dev", "defo.ie")
-"""What providers show in place of the host that ECH hides: Cloudflare's, and those of two public tests. The list is not complete."""
+"""Public names of ECH providers: Cloudflare's, and those of two public tests. The list is not complete."""
 
 ACCESS_DENIED_ALERT = bytes((0x15, 3, 3, 0, 2, 2, 49))
 """A TLS record with the fatal alert access_denied (RFC 8446, section 6.2)."""
@@ -32,7 +32,7 @@ class HelloError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What a client says first. `sni` is canonical or None; `ech` says that another hello may be hidden inside (or GREASE is)."""
+    """The fields that a filter needs. `sni` is canonical or None. `ech`: another ClientHello may be encrypted inside, or GREASE."""
 
     sni: str | None
     alpn: tuple[str, ...]
@@ -40,7 +40,7 @@ class ClientHello:
 
 
 def hides_server_name(hello: ClientHello) -> bool:
-    """Whether a name that all sites of a provider share stands where the host’s should. With the real name ECH is but GREASE."""
+    """True if the SNI is a name that all sites of an ECH provider share. With a real name in the SNI, ECH is only GREASE."""
     return hello.ech and hello.sni is not None and f".{hello.sni}".endswith(_PUBLIC_SUFFIXES)
 
 
@@ -48,7 +48,7 @@ _PUBLIC_SUFFIXES = tuple(f".{name}" for name in _PUBLIC_NAMES)
 
 
 def looks_like_tls(data: bytes) -> bool | None:
-    """Whether this may be the start of a TLS connection; None while there are too few bytes to say."""
+    """True if this may be the start of a TLS connection; None while there are too few bytes."""
     if not data:
         return None
     if data[0] != _HANDSHAKE:
@@ -57,7 +57,7 @@ def looks_like_tls(data: bytes) -> bool | None:
 
 
 class ProtocolDetector:
-    """Collects what a client says first, until that shows whether it speaks TLS."""
+    """Collects a client's first bytes until they tell TLS from anything else."""
 
     __slots__ = ("_data",)
 
@@ -65,14 +65,14 @@ class ProtocolDetector:
         self._data = b""
 
     def feed(self, data: bytes) -> tuple[bool, bytes] | None:
-        """Whether it is TLS, and all that was said; None while either is possible."""
+        """True for TLS, and all bytes so far; None while either is possible."""
         self._data += data
         is_tls = looks_like_tls(self._data)
         return None if is_tls is None else (is_tls, self._data)
 
 
 class HelloReader:
-    """Collects records until the ClientHello is complete. Work is linear in the bytes, however small the pieces are."""
+    """Collects records until the ClientHello is complete. The work is linear in the bytes, however small the pieces."""
 
     __slots__ = ("_message", "_records")
 
@@ -81,11 +81,11 @@ class HelloReader:
         self._message = bytearray()
 
     def feed(self, data: bytes) -> ClientHello | None:
-        """The hello, or None while bytes are missing. Raises HelloError as soon as no continuation could make it right."""
+        """The ClientHello, or None while bytes are missing. Raises HelloError as soon as no continuation could be valid."""
         if not self._records and not self._message and len(data) > 9 and data[:2] == b"\x16\x03" and data[5] == 1:
             length = data[3] << 8 | data[4]
             if len(data) >= 5 + length and 4 + int.from_bytes(data[6:9], "big") == length <= _MAX_RECORD:
-                return _parse(data[9 : 5 + length])  # nearly always: the whole of it in one record and one piece
+                return _parse(data[9 : 5 + length])  # the usual case: one record in one piece
         self._records += data
         position = self._take_records()
         del self._records[:position]
@@ -100,7 +100,7 @@ class HelloReader:
         return None if len(message) < 4 + length else _parse(bytes(message[4 : 4 + length]))
 
     def _take_records(self) -> int:
-        """Move the contents of whole records into the message; returns how many bytes were used."""
+        """Move the contents of whole records into the message; returns the number of bytes used."""
         records, position = self._records, 0
         while len(records) >= position + 5 and len(self._message) <= MAX_HELLO + 4:
             length = int.from_bytes(records[position + 3 : position + 5], "big")
@@ -116,7 +116,7 @@ class HelloReader:
 
 
 def _parse(body: bytes) -> ClientHello:
-    """The message without its header. Written out by hand, for it is read for every tunnel."""
+    """Parse the message without its header. Written out by hand, since this runs for every tunnel."""
     try:
         position = 35 + body[34]  # legacy_version, random and session id
         suites = body[position] << 8 | body[position + 1]
@@ -124,18 +124,18 @@ def _parse(body: bytes) -> ClientHello:
         methods = body[position]
         position += 1 + methods
         if body[34] > 32 or not suites or suites % 2 or not methods or position > len(body):
-            raise HelloError("session id, cipher suites and compression methods are not as they should be")
+            raise HelloError("the session id, cipher suites or compression methods are malformed")
         if position == len(body):
             return ClientHello(None, (), False)
         if position + 2 + (body[position] << 8 | body[position + 1]) != len(body):
-            raise HelloError("the extensions do not end where the message does")
+            raise HelloError("the extensions do not end with the message")
         return _read_extensions(body, position + 2)
     except IndexError:
         raise HelloError("a field of the ClientHello runs past its end") from None
 
 
 def _read_extensions(body: bytes, position: int) -> ClientHello:
-    """The extensions from `position` to the end. Raises HelloError or IndexError."""
+    """Parse the extensions from `position` to the end. Raises HelloError or IndexError."""
     sni, ech = None, False
     alpn: tuple[str, ...] = ()
     seen, end = set[int](), len(body)
@@ -144,7 +144,7 @@ def _read_extensions(body: bytes, position: int) -> ClientHello:
         start = position + 4
         position = start + (body[position + 2] << 8 | body[position + 3])
         if position > end or kind in seen:
-            raise HelloError("an extension runs past the end or stands there twice")
+            raise HelloError("an extension runs past the end or occurs twice")
         seen.add(kind)
         if kind == _SERVER_NAME:
             sni = _parse_server_name(body[start:position])
@@ -157,7 +157,7 @@ def _read_extensions(body: bytes, position: int) -> ClientHello:
 
 @lru_cache(4096)
 def _parse_server_name(data: bytes) -> str:
-    """The one host_name of the list. A name that is none is refused: nothing could judge it."""
+    """The only host_name of the list. Anything that is not a host name is refused, since nothing could judge it."""
     if len(data) < 5 or data[2] or int.from_bytes(data[:2], "big") != len(data) - 2 or int.from_bytes(data[3:5], "big") != len(data) - 5:
         raise HelloError("the server name is not one host name")
     text = _PORT.sub("", data[5:].decode("ascii", "replace"))
@@ -170,12 +170,12 @@ def _parse_server_name(data: bytes) -> str:
 @lru_cache(256)
 def _parse_alpn(data: bytes) -> tuple[str, ...]:
     if len(data) < 2 or int.from_bytes(data[:2], "big") != len(data) - 2:
-        raise HelloError("the list of protocols is not as long as it says")
+        raise HelloError("the ALPN list does not have its stated length")
     position, protocols = 2, list[str]()
     while position < len(data):
         end = position + 1 + data[position]
         if end > len(data):
-            raise HelloError("a protocol's name runs past the end")
+            raise HelloError("an ALPN protocol runs past the end")
         protocols.append(data[position + 1 : end].decode("latin-1"))
         position = end
     return tuple(protocols)

@@ -1,4 +1,4 @@
-"""Open a connection to the first of several addresses that answers (RFC 8305, without its sorting: the resolver did that)."""
+"""Connecting to a server, and telling busy connections from idle ones."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import Protocol
 
 from hedgerow.sockets import connect_first, interleave_families
 
+MIN_BUSY_BYTES = 64 * 1024
+"""Bytes per minute, in both directions together, that make a connection busy; less keeps it alive only."""
+
 
 async def dial[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], addresses: Sequence[str], port: int) -> tuple[asyncio.Transport, P]:
-    """Connect; whoever calls sees to it that this ends. Raises OSError with the last failure when no address answers."""
+    """Connect to the first address that answers (RFC 8305; the resolver has sorted them).
+
+    The caller limits the time. Raises OSError with the last failure if no address answers.
+    """
     loop = asyncio.get_running_loop()
     if len(addresses) == 1:
         return await loop.create_connection(make_protocol, addresses[0], port)
@@ -22,26 +28,22 @@ async def dial[P: asyncio.BaseProtocol](make_protocol: Callable[[], P], addresse
     return await connect_first(order, lambda address: loop.create_connection(make_protocol, address, port), discard)
 
 
-MIN_BUSY_BYTES = 64 * 1024
-"""Moved within a minute, in both directions together; less is keeping alive."""
-
-
 class ByteCounted(Hashable, Protocol):
-    """A connection that can say how many bytes it has moved, in both directions together."""
+    """A connection that counts the bytes it has moved, in both directions together."""
 
     @property
     def bytes_moved(self) -> int: ...
 
 
 class BusyTracker[T: ByteCounted]:
-    """Remembers of each connection what it had moved when the minute began."""
+    """Finds busy connections by the bytes that each had moved when the minute began."""
 
     def __init__(self) -> None:
         self._minute = 0
         self._begun: dict[T, int] = {}
 
     def busy(self, connections: Iterable[T], now: float) -> Iterator[T]:
-        """Those that have moved enough in this minute of the clock; `now` is in seconds since the epoch."""
+        """The connections that are busy in this minute of the clock; `now` is in seconds since the epoch."""
         minute, before = int(now // 60), self._begun
         if minute != self._minute:
             self._minute, self._begun = minute, {}

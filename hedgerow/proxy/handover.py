@@ -1,6 +1,7 @@
-"""How the gate introduces a client to the inspector: one line with a signed, short-lived pass, before anything of the client's own.
+"""Handing a client's socket from a gate to an inspector, over a Unix socket.
 
-Both processes read one key at their start. The line never leaves the machine.
+The socket comes with a message: a header line with a signed, short-lived token that vouches for the client, and then the client's own
+bytes as far as the gate has read them. Both processes read the key at their start.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from pathlib import Path
 from hedgerow.proxy.http_head import Authority, HeadError, parse_authority
 
 MAX_HANDOVER_HEADER = 1024
-"""Bytes of the line without its end."""
+"""Bytes of the header line without its line end."""
 
 TOKEN_SECONDS = 30.0
-"""Seconds from the moment the gate signs to the moment the inspector must have read it."""
+"""Seconds for which a token is valid after the gate signed it."""
 
 _TOKEN_REUSE_SECONDS = 5.0
-"""Seconds for which one pass introduces all connections of a client: it opens many at a time."""
+"""Seconds for which one token is used for all connections of a client, which opens many at a time."""
 
 KEY_BYTES = 32
 
 
 def load_handover_key(path: Path) -> bytes:
-    """The key that the supervisor wrote at its start. Raises OSError, or ValueError when the file holds something else."""
+    """Read the key that the supervisor wrote at its start. Raises OSError, or ValueError if the file does not hold one."""
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise ValueError(f"{path} does not hold a key of {KEY_BYTES} bytes")
@@ -40,9 +41,10 @@ def load_handover_key(path: Path) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class HandoverHeader:
-    """The client at `address`. It goes to `target` with TLS or HTTP, or without one asks as of a proxy, by absolute URLs.
+    """Header of a connection from the client at `address`.
 
-    One that `waits` has sent a CONNECT and no answer to it was given yet.
+    The client speaks TLS or HTTP to `target`, or, if that is None, HTTP to a proxy (by absolute URLs). `awaits_reply`: it has sent a
+    CONNECT that the inspector has to answer.
     """
 
     address: str
@@ -51,25 +53,25 @@ class HandoverHeader:
 
 
 def encode_handover_header(key: bytes, header: HandoverHeader, now: float) -> bytes:
-    """The line that introduces a client."""
-    ticket = _issue_token_cached(key, header.address, now // _TOKEN_REUSE_SECONDS * _TOKEN_REUSE_SECONDS)
-    return f"{ticket} {header.target or '-'} {'waits' if header.awaits_reply else '-'}\r\n".encode()
+    """The header line, with its line end; `now` in seconds since the epoch."""
+    token = _issue_token_cached(key, header.address, now // _TOKEN_REUSE_SECONDS * _TOKEN_REUSE_SECONDS)
+    return f"{token} {header.target or '-'} {'waits' if header.awaits_reply else '-'}\r\n".encode()
 
 
 def parse_handover_header(key: bytes, line: bytes, now: float) -> HandoverHeader | None:
-    """Whom `encode_handover_header` was told of, from its line without the end; None when it is not the gate that speaks.
+    """Parse a header line without its line end; None if no gate wrote it.
 
     >>> who = HandoverHeader("192.0.2.7", Authority("a.example", 443))
     >>> parse_handover_header(b"k" * 32, encode_handover_header(b"k" * 32, who, 1000.0)[:-2], 1010.0) == who
     True
     """
-    ticket, _, rest = line.decode("latin-1").partition(" ")
-    target, _, word = rest.partition(" ")
-    address = verify_token(key, ticket, now)
+    token, _, rest = line.decode("latin-1").partition(" ")
+    target, _, reply = rest.partition(" ")
+    address = verify_token(key, token, now)
     if address is None:
         return None
     try:
-        return HandoverHeader(address, None if target == "-" else parse_authority(target), word == "waits")
+        return HandoverHeader(address, None if target == "-" else parse_authority(target), reply == "waits")
     except HeadError:
         return None
 
@@ -80,13 +82,13 @@ def _issue_token_cached(key: bytes, address: str, now: float) -> str:
 
 
 def issue_token(key: bytes, address: str, now: float) -> str:
-    """A pass for the client at `address`, as text without spaces; `now` in seconds since the epoch."""
+    """A token for the client at `address`, without spaces; `now` in seconds since the epoch."""
     text = f"{now + TOKEN_SECONDS:.0f} {address}".encode()
     return f"{_encode(text)}.{_encode(_sign(key, text))}"
 
 
-def verify_token(key: bytes, ticket: str, now: float) -> str | None:
-    """The address that a pass vouches for; None when it is forged, spent or malformed.
+def verify_token(key: bytes, token: str, now: float) -> str | None:
+    """The address for which a token vouches; None if it is forged, expired or malformed.
 
     >>> verify_token(b"k" * 32, issue_token(b"k" * 32, "192.0.2.7", 1000.0), 1010.0)
     '192.0.2.7'
@@ -94,7 +96,7 @@ def verify_token(key: bytes, ticket: str, now: float) -> str | None:
     True
     """
     try:
-        text, signature = (base64.urlsafe_b64decode(part) for part in ticket.split("."))
+        text, signature = (base64.urlsafe_b64decode(part) for part in token.split("."))
     except ValueError:
         return None
     if not hmac.compare_digest(signature, _sign(key, text)):
@@ -113,14 +115,14 @@ def _encode(data: bytes) -> str:
 
 
 _MAX_INLINE = 16 * 1024
-"""Bytes of a message that go with the socket; what is longer, such as an upload that has begun, goes in a file in memory."""
+"""Bytes of a message that go in the datagram. The rest of a longer one, such as an upload that has begun, goes in a memory file."""
 
 _MAX_DATAGRAM = MAX_HANDOVER_HEADER + _MAX_INLINE
 _DESCRIPTOR_BYTES = array.array("i").itemsize
 
 
 class HandoverSender:
-    """A gate's end."""
+    """A gate's end of the Unix sockets of its inspectors."""
 
     def __init__(self, inspectors: Sequence[Path]) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -129,9 +131,9 @@ class HandoverSender:
         self._turn = 0
 
     def hand_over(self, client: int, message: bytes) -> bool:
-        """Give a client's socket, by its descriptor, to the inspector whose turn it is, or else to another; ours is still to be closed.
+        """Send a client's socket, by its descriptor, to the next inspector in turn that takes it. The caller still closes its own.
 
-        False when none that is up has room at the moment. Raises OSError when none is up.
+        Returns False if no inspector has room at the moment. Raises OSError if none is running.
         """
         if len(message) <= _MAX_INLINE:
             return self._send(message, [client])
@@ -143,13 +145,13 @@ class HandoverSender:
         finally:
             os.close(file)
 
-    def _send(self, text: bytes, descriptors: Sequence[int]) -> bool:
-        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+    def _send(self, message: bytes, descriptors: Sequence[int]) -> bool:
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         self._turn = turn = (self._turn + 1) % len(self._inspectors)
         is_full, failure = False, OSError("there is no inspector")
         for path in (*self._inspectors[turn:], *self._inspectors[:turn]):
             try:
-                self._socket.sendmsg([text], beside, 0, path)
+                self._socket.sendmsg([message], ancillary, 0, path)
             except BlockingIOError:
                 is_full = True
             except OSError as error:
@@ -165,7 +167,7 @@ class HandoverSender:
 
 
 def listen(path: Path) -> socket.socket:
-    """An inspector's end, under whose name an older one goes on with what it has. Raises OSError."""
+    """Open an inspector's end. An older inspector that listens at `path` goes on with what it has. Raises OSError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     fresh = path.with_name(f".{path.stem[-8:]}.{os.getpid()}")
     try:
@@ -181,19 +183,19 @@ def listen(path: Path) -> socket.socket:
 
 
 def receive_client(listener: socket.socket) -> tuple[socket.socket, bytes] | None:
-    """The next client and the message about it; None when nobody waits. Who sends no socket is passed over."""
+    """The next client's socket and its message; None if none waits. A message without a socket is skipped."""
     while True:
         try:
-            text, beside, _, _ = listener.recvmsg(_MAX_DATAGRAM, socket.CMSG_SPACE(2 * _DESCRIPTOR_BYTES), socket.MSG_CMSG_CLOEXEC)
+            message, ancillary, _, _ = listener.recvmsg(_MAX_DATAGRAM, socket.CMSG_SPACE(2 * _DESCRIPTOR_BYTES), socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return None
         descriptors = array.array("i")
-        for _, _, data in beside:
+        for _, _, data in ancillary:
             descriptors.frombytes(data[: len(data) - len(data) % _DESCRIPTOR_BYTES])
         if not descriptors:
             continue
         if len(descriptors) > 1:
             with os.fdopen(descriptors[1], "rb") as rest:
                 rest.seek(0)
-                text += rest.read()
-        return socket.socket(fileno=descriptors[0]), text
+                message += rest.read()
+        return socket.socket(fileno=descriptors[0]), message

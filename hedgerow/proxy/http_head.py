@@ -1,8 +1,8 @@
-"""Read the head of an HTTP/1 request (RFC 9112): bytes in, a `RequestHead` out, or a refusal.
+"""Parser of the head of an HTTP/1 request (RFC 9112). Pure.
 
-Stricter than most servers on purpose. A proxy and the server behind it must never read one message in two ways, so every shape
-that lets them (request smuggling) is refused rather than repaired: Transfer-Encoding beside Content-Length, either of them twice,
-bare CR or LF, folded lines, NUL and other control characters, spaces around field names.
+Stricter than most servers on purpose: a proxy and the server behind it must never read one message in two ways (request smuggling). So
+every ambiguity is refused, not repaired: Transfer-Encoding beside Content-Length, either of them twice, bare CR or LF, folded lines, NUL
+and other control characters, spaces around field names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_FIELDS = 128
 _MAX_CACHED_HEAD = 1024
 
 CONNECTION_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-"""The answer to a CONNECT that leads somewhere."""
+"""The response to a CONNECT that is allowed."""
 
 _TCHAR = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TCHAR}) ([\x21-\x7e]+) HTTP/1\.([01])")
@@ -32,7 +32,7 @@ _HOP_BY_HOP = frozenset({"proxy-connection", "proxy-authorization", "keep-alive"
 
 
 class HeadError(Exception):
-    """The client's fault: what it sent is not a request that may be forwarded. `status` is the answer it deserves."""
+    """The client's request may not be forwarded. `status` is that of the response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class HeadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """A request line and its fields, names as sent and values without surrounding white space."""
+    """A request line and its fields. Names are as sent, values without surrounding white space."""
 
     method: str
     target: str
@@ -79,7 +79,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class RequestTarget:
-    """An absolute-form request target, taken apart."""
+    """An absolute-form request target."""
 
     scheme: str
     authority: Authority
@@ -87,7 +87,7 @@ class RequestTarget:
 
     @property
     def url(self) -> str:
-        """The URL in one canonical spelling: the default port left out."""
+        """The URL in canonical form, without a default port."""
         host = f"[{self.authority.host}]" if ":" in self.authority.host else self.authority.host
         port = "" if self.authority.port == _DEFAULT_PORTS[self.scheme] else f":{self.authority.port}"
         return f"{self.scheme}://{host}{port}{self.path}"
@@ -97,9 +97,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class HeadReader:
-    """Collects bytes until a head is complete. Work is linear in the bytes, however small the pieces are.
+    """Collects bytes until a head is complete. The work is linear in the bytes, however small the pieces.
 
-    `rest` holds the bytes after the head once `feed` has returned one.
+    `rest` holds the bytes after the head once `feed` has returned it.
     """
 
     __slots__ = ("_begun", "_buffer", "_has_line", "_scanned", "rest")
@@ -112,14 +112,14 @@ class HeadReader:
         self.rest = b""
 
     def feed(self, data: bytes) -> RequestHead | None:
-        """The head, or None while bytes are missing. Raises HeadError as soon as no continuation could make it right."""
+        """The head, or None while bytes are missing. Raises HeadError as soon as no continuation could be valid."""
         buffer = self._buffer
         buffer += data
         if buffer and buffer[0] not in _FIRST_BYTES:
             raise HeadError(400, "this is not HTTP")
         if not self._begun and len(buffer) >= 2:
             self._begun = True
-            if buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: one empty line before a request is forgiven
+            if buffer.startswith(b"\r\n"):  # RFC 9112, section 2.2: an empty line before a request is ignored
                 del buffer[:2]
         end = self._find_end()
         if (len(buffer) if end < 0 else end) > MAX_HEAD:
@@ -132,13 +132,13 @@ class HeadReader:
         return _parse_cached(text) if end < _MAX_CACHED_HEAD and text.startswith("CONNECT ") else _parse(text)
 
     def _check_line(self) -> None:
-        """A client that speaks something else is told so after its first line, not when its time is over."""
+        """Refuse a client that speaks something else after its first line, not after its time."""
         if not self._has_line and (end := self._buffer.find(b"\r\n")) >= 0:
             self._has_line = True
             _parse_line(self._buffer[:end].decode("latin-1"))
 
     def _find_end(self) -> int:
-        """Where the empty line is, or -1; every LF on the way must follow a CR."""
+        """The position of the empty line, or -1. Every LF before it must follow a CR."""
         buffer, position = self._buffer, self._scanned
         while (position := buffer.find(b"\n", position)) >= 0:
             if position == 0 or buffer[position - 1] != 0x0D:
@@ -152,7 +152,7 @@ class HeadReader:
 
 @lru_cache(512)
 def _parse_cached(text: str) -> RequestHead:
-    """A browser asks for a host with the same words each time."""
+    """Parse a CONNECT, whose head a browser repeats for each connection to a host."""
     return _parse(text)
 
 
@@ -167,9 +167,9 @@ def _parse(text: str) -> RequestHead:
 
 
 def _parse_line(line: str) -> tuple[str, str, int]:
-    """Method, target and minor version."""
+    """Parse method, target and minor version."""
     if line.startswith("PRI * HTTP/2"):
-        raise HeadError(505, "HTTP/2 is not spoken to this proxy without TLS")
+        raise HeadError(505, "this proxy does not accept HTTP/2 without TLS")
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         raise HeadError(400, "the request line is not method, target and HTTP/1.0 or HTTP/1.1")
@@ -180,7 +180,7 @@ def _parse_line(line: str) -> tuple[str, str, int]:
 
 def _parse_field(line: str) -> tuple[str, str]:
     if line[:1] in {" ", "\t"}:
-        raise HeadError(400, "a field is folded over lines")
+        raise HeadError(400, "a field is folded over several lines")
     match = _FIELD.fullmatch(line)
     if match is None or _FORBIDDEN.search(match[2]):
         raise HeadError(400, "a field is not a name, a colon and a value")
@@ -188,7 +188,7 @@ def _parse_field(line: str) -> tuple[str, str]:
 
 
 def _check_framing(head: RequestHead) -> None:
-    """Refuse what lets two readers disagree about where the body ends or which host is meant."""
+    """Refuse a head that two readers could understand differently: the end of the body, or the host."""
     lengths, codings, hosts = head.values("content-length"), head.values("transfer-encoding"), head.values("host")
     if len(lengths) > 1 or len(codings) > 1 or (lengths and codings):
         raise HeadError(400, "the length of the body is given twice")
@@ -197,14 +197,14 @@ def _check_framing(head: RequestHead) -> None:
     if codings and head.minor == 0:
         raise HeadError(400, "HTTP/1.0 has no Transfer-Encoding")
     if codings and codings[0].lower() != "chunked":
-        raise HeadError(501, "no Transfer-Encoding but chunked is known")
+        raise HeadError(501, "the only supported Transfer-Encoding is chunked")
     if len(hosts) > 1 or (not hosts and head.minor == 1):
         raise HeadError(400, "there must be one Host field")
 
 
 @lru_cache(4096)
 def parse_authority(text: str, default_port: int | None = None) -> Authority:
-    """`host:port` as in CONNECT and Host. Raises HeadError; without `default_port` the port must be written.
+    """Parse `host:port` as in CONNECT and Host. The port is required without `default_port`. Raises HeadError.
 
     >>> parse_authority("WWW.Example.org:443")
     Authority(host='www.example.org', port=443)
@@ -220,7 +220,7 @@ def parse_authority(text: str, default_port: int | None = None) -> Authority:
 
 
 def parse_target(target: str) -> RequestTarget:
-    """An absolute-form target with the scheme http. Raises HeadError; user names in URLs are refused."""
+    """Parse an absolute-form target with the scheme http. User names in URLs are refused. Raises HeadError."""
     if target.startswith("/") or target == "*":
         raise HeadError(400, "this is a proxy: the request must name the whole URL")
     match = _ABSOLUTE.fullmatch(target)
@@ -231,7 +231,7 @@ def parse_target(target: str) -> RequestTarget:
 
 
 def forward_head(head: RequestHead, target: str, host: str) -> bytes:
-    """The head as it goes on: `target` and Host replaced, fields between client and proxy left out."""
+    """The head as it is forwarded: `target` and Host replaced, and fields that are for the proxy removed."""
     dropped = _HOP_BY_HOP | {"host"}
     lines = [f"{head.method} {target} HTTP/1.{head.minor}", f"Host: {host}"]
     lines += [f"{name}: {value}" for name, value in head.fields if name.lower() not in dropped]

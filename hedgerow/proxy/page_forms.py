@@ -1,8 +1,8 @@
-"""The question behind the block page's button: may it be asked, and what exactly is asked?
+"""Forms of the block page: tickets, origin checks and fields. Pure.
 
-Pure but for the memory of who asked lately. The form is answered on the very host that was blocked, so other pages could try to send
-it in a device's name. So it must hold the ticket that a block page for this host and device was given, and the browser's own fields
-(Origin, Referer, Fetch Metadata) must say that a page of this origin sent it by navigation. No script is given a block page to read.
+A form is answered on the very host that was blocked, so other pages could try to send one in a device's name. It must therefore hold the
+ticket that a block page for this host and device was given, and the browser's own fields (Origin, Referer, Fetch Metadata) must say that
+a page of this origin sent it by navigation. No script is given a block page to read.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _MAX_CODE = 20
 _MAX_TICKET = 100
 
 TICKET_LIFETIME = 12 * 3600.0
-"""Seconds for which a block page's form is taken: a page that was left open overnight is opened again."""
+"""Seconds for which a block page's form is accepted."""
 
 
 def issue_ticket(key: bytes, host: str, device: DeviceId, now: float) -> str:
-    """What a block page's form proves with that it came from a block page; gates and inspectors share the key.
+    """A ticket that proves that a form is from a block page for this host and device; gates and inspectors share the key.
 
     >>> accepts_ticket(b"k" * 32, issue_ticket(b"k" * 32, "a.example", DeviceId("mia"), 1000.0), "a.example", DeviceId("mia"), 2000.0)
     True
@@ -35,7 +35,7 @@ def issue_ticket(key: bytes, host: str, device: DeviceId, now: float) -> str:
 
 
 def accepts_ticket(key: bytes, ticket: str, host: str, device: DeviceId, now: float) -> bool:
-    """Whether a block page for this host and device was given the ticket, and not too long ago."""
+    """True if a block page for this host and device was given the ticket, and it has not expired."""
     expires, _, signature = ticket.partition("-")
     if not (expires.isascii() and expires.isdigit()) or not signature.isascii():
         return False
@@ -47,12 +47,12 @@ def _sign(key: bytes, host: str, device: DeviceId, expires: str) -> str:
 
 
 def is_navigation(field: Callable[[str], str]) -> bool:
-    """Whether a browser opens the answer as a page of its own; one that sends no Fetch Metadata may do so."""
+    """True if a browser opens the response as a page of its own, or sends no Fetch Metadata. `field` returns a header's value or ''."""
     return field("sec-fetch-mode") in {"", "navigate"} and field("sec-fetch-dest") in {"", "document"}
 
 
 def is_from_same_origin(scheme: str, host: str, port: int, field: Callable[[str], str]) -> bool:
-    """Whether a form was sent by a page of the origin that receives it. `field` gives a header's value, or an empty text."""
+    """True if a form was sent by a page of the origin that receives it. `field` returns a header's value or ''."""
     if field("sec-fetch-site") not in {"", "same-origin"}:
         return False
     sender = field("origin") or field("referer")
@@ -65,7 +65,7 @@ def is_from_same_origin(scheme: str, host: str, port: int, field: Callable[[str]
 
 
 def parse_ask_form(body: bytes, host: str, fallback: str) -> tuple[str, str]:
-    """The URL that is asked for and the note, from a form. A URL of another host than the one asked is not believed."""
+    """The URL for which access is requested, and the note. `fallback` stands for a URL that is not of this host."""
     fields = _form_fields(body)
     url = fields.get("url", "")[:_MAX_URL_LENGTH]
     note = " ".join("".join(c if c.isprintable() else " " for c in fields.get("note", "")).split())[:NOTE_LIMIT]
@@ -78,7 +78,7 @@ def parse_ask_form(body: bytes, host: str, fallback: str) -> tuple[str, str]:
 
 
 def parse_poll_count(query: str) -> int:
-    """How often the page that waits for an answer has looked; what is no number counts as too often.
+    """The number of times that a waiting page has polled. Anything but a number counts as too many.
 
     >>> parse_poll_count("url=x&times=3"), parse_poll_count("url=x") > 1000
     (3, True)
@@ -88,22 +88,22 @@ def parse_poll_count(query: str) -> int:
 
 
 def read_ticket(form: bytes) -> str:
-    """The ticket of a form, empty where it has none."""
+    """The ticket of a form, or ''."""
     return _form_fields(form).get("ticket", "")[:_MAX_TICKET]
 
 
 def accepts_conduct(body: bytes) -> bool:
-    """Whether a form accepts the code of conduct."""
+    """True if a form accepts the code of conduct."""
     return _form_fields(body).get("accept") == "yes"
 
 
 def parse_code(body: bytes) -> str:
-    """The code of a form, empty where it has none."""
+    """The code of a form, or ''."""
     return _form_fields(body).get("code", "").strip()[:_MAX_CODE]
 
 
 def _form_fields(body: bytes) -> dict[str, str]:
-    """The first value of each field; a form that is none of ours has none."""
+    """The first value of each field. A body that cannot be a form of ours has no fields."""
     if len(body) > MAX_FORM_BYTES:
         return {}
     try:

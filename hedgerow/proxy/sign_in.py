@@ -1,7 +1,7 @@
-"""Signing in to the proxy: a seat or a device that says by name and password which one it is (Basic, RFC 7617).
+"""Sign-in to the proxy: a seat or a device says by name and password which one it is (Basic, RFC 7617).
 
-Passwords are kept as Argon2id in the policy file and never stand in a log. Checking one costs a core some time and memory on purpose, so
-it is done in a thread, one at a time, for a bounded number of tries, and what was right is remembered for a while.
+The policy file holds passwords as Argon2id hashes, and no log holds them at all. A check is expensive by design, so checks run in a thread,
+one at a time and in bounded number, and a success is cached for a while.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hedgerow.policies.network import ProxySignIn
 from hedgerow.proxy.limits import AttemptLimiter
 
 USER_PREFIX = "user:"
-"""Before the name of somebody who has signed in, where the address of others stands."""
+"""Prefix of the name of a client that has signed in, in place of an address."""
 
 _MAX_FIELD = 1024
 _CACHE_SECONDS = 3600.0
@@ -31,13 +31,13 @@ _MAX_ATTEMPTS, _ATTEMPT_SECONDS = 10, 300.0
 
 @dataclass(frozen=True, slots=True)
 class SignInRules:
-    """Of one snapshot: who is asked to sign in, and the Argon2id hash of each user's password."""
+    """Which devices must sign in, and the Argon2id hash of each user's password."""
 
     who: ProxySignIn = ProxySignIn.NEVER
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def is_asked(self, device: Device) -> bool:
-        """Whether this device gets nothing before it has signed in."""
+        """True if this device gets nothing before it has signed in."""
         match self.who:
             case ProxySignIn.NEVER:
                 return False
@@ -48,7 +48,7 @@ class SignInRules:
 
 
 class ProxyAuthenticator:
-    """Who has signed in, for one gate. Fields are the values of Proxy-Authorization."""
+    """Checks credentials, which are the values of Proxy-Authorization fields, for one gate."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -59,17 +59,17 @@ class ProxyAuthenticator:
         self._one_at_a_time = asyncio.Semaphore(1)
 
     def cached_user(self, rules: SignInRules, value: str) -> str | None:
-        """The user whose password was right not long ago, and still is that user's."""
+        """The user who signed in with this value not long ago, unless the password has changed since."""
         expires, user, password_hash = self._known.get(self._digest(value), (0.0, "", ""))
         return user if self._clock() < expires and rules.passwords.get(user) == password_hash else None
 
     def may_try(self, value: str, address: str) -> bool:
-        """Whether an address may have this checked; counts it if so."""
-        # Ten connections of one browser bring the same at once.
+        """True if an address may have this value checked, which is then counted."""
+        # Ten connections of one browser bring the same value at once.
         return self._digest(value) in self._checks or self._tries.allows(DeviceId(address), self._clock())
 
     async def check(self, rules: SignInRules, value: str) -> str | None:
-        """The user, or None where name and password do not belong together."""
+        """The user, or None if name and password do not match."""
         digest = self._digest(value)
         task = self._checks.get(digest)
         if task is None:
@@ -79,10 +79,10 @@ class ProxyAuthenticator:
 
     async def _check(self, rules: SignInRules, value: str) -> str | None:
         user, password = parse_basic(value) or ("", "")
-        # An unknown name takes as long as a known one: else the time would tell which names there are.
+        # An unknown name takes as long as a known one, or the time would tell which names exist.
         password_hash = rules.passwords.get(user) or next(iter(rules.passwords.values()), "")
         async with self._one_at_a_time:
-            is_right = await asyncio.to_thread(verify, password_hash, password)
+            is_right = await asyncio.to_thread(verify_password, password_hash, password)
         if not is_right or user not in rules.passwords:
             return None
         self._known[self._digest(value)] = (self._clock() + _CACHE_SECONDS, user, password_hash)
@@ -95,7 +95,7 @@ class ProxyAuthenticator:
 
 
 def parse_basic(value: str) -> tuple[str, str] | None:
-    """Name (in small letters) and password of a field value.
+    """The name (in lower case) and password of a field value, or None.
 
     >>> parse_basic("Basic U2VhdC0xOmMwZGU6eA=="), parse_basic("Bearer x"), parse_basic("Basic ?")
     (('seat-1', 'c0de:x'), None, None)
@@ -105,14 +105,14 @@ def parse_basic(value: str) -> tuple[str, str] | None:
         return None
     try:
         user, colon, password = base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")
-    except ValueError:  # no base64, not even ASCII, or no UTF-8 in it
+    except ValueError:  # not ASCII, not base64, or not UTF-8
         return None
     return (user.lower(), password) if colon else None
 
 
-def verify(password_hash: str, password: str) -> bool:
-    """Whether a password belongs to an Argon2id hash."""
-    # Loaded where somebody signs in: most gates never need it.
+def verify_password(password_hash: str, password: str) -> bool:
+    """True if a password matches an Argon2id hash."""
+    # Imported at the first sign-in: most gates never need it.
     import argon2
 
     try:

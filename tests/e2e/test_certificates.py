@@ -135,11 +135,11 @@ def test_an_authority_open_to_others_is_told_and_stops_nothing_that_runs(whole_i
         assert asked().json()["certificates"]["ca"]
         file.chmod(0o644)
         assert "ca" not in asked().json()["certificates"]
-        assert "can be read by others: chmod 600 it" in running.run("doctor").stdout
+        assert "can be read by others: run chmod 600 on it" in running.run("doctor").stdout
         assert running.pids("control") == control
         for role, pid in (("control", control[0]), ("inspector", running.pids("inspector")[0])):
             os.kill(pid, signal.SIGKILL)
-            reason = re.compile(rf" {role}\S* error: .*can be read by others: chmod 600 it")
+            reason = re.compile(rf" {role}\S* error: .*can be read by others: run chmod 600 on it")
             wait_until(lambda reason=reason: reason.search(running.stderr), 60, "the reason")  # type: ignore[misc]
         assert "Traceback" not in running.stderr
         file.chmod(0o600)

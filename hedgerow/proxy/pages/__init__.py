@@ -1,1 +1,1 @@
-"""The proxy's own pages, in the words of `*.yaml` beside this file."""
+"""The proxy's own pages. Their words are in the YAML files of this package, one per language."""

@@ -1,4 +1,4 @@
-"""Which helplines a page shows at once, and which behind "More people who can help": a page that lists fifty is read by nobody."""
+"""The block page, the shorter pages of the proxy, and the choice of helplines that stand on each of them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm
 from hedgerow.proxy.pages.translations import PAGES, PageReader, PageTranslation, choose_language, load_translations
 
 _FIRST_VIEW = (frozenset({"children"}), frozenset({"children"}), frozenset({"everyone", "suicide"}), frozenset({"abuse"}))
-"""The places of the first view: two lines for children, one that listens to whatever it is, one for those whom somebody hurts."""
+"""Purposes of the helplines that are shown at once: two for children, one for anybody, one for victims of abuse."""
 _REPORT_VIEW = (frozenset({"abuse-images"}), frozenset({"children"}), frozenset({"everyone", "suicide"}))
-"""The same for a page about illegal material: the country's hotline stands first."""
+"""The same for a page about illegal material, where the country's hotline comes first."""
 _MIN_FIRST_VIEW = 3
 
 
 @dataclass(frozen=True, slots=True)
 class HelplineEntry:
-    """A helpline as a page shows it. `dial` and `text_to` are numbers without spaces; `site` is what its link is called."""
+    """A helpline as a page shows it. `dial` and `text_to` are numbers without spaces. `site` is the text of its link."""
 
     name: str
     phone: str
@@ -47,11 +47,12 @@ class HelplineEntry:
 
 
 def choose_helplines(lifelines: Sequence[Lifeline], to_report: bool = False) -> tuple[tuple[HelplineEntry, ...], tuple[HelplineEntry, ...]]:
-    """The three or four that fit a child best, and all others; `lifelines` are a country's and the international ones.
+    """The three or four helplines that fit a child best, and all others, which the page shows on demand.
 
-    `to_report`: what was met is illegal, and the first of them is where that can be reported.
+    `lifelines` are those of a country and the international ones. `to_report`: the blocked material is illegal, and the first helpline
+    is one to which it can be reported.
     """
-    # Sorting is stable: within equals, the order of the file is kept.
+    # Sorting is stable, so equal ones stay in the order of the file.
     ordered = sorted(lifelines, key=lambda each: not (each.phone or each.text or each.chat))
     local = [each for each in ordered if each.country != INTERNATIONAL]
     first: list[Lifeline] = []
@@ -80,11 +81,16 @@ NOTE_LIMIT = 300
 REFRESH_SECONDS = 10
 _MAX_REFRESHES = 180
 _MAX_CACHED_PAGES = 128
-"""Rendered pages that are kept, of some 15 kB each."""
+"""Rendered pages in the cache, at some 15 kB each."""
 
 _FRAME_HTML = Markup('<!doctype html><html lang="{1}"><meta name="color-scheme" content="light dark"><title>{0}</title><p>{0}</p>')
 _CSP_NOTHING = "default-src 'none'"
-"""A content security policy for what has no style and no form; unlike the page's it lets the small answer be shown in its frame."""
+"""Content security policy of a response without style or form. Unlike the page's, it allows the response to be shown in a frame."""
+
+_NO_PARTS = {
+    **dict.fromkeys(("about", "link", "link_label", "opens", "full_why", "conduct"), ""), "facts": (), "ask": None, "accept": None,
+}  # fmt: skip
+"""The parts that a page may do without."""
 
 _YOUNG_BELOW_AGE = 8
 _YOUNG_PROFILE = "child-under-8"
@@ -92,17 +98,17 @@ _DEFAULT_READER = PageReader()
 
 
 class BlockPage:
-    """Renders every answer of the proxy that is its own, for whoever reads it.
+    """Renders the proxy's own responses for a reader.
 
-    `abouts` explain categories in people's words (English ones). `ages` are those of the people whom the policy names. `portal` is the
-    page on which a café's guest begins, empty where nobody knows how devices reach it.
+    `abouts` describes categories, in English. `ages` has the ages of the people in the policy. `conduct` is a café's code of conduct.
+    `portal` is the URL of the page on which a café's guest begins, or '' if devices cannot reach it.
     """
 
     def __init__(
         self,
         environment: Environment,
         style: str,
-        wordings: Mapping[str, PageTranslation],
+        translations: Mapping[str, PageTranslation],
         lifelines: Sequence[Lifeline],
         abouts: Mapping[str, str],
         ages: Mapping[str, int],
@@ -111,27 +117,27 @@ class BlockPage:
     ) -> None:
         self._template = environment.get_template("page.html")
         self._style = Markup(style)  # noqa: S704  our own file
-        self._translations = wordings
+        self._translations = translations
         self._abouts = abouts
         self._ages = ages
         self._conduct = conduct
         self._portal = portal
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self._policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-        # No address holds what nobody can guess.
-        self._placeholder = secrets.token_hex(16)
-        self._ticket_hole = secrets.token_hex(16)
+        # Random, so that no URL contains them.
+        self._url_placeholder = secrets.token_hex(16)
+        self._ticket_placeholder = secrets.token_hex(16)
         self._page_cache: dict[tuple[Decision, str, str, PageReader], tuple[tuple[tuple[str, str], ...], tuple[bytes, ...]]] = {}
-        # The same on every page, and the longest part of it: made once.
-        self._helplines = _render_care(environment, wordings, *choose_helplines(lifelines))
-        self._report_helplines = _render_care(environment, wordings, *choose_helplines(lifelines, to_report=True))
+        # The longest part of every page, rendered once.
+        self._helplines = _render_helplines(environment, translations, *choose_helplines(lifelines))
+        self._report_helplines = _render_helplines(environment, translations, *choose_helplines(lifelines, to_report=True))
 
     @staticmethod
     def load(
         country: str | None = None, timezone: str = "UTC", ages: Mapping[str, int] | None = None, conduct: str = "",
         portal: str = "",
     ) -> BlockPage:  # fmt: skip
-        """The pages of this package, with the lifelines of a country and times as its clocks show them."""
+        """The pages in all languages, with the helplines of a country and times in its time zone."""
         categories = builtin_categories()
         titles = {category.name: category.title for category in categories}
         titles |= {service.id: service.title for service in Services.load().by_id.values()}
@@ -147,7 +153,7 @@ class BlockPage:
         )
 
     def reader_of(self, ruleset: Ruleset, accept_language: str) -> PageReader:
-        """Who reads: small children get a page of their own, by their age or by the profile of the device."""
+        """The reader of a page. Small children, by their age or by the device's profile, get simpler words."""
         age = self._ages.get(ruleset.person or "")
         young = age < _YOUNG_BELOW_AGE if age is not None else ruleset.profile == _YOUNG_PROFILE
         return PageReader(choose_language(accept_language), young)
@@ -162,7 +168,7 @@ class BlockPage:
         reader: PageReader = _DEFAULT_READER,
         ticket: str = "",
     ) -> ProxyResponse:
-        """The answer to a blocked request, in the form that suits the one who asked. A page's form holds the `ticket`."""
+        """The response to a blocked request, in a form that suits the client. A page holds the `ticket` in its forms."""
         translation = self._translations[reader.language]
         if self._leads_to_portal(decision, host, form):
             return self._answer(302, "", "text/plain", (("Location", self._portal),))
@@ -180,14 +186,14 @@ class BlockPage:
                 return self._answer(403, "", "text/plain")
 
     def _leads_to_portal(self, decision: Decision, host: str, form: ResponseForm) -> bool:
-        """Phones and laptops show a page of the network's own if what they ask leads elsewhere (RFC 8952)."""
+        """True if a guest's device is redirected to the portal, as captive portals do (RFC 8952)."""
         if not self._portal or decision.reason not in WELCOME_REASONS:
             return False
         is_check = is_beneath(host, connectivity_checks())
         return is_check or (decision.reason is Reason.NO_SESSION and form is ResponseForm.PAGE)
 
     def refused_tunnel(self, decision: Decision, host: str, now: float, reader: PageReader = _DEFAULT_READER) -> ProxyResponse:
-        """The answer to a CONNECT that was blocked: a few words, since browsers show none and programs log them."""
+        """The response to a blocked CONNECT: a sentence, which programs log and browsers do not show."""
         translation = self._translations[reader.language]
         words = translation.words["text"]
         text = words["tunnel"].format(host=host, why=translation.reason(decision)[1])
@@ -196,20 +202,20 @@ class BlockPage:
         return self._answer(403, f"{text}\n", "text/plain", (("X-Hedgerow-Reason", decision.reason.value),))
 
     def short_page(self, key: str, status: int, link: str = "", reader: PageReader = _DEFAULT_READER) -> ProxyResponse:
-        """One of the short pages, by the key of its words: `asked`, `open`, `too-often`, `not-from-here`, or what failed."""
+        """A short page, by its key in the translations: `asked`, `open`, `too-often`, `not-from-here`, or a failure."""
         words = self._translations[reader.language].words
         own = (words["young"].get(key) if reader.young else None) or words[key]
         label = own.get("link", "")
         return self._page(status, reader, {"heading": own["heading"], "why": own["why"], "link": link, "link_label": label})
 
     def closed(self) -> ProxyResponse:
-        """All that a script is told: it may be any site's, and what is blocked and why tells who is there."""
+        """The response to a script, without a reason: a script of any site could tell from that who uses the device."""
         return self.error(403, "blocked")
 
     def waiting(self, url: str, times: int, reader: PageReader = _DEFAULT_READER, ticket: str = "") -> ProxyResponse:
-        """That the question was sent; the page looks by itself, half an hour long, whether somebody has opened `url`.
+        """The page after a request for access. It reloads itself for half an hour (Refresh field) until `url` is open.
 
-        `times`: how often it has looked. Browsers obey the field without any script.
+        `times` is the number of reloads so far.
         """
         answer = self.short_page("asked", 200, reader=reader)
         if times >= _MAX_REFRESHES:
@@ -218,23 +224,23 @@ class BlockPage:
         return replace(answer, headers=(*answer.headers, ("Refresh", f"{REFRESH_SECONDS}; url={again}")))
 
     def error(self, status: int, message: str) -> ProxyResponse:
-        """The answer to what is no proper request or cannot be served."""
+        """A message for programs: the request is malformed or cannot be served."""
         return self._answer(status, f"Hedgerow: {message}.\n", "text/plain")
 
     def _blocked_page(self, decision: Decision, host: str, url: str, now: float, reader: PageReader, ticket: str) -> ProxyResponse:
-        """The page is the same for every address of a host, but for the address and the ticket: it is rendered once, with holes in it."""
+        """The page, rendered once per host and decision, with placeholders for the URL and the ticket."""
         until = "" if decision.until is None else self._translations[reader.language].until(decision.until, now)
         key = (decision, host, until, reader)
         cached = self._page_cache.get(key)
         if cached is None:
-            page = self._page(403, reader, self._blocked_parts(decision, host, self._placeholder, now, reader))
-            cached = (page.headers, tuple(page.body.split(self._placeholder.encode())))
+            page = self._page(403, reader, self._blocked_parts(decision, host, self._url_placeholder, now, reader))
+            cached = (page.headers, tuple(page.body.split(self._url_placeholder.encode())))
             if len(self._page_cache) >= _MAX_CACHED_PAGES:
                 self._page_cache.clear()
             self._page_cache[key] = cached
         headers, pieces = cached
         body = str(escape(url)).encode().join(pieces)
-        return ProxyResponse(403, headers, body.replace(self._ticket_hole.encode(), str(escape(ticket)).encode()))
+        return ProxyResponse(403, headers, body.replace(self._ticket_placeholder.encode(), str(escape(ticket)).encode()))
 
     def _blocked_parts(self, decision: Decision, host: str, url: str, now: float, reader: PageReader) -> dict[str, Any]:
         translation = self._translations[reader.language]
@@ -243,12 +249,12 @@ class BlockPage:
         ask = (
             None
             if forbids_access_request(decision)
-            else {"path": ASK_PATH, "url": url, "ticket": self._ticket_hole, "note_limit": NOTE_LIMIT}
+            else {"path": ASK_PATH, "url": url, "ticket": self._ticket_placeholder, "note_limit": NOTE_LIMIT}
         )
         about = self._abouts.get(decision.what, "") if decision.reason is Reason.CATEGORY and reader.language == "en" else ""
         parts = {"heading": heading, "why": why, "about": about, "facts": facts, "ask": ask}
         if decision.reason is Reason.CONDUCT:
-            parts |= {"conduct": self._conduct, "accept": {"path": ASK_PATH, "url": url, "ticket": self._ticket_hole}}
+            parts |= {"conduct": self._conduct, "accept": {"path": ASK_PATH, "url": url, "ticket": self._ticket_placeholder}}
         if decision.what == ILLEGAL and not reader.young:
             parts["care"] = self._report_helplines[reader]
         if reader.young:
@@ -261,18 +267,7 @@ class BlockPage:
     def _page(self, status: int, reader: PageReader, parts: dict[str, Any]) -> ProxyResponse:
         words = self._translations[reader.language].words
         common = {"words": words, "style": self._style, "care": self._helplines[reader], "young": reader.young}
-        empty = {
-            "about": "",
-            "facts": (),
-            "ask": None,
-            "link": "",
-            "link_label": "",
-            "opens": "",
-            "full_why": "",
-            "conduct": "",
-            "accept": None,
-        }
-        return self._answer(status, self._template.render({**empty, **common, **parts}), "text/html")
+        return self._answer(status, self._template.render({**_NO_PARTS, **common, **parts}), "text/html")
 
     def _answer(
         self, status: int, body: str, kind: str, extra: tuple[tuple[str, str], ...] = (), policy: str | None = None
@@ -281,10 +276,10 @@ class BlockPage:
             ("Content-Type", f"{kind}; charset=utf-8"),
             ("Cache-Control", "no-store"),
             ("Content-Security-Policy", policy or (self._policy if kind == "text/html" else _CSP_NOTHING)),
-            # Not no-referrer: then the browser would send `Origin: null` with the form, and the ask would look forged.
+            # Not no-referrer: the browser would then send `Origin: null` with the form, which looks forged.
             ("Referrer-Policy", "same-origin"),
             ("X-Content-Type-Options", "nosniff"),
-            # So that a page of the same site that opens this one in a window cannot read it there.
+            # A page of the same site that opens this one in a window must not read it there.
             *((("Cross-Origin-Opener-Policy", "same-origin"),) if kind == "text/html" else ()),
             *extra,
         )
@@ -307,7 +302,7 @@ def _page_facts(translation: PageTranslation, decision: Decision, host: str, now
         facts.append((labels["note"], decision.note))
     if decision.until is not None:
         facts.append((labels["until"], translation.until(decision.until, now)))
-    elif decision.reason not in {Reason.CONDUCT, Reason.NO_SESSION}:  # the sentence says what ends these
+    elif decision.reason not in {Reason.CONDUCT, Reason.NO_SESSION}:  # their sentences say what ends them
         ends = "pause" if decision.reason is Reason.PAUSE else "none"
         facts.append((labels["until"], translation.words["until"][ends]))
     return facts
@@ -323,23 +318,23 @@ def _json_facts(translation: PageTranslation, decision: Decision, host: str, now
 
 
 def forbids_access_request(decision: Decision) -> bool:
-    """Nobody is asked to open a hole in the filter from the page that closed it; a bare address may be somebody's own server.
+    """True if the page has no button to ask for access.
 
-    Nor is illegal material asked for: a request would write down where it is. And a café's guest begins at the counter or by a voucher,
-    and accepts a code of conduct.
+    That is so for ways round the filter, except bare addresses, which may be servers of people here; for illegal material, since a request
+    would record where it is; and for a café's guests, who begin with a voucher and a code of conduct.
     """
     is_a_way_round = decision.reason is Reason.BYPASS and decision.what != IP_ADDRESS
     return is_a_way_round or decision.what == ILLEGAL or decision.reason in WELCOME_REASONS
 
 
-def _render_care(
-    environment: Environment, wordings: Mapping[str, PageTranslation], first: Sequence[HelplineEntry], more: Sequence[HelplineEntry]
+def _render_helplines(
+    environment: Environment, translations: Mapping[str, PageTranslation], first: Sequence[HelplineEntry], more: Sequence[HelplineEntry]
 ) -> dict[PageReader, Markup]:
-    """Who helps, for every kind of reader."""
+    """The section with helplines, for every kind of reader."""
     care = environment.get_template("care.html")
     return {
         PageReader(language, young): Markup(care.render(words=translation.words, young=young, first=first, more=more))  # noqa: S704  escaped there
-        for language, translation in wordings.items()
+        for language, translation in translations.items()
         for young in (False, True)
     }
 

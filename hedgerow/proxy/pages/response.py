@@ -1,4 +1,4 @@
-"""An answer of the proxy's own, and the form in which the one who asked can take it. Pure."""
+"""Responses of the proxy itself, and the form that suits a client. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class ResponseForm(Enum):
-    """In which form the one who asked can take an answer."""
+    """Form of a response: a page, one for a frame, JSON for programs, one for scripts, or an empty body."""
 
     PAGE = "page"
     FRAME = "frame"
@@ -18,14 +18,14 @@ class ResponseForm(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProxyResponse:
-    """A whole HTTP answer, without the framing fields that the connection adds."""
+    """An HTTP response, without the framing fields that the connection adds."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
     def to_bytes(self, *, close: bool = True, head_only: bool = False) -> bytes:
-        """The answer in HTTP/1.1."""
+        """The response in HTTP/1.1."""
         lines = [f"HTTP/1.1 {self.status} {_PHRASES[self.status]}", f"Content-Length: {len(self.body)}"]
         lines += [f"{name}: {value}" for name, value in self.headers]
         lines += ["Connection: close"] if close else []
@@ -43,7 +43,7 @@ _PHRASES = {
 def response_form(resource: str, accept: str, requested_with: str = "", mode: str = "") -> ResponseForm:
     """The form that suits a request, by its Sec-Fetch-Dest, Accept, X-Requested-With and Sec-Fetch-Mode fields.
 
-    What a browser does not open as a page may be read by a script of whatever site asks for it.
+    Scripts of any site may read what a browser does not open as a page.
 
     >>> response_form("image", "image/avif,*/*"), response_form("", "text/html,*/*"), response_form("empty", "*/*")
     (<ResponseForm.NOTHING: 'nothing'>, <ResponseForm.PAGE: 'page'>, <ResponseForm.SCRIPT: 'script'>)

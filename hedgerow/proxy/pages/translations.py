@@ -1,6 +1,6 @@
-"""The words of the proxy's pages: which language somebody reads, and what a decision is called in it.
+"""Translations of the proxy's pages: the choice of a language, and decisions in its words.
 
-Pure but for `load_translations`, which reads the files beside the page.
+Pure, except that `load_translations` and `category_titles` read the YAML files of this package.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ _LANGUAGE_RANGE = re.compile(r"\s*([A-Za-z]{1,8}(?:-[A-Za-z0-9-]*)?|\*)\s*(?:;\s
 _MAX_RANGES = 20
 _MOST_SUBTAGS = 4
 _BY_LOWER_CASE = {code.lower(): code for code in LANGUAGES}
-_PAGE_SCORE = re.compile(r"(\d+) of (\d+)")  # how `body_watch` says it
+_PAGE_SCORE = re.compile(r"(\d+) of (\d+)")  # as the scanner for words writes it
 
 
 @dataclass(frozen=True, slots=True)
 class PageReader:
-    """Who reads an answer: in which language, and whether it is a small child's device."""
+    """The reader of a response: the language, and whether the device is a small child's."""
 
     language: str = "en"
     young: bool = False
 
 
 def choose_language(accept: str) -> str:
-    """The language of ours that an Accept-Language field (RFC 9110, section 12.5.4) likes best; English where it likes none.
+    """The language that an Accept-Language field (RFC 9110, section 12.5.4) prefers among ours, or else English.
 
-    A range is looked up as in RFC 4647, section 3.4: from its end, subtag by subtag, until there is a language of that name.
+    A range is looked up as in RFC 4647, section 3.4: without its last subtags, until we have a language of that name.
 
     >>> choose_language("pt-BR,pt;q=0.9,en;q=0.8"), choose_language("pt-PT,pt;q=0.9,pt-BR;q=0.8"), choose_language("")
     ('pt-BR', 'pt', 'en')
     """
-    best, weight = "en", 0.0
+    best, best_quality = "en", 0.0
     for part in accept.split(",")[:_MAX_RANGES]:
         match = _LANGUAGE_RANGE.fullmatch(part)
         if match is None:
             continue
         quality = 1.0 if match[2] is None else float(match[2])
         language = _look_up(match[1].lower())
-        if language is not None and quality > weight:
-            best, weight = language, quality
+        if language is not None and quality > best_quality:
+            best, best_quality = language, quality
     return best
 
 
@@ -62,7 +62,7 @@ def _look_up(language_range: str) -> str | None:
 
 
 class PageTranslation:
-    """The words of one language. `words` is its file; `titles` name categories and services where the file does not."""
+    """One language. `words` is its file. `titles` names categories and services that the file does not."""
 
     def __init__(self, words: Mapping[str, Any], titles: Mapping[str, str], timezone: ZoneInfo) -> None:
         self.words = words
@@ -70,27 +70,29 @@ class PageTranslation:
         self._timezone = timezone
 
     def reason(self, decision: Decision, *, young: bool = False) -> tuple[str, str]:
-        """Heading and sentence for a decision to block."""
+        """The heading and the sentence for a blocked request."""
         reasons = self.words["young"]["reasons"] if young else self.words["reasons"]
-        detail = reasons.get(decision.what) if decision.reason is Reason.BYPASS else None  # what was tried, where there are words for it
+        detail = (
+            reasons.get(decision.what) if decision.reason is Reason.BYPASS else None
+        )  # the way round the filter, if it has its own words
         words = detail or reasons.get(decision.reason.value) or reasons["default"]
         title = self._titles.get(decision.what, decision.what)
         return words["heading"].format(title=title), words["why"].format(title=title)
 
     def detail(self, decision: Decision) -> str:
-        """What can be said beyond the reason: how heavy a page's words are, or which kind of file it is; mostly nothing."""
+        """The score of a page's words or the kind of a file, or ''."""
         details: Mapping[str, str] = self.words["details"]
         match decision.reason:
             case Reason.FILE:
                 return details.get(decision.what, "")
             case Reason.PAGE:
-                weight = _PAGE_SCORE.fullmatch(decision.what)
-                return details["too-long"] if weight is None else details["page"].format(score=weight[1], limit=weight[2])
+                score = _PAGE_SCORE.fullmatch(decision.what)
+                return details["too-long"] if score is None else details["page"].format(score=score[1], limit=score[2])
             case _:
                 return ""
 
     def until(self, until: float, now: float) -> str:
-        """An instant as the clock on the wall shows it, rounded up to the minute."""
+        """An instant as wall-clock time, rounded up to the minute. Both arguments are in seconds since the epoch."""
         then, today = (datetime.fromtimestamp(instant, self._timezone) for instant in (until, now))
         if then.second or then.microsecond:
             then = then.replace(second=0, microsecond=0) + timedelta(minutes=1)
@@ -105,12 +107,12 @@ class PageTranslation:
 
 
 def load_translations(titles: Mapping[str, str], timezone: ZoneInfo) -> dict[str, PageTranslation]:
-    """Every language of this package."""
+    """All languages, by code. Times are shown in `timezone`."""
     return {language: PageTranslation(_load_words(language), titles, timezone) for language in LANGUAGES}
 
 
 def category_titles(language: str) -> Mapping[str, str]:
-    """What the categories are called in a language of ours; those that are missing have their English titles."""
+    """The titles of categories in a language. Missing ones are to be shown in English."""
     titles: Mapping[str, str] = _load_words(language)["categories"]
     return titles
 
