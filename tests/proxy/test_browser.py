@@ -57,7 +57,7 @@ def test_the_block_page_and_its_button(browser, stand: Stand, net: SmallInternet
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_block_page_shuts_nobody_out(browser, scheme: str) -> None:  # type: ignore[no-untyped-def]
     """Every reason, and every language for every age, at a phone's width, all of it open: looked through by axe-core."""
-    pages = BlockPage.load("GB", conduct="Be kind.")
+    pages = BlockPage("GB", conduct="Be kind.")
     reasons = [each for each in Reason if each not in {Reason.LIFELINE, Reason.GRANT, Reason.EXCEPTION}]
     decisions = [(Decision(Verdict.BLOCK, each, "gambling", Origin("hedgerow.yaml", 12), 1.8e9), PageReader()) for each in reasons]
     decisions += [(decisions[0][0], PageReader(language, young)) for language in LANGUAGES for young in (False, True)]

@@ -158,7 +158,7 @@ def test_decisions_on_tunnels_are_remembered_but_not_whether_a_host_is_passed_th
     one, two = (cast(Ruleset, Numbered(number)) for number in (1, 2))
     passed_to = set[str]()
     policy = ProxyPolicy(
-        lambda _: None, decide, resolve, lambda *_: None, lambda _: None, DestinationGuard(), BlockPage.load(), apply_pass_through=passed
+        lambda _: None, decide, resolve, lambda *_: None, lambda _: None, DestinationGuard(), BlockPage(), apply_pass_through=passed
     )
     known = TunnelDecisionCache(policy, limit=4)
     for _ in range(2):

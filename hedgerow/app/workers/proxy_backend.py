@@ -50,7 +50,7 @@ class ProxyBackend:
         guard = DestinationGuard(network.reachable, frozenset(network.ports), network.house, self._own)
         ages = {name: person.age for name, person in view.policy.people.items() if person.age is not None}
         conduct = view.policy.conduct.text if view.policy.conduct else ""
-        page = BlockPage.load(network.country, network.timezone, ages, conduct, portal_url(network, self._worker.settings))
+        page = BlockPage(network.country, network.timezone, ages, conduct, portal_url(network, self._worker.settings))
         worker, phrases = self._worker, view.policy.phrase_lists
         passwords = {user: each.proxy_password for each in view.policy.devices.values() if each.proxy_password for user in each.proxy_users}
         sign_in = SignInRules(network.proxy_sign_in, passwords)

@@ -167,3 +167,6 @@ type Command = (
     AwaitHello | AwaitRequest | AcceptConnect | CheckPassword | Resolve | Dial | Join | HandOver | Release
     | Refuse | ServePac | Deny | Close | SwitchClient | Record | PauseReading | ExtendDeadline
 )  # fmt: skip
+
+type Commands = tuple[Command, ...]
+"""Commands in the order in which they are to be carried out."""

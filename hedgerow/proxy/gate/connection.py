@@ -12,28 +12,10 @@ from typing import Any, assert_never
 from hedgerow.policies.ruleset import Ruleset
 from hedgerow.proxy.client_hello import ACCESS_DENIED_ALERT
 from hedgerow.proxy.connections import dial
-from hedgerow.proxy.gate.commands import (
-    AcceptConnect,
-    AwaitHello,
-    AwaitRequest,
-    CheckPassword,
-    Close,
-    Command,
-    Deny,
-    Dial,
-    ExtendDeadline,
-    HandOver,
-    Join,
-    PauseReading,
-    Record,
-    Refuse,
-    Release,
-    Resolve,
-    ServePac,
-    SwitchClient,
-)
+from hedgerow.proxy.gate import commands
+from hedgerow.proxy.gate.commands import Command, Commands
 from hedgerow.proxy.gate.explicit import proxy_authority
-from hedgerow.proxy.gate.protocol import Commands, GateProtocol
+from hedgerow.proxy.gate.protocol import GateProtocol
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.gate.table import ConnectionTable
 from hedgerow.proxy.gate.tunnel import Tunnel, TunnelEnd
@@ -137,8 +119,8 @@ class GateConnection(asyncio.Protocol):
 
     # Commands.
 
-    def _execute(self, commands: Commands) -> None:
-        for command in commands:
+    def _execute(self, emitted: Commands) -> None:
+        for command in emitted:
             if self._transport.is_closing():
                 return
             self._obey(command)
@@ -146,45 +128,45 @@ class GateConnection(asyncio.Protocol):
     def _obey(self, command: Command) -> None:
         gate = self._gate
         match command:
-            case Record(lane, client, request, decision):
+            case commands.Record(lane, client, request, decision):
                 gate.counters.add("hedgerow_proxy_connections_total", lane, decision.verdict.value)
                 gate.counters.add("hedgerow_proxy_requests_total", lane, decision.verdict.value, decision.reason.value)
                 gate.rules.policy.observe(client.device, client.ruleset, request, decision)
-            case AcceptConnect():
+            case commands.AcceptConnect():
                 self._transport.write(CONNECTION_ESTABLISHED)
                 gate.table.await_client(self)
-            case Resolve():
+            case commands.Resolve():
                 self._start(self._resolve(command))
-            case Dial():
+            case commands.Dial():
                 self._start(self._dial(command))
-            case Join(ruleset):
+            case commands.Join(ruleset):
                 self._join(ruleset)
-            case HandOver():
+            case commands.HandOver():
                 gate.counters.add("hedgerow_proxy_connections_total", command.lane, command.verdict.value)
                 self._begin_handover(command)
-            case CheckPassword(credentials):
+            case commands.CheckPassword(credentials):
                 self._check_password(credentials)
-            case SwitchClient(client):
+            case commands.SwitchClient(client):
                 if not gate.table.switch_device(self, client.device.id):
                     self._close("device")
-            case Refuse(response, head_only, cause):
+            case commands.Refuse(response, head_only, cause):
                 self._refuse(response.to_bytes(head_only=head_only), cause)
-            case ServePac(host, head_only):
+            case commands.ServePac(host, head_only):
                 own = self._transport.get_extra_info("sockname")
                 proxy = proxy_authority(host, Authority(own[0].partition("%")[0], own[1]))
                 self._refuse(pac_response(proxy).to_bytes(head_only=head_only))
-            case Deny(cause):
+            case commands.Deny(cause):
                 self._refuse(ACCESS_DENIED_ALERT, cause)
-            case Close(cause):
+            case commands.Close(cause):
                 self._close(cause)
-            case Release():
+            case commands.Release():
                 self._leave()
                 self._transport.abort()  # ours; the connection lives on at the inspector
-            case PauseReading():
+            case commands.PauseReading():
                 self._transport.pause_reading()
-            case ExtendDeadline():
+            case commands.ExtendDeadline():
                 gate.table.await_client(self)
-            case AwaitHello() | AwaitRequest():
+            case commands.AwaitHello() | commands.AwaitRequest():
                 pass
             case _:
                 assert_never(command)
@@ -239,7 +221,7 @@ class GateConnection(asyncio.Protocol):
         self._transport.resume_reading()
         return self._protocol.password_checked(user, self._gate.clock())
 
-    async def _resolve(self, command: Resolve) -> Commands:
+    async def _resolve(self, command: commands.Resolve) -> Commands:
         client = self._protocol.client
         assert client is not None
         try:
@@ -249,7 +231,7 @@ class GateConnection(asyncio.Protocol):
             return self._protocol.not_resolved()
         return self._protocol.resolved(host)
 
-    async def _dial(self, command: Dial) -> Commands:
+    async def _dial(self, command: commands.Dial) -> Commands:
         client = self._protocol.client
         assert client is not None
         tunnel = Tunnel(self._gate.table.finish, client.address, client.ruleset, command.requests, self._transport)
@@ -261,10 +243,10 @@ class GateConnection(asyncio.Protocol):
             transport.abort()
             return self._protocol.not_dialled()
         self._opened = (tunnel, server)
-        commands = self._protocol.dialled()
-        if not isinstance(commands[-1], Join):
+        emitted = self._protocol.dialled()
+        if not isinstance(emitted[-1], commands.Join):
             transport.abort()
-        return commands
+        return emitted
 
     def _join(self, ruleset: Ruleset) -> None:
         assert self._opened is not None
@@ -274,7 +256,7 @@ class GateConnection(asyncio.Protocol):
         self._gate.table.promote(self, tunnel)
         tunnel.join(server, self._protocol.pending)
 
-    def _begin_handover(self, command: HandOver) -> None:
+    def _begin_handover(self, command: commands.HandOver) -> None:
         message = encode_handover_header(self._gate.rules.key, command.header, self._gate.clock()) + command.head
         try:
             is_done = self._hand_over(message)

@@ -5,19 +5,8 @@ from __future__ import annotations
 from hedgerow.blocklists.names import is_address
 from hedgerow.policies.model import Verdict
 from hedgerow.proxy.client_hello import ClientHello, hides_server_name
-from hedgerow.proxy.gate.commands import (
-    AcceptConnect,
-    CheckPassword,
-    Client,
-    Close,
-    Command,
-    Deny,
-    HandOver,
-    Record,
-    Refuse,
-    ServePac,
-    SwitchClient,
-)
+from hedgerow.proxy.gate import commands
+from hedgerow.proxy.gate.commands import Client, Commands
 from hedgerow.proxy.gate.lanes import choose_lane, http_request, inspect, refuse, refuse_blocked, refuse_target, tunnel_request
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.handover import HandoverHeader
@@ -29,10 +18,10 @@ from hedgerow.proxy.sign_in import USER_PREFIX
 _CHALLENGE = (("Proxy-Authenticate", 'Basic realm="Hedgerow", charset="UTF-8"'),)
 
 
-def answer_request(rules: GateRules, client: Client, head: RequestHead, now: float) -> tuple[Command, ...]:
+def answer_request(rules: GateRules, client: Client, head: RequestHead, now: float) -> Commands:
     """Answer the first request of a connection. Raises HeadError."""
     if head.target in PAC_PATHS and head.method in {"GET", "HEAD"}:
-        return (ServePac(head.get("host"), head.method == "HEAD"),)
+        return (commands.ServePac(head.get("host"), head.method == "HEAD"),)
     sign_in = rules.policy.sign_in
     credentials = head.get("proxy-authorization") if sign_in.passwords else ""
     user = rules.cached_user(credentials) if credentials else None
@@ -43,45 +32,43 @@ def answer_request(rules: GateRules, client: Client, head: RequestHead, now: flo
         return _open_helpline(rules, client, head, now)
     if credentials:
         _named_host(head)  # a malformed target is refused before a password is checked
-        return (CheckPassword(credentials),)
+        return (commands.CheckPassword(credentials),)
     return (ask_to_sign_in(rules, client, head),) if must_sign_in else _serve(rules, client, head, now)
 
 
-def serve_user(rules: GateRules, user: str, head: RequestHead, now: float) -> tuple[Command, ...]:
+def serve_user(rules: GateRules, user: str, head: RequestHead, now: float) -> Commands:
     """Serve a request for the device that has signed in as `user`, as which the connection counts from now on."""
     client = rules.find_client(USER_PREFIX + user)
-    return (Close(),) if client is None else (SwitchClient(client), *_serve(rules, client, head, now))
+    return (commands.Close(),) if client is None else (commands.SwitchClient(client), *_serve(rules, client, head, now))
 
 
-def ask_to_sign_in(rules: GateRules, client: Client, head: RequestHead, cause: str = "") -> Refuse:
+def ask_to_sign_in(rules: GateRules, client: Client, head: RequestHead, cause: str = "") -> commands.Refuse:
     return refuse(rules, client, head, "sign-in", 407, "sign in to this proxy", _CHALLENGE, cause)
 
 
-def answer_hello(rules: GateRules, client: Client, accepted: AcceptConnect, hello: ClientHello) -> tuple[Command, ...]:
-    """Judge the ClientHello that follows a CONNECT. Its SNI may name another host; then both are judged."""
+def answer_hello(rules: GateRules, client: Client, accepted: commands.AcceptConnect, hello: ClientHello | None) -> Commands:
+    """Judge what follows a CONNECT. The SNI of a ClientHello may name another host; then both are judged.
+
+    Without a `hello` the client does not speak TLS. If it speaks HTTP, as WebSocket without TLS does, an inspector judges each request.
+    """
     target, host = accepted.target, accepted.target.host
+    if hello is None:
+        verdict = rules.decide(client, tunnel_request(client, target, host)).verdict
+        return (commands.Close() if accepted.helpline_only else inspect(client, target, verdict),)
     hides = hides_server_name(hello) and (is_address(host) or host == hello.sni)
     if accepted.helpline_only and (hides or hello.sni not in (None, host)) and not rules.is_helpline(client, hello.sni or ""):
-        return (Deny(),)
+        return (commands.Deny(),)
     requests = [tunnel_request(client, target, host, hides_host=hides)]
     if hello.sni is not None and hello.sni != host:
         requests.append(tunnel_request(client, target, hello.sni, hides_host=hides))
     return choose_lane(rules, client, target, tuple(requests))
 
 
-def answer_non_tls(rules: GateRules, client: Client, accepted: AcceptConnect) -> tuple[Command, ...]:
-    """Hand what is not TLS to an inspector: if it is HTTP, as WebSocket without TLS is, each request is judged by its URL."""
-    target = accepted.target
-    if accepted.helpline_only:
-        return (Close(),)
-    return (inspect(client, target, rules.decide(client, tunnel_request(client, target, target.host)).verdict),)
-
-
-def _serve(rules: GateRules, client: Client, head: RequestHead, now: float) -> tuple[Command, ...]:
+def _serve(rules: GateRules, client: Client, head: RequestHead, now: float) -> Commands:
     return _answer_connect(rules, client, head, now) if head.method == "CONNECT" else _answer_http(rules, client, head, now)
 
 
-def _answer_connect(rules: GateRules, client: Client, head: RequestHead, now: float, *, helpline_only: bool = False) -> tuple[Command, ...]:
+def _answer_connect(rules: GateRules, client: Client, head: RequestHead, now: float, *, helpline_only: bool = False) -> Commands:
     target = parse_authority(head.target)
     if refusal := refuse_target(rules, client, target, head):
         return (refusal,)
@@ -89,13 +76,13 @@ def _answer_connect(rules: GateRules, client: Client, head: RequestHead, now: fl
     decision = rules.decide(client, request)
     if decision.verdict is Verdict.BLOCK and not client.can_be_inspected:
         response = rules.policy.page.refused_tunnel(decision, request.host, now)
-        return Record("refuse", client, request, decision), Refuse(response)
+        return commands.Record("refuse", client, request, decision), commands.Refuse(response)
     if decision.verdict in {Verdict.BLOCK, Verdict.INSPECT}:
         return (inspect(client, target, decision.verdict, awaits_reply=True),)
-    return (AcceptConnect(target, helpline_only),)
+    return (commands.AcceptConnect(target, helpline_only),)
 
 
-def _answer_http(rules: GateRules, client: Client, head: RequestHead, now: float) -> tuple[Command, ...]:
+def _answer_http(rules: GateRules, client: Client, head: RequestHead, now: float) -> Commands:
     target = parse_target(head.target)
     authority = target.authority
     if refusal := refuse_target(rules, client, authority, head):
@@ -104,20 +91,20 @@ def _answer_http(rules: GateRules, client: Client, head: RequestHead, now: float
         return refusals
     # The inspector judges this request again, as it does all that follow on the connection, and reports it to the journal.
     host = str(authority).removesuffix(":80") if authority.port == 80 else str(authority)
-    return (HandOver(HandoverHeader(client.address, None), "http", Verdict.ALLOW, forward_head(head, target.url, host)),)
+    return (commands.HandOver(HandoverHeader(client.address, None), "http", Verdict.ALLOW, forward_head(head, target.url, host)),)
 
 
 def _named_host(head: RequestHead) -> str:
     return (parse_authority(head.target) if head.method == "CONNECT" else parse_target(head.target).authority).host
 
 
-def _open_helpline(rules: GateRules, client: Client, head: RequestHead, now: float) -> tuple[Command, ...]:
+def _open_helpline(rules: GateRules, client: Client, head: RequestHead, now: float) -> Commands:
     """Open a helpline without sign-in, in a tunnel only: a connection of plain HTTP could go on with requests to other hosts."""
     if head.method == "CONNECT":
         return _answer_connect(rules, client, head, now, helpline_only=True)
     target = parse_target(head.target)
     url = RequestTarget("https", Authority(target.authority.host, 443), target.path).url
-    return (Refuse(ProxyResponse(302, (("Location", url), ("Cache-Control", "no-store")), b"")),)
+    return (commands.Refuse(ProxyResponse(302, (("Location", url), ("Cache-Control", "no-store")), b"")),)
 
 
 def proxy_authority(host: str, own: Authority) -> Authority:

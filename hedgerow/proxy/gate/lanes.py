@@ -6,9 +6,10 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from hedgerow.blocklists.names import is_address
-from hedgerow.policies.model import Decision, Reason, Request, RequestKind, Verdict
+from hedgerow.policies.model import Reason, Request, RequestKind, Verdict
 from hedgerow.policies.privacy import is_private_search
-from hedgerow.proxy.gate.commands import Client, Command, Deny, Dial, HandOver, Record, Refuse, Resolve
+from hedgerow.proxy.gate import commands
+from hedgerow.proxy.gate.commands import Client, Commands
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.handover import HandoverHeader
 from hedgerow.proxy.http_head import Authority, RequestHead
@@ -35,7 +36,7 @@ def may_dial(rules: GateRules, target: Authority) -> bool:
     return target.port in guard.ports and (not is_address(target.host) or guard.allows(target.host))
 
 
-def refuse_target(rules: GateRules, client: Client, target: Authority, head: RequestHead) -> Refuse | None:
+def refuse_target(rules: GateRules, client: Client, target: Authority, head: RequestHead) -> commands.Refuse | None:
     """The refusal of a target that may not be dialled; None for any other."""
     if may_dial(rules, target):
         return None
@@ -47,17 +48,17 @@ def refuse_target(rules: GateRules, client: Client, target: Authority, head: Req
 def refuse(
     rules: GateRules, client: Client, head: RequestHead, page_key: str, status: int, message: str,
     extra: tuple[tuple[str, str], ...] = (), cause: str = "",
-) -> Refuse:  # fmt: skip
+) -> commands.Refuse:  # fmt: skip
     """A refusal with the page of that key if the client opens a page, else with a message for programs."""
     page = rules.policy.page
     if head.method == "CONNECT" or _form(head) is not ResponseForm.PAGE:
         response = page.error(status, message)
     else:
         response = page.short_page(page_key, status, reader=page.reader_of(client.ruleset, head.get("accept-language")))
-    return Refuse(replace(response, headers=response.headers + extra), head.method == "HEAD", cause)
+    return commands.Refuse(replace(response, headers=response.headers + extra), head.method == "HEAD", cause)
 
 
-def refuse_blocked(rules: GateRules, client: Client, head: RequestHead, request: Request, now: float) -> tuple[Command, ...]:
+def refuse_blocked(rules: GateRules, client: Client, head: RequestHead, request: Request, now: float) -> Commands:
     """The refusal of a plain HTTP request if it is blocked; nothing if the inspector is to go on with it."""
     assert request.url is not None
     if urlsplit(request.url).path.startswith(ASK_PATH):
@@ -71,41 +72,39 @@ def refuse_blocked(rules: GateRules, client: Client, head: RequestHead, request:
     reader = page.reader_of(client.ruleset, head.get("accept-language"))
     ticket = issue_ticket(rules.key, request.host, client.device.id, now) if form is ResponseForm.PAGE else ""
     response = page.blocked(decision, request.host, request.url, now, form, reader, ticket)
-    return Record("refuse", client, request, decision), Refuse(response, head.method == "HEAD")
+    return commands.Record("refuse", client, request, decision), commands.Refuse(response, head.method == "HEAD")
 
 
 def _form(head: RequestHead) -> ResponseForm:
     return response_form(head.get("sec-fetch-dest"), head.get("accept"), head.get("x-requested-with"), head.get("sec-fetch-mode"))
 
 
-def inspect(client: Client, target: Authority, verdict: Verdict, *, lane: str = "inspect", awaits_reply: bool = False) -> HandOver:
-    return HandOver(HandoverHeader(client.address, target, awaits_reply), lane, verdict)
+def inspect(client: Client, target: Authority, verdict: Verdict, *, lane: str = "inspect", awaits_reply: bool = False) -> commands.HandOver:
+    return commands.HandOver(HandoverHeader(client.address, target, awaits_reply), lane, verdict)
 
 
 def choose_lane(
-    rules: GateRules, client: Client, target: Authority, requests: tuple[Request, ...], known: Decision | None = None,
-    *, shows_page: bool = False,
-) -> tuple[Command, ...]:  # fmt: skip
+    rules: GateRules, client: Client, target: Authority, requests: tuple[Request, ...], *, shows_page: bool = False
+) -> Commands:  # fmt: skip
     """Judge every host that a TLS connection names, and go on as the strictest decision demands.
 
-    `known` is the decision on the only request if it was made before. `shows_page`: an inspector shows the block page where it can.
+    `shows_page`: an inspector shows the block page if the client trusts our CA.
     """
-    if known is None:
-        judged = [(each, rules.decide(client, each)) for each in requests]
-        request, decision = strictest(judged)
-        rewritten = [each for each in judged if each[1].target]
-        if rewritten and decision.verdict in {Verdict.ALLOW, Verdict.REWRITE}:
-            request, decision = rewritten[-1]  # a search engine that any of the names means is replaced by its safe twin
-            target = Authority(request.host, target.port)
-    else:
-        request, decision = requests[0], known
+    judged = [(each, rules.decide(client, each)) for each in requests]
+    request, decision = strictest(judged)
+    rewritten = [each for each in judged if each[1].target]
+    if rewritten and decision.verdict in {Verdict.ALLOW, Verdict.REWRITE}:
+        request, decision = rewritten[-1]  # a search engine that any of the names means is replaced by its safe twin
+        target = Authority(request.host, target.port)
     match decision.verdict:
         case Verdict.BLOCK if shows_page and client.can_be_inspected:
             return (inspect(client, target, Verdict.BLOCK),)
         case Verdict.BLOCK:
-            return Record("refuse", client, request, decision), Deny()
+            return commands.Record("refuse", client, request, decision), commands.Deny()
         case Verdict.INSPECT:
             return (inspect(client, target, Verdict.INSPECT),)
         case Verdict.ALLOW | Verdict.REWRITE:
-            opening = Dial((target.host,), target.port, requests) if is_address(target.host) else Resolve(target, requests)
-            return Record("tunnel", client, request, decision), opening
+            allowed = commands.Record("tunnel", client, request, decision)
+            if is_address(target.host):
+                return allowed, commands.Dial((target.host,), target.port, requests)
+            return allowed, commands.Resolve(target, requests)

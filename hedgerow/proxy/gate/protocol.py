@@ -8,27 +8,9 @@ The protocol ends where a tunnel or an inspector takes over.
 from __future__ import annotations
 
 from hedgerow.policies.model import Verdict
-from hedgerow.proxy.client_hello import HelloError, HelloReader, ProtocolDetector, looks_like_tls
-from hedgerow.proxy.gate import explicit, transparent
-from hedgerow.proxy.gate.commands import (
-    AcceptConnect,
-    AwaitHello,
-    AwaitRequest,
-    Client,
-    Close,
-    Command,
-    Deny,
-    Dial,
-    ExtendDeadline,
-    HandOver,
-    Join,
-    PauseReading,
-    Record,
-    Refuse,
-    Release,
-    Resolve,
-    SwitchClient,
-)
+from hedgerow.proxy.client_hello import HelloError, HelloReader, looks_like_tls
+from hedgerow.proxy.gate import commands, explicit, transparent
+from hedgerow.proxy.gate.commands import Client, Command, Commands
 from hedgerow.proxy.gate.lanes import refuse
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.gate.states import STATE_CHANGES, TRANSITIONS, WAITING, State
@@ -41,20 +23,16 @@ _MAX_DISCARDED = 64 * 1024 * 1024
 _DISCARD_BYTES_PER_DEADLINE = 1024 * 1024
 """Bytes of it for which a client gets the time of a request head."""
 
-type Commands = tuple[Command, ...]
-
-_OUTSIDER: Commands = (Close(),)
-
 
 class GateProtocol:
-    """One connection. Each event returns the commands that follow from it, to be carried out in order.
+    """One connection. Each event returns the commands that follow from it.
 
     `pending` holds what the client has sent that is meant for the server or the inspector. `destination` is the address to which the
     client of a redirected connection connected, None on the explicit proxy's ports. Times are seconds since the epoch.
     """
 
     __slots__ = (
-        "_accepted", "_destination", "_detector", "_discarded", "_handover", "_head", "_hello", "_opening", "_policy", "_reader",
+        "_accepted", "_destination", "_discarded", "_handover", "_head", "_hello", "_opening", "_policy", "_reader",
         "_rules", "address", "client", "pending", "state",
     )  # fmt: skip
 
@@ -65,14 +43,13 @@ class GateProtocol:
         self.pending = b""
         self._rules = rules
         self._destination = destination
-        self._detector = None if destination is None else ProtocolDetector()
         self._reader = HeadReader()
         self._hello = HelloReader()
         self._head: RequestHead | None = None
-        self._accepted: AcceptConnect | None = None
-        self._opening: Resolve | Dial | None = None
+        self._accepted: commands.AcceptConnect | None = None
+        self._opening: commands.Resolve | commands.Dial | None = None
         self._policy = rules.policy  # under which the tunnel was allowed
-        self._handover: HandOver | None = None
+        self._handover: commands.HandOver | None = None
         self._discarded = 0
 
     # Events.
@@ -90,14 +67,14 @@ class GateProtocol:
                 case State.DISCARDING:
                     return self._discard(data)
         except HeadError as error:
-            return self._emit(Refuse(self._rules.policy.page.error(error.status, str(error)), cause="head"))
+            return self._emit(commands.Refuse(self._rules.policy.page.error(error.status, str(error)), cause="head"))
         except HelloError:
-            return self._emit(Close("hello"))
+            return self._emit(commands.Close("hello"))
         if self.state not in WAITING:
             return ()
         # Few clients go on before they are answered, so reading stops only then: stopping and starting is expensive.
         self.pending += data
-        return (PauseReading(),)
+        return (commands.PauseReading(),)
 
     def receive_eof(self) -> bool:
         """Note that the client will send no more. True if the connection stays open, for a client that waits for its server."""
@@ -108,10 +85,10 @@ class GateProtocol:
         if self.state is State.CLOSED:
             return ()
         if self.state in WAITING:
-            return self._emit(Close("dial"))
+            return self._emit(commands.Close("dial"))
         if self.state is State.PROXY_REQUEST:
-            return self._emit(Refuse(self._rules.policy.page.error(408, "the request took too long"), cause="timeout"))
-        return self._emit(Close("timeout"))
+            return self._emit(commands.Refuse(self._rules.policy.page.error(408, "the request took too long"), cause="timeout"))
+        return self._emit(commands.Close("timeout"))
 
     def password_checked(self, user: str | None, now: float) -> Commands:
         """The credentials are those of `user`, or wrong."""
@@ -128,19 +105,19 @@ class GateProtocol:
 
     def resolved(self, host: ResolvedHost) -> Commands:
         """The resolver answered."""
-        assert isinstance(self._opening, Resolve)
+        assert isinstance(self._opening, commands.Resolve)
         assert self.client is not None
         opening, decision = self._opening, host.decision
         if decision.verdict is Verdict.BLOCK:
-            return self._emit(Record("refuse", self.client, opening.requests[0], decision), Deny())
+            return self._emit(commands.Record("refuse", self.client, opening.requests[0], decision), commands.Deny())
         addresses = self._rules.policy.guard.allowed(host.addresses)
         if host.addresses and not addresses:
-            return self._emit(Deny("destination"))
-        return self._emit(Dial(addresses, opening.target.port, opening.requests))
+            return self._emit(commands.Deny("destination"))
+        return self._emit(commands.Dial(addresses, opening.target.port, opening.requests))
 
     def not_resolved(self) -> Commands:
         """The resolver failed."""
-        return self._emit(Close("resolve"))
+        return self._emit(commands.Close("resolve"))
 
     def dialled(self) -> Commands:
         """The server is connected. The tunnel is judged again if another policy came into force meanwhile."""
@@ -150,55 +127,55 @@ class GateProtocol:
         if self._rules.policy is not self._policy:
             found = self._rules.ruleset_allowing(self.client.address, self._opening.requests)
             if found is None:
-                return self._emit(Close("swap"))
+                return self._emit(commands.Close("swap"))
             ruleset = found
-        return self._emit(Join(ruleset))
+        return self._emit(commands.Join(ruleset))
 
     def not_dialled(self) -> Commands:
         """No address of the server answered."""
-        return self._emit(Close("dial"))
+        return self._emit(commands.Close("dial"))
 
     def handed_over(self) -> Commands:
         """An inspector has the client's socket."""
-        return self._emit(Release())
+        return self._emit(commands.Release())
 
     def not_handed_over(self) -> Commands:
         """No inspector runs, as just after the start."""
         handover = self._handover
         assert handover is not None
         if not handover.awaits_http_response:
-            return self._emit(Close("dial"))
+            return self._emit(commands.Close("dial"))
         head, client = self._request()
         message = "the request could not be looked at; try again in a moment"
         return self._emit(refuse(self._rules, client, head, "busy", 503, message, cause="dial"))
 
     # States.
 
-    def _emit(self, *commands: Command) -> Commands:
+    def _emit(self, *emitted: Command) -> Commands:
         """Make the transitions of these commands. KeyError means a command that the state does not allow: a mistake of ours."""
-        for command in commands:
+        for command in emitted:
             match command:
-                case AcceptConnect():
+                case commands.AcceptConnect():
                     self._accepted = command
-                case Resolve() | Dial():
+                case commands.Resolve() | commands.Dial():
                     self._opening = command
                     if self.state is not State.RESOLVING:
                         self._policy = self._rules.policy
-                case HandOver():
+                case commands.HandOver():
                     self._handover = command
-                case SwitchClient(client):
+                case commands.SwitchClient(client):
                     self.client, self.address = client, client.address
             if type(command) in STATE_CHANGES:
                 self.state = TRANSITIONS[self.state][type(command)]
-        return commands
+        return emitted
 
-    def _answer(self, commands: Commands, now: float) -> Commands:
+    def _answer(self, emitted: Commands, now: float) -> Commands:
         """Make the transitions, and go on with what the client sent after its CONNECT without waiting for the answer."""
-        self._emit(*commands)
+        self._emit(*emitted)
         if self.state is State.TUNNEL_HELLO and self.pending:
             first, self.pending = self.pending, b""
-            commands += self.receive_data(first, now)
-        return commands
+            emitted += self.receive_data(first, now)
+        return emitted
 
     def _look_up(self) -> Client | None:
         """The client as it is now; a device or its rules may have changed since the connection began."""
@@ -211,12 +188,12 @@ class GateProtocol:
         return self._head, self.client
 
     def _detect(self, data: bytes, now: float) -> Commands:
-        assert self._detector is not None
-        detected = self._detector.feed(data)
-        if detected is None:
+        self.pending += data
+        is_tls = looks_like_tls(self.pending)
+        if is_tls is None:
             return ()
-        is_tls, first = detected
-        return self._emit(AwaitHello() if is_tls else AwaitRequest()) + self.receive_data(first, now)
+        first, self.pending = self.pending, b""
+        return self._emit(commands.AwaitHello() if is_tls else commands.AwaitRequest()) + self.receive_data(first, now)
 
     def _read_request(self, data: bytes, now: float) -> Commands:
         if self.state is State.ORIGIN_REQUEST:
@@ -227,7 +204,7 @@ class GateProtocol:
         self._head = head
         client = self._look_up()
         if client is None:
-            return self._emit(*_OUTSIDER)
+            return self._emit(commands.Close())
         if self._destination is not None:
             return self._emit(*transparent.answer_request(self._rules, client, self._destination, head, now))
         self.pending = self._reader.rest
@@ -236,18 +213,17 @@ class GateProtocol:
     def _read_hello(self, data: bytes) -> Commands:
         self.pending += data
         accepted = self._accepted
-        if accepted is not None and looks_like_tls(self.pending) is False:
-            client = self._look_up()
-            return self._emit(*_OUTSIDER if client is None else explicit.answer_non_tls(self._rules, client, accepted))
-        hello = self._hello.feed(data)
-        if hello is None:
+        is_http = accepted is not None and looks_like_tls(self.pending) is False
+        hello = None if is_http else self._hello.feed(data)
+        if hello is None and not is_http:
             return ()
         client = self._look_up()
         if client is None:
-            return self._emit(*_OUTSIDER)
+            return self._emit(commands.Close())
         if accepted is not None:
             return self._emit(*explicit.answer_hello(self._rules, client, accepted, hello))
         assert self._destination is not None
+        assert hello is not None
         return self._emit(*transparent.answer_hello(self._rules, client, self._destination, hello))
 
     def _discard(self, data: bytes) -> Commands:
@@ -255,7 +231,7 @@ class GateProtocol:
         before, self._discarded = self._discarded, self._discarded + len(data)
         # A client that sent no request has nothing to upload either.
         if self._discarded > (_DISCARD_BYTES_PER_DEADLINE if self._head is None else _MAX_DISCARDED):
-            return self._emit(Close())
+            return self._emit(commands.Close())
         if before // _DISCARD_BYTES_PER_DEADLINE != self._discarded // _DISCARD_BYTES_PER_DEADLINE:
-            return (ExtendDeadline(),)
+            return (commands.ExtendDeadline(),)
         return ()

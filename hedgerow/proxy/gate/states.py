@@ -9,22 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from hedgerow.proxy.gate.commands import (
-    AcceptConnect,
-    AwaitHello,
-    AwaitRequest,
-    CheckPassword,
-    Close,
-    Command,
-    Deny,
-    Dial,
-    HandOver,
-    Join,
-    Refuse,
-    Release,
-    Resolve,
-    ServePac,
-)
+from hedgerow.proxy.gate import commands
 
 
 class State(Enum):
@@ -45,32 +30,25 @@ class State(Enum):
     CLOSED = "closed"
 
 
-_REFUSALS: dict[type[Command], State] = {Refuse: State.DISCARDING, Close: State.CLOSED}
-_REQUEST: dict[type[Command], State] = {**_REFUSALS, HandOver: State.HANDING_OVER}
-_HELLO: dict[type[Command], State] = {
-    Deny: State.DISCARDING,
-    Close: State.CLOSED,
-    HandOver: State.HANDING_OVER,
-    Resolve: State.RESOLVING,
-    Dial: State.DIALLING,
-}
+type _Row = dict[type[commands.Command], State]
 
-TRANSITIONS: Mapping[State, Mapping[type[Command], State]] = {
-    State.PROXY_REQUEST: {
-        **_REQUEST,
-        ServePac: State.DISCARDING,
-        CheckPassword: State.SIGNING_IN,
-        AcceptConnect: State.TUNNEL_HELLO,
-    },
-    State.SIGNING_IN: {**_REQUEST, AcceptConnect: State.TUNNEL_HELLO},
+_REFUSED: _Row = {commands.Refuse: State.DISCARDING, commands.Close: State.CLOSED}
+_DENIED: _Row = {commands.Deny: State.DISCARDING, commands.Close: State.CLOSED}
+_REQUEST: _Row = {**_REFUSED, commands.HandOver: State.HANDING_OVER}
+_HELLO: _Row = {**_DENIED, commands.HandOver: State.HANDING_OVER, commands.Resolve: State.RESOLVING, commands.Dial: State.DIALLING}
+_SIGNED_IN: _Row = {**_REQUEST, commands.AcceptConnect: State.TUNNEL_HELLO}
+
+TRANSITIONS: Mapping[State, _Row] = {
+    State.PROXY_REQUEST: {**_SIGNED_IN, commands.ServePac: State.DISCARDING, commands.CheckPassword: State.SIGNING_IN},
+    State.SIGNING_IN: _SIGNED_IN,
     State.TUNNEL_HELLO: _HELLO,
-    State.DETECTING: {AwaitHello: State.ORIGIN_HELLO, AwaitRequest: State.ORIGIN_REQUEST, Close: State.CLOSED},
+    State.DETECTING: {commands.AwaitHello: State.ORIGIN_HELLO, commands.AwaitRequest: State.ORIGIN_REQUEST, commands.Close: State.CLOSED},
     State.ORIGIN_HELLO: _HELLO,
     State.ORIGIN_REQUEST: _REQUEST,
-    State.RESOLVING: {Dial: State.DIALLING, Deny: State.DISCARDING, Close: State.CLOSED},
-    State.DIALLING: {Join: State.TUNNELLED, Close: State.CLOSED},
-    State.HANDING_OVER: {**_REFUSALS, Release: State.INSPECTED},
-    State.DISCARDING: {Close: State.CLOSED},
+    State.RESOLVING: {**_DENIED, commands.Dial: State.DIALLING},
+    State.DIALLING: {commands.Join: State.TUNNELLED, commands.Close: State.CLOSED},
+    State.HANDING_OVER: {**_REFUSED, commands.Release: State.INSPECTED},
+    State.DISCARDING: {commands.Close: State.CLOSED},
     State.TUNNELLED: {},
     State.INSPECTED: {},
     State.CLOSED: {},

@@ -98,59 +98,34 @@ _DEFAULT_READER = PageReader()
 
 
 class BlockPage:
-    """Renders the proxy's own responses for a reader.
+    """Renders the proxy's own responses for a reader, with the templates and translations of this package.
 
-    `abouts` describes categories, in English. `ages` has the ages of the people in the policy. `conduct` is a café's code of conduct.
-    `portal` is the URL of the page on which a café's guest begins, or '' if devices cannot reach it.
+    The helplines are those of `country`, and times are shown in `timezone`. `ages` has the ages of the people in the policy. `conduct` is
+    a café's code of conduct. `portal` is the URL of the page on which a café's guest begins, or '' if devices cannot reach it.
     """
 
     def __init__(
-        self,
-        environment: Environment,
-        style: str,
-        translations: Mapping[str, PageTranslation],
-        lifelines: Sequence[Lifeline],
-        abouts: Mapping[str, str],
-        ages: Mapping[str, int],
-        conduct: str = "",
-        portal: str = "",
-    ) -> None:
+        self, country: str | None = None, timezone: str = "UTC", ages: Mapping[str, int] | None = None, conduct: str = "", portal: str = ""
+    ) -> None:  # fmt: skip
+        environment, style = _environment(), (PAGES / "page.css").read_text(encoding="utf-8")
+        categories, lifelines = builtin_categories(), Lifelines.load().for_country(country)
+        titles = {category.name: category.title for category in categories}
+        titles |= {service.id: service.title for service in Services.load().by_id.values()}
         self._template = environment.get_template("page.html")
         self._style = Markup(style)  # noqa: S704  our own file
-        self._translations = translations
-        self._abouts = abouts
-        self._ages = ages
+        self._translations = load_translations(titles, ZoneInfo(timezone))
+        self._abouts = {category.name: category.description for category in categories}  # in English
+        self._ages = ages or {}
         self._conduct = conduct
         self._portal = portal
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self._policy = f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         # Random, so that no URL contains them.
-        self._url_placeholder = secrets.token_hex(16)
-        self._ticket_placeholder = secrets.token_hex(16)
+        self._url_placeholder, self._ticket_placeholder = secrets.token_hex(16), secrets.token_hex(16)
         self._page_cache: dict[tuple[Decision, str, str, PageReader], tuple[tuple[tuple[str, str], ...], tuple[bytes, ...]]] = {}
         # The longest part of every page, rendered once.
-        self._helplines = _render_helplines(environment, translations, *choose_helplines(lifelines))
-        self._report_helplines = _render_helplines(environment, translations, *choose_helplines(lifelines, to_report=True))
-
-    @staticmethod
-    def load(
-        country: str | None = None, timezone: str = "UTC", ages: Mapping[str, int] | None = None, conduct: str = "",
-        portal: str = "",
-    ) -> BlockPage:  # fmt: skip
-        """The pages in all languages, with the helplines of a country and times in its time zone."""
-        categories = builtin_categories()
-        titles = {category.name: category.title for category in categories}
-        titles |= {service.id: service.title for service in Services.load().by_id.values()}
-        return BlockPage(
-            _environment(),
-            (PAGES / "page.css").read_text(encoding="utf-8"),
-            load_translations(titles, ZoneInfo(timezone)),
-            Lifelines.load().for_country(country),
-            {category.name: category.description for category in categories},
-            ages or {},
-            conduct,
-            portal,
-        )
+        self._helplines = _render_helplines(environment, self._translations, *choose_helplines(lifelines))
+        self._report_helplines = _render_helplines(environment, self._translations, *choose_helplines(lifelines, to_report=True))
 
     def reader_of(self, ruleset: Ruleset, accept_language: str) -> PageReader:
         """The reader of a page. Small children, by their age or by the device's profile, get simpler words."""

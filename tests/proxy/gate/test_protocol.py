@@ -20,6 +20,7 @@ from hedgerow.proxy.gate.commands import (
     CheckPassword,
     Close,
     Command,
+    Commands,
     Deny,
     Dial,
     ExtendDeadline,
@@ -33,7 +34,7 @@ from hedgerow.proxy.gate.commands import (
     ServePac,
     SwitchClient,
 )
-from hedgerow.proxy.gate.protocol import Commands, GateProtocol
+from hedgerow.proxy.gate.protocol import GateProtocol
 from hedgerow.proxy.gate.rules import GateRules
 from hedgerow.proxy.gate.states import TRANSITIONS, State
 from hedgerow.proxy.http_head import Authority
@@ -42,7 +43,7 @@ from hedgerow.proxy.policy import DestinationGuard, ProxyPolicy
 from hedgerow.proxy.sign_in import ProxyAuthenticator, SignInRules
 
 NOW = 1_790_000_000.0
-PAGE = BlockPage.load("GB")
+PAGE = BlockPage("GB")
 ORIGIN = Authority("93.184.215.14", 443)
 TABLET, LAPTOP = "192.0.2.11", "192.0.2.12"  # the laptop does not trust our CA
 MEGABYTE = bytes(1024 * 1024)

@@ -29,7 +29,7 @@ from hedgerow.proxy.pages.response import ProxyResponse, ResponseForm, response_
 from hedgerow.proxy.pages.translations import PAGES, PageReader, choose_language
 
 NOW = 1_790_000_000.0  # Monday, 21 September 2026, 15:13:20 in Lisbon
-PAGE = BlockPage.load("PT", "Europe/Lisbon")
+PAGE = BlockPage("PT", "Europe/Lisbon")
 
 
 def decision(reason: Reason = Reason.RULE, what: str = "", until: float | None = None, rule: Origin | None = None) -> Decision:
@@ -327,7 +327,7 @@ def test_a_small_child_reads_few_words_and_finds_no_rules() -> None:
     (None, "child-under-8", True), (None, "child-8-12", False), ("ana", "adult", False),
 ])  # fmt: skip
 def test_who_is_a_small_child(person: str | None, profile: str, young: bool) -> None:
-    page = BlockPage.load(ages={"mia": 7, "tom": 8})
+    page = BlockPage(ages={"mia": 7, "tom": 8})
     ruleset = Rulesets(parse_policy(b"", None), (), (), Nothing()).ruleset(Device(DeviceId("x"), "adult"), NOW)
     assert page.reader_of(replace(ruleset, person=person, profile=profile), "fr") == PageReader("fr", young)
 
@@ -362,7 +362,7 @@ def test_in_every_country_three_or_four_at_once_and_all_others_a_click_away() ->
         assert 3 <= len(at_once) <= 4
         names = [line.name for line in (*at_once, *more)]
         assert sorted(names) == sorted(each.name for each in Lifelines.load().for_country(country))
-        html = BlockPage.load(country).blocked(decision(), "a.example", "https://a.example/", NOW).body.decode()
+        html = BlockPage(country).blocked(decision(), "a.example", "https://a.example/", NOW).body.decode()
         shown, _, hidden = html.partition("<details>")
         assert shown.count("<li>") == len(at_once)
         assert hidden.count("<li>") == len(more)
@@ -370,7 +370,7 @@ def test_in_every_country_three_or_four_at_once_and_all_others_a_click_away() ->
 
 
 def test_a_line_that_takes_text_messages_says_so() -> None:
-    html = BlockPage.load("GB").blocked(decision(), "a.example", "https://a.example/", NOW).body.decode()
+    html = BlockPage("GB").blocked(decision(), "a.example", "https://a.example/", NOW).body.decode()
     assert 'href="sms:85258"' in html
 
 
@@ -383,7 +383,7 @@ def test_an_answer_for_head_has_its_length_and_no_body() -> None:
 @pytest.mark.parametrize(("country", "hotline"), [("GB", "iwf.org.uk"), ("PT", ""), (None, "")])
 def test_illegal_material_is_reported_not_asked_for(country: str | None, hotline: str) -> None:
     given = Decision(Verdict.BLOCK, Reason.CATEGORY, "illegal")
-    text = BlockPage.load(country).blocked(given, "x.example", "https://x.example/secret", NOW).body.decode()
+    text = BlockPage(country).blocked(given, "x.example", "https://x.example/secret", NOW).body.decode()
     assert "<form" not in text
     assert "secret" not in text
     at_once, _ = choose_helplines(Lifelines.load().for_country(country), to_report=True)
@@ -392,7 +392,7 @@ def test_illegal_material_is_reported_not_asked_for(country: str | None, hotline
 
 
 def test_a_page_that_was_made_before_names_the_address_that_is_asked_for_now() -> None:
-    page, reader = BlockPage.load("GB"), PageReader()
+    page, reader = BlockPage("GB"), PageReader()
     decision = Decision(Verdict.BLOCK, Reason.CATEGORY, "adult")
     first, second = (page.blocked(decision, "a.example", f"http://a.example/{path}", NOW, reader=reader) for path in ("one", 'two?"><b>'))
     assert b"http://a.example/one" in first.body

@@ -91,7 +91,7 @@ class Builder:
             request_access=lambda asked: self._tell(world, Told(asked.device, None, None, asked)),
             guard=DestinationGuard(network.reachable, frozenset(network.ports)),
             phrase_lists=world.policy.phrase_lists,
-            page=BlockPage.load(network.country, network.timezone, ages),
+            page=BlockPage(network.country, network.timezone, ages),
         )
 
     def gate_judge(self, world: World) -> ProxyPolicy:
