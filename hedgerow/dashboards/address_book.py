@@ -58,9 +58,14 @@ class AddressBook:
             raise InvalidInput("The address can't be saved: %(why)s.", why=error.strerror) from None
 
     def _path(self, name: str) -> Path:
-        if RECEIVER_NAME.fullmatch(name) is None:
-            raise InvalidInput("'%(name)s': the name of a recipient may contain lower-case letters, digits and hyphens.", name=name)
+        check_receiver_name(name)
         return self._folder / name
+
+
+def check_receiver_name(name: str) -> None:
+    """Raise `InvalidInput` for a name that a notice recipient cannot have. It is the name of the file with the address."""
+    if RECEIVER_NAME.fullmatch(name) is None:
+        raise InvalidInput("'%(name)s': the name of a recipient may contain lower-case letters, digits and hyphens.", name=name)
 
 
 _MAILBOX = re.compile(r"[^@\s\"<>,;:/?&#%]+@([a-z0-9-]+(?:\.[a-z0-9-]+)+)", re.IGNORECASE)

@@ -160,69 +160,53 @@ class Control(Protocol):
 
     def status(self) -> Status:
         """How everything is now."""
-        ...
 
     def names(self) -> WebNames:
         """By which names the pages are reached, from memory."""
-        ...
 
     def policy(self) -> Policy:
         """The policy in force."""
-        ...
 
     def certificate(self) -> Certificate:
         """The certificate of the CA, as devices install it."""
-        ...
 
     def reached_at(self, address: str) -> str:
         """ADDR:PORT by which other devices reach the web, where this one has reached it at `address`."""
-        ...
 
     def proxy_config(self, address: str) -> tuple[str, bytes]:
         """The file by which browsers configure themselves for the proxy of the machine at `address`, with its type."""
-        ...
 
     def service_access(self, person: str) -> Mapping[str, ServiceAccess]:
         """The decision for each service of a person. Pauses, bedtimes and budgets are left aside. Raises `InvalidInput` for an unknown
         name."""
-        ...
 
     def device_at(self, address: str) -> DeviceView | None:
         """The device at an IP address, or None where it is not inside `network.lan`."""
-        ...
 
     async def approve(self, request_id: int, how_long: GrantDuration, actor: str) -> Grant:
         """Answers an open request with a grant for its device and host. Raises `journal.ledger.NoSuchEntry`."""
-        ...
 
     async def deny(self, request_id: int, actor: str) -> None:
         """Answers an open request with no. Raises `journal.ledger.NoSuchEntry`."""
-        ...
 
     async def give(
         self, subject: str, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None, note: str = ""
     ) -> Grant:  # fmt: skip
         """A grant that nobody asked for, for a device, a person or everybody. Raises `InvalidInput` for an unknown name or subject."""
-        ...
 
     async def revoke(self, grant_id: str, actor: str) -> None:
         """Ends a grant now. Raises `journal.ledger.NoSuchEntry`."""
-        ...
 
     async def pause(self, actor: str, *, device: str | None = None, person: str | None = None, ends: float | None = None) -> Pause:
         """Holds a device, a person or everybody until `ends` or until resumed. Raises `InvalidInput` for an unknown name or a past
         `ends`."""
-        ...
 
     async def resume(self, actor: str, *, device: str | None = None, person: str | None = None) -> None:
         """Ends the pauses of exactly this device or person (neither given: those of everybody). Raises `InvalidInput` for an unknown
         name."""
-        ...
 
     async def accept_list(self, name: str) -> None:
         """Takes the newer copy of a list that is held back into use. Raises `InvalidInput`."""
-        ...
 
     async def explain(self, device: str, target: str, at: float | None = None) -> tuple[ExplanationView, ...]:
         """What each enforcement point would decide for a host or URL, at `at` or now. Raises `InvalidInput`."""
-        ...

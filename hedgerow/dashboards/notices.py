@@ -194,10 +194,8 @@ class NoticeDispatcher:
 
     async def test(self, name: str | None = None) -> tuple[TestResult, ...]:
         """Sends one notice at once, to a receiver or to all of them, quiet hours or not. Raises `InvalidInput` for an unknown name."""
-        known = self._policy().notices
-        if name is not None:
-            self._check(name)
-        names = [name] if name is not None else list(known)
+        policy = self._policy()
+        names = [find_receiver(policy, name).name] if name is not None else list(policy.notices)
         return tuple(await asyncio.gather(*map(self._test, names)))
 
     async def _test(self, name: str) -> TestResult:
@@ -209,7 +207,7 @@ class NoticeDispatcher:
 
     def set_address(self, name: str, address: str) -> None:
         """Where a receiver is reached from now on; an empty address is none. Raises `InvalidInput`."""
-        self._check(name)
+        find_receiver(self._policy(), name)
         self.book.put(name, address)
 
     def receivers(self) -> tuple[ReceiverView, ...]:
@@ -223,10 +221,12 @@ class NoticeDispatcher:
         service, last = self.book.service(receiver.name), sent[0] if sent else None
         return ReceiverView(receiver.name, tuple(receiver.about), service, len(waiting), last, problem)
 
-    def _check(self, name: str) -> None:
-        known = self._policy().notices
-        if name not in known:
-            raise InvalidInput("There is no notice recipient called '%(name)s'.", name=name)
+
+def find_receiver(policy: Policy, name: str) -> Receiver:
+    """Return a notice recipient of the policy. Raises `InvalidInput`."""
+    if name not in policy.notices:
+        raise InvalidInput("There is no notice recipient called '%(name)s'.", name=name)
+    return policy.notices[name]
 
 
 def due_notices(

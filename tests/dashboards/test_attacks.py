@@ -18,7 +18,11 @@ PASSWORD = "four words and more"
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{9973*9967}}${9973*9967}"
 CHILD = "127.0.0.2"
 
-MACHINE_PATHS = ("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat")
+MACHINE_PATHS = (
+    *("/certificate/hedgerow-ca.pem", "/certificate/trusted.svg", "/proxy.pac", "/wpad.dat", "/check/here.svg"),
+    *("/device/time", "/device/kept", "/captive-portal"),
+)
+FILES = ("/counter/audit.csv", "/people/mia/kept")
 OWN_FORMS = ("/device/code", "/device/conduct", "/device/voucher", "/language")
 """Those of a device's own page."""
 FORMS = {
@@ -48,6 +52,7 @@ FORMS = {
     "/counter/extend": {"seat": "seat-1", "minutes": "30"},
     "/counter/end": {"seat": "seat-1"},
     "/language": {"language": "fr", "back": "/log"},
+    "/people/mia/erase": {},
     "/people/mia/remove": {},
     "/people/mia/budget": {"what": "games", "school": "45", "weekend": "90"},
     "/devices/look": {"device": "mia-tablet", "on": "yes"},
@@ -86,6 +91,7 @@ FORMS = {
 API = (
     *("/api/v1/status", "/api/v1/devices", "/api/v1/decisions", "/api/v1/requests", "/api/v1/grants", "/api/v1/openapi.json"),
     *("/api/v1/explain?device=x&target=y", "/metrics", "/healthz"),
+    *FILES,
 )
 
 
@@ -122,7 +128,7 @@ def test_every_page_and_form_is_in_the_tables_here(web):
         return re.sub(r"\{[^}]+\}", "[^/?]+", path)
 
     for method, path in routes(web):
-        known = FORMS if method == "POST" else [page.partition("?")[0] for page in PAGES] + [*MACHINE_PATHS]
+        known = FORMS if method == "POST" else [page.partition("?")[0] for page in PAGES] + [*MACHINE_PATHS, *FILES]
         assert any(re.fullmatch(as_pattern(path), each) for each in known), (method, path)
 
 

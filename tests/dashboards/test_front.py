@@ -14,8 +14,7 @@ import pytest
 from fastapi import FastAPI, Request
 from web_server import TOKEN, Web
 
-from hedgerow.dashboards.app import web_server
-from hedgerow.dashboards.server import MAX_CONNECTIONS_PER_ADDRESS
+from hedgerow.dashboards.server import MAX_CONNECTIONS_PER_ADDRESS, web_server
 
 CHILD, PARENT = "127.0.0.9", "127.0.0.8"
 

@@ -1,10 +1,16 @@
-"""Who is admitted where."""
+"""Admission of requests by address, host name, credentials and the access that routes declare."""
+
+import functools
+from unittest.mock import MagicMock
 
 import pytest
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 
 from hedgerow.dashboards.accounts import ROLE_SCOPES, TOKEN_SCOPES, Principal, Role
+from hedgerow.dashboards.app import AppDependencies, create_app
 from hedgerow.dashboards.guard import RouteGuard, host_name, secure_url
+from hedgerow.dashboards.routes import AccessTable, declared_access
 
 TOKEN = "the-token"
 HERE = "127.0.0.1:8053"
@@ -20,8 +26,14 @@ ANA = Principal("ana", ROLE_SCOPES[Role.PARENT], "1")
 MANAGER, DEVICE = "manager", "device"
 
 
-class SomeDoors:
-    """Ana is a parent, Tom minds the counter; two scripts have tokens."""
+@functools.cache
+def routes():
+    parts = {name: MagicMock() for name in AppDependencies.__dataclass_fields__}
+    return create_app(AppDependencies(**parts)).state.routes
+
+
+class Credentials:
+    """Ana is a parent, Tom works at the counter, and three scripts have tokens."""
 
     def __init__(self, has_any):
         self.has_any = has_any
@@ -38,7 +50,7 @@ class SomeDoors:
 
 
 def guard(has_any=False):
-    return RouteGuard(TOKEN, SomeDoors(has_any), lambda: {"hedgerow.home"})
+    return RouteGuard(TOKEN, Credentials(has_any), AccessTable(routes()), lambda: {"hedgerow.home"})
 
 
 def admit(peer, host, method="GET", path="/", headers=None, may_sign_in=False, has_any=False):
@@ -210,6 +222,12 @@ def test_what_each_may_do(headers, allowed, refused):
             assert admit("192.168.1.5", LAN, method, path, headers | {"origin": f"http://{LAN}"}, has_any=True)[0] == status, request
 
 
+def test_every_route_declares_its_access():
+    assert len(routes()) > 100
+    assert all(isinstance(route, APIRoute) for route in routes())
+    assert [route.path for route in routes() if not declared_access(route)] == []
+
+
 @pytest.mark.parametrize(
     ("header", "host"),
     [
@@ -245,5 +263,6 @@ def test_the_token_does_not_show_in_logs():
 )
 def test_what_is_to_be_had_by_https_instead(host, path, scheme, method, leads):
     scope = {"type": "http", "scheme": scheme, "method": method, "path": path, "query_string": b""}
-    assert secure_url(scope, Headers({"host": host}), "pages.home.example") == leads
-    assert secure_url(scope, Headers({"host": host}), None) is None
+    required = AccessTable(routes()).required(method, path)
+    assert secure_url(scope, Headers({"host": host}), "pages.home.example", required) == leads
+    assert secure_url(scope, Headers({"host": host}), None, required) is None

@@ -15,8 +15,8 @@ import pytest
 from web_server import Web
 
 from hedgerow.dashboards.accounts import Role
-from hedgerow.dashboards.api.local_door import may_enter
 from hedgerow.dashboards.guard import LOCAL
+from hedgerow.dashboards.server import is_allowed_user
 
 ASK = """
 import os, socket, sys
@@ -49,7 +49,7 @@ def test_a_request_over_the_socket_is_the_admins_without_a_token(web: Web) -> No
 
 def test_only_the_owner_can_connect(web: Web) -> None:
     assert stat.S_IMODE(door_of(web).stat().st_mode) == 0o600
-    assert [uid for uid in (0, os.geteuid(), NOBODY) if not may_enter(uid)] == [NOBODY]
+    assert [uid for uid in (0, os.geteuid(), NOBODY) if not is_allowed_user(uid)] == [NOBODY]
 
 
 @pytest.mark.root

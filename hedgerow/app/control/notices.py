@@ -126,7 +126,7 @@ def status_notices(status: Status, now: float) -> Iterator[Notice]:
             text = message("The list %(name)s can't be updated: %(problem)s.")
             yield Notice(NoticeTopic.UPDATE_FAILED, item.source, localized(text, name=item.source, problem=item.problem))
     if status.policy_problems:
-        first = status.policy_problems[0]
+        first = status.policy_problems[0].message
         text = message("The policy file has mistakes, so the previous one stays in force: %(problem)s")
         yield Notice(NoticeTopic.TROUBLE, "policy", localized(text, problem=first))
     if status.journal_problem:

@@ -33,13 +33,13 @@ from hedgerow.app.files import error_text, write_atomically
 from hedgerow.app.settings import Settings
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
-from hedgerow.dashboards.api.local_door import listen_locally
-from hedgerow.dashboards.app import AppDependencies, create_app, web_server
+from hedgerow.dashboards.app import AppDependencies, create_app
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher
 from hedgerow.dashboards.reports import Report, weekly_report
+from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.dashboards.words.languages import Language
 from hedgerow.journal.access_store import CodeStore, VoucherStore
 from hedgerow.journal.accounts import AccountStore
@@ -238,7 +238,7 @@ class ControlProcess:
             self._publisher.reader, self.web, self.metrics, self.accounts, self.editor, self.kept, self._token, *services
         )
         app = create_app(parts)
-        server = web_server(app, tls=self.tls, prepare=app.state.warm, door=listen_locally(self.settings.control_socket))
+        server = web_server(app, tls=self.tls, prepare=app.state.warm, unix_socket=listen_locally(self.settings.control_socket))
         sockets = [endpoint.bind(socket.SOCK_STREAM) for endpoint in self.settings.web.every_family()]
         for bound in sockets:
             bound.listen(128)

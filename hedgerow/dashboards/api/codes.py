@@ -1,35 +1,37 @@
-"""JSON for codes that somebody reads out over the phone: made here by those in charge, typed on the child's own page or a block page."""
+"""API of access codes and vouchers, and of the audit of a café's seats.
+
+A code is read out over the phone and typed on the child's own page or on a block page. A voucher opens a café seat.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Annotated, Literal, Protocol
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Query
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from hedgerow.dashboards.api.access import Actor
-from hedgerow.dashboards.api.problems import PROBLEM_RESPONSES
-from hedgerow.dashboards.audit import AuditRow
+from hedgerow.dashboards.api.schema import Actor, StrictModel
+from hedgerow.dashboards.audit import AuditRow, audit, audit_period
+from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.journal.access_store import AccessCode, Voucher, VoucherCount
-from hedgerow.journal.reader import DailyBlockedCount, JournalReader
+from hedgerow.journal.reader import JournalReader
 from hedgerow.policies.model import GrantDuration, Policy
 
 DEFAULT_VALID_MINUTES = 15
+MAX_VOUCHERS_PER_ORDER = 200
 
 
 class WrongCode(Exception):
-    """What was typed is no code here. The message is a sentence for who typed it, and tells nothing about codes that there are."""
+    """The typed text is not a valid code. The message is for the person who typed it and reveals nothing about existing codes."""
 
 
-class CodeOrder(BaseModel):
-    """Either a request that the code answers, or whom it is for and what it gives: minutes on top, or something that it opens."""
-
-    model_config = ConfigDict(extra="forbid")
+class CodeOrder(StrictModel):
+    """A code that approves a request, or that gives a device or person minutes or access to something."""
 
     request: int | None = Field(None, ge=1, le=2**62)
     device: str | None = Field(None, max_length=253)
@@ -42,59 +44,46 @@ class CodeOrder(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class MadeCode:
-    """`digits` are told this once."""
+    """A new code. Its digits cannot be shown again."""
 
     digits: str
     code: AccessCode
 
 
 class CodeControl(Protocol):
-    """Raises `InvalidInput` for unknown names, `NoSuchEntry` where a request or a code is not open."""
+    """Codes of the running Hedgerow. Raises `InvalidInput` for unknown names and `NoSuchEntry` for a request or code that is not open."""
 
     async def make(self, order: CodeOrder, actor: str) -> MadeCode:
-        """Makes a code."""
-        ...
+        """Make a code."""
 
     async def open(self) -> tuple[AccessCode, ...]:
-        """The codes that can still be used; their digits are known to nobody."""
-        ...
+        """Return the codes that can still be used, without their digits."""
 
     async def withdraw(self, code_id: str) -> None:
-        """Makes a code useless."""
-        ...
+        """Make a code invalid."""
 
     async def redeem(self, device_id: str, typed: str) -> AccessCode:
-        """Takes a code that was typed at a device, which holds at both points when this returns. Raises `WrongCode`."""
-        ...
+        """Redeem a code typed on a device; in force everywhere on return. Raises `WrongCode`."""
 
 
-def make_code_api(control: CodeControl) -> APIRouter:
-    """Routes under /api/v1."""
-    api = APIRouter(prefix="/api/v1", responses=PROBLEM_RESPONSES)
+def add_code_routes(api: ScopedRouter, control: CodeControl) -> None:
+    """Add the routes."""
 
-    @api.post("/codes", status_code=201)
+    @api.serve("POST", "/codes", OPERATE, status_code=201)
     async def make(actor: Actor, order: CodeOrder) -> MadeCode:
         return await control.make(order, actor)
 
-    @api.get("/codes")
+    @api.serve("GET", "/codes", OPERATE, READ)
     async def codes() -> tuple[AccessCode, ...]:
         return await control.open()
 
-    @api.delete("/codes/{code_id}", status_code=204)
+    @api.serve("DELETE", "/codes/{code_id}", OPERATE, status_code=204)
     async def withdraw(code_id: str) -> None:
         await control.withdraw(code_id)
 
-    return api
 
-
-MAX_VOUCHERS_PER_ORDER = 200
-AUDIT_DAYS = 31
-
-
-class VoucherOrder(BaseModel):
-    """So many vouchers, each for one session of `minutes` that begins within `valid_days`."""
-
-    model_config = ConfigDict(extra="forbid")
+class VoucherOrder(StrictModel):
+    """`count` vouchers, each for one session of `minutes` that begins within `valid_days`."""
 
     count: int = Field(ge=1, le=MAX_VOUCHERS_PER_ORDER)
     band: Literal["child", "adult"]
@@ -104,7 +93,7 @@ class VoucherOrder(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class MadeVouchers:
-    """`codes` are told this once."""
+    """New vouchers. Their codes cannot be shown again."""
 
     codes: tuple[str, ...]
     voucher: Voucher
@@ -114,70 +103,40 @@ class VoucherControl(Protocol):
     """Vouchers of the running Hedgerow."""
 
     async def make(self, order: VoucherOrder, actor: str) -> MadeVouchers:
-        """Makes vouchers."""
-        ...
+        """Make vouchers."""
 
     async def open(self) -> tuple[VoucherCount, ...]:
-        """How many can still be used, by kind; their codes are known to nobody."""
-        ...
+        """Return the number of usable vouchers of each kind."""
 
     async def withdraw(self) -> int:
-        """Makes those useless that were not used yet; returns how many."""
-        ...
+        """Make all unused vouchers invalid and return their number."""
 
     async def redeem(self, device_id: str, typed: str) -> None:
-        """Opens a seat, or lets its session go on, by a code that was typed there. Raises `api.codes.WrongCode`."""
-        ...
+        """Open or extend the session at a seat with a voucher typed there. Raises `WrongCode`."""
 
 
-def audit(reader: JournalReader, policy: Policy, first: date, last: date) -> tuple[AuditRow, ...]:
-    """Both days included. Of the seats together: neither seats nor guests nor sites are told apart. Waits for the disk."""
-    seats = [device.id for device in policy.devices.values() if device.is_seat]
-    return tuple(map(_audit_row, reader.blocked_by_day(seats, _day_number(first), _day_number(last))))
+def add_voucher_routes(api: ScopedRouter, control: VoucherControl) -> None:
+    """Add the routes."""
 
-
-def _audit_row(counted: DailyBlockedCount) -> AuditRow:
-    return AuditRow(f"{_EPOCH + timedelta(days=counted.day)}", counted.reason.value, counted.what, counted.count)
-
-
-_EPOCH = date(1970, 1, 1)
-
-
-def _day_number(day: date) -> int:
-    return (day - _EPOCH).days
-
-
-def last_days(now: float, first: date | None = None, last: date | None = None) -> tuple[date, date]:
-    """What an audit tells where nobody says otherwise: up to today, and a month of it."""
-    last = last or datetime.fromtimestamp(now, UTC).date()
-    return first or last - min(timedelta(days=AUDIT_DAYS - 1), last - date.min), last
-
-
-def make_voucher_api(control: VoucherControl) -> APIRouter:
-    """Routes under /api/v1."""
-    api = APIRouter(prefix="/api/v1", responses=PROBLEM_RESPONSES)
-
-    @api.post("/vouchers", status_code=201)
+    @api.serve("POST", "/vouchers", OPERATE, status_code=201)
     async def make(actor: Actor, order: VoucherOrder) -> MadeVouchers:
         return await control.make(order, actor)
 
-    @api.get("/vouchers")
+    @api.serve("GET", "/vouchers", OPERATE, READ)
     async def vouchers() -> tuple[VoucherCount, ...]:
         return await control.open()
 
-    @api.delete("/vouchers")
+    @api.serve("DELETE", "/vouchers", OPERATE)
     async def withdraw() -> dict[str, int]:
         return {"withdrawn": await control.withdraw()}
 
-    return api
 
+def add_audit_routes(api: ScopedRouter, reader: JournalReader, policy: Callable[[], Policy], clock: Callable[[], float]) -> None:
+    """Add the routes."""
 
-def add_audit_routes(api: APIRouter, reader: JournalReader, policy: Callable[[], Policy], clock: Callable[[], float]) -> None:
-    """`GET /audit`."""
-
-    @api.get("/audit")
+    @api.serve("GET", "/audit", OPERATE, READ)
     async def audited(first: Annotated[date | None, Query()] = None, last: Annotated[date | None, Query()] = None) -> tuple[AuditRow, ...]:
-        since, until = last_days(clock(), first, last)
+        since, until = audit_period(clock(), first, last)
         if since > until:
             raise HTTPException(422, f"There are no days from {since} to {until}: the first comes after the last.")
         return await run_in_threadpool(audit, reader, policy(), since, until)

@@ -1,46 +1,42 @@
-"""JSON for scripts about notices: who gets them, what was sent, a test. An address goes in and never comes out."""
+"""API of notices: recipients, sent notices and tests. An address can be set and is never returned."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Path
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from hedgerow.dashboards.address_book import MAX_ADDRESS_LENGTH
-from hedgerow.dashboards.api.problems import PROBLEM_RESPONSES
-from hedgerow.dashboards.control import Control, InvalidInput
+from hedgerow.dashboards.address_book import MAX_ADDRESS_LENGTH, check_receiver_name
+from hedgerow.dashboards.api.schema import Actor, StrictModel
+from hedgerow.dashboards.control import Control
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.yaml_text import put, remove
-from hedgerow.dashboards.notices import NoticeDispatcher, ReceiverView, TestResult
-from hedgerow.dashboards.pages.context import principal_of
+from hedgerow.dashboards.notices import NoticeDispatcher, ReceiverView, TestResult, find_receiver
+from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
 from hedgerow.journal.outbox import NoticeRow
-from hedgerow.policies.notices import RECEIVER_NAME, NoticeTopic
+from hedgerow.policies.notices import NoticeTopic
 from hedgerow.policies.text.locales import LanguageCode
 
 
 @dataclass(frozen=True, slots=True)
 class NoticesView:
-    """Everybody who gets notices, and the latest notices, whatever became of them."""
+    """All recipients and the latest notices with their outcome."""
 
     receivers: tuple[ReceiverView, ...]
     latest: tuple[NoticeRow, ...]
 
 
-class ReceiverAddress(BaseModel):
-    """Where a receiver is reached, as apprise writes it; empty for nowhere."""
-
-    model_config = ConfigDict(extra="forbid")
+class ReceiverAddress(StrictModel):
+    """An apprise URL, or an empty text to remove the address."""
 
     address: str = Field(max_length=MAX_ADDRESS_LENGTH)
 
 
-class ReceiverSettings(BaseModel):
-    """As in the policy file: all but `refused` where none is named; `quiet` such as 22:00-07:00, `digest` 18:00, `report` sun 18:00."""
-
-    model_config = ConfigDict(extra="forbid")
+class ReceiverSettings(StrictModel):
+    """Settings as in the policy file: `quiet` such as 22:00-07:00, `digest` 18:00, `report` sun 18:00. No `about`: all but `refused`."""
 
     about: list[NoticeTopic] | None = None
     language: LanguageCode | None = None
@@ -52,43 +48,39 @@ class ReceiverSettings(BaseModel):
 type ReceiverName = Annotated[str, Path(max_length=60)]
 
 
-def make_notices_api(dispatcher: NoticeDispatcher, control: Control, policy_desk: PolicyEditor) -> APIRouter:
-    """The routes under /api/v1/notices."""
-    api = APIRouter(prefix="/api/v1/notices", responses=PROBLEM_RESPONSES)
+def add_notice_routes(api: ScopedRouter, dispatcher: NoticeDispatcher, control: Control, editor: PolicyEditor) -> None:
+    """Add the routes."""
 
-    @api.get("")
+    @api.serve("GET", "/notices", READ)
     async def notices() -> NoticesView:
         return NoticesView(await run_in_threadpool(dispatcher.receivers), await run_in_threadpool(dispatcher.outbox.latest))
 
-    @api.put("/{name}", status_code=204)
-    async def set_receiver(request: Request, name: ReceiverName, order: ReceiverSettings) -> None:
-        """Adds somebody, or says anew about what and when they are told."""
-        if RECEIVER_NAME.fullmatch(name) is None:
-            raise InvalidInput("'%(name)s': the name of a recipient may contain lower-case letters, digits and hyphens.", name=name)
-        said = order.model_dump(exclude_none=True, mode="json")
-        edits = [put(("notices", name), said)] if name not in control.policy().notices else [
-            put(("notices", name, key), said.get(key)) for key in ReceiverSettings.model_fields
-        ]  # fmt: skip
-        await policy_desk.change(principal_of(request).name, f"The notices of {name}", *edits)
+    @api.serve("PUT", "/notices/{name}", MANAGE, status_code=204)
+    async def set_receiver(actor: Actor, name: ReceiverName, order: ReceiverSettings) -> None:
+        """Add a recipient, or replace all settings of one."""
+        check_receiver_name(name)
+        settings = order.model_dump(exclude_none=True, mode="json")
+        if name in control.policy().notices:
+            edits = [put(("notices", name, key), settings.get(key)) for key in ReceiverSettings.model_fields]
+        else:
+            edits = [put(("notices", name), settings)]
+        await editor.change(actor, f"The notices of {name}", *edits)
 
-    @api.delete("/{name}", status_code=204)
-    async def remove_receiver(request: Request, name: ReceiverName) -> None:
-        """The address goes with it."""
-        if name not in control.policy().notices:
-            raise InvalidInput("There is no notice recipient called '%(name)s'.", name=name)
-        await policy_desk.change(principal_of(request).name, f"No notices to {name}", remove(("notices", name)))
+    @api.serve("DELETE", "/notices/{name}", MANAGE, status_code=204)
+    async def remove_receiver(actor: Actor, name: ReceiverName) -> None:
+        """Remove a recipient and the address."""
+        find_receiver(control.policy(), name)
+        await editor.change(actor, f"No notices to {name}", remove(("notices", name)))
         await run_in_threadpool(dispatcher.book.put, name, "")
 
-    @api.put("/{name}/address", status_code=204)
+    @api.serve("PUT", "/notices/{name}/address", MANAGE, status_code=204)
     async def set_address(name: ReceiverName, order: ReceiverAddress) -> None:
         await run_in_threadpool(dispatcher.set_address, name, order.address)
 
-    @api.post("/test")
+    @api.serve("POST", "/notices/test", MANAGE)
     async def test_all() -> tuple[TestResult, ...]:
         return await dispatcher.test()
 
-    @api.post("/{name}/test")
+    @api.serve("POST", "/notices/{name}/test", MANAGE)
     async def test(name: ReceiverName) -> tuple[TestResult, ...]:
         return await dispatcher.test(name)
-
-    return api

@@ -1,4 +1,4 @@
-"""JSON about the household: people, profiles, services, lists, and the changes of the policy file; under /api/v1."""
+"""API of the policy: people, profiles, services, devices, lists, network settings, changes and the weekly report."""
 
 from __future__ import annotations
 
@@ -7,19 +7,28 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Path, Query, Request
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 
+from hedgerow.dashboards.api.schema import Actor, StrictModel
 from hedgerow.dashboards.control import Control, InvalidInput, ListHealth
+from hedgerow.dashboards.edits.household import (
+    add_list_edit,
+    assign_device_edits,
+    find_device,
+    find_person,
+    name_device_edits,
+    parse_name,
+    remove_device_edits,
+    remove_list_edit,
+    trust_ca_edit,
+)
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.edits.yaml_text import diff_of_files, exclude, include, put, remove
-from hedgerow.dashboards.pages.context import principal_of
-from hedgerow.dashboards.pages.devices import assign_device_edits, name_device_edits, trust_ca_edit
-from hedgerow.dashboards.pages.lists import add_list_edit, remove_list_edit
-from hedgerow.dashboards.pages.people import parse_name
 from hedgerow.dashboards.reports import PersonReport, Report, weekly_report
+from hedgerow.dashboards.routes import MANAGE, READ, ScopedRouter
 from hedgerow.dashboards.words.languages import language, language_of
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
@@ -29,7 +38,7 @@ from hedgerow.policies.text.locales import LanguageCode
 
 
 class Stance(StrEnum):
-    """What a person's own rule says; `none` leaves it to the profile."""
+    """A person's own rule for a subject; `none` leaves it to the profile."""
 
     ALLOW = "allow"
     BLOCK = "block"
@@ -38,7 +47,7 @@ class Stance(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PersonView:
-    """A person as the policy has it; `allow` and `block` are the person's own."""
+    """A person in the policy. `allow` and `block` are the person's own rules."""
 
     name: str
     age: int | None
@@ -50,7 +59,7 @@ class PersonView:
 
 @dataclass(frozen=True, slots=True)
 class ProfileView:
-    """A profile: for whom it is and why it says what it says."""
+    """A profile with its title and the reasons for its rules."""
 
     name: str
     title: str
@@ -62,7 +71,7 @@ class ProfileView:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """A service; `open` says whether the person may have it, None where nobody was named."""
+    """A service. `open`: allowed for the person; None if no person was named."""
 
     id: str
     title: str
@@ -72,7 +81,7 @@ class ServiceView:
 
 @dataclass(frozen=True, slots=True)
 class ChangeView:
-    """A change of the policy file; `diff` are its lines as `diff -u` writes them."""
+    """A change of the policy file, with its lines as in `diff -u`."""
 
     id: int
     at: float
@@ -82,43 +91,93 @@ class ChangeView:
     diff: tuple[str, ...]
 
 
-class _HouseholdBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class NewPerson(_HouseholdBody):
-    """A name, and an age or the name of a profile."""
+class NewPerson(StrictModel):
+    """A person with an age or the name of a profile."""
 
     name: str = Field(min_length=1, max_length=40)
     age: int | None = Field(None, ge=0, le=130)
     profile: str | None = Field(None, max_length=60)
 
 
-class OwnRule(_HouseholdBody):
-    """A service, category, site or URL pattern, and what holds for it."""
+class OwnRule(StrictModel):
+    """A rule for a service, category, site or URL pattern."""
 
     subject: str = Field(min_length=1, max_length=2048)
     stance: Stance
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """Network settings that pages and scripts can change. `country` is an ISO 3166 code or empty."""
+
+    country: str
+    timezone: str
+    unknown_devices: str
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDevice:
+    """A device named in the policy. `trusts_ca`: its pages may be inspected."""
+
+    device: str
+    person: str | None
+    trusts_ca: bool
+
+
+class NetworkChange(StrictModel):
+    """Settings to change; others stay."""
+
+    country: str | None = Field(None, max_length=2)
+    timezone: str | None = Field(None, min_length=1, max_length=60)
+    unknown_devices: str | None = Field(None, max_length=60)
+
+
+class NewDevice(StrictModel):
+    """A name for a device known by its MAC or IP address."""
+
+    seen_as: str = Field(min_length=2, max_length=60)
+    name: str = Field(min_length=1, max_length=40)
+    person: str | None = Field(None, max_length=60)
+
+
+class DeviceChange(StrictModel):
+    """Settings to change; others stay. An empty `person` takes the device from its owner."""
+
+    person: str | None = Field(None, max_length=60)
+    trusts_ca: bool | None = None
+
+
+class NewList(StrictModel):
+    """A public list by its name, or any list by its URL and category."""
+
+    source: str | None = Field(None, max_length=200)
+    url: str | None = Field(None, max_length=2000)
+    category: str | None = Field(None, max_length=60)
+
+
 type PersonName = Annotated[str, Path(max_length=60)]
-type LanguageQuery = Annotated[LanguageCode | None, Query(description="else as Accept-Language asks")]
+type DeviceName = Annotated[str, Path(max_length=253)]
+type LanguageQuery = Annotated[LanguageCode | None, Query(description="by default from Accept-Language")]
 
 _REPORT_CSP = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
-def add_household_routes(api: APIRouter, reader: JournalReader, control: Control, editor: PolicyEditor, clock: Callable[[], float]) -> None:
-    """Adds the routes."""
-    _add_household_reads(api, reader, control, editor, clock)
-    _add_household_changes(api, control, editor)
+def add_policy_routes(api: ScopedRouter, reader: JournalReader, control: Control, editor: PolicyEditor, clock: Callable[[], float]) -> None:
+    """Add the routes."""
+    _add_reads(api, control, editor)
+    _add_reports(api, reader, control, clock)
+    _add_people(api, control, editor)
+    _add_settings(api, control, editor)
+    _add_devices(api, control, editor)
+    _add_lists(api, control, editor)
 
 
-def _add_household_reads(api: APIRouter, reader: JournalReader, control: Control, editor: PolicyEditor, clock: Callable[[], float]) -> None:
-    @api.get("/people")
+def _add_reads(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
+    @api.serve("GET", "/people", READ)
     async def people() -> tuple[PersonView, ...]:
         return tuple(_person_view(control.policy(), name) for name in control.policy().people)
 
-    @api.get("/profiles")
+    @api.serve("GET", "/profiles", READ)
     async def profiles() -> tuple[ProfileView, ...]:
         return tuple(
             ProfileView(
@@ -128,70 +187,125 @@ def _add_household_reads(api: APIRouter, reader: JournalReader, control: Control
             for profile in control.policy().profiles.values()
         )  # fmt: skip
 
-    @api.get("/services")
+    @api.serve("GET", "/services", READ)
     async def services(person: Annotated[str | None, Query(max_length=60)] = None) -> tuple[ServiceView, ...]:
-        service_access = control.service_access(person) if person else {}
+        access = control.service_access(person) if person else {}
         return tuple(
-            ServiceView(id, each.title, each.group, service_access[id].now.verdict is not Verdict.BLOCK if id in service_access else None)
+            ServiceView(id, each.title, each.group, access[id].now.verdict is not Verdict.BLOCK if id in access else None)
             for id, each in Services.load().by_id.items()
         )
 
-    @api.get("/lists")
+    @api.serve("GET", "/lists", READ)
     async def lists() -> tuple[ListHealth, ...]:
         return control.status().lists
 
-    async def weekly(code: str | None, request: Request) -> Report:
-        said = language_of(request) if code is None else language(code)
-        return await run_in_threadpool(weekly_report, reader, control.policy(), clock(), said)
-
-    @api.get("/report", response_class=HTMLResponse)
-    async def report(request: Request, language: LanguageQuery = None) -> HTMLResponse:
-        """The weekly report as one HTML file. It brings its style with it."""
-        return HTMLResponse((await weekly(language, request)).html, headers={"Content-Security-Policy": _REPORT_CSP})
-
-    @api.get("/report/people")
-    async def report_of_people(request: Request, language: LanguageQuery = None) -> tuple[PersonReport, ...]:
-        """The weekly report as data: of those about whom something may be told."""
-        return (await weekly(language, request)).people
-
-    @api.get("/changes")
+    @api.serve("GET", "/changes", READ)
     async def changes() -> tuple[ChangeView, ...]:
         return tuple(map(_change_view, await run_in_threadpool(editor.store.latest)))
 
 
-def _add_household_changes(api: APIRouter, control: Control, editor: PolicyEditor) -> None:
-    @api.post("/people", status_code=201)
-    async def add_person(request: Request, person: NewPerson) -> PersonView:
+def _add_reports(api: ScopedRouter, reader: JournalReader, control: Control, clock: Callable[[], float]) -> None:
+    async def weekly(code: str | None, request: Request) -> Report:
+        chosen = language_of(request) if code is None else language(code)
+        return await run_in_threadpool(weekly_report, reader, control.policy(), clock(), chosen)
+
+    @api.serve("GET", "/report", READ, response_class=HTMLResponse)
+    async def report(request: Request, language: LanguageQuery = None) -> HTMLResponse:
+        """Return the weekly report as one HTML file with its styles."""
+        return HTMLResponse((await weekly(language, request)).html, headers={"Content-Security-Policy": _REPORT_CSP})
+
+    @api.serve("GET", "/report/people", READ)
+    async def report_of_people(request: Request, language: LanguageQuery = None) -> tuple[PersonReport, ...]:
+        """Return the weekly report as data, without people whose privacy forbids reports."""
+        return (await weekly(language, request)).people
+
+
+def _add_people(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
+    @api.serve("POST", "/people", MANAGE, status_code=201)
+    async def add_person(actor: Actor, person: NewPerson) -> PersonView:
         if (person.age is None) == (person.profile is None):
             raise InvalidInput("A person has an age or a profile.")
         name = parse_name(person.name, control.policy().people)
         value = {"age": person.age} if person.age is not None else {"profile": person.profile}
-        await editor.change(principal_of(request).name, f"Add {name}", put(("people", name), value))
+        await editor.change(actor, f"Add {name}", put(("people", name), value))
         return _person_view(control.policy(), name)
 
-    @api.delete("/people/{name}", status_code=204)
-    async def remove_person(request: Request, name: PersonName) -> None:
-        _check_person(control.policy(), name)
-        await editor.change(principal_of(request).name, f"Remove {name}", remove(("people", name)))
+    @api.serve("DELETE", "/people/{name}", MANAGE, status_code=204)
+    async def remove_person(actor: Actor, name: PersonName) -> None:
+        find_person(control.policy(), name)
+        await editor.change(actor, f"Remove {name}", remove(("people", name)))
 
-    @api.put("/people/{name}/rules")
-    async def set_rule(request: Request, name: PersonName, rule: OwnRule) -> PersonView:
-        _check_person(control.policy(), name)
+    @api.serve("PUT", "/people/{name}/rules", MANAGE)
+    async def set_rule(actor: Actor, name: PersonName, rule: OwnRule) -> PersonView:
+        find_person(control.policy(), name)
         path = ("people", name)
         edits = [exclude((*path, "allow"), rule.subject), exclude((*path, "block"), rule.subject)]
         if rule.stance is not Stance.NONE:
             edits.append(include((*path, rule.stance.value), rule.subject))
-        await editor.change(principal_of(request).name, f"{rule.stance.value} {rule.subject} for {name}", *edits)
+        await editor.change(actor, f"{rule.stance.value} {rule.subject} for {name}", *edits)
         return _person_view(control.policy(), name)
 
-    @api.post("/changes/{change_id}/undo")
-    async def undo(request: Request, change_id: Annotated[int, Path(ge=1, le=2**62)]) -> ChangeView:
-        return _change_view(await editor.undo(change_id, principal_of(request).name))
+    @api.serve("POST", "/changes/{change_id}/undo", MANAGE)
+    async def undo(actor: Actor, change_id: Annotated[int, Path(ge=1, le=2**62)]) -> ChangeView:
+        return _change_view(await editor.undo(change_id, actor))
 
 
-def _check_person(policy: Policy, name: str) -> None:
-    if name not in policy.people:
-        raise InvalidInput("The policy has no person called '%(name)s'.", name=name)
+def _add_settings(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
+    @api.serve("GET", "/settings", READ)
+    async def settings() -> NetworkView:
+        network = control.policy().network
+        return NetworkView(network.country or "", network.timezone, network.unknown_devices)
+
+    @api.serve("PUT", "/settings", MANAGE)
+    async def set_settings(actor: Actor, change: NetworkChange) -> NetworkView:
+        edits = [put(("network", name), value or None) for name, value in change.model_dump(exclude_none=True).items()]
+        await editor.change(actor, "Network settings", *edits)
+        return await settings()
+
+
+def _add_devices(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
+    def view(name: str) -> NamedDevice:
+        device = find_device(control.policy(), name)
+        return NamedDevice(name, device.person, device.trusts_ca)
+
+    @api.serve("POST", "/devices", MANAGE, status_code=201)
+    async def name_device(actor: Actor, new: NewDevice) -> NamedDevice:
+        edits = name_device_edits(control.policy(), new.seen_as, new.name, new.person or "")
+        await editor.change(actor, f"Name a device: {new.name}", *edits)
+        return view(" ".join(new.name.split()))
+
+    @api.serve("PUT", "/devices/{device}", MANAGE)
+    async def change_device(actor: Actor, device: DeviceName, change: DeviceChange) -> NamedDevice:
+        policy = control.policy()
+        find_device(policy, device)
+        edits = assign_device_edits(policy, device, change.person) if change.person is not None else []
+        if change.trusts_ca is not None:
+            edits.append(trust_ca_edit(policy, device, change.trusts_ca))
+        await editor.change(actor, f"Change {device}", *edits)
+        return view(device)
+
+    @api.serve("DELETE", "/devices/{device}", MANAGE, status_code=204)
+    async def forget_device(actor: Actor, device: DeviceName) -> None:
+        await editor.change(actor, f"Forget the device {device}", *remove_device_edits(control.policy(), device))
+
+
+def _add_lists(api: ScopedRouter, control: Control, editor: PolicyEditor) -> None:
+    @api.serve("POST", "/lists", MANAGE, status_code=204)
+    async def add_list(actor: Actor, new: NewList) -> None:
+        if (new.source is None) == (new.url is None) or (new.url is not None) != (new.category is not None):
+            raise InvalidInput("A list is a `source`, or a `url` with its `category`.")
+        edit = add_list_edit(new.source or "", new.url or "", new.category or "")
+        await editor.change(actor, f"Add the list {new.source or new.url or ''}", edit)
+
+    @api.serve("POST", "/lists/accept", MANAGE, status_code=204)
+    async def accept_list(name: Annotated[str, Query(max_length=2000)]) -> None:
+        """Put the newer copy of a list into use that was held back."""
+        await control.accept_list(name)
+
+    @api.serve("DELETE", "/lists", MANAGE, status_code=204)
+    async def remove_list(actor: Actor, name: Annotated[str, Query(max_length=2000)]) -> None:
+        """Remove a list by its name in `GET /lists`."""
+        await editor.change(actor, f"Remove the list {name}", remove_list_edit(control.policy(), name))
 
 
 def _person_view(policy: Policy, name: str) -> PersonView:
@@ -208,136 +322,3 @@ def _person_view(policy: Policy, name: str) -> PersonView:
 
 def _change_view(change: PolicyChange) -> ChangeView:
     return ChangeView(change.id, change.at, change.giver, change.summary, change.undone_at, diff_of_files(change.before, change.after))
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkView:
-    """The network's settings, as far as pages and scripts change them; `country` is an ISO 3166 code, empty where it is not said."""
-
-    country: str
-    timezone: str
-    unknown_devices: str
-
-
-@dataclass(frozen=True, slots=True)
-class NamedDevice:
-    """A device that the policy names; `trusts_ca`: its pages may be looked into."""
-
-    device: str
-    person: str | None
-    trusts_ca: bool
-
-
-class _NetworkBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class NetworkChange(_NetworkBody):
-    """What is left out stays."""
-
-    country: str | None = Field(None, max_length=2)
-    timezone: str | None = Field(None, min_length=1, max_length=60)
-    unknown_devices: str | None = Field(None, max_length=60)
-
-
-class NewDevice(_NetworkBody):
-    """A device that was seen as a MAC or an address, and what it is called from now on."""
-
-    seen_as: str = Field(min_length=2, max_length=60)
-    name: str = Field(min_length=1, max_length=40)
-    person: str | None = Field(None, max_length=60)
-
-
-class DeviceChange(_NetworkBody):
-    """What is left out stays; an empty `person` is nobody."""
-
-    person: str | None = Field(None, max_length=60)
-    trusts_ca: bool | None = None
-
-
-class NewList(_NetworkBody):
-    """One of the public lists by its name, or one's own by its address and category."""
-
-    source: str | None = Field(None, max_length=200)
-    url: str | None = Field(None, max_length=2000)
-    category: str | None = Field(None, max_length=60)
-
-
-type DeviceName = Annotated[str, Path(max_length=253)]
-
-
-def add_network_routes(api: APIRouter, control: Control, editor: PolicyEditor) -> None:
-    """Adds the routes."""
-    _add_settings(api, control, editor)
-    _add_devices(api, control, editor)
-    _add_lists(api, editor, control)
-
-
-def _add_settings(api: APIRouter, control: Control, editor: PolicyEditor) -> None:
-    def view() -> NetworkView:
-        network = control.policy().network
-        return NetworkView(network.country or "", network.timezone, network.unknown_devices)
-
-    @api.get("/settings")
-    async def settings() -> NetworkView:
-        return view()
-
-    @api.put("/settings")
-    async def set_settings(request: Request, change: NetworkChange) -> NetworkView:
-        said = change.model_dump(exclude_none=True)
-        edits = [put(("network", name), value or None) for name, value in said.items()]
-        await editor.change(principal_of(request).name, "Network settings", *edits)
-        return view()
-
-
-def _add_devices(api: APIRouter, control: Control, editor: PolicyEditor) -> None:
-    @api.post("/devices", status_code=201)
-    async def name_device(request: Request, new: NewDevice) -> NamedDevice:
-        edits = name_device_edits(control.policy(), new.seen_as, new.name, new.person or "")
-        await editor.change(principal_of(request).name, f"Name a device: {new.name}", *edits)
-        return _named_device(control.policy(), " ".join(new.name.split()))
-
-    @api.put("/devices/{device}")
-    async def change_device(request: Request, device: DeviceName, change: DeviceChange) -> NamedDevice:
-        policy = control.policy()
-        _named_device(policy, device)
-        edits = assign_device_edits(policy, device, change.person) if change.person is not None else []
-        if change.trusts_ca is not None:
-            edits.append(trust_ca_edit(policy, device, change.trusts_ca))
-        await editor.change(principal_of(request).name, f"Change {device}", *edits)
-        return _named_device(control.policy(), device)
-
-    @api.delete("/devices/{device}", status_code=204)
-    async def forget_device(request: Request, device: DeviceName) -> None:
-        policy = control.policy()
-        _named_device(policy, device)
-        edits = [*assign_device_edits(policy, device, ""), remove(("devices", device))]
-        await editor.change(principal_of(request).name, f"Forget the device {device}", *edits)
-
-
-def _add_lists(api: APIRouter, editor: PolicyEditor, control: Control) -> None:
-    @api.post("/lists", status_code=204)
-    async def add_list(request: Request, new: NewList) -> None:
-        if (new.source is None) == (new.url is None) or (new.url is not None) != (new.category is not None):
-            raise InvalidInput("A list is a `source`, or a `url` with its `category`.")
-        name = new.source or new.url or ""
-        edit = add_list_edit(new.source or "", new.url or "", new.category or "")
-        await editor.change(principal_of(request).name, f"Add the list {name}", edit)
-
-    @api.post("/lists/accept", status_code=204)
-    async def accept_list(name: Annotated[str, Query(max_length=2000)]) -> None:
-        """Takes the newer copy of a list that is held back into use."""
-        await control.accept_list(name)
-
-    @api.delete("/lists", status_code=204)
-    async def remove_list(request: Request, name: Annotated[str, Query(max_length=2000)]) -> None:
-        """By the name that it has in `GET /lists`."""
-        edit = remove_list_edit(control.policy(), name)
-        await editor.change(principal_of(request).name, f"Remove the list {name}", edit)
-
-
-def _named_device(policy: Policy, device: str) -> NamedDevice:
-    if device not in policy.devices:
-        raise InvalidInput("There is no device '%(device)s' in the policy.", device=device)
-    found = policy.devices[device]
-    return NamedDevice(device, found.person, found.trusts_ca)

@@ -1,4 +1,4 @@
-"""Errors of the API as RFC 9457 problem details, those of the pages as a page."""
+"""Error responses: problem details (RFC 9457) for scripts, error pages for people."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from hedgerow.dashboards.control import InvalidInput
 from hedgerow.dashboards.guard import SECURITY_HEADERS
+from hedgerow.dashboards.routes import wants_json
 from hedgerow.dashboards.words.languages import message
 from hedgerow.journal.access_store import NoSuchEntry
 
@@ -30,7 +31,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": {"schema": _SCHEMA}}}
     for status in (401, 403, 404, 405, 413, 421, 422, 500, 503)
 }
-"""What every call may answer instead, for the OpenAPI description."""
+"""Error responses of every call, for the OpenAPI description."""
 
 type ErrorPage = Callable[[Request, int, str, Mapping[str, object]], Response]
 
@@ -38,18 +39,13 @@ _PAGE_TEXTS = {404: message("This page does not exist."), 405: message("This pag
 
 
 def problem(status: int, detail: str, **more: object) -> JSONResponse:
-    """One problem; `detail` is a sentence for a person."""
+    """Return a problem; `detail` is a sentence for people."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
-def wants_json(path: str) -> bool:
-    """Whether the asker of this path is a script."""
-    return path.startswith(("/api/", "/metrics", "/healthz"))
-
-
 def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
-    """Makes every error of `app` a problem or a page."""
+    """Turn every error of the application into a problem or an error page."""
 
     def answer(request: Request, status: int, text: str, values: Mapping[str, object] | None = None, **more: object) -> Response:
         if wants_json(request.url.path):
@@ -58,36 +54,36 @@ def install_handlers(app: FastAPI, error_page: ErrorPage) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
-        text = str(error.detail)
-        response = answer(request, error.status_code, text if wants_json(request.url.path) else _PAGE_TEXTS.get(error.status_code, text))
+        text = str(error.detail) if wants_json(request.url.path) else _PAGE_TEXTS.get(error.status_code, str(error.detail))
+        response = answer(request, error.status_code, text)
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(ClientDisconnect)
-    async def _left(_request: Request, _left: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # which nobody reads: the client left in the middle of its form
+    async def _disconnected(_request: Request, _error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # the client disconnected in the middle of its form
 
     @app.exception_handler(NoSuchEntry)
     async def _missing(request: Request, error: NoSuchEntry) -> Response:
         return answer(request, 404, str(error) if wants_json(request.url.path) else message("That no longer exists."))
 
     @app.exception_handler(InvalidInput)
-    async def _unfit(request: Request, error: InvalidInput) -> Response:
+    async def _invalid_input(request: Request, error: InvalidInput) -> Response:
         return answer(request, 422, error.text, error.values)
 
     @app.exception_handler(DatabaseError)
     async def _journal(request: Request, error: DatabaseError) -> Response:
-        log.error("The journal can't be used: %s", error.orig)
+        log.error("Cannot use the journal: %s", error.orig)
         return answer(request, 503, message("The journal is unavailable at the moment; Hedgerow goes on filtering."))
 
     @app.exception_handler(Exception)
-    async def _ours(request: Request, _error: Exception) -> Response:
-        # Made outside of the guard's middleware, so it brings the headers itself.
+    async def _internal(request: Request, _error: Exception) -> Response:
+        # Starlette makes this response outside the guard's middleware, which would add the headers.
         response = answer(request, 500, message("Something went wrong inside Hedgerow; see its log."))
         response.headers.update(SECURITY_HEADERS)
         return response
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(request: Request, error: RequestValidationError) -> Response:
-        wrong = [{"field": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
-        return answer(request, 422, message("The data sent does not match the form."), errors=wrong)
+    async def _invalid_form(request: Request, error: RequestValidationError) -> Response:
+        errors = [{"field": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
+        return answer(request, 422, message("The data sent does not match the form."), errors=errors)

@@ -1,1 +1,1 @@
-"""Edits of the policy file: what a page or the API changes becomes a change of its YAML text."""
+"""Edits of the policy file that keep its comments and order."""

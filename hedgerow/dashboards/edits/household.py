@@ -1,27 +1,190 @@
-"""Minutes a day: from what the policy says of a person to what a form shows, and back. Pure."""
+"""Edits of the policy file for the forms and the API: people, devices, seats, lists, budgets and notice recipients. Pure."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ruamel.yaml.comments import CommentedMap
 
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.yaml_text import Edit, mapping_at, put
+from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, mapping_at, put, put_times, remove
+from hedgerow.dashboards.words.rules import night_times
+from hedgerow.policies.model import Device, Person, Policy
+from hedgerow.policies.notices import RECEIVER_NAME, Receiver
+from hedgerow.policies.text.addresses import parse_mac, parse_network
+from hedgerow.policies.text.locales import LANGUAGES
 from hedgerow.policies.time_model import Allowance
-from hedgerow.policies.times.schedule import DAY_GROUPS, parse_days
+from hedgerow.policies.times.schedule import DAY_GROUPS, parse_clock, parse_days
 
 _DAY_MINUTES = 24 * 60
 _KEYS_NOT_IN_FORM = frozenset({"week", "holidays"})
-"""What a form does not show: the minutes of a week, and those of holidays."""
+
+
+def parse_name(text: str, taken: Collection[str] = ()) -> str:
+    """Return a name of a person, device or schedule, with single spaces. Raises `InvalidInput`, also if it is in `taken`."""
+    name = " ".join(text.split())
+    if not re.fullmatch(r"[^\W_][\w .'’-]{0,39}", name):
+        raise InvalidInput("A name has at most 40 letters, digits, spaces, dots and dashes, and begins with a letter or digit.")
+    if name in taken:
+        raise InvalidInput("'%(name)s' is already taken.", name=name)
+    return name
+
+
+def parse_age(text: str) -> int | None:
+    """Return an age in years, or None for an empty text. Raises `InvalidInput`."""
+    if not text.strip():
+        return None
+    if not text.strip().isdecimal() or int(text) > 130:
+        raise InvalidInput("Enter the age in years.")
+    return int(text)
+
+
+def find_person(policy: Policy, name: str) -> Person:
+    """Return a person of the policy. Raises `InvalidInput`."""
+    if name not in policy.people:
+        raise InvalidInput("The policy has no person called '%(name)s'.", name=name)
+    return policy.people[name]
+
+
+def find_device(policy: Policy, name: str) -> Device:
+    """Return a device of the policy. Raises `InvalidInput`."""
+    if name not in policy.devices:
+        raise InvalidInput("There is no device '%(device)s' in the policy.", device=name)
+    return policy.devices[name]
+
+
+def name_device_edits(policy: Policy, seen_as: str, name: str, person: str) -> list[Edit]:
+    """Name a device that is known by its MAC or IP address, and assign it to `person` unless empty. Raises `InvalidInput`."""
+    name, (key, address) = parse_name(name, policy.devices), _parse_address(seen_as)
+    edits = [put(("devices", name), {"ip" if key == "cidr" else key: address})]
+    edits += [exclude(("people", other, "devices"), seen_as) for other in policy.people]
+    return edits + (assign_device_edits(policy, name, person) if person else [])
+
+
+def add_seat_edits(policy: Policy, seat: str, address: str) -> list[Edit]:
+    """Add a seat by its MAC, IP address or network. A person's device with that address becomes the seat. Raises `InvalidInput`."""
+    name, (key, value) = parse_name(seat, policy.devices), _parse_address(address)
+    return [put(("seats", name), {key: value}), *(exclude(("people", other, "devices"), address) for other in policy.people)]
+
+
+def _parse_address(text: str) -> tuple[str, str]:
+    """Return the policy key (mac, ip or cidr) and value of an address."""
+    if (mac := parse_mac(text)) is not None:
+        return "mac", mac
+    if parse_network(text) is None:
+        raise InvalidInput("'%(seen_as)s' is neither a MAC address nor an IP address.", seen_as=text)
+    return ("cidr" if "/" in text else "ip"), text
+
+
+def trust_ca_edit(policy: Policy, device: str, on: bool) -> Edit:
+    """Record that a named device trusts the CA certificate, or not. Raises `InvalidInput`."""
+    if not can_be_inspected(find_device(policy, device)):
+        raise InvalidInput("Give the device a name first.")
+    return put(("devices", device, "trusts_ca"), True if on else None)
+
+
+def can_be_inspected(device: Device) -> bool:
+    """Tell whether a device has an entry in the policy file that can hold `trusts_ca`. Seats and bare addresses do not."""
+    return not device.is_seat and parse_mac(device.id) is None and parse_network(device.id) is None
+
+
+def assign_device_edits(policy: Policy, device: str, person: str) -> list[Edit]:
+    """Take a device from its owner and assign it to `person` unless empty. Raises `InvalidInput`."""
+    if person and person not in policy.people:
+        raise InvalidInput("The policy has no person called '%(person)s'.", person=person)
+    edits = [exclude(("people", other, "devices"), device) for other in policy.people if other != person]
+    return [*edits, include(("people", person, "devices"), device)] if person else edits
+
+
+def remove_device_edits(policy: Policy, device: str) -> list[Edit]:
+    """Take a device from its owner and out of the policy. Raises `InvalidInput`."""
+    find_device(policy, device)
+    return [*assign_device_edits(policy, device, ""), remove(("devices", device))]
+
+
+def add_list_edit(source: str, url: str, category: str) -> Edit:
+    """Add a public list by its name, or any list by its URL and category."""
+    return include(("lists",), {"source": source} if source else {"category": category, "url": url})
+
+
+def remove_list_edit(policy: Policy, name: str) -> Edit:
+    """Remove a list of the policy file, whichever key it is named by. Raises `InvalidInput`."""
+    if all(source.name != name for source in policy.lists):
+        raise InvalidInput("The policy file does not contain a list '%(name)s'.", name=name)
+    return exclude(("lists",), _ListEntry(name))
+
+
+class _ListEntry:
+    """Equal to any entry of `lists` with this name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, dict):
+            return False
+        # The same order of keys as in `policies.reading`, which names the lists.
+        name = other.get("name") or other.get("source") or other.get("url") or other.get("path") or other.get("category")
+        return str(name) == self._name
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def parse_receiver_name(text: str) -> str:
+    """Return a notice recipient's name for the policy file. Raises `InvalidInput`.
+
+    >>> parse_receiver_name("Großmutter José")
+    'grossmutter-jose'
+    """
+    plain = unicodedata.normalize("NFKD", text.strip().casefold()).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if RECEIVER_NAME.fullmatch(name) is None:
+        raise InvalidInput("Enter a name made of letters, such as mother.")
+    return name
+
+
+def parse_language(text: str) -> str:
+    """Return the code of a supported language. Raises `InvalidInput`."""
+    if text not in LANGUAGES:
+        raise InvalidInput("That language is not available.")
+    return text
+
+
+def parse_time_of_day(text: str) -> str:
+    """Return `HH:MM`, or an empty text unchanged. Raises `InvalidInput`."""
+    text = text.strip()
+    try:
+        if text:
+            parse_clock(text)
+    except ValueError:
+        raise InvalidInput("Enter a time of day such as 18:00.") from None
+    return text
+
+
+def quiet_edits(receiver: Receiver, start: str, end: str) -> list[Edit]:
+    """Set a recipient's quiet hours. No edit if the form shows what is in force: the file may say more than it. Raises `InvalidInput`."""
+    start, end = parse_time_of_day(start), parse_time_of_day(end)
+    if bool(start) != bool(end):
+        raise InvalidInput("Enter a beginning and an end for the night, such as 20:30 and 07:00.")
+    if (start, end) == quiet_hours(receiver)[0]:
+        return []
+    return [put_times(("notices", receiver.name, "quiet"), f"{start}-{end}" if start else None)]
+
+
+def quiet_hours(receiver: Receiver) -> tuple[tuple[str, str], bool]:
+    """Return start and end of the quiet hours, empty if none or if they differ between days, and whether they differ."""
+    times = set(night_times(receiver.quiet).values())
+    return (times.pop(), False) if len(times) == 1 else (("", ""), True)
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetLimit:
-    """Minutes of a school day and of a day of the weekend, None for no limit; `what` is empty for all use.
+    """Minutes per school day and per day of the weekend, None for no limit. `what` is empty for all use.
 
-    `differs`: the days are not the same in the file, and it says more than a form shows.
+    `differs`: the file distinguishes more days than the form shows.
     """
 
     what: str
@@ -31,11 +194,11 @@ class BudgetLimit:
 
 
 def budget_limits(budget: Iterable[Allowance] | None) -> tuple[BudgetLimit, ...]:
-    """What a person's own budget says, all use first, which is there in any case."""
-    found = [_limit(allowance) for allowance in budget or ()]
-    if not any(limit.what == "" for limit in found):
-        found.append(BudgetLimit("", None, None))
-    return tuple(sorted(found, key=lambda limit: limit.what))
+    """Return the limits of a person's own budget. The limit of all use comes first and is always there."""
+    limits = [_limit(allowance) for allowance in budget or ()]
+    if not any(limit.what == "" for limit in limits):
+        limits.append(BudgetLimit("", None, None))
+    return tuple(sorted(limits, key=lambda limit: limit.what))
 
 
 def _limit(allowance: Allowance) -> BudgetLimit:
@@ -47,7 +210,7 @@ def _limit(allowance: Allowance) -> BudgetLimit:
 
 
 def parse_minutes(text: str) -> int | None:
-    """Minutes of a day, None for an empty text. Raises `InvalidInput`."""
+    """Return minutes of a day, or None for an empty text. Raises `InvalidInput`."""
     text = text.strip()
     if not text:
         return None
@@ -57,7 +220,7 @@ def parse_minutes(text: str) -> int | None:
 
 
 def budget_edit(person: str, limit: BudgetLimit) -> Edit:
-    """Writes a limit. What the file says of a week, of holidays and of other things stays."""
+    """Write a limit. Limits per week, on holidays and of other subjects stay."""
     path = ("people", person, "budget")
 
     def edit(document: CommentedMap) -> None:
@@ -74,8 +237,7 @@ def budget_edit(person: str, limit: BudgetLimit) -> Edit:
 def _write_limit(document: CommentedMap, path: tuple[str, ...], limit: BudgetLimit, *, is_nested: bool) -> None:
     days = _days(limit)
     now = mapping_at(document, path[:-1]).get(path[-1])
-    kept = _preserved_keys(now) if isinstance(now, CommentedMap) else ()
-    if is_nested and not kept:
+    if is_nested and not (isinstance(now, CommentedMap) and any(not _is_day(key) for key in now)):
         put(path, days if len(days) > 1 else days.get("every-day", days) or None).make(document)
         return
     for key in [key for key in now or () if _is_day(key) and key not in days]:
@@ -91,12 +253,8 @@ def _days(limit: BudgetLimit) -> dict[str, str]:
     return {key: format_policy_minutes(minutes) for key, minutes in named.items() if minutes is not None}
 
 
-def _preserved_keys(mapping: Collection[object]) -> tuple[object, ...]:
-    return tuple(key for key in mapping if not _is_day(key))
-
-
 def _is_day(key: object) -> bool:
-    """Whether a key of a budget names days that a form shows."""
+    """Tell whether a key of a budget names days that the form shows."""
     try:
         return str(key) not in _KEYS_NOT_IN_FORM and bool(parse_days(str(key), DAY_GROUPS).ordinary)
     except ValueError:
@@ -104,7 +262,7 @@ def _is_day(key: object) -> bool:
 
 
 def format_policy_minutes(minutes: int) -> str:
-    """An amount of time as people write it into the file.
+    """Return a duration as people write it in the policy file.
 
     >>> format_policy_minutes(90), format_policy_minutes(120), format_policy_minutes(45), format_policy_minutes(0)
     ('1h30m', '2h', '45m', '0m')

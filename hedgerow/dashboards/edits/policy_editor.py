@@ -1,7 +1,7 @@
-"""Where the pages change the policy: edit, check, write, remember. The files stay the truth.
+"""Changes of the policy files by the pages and the API, with undo.
 
-A change is written only if the whole policy is good after it, and only over the files that were read; what others wrote meanwhile stays.
-What stands in an included file is changed there; what is new goes to the main file.
+A change is written only if the whole policy is valid afterwards and nobody else has changed the files meanwhile. Entries of an included
+file are changed there; new ones go to the main file.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from hedgerow.journal.policy_history import PolicyChange, PolicyHistory
 from hedgerow.policies.reading.load import PolicyError, included_files, parse_policy
 
 type ApplyPolicy = Callable[[Path], Awaitable[None]]
-"""Puts the policy into force; returns when it holds."""
+"""Put the policy into force, and return when every worker applies it."""
 
 type Texts = dict[str, str]
-"""What stands in files, by their name from the main file's folder; a file that is not there yet is empty."""
+"""Contents of files by their path relative to the main file. A missing file is empty."""
 
 
 class PolicyEditor:
-    """One for a running Hedgerow, on its event loop. One change at a time."""
+    """Changes the policy files, one change at a time. There is one for a running Hedgerow, on its event loop."""
 
     def __init__(self, path: Path, store: PolicyHistory, apply_policy: ApplyPolicy, clock: Callable[[], float] = time.time) -> None:
-        """`path` need not be there yet: then the first change makes it."""
+        """`path` is the main file. The first change creates it."""
         self.path = path
         self.store = store
         self._apply_policy = apply_policy
@@ -39,7 +39,7 @@ class PolicyEditor:
         self._lock = asyncio.Lock()
 
     async def change(self, actor: str, summary: str, *edits: Edit) -> PolicyChange | None:
-        """Makes the edits; None where nothing had to change. Raises `InvalidInput`."""
+        """Apply the edits; None if they change nothing. Raises `InvalidInput`."""
         async with self._lock:
             before = await run_in_threadpool(self._read_all)
             texts = {name: text or NEW_FILE_HEADER for name, text in before.items()}
@@ -52,24 +52,24 @@ class PolicyEditor:
                 return None
             return await self._write(actor, summary, {name: before[name] for name in changed}, {name: after[name] for name in changed})
 
-    async def undo(self, change_id: int, actor: str, wording: str = "Undone: %(summary)s") -> PolicyChange:
-        """Brings back the files before a change, if nothing was changed since. Raises `InvalidInput` and `NoSuchEntry`."""
+    async def undo(self, change_id: int, actor: str, text: str = "Undone: %(summary)s") -> PolicyChange:
+        """Restore the files as before a change, if they have not changed since. Raises `InvalidInput` and `NoSuchEntry`."""
         async with self._lock:
             change = await run_in_threadpool(self.store.change, change_id)
-            # Only what the policy is made of: in a journal that was restored, somebody may have named any file of this machine.
+            # Only files of the policy: a restored journal might name any file of this machine.
             now = await run_in_threadpool(self._read_all)
             if change.before.keys() != change.after.keys() or any(now.get(name) != text for name, text in change.after.items()):
                 raise InvalidInput("The file was changed again after that. Undo the later changes first, the newest before the others.")
-            summary = wording % {"summary": change.summary}
+            summary = text % {"summary": change.summary}
             return await self._write(actor, summary, dict(change.after), dict(change.before), undoes=change.id)
 
     async def _write(self, actor: str, summary: str, before: Texts, after: Texts, undoes: int | None = None) -> PolicyChange:
         try:
             await run_in_threadpool(self._check, after)
         except PolicyError as error:
-            told = "; ".join(problem.message for problem in error.problems[:3])
-            raise InvalidInput("The policy would be invalid: %(problems)s", problems=told) from None
-        # Remembered first: one that is in the file and that nobody knows of could not be undone.
+            messages = "; ".join(problem.message for problem in error.problems[:3])
+            raise InvalidInput("The policy would be invalid: %(problems)s", problems=messages) from None
+        # Recorded first: a change in the file without a record could not be undone.
         change = await run_in_threadpool(self.store.add, self._clock(), actor, summary, before, after, undoes)
         try:
             await run_in_threadpool(self._replace, before, after)
@@ -87,7 +87,7 @@ class PolicyEditor:
         return (self.path.parent / name).absolute()
 
     def _read_all(self) -> Texts:
-        """The main file first, then those that it includes, in their order."""
+        """Return the main file, then the files that it includes, in order."""
         main = self._read(self.path.name)
         folder = self.path.parent.absolute()
         names = [str(file.relative_to(folder, walk_up=True)) for file in included_files(main.encode(), folder)]
@@ -100,12 +100,12 @@ class PolicyEditor:
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput("%(file)s cannot be read: %(why)s.", file=place, why=getattr(error, "strerror", "it is not UTF-8")) from None
+            raise InvalidInput("The policy file cannot be read: %(why)s.", why=getattr(error, "strerror", "it is not UTF-8")) from None
 
     def _replace(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
-        """All files are written beside their places first; if one cannot take its place, those that have taken theirs go back."""
+        """Replace all files or none. New contents are written beside the files first, then renamed."""
         with contextlib.ExitStack() as cleaning:
-            fresh = {}
+            fresh: dict[str, Path] = {}
             for name, text in after.items():
                 fresh[name] = self._write_beside(name, text)
                 cleaning.callback(_remove, fresh[name])
@@ -119,7 +119,7 @@ class PolicyEditor:
             except OSError as error:
                 for name in done:
                     self._write_beside(name, before[name]).replace(self._place(name).resolve())
-                raise self._unwritable(name, error) from None
+                raise _unwritable(error) from None
 
     def _write_beside(self, name: str, text: str) -> Path:
         target = self._place(name).resolve()  # a link stays a link
@@ -133,11 +133,12 @@ class PolicyEditor:
                 os.fsync(file.fileno())
         except OSError as error:
             _remove(fresh)
-            raise self._unwritable(name, error) from None
+            raise _unwritable(error) from None
         return fresh
 
-    def _unwritable(self, name: str, error: OSError) -> InvalidInput:
-        return InvalidInput("%(file)s cannot be written: %(why)s. Nothing was changed.", file=self._place(name), why=error.strerror)
+
+def _unwritable(error: OSError) -> InvalidInput:
+    return InvalidInput("The policy file cannot be written: %(why)s. Nothing was changed.", why=error.strerror)
 
 
 def _remove(file: Path) -> None:

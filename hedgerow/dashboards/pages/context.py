@@ -1,4 +1,4 @@
-"""What every page needs: where its data is from, who asks, and how it is rendered."""
+"""Context, rendering and base class of all pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from unicodedata import normalize
 from urllib.parse import urlsplit
 
-from fastapi import Request
+from fastapi import HTTPException, Request
 from jinja2 import Environment
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -19,16 +19,18 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from hedgerow.dashboards.accounts import AccessScope, Accounts, Principal
 from hedgerow.dashboards.api.codes import CodeControl, VoucherControl
 from hedgerow.dashboards.api.time import BudgetRow, TimeControl
-from hedgerow.dashboards.control import Control
+from hedgerow.dashboards.control import Control, DeviceView, InvalidInput
 from hedgerow.dashboards.data_export import DataExport
 from hedgerow.dashboards.edits.policy_editor import PolicyEditor
+from hedgerow.dashboards.edits.yaml_text import Edit
+from hedgerow.dashboards.guard import peer_address
 from hedgerow.dashboards.notices import NoticeDispatcher
+from hedgerow.dashboards.routes import OPERATE, READ, ScopedRouter
 from hedgerow.dashboards.templating import make_environment
 from hedgerow.dashboards.words import labels
 from hedgerow.dashboards.words.languages import Language, language, language_of, message
 from hedgerow.journal.policy_history import PolicyChange
 from hedgerow.journal.reader import JournalReader
-from hedgerow.policies.expiry import UpcomingEnd
 from hedgerow.policies.model import Policy
 from hedgerow.policies.text.locales import COUNTRIES, LANGUAGES
 
@@ -37,24 +39,23 @@ SEE_OTHER = 303
 _LONG_AGO_S = 400 * 86400.0
 COUNTER_PATH = "/counter"
 LOCAL_PATH = re.compile(r"/(?:[\w.%~-]+(?:/[\w.%~-]+)*)?", re.ASCII)
-"""Paths that a browser is led to: never another machine's."""
-NOT_IN_NETWORK = message("This device is not part of this network.")
+"""Redirect targets on this server, never on another machine."""
 
 _NAV = (
-    ("/", message("Today"), frozenset({AccessScope.OPERATE, AccessScope.READ})),
-    (COUNTER_PATH, message("Counter"), frozenset({AccessScope.OPERATE})),
-    ("/people", message("People"), frozenset({AccessScope.READ})),
-    ("/devices", message("Devices"), frozenset({AccessScope.OPERATE, AccessScope.READ})),
-    ("/log", message("Log"), frozenset({AccessScope.READ})),
-    ("/lists", message("Lists"), frozenset({AccessScope.READ})),
-    ("/settings", message("Settings"), frozenset({AccessScope.READ})),
+    ("/", message("Today"), frozenset({OPERATE, READ})),
+    (COUNTER_PATH, message("Counter"), frozenset({OPERATE})),
+    ("/people", message("People"), frozenset({READ})),
+    ("/devices", message("Devices"), frozenset({OPERATE, READ})),
+    ("/log", message("Log"), frozenset({READ})),
+    ("/lists", message("Lists"), frozenset({READ})),
+    ("/settings", message("Settings"), frozenset({READ})),
 )
 _ANONYMOUS = Principal("", frozenset())
 
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """Passed to every group of pages."""
+    """Everything that pages read and change."""
 
     reader: JournalReader
     control: Control
@@ -69,19 +70,53 @@ class PageContext:
     notices: NoticeDispatcher | None = None
 
     def budgets(self) -> tuple[BudgetRow, ...]:
-        """How everybody's time stands; those that nothing limits today are left out."""
+        """Return all budgets with a limit today."""
         return tuple(row for row in self.time.budgets() if row.limit is not None) if self.time is not None else ()
 
-    def endings(self, device: str) -> tuple[UpcomingEnd, ...]:
-        """What ends at a device within the next minutes."""
-        return self.time.endings(device) if self.time is not None else ()
+    def timekeeper(self) -> TimeControl:
+        """Return the control of time. Raises `InvalidInput` where there is none."""
+        if self.time is None:
+            raise InvalidInput("Time is not counted here.")
+        return self.time
+
+    def session_start(self, device: str) -> float:
+        """Return the start of the session at a seat, before which the data is another guest's. Blocks on the disk."""
+        return self.time.session_start(device) if self.time is not None else 0.0
 
     def policy(self) -> Policy:
         return self.control.policy()
 
 
+class PageGroup:
+    """Pages with a common subject. Methods marked with `routes.get` and `routes.post` become routes, in their order."""
+
+    def __init__(self, context: PageContext) -> None:
+        self._context = context
+
+    def add_to(self, router: ScopedRouter) -> None:
+        """Add the marked methods to the router."""
+        for name, member in vars(type(self)).items():
+            if (route := getattr(member, "page_route", None)) is not None:
+                router.serve(route.method, route.path, *route.access)(getattr(self, name))
+
+    def _page(self, request: Request, template: str, status_code: int = 200, **values: Any) -> Response:
+        return self._context.renderer.page(request, template, status_code, **values)
+
+    def _device(self, request: Request) -> DeviceView:
+        """Return the device that makes the request. Raises HTTPException for a device outside the network."""
+        view = self._context.control.device_at(peer_address(request.scope))
+        if view is None:
+            raise HTTPException(403, message("This device is not part of this network."))
+        return view
+
+    async def _change(self, request: Request, summary: str, *edits: Edit, **values: object) -> PolicyChange | None:
+        """Edit the policy file. `summary` is a message for the list of changes, `values` are its values."""
+        text = language_of(request).gettext(summary, **values)
+        return await self._context.editor.change(principal_of(request).name, text, *edits)
+
+
 class Renderer:
-    """Templates and what they all know, in each language."""
+    """Templates and their common values in each language."""
 
     def __init__(self, control: Control, clock: Callable[[], float]) -> None:
         self._control, self._clock = control, clock
@@ -90,23 +125,23 @@ class Renderer:
         self._templates: dict[str, Environment] = {}
 
     def warm(self) -> None:
-        """Makes the first look at each page as quick as the next ones; takes half a second, in any thread."""
-        reader = language("en")
-        made = self._environment(reader)
-        for name in made.list_templates():
-            made.get_template(name)
+        """Compile the templates and load locale data, so that first requests are fast. Takes half a second; call it from any thread."""
+        english = language("en")
+        environment = self._environment(english)
+        for name in environment.list_templates():
+            environment.get_template(name)
         now = self._clock()
         for age in (0.0, _LONG_AGO_S):
-            reader.clock(now - age, now, labels.zone("UTC"))
+            english.clock(now - age, now, labels.zone("UTC"))
 
     def page(self, request: Request, template: str, status_code: int = 200, **values: Any) -> Response:
-        """A page for who asks, in their language."""
+        """Render a page in the language of the request."""
         return self._render(request, template, status_code, principal_of(request), values)
 
     def error(self, request: HTTPConnection, status: int, text: str, values: Mapping[str, object] | None = None) -> Response:
-        """A refusal or an error as a page; `text` and `values` are as `InvalidInput` has them."""
-        told = language_of(request).gettext(text, **values or {})
-        return self._render(request, "error.html", status, _ANONYMOUS, {"code": status, "message": told, "before": referring_page(request)})
+        """Render an error page; `text` and `values` are as in `InvalidInput`."""
+        text = language_of(request).gettext(text, **values or {})
+        return self._render(request, "error.html", status, _ANONYMOUS, {"code": status, "message": text, "before": referring_page(request)})
 
     def _render(self, request: HTTPConnection, template: str, code: int, principal: Principal, values: dict[str, Any]) -> Response:
         now, status, reader = self._clock(), self._control.status(), language_of(request)
@@ -126,53 +161,46 @@ class Renderer:
         return HTMLResponse(text, code, {"Content-Language": reader.code, "Vary": "Accept-Language, Cookie"})
 
     def _nav(self, principal: Principal, path: str) -> list[tuple[str, str, bool]]:
-        """Where this visitor may go. A counter is for those who have seats."""
+        """Return links, titles and the current page. Only networks with seats have a counter."""
         has_seats = any(device.is_seat for device in self._control.policy().devices.values())
         allowed = [(href, label) for href, label, scopes in _NAV if scopes & principal.scopes]
         return [(href, label, _is_current(href, path)) for href, label in allowed if has_seats or href != COUNTER_PATH]
 
     def _environment(self, reader: Language) -> Environment:
         if reader.code not in self._templates:
-            self._templates[reader.code] = self._new_environment(reader)
+            environment = self._templates[reader.code] = make_environment(reader)
+            environment.globals |= {"static": lambda name: f"/static/{name}?{self._versions[name]}", "languages": LANGUAGES}
         return self._templates[reader.code]
-
-    def _new_environment(self, reader: Language) -> Environment:
-        made = make_environment(reader)
-        made.globals |= {
-            "static": lambda name: f"/static/{name}?{self._versions[name]}",
-            "languages": LANGUAGES,
-        }
-        return made
 
 
 def principal_of(request: Request) -> Principal:
-    """Who asks, as the guard found; somebody who may do nothing for a device."""
+    """Return the signed-in principal; for a device's own pages, one without any scope."""
     return getattr(request.state, "principal", None) or _ANONYMOUS
 
 
 def countries_by_name(reader: Language) -> list[tuple[str, str]]:
-    """Codes and names, in the order of the names."""
+    """Return ISO 3166 codes and names, sorted by name."""
     return sorted(((code, reader.country(code)) for code in COUNTRIES), key=lambda pair: normalize("NFD", pair[1]).casefold())
 
 
 def redirect_to(path: str) -> RedirectResponse:
-    """Where a form leads: reloading then does nothing twice. `path` is one of ours, never what the asker sent."""
+    """Redirect after a form, so that reloading does not send it again. `path` must not come from the client."""
     return RedirectResponse(path, SEE_OTHER)
 
 
-def redirect_after_save(path: str, change: PolicyChange | None, place: str = "") -> RedirectResponse:
-    """Like `redirect_to` after a change of the policy file, which the page then tells of; None: there was nothing to change.
+def redirect_after_save(path: str, change: PolicyChange | None, part: str = "") -> RedirectResponse:
+    """Redirect to a page that reports a change of the policy file and offers to undo it. `change` is None if nothing changed.
 
-    `place` is the part of the page that was changed, so that nobody has to look for it again.
+    `part` is the id of the changed part of the page.
     """
-    return redirect_to(f"{path}?saved={change.id if change else 0}{place and '#'}{place}")
+    return redirect_to(f"{path}?saved={change.id if change else 0}{part and '#'}{part}")
 
 
 def referring_page(request: HTTPConnection) -> str:
-    """The page of ours on which a button was pressed, the first one where the browser does not say."""
-    came_from = urlsplit(request.headers.get("referer", ""))
-    is_ours = came_from.netloc == request.headers.get("host") and LOCAL_PATH.fullmatch(came_from.path)
-    return came_from.path if is_ours else "/"
+    """Return the path of the page that sent the form, or `/` if the browser does not name one of ours."""
+    referrer = urlsplit(request.headers.get("referer", ""))
+    is_ours = referrer.netloc == request.headers.get("host") and LOCAL_PATH.fullmatch(referrer.path)
+    return referrer.path if is_ours else "/"
 
 
 def _is_current(href: str, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""The certificate of the network's CA, for the device that asks: its files, how to install them, and whether that has worked."""
+"""Setup pages that every device may open: installing the CA certificate, and testing the filter."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Request
+from fastapi import HTTPException, Request
 from starlette.responses import Response
 
-from hedgerow.dashboards.guard import CHECK_ZONE, RESOLVER_CHECK_PATH, local_address, peer_address
-from hedgerow.dashboards.pages.context import NOT_IN_NETWORK, STATIC, PageContext
+from hedgerow.dashboards.guard import CHECK_ZONE, RESOLVER_CHECK_PATH, local_address
+from hedgerow.dashboards.pages.context import STATIC, PageGroup
 from hedgerow.dashboards.pages.graphics import qr_code
-from hedgerow.dashboards.words.languages import language_of, message
+from hedgerow.dashboards.routes import DEVICES, get
+from hedgerow.dashboards.words.languages import language_of
 
 TRUSTED_PATH = "/certificate/trusted.svg"
-_TRUSTED_SVG = (
+_TICK = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" height="24" role="img"><title>{title}</title>'
     '<path fill="#2a6b3c" d="M0 0h24v24H0z"/><path d="M6 12.5l4 4 8-9" fill="none" stroke="#fff" stroke-width="2.5"/></svg>'
 )
 
 
 class DevicePlatform(enum.Enum):
-    """What a device is, as far as installing a certificate goes."""
+    """Operating systems with different steps to install a certificate."""
 
     APPLE = "apple"
     ANDROID = "android"
@@ -33,45 +34,39 @@ class DevicePlatform(enum.Enum):
     LINUX = "linux"
 
 
+_PLATFORM_SIGNS = {
+    "iPhone": DevicePlatform.APPLE,
+    "iPad": DevicePlatform.APPLE,
+    "Android": DevicePlatform.ANDROID,
+    "Windows": DevicePlatform.WINDOWS,
+    "Macintosh": DevicePlatform.MAC,
+    "Linux": DevicePlatform.LINUX,
+    "CrOS": DevicePlatform.LINUX,
+}
+
+
 def platform_of(user_agent: str) -> DevicePlatform | None:
-    """What a browser says that it runs on; the iPad says that it is a Mac.
+    """Return the platform that a User-Agent header names. Newer iPads name the Mac.
 
     >>> (platform_of("Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X)"), platform_of("Mozilla/5.0 (Linux; Android 15)"),
     ... platform_of("curl/8"))
     (<DevicePlatform.APPLE: 'apple'>, <DevicePlatform.ANDROID: 'android'>, None)
     """
-    signs = {
-        "iPhone": DevicePlatform.APPLE,
-        "iPad": DevicePlatform.APPLE,
-        "Android": DevicePlatform.ANDROID,
-        "Windows": DevicePlatform.WINDOWS,
-        "Macintosh": DevicePlatform.MAC,
-        "Linux": DevicePlatform.LINUX,
-        "CrOS": DevicePlatform.LINUX,
-    }
-    return next((kind for sign, kind in signs.items() if sign in user_agent), None)
+    return next((platform for sign, platform in _PLATFORM_SIGNS.items() if sign in user_agent), None)
 
 
-class CertificatePages:
-    """`/certificate` and below, for every device of the network."""
+class CertificatePages(PageGroup):
+    """`/certificate` and below."""
 
-    def __init__(self, site: PageContext) -> None:
-        self._context = site
-
-    def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/certificate", self.page, methods=["GET"])
-        router.add_api_route(TRUSTED_PATH, self.trusted, methods=["GET"])
-        router.add_api_route("/certificate/{name}", self.file, methods=["GET"])
-
+    @get("/certificate", DEVICES)
     async def page(self, request: Request) -> Response:
-        if self._is_stranger(request):
-            return self._refusal(request)
+        self._device(request)
         control = self._context.control
         address, port = local_address(request.scope), request.scope["server"][1]
         place = control.reached_at(address)
-        # By address whatever name the page was found under: a name may have a certificate that everybody trusts.
+        # By address, whatever name the page was opened under: a name may have a certificate that everybody trusts.
         own = f"https://[{address}]:{port}" if ":" in address else f"https://{address}:{port}"
-        answer = self._context.renderer.page(
+        response = self._page(
             request,
             "certificate.html",
             certificate=control.certificate(),
@@ -80,61 +75,50 @@ class CertificatePages:
             code=qr_code(f"http://{place}/certificate"),
             check=own + TRUSTED_PATH,
         )
-        answer.headers["Content-Security-Policy"] = (
+        response.headers["Content-Security-Policy"] = (
             f"default-src 'none'; style-src 'self'; img-src 'self' {own}; object-src {own}; "
             f"frame-src {own}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         )
-        return answer
+        return response
 
-    async def file(self, request: Request, name: str) -> Response:
-        if self._is_stranger(request):
-            return self._refusal(request)
-        found = self._context.control.certificate().files.get(name)
-        if found is None:
-            return self._context.renderer.error(request, 404, message("This page does not exist."))
-        kind, data = found
-        # Apple's and Android's systems open a profile or certificate by its type; a browser would only show what is text.
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return Response(data, media_type=kind, headers=headers)
-
+    @get(TRUSTED_PATH, DEVICES)
     async def trusted(self, request: Request) -> Response:
-        """A sign that only a device that trusts the CA gets to see: it is linked to over TLS, and belongs to a page that is not."""
-        if self._is_stranger(request):
-            return self._refusal(request)
+        """Return a tick that only devices that trust the CA display: a page without TLS embeds it over TLS."""
+        self._device(request)
         if request.url.scheme != "https":
-            return self._context.renderer.error(request, 404, message("Only over TLS: without it this check would prove nothing."))
-        headers = {
-            "Cross-Origin-Resource-Policy": "cross-origin",
-            "Content-Security-Policy": "default-src 'none'; frame-ancestors *",  # which counts more than X-Frame-Options
-        }
-        title = language_of(request).gettext("This device trusts the certificate.")
-        return Response(_TRUSTED_SVG.format(title=title), media_type="image/svg+xml", headers=headers)
+            raise HTTPException(404)
+        return _tick(language_of(request).gettext("This device trusts the certificate."))
 
-    def _is_stranger(self, request: Request) -> bool:
-        return self._context.control.device_at(peer_address(request.scope)) is None
+    @get("/certificate/{name}", DEVICES)
+    async def file(self, request: Request, name: str) -> Response:
+        self._device(request)
+        file = self._context.control.certificate().files.get(name)
+        if file is None:
+            raise HTTPException(404)
+        media_type, data = file
+        # Apple's and Android's systems open a profile or certificate by its type. Browsers would only display a text.
+        return Response(data, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
-    def _refusal(self, request: Request) -> Response:
-        return self._context.renderer.error(request, 403, NOT_IN_NETWORK)
 
-
-_RESOLVER_SVG = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" height="24" role="img">'
-    '<title>This device asks Hedgerow.</title><path fill="#2a6b3c" d="M0 0h24v24H0z"/>'
-    '<path d="M6 12.5l4 4 8-9" fill="none" stroke="#fff" stroke-width="2.5"/></svg>'
-)
+def _tick(title: str) -> Response:
+    headers = {
+        "Cross-Origin-Resource-Policy": "cross-origin",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors *",  # takes precedence over X-Frame-Options
+    }
+    return Response(_TICK.format(title=title), media_type="image/svg+xml", headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
 class BypassProbe:
-    """A way round. It is open when `url` can be read; `kind` sorts the advice."""
+    """A public DoH resolver. It can bypass the filter if a script can read `url`; `kind` selects the advice."""
 
     name: str
     url: str
     kind: str
 
 
-# Both publishers let pages of other sites read these answers (Access-Control-Allow-Origin: *), as their documentation of DNS over HTTPS
-# in JSON says; so an answer that can be read came from them and not from a block page of ours.
+# Both publishers send Access-Control-Allow-Origin: * with these answers, as their documentation of DNS over HTTPS in JSON says, so an
+# answer that a script can read came from them and not from our block page.
 _CLOUDFLARE, _GOOGLE = "/dns-query?name=example.com&type=A", "/resolve?name=example.com&type=A"
 BYPASS_PROBES = (
     BypassProbe("Cloudflare", f"https://cloudflare-dns.com{_CLOUDFLARE}", "name"),
@@ -144,51 +128,40 @@ BYPASS_PROBES = (
     BypassProbe("2606:4700:4700::1111", f"https://[2606:4700:4700::1111]{_CLOUDFLARE}", "six"),
     BypassProbe("2001:4860:4860::8888", f"https://[2001:4860:4860::8888]{_GOOGLE}", "six"),
 )
-"""Encrypted DNS by name, by address, and over IPv6."""
+"""Encrypted DNS by name, by IPv4 address and by IPv6 address."""
 
 
-class CheckPages:
-    """`/check` and below, for every device of the network."""
+class CheckPages(PageGroup):
+    """`/check` and below."""
 
-    def __init__(self, site: PageContext) -> None:
-        self._context = site
-
-    def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/check", self.page, methods=["GET"])
-        router.add_api_route(RESOLVER_CHECK_PATH, self.here, methods=["GET"])
-        router.add_api_route("/static/check.js", self.script, methods=["GET"])
-
+    @get("/check", DEVICES)
     async def page(self, request: Request) -> Response:
-        view = self._context.control.device_at(peer_address(request.scope))
-        if view is None:
-            return self._context.renderer.error(request, 403, NOT_IN_NETWORK)
+        view = self._device(request)
         place = urlsplit(f"http://{self._context.control.reached_at(local_address(request.scope))}")
         here = _check_url(place.hostname or "", place.port)
-        answer = self._context.renderer.page(request, "check.html", view=view, here=here, ways=BYPASS_PROBES)
+        response = self._page(request, "check.html", view=view, here=here, ways=BYPASS_PROBES)
         own = f"{place.scheme}://*.{CHECK_ZONE}:{place.port}"
-        # Sources of a policy cannot be addresses of IPv6: with a list of them browsers would try none of these, and all would look closed.
-        answer.headers["Content-Security-Policy"] = (
+        # A policy cannot name IPv6 addresses as sources. With a list of sources, browsers would block those probes and report them as safe.
+        response.headers["Content-Security-Policy"] = (
             f"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' {own}; object-src {own}; frame-src {own}; "
             f"connect-src https:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         )
-        return answer
+        return response
 
+    @get(RESOLVER_CHECK_PATH, DEVICES)
     async def here(self) -> Response:
-        """A sign that only a device gets to see whose names are answered by us."""
-        headers = {
-            "Cross-Origin-Resource-Policy": "cross-origin",
-            "Content-Security-Policy": "default-src 'none'; frame-ancestors *",  # which counts more than X-Frame-Options
-        }
-        return Response(_RESOLVER_SVG, media_type="image/svg+xml", headers=headers)
+        """Return a tick that only devices with our resolver display."""
+        return _tick("This device asks Hedgerow.")
 
+    @get("/static/check.js", DEVICES)
     async def script(self) -> Response:
         return Response((STATIC / "check.js").read_bytes(), media_type="text/javascript")
 
 
 def _check_url(host: str, port: int | None) -> str | None:
-    """The sign under a name that leads to `host` and that no cache has met; None where the page was reached over IPv6."""
+    """Return the URL of the tick under a fresh name that resolves to `host`, or None for an IPv6 address."""
     try:
-        written = str(IPv4Address(host)).replace(".", "-")
+        label = str(IPv4Address(host)).replace(".", "-")
     except ValueError:
         return None
-    return f"http://{secrets.token_hex(4)}.{written}.{CHECK_ZONE}:{port}{RESOLVER_CHECK_PATH}"
+    return f"http://{secrets.token_hex(4)}.{label}.{CHECK_ZONE}:{port}{RESOLVER_CHECK_PATH}"

@@ -1,44 +1,50 @@
-"""People: who they are, how old, their nights, their services and topics. Every change is a change of the policy file."""
+"""People: ages, nights, budgets, services, topics and sites. Every form changes the policy file."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Form, Path, Request
+from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
-from hedgerow.dashboards.api.data_export import ndjson_download
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.edits.household import BudgetLimit, budget_edit, budget_limits, parse_minutes
+from hedgerow.dashboards.data_export import ndjson_download
+from hedgerow.dashboards.edits.household import (
+    BudgetLimit,
+    budget_edit,
+    budget_limits,
+    find_person,
+    parse_age,
+    parse_minutes,
+    parse_name,
+)
 from hedgerow.dashboards.edits.yaml_text import Edit, exclude, include, put, put_times, remove
-from hedgerow.dashboards.guard import peer_address
-from hedgerow.dashboards.pages.context import NOT_IN_NETWORK, PageContext, principal_of, redirect_after_save, redirect_to
+from hedgerow.dashboards.pages.context import PageGroup, redirect_after_save, redirect_to
+from hedgerow.dashboards.routes import MANAGE, READ, get, post
 from hedgerow.dashboards.words.labels import title_of
 from hedgerow.dashboards.words.languages import Language, language_of, message
 from hedgerow.dashboards.words.rules import bedtime_value, day_times, night_times, rules_text, schedule_text, schedule_value
-from hedgerow.policies.expiry import expiring_rules
+from hedgerow.policies.expiry import expiring_rules, in_force
 from hedgerow.policies.host_facts import Services
-from hedgerow.policies.model import Person, SafeSearch, Target, TargetKind, Verdict
+from hedgerow.policies.model import Person, SafeSearch, TargetKind, Verdict
 from hedgerow.policies.rule_index import UNSAFE_SEARCH
 from hedgerow.policies.targets import ILLEGAL
 from hedgerow.policies.times.schedule import DAY_NAMES
 
-type PersonPath = Annotated[str, Path(max_length=60)]
+type PersonName = Annotated[str, Path(max_length=60)]
 type FormText = Annotated[str, Form(max_length=300)]
 
-# What else a person's rules may say of a thing that is to be open (True) or closed; open at all hours is open too.
+# Keys of a person's rules that are removed for a subject before it is opened (True) or closed. `always` also opens it.
 _RULE_KEYS = {True: ("allow", "block"), False: ("always", "allow", "block")}
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A service or topic: whether it is open for the person, and whether the person's own rules make it so."""
+    """A service or topic. `is_own`: the person's own rules override the profile."""
 
     id: str
     title: str
@@ -49,88 +55,69 @@ class Switch:
 _GROUPS = {"app-stores": message("App stores"), "music": message("Music"), "vpn": message("VPN")}
 
 
-class PeoplePages:
-    """`/people` and `/people/NAME`."""
+class PeoplePages(PageGroup):
+    """`/people`, `/people/NAME` and its forms."""
 
-    def __init__(self, site: PageContext) -> None:
-        self._context = site
-
-    def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/people", self.people, methods=["GET"])
-        router.add_api_route("/people/{name}", self.person, methods=["GET"])
-        router.add_api_route("/people", self.add, methods=["POST"])
-        for part, change in (
-            ("age", self.set_age),
-            ("switch", self.switch),
-            ("site", self.add_site),
-            ("site/remove", self.remove_site),
-            ("nights", self.set_nights),
-            ("budget", self.set_budget),
-            ("schedule", self.set_schedule),
-            ("schedule/remove", self.remove_schedule),
-            ("remove", self.remove),
-        ):
-            router.add_api_route(f"/people/{{name}}/{part}", change, methods=["POST"])
-
+    @get("/people", READ)
     async def people(self, request: Request) -> Response:
         policy = self._context.policy()
         devices = {name: [device.id for device in policy.devices.values() if device.person == name] for name in policy.people}
         pauses = await run_in_threadpool(self._context.reader.pauses, self._context.clock())
         paused = {pause.person for pause in pauses if pause.person}
-        return self._context.renderer.page(
+        return self._page(
             request, "people.html", people=policy.people.values(), profiles=policy.profiles, devices=devices, paused=paused
-        )
+        )  # fmt: skip
 
-    async def person(self, request: Request, name: PersonPath) -> Response:
-        person = self._person(name)
-        policy, reader = self._context.policy(), language_of(request)
-        pauses = await run_in_threadpool(self._context.reader.pauses, self._context.clock())
+    @get("/people/{name}", READ)
+    async def person(self, request: Request, name: PersonName) -> Response:
+        context, person, reader = self._context, self._person(name), language_of(request)
+        policy = context.policy()
+        pauses = await run_in_threadpool(context.reader.pauses, context.clock())
         topics, services = self._topics(person, reader), self._services(name, reader)
-        return self._context.renderer.page(
+        switches = (*topics, *(switch for _, group in services for switch in group))
+        budgets = [row for row in context.budgets() if row.whose == name]
+        return self._page(
             request,
             "person.html",
             person=person,
             profiles=policy.profiles,
-            rules=rules_text(policy, person.profile, name, None, reader, self._context.clock()),
+            rules=rules_text(policy, person.profile, name, None, reader, context.clock()),
             devices=[device for device in policy.devices.values() if device.person == name],
             services=services,
             topics=topics,
-            # Nobody has to count the time of what is closed anyhow.
-            subjects=[(each.id, each.title) for each in (*topics, *(switch for _, group in services for switch in group)) if each.is_open],
+            subjects=[(each.id, each.title) for each in switches if each.is_open],  # what is closed needs no budget
             own=[target for target in (*person.rules.allow, *person.rules.block) if target.kind in (TargetKind.HOST, TargetKind.URL)],
             allowed={target.name for target in person.rules.allow},
             days=DAY_NAMES,
             times=night_times(person.rules.bedtime),
             schedules=[(schedule_text(each, reader), day_times(each.when), each.note) for each in person.rules.schedules],
-            budgets=[row for row in self._context.budgets() if row.whose == name],
+            budgets=budgets,
             limits=budget_limits(person.rules.budget),
-            is_anothers=person.rules.budget is None and any(row.whose == name for row in self._context.budgets()),
+            is_anothers=person.rules.budget is None and bool(budgets),
             dues=[due for due in expiring_rules(policy) if due.whose == name],
             is_paused=any(pause.person == name for pause in pauses),
         )
 
+    @post("/people", MANAGE)
     async def add(self, request: Request, name: FormText, age: FormText = "") -> Response:
-        name = parse_name(name, self._context.policy().people)
-        years = parse_age(age)
-        value = {} if years is None else {"age": years}
-        change = await self._context.editor.change(
-            principal_of(request).name, language_of(request).gettext("Add %(name)s", name=name), put(("people", name), value)
-        )
-        return redirect_after_save("/people", change)
+        name, years = parse_name(name, self._context.policy().people), parse_age(age)
+        edit = put(("people", name), {} if years is None else {"age": years})
+        return redirect_after_save("/people", await self._change(request, message("Add %(name)s"), edit, name=name))
 
-    async def set_age(self, request: Request, name: PersonPath, age: FormText = "", profile: FormText = "") -> Response:
+    @post("/people/{name}/age", MANAGE)
+    async def set_age(self, request: Request, name: PersonName, age: FormText = "", profile: FormText = "") -> Response:
+        """Set the age, or a profile instead of it."""
         self._person(name)
-        path, reader = ("people", name), language_of(request)
+        path, text = ("people", name), message("%(name)s is %(age)s years old")
+        edits = [remove((*path, "profile")), put((*path, "age"), parse_age(age))]
         if profile:
             edits = [remove((*path, "age")), put((*path, "profile"), profile)]
-            said = reader.gettext("%(name)s follows %(profile)s", name=name, profile=profile)
-        else:
-            edits = [remove((*path, "profile")), put((*path, "age"), parse_age(age))]
-            said = reader.gettext("%(name)s is %(age)s years old", name=name, age=age)
-        return await self._change(request, name, "about", said, *edits)
+            text = message("%(name)s follows %(profile)s")
+        return await self._save(request, name, "about", text, *edits, age=age, profile=profile)
 
-    async def switch(self, request: Request, name: PersonPath, close: FormText = "", open: FormText = "") -> Response:
-        """One service or topic closed or opened; a rule of the person's own only where the profile says otherwise."""
+    @post("/people/{name}/switch", MANAGE)
+    async def switch(self, request: Request, name: PersonName, close: FormText = "", open: FormText = "") -> Response:
+        """Open or close one service or topic. A rule of the person's own is written only where the profile differs."""
         person, item, reader = self._person(name), close or open, language_of(request)
         services = (switch for _, group in self._services(name, reader) for switch in group)
         switches = {each.id: each for each in (*services, *self._topics(person, reader))}
@@ -140,58 +127,55 @@ class PeoplePages:
         edits: list[Edit] = [exclude((*path, key), item) for key in _RULE_KEYS[wanted]]
         if self._by_default(person, item) != wanted:
             edits.append(include((*path, "allow" if wanted else "block"), item))
-        said = message("Open %(what)s for %(name)s") if wanted else message("Block %(what)s for %(name)s")
-        return await self._change(request, name, f"switch-{item}", reader.gettext(said, what=switches[item].title, name=name), *edits)
+        text = message("Open %(what)s for %(name)s") if wanted else message("Block %(what)s for %(name)s")
+        return await self._save(request, name, f"switch-{item}", text, *edits, what=switches[item].title)
 
-    async def add_site(self, request: Request, name: PersonPath, site: FormText, stance: FormText) -> Response:
+    @post("/people/{name}/site", MANAGE)
+    async def add_site(self, request: Request, name: PersonName, site: FormText, stance: FormText) -> Response:
         self._person(name)
         if stance not in ("allow", "block"):
             raise InvalidInput("Choose whether to allow or block the site.")
         path, site = ("people", name), site.strip()
         text = message("Allow %(what)s for %(name)s") if stance == "allow" else message("Block %(what)s for %(name)s")
-        said = language_of(request).gettext(text, what=site, name=name)
         edits = [exclude((*path, key), site) for key in _RULE_KEYS[stance == "allow"] if key != stance]
-        return await self._change(request, name, "sites", said, *edits, include((*path, stance), site))
+        return await self._save(request, name, "sites", text, *edits, include((*path, stance), site), what=site)
 
-    async def remove_site(self, request: Request, name: PersonPath, site: FormText) -> Response:
-        """By the name that the policy has, whatever its spelling in the file."""
-        person = self._person(name)
+    @post("/people/{name}/site/remove", MANAGE)
+    async def remove_site(self, request: Request, name: PersonName, site: FormText) -> Response:
+        """Remove a site by its name in the policy, however the file spells it."""
+        rules = self._person(name).rules
         edits: list[Edit] = []
-        for key, targets in (("always", person.rules.allow), ("allow", person.rules.allow), ("block", person.rules.block)):
+        for key, targets in (("always", rules.allow), ("allow", rules.allow), ("block", rules.block)):
             edits += [exclude(("people", name, key), target.origin.text or target.name) for target in targets if target.name == site]
             edits.append(exclude(("people", name, key), site))
-        said = language_of(request).gettext("No rule for %(what)s for %(name)s", what=site, name=name)
-        return await self._change(request, name, "sites", said, *edits)
+        return await self._save(request, name, "sites", message("No rule for %(what)s for %(name)s"), *edits, what=site)
 
-    async def set_nights(self, request: Request, name: PersonPath) -> Response:
-        """The evenings of ordinary weeks; where none was changed, the file keeps its own way of saying them."""
-        person = self._person(name)
-        form = {key: str(value) for key, value in (await request.form()).items()}
+    @post("/people/{name}/nights", MANAGE)
+    async def set_nights(self, request: Request, name: PersonName) -> Response:
+        """Set the nights of ordinary weeks. The file keeps its own spelling if the form is unchanged."""
+        form, now = await _form(request), night_times(self._person(name).rules.bedtime)
         value = bedtime_value(form)
-        said = language_of(request).gettext("%(name)s's nights", name=name)
-        now = night_times(person.rules.bedtime)
         is_same = all((form.get(f"{day}-from", ""), form.get(f"{day}-to", "")) == times for day, times in now.items())
-        return await self._change(request, name, "nights", said, *([] if is_same else [put_times(("people", name, "bedtime"), value)]))
+        edits = [] if is_same else [put_times(("people", name, "bedtime"), value)]
+        return await self._save(request, name, "nights", message("%(name)s's nights"), *edits)
 
+    @post("/people/{name}/budget", MANAGE)
     async def set_budget(
-        self, request: Request, name: PersonPath, what: FormText = "", school: FormText = "", weekend: FormText = ""
+        self, request: Request, name: PersonName, what: FormText = "", school: FormText = "", weekend: FormText = ""
     ) -> Response:
-        """Minutes a day, of all use or of one thing; where none was changed, the file keeps its own way of saying them."""
-        person, reader = self._person(name), language_of(request)
-        known = next((limit for limit in budget_limits(person.rules.budget) if limit.what == what), None)
+        """Set minutes per day, of all use or of one subject. The file keeps its own spelling if the form is unchanged."""
+        known = next((limit for limit in budget_limits(self._person(name).rules.budget) if limit.what == what), None)
         limit = BudgetLimit(what, parse_minutes(school), parse_minutes(weekend))
         is_same = known is not None and (known.school, known.weekend) == (limit.school, limit.weekend)
-        said = reader.gettext("%(name)s's time", name=name)
-        if what:
-            said = reader.gettext("%(name)s's time for %(what)s", name=name, what=title_of(what, reader))
-        return await self._change(request, name, "time", said, *([] if is_same else [budget_edit(name, limit)]))
+        text = message("%(name)s's time for %(what)s") if what else message("%(name)s's time")
+        edits = [] if is_same else [budget_edit(name, limit)]
+        return await self._save(request, name, "time", text, *edits, what=title_of(what, language_of(request)))
 
-    async def set_schedule(self, request: Request, name: PersonPath, schedule: FormText, what: FormText = "") -> Response:
-        """When an existing schedule holds, or a new one that closes `what` then."""
-        person = self._person(name)
-        form = {key: str(value) for key, value in (await request.form()).items()}
-        value = schedule_value(form)
-        schedule = parse_name(schedule)
+    @post("/people/{name}/schedule", MANAGE)
+    async def set_schedule(self, request: Request, name: PersonName, schedule: FormText, what: FormText = "") -> Response:
+        """Set the times of a schedule, or add one that closes `what`."""
+        person, form = self._person(name), await _form(request)
+        value, schedule = schedule_value(form), parse_name(schedule)
         known = next((each for each in person.rules.schedules if each.name == schedule), None)
         path = ("people", name, "schedules", schedule)
         if known is None:
@@ -199,49 +183,58 @@ class PeoplePages:
         else:
             is_same = all(form.get(day, "").strip() == times for day, times in day_times(known.when).items())
             edits = [] if is_same else [put_times((*path, "when"), value)]
-        said = language_of(request).gettext("Times of %(schedule)s for %(name)s", schedule=schedule, name=name)
-        return await self._change(request, name, "schedules", said, *edits)
+        return await self._save(request, name, "schedules", message("Times of %(schedule)s for %(name)s"), *edits, schedule=schedule)
 
-    async def remove_schedule(self, request: Request, name: PersonPath, schedule: FormText) -> Response:
-        person = self._person(name)
-        if schedule not in {each.name for each in person.rules.schedules}:
+    @post("/people/{name}/schedule/remove", MANAGE)
+    async def remove_schedule(self, request: Request, name: PersonName, schedule: FormText) -> Response:
+        names = {each.name for each in self._person(name).rules.schedules}
+        if schedule not in names:
             raise InvalidInput("This schedule does not exist.")
-        edits = [remove(("people", name, "schedules", schedule))]
-        if len(person.rules.schedules) == 1:
-            edits = [remove(("people", name, "schedules"))]
-        said = language_of(request).gettext("Without %(schedule)s for %(name)s", schedule=schedule, name=name)
-        return await self._change(request, name, "schedules", said, *edits)
+        path = ("people", name, "schedules") if len(names) == 1 else ("people", name, "schedules", schedule)
+        return await self._save(request, name, "schedules", message("Without %(schedule)s for %(name)s"), remove(path), schedule=schedule)
 
-    async def remove(self, request: Request, name: PersonPath) -> Response:
+    @post("/people/{name}/remove", MANAGE)
+    async def remove(self, request: Request, name: PersonName) -> Response:
         self._person(name)
-        change = await self._context.editor.change(
-            principal_of(request).name, language_of(request).gettext("Remove %(name)s", name=name), remove(("people", name))
-        )
+        change = await self._change(request, message("Remove %(name)s"), remove(("people", name)), name=name)
         return redirect_after_save("/people", change)
 
-    async def _change(self, request: Request, name: str, place: str, summary: str, *edits: Edit) -> Response:
-        change = await self._context.editor.change(principal_of(request).name, summary, *edits)
-        return redirect_after_save(f"/people/{quote(name, safe='')}", change, place)
+    @get("/people/{name}/kept", READ)
+    async def kept(self, name: PersonName) -> Response:
+        """Return the data kept about a person."""
+        self._person(name)
+        export = self._context.data_export
+        return ndjson_download(await run_in_threadpool(export.lines, export.data_subject(name)))
+
+    @post("/people/{name}/erase", MANAGE)
+    async def erase(self, name: PersonName) -> Response:
+        """Erase the data kept about a person."""
+        self._person(name)
+        erased = await run_in_threadpool(self._context.data_export.erase, name)
+        if erased.problem:
+            raise InvalidInput("It has been erased, but traces may remain in the journal file. %(problem)s", problem=erased.problem)
+        return redirect_to(f"{_path(name)}?saved=erased")
+
+    async def _save(self, request: Request, name: str, part: str, summary: str, *edits: Edit, **values: object) -> Response:
+        return redirect_after_save(_path(name), await self._change(request, summary, *edits, name=name, **values), part)
 
     def _person(self, name: str) -> Person:
-        try:
-            return self._context.policy().people[name]
-        except KeyError:
-            raise InvalidInput("The policy has no person called '%(name)s'.", name=name) from None
+        return find_person(self._context.policy(), name)
 
     def _services(self, name: str, reader: Language) -> list[tuple[str, list[Switch]]]:
-        """The switches of all services, by the title of their group."""
+        """Return the switches of all services by the title of their group."""
         groups: dict[str, list[Switch]] = {}
-        service_access = self._context.control.service_access(name)
+        access = self._context.control.service_access(name)
         for id, service in Services.load().by_id.items():
-            is_open = service_access[id].now.verdict is not Verdict.BLOCK
-            by_default = service_access[id].by_default.verdict is not Verdict.BLOCK
+            is_open = access[id].now.verdict is not Verdict.BLOCK
+            by_default = access[id].by_default.verdict is not Verdict.BLOCK
             groups.setdefault(_group_title(service.group, reader), []).append(Switch(id, service.title, is_open, is_open != by_default))
         return sorted(groups.items())
 
     def _topics(self, person: Person, reader: Language) -> list[Switch]:
-        own = {target.name: True for target in self._in_force(person.rules.allow)}
-        own |= {target.name: False for target in self._in_force(person.rules.block)}
+        now = self._context.clock()
+        own = {target.name: True for target in in_force(person.rules.allow, now)}
+        own |= {target.name: False for target in in_force(person.rules.block, now)}
         return [
             Switch(
                 topic.name,
@@ -254,87 +247,31 @@ class PeoplePages:
         ]
 
     def _topic_by_default(self, person: Person, topic: str) -> bool:
-        policy = self._context.policy()
+        policy, now = self._context.policy(), self._context.clock()
         layers = (policy.household, policy.profiles[person.profile].rules)
         for rules in layers:
-            # As for `decide`, of two rules of one scope the block counts.
-            if any(target.name == topic for target in self._in_force(rules.block)):
+            # Within one scope a block takes precedence, as in `decide`.
+            if any(target.name == topic for target in in_force(rules.block, now)):
                 return False
-            if any(target.name == topic for target in self._in_force(rules.allow)):
+            if any(target.name == topic for target in in_force(rules.allow, now)):
                 return True
-        # Safe search closes what it cannot be had from, without a rule that says so.
+        # Safe search closes search engines that do not support it, without a rule in the policy.
         searches = (rules.safe_search for rules in (person.rules, *layers) if rules.safe_search is not None)
         return topic != UNSAFE_SEARCH or next(searches, SafeSearch.OFF) is SafeSearch.OFF
 
-    def _in_force(self, targets: Iterable[Target]) -> list[Target]:
-        now = self._context.clock()
-        return [target for target in targets if target.until is None or target.until > now]
-
     def _by_default(self, person: Person, item: str) -> bool:
-        service_access = self._context.control.service_access(person.name)
-        if item in service_access:
-            return service_access[item].by_default.verdict is not Verdict.BLOCK
-        return self._topic_by_default(person, item)
+        access = self._context.control.service_access(person.name)
+        return access[item].by_default.verdict is not Verdict.BLOCK if item in access else self._topic_by_default(person, item)
+
+
+async def _form(request: Request) -> dict[str, str]:
+    return {key: str(value) for key, value in (await request.form()).items()}
+
+
+def _path(name: str) -> str:
+    return f"/people/{quote(name, safe='')}"
 
 
 def _group_title(group: str, reader: Language) -> str:
-    """Most groups of services are categories as well."""
+    """Return the title of a group of services. Most groups are also categories."""
     return reader.gettext(_GROUPS[group]) if group in _GROUPS else title_of(group, reader)
-
-
-def parse_name(text: str, taken: object = ()) -> str:
-    """A name for a person or device, as it may stand in the file. Raises `InvalidInput`."""
-    name = " ".join(text.split())
-    if not re.fullmatch(r"[^\W_][\w .'’-]{0,39}", name):
-        raise InvalidInput("A name has at most 40 letters, digits, spaces, dots and dashes, and begins with a letter or digit.")
-    if name in taken:  # type: ignore[operator]
-        raise InvalidInput("'%(name)s' is already taken.", name=name)
-    return name
-
-
-def parse_age(text: str) -> int | None:
-    """Years, None where nothing was said. Raises `InvalidInput`."""
-    if not text.strip():
-        return None
-    if not text.strip().isdecimal() or int(text) > 130:
-        raise InvalidInput("Enter the age in years.")
-    return int(text)
-
-
-type Name = Annotated[str, Path(max_length=60)]
-
-
-class DataExportPages:
-    """`/people/NAME/kept` and `/device/kept`, which are the same for a person's own device, and `/people/NAME/erase`."""
-
-    def __init__(self, site: PageContext) -> None:
-        self._context = site
-
-    def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/people/{name}/kept", self.of_person, methods=["GET"], response_model=None)
-        router.add_api_route("/people/{name}/erase", self.erase, methods=["POST"])
-        router.add_api_route("/device/kept", self.own, methods=["GET"], response_model=None)
-
-    async def of_person(self, name: Name) -> Response:
-        data_export = self._context.data_export
-        return ndjson_download(await run_in_threadpool(data_export.lines, data_export.data_subject(self._known(name))))
-
-    async def own(self, request: Request) -> Response:
-        site = self._context
-        view = site.control.device_at(peer_address(request.scope))
-        if view is None:
-            return site.renderer.error(request, 403, NOT_IN_NETWORK)
-        # What was before somebody sat down at a seat is the guest's before.
-        since = await run_in_threadpool(site.time.session_start, view.device) if site.time is not None else 0.0
-        return ndjson_download(await run_in_threadpool(site.data_export.lines, site.data_export.data_subject_at(view, since)))
-
-    async def erase(self, name: Name) -> Response:
-        erased = await run_in_threadpool(self._context.data_export.erase, self._known(name))
-        if erased.problem:
-            raise InvalidInput("It has been erased, but traces may remain in the journal file. %(problem)s", problem=erased.problem)
-        return redirect_to(f"/people/{quote(name, safe='')}?saved=erased")
-
-    def _known(self, name: str) -> str:
-        if name not in self._context.policy().people:
-            raise InvalidInput("The policy has no person called '%(name)s'.", name=name)
-        return name

@@ -1,61 +1,46 @@
-"""The way in: the guide of the first start, and signing in and out."""
+"""The guide of the first start, signing in and signing out."""
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Annotated
 from zoneinfo import available_timezones
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from hedgerow.dashboards.accounts import SignInRefused
+from hedgerow.dashboards.accounts import SESSION_LIFETIME_S, SignInRefused
 from hedgerow.dashboards.control import InvalidInput
+from hedgerow.dashboards.edits.household import name_device_edits, parse_age, parse_name
 from hedgerow.dashboards.edits.yaml_text import Edit, put
 from hedgerow.dashboards.guard import SESSION_COOKIE, local_address, peer_address
-from hedgerow.dashboards.pages.context import SEE_OTHER, PageContext, countries_by_name, principal_of, redirect_to
-from hedgerow.dashboards.pages.devices import name_device_edits
-from hedgerow.dashboards.pages.people import parse_age, parse_name
-from hedgerow.dashboards.words.languages import language_of
+from hedgerow.dashboards.pages.context import PageGroup, countries_by_name, principal_of, redirect_to
+from hedgerow.dashboards.routes import MANAGE, OPERATE, READ, SIGN_IN, get, post
+from hedgerow.dashboards.words.languages import language_of, message
 
-SESSION_SECONDS = 180 * 86400
 PEOPLE_ROWS = 8
 DEVICE_ROWS = 40
 
 type FormText = Annotated[str, Form(max_length=600)]
 
 
-class SignInPages:
-    """`/start`, `/sign-in`, `/sign-out`."""
+class SignInPages(PageGroup):
+    """`/start` and its forms, `/sign-in` and `/sign-out`."""
 
-    def __init__(self, site: PageContext) -> None:
-        self._context = site
-
-    def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/start", self.start, methods=["GET"])
-        router.add_api_route("/sign-in", self.sign_in_form, methods=["GET"])
-        for path, change in (
-            ("/start/password", self.set_password),
-            ("/start/place", self.set_place),
-            ("/start/people", self.set_people),
-            ("/start/devices", self.set_devices),
-            ("/sign-in", self.sign_in),
-            ("/sign-out", self.sign_out),
-        ):
-            router.add_api_route(path, change, methods=["POST"])
-
+    @get("/start", OPERATE, READ)
     async def start(self, request: Request, step: Annotated[int, Query(ge=1, le=5)] = 1) -> Response:
-        """The guide; a step can be taken again, and what is filled in already is shown. Nobody gets past the password."""
-        site = self._context
-        policy = site.policy()
-        if not site.accounts.has_any:
+        """Show a step of the guide with its current values. The password comes first."""
+        context = self._context
+        policy = context.policy()
+        if not context.accounts.has_any:
             step = 1
-        seen = await run_in_threadpool(site.reader.devices, site.clock()) if step == 4 else ()
-        return site.renderer.page(
+        seen = await run_in_threadpool(context.reader.devices, context.clock()) if step == 4 else ()
+        return self._page(
             request,
             "start.html",
             step=step,
-            has_password=site.accounts.has_any,
+            has_password=context.accounts.has_any,
             network=policy.network,
             people=list(policy.people.values()),
             rows=range(PEOPLE_ROWS),
@@ -63,24 +48,26 @@ class SignInPages:
             zones=sorted(available_timezones()),
             devices=[row for row in seen if row.device not in policy.devices][:DEVICE_ROWS],
             named=list(policy.devices.values()),
-            file=site.editor.path,
-            status=site.control.status(),
-            check=f"http://{site.control.reached_at(local_address(request.scope))}/check",
+            status=context.control.status(),
+            check=f"http://{context.control.reached_at(local_address(request.scope))}/check",
         )
 
+    @post("/start/password", MANAGE)
     async def set_password(self, request: Request, name: FormText, password: FormText, again: FormText) -> Response:
         if password != again:
             raise InvalidInput("The two passwords do not match.")
         cookie = await self._context.accounts.create_first(name.strip(), password, *_client_of(request))
-        return _with_session(request, RedirectResponse("/start?step=2", SEE_OTHER), cookie)
+        return _with_session(request, redirect_to("/start?step=2"), cookie)
 
+    @post("/start/place", MANAGE)
     async def set_place(self, request: Request, country: FormText, zone: FormText) -> Response:
         edits = [put(("network", "country"), country or None), put(("network", "timezone"), zone)]
-        await self._context.editor.change(principal_of(request).name, language_of(request).gettext("Where this network is"), *edits)
-        return RedirectResponse("/start?step=3", SEE_OTHER)
+        await self._change(request, message("Where this network is"), *edits)
+        return redirect_to("/start?step=3")
 
+    @post("/start/people", MANAGE)
     async def set_people(self, request: Request) -> Response:
-        """Rows `name-0`, `age-0` and so on; empty ones are passed over."""
+        """Add people from the rows `name-0`, `age-0` and so on. Empty rows are skipped."""
         form, known = await request.form(), dict.fromkeys(self._context.policy().people)
         edits: list[Edit] = []
         for row in range(PEOPLE_ROWS):
@@ -92,33 +79,34 @@ class SignInPages:
                 raise InvalidInput("How old is %(name)s? The age decides what is open.", name=name)
             known[name] = None
             edits.append(put(("people", name), {"age": age}))
-        await self._context.editor.change(principal_of(request).name, language_of(request).gettext("Who lives here"), *edits)
-        return RedirectResponse("/start?step=4", SEE_OTHER)
+        await self._change(request, message("Who lives here"), *edits)
+        return redirect_to("/start?step=4")
 
+    @post("/start/devices", MANAGE)
     async def set_devices(self, request: Request) -> Response:
-        """Rows `device-0`, `called-0`, `person-0`; those without a person are passed over: such devices are filtered as a child's."""
+        """Assign devices from the rows `device-0`, `called-0`, `person-0`. Devices without a person stay filtered as a child's."""
         form, policy = await request.form(), self._context.policy()
         edits: list[Edit] = []
         names: set[str] = set()
         for row in range(DEVICE_ROWS):
-            device, called, person = (str(form.get(f"{field}-{row}", "")).strip()[:300] for field in ("device", "called", "person"))
+            device, name, person = (str(form.get(f"{field}-{row}", "")).strip()[:300] for field in ("device", "called", "person"))
             if not device or not person:
                 continue
-            called = called or _free_name(person, {*policy.devices, *names})
-            if called in names:
-                raise InvalidInput("Two devices cannot both be called '%(called)s'.", called=called)
-            names.add(called)
-            edits += name_device_edits(policy, device, called, person)
-        await self._context.editor.change(principal_of(request).name, language_of(request).gettext("Which device belongs to whom"), *edits)
-        return RedirectResponse("/start?step=5", SEE_OTHER)
+            name = name or _free_name(person, {*policy.devices, *names})
+            if name in names:
+                raise InvalidInput("Two devices cannot both be called '%(called)s'.", called=name)
+            names.add(name)
+            edits += name_device_edits(policy, device, name, person)
+        await self._change(request, message("Which device belongs to whom"), *edits)
+        return redirect_to("/start?step=5")
 
+    @get("/sign-in", SIGN_IN)
     async def sign_in_form(self, request: Request) -> Response:
-        if principal_of(request).session:
-            return redirect_to("/")
-        return self._sign_in_page(request)
+        return redirect_to("/") if principal_of(request).session else self._sign_in_page(request)
 
+    @post("/sign-in", SIGN_IN)
     async def sign_in(self, request: Request, name: FormText = "", password: FormText = "", code: FormText = "") -> Response:
-        """A new session each time: one that somebody else planted in the browser is worth nothing, and the one before ends."""
+        """Begin a new session and end the one before. A session planted in the browser is worth nothing."""
         try:
             cookie = await self._context.accounts.sign_in(name.strip(), password, code.strip(), *_client_of(request))
         except SignInRefused as refused:
@@ -128,6 +116,7 @@ class SignInPages:
             await self._context.accounts.end_session(before)
         return _with_session(request, redirect_to("/"), cookie)
 
+    @post("/sign-out", SIGN_IN)
     async def sign_out(self, request: Request) -> Response:
         session = principal_of(request).session
         if session:
@@ -137,7 +126,7 @@ class SignInPages:
         return response
 
     def _sign_in_page(self, request: Request, refused: SignInRefused | None = None, name: str = "") -> Response:
-        return self._context.renderer.page(
+        return self._page(
             request,
             "sign_in.html",
             refused.status if refused else 200,
@@ -149,9 +138,8 @@ class SignInPages:
 
 
 def _with_session(request: Request, response: RedirectResponse, cookie: str) -> RedirectResponse:
-    response.set_cookie(
-        SESSION_COOKIE, cookie, max_age=SESSION_SECONDS, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/"
-    )
+    is_secure, max_age = request.url.scheme == "https", round(SESSION_LIFETIME_S)
+    response.set_cookie(SESSION_COOKIE, cookie, max_age=max_age, httponly=True, samesite="strict", secure=is_secure, path="/")
     return response
 
 
@@ -160,7 +148,4 @@ def _client_of(request: Request) -> tuple[str, str]:
 
 
 def _free_name(person: str, taken: set[str]) -> str:
-    number = 1
-    while (name := f"{person} device {number}") in taken:
-        number += 1
-    return name
+    return next(name for number in count(1) if (name := f"{person} device {number}") not in taken)

@@ -1,4 +1,4 @@
-"""Today: who is online, what was blocked and why, who waits for an answer. And the buttons that answer, pause and resume."""
+"""Today: devices online, requests, pauses and today's blocks, with buttons to answer, pause and resume; access codes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Path, Request
+from fastapi import Form, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from hedgerow.dashboards.accounts import AccessScope
 from hedgerow.dashboards.api.codes import CodeOrder
 from hedgerow.dashboards.control import InvalidInput
-from hedgerow.dashboards.pages.context import PageContext, principal_of, redirect_to, referring_page
+from hedgerow.dashboards.pages.context import PageGroup, principal_of, redirect_to, referring_page
 from hedgerow.dashboards.pages.devices import unnamed_devices
 from hedgerow.dashboards.pages.graphics import BarChart, PersonDay, blocked_by_hour, person_days
+from hedgerow.dashboards.routes import ADMIN, OPERATE, READ, get, post
 from hedgerow.dashboards.words import labels
 from hedgerow.journal.reader import DecisionFilter, DecisionRow, DeviceRow, ReasonCount, RequestRow
 from hedgerow.policies.expiry import expiring_rules
@@ -25,7 +25,7 @@ ONLINE_S = 900.0
 _ROWS, _ROWS_READ = 8, 200
 
 type RequestId = Annotated[int, Path(ge=1, le=2**62)]
-type PauseTarget = Annotated[str, Form(max_length=253)]
+type FormText = Annotated[str, Form(max_length=253)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,86 +40,91 @@ class _Today:
     days: tuple[PersonDay, ...]
 
 
-class TodayPages:
-    """`/` and its buttons."""
+class TodayPages(PageGroup):
+    """`/`, its buttons, and the forms for access codes."""
 
-    def __init__(self, site: PageContext) -> None:
-        self._context = site
-
-    def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/", self.today, methods=["GET"])
-        for path, change in (
-            ("/requests/{request_id}/approve", self.approve),
-            ("/requests/{request_id}/deny", self.deny),
-            ("/grants/{grant_id}/revoke", self.revoke),
-            ("/pause", self.pause),
-            ("/resume", self.resume),
-            ("/bonus", self.bonus),
-        ):
-            router.add_api_route(path, change, methods=["POST"])
-
+    @get("/", OPERATE, READ)
     async def today(self, request: Request) -> Response:
-        site = self._context
-        policy, status = site.policy(), site.control.status()
-        if not site.accounts.has_any and not policy.people and AccessScope.ADMIN in principal_of(request).scopes:
+        context = self._context
+        policy, status = context.policy(), context.control.status()
+        if not context.accounts.has_any and not policy.people and ADMIN in principal_of(request).scopes:
             return redirect_to("/start")
-        now = site.clock()
+        now = context.clock()
         midnight = labels.midnight_before(now, labels.zone(status.timezone))
         today = await run_in_threadpool(self._read, midnight, now)
-        people = sorted({*policy.people, *(device.person for device in today.devices if device.person)})
         unnamed = unnamed_devices(policy, today.devices)
         known = [device for device in today.devices if device.device in policy.devices]
         devices = sorted((*known, *unnamed), key=lambda device: -device.last_seen)
-        online = [device for device in devices if now - device.last_seen < ONLINE_S]
-        return site.renderer.page(
+        return self._page(
             request,
             "today.html",
             status=status,
             today=today,
-            people=people,
-            online=online,
+            people=sorted({*policy.people, *(device.person for device in today.devices if device.person)}),
+            online=[device for device in devices if now - device.last_seen < ONLINE_S],
             devices=devices,
             unnamed=unnamed,
-            has_password=site.accounts.has_any,
-            budgets=site.budgets(),
+            has_password=context.accounts.has_any,
+            budgets=context.budgets(),
             dues=[due for due in expiring_rules(policy) if due.is_notable(now)],
         )
 
+    @post("/requests/{request_id}/approve", OPERATE)
     async def approve(self, request: Request, request_id: RequestId, how_long: Annotated[GrantDuration, Form(alias="for")]) -> Response:
         await self._context.control.approve(request_id, how_long, principal_of(request).name)
         return redirect_to("/")
 
+    @post("/requests/{request_id}/deny", OPERATE)
     async def deny(self, request: Request, request_id: RequestId) -> Response:
         await self._context.control.deny(request_id, principal_of(request).name)
         return redirect_to("/")
 
+    @post("/grants/{grant_id}/revoke", OPERATE)
     async def revoke(self, request: Request, grant_id: str) -> Response:
         await self._context.control.revoke(grant_id, principal_of(request).name)
         return redirect_to("/")
 
+    @post("/pause", OPERATE)
     async def pause(
         self,
         request: Request,
         minutes: Annotated[int | None, Form(gt=0, le=525600)] = None,
-        device: PauseTarget = "",
-        person: PauseTarget = "",
+        device: FormText = "",
+        person: FormText = "",
     ) -> Response:
         ends = None if minutes is None else self._context.clock() + minutes * 60
         await self._context.control.pause(principal_of(request).name, device=device or None, person=person or None, ends=ends)
         return redirect_to(referring_page(request))
 
-    async def resume(self, request: Request, device: PauseTarget = "", person: PauseTarget = "") -> Response:
+    @post("/resume", OPERATE)
+    async def resume(self, request: Request, device: FormText = "", person: FormText = "") -> Response:
         await self._context.control.resume(principal_of(request).name, device=device or None, person=person or None)
         return redirect_to(referring_page(request))
 
+    @post("/bonus", OPERATE)
     async def bonus(
-        self, request: Request, name: PauseTarget, minutes: Annotated[int, Form(ge=1, le=1440)], subject: PauseTarget = ""
+        self, request: Request, name: FormText, minutes: Annotated[int, Form(ge=1, le=1440)], subject: FormText = ""
     ) -> Response:
-        """Minutes on top of today's budget."""
-        if self._context.time is None:
-            raise InvalidInput("Time is not counted here.")
-        await self._context.time.add_minutes(name, subject, minutes, principal_of(request).name)
+        """Add minutes to today's budget."""
+        await self._context.timekeeper().add_minutes(name, subject, minutes, principal_of(request).name)
         return redirect_to(referring_page(request))
+
+    @post("/requests/{request_id}/code", OPERATE)
+    async def answer_code(self, request: Request, request_id: RequestId) -> Response:
+        return await self._show_code(request, CodeOrder(request=request_id))
+
+    @post("/codes", OPERATE)
+    async def make_code(
+        self, request: Request, person: FormText, subject: FormText = "", how_long: GrantDuration = GrantDuration.HOUR,
+        minutes: Annotated[int | None, Form(ge=1, le=1440)] = None,
+    ) -> Response:  # fmt: skip
+        return await self._show_code(request, CodeOrder(person=person, subject=subject.strip(), how_long=how_long, minutes=minutes))
+
+    async def _show_code(self, request: Request, order: CodeOrder) -> Response:
+        if self._context.codes is None:
+            raise InvalidInput("Codes are not available here.")
+        made = await self._context.codes.make(order, principal_of(request).name)
+        return self._page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)
 
     def _read(self, midnight: float, now: float) -> _Today:
         reader = self._context.reader
@@ -137,39 +142,10 @@ class TodayPages:
 
 
 def merge_similar(rows: Iterable[DecisionRow]) -> tuple[DecisionRow, ...]:
-    """The rows in their order, those of a minute that look alike as one: where sites are not kept, most of them do."""
-    found: dict[tuple[object, ...], DecisionRow] = {}
+    """Return the rows in order, with those of one minute merged that display the same, as most do where sites are not kept."""
+    merged: dict[tuple[object, ...], DecisionRow] = {}
     for row in rows:
-        looks = (row.at // 60, row.device, row.person, row.reason, row.what, row.host, row.url, row.rule)
-        first = found.get(looks)
-        found[looks] = row if first is None else replace(first, count=first.count + row.count)
-    return tuple(found.values())
-
-
-type FormText = Annotated[str, Form(max_length=253)]
-
-
-class CodePages:
-    """`/codes` and `/requests/ID/code`; both only answer forms."""
-
-    def __init__(self, site: PageContext) -> None:
-        self._context = site
-
-    def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/requests/{request_id}/code", self.answer, methods=["POST"])
-        router.add_api_route("/codes", self.make, methods=["POST"])
-
-    async def answer(self, request: Request, request_id: Annotated[int, Path(ge=1, le=2**62)]) -> Response:
-        return await self._show(request, CodeOrder(request=request_id))
-
-    async def make(
-        self, request: Request, person: FormText, subject: FormText = "", how_long: GrantDuration = GrantDuration.HOUR,
-        minutes: Annotated[int | None, Form(ge=1, le=1440)] = None,
-    ) -> Response:  # fmt: skip
-        return await self._show(request, CodeOrder(person=person, subject=subject.strip(), how_long=how_long, minutes=minutes))
-
-    async def _show(self, request: Request, order: CodeOrder) -> Response:
-        if self._context.codes is None:
-            raise InvalidInput("Codes are not available here.")
-        made = await self._context.codes.make(order, principal_of(request).name)
-        return self._context.renderer.page(request, "code.html", digits=f"{made.digits[:3]} {made.digits[3:]}", code=made.code)
+        display = (row.at // 60, row.device, row.person, row.reason, row.what, row.host, row.url, row.rule)
+        first = merged.get(display)
+        merged[display] = row if first is None else replace(first, count=first.count + row.count)
+    return tuple(merged.values())

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from argon2 import PasswordHasher
-from fastapi.routing import APIRoute
 
 from hedgerow.app.control.web import access_by_service
 from hedgerow.app.snapshot import LoadedSnapshot, Snapshot
@@ -23,9 +22,8 @@ from hedgerow.blocklists.sources import starter_sources
 from hedgerow.dashboards.accounts import Accounts
 from hedgerow.dashboards.address_book import AddressBook
 from hedgerow.dashboards.api.codes import MadeVouchers, VoucherOrder, WrongCode
-from hedgerow.dashboards.api.local_door import listen_locally
 from hedgerow.dashboards.api.time import BudgetRow
-from hedgerow.dashboards.app import AppDependencies, create_app, web_server
+from hedgerow.dashboards.app import AppDependencies, create_app
 from hedgerow.dashboards.control import (
     Certificate,
     DeviceView,
@@ -40,6 +38,7 @@ from hedgerow.dashboards.edits.policy_editor import PolicyEditor
 from hedgerow.dashboards.metrics import Metrics
 from hedgerow.dashboards.notices import NoticeDispatcher, OutgoingMessage
 from hedgerow.dashboards.reports import weekly_report
+from hedgerow.dashboards.server import listen_locally, web_server
 from hedgerow.journal.access_store import GrantStore, Voucher, VoucherCount
 from hedgerow.journal.accounts import AccountStore
 from hedgerow.journal.database import open_journal
@@ -281,11 +280,11 @@ def running_web(
     app = create_app(
         AppDependencies(reader, control, metrics, accounts, editor, kept, token, counted, vouchers=Printed(), notices=notices), clock
     )
-    routes = frozenset((method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods)
+    routes = frozenset((method, route.path) for route in app.state.routes for method in route.methods)
     if warm:
         app.state.warm()
-    with socket.create_server((listen, port)) as listener, listen_locally(state / "control.sock") as door:
-        server = web_server(app, door=door)
+    with socket.create_server((listen, port)) as listener, listen_locally(state / "control.sock") as unix_socket:
+        server = web_server(app, unix_socket=unix_socket)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:
