@@ -11,7 +11,7 @@ import hashlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def _build(sources: Sequence[Source], building: Path, lists: ParseCache, progres
         parsed_sources.append(parsed_source)
     progress("")
     categories = [meta.category for meta in metas]
-    rules = group_rules(_drop_downloaded_rewrites(_url_rules(metas, lists), sources, parsed_sources), categories)
+    rules = group_rules(_read_rules(metas, lists, sources, parsed_sources), categories)
     _write_rules(rules, building)
     hosts, totals = write_host_index(parsed_sources, categories, rules.badfilters, building / HOSTS)
     shutil.rmtree(building / "work", ignore_errors=True)
@@ -151,23 +151,19 @@ def _category_names(sources: Sequence[Source]) -> tuple[str, ...]:
     return (*known, *sorted({source.category for source in sources}.difference(known)))
 
 
-def _url_rules(metas: Sequence[SourceMeta], lists: ParseCache) -> Iterator[SourceRule]:
-    for index, meta in enumerate(metas):
-        for rule in read_rules(lists.folder / meta.parsed) if meta.parsed else ():
-            yield index, rule
-
-
-def _drop_downloaded_rewrites(
-    rules: Iterable[SourceRule], sources: Sequence[Source], parsed_sources: Sequence[ParsedSource]
+def _read_rules(
+    metas: Sequence[SourceMeta], lists: ParseCache, sources: Sequence[Source], parsed_sources: Sequence[ParsedSource]
 ) -> Iterator[SourceRule]:
-    """Drop rewrites of downloaded lists, which could send people to any address, unlike the owner's own lists."""
-    for index, rule in rules:
-        if not (rule.options and parse_modifiers(rule.options).rewrite and index < len(sources) and sources[index].url):
-            yield index, rule
-            continue
-        message = "modifier not honoured: $dnsrewrite to another address, in a list that is downloaded"
-        parsed_sources[index].report([Problem(sources[index].name, rule.line, None, message, rule.text[:200], rule.file)])
-        parsed_sources[index].url_rules -= 1
+    """Yield the URL rules of all sources, without rewrites in downloaded lists, which could send people to any address."""
+    message = "modifier not honoured: $dnsrewrite to another address, in a list that is downloaded"
+    for index, (meta, parsed_source) in enumerate(zip(metas, parsed_sources, strict=True)):
+        is_downloaded = index < len(sources) and bool(sources[index].url)
+        for rule in read_rules(lists.folder / meta.parsed) if meta.parsed else ():
+            if is_downloaded and rule.options and parse_modifiers(rule.options).rewrite:
+                parsed_source.report([Problem(meta.name, rule.line, None, message, rule.text[:200], rule.file)])
+                parsed_source.url_rules -= 1
+            else:
+                yield index, rule
 
 
 def _report(meta: GenerationMeta, parsed_sources: Sequence[ParsedSource], totals: KeyCounts, index_bytes: int) -> CompileReport:

@@ -17,6 +17,7 @@ A set is a tuple of entries; an entry is `4 * index of the source + part`, see `
 from __future__ import annotations
 
 import json
+import mmap
 import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -127,3 +128,11 @@ def _checksum(path: Path) -> int:
         while chunk := file.read(_CHUNK_BYTES):
             number = zlib.crc32(chunk, number)
     return number
+
+
+def map_file(path: Path) -> memoryview:
+    """Map a file into memory, read-only. Raises OSError."""
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:  # an empty file cannot be mapped
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import operator
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ import marisa_trie
 
 from hedgerow.blocklists.categories import CategoryKind, builtin_categories
 from hedgerow.blocklists.formats.sealed import hash_expression, hash_key, host_expressions
-from hedgerow.blocklists.generation import ALL_CATEGORIES, HOSTS, SETS_FILE, EntryKind, GenerationMeta, SourceMeta
+from hedgerow.blocklists.generation import ALL_CATEGORIES, HOSTS, SETS_FILE, EntryKind, GenerationMeta, SourceMeta, map_file
 from hedgerow.blocklists.names import embedded_ipv4, host_of_key, is_address, network_key, parse_network, rule_key
 from hedgerow.blocklists.patterns import HostPatternMatcher
 from hedgerow.blocklists.rules import Origin
@@ -40,7 +39,8 @@ class HostMatcher:
         self._sources, self._bits, self._sets = meta.sources, bits, index.sets
         self._shards = [(marisa_trie.Trie().mmap(str(folder / shard.trie)), shard.offset) for shard in index.shards]
         self._borders = [shard.first for shard in index.shards[1:]]
-        self._numbers = _map_numbers(folder / SETS_FILE, index.set_bytes)
+        numbers = map_file(folder / SETS_FILE)
+        self._numbers: Sequence[int] = numbers.cast("H") if index.set_bytes == 2 else numbers.cast("I") if index.set_bytes == 4 else numbers
         if len(self._numbers) != index.keys:
             raise ValueError(f"{folder / SETS_FILE}: {len(self._numbers)} numbers for {index.keys} keys")
         # For each set's number a mask: the categories blocked, lifted, with rules about URLs, never lifted, and never blocked.
@@ -170,17 +170,3 @@ def _masks_of_sets(meta: GenerationMeta, bits: dict[str, int]) -> tuple[list[int
         for column, mask in zip(columns, (*(by_kind[kind] for kind in EntryKind), essential), strict=True):
             column.append(mask)
     return columns
-
-
-def _map_numbers(path: Path, item_bytes: int) -> Sequence[int]:
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:  # an empty file cannot be mapped
-            return ()
-        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    match item_bytes:
-        case 1:
-            return mapped
-        case 2:
-            return mapped.cast("H")
-        case _:
-            return mapped.cast("I")

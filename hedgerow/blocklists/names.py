@@ -17,6 +17,8 @@ from urllib.parse import quote, urlsplit
 import idna
 import publicsuffixlist
 
+from hedgerow.blocklists.address_ranges import unwrap_ipv4
+
 HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 """A canonical host, apart from its length and from addresses. Hyphens and underscores may stand anywhere, as they do in practice."""
 
@@ -89,9 +91,6 @@ def is_address(host: str) -> bool:
     return ":" in host or (host[-1:].isdigit() and _NUMERIC_END.search(host) is not None)
 
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
-
-
 def embedded_ipv4(address: str) -> str | None:
     """Return the IPv4 address that an IPv6 address merely writes in another way (IPv4-mapped, NAT64), else None.
 
@@ -100,10 +99,8 @@ def embedded_ipv4(address: str) -> str | None:
     """
     if ":" not in address:
         return None
-    parsed = ipaddress.IPv6Address(address)
-    if parsed in _NAT64:
-        return str(ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF))
-    return None if parsed.ipv4_mapped is None else str(parsed.ipv4_mapped)
+    inner = unwrap_ipv4(ipaddress.IPv6Address(address).packed)
+    return str(ipaddress.IPv4Address(inner)) if len(inner) == 4 else None
 
 
 def rule_key(host: str, exact: bool = False) -> str:

@@ -6,7 +6,6 @@ The files are those of `url_index`. A worker reads the automaton and maps the re
 from __future__ import annotations
 
 import functools
-import mmap
 import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ import ahocorasick
 import marisa_trie
 import msgspec
 
+from hedgerow.blocklists.generation import map_file
 from hedgerow.blocklists.names import rule_key, unescape
 from hedgerow.blocklists.patterns import compile_after_host, compile_pattern, compile_set
 from hedgerow.blocklists.rule_modifiers import (
@@ -228,9 +228,9 @@ class UrlMatcher:
         meta = msgspec.json.decode((folder / URL_META_FILE).read_bytes(), type=UrlIndexMeta)
         self._places = meta.places
         count = meta.places + sum(meta.fragments) + 1
-        buckets = _map_file(folder / BUCKETS_FILE).cast("I")
+        buckets = map_file(folder / BUCKETS_FILE).cast("I")
         self._starts, self._flat = buckets[: count + 1], buckets[count + 1 :]
-        self._offsets, self._rows = _map_file(folder / OFFSETS_FILE).cast("Q"), _map_file(folder / ROWS_FILE)
+        self._offsets, self._rows = map_file(folder / OFFSETS_FILE).cast("Q"), map_file(folder / ROWS_FILE)
         if self._starts[count] != len(self._flat) or self._offsets[-1] != len(self._rows):
             raise ValueError(f"{folder}: its files do not belong together")
         self._trie = marisa_trie.Trie().mmap(str(folder / PLACES_FILE))
@@ -370,13 +370,6 @@ class _LazyBuckets(dict[int, RuleBucket]):
 def _refuse_pickled_values(data: bytes) -> object:
     """Replace the automaton's unpickler: an automaton of numbers has no objects, and nothing is ever unpickled."""
     raise ValueError(f"an automaton with {len(data)} bytes of foreign values")
-
-
-def _map_file(path: Path) -> memoryview:
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:  # an empty file cannot be mapped
-            return memoryview(b"")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _weak_method[*Arguments, Result](method: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
